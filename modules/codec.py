@@ -1,0 +1,193 @@
+"""The one door by which foreign image bytes enter.
+
+A `Picture` is the encoded bytes as they came, checked once: their header is read and bounded before anything is
+decoded, then they are decoded once to prove that they are whole. It travels as bytes (it pickles small, and its
+sha256 is its name in caches and in the lineage of a result) and becomes pixels only where pixels are needed.
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+from modules.errors import WebuiError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
+MAX_BYTES = 256 * 1024 * 1024
+MIN_SIDE = 8  # one latent cell
+
+ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture that has been checked: whole, bounded, of a format we read.
+
+    `width` and `height` are pixels after EXIF orientation is applied. `notes` are sentences about what will be
+    converted (an animation's first frame, CMYK, 16 bit), for the person who brought the picture.
+    """
+
+    data: bytes = field(repr=False, compare=False)
+    sha256: str
+    width: int
+    height: int
+    format: str
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, field: str = "image") -> "Picture":
+        """Check `data` and wrap it. Raises WebuiError with a sentence about `field`."""
+        if not data:
+            raise WebuiError(f"{field}: the file is empty (0 bytes).", "Choose a PNG, JPEG or WebP picture.", field)
+        if len(data) > MAX_BYTES:
+            raise WebuiError(
+                f"{field}: the file has {len(data) // 2**20} MB, more than the {MAX_BYTES // 2**20} MB that are read.",
+                "Save it smaller, for example as JPEG.",
+                field,
+            )
+        image = _open(data, field)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise WebuiError(
+                f"{field}: the picture is {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels.",
+                "Scale it down first.",
+                field,
+            )
+        if min(width, height) < MIN_SIDE:
+            raise WebuiError(
+                f"{field}: the picture is {width}x{height} pixels, at least {MIN_SIDE}x{MIN_SIDE} are needed.",
+                "Choose a larger picture.",
+                field,
+            )
+        notes = _notes(image)
+        try:
+            image.load()  # decodes: a truncated file is found here and not in the middle of a job
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise WebuiError(
+                f"{field}: the {image.format} file is damaged or cut off ({error}).",
+                "Open it in an image editor and save it again.",
+                field,
+            ) from error
+        if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        return cls(data, hashlib.sha256(data).hexdigest(), width, height, image.format or "", notes)
+
+    @classmethod
+    def from_text(cls, text: str, field: str = "image") -> "Picture":
+        """From base64, with or without a `data:image/…;base64,` prefix."""
+        payload = text.partition(",")[2] if text.startswith("data:") else text
+        try:
+            data = base64.b64decode(payload, validate=False)
+        except (binascii.Error, ValueError) as error:
+            raise WebuiError(
+                f"{field}: the text is not base64 ({error}).", "Send the picture's bytes as base64.", field
+            ) from error
+        return cls.from_bytes(data, field)
+
+    @classmethod
+    def from_image(cls, image: Image.Image) -> "Picture":
+        """A picture made here, encoded losslessly as PNG."""
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        return cls.from_bytes(buffer.getvalue())
+
+    def open(self) -> Image.Image:
+        """The pixels, upright: mode RGB, or RGBA if there is any transparency. First frame of an animation."""
+        image = _open(self.data, "image")
+        image.load()
+        return _normalised(ImageOps.exif_transpose(image))
+
+    def rgb(self, background: str = "#ffffff") -> Image.Image:
+        """The pixels as RGB, transparency flattened on the CSS colour `background`."""
+        return flattened(self.open(), background)
+
+    def text(self) -> dict[str, Any]:
+        """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
+        return dict(_open(self.data, "image").info)
+
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: Any, info: core_schema.ValidationInfo) -> "Picture":
+            if isinstance(value, Picture):
+                return value
+            if isinstance(value, str):
+                return cls.from_text(value, info.field_name or "image")
+            if isinstance(value, bytes):
+                return cls.from_bytes(value, info.field_name or "image")
+            raise ValueError("expected a picture as base64 text")
+
+        return core_schema.with_info_plain_validator_function(
+            validate,
+            field_name=handler.field_name,
+            json_schema_input_schema=core_schema.str_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda picture: picture.base64()),
+        )
+
+
+def flattened(image: Image.Image, background: str) -> Image.Image:
+    """RGB of `image`; where it is transparent the CSS colour `background` shows through."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _open(data: bytes, field: str) -> Image.Image:
+    """Read the header only. Pillow's own bomb check is replaced by MAX_PIXELS, which refuses before decoding."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise WebuiError(
+            f"{field}: the picture has more than {MAX_PIXELS // 1_000_000} megapixels.", "Scale it down first.", field
+        ) from error
+    except UnidentifiedImageError as error:
+        raise WebuiError(
+            f"{field}: the file is no picture that can be read.", "Choose a PNG, JPEG or WebP picture.", field
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise WebuiError(
+            f"{field}: the file is damaged or cut off ({error}).",
+            "Open it in an image editor and save it again.",
+            field,
+        ) from error
+
+
+def _notes(image: Image.Image) -> tuple[str, ...]:
+    notes: list[str] = []
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("The picture is animated: its first frame is used.")
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        notes.append(f"The picture is in {image.mode} colours: it is converted to RGB.")
+    if image.mode.startswith("I") or image.mode == "F":
+        notes.append("The picture has more than 8 bits per colour: it is reduced to 8.")
+    return tuple(notes)
+
+
+def _normalised(image: Image.Image) -> Image.Image:
+    """Mode RGB or RGBA, 8 bit."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        # Pillow clips 16 bit to 8 when converting; scaling keeps the picture.
+        values = np.asarray(image).astype(np.float64)
+        return Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
+    if image.mode == "F":
+        return Image.fromarray(np.asarray(image).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if not has_alpha:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    opaque = rgba.getextrema()[3] == (255, 255)
+    return rgba.convert("RGB") if opaque else rgba

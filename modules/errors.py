@@ -1,0 +1,20 @@
+"""The one exception that means: a person can mend this."""
+
+
+class WebuiError(Exception):
+    """A mistake a user can mend, told in one sentence.
+
+    `message` names the field, its value and what was expected; `hint` is the cure when the message does not hold it
+    already; `field` is the request or settings field at fault (empty when none is); `status` is the HTTP status the
+    API answers with. Nothing is lost when it is raised: the server, the queue and the form stay as they were.
+    """
+
+    def __init__(self, message: str, hint: str = "", field: str = "", status: int = 422) -> None:
+        super().__init__(message, hint, field, status)  # positional, so that it survives pickling between processes
+        self.message = message
+        self.hint = hint
+        self.field = field
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip() if self.hint else self.message

@@ -1,0 +1,124 @@
+"""What a job tells while it runs. The engine yields these; the job's log keeps them; page and API read the log."""
+
+import enum
+from dataclasses import dataclass, field
+
+
+class Stop(enum.IntEnum):
+    """What a person asked of a running job. SKIP ends the current batch, INTERRUPT the job."""
+
+    NONE = 0
+    SKIP = 1
+    INTERRUPT = 2
+
+
+@dataclass(frozen=True)
+class Queued:
+    """The job waits. `ahead` jobs run before it."""
+
+    ahead: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine begins. `steps` are the steps walked for each batch (fewer than asked for in img2img)."""
+
+    images: int
+    batches: int
+    steps: int
+    width: int
+    height: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A named stage begins: "loading NAME", "encoding", "sampling", "decoding"."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Step `step` (1-based) of `steps` of batch `batch` (0-based) is done."""
+
+    batch: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """What the picture looks like so far: an encoded JPEG of `width` x `height` pixels."""
+
+    batch: int
+    width: int
+    height: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ImageDone:
+    """A finished picture, as the engine hands it over: raw RGB, 3 * width * height bytes, row by row."""
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    infotext: str
+    pixels: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ImageSaved:
+    """A finished picture as followers see it. `path` is relative to the outputs folder, with forward slashes."""
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    infotext: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something a person should know; the job goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The job is over. `timings`: seconds by stage; `interrupted` tells whether it was stopped before its end."""
+
+    seconds: float
+    timings: dict[str, float]
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job ended without finishing; pictures saved before stay. One sentence, a cure, the field at fault."""
+
+    message: str
+    hint: str = ""
+    field: str = ""
+
+
+Event = Queued | Started | Staged | Stepped | Previewed | ImageDone | ImageSaved | Warned | Finished | Failed
+ENDINGS = (Finished, Failed)
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """What the engine process is doing outside of jobs, for the line under the checkpoint selector.
+
+    `state` is one of starting, loading, ready, failed, stopped. `checkpoint` is the name that is loaded or loading.
+    """
+
+    state: str
+    checkpoint: str = ""
+    checkpoint_hash: str = ""
+    message: str = ""
+    device: str = ""

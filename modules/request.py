@@ -1,0 +1,223 @@
+"""What a person asks for: one frozen object whose field names are those of A1111's HTTP API.
+
+Each field is declared here once, with bounds, default, label, infotext key and description; the page, the API, its
+documentation and the infotext are derived from it. Defaults are the page's (the API's own differ, see `api/`).
+"""
+
+import math
+import random
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.fields import Control, params
+from modules.sampler_names import resolve_names
+
+MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
+MAX_SEED = 2**63 - 1  # what a 64-bit generator takes
+SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
+
+RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
+
+Prompt = Annotated[
+    str,
+    Field(description="What the picture should show. Weights: (word:1.2), [word]; edits: [from:to:0.5]."),
+    Control("Prompt", kind="textbox", elem="prompt", lines=3, placeholder="What the picture should show"),
+]
+NegativePrompt = Annotated[
+    str,
+    Field(description="What the picture should not show; same grammar as the prompt."),
+    Control(
+        "Negative prompt", kind="textbox", elem="neg_prompt", lines=3, placeholder="What should not be there",
+        infotext="Negative prompt",
+    ),
+]  # fmt: skip
+SamplerName = Annotated[
+    str,
+    Field(description="Name of the sampling method; aliases and any letter case are accepted."),
+    Control("Sampling method", kind="dropdown", choices="samplers", elem="sampling", infotext="Sampler"),
+]
+Scheduler = Annotated[
+    str,
+    Field(description="Name of the noise schedule; Automatic takes the sampler's own."),
+    Control("Schedule type", kind="dropdown", choices="schedulers", elem="scheduler", infotext="Schedule type"),
+]
+Steps = Annotated[
+    int,
+    Field(ge=1, le=150, description="Sampling steps of the whole schedule; img2img walks the share that is denoised."),
+    Control("Sampling steps", kind="slider", step=1, elem="steps", infotext="Steps"),
+]
+CfgScale = Annotated[
+    float,
+    Field(ge=0, le=30, description="How strictly the picture follows the prompt (classifier-free guidance)."),
+    Control("CFG Scale", kind="slider", step=0.5, minimum=1, elem="cfg_scale", infotext="CFG scale"),
+]
+Seed = Annotated[
+    int,
+    Field(ge=-1, le=MAX_SEED, description="Seed of the first picture; −1 draws one. Picture i of a job has seed + i."),
+    Control("Seed", kind="number", elem="seed", infotext="Seed"),
+]
+Width = Annotated[
+    int,
+    Field(ge=64, le=4096, description="Width in pixels; the result is cut to a multiple of 8."),
+    Control("Width", kind="slider", step=8, maximum=2048, elem="width"),
+]
+Height = Annotated[
+    int,
+    Field(ge=64, le=4096, description="Height in pixels; the result is cut to a multiple of 8."),
+    Control("Height", kind="slider", step=8, maximum=2048, elem="height"),
+]
+BatchCount = Annotated[
+    int,
+    Field(ge=1, le=100, description="Batches, one after the other."),
+    Control("Batch count", kind="slider", step=1, elem="batch_count"),
+]
+BatchSize = Annotated[
+    int,
+    Field(ge=1, le=8, description="Pictures made at the same time; needs memory for each."),
+    Control("Batch size", kind="slider", step=1, elem="batch_size"),
+]
+Subseed = Annotated[
+    int,
+    Field(ge=-1, le=MAX_SEED, description="Seed of the variation; −1 draws one."),
+    Control("Variation seed", kind="number", elem="subseed", infotext="Variation seed"),
+]
+SubseedStrength = Annotated[
+    float,
+    Field(ge=0, le=1, description="0 is the picture of the seed, 1 that of the variation seed."),
+    Control("Variation strength", kind="slider", step=0.01, elem="subseed_strength", infotext="Variation seed strength"),
+]
+SeedResizeFromW = Annotated[
+    int,
+    Field(ge=-1, le=4096, description="Make the noise as for this width, then crop or pad it; 0 or −1 is off."),
+    Control("Resize seed from width", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_w"),
+]
+SeedResizeFromH = Annotated[
+    int,
+    Field(ge=-1, le=4096, description="Make the noise as for this height, then crop or pad it; 0 or −1 is off."),
+    Control("Resize seed from height", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_h"),
+]
+DenoisingStrength = Annotated[
+    float,
+    Field(ge=0, le=1, description="How much of the source is redrawn: 0.2-0.4 slight, 0.4-0.7 balanced, above large."),
+    Control(
+        "Denoising strength", kind="slider", step=0.01, elem="denoising_strength", infotext="Denoising strength"
+    ),
+]
+ResizeMode = Annotated[
+    int,
+    Field(ge=0, le=3, description="How a source of another shape is fitted: " + ", ".join(RESIZE_MODES) + "."),
+    Control("Resize mode", kind="radio", choices=RESIZE_MODES, elem="resize_mode", infotext="Resize mode"),
+]
+ResizeBy = Annotated[
+    float | None,
+    Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; none uses width and height."),
+    Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by"),
+]
+
+
+class GenerationRequest(BaseModel):
+    """What txt2img and img2img have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Prompt = ""
+    negative_prompt: NegativePrompt = ""
+    sampler_name: SamplerName = "DPM++ 2M"
+    scheduler: Scheduler = "Automatic"
+    steps: Steps = 20
+    cfg_scale: CfgScale = 7.0
+    width: Width = 512
+    height: Height = 512
+    n_iter: BatchCount = 1
+    batch_size: BatchSize = 1
+    seed: Seed = -1
+    subseed: Subseed = -1
+    subseed_strength: SubseedStrength = 0.0
+    seed_resize_from_w: SeedResizeFromW = 0
+    seed_resize_from_h: SeedResizeFromH = 0
+    override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _bounded(cls, value: str) -> str:
+        if len(value) > MAX_PROMPT:
+            raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
+        return value
+
+    @field_validator("steps", "n_iter", "batch_size", "width", "height", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        # Sliders and JavaScript send 20 as 20.0; 20.5 stays wrong.
+        return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """A request from loose values; raises WebuiError with one sentence about the first field that is wrong."""
+        try:
+            request = cls(**values)
+        except ValidationError as error:
+            raise _sentence(cls, error) from error
+        sampler, scheduler = resolve_names(request.sampler_name, request.scheduler)
+        return request.model_copy(update={"sampler_name": sampler, "scheduler": scheduler})
+
+    def resolved(self, draw: random.Random) -> Self:
+        """The same request with seeds of −1 drawn, so that it can be run again to the byte."""
+        return self.model_copy(
+            update={
+                name: draw.randrange(SEED_RANGE)
+                for name in ("seed", "subseed")
+                if getattr(self, name) == -1
+            }
+        )  # fmt: skip
+
+    @property
+    def images(self) -> int:
+        """Pictures the job makes."""
+        return self.n_iter * self.batch_size
+
+
+class Txt2ImgRequest(GenerationRequest):
+    """A picture from words alone."""
+
+
+class Img2ImgRequest(GenerationRequest):
+    """A picture from a picture and words."""
+
+    init_images: tuple[Picture, ...] = Field(default=(), description="The source picture.")
+    resize_mode: ResizeMode = 0
+    resize_by: ResizeBy = None
+    denoising_strength: DenoisingStrength = 0.75
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        request = super().parse(values)
+        if not request.init_images:
+            raise WebuiError(
+                "There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images"
+            )
+        if len(request.init_images) > 1:
+            raise WebuiError(
+                f"init_images: {len(request.init_images)} pictures were sent, one was expected.",
+                "Send a job for each.",
+                "init_images",
+            )
+        return request
+
+
+def _sentence(model: type[GenerationRequest], error: ValidationError) -> WebuiError:
+    """The first validation error as a sentence: field, value, what was expected."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    declared = params(model).get(name)
+    label = f"{declared.control.label} ({name})" if declared else name
+    value = first.get("input")
+    expected = first["msg"].removeprefix("Value error, ")
+    if declared and declared.minimum is not None and declared.maximum is not None:
+        expected = f"expected a number from {declared.minimum:g} to {declared.maximum:g}"
+    if first["type"] == "extra_forbidden":
+        expected = "there is no such field"
+    shown = "" if isinstance(value, str) and len(value) > 80 else f" = {value!r}"
+    return WebuiError(f"{label}{shown}: {expected}.", field=name)
