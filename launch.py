@@ -1,0 +1,266 @@
+"""Sets Palimpsest up, then starts it.
+
+    python launch.py [flags]             install what is missing into .venv, then start webui.py with the flags
+    python launch.py test [pytest args]  the same with the tests' needs and a Chromium, then run all tests
+
+    --no-venv           make no .venv: install into the Python that runs this (an active virtual environment is used
+                        without asking)
+    --torch-index URL   package index to take torch from: CPU-only, ROCm, another CUDA (see PyTorch's install page)
+    --skip-install      start without looking at what is installed
+
+TORCH_COMMAND replaces the command that installs torch; COMMANDLINE_ARGS holds flags to put before those given.
+A second start does no package work: a stamp in the environment tells that its requirements are the ones installed.
+"""
+
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+if not OLDEST <= sys.version_info[:2] <= NEWEST:
+    sys.exit(
+        f"Python {sys.version_info[0]}.{sys.version_info[1]} cannot run Palimpsest, which needs 3.11, 3.12 or 3.13: "
+        + (f"delete {sys.prefix} and " if ".venv" in sys.prefix else "")
+        + "start launch.py with one of these."
+    )
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from modules import flags
+from modules.errors import WebuiError
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+NO_DEPS = "requirements-nodeps.txt"
+LISTS = {  # the stamp in the environment: the requirement files it stands for
+    "palimpsest.stamp": ("requirements.txt", NO_DEPS),
+    "palimpsest-test.stamp": ("requirements.txt", NO_DEPS, "requirements-test.txt"),
+}
+FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
+CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CHROME_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+
+
+def main() -> None:
+    """Reads the launcher's own flags, sets up, and becomes webui.py or pytest."""
+    rest = shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
+    testing = sys.argv[1:2] == ["test"]
+    if testing:
+        rest = sys.argv[2:]
+    elif {"-h", "--help"} & set(rest):
+        print(__doc__, "\nFlags that go on to webui.py:\n", sep="")
+        flags.parse(["--help"])
+    no_venv, rest = taken("--no-venv", rest)
+    skip_install, rest = taken("--skip-install", rest)
+    torch_index, rest = taken_value("--torch-index", rest)
+    if sys.prefix == sys.base_prefix and not no_venv:
+        enter_venv()
+    if not testing:
+        flags.require_free_port(flags.parse(rest))  # a mistyped flag is told now, not after the installation
+    if not skip_install:
+        set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", torch_index)
+    if testing:
+        os.environ["CHROMIUM"] = chromium()
+        os.chdir(ROOT)
+        become([sys.executable, "-m", "pytest", *rest])
+    become([sys.executable, str(ROOT / "webui.py"), *rest])
+
+
+def taken(flag: str, words: list[str]) -> tuple[bool, list[str]]:
+    """Whether `flag` is among `words`, and the words without it."""
+    return flag in words, [word for word in words if word != flag]
+
+
+def taken_value(flag: str, words: list[str]) -> tuple[str, list[str]]:
+    """The value of `flag value` or `flag=value` among `words` ("" if absent), and the other words."""
+    for at, word in enumerate(words):
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1], words[:at] + words[at + 1 :]
+        if word == flag:
+            if at + 1 == len(words):
+                raise WebuiError(f"{flag}: expected a URL after it.")
+            return words[at + 1], words[:at] + words[at + 2 :]
+    return "", words
+
+
+def become(command: list[str]) -> None:
+    """Ends as `command`: on Windows, whose exec gives the terminal back too early, by waiting for it."""
+    sys.stdout.flush()
+    if os.name == "nt":
+        sys.exit(subprocess.run(command).returncode)
+    os.execv(command[0], command)
+
+
+def enter_venv() -> None:
+    """Starts this file again under .venv's Python; makes .venv first if there is none."""
+    python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.exists():
+        check_disk(ROOT)
+        print(f"Making a virtual environment in {VENV}", flush=True)
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.DEVNULL)
+        if made.returncode:
+            shutil.rmtree(VENV, ignore_errors=True)
+            raise WebuiError(
+                "a virtual environment could not be made (the reason stands above);",
+                "on Debian and Ubuntu `apt install python3-venv` helps, elsewhere --no-venv does without one.",
+            )
+    try:
+        become([str(python), str(ROOT / "launch.py"), *sys.argv[1:]])
+    except OSError as error:
+        raise WebuiError(f"{python} does not run ({error.strerror}): delete {VENV} and start again.") from error
+
+
+def set_up(stamp: str, torch_index: str) -> None:
+    """Installs the requirements that `stamp` stands for, unless it is there and tells that they are installed."""
+    file = Path(sys.prefix) / stamp
+    if file.is_file() and file.read_text() == fingerprint(stamp):
+        return
+    if not installed("torch"):
+        check_disk(Path(sys.prefix))
+    check_prefix()
+    install_torch(torch_index)
+    with tempfile.TemporaryDirectory() as folder:
+        constraint = Path(folder) / "torch.txt"  # keeps a resolver from swapping this torch for another build
+        constraint.write_text(f"torch=={installed('torch')}\n")
+        packages = [line for name in LISTS[stamp] if name != NO_DEPS for line in lines(name)]
+        limits = ["-c", str(ROOT / "constraints.txt"), "-c", str(constraint)]
+        install("the requirements", [*(line for line in packages if not line.startswith("torch==")), *limits])
+    install("the packages without their requirements", ["--no-deps", *lines(NO_DEPS)])
+    check_torchvision()
+    for name in LISTS:  # the tests' packages hold all the others too
+        if set(LISTS[name]) <= set(LISTS[stamp]):
+            (Path(sys.prefix) / name).write_text(fingerprint(name))
+
+
+def lines(name: str) -> Iterator[str]:
+    """The packages that the requirement file `name` lists, one after another."""
+    for line in (ROOT / name).read_text().splitlines():
+        if line and not line.startswith(("#", "-c")):
+            yield line
+
+
+def installed(package: str) -> str:
+    """The version of `package` in this environment, or "" if it is not there."""
+    importlib.invalidate_caches()
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def fingerprint(stamp: str) -> str:
+    """What must be unchanged for an installation to stand: the requirement files, this Python, torch, torchvision."""
+    files = [(ROOT / name).read_text() for name in (*LISTS[stamp], "constraints.txt")]
+    parts = [sys.version, installed("torch"), installed("torchvision"), *files]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def install_torch(index: str) -> None:
+    """Installs the pinned torch; one that is there in that version, whatever its build, stays."""
+    pinned = next(line for line in lines("requirements.txt") if line.startswith("torch=="))
+    there = installed("torch")
+    if there and (there.split("+")[0] == pinned.split("==")[1] or os.environ.get("TORCH_COMMAND")):
+        return
+    command = pip("install", *(["--index-url", index] if index else []), pinned)
+    if os.environ.get("TORCH_COMMAND"):  # as in A1111: `pip install torch==… --index-url …`
+        words = shlex.split(os.environ["TORCH_COMMAND"])
+        command = pip(*words[1:]) if words[0] == "pip" else words
+    elif sys.platform == "linux" and not shutil.which("nvidia-smi") and not index:
+        print(
+            "No NVIDIA driver here: --torch-index with the address of PyTorch's CPU builds may save a large download."
+        )
+    if not ran(command) or not installed("torch"):
+        raise failed("torch")
+
+
+def install(what: str, arguments: list[str]) -> None:
+    """Installs with uv where it is there and succeeds, else with pip."""
+    uv = shutil.which("uv")
+    if uv:
+        if ran([uv, "pip", "install", "--python", sys.executable, *arguments]):
+            return
+        print("uv could not; trying pip.")
+    if not ran(pip("install", *arguments)):
+        raise failed(what)
+
+
+def pip(*arguments: str) -> list[str]:
+    """The command line of this environment's pip; an environment made without pip gets one."""
+    if importlib.util.find_spec("pip") is None:
+        ran([sys.executable, "-m", "ensurepip"])
+    return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+
+
+def ran(command: list[str]) -> bool:
+    """Whether `command`, whose output goes to the terminal as it comes, succeeded."""
+    print("$", shlex.join(command), flush=True)
+    try:
+        return subprocess.run(command).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def failed(what: str) -> WebuiError:
+    return WebuiError(
+        f"{what} could not be installed (the reason stands above):",
+        "check the network and the free disk space, then start again; what is already installed stays.",
+    )
+
+
+def check_disk(folder: Path) -> None:
+    """Raises if a first installation would not fit."""
+    needed = CUDA_INSTALL_GB if shutil.which("nvidia-smi") and not os.environ.get("TORCH_COMMAND") else FIRST_INSTALL_GB
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < needed:
+        raise WebuiError(f"{folder} has {free:.1f} GB free and a first installation needs {needed}:", "make room.")
+
+
+def check_prefix() -> None:
+    """Raises if this Python's packages are not ours to change."""
+    if sys.prefix == sys.base_prefix and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists():
+        raise WebuiError("this Python belongs to the operating system, which forbids pip:", "leave --no-venv out.")
+    if not os.access(sys.prefix, os.W_OK):
+        raise WebuiError(f"{sys.prefix} is not writable for you:", "leave --no-venv out, or leave that environment.")
+
+
+def check_torchvision() -> None:
+    """Raises if a torchvision is there that does not fit torch: transformers would fail with misleading words."""
+    version = installed("torchvision")
+    if version and subprocess.run([sys.executable, "-c", "import torchvision"], stderr=subprocess.DEVNULL).returncode:
+        remove = shlex.join([sys.executable, "-m", "pip", "uninstall", "--yes", "torchvision"])
+        raise WebuiError(f"torchvision {version} does not fit torch {installed('torch')}: remove it by `{remove}`.")
+
+
+def chromium() -> str:
+    """The path of a Chromium for the browser tests; as root on Debian, one is installed."""
+    if not found_chromium() and shutil.which("apt-get") and os.geteuid() == 0:
+        ran(["apt-get", "update"])
+        ran(["apt-get", "install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+    found = found_chromium()
+    if not found:
+        raise WebuiError("the browser tests need a Chromium: install Chromium or Chrome, or name one in CHROMIUM.")
+    return found
+
+
+def found_chromium() -> str:
+    """The path of the Chromium that CHROMIUM names or that is installed, or ""."""
+    named = [os.environ.get("CHROMIUM", ""), *CHROMIUM_NAMES, CHROME_ON_MACOS]
+    return next(filter(None, map(shutil.which, named)), "")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except WebuiError as error:
+        sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped; the next start goes on from here.")
