@@ -29,7 +29,7 @@ class Catalog:
         return {
             "checkpoints": tuple(c.name for c in self.checkpoints),
             "samplers": tuple(s.name for s in SAMPLERS),
-            "schedulers": tuple(s.label for s in SCHEDULES),
+            "schedulers": tuple(s.name for s in SCHEDULES),
         }[which]
 
     def checkpoint(self, name: str) -> Checkpoint:

@@ -161,7 +161,7 @@ class GenerationRequest(BaseModel):
         except ValidationError as error:
             raise _sentence(cls, error) from error
         sampler, scheduler = resolve_names(request.sampler_name, request.scheduler)
-        return request.model_copy(update={"sampler_name": sampler, "scheduler": scheduler})
+        return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
 
     def resolved(self, draw: random.Random) -> Self:
         """The same request with seeds of −1 drawn, so that it can be run again to the byte."""
