@@ -130,7 +130,6 @@ class Picture:
 
         return core_schema.with_info_plain_validator_function(
             validate,
-            field_name=handler.field_name,
             json_schema_input_schema=core_schema.str_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda picture: picture.base64()),
         )
