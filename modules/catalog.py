@@ -36,7 +36,9 @@ class Catalog:
         """By name, file name or `name [hash]`, any letter case; the first one for "". Raises WebuiError."""
         if not self.checkpoints:
             raise WebuiError(
-                "There is no checkpoint.", "Put a .safetensors file into models/Stable-diffusion.", "sd_model_checkpoint"
+                "There is no checkpoint.",
+                "Put a .safetensors file into models/Stable-diffusion.",
+                "sd_model_checkpoint",
             )
         wanted = name.partition(" [")[0].strip().lower()
         if not wanted:

@@ -110,7 +110,7 @@ class Picture:
         """The pixels as RGB, transparency flattened on the CSS colour `background`."""
         return flattened(self.open(), background)
 
-    def text(self) -> dict[str, Any]:
+    def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
         return dict(_open(self.data, "image").info)
 
@@ -188,5 +188,5 @@ def _normalised(image: Image.Image) -> Image.Image:
     if not has_alpha:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
-    opaque = rgba.getextrema()[3] == (255, 255)
+    opaque = rgba.getchannel("A").getextrema() == (255, 255)
     return rgba.convert("RGB") if opaque else rgba

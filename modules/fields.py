@@ -19,8 +19,10 @@ class Control:
 
     `minimum` and `maximum` are the widget's, where it offers less than the field accepts. `choices` are the labels in
     order (an integer field counts them from 0), or the name of a list in the catalog, such as "samplers".
-    `infotext` is the key under which the value stands in a picture's parameters; `elem` the elem_id after the tab's
-    prefix ("steps" becomes `img2img_steps`). `section` groups settings.
+    `infotext` is the key under which the value stands in a picture's parameters ("Size-1" and "Size-2" are the two
+    numbers of `Size: 512x768`), `absent` the value that a text without the key stands for; without it, a request
+    field stays as it is in the form and a setting takes its default. `elem` is the elem_id after the tab's prefix
+    ("steps" becomes `img2img_steps`). `section` groups settings.
     """
 
     label: str
@@ -30,6 +32,7 @@ class Control:
     maximum: float | None = None
     choices: tuple[str, ...] | str = ()
     infotext: str = ""
+    absent: Any = ...
     elem: str = ""
     lines: int = 1
     placeholder: str = ""

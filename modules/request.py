@@ -4,7 +4,6 @@ Each field is declared here once, with bounds, default, label, infotext key and 
 documentation and the infotext are derived from it. Defaults are the page's (the API's own differ, see `api/`).
 """
 
-import math
 import random
 from typing import Annotated, Any, Self
 
@@ -42,8 +41,11 @@ SamplerName = Annotated[
 Scheduler = Annotated[
     str,
     Field(description="Name of the noise schedule; Automatic takes the sampler's own."),
-    Control("Schedule type", kind="dropdown", choices="schedulers", elem="scheduler", infotext="Schedule type"),
-]
+    Control(
+        "Schedule type", kind="dropdown", choices="schedulers", elem="scheduler", infotext="Schedule type",
+        absent="Automatic",
+    ),
+]  # fmt: skip
 Steps = Annotated[
     int,
     Field(ge=1, le=150, description="Sampling steps of the whole schedule; img2img walks the share that is denoised."),
@@ -62,12 +64,12 @@ Seed = Annotated[
 Width = Annotated[
     int,
     Field(ge=64, le=4096, description="Width in pixels; the result is cut to a multiple of 8."),
-    Control("Width", kind="slider", step=8, maximum=2048, elem="width"),
+    Control("Width", kind="slider", step=8, maximum=2048, elem="width", infotext="Size-1"),
 ]
 Height = Annotated[
     int,
     Field(ge=64, le=4096, description="Height in pixels; the result is cut to a multiple of 8."),
-    Control("Height", kind="slider", step=8, maximum=2048, elem="height"),
+    Control("Height", kind="slider", step=8, maximum=2048, elem="height", infotext="Size-2"),
 ]
 BatchCount = Annotated[
     int,
@@ -82,29 +84,36 @@ BatchSize = Annotated[
 Subseed = Annotated[
     int,
     Field(ge=-1, le=MAX_SEED, description="Seed of the variation; −1 draws one."),
-    Control("Variation seed", kind="number", elem="subseed", infotext="Variation seed"),
+    Control("Variation seed", kind="number", elem="subseed", infotext="Variation seed", absent=-1),
 ]
 SubseedStrength = Annotated[
     float,
     Field(ge=0, le=1, description="0 is the picture of the seed, 1 that of the variation seed."),
-    Control("Variation strength", kind="slider", step=0.01, elem="subseed_strength", infotext="Variation seed strength"),
-]
+    Control(
+        "Variation strength", kind="slider", step=0.01, elem="subseed_strength", infotext="Variation seed strength",
+        absent=0.0,
+    ),
+]  # fmt: skip
 SeedResizeFromW = Annotated[
     int,
     Field(ge=-1, le=4096, description="Make the noise as for this width, then crop or pad it; 0 or −1 is off."),
-    Control("Resize seed from width", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_w"),
-]
+    Control(
+        "Resize seed from width", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_w",
+        infotext="Seed resize from-1", absent=0,
+    ),
+]  # fmt: skip
 SeedResizeFromH = Annotated[
     int,
     Field(ge=-1, le=4096, description="Make the noise as for this height, then crop or pad it; 0 or −1 is off."),
-    Control("Resize seed from height", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_h"),
-]
+    Control(
+        "Resize seed from height", kind="slider", step=8, minimum=0, maximum=2048, elem="seed_resize_from_h",
+        infotext="Seed resize from-2", absent=0,
+    ),
+]  # fmt: skip
 DenoisingStrength = Annotated[
     float,
     Field(ge=0, le=1, description="How much of the source is redrawn: 0.2-0.4 slight, 0.4-0.7 balanced, above large."),
-    Control(
-        "Denoising strength", kind="slider", step=0.01, elem="denoising_strength", infotext="Denoising strength"
-    ),
+    Control("Denoising strength", kind="slider", step=0.01, elem="denoising_strength", infotext="Denoising strength"),
 ]
 ResizeMode = Annotated[
     int,
@@ -114,7 +123,7 @@ ResizeMode = Annotated[
 ResizeBy = Annotated[
     float | None,
     Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; none uses width and height."),
-    Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by"),
+    Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by", absent=None),
 ]
 
 
@@ -151,7 +160,7 @@ class GenerationRequest(BaseModel):
     @classmethod
     def _whole(cls, value: Any) -> Any:
         # Sliders and JavaScript send 20 as 20.0; 20.5 stays wrong.
-        return int(value) if isinstance(value, float) and math.isfinite(value) and value == int(value) else value
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:

@@ -4,7 +4,6 @@ A frozen snapshot travels with each job. `overridden()` gives another object, so
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -49,7 +48,7 @@ class Settings(BaseModel):
         Field(description="Random numbers: GPU (the device's), CPU, or NV (an NVIDIA GPU's, on any device)."),
         Control(
             "Random number generator source", kind="radio", choices=("GPU", "CPU", "NV"), infotext="RNG",
-            section="Stable Diffusion",
+            absent="GPU", section="Stable Diffusion",
         ),
     ] = "CPU"  # fmt: skip
 
@@ -154,4 +153,4 @@ class Settings(BaseModel):
         text = json.dumps(self.model_dump(exclude_defaults=True), indent=2, ensure_ascii=False)
         draft = path.with_name(path.name + ".tmp")
         draft.write_text(text + "\n", encoding="utf-8")
-        os.replace(draft, path)
+        draft.replace(path)

@@ -1,0 +1,378 @@
+"""A picture's parameters as text, in A1111's layout: parse, compose, and the way to and from request fields.
+
+    a cat on a roof
+    Negative prompt: blurry
+    Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 1, Size: 512x768, Version: v1.10.0
+
+Which key belongs to which field stands in the declarations (`Control.infotext`); nothing here repeats it. Known
+limits of the layout itself: blank space around the lines of a prompt is lost, and a prompt's line that begins with
+"Negative prompt:" ends the prompt.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from modules.catalog import Catalog
+from modules.errors import WebuiError
+from modules.fields import Param, params
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.sampler_names import nearest_sampler, resolve_names
+from modules.settings import Settings
+
+Kind = Literal["txt2img", "img2img"]
+
+NEGATIVE = "Negative prompt:"
+
+FIXED_ORDER = (
+    "Steps", "Sampler", "Schedule type", "CFG scale", "Image CFG scale", "Seed", "Face restoration", "Size",
+    "Model hash", "Model", "FP8 weight", "Cache FP16 weight for LoRA", "VAE hash", "VAE", "Variation seed",
+    "Variation seed strength", "Seed resize from", "Denoising strength", "Conditional mask weight", "Clip skip", "ENSD",
+    "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "Tiling",
+)  # fmt: skip
+LAST = ("Version", "User")
+
+# They tell about the picture and set nothing, so nobody has to be told that they were passed over.
+INFORMATION = frozenset(
+    {"Version", "User", "Model", "Model hash", "VAE hash", "Init image hash", "Source hash", "Lora hashes", "TI hashes"}
+)
+
+# A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
+# begin only where none is going on, so that a megabyte of hostile text is read in linear time.
+PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(?P<key>\w[\w \-/]++):\s*(?P<value>"(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
+KEY_ALONE = re.compile(r"\w[\w \-/]+")
+SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
+FEWEST_PAIRS = 3  # a last line with fewer is the prompt's
+
+VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Infotext:
+    """A parsed text. `pairs` are the last line's, in order, as text; `Size: 512x768` is Size-1 and Size-2."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    pairs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of job wrote it, as far as its keys tell."""
+        from_picture = "Denoising strength" in self.pairs and not any(key.startswith("Hires ") for key in self.pairs)
+        return "img2img" if from_picture or "Resize mode" in self.pairs else "txt2img"
+
+
+@dataclass(frozen=True)
+class ParsedFields:
+    """A text in terms of a request.
+
+    `fields` are valid values of request fields by name, `settings` those settings that the text stands for and that
+    differ from the current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the person.
+    """
+
+    kind: Kind
+    fields: dict[str, Any]
+    settings: dict[str, Any]
+    ignored: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def parse(text: str) -> Infotext:
+    """Take an infotext apart. Any text is an infotext: one without pairs is a prompt."""
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    pairs: dict[str, str] = {}
+    if len(PAIR.findall(lines[-1])) >= FEWEST_PAIRS:
+        pairs = _pairs(lines.pop())
+    prompt: list[str] = []
+    negative: list[str] = []
+    part = prompt
+    for line in map(str.strip, lines):
+        if line.startswith(NEGATIVE):
+            part = negative
+            line = line.removeprefix(NEGATIVE).strip()
+        if line or part:  # blank lines count once there is text before them
+            part.append(line)
+    return Infotext("\n".join(prompt), "\n".join(negative), pairs)
+
+
+def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str:
+    """The text for a picture. Keys come in A1111's order, others as they are given, the version last.
+
+    A value of None is left out, one that equals its key becomes the key alone, `X-1` and `X-2` become `X: 1x2`.
+    """
+    joined = _sizes_joined({key: str(value) for key, value in pairs.items() if value is not None})
+    first = [key for key in FIXED_ORDER if key in joined]
+    last = [key for key in LAST if key in joined]
+    middle = [key for key in joined if key not in FIXED_ORDER and key not in LAST]
+    line = ", ".join(
+        key if joined[key] == key else f"{key}: {_quoted(joined[key])}" for key in (*first, *middle, *last)
+    )
+    negative = f"\n{NEGATIVE} {negative_prompt}" if negative_prompt else ""
+    return f"{prompt}{negative}\n{line}".strip()
+
+
+def declared_pairs(request: GenerationRequest, settings: Settings) -> dict[str, str]:
+    """The pairs that request and settings declare, as text, as far as A1111 (or we, for keys it forgets) write them.
+
+    The caller adds what only the job knows: the picture's own seeds and size, the checkpoint, the version.
+    """
+    pairs: dict[str, str] = {}
+    for name, param in _with_keys(type(request)).items():
+        value = getattr(request, name)
+        if value is not None and WRITTEN_IF.get(name, _always)(request):
+            pairs[param.control.infotext] = _shown(param, value)
+    for name, param in _with_keys(Settings).items():
+        value = getattr(settings, name)
+        if value != _absent_setting(param):
+            pairs[param.control.infotext] = _shown(param, value)
+    return pairs
+
+
+def to_fields(
+    infotext: Infotext, kind: Kind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
+) -> ParsedFields:
+    """What a request (of `kind`, by default the text's own) must hold to make the picture again.
+
+    Never raises: what cannot be used is told in `notes` and left out. A text without pairs gives prompts alone.
+    """
+    kind = kind or infotext.kind
+    current = settings or Settings()
+    model = Img2ImgRequest if kind == "img2img" else Txt2ImgRequest
+    reading = _Reading(dict(infotext.pairs))
+    for name, text in (("prompt", infotext.prompt), ("negative_prompt", infotext.negative_prompt)):
+        if text or infotext.pairs:
+            reading.take(model, params(model)[name], text)
+    if infotext.pairs:
+        _read_request(reading, model)
+        _read_settings(reading, current, implied(infotext))
+        _read_checkpoint(reading, current, catalog)
+    unknown = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
+    if unknown:
+        reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(_whole_keys(unknown)) + ".")
+    return ParsedFields(kind, reading.fields, reading.settings, _sizes_joined(unknown), tuple(reading.notes))
+
+
+def implied(infotext: Infotext) -> dict[str, str]:
+    """Pairs that a text from an older A1111 does not write but stands for, by its version."""
+    match = VERSION.match(infotext.pairs.get("Version", ""))
+    if match is None:
+        return {}
+    version = tuple(int(number or 0) for number in match.groups())
+    found: dict[str, str] = {}
+    if version < (1, 6, 0) and ("[" in infotext.prompt or "[" in infotext.negative_prompt):
+        found["Old prompt editing timelines"] = "True"
+    if version < (1, 6, 0) and infotext.pairs.get("Sampler") in ("DDIM", "PLMS"):
+        found["Pad conds v0"] = "True"
+    if version < (1, 7, 0, 225):
+        found["Downcast alphas_cumprod"] = "True"
+    if version < (1, 8, 0) and "Refiner" in infotext.pairs:
+        found["Refiner switch by sampling steps"] = "True"
+    return {key: value for key, value in found.items() if key not in infotext.pairs}
+
+
+def _always(request: GenerationRequest) -> bool:
+    return True
+
+
+def _varied(request: GenerationRequest) -> bool:
+    return request.subseed_strength != 0
+
+
+def _seed_resized(request: GenerationRequest) -> bool:
+    return request.seed_resize_from_w > 0 and request.seed_resize_from_h > 0
+
+
+WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
+    "negative_prompt": lambda request: False,  # it has lines of its own
+    "subseed": _varied,
+    "subseed_strength": _varied,
+    "seed_resize_from_w": _seed_resized,
+    "seed_resize_from_h": _seed_resized,
+}
+
+
+class _Reading:
+    """A text while it is read: pairs still to be used, and what has come of the others."""
+
+    def __init__(self, pairs: dict[str, str]) -> None:
+        self.pairs = pairs
+        self.fields: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
+        self.notes: list[str] = []
+
+    def take(self, model: type[BaseModel], param: Param, text: str) -> None:
+        """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
+        value = _indexed(param, text)
+        number = _number(text)
+        for bound, beyond in ((param.minimum, "less"), (param.maximum, "more")):
+            if number is not None and bound is not None and (number < bound if beyond == "less" else number > bound):
+                self.notes.append(f"{param.control.label}: {text} is {beyond} than {bound:g}, {bound:g} is set.")
+                value = bound
+        try:
+            self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
+        except ValidationError as error:
+            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {_reason(error)}.")
+
+
+def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
+    declared = _with_keys(model)
+    sampler = reading.pairs.pop(declared["sampler_name"].control.infotext, None)
+    scheduler = reading.pairs.pop(declared["scheduler"].control.infotext, "Automatic")
+    if sampler is not None:
+        _read_sampler(reading, sampler, scheduler)
+    for name, param in declared.items():
+        if name in ("negative_prompt", "sampler_name", "scheduler"):
+            continue
+        text = reading.pairs.pop(param.control.infotext, None)
+        if text is not None:
+            reading.take(model, param, text)
+        elif param.control.absent is not ...:
+            reading.fields[name] = param.control.absent
+
+
+def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
+    """Old texts name both in one ("DPM++ 2M Karras")."""
+    try:
+        sampler_row, scheduler_row = resolve_names(sampler, scheduler)
+    except WebuiError as error:
+        if error.field == "scheduler":
+            reading.notes.append(f"There is no schedule type {_short(scheduler)}; Automatic is set.")
+            _read_sampler(reading, sampler, "Automatic")
+        else:
+            near = nearest_sampler(sampler[:100])
+            reading.notes.append(
+                f"There is no sampler {_short(sampler)}; the nearest name is {near!r}. The sampler stays as it is."
+            )
+        return
+    reading.fields["sampler_name"], reading.fields["scheduler"] = sampler_row.name, scheduler_row.name
+
+
+def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:
+    """Settings the text stands for, present or absent, that differ from the current ones."""
+    given = {**implied_pairs, **reading.pairs}
+    for name, param in _with_keys(Settings).items():
+        key = param.control.infotext
+        value: Any = _absent_setting(param)
+        if key in given:
+            reading.pairs.pop(key, None)
+            try:
+                value = getattr(Settings.model_validate({name: given[key]}), name)
+            except ValidationError as error:
+                reading.notes.append(f"{param.control.label}: {_short(given[key])} cannot be used, {_reason(error)}.")
+                continue
+        if value != getattr(current, name):
+            reading.settings[name] = value
+
+
+def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
+    name = reading.pairs.get("Model")
+    if not name or catalog is None or not catalog.checkpoints:
+        return
+    try:
+        wanted = catalog.checkpoint(name)
+    except WebuiError:
+        reading.notes.append(f"The picture was made with the checkpoint {_short(name)}, which is not here.")
+        return
+    try:
+        selected = catalog.checkpoint(current.sd_model_checkpoint)
+    except WebuiError:  # the selected one has been removed: any other differs from it
+        selected = None
+    if wanted != selected:
+        reading.settings["sd_model_checkpoint"] = wanted.name
+
+
+def _with_keys(model: type[BaseModel]) -> dict[str, Param]:
+    return {name: param for name, param in params(model).items() if param.control.infotext}
+
+
+def _absent_setting(param: Param) -> Any:
+    return param.default if param.control.absent is ... else param.control.absent
+
+
+def _shown(param: Param, value: Any) -> str:
+    choices = param.control.choices
+    named = isinstance(choices, tuple) and isinstance(value, int) and not isinstance(value, bool)
+    return choices[value] if named else str(value)
+
+
+def _indexed(param: Param, text: str) -> str | int:
+    """The index of the label `text` among the choices of an integer field; other texts as they are."""
+    labels = [c.lower() for c in param.control.choices] if isinstance(param.control.choices, tuple) else []
+    return labels.index(text.lower()) if text.lower() in labels else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")
+
+
+def _reason(error: ValidationError) -> str:
+    message = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _pairs(line: str) -> dict[str, str]:
+    """All pairs of the last line, keys alone as well, in order."""
+    pairs: dict[str, str] = {}
+    end = 0
+    for match in PAIR.finditer(line):
+        _keys_alone(line[end : match.start()], pairs)
+        end = match.end()
+        key, value = match["key"].strip(), _unquoted(match["value"].strip())
+        size = SIZE.fullmatch(value)
+        if size:
+            pairs[f"{key}-1"], pairs[f"{key}-2"] = size.groups()
+        elif value:
+            pairs[key] = value
+    _keys_alone(line[end:], pairs)
+    return pairs
+
+
+def _keys_alone(between: str, pairs: dict[str, str]) -> None:
+    for word in map(str.strip, between.split(",")):
+        if KEY_ALONE.fullmatch(word):
+            pairs[word] = word
+
+
+def _quoted(value: str) -> str:
+    """In JSON quotes where A1111 sets them, and where its own reader would not give the value back."""
+    ambiguous = any(sign in value for sign in ",\n:") or value.startswith('"') or value != value.strip()
+    return json.dumps(value, ensure_ascii=False) if ambiguous else value
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or not (value.startswith('"') and value.endswith('"')):
+        return value
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value
+
+
+def _sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
+    """`X-1` and `X-2`, both whole numbers, as one `X`, at the place of the first."""
+    joined: dict[str, str] = {}
+    for key, value in pairs.items():
+        stem, _, which = key.rpartition("-")
+        size = f"{pairs.get(f'{stem}-1')}x{pairs.get(f'{stem}-2')}"
+        if stem and which in ("1", "2") and SIZE.fullmatch(size):
+            joined[stem] = size
+        else:
+            joined[key] = value
+    return joined
+
+
+def _whole_keys(pairs: dict[str, str]) -> list[str]:
+    return [_short(key)[1:-1] for key in _sizes_joined(pairs)]
