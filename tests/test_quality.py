@@ -1,0 +1,24 @@
+"""The linter and the type checker have nothing to say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def complaints(*command: str) -> str:
+    """What `python -m command` says about the project; empty when it is content."""
+    ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    return "" if ran.returncode == 0 else ran.stdout + ran.stderr
+
+
+def test_the_linter_is_content() -> None:
+    assert not (said := complaints("ruff", "check", "--no-cache", "--output-format", "concise", ".")), "\n" + said
+
+
+@pytest.mark.slow
+def test_the_type_checker_is_content() -> None:
+    assert not (said := complaints("basedpyright", "--pythonpath", sys.executable)), "\n" + said
