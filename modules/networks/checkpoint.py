@@ -1,0 +1,264 @@
+"""Loading a checkpoint: a single file in Stable Diffusion 1's layout or a diffusers folder, from local files alone."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from modules.clip_bpe import ClipBPE
+from modules.errors import WebuiError
+from modules.networks import layout
+from modules.networks.detect import PIPELINES, TEXT, UNET, VAE, Family, detect, family_named, require_supported
+from modules.networks.device import Place
+from modules.networks.files import (
+    DIFFUSERS_INDEX,
+    FIELD,
+    CheckpointFile,
+    Default,
+    HashCache,
+    read_defaults,
+)
+from modules.networks.layout import Config, Configs
+from modules.networks.weights import Weights, fill, merged, open_weights
+
+log = logging.getLogger(__name__)
+
+PredictionType = Literal["epsilon", "v_prediction"]
+
+_OLD_TEXT: Final = "cond_stage_model.transformer."
+_OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
+# How diffusers called the VAE's attention before 0.18; folders saved then still do.
+_OLD_VAE_NAMES: Final = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+_WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
+
+
+@dataclass(frozen=True)
+class StableDiffusion:
+    """A loaded checkpoint, its parts on one device, in evaluation mode and without gradients.
+
+    `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model", `hash` its "Model hash".
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: ClipBPE
+    family: Family
+    name: str
+    hash: str
+    alphas_cumprod: Tensor
+    prediction_type: PredictionType
+    defaults: Mapping[str, Default]
+    place: Place
+    size: int
+
+    @property
+    def is_inpainting(self) -> bool:
+        """Whether the UNet takes mask and masked image as five more channels."""
+        return self.unet.config["in_channels"] == 9
+
+    @property
+    def latent_channels(self) -> int:
+        return cast(int, self.vae.config["latent_channels"])
+
+    @property
+    def scale(self) -> int:
+        """Pixels of a side for one latent cell: 8."""
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+
+def load_checkpoint(
+    file: CheckpointFile, place: Place, tokenizer: ClipBPE, hashes: HashCache, vae: Path | None = None
+) -> StableDiffusion:
+    """Load `file` onto `place`; `vae` is a VAE's own file to be used instead of the one inside.
+
+    Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or incomplete.
+    """
+    if not file.path.exists():
+        raise WebuiError(f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD)
+    parts = _open_folder(file.path) if file.path.is_dir() else _open_single(file.path, needs_vae=vae is None)
+    with torch.device("meta"):
+        unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(parts.configs.unet))
+        text_encoder = _empty_text_encoder(parts.configs.text_encoder)
+    device = place.device
+    fill(unet, parts.unet, parts.unet_names, device, place.dtype, torch.channels_last)
+    fill(text_encoder, parts.text_encoder, parts.text_names, device, place.text_dtype)
+    # Not stored in files, so it still stands on the meta device.
+    positions = torch.arange(parts.configs.text_encoder["max_position_embeddings"], device=device)
+    text_encoder.embeddings.register_buffer("position_ids", positions[None], persistent=False)
+    if vae is None:
+        autoencoder = _filled_vae(parts.configs.vae, parts.vae, parts.vae_names, place)
+    else:
+        autoencoder = load_vae(vae, place)
+    size = sum(p.numel() * p.element_size() for part in (unet, autoencoder, text_encoder) for p in part.parameters())
+    log.info("Loaded %s: %s, %.0f MB", file.name, parts.family.name, size / 1e6)
+    return StableDiffusion(
+        unet=unet,
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        family=parts.family,
+        name=file.stem,
+        hash=hashes.short(file.path),
+        alphas_cumprod=alphas_cumprod(parts.configs.scheduler),
+        prediction_type=parts.configs.scheduler["prediction_type"],
+        defaults=read_defaults(file.path),
+        place=place,
+        size=size,
+    )
+
+
+def load_vae(path: Path, place: Place) -> AutoencoderKL:
+    """A VAE out of its own file or out of a whole checkpoint. Raises WebuiError if the file is damaged or holds none."""
+    weights = open_weights(path)
+    prefix = VAE if any(key.startswith(VAE) for key in weights.header) else ""
+    if f"{prefix}decoder.conv_in.weight" not in weights.header:
+        raise WebuiError(f"{path.name} is {detect(weights.header).label}, not a VAE.", "Choose another.", field="sd_vae")
+    config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
+    return _filled_vae(config, weights, lambda name: [prefix + layout.vae_ldm_name(name, config)], place)
+
+
+def alphas_cumprod(scheduler: Config) -> Tensor:
+    """ᾱ_t, t = 0…999, fp32: the product of 1 − β with β linear in its square root (Rombach et al. 2022), computed in fp64."""
+    steps = int(scheduler["num_train_timesteps"])
+    if scheduler.get("beta_schedule", "scaled_linear") == "linear":
+        betas = torch.linspace(scheduler["beta_start"], scheduler["beta_end"], steps, dtype=torch.float64)
+    else:
+        betas = torch.linspace(scheduler["beta_start"] ** 0.5, scheduler["beta_end"] ** 0.5, steps, dtype=torch.float64) ** 2
+    return (1 - betas).cumprod(0).float()
+
+
+# ---- what the two formats have in common ----
+
+Names = Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Weights not read yet, the configs to build from, and where each model's parameter is found."""
+
+    family: Family
+    configs: Configs
+    unet: Weights
+    vae: Weights
+    text_encoder: Weights
+    unet_names: Names
+    vae_names: Names
+    text_names: Names
+
+
+def _empty_text_encoder(config: Config) -> CLIPTextModel:
+    return CLIPTextModel(CLIPTextConfig(**config, attn_implementation="sdpa"))
+
+
+def _filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:
+    with torch.device("meta"):
+        vae = cast(AutoencoderKL, AutoencoderKL.from_config(config))
+    fill(vae, weights, names, place.device, place.vae_dtype, torch.channels_last)
+    return vae
+
+
+def _open_single(path: Path, needs_vae: bool) -> _Parts:
+    weights = open_weights(path).renamed(_with_text_model)
+    family = require_supported(detect(weights.header), path)
+    missing = [part for part in layout.missing_parts(weights.header) if needs_vae or part != "VAE"]
+    if missing:
+        raise WebuiError(f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD)
+    sidecar = layout.read_sidecar(path)
+    if needs_vae:
+        configs = layout.infer_configs(weights.header, sidecar, path.name)
+    else:
+        configs = Configs(
+            layout.unet_config(weights.header, sidecar, path.name),
+            {},
+            layout.text_config(weights.header, sidecar, path.name),
+            layout.scheduler_config(weights.header, sidecar),
+        )
+    return _Parts(
+        family, configs, weights, weights, weights,
+        unet_names=lambda name: [UNET + layout.unet_ldm_name(name, configs.unet)],
+        vae_names=lambda name: [VAE + layout.vae_ldm_name(name, configs.vae)],
+        text_names=lambda name: [TEXT + name.removeprefix("text_model.")],
+    )  # fmt: skip
+
+
+def _with_text_model(key: str) -> str:
+    """Old merges lack `text_model.` in the text encoder's names."""
+    rest = key.removeprefix(_OLD_TEXT)
+    return TEXT + rest if rest != key and rest.startswith(_OLD_TEXT_PARTS) else key
+
+
+# ---- diffusers folders ----
+
+
+def _open_folder(path: Path) -> _Parts:
+    pipeline = str(_read_json(path / DIFFUSERS_INDEX, path.name).get("_class_name", ""))
+    family = family_named(PIPELINES.get(pipeline, ""))
+    unet_config = _read_json(path / "unet" / "config.json", path.name)
+    if family.name == "sd1" and unet_config.get("in_channels") == 9:
+        family = family_named("sd1-inpaint")
+    if family.name == "sd1" and unet_config.get("cross_attention_dim") == 1024:
+        family = family_named("sd2")
+    require_supported(family, path)
+    text_config = layout.read_config("sd1", "text_encoder")
+    stored = _read_json(path / "text_encoder" / "config.json", path.name)
+    # The stored marker ids are wrong in most files ("eos_token_id": 2); the tokenizer's are right.
+    text_config |= {key: stored[key] for key in text_config if key in stored and not key.endswith("_token_id")}
+    scheduler = layout.read_config("sd1", "scheduler")
+    if (path / "scheduler" / "scheduler_config.json").is_file():
+        stored = _read_json(path / "scheduler" / "scheduler_config.json", path.name)
+        scheduler |= {key: stored[key] for key in scheduler if key in stored}
+    vae_config = _read_json(path / "vae" / "config.json", path.name)
+    return _Parts(
+        family,
+        Configs(_public(unet_config), _public(vae_config), text_config, scheduler),
+        unet=_component(path, "unet"),
+        vae=_component(path, "vae"),
+        text_encoder=_component(path, "text_encoder"),
+        unet_names=lambda name: [name],
+        vae_names=lambda name: [name, _old_vae_name(name)],
+        text_names=lambda name: [name, f"text_model.{name}"],
+    )
+
+
+def _public(config: Config) -> Config:
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def _old_vae_name(name: str) -> str:
+    if ".attentions." not in name:
+        return name
+    layer, _, kind = name.rpartition(".")
+    for new, old in _OLD_VAE_NAMES.items():
+        if layer.endswith(new):
+            return f"{layer.removesuffix(new)}{old}.{kind}"
+    return name
+
+
+def _component(folder: Path, part: str) -> Weights:
+    """The weights of one part: whole or sharded, safetensors before pickles, and full precision before a `.fp16` variant."""
+    for suffix in (".safetensors", ".bin"):
+        for stem in _WEIGHT_FILES:
+            for variant in ("", ".fp16", ".non_ema"):
+                file = folder / part / f"{stem}{variant}{suffix}"
+                if file.is_file():
+                    return open_weights(file)
+            shards = sorted((folder / part).glob(f"{stem}-*-of-*{suffix}"))
+            if shards:
+                return merged([open_weights(shard) for shard in shards])
+    raise WebuiError(f"{folder.name} has no weights in its folder {part}.", "Download it again.", field=FIELD)
+
+
+def _read_json(path: Path, name: str) -> dict[str, Any]:
+    try:
+        return layout.read_json(path)
+    except FileNotFoundError as error:
+        raise WebuiError(f"{name} lacks {path.parent.name}/{path.name}.", "Download the folder again.", field=FIELD) from error
+    except (OSError, ValueError) as error:
+        raise WebuiError(f"{path.name} in {name} cannot be read: {error}.", "Download the folder again.", field=FIELD) from error

@@ -1,0 +1,87 @@
+"""Where and in which number types a model computes, and the two ways that goes wrong: no memory, and numbers that are none."""
+
+import os
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import psutil
+import torch
+from torch import Tensor
+
+from modules.errors import WebuiError
+
+Precision = Literal["autocast", "full"]
+
+_CPU_OUT_OF_MEMORY: Final = ("not enough memory", "can't allocate memory", "failed to allocate")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device and the number type of each part. The text encoder keeps fp32 on CPUs: 1 % of a job's time, and the prompt is exact."""
+
+    device: torch.device
+    dtype: torch.dtype
+    text_dtype: torch.dtype
+    vae_dtype: torch.dtype
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 itself (AVX512-BF16 or AMX). Where it must emulate them, fp32 is faster."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
+
+
+def choose_place(use_cpu: bool = False, precision: Precision = "autocast", index: int = 0) -> Place:
+    """CUDA where there is one, else the CPU. fp16 on CUDA from compute capability 7 and bf16 on CPUs that have it; fp32 otherwise and
+    with `precision` "full"."""
+    cuda = torch.cuda.is_available() and not use_cpu
+    device = torch.device("cuda", index) if cuda else torch.device("cpu")
+    if precision == "full":
+        dtype = torch.float32
+    elif cuda:
+        dtype = torch.float16 if torch.cuda.get_device_capability(index)[0] >= 7 else torch.float32
+    else:
+        dtype = torch.bfloat16 if cpu_has_bf16() else torch.float32
+    return Place(device, dtype, text_dtype=dtype if cuda else torch.float32, vae_dtype=dtype)
+
+
+def describe(place: Place) -> str:
+    """One line for the log and the page, as in "CPU, bf16" or "NVIDIA H100, fp16"."""
+    name = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "CPU"
+    short = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[place.dtype]
+    return f"{name}, {short}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch raised `error` because an allocation failed; on CPUs it raises a plain RuntimeError for that."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _CPU_OUT_OF_MEMORY)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that an allocation on `device` may still take, in bytes; a container's limit is not seen."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + reserved
+    return psutil.virtual_memory().available
+
+
+def release_memory(device: torch.device) -> None:
+    """Give cached, unused device memory back, before a second try with less."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def require_finite(x: Tensor, where: str, place: Place) -> Tensor:
+    """Hand back `x`, or raise WebuiError if it holds a NaN or infinity; `where` is what made it, as in "The UNet"."""
+    if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):  # the sum is one pass, and rarely overflows by itself
+        return x
+    cure = "The checkpoint may be damaged." if place.dtype == torch.float32 else "Start with --precision full."
+    raise WebuiError(f"{where} produced numbers that are none (NaN) in {str(place.dtype).removeprefix('torch.')}.", cure, status=500)
+
+
+def threads() -> int:
+    """Threads that torch should use: one for each physical core this process may run on."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

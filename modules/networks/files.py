@@ -1,0 +1,248 @@
+"""Checkpoint files without loading them: finding, naming, hashing, and reading a safetensors header. Free of torch."""
+
+import difflib
+import hashlib
+import json
+import logging
+import os
+import struct
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from modules.errors import WebuiError
+
+log = logging.getLogger(__name__)
+
+FIELD: Final = "sd_model_checkpoint"
+SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
+DIFFUSERS_INDEX: Final = "model_index.json"
+SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
+_HEADER_LENGTH_BYTES: Final = 8
+_LARGEST_HEADER: Final = 100_000_000  # bytes; the format's own limit
+_DTYPE_BITS: Final = {
+    "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
+}  # fmt: skip
+_DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "prompt": str, "negative_prompt": str, "width": int, "height": int, "steps": int, "cfg_scale": (int, float),
+    "sampler_name": str, "scheduler": str, "denoising_strength": (int, float), "clip_skip": int,
+}  # fmt: skip
+
+Default = int | float | str
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint on disk: a single file or a diffusers folder.
+
+    `name` is the path below the models folder with forward slashes, `title` what the selector shows: the name, with `[hash]` once known.
+    """
+
+    name: str
+    path: Path
+    title: str
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix: the `Model` of an infotext."""
+        return self.path.name if self.path.is_dir() else self.path.stem
+
+
+class TensorInfo(NamedTuple):
+    """What a header tells of a tensor; `dtype` in safetensors' words (F16, BF16, F32, I64 …)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+Header = Mapping[str, TensorInfo]
+
+
+class HashCache:
+    """sha256 of files, computed once and kept in a JSON at `path`, keyed by the file's path, size and time of change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._entries = self._read()
+
+    def sha256(self, file: Path) -> str:
+        """The file's sha256 in hex (64 digits). For a diffusers folder, that of its UNet weights."""
+        file = weights_of(file)
+        known = self.known(file)
+        if known:
+            return known
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._entries = self._read() | {str(file.resolve()): [*_stamp(file), digest]}
+        self._write()
+        return digest
+
+    def short(self, file: Path) -> str:
+        """The first ten digits of the sha256: A1111's model hash."""
+        return self.sha256(file)[:SHORT_HASH]
+
+    def known(self, file: Path) -> str:
+        """The sha256 if it is in the cache and the file has not changed since, else ""."""
+        file = weights_of(file)
+        entry = self._entries.get(str(file.resolve()))
+        return str(entry[2]) if entry and file.exists() and entry[:2] == _stamp(file) else ""
+
+    def _read(self) -> dict[str, list[int | str]]:
+        try:
+            entries = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("The hash cache %s cannot be read (%s); hashes are computed anew.", self._path, error)
+            return {}
+        return cast(dict[str, list[int | str]], entries) if isinstance(entries, dict) else {}
+
+    def _write(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(
+                "w", dir=self._path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+            ) as file:
+                json.dump(self._entries, file, indent=1)
+            Path(file.name).replace(self._path)
+        except OSError as error:
+            log.warning("The hash cache %s cannot be written (%s); the hash is computed again next time.", self._path, error)
+
+
+def _stamp(file: Path) -> list[int | str]:
+    status = file.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def is_diffusers_folder(path: Path) -> bool:
+    return (path / DIFFUSERS_INDEX).is_file()
+
+
+def weights_of(path: Path) -> Path:
+    """The file whose bytes stand for a checkpoint: itself, or the first UNet weights of a diffusers folder."""
+    if not path.is_dir():
+        return path
+    found = sorted((path / "unet").glob("*.safetensors")) or sorted((path / "unet").glob("*.bin"))
+    return found[0] if found else path / DIFFUSERS_INDEX
+
+
+def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[CheckpointFile]:
+    """All checkpoints below `folders`, by name; links are followed, hidden files and folders that do not exist are passed over.
+
+    Nothing is opened, so a damaged file is listed too and tells its fault when it is loaded.
+    """
+    found: dict[Path, CheckpointFile] = {}
+    walked: set[Path] = set()
+    for folder in folders:
+        for root, inner, files in os.walk(folder, followlinks=True):
+            here = Path(root)
+            if here.resolve() in walked:  # a link that leads back
+                inner.clear()
+                continue
+            walked.add(here.resolve())
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            paths = [here / name for name in files if not name.startswith(".") and name.lower().endswith(SINGLE_FILE_SUFFIXES)]
+            if here != folder and is_diffusers_folder(here):
+                inner.clear()  # its parts are no checkpoints of their own
+                paths = [here]
+            for path in paths:
+                name = path.relative_to(folder).as_posix()
+                digest = hashes.known(path) if hashes else ""
+                title = f"{name} [{digest[:SHORT_HASH]}]" if digest else name
+                found.setdefault(path.resolve(), CheckpointFile(name, path, title))
+    return sorted(found.values(), key=lambda file: file.name.lower())
+
+
+def match_checkpoint(files: Sequence[CheckpointFile], wanted: str, hashes: HashCache | None = None) -> CheckpointFile:
+    """The checkpoint that `wanted` names: a title, a name with or without folder and suffix, or a model hash of eight digits or more.
+
+    Raises WebuiError with the nearest name if there is none, and says so if there are no checkpoints at all.
+    """
+    if not files:
+        raise WebuiError("There is no checkpoint.", "Put a .safetensors file into models/Stable-diffusion.", field=FIELD)
+    name, _, bracket = wanted.strip().partition(" [")
+    digest = bracket.rstrip("]").lower() or name.lower()
+    for file in files:
+        if name.lower() in {file.name.lower(), file.path.name.lower(), file.stem.lower(), str(file.path).lower()}:
+            return file
+    if hashes and len(digest) >= 8:
+        for file in files:
+            if hashes.known(file.path).startswith(digest):
+                return file
+    near = difflib.get_close_matches(name, [file.name for file in files], 1, 0.0)[0]
+    raise WebuiError(f"No checkpoint is named {wanted!r}; did you mean {near!r}?", field=FIELD)
+
+
+def read_header(path: Path) -> Header:
+    """Names, types and shapes of a safetensors file's tensors, read without its data.
+
+    Raises WebuiError if the file is empty, truncated or no safetensors file; a truncated one is told with expected and actual bytes.
+    """
+    actual = path.stat().st_size
+    if actual == 0:
+        raise WebuiError(f"{path.name} is empty (0 bytes).", "Download or copy it again.", field=FIELD)
+    with path.open("rb") as file:
+        start = file.read(_HEADER_LENGTH_BYTES)
+        (length,) = struct.unpack("<Q", start) if len(start) == _HEADER_LENGTH_BYTES else (0,)
+        if not 2 <= length <= _LARGEST_HEADER:
+            raise WebuiError(f"{path.name} is not a safetensors file.", "Its name may be wrong, or the download.", field=FIELD)
+        if actual < _HEADER_LENGTH_BYTES + length:
+            raise _truncated(path, _HEADER_LENGTH_BYTES + length, actual, at_least=True)
+        raw = file.read(length)
+    try:
+        described = json.loads(raw)
+        described.pop("__metadata__", None)
+        header = {key: TensorInfo(value["dtype"], tuple(value["shape"])) for key, value in described.items()}
+        end = max((value["data_offsets"][1] for value in described.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise WebuiError(f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD) from error
+    expected = _HEADER_LENGTH_BYTES + length + end
+    if actual < expected:
+        raise _truncated(path, expected, actual)
+    return header
+
+
+def _truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:
+    wanted = f"at least {expected}" if at_least else f"{expected}"
+    return WebuiError(
+        f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.", "Download or copy it again.", field=FIELD
+    )
+
+
+def size_in_bytes(header: Header) -> int:
+    """Bytes of all tensors as stored."""
+    total = 0
+    for dtype, shape in header.values():
+        elements = 1
+        for side in shape:
+            elements *= side
+        total += elements * _DTYPE_BITS.get(dtype, 32) // 8
+    return total
+
+
+def read_defaults(checkpoint: Path) -> dict[str, Default]:
+    """What the JSON beside a checkpoint (`name.json`) says of its favourite size, steps, CFG and the like, under the API's names.
+
+    Other keys are passed over (A1111 keeps notes in a JSON of the same name); a value of the wrong type too, with a line in the log.
+    """
+    beside = checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read (%s); the checkpoint is used without its defaults.", beside, error)
+        return {}
+    defaults: dict[str, Default] = {}
+    for key, value in content.items() if isinstance(content, dict) else ():
+        kind = _DEFAULTS.get(key)
+        if kind is None:
+            continue
+        if isinstance(value, kind) and not isinstance(value, bool):
+            defaults[key] = cast(Default, value)
+        else:
+            log.warning("%s: %s=%r is of the wrong type and is passed over.", beside, key, value)
+    return defaults

@@ -1,0 +1,312 @@
+"""The layout of a single-file checkpoint: model configs from the shapes in its header, and LDM names of diffusers' parameters.
+
+Shapes tell every width and depth. What they cannot tell, the number of attention heads and of norm groups and the noise schedule, comes
+from a `.yaml` of the same name beside the file (LDM's layout), else from `configs/sd1`.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import yaml
+
+from modules.errors import WebuiError
+from modules.networks.detect import TEXT, UNET, VAE
+from modules.networks.files import FIELD, Header
+
+CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Configs:
+    """What diffusers' and transformers' model classes are built from, and the noise schedule."""
+
+    unet: Config
+    vae: Config
+    text_encoder: Config
+    scheduler: Config
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """The parts of an LDM `.yaml` that are read; empty where there is none."""
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    unet: Mapping[str, Any] = field(default_factory=dict)
+    vae: Mapping[str, Any] = field(default_factory=dict)
+    text_encoder: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_json(path: Path) -> Config:
+    """A JSON file that holds one object. Raises OSError, or ValueError if it is no JSON or no object."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return cast(Config, content)
+
+
+def read_config(family: str, part: str) -> Config:
+    """`configs/<family>/<part>.json`: the family's usual sizes."""
+    return read_json(CONFIGS / family / f"{part}.json")
+
+
+def read_sidecar(checkpoint: Path) -> Sidecar:
+    """Read the `.yaml` beside a checkpoint. `cond_stage_config` may hold the text encoder's numbers under transformers' names, or as
+    `version` a folder beside the yaml with a `config.json`. Raises WebuiError if it is no yaml of this kind."""
+    path = checkpoint.with_suffix(".yaml")
+    if not path.is_file():
+        return Sidecar()
+    try:
+        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        text = dict(_params(model, "cond_stage_config"))
+        folder = path.parent / str(text.pop("version", ""))
+        if (folder / "config.json").is_file():
+            text = json.loads((folder / "config.json").read_text(encoding="utf-8")) | text
+        vae = _params(model, "first_stage_config")
+        return Sidecar(model, _params(model, "unet_config"), dict(vae) | dict(vae.get("ddconfig") or {}), text)
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WebuiError(
+            f"{path.name} is no model configuration in the layout of Stable Diffusion's yaml files.",
+            "Mend it, or remove it to use the usual configuration.",
+            field=FIELD,
+        ) from error
+
+
+def _params(model: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    return (model.get(part) or {}).get("params") or {}
+
+
+def infer_configs(header: Header, sidecar: Sidecar, name: str) -> Configs:
+    """Configs for the checkpoint `name` with a UNet, a VAE and a CLIP text encoder under their LDM prefixes (see `missing_parts`)."""
+    return Configs(
+        unet_config(header, sidecar, name),
+        vae_config(header, sidecar, name),
+        text_config(header, sidecar, name),
+        scheduler_config(header, sidecar),
+    )
+
+
+def missing_parts(header: Header) -> list[str]:
+    """Of UNet, VAE and text encoder those of which the file holds nothing."""
+    parts = {"UNet": UNET, "VAE": VAE, "text encoder": TEXT}
+    return [part for part, prefix in parts.items() if not any(key.startswith(prefix) for key in header)]
+
+
+def unet_config(header: Header, sidecar: Sidecar, name: str, prefix: str = UNET) -> Config:
+    """diffusers' config of the UNet; raises WebuiError where the shapes are not those of a plain SD 1 UNet."""
+    config = read_config("sd1", "unet")
+    shape = _Shapes(header, prefix, name)
+    base, in_channels = shape.of("input_blocks.0.0.weight")[:2]
+    levels: list[list[tuple[int, int]]] = [[]]  # one (width, depth of the transformer or 0) for each residual block
+    index = 1
+    while shape.has(f"input_blocks.{index}.0."):
+        block = f"input_blocks.{index}"
+        if shape.has(f"{block}.0.op."):
+            levels.append([])
+        else:
+            width = shape.of(f"{block}.0.out_layers.3.weight")[0]
+            levels[-1].append((width, shape.count(f"{block}.1.transformer_blocks")))
+        index += 1
+    if any(not level or set(level) != {level[0]} for level in levels) or len({len(level) for level in levels}) != 1:
+        raise shape.unusual("its levels have different numbers of blocks")
+    widths, depths = [level[0][0] for level in levels], [level[0][1] for level in levels]
+    middle = shape.count("middle_block.1.transformer_blocks")
+    if widths[0] != base:
+        raise shape.unusual(f"its first block widens {base} channels to {widths[0]}")
+    if not middle or middle != (depths[-1] or middle):
+        raise shape.unusual("its middle block attends unlike its deepest level")
+    transformer = "middle_block.1.transformer_blocks.0"
+    attends = [bool(depth) for depth in depths]
+    config |= {
+        "in_channels": in_channels,
+        "out_channels": shape.of("out.2.weight")[0],
+        "block_out_channels": widths,
+        "layers_per_block": len(levels[0]),
+        "down_block_types": ["CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends],
+        "up_block_types": ["CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)],
+        "transformer_layers_per_block": [depth or middle for depth in depths],
+        "cross_attention_dim": shape.of(f"{transformer}.attn2.to_k.weight")[1],
+        "use_linear_projection": len(shape.of("middle_block.1.proj_in.weight")) == 2,
+        "norm_num_groups": int(sidecar.unet.get("norm_num_groups", config["norm_num_groups"])),
+        "attention_head_dim": _unet_heads(sidecar, widths, config["attention_head_dim"]),  # diffusers' name for their number
+    }
+    _require_divides(config["norm_num_groups"], widths, "norm_num_groups", "UNet", name)
+    _require_divides(config["attention_head_dim"], widths, "num_heads", "UNet", name)
+    return config
+
+
+def _unet_heads(sidecar: Sidecar, widths: Sequence[int], usual: int) -> int | list[int]:
+    channels = int(sidecar.unet.get("num_head_channels") or -1)
+    if channels > 0:
+        return [width // channels for width in widths]
+    return int(sidecar.unet.get("num_heads") or usual)
+
+
+def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE) -> Config:
+    """diffusers' config of the VAE; raises WebuiError where the shapes are not those of a plain KL autoencoder."""
+    config = read_config("sd1", "vae")
+    shape = _Shapes(header, prefix, name)
+    levels = shape.count("encoder.down")
+    counts = {shape.count(f"encoder.down.{level}.block") for level in range(levels)}
+    if len(counts) != 1 or shape.has("encoder.down.0.attn."):
+        raise shape.unusual("its VAE's levels differ in their blocks")
+    widths = [shape.of(f"encoder.down.{level}.block.0.conv2.weight")[0] for level in range(levels)]
+    config |= {
+        "in_channels": shape.of("encoder.conv_in.weight")[1],
+        "out_channels": shape.of("decoder.conv_out.weight")[0],
+        "latent_channels": shape.of("decoder.conv_in.weight")[1],
+        "block_out_channels": widths,
+        "layers_per_block": counts.pop(),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "norm_num_groups": int(sidecar.vae.get("norm_num_groups", config["norm_num_groups"])),
+        "scaling_factor": float(sidecar.model.get("scale_factor", config["scaling_factor"])),
+        "use_quant_conv": shape.has("quant_conv."),
+        "use_post_quant_conv": shape.has("post_quant_conv."),
+        "mid_block_add_attention": shape.has("encoder.mid.attn_1."),
+    }
+    _require_divides(config["norm_num_groups"], widths, "norm_num_groups", "VAE", name)
+    return config
+
+
+def text_config(header: Header, sidecar: Sidecar, name: str, prefix: str = TEXT) -> Config:
+    """transformers' config of the CLIP text encoder. Where no yaml tells the number of heads, each is 64 wide as in every CLIP."""
+    config = read_config("sd1", "text_encoder")
+    shape = _Shapes(header, prefix, name)
+    vocabulary, width = shape.of("embeddings.token_embedding.weight")
+    told = {key: value for key, value in sidecar.text_encoder.items() if key in config and not key.endswith("_token_id")}
+    config |= {"num_attention_heads": max(width // 64, 1)} | told
+    config |= {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "projection_dim": width,
+        "intermediate_size": shape.of("encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": shape.count("encoder.layers"),
+        "max_position_embeddings": shape.of("embeddings.position_embedding.weight")[0],
+    }
+    if vocabulary != read_config("sd1", "text_encoder")["vocab_size"]:
+        raise shape.unusual(f"its text encoder knows {vocabulary} tokens instead of CLIP's 49408")
+    _require_divides(config["num_attention_heads"], [width], "num_attention_heads", "text encoder", name)
+    return config
+
+
+def scheduler_config(header: Header, sidecar: Sidecar) -> Config:
+    """Beta range and prediction type. A tensor named `v_pred` in the file means v-prediction, as some SD 1 fine-tunes mark it."""
+    config = read_config("sd1", "scheduler")
+    config["beta_start"] = float(sidecar.model.get("linear_start", config["beta_start"]))
+    config["beta_end"] = float(sidecar.model.get("linear_end", config["beta_end"]))
+    config["num_train_timesteps"] = int(sidecar.model.get("timesteps", config["num_train_timesteps"]))
+    if sidecar.model.get("parameterization") == "v" or "v_pred" in header:
+        config["prediction_type"] = "v_prediction"
+    return config
+
+
+class _Shapes:
+    """A header seen from below one prefix."""
+
+    def __init__(self, header: Header, prefix: str, name: str) -> None:
+        self._shapes = {key.removeprefix(prefix): info.shape for key, info in header.items() if key.startswith(prefix)}
+        self._prefix = prefix
+        self._name = name
+
+    def of(self, key: str) -> tuple[int, ...]:
+        if key not in self._shapes:
+            raise missing_keys([self._prefix + key], self._name)
+        return self._shapes[key]
+
+    def has(self, start: str) -> bool:
+        return any(key.startswith(start) for key in self._shapes)
+
+    def count(self, start: str) -> int:
+        """How many numbers follow `start.` in the names, as in `layers.0`, `layers.1`."""
+        numbered = re.compile(re.escape(start) + r"\.(\d+)\.")
+        return len({match[1] for key in self._shapes if (match := numbered.match(key))})
+
+    def unusual(self, what: str) -> WebuiError:
+        return WebuiError(f"{self._name} has a layout that cannot be loaded: {what}.", "Use a usual checkpoint.", field=FIELD)
+
+
+def missing_keys(keys: Sequence[str], name: str) -> WebuiError:
+    """The error for a checkpoint that lacks tensors; names the first of them."""
+    others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return WebuiError(
+        f"{name} lacks the tensor {keys[0]}{others}.", "The file is incomplete; download it again or use another.", field=FIELD
+    )
+
+
+def _require_divides(parts: int | Sequence[int], widths: Sequence[int], key: str, what: str, name: str) -> None:
+    each = [parts] * len(widths) if isinstance(parts, int) else parts
+    for part, width in zip(each, widths, strict=True):
+        if part < 1 or width % part:
+            raise WebuiError(
+                f"{name}: {key}={part} does not divide the {what}'s {width} channels.",
+                f"Put a {Path(name).stem}.yaml with the right {key} beside the checkpoint.",
+                field=FIELD,
+            )
+
+
+# ---- names: diffusers' parameter -> LDM's, without prefix ----
+
+_RESIDUAL: Final = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
+}  # fmt: skip
+_UNET_ENDS: Final = {
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
+}  # fmt: skip
+_VAE_ATTENTION: Final = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+_UNET_BLOCK: Final = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_UNET_MIDDLE: Final = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+_VAE_BLOCK: Final = re.compile(r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_VAE_MIDDLE: Final = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+
+
+def _renamed(name: str, table: Mapping[str, str]) -> str:
+    layer, _, kind = name.rpartition(".")
+    return f"{table.get(layer, layer)}.{kind}"
+
+
+def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
+    """LDM's name, without prefix, of the UNet parameter that diffusers calls `name`; `config` is diffusers' UNet config."""
+    layers: int = config["layers_per_block"]
+    block = _UNET_BLOCK.fullmatch(name)
+    if block:
+        side, part, rest = block[1], block[3], block[5]
+        level, index = int(block[2]), int(block[4])
+        first = level * (layers + 1)  # a down level is its blocks and the downsampler, an up level has one block more
+        if part == "downsamplers":
+            return f"input_blocks.{first + layers + 1}.0.op.{rest.removeprefix('conv.')}"
+        if part == "upsamplers":
+            attends = config["up_block_types"][level] == "CrossAttnUpBlock2D"
+            return f"output_blocks.{first + layers}.{2 if attends else 1}.{rest}"
+        number = f"input_blocks.{first + 1 + index}" if side == "down" else f"output_blocks.{first + index}"
+        return f"{number}.0.{_renamed(rest, _RESIDUAL)}" if part == "resnets" else f"{number}.1.{rest}"
+    middle = _UNET_MIDDLE.fullmatch(name)
+    if middle:
+        part, index, rest = middle[1], int(middle[2]), middle[3]
+        return f"middle_block.{2 * index}.{_renamed(rest, _RESIDUAL)}" if part == "resnets" else f"middle_block.1.{rest}"
+    return _renamed(name, _UNET_ENDS)
+
+
+def vae_ldm_name(name: str, config: Mapping[str, Any]) -> str:
+    """LDM's name, without prefix, of the VAE parameter that diffusers calls `name`; `config` is diffusers' VAE config."""
+    block = _VAE_BLOCK.fullmatch(name)
+    if block:
+        half, side, level, part, index, rest = block[1], block[2], int(block[3]), block[4], block[5], block[6]
+        number = level if side == "down" else len(config["block_out_channels"]) - 1 - level
+        if part == "resnets":
+            return f"{half}.{side}.{number}.block.{index}.{_renamed(rest, {'conv_shortcut': 'nin_shortcut'})}"
+        return f"{half}.{side}.{number}.{part.removesuffix('rs')}.{rest}"  # upsamplers.0.conv -> upsample.conv
+    middle = _VAE_MIDDLE.fullmatch(name)
+    if middle:
+        half, part, index, rest = middle[1], middle[2], int(middle[3]), middle[4]
+        if part == "resnets":
+            return f"{half}.mid.block_{index + 1}.{_renamed(rest, {'conv_shortcut': 'nin_shortcut'})}"
+        return f"{half}.mid.attn_1.{_renamed(rest, _VAE_ATTENTION)}"
+    return name.replace("conv_norm_out.", "norm_out.")

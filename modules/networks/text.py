@@ -1,0 +1,79 @@
+"""Prompt pieces to the conditioning that the UNet attends to, with A1111's chunks, weights and clip skip."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from modules.clip_bpe import ClipBPE
+from modules.clip_chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt
+
+Emphasis = Literal["None", "Ignore", "Original", "No norm"]
+
+
+@torch.inference_mode()
+def encode_prompts(
+    text_encoder: CLIPTextModel,
+    tokenizer: ClipBPE,
+    prompts: Sequence[Sequence[Piece]],
+    *,
+    clip_skip: int = 1,
+    emphasis: Emphasis = "Original",
+    comma_backtrack: int = COMMA_BACKTRACK,
+) -> Tensor:
+    """The conditioning (prompts, chunks * 77, width) of several prompts, in the text encoder's dtype and on its device.
+
+    Shorter prompts are filled up with empty chunks. The prompts given together are, as in A1111, the stages of one prompt's schedule: in the
+    mode "Original" the mean that weighting must not change is taken over all of them, so another company gives slightly other numbers.
+    """
+    chunked = [chunk_prompt(prompt, tokenizer, comma_backtrack).chunks for prompt in prompts]
+    length = max(map(len, chunked), default=1)
+    parts = [
+        encode_chunks(text_encoder, [row[i] if i < len(row) else EMPTY_CHUNK for row in chunked], clip_skip, emphasis)
+        for i in range(length)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def encode_prompt(
+    text_encoder: CLIPTextModel,
+    tokenizer: ClipBPE,
+    prompt: Sequence[Piece],
+    *,
+    clip_skip: int = 1,
+    emphasis: Emphasis = "Original",
+    comma_backtrack: int = COMMA_BACKTRACK,
+) -> Tensor:
+    """The conditioning (chunks * 77, width) of one prompt."""
+    rows = encode_prompts(
+        text_encoder, tokenizer, [prompt], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack
+    )
+    return rows[0]
+
+
+@torch.inference_mode()
+def encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_skip: int, emphasis: Emphasis) -> Tensor:
+    """Hidden states (chunks, 77, width) of a batch of chunks, weighted.
+
+    `clip_skip` n takes the states before the last n − 1 layers, through the final norm; a number beyond the layers means the first.
+    """
+    device = text_encoder.device
+    tokens = torch.tensor([chunk.tokens for chunk in chunks], device=device)
+    if clip_skip <= 1:
+        states = text_encoder(input_ids=tokens).last_hidden_state
+    else:
+        hidden = text_encoder(input_ids=tokens, output_hidden_states=True).hidden_states
+        states = text_encoder.final_layer_norm(hidden[-min(clip_skip, len(hidden) - 1)])
+    if emphasis in ("None", "Ignore"):
+        return states
+    weights = torch.tensor([chunk.multipliers for chunk in chunks], device=device, dtype=states.dtype)
+    weighted = states * weights[..., None]
+    return weighted if emphasis == "No norm" else weighted * (states.mean() / weighted.mean())
+
+
+def match_lengths(conds: Sequence[Tensor], empty: Tensor) -> list[Tensor]:
+    """Conditionings (chunks * 77, width) filled up with `empty` (77, width) to the longest of them, so that they can be stacked."""
+    length = max(cond.shape[0] for cond in conds)
+    return [torch.cat([cond, *[empty] * ((length - cond.shape[0]) // empty.shape[0])]) for cond in conds]
