@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ NOT_IMPORTED = ("starter", "webui")  # by anybody
 HOMES = {
     "gradio": ("ui",),
     "fastapi": ("api", "app"),
-    "starlette": ("api", "app"),
+    "starlette": ("ui", "api", "app"),  # what gradio and fastapi both stand on
     "uvicorn": ("app", "webui"),
     "ray": ("jobs",),
     "torch": ("sampling", "networks", "processing", "control", "starter"),
@@ -110,7 +111,12 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
 
 
 MODULES = ours()
-IMPORTS = {module: list(imports_of(module, path.read_text("utf-8"))) for module, path in MODULES.items()}
+
+
+@cache
+def imports() -> dict[str, list[Import]]:
+    """What each module imports; a file that does not parse under this Python raises its SyntaxError."""
+    return {module: list(imports_of(module, path.read_text("utf-8"))) for module, path in MODULES.items()}
 
 
 def fault(found: Import) -> str:
@@ -144,7 +150,7 @@ def loaded_with(module: str) -> Iterator[str]:
             continue
         seen.add(name)
         yield name
-        pending += [name.rpartition(".")[0], *(found.target for found in IMPORTS[name] if found.at_load)]
+        pending += [name.rpartition(".")[0], *(found.target for found in imports()[name] if found.at_load)]
 
 
 def web_modules() -> list[str]:
@@ -159,12 +165,12 @@ def test_every_module_lives_on_a_floor() -> None:
 
 
 def test_modules_import_only_from_floors_below_and_heavy_packages_stay_at_home() -> None:
-    faults = [fault(found) for name, found_in in IMPORTS.items() if name != "launch" for found in found_in]
+    faults = [fault(found) for name, found_in in imports().items() if name != "launch" for found in found_in]
     assert not list(filter(None, faults)), "\n" + "\n".join(filter(None, faults))
 
 
 def test_the_launcher_needs_nothing_installed() -> None:
-    reached = [found for name in loaded_with("launch") for found in IMPORTS[name]]
+    reached = [found for name in loaded_with("launch") for found in imports()[name]]
     foreign = [found for found in reached if found.target.split(".")[0] not in {*sys.stdlib_module_names, "modules"}]
     assert not foreign, "\n".join(f"{found}, but launch.py runs before anything is installed" for found in foreign)
 
@@ -172,7 +178,7 @@ def test_the_launcher_needs_nothing_installed() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     edges = {
         name: {found.target for found in found_in if found.at_load and found.target in MODULES}
-        for name, found_in in IMPORTS.items()
+        for name, found_in in imports().items()
     }
     done: set[str] = set()
 
@@ -192,7 +198,7 @@ def test_the_source_gives_the_web_process_no_way_to_torch() -> None:
         f"{found}, and the web process loads {file_of(name)} through {start}"
         for start in web_modules()
         for name in loaded_with(start)
-        for found in IMPORTS[name]
+        for found in imports()[name]
         if found.at_load and found.target.split(".")[0] in ENGINE_ONLY
     }
     assert not faults, "\n" + "\n".join(sorted(faults))
