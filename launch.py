@@ -52,22 +52,18 @@ CHROME_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 def main() -> None:
     """Reads the launcher's own flags, sets up, and becomes webui.py or pytest."""
-    rest = shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
     testing = sys.argv[1:2] == ["test"]
-    if testing:
-        rest = sys.argv[2:]
-    elif {"-h", "--help"} & set(rest):
+    words = sys.argv[2:] if testing else shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
+    if not testing and {"-h", "--help"} & set(words):
         print(__doc__, "\nFlags that go on to webui.py:\n", sep="")
         flags.parse(["--help"])
-    no_venv, rest = taken("--no-venv", rest)
-    skip_install, rest = taken("--skip-install", rest)
-    torch_index, rest = taken_value("--torch-index", rest)
-    if sys.prefix == sys.base_prefix and not no_venv:
+    ours, rest = own_flags().parse_known_args(words)
+    if sys.prefix == sys.base_prefix and not ours.no_venv:
         enter_venv()
     if not testing:
         flags.require_free_port(flags.parse(rest))  # a mistyped flag is told now, not after the installation
-    if not skip_install:
-        set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", torch_index)
+    if not ours.skip_install:
+        set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", ours.torch_index)
     if testing:
         os.environ["CHROMIUM"] = chromium()
         os.chdir(ROOT)
@@ -75,21 +71,13 @@ def main() -> None:
     become([sys.executable, str(ROOT / "webui.py"), *rest])
 
 
-def taken(flag: str, words: list[str]) -> tuple[bool, list[str]]:
-    """Whether `flag` is among `words`, and the words without it."""
-    return flag in words, [word for word in words if word != flag]
-
-
-def taken_value(flag: str, words: list[str]) -> tuple[str, list[str]]:
-    """The value of `flag value` or `flag=value` among `words` ("" if absent), and the other words."""
-    for at, word in enumerate(words):
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1], words[:at] + words[at + 1 :]
-        if word == flag:
-            if at + 1 == len(words):
-                raise WebuiError(f"{flag}: expected a URL after it.")
-            return words[at + 1], words[:at] + words[at + 2 :]
-    return "", words
+def own_flags() -> flags.Parser:
+    """The parser of the flags that end here; all others go on."""
+    parser = flags.Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--no-venv", action="store_true")
+    parser.add_argument("--skip-install", action="store_true")
+    parser.add_argument("--torch-index", default="", metavar="URL")
+    return parser
 
 
 def become(command: list[str]) -> None:

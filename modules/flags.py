@@ -115,7 +115,7 @@ class Flags:
         return self.data_dir / "config.json"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """argparse whose complaints are one sentence in a `WebuiError`, not a usage text and an exit."""
 
     def error(self, message: str) -> NoReturn:
@@ -170,7 +170,7 @@ def _loopback(text: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of webui.py's command line; `--help` prints and exits, every mistake raises `WebuiError`."""
-    new = _Parser(prog="webui.py", description="Palimpsest, img2img in the browser.", allow_abbrev=False)
+    new = Parser(prog="webui.py", description="Palimpsest, img2img in the browser.", allow_abbrev=False)
     new.set_defaults(remarks=[])
     net = new.add_argument_group("page")
     net.add_argument("--port", type=_port, default=PORT, metavar="N", help="port of the page (default: %(default)s)")
