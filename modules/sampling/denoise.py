@@ -1,0 +1,65 @@
+"""The one function type that shapes an image, and the pure pieces it is composed of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(x, sigma) -> denoised.
+
+x: (B, C, h, w) fp32, data plus noise of standard deviation sigma ("variance exploding"); sigma: (B,);
+denoised: (B, C, h, w), the predicted noise-free latent. Everything that shapes an image is such a function or wraps
+one; samplers know nothing else of the model.
+"""
+
+
+def guided(uncond: Tensor, conds: Tensor, parts: Sequence[Sequence[tuple[int, float]]], cfg_scale: float) -> Tensor:
+    """Classifier-free guidance with composition (Ho & Salimans 2022, arXiv 2207.12598; Liu et al. 2022, 2206.01714).
+
+    uncond: (B, C, h, w).  conds: (N, C, h, w), the predictions of all prompts of all images.
+    parts: for each image its AND parts, (row of conds, weight).
+    Result: uncond + sum of weight * cfg_scale * (cond - uncond), (B, C, h, w).
+
+    >>> guided(torch.zeros(1, 1, 1, 1), torch.ones(2, 1, 1, 1), [[(0, 1.0), (1, 0.5)]], 7.0).item()
+    10.5
+    """
+    if all(len(part) == 1 for part in parts) and [part[0][0] for part in parts] == list(range(len(conds))):
+        weights = [part[0][1] * cfg_scale for part in parts]
+        if len(set(weights)) == 1:
+            return torch.lerp(uncond, conds, weights[0])
+    denoised = uncond.clone()
+    for i, part in enumerate(parts):
+        for row, weight in part:
+            denoised[i] += (conds[row] - uncond[i]) * (weight * cfg_scale)
+    return denoised
+
+
+def masked(denoise: Denoise, original: Tensor, mask: Tensor) -> Denoise:
+    """`denoise` with its result replaced by the original outside the mask (inpainting of the k-diffusion samplers).
+
+    original: (B or 1, C, h, w).  mask: broadcastable to it, 1 where the picture may change, 0 where it stays.
+    """
+
+    def denoise_inside(x: Tensor, sigma: Tensor) -> Tensor:
+        return torch.lerp(original, denoise(x, sigma), mask)
+
+    return denoise_inside
+
+
+def masked_input(denoise: Denoise, original: Tensor, mask: Tensor) -> Denoise:
+    """`denoise` that sees the original outside the mask (inpainting of A1111's timestep samplers).
+
+    A1111 puts the un-noised original where variance-preserving latents stand, so in our convention it is scaled by
+    sqrt(1 + sigma²). The noise that is found is charged to the x that came in, so that eps = (x - result) / sigma
+    stays what the model said.  Shapes as in `masked`.
+    """
+
+    def denoise_pasted(x: Tensor, sigma: Tensor) -> Tensor:
+        scale = (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)
+        pasted = torch.lerp(original * scale, x, mask)
+        return denoise(pasted, sigma) + (x - pasted)
+
+    return denoise_pasted

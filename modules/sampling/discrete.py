@@ -1,0 +1,117 @@
+"""The noise levels a discrete-time model was trained on, and the way between levels and fractional timesteps."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+# ᾱ of the last timestep after rescaling, instead of exactly 0 (an infinite sigma); A1111's value.
+ALMOST_ZERO_ALPHA = 4.8973451890853435e-08
+
+LCM_TIMESTEPS = 50  # Luo et al. 2023 distil on 50 DDIM timesteps
+LCM_SIGMA_DATA = 0.5  # arXiv 2310.04378, section 4.1
+LCM_TIMESTEP_SCALING = 10.0
+
+
+class ModelSchedule:
+    """sigma and timestep of a model with `alphas_cumprod`, (N,); sigma² = (1 - ᾱ) / ᾱ, growing with the timestep.
+
+    Fractional timesteps interpolate linearly in log sigma, as k-diffusion's discrete schedules do.
+    """
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        self.alphas_cumprod = alphas_cumprod.detach().cpu()
+        self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+        self.log_sigmas = self.sigmas.log()
+        self.sigma_min = float(self.sigmas[0])
+        self.sigma_max = float(self.sigmas[-1])
+
+    @classmethod
+    def scaled_linear(cls, beta_start: float = 0.00085, beta_end: float = 0.012, timesteps: int = 1000) -> Self:
+        """Stable Diffusion's schedule: betas linear in their square roots."""
+        betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64).square()
+        return cls((1 - betas).cumprod(0).float())
+
+    def downcast(self) -> ModelSchedule:
+        """With ᾱ rounded to fp16, the table of A1111 before 1.7 ("Downcast alphas_cumprod")."""
+        return ModelSchedule(self.alphas_cumprod.half())
+
+    def zero_terminal_snr(self) -> ModelSchedule:
+        """Rescaled so that the last timestep is all noise (Lin et al. 2023, arXiv 2305.08891, algorithm 1)."""
+        root = self.alphas_cumprod.sqrt()
+        first, last = root[0].clone(), root[-1].clone()
+        alphas = ((root - last) * (first / (first - last))).square()
+        alphas[-1] = ALMOST_ZERO_ALPHA
+        return ModelSchedule(alphas)
+
+    def lcm(self) -> LcmSchedule:
+        """The 50 levels a latent consistency model knows."""
+        return LcmSchedule(self.alphas_cumprod)
+
+    def sigma_to_t(self, sigma: Tensor) -> Tensor:
+        """The fractional timestep of each sigma, clamped to the table; any shape, any device, fp32."""
+        logs = self.log_sigmas.to(sigma.device, torch.float32)
+        log_sigma = sigma.log()
+        low = (torch.searchsorted(logs, log_sigma.contiguous(), right=True) - 1).clamp(0, len(logs) - 2)
+        w = ((logs[low] - log_sigma) / (logs[low] - logs[low + 1])).clamp(0, 1)
+        return (1 - w) * low + w * (low + 1)
+
+    def t_to_sigma(self, t: Tensor) -> Tensor:
+        """sigma of each fractional timestep in 0 … N - 1."""
+        t = t.float()
+        low, high, w = t.floor().long(), t.ceil().long(), t.frac()
+        logs = self.log_sigmas.to(t.device)
+        return ((1 - w) * logs[low] + w * logs[high]).exp().float()
+
+    def uniform_sigmas(self, n: int) -> Tensor:
+        """n levels evenly spaced in timesteps from the last to the first, and 0; (n + 1,)."""
+        t = torch.linspace(float(self._timestep(-1)), float(self._timestep(0)), n)
+        return torch.cat([self.t_to_sigma(t), torch.zeros(1)])
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor, prediction: Prediction) -> Tensor:
+        """The noise-free latent that a network's `output` for `x`·c_in stands for.
+
+        epsilon: x - sigma·output; v_prediction: Salimans & Ho 2022, arXiv 2202.00512, appendix D.
+        """
+        s = sigma.view(-1, 1, 1, 1)
+        if prediction == "epsilon":
+            return x - output * s
+        return x / (s.square() + 1) - output * s / (s.square() + 1).sqrt()
+
+    def _timestep(self, i: int) -> Tensor:
+        return self.sigma_to_t(self.sigmas[i].float())
+
+
+def c_in(sigma: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1): scales x to unit variance, which the network was trained on; 1 / sqrt(sigma² + 1)."""
+    return (sigma.square() + 1).rsqrt().view(-1, 1, 1, 1)
+
+
+class LcmSchedule(ModelSchedule):
+    """Every twentieth level of a model, and the boundary condition of latent consistency models.
+
+    Luo et al. 2023, arXiv 2310.04378, section 4.1. Timesteps keep the numbering of the whole model (19, 39 … 999).
+    """
+
+    def __init__(self, alphas_cumprod: Tensor) -> None:
+        self.skip = len(alphas_cumprod) // LCM_TIMESTEPS
+        super().__init__(alphas_cumprod[self.skip - 1 :: self.skip])
+
+    def sigma_to_t(self, sigma: Tensor) -> Tensor:
+        """The nearest timestep of the 50, in log sigma."""
+        logs = self.log_sigmas.to(sigma.device, torch.float32)
+        nearest = (sigma.log().unsqueeze(-1) - logs).abs().argmin(-1)
+        return nearest * self.skip + (self.skip - 1)
+
+    def t_to_sigma(self, t: Tensor) -> Tensor:
+        return super().t_to_sigma(((t.float() - (self.skip - 1)) / self.skip).clamp(0, len(self.sigmas) - 1))
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor, prediction: Prediction) -> Tensor:
+        s = self.sigma_to_t(sigma).view(-1, 1, 1, 1) * LCM_TIMESTEP_SCALING
+        c_skip = LCM_SIGMA_DATA**2 / (s.square() + LCM_SIGMA_DATA**2)
+        c_out = s / (s.square() + LCM_SIGMA_DATA**2).sqrt()
+        return c_out * super().denoised(x, sigma, output, prediction) + c_skip * x

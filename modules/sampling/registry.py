@@ -1,0 +1,104 @@
+"""Names to functions: a row for each sampler and schedule of `modules.sampler_names`, and the levels a pass walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from modules import sampler_names
+from modules.sampler_names import SamplerName, ScheduleName
+from modules.sampling import samplers, schedules, timesteps
+from modules.sampling.discrete import ModelSchedule
+from modules.sampling.schedules import Schedule, ScheduleOptions
+from modules.sampling.step import Sampler
+
+
+@dataclass(frozen=True)
+class SamplerRow:
+    """A sampler's name with its flags, and its function."""
+
+    row: SamplerName
+    function: Sampler
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+
+@dataclass(frozen=True)
+class ScheduleRow:
+    """A schedule's name, and its function; None for Automatic, which asks the sampler."""
+
+    row: ScheduleName
+    function: Schedule | None
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+
+SAMPLER_FUNCTIONS: dict[str, Sampler] = {
+    "DPM++ 2M": samplers.dpmpp_2m,
+    "DPM++ SDE": samplers.dpmpp_sde,
+    "DPM++ 2M SDE": samplers.dpmpp_2m_sde,
+    "DPM++ 2M SDE Heun": samplers.dpmpp_2m_sde_heun,
+    "DPM++ 2S a": samplers.dpmpp_2s_ancestral,
+    "DPM++ 3M SDE": samplers.dpmpp_3m_sde,
+    "Euler a": samplers.euler_ancestral,
+    "Euler": samplers.euler,
+    "LMS": samplers.lms,
+    "Heun": samplers.heun,
+    "DPM2": samplers.dpm2,
+    "DPM2 a": samplers.dpm2_ancestral,
+    "DPM fast": samplers.dpm_fast,
+    "DPM adaptive": samplers.dpm_adaptive,
+    "Restart": samplers.restart,
+    "DDIM": timesteps.ddim,
+    "DDIM CFG++": timesteps.ddim_cfgpp,
+    "PLMS": timesteps.plms,
+    "UniPC": timesteps.unipc,
+    "LCM": samplers.lcm,
+}
+
+SCHEDULE_FUNCTIONS: dict[str, Schedule | None] = {
+    "Automatic": None,
+    "Uniform": schedules.uniform,
+    "Karras": schedules.karras,
+    "Exponential": schedules.exponential,
+    "Polyexponential": schedules.polyexponential,
+    "SGM Uniform": schedules.sgm_uniform,
+    "KL Optimal": schedules.kl_optimal,
+    "Align Your Steps": schedules.align_your_steps,
+    "Simple": schedules.simple,
+    "Normal": schedules.normal,
+    "DDIM": schedules.ddim,
+    "Beta": schedules.beta,
+}
+
+
+def resolve(sampler: str, schedule: str = "Automatic") -> tuple[SamplerRow, ScheduleRow]:
+    """The rows that two texts name; rules and errors are those of `sampler_names.resolve_names`."""
+    sampler_name, schedule_name = sampler_names.resolve_names(sampler, schedule)
+    return (
+        SamplerRow(sampler_name, SAMPLER_FUNCTIONS[sampler_name.name]),
+        ScheduleRow(schedule_name, SCHEDULE_FUNCTIONS[schedule_name.name]),
+    )
+
+
+def levels(
+    sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: ModelSchedule, options: ScheduleOptions
+) -> Tensor:
+    """The noise levels of a whole pass, (n + 1,) fp32 on the CPU; img2img walks their end.
+
+    `model` is the checkpoint's own schedule (a sampler with the flag `lcm` gets its `lcm()`). Of the DDIM family the
+    list is `timesteps.grid`, whatever the schedule.
+    """
+    if sampler.row.timesteps:
+        return timesteps.grid(steps, model, options)
+    is_discarding = sampler.row.discard_next_to_last_sigma or options.always_discard_next_to_last_sigma
+    function = schedule.function
+    if function is None:
+        function = SCHEDULE_FUNCTIONS[sampler.row.default_schedule or "Uniform"] or schedules.uniform
+    sigmas = function(steps + is_discarding, model.lcm() if sampler.row.lcm else model, options)
+    return schedules.without_next_to_last(sigmas) if is_discarding else sigmas

@@ -1,0 +1,74 @@
+"""What a sampler takes and what it yields."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from modules.sampling.denoise import Denoise
+
+Noise = Callable[[float, float], Tensor]
+"""(sigma, sigma_next) -> (B, C, h, w) of unit variance, the step noise on the way from sigma down to sigma_next.
+
+Per-image generators ignore the two levels; Brownian trees answer with the increment between them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step done.
+
+    i: number of the step, from 0.  sigma: the noise level it started from.
+    x: the latent it ended with, (B, C, h, w); the last step's x is the sampler's result.
+    denoised: the noise-free latent as predicted at the start of the step, for previews and for interrupted jobs.
+    """
+
+    i: int
+    sigma: float
+    x: Tensor
+    denoised: Tensor
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """Everything that tunes a sampler; which fields one reads stands in its row of `modules.sampler_names`.
+
+    eta: share of fresh noise, 1 fully ancestral, 0 deterministic; eta_ddim: the same for the DDIM family.
+    s_churn, s_tmin, s_tmax, s_noise: Karras et al. 2022, algorithm 2 (s_tmax 0: no upper end).
+    uni_pc_*: variant bh1, bh2 or vary_coeff; skip type time_uniform, time_quadratic or logSNR; order 1 to 50.
+    sigma_range: (lowest, highest) level that DPM fast and DPM adaptive walk between; None takes the ends of sigmas.
+    evaluations: model calls of DPM fast; None takes len(sigmas) - 1.
+    uncond: DDIM CFG++ only: the unconditional denoised latent of the latest denoise call.
+    """
+
+    eta: float = 1.0
+    eta_ddim: float = 0.0
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = 0.0
+    s_noise: float = 1.0
+    uni_pc_variant: str = "bh1"
+    uni_pc_skip_type: str = "time_uniform"
+    uni_pc_order: int = 3
+    uni_pc_lower_order_final: bool = True
+    sigma_range: tuple[float, float] | None = None
+    evaluations: int | None = None
+    uncond: Callable[[], Tensor] | None = None
+
+    def gamma(self, sigma: float, steps: int) -> float:
+        """Karras et al. 2022, algorithm 2, line 4: by what share to raise `sigma` before a step."""
+        inside = self.s_tmin <= sigma <= (self.s_tmax or math.inf)
+        return min(self.s_churn / steps, math.sqrt(2) - 1) if inside else 0.0
+
+
+DEFAULTS = SamplerOptions()
+
+Sampler = Callable[[Denoise, Tensor, Tensor, Noise, SamplerOptions], Iterator[Step]]
+"""(denoise, x, sigmas, noise, options) -> steps.
+
+x: (B, C, h, w) fp32 at level sigmas[0]; sigmas: (n + 1,) falling, on the CPU. A sampler is a generator: whoever stops
+iterating has interrupted it. With a list too short for a step it yields nothing, and x itself is the result.
+"""
