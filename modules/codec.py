@@ -9,23 +9,40 @@ import base64
 import binascii
 import hashlib
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from modules.errors import WebuiError
+from modules.exif import orientation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
 MAX_BYTES = 256 * 1024 * 1024
 MIN_SIDE = 8  # one latent cell
 
-ORIENTATION_TAG = 0x0112
+# What Pillow's readers were seen to raise on a hundred thousand damaged files.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, IndexError, KeyError, struct.error, zlib.error)
+
+UPRIGHT_BY = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # EXIF orientation -> what makes it upright
+SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
 
 
 @dataclass(frozen=True)
@@ -68,18 +85,25 @@ class Picture:
                 "Choose a larger picture.",
                 field,
             )
-        notes = _notes(image)
-        try:
+        with _reading(field):
+            notes = _notes(image)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise WebuiError(
-                f"{field}: the {image.format} file is damaged or cut off ({error}).",
-                "Open it in an image editor and save it again.",
-                field,
-            ) from error
-        if image.getexif().get(ORIENTATION_TAG, 1) in (5, 6, 7, 8):
+        return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
+
+    @classmethod
+    def checked_before(cls, data: bytes, sha256: str) -> "Picture":
+        """Wrap bytes that `from_bytes` has accepted once: only their header is read. Raises WebuiError as it does."""
+        image = _open(data, "image")
+        with _reading("image"):
+            notes = _notes(image)
+        return cls._described(data, image, sha256, notes)
+
+    @classmethod
+    def _described(cls, data: bytes, image: Image.Image, sha256: str, notes: tuple[str, ...]) -> "Picture":
+        width, height = image.size
+        if _turn(image) in SIDEWAYS:
             width, height = height, width
-        return cls(data, hashlib.sha256(data).hexdigest(), width, height, image.format or "", notes)
+        return cls(data, sha256, width, height, _format(image), notes)
 
     @classmethod
     def from_text(cls, text: str, field: str = "image") -> "Picture":
@@ -103,8 +127,11 @@ class Picture:
     def open(self) -> Image.Image:
         """The pixels, upright: mode RGB, or RGBA if there is any transparency. First frame of an animation."""
         image = _open(self.data, "image")
-        image.load()
-        return _normalised(ImageOps.exif_transpose(image))
+        with _reading("image"):
+            image.load()
+        turn = _turn(image)
+        upright = image if turn is None else image.transpose(turn)
+        return _normalised(upright, "transparency" in image.info)
 
     def rgb(self, background: str = "#ffffff") -> Image.Image:
         """The pixels as RGB, transparency flattened on the CSS colour `background`."""
@@ -112,7 +139,11 @@ class Picture:
 
     def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
-        return dict(_open(self.data, "image").info)
+        image = _open(self.data, "image")
+        if image.format == "PNG":
+            with _reading("image"):
+                image.load()  # text may stand behind the pixels
+        return dict(image.info)
 
     def base64(self) -> str:
         return base64.b64encode(self.data).decode("ascii")
@@ -143,12 +174,19 @@ def flattened(image: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def _open(data: bytes, field: str) -> Image.Image:
+def _open(data: bytes, field: str) -> ImageFile.ImageFile:
     """Read the header only. Pillow's own bomb check is replaced by MAX_PIXELS, which refuses before decoding."""
+    with _reading(field):
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+@contextmanager
+def _reading(field: str) -> Iterator[None]:
+    """Turn what Pillow's readers raise into sentences about `field`. Their warnings (damaged EXIF) do not matter."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            warnings.simplefilter("ignore")
+            yield
     except Image.DecompressionBombError as error:
         raise WebuiError(
             f"{field}: the picture has more than {MAX_PIXELS // 1_000_000} megapixels.", "Scale it down first.", field
@@ -157,7 +195,7 @@ def _open(data: bytes, field: str) -> Image.Image:
         raise WebuiError(
             f"{field}: the file is no picture that can be read.", "Choose a PNG, JPEG or WebP picture.", field
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise WebuiError(
             f"{field}: the file is damaged or cut off ({error}).",
             "Open it in an image editor and save it again.",
@@ -165,26 +203,40 @@ def _open(data: bytes, field: str) -> Image.Image:
         ) from error
 
 
-def _notes(image: Image.Image) -> tuple[str, ...]:
+def _format(image: Image.Image) -> str:
+    # Cameras put a preview or a depth map behind the photo and call it MPO; to everybody it is a JPEG.
+    return "JPEG" if image.format == "MPO" else image.format or ""
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the decoded pixels upright; None where they are (Pillow turns TIFF by itself)."""
+    exif = image.info.get("exif")
+    return UPRIGHT_BY.get(orientation(exif)) if isinstance(exif, bytes) and image.format != "TIFF" else None
+
+
+def _notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """Before decoding: Pillow forgets then how the pixels were stored."""
     notes: list[str] = []
-    if getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "is_animated", False) and image.format == "TIFF":
+        notes.append("The file has several pages: the first is used.")
+    elif getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("The picture is animated: its first frame is used.")
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         notes.append(f"The picture is in {image.mode} colours: it is converted to RGB.")
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile) for tile in image.tile):
         notes.append("The picture has more than 8 bits per colour: it is reduced to 8.")
     return tuple(notes)
 
 
-def _normalised(image: Image.Image) -> Image.Image:
-    """Mode RGB or RGBA, 8 bit."""
+def _normalised(image: Image.Image, transparent_colour: bool) -> Image.Image:
+    """Mode RGB or RGBA, 8 bit. `transparent_colour` tells whether the file marks a colour as transparent."""
     if image.mode.startswith("I;16") or image.mode == "I":
         # Pillow clips 16 bit to 8 when converting; scaling keeps the picture.
         values = np.asarray(image).astype(np.float64)
         return Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
     if image.mode == "F":
         return Image.fromarray(np.asarray(image).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_colour
     if not has_alpha:
         return image.convert("RGB")
     rgba = image.convert("RGBA")

@@ -1,0 +1,58 @@
+"""Sizes and boxes in whole pixels, and where a picture lies in another one."""
+
+from typing import NamedTuple
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+
+
+class Box(NamedTuple):
+    """Pixels from `left`, `top` up to, but without, `right`, `bottom`."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> Size:
+        return Size(self.right - self.left, self.bottom - self.top)
+
+
+class Placement(NamedTuple):
+    """A picture scaled to `size`, its corner at `left`, `top` of the target; both may be negative (it sticks out)."""
+
+    size: Size
+    left: int
+    top: int
+
+
+def covering(source: Size, target: Size) -> Placement:
+    """Scale `source` until it covers `target`, centred: A1111's "Crop and resize"."""
+    if _wider(target, source):
+        return _centred(Size(target.width, source.height * target.width // source.width), target)
+    return _centred(Size(source.width * target.height // source.height, target.height), target)
+
+
+def fitting(source: Size, target: Size) -> Placement:
+    """Scale `source` until it fits into `target`, centred: A1111's "Resize and fill"."""
+    if _wider(source, target):
+        return _centred(Size(target.width, source.height * target.width // source.width), target)
+    return _centred(Size(source.width * target.height // source.height, target.height), target)
+
+
+def scaled(source: Size, factor: float) -> Size:
+    """`source` times `factor`, cut to whole pixels, at least 1: A1111's "Resize by"."""
+    return Size(max(1, int(source.width * factor)), max(1, int(source.height * factor)))
+
+
+def _wider(one: Size, other: Size) -> bool:
+    return one.width * other.height > other.width * one.height
+
+
+def _centred(size: Size, target: Size) -> Placement:
+    # Halves are cut before they are subtracted, so an odd size lies half a pixel to the left of the middle or right.
+    size = Size(max(1, size.width), max(1, size.height))
+    return Placement(size, target.width // 2 - size.width // 2, target.height // 2 - size.height // 2)
