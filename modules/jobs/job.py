@@ -1,0 +1,134 @@
+"""One job: what was asked for, and the log of what has happened since."""
+
+import bisect
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from modules.catalog import Checkpoint
+from modules.events import ENDINGS, Event, ImageDone, ImageSaved, Previewed, Queued, Stop
+from modules.jobs.listeners import Listeners
+from modules.jobs.progress import Progress, ProgressFold, Status
+from modules.request import GenerationRequest, Img2ImgRequest
+from modules.settings import Settings
+
+# Of these only the last is kept: an older one tells nothing more, and previews are large.
+SUPERSEDED = (Previewed, Queued)
+
+
+class Entry(NamedTuple):
+    """An event, its number in the log (from 1, with gaps where one was superseded), its time on the job's clock."""
+
+    number: int
+    at: float
+    event: Event
+
+
+class Job:
+    """A request on its way: threads append to its log, any number of followers read it, from the start if they like.
+
+    `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a person wants the job
+    to stop or to skip a batch; the queue answers it.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        ask: Callable[["Job", Stop], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.kind = kind
+        self.request = request
+        self.settings = settings
+        self.checkpoint = checkpoint
+        self.created = time.time()
+        self.listeners = Listeners()
+        self._ask = ask
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._log: list[Entry] = []
+        self._last_number = 0
+        self._fold = ProgressFold()
+
+    def append(self, event: Event) -> None:
+        """Add to the log and wake the followers. Nothing may follow a `Finished` or `Failed`."""
+        assert not isinstance(event, ImageDone), "pixels do not belong into the log: save the picture, log ImageSaved"
+        with self._changed:
+            assert not self.ended, f"job {self.id} has ended; {event} comes too late"
+            at = self._clock()
+            self._last_number += 1
+            if isinstance(event, SUPERSEDED):
+                self._drop_last(type(event))
+            self._log.append(Entry(self._last_number, at, event))
+            self._fold.add(event, at)
+            if self.status in ("finished", "interrupted"):
+                self._release_sources()
+            self._changed.notify_all()
+        self.listeners.call()
+
+    def entries(self, after: int = 0) -> list[Entry]:
+        """What the log holds beyond number `after`, without waiting."""
+        with self._changed:
+            return self._log[bisect.bisect_right(self._log, after, key=lambda entry: entry.number) :]
+
+    def follow(self, after: int = 0) -> Iterator[tuple[int, Event]]:
+        """The log beyond number `after`, then each event as it comes, to the end of the job. Waits in between."""
+        while True:
+            with self._changed:
+                while not self.ended and self._last_number <= after:
+                    self._changed.wait()
+                entries, ended = self.entries(after), self.ended
+            for entry in entries:
+                after = entry.number
+                yield entry.number, entry.event
+            if ended:
+                return
+
+    def progress(self) -> Progress:
+        with self._changed:
+            return self._fold.progress(self._clock())
+
+    @property
+    def status(self) -> Status:
+        return self._fold.status
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._log) and isinstance(self._log[-1].event, ENDINGS)
+
+    @property
+    def ahead(self) -> int:
+        """How many jobs run before this one; 0 once it runs."""
+        if self.status != "queued":
+            return 0
+        return next((e.event.ahead for e in reversed(self.entries()) if isinstance(e.event, Queued)), 0)
+
+    @property
+    def images(self) -> tuple[ImageSaved, ...]:
+        """The pictures that are saved so far."""
+        return tuple(entry.event for entry in self.entries() if isinstance(entry.event, ImageSaved))
+
+    def interrupt(self) -> None:
+        """End the job at the next step, or take it out of the queue; pictures that are saved stay. Returns at once."""
+        self._ask(self, Stop.INTERRUPT)
+
+    def skip(self) -> None:
+        """End the batch that is being made and go on with the next. Returns at once."""
+        self._ask(self, Stop.SKIP)
+
+    def _drop_last(self, kind: type) -> None:
+        for index in range(len(self._log) - 1, -1, -1):
+            if isinstance(self._log[index].event, kind):
+                del self._log[index]
+                return
+
+    def _release_sources(self) -> None:
+        # A hundred remembered jobs with a photograph each would hold gigabytes. A failed one can be run again.
+        if isinstance(self.request, Img2ImgRequest):
+            self.request = self.request.model_copy(update={"init_images": ()})

@@ -1,0 +1,132 @@
+"""How far a job is: a fold over its events. Page, API and late followers all get their figures from here."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from modules.events import Event, Failed, Finished, ImageSaved, Queued, Staged, Started, Stepped
+
+Status = Literal["queued", "running", "finished", "interrupted", "failed"]
+
+REMEMBERED_STEPS = 16  # step times averaged for the estimate: enough to be calm, few enough to follow a slowed machine
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands.
+
+    `fraction` runs from 0 to 1 and never backwards. `step` of `steps` counts within the current batch. `image` of
+    `images` is the picture being made (from 1) or, once the job has ended, the number of pictures that were saved.
+    `eta_seconds` is None until a step has been measured. `seconds` run from the end of waiting to the end of the job.
+    """
+
+    fraction: float = 0.0
+    step: int = 0
+    steps: int = 0
+    image: int = 0
+    images: int = 0
+    stage: str = "waiting"
+    eta_seconds: float | None = None
+    seconds: float = 0.0
+
+
+class ProgressFold:
+    """Takes a job's events one by one, with the seconds (of any one clock) at which they came.
+
+    The work of a job is counted in units: each step of each batch is one, and decoding a batch is one more.
+    """
+
+    def __init__(self) -> None:
+        self.status: Status = "queued"
+        self._started = Started(images=0, batches=0, steps=0, width=0, height=0, seed=0)
+        self._batch = 0
+        self._step = 0
+        self._stage = "waiting"
+        self._saved = 0
+        self._fraction = 0.0
+        self._step_times: deque[float] = deque(maxlen=REMEMBERED_STEPS)
+        self._first_step_time: float | None = None  # counts only while there is no other: it holds the warm-up
+        self._decode_time: float | None = None
+        self._begun_at: float | None = None
+        self._marked_at: float | None = None  # the last step or stage
+        self._ended_at: float | None = None
+
+    def add(self, event: Event, at: float) -> None:
+        """`at`: when the event came, in seconds."""
+        if isinstance(event, Queued):
+            return
+        if self._begun_at is None:
+            self._begun_at = at
+            self.status = "running"
+        match event:
+            case Started():
+                self._started = event
+            case Staged():
+                self._end_decode(at)
+                self._stage = event.stage
+                self._marked_at = at
+            case Stepped():
+                self._add_step(event, at)
+            case ImageSaved():
+                self._saved += 1
+            case Finished():
+                self._ended_at = at
+                self.status = self._stage = "interrupted" if event.interrupted else "finished"
+                self._fraction = self._fraction if event.interrupted else 1.0
+            case Failed():
+                self._ended_at = at
+                self.status = self._stage = "failed"
+            case _:
+                pass
+
+    def progress(self, now: float) -> Progress:
+        """Where the job stood at `now`, which is no earlier than the last event."""
+        ended = self._ended_at is not None
+        until = self._ended_at if self._ended_at is not None else now
+        per_batch = self._started.images // max(self._started.batches, 1)
+        current = min(self._batch * per_batch + 1, self._started.images)
+        return Progress(
+            fraction=self._fraction,
+            step=self._step,
+            steps=self._started.steps,
+            image=self._saved if ended else current,
+            images=self._started.images,
+            stage=self._stage,
+            eta_seconds=None if ended else self._eta(now),
+            seconds=until - self._begun_at if self._begun_at is not None else 0.0,
+        )
+
+    def _add_step(self, event: Stepped, at: float) -> None:
+        new_batch = event.batch != self._batch
+        if new_batch:
+            self._end_decode(at)
+        if self._marked_at is not None:
+            if event.step > 1 and not new_batch:
+                self._step_times.append(at - self._marked_at)
+            elif self._first_step_time is None:
+                self._first_step_time = at - self._marked_at
+        self._batch, self._step, self._marked_at = event.batch, event.step, at
+        done = event.batch * (self._started.steps + 1) + event.step
+        self._fraction = max(self._fraction, min(done / max(self._units, 1), 1.0))
+
+    def _end_decode(self, at: float) -> None:
+        if self._stage == "decoding" and self._marked_at is not None:
+            self._decode_time = at - self._marked_at
+            self._stage = "sampling"
+
+    @property
+    def _units(self) -> int:
+        return self._started.batches * (self._started.steps + 1)
+
+    def _eta(self, now: float) -> float | None:
+        if self._step_times:
+            step_time = sum(self._step_times) / len(self._step_times)
+        elif self._first_step_time is not None:
+            step_time = self._first_step_time
+        else:
+            return None
+        decode_time = self._decode_time if self._decode_time is not None else step_time
+        batches_left = self._started.batches - self._batch
+        steps_left = batches_left * self._started.steps - self._step
+        since = now - self._marked_at if self._marked_at is not None else 0.0
+        return max(steps_left * step_time + batches_left * decode_time - since, 0.0)

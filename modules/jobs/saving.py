@@ -1,0 +1,64 @@
+"""Finished pictures become files, in the web process, while the engine makes the next one."""
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+
+from modules.errors import WebuiError
+from modules.events import Failed, ImageDone, ImageSaved
+from modules.jobs.job import Job
+
+log = logging.getLogger(__name__)
+
+SavePicture = Callable[[Job, ImageDone], ImageSaved]
+
+UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
+
+
+class Saves:
+    """The pictures of one run, saved in order on `executor`'s one thread and told to the job's log.
+
+    After the first failure nothing more is saved, `on_failure` is called once, and `finish` tells the reason.
+    """
+
+    def __init__(self, job: Job, save: SavePicture, executor: Executor, on_failure: Callable[[], None]) -> None:
+        self._job = job
+        self._save = save
+        self._executor = executor
+        self._on_failure = on_failure
+        self._waiting: deque[Future[None]] = deque()
+        self.failure: Failed | None = None
+
+    def add(self, done: ImageDone) -> None:
+        self._waiting.append(self._executor.submit(self._save_one, done))
+        if len(self._waiting) > UNSAVED:
+            self._waiting.popleft().result()
+
+    def finish(self) -> Failed | None:
+        """Wait for all; None if all are saved."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        return self.failure
+
+    def _save_one(self, done: ImageDone) -> None:
+        if self.failure is not None:
+            return
+        try:
+            saved = self._save(self._job, done)
+        except WebuiError as error:
+            self.failure = Failed(error.message, error.hint, error.field)
+        except OSError as error:
+            self.failure = Failed(
+                f"Picture {done.index + 1} could not be saved: {error.strerror or error}.",
+                "Make room on the disk, or make the outputs folder writable; pictures saved before are kept.",
+            )
+        except Exception:
+            trace_id = secrets.token_hex(3)
+            log.exception("saving picture %d of job %s failed (id %s)", done.index, self._job.id, trace_id)
+            self.failure = Failed(f"Picture {done.index + 1} could not be saved (id {trace_id} in the log).")
+        else:
+            self._job.append(saved)
+        if self.failure is not None:
+            self._on_failure()

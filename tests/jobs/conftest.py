@@ -1,0 +1,52 @@
+"""A queue over a real engine process, with the engine of `fake_engine`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from modules.catalog import Checkpoint
+from modules.events import ImageDone, ImageSaved
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
+from modules.jobs.worker import EngineProcess
+from modules.request import Txt2ImgRequest
+from modules.settings import Settings
+
+FACTORY = "tests.jobs.fake_engine:create"
+CHECKPOINT = Checkpoint("good", Path("good.safetensors"))
+
+MakeQueue = Callable[..., JobQueue]
+
+
+def named(name: str) -> Checkpoint:
+    return Checkpoint(name, Path(f"{name}.safetensors"))
+
+
+def save(job: Job, done: ImageDone) -> ImageSaved:
+    return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, f"{done.index}.png")
+
+
+def submit(queue: JobQueue, prompt: str, checkpoint: Checkpoint = CHECKPOINT, **values: object) -> Job:
+    return queue.submit("txt2img", Txt2ImgRequest(prompt=prompt, seed=5, **values), Settings(), checkpoint)
+
+
+@pytest.fixture
+def make_queue() -> Iterator[MakeQueue]:
+    """Queues that are closed at the end of the test."""
+    with ExitStack() as stack:
+
+        def make(
+            save: Callable[[Job, ImageDone], ImageSaved] = save, factory: str = FACTORY, **options: str
+        ) -> JobQueue:
+            queue = JobQueue(EngineProcess(factory, options), save)
+            stack.callback(queue.close)
+            return queue
+
+        yield make
+
+
+@pytest.fixture
+def queue(make_queue: MakeQueue) -> JobQueue:
+    return make_queue()

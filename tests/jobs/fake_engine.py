@@ -1,0 +1,110 @@
+"""An engine without a model, for real engine processes in tests. What it does is asked for by words of the prompt.
+
+`images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on until
+it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3, `raises`
+and `webui-error` raise. Checkpoints named `killer` and `refused` do as they say when they are loaded.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modules.catalog import Checkpoint
+from modules.errors import WebuiError
+from modules.events import (
+    EngineState,
+    Event,
+    Finished,
+    ImageDone,
+    Previewed,
+    Staged,
+    Started,
+    Stepped,
+    Stop,
+    Warned,
+)
+from modules.request import GenerationRequest
+from modules.settings import Settings
+
+SIDE = 8
+
+
+class FakeEngine:
+    def __init__(self, loads: str = "", builds: str = "") -> None:
+        self.loads = Path(loads) if loads else None  # a file that gets a line for each load
+        if builds:
+            with Path(builds).open("a") as file:
+                file.write("built\n")
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+        if self.loads:
+            with self.loads.open("a") as file:
+                file.write(checkpoint.name + "\n")
+        yield EngineState("loading", checkpoint.name, device="fake")
+        if checkpoint.name == "killer":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if checkpoint.name == "refused":
+            raise WebuiError("refused.safetensors is a LoRA.", "Put it into models/Lora.", "sd_model_checkpoint")
+        yield EngineState("ready", checkpoint.name, "0123456789", device="fake")
+
+    def run(
+        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, should_stop: Callable[[], Stop]
+    ) -> Iterator[Event]:
+        words = request.prompt
+        images, steps = number(words, "images", 1), number(words, "steps", 4)
+        yield Started(images, images, steps, SIDE, SIDE, request.seed)
+        yield Staged("sampling")
+        if "warns" in words:
+            yield Warned("This is only a test.")
+        for index in range(images):
+            stop = Stop.NONE
+            for step in range(1, steps + 1):
+                while "wait" in words and not (stop := should_stop()):
+                    time.sleep(0.005)
+                stop = stop or should_stop()
+                if stop:
+                    break
+                if "slow" in words:
+                    time.sleep(0.02)
+                yield Stepped(index, step, steps)
+                yield Previewed(index, SIDE, SIDE, b"jpeg of step %d" % step)
+            if stop == Stop.INTERRUPT:
+                yield Finished(0.1, {}, interrupted=True)
+                return
+            if stop == Stop.SKIP:
+                continue
+            if index == images - 1:
+                misbehave(words)
+            yield Staged("decoding")
+            size = number(words, "side", SIDE)
+            yield ImageDone(
+                index, request.seed + index, size, size, f"text {index}", bytes([index]) * (3 * size * size)
+            )
+        yield Finished(0.1, {"sampling": 0.05})
+
+
+def misbehave(words: str) -> None:
+    if "killed" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "exits" in words:
+        os._exit(3)
+    if "webui-error" in words:
+        raise WebuiError("steps=0: must be at least 1.", "Take more steps.", "steps")
+    if "raises" in words:
+        raise ValueError("the numbers do not fit")
+
+
+def number(words: str, name: str, otherwise: int) -> int:
+    found = re.search(rf"\b{name} (\d+)", words)
+    return int(found[1]) if found else otherwise
+
+
+def create(**options: str) -> FakeEngine:
+    return FakeEngine(**options)
+
+
+def create_never(**options: str) -> FakeEngine:
+    raise WebuiError("torch is not installed.", "Run python launch.py.")

@@ -1,0 +1,354 @@
+"""The queue over a real engine process: order, stopping, saving, and what happens when the process dies."""
+
+import errno
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modules.errors import WebuiError
+from modules.events import (
+    EngineState,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    ImageSaved,
+    Previewed,
+    Queued,
+    Staged,
+    Started,
+    Stepped,
+)
+from modules.jobs import queue as queue_module
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
+from modules.request import Txt2ImgRequest
+from modules.settings import Settings
+from tests.jobs.conftest import CHECKPOINT, MakeQueue, named, save, submit
+
+
+def end(job: Job) -> Event:
+    """The last event, once it is there."""
+    return [event for _, event in job.follow()][-1]
+
+
+def until(happened: Callable[[], object], what: str) -> None:
+    limit = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < limit, f"waited in vain for {what}"
+        time.sleep(0.005)
+
+
+def stepped(job: Job) -> bool:
+    return any(isinstance(entry.event, Stepped) for entry in job.entries())
+
+
+def test_a_job_tells_all_from_the_queue_to_the_saved_picture(queue: JobQueue) -> None:
+    job = submit(queue, "steps 2")
+    end(job)
+    events = [entry.event for entry in job.entries()]
+
+    assert [event for event in events if not isinstance(event, Previewed | Finished | ImageSaved)] == [
+        Queued(0),
+        Staged("starting"),
+        Staged("loading good"),
+        Started(1, 1, 2, 8, 8, 5),
+        Staged("sampling"),
+        Stepped(0, 1, 2),
+        Stepped(0, 2, 2),
+        Staged("decoding"),
+    ]
+    assert job.images == (ImageSaved(0, 5, 8, 8, "text 0", "0.png"),)
+    assert (job.status, job.progress().fraction, job.progress().image) == ("finished", 1.0, 1)
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert set(finished.timings) == {"sampling", "saving"}
+    assert queue.state() == EngineState("ready", "good", "0123456789", device="fake")
+
+
+def test_jobs_run_in_the_order_they_came_and_are_told_how_many_are_ahead(queue: JobQueue) -> None:
+    first = submit(queue, "wait")
+    until(lambda: first.status == "running", "the first job to run")
+    others = [submit(queue, "a"), submit(queue, "b"), submit(queue, "c")]
+    assert [job.ahead for job in others] == [1, 2, 3]
+    assert queue.current() == (first, *others)
+    assert queue.jobs() == (*reversed(others), first)
+
+    others[0].interrupt()
+    assert [job.ahead for job in others[1:]] == [1, 2]
+    assert others[0].status == "interrupted"
+
+    first.interrupt()
+    for job in others[1:]:
+        assert isinstance(end(job), Finished)
+    begun = [
+        next(entry.at for entry in job.entries() if entry.event == Staged("starting")) for job in (first, *others[1:])
+    ]
+    assert begun == sorted(begun)
+    assert queue.current() == ()
+
+
+def test_interrupt_ends_the_running_job_and_keeps_its_finished_pictures(queue: JobQueue) -> None:
+    job = submit(queue, "images 50 slow")
+    until(lambda: len(job.images) == 2, "two pictures")
+    queue.interrupt()
+
+    finished = end(job)
+    assert isinstance(finished, Finished)
+    assert finished.interrupted
+    assert 2 <= len(job.images) < 50
+    assert end(submit(queue, "next")).__class__ is Finished
+
+
+def test_an_interrupt_while_the_checkpoint_loads_is_not_lost(queue: JobQueue) -> None:
+    job = submit(queue, "images 50 slow")
+    job.interrupt()
+
+    assert isinstance(end(job), Finished)
+    assert job.status == "interrupted"
+    assert job.images == ()
+
+
+def test_skip_ends_one_batch_and_the_job_goes_on(queue: JobQueue) -> None:
+    job = submit(queue, "images 3 slow steps 20")
+    until(lambda: stepped(job), "a step")
+    queue.skip()
+
+    assert isinstance(end(job), Finished)
+    assert [image.index for image in job.images] == [1, 2]
+
+
+def test_stopping_what_has_ended_or_is_not_there_changes_nothing(queue: JobQueue) -> None:
+    queue.interrupt()
+    queue.skip()
+    job = submit(queue, "a")
+    end(job)
+    log = job.entries()
+    job.interrupt()
+    job.skip()
+
+    assert job.entries() == log
+    assert isinstance(end(submit(queue, "b")), Finished)
+    with pytest.raises(WebuiError, match="There is no job 'x'") as caught:
+        queue.job("x")
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "sentence"),
+    [
+        ("killed", "The engine process ended: it was killed, most often because memory ran out."),
+        ("exits", "The engine process ended unexpectedly (exit code 3)."),
+    ],
+)
+def test_a_dead_engine_fails_the_job_and_the_next_one_runs(
+    make_queue: MakeQueue, tmp_path: Path, misdeed: str, sentence: str
+) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    dying = submit(queue, f"images 3 {misdeed}")
+    next_one = submit(queue, "next")
+
+    failed = end(dying)
+    assert isinstance(failed, Failed)
+    assert failed.message == sentence
+    assert failed.hint
+    assert [image.index for image in dying.images] == [0, 1]  # what was finished is saved
+    assert dying.request.seed == 5
+    assert isinstance(end(next_one), Finished)
+    until(lambda: queue.state().state == "ready", "the engine")
+
+
+def test_the_engine_comes_back_with_its_checkpoint_though_no_job_waits(make_queue: MakeQueue, tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    end(submit(queue, "killed"))
+    until(lambda: loads.read_text() == "good\ngood\n" and queue.state().state == "ready", "the second load")
+
+
+def test_an_engine_killed_while_idle_is_started_again(make_queue: MakeQueue, tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    queue.select_checkpoint(CHECKPOINT, Settings())
+    until(lambda: queue.state().state == "ready", "the engine")
+    process = queue._engine  # pyright: ignore[reportPrivateUsage]
+    kill(process.pid)  # type: ignore[attr-defined]
+    until(lambda: loads.read_text() == "good\ngood\n" and queue.state().state == "ready", "the second load")
+
+    assert isinstance(end(submit(queue, "a")), Finished)
+
+
+def test_a_checkpoint_that_kills_the_engine_is_tried_twice_and_then_left_alone(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    queue.select_checkpoint(named("killer"), Settings())
+    until(lambda: queue.state().state == "failed", "the state failed")
+    assert "memory ran out" in queue.state().message
+    assert loads.read_text().split() == ["killer", "killer"]
+
+    failed = end(submit(queue, "a", named("killer")))  # a job tries once more
+    assert isinstance(failed, Failed)
+    assert "memory ran out" in failed.message
+    until(lambda: queue.state().state == "failed", "the state failed")
+    assert loads.read_text().split() == ["killer"] * 3
+
+    assert isinstance(end(submit(queue, "a", CHECKPOINT)), Finished)
+    assert queue.state().state == "ready"
+
+
+def test_a_checkpoint_that_is_refused_fails_its_job_with_the_reason_and_the_engine_lives(queue: JobQueue) -> None:
+    failed = end(submit(queue, "a", named("refused")))
+
+    assert failed == Failed("refused.safetensors is a LoRA. Put it into models/Lora.", field="sd_model_checkpoint")
+    assert queue.state().state == "failed"
+    assert isinstance(end(submit(queue, "a")), Finished)
+
+
+def test_an_engine_that_cannot_be_built_says_why(make_queue: MakeQueue) -> None:
+    queue = make_queue(factory="tests.jobs.fake_engine:create_never")
+
+    failed = end(submit(queue, "a"))
+    assert isinstance(failed, Failed)
+    assert failed.message == "torch is not installed. Run python launch.py."
+    until(lambda: queue.state().state == "failed", "the state failed")
+    assert "torch is not installed" in queue.state().message
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "message"),
+    [
+        ("webui-error", r"steps=0: must be at least 1\."),
+        ("raises", r"The engine met an error: ValueError: the numbers do not fit \(id [0-9a-f]{6} in the log\)\."),
+    ],
+)
+def test_an_error_in_the_engine_fails_the_job_alone(
+    make_queue: MakeQueue, tmp_path: Path, misdeed: str, message: str
+) -> None:
+    builds = tmp_path / "builds"
+    queue = make_queue(builds=str(builds))
+    job = submit(queue, f"images 2 {misdeed}")
+    failed = end(job)
+
+    assert isinstance(failed, Failed)
+    assert re.fullmatch(message, failed.message)
+    assert len(job.images) == 1
+    assert isinstance(end(submit(queue, "a")), Finished)
+    assert builds.read_text() == "built\n"  # one process served both
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "Picture 2 could not be saved: No space left on device."),
+        (WebuiError("outputs is read-only.", "Choose another folder."), "outputs is read-only."),
+    ],
+)
+def test_a_picture_that_cannot_be_saved_stops_the_job_with_the_reason(
+    make_queue: MakeQueue, error: Exception, message: str
+) -> None:
+    def full(job: Job, done: ImageDone) -> ImageSaved:
+        if done.index == 1:
+            raise error
+        return save(job, done)
+
+    queue = make_queue(save=full)
+    job = submit(queue, "images 100 slow")
+    failed = end(job)
+
+    assert isinstance(failed, Failed)
+    assert failed.message == message
+    assert failed.hint
+    assert [image.index for image in job.images] == [0]
+    begun = [entry.event.batch for entry in job.entries() if isinstance(entry.event, Stepped)]
+    assert max(begun) < 99  # the engine was stopped
+    assert isinstance(end(submit(queue, "images 1")), Finished)
+
+
+def test_the_engine_goes_on_while_a_picture_is_saved(make_queue: MakeQueue) -> None:
+    may_save = threading.Event()
+
+    def slow(job: Job, done: ImageDone) -> ImageSaved:
+        assert may_save.wait(20)
+        return save(job, done)
+
+    queue = make_queue(save=slow)
+    job = submit(queue, "images 2")
+    until(lambda: any(e.event == Stepped(1, 4, 4) for e in job.entries()), "the second picture's steps")
+    assert job.images == ()
+    may_save.set()
+
+    assert isinstance(end(job), Finished)
+    assert [image.index for image in job.images] == [0, 1]
+
+
+def test_a_large_picture_comes_through_the_pipe_whole(make_queue: MakeQueue) -> None:
+    pixels: list[bytes] = []
+
+    def keep(job: Job, done: ImageDone) -> ImageSaved:
+        pixels.append(done.pixels)
+        return save(job, done)
+
+    queue = make_queue(save=keep)
+    end(submit(queue, "images 2 side 2048"))
+    assert pixels == [bytes([index]) * (3 * 2048 * 2048) for index in (0, 1)]
+
+
+def test_seeds_are_drawn_when_a_job_is_submitted(queue: JobQueue) -> None:
+    job = queue.submit("txt2img", Txt2ImgRequest(seed=-1), Settings(), CHECKPOINT)
+
+    assert job.request.seed >= 0
+    assert job.request.subseed >= 0
+    end(job)
+    assert next(e.event.seed for e in job.entries() if isinstance(e.event, Started)) == job.request.seed
+
+
+def test_settings_that_a_request_overrides_are_checked_and_travel_with_the_job(queue: JobQueue) -> None:
+    request = Txt2ImgRequest(override_settings={"eta_ddim": 0.5})
+    assert queue.submit("txt2img", request, Settings(), CHECKPOINT).settings.eta_ddim == 0.5
+    with pytest.raises(WebuiError, match="setting nonsense"):
+        queue.submit("txt2img", Txt2ImgRequest(override_settings={"nonsense": 1}), Settings(), CHECKPOINT)
+
+
+def test_old_jobs_are_forgotten(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "REMEMBERED_JOBS", 2)
+    jobs = [submit(queue, "a") for _ in range(4)]
+    end(jobs[-1])
+    until(lambda: len(queue.jobs()) == 2, "old jobs to go")
+
+    assert queue.jobs() == (jobs[3], jobs[2])
+
+
+def test_listeners_hear_of_jobs_and_of_the_engine(queue: JobQueue) -> None:
+    seen: list[tuple[str, tuple[str, ...]]] = []
+    remove = queue.listeners.add(lambda: seen.append((queue.state().state, tuple(j.status for j in queue.current()))))
+    end(submit(queue, "a"))
+    until(lambda: seen[-1] == ("ready", ()), "the end")
+    remove()
+
+    assert {("starting", ("queued",)), ("loading", ("running",)), ("ready", ("running",))} <= set(seen)
+
+
+def test_closing_ends_all_jobs_and_the_process(make_queue: MakeQueue) -> None:
+    queue = make_queue()
+    running = submit(queue, "wait")
+    waiting = submit(queue, "a")
+    until(lambda: any(isinstance(e.event, Started) for e in running.entries()), "the job to run")
+    queue.close()
+
+    assert (running.status, waiting.status) == ("interrupted", "interrupted")
+    assert queue.state().state == "stopped"
+    with pytest.raises(WebuiError, match="shutting down"):
+        submit(queue, "late")
+
+
+def kill(pid: int | None) -> None:
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
