@@ -1,0 +1,220 @@
+"""The outputs folder: finished pictures, numbered by day, whole or not there at all.
+
+outputs/img2img-images/2026-01-31/00007-1234.png
+outputs/saved/00007-1234.png, outputs/saved/log.csv
+"""
+
+import csv
+import io
+import os
+import re
+import threading
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from modules import infotext
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.infotext import Kind
+from modules.settings import Settings
+from modules.store.files import refusal, sweep, write_all, write_new
+from modules.store.metadata import encoded, read
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+NUMBER = re.compile(r"(\d+)-")
+SAVED = "saved"
+LOG = "log.csv"
+LOG_COLUMNS = (
+    "prompt", "seed", "width", "height", "sampler", "cfgs", "steps", "filename", "negative_prompt", "sd_model_name",
+    "sd_model_hash",
+)  # fmt: skip
+ZIP_BLOCK = 1 << 20  # bytes
+EARLIEST_IN_ZIP = 1980  # year
+
+
+class Outputs:
+    """The pictures under `root`. Safe to use from several threads, and beside other programs that add files."""
+
+    def __init__(self, root: Path, today: Callable[[], date] = date.today) -> None:
+        self.root = root
+        self._today = today
+        self._lock = threading.Lock()
+        self._next: dict[Path, int] = {}  # folder -> number of the next picture, as far as we know
+
+    def save(self, image: Image.Image, kind: Kind, seed: int, infotext: str, settings: Settings) -> Path:
+        """Write a finished picture (RGB) with its infotext; the absolute path. Nothing is ever overwritten.
+
+        Raises WebuiError, with the reason, if the disk is full or refuses; then nothing is left behind.
+        """
+        file = encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless)
+        folder = self.root / f"{kind}-images" / self._today().isoformat()
+        with self._lock:
+            try:
+                number = self._next[folder] if folder in self._next else _next_number(folder)
+                while True:
+                    path = folder / f"{number:05}-{seed}.{file.format}"
+                    try:
+                        write_new(path, file.data)
+                    except FileExistsError:
+                        number = max(number + 1, _next_number(folder))
+                        continue
+                    self._next[folder] = number + 1
+                    return path
+            except OSError as error:
+                self._next.pop(folder, None)  # whatever happened there, look again next time
+                raise refusal("The picture", folder, error) from error
+
+    def relative(self, path: Path) -> str:
+        """`path` as the page and the API name it: below the root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def locate(self, relative: str) -> Path:
+        """The saved picture of this name. Raises WebuiError (404) for all else: other files, folders, ways out."""
+        parts = PurePosixPath(relative).parts
+        plain = bool(parts) and not any(
+            part.startswith(".") or any(sign in part for sign in '\\:\0"*?<>|') or part == "/" for part in parts
+        )
+        if plain and len(relative) < 1024 and PurePosixPath(relative).suffix.lower() in SUFFIXES:
+            try:
+                root = self.root.resolve()
+                path = (root / relative).resolve(strict=True)  # follows links: one that leads out is seen
+            except (OSError, RuntimeError):  # not there, too long a name, links in a circle
+                path = root = self.root
+            if path != root and path.is_relative_to(root) and path.is_file():
+                return path
+        raise WebuiError(
+            f"path: there is no saved picture {relative[:200]!r}.",
+            "It may have been moved or deleted.",
+            field="path",
+            status=404,
+        )
+
+    def keep(self, relative: str) -> Path:
+        """Copy a saved picture into `saved/` and add a line to its log.csv; the copy's path.
+
+        A picture that is there already is not copied again. Raises WebuiError; then neither copy nor line remains.
+        """
+        source = self.locate(relative)
+        folder = self.root / SAVED
+        with self._lock:
+            try:
+                data = source.read_bytes()
+                copy, is_new = _copied(data, folder, source)
+                if is_new:
+                    try:
+                        _append(folder / LOG, _log_row(data, copy.name))
+                    except BaseException:
+                        copy.unlink(missing_ok=True)
+                        raise
+                return copy
+            except OSError as error:
+                raise refusal("The copy", folder, error) from error
+
+    def zipped(self, relatives: Iterable[str]) -> Iterator[bytes]:
+        """The bytes of a zip of these pictures, a block at a time, stored as they are (they are compressed already).
+
+        All names are looked up before the first byte; raises WebuiError if one is missing.
+        """
+        located = {relative: self.locate(relative) for relative in relatives}
+        names = [path.name for path in located.values()]
+        unique = len(set(names)) == len(names)
+        entries = [(path.name if unique else relative, path) for relative, path in located.items()]
+        return _zip_blocks(entries)
+
+
+def _next_number(folder: Path) -> int:
+    """One more than the largest number that a file in `folder` begins with; 0 for an empty or missing folder."""
+    if not folder.is_dir():
+        return 0
+    sweep(folder)
+    matches = (NUMBER.match(name.name) for name in folder.iterdir())
+    return max((int(match[1]) for match in matches if match and len(match[1]) < 10), default=-1) + 1
+
+
+def _copied(data: bytes, folder: Path, source: Path) -> tuple[Path, bool]:
+    """A file in `folder` that holds `data`, and whether it is new; `name-1` and so on if the name is taken."""
+    for number in range(10_000):
+        copy = folder / (source.name if number == 0 else f"{source.stem}-{number}{source.suffix}")
+        try:
+            write_new(copy, data)
+        except FileExistsError:
+            if copy.is_file() and copy.read_bytes() == data:
+                return copy, False
+            continue
+        return copy, True
+    raise FileExistsError(f"{source.name} and 10000 names like it are taken")
+
+
+def _log_row(data: bytes, name: str) -> dict[str, str]:
+    """A line of A1111's log for a picture, from what is written in it."""
+    picture = Picture.from_bytes(data)
+    text = infotext.parse(read(picture).infotext)
+    pairs = text.pairs
+    return {
+        "prompt": text.prompt,
+        "seed": pairs.get("Seed", ""),
+        "width": str(picture.width),
+        "height": str(picture.height),
+        "sampler": pairs.get("Sampler", ""),
+        "cfgs": pairs.get("CFG scale", ""),
+        "steps": pairs.get("Steps", ""),
+        "filename": name,
+        "negative_prompt": text.negative_prompt,
+        "sd_model_name": pairs.get("Model", ""),
+        "sd_model_hash": pairs.get("Model hash", ""),
+    }
+
+
+def _append(log: Path, row: dict[str, str]) -> None:
+    """Add a line to a CSV file, durably; the file is as before if that fails."""
+    with log.open("ab", buffering=0) as file:  # unbuffered: nothing is left to be written when it is closed
+        before = file.tell()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        if before == 0:
+            writer.writerow(LOG_COLUMNS)
+        writer.writerow([row[column] for column in LOG_COLUMNS])
+        try:
+            write_all(file.fileno(), text.getvalue().encode("utf-8", "replace"))
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(before)
+            raise
+
+
+class _Blocks(io.RawIOBase):
+    """A file that zipfile can write to, whose bytes are taken out as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object, /) -> int:
+        piece = bytes(memoryview(data))  # pyright: ignore[reportArgumentType]  # any buffer, says io
+        self._pieces.append(piece)
+        return len(piece)
+
+    def taken(self) -> bytes:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        return data
+
+
+def _zip_blocks(entries: list[tuple[str, Path]]) -> Iterator[bytes]:
+    blocks = _Blocks()
+    with zipfile.ZipFile(blocks, "w", zipfile.ZIP_STORED) as archive:
+        for name, path in entries:
+            changed = datetime.fromtimestamp(path.stat().st_mtime)
+            entry = zipfile.ZipInfo(name, (max(changed.year, EARLIEST_IN_ZIP), *changed.timetuple()[1:6]))
+            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                while block := source.read(ZIP_BLOCK):
+                    target.write(block)
+                    yield blocks.taken()
+    yield blocks.taken()

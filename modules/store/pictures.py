@@ -1,0 +1,94 @@
+"""Uploaded source pictures on disk, by the sha256 of their bytes, so that they survive a reload and a restart."""
+
+import hashlib
+import os
+import re
+import threading
+from pathlib import Path
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.store.files import refusal, write_over
+
+GIBIBYTE = 1 << 30
+SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff", "AVIF": "avif"}
+NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|webp|gif|bmp|tiff|avif)")
+
+
+class Pictures:
+    """Pictures under `folder`, at most `limit` bytes of them: the ones unused for longest give way.
+
+    Safe to use from several threads. The folder may be emptied at any time; its pictures are then simply gone.
+    """
+
+    def __init__(self, folder: Path, limit: int = 2 * GIBIBYTE) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._sizes = _found(folder)  # name -> bytes, the one unused for longest first
+
+    def put(self, picture: Picture) -> Path:
+        """Keep `picture`; the path of its file. Raises WebuiError, with the reason, if the disk refuses."""
+        name = f"{picture.sha256}.{SUFFIX[picture.format]}"
+        path = self._folder / name
+        with self._lock:
+            try:
+                if path.is_file() and path.stat().st_size == len(picture.data):
+                    os.utime(path)
+                else:
+                    write_over(path, picture.data)
+            except OSError as error:
+                raise refusal("The source picture", self._folder, error) from error
+            self._sizes.pop(name, None)
+            self._sizes[name] = len(picture.data)
+            self._make_room()
+        return path
+
+    def path(self, sha256: str) -> Path:
+        """The file of a picture. Raises WebuiError (404) if it is not here."""
+        with self._lock:
+            for name in [name for name in self._sizes if name.startswith(f"{sha256}.")]:
+                path = self._folder / name
+                size = self._sizes.pop(name)
+                if path.is_file():
+                    self._sizes[name] = size  # now the one used last
+                    os.utime(path)
+                    return path
+        raise WebuiError(
+            f"There is no source picture {sha256[:12]!r} any more.",
+            "Drop, paste or choose it again.",
+            field="init_images",
+            status=404,
+        )
+
+    def get(self, sha256: str) -> Picture:
+        """The picture of this sha256. Raises WebuiError (404) if it is not here, or no longer what it was."""
+        path = self.path(sha256)
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            with self._lock:
+                self._sizes.pop(path.name, None)
+                path.unlink(missing_ok=True)
+            raise WebuiError(
+                f"The source picture {sha256[:12]!r} was damaged on the disk.",
+                "Drop, paste or choose it again.",
+                field="init_images",
+                status=404,
+            )
+        return Picture.checked_before(data, sha256)
+
+    def _make_room(self) -> None:
+        """Drop what was unused for longest, never the picture put last."""
+        excess = sum(self._sizes.values()) - self._limit
+        for name in list(self._sizes)[:-1]:
+            if excess <= 0:
+                return
+            (self._folder / name).unlink(missing_ok=True)
+            excess -= self._sizes.pop(name)
+
+
+def _found(folder: Path) -> dict[str, int]:
+    if not folder.is_dir():
+        return {}
+    files = [(path.stat(), path.name) for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    return {name: stat.st_size for stat, name in sorted(files, key=lambda file: file[0].st_mtime_ns)}
