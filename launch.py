@@ -46,7 +46,7 @@ LISTS = {  # the stamp in the environment: the requirement files it stands for
 }
 FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
 CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROME_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
 
@@ -155,17 +155,15 @@ def fingerprint(stamp: str) -> str:
 def install_torch(index: str) -> None:
     """Installs the pinned torch; one that is there in that version, whatever its build, stays."""
     pinned = next(line for line in lines("requirements.txt") if line.startswith("torch=="))
+    chosen = shlex.split(os.environ.get("TORCH_COMMAND", ""))  # as in A1111: `pip install torch==… --index-url …`
     there = installed("torch")
-    if there and (there.split("+")[0] == pinned.split("==")[1] or os.environ.get("TORCH_COMMAND")):
+    if there and (chosen or there.split("+")[0] == pinned.split("==")[1]):
         return
+    if sys.platform == "linux" and not (chosen or index or shutil.which("nvidia-smi")):
+        print("No NVIDIA driver here: with --torch-index, PyTorch's CPU builds may be a far smaller download.")
     command = pip("install", *(["--index-url", index] if index else []), pinned)
-    if os.environ.get("TORCH_COMMAND"):  # as in A1111: `pip install torch==… --index-url …`
-        words = shlex.split(os.environ["TORCH_COMMAND"])
-        command = pip(*words[1:]) if words[0] == "pip" else words
-    elif sys.platform == "linux" and not shutil.which("nvidia-smi") and not index:
-        print(
-            "No NVIDIA driver here: --torch-index with the address of PyTorch's CPU builds may save a large download."
-        )
+    if chosen:
+        command = pip(*chosen[1:]) if chosen[0] == "pip" else chosen
     if not ran(command) or not installed("torch"):
         raise failed("torch")
 
@@ -193,7 +191,8 @@ def ran(command: list[str]) -> bool:
     print("$", shlex.join(command), flush=True)
     try:
         return subprocess.run(command).returncode == 0
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        print(error)
         return False
 
 
@@ -241,8 +240,8 @@ def chromium() -> str:
 
 def found_chromium() -> str:
     """The path of the Chromium that CHROMIUM names or that is installed, or ""."""
-    named = [os.environ.get("CHROMIUM", ""), *CHROMIUM_NAMES, CHROME_ON_MACOS]
-    return next(filter(None, map(shutil.which, named)), "")
+    candidates = (os.environ.get("CHROMIUM", ""), *CHROMIUM_NAMES, CHROME_ON_MACOS)
+    return next(filter(None, map(shutil.which, candidates)), "")
 
 
 if __name__ == "__main__":
