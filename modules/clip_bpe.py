@@ -68,6 +68,14 @@ class ClipBPE:
     def __reduce__(self) -> tuple[type["ClipBPE"], tuple[()]]:
         return ClipBPE, ()
 
+    def symbol(self, token: int) -> str:
+        """The vocabulary's entry: letters that stand for bytes, and `</w>` where a word ends."""
+        return self._symbols[token]
+
+    def merges(self) -> list[tuple[str, str]]:
+        """The pairs that are merged, the first to be merged first."""
+        return list(self._ranks)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`, without start and end marker. Mojibake, curly quotes and full-width letters are mended first (ftfy), case
         and runs of white space do not matter. A literal `<|endoftext|>` becomes the marker, as in transformers' tokenizer."""

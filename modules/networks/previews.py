@@ -1,0 +1,63 @@
+"""A quick look at a latent: a linear map from its channels to RGB, instead of the decoder."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modules.networks.vae import cell_size, encode
+
+_CELLS: Final = 8  # of a side of the picture the map is fitted on
+_RIDGE: Final = 1e-3
+_SEED: Final = 20
+
+
+@dataclass(frozen=True)
+class PreviewMap:
+    """`rgb = latent @ matrix + bias`, latent in the UNet's scale, rgb in [0, 1]; `matrix` is (channels, 3), `bias` (3,)."""
+
+    matrix: Tensor
+    bias: Tensor
+
+
+def fit_preview(vae: AutoencoderKL) -> PreviewMap:
+    """Fit the map to a VAE by least squares: what its encoder makes of a small drawn picture, against the mean colour of each cell.
+
+    Every VAE has its own latent space, so nothing about it is assumed. Costs one encoding of 64 x 64 pixels and draws no random numbers
+    from a generator others use.
+    """
+    cell = cell_size(vae)
+    picture = _patches(cell)
+    latent = encode(vae, picture * 2 - 1).mean[0].cpu()
+    x = latent.flatten(1).T
+    y = torch.nn.functional.avg_pool2d(picture, cell)[0].flatten(1).T
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = (x - mean_x).double(), (y - mean_y).double()
+    damping = _RIDGE * len(x) * x.square().mean() * torch.eye(x.shape[1], dtype=torch.float64)
+    matrix = torch.linalg.solve(x.T @ x + damping, x.T @ y).float()
+    return PreviewMap(matrix, mean_y - mean_x @ matrix)
+
+
+def _patches(cell: int) -> Tensor:
+    """A picture (1, 3, H, W) in [0, 1]: soft fields of colour under patches with hard edges and some grain."""
+    generator = torch.Generator().manual_seed(_SEED)
+    side = _CELLS * cell
+    fields = torch.rand(1, 3, _CELLS // 4 + 1, _CELLS // 4 + 1, generator=generator)
+    soft = torch.nn.functional.interpolate(fields, size=(side, side), mode="bilinear", align_corners=True)
+    tiles = torch.rand(1, 3, _CELLS // 2, _CELLS // 2, generator=generator)
+    hard = torch.nn.functional.interpolate(tiles, size=(side, side), mode="nearest")
+    grain = torch.randn(1, 1, side, side, generator=generator)
+    mix = (torch.rand(1, 1, _CELLS // 2, _CELLS // 2, generator=generator) < 0.5).float()
+    mix = torch.nn.functional.interpolate(mix, size=(side, side), mode="nearest")
+    return (soft * mix + hard * (1 - mix) + 0.03 * grain).clamp(0.0, 1.0)
+
+
+@torch.inference_mode()
+def preview(latent: Tensor, preview_map: PreviewMap) -> NDArray[np.uint8]:
+    """A small picture (h, w, 3) of one latent (channels, h, w), a pixel for each cell."""
+    rgb = latent.float().cpu().movedim(0, -1) @ preview_map.matrix + preview_map.bias
+    return (rgb.nan_to_num(0.0).clamp(0.0, 1.0) * 255).to(torch.uint8).numpy()

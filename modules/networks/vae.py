@@ -1,0 +1,205 @@
+"""The VAE at work: pictures to latents and back, by tiles when memory is short, in fp32 when half precision overflows."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modules.errors import WebuiError
+from modules.networks.device import available_bytes, is_out_of_memory, release_memory
+
+log = logging.getLogger(__name__)
+
+TILE: Final = 64  # latent cells of a tile's side at the first try; halved while memory does not suffice
+SMALLEST_TILE: Final = 16
+OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbour
+Network = Callable[[AutoencoderKL, Tensor], Tensor]
+
+# Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at 384².
+_LAYERS_HELD: Final = 3.5
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the encoder says of pictures: `mean` and `std` (n, channels, h, w) of their latents, already in the UNet's scale, fp32.
+
+    It depends on the picture alone, so it can be kept; each sample differs by its noise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Latents for standard normal `noise` of the same shape; draw it from the image's seed and the picture repeats exactly."""
+        return self.mean + self.std * noise.to(self.mean)
+
+    @property
+    def size(self) -> int:
+        """Bytes, for a cache."""
+        return 2 * self.mean.numel() * self.mean.element_size()
+
+
+class Span(NamedTuple):
+    """A stretch of one axis, in cells; `stop` is behind the last."""
+
+    start: int
+    stop: int
+
+
+def cell_size(vae: AutoencoderKL) -> int:
+    """Pixels of a side for one latent cell."""
+    return 2 ** (len(vae.config["block_out_channels"]) - 1)
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, images: Tensor) -> Posterior:
+    """The posterior of `images` (n, 3, H, W) in [-1, 1], any float type and device; H and W are multiples of the cell size.
+
+    Raises WebuiError if the latents are not finite even in fp32, or memory does not suffice for the smallest tiles.
+    """
+    moments = _finite(vae, images, _encode_moments, "The VAE's encoder")
+    mean, log_variance = moments.chunk(2, dim=1)
+    scale: float = vae.config["scaling_factor"]
+    return Posterior(mean * scale, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * scale)
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """Pictures (n, 3, H, W) in [0, 1], fp32 on the VAE's device, of `latents` (n, channels, h, w) in the UNet's scale.
+
+    One at a time, so that a batch gives the bytes of its singles. Raises WebuiError as `encode` does.
+    """
+    scale: float = vae.config["scaling_factor"]
+    pictures = [_finite(vae, latent[None] / scale, _decode_pixels, "The VAE's decoder") for latent in latents.float()]
+    return (torch.cat(pictures) / 2 + 0.5).clamp(0.0, 1.0)
+
+
+def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures (n, 3, H, W) in [0, 1] as (n, H, W, 3), times 255 and cut off, not rounded, as A1111 does."""
+    return (255.0 * pictures.movedim(1, -1)).to(torch.uint8).cpu().numpy()
+
+
+def from_uint8(pictures: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
+    """Pictures (n, H, W, 3) as (n, 3, H, W) in [-1, 1], fp32: what `encode` takes. A1111 divides by 255 first, then stretches."""
+    return torch.from_numpy(pictures).to(device).float().movedim(-1, 1).contiguous() / 255.0 * 2.0 - 1.0
+
+
+# ---- one forward pass and what saves it ----
+
+
+def _encode_moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    hidden = vae.encoder(images)
+    return vae.quant_conv(hidden) if vae.quant_conv is not None else hidden
+
+
+def _decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    return vae.decoder(vae.post_quant_conv(latents) if vae.post_quant_conv is not None else latents)
+
+
+def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str) -> Tensor:
+    """`network(vae, x)` in fp32 numbers. If half precision overflows, the VAE stays in fp32 from then on."""
+    result = _forward(vae, x, network)
+    if not bool(torch.isfinite(result).all()) and vae.dtype != torch.float32:
+        log.warning("%s overflowed in %s; the VAE continues in fp32.", what, vae.dtype)
+        vae.to(torch.float32)
+        result = _forward(vae, x, network)
+    if not bool(torch.isfinite(result).all()):
+        raise WebuiError(f"{what} produced numbers that are none (NaN).", "Choose another VAE or checkpoint.", status=500)
+    return result
+
+
+def _forward(vae: AutoencoderKL, x: Tensor, network: Network) -> Tensor:
+    x = x.to(vae.device, vae.dtype).contiguous(memory_format=torch.channels_last)
+    cells = max(x.shape[-2:]) if network is _decode_pixels else max(x.shape[-2:]) // cell_size(vae)
+    if _fits(vae, x, network):
+        try:
+            return network(vae, x).float()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error)
+    else:
+        reason = "less memory is free than it takes at once"
+    log.warning("The picture goes through the VAE in tiles: %s", reason)
+    tile = TILE
+    while tile >= SMALLEST_TILE:
+        release_memory(x.device)
+        if tile < cells:
+            try:
+                return encode_tiled(vae, x, tile) if network is _encode_moments else decode_tiled(vae, x, tile)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        tile //= 2
+    raise WebuiError("Memory does not suffice for the VAE, not even in small tiles.", "Choose a smaller size.", status=507)
+
+
+def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:
+    """Whether one pass will find the memory it needs. On CUDA trying is cheap; on a CPU the system may kill the process instead of saying no."""
+    if x.device.type != "cpu":
+        return True
+    pixels = x.shape[0] * x.shape[-1] * x.shape[-2] * (cell_size(vae) ** 2 if network is _decode_pixels else 1)
+    channels: list[int] = vae.config["block_out_channels"]
+    widest = channels[min(1, len(channels) - 1)]  # the decoder's last level begins with the channels of the one before
+    return _LAYERS_HELD * pixels * widest * 4 < available_bytes(x.device)
+
+
+# ---- tiles ----
+
+
+def spans(length: int, tile: int, overlap: int) -> list[Span]:
+    """Equal spans of `tile` cells that cover `length`, each sharing at least `overlap` with the next; one span if `length` is no longer.
+
+    >>> spans(100, 64, 16)
+    [Span(start=0, stop=64), Span(start=36, stop=100)]
+    """
+    if length <= tile:
+        return [Span(0, length)]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [Span(start, start + tile) for start in (round(i * (length - tile) / (count - 1)) for i in range(count))]
+
+
+def feather(length: int, ramp: int) -> Tensor:
+    """Weights (length,) in (0, 1] that rise over `ramp` places and fall over as many at the end, so that overlapping tiles blend."""
+    place = torch.arange(1, length + 1, dtype=torch.float32)
+    return torch.minimum(place, place.flip(0)).clamp(max=ramp) / ramp
+
+
+def decode_tiled(vae: AutoencoderKL, latents: Tensor, tile: int) -> Tensor:
+    """The decoder's output (n, 3, H, W), fp32, from tiles of `tile` latent cells that overlap and blend.
+
+    The norms see a tile each, so tones differ slightly from a pass over the whole.
+    """
+    return _tiled(vae, latents, _decode_pixels, tile, 1, cell_size(vae))
+
+
+def encode_tiled(vae: AutoencoderKL, images: Tensor, tile: int) -> Tensor:
+    """The encoder's moments (n, 2 * channels, h, w), fp32, from tiles of `tile` latent cells that overlap and blend."""
+    return _tiled(vae, images, _encode_moments, tile, cell_size(vae), 1)
+
+
+def _tiled(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: int, cell_out: int) -> Tensor:
+    """`cell_in` and `cell_out` are the places of one latent cell in the input and in the output."""
+    overlap = int(tile * OVERLAP)
+    rows, columns = (spans(side // cell_in, tile, overlap) for side in x.shape[-2:])
+    total: Tensor | None = None
+    weight = torch.zeros(x.shape[-2] // cell_in * cell_out, x.shape[-1] // cell_in * cell_out)
+    for top, bottom in rows:
+        for left, right in columns:
+            part = x[..., top * cell_in : bottom * cell_in, left * cell_in : right * cell_in]
+            part = network(vae, part.contiguous(memory_format=torch.channels_last)).float().cpu()
+            if total is None:
+                total = torch.zeros(x.shape[0], part.shape[1], *weight.shape)
+            height, width = part.shape[-2:]
+            blend = feather(height, overlap * cell_out)[:, None] * feather(width, overlap * cell_out)
+            place = (..., slice(top * cell_out, bottom * cell_out), slice(left * cell_out, right * cell_out))
+            total[place] += part * blend
+            weight[place] += blend
+    assert total is not None
+    return (total / weight).to(x.device)
