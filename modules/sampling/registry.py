@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from modules.sampler_names import SamplerName, ScheduleName
 from modules.sampling import samplers, schedules, timesteps
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.schedules import Schedule, ScheduleOptions
-from modules.sampling.step import Sampler
+from modules.sampling.step import Sampler, SamplerOptions
 
 
 @dataclass(frozen=True)
@@ -102,3 +102,38 @@ def levels(
         function = SCHEDULE_FUNCTIONS[sampler.row.default_schedule or "Uniform"] or schedules.uniform
     sigmas = function(steps + is_discarding, model.lcm() if sampler.row.lcm else model, options)
     return schedules.without_next_to_last(sigmas) if is_discarding else sigmas
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a sampler is to be given: the level its picture is noised to, the levels to walk, and the options."""
+
+    sigma: float
+    sigmas: Tensor
+    options: SamplerOptions
+
+
+def whole_walk(
+    sampler: SamplerRow, whole: Tensor, steps: int, model: ModelSchedule, options: SamplerOptions
+) -> Walk:
+    """The walk of txt2img over `whole`, the `levels` of so many steps.
+
+    DPM fast and DPM adaptive walk the model's whole range and count its steps, whatever the schedule.
+    """
+    if sampler.name == "UniPC":
+        whole = timesteps.unipc_levels(None, len(whole), model, options.uni_pc_skip_type)
+    options = replace(options, sigma_range=(model.sigma_min, model.sigma_max), evaluations=steps)
+    return Walk(float(whole[0]), whole, options)
+
+
+def partial_walk(
+    sampler: SamplerRow, whole: Tensor, steps: int, t_enc: int, model: ModelSchedule, options: SamplerOptions
+) -> Walk:
+    """The walk of img2img over the end of `whole`, from A1111's step index `t_enc` (0 … steps - 1)."""
+    if not sampler.row.timesteps:
+        sigmas = whole[steps - t_enc - 1 :]
+        return Walk(float(sigmas[0]), sigmas, options)
+    sigma, sigmas = timesteps.cut(whole, t_enc)
+    if sampler.name == "UniPC" and len(sigmas):
+        sigmas = timesteps.unipc_levels(float(sigmas[0]), len(sigmas), model, options.uni_pc_skip_type)
+    return Walk(sigma, sigmas, options)

@@ -1,0 +1,231 @@
+"""Prompts that change while they are drawn: `[from:to:when]`, `[a|b]`; composition with AND; comments.
+
+One pass over the text with a stack of open brackets, no recursion: its time is linear in the prompt, times the number of
+steps at which something changes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+TOKEN = re.compile(r"(?:[^\\\[\]():|]|\\.)+|[\[\]():|]")
+NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*")
+AND_WORD = re.compile(r"\bAND\b")
+COMPOSITION_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
+CLOSING = {")": "(", "]": "["}
+FAR = 1e9  # steps; beyond any schedule, and still an integer
+
+
+class Stage(NamedTuple):
+    """The text that is in force up to and including step `end_at_step`, counted from 0 as A1111 does."""
+
+    end_at_step: int
+    text: str
+
+
+class Part(NamedTuple):
+    """One part of a composition, with its weight."""
+
+    text: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How `when` becomes a step.
+
+    steps: of the pass (twice as many for second-order samplers).  int_offset: steps that lie before this pass.
+    fraction_offset: 1 in the hires pass, whose fractions run from 1 to 2.
+    is_old: A1111 before 1.6 ("Old prompt editing timelines"): any number below 1 is a fraction, hires as the first pass.
+    has_more: a hires pass follows, so that fractions above 1 mean something.
+    """
+
+    steps: int
+    int_offset: int = 0
+    fraction_offset: float = 0.0
+    is_old: bool = False
+    has_more: bool = False
+
+    def step(self, when: str) -> int:
+        value = float(when)
+        if self.is_old:
+            value = value * self.steps if value < 1 else value
+        elif "." in when:
+            value = (value - self.fraction_offset) * self.steps
+        else:
+            value -= self.int_offset
+        return min(self.steps, int(min(max(value, -FAR), FAR)))
+
+
+# A sequence of texts and nodes. Lists nest, so that closing a bracket moves no text.
+Node = "str | list[Node] | _Scheduled | _Alternate"
+
+
+@dataclass
+class _Scheduled:
+    before: list[object]
+    after: list[object]
+    when: int
+
+
+@dataclass
+class _Alternate:
+    options: list[list[object]]
+
+
+@dataclass
+class _Frame:
+    """An open bracket: the parts between its separators."""
+
+    bracket: str
+    parts: list[list[object]] = field(default_factory=lambda: [[]])
+    separators: list[str] = field(default_factory=list)
+
+
+def timing(
+    steps: int, hires_steps: int | None = None, *, use_old_scheduling: bool = False, has_hires_pass: bool = False
+) -> Timing:
+    """The timing of a first pass of `steps`, or of the hires pass of `hires_steps` after it."""
+    if use_old_scheduling:
+        return Timing(steps, is_old=True)
+    if hires_steps is not None:
+        return Timing(hires_steps, int_offset=steps, fraction_offset=1.0, has_more=True)
+    return Timing(steps, has_more=has_hires_pass)
+
+
+def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Stage]:
+    """The stages of a prompt, the last one ending with the last step.
+
+    `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (whole number) or a share of the steps (a number with
+    a point); `[a|b|c]` takes turns step by step. What is not grammar is text, and a `|` outside of an alternation makes
+    the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that was meant;
+    in A1111 the word never appears.
+
+    >>> schedule("a [cat:dog:0.5]", timing(20))
+    [Stage(end_at_step=10, text='a cat'), Stage(end_at_step=20, text='a dog')]
+    """
+    ends = {when.steps}
+    tree = _parse(prompt, when, ends, compatibility)
+    if tree is None:
+        return [Stage(when.steps, prompt)]
+    return [Stage(end, _text_at(tree, end)) for end in sorted(ends)]
+
+
+def stage_at(stages: list[Stage], step: int) -> int:
+    """Number of the stage in force at `step`, counted from 0; the first one when the step lies beyond the last."""
+    return next((i for i, stage in enumerate(stages) if step <= stage.end_at_step), 0)
+
+
+def composition(prompt: str, compatibility: bool = False) -> list[Part]:
+    """The parts of a prompt between `AND`s, each with the weight after its last colon, else 1.
+
+    With `compatibility` a single part has such a weight too, as in A1111, where "ratio 16:9" is drawn with weight 9.
+
+    >>> composition("a cat :1.2 AND a dog")
+    [Part(text='a cat', weight=1.2), Part(text=' a dog', weight=1.0)]
+    """
+    texts = AND_WORD.split(prompt)
+    if len(texts) == 1 and not compatibility:
+        return [Part(prompt, 1.0)]
+    return [_weighted(text) for text in texts]
+
+
+def without_comments(text: str) -> str:
+    """The prompt with `# …` to the end of a line replaced by a line break, as A1111's comment option leaves it."""
+    text = re.sub(r"(?:^|\n)#[^\n]*(?:\n|$)", "\n", text)
+    return re.sub(r"#[^\n]*(?:\n|$)", "\n", text)
+
+
+def _weighted(text: str) -> Part:
+    head, colon, tail = text.rstrip().rpartition(":")
+    if colon and COMPOSITION_WEIGHT.fullmatch(tail.strip()):
+        return Part(head.rstrip(), float(tail))
+    return Part(text.rstrip(), 1.0)
+
+
+def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> list[object] | None:
+    """The prompt as a tree, its change steps added to `ends`; None where A1111's grammar refuses it whole."""
+    top: list[object] = []
+    frames: list[_Frame] = []
+    position = 0
+    for match in TOKEN.finditer(prompt):
+        if match.start() != position:  # a backslash with nothing to escape
+            return None
+        position = match.end()
+        token = match.group()
+        items = frames[-1].parts[-1] if frames else top
+        if token in ("(", "["):
+            frames.append(_Frame(token))
+        elif token in CLOSING:
+            is_matching = bool(frames) and frames[-1].bracket == CLOSING[token]
+            node = _node(frames[-1], token, when, ends, compatibility) if is_matching else None
+            if node is not None:
+                frames.pop()
+                (frames[-1].parts[-1] if frames else top).append(node)
+            elif _dissolve(frames, top):
+                top.append(token)
+            else:
+                return None
+        elif token in (":", "|") and frames:
+            frames[-1].separators.append(token)
+            frames[-1].parts.append([])
+        elif token == "|":
+            return None
+        else:
+            items.append(token)
+    return top if position == len(prompt) and _dissolve(frames, top) else None
+
+
+def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibility: bool) -> object | None:
+    """What a closed bracket is; None if it is no grammar."""
+    parts, count = frame.parts, len(frame.separators)
+    if count == 0:
+        return [frame.bracket, parts[0], closing]
+    kinds = set(frame.separators)
+    if frame.bracket == "(":
+        return ["(", parts[0], ":", parts[1], ")"] if kinds == {":"} and count == 1 else None
+    if kinds == {"|"}:
+        ends.update(range(1, when.steps + 1))
+        return _Alternate(parts)
+    number = NUMBER.fullmatch("".join(map(str, parts[-1]))) if kinds == {":"} and count <= 2 else None
+    if number is None:
+        return None
+    text = number.group(1)
+    if not compatibility and count == 1 and "." in text and not when.has_more and not when.is_old and float(text) > 1:
+        return ["(", parts[0], ":", text, ")"]
+    step = when.step(text)
+    if step >= 1:
+        ends.add(step)
+    return _Scheduled(parts[0] if count == 2 else [], parts[-2], step)
+
+
+def _dissolve(frames: list[_Frame], top: list[object]) -> bool:
+    """Empty all open frames into `top` as loose text; False if one holds a `|`, which the grammar refuses anywhere."""
+    for frame in frames:
+        if "|" in frame.separators:
+            return False
+        top.append(frame.bracket)
+        for i, part in enumerate(frame.parts):
+            if i > 0:
+                top.append(":")
+            top.extend(part)
+    frames.clear()
+    return True
+
+
+def _text_at(tree: list[object], step: int) -> str:
+    texts: list[str] = []
+    rest: list[object] = [tree]
+    while rest:
+        node = rest.pop()
+        if isinstance(node, str):
+            texts.append(node)
+        elif isinstance(node, _Scheduled):
+            rest.append(node.before if step <= node.when else node.after)
+        elif isinstance(node, _Alternate):
+            rest.append(node.options[(step - 1) % len(node.options)])
+        elif isinstance(node, list):
+            rest.extend(reversed(node))
+    return "".join(texts)

@@ -1,0 +1,61 @@
+"""Styles: named texts that are put around a prompt, from A1111's styles.csv."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from modules.errors import WebuiError
+
+PLACEHOLDER = "{prompt}"
+
+
+class Style(NamedTuple):
+    """A row of styles.csv."""
+
+    name: str
+    prompt: str
+    negative_prompt: str
+
+
+def read_styles(path: Path) -> dict[str, Style]:
+    """The styles of a CSV file with the columns name, prompt, negative_prompt (or name, text), by name; none without it.
+
+    Raises WebuiError for a file that is not such a table.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+    except (csv.Error, UnicodeDecodeError) as cause:
+        raise WebuiError(f"{path.name}: not a table of styles in UTF-8 ({cause}).", "Mend or remove the file.") from cause
+    return {style.name: style for style in map(_style, rows) if style.name}
+
+
+def apply_styles(
+    prompt: str, negative_prompt: str, names: Iterable[str], styles: Mapping[str, Style]
+) -> tuple[str, str]:
+    """Both prompts with the named styles put around them in turn. Unknown names change nothing, as in A1111.
+
+    >>> apply_styles("a cat", "", ["oil"], {"oil": Style("oil", "oil painting of {prompt}", "photo")})
+    ('oil painting of a cat', 'photo')
+    """
+    for name in names:
+        if name in styles:
+            prompt = merged(styles[name].prompt, prompt)
+            negative_prompt = merged(styles[name].negative_prompt, negative_prompt)
+    return prompt, negative_prompt
+
+
+def merged(style: str, prompt: str) -> str:
+    """The prompt in the style's `{prompt}`, or before the style with a comma between."""
+    if PLACEHOLDER in style:
+        return style.replace(PLACEHOLDER, prompt)
+    return ", ".join(part for part in (prompt.strip(), style.strip()) if part)
+
+
+def _style(row: Mapping[str, str | None]) -> Style:
+    return Style(row.get("name") or "", row.get("prompt") or row.get("text") or "", row.get("negative_prompt") or "")

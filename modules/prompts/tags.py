@@ -1,0 +1,86 @@
+"""Extra networks in a prompt: `<lora:name:0.8>` and its like, taken out of the text before anything else reads it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from modules.errors import WebuiError
+
+TAG = re.compile(r"<(\w+):([^>]+)>")
+NETWORK_KINDS = ("lora", "lyco")  # one family under two names
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One `<kind:a:b:key=c>`: its positional and its named arguments, as text."""
+
+    kind: str
+    positional: tuple[str, ...]
+    named: MappingProxyType[str, str]
+
+
+class NetworkTag(NamedTuple):
+    """A LoRA or LyCORIS by name, with its weights for text encoder and UNet; dyn_dim limits its rank."""
+
+    name: str
+    te: float
+    unet: float
+    dyn_dim: int | None
+
+
+def take_tags(prompt: str) -> tuple[str, list[Tag]]:
+    """(the prompt without its tags, the tags in order).
+
+    >>> text, tags = take_tags("a <lora:foo:0.5:unet=1> cat")
+    >>> text, tags[0].positional
+    ('a  cat', ('foo', '0.5'))
+    """
+    end = prompt.rfind(">") + 1  # beyond it no tag can close, and the search would run to the end from every "<"
+    tags: list[Tag] = []
+
+    def taken(match: re.Match[str]) -> str:
+        tags.append(_tag(match.group(1), match.group(2)))
+        return ""
+
+    return TAG.sub(taken, prompt[:end]) + prompt[end:], tags
+
+
+def network_tags(tags: list[Tag]) -> list[NetworkTag]:
+    """The LoRA and LyCORIS tags with A1111's defaults: te 1, unet as te. Raises WebuiError where a weight is no number."""
+    return [_network(tag) for tag in tags if tag.kind in NETWORK_KINDS]
+
+
+def _tag(kind: str, arguments: str) -> Tag:
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    for argument in arguments.split(":"):
+        key, equals, value = argument.partition("=")
+        if equals and "=" not in value:
+            named[key] = value
+        else:
+            positional.append(argument)
+    return Tag(kind, tuple(positional), MappingProxyType(named))
+
+
+def _network(tag: Tag) -> NetworkTag:
+    name, te, unet, dyn = (*tag.positional, *[None] * 4)[:4]
+    if not name:
+        raise WebuiError(f"prompt: <{tag.kind}:…> names no network.", "Write <lora:name:weight>.", "prompt")
+    te_weight = _number(tag, tag.named.get("te", te), 1.0)
+    unet_weight = _number(tag, tag.named.get("unet", unet), te_weight)
+    rank = tag.named.get("dyn", dyn)
+    return NetworkTag(name, te_weight, unet_weight, None if rank is None else int(_number(tag, rank, 0.0)))
+
+
+def _number(tag: Tag, text: str | None, default: float) -> float:
+    if text is None:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise WebuiError(
+            f"prompt: weight {text!r} of <{tag.kind}:{tag.positional[0]}> must be a number such as 0.8.", field="prompt"
+        ) from None
