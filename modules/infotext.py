@@ -216,7 +216,7 @@ class _Reading:
         try:
             self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
         except ValidationError as error:
-            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {_reason(error)}.")
+            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {_expected(param, error)}.")
 
 
 def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
@@ -263,7 +263,9 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
             try:
                 value = getattr(Settings.model_validate({name: given[key]}), name)
             except ValidationError as error:
-                reading.notes.append(f"{param.control.label}: {_short(given[key])} cannot be used, {_reason(error)}.")
+                reading.notes.append(
+                    f"{param.control.label}: {_short(given[key])} cannot be used, {_expected(param, error)}."
+                )
                 continue
         if value != getattr(current, name):
             reading.settings[name] = value
@@ -296,8 +298,8 @@ def _absent_setting(param: Param) -> Any:
 
 def _shown(param: Param, value: Any) -> str:
     choices = param.control.choices
-    named = isinstance(choices, tuple) and isinstance(value, int) and not isinstance(value, bool)
-    return choices[value] if named else str(value)
+    labelled = isinstance(choices, tuple) and choices and isinstance(value, int) and not isinstance(value, bool)
+    return choices[value] if labelled else str(value)
 
 
 def _indexed(param: Param, text: str) -> str | int:
@@ -318,7 +320,9 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")
 
 
-def _reason(error: ValidationError) -> str:
+def _expected(param: Param, error: ValidationError) -> str:
+    if param.minimum is not None and param.maximum is not None:
+        return f"expected a number from {param.minimum:g} to {param.maximum:g}"
     message = error.errors()[0]["msg"].removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 

@@ -1,0 +1,243 @@
+"""The infotext layout against A1111's recorded texts, and its way to and from request fields."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from modules.catalog import Catalog, Checkpoint
+from modules.codec import Picture
+from modules.fields import params
+from modules.infotext import SIZE, Infotext, compose, declared_pairs, implied, parse, to_fields
+from modules.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
+from modules.settings import Settings
+
+RECORDED: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "parity" / "data" / "infotexts.json").read_text(encoding="utf-8")
+)
+TEXT = """a cat, on a roof
+with [snow:0.5]
+Negative prompt: blurry
+and flat
+Steps: 30, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 12, Size: 512x768, Version: v1.10.0"""
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("text", RECORDED["composed"])
+def test_a_recorded_text_comes_back_from_its_parts(text: str) -> None:
+    parsed = parse(text)
+    # One recorded prompt ends in a blank before its line break; a line's outer blanks are lost, in A1111 as well.
+    assert compose(parsed.prompt, parsed.negative_prompt, parsed.pairs) == text.replace("fox \n", "fox\n")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("text", "expected"), RECORDED["parsed"])
+def test_parts_are_those_a1111_finds(text: str, expected: dict[str, Any]) -> None:
+    parsed = parse(text)
+    found = {"Prompt": parsed.prompt, "Negative prompt": parsed.negative_prompt, **parsed.pairs, **implied(parsed)}
+    assert found == {key: str(expected[key]) for key in found}
+    # What A1111 adds beyond the text are its defaults for absent keys: never a value that stands in the text.
+    assert not [key for key in expected.keys() - found.keys() if f"{key.removesuffix('-1')}: " in text]
+
+
+def test_prompt_and_negative_prompt_may_have_several_lines() -> None:
+    assert parse(TEXT.replace("\n", "\r\n")) == Infotext(
+        "a cat, on a roof\nwith [snow:0.5]",
+        "blurry\nand flat",
+        {
+            "Steps": "30", "Sampler": "Euler a", "Schedule type": "Karras", "CFG scale": "6.5", "Seed": "12",
+            "Size-1": "512", "Size-2": "768", "Version": "v1.10.0",
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "pairs"),
+    [
+        ("Steps: 1, Seed: 2", {}),  # fewer than three are words of the prompt
+        ("Steps: 1, Seed: 2, Size: 3x4", {"Steps": "1", "Seed": "2", "Size-1": "3", "Size-2": "4"}),
+        ("Steps: 1, Seed: 2, Hires prompt: \"a, b: c\\nd\"", {"Steps": "1", "Seed": "2", "Hires prompt": "a, b: c\nd"}),
+        ("Steps: 1, Seed: 2, Broken: \"a, Last: b", {"Steps": "1", "Seed": "2", "Broken": '"a', "Last": "b"}),
+        ("Steps: 1, Tiling, Seed: 2, Model: tiny", {"Steps": "1", "Tiling": "Tiling", "Seed": "2", "Model": "tiny"}),
+        ("Steps: 1, Seed: 2, Model: tiny, Tiling", {"Steps": "1", "Seed": "2", "Model": "tiny", "Tiling": "Tiling"}),
+        ("Steps: 1, Seed: , Model: tiny, Eta: 0", {"Steps": "1", "Model": "tiny", "Eta": "0"}),  # empty is not there
+        ("Steps: 1, Steps: 2, Eta: 0", {"Steps": "2", "Eta": "0"}),
+        ("Lora hashes: \"a: 1, b: 2\", Steps: 1, Seed: 2", {"Lora hashes": "a: 1, b: 2", "Steps": "1", "Seed": "2"}),
+    ],
+)  # fmt: skip
+def test_pairs_of_the_last_line(line: str, pairs: dict[str, str]) -> None:
+    assert parse(f"a cat\n{line}").pairs == pairs
+
+
+def test_keys_come_in_a1111s_order_and_the_version_last() -> None:
+    pairs = {
+        "Version": "v1", "Mask blur": 4, "RNG": "CPU", "Size-2": 768, "Size-1": 512, "Denoising strength": 0.6,
+        "Seed": 1, "Eta": 0.5, "Tiling": True, "Model": "m", "Sampler": "Euler", "Steps": 20, "Init image hash": None,
+        "Face restoration": "Face restoration", "X Values": "4,6",
+    }  # fmt: skip
+    assert compose("a cat", "", pairs) == (
+        "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Face restoration, Size: 512x768, Model: m, "
+        'Denoising strength: 0.6, RNG: CPU, Tiling: True, Mask blur: 4, Eta: 0.5, X Values: "4,6", Version: v1'
+    )
+
+
+lines = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=30).map(str.strip)
+prompts = lines.filter(lambda text: not text.startswith("Negative prompt:"))
+values = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
+    lambda text: not SIZE.fullmatch(text)
+)
+
+
+@given(prompts, lines, st.dictionaries(st.sampled_from(["Model", "VAE", "Hires prompt", "Script", "X Values"]), values))
+def test_any_value_survives_the_way_through_a_text(prompt: str, negative: str, others: dict[str, str]) -> None:
+    parts = Infotext(prompt, negative, {"Steps": "20", "Sampler": "Euler", "Seed": "1", **others})
+    parsed = parse(compose(parts.prompt, parts.negative_prompt, parts.pairs))
+    assert parsed == parts
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 300_000, " " * 300_000, "ab: " * 75_000, 'ab: "' * 60_000, "a-" * 100_000 + ":"]
+)
+def test_hostile_text_does_not_hang(text: str) -> None:
+    assert to_fields(parse(text)).settings == {}  # at once; a pattern that backtracks would take an hour
+
+
+def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
+    """Nothing repeats the mapping: a field that is declared with a key travels through the text by itself."""
+    picture = Picture.from_image(Image.new("RGB", (64, 64)))
+    request = Img2ImgRequest(
+        prompt="a cat", negative_prompt="a dog", sampler_name="Euler a", scheduler="Karras", steps=31, cfg_scale=6.5,
+        width=640, height=576, seed=77, subseed=5, subseed_strength=0.25, seed_resize_from_w=512,
+        seed_resize_from_h=448, denoising_strength=0.55, resize_mode=2, resize_by=1.25, init_images=(picture,),
+    )  # fmt: skip
+    settings = Settings(
+        CLIP_stop_at_last_layers=2, emphasis="No norm", randn_source="NV", initial_noise_multiplier=1.1,
+        img2img_fix_steps=True, eta_ancestral=0.5, eta_ddim=0.3,
+    )  # fmt: skip
+    text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))
+    back = to_fields(parse(text))
+    assert (back.kind, back.notes, back.ignored) == ("img2img", (), {})
+    assert back.fields == {name: getattr(request, name) for name in back.fields}
+    assert back.settings == {name: getattr(settings, name) for name in back.settings}
+    with_keys = {name for name, param in params(Img2ImgRequest).items() if param.control.infotext}
+    assert back.fields.keys() == with_keys | {"prompt"}
+    assert back.settings.keys() == {name for name, param in params(Settings).items() if param.control.infotext}
+
+
+def test_only_what_matters_is_written() -> None:
+    assert declared_pairs(Txt2ImgRequest(seed=3, subseed=4), Settings()) == {
+        "Sampler": "DPM++ 2M", "Schedule type": "Automatic", "Steps": "20", "CFG scale": "7.0", "Size-1": "512",
+        "Size-2": "512", "Seed": "3", "RNG": "CPU",
+    }  # fmt: skip
+    assert declared_pairs(Img2ImgRequest(resize_mode=1), Settings(randn_source="GPU")).items() >= {
+        "Resize mode": RESIZE_MODES[1], "Denoising strength": "0.75"
+    }.items()  # fmt: skip
+    assert "RNG" not in declared_pairs(Txt2ImgRequest(), Settings(randn_source="GPU"))
+
+
+def test_a_missing_key_means_what_it_meant_to_its_writer() -> None:
+    back = to_fields(parse(TEXT), settings=Settings(CLIP_stop_at_last_layers=2, randn_source="NV"))
+    assert back.fields == {
+        "prompt": "a cat, on a roof\nwith [snow:0.5]", "negative_prompt": "blurry\nand flat", "steps": 30,
+        "sampler_name": "Euler a", "scheduler": "Karras", "cfg_scale": 6.5, "seed": 12, "width": 512, "height": 768,
+        "subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0,
+    }  # fmt: skip
+    assert back.settings == {"CLIP_stop_at_last_layers": 1, "randn_source": "GPU"}
+
+
+@pytest.mark.parametrize(("prompt", "fields"), [
+    ("", {}), ("a cat", {"prompt": "a cat"}), ("Negative prompt: dark", {"negative_prompt": "dark"}),
+])  # fmt: skip
+def test_a_text_without_pairs_is_a_prompt_and_nothing_else(prompt: str, fields: dict[str, str]) -> None:
+    back = to_fields(parse(prompt), settings=Settings(randn_source="NV"))
+    assert (back.fields, back.settings, back.notes) == (fields, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "fields"),
+    [
+        ("DPM++ 2M SDE Karras", "", ("DPM++ 2M SDE", "Karras")),
+        ("Euler a", "SGM Uniform", ("Euler a", "SGM Uniform")),
+        ("k_euler_a", "", ("Euler a", "Automatic")),
+        ("EULER", "karras", ("Euler", "Karras")),
+    ],
+)
+def test_sampler_names_of_all_ages_are_understood(sampler: str, schedule: str, fields: tuple[str, str]) -> None:
+    more = f", Schedule type: {schedule}" if schedule else ""
+    back = to_fields(parse(f"a\nSteps: 5, Seed: 1, Sampler: {sampler}{more}"))
+    assert (back.fields["sampler_name"], back.fields["scheduler"], back.notes) == (*fields, ())
+
+
+def note(line: str) -> tuple[dict[str, Any], str]:
+    back = to_fields(parse(f"a\nSeed: 1, {line}, Version: v1.10.0"), "img2img")
+    (sentence,) = back.notes
+    return {**back.fields, **back.settings}, sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value", "sentence"),
+    [
+        ("Sampler: Euler q", "sampler_name", None,
+         "There is no sampler 'Euler q'; the nearest name is 'Euler a'. The sampler stays as it is."),
+        ("Sampler: Euler, Schedule type: Wavy", "scheduler", "Automatic",
+         "There is no schedule type 'Wavy'; Automatic is set."),
+        ("Steps: 500", "steps", 150, "Sampling steps: 500 is more than 150, 150 is set."),
+        ("Steps: 0", "steps", 1, "Sampling steps: 0 is less than 1, 1 is set."),
+        ("CFG scale: nan", "cfg_scale", None,
+         "CFG Scale: 'nan' cannot be used, expected a number from 0 to 30."),
+        ("Steps: many", "steps", None,
+         "Sampling steps: 'many' cannot be used, expected a number from 1 to 150."),
+        ("Clip skip: 99", "CLIP_stop_at_last_layers", None,
+         "Clip skip: '99' cannot be used, expected a number from 1 to 12."),
+        ("Hires upscale: 2, Size: 512x512, ENSD: 31337", "width", 512,
+         "Passed over, Palimpsest has no such setting: Hires upscale, ENSD."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:
+    fields, said = note(f"{line}, Model: x" if line.count(",") == 0 else line)
+    assert (fields.get(field), said) == (value, sentence)
+
+
+def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
+    catalog = Catalog((Checkpoint("one", Path("one.safetensors")), Checkpoint("two", Path("two.safetensors"))))
+    text = "a\nSteps: 5, Seed: 1, RNG: CPU, Model: "
+    assert to_fields(parse(text + "two"), catalog=catalog).settings == {"sd_model_checkpoint": "two"}
+    assert to_fields(parse(text + "one"), catalog=catalog).settings == {}
+    assert to_fields(parse(text + "three"), catalog=catalog).notes == (
+        "The picture was made with the checkpoint 'three', which is not here.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "prompt", "more", "pairs"),
+    [
+        ("v1.10.0", "[a:b:0.5]", "", {}),
+        ("v1.5.2", "[a:b:0.5]", "", {"Old prompt editing timelines": "True", "Downcast alphas_cumprod": "True"}),
+        ("1.5.2", "a", ", Sampler: PLMS", {"Pad conds v0": "True", "Downcast alphas_cumprod": "True"}),
+        ("v1.7.0-224-gabc", "a", "", {"Downcast alphas_cumprod": "True"}),
+        ("v1.7.0-225-gabc", "a", "", {}),
+        ("v1.7.0-300", "a", ", Refiner: r", {"Refiner switch by sampling steps": "True"}),
+        ("Palimpsest 0.1.0", "[a:b:0.5]", "", {}),
+    ],
+)
+def test_the_version_tells_what_an_old_text_leaves_unsaid(
+    version: str, prompt: str, more: str, pairs: dict[str, str]
+) -> None:
+    assert implied(parse(f"{prompt}\nSteps: 1, Seed: 1{more}, Version: {version}")) == pairs
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        ("Seed: 1", "txt2img"),
+        ("Denoising strength: 0.5", "img2img"),
+        ("Denoising strength: 0.5, Hires upscale: 2", "txt2img"),
+        ("Resize mode: Crop and resize", "img2img"),
+    ],
+)
+def test_the_kind_of_job_is_told_by_the_keys(keys: str, kind: str) -> None:
+    assert to_fields(parse(f"a\nSteps: 1, Sampler: Euler, {keys}")).kind == kind
