@@ -94,8 +94,7 @@ def enter_venv() -> None:
     if not python.exists():
         check_disk(ROOT)
         print(f"Making a virtual environment in {VENV}", flush=True)
-        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], stdout=subprocess.DEVNULL)
-        if made.returncode:
+        if not ran([sys.executable, "-m", "venv", "--clear", str(VENV)]):
             shutil.rmtree(VENV, ignore_errors=True)
             raise WebuiError(
                 "a virtual environment could not be made (the reason stands above);",
@@ -171,10 +170,8 @@ def install_torch(index: str) -> None:
 def install(what: str, arguments: list[str]) -> None:
     """Installs with uv where it is there and succeeds, else with pip."""
     uv = shutil.which("uv")
-    if uv:
-        if ran([uv, "pip", "install", "--python", sys.executable, *arguments]):
-            return
-        print("uv could not; trying pip.")
+    if uv and ran([uv, "pip", "install", "--python", sys.executable, *arguments]):
+        return
     if not ran(pip("install", *arguments)):
         raise failed(what)
 
