@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from modules.catalog import Checkpoint
 from modules.events import ENDINGS, Event, ImageDone, ImageSaved, Previewed, Queued, Stop
+from modules.infotext import Kind
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
 from modules.request import GenerationRequest, Img2ImgRequest
@@ -35,7 +36,7 @@ class Job:
 
     def __init__(
         self,
-        kind: str,
+        kind: Kind,
         request: GenerationRequest,
         settings: Settings,
         checkpoint: Checkpoint,
@@ -43,7 +44,7 @@ class Job:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = secrets.token_hex(8)
-        self.kind = kind
+        self.kind: Kind = kind
         self.request = request
         self.settings = settings
         self.checkpoint = checkpoint

@@ -15,6 +15,7 @@ from typing import Protocol
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.events import EngineState, Event, Failed, Finished, ImageDone, Queued, Staged, Stop
+from modules.infotext import Kind
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture, Saves
@@ -75,7 +76,7 @@ class JobQueue:
         self._runner = threading.Thread(target=self._serve, name="job runner", daemon=True)
         engine.listeners.add(self._wake)
 
-    def submit(self, kind: str, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint) -> Job:
+    def submit(self, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint) -> Job:
         """Put a job at the end of the queue, its seeds drawn. Raises WebuiError if a setting it overrides is wrong."""
         settings = settings.overridden(request.override_settings)
         job = Job(kind, request.resolved(self._draw), settings, checkpoint, self._ask)

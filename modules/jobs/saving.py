@@ -6,15 +6,29 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
+from PIL import Image
+
 from modules.errors import WebuiError
 from modules.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
+from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
 
 SavePicture = Callable[[Job, ImageDone], ImageSaved]
 
 UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
+
+
+def save_to(outputs: Outputs) -> SavePicture:
+    """Saves each picture in `outputs`, in the format its job's settings name."""
+
+    def save(job: Job, done: ImageDone) -> ImageSaved:
+        image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
+        path = outputs.save(image, job.kind, done.seed, done.infotext, job.settings)
+        return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path))
+
+    return save
 
 
 class Saves:

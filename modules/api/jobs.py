@@ -1,0 +1,163 @@
+"""Jobs: submit, list, follow, stop."""
+
+import base64
+import re
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from modules.api.services import Services
+from modules.api.sse import EventStream, event_text
+from modules.codec import Picture
+from modules.events import ENDINGS, Event, ImageSaved, Previewed
+from modules.infotext import Kind
+from modules.jobs.job import Job
+from modules.jobs.progress import ProgressFold
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.store.pictures import Pictures
+
+REQUESTS: dict[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+PICTURE_ID = re.compile(r"[0-9a-f]{64}")
+EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
+
+
+class JobBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    request: dict[str, Any]
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["jobs"])
+    queue = services.queue
+
+    @router.post("/jobs", status_code=201)
+    def submit(body: JobBody) -> dict[str, Any]:
+        """Put a job into the queue. A picture in `init_images` is an id of /v1/pictures, base64 or a data URI."""
+        values = _with_pictures(body.request, services.pictures)
+        request = REQUESTS[body.kind].parse(values)
+        settings = services.settings.current.overridden(request.override_settings)
+        checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
+        job = queue.submit(body.kind, request, settings, checkpoint)
+        return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
+
+    @router.get("/jobs")
+    async def jobs() -> list[dict[str, Any]]:
+        """The jobs that are remembered, newest first."""
+        return [described(job) for job in queue.jobs()]
+
+    @router.get("/jobs/{job_id}")
+    async def job(job_id: str) -> dict[str, Any]:
+        """Where a job stands and what it has made."""
+        return described(queue.job(job_id))
+
+    @router.get("/jobs/{job_id}/events")
+    async def events(job_id: str, last_event_id: Annotated[str, Header()] = "0") -> Response:
+        """A job's events from the start, or after Last-Event-ID, as server-sent events to the end of the job."""
+        job = queue.job(job_id)
+        after = int(last_event_id) if re.fullmatch(r"[0-9]{1,9}", last_event_id) else 0
+        if after and job.ended and not job.entries(after):
+            return Response(status_code=204)  # tells an EventSource not to connect again
+        return EventStream(JobFeed(job, after))
+
+    @router.post("/jobs/{job_id}/interrupt")
+    def interrupt(job_id: str) -> dict[str, Any]:
+        """End a job; finished pictures stay."""
+        queue.job(job_id).interrupt()
+        return {}
+
+    @router.post("/jobs/{job_id}/skip")
+    def skip(job_id: str) -> dict[str, Any]:
+        """End a job's current batch."""
+        queue.job(job_id).skip()
+        return {}
+
+    @router.delete("/jobs/{job_id}")
+    def remove(job_id: str) -> dict[str, Any]:
+        """Take a waiting job out of the queue; a running one is interrupted."""
+        queue.job(job_id).interrupt()
+        return {}
+
+    @router.post("/interrupt")
+    def interrupt_running() -> dict[str, Any]:
+        """End the running job, whichever it is."""
+        queue.interrupt()
+        return {}
+
+    @router.post("/skip")
+    def skip_running() -> dict[str, Any]:
+        """End the running job's current batch."""
+        queue.skip()
+        return {}
+
+    return router
+
+
+def described(job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "status": job.status,
+        "ahead": job.ahead,
+        "created": job.created,
+        "images": [event_data(image) for image in job.images],
+        "progress": asdict(job.progress()),
+    }
+
+
+def event_name(event: Event) -> str:
+    """ImageSaved is "image_saved"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """An event's fields as JSON, with what a page needs to show a picture."""
+    data = dict(vars(event))
+    if isinstance(event, Previewed):
+        data["data"] = "data:image/jpeg;base64," + base64.b64encode(event.data).decode("ascii")
+    if isinstance(event, ImageSaved):
+        data["url"] = f"/v1/outputs/{quote(event.path)}"
+    return data
+
+
+class JobFeed:
+    """A job's log beyond number `after` for one client, each event with the progress at that point."""
+
+    def __init__(self, job: Job, after: int) -> None:
+        self.listeners = job.listeners
+        self.over = False
+        self._job = job
+        self._fold = ProgressFold()
+        self._read = 0
+        for number, at, event in job.entries():
+            if number <= after:
+                self._fold.add(event, at)
+                self._read = number
+
+    def read(self) -> str:
+        texts: list[str] = []
+        for number, at, event in self._job.entries(self._read)[:EVENTS_AT_ONCE]:
+            self._read = number
+            self._fold.add(event, at)
+            self.over = isinstance(event, ENDINGS)
+            data = event_data(event) | {"progress": asdict(self._fold.progress(at))}
+            texts.append(event_text(event_name(event), data, number))
+        return "".join(texts)
+
+
+def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """`values` with the ids in init_images replaced by their pictures."""
+    sources = values.get("init_images")
+    if not isinstance(sources, list):
+        return values
+    return {**values, "init_images": [_picture(source, pictures) for source in sources]}
+
+
+def _picture(source: Any, pictures: Pictures) -> Picture | Any:
+    return pictures.get(source) if isinstance(source, str) and PICTURE_ID.fullmatch(source) else source

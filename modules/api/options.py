@@ -1,0 +1,107 @@
+"""Settings and checkpoints."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from modules.api.services import Services
+from modules.catalog import Catalog, Checkpoint
+from modules.fields import Param, params
+from modules.settings import Settings
+
+CHECKPOINT = "sd_model_checkpoint"
+SHORT_HASH = 10  # hex digits, as in A1111's titles
+
+
+class CheckpointBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["options"])
+
+    def change(values: dict[str, Any]) -> Settings:
+        """Changes settings; another checkpoint is looked up before anything changes, and loaded after."""
+        chosen = services.catalog.current.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
+        before = services.settings.current
+        after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
+        if after.sd_model_checkpoint != before.sd_model_checkpoint:
+            checkpoint = chosen or services.catalog.current.checkpoint("")
+            services.queue.select_checkpoint(checkpoint, after)
+        return after
+
+    @router.get("/settings")
+    async def settings() -> dict[str, Any]:
+        """The settings in force and how they are declared."""
+        catalog = services.catalog.current
+        declared = [described(param, catalog) for param in params(Settings).values()]
+        return {"values": services.settings.current.model_dump(), "declared": declared}
+
+    @router.post("/settings")
+    def change_settings(values: dict[str, Any]) -> dict[str, Any]:
+        """Change some settings; all values are answered. One wrong value, and nothing changes."""
+        return change(values).model_dump()
+
+    @router.get("/checkpoints")
+    def checkpoints() -> dict[str, Any]:
+        """The checkpoints that are there and the one that is selected."""
+        return listed()
+
+    @router.post("/checkpoints/refresh")
+    def refresh() -> dict[str, Any]:
+        """Look again into the folders."""
+        services.catalog.refresh()
+        return listed()
+
+    @router.post("/checkpoint", status_code=202)
+    def choose(body: CheckpointBody) -> dict[str, Any]:
+        """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
+        checkpoint = services.catalog.current.checkpoint(body.name)
+        after = services.settings.change({CHECKPOINT: checkpoint.name})
+        services.queue.select_checkpoint(checkpoint, after)
+        return {}
+
+    def listed() -> dict[str, Any]:
+        catalog = services.catalog.current
+        return {
+            "checkpoints": [
+                {"name": checkpoint.name, "defaults": checkpoint.defaults, "hash": hash_of(checkpoint)}
+                for checkpoint in catalog.checkpoints
+            ],
+            "selected": selected(catalog),
+        }
+
+    def selected(catalog: Catalog) -> str:
+        """By its name in the catalog; what was selected and is no longer there keeps its name."""
+        wanted = services.settings.current.sd_model_checkpoint
+        if not wanted:
+            return catalog.checkpoints[0].name if catalog.checkpoints else ""
+        return wanted
+
+    def hash_of(checkpoint: Checkpoint) -> str:
+        """Known of the one that is loaded, and of those that were before."""
+        state = services.queue.state()
+        loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
+        return (loaded or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
+
+    return router
+
+
+def described(param: Param, catalog: Catalog) -> dict[str, Any]:
+    """A declared setting, as a page builds a widget of it."""
+    control = param.control
+    return {
+        "name": param.name,
+        "label": control.label,
+        "kind": control.kind,
+        "min": param.widget_minimum,
+        "max": param.widget_maximum,
+        "step": control.step,
+        "choices": catalog.names(control.choices) if isinstance(control.choices, str) else control.choices,
+        "default": param.default,
+        "description": param.description,
+        "section": control.section,
+    }

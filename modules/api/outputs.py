@@ -1,0 +1,81 @@
+"""Finished pictures: show, keep, take along, find in the file manager."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import FileResponse, StreamingResponse
+
+from modules.api.guard import LOCAL_NAMES
+from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
+from modules.api.services import Services
+from modules.flags import has_screen
+
+MOST_AT_ONCE = 1000  # pictures in one zip or one save
+
+OPENERS = {"win32": "explorer", "darwin": "open"}  # elsewhere freedesktop.org's xdg-open
+
+
+class SaveBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    paths: list[str] = Field(min_length=1, max_length=MOST_AT_ONCE)
+
+
+class OpenBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = ""
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/outputs", tags=["outputs"])
+    outputs = services.outputs
+
+    @router.post("/save")
+    def save(body: SaveBody) -> dict[str, Any]:
+        """Copy pictures into saved/ and add them to its log.csv."""
+        for path in body.paths:
+            outputs.locate(path)  # all of them or none
+        return {"saved": [outputs.relative(outputs.keep(path)) for path in body.paths]}
+
+    @router.get("/zip")
+    def zipped(
+        path: Annotated[list[str], Query(min_length=1, max_length=MOST_AT_ONCE)],
+    ) -> StreamingResponse:
+        """Pictures in one file, as a download."""
+        name = f"palimpsest-{date.today().isoformat()}.zip"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+        return StreamingResponse(outputs.zipped(path), media_type="application/zip", headers=headers)
+
+    @router.post("/open")
+    def open_folder(body: OpenBody, request: Request) -> dict[str, Any]:
+        """Open a picture's folder on this machine's screen; where that cannot be, its path is answered."""
+        folder = outputs.locate(body.path).parent if body.path else outputs.root
+        here = request.client is not None and request.client.host in LOCAL_NAMES
+        return {} if here and _shown(folder) else {"folder": str(folder.resolve())}
+
+    @router.api_route("/{path:path}", methods=["GET", "HEAD"])
+    def picture(path: str) -> FileResponse:
+        """A saved picture."""
+        file = outputs.locate(path)
+        return FileResponse(file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=PICTURE_HEADERS)
+
+    return router
+
+
+def _shown(folder: Path) -> bool:
+    """Whether the system's file manager could be started on `folder`."""
+    opener = shutil.which(OPENERS.get(sys.platform, "xdg-open"))
+    if opener is None or not has_screen(os.environ) or not folder.is_dir():
+        return False
+    subprocess.Popen(
+        [opener, str(folder)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return True

@@ -1,0 +1,89 @@
+"""Source pictures: brought once, kept under the sha256 of their bytes, named by it in requests."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse
+
+from modules import infotext
+from modules.api.info import described_fields
+from modules.api.services import Services
+from modules.codec import MAX_BYTES, Picture
+from modules.errors import WebuiError
+from modules.store import metadata
+
+MEDIA_TYPES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
+    ".bmp": "image/bmp", ".tiff": "image/tiff", ".avif": "image/avif",
+}  # fmt: skip
+
+# Pictures never change under their name, are nothing but pictures, and are nobody else's.
+PICTURE_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+FIELD = "init_images"
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/pictures", tags=["pictures"])
+    pictures = services.pictures
+
+    def put(data: bytes) -> dict[str, Any]:
+        picture = Picture.from_bytes(data, FIELD)
+        pictures.put(picture)
+        return {
+            "id": picture.sha256,
+            "width": picture.width,
+            "height": picture.height,
+            "format": picture.format,
+            "notes": picture.notes,
+            "url": f"/v1/pictures/{picture.sha256}",
+        }
+
+    @router.post("", status_code=201)
+    async def add(request: Request) -> dict[str, Any]:
+        """Bring a picture: the body is the file's bytes."""
+        return await run_in_threadpool(put, await _bytes_of(request))
+
+    @router.api_route("/{picture_id}", methods=["GET", "HEAD"])
+    def picture(picture_id: str) -> FileResponse:
+        """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
+        path = pictures.path(picture_id)
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
+
+    @router.get("/{picture_id}/info")
+    def info(picture_id: str) -> dict[str, Any]:
+        """What is written in the file, and what that means as request fields."""
+        told = metadata.read(pictures.get(picture_id))
+        read = infotext.to_fields(
+            infotext.parse(told.infotext), settings=services.settings.current, catalog=services.catalog.current
+        )
+        return {"infotext": told.infotext, "items": told.items, **described_fields(read)}
+
+    return router
+
+
+async def _bytes_of(request: Request) -> bytes:
+    """The body, no further than a picture may be large."""
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > MAX_BYTES:
+        raise _too_large()
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise _too_large()
+    return bytes(data)
+
+
+def _too_large() -> WebuiError:
+    return WebuiError(
+        f"{FIELD}: the file is larger than the {MAX_BYTES // 2**20} MB that are read.",
+        "Save it smaller, for example as JPEG.",
+        FIELD,
+        status=413,
+    )

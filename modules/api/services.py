@@ -1,0 +1,76 @@
+"""What the routes work on. Each object owns its state and may be used from any thread."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modules.catalog import Catalog
+from modules.clip_chunks import TokenCount
+from modules.errors import WebuiError
+from modules.flags import Flags
+from modules.jobs.queue import JobQueue
+from modules.settings import Settings
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+
+
+class CatalogHolder:
+    """The names on offer, as `scan` found them last. `known_hash` is a file's sha256 if it is known, else ""."""
+
+    def __init__(self, scan: Callable[[], Catalog], known_hash: Callable[[Path], str] = lambda path: "") -> None:
+        self.known_hash = known_hash
+        self._scan = scan
+        self._current = scan()
+
+    @property
+    def current(self) -> Catalog:
+        return self._current
+
+    def refresh(self) -> Catalog:
+        """Look again at what is there."""
+        self._current = self._scan()
+        return self._current
+
+
+class SettingsHolder:
+    """The settings in force, and the file they are kept in."""
+
+    def __init__(self, settings: Settings, path: Path) -> None:
+        self._current = settings
+        self._path = path
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> Settings:
+        return self._current
+
+    def change(self, values: dict[str, Any]) -> Settings:
+        """Put `values` in force and save them. Raises WebuiError, and nothing has changed, if one is wrong or the disk
+        refuses."""
+        with self._lock:
+            changed = self._current.overridden(values)
+            try:
+                changed.save(self._path)
+            except OSError as error:
+                raise WebuiError(
+                    f"The settings cannot be saved in {self._path}: {error.strerror or error}.",
+                    "Make room on the disk, or make the folder writable.",
+                    status=507,
+                ) from error
+            self._current = changed
+            return changed
+
+
+@dataclass(frozen=True)
+class Services:
+    """All of them. `count_tokens` counts as the text encoder will, for the counter beside a prompt."""
+
+    queue: JobQueue
+    catalog: CatalogHolder
+    settings: SettingsHolder
+    outputs: Outputs
+    pictures: Pictures
+    flags: Flags
+    count_tokens: Callable[[str], TokenCount]

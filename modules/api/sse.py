@@ -1,0 +1,95 @@
+"""Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
+
+import asyncio
+import contextlib
+import json
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from modules.jobs.listeners import Listeners
+
+HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
+RETRY_MILLISECONDS = 1000  # after which a browser connects again
+
+
+class Feed(Protocol):
+    """What a stream is made of. `read` is asked again whenever `listeners` are called, and after each answer but ""."""
+
+    listeners: Listeners
+    over: bool
+
+    def read(self) -> str:
+        """What is new since the last time, as finished events; "" if nothing is. Sets `over` after the last."""
+        ...
+
+
+def event_text(name: str, data: dict[str, Any], number: int | None = None) -> str:
+    """One event as it goes over the wire."""
+    head = f"id: {number}\n" if number is not None else ""
+    return f"{head}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+class EventStream(Response):
+    """Sends a feed until it is over or the client has gone.
+
+    A follower costs no thread, and a slow one no memory: nothing is read for it before it has taken what it was sent.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        wake = asyncio.Event()
+
+        def changed() -> None:  # in the thread of whoever changed something
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+                loop.call_soon_threadsafe(wake.set)
+
+        gone = asyncio.create_task(_wait_until_gone(receive, wake))
+        remove = self._feed.listeners.add(changed)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await _send_text(send, f"retry: {RETRY_MILLISECONDS}\n\n")
+            while not gone.done():
+                wake.clear()
+                text = self._feed.read()
+                if text:
+                    await _send_text(send, text)
+                elif not self._feed.over:
+                    await _send_text(send, await _heartbeat(wake))
+                if self._feed.over:
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                    return
+        except OSError:
+            return  # the client went away between two events
+        finally:
+            remove()
+            gone.cancel()
+
+
+async def _wait_until_gone(receive: Receive, wake: asyncio.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    wake.set()
+
+
+async def _heartbeat(wake: asyncio.Event) -> str:
+    """Waits for news: "" when there are some, a comment when there are none for a while."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_SECONDS):
+            await wake.wait()
+    except TimeoutError:
+        return ": still here\n\n"
+    return ""
+
+
+async def _send_text(send: Send, text: str) -> None:
+    if text:
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})

@@ -1,0 +1,56 @@
+"""What the engine and the queue are doing now."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+
+from modules.api.services import Services
+from modules.api.sse import EventStream, event_text
+from modules.jobs.queue import JobQueue
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(tags=["state"])
+
+    @router.get("/internal/ping")
+    async def ping() -> dict[str, Any]:
+        """Answers as soon as the page does."""
+        return {}
+
+    @router.get("/v1/state")
+    async def state() -> dict[str, Any]:
+        """The engine's state, and the jobs that run and wait."""
+        return described(services.queue)
+
+    @router.get("/v1/state/events")
+    async def events() -> EventStream:
+        """The same now and after every change, as server-sent events without end."""
+        return EventStream(StateFeed(services.queue))
+
+    return router
+
+
+def described(queue: JobQueue) -> dict[str, Any]:
+    jobs = [{"id": job.id, "kind": job.kind, "status": job.status, "ahead": job.ahead} for job in queue.current()]
+    return {"engine": asdict(queue.state()), "jobs": jobs}
+
+
+class StateFeed:
+    """The state each time it has changed. A client that is slow gets the newest and not those between."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self.listeners = queue.listeners
+        self.over = False
+        self._queue = queue
+        self._sent = ""
+
+    def read(self) -> str:
+        state = described(self._queue)
+        text = json.dumps(state)
+        if text == self._sent:
+            return ""
+        self._sent = text
+        self.over = state["engine"]["state"] == "stopped"
+        return event_text("state", state)

@@ -1,0 +1,38 @@
+"""How many tokens a prompt has, counted as the text encoder will read it, without torch."""
+
+import threading
+
+from modules.api.services import SettingsHolder
+from modules.clip_bpe import ClipBPE
+from modules.clip_chunks import TokenCount, count_tokens
+from modules.prompts.attention import parse_attention
+from modules.prompts.schedule import composition, schedule, timing
+from modules.prompts.tags import take_tags
+
+STEPS = 20  # a prompt that changes while it is drawn is looked at over so many; its texts hardly depend on it
+
+
+class TokenCounter:
+    """Of a prompt that changes, or is composed of several, the longest text counts. Loads its vocabulary at first use."""
+
+    def __init__(self, settings: SettingsHolder) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._tokenizer: ClipBPE | None = None
+
+    def __call__(self, prompt: str) -> TokenCount:
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = ClipBPE()
+            tokenizer = self._tokenizer
+        settings = self._settings.current
+        text, _ = take_tags(prompt)
+        texts = {stage.text for part in composition(text) for stage in schedule(part.text, timing(STEPS))}
+        return max(
+            count_tokens(
+                [(text, 1.0)] if settings.emphasis == "None" else parse_attention(text),
+                tokenizer,
+                settings.comma_padding_backtrack,
+            )
+            for text in texts
+        )

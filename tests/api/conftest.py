@@ -1,0 +1,64 @@
+"""The application over a real queue, store and (fake) engine process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from modules.api.app import create_api
+from modules.api.services import CatalogHolder, Services, SettingsHolder
+from modules.api.tokens import TokenCounter
+from modules.catalog import Catalog, Checkpoint
+from modules.flags import Flags
+from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.jobs.worker import EngineProcess
+from modules.settings import Settings
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+
+BASE = "http://127.0.0.1:7860"
+CHECKPOINTS = ("good", "refused")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    outputs = Outputs(tmp_path / "outputs")
+    queue = JobQueue(EngineProcess("tests.jobs.fake_engine:create"), save_to(outputs))
+    settings = SettingsHolder(Settings(), tmp_path / "config.json")
+    yield Services(
+        queue=queue,
+        catalog=CatalogHolder(
+            lambda: Catalog(tuple(Checkpoint(name, Path(f"{name}.safetensors"), {"steps": 12}) for name in CHECKPOINTS)),
+            known_hash=lambda path: path.stem * 10,
+        ),
+        settings=settings,
+        outputs=outputs,
+        pictures=Pictures(tmp_path / "pictures"),
+        flags=Flags(data_dir=tmp_path),
+        count_tokens=TokenCounter(settings),
+    )
+    queue.close()
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    with ExitStack() as stack:
+        yield stack.enter_context(TestClient(create_api(services), base_url=BASE))
+
+
+@pytest.fixture
+def finished(client: TestClient) -> Callable[..., dict[str, Any]]:
+    """Submits a job and waits until it has ended."""
+
+    def run(kind: str = "txt2img", **request: Any) -> dict[str, Any]:
+        answer = client.post("/v1/jobs", json={"kind": kind, "request": request})
+        assert answer.status_code == 201, answer.text
+        url = answer.json()["url"]
+        client.get(f"{url}/events")  # ends with the job
+        return client.get(url).json()
+
+    return run
