@@ -1,4 +1,4 @@
-"""The names of samplers and schedules, with their aliases and flags: all that a form or a validator needs, without torch.
+"""The names of samplers and schedules, with aliases and flags: what a form or a validator needs, without torch.
 
 The functions stand in `modules.sampling.registry`, which has exactly these names. Order is A1111's menu order.
 """
@@ -53,11 +53,11 @@ class ScheduleName:
 
 SAMPLERS = (
     SamplerName("DPM++ 2M", ("k_dpmpp_2m",), "Karras"),
-    SamplerName(
-        "DPM++ SDE", ("k_dpmpp_sde",), "Karras", second_order=True, brownian=True, options=("eta", "s_noise")
-    ),
+    SamplerName("DPM++ SDE", ("k_dpmpp_sde",), "Karras", second_order=True, brownian=True, options=("eta", "s_noise")),
     SamplerName("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), "Exponential", brownian=True, options=("eta", "s_noise")),
-    SamplerName("DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), "Exponential", brownian=True, options=("eta", "s_noise")),
+    SamplerName(
+        "DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), "Exponential", brownian=True, options=("eta", "s_noise")
+    ),
     SamplerName(
         "DPM++ 2S a", ("k_dpmpp_2s_a",), "Karras", second_order=True, uses_ensd=True, options=("eta", "s_noise")
     ),

@@ -19,9 +19,9 @@ BREAK_WORD = re.compile(r"\bBREAK\b")
 def parse_attention(text: str, compatibility: bool = False) -> list[Piece]:
     r"""The text in pieces with their weights, neighbours of one weight joined; BREAK is the piece ("BREAK", -1).
 
-    Brackets multiply: `(a)` 1.1, `[a]` 1 / 1.1, `(a:1.3)` 1.3. Open brackets are closed at the end, `\(` and its like are
-    literal, and what is no weight stays text. With `compatibility` a BREAK inside weighted brackets becomes the *word*
-    BREAK with that weight, as in A1111; without, it stays a break.
+    Brackets multiply: `(a)` 1.1, `[a]` 1 / 1.1, `(a:1.3)` 1.3. Open brackets are closed at the end, `\(` and its like
+    are literal, and what is no weight stays text. With `compatibility` a BREAK inside weighted brackets becomes the
+    *word* BREAK with that weight, as in A1111; without, it stays a break.
 
     >>> parse_attention("a (red:1.3) fox")
     [('a ', 1.0), ('red', 1.3), (' fox', 1.0)]

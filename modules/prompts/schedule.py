@@ -1,14 +1,14 @@
 """Prompts that change while they are drawn: `[from:to:when]`, `[a|b]`; composition with AND; comments.
 
-One pass over the text with a stack of open brackets, no recursion: its time is linear in the prompt, times the number of
-steps at which something changes.
+One pass over the text with a stack of open brackets and no recursion: its time is linear in the prompt, times the
+number of steps at which something changes.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 TOKEN = re.compile(r"(?:[^\\\[\]():|]|\\.)+|[\[\]():|]")
 NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*")
@@ -38,7 +38,7 @@ class Timing:
 
     steps: of the pass (twice as many for second-order samplers).  int_offset: steps that lie before this pass.
     fraction_offset: 1 in the hires pass, whose fractions run from 1 to 2.
-    is_old: A1111 before 1.6 ("Old prompt editing timelines"): any number below 1 is a fraction, hires as the first pass.
+    is_old: A1111 before 1.6 ("Old prompt editing timelines"): whatever is below 1 is a fraction, in both passes.
     has_more: a hires pass follows, so that fractions above 1 mean something.
     """
 
@@ -59,20 +59,20 @@ class Timing:
         return min(self.steps, int(min(max(value, -FAR), FAR)))
 
 
-# A sequence of texts and nodes. Lists nest, so that closing a bracket moves no text.
-Node = "str | list[Node] | _Scheduled | _Alternate"
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Scheduled:
-    before: list[object]
-    after: list[object]
+    before: list[Node]
+    after: list[Node]
     when: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Alternate:
-    options: list[list[object]]
+    options: list[list[Node]]
+
+
+# Lists nest, so that closing a bracket moves no text.
+Node: TypeAlias = "str | list[Node] | _Scheduled | _Alternate"
 
 
 @dataclass
@@ -80,7 +80,7 @@ class _Frame:
     """An open bracket: the parts between its separators."""
 
     bracket: str
-    parts: list[list[object]] = field(default_factory=lambda: [[]])
+    parts: list[list[Node]] = field(default_factory=lambda: [[]])
     separators: list[str] = field(default_factory=list)
 
 
@@ -98,10 +98,11 @@ def timing(
 def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Stage]:
     """The stages of a prompt, the last one ending with the last step.
 
-    `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (whole number) or a share of the steps (a number with
-    a point); `[a|b|c]` takes turns step by step. What is not grammar is text, and a `|` outside of an alternation makes
-    the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that was meant;
-    in A1111 the word never appears.
+    `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (whole number) or a share of the steps (a number
+    with a point); `[a|b|c]` takes turns step by step. What is not grammar is text, and a `|` outside of an alternation
+    makes the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that was
+    meant; in A1111 the word never appears. (Among loose brackets A1111's parser now and then reads an edit as text,
+    which of them depends on its version; here an edit is an edit.)
 
     >>> schedule("a [cat:dog:0.5]", timing(20))
     [Stage(end_at_step=10, text='a cat'), Stage(end_at_step=20, text='a dog')]
@@ -145,9 +146,9 @@ def _weighted(text: str) -> Part:
     return Part(text.rstrip(), 1.0)
 
 
-def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> list[object] | None:
+def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> list[Node] | None:
     """The prompt as a tree, its change steps added to `ends`; None where A1111's grammar refuses it whole."""
-    top: list[object] = []
+    top: list[Node] = []
     frames: list[_Frame] = []
     position = 0
     for match in TOKEN.finditer(prompt):
@@ -178,7 +179,7 @@ def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> li
     return top if position == len(prompt) and _dissolve(frames, top) else None
 
 
-def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibility: bool) -> object | None:
+def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibility: bool) -> Node | None:
     """What a closed bracket is; None if it is no grammar."""
     parts, count = frame.parts, len(frame.separators)
     if count == 0:
@@ -201,7 +202,7 @@ def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibili
     return _Scheduled(parts[0] if count == 2 else [], parts[-2], step)
 
 
-def _dissolve(frames: list[_Frame], top: list[object]) -> bool:
+def _dissolve(frames: list[_Frame], top: list[Node]) -> bool:
     """Empty all open frames into `top` as loose text; False if one holds a `|`, which the grammar refuses anywhere."""
     for frame in frames:
         if "|" in frame.separators:
@@ -215,9 +216,9 @@ def _dissolve(frames: list[_Frame], top: list[object]) -> bool:
     return True
 
 
-def _text_at(tree: list[object], step: int) -> str:
+def _text_at(tree: list[Node], step: int) -> str:
     texts: list[str] = []
-    rest: list[object] = [tree]
+    rest: list[Node] = [tree]
     while rest:
         node = rest.pop()
         if isinstance(node, str):
@@ -226,6 +227,6 @@ def _text_at(tree: list[object], step: int) -> str:
             rest.append(node.before if step <= node.when else node.after)
         elif isinstance(node, _Alternate):
             rest.append(node.options[(step - 1) % len(node.options)])
-        elif isinstance(node, list):
+        else:
             rest.extend(reversed(node))
     return "".join(texts)

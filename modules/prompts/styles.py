@@ -21,7 +21,7 @@ class Style(NamedTuple):
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """The styles of a CSV file with the columns name, prompt, negative_prompt (or name, text), by name; none without it.
+    """The styles of a CSV file with the columns name, prompt, negative_prompt (or text), by name; none without it.
 
     Raises WebuiError for a file that is not such a table.
     """
@@ -31,7 +31,7 @@ def read_styles(path: Path) -> dict[str, Style]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file, skipinitialspace=True))
     except (csv.Error, UnicodeDecodeError) as cause:
-        raise WebuiError(f"{path.name}: not a table of styles in UTF-8 ({cause}).", "Mend or remove the file.") from cause
+        raise WebuiError(f"{path.name}: not a table of styles ({cause}).", "Mend or remove the file.") from cause
     return {style.name: style for style in map(_style, rows) if style.name}
 
 

@@ -49,7 +49,10 @@ def take_tags(prompt: str) -> tuple[str, list[Tag]]:
 
 
 def network_tags(tags: list[Tag]) -> list[NetworkTag]:
-    """The LoRA and LyCORIS tags with A1111's defaults: te 1, unet as te. Raises WebuiError where a weight is no number."""
+    """The LoRA and LyCORIS tags with A1111's defaults: te 1, unet as te.
+
+    Raises WebuiError where a weight is no number.
+    """
     return [_network(tag) for tag in tags if tag.kind in NETWORK_KINDS]
 
 

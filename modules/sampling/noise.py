@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -167,7 +167,7 @@ def pasted_centre(canvas: Tensor, tile: Tensor) -> Tensor:
 
 
 class BrownianNoise:
-    """Step noise of the SDE samplers: increments of one Brownian motion an image, so that more steps refine the same path.
+    """Step noise of the SDE samplers: increments of one Brownian motion an image; more steps refine the same path.
 
     Li et al. 2020, arXiv 2001.01328 (torchsde's BrownianTree), over sigma_min … sigma_max of the *whole* schedule, even
     where img2img walks only its end. The tree is drawn with one thread: its thousands of small tensors starve others.
@@ -196,20 +196,20 @@ class BrownianNoise:
         low, high = sorted(min(max(level, self._range[0]), self._range[1]) for level in (sigma, sigma_next))
         sign = 1.0 if sigma < sigma_next else -1.0
         with self._drawing():
-            increments = torch.stack([tree(low, high) for tree in self._trees])
+            increments = torch.stack([cast(Tensor, tree(low, high)) for tree in self._trees])
         return (increments * (sign / math.sqrt(abs(sigma - sigma_next)))).to(self._device)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
         threads = torch.get_num_threads()
-        own_randn = brownian_interval._randn
+        own_randn = brownian_interval._randn  # pyright: ignore[reportPrivateUsage]
         torch.set_num_threads(1)
         if self._source == "NV":
-            brownian_interval._randn = _philox_randn
+            brownian_interval._randn = _philox_randn  # pyright: ignore[reportPrivateUsage]
         try:
             yield
         finally:
-            brownian_interval._randn = own_randn
+            brownian_interval._randn = own_randn  # pyright: ignore[reportPrivateUsage]
             torch.set_num_threads(threads)
 
 

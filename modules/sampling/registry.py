@@ -113,9 +113,7 @@ class Walk:
     options: SamplerOptions
 
 
-def whole_walk(
-    sampler: SamplerRow, whole: Tensor, steps: int, model: ModelSchedule, options: SamplerOptions
-) -> Walk:
+def whole_walk(sampler: SamplerRow, whole: Tensor, steps: int, model: ModelSchedule, options: SamplerOptions) -> Walk:
     """The walk of txt2img over `whole`, the `levels` of so many steps.
 
     DPM fast and DPM adaptive walk the model's whole range and count its steps, whatever the schedule.

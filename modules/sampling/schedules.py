@@ -165,9 +165,7 @@ def _beta_cdf(x: float, a: float, b: float) -> float:
         fraction *= c * d
         if abs(1 - c * d) < 1e-15:
             break
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    )
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
     return front / a * (fraction - 1)
 
 

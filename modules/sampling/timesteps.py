@@ -23,7 +23,7 @@ ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 2
 
 
 def grid(steps: int, model: ModelSchedule, options: ScheduleOptions) -> Tensor:
-    """The levels of A1111's timesteps 1, 1 + 1000 // steps …, falling; (steps,), or more where steps does not divide 1000.
+    """The levels of A1111's timesteps 1, 1 + 1000 // steps …, falling; (steps,), or more if steps is no divisor.
 
     One entry fewer than a schedule of so many steps: there is no final 0, the last timestep 1 is taken for clean.
     """
@@ -175,9 +175,7 @@ def _bh_update(variant: str) -> Update:
         b_h = hh if variant == "bh1" else math.expm1(hh)
         phis = _phis(hh, order + 1)
         R = torch.tensor([[rk**i for rk in rks] for i in range(order)], dtype=torch.float64)
-        b = torch.tensor(
-            [phis[i + 1] * math.factorial(i + 1) / b_h for i in range(order)], dtype=torch.float64
-        )
+        b = torch.tensor([phis[i + 1] * math.factorial(i + 1) / b_h for i in range(order)], dtype=torch.float64)
         p = [0.5] if order == 2 else torch.linalg.solve(R[:-1, :-1], b[:-1]).tolist()
         c = [0.5] if order == 1 else torch.linalg.solve(R, b).tolist()
 
