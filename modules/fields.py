@@ -5,12 +5,17 @@ A request or settings field is declared once, as `Annotated[type, Field(bounds, 
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from modules.errors import WebuiError
 
 Kind = Literal["auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "picture", "hidden"]
+
+
+LONG = 80  # letters of a refused value that are shown
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,48 @@ def params(model: type[BaseModel]) -> dict[str, Param]:
             control=control,
         )
     return found
+
+
+def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:
+    """The first fault pydantic found in values for `model`, as a sentence: field, value, what was expected."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    declared = params(model).get(name)
+    label = f"{declared.control.label} ({name})" if declared else shortened(name)
+    given = first.get("input")
+    shown = "" if isinstance(given, str) and len(given) > LONG else f" = {shortened(repr(given))}"
+    return WebuiError(f"{label}{shown}: {expectation(declared, error)}.", field=name)
+
+
+def expectation(declared: Param | None, error: ValidationError) -> str:
+    """What a field expects that refused a value: "expected a whole number from 1 to 150"."""
+    fault = error.errors()[0]
+    if fault["type"] == "extra_forbidden":
+        return "there is no such field"
+    if declared and declared.minimum is not None and declared.maximum is not None:
+        whole = "whole " if declared.type is int else ""
+        return f"expected a {whole}number from {_plain(declared.minimum)} to {_plain(declared.maximum)}"
+    if declared and get_origin(declared.type) is Literal:
+        return "expected " + " or ".join(map(str, get_args(declared.type)))
+    if declared and declared.type is bool:
+        return "expected true or false"
+    message = fault["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
+    """`value`, unless it is true or false for a field that is neither: Python would count it as 1 or 0."""
+    if isinstance(value, bool) and model.model_fields[name].annotation is not bool:
+        raise ValueError("expected a value, not true or false")
+    return value
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= LONG else text[:LONG] + "…"
+
+
+def _plain(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _bound(metadata: list[Any], kind: type, name: str) -> float | None:

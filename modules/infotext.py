@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from modules.catalog import Catalog
 from modules.errors import WebuiError
-from modules.fields import Param, params
+from modules.fields import Param, expectation, params
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import nearest_sampler, resolve_names
 from modules.settings import Settings
@@ -216,7 +216,7 @@ class _Reading:
         try:
             self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
         except ValidationError as error:
-            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {_expected(param, error)}.")
+            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {expectation(param, error)}.")
 
 
 def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
@@ -264,7 +264,7 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
                 value = getattr(Settings.model_validate({name: given[key]}), name)
             except ValidationError as error:
                 reading.notes.append(
-                    f"{param.control.label}: {_short(given[key])} cannot be used, {_expected(param, error)}."
+                    f"{param.control.label}: {_short(given[key])} cannot be used, {expectation(param, error)}."
                 )
                 continue
         if value != getattr(current, name):
@@ -318,13 +318,6 @@ def _number(text: str) -> float | None:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")
-
-
-def _expected(param: Param, error: ValidationError) -> str:
-    if param.minimum is not None and param.maximum is not None:
-        return f"expected a number from {param.minimum:g} to {param.maximum:g}"
-    message = error.errors()[0]["msg"].removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
 
 
 def _pairs(line: str) -> dict[str, str]:

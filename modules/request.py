@@ -7,11 +7,11 @@ documentation and the infotext are derived from it. Defaults are the page's (the
 import random
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.fields import Control, params
+from modules.fields import Control, explained, number_not_bool
 from modules.sampler_names import resolve_names
 
 MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
@@ -35,12 +35,12 @@ NegativePrompt = Annotated[
 ]  # fmt: skip
 SamplerName = Annotated[
     str,
-    Field(description="Name of the sampling method; aliases and any letter case are accepted."),
+    Field(max_length=100, description="Name of the sampling method; aliases and any letter case are accepted."),
     Control("Sampling method", kind="dropdown", choices="samplers", elem="sampling", infotext="Sampler"),
 ]
 Scheduler = Annotated[
     str,
-    Field(description="Name of the noise schedule; Automatic takes the sampler's own."),
+    Field(max_length=100, description="Name of the noise schedule; Automatic takes the sampler's own."),
     Control(
         "Schedule type", kind="dropdown", choices="schedulers", elem="scheduler", infotext="Schedule type",
         absent="Automatic",
@@ -149,12 +149,18 @@ class GenerationRequest(BaseModel):
     seed_resize_from_h: SeedResizeFromH = 0
     override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_not_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_not_bool(cls, info.field_name or "", value)
+
     @field_validator("prompt", "negative_prompt")
     @classmethod
     def _bounded(cls, value: str) -> str:
         if len(value) > MAX_PROMPT:
             raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
-        return value
+        # JSON can hold NUL and halves of surrogate pairs; no file, tokenizer or answer could.
+        return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     @field_validator("steps", "n_iter", "batch_size", "width", "height", mode="before")
     @classmethod
@@ -168,7 +174,7 @@ class GenerationRequest(BaseModel):
         try:
             request = cls(**values)
         except ValidationError as error:
-            raise _sentence(cls, error) from error
+            raise explained(cls, error) from error
         sampler, scheduler = resolve_names(request.sampler_name, request.scheduler)
         return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
 
@@ -200,6 +206,13 @@ class Img2ImgRequest(GenerationRequest):
     resize_by: ResizeBy = None
     denoising_strength: DenoisingStrength = 0.75
 
+    @field_validator("init_images", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        if value is None:
+            return ()
+        return (value,) if isinstance(value, str | bytes | Picture) else value
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
         request = super().parse(values)
@@ -214,19 +227,3 @@ class Img2ImgRequest(GenerationRequest):
                 "init_images",
             )
         return request
-
-
-def _sentence(model: type[GenerationRequest], error: ValidationError) -> WebuiError:
-    """The first validation error as a sentence: field, value, what was expected."""
-    first = error.errors()[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    declared = params(model).get(name)
-    label = f"{declared.control.label} ({name})" if declared else name
-    value = first.get("input")
-    expected = first["msg"].removeprefix("Value error, ")
-    if declared and declared.minimum is not None and declared.maximum is not None:
-        expected = f"expected a number from {declared.minimum:g} to {declared.maximum:g}"
-    if first["type"] == "extra_forbidden":
-        expected = "there is no such field"
-    shown = "" if isinstance(value, str) and len(value) > 80 else f" = {value!r}"
-    return WebuiError(f"{label}{shown}: {expected}.", field=name)

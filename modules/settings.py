@@ -4,15 +4,16 @@ A frozen snapshot travels with each job. `overridden()` gives another object, so
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from modules.errors import WebuiError
-from modules.fields import Control, params
+from modules.fields import Control, explained, number_not_bool
 
-CSS_HEX = r"^#[0-9a-fA-F]{6}$"
+CSS_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 class Settings(BaseModel):
@@ -66,7 +67,7 @@ class Settings(BaseModel):
     ] = False  # fmt: skip
     img2img_background_color: Annotated[
         str,
-        Field(pattern=CSS_HEX, description="Shows through where the source is transparent."),
+        Field(description="Shows through where the source is transparent."),
         Control("Background color for transparent pictures", kind="textbox", section="img2img"),
     ] = "#ffffff"
 
@@ -109,6 +110,18 @@ class Settings(BaseModel):
         Control("Live preview display period, in steps", kind="slider", step=1, section="Live previews"),
     ] = 2
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_not_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_not_bool(cls, info.field_name or "", value)
+
+    @field_validator("img2img_background_color")
+    @classmethod
+    def _a_colour(cls, value: str) -> str:
+        if not CSS_HEX.fullmatch(value):
+            raise ValueError("expected a colour as #rrggbb, such as #ffffff")
+        return value
+
     @field_validator("sd_model_checkpoint")
     @classmethod
     def _a_name(cls, value: str) -> str:
@@ -123,15 +136,7 @@ class Settings(BaseModel):
         try:
             return type(self)(**{**self.model_dump(), **values})
         except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            declared = params(type(self)).get(name)
-            raise WebuiError(
-                f"setting {name} = {first.get('input')!r}: "
-                + (first["msg"] if declared else "there is no such setting")
-                + ".",
-                field=name,
-            ) from error
+            raise explained(type(self), error) from error
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -146,7 +151,12 @@ class Settings(BaseModel):
             ) from error
         if not isinstance(values, dict):
             raise WebuiError(f"the settings file {path.name} holds no JSON object.", "Move it away to start afresh.")
-        return cls().overridden(values)
+        try:
+            return cls().overridden(values)
+        except WebuiError as error:
+            raise WebuiError(
+                f"the settings file {path.name}: {error}", "Mend it, or move it away to start afresh.", error.field
+            ) from error
 
     def save(self, path: Path) -> None:
         """What differs from the defaults, written beside and then moved into place."""

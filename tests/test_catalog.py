@@ -1,0 +1,39 @@
+"""Names on offer."""
+
+from pathlib import Path
+
+import pytest
+
+from modules.catalog import Catalog, Checkpoint
+from modules.errors import WebuiError
+
+ONE = Checkpoint("painter", Path("models/painter.safetensors"))
+TWO = Checkpoint("sub/photo-v2", Path("models/sub/photo-v2.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint"),
+    [
+        ("", ONE), ("painter", ONE), ("Painter", ONE), ("painter [0123456789]", ONE), ("painter.safetensors", ONE),
+        ("photo-v2", TWO), ("sub/photo-v2", TWO), ("PHOTO-V2.safetensors", TWO),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_found_by_any_of_its_names(name: str, checkpoint: Checkpoint) -> None:
+    assert Catalog((ONE, TWO)).checkpoint(name) == checkpoint
+
+
+def test_an_unknown_checkpoint_gets_the_nearest_name() -> None:
+    with pytest.raises(WebuiError, match="no checkpoint named 'panter'; did you mean 'painter'"):
+        Catalog((ONE, TWO)).checkpoint("panter")
+
+
+def test_without_checkpoints_the_cure_is_told() -> None:
+    with pytest.raises(WebuiError, match=r"There is no checkpoint\. Put a \.safetensors file into models"):
+        Catalog().checkpoint("any")
+
+
+def test_lists_by_the_names_that_controls_use() -> None:
+    catalog = Catalog((ONE, TWO))
+    assert catalog.names("checkpoints") == ("painter", "sub/photo-v2")
+    assert "Euler a" in catalog.names("samplers")
+    assert catalog.names("schedulers")[0] == "Automatic"
