@@ -1,0 +1,84 @@
+// What can be done with the selected picture: save, zip, show its folder, download, send it on.
+
+import { post } from "./api.js";
+import { button, h } from "./dom.js";
+import { fillFrom } from "./infotext.js";
+import { uploadFrom } from "./pictures.js";
+import { complain, toast } from "./toast.js";
+import { depth, lastReason, onUndoChange, remember, undo } from "./undo.js";
+
+export async function save(picture) {
+  try {
+    const answer = await post("/v1/outputs/save", { paths: [picture.path] });
+    toast(`Saved as ${answer.saved[0]}.`);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+async function openFolder(picture) {
+  try {
+    const answer = await post("/v1/outputs/open", { path: picture.path });
+    if (answer.folder) toast(`The picture is in ${answer.folder}`);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function fetchFile(address, name = "") {
+  const link = h("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+function zip(gallery) {
+  const paths = gallery.sameJob(gallery.selected).map((picture) => `path=${encodeURIComponent(picture.path)}`);
+  fetchFile(`/v1/outputs/zip?${paths.join("&")}`);
+}
+
+// The picture becomes img2img's source. withParameters also fills the form from its infotext, except for the size and
+// strength tabs that are about the source.
+export async function sendToImg2img(picture, { source, openTab, withParameters = false }) {
+  try {
+    const uploaded = await uploadFrom(picture.url);
+    remember("img2img", "send");
+    if (withParameters) {
+      const notes = await fillFrom("img2img", picture.infotext, false);
+      if (notes.length) toast(notes.join(" "));
+    }
+    source.set({ ...uploaded, name: picture.path });
+    openTab("img2img");
+    toast(withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", { action: { text: "Undo", run: () => undo("img2img") } });
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// The row of buttons under the picture. page: {source, pnginfo, openTab}.
+export function actionRow(tab, gallery, page) {
+  const selected = (action) => () => gallery.selected && action(gallery.selected);
+  const send = (withParameters) => selected((picture) => sendToImg2img(picture, { ...page, withParameters }));
+  const undoButton = tab === "img2img" && button({ icon: "undo", text: "Undo send", id: "img2img_undo", title: "Bring back the picture and settings as they were before", onclick: () => undo(tab) });
+  const row = h("div", { className: "actions-row", id: `image_buttons_${tab}` },
+    h("div", { className: "actions-group" },
+      button({ icon: "send", text: "Send to img2img", id: `${tab}_send_to_img2img`, className: "p-strong", title: tab === "img2img" ? "Go on from this result: it becomes the source" : "Make this picture img2img's source", onclick: send(false) }),
+      button({ icon: "sendall", text: "with parameters", id: `${tab}_send_to_img2img_all`, title: "Send the picture and fill the form from its parameters", onclick: send(true) }),
+      undoButton || null),
+    h("div", { className: "actions-group" },
+      button({ icon: "save", text: "Save", id: `save_${tab}`, title: "Copy into the outputs/saved folder and note it in its log", onclick: selected(save) }),
+      button({ icon: "zip", text: "Zip", id: `save_zip_${tab}`, title: "Download all pictures of this job as a zip", onclick: selected(() => zip(gallery)) }),
+      button({ icon: "download", title: "Download this picture", id: `${tab}_download`, onclick: selected((picture) => fetchFile(picture.url, picture.path.split("/").at(-1))) }),
+      button({ icon: "folder", title: "Open the folder of this picture", id: `${tab}_open_folder`, onclick: selected(openFolder) }),
+      button({ icon: "info", title: "Send to PNG Info", id: `${tab}_send_to_pnginfo`, onclick: selected((picture) => page.sendToInfo(picture)) })),
+  );
+  if (undoButton) {
+    const refresh = () => {
+      undoButton.hidden = depth(tab) === 0;
+      undoButton.querySelector("span").textContent = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset" }[lastReason(tab)] ?? "Undo";
+    };
+    onUndoChange((which) => which === tab && refresh());
+    refresh();
+  }
+  return row;
+}

@@ -1,0 +1,43 @@
+// Talking to the server: every refusal arrives as one sentence that can be shown as it is.
+
+export class Refusal extends Error {
+  constructor(sentence, field = "", status = 0) {
+    super(sentence);
+    this.field = field;
+    this.status = status;
+  }
+}
+
+export const GONE = "The server does not answer. Is it still running? The page tries again by itself.";
+
+async function refusal(response) {
+  try {
+    const body = await response.json();
+    if (typeof body.detail === "string") {
+      return new Refusal([body.detail, body.hint].filter(Boolean).join(" "), body.field ?? "", response.status);
+    }
+  } catch {
+    // no JSON: told by the status below
+  }
+  return new Refusal(`The server answered with status ${response.status}; its log tells more.`, "", response.status);
+}
+
+export async function request(method, path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { method, ...options });
+  } catch {
+    throw new Refusal(GONE);
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+export const get = async (path) => (await request("GET", path)).json();
+
+export async function post(path, body = {}) {
+  const options = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return (await request("POST", path, options)).json();
+}
+
+export const remove = (path) => request("DELETE", path);

@@ -1,0 +1,34 @@
+// Light and dark: the browser's wish, the start-up flag's, or what was chosen here.
+
+import { button, h, part, setIcon } from "./dom.js";
+import { config, read, write } from "./store.js";
+
+const wish = matchMedia("(prefers-color-scheme: dark)");
+const asked = new URLSearchParams(location.search).get("__theme");
+
+const isDark = () => {
+  const mode = asked ?? read("theme") ?? config.theme;
+  return mode === "dark" || (mode !== "light" && wish.matches);
+};
+
+export function applyColours() {
+  document.body.classList.toggle("dark", isDark());
+  document.documentElement.style.colorScheme = isDark() ? "dark" : "light";
+}
+
+export function setUpBrand() {
+  const title = () => (document.body.classList.contains("dark") ? "Light colours" : "Dark colours");
+  const toggle = button({
+    icon: "sun", title: "Colours", id: "colours",
+    onclick: () => {
+      write("theme", document.body.classList.contains("dark") ? "light" : "dark");
+      applyColours();
+      refresh();
+    },
+  });
+  const refresh = () => setIcon(toggle, document.body.classList.contains("dark") ? "sun" : "moon", title());
+  part("brand").replaceChildren(h("div", { className: "brand" }, h("span", { className: "brand-mark" }), h("span", { className: "brand-name", textContent: "Palimpsest" })));
+  part("engine").querySelector(".engine").append(toggle);
+  wish.addEventListener("change", () => (applyColours(), refresh()));
+  refresh();
+}

@@ -1,0 +1,97 @@
+// Building blocks of the page's own elements: make an element, an icon, a button; find the place a part belongs to.
+
+const ICONS = {
+  save: "M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6",
+  zip: "M5 8h14v12H5zM3.5 4h17v4h-17zM10 12h4",
+  folder: "M3.5 6.5h6l2 2.5h9v10.5h-17z",
+  download: "M12 4v11m-4.5-4.5L12 15l4.5-4.5M5 19.5h14",
+  send: "M4 12h12m-4.5-4.5L16 12l-4.5 4.5M20 5v14",
+  sendall: "M4 8h9M4 16h9m-3-11 3.5 3L10 11m0 2 3.5 3-3.5 3M20 4v16",
+  undo: "M8.5 5 4.5 9l4 4M5 9h9a5.5 5.5 0 0 1 0 11h-4",
+  dice: "M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01",
+  reuse: "M4.5 12a7.5 7.5 0 0 1 13-5.1L20 9.5M20 4.5v5h-5M19.5 12a7.5 7.5 0 0 1-13 5.1L4 14.5M4 19.5v-5h5",
+  swap: "M8 4v15m-3.5-3.5L8 19l3.5-3.5M16 20V5m-3.5 3.5L16 5l3.5 3.5",
+  ruler: "M3.5 15.5l12-12 5 5-12 12zM7 12l2 2m1-5 2 2m1-5 2 2",
+  lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
+  unlock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 6.8-1.2",
+  trash: "M4.5 7h15M9.5 7V4.5h5V7M6.5 7l1 13h9l1-13M10.5 11v5m3-5v5",
+  fill: "M17 6 7 16m0-6.5V16h6.5M5 20h14",
+  reset: "M5 12a7 7 0 1 0 2.3-5.2L5 9m0-4.5V9h4.5",
+  compare: "M12 3v18M4 6h5v12H4zM15 6h5v12h-5z",
+  expand: "M4 9V4h5m6 0h5v5m0 6v5h-5m-6 0H4v-5",
+  close: "M6 6l12 12M18 6 6 18",
+  left: "M14.5 5.5 8 12l6.5 6.5",
+  right: "M9.5 5.5 16 12l-6.5 6.5",
+  copy: "M9 9h11v11H9zM5.5 15H4V4h11v1.5",
+  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2m0 15v2m-9.5-9.5h2m15 0h2M5.3 5.3l1.4 1.4m10.6 10.6 1.4 1.4m0-13.4-1.4 1.4M6.7 17.3l-1.4 1.4",
+  moon: "M19.5 14A8 8 0 0 1 10 4.5a8 8 0 1 0 9.5 9.5z",
+  picture: "M4 5h16v14H4zM4 16l5-5 4 4 2.5-2.5L20 17M15.5 9.5h.01",
+  info: "M12 11v6M12 7.5h.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
+  skip: "M6 5.5 14 12l-8 6.5zM18 5v14",
+  stop: "M6.5 6.5h11v11h-11z",
+  model: "M12 3.5 20 8v8l-8 4.5L4 16V8zM4.3 8.2 12 12.5l7.7-4.3M12 12.5V20",
+  minus: "M6 12h12",
+  plus: "M6 12h12M12 6v12",
+};
+
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "className" || name === "textContent" || name === "hidden") element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+// A button with a text beside its icon, or with the icon alone: then the title is its name for screen readers.
+export function button({ icon: name, text, title, id, className = "", onclick }) {
+  return h(
+    "button",
+    { type: "button", id, className: `p-button ${text ? "" : "p-icon"} ${className}`, title, "aria-label": text ? null : title, onclick },
+    name ? icon(name) : null,
+    text ? h("span", { textContent: text }) : null,
+  );
+}
+
+export function setIcon(element, name, title) {
+  element.querySelector(".icon").replaceWith(icon(name));
+  element.title = title;
+  element.setAttribute("aria-label", title);
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export const part = (name, tab) =>
+  document.querySelector(`[data-part="${name}"]${tab ? `[data-tab="${tab}"]` : ""}`);
+
+export function onEnterOrClick(element, action) {
+  element.addEventListener("click", action);
+  element.addEventListener("keydown", (event) => {
+    if ((event.key === "Enter" || event.key === " ") && event.target === element) {
+      event.preventDefault();
+      action(event);
+    }
+  });
+}
+
+export function later(action, milliseconds) {
+  let timer = 0;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...values), milliseconds);
+  };
+}

@@ -1,0 +1,103 @@
+// The top row: which checkpoint is chosen, what the engine is doing with it, and whether the server is there at all.
+
+import { get, GONE, post } from "./api.js";
+import { button, byId, h, part } from "./dom.js";
+import { complain, toast } from "./toast.js";
+
+const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", stopped: "Stopped" };
+const RETRY = 2000; // milliseconds
+// How a checkpoint's JSON names what the form calls otherwise.
+const FORM_NAMES = { sampler: "sampler_name" };
+
+export class Engine {
+  constructor() {
+    this.list = [];
+    this.selected = null;
+    this.state = {};
+    this.choices = null;
+    this.dot = h("span", { className: "engine-dot" });
+    this.words = h("span", { className: "engine-words", id: "engine_status", role: "status" });
+    this.banner = h("div", { className: "banner", role: "alert", hidden: true, textContent: GONE });
+    document.body.append(this.banner);
+    part("engine").replaceChildren(h("div", { className: "engine" },
+      button({ icon: "reuse", title: "Look for new checkpoints", id: "refresh_sd_model_checkpoint", onclick: () => this.refresh() }), this.dot, this.words));
+    document.addEventListener("visibilitychange", () => this.watch());
+    this.watch();
+  }
+
+  // One stream, given back while the page is hidden: a browser has six connections to a host for all its tabs.
+  watch() {
+    this.stream?.close();
+    clearTimeout(this.timer);
+    if (document.hidden) return;
+    this.stream = new EventSource("/v1/state/events");
+    this.stream.addEventListener("state", (event) => this.show(JSON.parse(event.data).engine));
+    this.stream.onopen = () => {
+      if (!this.banner.hidden) toast("The server is back.");
+      this.banner.hidden = true;
+    };
+    this.stream.onerror = () => {
+      this.stream.close();
+      this.banner.hidden = false;
+      this.timer = setTimeout(() => this.watch(), RETRY);
+    };
+  }
+
+  show(state) {
+    this.state = state;
+    this.dot.dataset.state = state.state;
+    const parts = [WORDS[state.state] ?? state.state];
+    if (state.state === "loading") parts[0] = `Loading ${state.checkpoint}…`;
+    if (state.state === "ready") parts.push(...[state.device, state.checkpoint_hash].filter(Boolean));
+    if (state.message) parts.push(state.message);
+    this.words.textContent = parts.join(" · ");
+    this.words.title = [state.checkpoint, state.checkpoint_hash].filter(Boolean).join(" ");
+    this.words.classList.toggle("bad", state.state === "failed");
+  }
+
+  async load(path = null) {
+    const answer = await (path ? post(path) : get("/v1/checkpoints"));
+    this.list = answer.checkpoints;
+    this.put(answer.selected);
+    if (!this.list.length) toast("There is no checkpoint yet: put a .safetensors file into models/Stable-diffusion and look again.", { bad: true });
+  }
+
+  async refresh() {
+    try {
+      await this.load("/v1/checkpoints/refresh");
+      toast(`${this.list.length} ${this.list.length === 1 ? "checkpoint is" : "checkpoints are"} on offer.`);
+    } catch (error) {
+      complain(error);
+    }
+  }
+
+  // Puts names and choice into the selector.
+  put(selected) {
+    this.selected = selected;
+    const names = this.list.map((row) => [row.name, row.name]);
+    this.choices = { __type__: "update", choices: names, value: selected || null };
+    byId("checkpoint_apply").click();
+  }
+
+  take() {
+    return [this.choices ?? undefined];
+  }
+
+  async choose(name) {
+    if (!name || name === this.selected) return;
+    const before = this.selected;
+    this.selected = name;
+    try {
+      await post("/v1/checkpoint", { name });
+    } catch (error) {
+      complain(error);
+      this.put(before);
+    }
+  }
+
+  // The chosen checkpoint's own defaults, named as the form names them.
+  defaults() {
+    const found = this.list.find((row) => row.name === this.selected)?.defaults ?? {};
+    return Object.fromEntries(Object.entries(found).map(([name, value]) => [FORM_NAMES[name] ?? name, value]));
+  }
+}

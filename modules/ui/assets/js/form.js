@@ -1,0 +1,125 @@
+// The values of the two forms: a mirror of Gradio's components, and the way to change them from a script.
+
+import { byId, h, later } from "./dom.js";
+import { config, read, write } from "./store.js";
+
+const values = {};
+const pending = {};
+const listeners = [];
+
+export const fieldsOf = (tab) => config.tabs[tab];
+
+export function defaults(tab) {
+  const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
+  return { ...plain, extra: false, size_tab: "to" };
+}
+
+for (const tab of Object.keys(config.tabs)) {
+  values[tab] = defaults(tab);
+  pending[tab] = {};
+}
+
+export const get = (tab, name) => values[tab][name];
+export const all = (tab) => ({ ...values[tab] });
+export const has = (tab, name) => name in values[tab];
+
+// action(tab, name, value) is called after every change, whoever made it.
+export const onChange = (action) => listeners.push(action);
+
+const save = later((tab) => write(`form.${tab}`, values[tab]), 250);
+addEventListener("pagehide", () => Object.keys(values).forEach((tab) => write(`form.${tab}`, values[tab])));
+
+function tell(tab, name, value) {
+  values[tab][name] = value;
+  clearError(tab, name);
+  listeners.forEach((action) => action(tab, name, value));
+  save(tab);
+}
+
+// Called by Gradio when a person, or a script through set(), changed a component.
+export function changed(tab, name, value) {
+  if (values[tab][name] !== value) tell(tab, name, value);
+}
+
+// Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
+export function set(tab, partial) {
+  const notes = [];
+  for (const [name, wanted] of Object.entries(partial)) {
+    if (!has(tab, name)) continue;
+    const field = fieldsOf(tab).find((known) => known.name === name);
+    let value = wanted ?? field?.default;
+    if (typeof value === "number" && field && field.minimum !== null) {
+      const fitting = Math.min(Math.max(value, field.minimum), field.maximum ?? Infinity);
+      if (fitting !== value) notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
+      value = fitting;
+    }
+    pending[tab][name] = value;
+    tell(tab, name, value);
+  }
+  byId(`${tab}_apply`).click();
+  return notes;
+}
+
+// What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
+export function take(tab) {
+  const wanted = pending[tab];
+  pending[tab] = {};
+  const taken = fieldsOf(tab).map((field) => wanted[field.name]);
+  return [...taken, wanted.extra];
+}
+
+// The values a browser kept from its last visit; tells whether there were any.
+export function restore(tab) {
+  const kept = read(`form.${tab}`);
+  if (kept) set(tab, kept);
+  return Boolean(kept);
+}
+
+// The request's fields out of the form's: Extra closed means no variation, Resize to means no scale.
+export function toRequest(tab, given) {
+  const request = { ...given };
+  if (!request.extra) ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"].forEach((name) => delete request[name]);
+  delete request.extra;
+  if (tab === "img2img" && values[tab].size_tab !== "by") delete request.resize_by;
+  for (const name of ["seed", "subseed"]) if (request[name] === null) request[name] = -1;
+  return request;
+}
+
+// The form's fields out of a request's, as an infotext gives them back.
+export function fromRequest(fields) {
+  const partial = { ...fields };
+  if ("subseed_strength" in fields || "seed_resize_from_w" in fields) {
+    partial.extra = Boolean(fields.subseed_strength || fields.seed_resize_from_w);
+  }
+  if ("resize_by" in fields) partial.size_tab = fields.resize_by === null ? "to" : "by";
+  else if ("width" in fields) partial.size_tab = "to";
+  return partial;
+}
+
+const elementOf = (tab, name) => byId(fieldsOf(tab).find((field) => field.name === name)?.elem ?? "");
+
+// Shows a sentence under the field it is about; tells whether the field is on this form.
+export function showError(tab, name, sentence) {
+  const block = elementOf(tab, name);
+  if (!block) return false;
+  clearError(tab, name);
+  block.classList.add("p-wrong");
+  block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));
+  block.scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+export function clearError(tab, name) {
+  const block = elementOf(tab, name);
+  if (!block?.classList.contains("p-wrong")) return;
+  block.classList.remove("p-wrong");
+  block.querySelector(".p-error")?.remove();
+}
+
+// Descriptions become tooltips, so that the form stays short.
+export function describe() {
+  for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
+    const block = byId(field.elem);
+    if (block && field.description) block.title = field.description;
+  }
+}

@@ -1,0 +1,62 @@
+// A picture's parameters as text: recognising them, showing them well, filling the form from them.
+
+import { post } from "./api.js";
+import { button, h } from "./dom.js";
+import * as form from "./form.js";
+import { toast } from "./toast.js";
+import { remember } from "./undo.js";
+
+const LAST_LINE = /^Steps: \d+,/;
+
+export const looksLikeInfotext = (text) => LAST_LINE.test(text.trim().split("\n").at(-1)) && text.includes(": ");
+
+// For showing only (the server does the real reading): {prompt, negative, pairs: [[key, value]]}.
+export function taken(text) {
+  const lines = text.trim().split("\n");
+  const last = LAST_LINE.test(lines.at(-1)) ? lines.pop() : "";
+  const [prompt, negative = ""] = lines.join("\n").split(/\n?Negative prompt: /);
+  const pairs = [...last.matchAll(/([\w ().+-]+?): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/g)].map((match) => [match[1].trim(), match[2]]);
+  return { prompt, negative, pairs };
+}
+
+export function pretty(text) {
+  if (!text) return h("p", { className: "p-soft", textContent: "This picture carries no parameters." });
+  const { prompt, negative, pairs } = taken(text);
+  return h("div", { className: "infotext" },
+    h("p", { className: "infotext-prompt", textContent: prompt || "(no prompt)" }),
+    negative ? h("p", { className: "infotext-negative" }, h("b", { textContent: "Negative prompt" }), ` ${negative}`) : null,
+    h("dl", {}, ...pairs.map(([key, value]) => h("div", {}, h("dt", { textContent: key }), h("dd", { textContent: value })))),
+  );
+}
+
+export function copyButton(text) {
+  return button({
+    icon: "copy", text: "Copy", className: "p-small p-copy",
+    onclick: async () => {
+      await copy(text());
+      toast("The parameters are in the clipboard.");
+    },
+  });
+}
+
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = h("textarea", { textContent: text }); // plain http on a LAN has no clipboard object
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+// Fields of a request into the form of `tab`; what was there can be had back (by the caller's step, if it noted one).
+export function fill(tab, fields, notes = [], undoable = true) {
+  if (undoable) remember(tab, "parameters");
+  const clamped = form.set(tab, form.fromRequest(fields));
+  return [...notes, ...clamped];
+}
+
+// Reads `text` on the server and fills the form. Gives back the sentences there are to say.
+export async function fillFrom(tab, text, undoable = true) {
+  const answer = await post("/v1/infotext", { text });
+  return fill(tab, answer.fields, answer.notes, undoable);
+}

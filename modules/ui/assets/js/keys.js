@@ -1,0 +1,45 @@
+// Shortcuts of the whole page, A1111's: Ctrl+Enter generates, Esc interrupts, Alt+Enter skips; Ctrl+V brings a picture.
+
+import { pictureIn } from "./pictures.js";
+
+const typing = (target) => target instanceof HTMLElement && (target.isContentEditable || ["TEXTAREA", "INPUT"].includes(target.tagName));
+
+// page: {openedTab(), generate(tab), stop(tab, how), isRunning(tab), sourceOf(tab)}.
+export function setUpKeys(page) {
+  document.addEventListener(
+    "keydown",
+    (event) => {
+      const tab = page.openedTab();
+      if (event.defaultPrevented || event.repeat || document.querySelector("dialog[open]") || !(tab === "txt2img" || tab === "img2img")) return;
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        page.generate(tab);
+      } else if (event.key === "Enter" && event.altKey && page.isRunning(tab)) {
+        event.preventDefault();
+        page.stop(tab, "skip");
+      } else if (event.key === "Escape" && page.isRunning(tab) && document.activeElement?.getAttribute("aria-expanded") !== "true") {
+        event.preventDefault();
+        page.stop(tab, "interrupt");
+      }
+    },
+    true,
+  );
+
+  document.addEventListener("paste", async (event) => {
+    const source = page.sourceOf(page.openedTab());
+    const transfer = event.clipboardData;
+    const hasPicture = [...(transfer?.files ?? [])].some((file) => file.type.startsWith("image/"));
+    if (!source || !hasPicture || (typing(event.target) && transfer.getData("text/plain"))) return;
+    event.preventDefault();
+    source.bring(await pictureIn(transfer));
+  });
+
+  // A picture dropped beside its place must not replace the page.
+  for (const name of ["dragover", "drop"]) {
+    addEventListener(name, (event) => {
+      if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      if (name === "drop") page.sourceOf(page.openedTab())?.bringFrom(event.dataTransfer);
+    });
+  }
+}

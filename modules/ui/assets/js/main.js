@@ -1,0 +1,82 @@
+// Where Gradio's events arrive, and where the page is put together once its components stand.
+
+import { applyColours, setUpBrand } from "./colours.js";
+import { byId, part } from "./dom.js";
+import { Engine } from "./engine.js";
+import * as form from "./form.js";
+import { setUpKeys } from "./keys.js";
+import { PngInfo } from "./pnginfo.js";
+import { SettingsPage } from "./settings.js";
+import { Source } from "./source.js";
+import { config } from "./store.js";
+import { Tab } from "./tab.js";
+import { openedTab, openTab, setUpTabs } from "./tabs.js";
+import { complain } from "./toast.js";
+import { useSource } from "./undo.js";
+
+applyColours();
+
+const NAMES = ["txt2img", "img2img"];
+const page = { tabs: {} };
+
+const settle = async () => {
+  while (!part("settings-head") || NAMES.some((name) => !part("result", name) || !byId(`${name}_apply`))) {
+    await new Promise(requestAnimationFrame);
+  }
+};
+
+// Called once by the page's load event.
+export async function start() {
+  await settle();
+  applyColours(); // Gradio has set its own by now
+  page.engine = new Engine();
+  setUpBrand();
+  setUpTabs();
+  page.settings = new SettingsPage();
+  page.openTab = openTab;
+  page.sendToInfo = (picture) => page.pnginfo.receive(picture);
+  page.modelDefaults = () => page.engine.defaults();
+  page.exactSteps = () => Boolean(page.settings.values.img2img_fix_steps);
+  page.source = new Source(part("source", "img2img"), "img2img", {
+    hint: "or paste it, or click to choose a file",
+    onChange: () => page.tabs.img2img?.size.refresh(),
+  });
+  page.pnginfo = new PngInfo(page);
+  for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  useSource("img2img", page.source);
+  form.describe();
+  const first = NAMES.filter((name) => !form.restore(name));
+  setUpKeys({
+    openedTab,
+    generate: (name) => byId(`${name}_generate`).click(),
+    stop: (name, how) => page.tabs[name].progress.stop(how),
+    isRunning: (name) => page.tabs[name].running,
+    sourceOf: (name) => ({ img2img: page.source, pnginfo: page.pnginfo.source })[name] ?? null,
+  });
+  NAMES.forEach((name) => page.tabs[name].resume());
+  document.body.classList.add("started");
+  await Promise.all([
+    page.engine.load().then(() => first.forEach((name) => form.set(name, page.engine.defaults()))),
+    page.settings.load().then(() => page.tabs.img2img.size.refresh()),
+    page.source.restore(),
+    page.pnginfo.source.restore(),
+  ]).catch(complain);
+}
+
+// The events of the form. Each is named in modules/ui/*.py.
+export const changed = form.changed;
+export const settingChanged = (name, value) => page.settings?.changed(name, value);
+export const checkpointChosen = (name) => page.engine.choose(name);
+
+export function generate(tab, ...values) {
+  const fields = config.tabs[tab].map((field) => field.name);
+  const given = Object.fromEntries([...fields, "extra"].map((name, index) => [name, values[index]]));
+  page.tabs[tab].generate(given);
+}
+
+// What the hidden buttons put into Gradio's components.
+export function take(what) {
+  if (what === "checkpoint") return page.engine.take();
+  if (what === "setting") return page.settings.take();
+  return form.take(what);
+}

@@ -1,0 +1,50 @@
+// Bringing a picture to the server once: it is named by the hash of its bytes, and known ones are not sent again.
+
+import { Refusal, request } from "./api.js";
+
+const LARGEST = 100 * 2 ** 20; // bytes; a 16-bit PNG of 6000 x 4000 is some 80 MB
+const UNREADABLE = "The file could not be read. Was it moved or deleted?";
+
+async function hashOf(bytes) {
+  if (!globalThis.crypto?.subtle) return ""; // only on a secure origin, which 127.0.0.1 is and a LAN address is not
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+export async function isThere(id) {
+  try {
+    await request("HEAD", `/v1/pictures/${id}`);
+    return true;
+  } catch (error) {
+    if (error.status >= 400 && error.status < 500) return false;
+    throw error;
+  }
+}
+
+// blob -> {id, width, height, format, notes, url}. `known` maps ids to such answers from before.
+export async function upload(blob, known = {}) {
+  if (blob.size > LARGEST) throw new Refusal(`The file has ${Math.round(blob.size / 2 ** 20)} MB; at most 100 MB are taken. Make it smaller.`, "init_images");
+  const bytes = await blob.arrayBuffer().catch(() => {
+    throw new Refusal(UNREADABLE, "init_images");
+  });
+  const id = await hashOf(bytes);
+  if (id && known[id] && (await isThere(id))) return known[id];
+  const headers = { "Content-Type": blob.type || "application/octet-stream" };
+  return (await request("POST", "/v1/pictures", { body: bytes, headers })).json();
+}
+
+// A picture the server saved becomes one it takes as a source.
+export async function uploadFrom(url) {
+  const response = await request("GET", url);
+  return upload(await response.blob());
+}
+
+// The first picture among dropped or pasted things: a file, or the address of one of our own pictures.
+export async function pictureIn(transfer) {
+  const files = [...(transfer?.files ?? [])];
+  const file = files.find((one) => one.type.startsWith("image/")) ?? files[0];
+  if (file) return file;
+  const address = transfer?.getData("text/uri-list") || "";
+  if (!address.startsWith(location.origin)) return null;
+  return (await request("GET", address)).blob();
+}

@@ -1,0 +1,77 @@
+// The PNG Info tab: what a picture says about how it was made, and the ways on from there.
+
+import { get } from "./api.js";
+import { button, h, part } from "./dom.js";
+import { copyButton, fill, pretty } from "./infotext.js";
+import { uploadFrom } from "./pictures.js";
+import { Source } from "./source.js";
+import { complain, toast } from "./toast.js";
+import { remember, undo } from "./undo.js";
+
+export class PngInfo {
+  // page: {source, openTab}: img2img's source and the way to open a tab.
+  constructor(page) {
+    this.page = page;
+    this.info = null;
+    const left = h("div", { className: "pnginfo-left" });
+    this.right = h("div", { className: "pnginfo-right", "aria-live": "polite" });
+    part("pnginfo").replaceChildren(h("div", { className: "pnginfo" }, left, this.right));
+    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", onChange: (picture) => this.show(picture) });
+    this.show(null);
+  }
+
+  async show(picture) {
+    this.info = null;
+    if (!picture) {
+      this.right.replaceChildren(h("p", { className: "p-soft", textContent: "Pictures made here, or by another program that writes its parameters into the file, tell their prompt, seed and settings." }));
+      return;
+    }
+    try {
+      const info = await get(`/v1/pictures/${picture.id}/info`);
+      if (this.source.picture !== picture) return;
+      this.info = info;
+      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext)), this.actions(info), this.items(info.items));
+    } catch (error) {
+      this.right.replaceChildren(h("p", { className: "p-error", role: "alert", textContent: error.message }));
+    }
+  }
+
+  actions(info) {
+    const row = h("div", { className: "actions-row" });
+    if (info.infotext) {
+      row.append(
+        button({ icon: "sendall", text: "Send to txt2img", id: "pnginfo_send_to_txt2img", title: "Fill txt2img's form from these parameters", onclick: () => this.send("txt2img", true, false) }),
+        button({ icon: "sendall", text: "Send to img2img", id: "pnginfo_send_to_img2img", title: "Picture and parameters into img2img", className: "p-strong", onclick: () => this.send("img2img", true, true) }),
+        copyButton(() => info.infotext),
+      );
+    }
+    row.append(button({ icon: "send", text: "Picture to img2img", id: "pnginfo_picture_to_img2img", title: "Only the picture becomes img2img's source", onclick: () => this.send("img2img", false, true) }));
+    return row;
+  }
+
+  items(items) {
+    const rows = Object.entries(items ?? {});
+    if (!rows.length) return "";
+    return h("details", { className: "infotext-box" }, h("summary", {}, h("span", { textContent: `Other entries in the file (${rows.length})` })),
+      h("dl", { className: "pnginfo-items" }, ...rows.map(([key, value]) => h("div", {}, h("dt", { textContent: key }), h("dd", { textContent: String(value) })))));
+  }
+
+  send(tab, withFields, withPicture) {
+    remember(tab, "send");
+    const notes = withFields ? fill(tab, this.info.fields, [], false) : [];
+    if (withPicture) this.page.source.set(this.source.picture);
+    this.page.openTab(tab);
+    toast([`Sent to ${tab}.`, ...notes].join(" "), { action: { text: "Undo", run: () => undo(tab) } });
+  }
+
+  // A result is looked at here.
+  async receive(picture) {
+    try {
+      const uploaded = await uploadFrom(picture.url);
+      this.source.set({ ...uploaded, name: picture.path });
+      this.page.openTab("pnginfo");
+    } catch (error) {
+      complain(error);
+    }
+  }
+}

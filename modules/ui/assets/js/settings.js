@@ -1,0 +1,73 @@
+// The Settings tab: a change is sent at once; what the server refuses is said under its field.
+
+import { get, post } from "./api.js";
+import { button, byId, h, later, part } from "./dom.js";
+import { config } from "./store.js";
+import { complain } from "./toast.js";
+
+export class SettingsPage {
+  constructor() {
+    this.values = {};
+    this.pending = {};
+    this.wanted = {};
+    this.status = h("span", { className: "p-soft", role: "status", id: "settings_status" });
+    part("settings-head").replaceChildren(h("div", { className: "settings-head" },
+      h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }), this.status,
+      button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() })));
+    this.send = later(() => this.flush(), 400);
+  }
+
+  async load() {
+    const { values } = await get("/v1/settings");
+    this.put(values);
+  }
+
+  put(values) {
+    this.values = { ...this.values, ...values };
+    this.wanted = { ...values };
+    byId("setting_apply").click();
+  }
+
+  take() {
+    return config.settings.map((field) => this.wanted[field.name]);
+  }
+
+  changed(name, value) {
+    if (value === null || value === this.values[name]) return;
+    this.pending[name] = value;
+    this.send();
+  }
+
+  async flush() {
+    const pending = this.pending;
+    this.pending = {};
+    for (const [name, value] of Object.entries(pending)) {
+      try {
+        this.values = { ...this.values, ...(await post("/v1/settings", { [name]: value })) };
+        this.showError(name, "");
+        this.status.textContent = "Saved";
+      } catch (error) {
+        this.status.textContent = "";
+        if (error.status === 422) this.showError(name, error.message);
+        else complain(error);
+      }
+    }
+  }
+
+  showError(name, sentence) {
+    const block = byId(config.settings.find((field) => field.name === name).elem);
+    block.querySelector(".p-error")?.remove();
+    block.classList.toggle("p-wrong", Boolean(sentence));
+    if (sentence) block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));
+  }
+
+  async reset() {
+    const defaults = Object.fromEntries(config.settings.map((field) => [field.name, field.default]));
+    try {
+      this.put(await post("/v1/settings", defaults));
+      this.status.textContent = "All settings are back at their defaults";
+    } catch (error) {
+      complain(error);
+    }
+  }
+}

@@ -1,0 +1,149 @@
+// Width and height: swap, aspect lock, the source's own size, what Resize by comes to, and how many steps are walked.
+
+import { button, byId, h, part, setIcon } from "./dom.js";
+import * as form from "./form.js";
+import { read, write } from "./store.js";
+import { tabRow } from "./tabs.js";
+
+const CELL = 8; // pixels; the result is cut to a multiple of it
+const down = (pixels) => Math.max(CELL, Math.floor(pixels / CELL) * CELL);
+
+// A1111's rule: int(min(d, 0.999) · steps) + 1 of the schedule's steps are walked, or exactly `steps` if so set.
+export function walkedSteps(steps, strength, exact) {
+  return exact ? steps : Math.trunc(Math.min(strength, 0.999) * steps) + 1;
+}
+
+export class Size {
+  // sourceSize() -> {width, height} or null; exactSteps() -> the setting img2img_fix_steps.
+  constructor(tab, sourceSize = () => null, exactSteps = () => false) {
+    Object.assign(this, { tab, sourceSize, exactSteps });
+    this.ratio = read(`ratio.${tab}`);
+    this.own = false; // while we change the other side ourselves
+    const tools = h("div", { className: "size-tools" });
+    tools.append(button({ icon: "swap", title: "Swap width and height", id: `${tab}_res_switch_btn`, onclick: () => this.swap() }));
+    if (tab === "img2img") {
+      tools.append(button({ icon: "ruler", title: "Take the size of the source picture", id: `${tab}_detect_image_size_btn`, onclick: () => this.detect() }));
+    }
+    this.lockButton = button({ icon: "unlock", title: "Lock the aspect ratio", id: `${tab}_aspect_lock`, onclick: () => this.lock(this.ratio ? null : this.current()) });
+    tools.append(this.lockButton);
+    part("size-tools", tab).replaceChildren(tools);
+    this.hint = part("size-hint", tab);
+    this.text = part("size-text", tab);
+    this.showLock();
+    if (tab === "img2img") this.tabs();
+    form.onChange((which, name) => which === tab && this.follow(name));
+    this.refresh();
+  }
+
+  // Resize to / Resize by: the one that is open counts.
+  tabs() {
+    const row = tabRow({ to: "Resize to", by: "Resize by" }, "Size of the result", (name) => `img2img_tab_resize_${name}_button`, (which) => form.changed("img2img", "size_tab", which));
+    part("size-tabs", "img2img").replaceChildren(row);
+    this.showTab = () => {
+      const open = form.get("img2img", "size_tab");
+      byId("img2img_tabs_resize").dataset.open = open;
+      for (const button of row.children) {
+        button.setAttribute("aria-selected", String(button.dataset.tabId === open));
+        button.tabIndex = button.dataset.tabId === open ? 0 : -1;
+      }
+    };
+  }
+
+  current() {
+    return form.get(this.tab, "width") / form.get(this.tab, "height");
+  }
+
+  swap() {
+    const [width, height] = [form.get(this.tab, "height"), form.get(this.tab, "width")];
+    if (this.ratio) this.lock(width / height);
+    this.put(width, height);
+  }
+
+  put(width, height) {
+    this.own = true;
+    form.set(this.tab, { width, height });
+    this.own = false;
+  }
+
+  lock(ratio) {
+    this.ratio = ratio;
+    write(`ratio.${this.tab}`, ratio);
+    this.showLock();
+  }
+
+  showLock() {
+    setIcon(this.lockButton, this.ratio ? "lock" : "unlock", this.ratio ? "Unlock the aspect ratio" : "Lock the aspect ratio");
+    this.lockButton.classList.toggle("on", Boolean(this.ratio));
+    this.lockButton.setAttribute("aria-pressed", String(Boolean(this.ratio)));
+  }
+
+  // The source's size, made smaller where a side is longer than the form takes.
+  detect() {
+    const source = this.sourceSize();
+    if (!source) return this.tellHint("There is no source picture to measure.");
+    const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
+    const scale = Math.min(1, most / Math.max(source.width, source.height));
+    if (this.ratio) this.lock(source.width / source.height);
+    this.put(down(source.width * scale), down(source.height * scale));
+    if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
+  }
+
+  // The source's proportions at about the area that is set now: a size the model knows.
+  proportion() {
+    const source = this.sourceSize();
+    const area = form.get(this.tab, "width") * form.get(this.tab, "height");
+    const near = (pixels) => Math.max(64, Math.round(pixels / CELL) * CELL);
+    const width = Math.sqrt((area * source.width) / source.height);
+    if (this.ratio) this.lock(source.width / source.height);
+    this.put(near(width), near((width * source.height) / source.width));
+  }
+
+  follow(name) {
+    if (!["width", "height", "resize_by", "size_tab", "resize_mode", "steps", "denoising_strength"].includes(name)) return;
+    if (this.ratio && !this.own && (name === "width" || name === "height")) {
+      const value = form.get(this.tab, name);
+      const other = name === "width" ? value / this.ratio : value * this.ratio;
+      this.own = true;
+      form.set(this.tab, { [name === "width" ? "height" : "width"]: Math.max(64, Math.round(other / CELL) * CELL) });
+      this.own = false;
+    }
+    this.refresh();
+  }
+
+  refresh() {
+    if (this.tab !== "img2img") return;
+    this.showTab();
+    const source = this.sourceSize();
+    const scale = form.get(this.tab, "resize_by");
+    this.text.textContent = source
+      ? `from ${source.width} × ${source.height} to ${down(Math.floor(source.width * scale))} × ${down(Math.floor(source.height * scale))}`
+      : "Load a picture to see its new size.";
+    this.hintAboutShape(source);
+    const steps = form.get(this.tab, "steps");
+    const walked = walkedSteps(steps, form.get(this.tab, "denoising_strength"), this.exactSteps());
+    this.stepsText().textContent = `${walked} of ${steps} steps`;
+  }
+
+  hintAboutShape(source) {
+    this.hint.replaceChildren();
+    if (!source || form.get(this.tab, "size_tab") !== "to") return;
+    const [width, height] = [form.get(this.tab, "width"), form.get(this.tab, "height")];
+    const off = (width * source.height) / (height * source.width);
+    if (off > 0.97 && off < 1.03) return;
+    const what = ["stretches", "crops", "adds borders to", "stretches"][form.get(this.tab, "resize_mode")];
+    this.tellHint(`${width} × ${height} ${what} the source (${source.width} × ${source.height}).`,
+      button({ text: "Use its proportions", className: "p-link", id: "img2img_use_proportions", onclick: () => this.proportion() }));
+  }
+
+  tellHint(sentence, action = null) {
+    this.hint.replaceChildren(h("div", { className: "p-hint" }, h("span", { textContent: sentence }), action ?? ""));
+  }
+
+  stepsText() {
+    const found = byId("img2img_effective_steps");
+    if (found) return found;
+    const made = h("span", { className: "steps-text", id: "img2img_effective_steps", title: "Steps that are really walked at this denoising strength" });
+    byId("img2img_denoising_strength").querySelector(".head label").append(made);
+    return made;
+  }
+}

@@ -1,0 +1,120 @@
+// A place to drop, paste or choose a picture: img2img's source, and the one of PNG Info.
+
+import { button, h, onEnterOrClick } from "./dom.js";
+import { isThere, pictureIn, upload } from "./pictures.js";
+import { read, write } from "./store.js";
+
+export class Source {
+  // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change.
+  constructor(place, name, { hint, onChange }) {
+    this.name = name;
+    this.onChange = onChange;
+    this.picture = null;
+    this.turn = 0;
+    this.busy = null;
+    this.known = {};
+    this.chooser = h("input", {
+      type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: `${name}_file`,
+      onchange: () => (this.bring(this.chooser.files[0]), (this.chooser.value = "")),
+    });
+    this.image = h("img", { alt: "Source picture", hidden: true, draggable: "false" });
+    this.empty = h("div", { className: "source-empty" },
+      h("div", { className: "source-mark" }),
+      h("div", { className: "source-call" }, h("strong", { textContent: "Drop a picture here" }), h("span", { textContent: hint })),
+    );
+    this.zone = h("div", { className: "source-zone", tabindex: "0", role: "button", "aria-label": "Source picture: drop, paste or choose one" }, this.image, this.empty);
+    this.text = h("span", { className: "source-text" });
+    this.tools = h("span", { className: "source-tools" });
+    this.bar = h("div", { className: "source-bar", hidden: true }, this.text, this.tools,
+      button({ icon: "picture", text: "Replace", className: "p-small", onclick: () => this.chooser.click() }),
+      button({ icon: "trash", title: "Remove the picture", className: "p-small", id: `${name}_remove`, onclick: () => this.set(null, "person") }),
+    );
+    this.note = h("div", { className: "source-note", hidden: true });
+    this.error = h("div", { className: "p-error", role: "alert", hidden: true });
+    this.element = h("div", { className: "source", id: `${name}_image` }, this.zone, this.bar, this.note, this.error, this.chooser);
+    place.replaceChildren(this.element);
+    onEnterOrClick(this.zone, () => this.chooser.click());
+    this.acceptDrops();
+  }
+
+  acceptDrops() {
+    let depth = 0; // dragenter and dragleave also come from the children
+    const lit = (on) => this.element.classList.toggle("dragging", on);
+    this.element.addEventListener("dragenter", (event) => (event.preventDefault(), (depth += 1), lit(true)));
+    this.element.addEventListener("dragleave", () => ((depth -= 1), depth <= 0 && lit(false)));
+    this.element.addEventListener("dragover", (event) => event.preventDefault());
+    this.element.addEventListener("drop", async (event) => {
+      event.preventDefault();
+      depth = 0;
+      lit(false);
+      await this.bringFrom(event.dataTransfer);
+    });
+  }
+
+  // Something dropped or pasted.
+  async bringFrom(transfer) {
+    try {
+      const blob = await pictureIn(transfer);
+      if (blob) await this.bring(blob);
+      else this.complain("There is no picture in what was dropped. PNG, JPEG and WebP files are taken.");
+    } catch (error) {
+      this.complain(error.message);
+    }
+  }
+
+  // A file or blob; what was there stays if it is refused. A newer one overtakes an older that is still on its way.
+  bring(blob) {
+    if (!blob) return Promise.resolve();
+    const turn = ++this.turn;
+    this.complain("");
+    this.element.classList.add("busy");
+    this.busy = upload(blob, this.known)
+      .then((picture) => {
+        this.known[picture.id] = picture;
+        if (turn === this.turn) this.set({ ...picture, name: blob.name ?? "" }, "person");
+      })
+      .catch((error) => turn === this.turn && this.complain(error.message))
+      .finally(() => {
+        if (turn !== this.turn) return;
+        this.busy = null;
+        this.element.classList.remove("busy");
+      });
+    return this.busy;
+  }
+
+  set(picture, who = "script") {
+    this.turn += who === "person" ? 0 : 1;
+    this.picture = picture;
+    this.complain("");
+    this.image.hidden = !picture;
+    if (picture) this.image.src = picture.url;
+    else this.image.removeAttribute("src");
+    this.empty.hidden = Boolean(picture);
+    this.bar.hidden = !picture;
+    this.element.classList.toggle("filled", Boolean(picture));
+    this.text.textContent = picture ? `${picture.width} × ${picture.height} ${picture.format ?? ""}` : "";
+    this.text.title = picture?.name ?? "";
+    this.note.hidden = !picture?.notes?.length;
+    this.note.textContent = picture?.notes?.join(" ") ?? "";
+    write(`source.${this.name}`, picture);
+    this.onChange?.(picture, who);
+  }
+
+  complain(sentence) {
+    this.error.textContent = sentence;
+    this.error.hidden = !sentence;
+    if (sentence) this.error.scrollIntoView({ block: "nearest" });
+  }
+
+  // The picture of the last visit, if the server still has it.
+  async restore() {
+    const kept = read(`source.${this.name}`);
+    if (!kept?.id || this.picture) return;
+    if (await isThere(kept.id)) {
+      if (!this.picture && !this.busy) this.set(kept);
+    } else {
+      write(`source.${this.name}`, null);
+      this.complain("The picture of your last visit is no longer kept. Load it again.");
+    }
+  }
+}

@@ -1,0 +1,23 @@
+// What the page remembers in this browser, and what the server told it about the form.
+// Keys hold the port: two Palimpsests on one machine are two memories.
+
+const PREFIX = `palimpsest:${location.port || "80"}:`;
+
+export const config = JSON.parse(document.getElementById("palimpsest-config").textContent);
+
+export function read(name, otherwise = null) {
+  try {
+    return JSON.parse(localStorage.getItem(PREFIX + name)) ?? otherwise;
+  } catch {
+    return otherwise; // not ours, or from another version
+  }
+}
+
+export function write(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(PREFIX + name);
+    else localStorage.setItem(PREFIX + name, JSON.stringify(value));
+  } catch (error) {
+    console.warn("This browser keeps nothing for the next visit:", error.message); // full, or forbidden
+  }
+}

@@ -1,0 +1,110 @@
+// One generating tab put together: form, jobs, progress, gallery and result.
+
+import { actionRow, save } from "./actions.js";
+import { button, byId, h, part } from "./dom.js";
+import * as form from "./form.js";
+import { Gallery } from "./gallery.js";
+import { Jobs } from "./jobs.js";
+import { Progress } from "./progress.js";
+import { setUpPrompts } from "./prompts.js";
+import { Result } from "./result.js";
+import { Size } from "./size.js";
+import { toast } from "./toast.js";
+
+export class Tab {
+  // page: {source, openTab, sendToInfo, modelDefaults(), exactSteps()}
+  constructor(name, page) {
+    Object.assign(this, { name, page });
+    this.gallery = new Gallery(name);
+    this.jobs = new Jobs(name, (event, data, job) => this.hear(event, data, job));
+    this.progress = new Progress(name, this.jobs);
+    this.result = new Result(name, this.gallery, this.progress, { actions: actionRow(name, this.gallery, page), save, reuseSeed: (seed) => form.set(name, { seed }) });
+    this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
+    setUpPrompts(name, { lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
+    this.seedTools("seed-tools", "seed");
+    this.seedTools("subseed-tools", "subseed");
+    form.onChange((tab, field, value) => tab === name && field === "extra" && this.openExtra(value));
+  }
+
+  seedTools(place, field) {
+    const elem = field === "seed" ? "" : "sub";
+    part(place, this.name).replaceChildren(h("div", { className: "seed-tools" },
+      button({ icon: "dice", title: "Another seed each time (−1)", id: `${this.name}_random_${elem}seed`, onclick: () => form.set(this.name, { [field]: -1 }) }),
+      button({ icon: "reuse", title: "Reuse the seed of the selected picture", id: `${this.name}_reuse_${elem}seed`, onclick: () => this.reuse(field) })));
+  }
+
+  reuse(field) {
+    const seed = this.gallery.selected?.seed;
+    if (seed === undefined) toast("There is no picture yet whose seed could be taken.");
+    else form.set(this.name, { [field]: seed });
+  }
+
+  openExtra(open) {
+    byId(`${this.name}_seed_extras`).classList.toggle("closed", !open);
+  }
+
+  // values: the form as Gradio hands it over at this moment.
+  async generate(values) {
+    const { name, page, result } = this;
+    result.complain("");
+    await page.source.busy;
+    const request = form.toRequest(name, values);
+    const source = name === "img2img" ? page.source.picture : null;
+    if (name === "img2img") request.init_images = source ? [source.id] : [];
+    try {
+      await this.jobs.submit(request, { source: source?.id ?? null, mode: request.resize_mode ?? 0 });
+      this.gallery.following = true;
+      if (matchMedia("(max-width: 760px)").matches) result.stage.scrollIntoView({ block: "center" });
+    } catch (error) {
+      this.complain(error.message, error.field);
+    }
+  }
+
+  complain(sentence, field) {
+    if (field === "init_images" && this.name === "img2img") this.page.source.complain(sentence);
+    else if (!form.showError(this.name, field, sentence)) this.result.complain(sentence);
+  }
+
+  hear(event, data, job) {
+    const { progress, result, gallery } = this;
+    if (event === "lost") {
+      result.complain(data.message);
+      if (data.final) this.end();
+      return;
+    }
+    if (event === "waiting") return progress.showWaiting();
+    if (event === "queued") return progress.queued(data.ahead);
+    if (event === "started" || event === "glimpse") result.complain("");
+    if (event === "warned") return toast(data.message);
+    if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
+    if (event === "previewed") result.showPreview(data.data);
+    if (event === "image_saved") {
+      const { index, seed, width, height, infotext, path, url } = data;
+      result.endPreview();
+      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, source: job.source, mode: job.mode });
+    }
+    if (event === "failed") this.complain([data.message, data.hint].filter(Boolean).join(" "), data.field);
+    if (event === "finished" || event === "failed") this.end(event, data);
+  }
+
+  end(event, data) {
+    const { progress, result, jobs } = this;
+    result.endPreview();
+    if (jobs.list.length <= 1) progress.running(false);
+    else progress.started = false;
+    progress.rearm();
+    if (event === "finished") progress.say(data.interrupted ? "Interrupted" : "Finished");
+    if (event === "finished" && data.interrupted) toast("Interrupted; finished pictures are kept.");
+  }
+
+  get running() {
+    return this.jobs.current !== null;
+  }
+
+  resume() {
+    if (!this.running) return;
+    this.progress.running(true);
+    this.progress.showWaiting();
+    this.jobs.follow();
+  }
+}

@@ -1,0 +1,52 @@
+// The row of tabs. Their contents are all on the page, and the open one is named on <html>, where the style sheet looks.
+
+import { h, part } from "./dom.js";
+import { read, write } from "./store.js";
+
+const TABS = { txt2img: "txt2img", img2img: "img2img", pnginfo: "PNG Info", settings: "Settings" };
+const root = document.documentElement;
+const buttons = {};
+
+export const openedTab = () => root.dataset.tab;
+
+export function openTab(name) {
+  root.dataset.tab = name;
+  write("tab", name);
+  for (const [tab, button] of Object.entries(buttons)) {
+    button.setAttribute("aria-selected", String(tab === name));
+    button.tabIndex = tab === name ? 0 : -1;
+  }
+}
+
+// A row of tabs to be put somewhere: names -> labels, and what to do when one is pressed.
+export function tabRow(labels, label, idOf, onOpen) {
+  const row = h("div", { className: "tab-row", role: "tablist", "aria-label": label });
+  for (const [name, text] of Object.entries(labels)) {
+    row.append(h("button", { type: "button", role: "tab", id: idOf(name), textContent: text, "data-tab-id": name, onclick: () => onOpen(name) }));
+  }
+  row.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const all = [...row.children];
+    const next = all[all.indexOf(document.activeElement) + (by ?? NaN)];
+    if (!next) return;
+    event.preventDefault();
+    next.click();
+    next.focus();
+  });
+  return row;
+}
+
+export function setUpTabs() {
+  const row = tabRow(TABS, "Pages", (name) => `tab_${name}_button`, openTab);
+  for (const button of row.children) {
+    const name = button.dataset.tabId;
+    const panel = document.getElementById(`tab_${name}`);
+    buttons[name] = button;
+    button.setAttribute("aria-controls", panel.id);
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", button.id);
+  }
+  part("tab-row").replaceChildren(row);
+  const last = read("tab");
+  openTab(last in TABS ? last : "img2img");
+}

@@ -1,0 +1,159 @@
+"""The txt2img and img2img tabs: prompt row on top, settings left, result right, in A1111's words and order.
+
+Nothing sits in a `gr.Tab`: Gradio puts a tab's components on the page at its first visit only (6.31 takes
+`render_children` and ignores it), and a form that is not there can neither be restored nor sent to.
+Places that our own scripts fill (source picture, result, tool buttons) are empty elements with a `data-part`.
+"""
+
+from dataclasses import dataclass, field
+
+import gradio as gr
+from gradio.components import Component
+
+from modules.catalog import Catalog
+from modules.fields import Param, params
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.ui import form
+from modules.ui.scripts import call, pull
+
+REQUESTS: dict[str, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+
+
+@dataclass
+class _Tab:
+    """A tab being built: `fields` gathers the widget of each declared field in the order they are placed."""
+
+    name: str
+    declared: dict[str, Param]
+    catalog: Catalog
+    fields: dict[str, Component] = field(default_factory=dict)
+
+    def place(self, param: str, **layout: object) -> None:
+        """Puts the widget of a declared field here."""
+        self.fields[param] = form.widget(self.declared[param], self.catalog, self.name, **layout)
+
+    def part(self, name: str) -> None:
+        """An empty element that a script fills."""
+        gr.HTML(
+            f'<div class="part" data-part="{name}" data-tab="{self.name}"></div>',
+            apply_default_css=False,
+            elem_classes=["part-holder", f"holder-{name}"],
+        )
+
+
+@dataclass(frozen=True)
+class BuiltTab:
+    """What the page needs of a finished tab."""
+
+    name: str
+    fields: dict[str, Component]
+    extra: gr.Checkbox
+
+    @property
+    def components(self) -> list[Component]:
+        """What Generate reads and a script may set: the fields in order, then Extra."""
+        return [*self.fields.values(), self.extra]
+
+
+def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
+    """Builds the inside of a tab and its events."""
+    tab = _Tab(name, params(REQUESTS[name]), catalog)
+    with gr.Row(elem_id=f"{name}_toprow", elem_classes=["toprow"]):
+        with gr.Column(min_width=0, elem_classes=["prompts"]):
+            tab.place("prompt")
+            tab.place("negative_prompt")
+        with gr.Column(min_width=0, elem_id=f"{name}_actions_column", elem_classes=["actions"]):
+            generate = gr.Button("Generate", variant="primary", elem_id=f"{name}_generate")
+            tab.part("run")
+            tab.part("prompt-tools")
+    with gr.Row(elem_classes=["workspace"]):
+        with gr.Column(min_width=0, elem_id=f"{name}_settings", elem_classes=["settings"]):
+            if name == "img2img":
+                _img2img_settings(tab)
+            else:
+                _txt2img_settings(tab)
+            extra = _seed(tab)
+        with gr.Column(min_width=0, elem_id=f"{name}_results", elem_classes=["results"]):
+            tab.part("result")
+    built = BuiltTab(name, tab.fields, extra)
+    _events(built, generate)
+    return built
+
+
+def _img2img_settings(tab: _Tab) -> None:
+    tab.part("source")
+    tab.place("resize_mode")
+    _sampler(tab)
+    with gr.Row(elem_classes=["sizes"]):
+        with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):
+            tab.part("size-tabs")
+            _width_and_height(tab)
+            with gr.Column(min_width=0, elem_id="img2img_tab_resize_by"):
+                tab.place("resize_by")
+                tab.part("size-text")
+        _batch(tab)
+    tab.part("size-hint")
+    tab.place("cfg_scale")
+    tab.place("denoising_strength")
+
+
+def _txt2img_settings(tab: _Tab) -> None:
+    _sampler(tab)
+    with gr.Row(elem_classes=["sizes"]):
+        with gr.Column(min_width=0, elem_classes=["size"]):
+            _width_and_height(tab)
+        _batch(tab)
+    tab.place("cfg_scale")
+
+
+def _width_and_height(tab: _Tab) -> None:
+    with gr.Row(elem_id=f"{tab.name}_tab_resize_to", elem_classes=["size-row"]):
+        with gr.Column(min_width=0, elem_classes=["size-sliders"]):
+            tab.place("width")
+            tab.place("height")
+        tab.part("size-tools")
+
+
+def _sampler(tab: _Tab) -> None:
+    with gr.Row(elem_classes=["sampler"]):
+        tab.place("sampler_name", min_width=120)
+        tab.place("scheduler", min_width=120)
+        tab.place("steps", min_width=140)
+
+
+def _batch(tab: _Tab) -> None:
+    with gr.Column(min_width=0, elem_classes=["batch"]):
+        tab.place("n_iter")
+        tab.place("batch_size")
+
+
+def _seed(tab: _Tab) -> gr.Checkbox:
+    with gr.Row(elem_classes=["seed"]):
+        tab.place("seed", min_width=120)
+        tab.part("seed-tools")
+        extra = gr.Checkbox(
+            False, label="Extra", elem_id=f"{tab.name}_subseed_show", interactive=True, min_width=60, container=False
+        )
+    with gr.Column(min_width=0, elem_id=f"{tab.name}_seed_extras", elem_classes=["extra", "closed"]):
+        with gr.Row(elem_classes=["seed"]):
+            tab.place("subseed", min_width=120)
+            tab.part("subseed-tools")
+        tab.place("subseed_strength")
+        tab.place("seed_resize_from_w")
+        tab.place("seed_resize_from_h")
+    return extra
+
+
+def _events(tab: BuiltTab, generate: gr.Button) -> None:
+    generate.click(
+        fn=None,
+        js=call("generate", tab.name),
+        inputs=tab.components,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    for name, component in [*tab.fields.items(), ("extra", tab.extra)]:
+        component.change(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events to its classes at run time
+            fn=None, js=call("changed", tab.name, name), inputs=[component], api_visibility="private"
+        )
+    pull(tab.name, tab.components)

@@ -1,0 +1,39 @@
+"""The Settings tab, built from the declarations of `Settings`; a change is sent to the server at once."""
+
+from itertools import groupby
+
+import gradio as gr
+from gradio.components import Component
+
+from modules.catalog import Catalog
+from modules.fields import Param, params
+from modules.settings import Settings
+from modules.ui import form
+from modules.ui.scripts import call, pull
+
+PREFIX = "setting"
+ON_TOP = "sd_model_checkpoint"  # has its place above the tabs
+
+
+def declared() -> dict[str, Param]:
+    """The settings of this tab, by name."""
+    return {name: param for name, param in params(Settings).items() if name != ON_TOP}
+
+
+def settings_tab(catalog: Catalog) -> dict[str, Component]:
+    """Builds the inside of the tab; gives back the widgets by the setting's name."""
+    fields: dict[str, Component] = {}
+    with gr.Column(min_width=0, elem_id="settings_page"):
+        gr.HTML('<div class="part" data-part="settings-head"></div>', apply_default_css=False, elem_classes=["part-holder"])
+        with gr.Row(elem_classes=["sections"]):
+            for section, rows in groupby(declared().items(), lambda row: row[1].control.section):
+                with gr.Column(elem_classes=["section"], min_width=320):
+                    gr.HTML(f"<h2>{section}</h2>", apply_default_css=False, elem_classes=["part-holder"])
+                    for name, param in rows:
+                        fields[name] = form.widget(param, catalog, PREFIX, info=param.description)
+    for name, component in fields.items():
+        component.change(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events to its classes at run time
+            fn=None, js=call("settingChanged", name), inputs=[component], api_visibility="private"
+        )
+    pull(PREFIX, list(fields.values()))
+    return fields

@@ -1,0 +1,377 @@
+"""A stand-in for the server: the routes the page talks to, with jobs that paint coloured pictures.
+
+`python -m tests.ui.fake_server --port 7999` serves the page in front of it.
+"""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import io
+import itertools
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from PIL import Image, ImageDraw, UnidentifiedImageError
+
+from modules.catalog import Catalog, Checkpoint
+from modules.errors import WebuiError
+from modules.fields import params
+from modules.settings import Settings
+from modules.ui.app import build_page, mount
+
+DEFAULTS = {
+    "width": 256, "height": 256, "steps": 20, "cfg_scale": 7.0, "sampler": "DPM++ 2M", "scheduler": "Karras",
+    "denoising_strength": 0.6,
+}  # fmt: skip
+
+
+def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Image:
+    """A picture that depends on the seed: hills under a sun; `share` below 1 is blurred towards grey."""
+    hue = seed * 47 % 255
+    image = Image.new("HSV", (width, height), (hue, 70, 235))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse([width * 0.6, height * 0.12, width * 0.82, height * 0.12 + width * 0.22], fill=(hue + 120, 160, 250))
+    for row in range(4):
+        base = height * (0.45 + row * 0.15)
+        points = [(x, base + (((x + seed * 31 * (row + 1)) % 97) - 48) / 97 * height * 0.1) for x in range(0, width, 9)]
+        draw.polygon([(0, height), *points, (width, height)], fill=((hue + 25 * row) % 255, 120, 190 - 40 * row))
+    rgb = image.convert("RGB")
+    return rgb if share >= 1 else Image.blend(Image.new("RGB", rgb.size, (128, 124, 120)), rgb, share)
+
+
+class Fake:
+    """State of the stand-in. `pace` is the seconds a step takes."""
+
+    def __init__(self, pace: float = 0.12) -> None:
+        self.pace = pace
+        self.pictures: dict[str, bytes] = {}
+        self.outputs: dict[str, bytes] = {}
+        self.infotexts: dict[str, str] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.settings = Settings()
+        self.state = {"state": "ready", "checkpoint": "palimpsest-starter", "checkpoint_hash": "ab12cd34ef", "message": "", "device": "CPU"}  # noqa: E501
+        self.changed = asyncio.Condition()
+        self.numbers = itertools.count(1)
+        self.lock = asyncio.Lock()
+        self.saved: list[str] = []
+        self.requests: list[dict[str, Any]] = []
+
+    async def tell(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def append(self, job: dict[str, Any], name: str, data: dict[str, Any]) -> None:
+        job["log"].append((name, {**data, "progress": dict(job["progress"])}))
+        await self.tell()
+
+    async def run(self, job: dict[str, Any]) -> None:
+        async with self.lock:
+            if job["id"] not in self.jobs:
+                return
+            request, progress = job["request"], job["progress"]
+            job["status"] = "running"
+            count = request.get("n_iter", 1)
+            share = min(request.get("denoising_strength", 1.0), 0.999)
+            steps = request.get("steps", 20)
+            steps = int(share * steps) + 1 if job["kind"] == "img2img" else steps
+            seed = request.get("seed", -1)
+            seed = 1234567 if seed == -1 else seed
+            width, height = request.get("width", 512), request.get("height", 512)
+            progress.update(steps=steps, images=count, stage="encoding")
+            await self.append(job, "started", {"images": count, "batches": count, "steps": steps, "width": width, "height": height, "seed": seed})  # noqa: E501
+            await self.append(job, "staged", {"stage": "encoding"})
+            await asyncio.sleep(self.pace * 2)
+            for index in range(count):
+                progress.update(stage="sampling", image=index + 1)
+                await self.append(job, "staged", {"stage": "sampling"})
+                for step in range(1, steps + 1):
+                    await asyncio.sleep(self.pace)
+                    if job["stop"]:
+                        break
+                    progress.update(step=step, fraction=(index + step / steps) / count, eta_seconds=(count - index) * (steps - step) * self.pace)  # noqa: E501
+                    await self.append(job, "stepped", {"batch": index, "step": step, "steps": steps})
+                    if step % 2 == 0:
+                        small = io.BytesIO()
+                        painted(width // 4, height // 4, seed + index, step / steps * 0.9).save(small, "JPEG")
+                        data = "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()
+                        await self.append(job, "previewed", {"batch": index, "width": width // 4, "height": height // 4, "data": data})  # noqa: E501
+                if job["stop"] == "skip":
+                    job["stop"] = ""
+                    continue
+                if job["stop"]:
+                    break
+                progress.update(stage="decoding")
+                await self.append(job, "staged", {"stage": "decoding"})
+                await asyncio.sleep(self.pace)
+                await self.save(job, index, seed + index, width, height)
+            if "fail" in request.get("prompt", ""):
+                job["status"] = "failed"
+                await self.append(job, "failed", {"message": "The engine process ended (killed or out of memory).", "hint": "Make the picture smaller or close other programs; the next job runs.", "field": ""})  # noqa: E501
+                return
+            job["status"] = "interrupted" if job["stop"] else "finished"
+            await self.append(job, "finished", {"seconds": 2.5, "timings": {}, "interrupted": bool(job["stop"])})
+
+    async def save(self, job: dict[str, Any], index: int, seed: int, width: int, height: int) -> None:
+        request = job["request"]
+        content = io.BytesIO()
+        painted(width, height, seed).save(content, "PNG")
+        path = f"{job['kind']}-images/2026-11-25/{next(self.numbers):05d}-{seed}.png"
+        self.outputs[path] = content.getvalue()
+        negative = request.get("negative_prompt", "")
+        text = request.get("prompt", "") + (f"\nNegative prompt: {negative}" if negative else "") + (
+            f"\nSteps: {request.get('steps', 20)}, Sampler: {request.get('sampler_name')}, Schedule type: "
+            f"{request.get('scheduler')}, CFG scale: {request.get('cfg_scale')}, Seed: {seed}, Size: {width}x{height}, "
+            "Model hash: ab12cd34ef, Model: palimpsest-starter"
+            + (f", Denoising strength: {request['denoising_strength']}" if job["kind"] == "img2img" else "")
+            + ", Version: 0.1.0"
+        )
+        image = {"index": index, "seed": seed, "width": width, "height": height, "infotext": text, "path": path, "url": f"/v1/outputs/{path}"}  # noqa: E501
+        job["images"].append(image)
+        self.infotexts[hashlib.sha256(content.getvalue()).hexdigest()] = text
+        await self.append(job, "image_saved", image)
+
+
+def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
+    """A small reading of an infotext: enough for the page's tests."""
+    lines = text.strip().split("\n")
+    pairs = dict(part.split(": ", 1) for part in lines[-1].split(", ") if ": " in part)
+    body = "\n".join(lines[:-1])
+    prompt, _, negative = body.partition("Negative prompt: ")
+    fields: dict[str, Any] = {"prompt": prompt.strip(), "negative_prompt": negative.strip()}
+    notes: list[str] = []
+    for key, name, convert in (
+        ("Steps", "steps", int), ("Sampler", "sampler_name", str), ("Schedule type", "scheduler", str),
+        ("CFG scale", "cfg_scale", float), ("Seed", "seed", int), ("Denoising strength", "denoising_strength", float),
+    ):  # fmt: skip
+        if key in pairs:
+            fields[name] = convert(pairs[key])
+    if "Size" in pairs:
+        fields["width"], fields["height"] = map(int, pairs["Size"].split("x"))
+    if fields.get("sampler_name") == "Warp 9":
+        fields["sampler_name"] = "Euler"
+        notes.append("Sampler 'Warp 9' is not known; Euler is the nearest name.")
+    return fields, notes
+
+
+def create(fake: Fake) -> FastAPI:
+    """The routes of the server, and the page in front."""
+    app = FastAPI()
+
+    @app.exception_handler(WebuiError)
+    async def refused(_request: Request, error: WebuiError) -> Response:
+        return JSONResponse({"error": "WebuiError", "detail": error.message, "hint": error.hint, "field": error.field}, error.status)  # noqa: E501
+
+    def state() -> dict[str, Any]:
+        waiting = [{key: job[key] for key in ("id", "kind", "status", "ahead")} for job in fake.jobs.values() if job["status"] in ("queued", "running")]  # noqa: E501
+        return {"engine": fake.state, "jobs": waiting}
+
+    @app.get("/internal/ping")
+    async def ping() -> dict[str, Any]:
+        return {}
+
+    @app.get("/v1/state")
+    async def get_state() -> dict[str, Any]:
+        return state()
+
+    @app.get("/v1/state/events")
+    async def state_events(request: Request) -> Response:
+        async def stream() -> AsyncIterator[str]:
+            last = ""
+            while not await request.is_disconnected():
+                now = json.dumps(state())
+                if now != last:
+                    yield f"event: state\ndata: {now}\n\n"
+                    last = now
+                async with fake.changed:
+                    try:
+                        await asyncio.wait_for(fake.changed.wait(), 1)
+                    except TimeoutError:
+                        yield ": still here\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.post("/v1/pictures", status_code=201)
+    async def upload(request: Request) -> dict[str, Any]:
+        content = await request.body()
+        if not content:
+            raise WebuiError("init_images: the file is empty.", "Choose another picture.", "init_images")
+        try:
+            image = Image.open(io.BytesIO(content))
+            image.load()
+        except UnidentifiedImageError as error:
+            raise WebuiError("init_images: this is no picture that can be read.", "PNG, JPEG and WebP files are.", "init_images") from error  # noqa: E501
+        except OSError as error:
+            raise WebuiError("init_images: the file is damaged or cut off.", "Open it in an image editor and save it again.", "init_images") from error  # noqa: E501
+        key = hashlib.sha256(content).hexdigest()
+        fake.pictures[key] = content
+        notes = ["The picture is animated: its first frame is used."] if getattr(image, "n_frames", 1) > 1 else []
+        return {"id": key, "width": image.width, "height": image.height, "format": image.format, "notes": notes, "url": f"/v1/pictures/{key}"}  # noqa: E501
+
+    @app.api_route("/v1/pictures/{key}", methods=["GET", "HEAD"])
+    async def picture(key: str) -> Response:
+        if key not in fake.pictures:
+            raise WebuiError("There is no such picture any more.", "Load it again.", "init_images", 404)
+        return Response(fake.pictures[key], media_type="image/png", headers={"cache-control": "immutable"})
+
+    @app.get("/v1/pictures/{key}/info")
+    async def info(key: str) -> dict[str, Any]:
+        text = fake.infotexts.get(key, "")
+        fields, _ = fields_of(text) if text else ({}, [])
+        kind = "img2img" if "denoising_strength" in fields else "txt2img"
+        return {"infotext": text, "items": {"Software": "a stand-in"}, "fields": fields, "kind": kind}
+
+    @app.post("/v1/infotext")
+    async def infotext(body: dict[str, str]) -> dict[str, Any]:
+        fields, notes = fields_of(body["text"])
+        return {"fields": fields, "kind": "txt2img", "ignored": {}, "notes": notes}
+
+    @app.post("/v1/jobs", status_code=201)
+    async def submit(body: dict[str, Any]) -> dict[str, Any]:
+        request = body["request"]
+        fake.requests.append(body)
+        if body["kind"] == "img2img" and not request.get("init_images"):
+            raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")
+        if len(request.get("prompt", "")) > 20_000:
+            raise WebuiError(f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.", field="prompt")  # noqa: E501
+        key = f"job{len(fake.jobs) + 1}"
+        ahead = sum(job["status"] in ("queued", "running") for job in fake.jobs.values())
+        progress = {"fraction": 0, "step": 0, "steps": 0, "image": 0, "images": request.get("n_iter", 1), "stage": "", "eta_seconds": None, "seconds": 0}  # noqa: E501
+        job = {"id": key, "kind": body["kind"], "request": request, "status": "queued", "ahead": ahead, "log": [], "images": [], "progress": progress, "stop": ""}  # noqa: E501
+        fake.jobs[key] = job
+        await fake.append(job, "queued", {"ahead": ahead})
+        job["task"] = asyncio.create_task(fake.run(job))
+        return {"id": key, "ahead": ahead, "url": f"/v1/jobs/{key}"}
+
+    def shown(job: dict[str, Any]) -> dict[str, Any]:
+        return {key: job[key] for key in ("id", "kind", "status", "ahead", "images", "progress")}
+
+    def find(key: str) -> dict[str, Any]:
+        if key not in fake.jobs:
+            raise WebuiError(f"There is no job {key}.", "It ended before the server was started.", status=404)
+        return fake.jobs[key]
+
+    @app.get("/v1/jobs")
+    async def jobs() -> list[dict[str, Any]]:
+        return [shown(job) for job in reversed(fake.jobs.values())]
+
+    @app.get("/v1/jobs/{key}")
+    async def job(key: str) -> dict[str, Any]:
+        return shown(find(key))
+
+    @app.get("/v1/jobs/{key}/events")
+    async def events(key: str, request: Request) -> Response:
+        job = find(key)
+
+        async def stream() -> AsyncIterator[str]:
+            sent = int(request.headers.get("last-event-id", 0))
+            while True:
+                while sent < len(job["log"]):
+                    name, data = job["log"][sent]
+                    sent += 1
+                    yield f"id: {sent}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+                    if name in ("finished", "failed"):
+                        return
+                async with fake.changed:
+                    try:
+                        await asyncio.wait_for(fake.changed.wait(), 1)
+                    except TimeoutError:
+                        yield ": still here\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+    @app.post("/v1/jobs/{key}/{what}")
+    async def stop(key: str, what: str) -> dict[str, Any]:
+        find(key)["stop"] = what
+        return {}
+
+    @app.delete("/v1/jobs/{key}")
+    async def remove(key: str) -> dict[str, Any]:
+        job = fake.jobs[key]
+        job["status"] = "interrupted"
+        await fake.append(job, "finished", {"seconds": 0, "timings": {}, "interrupted": True})
+        del fake.jobs[key]
+        return {}
+
+    @app.post("/v1/checkpoint", status_code=202)
+    async def choose(body: dict[str, str]) -> dict[str, Any]:
+        async def load() -> None:
+            fake.state = {**fake.state, "state": "loading", "checkpoint": body["name"]}
+            await fake.tell()
+            await asyncio.sleep(1)
+            bad = body["name"] == "broken-model"
+            fake.state = {**fake.state, "state": "failed" if bad else "ready", "message": "broken-model.safetensors is cut off; copy it again." if bad else ""}  # noqa: E501
+            await fake.tell()
+
+        fake.loading = asyncio.create_task(load())  # type: ignore[attr-defined]
+        fake.settings = fake.settings.overridden({"sd_model_checkpoint": body["name"]})
+        return {}
+
+    @app.get("/v1/checkpoints")
+    @app.post("/v1/checkpoints/refresh")
+    async def checkpoints() -> dict[str, Any]:
+        names = ["palimpsest-starter", "watercolor-v3", "broken-model"]
+        rows = [{"name": name, "hash": "ab12cd34ef", "defaults": DEFAULTS if name.startswith("p") else {}} for name in names]  # noqa: E501
+        return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or names[0]}
+
+    @app.get("/v1/settings")
+    async def settings() -> dict[str, Any]:
+        return {"values": fake.settings.model_dump(), "declared": [{"name": name} for name in params(Settings)]}
+
+    @app.post("/v1/settings")
+    async def change(body: dict[str, Any]) -> dict[str, Any]:
+        fake.settings = fake.settings.overridden(body)
+        return fake.settings.model_dump()
+
+    @app.post("/v1/tokens")
+    async def tokens(body: dict[str, str]) -> dict[str, Any]:
+        count = len(body["text"].replace(",", " , ").split())
+        return {"count": count, "capacity": max(75, -(-count // 75) * 75)}
+
+    @app.get("/v1/outputs/zip")
+    async def zipped(request: Request) -> Response:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for path in request.query_params.getlist("path"):
+                archive.writestr(Path(path).name, fake.outputs[path])
+        headers = {"content-disposition": 'attachment; filename="palimpsest-2026-11-25.zip"'}
+        return Response(content.getvalue(), media_type="application/zip", headers=headers)
+
+    @app.post("/v1/outputs/save")
+    async def save(body: dict[str, list[str]]) -> dict[str, Any]:
+        fake.saved += body["paths"]
+        return {"saved": ["saved/" + Path(path).name for path in body["paths"]]}
+
+    @app.post("/v1/outputs/open")
+    async def open_folder(body: dict[str, str]) -> dict[str, Any]:
+        return {"folder": "/home/artist/palimpsest/outputs/" + str(Path(body["path"]).parent)}
+
+    @app.get("/v1/outputs/{path:path}")
+    async def output(path: str) -> Response:
+        if path not in fake.outputs:
+            raise WebuiError("There is no such picture.", status=404)
+        return Response(fake.outputs[path], media_type="image/png")
+
+    paths = [Path(f"{name}.safetensors") for name in ("palimpsest-starter", "watercolor-v3", "broken-model")]
+    catalog = Catalog(tuple(Checkpoint(path.stem, path) for path in paths))
+    return mount(app, build_page(catalog, fake.settings))
+
+
+def main() -> None:
+    """Serves the stand-in until it is stopped."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=7999)
+    parser.add_argument("--pace", type=float, default=0.12)
+    flags = parser.parse_args()
+    uvicorn.run(create(Fake(flags.pace)), port=flags.port, log_level="warning", timeout_graceful_shutdown=1)
+
+
+if __name__ == "__main__":
+    main()
