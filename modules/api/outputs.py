@@ -61,7 +61,8 @@ def routes(services: Services) -> APIRouter:
         here = request.client is not None and request.client.host in LOCAL_NAMES
         return {} if here and _shown(folder) else {"folder": str(folder.resolve())}
 
-    @router.api_route("/{path:path}", methods=["GET", "HEAD"])
+    @router.get("/{path:path}")
+    @router.head("/{path:path}", include_in_schema=False)
     def picture(path: str) -> FileResponse:
         """A saved picture."""
         file = outputs.locate(path)

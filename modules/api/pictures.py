@@ -49,7 +49,8 @@ def routes(services: Services) -> APIRouter:
         """Bring a picture: the body is the file's bytes."""
         return await run_in_threadpool(put, await _bytes_of(request))
 
-    @router.api_route("/{picture_id}", methods=["GET", "HEAD"])
+    @router.get("/{picture_id}")
+    @router.head("/{picture_id}", include_in_schema=False)
     def picture(picture_id: str) -> FileResponse:
         """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
         path = pictures.path(picture_id)

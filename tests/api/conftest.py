@@ -32,7 +32,9 @@ def services(tmp_path: Path) -> Iterator[Services]:
     yield Services(
         queue=queue,
         catalog=CatalogHolder(
-            lambda: Catalog(tuple(Checkpoint(name, Path(f"{name}.safetensors"), {"steps": 12}) for name in CHECKPOINTS)),
+            lambda: Catalog(
+                tuple(Checkpoint(name, Path(f"{name}.safetensors"), {"steps": 12}) for name in CHECKPOINTS)
+            ),
             known_hash=lambda path: path.stem * 10,
         ),
         settings=settings,

@@ -102,7 +102,7 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
 @pytest.mark.parametrize(
     ("body", "status", "field", "sentence"),
     [
-        ({"kind": "txt2img", "request": {"width": 0}}, 422, "width", "Width (width) = 0: expected a number from 64 to"),
+        ({"kind": "txt2img", "request": {"width": 0}}, 422, "width", "Width (width) = 0: expected"),
         ({"kind": "txt2img", "request": {"nonsense": 1}}, 422, "nonsense", "nonsense = 1: there is no such field."),
         ({"kind": "txt2img", "request": {"sampler_name": "Warp"}}, 422, "sampler_name", "Warp"),
         ({"kind": "txt2img", "request": {"prompt": "a" * 100_000}}, 422, "prompt", "has 100000 characters"),
@@ -112,7 +112,7 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
         ({"kind": "img2img", "request": {"init_images": 7}}, 422, "init_images", "init_images = 7"),
         ({"kind": "extras", "request": {}}, 422, "kind", "kind = 'extras': input should be 'txt2img' or 'img2img'."),
         ({"kind": "txt2img"}, 422, "request", "request: field required."),
-        ({"kind": "txt2img", "request": {"override_settings": {"x": 1}}}, 422, "x", "there is no such setting"),
+        ({"kind": "txt2img", "request": {"override_settings": {"x": 1}}}, 422, "x", "x = 1: there is no such"),
         (
             {"kind": "txt2img", "request": {"override_settings": {"sd_model_checkpoint": "goood"}}},
             422,

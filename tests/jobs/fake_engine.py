@@ -1,8 +1,8 @@
 """An engine without a model, for real engine processes in tests. What it does is asked for by words of the prompt.
 
-`images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on until
-it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3, `raises`
-and `webui-error` raise. Checkpoints named `killer` and `refused` do as they say when they are loaded.
+`images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
+until it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3,
+`raises` and `webui-error` raise. Checkpoints named `killer` and `refused` do as they say when they are loaded.
 """
 
 import os

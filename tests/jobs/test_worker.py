@@ -104,6 +104,6 @@ def test_a_closed_engine_is_gone_and_stays_so() -> None:
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert not engine.died
-    with pytest.raises(EngineDied):
-        list(engine.load(CHECKPOINT, Settings()))
-        list(engine.load(CHECKPOINT, Settings()))
+    for _ in range(2):
+        with pytest.raises(EngineDied):
+            list(engine.load(CHECKPOINT, Settings()))

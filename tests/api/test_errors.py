@@ -1,0 +1,72 @@
+"""Every error is one sentence of JSON; what is our own fault is logged with its trace, under the id that is told."""
+
+import logging
+import re
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from modules.api.app import create_api
+from modules.api.body_limit import BodyLimit
+from modules.api.services import Services
+from tests.api.conftest import BASE
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error", "detail"),
+    [
+        ("GET", "/v1/nothing", b"", 404, "NotFound", "There is nothing at /v1/nothing."),
+        ("PUT", "/v1/jobs", b"", 405, "MethodNotAllowed", "/v1/jobs does not answer to PUT."),
+        ("POST", "/v1/jobs", b"{", 422, "WebuiError", "The body is not JSON ("),
+        ("POST", "/v1/jobs", b"[]", 422, "WebuiError", "the body = []: "),
+        ("POST", "/v1/tokens", b'{"text": 7}', 422, "WebuiError", "text = 7: input should be a valid string."),
+    ],
+)
+def test_errors_have_one_shape(
+    client: TestClient, method: str, path: str, content: bytes, status: int, error: str, detail: str
+) -> None:
+    answer = client.request(method, path, content=content, headers={"content-type": "application/json"})
+
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "detail", "field", "hint"}
+    assert answer.json()["error"] == error
+    assert answer.json()["detail"].startswith(detail)
+
+
+def test_an_error_of_ours_is_500_with_an_id_that_is_in_the_log(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_api(services)
+
+    @app.get("/broken")
+    def broken() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    with caplog.at_level(logging.ERROR):
+        answer = TestClient(app, base_url=BASE).get("/broken")
+
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "InternalError"
+    assert "secret" not in answer.text
+    trace_id = re.search(r"id ([0-9a-f]{6}) in the log", answer.json()["detail"])
+    assert trace_id
+    assert trace_id[1] in caplog.text
+    assert "secret detail" in caplog.text
+
+
+def test_a_body_beyond_the_limit_is_413_with_or_without_its_length(services: Services) -> None:
+    inner: FastAPI = create_api(services)
+    client = TestClient(BodyLimit(inner, 1000), base_url=BASE)
+    body = b'{"text": "' + b"a" * 2000 + b'"}'
+
+    for content in (body, iter([body[:500], body[500:]])):
+        answer = client.post("/v1/tokens", content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+        assert set(answer.json()) == {"error", "detail", "field", "hint"}
+    assert client.post("/v1/tokens", json={"text": "a"}).status_code == 200
+
+
+def test_no_page_of_documentation_loads_scripts_from_elsewhere(client: TestClient) -> None:
+    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    assert client.get("/openapi.json").json()["info"]["title"] == "Palimpsest"

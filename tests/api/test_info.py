@@ -1,0 +1,47 @@
+"""Infotexts and token counts over HTTP."""
+
+import pytest
+from starlette.testclient import TestClient
+
+
+def test_an_infotext_becomes_fields_and_notes(client: TestClient) -> None:
+    text = "a cat\nSteps: 30, Sampler: Warp 9, CFG scale: 7, Seed: 5, Size: 512x512, Hypernet: x, Clip skip: 2"
+    read = client.post("/v1/infotext", json={"text": text}).json()
+
+    assert read["kind"] == "txt2img"
+    assert (read["fields"]["prompt"], read["fields"]["steps"], read["fields"]["width"]) == ("a cat", 30, 512)
+    assert "sampler_name" not in read["fields"]
+    assert read["settings"]["CLIP_stop_at_last_layers"] == 2
+    assert "Hypernet" in read["ignored"]
+    assert any("Warp 9" in note for note in read["notes"])
+
+
+def test_any_text_is_an_infotext_but_not_any_length(client: TestClient) -> None:
+    assert client.post("/v1/infotext", json={"text": "a cat"}).json()["fields"] == {"prompt": "a cat"}
+    refused = client.post("/v1/infotext", json={"text": "a" * 1_000_001})
+    assert (refused.status_code, refused.json()["field"]) == (422, "text")
+    assert len(refused.json()["detail"]) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "capacity"),
+    [
+        ("", 0, 75),
+        ("a photo of a cat", 5, 75),
+        ("a photo of a (cat:1.3)", 5, 75),  # weights are no words
+        ("a photo of a cat <lora:style:0.8>", 5, 75),  # nor are networks
+        ("a [cat:photo of a cat:0.5]", 5, 75),  # the longest of what it becomes
+        ("a cat AND a photo of a cat", 5, 75),
+        ("a BREAK cat", 76, 150),
+        ("cat " * 80, 80, 150),
+    ],
+)
+def test_tokens_are_counted_as_the_text_encoder_reads_them(
+    client: TestClient, text: str, count: int, capacity: int
+) -> None:
+    assert client.post("/v1/tokens", json={"text": text}).json() == {"count": count, "capacity": capacity}
+
+
+def test_without_emphasis_brackets_are_tokens(client: TestClient) -> None:
+    client.post("/v1/settings", json={"emphasis": "None"})
+    assert client.post("/v1/tokens", json={"text": "a photo of a (cat:1.3)"}).json()["count"] > 5

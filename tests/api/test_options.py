@@ -1,0 +1,104 @@
+"""Settings and checkpoints over HTTP."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from modules.api.services import Services
+from modules.settings import Settings
+
+
+def state_of(client: TestClient, wanted: str) -> dict[str, str]:
+    limit = time.monotonic() + 20
+    while (engine := client.get("/v1/state").json()["engine"])["state"] != wanted:
+        assert time.monotonic() < limit, engine
+        time.sleep(0.01)
+    return engine
+
+
+def test_settings_are_declared_for_the_page(client: TestClient) -> None:
+    answer = client.get("/v1/settings").json()
+    declared = {row["name"]: row for row in answer["declared"]}
+
+    assert answer["values"] == Settings().model_dump()
+    assert set(declared) <= set(answer["values"])
+    assert declared["sd_model_checkpoint"]["choices"] == ["good", "refused"]
+    assert declared["eta_ddim"] == {
+        "name": "eta_ddim", "label": "Eta for DDIM", "kind": "slider", "min": 0, "max": 1, "step": 0.01, "choices": [],
+        "default": 0.0, "description": "Share of fresh noise in DDIM; 0 is deterministic.",
+        "section": "Sampler parameters",
+    }  # fmt: skip
+
+
+def test_a_change_is_in_force_and_on_disk(client: TestClient, tmp_path: Path) -> None:
+    values = client.post("/v1/settings", json={"eta_ddim": 0.5, "samples_format": "jpg"}).json()
+
+    assert (values["eta_ddim"], values["samples_format"]) == (0.5, "jpg")
+    assert client.get("/v1/settings").json()["values"] == values
+    assert json.loads((tmp_path / "config.json").read_text()) == {"eta_ddim": 0.5, "samples_format": "jpg"}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"eta_ddim": 7}, "eta_ddim"),
+        ({"nonsense": 1}, "nonsense"),
+        ({"eta_ddim": 0.5, "jpeg_quality": 0}, "jpeg_quality"),
+        ({"sd_model_checkpoint": "goood"}, "sd_model_checkpoint"),
+    ],
+)
+def test_a_wrong_value_changes_nothing(client: TestClient, change: dict[str, object], field: str) -> None:
+    answer = client.post("/v1/settings", json=change)
+
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert client.get("/v1/settings").json()["values"] == Settings().model_dump()
+
+
+def test_settings_that_cannot_be_saved_are_not_in_force(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "config.json.tmp").mkdir()  # where the draft would be written
+    answer = client.post("/v1/settings", json={"eta_ddim": 0.5})
+
+    assert answer.status_code == 507
+    assert "cannot be saved" in answer.json()["detail"]
+    assert client.get("/v1/settings").json()["values"]["eta_ddim"] == 0.0
+
+
+def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, services: Services) -> None:
+    assert client.get("/v1/checkpoints").json() == {
+        "checkpoints": [
+            {"name": "good", "defaults": {"steps": 12}, "hash": "goodgoodgo"},
+            {"name": "refused", "defaults": {"steps": 12}, "hash": "refusedref"},
+        ],
+        "selected": "good",
+    }
+    answer = client.post("/v1/checkpoint", json={"name": "refused"})
+    assert (answer.status_code, answer.json()) == (202, {})
+    assert "is a LoRA" in state_of(client, "failed")["message"]
+    assert services.settings.current.sd_model_checkpoint == "refused"
+
+    client.post("/v1/settings", json={"sd_model_checkpoint": "GOOD.safetensors"})  # the other door
+    assert state_of(client, "ready")["checkpoint"] == "good"
+    listed = client.post("/v1/checkpoints/refresh").json()
+    assert (listed["selected"], listed["checkpoints"][0]["hash"]) == ("good", "0123456789")
+
+
+def test_an_unknown_checkpoint_is_refused_with_the_nearest_name(client: TestClient) -> None:
+    answer = client.post("/v1/checkpoint", json={"name": "goood"})
+    assert answer.status_code == 422
+    assert "did you mean 'good'?" in answer.json()["detail"]
+
+
+def test_refresh_finds_what_has_come(tmp_path: Path) -> None:
+    from modules.api.services import CatalogHolder
+    from modules.catalog import Catalog, Checkpoint
+
+    found: list[Checkpoint] = []
+    holder = CatalogHolder(lambda: Catalog(tuple(found)))
+    found.append(Checkpoint("new", tmp_path / "new"))
+
+    assert holder.current.checkpoints == ()
+    assert [checkpoint.name for checkpoint in holder.refresh().checkpoints] == ["new"]
+    assert holder.current.checkpoints == tuple(found)

@@ -1,0 +1,104 @@
+"""Source pictures over HTTP: checked and bounded on the way in, the same bytes on the way out."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from modules.api import pictures as pictures_module
+from modules.api.services import Services
+from modules.settings import Settings
+from tests.api.test_jobs import png
+
+TEXT = (
+    "a cat\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 5, "
+    "Size: 512x768, Denoising strength: 0.4, Version: v1.10.0"
+)
+
+
+def gif() -> bytes:
+    buffer = io.BytesIO()
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return buffer.getvalue()
+
+
+def test_a_picture_comes_back_as_it_went_in(client: TestClient) -> None:
+    data = png()
+    answer = client.post("/v1/pictures", content=data)
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "id": sha256, "width": 16, "height": 8, "format": "PNG", "notes": [], "url": f"/v1/pictures/{sha256}",
+    }  # fmt: skip
+    back = client.get(f"/v1/pictures/{sha256}")
+    assert (back.content, back.headers["content-type"]) == (data, "image/png")
+    assert back.headers["x-content-type-options"] == "nosniff"
+    assert "immutable" in back.headers["cache-control"]
+    assert client.head(f"/v1/pictures/{sha256}").status_code == 200
+
+
+def test_what_will_be_converted_is_noted(client: TestClient) -> None:
+    assert client.post("/v1/pictures", content=gif()).json()["notes"] == [
+        "The picture is animated: its first frame is used."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "the file is empty"),
+        (b"hello", "no picture that can be read"),
+        (png(64, 64)[:60], "damaged or cut off"),
+        (png(1, 1), "1x1 pixels"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture that can be read"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_sentence(client: TestClient, data: bytes, sentence: str) -> None:
+    answer = client.post("/v1/pictures", content=data)
+
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+    assert answer.json()["field"] == "init_images"
+
+
+def test_an_upload_is_cut_off_where_it_gets_too_large(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures_module, "MAX_BYTES", 2 << 20)
+    taken: list[int] = []
+
+    def pieces():
+        for _ in range(100):
+            taken.append(1)
+            yield bytes(1 << 20)
+
+    for content in (bytes(3 << 20), pieces()):  # with a length told beforehand, and without
+        answer = client.post("/v1/pictures", content=content)
+        assert answer.status_code == 413
+        assert "larger than the 2 MB" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("wrong", ["0" * 64, "x", "..%2f..%2fetc%2fpasswd", "*", "%00"])
+def test_what_is_not_here_is_404(client: TestClient, wrong: str) -> None:
+    assert client.get(f"/v1/pictures/{wrong}").status_code == 404
+    assert client.head(f"/v1/pictures/{wrong}").status_code == 404
+
+
+def test_info_reads_the_parameters_as_request_fields(client: TestClient, services: Services) -> None:
+    path: Path = services.outputs.save(Image.new("RGB", (64, 64)), "img2img", 5, TEXT, Settings())
+    picture = client.post("/v1/pictures", content=path.read_bytes()).json()
+    info = client.get(f"/v1/pictures/{picture['id']}/info").json()
+
+    assert (info["infotext"], info["kind"], info["items"]) == (TEXT, "img2img", {})
+    assert {"prompt", "negative_prompt", "steps", "sampler_name", "seed", "denoising_strength"} <= set(info["fields"])
+    assert (info["fields"]["prompt"], info["fields"]["cfg_scale"]) == ("a cat", 6.5)
+
+
+def test_info_of_a_picture_that_tells_nothing_is_empty(client: TestClient) -> None:
+    picture = client.post("/v1/pictures", content=png()).json()
+    info = client.get(f"/v1/pictures/{picture['id']}/info").json()
+
+    assert (info["infotext"], info["fields"], info["notes"]) == ("", {}, [])
