@@ -151,10 +151,12 @@ def to_fields(
         _read_request(reading, model)
         _read_settings(reading, current, implied(infotext))
         _read_checkpoint(reading, current, catalog)
-    unknown = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
+    ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
+    elsewhere = {param.control.infotext for param in _with_keys(Img2ImgRequest).values()}  # sent to another tab
+    unknown = [_short(key)[1:-1] for key in _sizes_joined(ignored) if key not in elsewhere]
     if unknown:
-        reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(_whole_keys(unknown)) + ".")
-    return ParsedFields(kind, reading.fields, reading.settings, _sizes_joined(unknown), tuple(reading.notes))
+        reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(unknown) + ".")
+    return ParsedFields(kind, reading.fields, reading.settings, _sizes_joined(ignored), tuple(reading.notes))
 
 
 def implied(infotext: Infotext) -> dict[str, str]:
@@ -369,7 +371,3 @@ def _sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
         else:
             joined[key] = value
     return joined
-
-
-def _whole_keys(pairs: dict[str, str]) -> list[str]:
-    return [_short(key)[1:-1] for key in _sizes_joined(pairs)]

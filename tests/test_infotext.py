@@ -19,6 +19,7 @@ from modules.settings import Settings
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parent / "parity" / "data" / "infotexts.json").read_text(encoding="utf-8")
 )
+KEYS = [param.control.infotext for model in (Img2ImgRequest, Settings) for param in params(model).values()]
 TEXT = """a cat, on a roof
 with [snow:0.5]
 Negative prompt: blurry
@@ -200,6 +201,24 @@ def note(line: str) -> tuple[dict[str, Any], str]:
 def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:
     fields, said = note(f"{line}, Model: x" if line.count(",") == 0 else line)
     assert (fields.get(field), said) == (value, sentence)
+
+
+def test_an_img2img_text_sent_to_txt2img_leaves_its_keys_without_a_word() -> None:
+    text = "a\nSteps: 5, Seed: 1, RNG: CPU, Denoising strength: 0.5, Resize mode: Crop and resize"
+    back = to_fields(parse(text), "txt2img")
+    assert back.ignored == {"Denoising strength": "0.5", "Resize mode": "Crop and resize"}
+    assert back.notes == ()
+    assert "denoising_strength" not in back.fields
+
+
+@given(st.text() | st.lists(st.tuples(st.sampled_from(KEYS), st.text(max_size=20))).map(
+    lambda pairs: ", ".join(f"{key}: {value}" for key, value in pairs)
+))  # fmt: skip
+def test_any_text_gives_valid_fields(text: str) -> None:
+    back = to_fields(parse(text))
+    request = Img2ImgRequest if back.kind == "img2img" else Txt2ImgRequest
+    assert request.model_validate(back.fields).model_dump(include=set(back.fields)) == back.fields
+    assert Settings().overridden(back.settings)
 
 
 def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:

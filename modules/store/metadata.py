@@ -26,6 +26,10 @@ MAX_EXIF = {"png": 2**31, "jpg": 65533, "webp": 2**31}  # bytes; a JPEG segment 
 # level 6 with Z_RLE 26 ms, 246 kB. At 256x256: 35, 5 and 6 ms.
 PNG_LEVEL, PNG_STRATEGY = 6, zlib.Z_RLE
 
+# Where nothing is lost, WebP's "quality" is effort. The same photo of 512x512: quality 90 with Pillow's default
+# method 537 ms, 182 kB; 20 with method 2 126 ms, 186 kB; 0 with method 0 24 ms, 223 kB.
+WEBP_LOSSLESS = {"quality": 0, "method": 0}
+
 
 class Encoded(NamedTuple):
     data: bytes
@@ -58,7 +62,8 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
     elif format == "jpg":
         image.save(file, "JPEG", quality=quality, exif=comment)
     else:
-        image.save(file, "WEBP", quality=quality, lossless=lossless, exif=comment)
+        effort = WEBP_LOSSLESS if lossless else {"quality": quality}
+        image.save(file, "WEBP", lossless=lossless, exif=comment, **effort)
     return Encoded(file.getvalue(), format)
 
 
