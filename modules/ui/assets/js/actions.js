@@ -5,7 +5,7 @@ import { button, h } from "./dom.js";
 import { fillFrom } from "./infotext.js";
 import { uploadFrom } from "./pictures.js";
 import { complain, toast } from "./toast.js";
-import { depth, lastReason, onUndoChange, remember, undo } from "./undo.js";
+import { remember, undo } from "./undo.js";
 
 export async function save(picture) {
   try {
@@ -59,12 +59,10 @@ export async function sendToImg2img(picture, { source, openTab, withParameters =
 export function actionRow(tab, gallery, page) {
   const selected = (action) => () => gallery.selected && action(gallery.selected);
   const send = (withParameters) => selected((picture) => sendToImg2img(picture, { ...page, withParameters }));
-  const undoButton = tab === "img2img" && button({ icon: "undo", text: "Undo send", id: "img2img_undo", title: "Bring back the picture and settings as they were before", onclick: () => undo(tab) });
-  const row = h("div", { className: "actions-row", id: `image_buttons_${tab}` },
+  return h("div", { className: "actions-row", id: `image_buttons_${tab}` },
     h("div", { className: "actions-group" },
       button({ icon: "send", text: "Send to img2img", id: `${tab}_send_to_img2img`, className: "p-strong", title: tab === "img2img" ? "Go on from this result: it becomes the source" : "Make this picture img2img's source", onclick: send(false) }),
-      button({ icon: "sendall", text: "with parameters", id: `${tab}_send_to_img2img_all`, title: "Send the picture and fill the form from its parameters", onclick: send(true) }),
-      undoButton || null),
+      button({ icon: "sendall", text: "with parameters", id: `${tab}_send_to_img2img_all`, title: "Send the picture and fill the form from its parameters", onclick: send(true) })),
     h("div", { className: "actions-group" },
       button({ icon: "save", text: "Save", id: `save_${tab}`, title: "Copy into the outputs/saved folder and note it in its log", onclick: selected(save) }),
       button({ icon: "zip", text: "Zip", id: `save_zip_${tab}`, title: "Download all pictures of this job as a zip", onclick: selected(() => zip(gallery)) }),
@@ -72,13 +70,4 @@ export function actionRow(tab, gallery, page) {
       button({ icon: "folder", title: "Open the folder of this picture", id: `${tab}_open_folder`, onclick: selected(openFolder) }),
       button({ icon: "info", title: "Send to PNG Info", id: `${tab}_send_to_pnginfo`, onclick: selected((picture) => page.sendToInfo(picture)) })),
   );
-  if (undoButton) {
-    const refresh = () => {
-      undoButton.hidden = depth(tab) === 0;
-      undoButton.querySelector("span").textContent = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset" }[lastReason(tab)] ?? "Undo";
-    };
-    onUndoChange((which) => which === tab && refresh());
-    refresh();
-  }
-  return row;
 }

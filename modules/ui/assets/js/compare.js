@@ -47,9 +47,12 @@ export class Compare {
     this.fit(image);
   }
 
+  // The frame is where object-fit: contain puts the picture within its element.
   fit(image) {
-    if (this.element.hidden) return;
-    Object.assign(this.element.style, { left: `${image.offsetLeft}px`, top: `${image.offsetTop}px`, width: `${image.offsetWidth}px`, height: `${image.offsetHeight}px` });
+    if (this.element.hidden || !image.naturalWidth) return;
+    const scale = Math.min(image.offsetWidth / image.naturalWidth, image.offsetHeight / image.naturalHeight);
+    const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    Object.assign(this.element.style, { left: `${(image.offsetWidth - width) / 2}px`, top: `${(image.offsetHeight - height) / 2}px`, width: `${width}px`, height: `${height}px` });
   }
 
   hide() {

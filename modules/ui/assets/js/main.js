@@ -12,7 +12,7 @@ import { config } from "./store.js";
 import { Tab } from "./tab.js";
 import { openedTab, openTab, setUpTabs } from "./tabs.js";
 import { complain } from "./toast.js";
-import { useSource } from "./undo.js";
+import { undoButton, useSource } from "./undo.js";
 
 applyColours();
 
@@ -40,6 +40,7 @@ export async function start() {
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     onChange: () => page.tabs.img2img?.size.refresh(),
+    tools: undoButton("img2img"),
   });
   page.pnginfo = new PngInfo(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);

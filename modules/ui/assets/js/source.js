@@ -5,8 +5,9 @@ import { isThere, pictureIn, upload } from "./pictures.js";
 import { read, write } from "./store.js";
 
 export class Source {
-  // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change.
-  constructor(place, name, { hint, onChange }) {
+  // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
+  // tools: more buttons for the row below the picture.
+  constructor(place, name, { hint, onChange, tools = null }) {
     this.name = name;
     this.onChange = onChange;
     this.picture = null;
@@ -24,15 +25,16 @@ export class Source {
     );
     this.zone = h("div", { className: "source-zone", tabindex: "0", role: "button", "aria-label": "Source picture: drop, paste or choose one" }, this.image, this.empty);
     this.text = h("span", { className: "source-text" });
-    this.tools = h("span", { className: "source-tools" });
-    this.bar = h("div", { className: "source-bar", hidden: true }, this.text, this.tools,
+    this.ownTools = [
       button({ icon: "picture", text: "Replace", className: "p-small", onclick: () => this.chooser.click() }),
       button({ icon: "trash", title: "Remove the picture", className: "p-small", id: `${name}_remove`, onclick: () => this.set(null, "person") }),
-    );
+    ];
+    this.bar = h("div", { className: "source-bar" }, this.text, tools, ...this.ownTools);
     this.note = h("div", { className: "source-note", hidden: true });
     this.error = h("div", { className: "p-error", role: "alert", hidden: true });
     this.element = h("div", { className: "source", id: `${name}_image` }, this.zone, this.bar, this.note, this.error, this.chooser);
     place.replaceChildren(this.element);
+    for (const tool of this.ownTools) tool.hidden = true;
     onEnterOrClick(this.zone, () => this.chooser.click());
     this.acceptDrops();
   }
@@ -90,7 +92,7 @@ export class Source {
     if (picture) this.image.src = picture.url;
     else this.image.removeAttribute("src");
     this.empty.hidden = Boolean(picture);
-    this.bar.hidden = !picture;
+    for (const tool of this.ownTools) tool.hidden = !picture;
     this.element.classList.toggle("filled", Boolean(picture));
     this.text.textContent = picture ? `${picture.width} × ${picture.height} ${picture.format ?? ""}` : "";
     this.text.title = picture?.name ?? "";

@@ -1,5 +1,6 @@
 // Way back from what a script did to a form: the values and the source picture as they were, 30 levels for each tab.
 
+import { button } from "./dom.js";
 import * as form from "./form.js";
 import { read, write } from "./store.js";
 
@@ -8,12 +9,9 @@ const stacks = {};
 const sources = {};
 const listeners = [];
 
-export const onUndoChange = (action) => listeners.push(action);
 export const useSource = (tab, source) => (sources[tab] = source);
 
 const stack = (tab) => (stacks[tab] ??= read(`undo.${tab}`, []));
-export const depth = (tab) => stack(tab).length;
-export const lastReason = (tab) => stack(tab).at(-1)?.reason ?? "";
 
 function keep(tab) {
   write(`undo.${tab}`, stack(tab));
@@ -33,4 +31,18 @@ export function undo(tab) {
   form.set(tab, last.values);
   sources[tab]?.set(last.picture);
   keep(tab);
+}
+
+// A button that takes back the last step of `tab` and says which; hidden while there is none.
+export function undoButton(tab, onRefresh = () => {}) {
+  const words = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset" };
+  const made = button({ icon: "undo", text: "Undo", id: `${tab}_undo`, className: "p-small", title: "Bring back the picture and settings as they were before", onclick: () => undo(tab) });
+  const refresh = () => {
+    made.hidden = stack(tab).length === 0;
+    made.querySelector("span").textContent = words[stack(tab).at(-1)?.reason] ?? "Undo";
+    onRefresh();
+  };
+  listeners.push((which) => which === tab && refresh());
+  refresh();
+  return made;
 }

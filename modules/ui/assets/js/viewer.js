@@ -15,7 +15,7 @@ class Viewer {
       tool("save", "Save (S)", () => this.save()), tool("close", "Close (Esc)", () => this.close()));
     this.left = button({ icon: "left", title: "Previous picture", className: "p-glass viewer-left", onclick: () => this.step(-1) });
     this.right = button({ icon: "right", title: "Next picture", className: "p-glass viewer-right", onclick: () => this.step(1) });
-    this.frame = h("div", { className: "viewer-frame" }, this.image);
+    this.frame = h("div", { className: "viewer-frame", tabindex: "-1", autofocus: true }, this.image);
     this.element = h("dialog", { className: "viewer", "aria-label": "Picture, full screen" }, this.frame, this.bar, this.left, this.right);
     document.body.append(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
