@@ -13,7 +13,7 @@ STEPS = 20  # a prompt that changes while it is drawn is looked at over so many;
 
 
 class TokenCounter:
-    """Of a prompt that changes, or is composed of several, the longest text counts. Loads its vocabulary at first use."""
+    """Of a prompt that changes or is composed, the longest text counts. The vocabulary is read at first use."""
 
     def __init__(self, settings: SettingsHolder) -> None:
         self._settings = settings
