@@ -123,7 +123,7 @@ def declared_pairs(request: GenerationRequest, settings: Settings) -> dict[str, 
     """
     pairs: dict[str, str] = {}
     for name, param in _with_keys(type(request)).items():
-        value = getattr(request, name)
+        value = _schedule(request) if name == "scheduler" else getattr(request, name)
         if value is not None and WRITTEN_IF.get(name, _always)(request):
             pairs[param.control.infotext] = _shown(param, value)
     for name, param in _with_keys(Settings).items():
@@ -179,6 +179,12 @@ def implied(infotext: Infotext) -> dict[str, str]:
 
 def _always(request: GenerationRequest) -> bool:
     return True
+
+
+def _schedule(request: GenerationRequest) -> str:
+    """The name to write: what Automatic stands for, where the sampler has a schedule of its own, as in A1111."""
+    sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
+    return sampler.default_schedule or schedule.name if schedule.name == "Automatic" else schedule.name
 
 
 def _varied(request: GenerationRequest) -> bool:
@@ -251,7 +257,9 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
                 f"There is no sampler {_short(sampler)}; the nearest name is {near!r}. The sampler stays as it is."
             )
         return
-    reading.fields["sampler_name"], reading.fields["scheduler"] = sampler_row.name, scheduler_row.name
+    own = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
+    reading.fields["sampler_name"] = sampler_row.name
+    reading.fields["scheduler"] = "Automatic" if own else scheduler_row.name
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:

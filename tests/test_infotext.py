@@ -14,6 +14,7 @@ from modules.codec import Picture
 from modules.fields import params
 from modules.infotext import SIZE, Infotext, compose, declared_pairs, implied, parse, to_fields
 from modules.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
+from modules.sampler_names import resolve_names
 from modules.settings import Settings
 
 RECORDED: dict[str, Any] = json.loads(
@@ -129,9 +130,23 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     assert back.settings.keys() == {name for name, param in params(Settings).items() if param.control.infotext}
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("case", RECORDED["written"])
+def test_our_texts_are_a1111s_word_for_word(case: dict[str, Any]) -> None:
+    """But for the keys that A1111 forgets. Its RNG source was its default, GPU."""
+    model = Img2ImgRequest if case["kind"] == "img2img" else Txt2ImgRequest
+    request = model.model_validate(case["request"])
+    sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
+    request = request.model_copy(update={"sampler_name": sampler.name, "scheduler": schedule.name})
+    pairs = declared_pairs(request, Settings(randn_source="GPU").overridden(case["settings"]))
+    pairs.pop("Resize mode", None)
+    facts = {"Model hash": "58564d6acf", "Model": "tiny", "Version": "v1.10.0"}
+    assert compose(request.prompt, request.negative_prompt, pairs | facts) == case["infotext"]
+
+
 def test_only_what_matters_is_written() -> None:
     assert declared_pairs(Txt2ImgRequest(seed=3, subseed=4), Settings()) == {
-        "Sampler": "DPM++ 2M", "Schedule type": "Automatic", "Steps": "20", "CFG scale": "7.0", "Size-1": "512",
+        "Sampler": "DPM++ 2M", "Schedule type": "Karras", "Steps": "20", "CFG scale": "7.0", "Size-1": "512",
         "Size-2": "512", "Seed": "3", "RNG": "CPU",
     }  # fmt: skip
     assert declared_pairs(Img2ImgRequest(resize_mode=1), Settings(randn_source="GPU")).items() >= {
@@ -165,6 +180,9 @@ def test_a_text_without_pairs_is_a_prompt_and_nothing_else(prompt: str, fields: 
         ("Euler a", "SGM Uniform", ("Euler a", "SGM Uniform")),
         ("k_euler_a", "", ("Euler a", "Automatic")),
         ("EULER", "karras", ("Euler", "Karras")),
+        ("DPM++ 2M", "Karras", ("DPM++ 2M", "Automatic")),  # its own schedule
+        ("DPM++ 2M Karras", "", ("DPM++ 2M", "Automatic")),
+        ("DPM++ 2M", "Exponential", ("DPM++ 2M", "Exponential")),
     ],
 )
 def test_sampler_names_of_all_ages_are_understood(sampler: str, schedule: str, fields: tuple[str, str]) -> None:
