@@ -100,9 +100,9 @@ def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Sta
 
     `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (whole number) or a share of the steps (a number
     with a point); `[a|b|c]` takes turns step by step. What is not grammar is text, and a `|` outside of an alternation
-    makes the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that was
-    meant; in A1111 the word never appears. (Among loose brackets A1111's parser now and then reads an edit as text,
-    which of them depends on its version; here an edit is an edit.)
+    makes the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that
+    was meant; in A1111 the word never appears. (Among loose brackets A1111's parser now and then reads an edit as
+    text, which of them depends on its version; here an edit is an edit.)
 
     >>> schedule("a [cat:dog:0.5]", timing(20))
     [Stage(end_at_step=10, text='a cat'), Stage(end_at_step=20, text='a dog')]

@@ -45,7 +45,7 @@ def euler_ancestral(
         sigma_down, sigma_up = ancestral_step(s[i], s[i + 1], options.eta)
         d = (x - denoised) / s[i]
         x = x + d * (sigma_down - s[i])
-        if s[i + 1] > 0:
+        if sigma_up:
             x = x + noise(s[i], s[i + 1]) * sigma_up
         yield Step(i, s[i], x, denoised)
 
@@ -80,7 +80,7 @@ def dpm2_ancestral(
     for i in range(len(s) - 1):
         sigma_down, sigma_up = ancestral_step(s[i], s[i + 1], options.eta)
         x, denoised = _midpoint_step(denoise, x, s[i], sigma_down)
-        if sigma_down > 0:
+        if sigma_up and sigma_down:
             x = x + noise(s[i], s[i + 1]) * (options.s_noise * sigma_up)
         yield Step(i, s[i], x, denoised)
 
@@ -114,7 +114,7 @@ def dpmpp_2s_ancestral(
             sigma_mid = math.exp(math.log(s[i]) - h / 2)
             u = (sigma_mid / s[i]) * x - math.expm1(-h / 2) * denoised
             x = (sigma_down / s[i]) * x - math.expm1(-h) * denoise(u, _full(x, sigma_mid))
-        if s[i + 1] > 0:
+        if sigma_up:
             x = x + noise(s[i], s[i + 1]) * (options.s_noise * sigma_up)
         yield Step(i, s[i], x, denoised)
 

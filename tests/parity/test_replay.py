@@ -1,12 +1,14 @@
-"""Every sampler against runs of A1111 v1.10: its recorded denoiser answers are played back, call by call, without a model.
+"""Every sampler against runs of A1111 v1.10: its recorded denoiser answers, played back without a model.
 
-`data/replay.json` names the requests, `data/replay.npz` holds for each pass the denoiser's inputs (`x`), noise levels
-(`sigma`; timesteps for the DDIM family), answers (`out`; eps for the DDIM family), and where there is one the picture's latent
-(`start`), the latent mask and the final latents. Our noise, levels and samplers must bring the same inputs about.
+`data/replay.json` names the requests; `data/replay.npz` holds for each pass the denoiser's inputs (`x`), noise levels
+(`sigma`; timesteps for the DDIM family) and answers (`out`; eps for the DDIM family), and where there is one the
+picture's latent (`start`), the latent mask (1 where it may change) and the final latents. Our noise, levels and
+samplers must bring the same inputs about, call by call.
 """
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +37,7 @@ pytestmark = pytest.mark.parity
 
 @dataclass
 class Played:
-    """How far one pass is from its recording: largest differences, relative to the spread of what they are taken from."""
+    """How far one pass is from its recording: largest differences, relative to the recording's spread."""
 
     calls: int = 0
     level: float = 0.0
@@ -144,7 +146,7 @@ def table(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     lines: list[str] = []
     yield lines
     head = f"{'case':36} {'sampler':18} {'calls':>5} {'level':>8} {'inputs':>8} {'final':>8}"
-    print("\n" + "\n".join([head, *lines]))
+    sys.stdout.write("\n".join(["", head, *lines, ""]))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['case']}.{case['image_pass']}")
@@ -155,9 +157,8 @@ def test_a_recorded_run_of_a1111_is_repeated_call_by_call(
     arrays = {name.removeprefix(prefix): value for name, value in recorded.items() if name.startswith(prefix)}
     played = play(case, arrays)
     sampler, _ = resolve(case["sampler"])
-    table.append(
-        f"{prefix[:-1]:36} {case['sampler']:18} {played.calls:5} {played.level:8.0e} {played.x:8.0e} {played.final:8.0e}"
-    )
+    differences = f"{played.level:8.0e} {played.x:8.0e} {played.final:8.0e}"
+    table.append(f"{prefix[:-1]:36} {case['sampler']:18} {played.calls:5} {differences}")
     tolerance = 5e-3 if sampler.row.brownian else SLACK.get(sampler.name, 1e-3)
     assert played.calls == len(arrays["x"])
     assert played.level <= (NEAR / 1000 if sampler.row.timesteps else 1e-5)
