@@ -1,7 +1,8 @@
 """CLIP's byte-pair tokenizer in plain Python: text to token ids, without torch or transformers.
 
-The page counts tokens with it and the engine feeds the text encoder with it, so both always agree. The algorithm is that of
-Sennrich, Haddow and Birch 2016 (arXiv 1508.07909) over bytes, with the word pattern and the vocabulary of Radford et al. 2021 (CLIP).
+The page counts tokens with it and the engine feeds the text encoder with it, so both always agree. The algorithm is
+that of Sennrich, Haddow and Birch 2016 (arXiv 1508.07909) over bytes, with the word pattern and the vocabulary of
+Radford et al. 2021 (CLIP).
 """
 
 import gzip
@@ -17,7 +18,8 @@ import regex
 CLIP_VOCABULARY: Final = Path(__file__).resolve().parents[1] / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
 
 VOCABULARY_SIZE: Final = 49408
-MERGES: Final = VOCABULARY_SIZE - 2 * 256 - 2  # what remains after every byte, every byte that ends a word, and two markers
+# What remains after every byte, every byte that ends a word, and two markers.
+MERGES: Final = VOCABULARY_SIZE - 2 * 256 - 2
 START: Final = 49406
 END: Final = 49407
 COMMA: Final = 267  # "," as a word of its own
@@ -30,7 +32,7 @@ _REMEMBERED_WORDS: Final = 16384
 
 
 def _byte_letters() -> dict[int, str]:
-    """One printable letter for each byte: itself where it is printable Latin-1, else a letter from U+0100 on, in byte order."""
+    """A printable letter for each byte: itself if it is printable Latin-1, else one from U+0100 on, in byte order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
@@ -38,8 +40,9 @@ def _byte_letters() -> dict[int, str]:
 
 def _read_merges(vocabulary: Path) -> list[tuple[str, str]]:
     with gzip.open(vocabulary, "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")[1 : 1 + MERGES]  # the first line is a version; what follows the merges was never used
-    return [(left, right) for left, right in (line.split() for line in lines)]
+        lines = file.read().split("\n")
+    # The first line tells a version; what follows the merges was never used.
+    return [(left, right) for left, right in (line.split() for line in lines[1 : 1 + MERGES])]
 
 
 class ClipBPE:
@@ -53,9 +56,16 @@ class ClipBPE:
         self._letters = _byte_letters()
         merges = _read_merges(vocabulary)
         single = list(self._letters.values())  # ids 0..255, in this order and no other
-        symbols = [*single, *(letter + _WORD_END for letter in single), *(left + right for left, right in merges), *_MARKERS]
+        symbols = [
+            *single,
+            *(letter + _WORD_END for letter in single),
+            *(left + right for left, right in merges),
+            *_MARKERS,
+        ]
         if len(symbols) != VOCABULARY_SIZE:
-            raise ValueError(f"{vocabulary.name}: {len(symbols)} symbols, expected {VOCABULARY_SIZE}; the file is damaged")
+            raise ValueError(
+                f"{vocabulary.name}: {len(symbols)} symbols, expected {VOCABULARY_SIZE}; the file is damaged"
+            )
         self._symbols = symbols
         self._ids: Mapping[str, int] = {symbol: index for index, symbol in enumerate(symbols)}
         self._ranks: Mapping[tuple[str, str], int] = {pair: rank for rank, pair in enumerate(merges)}
@@ -77,8 +87,9 @@ class ClipBPE:
         return list(self._ranks)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without start and end marker. Mojibake, curly quotes and full-width letters are mended first (ftfy), case
-        and runs of white space do not matter. A literal `<|endoftext|>` becomes the marker, as in transformers' tokenizer."""
+        """Token ids of `text`, without start and end marker. Mojibake, curly quotes and full-width letters are mended
+        first (ftfy), case and runs of white space do not matter. A literal `<|endoftext|>` becomes the marker, as in
+        transformers' tokenizer."""
         tokens: list[int] = []
         for part in _MARKER.split(text):
             if part in _MARKERS:
@@ -92,7 +103,9 @@ class ClipBPE:
         """The text of `tokens`, a space after each word; bytes that are no UTF-8 become U+FFFD."""
         text = "".join(self._symbols[token] for token in tokens if token < START)
         pieces = text.split(_WORD_END)
-        return " ".join(bytes(self._bytes[letter] for letter in piece).decode("utf-8", "replace") for piece in pieces).strip()
+        return " ".join(
+            bytes(self._bytes[letter] for letter in piece).decode("utf-8", "replace") for piece in pieces
+        ).strip()
 
     def _split_word(self, word: str) -> tuple[int, ...]:
         letters = [self._letters[byte] for byte in word.encode("utf-8")]
@@ -102,7 +115,8 @@ class ClipBPE:
     def _merge(self, symbols: list[str]) -> list[str]:
         """Merge neighbours, best rank first and from the left, until no pair is in the table.
 
-        A heap over a linked list: n log n, where the usual rescan is quadratic and a word of 100 000 letters would hang the page.
+        A heap over a linked list: n log n, where the usual rescan is quadratic and a word of 100 000 letters would hang
+        the page.
         """
         count = len(symbols)
         following = list(range(1, count + 1))

@@ -1,6 +1,6 @@
-"""Prompt pieces to CLIP's chunks of 75 tokens, and how many tokens a prompt has; pure, so that the page can count without torch.
+"""Prompt pieces to CLIP's chunks of 75 tokens, and the token count; without torch, so that the page can count too.
 
-A piece is `(text, weight)` as the prompt parser gives it; `("BREAK", -1)` ends the current chunk. The rules are A1111's.
+A piece is `(text, weight)` as the prompt parser gives it; `("BREAK", -1)` ends the current chunk. The rules: A1111's.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Chunk(NamedTuple):
 
 
 class TokenCount(NamedTuple):
-    """`tokens` used of `capacity`, as in "12/75": capacity is a multiple of 75. The rest of a chunk that a BREAK ends counts as used."""
+    """`tokens` used of `capacity`, a multiple of 75, as in "12/75". What a BREAK leaves of a chunk counts as used."""
 
     tokens: int
     capacity: int
@@ -50,8 +50,8 @@ EMPTY_CHUNK: Final = _closed((), ())
 def chunk_prompt(pieces: Sequence[Piece], tokenizer: ClipBPE, comma_backtrack: int = COMMA_BACKTRACK) -> Chunks:
     """Fill chunks with the tokens of `pieces`.
 
-    When a chunk is full and a comma lies in its last `comma_backtrack` tokens (0 to 74; 0 turns this off), what follows the comma moves
-    to the next chunk, so that a phrase is not cut in two.
+    When a chunk is full and a comma lies in its last `comma_backtrack` tokens (0 to 74; 0 turns this off), what follows
+    the comma moves to the next chunk, so that a phrase is not cut in two.
     """
     chunks: list[Chunk] = []
     tokens: list[int] = []

@@ -9,11 +9,14 @@ from transformers import CLIPTokenizer
 from modules.clip_bpe import COMMA, END, START, VOCABULARY_SIZE, ClipBPE
 
 AWKWARD = [
-    "", "  ", "a photo of a cat", "1234 5678", "x1y2", "123,456 A.B.C.", "it's don't I'LL we've she'd they're I'm", "'s's't' don''t",
-    "café Zürich naïve", "e\u0301 a\u0308", "schÃ¶n", "日本語 アニメ 少女", "नमस्ते दुनिया", "سلام", "🦊🎨👩‍👩‍👧 1😀a", "(((masterpiece)))",
-    "<lora:x:1>", "a_b-c+d=e", "@#$%^* ´`’s", "…“quoted” ‘single’", "ﬁne ﬂow", "ＦＵＬＬ　ｗｉｄｔｈ", "&amp; &lt;b&gt; &eacute;", "a\nb\tc\u2028d",
-    "\u00a0nbsp\u2003em", "\u200bzero\u200bwidth", "\x00 \x07 b", "<|endoftext|> x <|startoftext|>", "x<|endoftext|>y", "<|ENDOFTEXT|>",
-    "İstanbul ǅ ß ẞ", "½ Ⅷ ²", "K (Kelvin) Å", "http://x.y/z?q=1&r=2", "a" * 300, "ab" * 200, "!" * 50,
+    "", "  ", "a photo of a cat", "1234 5678", "x1y2", "123,456 A.B.C.",
+    "it's don't I'LL we've she'd they're I'm", "'s's't' don''t", "café Zürich naïve",
+    "e\u0301 a\u0308", "schÃ¶n", "日本語 アニメ 少女", "नमस्ते दुनिया", "سلام", "🦊🎨👩‍👩‍👧 1😀a",
+    "(((masterpiece)))", "<lora:x:1>", "a_b-c+d=e", "@#$%^* ´`’s", "…“quoted” ‘single’", "ﬁne ﬂow",
+    "ＦＵＬＬ　ｗｉｄｔｈ", "&amp; &lt;b&gt; &eacute;", "a\nb\tc\u2028d", "\u00a0nbsp\u2003em",
+    "\u200bzero\u200bwidth", "\x00 \x07 b", "<|endoftext|> x <|startoftext|>", "x<|endoftext|>y",
+    "<|ENDOFTEXT|>", "İstanbul ǅ ß ẞ", "½ Ⅷ ²", "K (Kelvin) Å", "http://x.y/z?q=1&r=2", "a" * 300,
+    "ab" * 200, "!" * 50,
 ]  # fmt: skip
 
 

@@ -19,7 +19,9 @@ def bpe() -> ClipBPE:
 @pytest.mark.parity
 @pytest.mark.parametrize("case", RECORDED, ids=lambda case: f"{case['pieces'][0][0][:20]!r}, {case['comma_backtrack']}")
 def test_chunks_and_weights_are_those_of_a1111(case: dict[str, Any], bpe: ClipBPE) -> None:
-    chunks, token_count = chunk_prompt([(text, weight) for text, weight in case["pieces"]], bpe, case["comma_backtrack"])
+    chunks, token_count = chunk_prompt(
+        [(text, weight) for text, weight in case["pieces"]], bpe, case["comma_backtrack"]
+    )
     expected = [padded(chunk["tokens"], chunk.get("weights", [1.0] * len(chunk["tokens"]))) for chunk in case["chunks"]]
     assert ([(list(c.tokens), list(c.multipliers)) for c in chunks], token_count) == (expected, case["token_count"])
 

@@ -1,9 +1,11 @@
-"""A tiny random checkpoint in Stable Diffusion 1's single-file layout, for tests: 3.1 MB, written in a tenth of a second.
+"""A tiny random checkpoint in Stable Diffusion 1's single-file layout, for tests: 3.1 MB, written in a tenth of a
+second.
 
 >>> checkpoint = write_tiny_checkpoint(tmp_path / "tiny.safetensors")     # tiny.yaml lies beside it
 
-Every tensor is drawn from a generator seeded by its own key, so the bytes depend neither on the order of writing nor on torch.
-The picture it makes means nothing, but it depends on prompt, source, seed and step, and the VAE divides sizes by 8 like the real one.
+Every tensor is drawn from a generator seeded by its own key, so the bytes depend neither on the order of writing nor on
+torch. The picture it makes means nothing, but it depends on prompt, source, seed and step, and the VAE divides sizes by
+8 like the real one.
 """
 
 import math
@@ -224,9 +226,12 @@ def tiny_tensors(in_channels: int = 4) -> dict[str, Array]:
 
 
 def write_tiny_checkpoint(path: Path, in_channels: int = 4) -> Path:
-    """Write the checkpoint and its `.yaml`; `path` is the `.safetensors` to write, or a folder for `tiny.safetensors`. Returns the file."""
+    """Write the checkpoint and its `.yaml`; `path` is the `.safetensors` to write, or a folder for `tiny.safetensors`.
+    Returns the file."""
     file = path if path.suffix == ".safetensors" else path / "tiny.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file(tiny_tensors(in_channels), file, metadata={"format": "pt"})
-    file.with_suffix(".yaml").write_text(TINY_YAML.replace("in_channels: 4", f"in_channels: {in_channels}"), encoding="utf-8")
+    file.with_suffix(".yaml").write_text(
+        TINY_YAML.replace("in_channels: 4", f"in_channels: {in_channels}"), encoding="utf-8"
+    )
     return file

@@ -42,7 +42,8 @@ _WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 class StableDiffusion:
     """A loaded checkpoint, its parts on one device, in evaluation mode and without gradients.
 
-    `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model", `hash` its "Model hash".
+    `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model",
+    `hash` its "Model hash".
     """
 
     unet: UNet2DConditionModel
@@ -78,10 +79,13 @@ def load_checkpoint(
 ) -> StableDiffusion:
     """Load `file` onto `place`; `vae` is a VAE's own file to be used instead of the one inside.
 
-    Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or incomplete.
+    Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or
+    incomplete.
     """
     if not file.path.exists():
-        raise WebuiError(f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD)
+        raise WebuiError(
+            f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
+        )
     parts = _open_folder(file.path) if file.path.is_dir() else _open_single(file.path, needs_vae=vae is None)
     with torch.device("meta"):
         unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(parts.configs.unet))
@@ -115,22 +119,25 @@ def load_checkpoint(
 
 
 def load_vae(path: Path, place: Place) -> AutoencoderKL:
-    """A VAE out of its own file or out of a whole checkpoint. Raises WebuiError if the file is damaged or holds none."""
+    """A VAE out of its own file or a whole checkpoint. Raises WebuiError if the file is damaged or holds none."""
     weights = open_weights(path)
     prefix = VAE if any(key.startswith(VAE) for key in weights.header) else ""
     if f"{prefix}decoder.conv_in.weight" not in weights.header:
-        raise WebuiError(f"{path.name} is {detect(weights.header).label}, not a VAE.", "Choose another.", field="sd_vae")
+        raise WebuiError(
+            f"{path.name} is {detect(weights.header).label}, not a VAE.", "Choose another.", field="sd_vae"
+        )
     config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
     return _filled_vae(config, weights, lambda name: [prefix + layout.vae_ldm_name(name, config)], place)
 
 
 def alphas_cumprod(scheduler: Config) -> Tensor:
-    """ᾱ_t, t = 0…999, fp32: the product of 1 − β with β linear in its square root (Rombach et al. 2022), computed in fp64."""
+    """ᾱ_t, t = 0…999, fp32: the product of 1 − β with √β linear in t (Rombach et al. 2022), computed in fp64."""
     steps = int(scheduler["num_train_timesteps"])
     if scheduler.get("beta_schedule", "scaled_linear") == "linear":
         betas = torch.linspace(scheduler["beta_start"], scheduler["beta_end"], steps, dtype=torch.float64)
     else:
-        betas = torch.linspace(scheduler["beta_start"] ** 0.5, scheduler["beta_end"] ** 0.5, steps, dtype=torch.float64) ** 2
+        first, last = scheduler["beta_start"] ** 0.5, scheduler["beta_end"] ** 0.5
+        betas = torch.linspace(first, last, steps, dtype=torch.float64) ** 2
     return (1 - betas).cumprod(0).float()
 
 
@@ -154,7 +161,7 @@ class _Parts:
 
 
 def _empty_text_encoder(config: Config) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(**config, attn_implementation="sdpa"))
+    return CLIPTextModel(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 
 def _filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:
@@ -169,7 +176,9 @@ def _open_single(path: Path, needs_vae: bool) -> _Parts:
     family = require_supported(detect(weights.header), path)
     missing = [part for part in layout.missing_parts(weights.header) if needs_vae or part != "VAE"]
     if missing:
-        raise WebuiError(f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD)
+        raise WebuiError(
+            f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD
+        )
     sidecar = layout.read_sidecar(path)
     if needs_vae:
         configs = layout.infer_configs(weights.header, sidecar, path.name)
@@ -242,7 +251,7 @@ def _old_vae_name(name: str) -> str:
 
 
 def _component(folder: Path, part: str) -> Weights:
-    """The weights of one part: whole or sharded, safetensors before pickles, and full precision before a `.fp16` variant."""
+    """The weights of one part: whole or sharded, safetensors before pickles, full precision before `.fp16`."""
     for suffix in (".safetensors", ".bin"):
         for stem in _WEIGHT_FILES:
             for variant in ("", ".fp16", ".non_ema"):
@@ -259,6 +268,10 @@ def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
         return layout.read_json(path)
     except FileNotFoundError as error:
-        raise WebuiError(f"{name} lacks {path.parent.name}/{path.name}.", "Download the folder again.", field=FIELD) from error
+        raise WebuiError(
+            f"{name} lacks {path.parent.name}/{path.name}.", "Download the folder again.", field=FIELD
+        ) from error
     except (OSError, ValueError) as error:
-        raise WebuiError(f"{path.name} in {name} cannot be read: {error}.", "Download the folder again.", field=FIELD) from error
+        raise WebuiError(
+            f"{path.name} in {name} cannot be read: {error}.", "Download the folder again.", field=FIELD
+        ) from error

@@ -21,7 +21,8 @@ _CONTEXT: Final = "attn2.to_k.weight"
 class Family:
     """One row of the table.
 
-    `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be loaded.
+    `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
+    loaded.
     """
 
     name: str
@@ -63,43 +64,92 @@ _NOT_ALONE: Final = "Choose a whole checkpoint."
 # The first row that fits counts, so what is narrower stands above what is wider.
 FAMILIES: Final[tuple[Family, ...]] = (
     Family(
-        "lora", "addition", "a LoRA",
+        "lora",
+        "addition",
+        "a LoRA",
         _has_part(
-            ".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".hada_w1", ".lokr_w", ".oft_blocks", ".oft_diag", "lora_unet_",
-            ".ia3.", ".processor.to_q_lora",
+            ".lora_down.",
+            ".lora_up.",
+            ".lora_A.",
+            ".lora_B.",
+            ".hada_w1",
+            ".lokr_w",
+            ".oft_blocks",
+            ".oft_diag",
+            "lora_unet_",
+            ".ia3.",
+            ".processor.to_q_lora",
         ),
         cure="Put it into models/Lora.",
     ),
     Family(
-        "controlnet", "addition", "a ControlNet",
-        _has_part("control_model.", "input_hint_block.", "controlnet_cond_embedding.", "zero_convs.", "controlnet_down_blocks."),
+        "controlnet",
+        "addition",
+        "a ControlNet",
+        _has_part(
+            "control_model.",
+            "input_hint_block.",
+            "controlnet_cond_embedding.",
+            "zero_convs.",
+            "controlnet_down_blocks.",
+        ),
         cure="Put it into models/ControlNet.",
     ),
     Family("flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET),
-    Family("sd3", "checkpoint", "a Stable Diffusion 3 model", _has_part("joint_blocks.0.x_block.attn.qkv.weight"), cure=_NOT_YET),
     Family(
-        "sdxl", "checkpoint", "a Stable Diffusion XL model",
-        _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."), cure=_NOT_YET,
+        "sd3",
+        "checkpoint",
+        "a Stable Diffusion 3 model",
+        _has_part("joint_blocks.0.x_block.attn.qkv.weight"),
+        cure=_NOT_YET,
+    ),
+    Family(
+        "sdxl",
+        "checkpoint",
+        "a Stable Diffusion XL model",
+        _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."),
+        cure=_NOT_YET,
     ),
     Family("sd2", "checkpoint", "a Stable Diffusion 2 model", lambda h: _FIRST_CONV in h and _is_sd2(h), cure=_NOT_YET),
     Family("sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True),
     Family("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET),
     Family("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True),
     Family(
-        "vae", "part", "a VAE",
-        _has("decoder.conv_in.weight", f"{VAE}decoder.conv_in.weight"), cure="Put it into models/VAE.",
+        "vae",
+        "part",
+        "a VAE",
+        _has("decoder.conv_in.weight", f"{VAE}decoder.conv_in.weight"),
+        cure="Put it into models/VAE.",
     ),
     Family(
-        "unet", "part", "a UNet alone",
-        _has("input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight", _FIRST_CONV), cure=_NOT_ALONE,
+        "unet",
+        "part",
+        "a UNet alone",
+        _has("input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight", _FIRST_CONV),
+        cure=_NOT_ALONE,
     ),
-    Family("upscaler", "addition", "an upscaler", _has("conv_first.weight", "model.0.weight"), cure="Put it into models/ESRGAN."),
     Family(
-        "text-encoder", "part", "a text encoder",
-        _has_part("text_model.encoder.layers.0.", "encoder.block.0.layer.0.SelfAttention."), cure=_NOT_ALONE,
+        "upscaler",
+        "addition",
+        "an upscaler",
+        _has("conv_first.weight", "model.0.weight"),
+        cure="Put it into models/ESRGAN.",
     ),
-    Family("embedding", "addition", "a textual inversion embedding", _is_embedding, cure="Put it into the embeddings folder."),
-)  # fmt: skip
+    Family(
+        "text-encoder",
+        "part",
+        "a text encoder",
+        _has_part("text_model.encoder.layers.0.", "encoder.block.0.layer.0.SelfAttention."),
+        cure=_NOT_ALONE,
+    ),
+    Family(
+        "embedding",
+        "addition",
+        "a textual inversion embedding",
+        _is_embedding,
+        cure="Put it into the embeddings folder.",
+    ),
+)
 
 UNKNOWN: Final = Family("unknown", "unknown", "of no kind that is known here", lambda header: True, cure=_NOT_YET)
 
@@ -129,11 +179,13 @@ def family_named(name: str) -> Family:
 
 
 def require_supported(family: Family, path: Path) -> Family:
-    """Hand back `family` if it can be loaded as a checkpoint; else raise WebuiError that says what the file is and where it belongs."""
+    """Hand back a family that can be loaded; else raise WebuiError that says what the file is and where it belongs."""
     if family.supported:
         return family
     if family.kind == "checkpoint":
-        raise WebuiError(f"{path.name} is {family.label}, a family that is not supported yet.", family.cure, field=FIELD)
+        raise WebuiError(
+            f"{path.name} is {family.label}, a family that is not supported yet.", family.cure, field=FIELD
+        )
     if family.kind == "unknown":
         raise WebuiError(f"{path.name} is {family.label}.", family.cure, field=FIELD)
     raise WebuiError(f"{path.name} is {family.label}, not a checkpoint.", family.cure, field=FIELD)

@@ -1,4 +1,4 @@
-"""Where and in which number types a model computes, and the two ways that goes wrong: no memory, and numbers that are none."""
+"""Where and in which number types a model computes, and what goes wrong there: no memory, and numbers that are none."""
 
 import os
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ _CPU_OUT_OF_MEMORY: Final = ("not enough memory", "can't allocate memory", "fail
 
 @dataclass(frozen=True)
 class Place:
-    """A device and the number type of each part. The text encoder keeps fp32 on CPUs: 1 % of a job's time, and the prompt is exact."""
+    """A device and the number type of each part.
+
+    The text encoder keeps fp32 on CPUs: that is 1 % of a job's time, and the prompt is exact.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -31,8 +34,10 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_place(use_cpu: bool = False, precision: Precision = "autocast", index: int = 0) -> Place:
-    """CUDA where there is one, else the CPU. fp16 on CUDA from compute capability 7 and bf16 on CPUs that have it; fp32 otherwise and
-    with `precision` "full"."""
+    """CUDA where there is one, else the CPU.
+
+    fp16 on CUDA from compute capability 7, bf16 on CPUs that have it; fp32 otherwise and with `precision` "full".
+    """
     cuda = torch.cuda.is_available() and not use_cpu
     device = torch.device("cuda", index) if cuda else torch.device("cpu")
     if precision == "full":
@@ -75,13 +80,19 @@ def release_memory(device: torch.device) -> None:
 
 def require_finite(x: Tensor, where: str, place: Place) -> Tensor:
     """Hand back `x`, or raise WebuiError if it holds a NaN or infinity; `where` is what made it, as in "The UNet"."""
-    if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):  # the sum is one pass, and rarely overflows by itself
+    # The sum is one pass without a mask, and rarely overflows by itself.
+    if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):
         return x
     cure = "The checkpoint may be damaged." if place.dtype == torch.float32 else "Start with --precision full."
-    raise WebuiError(f"{where} produced numbers that are none (NaN) in {str(place.dtype).removeprefix('torch.')}.", cure, status=500)
+    raise WebuiError(
+        f"{where} produced numbers that are none (NaN) in {str(place.dtype).removeprefix('torch.')}.", cure, status=500
+    )
 
 
 def threads() -> int:
-    """Threads that torch should use: one for each physical core this process may run on."""
+    """Threads for torch: OMP_NUM_THREADS where it is set, else one for each physical core this process may run on."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

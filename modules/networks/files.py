@@ -38,7 +38,8 @@ Default = int | float | str
 class CheckpointFile:
     """A checkpoint on disk: a single file or a diffusers folder.
 
-    `name` is the path below the models folder with forward slashes, `title` what the selector shows: the name, with `[hash]` once known.
+    `name` is the path below the models folder with forward slashes, `title` what the selector shows: the name, with
+    `[hash]` once known.
     """
 
     name: str
@@ -62,7 +63,7 @@ Header = Mapping[str, TensorInfo]
 
 
 class HashCache:
-    """sha256 of files, computed once and kept in a JSON at `path`, keyed by the file's path, size and time of change."""
+    """sha256 of files, computed once and kept in a JSON at `path`, keyed by path, size and time of change."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -109,7 +110,9 @@ class HashCache:
                 json.dump(self._entries, file, indent=1)
             Path(file.name).replace(self._path)
         except OSError as error:
-            log.warning("The hash cache %s cannot be written (%s); the hash is computed again next time.", self._path, error)
+            log.warning(
+                "The hash cache %s cannot be written (%s); the hash is computed again next time.", self._path, error
+            )
 
 
 def _stamp(file: Path) -> list[int | str]:
@@ -130,9 +133,10 @@ def weights_of(path: Path) -> Path:
 
 
 def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[CheckpointFile]:
-    """All checkpoints below `folders`, by name; links are followed, hidden files and folders that do not exist are passed over.
+    """All checkpoints below `folders`, by name.
 
-    Nothing is opened, so a damaged file is listed too and tells its fault when it is loaded.
+    Links are followed; hidden files, and folders that do not exist, are passed over. Nothing is opened, so a damaged
+    file is listed too and tells its fault when it is loaded.
     """
     found: dict[Path, CheckpointFile] = {}
     walked: set[Path] = set()
@@ -144,7 +148,11 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
                 continue
             walked.add(here.resolve())
             inner[:] = sorted(name for name in inner if not name.startswith("."))
-            paths = [here / name for name in files if not name.startswith(".") and name.lower().endswith(SINGLE_FILE_SUFFIXES)]
+            paths = [
+                here / name
+                for name in files
+                if not name.startswith(".") and name.lower().endswith(SINGLE_FILE_SUFFIXES)
+            ]
             if here != folder and is_diffusers_folder(here):
                 inner.clear()  # its parts are no checkpoints of their own
                 paths = [here]
@@ -157,12 +165,14 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
 
 
 def match_checkpoint(files: Sequence[CheckpointFile], wanted: str, hashes: HashCache | None = None) -> CheckpointFile:
-    """The checkpoint that `wanted` names: a title, a name with or without folder and suffix, or a model hash of eight digits or more.
+    """The checkpoint that `wanted` names: a title, a name with or without folder and suffix, or eight digits of a hash.
 
     Raises WebuiError with the nearest name if there is none, and says so if there are no checkpoints at all.
     """
     if not files:
-        raise WebuiError("There is no checkpoint.", "Put a .safetensors file into models/Stable-diffusion.", field=FIELD)
+        raise WebuiError(
+            "There is no checkpoint.", "Put a .safetensors file into models/Stable-diffusion.", field=FIELD
+        )
     name, _, bracket = wanted.strip().partition(" [")
     digest = bracket.rstrip("]").lower() or name.lower()
     for file in files:
@@ -179,7 +189,8 @@ def match_checkpoint(files: Sequence[CheckpointFile], wanted: str, hashes: HashC
 def read_header(path: Path) -> Header:
     """Names, types and shapes of a safetensors file's tensors, read without its data.
 
-    Raises WebuiError if the file is empty, truncated or no safetensors file; a truncated one is told with expected and actual bytes.
+    Raises WebuiError if the file is empty, truncated or no safetensors file; a truncated one is told with expected and
+    actual bytes.
     """
     actual = path.stat().st_size
     if actual == 0:
@@ -188,7 +199,9 @@ def read_header(path: Path) -> Header:
         start = file.read(_HEADER_LENGTH_BYTES)
         (length,) = struct.unpack("<Q", start) if len(start) == _HEADER_LENGTH_BYTES else (0,)
         if not 2 <= length <= _LARGEST_HEADER:
-            raise WebuiError(f"{path.name} is not a safetensors file.", "Its name may be wrong, or the download.", field=FIELD)
+            raise WebuiError(
+                f"{path.name} is not a safetensors file.", "Its name may be wrong, or the download.", field=FIELD
+            )
         if actual < _HEADER_LENGTH_BYTES + length:
             raise _truncated(path, _HEADER_LENGTH_BYTES + length, actual, at_least=True)
         raw = file.read(length)
@@ -198,7 +211,9 @@ def read_header(path: Path) -> Header:
         header = {key: TensorInfo(value["dtype"], tuple(value["shape"])) for key, value in described.items()}
         end = max((value["data_offsets"][1] for value in described.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise WebuiError(f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD) from error
+        raise WebuiError(
+            f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD
+        ) from error
     expected = _HEADER_LENGTH_BYTES + length + end
     if actual < expected:
         raise _truncated(path, expected, actual)
@@ -208,7 +223,9 @@ def read_header(path: Path) -> Header:
 def _truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:
     wanted = f"at least {expected}" if at_least else f"{expected}"
     return WebuiError(
-        f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.", "Download or copy it again.", field=FIELD
+        f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.",
+        "Download or copy it again.",
+        field=FIELD,
     )
 
 
@@ -224,9 +241,10 @@ def size_in_bytes(header: Header) -> int:
 
 
 def read_defaults(checkpoint: Path) -> dict[str, Default]:
-    """What the JSON beside a checkpoint (`name.json`) says of its favourite size, steps, CFG and the like, under the API's names.
+    """The size, steps, CFG and the like that the JSON beside a checkpoint (`name.json`) wishes, under the API's names.
 
-    Other keys are passed over (A1111 keeps notes in a JSON of the same name); a value of the wrong type too, with a line in the log.
+    Other keys are passed over (A1111 keeps notes in a JSON of the same name); a value of the wrong type too, with a
+    line in the log.
     """
     beside = checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
     try:
@@ -242,7 +260,7 @@ def read_defaults(checkpoint: Path) -> dict[str, Default]:
         if kind is None:
             continue
         if isinstance(value, kind) and not isinstance(value, bool):
-            defaults[key] = cast(Default, value)
+            defaults[key] = value
         else:
             log.warning("%s: %s=%r is of the wrong type and is passed over.", beside, key, value)
     return defaults

@@ -1,7 +1,7 @@
-"""The layout of a single-file checkpoint: model configs from the shapes in its header, and LDM names of diffusers' parameters.
+"""The layout of a single-file checkpoint: configs from the shapes in its header, LDM's names of diffusers' parameters.
 
-Shapes tell every width and depth. What they cannot tell, the number of attention heads and of norm groups and the noise schedule, comes
-from a `.yaml` of the same name beside the file (LDM's layout), else from `configs/sd1`.
+Shapes tell every width and depth. What they cannot tell, the number of attention heads and of norm groups and the noise
+schedule, comes from a `.yaml` of the same name beside the file (LDM's layout), else from `configs/sd1`.
 """
 
 import json
@@ -56,8 +56,11 @@ def read_config(family: str, part: str) -> Config:
 
 
 def read_sidecar(checkpoint: Path) -> Sidecar:
-    """Read the `.yaml` beside a checkpoint. `cond_stage_config` may hold the text encoder's numbers under transformers' names, or as
-    `version` a folder beside the yaml with a `config.json`. Raises WebuiError if it is no yaml of this kind."""
+    """Read the `.yaml` beside a checkpoint; raises WebuiError if it is no yaml of this kind.
+
+    `cond_stage_config` may hold the text encoder's numbers under transformers' names, or as `version` the name of a
+    folder beside the yaml with a `config.json`.
+    """
     path = checkpoint.with_suffix(".yaml")
     if not path.is_file():
         return Sidecar()
@@ -82,7 +85,7 @@ def _params(model: Mapping[str, Any], part: str) -> Mapping[str, Any]:
 
 
 def infer_configs(header: Header, sidecar: Sidecar, name: str) -> Configs:
-    """Configs for the checkpoint `name` with a UNet, a VAE and a CLIP text encoder under their LDM prefixes (see `missing_parts`)."""
+    """Configs for the checkpoint `name`, which has all parts (see `missing_parts`)."""
     return Configs(
         unet_config(header, sidecar, name),
         vae_config(header, sidecar, name),
@@ -133,7 +136,8 @@ def unet_config(header: Header, sidecar: Sidecar, name: str, prefix: str = UNET)
         "cross_attention_dim": shape.of(f"{transformer}.attn2.to_k.weight")[1],
         "use_linear_projection": len(shape.of("middle_block.1.proj_in.weight")) == 2,
         "norm_num_groups": int(sidecar.unet.get("norm_num_groups", config["norm_num_groups"])),
-        "attention_head_dim": _unet_heads(sidecar, widths, config["attention_head_dim"]),  # diffusers' name for their number
+        # diffusers' name for the number of heads
+        "attention_head_dim": _unet_heads(sidecar, widths, config["attention_head_dim"]),
     }
     _require_divides(config["norm_num_groups"], widths, "norm_num_groups", "UNet", name)
     _require_divides(config["attention_head_dim"], widths, "num_heads", "UNet", name)
@@ -175,11 +179,13 @@ def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE) -
 
 
 def text_config(header: Header, sidecar: Sidecar, name: str, prefix: str = TEXT) -> Config:
-    """transformers' config of the CLIP text encoder. Where no yaml tells the number of heads, each is 64 wide as in every CLIP."""
+    """transformers' config of the text encoder. Where no yaml tells the number of heads, each is 64 wide as in CLIP."""
     config = read_config("sd1", "text_encoder")
     shape = _Shapes(header, prefix, name)
     vocabulary, width = shape.of("embeddings.token_embedding.weight")
-    told = {key: value for key, value in sidecar.text_encoder.items() if key in config and not key.endswith("_token_id")}
+    told = {
+        key: value for key, value in sidecar.text_encoder.items() if key in config and not key.endswith("_token_id")
+    }
     config |= {"num_attention_heads": max(width // 64, 1)} | told
     config |= {
         "vocab_size": vocabulary,
@@ -196,7 +202,7 @@ def text_config(header: Header, sidecar: Sidecar, name: str, prefix: str = TEXT)
 
 
 def scheduler_config(header: Header, sidecar: Sidecar) -> Config:
-    """Beta range and prediction type. A tensor named `v_pred` in the file means v-prediction, as some SD 1 fine-tunes mark it."""
+    """Beta range and prediction type; some fine-tunes mark v-prediction by a tensor named `v_pred`."""
     config = read_config("sd1", "scheduler")
     config["beta_start"] = float(sidecar.model.get("linear_start", config["beta_start"]))
     config["beta_end"] = float(sidecar.model.get("linear_end", config["beta_end"]))
@@ -228,14 +234,18 @@ class _Shapes:
         return len({match[1] for key in self._shapes if (match := numbered.match(key))})
 
     def unusual(self, what: str) -> WebuiError:
-        return WebuiError(f"{self._name} has a layout that cannot be loaded: {what}.", "Use a usual checkpoint.", field=FIELD)
+        return WebuiError(
+            f"{self._name} has a layout that cannot be loaded: {what}.", "Use a usual checkpoint.", field=FIELD
+        )
 
 
 def missing_keys(keys: Sequence[str], name: str) -> WebuiError:
     """The error for a checkpoint that lacks tensors; names the first of them."""
     others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
     return WebuiError(
-        f"{name} lacks the tensor {keys[0]}{others}.", "The file is incomplete; download it again or use another.", field=FIELD
+        f"{name} lacks the tensor {keys[0]}{others}.",
+        "The file is incomplete; download it again or use another.",
+        field=FIELD,
     )
 
 
@@ -263,7 +273,9 @@ _UNET_ENDS: Final = {
 _VAE_ATTENTION: Final = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 _UNET_BLOCK: Final = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 _UNET_MIDDLE: Final = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
-_VAE_BLOCK: Final = re.compile(r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_VAE_BLOCK: Final = re.compile(
+    r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.+)"
+)
 _VAE_MIDDLE: Final = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 
@@ -273,7 +285,7 @@ def _renamed(name: str, table: Mapping[str, str]) -> str:
 
 
 def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
-    """LDM's name, without prefix, of the UNet parameter that diffusers calls `name`; `config` is diffusers' UNet config."""
+    """LDM's name, without prefix, of the UNet parameter that diffusers calls `name`; `config` is diffusers' own."""
     layers: int = config["layers_per_block"]
     block = _UNET_BLOCK.fullmatch(name)
     if block:
@@ -290,12 +302,14 @@ def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
     middle = _UNET_MIDDLE.fullmatch(name)
     if middle:
         part, index, rest = middle[1], int(middle[2]), middle[3]
-        return f"middle_block.{2 * index}.{_renamed(rest, _RESIDUAL)}" if part == "resnets" else f"middle_block.1.{rest}"
+        return (
+            f"middle_block.{2 * index}.{_renamed(rest, _RESIDUAL)}" if part == "resnets" else f"middle_block.1.{rest}"
+        )
     return _renamed(name, _UNET_ENDS)
 
 
 def vae_ldm_name(name: str, config: Mapping[str, Any]) -> str:
-    """LDM's name, without prefix, of the VAE parameter that diffusers calls `name`; `config` is diffusers' VAE config."""
+    """LDM's name, without prefix, of the VAE parameter that diffusers calls `name`; `config` is diffusers' own."""
     block = _VAE_BLOCK.fullmatch(name)
     if block:
         half, side, level, part, index, rest = block[1], block[2], int(block[3]), block[4], block[5], block[6]

@@ -18,17 +18,17 @@ _SEED: Final = 20
 
 @dataclass(frozen=True)
 class PreviewMap:
-    """`rgb = latent @ matrix + bias`, latent in the UNet's scale, rgb in [0, 1]; `matrix` is (channels, 3), `bias` (3,)."""
+    """`rgb = latent @ matrix + bias`: latent in the UNet's scale, rgb in [0, 1], matrix (channels, 3), bias (3,)."""
 
     matrix: Tensor
     bias: Tensor
 
 
 def fit_preview(vae: AutoencoderKL) -> PreviewMap:
-    """Fit the map to a VAE by least squares: what its encoder makes of a small drawn picture, against the mean colour of each cell.
+    """Fit the map to a VAE by least squares: the latents of a small drawn picture against each cell's mean colour.
 
-    Every VAE has its own latent space, so nothing about it is assumed. Costs one encoding of 64 x 64 pixels and draws no random numbers
-    from a generator others use.
+    Every VAE has its own latent space, so nothing about it is assumed. Costs one encoding of 64 x 64 pixels and draws
+    no random numbers from a generator others use.
     """
     cell = cell_size(vae)
     picture = _patches(cell)

@@ -25,8 +25,9 @@ def encode_prompts(
 ) -> Tensor:
     """The conditioning (prompts, chunks * 77, width) of several prompts, in the text encoder's dtype and on its device.
 
-    Shorter prompts are filled up with empty chunks. The prompts given together are, as in A1111, the stages of one prompt's schedule: in the
-    mode "Original" the mean that weighting must not change is taken over all of them, so another company gives slightly other numbers.
+    Shorter prompts are filled up with empty chunks. The prompts given together are, as in A1111, the stages of one
+    prompt's schedule: in the mode "Original" the mean that weighting must not change is taken over all of them, so
+    another company gives slightly other numbers.
     """
     chunked = [chunk_prompt(prompt, tokenizer, comma_backtrack).chunks for prompt in prompts]
     length = max(map(len, chunked), default=1)
@@ -57,7 +58,8 @@ def encode_prompt(
 def encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_skip: int, emphasis: Emphasis) -> Tensor:
     """Hidden states (chunks, 77, width) of a batch of chunks, weighted.
 
-    `clip_skip` n takes the states before the last n − 1 layers, through the final norm; a number beyond the layers means the first.
+    `clip_skip` n takes the states before the last n − 1 layers, through the final norm; a number beyond the layers
+    means the first.
     """
     device = text_encoder.device
     tokens = torch.tensor([chunk.tokens for chunk in chunks], device=device)
@@ -74,6 +76,6 @@ def encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_ski
 
 
 def match_lengths(conds: Sequence[Tensor], empty: Tensor) -> list[Tensor]:
-    """Conditionings (chunks * 77, width) filled up with `empty` (77, width) to the longest of them, so that they can be stacked."""
+    """Conditionings (chunks * 77, width) filled up with `empty` (77, width) to the longest of them, for stacking."""
     length = max(cond.shape[0] for cond in conds)
     return [torch.cat([cond, *[empty] * ((length - cond.shape[0]) // empty.shape[0])]) for cond in conds]

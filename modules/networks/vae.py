@@ -1,4 +1,4 @@
-"""The VAE at work: pictures to latents and back, by tiles when memory is short, in fp32 when half precision overflows."""
+"""Pictures to latents and back: in tiles when memory is short, in fp32 when half precision overflows."""
 
 import logging
 from collections.abc import Callable
@@ -21,13 +21,14 @@ SMALLEST_TILE: Final = 16
 OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbour
 Network = Callable[[AutoencoderKL, Tensor], Tensor]
 
-# Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at 384².
+# Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at
+# 384².
 _LAYERS_HELD: Final = 3.5
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoder says of pictures: `mean` and `std` (n, channels, h, w) of their latents, already in the UNet's scale, fp32.
+    """What the encoder says of pictures: `mean`, `std` (n, channels, h, w) of their latents, in the UNet's scale, fp32.
 
     It depends on the picture alone, so it can be kept; each sample differs by its noise.
     """
@@ -36,7 +37,7 @@ class Posterior:
     std: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Latents for standard normal `noise` of the same shape; draw it from the image's seed and the picture repeats exactly."""
+        """Latents for standard normal `noise` of the same shape; drawn from the image's seed, it repeats exactly."""
         return self.mean + self.std * noise.to(self.mean)
 
     @property
@@ -59,7 +60,7 @@ def cell_size(vae: AutoencoderKL) -> int:
 
 @torch.inference_mode()
 def encode(vae: AutoencoderKL, images: Tensor) -> Posterior:
-    """The posterior of `images` (n, 3, H, W) in [-1, 1], any float type and device; H and W are multiples of the cell size.
+    """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
 
     Raises WebuiError if the latents are not finite even in fp32, or memory does not suffice for the smallest tiles.
     """
@@ -86,7 +87,7 @@ def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
 
 
 def from_uint8(pictures: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:
-    """Pictures (n, H, W, 3) as (n, 3, H, W) in [-1, 1], fp32: what `encode` takes. A1111 divides by 255 first, then stretches."""
+    """Pictures (n, H, W, 3) as (n, 3, H, W) in [-1, 1], fp32: what `encode` takes."""
     return torch.from_numpy(pictures).to(device).float().movedim(-1, 1).contiguous() / 255.0 * 2.0 - 1.0
 
 
@@ -107,10 +108,12 @@ def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str) -> Tenso
     result = _forward(vae, x, network)
     if not bool(torch.isfinite(result).all()) and vae.dtype != torch.float32:
         log.warning("%s overflowed in %s; the VAE continues in fp32.", what, vae.dtype)
-        vae.to(torch.float32)
+        torch.nn.Module.to(vae, dtype=torch.float32)  # diffusers' own `to` logs a line of doubts
         result = _forward(vae, x, network)
     if not bool(torch.isfinite(result).all()):
-        raise WebuiError(f"{what} produced numbers that are none (NaN).", "Choose another VAE or checkpoint.", status=500)
+        raise WebuiError(
+            f"{what} produced numbers that are none (NaN).", "Choose another VAE or checkpoint.", status=500
+        )
     return result
 
 
@@ -137,11 +140,16 @@ def _forward(vae: AutoencoderKL, x: Tensor, network: Network) -> Tensor:
                 if not is_out_of_memory(error):
                     raise
         tile //= 2
-    raise WebuiError("Memory does not suffice for the VAE, not even in small tiles.", "Choose a smaller size.", status=507)
+    raise WebuiError(
+        "Memory does not suffice for the VAE, not even in small tiles.", "Choose a smaller size.", status=507
+    )
 
 
 def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:
-    """Whether one pass will find the memory it needs. On CUDA trying is cheap; on a CPU the system may kill the process instead of saying no."""
+    """Whether one pass will find the memory it needs.
+
+    On CUDA trying is cheap; on a CPU the system may kill the process instead of saying no.
+    """
     if x.device.type != "cpu":
         return True
     pixels = x.shape[0] * x.shape[-1] * x.shape[-2] * (cell_size(vae) ** 2 if network is _decode_pixels else 1)
@@ -154,7 +162,9 @@ def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Equal spans of `tile` cells that cover `length`, each sharing at least `overlap` with the next; one span if `length` is no longer.
+    """Equal spans of `tile` cells that cover `length`, each sharing at least `overlap` with the next.
+
+    One span of the whole if `length` is no longer than a tile.
 
     >>> spans(100, 64, 16)
     [Span(start=0, stop=64), Span(start=36, stop=100)]
@@ -166,7 +176,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
 
 
 def feather(length: int, ramp: int) -> Tensor:
-    """Weights (length,) in (0, 1] that rise over `ramp` places and fall over as many at the end, so that overlapping tiles blend."""
+    """Weights (length,) in (0, 1] that rise over `ramp` places and fall over as many: overlapping tiles blend."""
     place = torch.arange(1, length + 1, dtype=torch.float32)
     return torch.minimum(place, place.flip(0)).clamp(max=ramp) / ramp
 

@@ -17,10 +17,19 @@ from modules.networks.files import FIELD, Header, TensorInfo, read_header
 from modules.networks.layout import missing_keys
 
 _DTYPE_NAMES: Final = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64", torch.int32: "I32",
-    torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
-}  # fmt: skip
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a `.safetensors` (mapped, read as asked for) or a pickle (`.ckpt`, `.pt`, `.bin`; weights only, anything else in it is refused).
+    """Open a `.safetensors` (mapped, read as asked for) or a pickle (`.ckpt`, `.pt`, `.bin`; nothing but weights).
 
     Raises WebuiError for a file that is empty, truncated, not what its suffix says, or holds more than weights.
     """
@@ -53,14 +62,17 @@ def open_weights(path: Path) -> Weights:
 
 
 class _Stranger:
-    """Stands for the training callbacks that some early checkpoints name beside their weights; nothing of theirs runs."""
+    """Stands for the training callbacks that early checkpoints name beside their weights; nothing of theirs runs."""
 
 
 def _harmless() -> AbstractContextManager[None]:
     callback = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
-    numpy_scalars = [(np.dtype, "numpy.dtype"), (np.core.multiarray.scalar, "numpy.core.multiarray.scalar")]
+    # The function numpy's numbers are pickled with; it has moved between versions.
+    scalar: Any = cast(Any, np.float32(0).__reduce__())[0]
+    numpy_scalars = [(np.dtype, "numpy.dtype"), (scalar, "numpy.core.multiarray.scalar")]
     number_types = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
-    return torch.serialization.safe_globals([(_Stranger, callback), *numpy_scalars, *number_types])
+    allowed: list[Any] = [(_Stranger, callback), *numpy_scalars, *number_types]
+    return torch.serialization.safe_globals(allowed)
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -71,14 +83,15 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise WebuiError(
-            f"{path.name} is a pickle that holds more than weights and could run code; it was refused, and nothing of it was run.",
+            f"{path.name} is a pickle that holds more than weights; it was refused, and no code of it was run.",
             "Use the .safetensors version of the checkpoint.",
             field=FIELD,
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WebuiError(f"{path.name} is damaged or truncated.", "Download or copy it again.", field=FIELD) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    pairs = state.items() if isinstance(state, dict) else ()
+    tensors = {key: value for key, value in pairs if isinstance(value, Tensor)}
     if not tensors:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
     return tensors
@@ -93,7 +106,9 @@ def _is_zip(path: Path) -> bool:
 def merged(parts: Sequence[Weights]) -> Weights:
     """Several files (the shards of a model) seen as one."""
     owner = {key: part for part in parts for key in part.header}
-    return Weights(parts[0].name, {key: part.header[key] for key, part in owner.items()}, lambda key: owner[key].read(key))
+    return Weights(
+        parts[0].name, {key: part.header[key] for key, part in owner.items()}, lambda key: owner[key].read(key)
+    )
 
 
 def fill(
@@ -106,9 +121,10 @@ def fill(
 ) -> None:
     """Give every parameter and buffer of `model`, which stands on the meta device, its tensor out of `weights`.
 
-    `names(parameter)` are the keys to look under, the first that exists counts. Tensors are converted one by one, so that the whole file
-    is never in memory twice. A 1×1 convolution and a linear layer of the same size stand in for each other. Raises WebuiError that names
-    the first missing key, or the key with the wrong shape; the model is then unusable.
+    `names(parameter)` are the keys to look under, the first that exists counts. Tensors are converted one by one, so
+    that the whole file is never in memory twice. A 1×1 convolution and a linear layer of the same size stand in for
+    each other. Raises WebuiError that names the first missing key, or the key with the wrong shape; the model is then
+    unusable.
     """
     state: dict[str, Tensor] = {}
     missing: list[str] = []
@@ -121,7 +137,9 @@ def fill(
         tensor = weights.read(key)
         if not tensor.is_floating_point():
             raise WebuiError(
-                f"{weights.name} is quantised ({key} is {weights.header[key].dtype}).", "Use the fp16 version.", field=FIELD
+                f"{weights.name} is quantised ({key} is {weights.header[key].dtype}).",
+                "Use the fp16 version.",
+                field=FIELD,
             )
         if tensor.numel() != wanted.numel() or tensor.squeeze().shape != wanted.squeeze().shape:
             raise WebuiError(
@@ -135,5 +153,3 @@ def fill(
         raise missing_keys(missing, weights.name)
     model.load_state_dict(state, assign=True)
     model.requires_grad_(False).eval()
-
-

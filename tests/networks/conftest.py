@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from modules.clip_bpe import ClipBPE
+from modules.networks.checkpoint import StableDiffusion, load_checkpoint
+from modules.networks.device import Place
+from modules.networks.files import CheckpointFile, HashCache
+from tests.tiny import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def place() -> Place:
+    """The CPU in fp32, whatever the machine."""
+    return Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+
+
+@pytest.fixture(scope="session")
+def bpe() -> ClipBPE:
+    return ClipBPE()
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint on disk; not to be changed."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_file: Path, place: Place, bpe: ClipBPE) -> StableDiffusion:
+    """The tiny checkpoint, loaded; not to be changed."""
+    hashes = HashCache(tiny_file.with_name("hashes.json"))
+    return load_checkpoint(CheckpointFile("tiny.safetensors", tiny_file, "tiny"), place, bpe, hashes)

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from modules.errors import WebuiError
+from modules.networks import device
+from modules.networks.device import Place, choose_place, describe, is_out_of_memory, require_finite, threads
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("bf16", "precision", "dtype", "said"),
+    [
+        (True, "autocast", torch.bfloat16, "CPU, bf16"),
+        (False, "autocast", torch.float32, "CPU, fp32"),
+        (True, "full", torch.float32, "CPU, fp32"),
+    ],
+)
+def test_a_cpu_takes_bf16_where_it_has_it(
+    bf16: bool, precision: device.Precision, dtype: torch.dtype, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: bf16)
+    place = choose_place(use_cpu=True, precision=precision)
+    assert place == Place(CPU, dtype, torch.float32, dtype)
+    assert describe(place) == said
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "dtype"),
+    [((8, 0), "autocast", torch.float16), ((6, 1), "autocast", torch.float32), ((9, 0), "full", torch.float32)],
+)
+def test_cuda_takes_fp16_from_capability_7(
+    capability: tuple[int, int], precision: device.Precision, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    assert choose_place(precision=precision, index=1) == Place(torch.device("cuda", 1), dtype, dtype, dtype)
+    assert choose_place(use_cpu=True, precision="full").device == CPU
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_a_lack_of_memory_is_known_by_its_words(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_told_with_a_cure(bad: float) -> None:
+    x = torch.ones(2, 3)
+    half = Place(CPU, torch.float16, torch.float16, torch.float16)
+    assert require_finite(x, "The UNet", half) is x
+    x[1, 1] = bad
+    with pytest.raises(
+        WebuiError, match=r"The UNet produced numbers that are none \(NaN\) in float16\..*--precision full"
+    ):
+        require_finite(x, "The UNet", half)
+    full = Place(CPU, torch.float32, torch.float32, torch.float32)
+    with pytest.raises(WebuiError, match="The checkpoint may be damaged"):
+        require_finite(x, "The UNet", full)
+
+
+@pytest.mark.parametrize(("wanted", "least"), [("3", 3), ("", 1), ("none", 1), ("0", 1)])
+def test_threads_are_those_wished_for_or_the_cores(wanted: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert threads() == least if wanted == "3" else threads() >= least

@@ -1,0 +1,156 @@
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from modules.errors import WebuiError
+from modules.networks.files import (
+    CheckpointFile,
+    HashCache,
+    TensorInfo,
+    find_checkpoints,
+    match_checkpoint,
+    read_defaults,
+    read_header,
+    size_in_bytes,
+)
+
+
+def touch(path: Path, content: bytes = b"weights") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A well-formed safetensors file of two tensors."""
+    file = tmp_path / "model.safetensors"
+    save_file({"a": np.zeros((2, 3), np.float16), "b": np.zeros(5, np.float32)}, file, metadata={"format": "pt"})
+    return file
+
+
+def test_files_and_diffusers_folders_are_found_below_the_folders_and_named_by_their_path(tmp_path: Path) -> None:
+    touch(tmp_path / "one" / "Zebra.safetensors")
+    touch(tmp_path / "one" / "style" / "apple.ckpt")
+    touch(tmp_path / "one" / "style" / "notes.txt")
+    touch(tmp_path / "one" / ".hidden.safetensors")
+    touch(tmp_path / "one" / "folder" / "model_index.json")
+    touch(tmp_path / "one" / "folder" / "unet" / "diffusion_pytorch_model.safetensors")
+    touch(tmp_path / "two" / "other.safetensors")
+    (tmp_path / "one" / "loop").symlink_to(tmp_path / "one")
+    found = find_checkpoints([tmp_path / "one", tmp_path / "two", tmp_path / "absent"])
+    assert [file.name for file in found] == ["folder", "other.safetensors", "style/apple.ckpt", "Zebra.safetensors"]
+    assert [file.stem for file in found] == ["folder", "other", "apple", "Zebra"]
+    assert [file.title for file in found] == [file.name for file in found]
+
+
+def test_a_known_hash_stands_in_the_title(tmp_path: Path) -> None:
+    file = touch(tmp_path / "models" / "fox.safetensors")
+    hashes = HashCache(tmp_path / "hashes.json")
+    assert hashes.sha256(file) == hashlib.sha256(b"weights").hexdigest()
+    (found,) = find_checkpoints([tmp_path / "models"], hashes)
+    assert found.title == "fox.safetensors [9a129038d9]" == f"fox.safetensors [{hashes.short(file)}]"
+
+
+def test_a_hash_is_computed_once_and_again_only_after_a_change(tmp_path: Path) -> None:
+    file = touch(tmp_path / "fox.safetensors")
+    first = HashCache(tmp_path / "cache" / "hashes.json").sha256(file)
+    later = HashCache(tmp_path / "cache" / "hashes.json")
+    assert later.known(file) == first
+    before = file.stat()
+    file.write_bytes(b"WEIGHTS")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time: the same file by our key
+    assert later.sha256(file) == first
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert later.known(file) == ""
+    assert later.sha256(file) == hashlib.sha256(b"WEIGHTS").hexdigest()
+
+
+def test_a_damaged_hash_cache_is_left_aside_with_a_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, cache = touch(tmp_path / "fox.safetensors"), touch(tmp_path / "hashes.json", b"{broken")
+    with caplog.at_level(logging.WARNING):
+        assert HashCache(cache).sha256(file) == hashlib.sha256(b"weights").hexdigest()
+    assert "cannot be read" in caplog.text
+    assert len(json.loads(cache.read_text())) == 1
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["style/fox.safetensors", "STYLE/FOX.safetensors", "fox.safetensors", "fox", "fox [9a129038d9]", "9a129038d9",
+     "style/fox.safetensors [9a129038d9]", "renamed.safetensors [9a129038d9]"],
+)  # fmt: skip
+def test_a_checkpoint_is_found_by_any_of_its_names(wanted: str, tmp_path: Path) -> None:
+    fox = touch(tmp_path / "style" / "fox.safetensors")
+    touch(tmp_path / "dog.safetensors", b"other")
+    hashes = HashCache(tmp_path / "hashes.json")
+    hashes.sha256(fox)
+    assert match_checkpoint(find_checkpoints([tmp_path]), wanted, hashes).path == fox
+
+
+def test_an_unknown_checkpoint_is_answered_with_the_nearest() -> None:
+    files = [CheckpointFile(name, Path(name), name) for name in ("fox.safetensors", "dog.safetensors")]
+    with pytest.raises(WebuiError, match=r"No checkpoint is named 'fix'; did you mean 'fox.safetensors'\?"):
+        match_checkpoint(files, "fix")
+    with pytest.raises(WebuiError, match="There is no checkpoint"):
+        match_checkpoint([], "fox")
+
+
+def test_a_header_tells_names_types_and_shapes(saved: Path) -> None:
+    header = read_header(saved)
+    assert header == {"a": TensorInfo("F16", (2, 3)), "b": TensorInfo("F32", (5,))}
+    assert size_in_bytes(header) == 12 + 20
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (slice(0, 0), "model.safetensors is empty (0 bytes)."),
+        (slice(0, 5), "model.safetensors is not a safetensors file."),
+        (slice(0, 40), "model.safetensors is truncated: it has 40 bytes and should have at least {header}."),
+        (slice(0, -1), "model.safetensors is truncated: it has {short} bytes and should have {full}."),
+    ],
+)
+def test_a_truncated_file_is_told_with_expected_and_actual_bytes(keep: slice, said: str, saved: Path) -> None:
+    content = saved.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    saved.write_bytes(content[keep])
+    with pytest.raises(WebuiError) as error:
+        read_header(saved)
+    assert error.value.message == said.format(header=header, full=len(content), short=len(content) - 1)
+    assert error.value.field == "sd_model_checkpoint"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>not found</html>", b"\x10" + b"\0" * 7 + b"not json at all!", b"\x02" + b"\0" * 7 + b"[]",
+     b"\x09" + b"\0" * 7 + b'{"a":{}} '],
+)  # fmt: skip
+def test_what_is_no_safetensors_file_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises(WebuiError, match="is not a safetensors file"):
+        read_header(touch(tmp_path / "x.safetensors", content))
+
+
+def test_defaults_are_the_known_keys_of_the_json_beside_the_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {
+        "width": 256,
+        "cfg_scale": 4.5,
+        "sampler_name": "Euler",
+        "steps": "many",
+        "description": "mine",
+        "height": True,
+    }
+    (tmp_path / "fox.json").write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        assert read_defaults(tmp_path / "fox.safetensors") == {"width": 256, "cfg_scale": 4.5, "sampler_name": "Euler"}
+    assert "steps='many'" in caplog.text
+    assert read_defaults(tmp_path / "other.safetensors") == {}
