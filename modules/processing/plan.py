@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from modules.codec import Picture
 from modules.errors import WebuiError
+from modules.images.geometry import Size
 from modules.request import GenerationRequest, Img2ImgRequest
 from modules.sampler_names import SamplerName, ScheduleName, resolve_names
 from modules.settings import Settings
@@ -26,14 +27,6 @@ class Walk:
     @property
     def count(self) -> int:
         return max(0, self.steps - self.first)
-
-
-@dataclass(frozen=True)
-class Size:
-    """Pixels, whole latent cells."""
-
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def test_exact_steps_stretch_the_schedule(strength: float, walk: Walk) -> None:
     [((160, 120), 1.05, (168, 120), (168, 126)), ((511, 65), 1.0, (504, 64), (511, 65)),
      ((200, 120), 2.0, (400, 240), (400, 240))],
 )  # fmt: skip
-def test_resize_by_truncates_to_cells(source: tuple[int, int], scale: float, cut: tuple[int, int], asked: tuple[int, int]) -> None:
+def test_resize_by_truncates_to_cells(
+    source: tuple[int, int], scale: float, cut: tuple[int, int], asked: tuple[int, int]
+) -> None:
     request = Img2ImgRequest(init_images=(picture(*source),), resize_by=scale)
     assert result_size(request) == (Size(*cut), Size(*asked))
 

@@ -1,0 +1,234 @@
+"""The engine: owns a device, a checkpoint and its caches; turns a request into events. There is no other state."""
+
+import io
+import logging
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+import modules
+from modules.catalog import Checkpoint
+from modules.clip_bpe import ClipBPE
+from modules.errors import WebuiError
+from modules.events import (
+    EngineState,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    Previewed,
+    Staged,
+    Started,
+    Stepped,
+    Stop,
+    Warned,
+)
+from modules.infotext import compose, declared_pairs
+from modules.networks.checkpoint import StableDiffusion, load_checkpoint
+from modules.networks.device import (
+    Place,
+    choose_place,
+    describe,
+    is_out_of_memory,
+    release_memory,
+    require_finite,
+    threads,
+)
+from modules.networks.files import CheckpointFile, HashCache
+from modules.networks.previews import PreviewMap, fit_preview, preview
+from modules.networks.vae import decode, to_uint8
+from modules.processing.clock import Stopwatch
+from modules.processing.conditioning import Conditioning, PromptEncoder
+from modules.processing.passes import Route, begin, make_route, walk
+from modules.processing.plan import CELL, ImagePlan, Plan, make_plan
+from modules.processing.source import SourceEncoder
+from modules.processing.unet import GuidedUNet
+from modules.request import GenerationRequest
+from modules.sampling.timesteps import CFGPP_SCALE
+from modules.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PROMPT_CACHE_BYTES = 64 * 2**20
+SOURCE_CACHE_BYTES = 128 * 2**20
+PREVIEW_QUALITY = 85
+
+ShouldStop = Callable[[], Stop]
+
+
+def create_engine(device: str, precision: str, cache_dir: str) -> "Engine":
+    """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full"."""
+    torch.set_num_threads(threads())
+    place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
+    return Engine(place, Path(cache_dir))
+
+
+class Engine:
+    """Runs jobs on one device, one at a time."""
+
+    def __init__(self, place: Place, cache_dir: Path) -> None:
+        self._place = place
+        self._hashes = HashCache(cache_dir / "hashes.json")
+        self._tokenizer = ClipBPE()
+        self._model: StableDiffusion | None = None
+        self._loaded: tuple[Path, int] | None = None
+        self._preview_map: PreviewMap | None = None
+        self._prompts = PromptEncoder(PROMPT_CACHE_BYTES)
+        self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+        """Load `checkpoint` unless it is loaded already; tells what it is doing. A failure leaves no model loaded."""
+        device = describe(self._place)
+        try:
+            stamp = (checkpoint.path.resolve(), _changed(checkpoint.path))
+            if self._model is None or self._loaded != stamp:
+                yield EngineState("loading", checkpoint.name, device=device)
+                self._unload()  # before the new one is read: two may not fit
+                file = CheckpointFile(checkpoint.name, checkpoint.path, checkpoint.name)
+                self._model = load_checkpoint(file, self._place, self._tokenizer, self._hashes)
+                self._preview_map = fit_preview(self._model.vae)
+                self._loaded = stamp
+            yield EngineState("ready", checkpoint.name, self._model.hash, device=device)
+        except WebuiError as error:
+            self._unload()
+            yield EngineState("failed", checkpoint.name, message=str(error), device=device)
+
+    def run(
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        should_stop: ShouldStop,
+    ) -> Iterator[Event | EngineState]:
+        """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised."""
+        clock = Stopwatch()
+        try:
+            settings = settings.overridden(request.override_settings)
+            plan = make_plan(request, settings)
+            size = plan.size
+            yield Started(request.images, len(plan.batches), plan.walk.count, size.width, size.height, request.seed)
+            for state in self.load(checkpoint, settings):
+                yield state
+                if state.state == "loading":
+                    yield Staged(f"loading {state.checkpoint}")
+                if state.state == "failed":
+                    yield Failed(state.message, field="sd_model_checkpoint")
+                    return
+            stopped = yield from self._batches(request, settings, plan, should_stop, clock)
+            yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
+        except WebuiError as error:
+            yield Failed(error.message, error.hint, error.field)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("out of memory: %s", error)
+            release_memory(self._place.device)
+            yield Failed("Memory does not suffice for this size.", "Choose a smaller size or batch size.", "width")
+
+    def _batches(
+        self, request: GenerationRequest, settings: Settings, plan: Plan, should_stop: ShouldStop, clock: Stopwatch
+    ) -> Generator[Event, None, bool]:
+        """All batches; returns whether the job was interrupted. A batch that is stopped leaves no picture."""
+        model = self._model
+        assert model is not None
+        if plan.source is not None:
+            for note in plan.source.picture.notes:
+                yield Warned(note)
+        route = make_route(plan, model, settings)
+        conditioning = self._prompts.conditioning(model, plan, settings, clock)
+        for number, images in enumerate(plan.batches):
+            stop, latents = yield from self._sampled(
+                plan, settings, number, images, route, conditioning, should_stop, clock
+            )
+            if stop is Stop.INTERRUPT:
+                return True
+            if stop is Stop.SKIP:
+                continue
+            yield Staged("decoding")
+            for image, latent in zip(images, latents, strict=True):
+                with clock.stage("vae_decode"):
+                    pixels = to_uint8(decode(model.vae, latent[None]))[0]
+                yield _done(request, settings, plan, image, pixels, model)
+        return False
+
+    def _sampled(
+        self,
+        plan: Plan,
+        settings: Settings,
+        number: int,
+        images: Sequence[ImagePlan],
+        route: Route,
+        conditioning: Conditioning,
+        should_stop: ShouldStop,
+        clock: Stopwatch,
+    ) -> Generator[Event, None, tuple[Stop, Tensor]]:
+        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far)."""
+        model = self._model
+        assert model is not None
+        source = None
+        if plan.source is not None:
+            yield Staged("encoding")
+            source = self._sources.latents(model, plan, plan.source, images, settings.img2img_background_color, clock)
+        yield Staged("sampling")
+        shape = (model.latent_channels, plan.size.height // CELL, plan.size.width // CELL)
+        start = begin(route, plan, images, source, shape, settings, model.place.device)
+        scale = plan.cfg_scale / CFGPP_SCALE if plan.sampler.name == "DDIM CFG++" else plan.cfg_scale
+        denoise = GuidedUNet(model, route.model_schedule, conditioning.of(images), scale, clock)
+        latents = start.x
+        for step in walk(route, start, denoise):
+            latents = step.x
+            yield Stepped(number, step.i + 1, start.steps)
+            stop = should_stop()
+            if stop:
+                return stop, latents
+            if settings.live_previews_enable and (step.i + 1) % settings.show_progress_every_n_steps == 0:
+                yield self._preview(number, step.denoised[0], plan)
+        return Stop.NONE, require_finite(latents, "The UNet", model.place)
+
+    def _preview(self, number: int, latent: Tensor, plan: Plan) -> Previewed:
+        assert self._preview_map is not None
+        small = Image.fromarray(preview(latent, self._preview_map))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+        return Previewed(number, small.width, small.height, buffer.getvalue())
+
+    def _unload(self) -> None:
+        self._model = self._loaded = self._preview_map = None
+        self._prompts.clear()
+        self._sources.clear()
+        release_memory(self._place.device)
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _done(
+    request: GenerationRequest,
+    settings: Settings,
+    plan: Plan,
+    image: ImagePlan,
+    pixels: NDArray[np.uint8],
+    model: StableDiffusion,
+) -> ImageDone:
+    """The finished picture with the text that makes it again."""
+    height, width = pixels.shape[:2]
+    pairs = declared_pairs(request, settings) | {
+        "Seed": str(image.seed),
+        "Size-1": str(plan.asked.width),
+        "Size-2": str(plan.asked.height),
+        "Model hash": model.hash,
+        "Model": model.name,
+        "Version": f"Palimpsest {modules.__version__}",
+    }
+    if plan.subseed_strength > 0:
+        pairs["Variation seed"] = str(image.subseed)
+    if plan.source is not None:
+        pairs["Source hash"] = plan.source.picture.sha256
+    infotext = compose(request.prompt, request.negative_prompt, pairs)
+    return ImageDone(image.index, image.seed, width, height, infotext, pixels.tobytes())

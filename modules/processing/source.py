@@ -1,0 +1,85 @@
+"""From a source picture to the latent an img2img job starts from."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.images.geometry import Size
+from modules.images.resize import LATENT_UPSCALE, resized
+from modules.networks.cache import ByteCache
+from modules.networks.checkpoint import StableDiffusion
+from modules.networks.vae import Posterior, encode, from_uint8
+from modules.processing.clock import Stopwatch
+from modules.processing.plan import CELL, ImagePlan, Plan, Source
+
+# The posterior's noise comes from the image's seed like everything else, but not from the same stream as the initial
+# noise: equal numbers in both would correlate the two.
+POSTERIOR_STREAM = 0x5EED_0001
+
+
+class SourceKey(NamedTuple):
+    """What the encoded source depends on."""
+
+    checkpoint: str
+    dtype: torch.dtype
+    sha256: str
+    resize_mode: int
+    size: Size
+    background: str
+
+
+class SourceEncoder:
+    """Encodes source pictures, and keeps what the encoder said of the latest ones: a second run skips it."""
+
+    def __init__(self, limit: int) -> None:
+        self._cache: ByteCache[SourceKey, Posterior] = ByteCache(limit)
+
+    def latents(
+        self,
+        model: StableDiffusion,
+        plan: Plan,
+        source: Source,
+        images: Sequence[ImagePlan],
+        background: str,
+        clock: Stopwatch,
+    ) -> Tensor:
+        """The source once for each of `images`, (B, C, h, w) fp32 in model units on the model's device."""
+        posterior = self._posterior(model, plan, source, background, clock)
+        latents = torch.cat([posterior.sample(_noise(image.seed, posterior.mean)) for image in images])
+        cells = (plan.size.height // CELL, plan.size.width // CELL)
+        if source.resize_mode == LATENT_UPSCALE and latents.shape[-2:] != cells:
+            latents = torch.nn.functional.interpolate(latents, size=cells, mode="bilinear", antialias=False)
+        return latents
+
+    def _posterior(
+        self, model: StableDiffusion, plan: Plan, source: Source, background: str, clock: Stopwatch
+    ) -> Posterior:
+        key = SourceKey(model.hash, model.vae.dtype, source.picture.sha256, source.resize_mode, plan.size, background)
+
+        def make() -> Posterior:
+            image = source_pixels(source, plan.size, background)
+            pixels = from_uint8(np.array(image)[None], model.place.device)
+            with clock.stage("vae_encode"):
+                return encode(model.vae, pixels)
+
+        return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
+
+    def clear(self) -> None:
+        self._cache.clear()
+
+
+def source_pixels(source: Source, size: Size, background: str) -> Image.Image:
+    """The source as the encoder sees it: RGB, fitted to `size`; in the latent mode its own size in whole cells."""
+    image = source.picture.rgb(background)
+    if source.resize_mode == LATENT_UPSCALE:
+        return image.crop((0, 0, image.width // CELL * CELL, image.height // CELL * CELL))
+    return resized(image, source.resize_mode, size)
+
+
+def _noise(seed: int, like: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed((seed + POSTERIOR_STREAM) % 2**63)
+    return torch.randn(like.shape, generator=generator).to(like.device)

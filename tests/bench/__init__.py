@@ -1,0 +1,1 @@
+"""Benchmarks: run by hand, never by the test suite. Each prints one JSON line a case."""
