@@ -1,0 +1,87 @@
+"""Samplers against diffusers' schedulers, where the two mean the same method on the same grid."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    LMSDiscreteScheduler,
+    PNDMScheduler,
+)
+from torch import Tensor
+
+from modules.sampling.discrete import ModelSchedule
+from modules.sampling.registry import levels, resolve, whole_walk
+from modules.sampling.schedules import ScheduleOptions
+from modules.sampling.step import SamplerOptions
+
+pytestmark = [
+    pytest.mark.parity,
+    # diffusers 0.42 makes arrays of torch 2.13's tensors, whose __array__ has no `copy` yet
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+STEPS = 20
+MODEL = ModelSchedule.scaled_linear()
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+LINSPACE = {"timestep_spacing": "linspace"}
+LEADING = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
+
+
+def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    """Exact for data of two narrow modes at +1 and -1: sharply curved, so that differences grow."""
+    variance, noise = 0.2**2, sigma.square().view(-1, 1, 1, 1)
+    return (variance * x + noise * torch.tanh(x / (noise + variance))) / (variance + noise)
+
+
+def ours(name: str, schedule: str, noise: Tensor) -> Tensor:
+    rows = resolve(name, schedule)
+    whole = levels(*rows, STEPS, MODEL, ScheduleOptions())
+    walk = whole_walk(rows[0], whole, STEPS, MODEL, SamplerOptions())
+    x = noise if rows[0].row.timesteps else noise * walk.sigma
+    *_, step = rows[0].function(denoise, x, walk.sigmas, lambda a, b: torch.zeros_like(noise), walk.options)
+    return step.x
+
+
+def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
+    scheduler.set_timesteps(STEPS)
+    x = noise * scheduler.init_noise_sigma
+    timesteps = scheduler.timesteps[: len(scheduler.timesteps) - calls_left_out]
+    for t in timesteps:
+        scaled = scheduler.scale_model_input(x, t)
+        if hasattr(scheduler, "sigmas"):
+            sigma = scheduler.sigmas[scheduler.step_index].float()
+            exploding = x
+        else:
+            alpha = scheduler.alphas_cumprod[t]
+            sigma = ((1 - alpha) / alpha).sqrt()
+            exploding = scaled * math.sqrt(1 + float(sigma) ** 2)
+        eps = (exploding - denoise(exploding, sigma.view(1))) / sigma
+        x = scheduler.step(eps, t, x, return_dict=False)[0]
+    return x
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "kind", "config", "calls_left_out", "tolerance"),
+    [
+        ("Euler", "Uniform", EulerDiscreteScheduler, LINSPACE, 0, 1e-4),
+        ("Euler", "Karras", EulerDiscreteScheduler, {**LINSPACE, "use_karras_sigmas": True}, 0, 1e-4),
+        ("Euler", "Exponential", EulerDiscreteScheduler, {**LINSPACE, "use_exponential_sigmas": True}, 0, 1e-4),
+        ("Heun", "Uniform", HeunDiscreteScheduler, LINSPACE, 0, 1e-3),
+        ("LMS", "Uniform", LMSDiscreteScheduler, LINSPACE, 0, 1e-3),
+        # A1111 leaves out the last call of these two, at timestep 1
+        ("DDIM", "Automatic", DDIMScheduler, {**LEADING, "clip_sample": False}, 1, 1e-4),
+        ("PLMS", "Automatic", PNDMScheduler, {**LEADING, "skip_prk_steps": True}, 1, 1e-4),
+    ],
+)
+def test_the_result_is_the_same(
+    name: str, schedule: str, kind: Any, config: dict[str, Any], calls_left_out: int, tolerance: float
+) -> None:
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler = kind(**BETAS, **config)
+    difference = (ours(name, schedule, noise) - theirs(scheduler, noise, calls_left_out)).abs().max()
+    assert float(difference) < tolerance
