@@ -1,0 +1,224 @@
+"""Draw the world, train the bundled checkpoint, export, judge and show it.
+
+The checkpoint that ships was made in this order, in one folder of resumable state:
+
+  python -m modules.starter train-vae --state STATE --minutes 30
+  python -m modules.starter train-vae --state STATE --stage whiten
+  python -m modules.starter train     --state STATE --minutes 60 --size 128x128
+  python -m modules.starter train     --state STATE --minutes 60 --size 192x192 --size 160x224:0.2 --size 224x160:0.2
+  python -m modules.starter train-vae --state STATE --stage decoder --minutes 20
+  python -m modules.starter export    --state STATE
+  python -m modules.starter judge
+
+Training that is cut goes on from its last save when the command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from modules.starter.captions import caption
+from modules.starter.export import MEGABYTE, export
+from modules.starter.judge import judge
+from modules.starter.nets import Widths
+from modules.starter.sheets import as_image, save, sheet
+from modules.starter.spec import MIXES, random_spec
+from modules.starter.studio import Studio
+from modules.starter.train_unet import SHEET_PROMPTS, Recipe, train
+from modules.starter.train_vae import VaeRecipe, train_vae
+from modules.starter.world import draw, tutorial_start
+
+ROOT: Final = Path(__file__).parents[2]
+CHECKPOINT: Final = ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
+IMAGES: Final = ROOT / "docs" / "images"
+TUTORIAL: Final = "watercolor, light smile, Sakura background"
+STRENGTHS: Final = (0.3, 0.5, 0.65, 0.9)
+
+
+def size(text: str) -> tuple[int, int, float]:
+    """`192x128` or `192x128:0.5`: width, height in pixels and weight."""
+    extent, _, weight = text.partition(":")
+    width, height = (int(part) for part in extent.split("x"))
+    if width % 32 or height % 32:
+        raise argparse.ArgumentTypeError(f"{text}: width and height must be multiples of 32")
+    return width, height, float(weight or 1)
+
+
+def show_world(options: argparse.Namespace) -> None:
+    rng = random.Random(options.seed)
+    specs = [random_spec(rng, MIXES[options.mix]) for _ in range(options.count)]
+    pictures = [draw(spec, options.pixels) for spec in specs]
+    save(sheet(pictures, 8, [caption(spec, rng) for spec in specs]), options.out)
+    print(f"{options.count} pictures in {options.out}")
+
+
+def run_train_vae(options: argparse.Namespace) -> None:
+    recipe = VaeRecipe(
+        options.minutes, options.stage, rate=options.rate, workers=options.workers, gradient=options.gradient
+    )
+    drawings, photos = train_vae(options.state, recipe, Widths())
+    print(f"held-out drawings {drawings:.2f} dB, photo-like textures {photos:.2f} dB (256 px)")
+
+
+def run_train(options: argparse.Namespace) -> None:
+    recipe = Recipe(
+        minutes=options.minutes,
+        mix=options.mix,
+        sizes=tuple(options.size or [(128, 128, 1.0)]),
+        batch=options.batch,
+        rate=options.rate,
+        cooldown=options.cooldown,
+        workers=options.workers,
+        reuse=options.reuse,
+        save_every=options.save_every,
+    )
+    options.state.mkdir(parents=True, exist_ok=True)
+    train(options.state, recipe, Widths(), options.device)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    width, height, _ = options.page_size
+    defaults = {
+        "width": width,
+        "height": height,
+        "steps": 20,
+        "cfg_scale": options.scale,
+        "sampler": "DPM++ 2M",
+        "scheduler": "Karras",
+        "denoising_strength": options.strength,
+    }
+    written = export(options.state, options.out, Widths(), defaults)
+    print(f"{options.out}: {written / MEGABYTE:.1f} MB")
+
+
+def run_judge(options: argparse.Namespace) -> None:
+    judge(
+        options.checkpoint,
+        options.pixels,
+        options.seeds,
+        options.scale,
+        lambda line: print(line, flush=True),
+        options.steps,
+        options.renders,
+    )
+
+
+def show_checkpoint(options: argparse.Namespace) -> None:
+    studio = Studio(options.checkpoint)
+    prompts = options.prompt or list(SHEET_PROMPTS)
+    width, height, _ = options.page_size
+    pictures = [
+        picture
+        for seed in range(options.seeds)
+        for picture in studio.paint(prompts, [seed] * len(prompts), width, height, options.scale, options.steps)
+    ]
+    save(sheet(pictures, len(prompts), prompts * options.seeds), options.out)
+    print(f"{len(pictures)} pictures in {options.out}")
+
+
+def make_strip(options: argparse.Namespace) -> None:
+    """The tutorial's start picture and what becomes of it, stronger to the right."""
+    _, start = tutorial_start(options.pixels)
+    studio = Studio(options.checkpoint)
+    painted = [
+        studio.paint(
+            [TUTORIAL], [options.seed], options.pixels, options.pixels, options.scale, options.steps, [start], strength
+        )[0]
+        for strength in STRENGTHS
+    ]
+    labels = ["start", *(f"denoising {strength:g}" for strength in STRENGTHS)]
+    save(as_image(start), options.out.with_name("start.png"))
+    save(sheet([start, *painted], 1 + len(painted), labels), options.out)
+    print(f"{options.out} and start.png beside it")
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(
+        prog="python -m modules.starter", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = result.add_subparsers(required=True, metavar="COMMAND")
+
+    world = commands.add_parser("world", help="a sheet of drawn pictures with captions")
+    world.add_argument("--mix", choices=sorted(MIXES), default="full")
+    world.add_argument("--count", type=int, default=40)
+    world.add_argument("--pixels", type=int, default=192)
+    world.add_argument("--seed", type=int, default=0)
+    world.add_argument("--out", type=Path, default=Path("world.png"))
+    world.set_defaults(run=show_world)
+
+    vae = commands.add_parser("train-vae", help="train the autoencoder")
+    vae.add_argument("--state", type=Path, required=True, help="folder of the resumable state")
+    vae.add_argument("--stage", choices=("both", "whiten", "decoder"), default="both")
+    vae.add_argument("--minutes", type=float, default=20)
+    vae.add_argument("--rate", type=float, default=4e-4)
+    vae.add_argument("--gradient", type=float, default=0.3, help="weight of the gradients' error")
+    vae.add_argument("--workers", type=int, default=2)
+    vae.set_defaults(run=run_train_vae)
+
+    unet = commands.add_parser("train", help="train the U-Net and the text encoder")
+    unet.add_argument("--state", type=Path, required=True, help="folder of the resumable state; vae.pt must be there")
+    unet.add_argument("--minutes", type=float, required=True, help="length of this run; the rate falls at its end")
+    unet.add_argument("--size", type=size, action="append", metavar="WxH[:WEIGHT]", help="may be given several times")
+    unet.add_argument("--mix", choices=sorted(MIXES), default="first")
+    unet.add_argument("--batch", type=int, default=16)
+    unet.add_argument("--rate", type=float, default=8e-4)
+    unet.add_argument("--cooldown", type=float, default=0.25, help="share of the minutes in which the rate falls")
+    unet.add_argument("--reuse", type=float, default=6, help="how often a latent is trained on")
+    unet.add_argument("--workers", type=int, default=2, help="processes on a CPU")
+    unet.add_argument("--save-every", type=float, default=8, help="minutes")
+    unet.add_argument("--device", default="cpu")
+    unet.set_defaults(run=run_train)
+
+    out = commands.add_parser("export", help="write the checkpoint and the files beside it")
+    out.add_argument("--state", type=Path, required=True)
+    out.add_argument("--out", type=Path, default=CHECKPOINT)
+    out.add_argument("--page-size", type=size, default=(192, 192, 1.0), metavar="WxH", help="the page's default size")
+    out.add_argument("--scale", type=float, default=5.0, help="the page's default CFG scale")
+    out.add_argument("--strength", type=float, default=0.65, help="the page's default denoising strength")
+    out.set_defaults(run=run_export)
+
+    judged = commands.add_parser("judge", help="measure a checkpoint against control prompts")
+    judged.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    judged.add_argument("--pixels", type=int, default=192)
+    judged.add_argument("--seeds", type=int, default=8)
+    judged.add_argument("--steps", type=int, default=25)
+    judged.add_argument("--scale", type=float, default=5.0)
+    judged.add_argument("--renders", type=int, default=1500, help="pictures the judge learns from")
+    judged.set_defaults(run=run_judge)
+
+    shown = commands.add_parser("sheet", help="a sheet of generated pictures")
+    shown.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    shown.add_argument("--prompt", action="append")
+    shown.add_argument("--seeds", type=int, default=2)
+    shown.add_argument("--steps", type=int, default=20)
+    shown.add_argument("--scale", type=float, default=5.0)
+    shown.add_argument("--page-size", type=size, default=(192, 192, 1.0), metavar="WxH")
+    shown.add_argument("--out", type=Path, default=Path("sheet.png"))
+    shown.set_defaults(run=show_checkpoint)
+
+    strip = commands.add_parser("strip", help="the tutorial as a strip, and its start picture")
+    strip.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    strip.add_argument("--pixels", type=int, default=256)
+    strip.add_argument("--seed", type=int, default=1)
+    strip.add_argument("--steps", type=int, default=25)
+    strip.add_argument("--scale", type=float, default=7.0)
+    strip.add_argument("--out", type=Path, default=IMAGES / "tutorial.png")
+    strip.set_defaults(run=make_strip)
+    return result
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    options = parser().parse_args()
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

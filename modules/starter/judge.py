@@ -1,0 +1,348 @@
+"""An honest judge of a checkpoint: a small classifier that never saw a generated picture.
+
+It is trained on renders of the drawn world, passed through the checkpoint's autoencoder (everything generated looks
+like that), and its own accuracy on held-out renders is printed first: no measurement can be better than its ruler.
+It shares no code with the training of the checkpoint but the drawings.
+
+Every attribute is measured twice from the same seeds: with the word, and with a control prompt that names another
+value. What counts is that the word is right and the control is wrong: a picture may be pink for other reasons.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from modules.starter.noise import Field
+from modules.starter.spec import FIRST, Mix, Spec, random_spec
+from modules.starter.studio import Studio
+from modules.starter.world import draw
+
+LOOK: Final = 96
+HEADS: Final[Mapping[str, tuple[str, ...]]] = {
+    "background": tuple(FIRST.backgrounds),
+    "hair": tuple(FIRST.hair),
+    "style": ("flat", "watercolor", "pencil", "line", "neon"),
+    "expression": ("smile", "sad", "neither"),
+}
+# Colours cannot be told in a picture that has none; such pictures do not teach the head of hair.
+COLOURED: Final = ("flat", "watercolor")
+
+
+def labels(spec: Spec) -> dict[str, int]:
+    """The class of each head, -1 where the picture does not tell."""
+    person = spec.person
+    assert person is not None
+    expression = "smile" if "smile" in person.expression else "sad" if person.expression == "sad" else "neither"
+    return {
+        "background": HEADS["background"].index(spec.background),
+        "hair": HEADS["hair"].index(person.hair) if spec.style in COLOURED else -1,
+        "style": HEADS["style"].index(spec.style),
+        "expression": HEADS["expression"].index(expression),
+    }
+
+
+class Eye(nn.Module):
+    """A small convolutional classifier with one head per attribute and one for the face's place."""
+
+    def __init__(self, width: int = 24) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for i in range(4):
+            out = width * 2 ** min(i, 2)
+            layers += [
+                nn.Conv2d(channels, out, 3, padding=1, stride=1 if i == 0 else 2),
+                nn.BatchNorm2d(out),
+                nn.ReLU(),
+            ]
+            channels = out
+        self.body = nn.Sequential(*layers)
+        side = LOOK // 8
+        # Attributes sit in known places, so the map is read whole, not averaged.
+        self.read = nn.Sequential(
+            nn.Conv2d(channels, 16, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Linear(16 * side * side, 96),
+            nn.ReLU(),
+        )
+        self.heads = nn.ModuleDict({name: nn.Linear(96 + channels, len(values)) for name, values in HEADS.items()})
+        self.place = nn.Linear(96, 2)
+
+    def forward(self, pictures: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Pictures (n, 3, 96, 96) in [-1, 1]; logits by head, and the face's centre as shares of the side."""
+        seen = self.body(pictures)
+        read = self.read(seen)
+        both = torch.cat([read, seen.mean((2, 3))], 1)
+        return {name: head(both) for name, head in self.heads.items()}, self.place(read)
+
+
+def as_seen(pictures: Sequence[Field]) -> torch.Tensor:
+    """(n, 3, 96, 96) in [-1, 1]."""
+    small = [cv2.resize(picture, (LOOK, LOOK), interpolation=cv2.INTER_AREA) for picture in pictures]
+    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().float() * 2 - 1
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A trained eye and how often it is right on held-out renders, by attribute."""
+
+    eye: Eye
+    accuracy: dict[str, float]
+
+    @torch.no_grad()
+    def look(self, pictures: Sequence[Field]) -> tuple[dict[str, list[str]], np.ndarray]:
+        """What is seen in each picture, by attribute, and the face's centre (n, 2) as shares of the side."""
+        logits, places = self.eye(as_seen(pictures))
+        seen = {name: [HEADS[name][i] for i in value.argmax(1).tolist()] for name, value in logits.items()}
+        return seen, places.numpy()
+
+
+def judged_mix() -> Mix:
+    """Portraits only, their heads further apart than the training's, so that places must be read."""
+    return replace(FIRST, portraits=1.0, spread=1.0)
+
+
+def renders(
+    studio: Studio, count: int, size: int, rng: random.Random
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+    """Pictures after the autoencoder, their labels and their faces' centres."""
+    mix = judged_mix()
+    specs = [random_spec(rng, mix) for _ in range(count)]
+    pictures: list[torch.Tensor] = []
+    for first in range(0, count, 8):
+        drawn = [draw(spec, size) for spec in specs[first : first + 8]]
+        latents = studio.encode(drawn)
+        latents = latents + rng.uniform(0, 0.15) * torch.randn_like(latents)
+        pictures.append(as_seen(studio.decode(latents)))
+    rows = [labels(spec) for spec in specs]
+    targets = {name: torch.tensor([row[name] for row in rows]) for name in HEADS}
+    people = [spec.person for spec in specs if spec.person is not None]
+    places = torch.tensor([[person.centre_x / 256, person.centre_y / 256] for person in people])
+    return torch.cat(pictures), targets, places
+
+
+def train_judge(studio: Studio, size: int, count: int = 1500, epochs: int = 14, seed: int = 12) -> Judge:
+    """Learn from `count` renders; a further 300 measure the accuracy."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    pictures, targets, places = renders(studio, count, size, rng)
+    eye = Eye()
+    optimizer = torch.optim.AdamW(eye.parameters(), 2e-3, weight_decay=1e-3)
+    batch = 32
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
+    for _ in range(epochs):
+        order = torch.randperm(count)
+        for first in range(0, count - batch + 1, batch):
+            rows = order[first : first + batch]
+            light = 1 + 0.1 * torch.randn(batch, 1, 1, 1)
+            logits, where = eye(pictures[rows] * light + 0.05 * torch.randn(batch, 3, 1, 1))
+            loss = 20 * functional.mse_loss(where, places[rows])
+            for name, value in logits.items():
+                loss = loss + functional.cross_entropy(value, targets[name][rows], ignore_index=-1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    eye.eval()
+    return Judge(eye, measured_accuracy(eye, *renders(studio, 300, size, rng)))
+
+
+@torch.no_grad()
+def measured_accuracy(
+    eye: Eye, pictures: torch.Tensor, targets: dict[str, torch.Tensor], places: torch.Tensor
+) -> dict[str, float]:
+    logits, where = eye(pictures)
+    result: dict[str, float] = {}
+    for name, value in logits.items():
+        told = targets[name] >= 0
+        result[name] = float((value.argmax(1) == targets[name])[told].float().mean())
+    result["face within 10 % of width"] = float(((where - places).abs().amax(1) < 0.1).float().mean())
+    return result
+
+
+@dataclass(frozen=True)
+class Question:
+    """An attribute, the prompt that names `value`, and the same prompt naming another one."""
+
+    attribute: str
+    value: str
+    prompt: str
+    control: str
+
+
+QUESTIONS: Final = (
+    Question("background", "sakura", "girl, brown hair, sakura background", "girl, brown hair, forest background"),
+    Question("background", "city", "girl, brown hair, city background", "girl, brown hair, beach background"),
+    Question("background", "forest", "girl, blonde hair, forest background", "girl, blonde hair, city background"),
+    Question("background", "beach", "boy, black hair, beach background", "boy, black hair, night sky"),
+    Question("background", "night", "girl, white hair, night sky", "girl, white hair, sunset background"),
+    Question("background", "sunset", "girl, brown hair, sunset background", "girl, brown hair, sakura background"),
+    Question("hair", "pink", "girl, pink hair, city background, anime", "girl, black hair, city background, anime"),
+    Question(
+        "hair", "blonde", "girl, blonde hair, forest background, anime", "girl, red hair, forest background, anime"
+    ),
+    Question("hair", "blue", "girl, blue hair, beach background, anime", "girl, brown hair, beach background, anime"),
+    Question("hair", "red", "girl, red hair, simple background, anime", "girl, blue hair, simple background, anime"),
+    Question("style", "watercolor", "watercolor, girl, city background", "flat illustration, girl, city background"),
+    Question("style", "pencil", "pencil sketch, girl, forest background", "watercolor, girl, forest background"),
+    Question("style", "flat", "flat illustration, girl, beach background", "watercolor, girl, beach background"),
+    Question("style", "neon", "neon, girl, city background", "flat illustration, girl, city background"),
+    Question("expression", "smile", "girl, light smile, brown hair", "girl, sad, brown hair"),
+    Question("expression", "sad", "girl, sad, blonde hair", "girl, light smile, blonde hair"),
+)
+TUTORIAL: Final = "watercolor, light smile, Sakura background"
+TUTORIAL_QUESTIONS: Final = (
+    Question("style", "watercolor", TUTORIAL, "flat illustration, light smile, Sakura background"),
+    Question("expression", "smile", TUTORIAL, "watercolor, sad, Sakura background"),
+    Question("background", "sakura", TUTORIAL, "watercolor, light smile, forest background"),
+)
+
+
+def edge_map(picture: Field) -> np.ndarray:
+    grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 2.0)
+    return np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))
+
+
+def similarity(first: Field, second: Field) -> float:
+    """Correlation of two pictures' edge maps."""
+    return float(np.corrcoef(edge_map(first).ravel(), edge_map(second).ravel())[0, 1])
+
+
+def start_pictures(count: int, size: int, seed: int = 500) -> list[Field]:
+    """Girls in front of city buildings, drawn flat; none of them smiles."""
+    rng = random.Random(seed)
+    mix = replace(FIRST, who={"girl": 1}, expressions={"neutral": 1}, hats={"cat ears": 1}, hat=0.0)
+    return [draw(random_spec(rng, mix, style="flat", background="city", portrait=True), size) for _ in range(count)]
+
+
+def share(values: Sequence[bool]) -> float:
+    return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all measurements need: who paints, who looks, and how."""
+
+    studio: Studio
+    judge: Judge
+    size: int
+    steps: int
+    scale: float
+    say: Callable[[str], None]
+
+    def answer(
+        self,
+        question: Question,
+        seeds: int,
+        start: Sequence[Field] | None = None,
+        strength: float = 1.0,
+        scale: float | None = None,
+    ) -> tuple[float, float, list[Field]]:
+        """How often the word is seen with it, and with the control; and the pictures with it."""
+        shown: list[float] = []
+        pictures: list[Field] = []
+        for prompt in (question.prompt, question.control):
+            painted = self.studio.paint(
+                [prompt] * seeds, range(seeds), self.size, self.size, scale or self.scale, self.steps, start, strength
+            )
+            seen, _ = self.judge.look(painted)
+            shown.append(share([value == question.value for value in seen[question.attribute]]))
+            pictures = pictures or painted
+        return shown[0], shown[1], pictures
+
+    def row(self, name: str, right: float, wrong: float) -> None:
+        self.say(f"| {name} | {right:.0%} | {wrong:.0%} |")
+
+
+def prompts_table(session: Session, seeds: int) -> None:
+    session.say(
+        f"\ntxt2img, {seeds} seeds each, scale {session.scale:g}\n\n"
+        "| named | seen with the word | seen with the control |\n|---|---|---|"
+    )
+    for question in QUESTIONS:
+        right, wrong, _ = session.answer(question, seeds)
+        session.row(f"{question.attribute}: {question.value}", right, wrong)
+
+
+def tutorial_table(session: Session, seeds: int, scale: float, strength: float = 0.65) -> None:
+    starts = start_pictures(seeds, session.size)
+    session.say(
+        f"\nimg2img `{TUTORIAL}`, strength {strength}, scale {scale:g}, {seeds} start pictures\n\n"
+        "| | with the word | with the control |\n|---|---|---|"
+    )
+    pictures: list[Field] = []
+    for question in TUTORIAL_QUESTIONS:
+        right, wrong, pictures = session.answer(question, seeds, starts, strength, scale)
+        session.row(question.value, right, wrong)
+    _, before = session.judge.look(starts)
+    _, after = session.judge.look(pictures)
+    kept = share(list(np.abs(before - after).max(1) < 0.1))
+    likeness = float(np.mean([similarity(a, b) for a, b in zip(starts, pictures, strict=True)]))
+    session.say(
+        f"| face within 10 % of width | {kept:.0%} | |\n\nmean edge-map correlation with the start: {likeness:.2f}"
+    )
+
+
+def strength_table(session: Session, seeds: int, strengths: Sequence[float]) -> None:
+    starts = start_pictures(seeds, session.size)
+    session.say("\n| strength | mean absolute difference to the start |\n|---|---|")
+    last, rising = -1.0, True
+    for strength in strengths:
+        painted = session.studio.paint(
+            [TUTORIAL] * seeds, range(seeds), session.size, session.size, session.scale, session.steps, starts, strength
+        )
+        distance = float(np.mean([np.abs(a - b).mean() for a, b in zip(starts, painted, strict=True)]))
+        rising, last = rising and distance > last, distance
+        session.say(f"| {strength:.1f} | {distance:.4f} |")
+    session.say(f"\nrises at every step: {'yes' if rising else 'no'}")
+
+
+def guidance_table(session: Session, seeds: int, scales: Sequence[float] = (1, 3, 7, 11)) -> None:
+    session.say("\n| scale | background as named | saturated pixels |\n|---|---|---|")
+    for scale in scales:
+        hits: list[bool] = []
+        burnt: list[float] = []
+        for question in QUESTIONS[:3]:
+            painted = session.studio.paint(
+                [question.prompt] * seeds, range(seeds), session.size, session.size, scale, session.steps
+            )
+            seen, _ = session.judge.look(painted)
+            hits += [value == question.value for value in seen["background"]]
+            burnt += [float(((picture < 0.01) | (picture > 0.99)).mean()) for picture in painted]
+        session.say(f"| {scale:g} | {share(hits):.0%} | {np.mean(burnt):.1%} |")
+
+
+def judge(
+    checkpoint: Path,
+    size: int,
+    seeds: int,
+    scale: float,
+    say: Callable[[str], None],
+    steps: int = 25,
+    renders_count: int = 1500,
+) -> None:
+    """Print all tables for `checkpoint` in Markdown."""
+    studio = Studio(checkpoint)
+    trained = train_judge(studio, size, renders_count)
+    say(
+        "The judge on 300 held-out renders: "
+        + ", ".join(f"{name} {value:.0%}" for name, value in trained.accuracy.items())
+    )
+    session = Session(studio, trained, size, steps, scale, say)
+    prompts_table(session, seeds)
+    for tutorial_scale in sorted({scale, 7.0, 11.0}):
+        tutorial_table(session, seeds, tutorial_scale)
+    strength_table(session, max(2, seeds // 2), (0.2, 0.4, 0.6, 0.8, 1.0))
+    guidance_table(session, max(2, seeds // 2))
