@@ -1,7 +1,9 @@
 """Composition: the command line becomes a running server. Knows everybody; nobody knows it."""
 
+import asyncio
 import logging
 import os
+import socket
 import sys
 import threading
 import webbrowser
@@ -131,16 +133,17 @@ def serve(services: Services) -> None:
         log_level="warning",
         timeout_graceful_shutdown=SECONDS_TO_CLOSE,
     )
-    server = _Server(config, flags)
+    server = _Server(config, services)
     server.run()
 
 
 class _Server(uvicorn.Server):
     """Tells the address, and opens the browser, once the port answers."""
 
-    def __init__(self, config: uvicorn.Config, flags: Flags) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
-        self._flags = flags
+        self._flags = services.flags
+        self._queue = services.queue
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         await super().startup()
@@ -149,6 +152,11 @@ class _Server(uvicorn.Server):
         log.info("Palimpsest %s is at %s", modules.__version__, self._flags.url)
         if self._flags.autolaunch:
             threading.Thread(target=webbrowser.open, args=(self._flags.url,), daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends the jobs first, and with them the event streams, which would hold the server up."""
+        await asyncio.to_thread(self._queue.close)
+        await super().shutdown(sockets)
 
 
 # Nothing may ask the network: neither Gradio nor the Hugging Face libraries, in this process or in the engine's.

@@ -1,4 +1,8 @@
-"""Finished pictures: show, keep, take along, find in the file manager."""
+"""Finished pictures: show, keep, take along, find in the file manager.
+
+A browser may keep a picture but asks each time whether it is still the same: where a day's pictures are deleted the
+numbers begin anew, and with a fixed seed the next picture has the name of an old one.
+"""
 
 import os
 import shutil
@@ -10,7 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from modules.api.guard import LOCAL_NAMES
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
@@ -63,10 +67,16 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/{path:path}")
     @router.head("/{path:path}", include_in_schema=False)
-    def picture(path: str) -> FileResponse:
+    def picture(path: str, request: Request) -> Response:
         """A saved picture."""
         file = outputs.locate(path)
-        return FileResponse(file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=PICTURE_HEADERS)
+        headers = {**PICTURE_HEADERS, "Cache-Control": "private, no-cache"}  # no-cache: to be asked for, may be kept
+        answer = FileResponse(
+            file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=headers, stat_result=file.stat()
+        )
+        if request.headers.get("if-none-match") == answer.headers["etag"]:
+            return Response(status_code=304, headers={**headers, "ETag": answer.headers["etag"]})
+        return answer
 
     return router
 

@@ -243,7 +243,9 @@ class JobQueue:
 
     def _load(self, checkpoint: Checkpoint, settings: Settings) -> EngineState:
         """The state after loading. Raises EngineDied, once it is noted."""
-        state = EngineState("loading", checkpoint.name)
+        state = self.state()
+        # Why it is started again stays to be read until the process is there and says something of its own.
+        state = EngineState("loading", checkpoint.name, message=state.message if state.state == "starting" else "")
         self._set_state(state)
         try:
             for state in self._engine.load(checkpoint, settings):

@@ -193,7 +193,8 @@ class EngineProcess:
         self._reap(started.process)
         started.pipe.close()
         code = started.process.exitcode
-        log.warning("The engine process (pid %s) ended with exit code %s.", started.process.pid, code)
+        level = logging.DEBUG if self._closed else logging.WARNING
+        log.log(level, "The engine process (pid %s) ended with exit code %s.", started.process.pid, code)
         return _death(code)
 
     def _reap(self, process: SpawnProcess) -> None:

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from modules.api import outputs as outputs_module
 from modules.api.services import Services
 from modules.settings import Settings
+from modules.store.outputs import Outputs
 
 TEXT = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 5, Size: 8x8, Model: good"
 
@@ -30,9 +31,20 @@ def test_a_saved_picture_comes_as_the_file_is(client: TestClient, services: Serv
     assert answer.content == (services.outputs.root / path).read_bytes()
     assert answer.headers["content-type"] == "image/png"
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "immutable" in answer.headers["cache-control"]
     head = client.head(f"/v1/outputs/{path}")
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(answer.content)))
+
+
+def test_a_browser_is_told_when_another_picture_has_the_name(client: TestClient, services: Services, path: str) -> None:
+    first = client.get(f"/v1/outputs/{path}")
+    again = client.get(f"/v1/outputs/{path}", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+    (services.outputs.root / path).unlink()
+    other = Outputs(services.outputs.root).save(Image.new("RGB", (8, 16)), "txt2img", 5, TEXT, Settings())
+    assert services.outputs.relative(other) == path
+    changed = client.get(f"/v1/outputs/{path}", headers={"If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.content) == (200, other.read_bytes())
 
 
 @pytest.mark.parametrize(
