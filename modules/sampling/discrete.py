@@ -29,6 +29,7 @@ class ModelSchedule:
         self.log_sigmas = self.sigmas.log()
         self.sigma_min = float(self.sigmas[0])
         self.sigma_max = float(self.sigmas[-1])
+        self._log_sigmas_on: dict[torch.device, Tensor] = {}  # a copy for each device asked from, fp32
 
     @classmethod
     def scaled_linear(cls, beta_start: float = 0.00085, beta_end: float = 0.012, timesteps: int = 1000) -> Self:
@@ -54,7 +55,7 @@ class ModelSchedule:
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The fractional timestep of each sigma, clamped to the table; any shape, any device, fp32."""
-        logs = self.log_sigmas.to(sigma.device, torch.float32)
+        logs = self._logs(sigma.device)
         log_sigma = sigma.log()
         low = (torch.searchsorted(logs, log_sigma.contiguous(), right=True) - 1).clamp(0, len(logs) - 2)
         w = ((logs[low] - log_sigma) / (logs[low] - logs[low + 1])).clamp(0, 1)
@@ -64,7 +65,7 @@ class ModelSchedule:
         """sigma of each fractional timestep in 0 … N - 1."""
         t = t.float()
         low, high, w = t.floor().long(), t.ceil().long(), t.frac()
-        logs = self.log_sigmas.to(t.device)
+        logs = self._logs(t.device)
         return ((1 - w) * logs[low] + w * logs[high]).exp().float()
 
     def uniform_sigmas(self, n: int) -> Tensor:
@@ -81,6 +82,11 @@ class ModelSchedule:
         if prediction == "epsilon":
             return x - output * s
         return x / (s.square() + 1) - output * s / (s.square() + 1).sqrt()
+
+    def _logs(self, device: torch.device) -> Tensor:
+        if device not in self._log_sigmas_on:
+            self._log_sigmas_on[device] = self.log_sigmas.to(device, torch.float32)
+        return self._log_sigmas_on[device]
 
     def _timestep(self, i: int) -> Tensor:
         return self.sigma_to_t(self.sigmas[i].float())
@@ -103,7 +109,7 @@ class LcmSchedule(ModelSchedule):
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The nearest timestep of the 50, in log sigma."""
-        logs = self.log_sigmas.to(sigma.device, torch.float32)
+        logs = self._logs(sigma.device)
         nearest = (sigma.log().unsqueeze(-1) - logs).abs().argmin(-1)
         return nearest * self.skip + (self.skip - 1)
 

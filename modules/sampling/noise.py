@@ -25,7 +25,10 @@ Shape = tuple[int, int, int]
 LATENT_CELL = 8  # pixels
 NEARLY_PARALLEL = 0.9995  # mean cosine above which A1111 mixes linearly
 
-TREE_DIGITS = 6  # torchsde's tree tells levels 1e-6 apart, and warns of a level beyond its rounded ends
+# torchsde's BrownianTree, as k-diffusion asks for it; it warns of a level beyond its rounded ends.
+TREE_DIGITS = 6  # levels 1e-6 apart are told apart
+TREE_POOL_SIZE = 24
+TREE_CACHE_SIZE = 96  # intervals; two paths of 24 halvings and their neighbours. torchsde's 45 draws half of them twice
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", Philox4x32-10.
 PHILOX_M = (0xD2511F53, 0xCD9E8D57)
@@ -169,8 +172,10 @@ def pasted_centre(canvas: Tensor, tile: Tensor) -> Tensor:
 class BrownianNoise:
     """Step noise of the SDE samplers: increments of one Brownian motion an image; more steps refine the same path.
 
-    Li et al. 2020, arXiv 2001.01328 (torchsde's BrownianTree), over sigma_min … sigma_max of the *whole* schedule, even
+    Li et al. 2020, arXiv 2001.01328 (torchsde's dyadic tree), over sigma_min … sigma_max of the *whole* schedule, even
     where img2img walks only its end. The tree is drawn with one thread: its thousands of small tensors starve others.
+    With `is_shared` the batch has one tree, as with A1111's `no_dpmpp_sde_batch_determinism`: it then depends on the
+    batch's last seed and size.
     """
 
     def __init__(
@@ -181,22 +186,42 @@ class BrownianNoise:
         sigma_min: float,
         sigma_max: float,
         device: torch.device | str = "cpu",
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._source: Source = source
         self._device = torch.device(device)
-        # A1111 takes the tree's numbers from the device for GPU, from the CPU for CPU and NV.
-        self._tree_device = self._device if source == "GPU" else torch.device("cpu")
         self._range = (round(sigma_min, TREE_DIGITS), round(sigma_max, TREE_DIGITS))
-        w0 = torch.zeros(shape, device=self._tree_device)
+        # A1111 takes the tree's numbers from the device for GPU, from the CPU for CPU and NV.
+        tree_device = self._device if source == "GPU" else torch.device("cpu")
+        sizes, entropies = [shape] * len(seeds), list(seeds)
+        if is_shared:
+            seeded = torch.Generator().manual_seed(seeds[-1])
+            sizes, entropies = [(len(seeds), *shape)], [int(torch.randint(0, 2**63 - 1, (), generator=seeded))]
         with self._drawing():
-            self._trees = [torchsde.BrownianTree(sigma_min, w0, sigma_max, entropy=seed) for seed in seeds]
+            self._trees = [
+                torchsde.BrownianInterval(
+                    sigma_min,
+                    sigma_max,
+                    size=size,
+                    dtype=torch.float32,
+                    device=tree_device,
+                    entropy=entropy,
+                    tol=10.0**-TREE_DIGITS,
+                    pool_size=TREE_POOL_SIZE,
+                    cache_size=TREE_CACHE_SIZE,
+                    halfway_tree=True,
+                )
+                for size, entropy in zip(sizes, entropies, strict=True)
+            ]
+        self._shape = (len(seeds), *shape)
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """The increment from sigma to sigma_next scaled to unit variance, (B, C, h, w) fp32."""
         low, high = sorted(min(max(level, self._range[0]), self._range[1]) for level in (sigma, sigma_next))
         sign = 1.0 if sigma < sigma_next else -1.0
         with self._drawing():
-            increments = torch.stack([cast(Tensor, tree(low, high)) for tree in self._trees])
+            increments = torch.stack([cast(Tensor, tree(low, high)) for tree in self._trees]).view(self._shape)
         return (increments * (sign / math.sqrt(abs(sigma - sigma_next)))).to(self._device)
 
     @contextmanager

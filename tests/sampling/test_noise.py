@@ -126,3 +126,18 @@ def test_a_tree_leaves_torchs_threads_and_torchsde_as_they_were() -> None:
     before = torch.get_num_threads(), brownian_interval._randn
     BrownianNoise("NV", SHAPE, [7], 0.03, 14.6)(5.0, 2.0)
     assert (torch.get_num_threads(), brownian_interval._randn) == before
+
+
+def test_a_shared_tree_depends_on_the_last_seed_and_the_size_of_the_batch() -> None:
+    noise = [BrownianNoise("CPU", SHAPE, seeds, 0.03, 14.6, is_shared=True)(5.0, 2.0) for seeds in ([1, 9], [2, 9])]
+    assert noise[0].shape == (2, *SHAPE)
+    assert torch.equal(noise[0], noise[1])
+    assert not torch.equal(noise[0][0], noise[0][1])
+
+
+@pytest.mark.parity
+def test_slerp_is_a1111s() -> None:
+    low, high = (Generator("CPU", seed, CPU).randn(SHAPE) for seed in (1, 2))
+    with np.load(RECORDED) as recorded:
+        np.testing.assert_allclose(slerp(0.3, low, high), recorded["slerp_03"], atol=1e-5)
+        np.testing.assert_allclose(slerp(0.0, low, high), recorded["slerp_0"], atol=1e-5)
