@@ -252,6 +252,12 @@ def test_a_truncated_checkpoint_is_told_with_its_bytes(tiny_file: Path, tmp_path
         load(tmp_path / "x.safetensors")
 
 
+def test_a_checkpoint_with_bytes_behind_its_end_is_told(tiny_file: Path, tmp_path: Path, load: Load) -> None:
+    (tmp_path / "x.safetensors").write_bytes(tiny_file.read_bytes() + b"more")
+    with pytest.raises(WebuiError, match=r"x\.safetensors is damaged"):
+        load(tmp_path / "x.safetensors")
+
+
 def test_a_checkpoint_that_is_gone_is_told(tmp_path: Path, load: Load) -> None:
     with pytest.raises(WebuiError, match=r"gone\.safetensors is no longer there"):
         load(tmp_path / "gone.safetensors")
