@@ -8,16 +8,14 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import uvicorn
 
 import modules
 from modules.api.services import CatalogHolder, Services, SettingsHolder
+from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog, Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import TokenCount, count_tokens
 from modules.errors import WebuiError
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.child import LOG_FORMAT
@@ -25,7 +23,6 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.files import HashCache, find_checkpoints, read_defaults
-from modules.prompts.attention import parse_attention
 from modules.settings import Settings
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -34,7 +31,6 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 SECONDS_TO_CLOSE = 2  # for answers under way; event streams would go on for ever
-COUNTED_PROMPTS = 256  # token counts kept: each keystroke asks again for the other prompt
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,20 +70,15 @@ def open_services(flags: Flags) -> Services:
     settings = Settings.load(flags.settings_file)
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
-    tokenizer = ClipBPE()
-
-    @lru_cache(COUNTED_PROMPTS)
-    def count(text: str) -> TokenCount:
-        return count_tokens(parse_attention(text), tokenizer, settings.comma_padding_backtrack)
-
+    holder = SettingsHolder(settings, flags.settings_file)
     return Services(
         queue=JobQueue(engine, save_to(outputs)),
         catalog=CatalogHolder(lambda: scan(flags), lambda path: HashCache(cache / "hashes.json").known(path)),
-        settings=SettingsHolder(settings, flags.settings_file),
+        settings=holder,
         outputs=outputs,
         pictures=Pictures(cache / "pictures"),
         flags=flags,
-        count_tokens=count,
+        count_tokens=TokenCounter(holder),
     )
 
 
@@ -120,8 +111,8 @@ def start_engine(services: Services) -> None:
 def serve(services: Services) -> None:
     """Answer requests until the process is told to end."""
     # Not at the top: Gradio and FastAPI take seconds to import, and the engine process starts beside that.
-    from modules.api.app import create_api
-    from modules.ui.app import build_page, mount
+    from modules.api.app import create_api  # noqa: PLC0415
+    from modules.ui.app import build_page, mount  # noqa: PLC0415
 
     flags = services.flags
     page = build_page(services.catalog.current, services.settings.current)

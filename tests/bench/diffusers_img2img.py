@@ -1,4 +1,4 @@
-"""diffusers' own img2img pipeline on a checkpoint: `python -m tests.bench.diffusers_img2img CHECKPOINT JOBS <source.png`.
+"""diffusers' own img2img pipeline: `python -m tests.bench.diffusers_img2img CHECKPOINT JOBS <source.png`.
 
 Prints one JSON object. The models are those our loader makes, in the number types it chooses, so that only the
 pipeline differs; its strength arithmetic walks 12 steps where A1111's and ours walk 13.
