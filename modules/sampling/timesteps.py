@@ -29,7 +29,7 @@ def grid(steps: int, model: ModelSchedule, options: ScheduleOptions) -> Tensor:
     """
     n = len(model.sigmas)
     wanted = steps + options.always_discard_next_to_last_sigma
-    rising = torch.arange(0, n, n // wanted) + 1
+    rising = torch.arange(0, n, max(n // wanted, 1)) + 1  # beyond 1000 steps A1111 fails; here the grid is whole
     return model.sigmas[rising.clamp(max=n - 1)].flip(0).float()
 
 

@@ -24,6 +24,7 @@ def numbers(sigmas: torch.Tensor) -> list[int]:
         (6, [997, 831, 665, 499, 333, 167, 1]),
         (1, [1]),
         (1000, [999, 999, 998, 997]),
+        (2000, [999, 999, 998, 997]),
     ],
 )
 def test_the_grid_counts_up_from_1_by_1000_over_steps(steps: int, expected: list[int]) -> None:
