@@ -1,11 +1,64 @@
-"""Inpainting masks as geometry, and what stands under them. Masks are mode L: 255 is redrawn, 0 is kept."""
+"""Inpainting masks: drawn to blurred, as geometry, what stands under them, and the way back into the whole picture.
 
+Masks are mode L: 255 is redrawn, 0 is kept. The arithmetic is A1111's to the last bit.
+"""
+
+import cv2
+import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from modules.images.geometry import Box, Size
+from modules.images.resize import CROP_AND_RESIZE, resized
+
+HALF = 128  # alpha above it counts as drawn
 
 # Gaussian radii in pixels and how often each layer is laid on: far surroundings first, the near edge on top.
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
+
+
+def drawn(picture: Image.Image, rounded: bool) -> Image.Image:
+    """The mask that `picture` is: its alpha where it has transparency (0 or 255 if `rounded`), else its brightness."""
+    if picture.mode != "RGBA" or picture.getextrema()[-1] == (255, 255):
+        return picture.convert("L")
+    alpha = picture.getchannel("A")
+    return alpha.point([255 if value > HALF else 0 for value in range(256)]) if rounded else alpha
+
+
+def blurred(mask: Image.Image, across: float, down: float) -> Image.Image:
+    """`mask` under Gaussians of `across` and `down` pixels (sigma), one after the other, each rounded to 8 bit."""
+    pixels = np.asarray(mask)
+    if across > 0:
+        pixels = cv2.GaussianBlur(pixels, (blur_kernel(across), 1), across)
+    if down > 0:
+        pixels = cv2.GaussianBlur(pixels, (1, blur_kernel(down)), down)
+    return Image.fromarray(pixels, "L")
+
+
+def doubled(mask: Image.Image) -> Image.Image:
+    """`mask` twice as strong, so that its soft edge lies outside of what was drawn."""
+    return mask.point([min(2 * value, 255) for value in range(256)])
+
+
+def with_hole(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """RGBA of `image`, transparent as far as `mask` (of the same size) says; where that is 0 it keeps its bytes."""
+    return _premultiplied_hole(image, mask).convert("RGBA")
+
+
+def placed(tile: Image.Image, box: Box, size: Size) -> Image.Image:
+    """`tile` cropped and resized into `box` of an otherwise empty picture (black, transparent if it has alpha)."""
+    whole = Image.new(tile.mode, size)
+    whole.paste(resized(tile, CROP_AND_RESIZE, box.size), (box.left, box.top))
+    return whole
+
+
+def pasted_back(result: Image.Image, overlay: Image.Image, box: Box | None) -> Image.Image:
+    """RGB of the redrawn `result` with `overlay` (see `with_hole`) on top.
+
+    With a `box`, `result` is a tile of the overlay's picture and the whole comes back; without, both have one corner.
+    """
+    whole = result.convert("RGBA") if box is None else placed(result.convert("RGBA"), box, Size(*overlay.size))
+    whole.alpha_composite(overlay)
+    return whole.convert("RGB")
 
 
 def blur_kernel(blur: float) -> int:
@@ -44,14 +97,20 @@ def expanded(box: Box, target: Size, image: Size) -> Box:
 
 def filled(image: Image.Image, mask: Image.Image) -> Image.Image:
     """RGB `image`, its masked part replaced by the colours around it: A1111's masked content "fill"."""
-    kept = Image.new("RGBa", image.size)  # premultiplied, so that what is masked lends no colour to the blur
-    kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))
+    # Premultiplied, so that what is masked lends no colour to the blur.
+    kept = _premultiplied_hole(image, mask)
     result = Image.new("RGBA", image.size)
     for radius, times in FILL_LAYERS:
         layer = kept.filter(ImageFilter.GaussianBlur(radius)).convert("RGBA")
         for _ in range(times):
             result.alpha_composite(layer)
     return result.convert("RGB")
+
+
+def _premultiplied_hole(image: Image.Image, mask: Image.Image) -> Image.Image:
+    kept = Image.new("RGBa", image.size)
+    kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))
+    return kept
 
 
 def _grown(start: int, end: int, grow: int, limit: int) -> tuple[int, int]:

@@ -1,0 +1,55 @@
+"""Colour correction of img2img: the colours of one picture, the brightness of another."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def corrected(result: Image.Image, target: Image.Image) -> Image.Image:
+    """RGB `result` with the colours of `target` (RGB, any size), A1111's `img2img_color_correction`.
+
+    Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's; of that only hue and saturation are kept,
+    the brightness is the result's own. Eight bits twice make flat areas step: the price of being A1111's to the bit.
+    """
+    lab = _lab(result)
+    goal = _lab(target)
+    matched = np.stack([matched_histogram(lab[..., c], goal[..., c]) for c in range(3)], axis=-1)
+    coloured = np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float64) / 255
+    blended = with_luminosity(coloured, np.asarray(result, np.float64) / 255)
+    return Image.fromarray((blended.clip(0, 1) * 255).astype(np.uint8), "RGB")
+
+
+def matched_histogram(values: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`values` mapped so that their cumulative histogram is that of `target`; interpolated, then cut off to 8 bit."""
+    counts = np.bincount(values.ravel(), minlength=256)
+    target_counts = np.bincount(target.ravel(), minlength=256)
+    present = np.flatnonzero(target_counts)
+    quantiles = np.cumsum(counts) / values.size
+    target_quantiles = np.cumsum(target_counts[present]) / target.size
+    return np.interp(quantiles, target_quantiles, present)[values].astype(np.uint8)
+
+
+def with_luminosity(base: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`base` (H, W, 3) in [0, 1] with the luminosity of `light`: the blend mode "luminosity" (W3C Compositing 1, 10.3).
+
+    Where a channel leaves [0, 1] all three are drawn towards the pixel's grey; the upper bound is taken from before
+    the lower one was mended, as in the library that A1111 uses.
+    """
+    moved = base + (_luminosity(light) - _luminosity(base))
+    grey = _luminosity(moved)
+    low, high = moved.min(-1, keepdims=True), moved.max(-1, keepdims=True)
+    # Where nothing is out of range the divisors may be 0 and are not used.
+    below = grey + (moved - grey) * grey / np.where(low < 0, grey - low, 1)
+    moved = np.where(low < 0, below, moved)
+    above = grey + (moved - grey) * (1 - grey) / np.where(high > 1, high - grey, 1)
+    return np.where(high > 1, above, moved)
+
+
+def _luminosity(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(H, W, 1), by ITU-R BT.601. Summed in this order: the result is cut off to 8 bit, where a last bit shows."""
+    return rgb[..., :1] * 0.299 + rgb[..., 1:2] * 0.587 + rgb[..., 2:] * 0.114
+
+
+def _lab(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2LAB), np.uint8)
