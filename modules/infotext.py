@@ -39,7 +39,8 @@ LAST = ("Version", "User")
 
 # They tell about the picture and set nothing, so nobody has to be told that they were passed over.
 INFORMATION = frozenset(
-    {"Version", "User", "Model", "Model hash", "VAE hash", "Init image hash", "Source hash", "Lora hashes", "TI hashes"}
+    {"Version", "User", "Model", "Model hash", "VAE hash", "Init image hash", "Source hash", "Mask hash",
+     "Latent mask hash", "Lora hashes", "TI hashes"}
 )
 
 # A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
@@ -123,7 +124,7 @@ def declared_pairs(request: GenerationRequest, settings: Settings) -> dict[str, 
     """
     pairs: dict[str, str] = {}
     for name, param in _with_keys(type(request)).items():
-        value = _schedule(request) if name == "scheduler" else getattr(request, name)
+        value = _worth(request, name)
         if value is not None and WRITTEN_IF.get(name, _always)(request):
             pairs[param.control.infotext] = _shown(param, value)
     for name, param in _with_keys(Settings).items():
@@ -181,6 +182,15 @@ def _always(request: GenerationRequest) -> bool:
     return True
 
 
+def _worth(request: GenerationRequest, name: str) -> Any:
+    """What is written for a field: its value, or what that stands for."""
+    if name == "scheduler":
+        return _schedule(request)
+    if isinstance(request, Img2ImgRequest) and name in ("mask_blur", "mask_blur_x", "mask_blur_y"):
+        return request.blur[name == "mask_blur_y"]
+    return getattr(request, name)
+
+
 def _schedule(request: GenerationRequest) -> str:
     """The name to write: what Automatic stands for, where the sampler has a schedule of its own, as in A1111."""
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
@@ -195,12 +205,52 @@ def _seed_resized(request: GenerationRequest) -> bool:
     return request.seed_resize_from_w > 0 and request.seed_resize_from_h > 0
 
 
+def _masked(request: GenerationRequest) -> bool:
+    return isinstance(request, Img2ImgRequest) and request.mask is not None
+
+
+def _value(request: GenerationRequest, name: str) -> Any:
+    return getattr(request, name)
+
+
+def _only_masked(request: GenerationRequest) -> bool:
+    return isinstance(request, Img2ImgRequest) and _masked(request) and request.inpaint_full_res == 1
+
+
+def _evenly_blurred(request: GenerationRequest) -> bool:
+    # A1111 writes nothing for a blur that is 0 or has two values, and so loses it: these go under keys of our own.
+    return isinstance(request, Img2ImgRequest) and _masked(request) and request.blur[0] == request.blur[1] > 0
+
+
+def _unevenly_blurred(request: GenerationRequest) -> bool:
+    return _masked(request) and not _evenly_blurred(request)
+
+
+def _soft(request: GenerationRequest) -> bool:
+    return isinstance(request, Img2ImgRequest) and _masked(request) and request.soft_inpainting
+
+
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "negative_prompt": lambda request: False,  # it has lines of its own
     "subseed": _varied,
     "subseed_strength": _varied,
     "seed_resize_from_w": _seed_resized,
     "seed_resize_from_h": _seed_resized,
+    "mask_blur": _evenly_blurred,
+    "mask_blur_x": _unevenly_blurred,
+    "mask_blur_y": _unevenly_blurred,
+    "mask_round": lambda request: _masked(request) and not _soft(request) and not _value(request, "mask_round"),
+    "inpainting_mask_invert": lambda request: _masked(request) and _value(request, "inpainting_mask_invert") == 1,
+    "inpainting_fill": lambda request: _masked(request) and _value(request, "inpainting_fill") != 1,
+    "inpaint_full_res": _only_masked,
+    "inpaint_full_res_padding": _only_masked,
+    "soft_inpainting": _soft,
+    "mask_blend_power": _soft,
+    "mask_blend_scale": _soft,
+    "inpaint_detail_preservation": _soft,
+    "composite_mask_influence": _soft,
+    "composite_difference_threshold": _soft,
+    "composite_difference_contrast": _soft,
 }
 
 

@@ -18,6 +18,9 @@ MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
 MAX_SEED = 2**63 - 1  # what a 64-bit generator takes
 SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
 
+MASK_MODES = ("Inpaint masked", "Inpaint not masked")
+MASKED_CONTENTS = ("fill", "original", "latent noise", "latent nothing")
+INPAINT_AREAS = ("Whole picture", "Only masked")
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
 
 Prompt = Annotated[
@@ -125,6 +128,113 @@ ResizeBy = Annotated[
     Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; none uses width and height."),
     Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by", absent=None),
 ]
+MaskBlur = Annotated[
+    int,
+    Field(ge=0, le=512, description="Softness of the mask's edge: a Gaussian's sigma in pixels of the mask picture."),
+    Control("Mask blur", kind="slider", step=1, maximum=64, elem="mask_blur", infotext="Mask blur"),
+]
+MaskBlurX = Annotated[
+    int | None,
+    Field(ge=0, le=512, description="Mask blur from left to right, where it differs; none is mask_blur."),
+    Control("Mask blur x", kind="hidden", infotext="Mask blur x", absent=None),
+]
+MaskBlurY = Annotated[
+    int | None,
+    Field(ge=0, le=512, description="Mask blur from top to bottom, where it differs; none is mask_blur."),
+    Control("Mask blur y", kind="hidden", infotext="Mask blur y", absent=None),
+]
+MaskRound = Annotated[
+    bool,
+    Field(description="Each cell of the latent is redrawn or kept; off, greys in the mask redraw in part."),
+    Control("Round the mask", kind="hidden", infotext="Mask round", absent=True),
+]
+MaskInvert = Annotated[
+    int,
+    Field(ge=0, le=1, description="What is redrawn: " + ", ".join(MASK_MODES) + "."),
+    Control(
+        "Mask mode", kind="radio", choices=MASK_MODES, elem="mask_mode", infotext="Mask mode", absent=0,
+    ),
+]  # fmt: skip
+InpaintingFill = Annotated[
+    int,
+    Field(ge=0, le=3, description="What stands under the mask to begin with: " + ", ".join(MASKED_CONTENTS) + "."),
+    Control(
+        "Masked content", kind="radio", choices=MASKED_CONTENTS, elem="inpainting_fill", infotext="Masked content",
+        absent=1,
+    ),
+]  # fmt: skip
+InpaintFullRes = Annotated[
+    int,
+    Field(ge=0, le=1, description="Only masked works on the masked region alone, enlarged to width and height."),
+    Control(
+        "Inpaint area", kind="radio", choices=INPAINT_AREAS, elem="inpaint_full_res", infotext="Inpaint area",
+        absent=0,
+    ),
+]  # fmt: skip
+InpaintPadding = Annotated[
+    int,
+    Field(ge=0, le=4096, description="Pixels around the mask that are worked on with it; they give it context."),
+    Control(
+        "Only masked padding, pixels", kind="slider", step=4, maximum=256, elem="inpaint_full_res_padding",
+        infotext="Masked area padding", absent=32,
+    ),
+]  # fmt: skip
+SoftInpainting = Annotated[
+    bool,
+    Field(description="Blend by degrees: greys of the mask redraw in part, and the edge follows what has changed."),
+    Control(
+        "Soft inpainting", kind="checkbox", elem="soft_inpainting_enabled", infotext="Soft inpainting enabled",
+        absent=False,
+    ),
+]  # fmt: skip
+# Whole numbers stay whole: A1111 writes "1" for a slider at 1 and "1.0" for a client's 1.0.
+MaskBlendPower = Annotated[
+    int | float,
+    Field(ge=0, le=8, description="When the original is preserved: above 1 more in late steps, below 1 more evenly."),
+    Control(
+        "Schedule bias", kind="slider", step=0.1, elem="mask_blend_power", infotext="Soft inpainting schedule bias",
+    ),
+]  # fmt: skip
+MaskBlendScale = Annotated[
+    int | float,
+    Field(ge=0, le=8, description="How strongly half-masked content is preserved."),
+    Control(
+        "Preservation strength", kind="slider", step=0.05, elem="mask_blend_scale",
+        infotext="Soft inpainting preservation strength",
+    ),
+]  # fmt: skip
+DetailPreservation = Annotated[
+    int | float,
+    Field(ge=1, le=32, description="Amplifies the contrast that blending takes away; 1 is none."),
+    Control(
+        "Transition contrast boost", kind="slider", step=0.5, elem="inpaint_detail_preservation",
+        infotext="Soft inpainting transition contrast boost",
+    ),
+]  # fmt: skip
+CompositeMaskInfluence = Annotated[
+    int | float,
+    Field(ge=0, le=1, description="How much the mask says in the final blend of pixels: 0 leaves it to the change."),
+    Control(
+        "Mask influence", kind="slider", step=0.05, elem="composite_mask_influence",
+        infotext="Soft inpainting mask influence",
+    ),
+]  # fmt: skip
+CompositeThreshold = Annotated[
+    int | float,
+    Field(ge=0, le=8, description="How far a place must change before its original shows through by half."),
+    Control(
+        "Difference threshold", kind="slider", step=0.25, elem="composite_difference_threshold",
+        infotext="Soft inpainting difference threshold",
+    ),
+]  # fmt: skip
+CompositeContrast = Annotated[
+    int | float,
+    Field(ge=0, le=8, description="How sharp the passage from original to redrawn is."),
+    Control(
+        "Difference contrast", kind="slider", step=0.25, elem="composite_difference_contrast",
+        infotext="Soft inpainting difference contrast",
+    ),
+]  # fmt: skip
 
 
 class GenerationRequest(BaseModel):
@@ -205,6 +315,48 @@ class Img2ImgRequest(GenerationRequest):
     resize_mode: ResizeMode = 0
     resize_by: ResizeBy = None
     denoising_strength: DenoisingStrength = 0.75
+    mask: Picture | None = Field(
+        default=None, description="What is redrawn: its alpha if it has transparency, else its white; none is all."
+    )
+    latent_mask: Picture | None = Field(
+        default=None, description="Another mask for the latent; the blend of pixels stays with `mask`."
+    )
+    # In the order in which A1111 writes their keys.
+    soft_inpainting: SoftInpainting = False
+    mask_blend_power: MaskBlendPower = 1
+    mask_blend_scale: MaskBlendScale = 0.5
+    inpaint_detail_preservation: DetailPreservation = 4
+    composite_mask_influence: CompositeMaskInfluence = 0
+    composite_difference_threshold: CompositeThreshold = 0.5
+    composite_difference_contrast: CompositeContrast = 2
+    inpainting_mask_invert: MaskInvert = 0
+    mask_blur: MaskBlur = 4
+    mask_blur_x: MaskBlurX = None
+    mask_blur_y: MaskBlurY = None
+    inpaint_full_res: InpaintFullRes = 0
+    inpaint_full_res_padding: InpaintPadding = 32
+    inpainting_fill: InpaintingFill = 1
+    mask_round: MaskRound = True
+
+    @field_validator("inpaint_full_res", "inpainting_mask_invert", mode="before")
+    @classmethod
+    def _as_index(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, bool) else value
+
+    @field_validator(
+        "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_fill", "inpaint_full_res_padding", mode="before"
+    )
+    @classmethod
+    def _whole_pixels(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    @property
+    def blur(self) -> tuple[int, int]:
+        """Mask blur from left to right and from top to bottom."""
+        return (
+            self.mask_blur if self.mask_blur_x is None else self.mask_blur_x,
+            self.mask_blur if self.mask_blur_y is None else self.mask_blur_y,
+        )
 
     @field_validator("init_images", mode="before")
     @classmethod

@@ -70,6 +70,24 @@ class Settings(BaseModel):
         Field(description="Shows through where the source is transparent."),
         Control("Background color for transparent pictures", kind="textbox", section="img2img"),
     ] = "#ffffff"
+    inpainting_mask_weight: Annotated[
+        float,
+        Field(ge=0, le=1, description="How much of what lies under the mask is hidden from inpainting checkpoints."),
+        Control("Inpainting conditioning mask strength", kind="slider", step=0.01, infotext="Conditional mask weight",
+                absent=1.0, section="img2img"),
+    ] = 1.0  # fmt: skip
+    img2img_color_correction: Annotated[
+        bool,
+        Field(description="Give each result the colours of its source; flat areas may show steps."),
+        Control("Apply color correction to img2img results to match original colors", kind="checkbox",
+                infotext="Color correction", absent=False, section="img2img"),
+    ] = False  # fmt: skip
+    overlay_inpaint: Annotated[
+        bool,
+        Field(description="Lay the original over the result where it was not masked, so that it keeps every byte."),
+        Control("Overlay original for inpaint", kind="checkbox", infotext="Overlay original", absent=True,
+                section="img2img"),
+    ] = True  # fmt: skip
 
     eta_ancestral: Annotated[
         float,

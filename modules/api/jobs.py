@@ -38,7 +38,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/jobs", status_code=201)
     def submit(body: JobBody) -> dict[str, Any]:
-        """Put a job into the queue. A picture in `init_images` is an id of /v1/pictures, base64 or a data URI."""
+        """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
         values = _with_pictures(body.request, services.pictures)
         request = REQUESTS[body.kind].parse(values)
         settings = services.settings.current.overridden(request.override_settings)
@@ -152,11 +152,12 @@ class JobFeed:
 
 
 def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
-    """`values` with the ids in init_images replaced by their pictures."""
+    """`values` with the ids in init_images, mask and latent_mask replaced by their pictures."""
+    found = {name: _picture(values[name], pictures) for name in ("mask", "latent_mask") if name in values}
     sources = values.get("init_images")
-    if not isinstance(sources, list):
-        return values
-    return {**values, "init_images": [_picture(source, pictures) for source in sources]}
+    if isinstance(sources, list):
+        found["init_images"] = [_picture(source, pictures) for source in sources]
+    return {**values, **found}
 
 
 def _picture(source: Any, pictures: Pictures) -> Picture | Any:

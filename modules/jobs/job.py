@@ -132,4 +132,4 @@ class Job:
     def _release_sources(self) -> None:
         # A hundred remembered jobs with a photograph each would hold gigabytes. A failed one can be run again.
         if isinstance(self.request, Img2ImgRequest):
-            self.request = self.request.model_copy(update={"init_images": ()})
+            self.request = self.request.model_copy(update={"init_images": (), "mask": None, "latent_mask": None})
