@@ -14,6 +14,7 @@ from modules.catalog import Catalog
 from modules.fields import Param, params
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.ui import form
+from modules.ui.parts import part
 from modules.ui.scripts import call, pull
 
 REQUESTS: dict[str, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
@@ -34,11 +35,7 @@ class _Tab:
 
     def part(self, name: str) -> None:
         """An empty element that a script fills."""
-        gr.HTML(
-            f'<div class="part" data-part="{name}" data-tab="{self.name}"></div>',
-            apply_default_css=False,
-            elem_classes=["part-holder", f"holder-{name}"],
-        )
+        part(name, self.name)
 
 
 @dataclass(frozen=True)
@@ -141,6 +138,7 @@ def _seed(tab: _Tab) -> gr.Checkbox:
         tab.place("subseed_strength")
         tab.place("seed_resize_from_w")
         tab.place("seed_resize_from_h")
+    tab.part("override")
     return extra
 
 

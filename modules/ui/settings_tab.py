@@ -9,6 +9,7 @@ from modules.catalog import Catalog
 from modules.fields import Param, params
 from modules.settings import Settings
 from modules.ui import form
+from modules.ui.parts import heading, part
 from modules.ui.scripts import call, pull
 
 PREFIX = "setting"
@@ -24,11 +25,11 @@ def settings_tab(catalog: Catalog) -> dict[str, Component]:
     """Builds the inside of the tab; gives back the widgets by the setting's name."""
     fields: dict[str, Component] = {}
     with gr.Column(min_width=0, elem_id="settings_page"):
-        gr.HTML('<div class="part" data-part="settings-head"></div>', apply_default_css=False, elem_classes=["part-holder"])
+        part("settings-head")
         with gr.Row(elem_classes=["sections"]):
             for section, rows in groupby(declared().items(), lambda row: row[1].control.section):
                 with gr.Column(elem_classes=["section"], min_width=320):
-                    gr.HTML(f"<h2>{section}</h2>", apply_default_css=False, elem_classes=["part-holder"])
+                    heading(section)
                     for name, param in rows:
                         fields[name] = form.widget(param, catalog, PREFIX, info=param.description)
     for name, component in fields.items():

@@ -11,9 +11,9 @@ import io
 import itertools
 import json
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -45,6 +45,9 @@ def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Ima
     return rgb if share >= 1 else Image.blend(Image.new("RGB", rgb.size, (128, 124, 120)), rgb, share)
 
 
+T = TypeVar("T")
+
+
 class Fake:
     """State of the stand-in. `pace` is the seconds a step takes."""
 
@@ -56,15 +59,23 @@ class Fake:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.settings = Settings()
         self.state = {"state": "ready", "checkpoint": "palimpsest-starter", "checkpoint_hash": "ab12cd34ef", "message": "", "device": "CPU"}  # noqa: E501
-        self.changed = asyncio.Condition()
+        self.changed = asyncio.Event()
         self.numbers = itertools.count(1)
         self.lock = asyncio.Lock()
         self.saved: list[str] = []
         self.requests: list[dict[str, Any]] = []
 
     async def tell(self) -> None:
-        async with self.changed:
-            self.changed.notify_all()
+        waiting, self.changed = self.changed, asyncio.Event()
+        waiting.set()
+
+    async def news(self) -> bool:
+        """Waits until something changed, a second at most."""
+        try:
+            await asyncio.wait_for(self.changed.wait(), 1)
+        except TimeoutError:
+            return False
+        return True
 
     async def append(self, job: dict[str, Any], name: str, data: dict[str, Any]) -> None:
         job["log"].append((name, {**data, "progress": dict(job["progress"])}))
@@ -137,6 +148,15 @@ class Fake:
         await self.append(job, "image_saved", image)
 
 
+def in_a_loop(make: Callable[[], T]) -> T:
+    """Calls `make` while an event loop runs: where none does, Gradio starts some for its Blocks and leaves them."""
+
+    async def made() -> T:
+        return make()
+
+    return asyncio.run(made())
+
+
 def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
     """A small reading of an infotext: enough for the page's tests."""
     lines = text.strip().split("\n")
@@ -188,11 +208,8 @@ def create(fake: Fake) -> FastAPI:
                 if now != last:
                     yield f"event: state\ndata: {now}\n\n"
                     last = now
-                async with fake.changed:
-                    try:
-                        await asyncio.wait_for(fake.changed.wait(), 1)
-                    except TimeoutError:
-                        yield ": still here\n\n"
+                if not await fake.news():
+                    yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
@@ -229,14 +246,15 @@ def create(fake: Fake) -> FastAPI:
     @app.post("/v1/infotext")
     async def infotext(body: dict[str, str]) -> dict[str, Any]:
         fields, notes = fields_of(body["text"])
-        return {"fields": fields, "kind": "txt2img", "ignored": {}, "notes": notes}
+        settings = {"CLIP_stop_at_last_layers": 2} if "Clip skip: 2" in body["text"] else {}
+        return {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
 
     @app.post("/v1/jobs", status_code=201)
     async def submit(body: dict[str, Any]) -> dict[str, Any]:
         request = body["request"]
         fake.requests.append(body)
         if body["kind"] == "img2img" and not request.get("init_images"):
-            raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")
+            raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")  # noqa: E501
         if len(request.get("prompt", "")) > 20_000:
             raise WebuiError(f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.", field="prompt")  # noqa: E501
         key = f"job{len(fake.jobs) + 1}"
@@ -277,11 +295,8 @@ def create(fake: Fake) -> FastAPI:
                     yield f"id: {sent}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
                     if name in ("finished", "failed"):
                         return
-                async with fake.changed:
-                    try:
-                        await asyncio.wait_for(fake.changed.wait(), 1)
-                    except TimeoutError:
-                        yield ": still here\n\n"
+                if not await fake.news():
+                    yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 

@@ -48,7 +48,7 @@ export class Engine {
     this.dot.dataset.state = state.state;
     const parts = [WORDS[state.state] ?? state.state];
     if (state.state === "loading") parts[0] = `Loading ${state.checkpoint}…`;
-    if (state.state === "ready") parts.push(...[state.device, state.checkpoint_hash].filter(Boolean));
+    if (state.state === "ready") parts.push(...[state.device, state.checkpoint_hash?.slice(0, 10)].filter(Boolean));
     if (state.message) parts.push(state.message);
     this.words.textContent = parts.join(" · ");
     this.words.title = [state.checkpoint, state.checkpoint_hash].filter(Boolean).join(" ");

@@ -11,7 +11,7 @@ export const fieldsOf = (tab) => config.tabs[tab];
 
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
-  return { ...plain, extra: false, size_tab: "to" };
+  return { ...plain, extra: false, size_tab: "to", override_settings: {} };
 }
 
 for (const tab of Object.keys(config.tabs)) {
@@ -80,14 +80,15 @@ export function toRequest(tab, given) {
   const request = { ...given };
   if (!request.extra) ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"].forEach((name) => delete request[name]);
   delete request.extra;
+  if (Object.keys(values[tab].override_settings).length) request.override_settings = values[tab].override_settings;
   if (tab === "img2img" && values[tab].size_tab !== "by") delete request.resize_by;
   for (const name of ["seed", "subseed"]) if (request[name] === null) request[name] = -1;
   return request;
 }
 
-// The form's fields out of a request's, as an infotext gives them back.
-export function fromRequest(fields) {
-  const partial = { ...fields };
+// The form's values out of a request's fields and the settings that go with them, as an infotext gives them back.
+export function fromRequest(fields, settings = {}) {
+  const partial = { ...fields, override_settings: settings };
   if ("subseed_strength" in fields || "seed_resize_from_w" in fields) {
     partial.extra = Boolean(fields.subseed_strength || fields.seed_resize_from_w);
   }

@@ -48,15 +48,14 @@ async function copy(text) {
   area.remove();
 }
 
-// Fields of a request into the form of `tab`; what was there can be had back (by the caller's step, if it noted one).
-export function fill(tab, fields, notes = [], undoable = true) {
+// read: {fields, settings, notes} from the server, into the form of `tab`. What was there can be had back (by the
+// caller's step, if it noted one). Gives back the sentences there are to say.
+export function fill(tab, read, undoable = true) {
   if (undoable) remember(tab, "parameters");
-  const clamped = form.set(tab, form.fromRequest(fields));
-  return [...notes, ...clamped];
+  const clamped = form.set(tab, form.fromRequest(read.fields, read.settings));
+  return [...(read.notes ?? []), ...clamped];
 }
 
-// Reads `text` on the server and fills the form. Gives back the sentences there are to say.
 export async function fillFrom(tab, text, undoable = true) {
-  const answer = await post("/v1/infotext", { text });
-  return fill(tab, answer.fields, answer.notes, undoable);
+  return fill(tab, await post("/v1/infotext", { text }), undoable);
 }

@@ -55,13 +55,13 @@ export async function start() {
     sourceOf: (name) => ({ img2img: page.source, pnginfo: page.pnginfo.source })[name] ?? null,
   });
   NAMES.forEach((name) => page.tabs[name].resume());
-  document.body.classList.add("started");
   await Promise.all([
     page.engine.load().then(() => first.forEach((name) => form.set(name, page.engine.defaults()))),
     page.settings.load().then(() => page.tabs.img2img.size.refresh()),
     page.source.restore(),
     page.pnginfo.source.restore(),
   ]).catch(complain);
+  document.body.classList.add("started"); // for whoever drives the page
 }
 
 // The events of the form. Each is named in modules/ui/*.py.

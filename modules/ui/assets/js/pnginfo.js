@@ -30,7 +30,7 @@ export class PngInfo {
       const info = await get(`/v1/pictures/${picture.id}/info`);
       if (this.source.picture !== picture) return;
       this.info = info;
-      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext)), this.actions(info), this.items(info.items));
+      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext), info.infotext ? copyButton(() => info.infotext) : null), this.actions(info), this.items(info.items));
     } catch (error) {
       this.right.replaceChildren(h("p", { className: "p-error", role: "alert", textContent: error.message }));
     }
@@ -42,7 +42,6 @@ export class PngInfo {
       row.append(
         button({ icon: "sendall", text: "Send to txt2img", id: "pnginfo_send_to_txt2img", title: "Fill txt2img's form from these parameters", onclick: () => this.send("txt2img", true, false) }),
         button({ icon: "sendall", text: "Send to img2img", id: "pnginfo_send_to_img2img", title: "Picture and parameters into img2img", className: "p-strong", onclick: () => this.send("img2img", true, true) }),
-        copyButton(() => info.infotext),
       );
     }
     row.append(button({ icon: "send", text: "Picture to img2img", id: "pnginfo_picture_to_img2img", title: "Only the picture becomes img2img's source", onclick: () => this.send("img2img", false, true) }));
@@ -58,7 +57,7 @@ export class PngInfo {
 
   send(tab, withFields, withPicture) {
     remember(tab, "send");
-    const notes = withFields ? fill(tab, this.info.fields, [], false) : [];
+    const notes = withFields ? fill(tab, this.info, false) : [];
     if (withPicture) this.page.source.set(this.source.picture);
     this.page.openTab(tab);
     toast([`Sent to ${tab}.`, ...notes].join(" "), { action: { text: "Undo", run: () => undo(tab) } });

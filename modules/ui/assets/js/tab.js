@@ -5,6 +5,7 @@ import { button, byId, h, part } from "./dom.js";
 import * as form from "./form.js";
 import { Gallery } from "./gallery.js";
 import { Jobs } from "./jobs.js";
+import { setUpOverrides } from "./override.js";
 import { Progress } from "./progress.js";
 import { setUpPrompts } from "./prompts.js";
 import { Result } from "./result.js";
@@ -21,6 +22,7 @@ export class Tab {
     this.result = new Result(name, this.gallery, this.progress, { actions: actionRow(name, this.gallery, page), save, reuseSeed: (seed) => form.set(name, { seed }) });
     this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
     setUpPrompts(name, { lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
+    setUpOverrides(name);
     this.seedTools("seed-tools", "seed");
     this.seedTools("subseed-tools", "subseed");
     form.onChange((tab, field, value) => tab === name && field === "extra" && this.openExtra(value));

@@ -1,0 +1,20 @@
+"""Places on the page that our own scripts fill: empty elements, found by their `data-part`."""
+
+import html
+
+import gradio as gr
+
+
+def part(name: str, tab: str = "") -> gr.HTML:
+    """An empty place for the script that looks for `name`, on one tab where the same part is on several."""
+    of_tab = f' data-tab="{tab}"' if tab else ""
+    return gr.HTML(
+        f'<div class="part" data-part="{name}"{of_tab}></div>',
+        apply_default_css=False,
+        elem_classes=["part-holder", f"holder-{name}"],
+    )
+
+
+def heading(text: str) -> gr.HTML:
+    """A heading within a tab."""
+    return gr.HTML(f"<h2>{html.escape(text)}</h2>", apply_default_css=False, elem_classes=["part-holder"])

@@ -1,0 +1,230 @@
+"""A Chromium, a page that watches every request it makes, and two servers: a stand-in, and Palimpsest itself."""
+
+import asyncio
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlparse
+
+import httpx
+import pytest
+import uvicorn
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.tiny import write_tiny_checkpoint
+from tests.ui.fake_server import Fake, create, painted
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+HOME = ("127.0.0.1", "localhost")
+OWN_SCHEMES = ("data", "blob")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(ask: Callable[[], bool], what: str) -> None:
+    """Asks again until the answer is yes; fails with `what` after PATIENCE."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if ask():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"waited {PATIENCE:.0f} s in vain for {what}")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/internal/ping", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+class FakeServer:
+    """The stand-in on a port, in a thread of its own; can be stopped and started again on the same port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.fake = Fake(pace=0.02)
+        self.start()
+
+    def start(self) -> None:
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
+        self.thread.start()
+        wait_for(lambda: answers(self.url), "the stand-in to answer")
+
+    async def serve(self) -> None:
+        config = uvicorn.Config(create(self.fake), port=self.port, log_level="critical", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        await self.server.serve()
+
+    def stop(self) -> None:
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(PATIENCE)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass
+class Watch:
+    """What a page did: hosts it asked, errors it told."""
+
+    hosts: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        page.on("request", lambda request: self.ask(request.url))
+        page.on("websocket", lambda socket: self.ask(socket.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Chromium notes each answer above 399 by itself; those are told in the page, and are what some tests are about.
+        page.on("console", lambda message: self.note(message.type, message.text))
+
+    def ask(self, url: str) -> None:
+        parts = urlparse(url)
+        if parts.scheme not in OWN_SCHEMES:
+            self.hosts.add(parts.hostname or url)
+
+    def note(self, kind: str, text: str) -> None:
+        if kind == "error" and not text.startswith("Failed to load resource"):
+            self.errors.append(text)
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture(scope="session")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """One profile for all tests, so that what never changes is loaded once."""
+    opened = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
+    """A page that remembers nothing. At the end it must have asked this machine alone and told no error."""
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE * 1000)
+    watch.attach(opened)
+    yield opened
+    opened.close()
+    assert watch.hosts <= set(HOME)
+    assert watch.errors == []
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FakeServer]:
+    started = FakeServer()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def open_page(page: Page, server: FakeServer) -> Page:
+    """The page of the stand-in, on a first visit."""
+    page.goto(f"{server.url}/internal/ping")
+    page.evaluate("() => localStorage.clear()")
+    return opened(page, server.url)
+
+
+def opened(page: Page, url: str) -> Page:
+    """Opens or reloads the page and waits until its scripts have put it together."""
+    page.goto(url)
+    page.wait_for_selector("body.started")
+    return page
+
+
+def png(width: int = 96, height: int = 64, seed: int = 5) -> bytes:
+    """A small picture file."""
+    content = io.BytesIO()
+    painted(width, height, seed).save(content, "PNG")
+    return content.getvalue()
+
+
+def load(page: Page, content: bytes, tab: str = "img2img", name: str = "photo.png") -> None:
+    """Chooses a picture file in the source place of `tab`."""
+    page.set_input_files(f"#{tab}_file", files=[{"name": name, "mimeType": "image/png", "buffer": content}])
+    page.wait_for_selector(f"#{tab}_image.filled")
+
+
+def prompt(page: Page, tab: str = "img2img") -> str:
+    return page.input_value(f"#{tab}_prompt textarea")
+
+
+def number(page: Page, elem: str) -> float:
+    """The value of a slider or number field."""
+    return float(page.input_value(f"#{elem} input[type=number]"))
+
+
+def submit(page: Page, tab: str = "img2img", press: str = "") -> None:
+    """Presses Generate, or the keys `press`, and waits until the job is in the queue."""
+    with page.expect_response(lambda response: response.url.endswith("/v1/jobs") and response.ok):
+        page.keyboard.press(press) if press else page.click(f"#{tab}_generate")
+
+
+def finished(page: Page, tab: str = "img2img", milliseconds: float = PATIENCE * 1000) -> None:
+    """Waits until no job of the tab is left."""
+    gone = "tab => localStorage.getItem(`palimpsest:${location.port}:jobs.${tab}`) === null"
+    page.wait_for_function(gone, arg=tab, timeout=milliseconds)
+    page.wait_for_selector(f"#{tab}_progress", state="hidden")
+
+
+def shown_picture(page: Page, tab: str = "img2img") -> Image.Image:
+    """The selected result, as the server has it."""
+    url = page.eval_on_selector(f"#{tab}_results .shot:not(.preview)", "image => image.src")
+    return Image.open(io.BytesIO(page.request.get(url, fail_on_status_code=True).body()))
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Palimpsest itself with a tiny checkpoint: its address."""
+    folder = tmp_path_factory.mktemp("studio")
+    models = folder / "models" / "Stable-diffusion"
+    models.mkdir(parents=True)
+    write_tiny_checkpoint(models / "tiny.safetensors")
+    port = free_port()
+    flags = ["--port", str(port), "--data-dir", str(folder), "--no-autolaunch", "--use-cpu"]
+    flags += ["--ckpt", str(models / "tiny.safetensors")]
+    log = (folder / "log.txt").open("w")
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    process = subprocess.Popen([sys.executable, "webui.py", *flags], cwd=ROOT, stdout=log, stderr=log, env=environment)
+    try:
+        wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}"), "the server to answer")
+        assert process.poll() is None, (folder / "log.txt").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        log.close()

@@ -1,0 +1,124 @@
+"""The walk of the guide on Palimpsest itself, with a tiny checkpoint: picture in, picture out, and on from there."""
+
+import re
+from urllib.parse import unquote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import finished, load, opened, png, shown_picture, submit
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+LOADING = 90_000  # milliseconds the engine may take to start on a busy machine
+
+
+@pytest.fixture
+def ready(page: Page, studio: str) -> Page:
+    """The page on a first visit, with the checkpoint loaded."""
+    page.goto(f"{studio}/internal/ping")
+    page.evaluate("() => localStorage.clear()")
+    opened(page, studio)
+    expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
+    return page
+
+
+def fill(page: Page, **values: object) -> None:
+    for elem, value in values.items():
+        page.fill(f"#{elem} textarea, #{elem} input[type=number]", str(value))
+        page.keyboard.press("Tab")
+
+
+def test_a_picture_becomes_another_and_that_one_the_next_source(ready: Page, studio: str) -> None:
+    load(ready, png(96, 64))
+    ready.click("#img2img_detect_image_size_btn")
+    fill(ready, img2img_prompt="watercolor, light smile, Sakura background", img2img_neg_prompt="fog")
+    fill(ready, img2img_steps=4, img2img_cfg_scale=5, img2img_denoising_strength=0.7, img2img_seed=11)
+    expect(ready.locator("#img2img_effective_steps")).to_have_text("3 of 4 steps")
+    expect(ready.locator("#img2img_token_counter")).to_have_text(re.compile(r"^[1-9]\d*/75$"))
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("96 × 64 · seed 11", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    first = shown_picture(ready)
+    assert first.size == (96, 64)
+    assert str(first.info["parameters"]).startswith(
+        "watercolor, light smile, Sakura background\nNegative prompt: fog\n"
+    )
+
+    ready.hover("#img2img_results .stage")
+    ready.click("#img2img_compare")
+    expect(ready.locator(".compare")).to_be_visible()
+    ready.click("#save_img2img")
+    expect(ready.locator(".toast")).to_contain_text("Saved as")
+
+    ready.click("#img2img_send_to_img2img_all")
+    expect(ready.locator("#img2img_image .source-text")).to_have_text("96 × 64 PNG")
+    fill(ready, img2img_seed=12)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 12", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    assert shown_picture(ready).tobytes() != first.tobytes()
+
+    ready.click("#img2img_send_to_pnginfo")
+    expect(ready.locator(".infotext-prompt >> visible=true")).to_have_text("watercolor, light smile, Sakura background")
+    ready.click("#pnginfo_send_to_txt2img")
+    expect(ready.locator("#txt2img_seed input")).to_have_value("12")
+    expect(ready.locator("#txt2img_width input[type=number]")).to_have_value("96")
+
+
+def test_txt2img_goes_on_in_img2img(ready: Page) -> None:
+    ready.click("#tab_txt2img_button")
+    fill(ready, txt2img_prompt="a castle", txt2img_steps=3, txt2img_width=64, txt2img_height=64, txt2img_batch_count=2)
+    submit(ready, "txt2img", press="Control+Enter")
+    expect(ready.locator("#txt2img_gallery .thumb")).to_have_count(2, timeout=LOADING)
+    finished(ready, "txt2img", LOADING)
+    ready.click("#txt2img_send_to_img2img")
+    expect(ready.locator("#img2img_image .source-text")).to_have_text("64 × 64 PNG")
+
+
+def test_the_picture_in_the_page_is_the_file_itself(ready: Page, studio: str) -> None:
+    ready.click("#tab_txt2img_button")
+    fill(ready, txt2img_prompt="a castle", txt2img_steps=2, txt2img_width=64, txt2img_height=64)
+    submit(ready, "txt2img")
+    expect(ready.locator("#txt2img_results .shot:not(.preview)")).to_be_visible(timeout=LOADING)
+    url = unquote(ready.eval_on_selector("#txt2img_results .shot:not(.preview)", "image => image.src"))
+    assert re.fullmatch(rf"{studio}/v1/outputs/txt2img-images/\d{{4}}-\d\d-\d\d/\d{{5}}-\d+\.png", url)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "empty"), (b"no picture", "picture"), (png()[:300], "damaged or cut off"), (png(1, 1), "1")],
+    ids=["zero bytes", "no picture", "truncated", "1x1"],
+)
+def test_a_picture_that_cannot_be_used_is_told_and_the_server_works_on(ready: Page, content: bytes, words: str) -> None:
+    ready.set_input_files("#img2img_file", files=[{"name": "x.png", "mimeType": "image/png", "buffer": content}])
+    told = ready.locator("#img2img_image > .p-error")
+    if words == "1":  # too small to be painted on, yet a picture: it is taken
+        expect(ready.locator("#img2img_image .source-text")).to_have_text("1 × 1 PNG")
+        return
+    expect(told).to_contain_text(words)
+    expect(told).not_to_contain_text("Traceback")
+    load(ready, png(80, 64))
+    expect(told).to_be_hidden()
+
+
+def test_a_prompt_of_100000_characters_is_refused_below_its_box(ready: Page) -> None:
+    load(ready, png())
+    ready.fill("#img2img_prompt textarea", "a " * 50_000)
+    ready.click("#img2img_generate")
+    expect(ready.locator("#img2img_prompt .p-error")).to_contain_text("100000 characters")
+    ready.click("#img2img_clear_prompt")
+    expect(ready.locator("#img2img_prompt .p-error")).to_have_count(0)
+
+
+def test_no_source_is_told_at_its_place(ready: Page) -> None:
+    ready.click("#img2img_generate")
+    expect(ready.locator("#img2img_image > .p-error")).to_contain_text("There is no source picture.")
+
+
+def test_settings_are_the_servers(ready: Page, studio: str) -> None:
+    ready.click("#tab_settings_button")
+    ready.check("#setting_samples_format label:has-text('webp') input")
+    expect(ready.locator("#settings_status")).to_have_text("Saved")
+    assert ready.request.get(f"{studio}/v1/settings").json()["values"]["samples_format"] == "webp"
+    ready.click("#settings_reset")
+    expect(ready.locator("#setting_samples_format label:has-text('png') input")).to_be_checked()
