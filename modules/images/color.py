@@ -6,18 +6,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def corrected(result: Image.Image, target: Image.Image) -> Image.Image:
-    """RGB `result` with the colours of `target` (RGB, any size), A1111's `img2img_color_correction`.
+def corrected(result: NDArray[np.uint8], target: Image.Image) -> NDArray[np.uint8]:
+    """`result` (H, W, 3) with the colours of `target` (RGB, any size), A1111's `img2img_color_correction`.
 
     Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's; of that only hue and saturation are kept,
     the brightness is the result's own. Eight bits twice make flat areas step: the price of being A1111's to the bit.
     """
     lab = _lab(result)
-    goal = _lab(target)
+    goal = _lab(np.asarray(target))
     matched = np.stack([matched_histogram(lab[..., c], goal[..., c]) for c in range(3)], axis=-1)
     coloured = np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float64) / 255
-    blended = with_luminosity(coloured, np.asarray(result, np.float64) / 255)
-    return Image.fromarray((blended.clip(0, 1) * 255).astype(np.uint8), "RGB")
+    blended = with_luminosity(coloured, result.astype(np.float64) / 255)
+    return (blended.clip(0, 1) * 255).astype(np.uint8)
 
 
 def matched_histogram(values: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -51,5 +51,5 @@ def _luminosity(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
     return rgb[..., :1] * 0.299 + rgb[..., 1:2] * 0.587 + rgb[..., 2:] * 0.114
 
 
-def _lab(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2LAB), np.uint8)
+def _lab(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), np.uint8)

@@ -28,6 +28,8 @@ from modules.events import (
     Stop,
     Warned,
 )
+from modules.images.color import corrected
+from modules.images.geometry import Size
 from modules.infotext import compose, declared_pairs
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import (
@@ -39,14 +41,22 @@ from modules.networks.device import (
     require_finite,
     threads,
 )
-from modules.networks.files import CheckpointFile, HashCache
+from modules.networks.files import HashCache
 from modules.networks.previews import PreviewMap, fit_preview, preview
 from modules.networks.vae import decode, to_uint8
 from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import Conditioning, PromptEncoder
+from modules.processing.inpaint import (
+    Inpainting,
+    Prepared,
+    begin_inpainting,
+    inpainting_input,
+    notes,
+    prepare,
+)
 from modules.processing.passes import Route, begin, make_route, walk
 from modules.processing.plan import CELL, ImagePlan, Plan, make_plan
-from modules.processing.source import SourceEncoder
+from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import GuidedUNet
 from modules.request import GenerationRequest
 from modules.sampling.timesteps import CFGPP_SCALE
@@ -89,8 +99,7 @@ class Engine:
             if self._model is None or self._loaded != stamp:
                 yield EngineState("loading", checkpoint.name, device=device)
                 self._unload()  # before the new one is read: two may not fit
-                file = CheckpointFile(checkpoint.name, checkpoint.path, checkpoint.name)
-                self._model = load_checkpoint(file, self._place, self._tokenizer, self._hashes)
+                self._model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes)
                 self._preview_map = fit_preview(self._model.vae)
                 self._loaded = stamp
             yield EngineState("ready", checkpoint.name, self._model.hash, device=device)
@@ -139,56 +148,101 @@ class Engine:
         if plan.source is not None:
             for note in plan.source.picture.notes:
                 yield Warned(note)
+        prepared = None
+        if plan.source is not None and plan.canvas is not None:
+            prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
+            for note in notes(plan.source, plan.canvas, plan.asked, prepared, settings.overlay_inpaint):
+                yield Warned(note)
         route = make_route(plan, model, settings)
         conditioning = self._prompts.conditioning(model, plan, settings, clock)
+        colours_of = None
+        if plan.source is not None and settings.img2img_color_correction:
+            background = settings.img2img_background_color
+            colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
         for number, images in enumerate(plan.batches):
-            stop, latents = yield from self._sampled(
-                plan, settings, number, images, route, conditioning, should_stop, clock
+            stop, latents, inpainting = yield from self._sampled(
+                plan, settings, prepared, number, images, route, conditioning, should_stop, clock
             )
             if stop is Stop.INTERRUPT:
                 return True
             if stop is Stop.SKIP:
                 continue
             yield Staged("decoding")
-            for image, latent in zip(images, latents, strict=True):
+            for place, (image, latent) in enumerate(zip(images, latents, strict=True)):
                 with clock.stage("vae_decode"):
                     pixels = to_uint8(decode(model.vae, latent[None]))[0]
-                yield _done(request, settings, plan, image, pixels, model)
+                if colours_of is not None:
+                    pixels = corrected(pixels, colours_of)
+                if inpainting is not None and settings.overlay_inpaint:
+                    pixels = inpainting.laid_over(pixels, place, latent)
+                yield _done(request, settings, plan, prepared, image, pixels, model)
         return False
 
     def _sampled(
         self,
         plan: Plan,
         settings: Settings,
+        prepared: Prepared | None,
         number: int,
         images: Sequence[ImagePlan],
         route: Route,
         conditioning: Conditioning,
         should_stop: ShouldStop,
         clock: Stopwatch,
-    ) -> Generator[Event, None, tuple[Stop, Tensor]]:
-        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far)."""
+    ) -> Generator[Event, None, tuple[Stop, Tensor, Inpainting | None]]:
+        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far, what they were kept from)."""
         model = self._model
         assert model is not None
-        source = None
+        source = inpainting = None
         if plan.source is not None:
             yield Staged("encoding")
-            source = self._sources.latents(model, plan, plan.source, images, settings.img2img_background_color, clock)
+            background = settings.img2img_background_color
+            image = prepared.image if prepared is not None else None
+            source = self._sources.latents(model, plan, plan.source, images, background, clock, image)
+            if prepared is not None and plan.canvas is not None:
+                inpainting = begin_inpainting(plan, plan.canvas, prepared, source, settings)
+                source = inpainting.original
         yield Staged("sampling")
         shape = (model.latent_channels, plan.size.height // CELL, plan.size.width // CELL)
         start = begin(route, plan, images, source, shape, settings, model.place.device)
         scale = plan.cfg_scale / CFGPP_SCALE if plan.sampler.name == "DDIM CFG++" else plan.cfg_scale
-        denoise = GuidedUNet(model, route.model_schedule, conditioning.of(images), scale, clock)
+        seen = self._seen_by_inpainting_models(model, plan, prepared, settings, clock)
+        unet = GuidedUNet(model, route.model_schedule, conditioning.of(images), scale, clock, seen)
+        denoise = unet
+        if inpainting is not None:
+            denoise = inpainting.around(unet, route.model_schedule, route.sampler.row.timesteps)
         latents = start.x
         for step in walk(route, start, denoise):
             latents = step.x
             yield Stepped(number, step.i + 1, start.steps)
             stop = should_stop()
             if stop:
-                return stop, latents
+                return stop, latents, inpainting
             if settings.live_previews_enable and (step.i + 1) % settings.show_progress_every_n_steps == 0:
                 yield self._preview(number, step.denoised[0], plan)
-        return Stop.NONE, require_finite(latents, "The UNet", model.place)
+        if inpainting is not None:
+            latents = inpainting.finished(latents)
+        return Stop.NONE, require_finite(latents, "The UNet", model.place), inpainting
+
+    def _seen_by_inpainting_models(
+        self, model: StableDiffusion, plan: Plan, prepared: Prepared | None, settings: Settings, clock: Stopwatch
+    ) -> Tensor | None:
+        """What goes into such a model beside the latent; None for others."""
+        if not model.is_inpainting:
+            return None
+        image = None
+        if prepared is not None:
+            image = prepared.image
+        elif plan.source is not None:
+            image = source_pixels(plan.source, plan.asked, settings.img2img_background_color)
+        return inpainting_input(
+            lambda pixels: self._sources.encoded(model, pixels, clock),
+            image,
+            prepared.mask if prepared is not None else None,
+            plan.canvas is None or plan.canvas.is_rounded,
+            settings.inpainting_mask_weight,
+            Size(plan.size.width // CELL, plan.size.height // CELL),
+        )
 
     def _preview(self, number: int, latent: Tensor, plan: Plan) -> Previewed:
         assert self._preview_map is not None
@@ -212,6 +266,7 @@ def _done(
     request: GenerationRequest,
     settings: Settings,
     plan: Plan,
+    prepared: Prepared | None,
     image: ImagePlan,
     pixels: NDArray[np.uint8],
     model: StableDiffusion,
@@ -230,5 +285,16 @@ def _done(
         pairs["Variation seed"] = str(image.subseed)
     if plan.source is not None:
         pairs["Source hash"] = plan.source.picture.sha256
+        if model.is_inpainting:
+            pairs["Conditional mask weight"] = str(settings.inpainting_mask_weight)
+        else:
+            pairs.pop("Conditional mask weight", None)
+    if plan.canvas is not None:
+        pairs["Mask hash"] = plan.canvas.mask.sha256
+        if plan.canvas.latent_mask is not None:
+            pairs["Latent mask hash"] = plan.canvas.latent_mask.sha256
+        if prepared is None:  # nothing was masked, so there was neither an area nor its content
+            for key in ("Inpaint area", "Masked area padding", "Masked content"):
+                pairs.pop(key, None)
     infotext = compose(request.prompt, request.negative_prompt, pairs)
     return ImageDone(image.index, image.seed, width, height, infotext, pixels.tobytes())

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from modules.networks.checkpoint import StableDiffusion
-from modules.processing.plan import ImagePlan, Plan
+from modules.processing.inpaint import MaskedUNet
+from modules.processing.plan import ImagePlan, Pass, Plan
 from modules.processing.unet import GuidedUNet
 from modules.sampling import timesteps
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import BrownianNoise, ImageNoise
-from modules.sampling.registry import SamplerRow, ScheduleRow, levels, resolve
+from modules.sampling.registry import SamplerRow, Walk, levels, partial_walk, resolve, whole_walk
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions, Step
 from modules.settings import Settings
@@ -20,22 +21,62 @@ from modules.settings import Settings
 
 @dataclass(frozen=True)
 class Route:
-    """What the batches of a job share: the functions, the levels of the whole schedule, and the settings behind them."""
+    """What the batches of a job share in one pass.
+
+    `levels` are those of the whole schedule, `walk` the part that is walked; `is_partial` where that begins with a
+    picture and not with plain noise.
+    """
 
     sampler: SamplerRow
-    schedule: ScheduleRow
     model_schedule: ModelSchedule
     levels: Tensor
-    options: SamplerOptions
+    walk: Walk
+    is_partial: bool
 
 
-def make_route(plan: Plan, model: StableDiffusion, settings: Settings) -> Route:
-    """Look the plan's sampler and schedule up and compute the noise levels of the whole schedule."""
-    sampler, schedule = resolve(plan.sampler.name, plan.schedule.name)
-    base = ModelSchedule(model.alphas_cumprod)
-    options = SamplerOptions(eta=settings.eta_ancestral, eta_ddim=settings.eta_ddim)
-    whole = levels(sampler, schedule, plan.walk.steps, base, ScheduleOptions()) if plan.walk.steps else torch.zeros(1)
-    return Route(sampler, schedule, base.lcm() if sampler.row.lcm else base, whole, options)
+def make_route(leg: Pass, model: StableDiffusion, settings: Settings) -> Route:
+    """Look the pass's sampler and schedule up and compute its noise levels."""
+    sampler, schedule = resolve(leg.sampler.name, leg.schedule.name)
+    base = _model_schedule(model, settings)
+    options = SamplerOptions(
+        eta=settings.eta_ancestral,
+        eta_ddim=settings.eta_ddim,
+        s_churn=settings.s_churn,
+        s_tmin=settings.s_tmin,
+        s_tmax=settings.s_tmax,
+        s_noise=settings.s_noise,
+        uni_pc_variant=settings.uni_pc_variant,
+        uni_pc_skip_type=settings.uni_pc_skip_type,
+        uni_pc_order=settings.uni_pc_order,
+        uni_pc_lower_order_final=settings.uni_pc_lower_order_final,
+    )
+    schedule_options = ScheduleOptions(
+        sigma_min=settings.sigma_min,
+        sigma_max=settings.sigma_max,
+        rho=settings.rho,
+        use_old_karras_scheduler_sigmas=settings.use_old_karras_scheduler_sigmas,
+        always_discard_next_to_last_sigma=settings.always_discard_next_to_last_sigma,
+        beta_dist_alpha=settings.beta_dist_alpha,
+        beta_dist_beta=settings.beta_dist_beta,
+    )
+    steps = leg.walk.steps
+    model_schedule = base.lcm() if sampler.row.lcm else base
+    if steps == 0:  # nothing to walk: the picture stays as it is
+        nothing = torch.zeros(1)
+        return Route(sampler, model_schedule, nothing, Walk(0.0, nothing, options), leg.is_partial)
+    whole = levels(sampler, schedule, steps, base, schedule_options)
+    if leg.is_partial:
+        walk = partial_walk(sampler, whole, steps, leg.walk.count - 1, base, options)
+    else:
+        walk = whole_walk(sampler, whole, steps, base, options)
+    return Route(sampler, model_schedule, whole, walk, leg.is_partial)
+
+
+def _model_schedule(model: StableDiffusion, settings: Settings) -> ModelSchedule:
+    schedule = ModelSchedule(model.alphas_cumprod)
+    if settings.use_downcasted_alpha_bar:
+        schedule = schedule.downcast()
+    return schedule.zero_terminal_snr() if settings.sd_noise_schedule == "Zero Terminal SNR" else schedule
 
 
 @dataclass(frozen=True)
@@ -59,8 +100,9 @@ def begin(
     shape: tuple[int, int, int],
     settings: Settings,
     device: torch.device,
+    noise_multiplier: float = 1.0,
 ) -> Start:
-    """Draw a batch's noise and lay it over `source` (B, C, h, w), the encoded picture of an img2img job in model units.
+    """Draw a batch's noise and lay it over `source` (B, C, h, w), a picture's latent in model units.
 
     `source` is None in txt2img: the batch begins with plain noise. `shape` is one latent's (C, h, w).
     """
@@ -72,35 +114,36 @@ def begin(
         subseeds=[image.subseed for image in images],
         subseed_strength=plan.subseed_strength,
         seed_resize_from=(plan.seed_resize.height, plan.seed_resize.width) if plan.seed_resize else (0, 0),
+        eta_noise_seed_delta=settings.eta_noise_seed_delta,
     )
-    x, walked = _noised(route, plan, source, noise.first(), settings)
+    walked = route.walk.sigmas
+    x = _noised(route, source, noise.first() * noise_multiplier, settings)
     if not route.sampler.row.brownian or len(walked) < 2:
         return Start(x, walked, noise)
     # The tree spans the whole schedule even where img2img walks its end, so that more strength refines the same path.
     positive = route.levels[route.levels > 0]
     low, high = float(positive.min()), float(positive.max())
     seeds = [image.seed for image in images]
-    return Start(x, walked, BrownianNoise(settings.randn_source, shape, seeds, low, high, device))
+    tree = BrownianNoise(
+        settings.randn_source, shape, seeds, low, high, device, is_shared=settings.no_dpmpp_sde_batch_determinism
+    )
+    return Start(x, walked, tree)
 
 
-def walk(route: Route, start: Start, denoise: GuidedUNet) -> Iterator[Step]:
+def walk(route: Route, start: Start, denoise: GuidedUNet | MaskedUNet) -> Iterator[Step]:
     """Take the steps of one batch; the last one's `x` is the result. None are taken where there is nothing to walk."""
     if start.steps:
-        options = replace(route.options, uncond=denoise.latest_uncond)
+        options = replace(route.walk.options, uncond=denoise.latest_uncond)
         yield from route.sampler.function(denoise, start.x, start.levels, start.noise, options)
 
 
-def _noised(
-    route: Route, plan: Plan, source: Tensor | None, noise: Tensor, settings: Settings
-) -> tuple[Tensor, Tensor]:
-    """(what the sampler begins with, the levels it walks)."""
+def _noised(route: Route, source: Tensor | None, noise: Tensor, settings: Settings) -> Tensor:
+    """What the sampler begins with."""
     is_preserving = route.sampler.row.timesteps
+    sigma = route.walk.sigma
     if source is None:
-        return (noise, route.levels) if is_preserving else (noise * float(route.levels[0]), route.levels)
-    noise = noise * settings.initial_noise_multiplier
-    if is_preserving:
-        # A1111 counts from the low end here: as many steps as are left of the schedule, and starts one level lower.
-        sigma, walked = timesteps.cut(route.levels, plan.walk.count - 1)
-        return timesteps.noised(source, noise, sigma), walked
-    walked = route.levels[plan.walk.first :]
-    return source + noise * float(walked[0]), walked
+        if is_preserving:
+            return noise
+        return noise * ((1 + sigma**2) ** 0.5 if settings.sgm_noise_multiplier else sigma)
+    x = timesteps.noised(source, noise, sigma) if is_preserving else source + noise * sigma
+    return x + noise * settings.img2img_extra_noise if settings.img2img_extra_noise else x

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.images.geometry import Size
-from modules.request import GenerationRequest, Img2ImgRequest
+from modules.prompts.schedule import Timing, timing, without_comments
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import SamplerName, ScheduleName, resolve_names
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 
 CELL = 8  # pixels of a latent cell's side in SD 1
+LARGEST = 8192  # pixels of a side of the second pass
 MAX_STRENGTH = 0.999  # A1111's clamp: strength 1 still leaves the first step its predecessor
 
 
@@ -27,6 +29,39 @@ class Walk:
     @property
     def count(self) -> int:
         return max(0, self.steps - self.first)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise."""
+
+    sampler: SamplerName
+    schedule: ScheduleName
+    walk: Walk
+    size: Size
+    prompt: str
+    negative_prompt: str
+    timing: Timing
+    is_partial: bool
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """What lies between the passes of hires fix: the first picture is enlarged to `size` pixels by `upscaler`.
+
+    What sticks out of the second pass's size is cut off, the half of it on each side.
+    """
+
+    upscaler: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Hires:
+    """Hires fix: a second pass over the enlarged result of the first."""
+
+    enlargement: Enlargement
+    second: Pass
 
 
 @dataclass(frozen=True)
@@ -47,21 +82,69 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A job, resolved. `size` is the result's; `asked` what the request said, for the infotext."""
+class Softness:
+    """The values of soft inpainting; `modules/processing/soft_inpainting.py` has the formulas.
 
-    prompt: str
-    negative_prompt: str
+    Latents are blended by mask ** (sigma ** bias * strength), their magnitudes with the exponent `contrast_boost`;
+    the pixels' blend comes from how far latents moved: `threshold` (half), `contrast`, and `mask_influence` in 0 … 1.
+    """
+
+    bias: float
+    strength: float
+    contrast_boost: float
+    mask_influence: float
+    threshold: float
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is redrawn of the source, and how it comes back into it. `blur` is (across, down), sigmas in pixels.
+
+    `mask` says it for pixels, and for the latent too unless there is a `latent_mask`. `content` is an index of
+    MASKED_CONTENTS; `padding` counts where only the masked region is worked on.
+    """
+
+    mask: Picture
+    latent_mask: Picture | None
+    is_inverted: bool
+    is_rounded: bool
+    blur: tuple[int, int]
+    only_masked: bool
+    padding: int
+    content: int
+    softness: Softness | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job, resolved. `size` is the result's (the tile's, where only the masked region is worked on); `asked` what the
+    request said, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to whole cells."""
+
+    first: Pass
+    hires: Hires | None
     cfg_scale: float
-    sampler: SamplerName
-    schedule: ScheduleName
-    walk: Walk
-    size: Size
     asked: Size
     batches: tuple[tuple[ImagePlan, ...], ...]
     subseed_strength: float
     seed_resize: Size | None
     source: Source | None
+    canvas: Canvas | None
+
+    @property
+    def size(self) -> Size:
+        """Of the first pass; of the only one without hires fix."""
+        return self.first.size
+
+    @property
+    def last(self) -> Pass:
+        """The pass whose result is the picture."""
+        return self.hires.second if self.hires else self.first
+
+    @property
+    def steps(self) -> int:
+        """Steps that are walked for a batch, in all passes."""
+        return self.first.walk.count + (self.hires.second.walk.count if self.hires else 0)
 
 
 def img2img_walk(steps: int, strength: float, exact: bool) -> Walk:
@@ -98,28 +181,119 @@ def result_size(request: GenerationRequest) -> tuple[Size, Size]:
 
 
 def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
-    """Resolve `request` (its seeds drawn, see `GenerationRequest.resolved`) under `settings`."""
+    """Resolve `request` (its seeds drawn, see `GenerationRequest.resolved`) under `settings`, the effective ones."""
     size, asked = result_size(request)
-    source = None
+    source = canvas = None
     walk = Walk(request.steps, 0)
     if isinstance(request, Img2ImgRequest):
         source = Source(request.init_images[0], request.resize_mode)
+        canvas = _canvas(request)
         walk = img2img_walk(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
+    prompt, negative_prompt = (_read(text, settings) for text in (request.prompt, request.negative_prompt))
+    # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps walked.
+    steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else walk.count)
+    is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
+    when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
+    first = Pass(sampler, schedule, walk, size, prompt, negative_prompt, when, source is not None)
     from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
     return Plan(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
+        first=first,
+        hires=_hires(request, first, settings) if isinstance(request, Txt2ImgRequest) and request.enable_hr else None,
         cfg_scale=request.cfg_scale,
-        sampler=sampler,
-        schedule=schedule,
-        walk=walk,
-        size=size,
         asked=asked,
         batches=_batches(request),
         subseed_strength=request.subseed_strength,
         seed_resize=Size(from_w, from_h) if from_w > 0 and from_h > 0 else None,
         source=source,
+        canvas=canvas,
+    )
+
+
+def _read(prompt: str, settings: Settings) -> str:
+    return without_comments(prompt) if settings.enable_prompt_comments else prompt
+
+
+def _evaluations(sampler: SamplerName, steps: int) -> int:
+    """Samplers that evaluate twice a step count twice as fast."""
+    return steps * (2 if sampler.second_order else 1)
+
+
+def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
+    enlarged, size = hires_sizes(request)
+    sampler, schedule = resolve_names(
+        request.hr_sampler_name or first.sampler.name, request.hr_scheduler or request.scheduler
+    )
+    steps = request.hr_second_pass_steps or request.steps
+    when = timing(
+        _evaluations(first.sampler, request.steps),
+        _evaluations(sampler, steps),
+        use_old_scheduling=settings.use_old_scheduling,
+    )
+    second = Pass(
+        sampler=sampler,
+        schedule=schedule,
+        walk=img2img_walk(steps, request.denoising_strength, exact=True),
+        size=size,
+        prompt=_read(request.hr_prompt or request.prompt, settings),
+        negative_prompt=_read(request.hr_negative_prompt or request.negative_prompt, settings),
+        timing=when,
+        is_partial=True,
+    )
+    return Hires(Enlargement(request.hr_upscaler, enlarged), second)
+
+
+def hires_sizes(request: Txt2ImgRequest) -> tuple[Size, Size]:
+    """(size in pixels to which the first picture is enlarged, size of the second pass in whole cells).
+
+    Without a size of its own it is `hr_scale` times the first one. With one side, the other follows; with both, the
+    picture is enlarged until it covers them, and what sticks out is cut off.
+    """
+    width, height = request.width, request.height
+    target = Size(request.hr_resize_x, request.hr_resize_y)
+    if target == (0, 0):
+        enlarged = Size(int(width * request.hr_scale), int(height * request.hr_scale))
+    elif target.height == 0 or (target.width > 0 and width * target.height < target.width * height):
+        enlarged = Size(target.width, target.width * height // width)
+    else:
+        enlarged = Size(target.height * width // height, target.height)
+    cells = Size(enlarged.width // CELL, enlarged.height // CELL)
+    if min(target) > 0:  # whole cells stick out
+        cells = Size(
+            cells.width - max(0, (enlarged.width - target.width) // CELL),
+            cells.height - max(0, (enlarged.height - target.height) // CELL),
+        )
+    if min(cells) < 1 or max(cells) * CELL > LARGEST:
+        raise WebuiError(
+            f"Hires fix: the result would be {enlarged.width}x{enlarged.height} pixels, expected from {CELL} to "
+            f"{LARGEST} on each side.",
+            "Choose another scale or size.",
+            "hr_scale" if target == (0, 0) else "hr_resize_x",
+        )
+    return enlarged, Size(cells.width * CELL, cells.height * CELL)
+
+
+def _canvas(request: Img2ImgRequest) -> Canvas | None:
+    if request.mask is None:
+        return None
+    softness = Softness(
+        bias=request.mask_blend_power,
+        strength=request.mask_blend_scale,
+        contrast_boost=request.inpaint_detail_preservation,
+        mask_influence=request.composite_mask_influence,
+        threshold=request.composite_difference_threshold,
+        contrast=request.composite_difference_contrast,
+    )
+    return Canvas(
+        mask=request.mask,
+        latent_mask=request.latent_mask,
+        is_inverted=request.inpainting_mask_invert == 1,
+        is_rounded=request.mask_round and not request.soft_inpainting,
+        blur=request.blur,
+        only_masked=request.inpaint_full_res == 1,
+        padding=request.inpaint_full_res_padding,
+        content=request.inpainting_fill,
+        softness=softness if request.soft_inpainting else None,
     )
 
 

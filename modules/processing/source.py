@@ -1,5 +1,6 @@
 """From a source picture to the latent an img2img job starts from."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ POSTERIOR_STREAM = 0x5EED_0001
 
 
 class SourceKey(NamedTuple):
-    """What the encoded source depends on."""
+    """What the encoded source depends on. `sha256` is the file's; or the pixels', where they have been worked on."""
 
     checkpoint: str
     dtype: torch.dtype
@@ -46,9 +47,16 @@ class SourceEncoder:
         images: Sequence[ImagePlan],
         background: str,
         clock: Stopwatch,
+        prepared: Image.Image | None = None,
     ) -> Tensor:
-        """The source once for each of `images`, (B, C, h, w) fp32 in model units on the model's device."""
-        posterior = self._posterior(model, plan, source, background, clock)
+        """The source once for each of `images`, (B, C, h, w) fp32 in model units on the model's device.
+
+        `prepared` is what to encode in its place: the source as it was got ready for inpainting.
+        """
+        if prepared is None:
+            posterior = self._posterior(model, plan, source, background, clock)
+        else:
+            posterior = self.encoded(model, from_uint8(np.array(prepared)[None]), clock)
         latents = torch.cat([posterior.sample(_noise(image.seed, posterior.mean)) for image in images])
         cells = (plan.size.height // CELL, plan.size.width // CELL)
         if source.resize_mode == LATENT_UPSCALE and latents.shape[-2:] != cells:
@@ -58,13 +66,25 @@ class SourceEncoder:
     def _posterior(
         self, model: StableDiffusion, plan: Plan, source: Source, background: str, clock: Stopwatch
     ) -> Posterior:
-        key = SourceKey(model.hash, model.vae.dtype, source.picture.sha256, source.resize_mode, plan.size, background)
+        key = SourceKey(model.hash, model.vae.dtype, source.picture.sha256, source.resize_mode, plan.asked, background)
 
         def make() -> Posterior:
-            image = source_pixels(source, plan.size, background)
+            image = source_pixels(source, plan.asked, background)
             pixels = from_uint8(np.array(image)[None], model.place.device)
             with clock.stage("vae_encode"):
                 return encode(model.vae, pixels)
+
+        return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
+
+    def encoded(self, model: StableDiffusion, pixels: Tensor, clock: Stopwatch) -> Posterior:
+        """What the encoder says of `pixels` (1, 3, H, W) in [-1, 1] on the CPU."""
+        digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
+        size = Size(pixels.shape[3], pixels.shape[2])
+        key = SourceKey(model.hash, model.vae.dtype, digest, -1, size, "")
+
+        def make() -> Posterior:
+            with clock.stage("vae_encode"):
+                return encode(model.vae, pixels.to(model.place.device))
 
         return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
 

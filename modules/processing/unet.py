@@ -1,5 +1,7 @@
 """A UNet under classifier-free guidance, as the one function type that samplers know."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -8,14 +10,32 @@ from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import Conditioning
 from modules.sampling.denoise import guided
 from modules.sampling.discrete import ModelSchedule, c_in
+from modules.settings import Settings
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly and when the negative prompt acts.
+
+    calls: evaluations of the pass as A1111 counts them, twice the steps for samplers of second order.
+    levels_are_timesteps: A1111 compares `s_min_uncond` with the timestep in the DDIM family.
+    needs_uncond: the sampler asks for the unconditional prediction itself.
+    """
+
+    cfg_scale: float
+    calls: int
+    levels_are_timesteps: bool = False
+    needs_uncond: bool = False
 
 
 class GuidedUNet:
     """`Denoise`: x (B, C, h, w) fp32 at level sigma (B,) -> the latent as it would be without noise, same shape, fp32.
 
     Prompt and negative prompt go through the network in one batch where their lengths agree, one after the other
-    otherwise, as in A1111 (padding the shorter one would change the picture). At CFG 1 the negative prompt has no
-    say, so it is not computed. `calls` counts evaluations; prompt edits are timed by it.
+    otherwise, as in A1111 (padding the shorter one changes the picture, and is a setting). At CFG 1 the negative prompt
+    has no say, so it is not computed. `calls` counts evaluations; prompt edits are timed by it. `noted` gathers the
+    settings that had an effect. `concat` (1, 5, h, w) is what inpainting checkpoints see beside the latent: where to
+    draw, and the latent of what is there.
     """
 
     def __init__(
@@ -23,26 +43,39 @@ class GuidedUNet:
         model: StableDiffusion,
         schedule: ModelSchedule,
         conditioning: Conditioning,
-        cfg_scale: float,
+        guidance: Guidance,
+        settings: Settings,
         clock: Stopwatch,
+        concat: Tensor | None = None,
     ) -> None:
         self._model = model
         self._schedule = schedule
         self._conditioning = conditioning
-        self._cfg_scale = cfg_scale
+        self._guidance = guidance
+        self._settings = settings
         self._clock = clock
+        self._concat = concat
         self.calls = 0
         self.uncond: Tensor | None = None
+        self.noted: set[str] = set()
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         conds, parts, uncond = self._conditioning.at(self.calls)
+        leaves_out = self._leaves_negative_out(sigma)
         self.calls += 1
+        if conds.shape[1] != uncond.shape[1]:
+            conds, uncond = self._padded(conds, uncond)
         owners = torch.tensor([i for i, part in enumerate(parts) for _ in part], device=x.device)
-        is_plain = self._cfg_scale == 1 and all(len(part) == 1 and part[0][1] == 1 for part in parts)
-        if is_plain:
+        scale = self._guidance.cfg_scale
+        is_plain = all(len(part) == 1 and part[0][1] * scale == 1 for part in parts)
+        if is_plain and not self._guidance.needs_uncond:
             self.uncond = None
             return self._predict(x, sigma, conds)
-        if conds.shape[1] == uncond.shape[1]:
+        if leaves_out:
+            denoised = self._predict(x[owners], sigma[owners], conds)
+            # The first part of the prompt stands in for the negative prompt: without AND no guidance is left.
+            self.uncond = denoised[[part[0][0] for part in parts]]
+        elif conds.shape[1] == uncond.shape[1] and self._settings.batch_cond_uncond:
             both = self._predict(
                 torch.cat([x[owners], x]), torch.cat([sigma[owners], sigma]), torch.cat([conds, uncond])
             )
@@ -50,16 +83,56 @@ class GuidedUNet:
         else:
             denoised = self._predict(x[owners], sigma[owners], conds)
             self.uncond = self._predict(x, sigma, uncond)
-        return guided(self.uncond, denoised, parts, self._cfg_scale)
+        return guided(self.uncond, denoised, parts, scale)
 
     def latest_uncond(self) -> Tensor:
         """The unconditional prediction of the latest call, for DDIM CFG++."""
         assert self.uncond is not None, "the negative prompt was not computed"
         return self.uncond
 
+    def _leaves_negative_out(self, sigma: Tensor) -> bool:
+        """Whether this evaluation does without the negative prompt: "Skip Early CFG" and NGMS."""
+        settings = self._settings
+        early = settings.skip_early_cond
+        if early and self.calls / self._guidance.calls <= early:
+            self.noted.add("skip_early_cond")
+            return True
+        if not settings.s_min_uncond or not (self.calls % 2 or settings.s_min_uncond_all):
+            return False
+        level = self._schedule.sigma_to_t(sigma[:1]) if self._guidance.levels_are_timesteps else sigma[:1]
+        if float(level) >= settings.s_min_uncond:
+            return False
+        self.noted |= {"s_min_uncond", "s_min_uncond_all"} if settings.s_min_uncond_all else {"s_min_uncond"}
+        return True
+
+    def _padded(self, conds: Tensor, uncond: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at one length (rows, tokens, width), where a setting wants it."""
+        missing = conds.shape[1] - uncond.shape[1]
+        if self._settings.pad_cond_uncond_v0:
+            self.noted.add("pad_cond_uncond_v0")
+            if missing < 0:
+                return conds, uncond[:, : conds.shape[1]]
+            return conds, torch.cat([uncond, uncond[:, -1:].expand(-1, missing, -1)], dim=1)
+        empty = self._conditioning.empty
+        if empty is None:
+            return conds, uncond
+        self.noted.add("pad_cond_uncond")
+        if missing > 0:
+            return conds, _lengthened(uncond, missing, empty)
+        return _lengthened(conds, -missing, empty), uncond
+
     def _predict(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
         unet = self._model.unet
-        scaled = (x * c_in(sigma)).to(unet.dtype).contiguous(memory_format=torch.channels_last)
+        seen = x * c_in(sigma)
+        if self._concat is not None:
+            seen = torch.cat([seen, self._concat.expand(len(x), -1, -1, -1)], dim=1)
+        scaled = seen.to(unet.dtype).contiguous(memory_format=torch.channels_last)
         with self._clock.stage("unet"):
             output = unet(scaled, self._schedule.sigma_to_t(sigma), context, return_dict=False)[0]
         return self._schedule.denoised(x, sigma, output.float(), self._model.prediction_type)
+
+
+def _lengthened(conds: Tensor, missing: int, empty: Tensor) -> Tensor:
+    """Conditionings (rows, tokens, width) followed by empty chunks `empty` (77, width)."""
+    chunks = empty.repeat(missing // empty.shape[0], 1)
+    return torch.cat([conds, chunks.expand(len(conds), -1, -1)], dim=1)

@@ -37,19 +37,31 @@ def guided(uncond: Tensor, conds: Tensor, parts: Sequence[Sequence[tuple[int, fl
     return denoised
 
 
-def masked(denoise: Denoise, original: Tensor, mask: Tensor) -> Denoise:
+Blend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(original, current, mask, sigma) -> `current` where the mask is 1, `original` where it is 0.
+
+original, current, result: (B or 1, C, h, w), neither scaled by noise levels; mask: broadcastable to them; sigma: (B,).
+"""
+
+
+def hard_blend(original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor) -> Tensor:
+    """Linear between the two; exact where the mask is 0 or 1."""
+    return torch.lerp(original, current, mask)
+
+
+def masked(denoise: Denoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> Denoise:
     """`denoise` with its result replaced by the original outside the mask (inpainting of the k-diffusion samplers).
 
     original: (B or 1, C, h, w).  mask: broadcastable to it, 1 where the picture may change, 0 where it stays.
     """
 
     def denoise_inside(x: Tensor, sigma: Tensor) -> Tensor:
-        return torch.lerp(original, denoise(x, sigma), mask)
+        return blend(original, denoise(x, sigma), mask, sigma)
 
     return denoise_inside
 
 
-def masked_input(denoise: Denoise, original: Tensor, mask: Tensor) -> Denoise:
+def masked_input(denoise: Denoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> Denoise:
     """`denoise` that sees the original outside the mask (inpainting of A1111's timestep samplers).
 
     A1111 puts the un-noised original where variance-preserving latents stand, so in our convention it is scaled by
@@ -59,7 +71,7 @@ def masked_input(denoise: Denoise, original: Tensor, mask: Tensor) -> Denoise:
 
     def denoise_pasted(x: Tensor, sigma: Tensor) -> Tensor:
         scale = (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)
-        pasted = torch.lerp(original * scale, x, mask)
+        pasted = blend(original, x / scale, mask, sigma) * scale
         return denoise(pasted, sigma) + (x - pasted)
 
     return denoise_pasted

@@ -1,0 +1,239 @@
+"""Inpainting: from a mask to what the encoder sees and what the sampler may change, and from the result back.
+
+The order of operations and their arithmetic are A1111's, so that the same request gives the same picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from modules.images import masks
+from modules.images.geometry import Box, Size
+from modules.images.resize import LATENT_UPSCALE, RESIZE_AND_FILL, resized
+from modules.networks.vae import Posterior, from_uint8
+from modules.processing import soft_inpainting
+from modules.processing.plan import CELL, Canvas, Plan, Softness, Source
+from modules.processing.unet import GuidedUNet
+from modules.request import MASKED_CONTENTS
+from modules.sampling.denoise import Blend, hard_blend, masked, masked_input
+from modules.sampling.discrete import ModelSchedule
+from modules.sampling.noise import ImageNoise
+from modules.settings import Settings
+
+FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The pictures of an inpainting job.
+
+    image: RGB, what the encoder sees.  mask: L, what of it may change; `latent_mask` the same for the latent.
+    whole: RGB, what comes back where nothing is redrawn.  overlay: RGBA, `whole` with the hole of the mask.
+    box: where `image` lies in `whole`, if it is a part of it.
+    """
+
+    image: Image.Image
+    mask: Image.Image
+    latent_mask: Image.Image
+    whole: Image.Image
+    overlay: Image.Image
+    box: Box | None
+
+
+def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prepared | None:
+    """Source and mask at `size`, the masked region alone where only that is worked on.
+
+    None if there is no such region, the mask being empty: A1111 then redraws the whole picture, and so do we.
+    """
+    mask = masks.drawn(canvas.mask.open(), canvas.is_rounded)
+    if canvas.is_inverted:
+        mask = mask.point([255 - value for value in range(256)])
+    mask = masks.blurred(mask, *canvas.blur)
+    picture = source.picture.rgb(background)
+    mode = _mask_mode(source.resize_mode)
+    box = None
+    if canvas.only_masked:
+        region = masks.crop_box(mask, canvas.padding)
+        if region is None:
+            return None
+        box = masks.expanded(region, size, Size(*mask.size))
+        whole, overlay_mask = picture, mask
+        mask = resized(mask.crop(box), RESIZE_AND_FILL, size)
+        image = resized(picture.crop(box), RESIZE_AND_FILL, size)
+    else:
+        mask = resized(mask, mode, size)
+        overlay_mask = masks.doubled(mask)
+        whole = image = resized(picture, source.resize_mode, size)
+    overlay_mask = resized(overlay_mask, mode, Size(*whole.size))
+    latent_mask = mask if canvas.latent_mask is None else masks.drawn(canvas.latent_mask.open(), canvas.is_rounded)
+    if canvas.content != ORIGINAL:
+        image = masks.filled(image, resized(latent_mask, mode, Size(*image.size)))
+    overlay = masks.with_hole(whole, overlay_mask)
+    return Prepared(image, mask, latent_mask, whole, overlay, box)
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """A batch under a mask.
+
+    original: (B, C, h, w), the encoded picture with what stands under the mask to begin with, fp32.
+    mask: (1, 1, h, w), 1 where the latent may change.
+    """
+
+    prepared: Prepared
+    original: Tensor
+    mask: Tensor
+    softness: Softness | None
+
+    def around(self, unet: GuidedUNet, schedule: ModelSchedule, is_preserving: bool) -> "MaskedUNet":
+        """`unet`, kept from changing what is not masked; `is_preserving` tells the samplers of the DDIM family."""
+        blend = hard_blend
+        if self.softness is not None:
+            blend = partial(_softly, self.softness, schedule if is_preserving else None)
+        return MaskedUNet(unet, self.original, self.mask, blend, is_preserving)
+
+    def finished(self, latents: Tensor) -> Tensor:
+        """The sampler's last latents with the original outside the mask; soft inpainting leaves that to the pixels."""
+        return latents if self.softness is not None else torch.lerp(self.original, latents, self.mask)
+
+    def laid_over(self, pixels: NDArray[np.uint8], index: int, latent: Tensor) -> NDArray[np.uint8]:
+        """Decoded `pixels` (H, W, 3) of picture `index`, the original over them: where nothing is masked, its bytes."""
+        overlay = self.overlay(index, latent)
+        return np.asarray(masks.pasted_back(Image.fromarray(pixels, "RGB"), overlay, self.prepared.box))
+
+    def overlay(self, index: int, latent: Tensor) -> Image.Image:
+        """What is laid over picture `index` of the batch, whose latent has become `latent` (C, h, w)."""
+        prepared = self.prepared
+        if self.softness is None:
+            return prepared.overlay
+        size = Size(*prepared.mask.size)
+        mask = soft_inpainting.overlay_mask(self.original[index], latent, self.mask[0, 0], self.softness, size)
+        whole = Size(*prepared.whole.size)
+        if prepared.box is not None:
+            mask = masks.placed(mask, prepared.box, whole)
+        return masks.with_hole(prepared.whole, resized(mask, RESIZE_AND_FILL, whole))
+
+
+def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Tensor, settings: Settings) -> Inpainting:
+    """The batch whose encoded pictures are `latents` (B, C, h, w), its masked content put in place."""
+    channels, height, width = latents.shape[1:]
+    mask = latent_mask(prepared.latent_mask, Size(width, height), canvas.is_rounded).to(latents.device)
+    if canvas.content in (LATENT_NOISE, LATENT_NOTHING):
+        latents = latents * (1 - mask)
+    if canvas.content == LATENT_NOISE:
+        # The seeds of the first batch, without their variations, in every batch: A1111 does it so.
+        seeds = [image.seed for image in plan.batches[0]][: len(latents)]
+        noise = ImageNoise(settings.randn_source, (channels, height, width), seeds, latents.device)
+        latents = latents + noise.first() * mask
+    return Inpainting(prepared, latents, mask, canvas.softness)
+
+
+def latent_mask(mask: Image.Image, cells: Size, rounded: bool) -> Tensor:
+    """`mask` at the latent's size (bicubic), (1, 1, h, w) in [0, 1]; halves round to even where it is rounded."""
+    small = np.asarray(mask.resize(cells, Image.Resampling.BICUBIC), np.float32) / 255
+    return torch.from_numpy(np.around(small) if rounded else small)[None, None]
+
+
+class MaskedUNet:
+    """A guided UNet that keeps the original where nothing is masked; the same interface."""
+
+    def __init__(self, unet: GuidedUNet, original: Tensor, mask: Tensor, blend: Blend, is_preserving: bool) -> None:
+        self._unet = unet
+        self._denoise = (masked_input if is_preserving else masked)(self._seen_by_unet, original, mask, blend)
+        self._given: Tensor | None = None
+        self._seen: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self._given = x
+        return self._denoise(x, sigma)
+
+    def latest_uncond(self) -> Tensor:
+        """The unconditional prediction of the latest call, charged to the x that came in, as `masked_input` does."""
+        assert self._given is not None, "nothing has been predicted yet"
+        assert self._seen is not None, "nothing has been predicted yet"
+        return self._unet.latest_uncond() + (self._given - self._seen)
+
+    def _seen_by_unet(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self._seen = x
+        return self._unet(x, sigma)
+
+
+def inpainting_input(
+    encoded: Callable[[Tensor], Posterior],
+    image: Image.Image | None,
+    mask: Image.Image | None,
+    rounded: bool,
+    weight: float,
+    cells: Size,
+) -> Tensor:
+    """What an inpainting checkpoint is shown beside the latent, (1, 1 + C, h, w): where to draw, and what is there.
+
+    The latter is `encoded` from `image` (RGB), grey under the mask as far as `weight` (`inpainting_mask_weight`) says.
+    Without a mask all of it is drawn, without an image (txt2img) from nothing. A1111 draws from the posterior without
+    a seed; here its mean is taken.
+    """
+    size = Size(cells.width * CELL, cells.height * CELL) if image is None else Size(*image.size)
+    hidden = torch.ones(1, 1, size.height, size.width)
+    if mask is not None:
+        values = np.asarray(resized(mask, RESIZE_AND_FILL, size), np.float32) / 255
+        hidden = torch.from_numpy(np.around(values) if rounded else values)[None, None]
+    pixels = torch.zeros(1, 3, size.height, size.width) if image is None else from_uint8(np.array(image)[None])
+    latent = encoded(torch.lerp(pixels, pixels * (1 - hidden), weight)).mean
+    shape = (cells.height, cells.width)
+    if latent.shape[-2:] != shape:
+        latent = torch.nn.functional.interpolate(latent, size=shape, mode="bilinear")
+    return torch.cat([torch.nn.functional.interpolate(hidden, size=shape).to(latent.device), latent], dim=1)
+
+
+def _softly(
+    softness: Softness, schedule: ModelSchedule | None, original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor
+) -> Tensor:
+    # In the DDIM family A1111 hands the timestep over where the formula wants sigma.
+    level = sigma[0] if schedule is None else schedule.sigma_to_t(sigma[0])
+    return soft_inpainting.blended(original, current, mask, level, softness)
+
+
+def _mask_mode(resize_mode: int) -> int:
+    """The resize mode of masks: they have no latent to be resized in, and A1111 fills."""
+    return RESIZE_AND_FILL if resize_mode == LATENT_UPSCALE else resize_mode
+
+
+def notes(
+    source: Source, canvas: Canvas, size: Size, prepared: Prepared | None, keeps_original: bool
+) -> tuple[str, ...]:
+    """What the person should know of how source and mask go together, where A1111's rules lose something.
+
+    `keeps_original` tells whether the original is laid over the result (`overlay_inpaint`).
+    """
+    if prepared is None:
+        return (
+            "The mask is empty, so there is no masked region to work on: the whole picture is redrawn, as in A1111.",
+        )
+    found: list[str] = []
+    picture, mask = source.picture, canvas.mask
+    if prepared.latent_mask.getextrema() == (0, 0):
+        found.append("The mask is empty: nothing is redrawn.")
+    if canvas.only_masked and (mask.width, mask.height) != (picture.width, picture.height):
+        found.append(
+            f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: the region is "
+            "counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."
+        )
+    if not canvas.only_masked and source.resize_mode == LATENT_UPSCALE and (picture.width, picture.height) != size:
+        found.append(
+            "Latent upscale leaves the source at its own size, so the original lies over the result's upper left "
+            "corner, as in A1111. Choose another resize mode, or Only masked."
+        )
+    if not keeps_original:
+        found.append(
+            "Overlay original for inpaint is off: what is not masked changes too"
+            + (", and the masked region comes back alone." if prepared.box is not None else ".")
+        )
+    elif canvas.softness is not None:
+        found.append("Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too.")
+    return tuple(found)
