@@ -8,27 +8,27 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
 
 import uvicorn
 
 import modules
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog
 from modules.errors import WebuiError
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.child import LOG_FORMAT
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
-from modules.networks.files import HashCache, find_checkpoints, read_defaults
+from modules.networks.files import HashCache, find_checkpoints
 from modules.settings import Settings
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
+HASHES = "cache/hashes.json"  # written by the engine process
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 SECONDS_TO_CLOSE = 2  # for answers under way; event streams would go on for ever
 
@@ -73,7 +73,7 @@ def open_services(flags: Flags) -> Services:
     holder = SettingsHolder(settings, flags.settings_file)
     return Services(
         queue=JobQueue(engine, save_to(outputs)),
-        catalog=CatalogHolder(lambda: scan(flags), lambda path: HashCache(cache / "hashes.json").known(path)),
+        catalog=CatalogHolder(lambda: scan(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path)),
         settings=holder,
         outputs=outputs,
         pictures=Pictures(cache / "pictures"),
@@ -89,10 +89,7 @@ def scan(flags: Flags) -> Catalog:
         folders.append(flags.ckpt_dir)
     if flags.ckpt is not None:
         folders.append(flags.ckpt.parent)
-    found: dict[Path, Checkpoint] = {}
-    for file in find_checkpoints(folders):
-        found.setdefault(file.path.resolve(), Checkpoint(file.name, file.path, read_defaults(file.path)))
-    return Catalog(tuple(found.values()))
+    return Catalog(tuple(find_checkpoints(folders, HashCache(flags.data_dir / HASHES))))
 
 
 def start_engine(services: Services) -> None:

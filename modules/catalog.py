@@ -1,21 +1,33 @@
 """The names on offer: what the page's dropdowns list and what a request may name."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from modules.errors import WebuiError
 from modules.sampler_names import SAMPLERS, SCHEDULES
 
+FEWEST_DIGITS = 8  # of a model hash, to be taken for one
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk. `defaults` come from the small JSON beside it (width, height, steps, cfg_scale …)."""
+    """A checkpoint on disk: a single file or a diffusers folder.
+
+    `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
+    cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed when first loaded.
+    """
 
     name: str
     path: Path
-    defaults: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""
+    defaults: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix: the `Model` of an infotext."""
+        return self.path.name if self.path.is_dir() else self.path.stem
 
 
 @dataclass(frozen=True)
@@ -33,18 +45,25 @@ class Catalog:
         }[which]
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """By name, file name or `name [hash]`, any letter case; the first one for "". Raises WebuiError."""
+        """By name, file name, stem, or model hash of at least eight digits, also as `name [hash]`; the first for "".
+
+        Any letter case. Raises WebuiError with the nearest name.
+        """
         if not self.checkpoints:
             raise WebuiError(
                 "There is no checkpoint.",
                 "Put a .safetensors file into models/Stable-diffusion.",
                 "sd_model_checkpoint",
             )
-        wanted = name.partition(" [")[0].strip().lower()
+        wanted, _, bracket = name.strip().lower().partition(" [")
         if not wanted:
             return self.checkpoints[0]
         for checkpoint in self.checkpoints:
-            if wanted in (checkpoint.name.lower(), checkpoint.path.name.lower(), checkpoint.path.stem.lower()):
+            if wanted in (checkpoint.name.lower(), checkpoint.path.name.lower(), checkpoint.stem.lower()):
+                return checkpoint
+        digits = bracket.rstrip("]") or wanted
+        for checkpoint in self.checkpoints:
+            if len(digits) >= FEWEST_DIGITS and checkpoint.hash.startswith(digits):
                 return checkpoint
         near = difflib.get_close_matches(name, [c.name for c in self.checkpoints], 1, 0.0)
         raise WebuiError(f"no checkpoint named {name!r}; did you mean {near[0]!r}?", field="sd_model_checkpoint")

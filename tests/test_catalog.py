@@ -8,7 +8,7 @@ from modules.catalog import Catalog, Checkpoint
 from modules.errors import WebuiError
 
 ONE = Checkpoint("painter", Path("models/painter.safetensors"))
-TWO = Checkpoint("sub/photo-v2", Path("models/sub/photo-v2.safetensors"))
+TWO = Checkpoint("sub/photo-v2", Path("models/sub/photo-v2.safetensors"), "9a129038d9" + 54 * "0")
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ TWO = Checkpoint("sub/photo-v2", Path("models/sub/photo-v2.safetensors"))
     [
         ("", ONE), ("painter", ONE), ("Painter", ONE), ("painter [0123456789]", ONE), ("painter.safetensors", ONE),
         ("photo-v2", TWO), ("sub/photo-v2", TWO), ("PHOTO-V2.safetensors", TWO),
+        ("9a129038d9", TWO), ("9A129038", TWO), ("renamed.safetensors [9a129038d9]", TWO),
     ],
 )  # fmt: skip
 def test_a_checkpoint_is_found_by_any_of_its_names(name: str, checkpoint: Checkpoint) -> None:

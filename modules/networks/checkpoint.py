@@ -1,7 +1,7 @@
 """Loading a checkpoint: a single file in Stable Diffusion 1's layout or a diffusers folder, from local files alone."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.networks import layout
@@ -19,10 +20,7 @@ from modules.networks.device import Place
 from modules.networks.files import (
     DIFFUSERS_INDEX,
     FIELD,
-    CheckpointFile,
-    Default,
     HashCache,
-    read_defaults,
 )
 from modules.networks.layout import Config, Configs
 from modules.networks.weights import Weights, fill, merged, open_weights
@@ -55,7 +53,6 @@ class StableDiffusion:
     hash: str
     alphas_cumprod: Tensor
     prediction_type: PredictionType
-    defaults: Mapping[str, Default]
     place: Place
     size: int
 
@@ -75,7 +72,7 @@ class StableDiffusion:
 
 
 def load_checkpoint(
-    file: CheckpointFile, place: Place, tokenizer: ClipBPE, hashes: HashCache, vae: Path | None = None
+    file: Checkpoint, place: Place, tokenizer: ClipBPE, hashes: HashCache, vae: Path | None = None
 ) -> StableDiffusion:
     """Load `file` onto `place`; `vae` is a VAE's own file to be used instead of the one inside.
 
@@ -112,7 +109,6 @@ def load_checkpoint(
         hash=hashes.short(file.path),
         alphas_cumprod=alphas_cumprod(parts.configs.scheduler),
         prediction_type=parts.configs.scheduler["prediction_type"],
-        defaults=read_defaults(file.path),
         place=place,
         size=size,
     )

@@ -1,17 +1,16 @@
 """Checkpoint files without loading them: finding, naming, hashing, and reading a safetensors header. Free of torch."""
 
-import difflib
 import hashlib
 import json
 import logging
 import os
 import struct
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 
 log = logging.getLogger(__name__)
@@ -32,24 +31,6 @@ _DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
 }  # fmt: skip
 
 Default = int | float | str
-
-
-@dataclass(frozen=True)
-class CheckpointFile:
-    """A checkpoint on disk: a single file or a diffusers folder.
-
-    `name` is the path below the models folder with forward slashes, `title` what the selector shows: the name, with
-    `[hash]` once known.
-    """
-
-    name: str
-    path: Path
-    title: str
-
-    @property
-    def stem(self) -> str:
-        """File name without folder and suffix: the `Model` of an infotext."""
-        return self.path.name if self.path.is_dir() else self.path.stem
 
 
 class TensorInfo(NamedTuple):
@@ -132,13 +113,14 @@ def weights_of(path: Path) -> Path:
     return found[0] if found else path / DIFFUSERS_INDEX
 
 
-def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[CheckpointFile]:
-    """All checkpoints below `folders`, by name.
+def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[Checkpoint]:
+    """All checkpoints below `folders`, by name: the path below the folder, with forward slashes.
 
-    Links are followed; hidden files, and folders that do not exist, are passed over. Nothing is opened, so a damaged
-    file is listed too and tells its fault when it is loaded.
+    Links are followed, hidden files and folders that do not exist are passed over. Nothing is opened but the small JSON
+    beside a checkpoint, so a damaged file is listed too and tells its fault when it is loaded. What `hashes` knows of
+    them is told.
     """
-    found: dict[Path, CheckpointFile] = {}
+    found: dict[Path, Checkpoint] = {}
     walked: set[Path] = set()
     for folder in folders:
         for root, inner, files in os.walk(folder, followlinks=True):
@@ -158,32 +140,9 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
                 paths = [here]
             for path in paths:
                 name = path.relative_to(folder).as_posix()
-                digest = hashes.known(path) if hashes else ""
-                title = f"{name} [{digest[:SHORT_HASH]}]" if digest else name
-                found.setdefault(path.resolve(), CheckpointFile(name, path, title))
-    return sorted(found.values(), key=lambda file: file.name.lower())
-
-
-def match_checkpoint(files: Sequence[CheckpointFile], wanted: str, hashes: HashCache | None = None) -> CheckpointFile:
-    """The checkpoint that `wanted` names: a title, a name with or without folder and suffix, or eight digits of a hash.
-
-    Raises WebuiError with the nearest name if there is none, and says so if there are no checkpoints at all.
-    """
-    if not files:
-        raise WebuiError(
-            "There is no checkpoint.", "Put a .safetensors file into models/Stable-diffusion.", field=FIELD
-        )
-    name, _, bracket = wanted.strip().partition(" [")
-    digest = bracket.rstrip("]").lower() or name.lower()
-    for file in files:
-        if name.lower() in {file.name.lower(), file.path.name.lower(), file.stem.lower(), str(file.path).lower()}:
-            return file
-    if hashes and len(digest) >= 8:
-        for file in files:
-            if hashes.known(file.path).startswith(digest):
-                return file
-    near = difflib.get_close_matches(name, [file.name for file in files], 1, 0.0)[0]
-    raise WebuiError(f"No checkpoint is named {wanted!r}; did you mean {near!r}?", field=FIELD)
+                known = hashes.known(path) if hashes else ""
+                found.setdefault(path.resolve(), Checkpoint(name, path, known, read_defaults(path)))
+    return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
 
 
 def read_header(path: Path) -> Header:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt
+from modules.clip_chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt, old_chunk
 
 Emphasis = Literal["None", "Ignore", "Original", "No norm"]
 
@@ -52,6 +52,14 @@ def encode_prompt(
         text_encoder, tokenizer, [prompt], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack
     )
     return rows[0]
+
+
+def encode_old(
+    text_encoder: CLIPTextModel, tokenizer: ClipBPE, prompts: Sequence[str], clip_skip: int, emphasis: Emphasis
+) -> Tensor:
+    """The conditioning (prompts, 77, width) as A1111's old emphasis made it: one chunk each, see `old_chunk`."""
+    chunks = [old_chunk(prompt, tokenizer, has_weights=emphasis != "None") for prompt in prompts]
+    return encode_chunks(text_encoder, chunks, clip_skip, emphasis)
 
 
 @torch.inference_mode()

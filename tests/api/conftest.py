@@ -33,7 +33,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
         queue=queue,
         catalog=CatalogHolder(
             lambda: Catalog(
-                tuple(Checkpoint(name, Path(f"{name}.safetensors"), {"steps": 12}) for name in CHECKPOINTS)
+                tuple(Checkpoint(name, Path(f"{name}.safetensors"), defaults={"steps": 12}) for name in CHECKPOINTS)
             ),
             known_hash=lambda path: path.stem * 10,
         ),

@@ -16,10 +16,11 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
+from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.networks.checkpoint import load_checkpoint
 from modules.networks.device import choose_place, threads
-from modules.networks.files import CheckpointFile, HashCache
+from modules.networks.files import HashCache
 from modules.networks.text import encode_prompt
 from tests.bench.bench_img2img import REQUEST
 
@@ -30,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(threads())
     with tempfile.TemporaryDirectory() as folder:
         hashes = HashCache(Path(folder) / "hashes.json")
-        model = load_checkpoint(CheckpointFile(path.name, path, path.name), choose_place(), ClipBPE(), hashes)
+        model = load_checkpoint(Checkpoint(path.name, path), choose_place(), ClipBPE(), hashes)
         scheduler = DPMSolverMultistepScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", use_karras_sigmas=True
         )

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place
-from modules.networks.files import CheckpointFile, HashCache
+from modules.networks.files import HashCache
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -31,4 +32,4 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_file: Path, place: Place, bpe: ClipBPE) -> StableDiffusion:
     """The tiny checkpoint, loaded; not to be changed."""
     hashes = HashCache(tiny_file.with_name("hashes.json"))
-    return load_checkpoint(CheckpointFile("tiny.safetensors", tiny_file, "tiny"), place, bpe, hashes)
+    return load_checkpoint(Checkpoint("tiny.safetensors", tiny_file), place, bpe, hashes)

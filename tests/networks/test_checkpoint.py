@@ -14,11 +14,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.networks.checkpoint import StableDiffusion, alphas_cumprod, load_checkpoint, load_vae
 from modules.networks.device import Place
-from modules.networks.files import CheckpointFile, HashCache
+from modules.networks.files import HashCache
 from modules.networks.layout import read_config
 from tests.tiny import write_tiny_checkpoint
 
@@ -30,7 +31,7 @@ Tensors = dict[str, Tensor]
 def load(tmp_path: Path, place: Place, bpe: ClipBPE) -> Load:
     """Load a file or folder as the engine does."""
     hashes = HashCache(tmp_path / "hashes.json")
-    return lambda path: load_checkpoint(CheckpointFile(path.name, path, path.name), place, bpe, hashes)
+    return lambda path: load_checkpoint(Checkpoint(path.name, path), place, bpe, hashes)
 
 
 def changed(tiny_file: Path, folder: Path, change: Callable[[Tensors], Tensors], name: str = "x.safetensors") -> Path:
@@ -96,7 +97,7 @@ def test_convolutions_lie_channels_last_and_types_follow_the_place(
     tiny_file: Path, tmp_path: Path, bpe: ClipBPE
 ) -> None:
     place = Place(torch.device("cpu"), torch.bfloat16, torch.float32, torch.float16)
-    file = CheckpointFile("tiny", tiny_file, "tiny")
+    file = Checkpoint("tiny", tiny_file)
     sd = load_checkpoint(file, place, bpe, HashCache(tmp_path / "hashes.json"))
     assert (sd.unet.dtype, sd.text_encoder.dtype, sd.vae.dtype) == (torch.bfloat16, torch.float32, torch.float16)
     assert sd.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
@@ -106,12 +107,6 @@ def test_convolutions_lie_channels_last_and_types_follow_the_place(
 def test_an_inpainting_checkpoint_is_known_by_its_nine_channels(tmp_path: Path, load: Load) -> None:
     sd = load(write_tiny_checkpoint(tmp_path / "x.safetensors", in_channels=9))
     assert (sd.family.name, sd.is_inpainting) == ("sd1-inpaint", True)
-
-
-def test_the_json_beside_a_checkpoint_gives_its_defaults(tmp_path: Path, load: Load) -> None:
-    file = write_tiny_checkpoint(tmp_path / "x.safetensors")
-    file.with_suffix(".json").write_text('{"width": 256, "steps": 12}')
-    assert load(file).defaults == {"width": 256, "steps": 12}
 
 
 def test_a_ckpt_holds_the_same_model(tiny: StableDiffusion, tiny_file: Path, tmp_path: Path, load: Load) -> None:
@@ -186,7 +181,7 @@ def test_a_vae_may_come_from_a_file_of_its_own(
     rest = changed(
         tiny_file, tmp_path, lambda t: {k: v for k, v in t.items() if not k.startswith(prefix)}, "rest.safetensors"
     )
-    sd = load_checkpoint(CheckpointFile("x", rest, "x"), place, bpe, HashCache(tmp_path / "h.json"), vae=vae)
+    sd = load_checkpoint(Checkpoint("x", rest), place, bpe, HashCache(tmp_path / "h.json"), vae=vae)
     assert_same_weights(sd, tiny)
     assert torch.equal(load_vae(tiny_file, place).quant_conv.weight, tiny.vae.quant_conv.weight)
 

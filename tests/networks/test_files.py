@@ -10,11 +10,9 @@ from safetensors.numpy import save_file
 
 from modules.errors import WebuiError
 from modules.networks.files import (
-    CheckpointFile,
     HashCache,
     TensorInfo,
     find_checkpoints,
-    match_checkpoint,
     read_defaults,
     read_header,
     size_in_bytes,
@@ -47,15 +45,23 @@ def test_files_and_diffusers_folders_are_found_below_the_folders_and_named_by_th
     found = find_checkpoints([tmp_path / "one", tmp_path / "two", tmp_path / "absent"])
     assert [file.name for file in found] == ["folder", "other.safetensors", "style/apple.ckpt", "Zebra.safetensors"]
     assert [file.stem for file in found] == ["folder", "other", "apple", "Zebra"]
-    assert [file.title for file in found] == [file.name for file in found]
+    assert [file.hash for file in found] == [""] * 4
 
 
-def test_a_known_hash_stands_in_the_title(tmp_path: Path) -> None:
+def test_a_known_hash_is_told(tmp_path: Path) -> None:
     file = touch(tmp_path / "models" / "fox.safetensors")
     hashes = HashCache(tmp_path / "hashes.json")
     assert hashes.sha256(file) == hashlib.sha256(b"weights").hexdigest()
     (found,) = find_checkpoints([tmp_path / "models"], hashes)
-    assert found.title == "fox.safetensors [9a129038d9]" == f"fox.safetensors [{hashes.short(file)}]"
+    assert found.hash.startswith("9a129038d9")
+    assert hashes.short(file) == "9a129038d9"
+
+
+def test_the_json_beside_a_checkpoint_gives_its_defaults(tmp_path: Path) -> None:
+    touch(tmp_path / "fox.safetensors")
+    (tmp_path / "fox.json").write_text('{"width": 256, "steps": 12}')
+    (found,) = find_checkpoints([tmp_path])
+    assert found.defaults == {"width": 256, "steps": 12}
 
 
 def test_a_hash_is_computed_once_and_again_only_after_a_change(tmp_path: Path) -> None:
@@ -80,27 +86,6 @@ def test_a_damaged_hash_cache_is_left_aside_with_a_line_in_the_log(
         assert HashCache(cache).sha256(file) == hashlib.sha256(b"weights").hexdigest()
     assert "cannot be read" in caplog.text
     assert len(json.loads(cache.read_text())) == 1
-
-
-@pytest.mark.parametrize(
-    "wanted",
-    ["style/fox.safetensors", "STYLE/FOX.safetensors", "fox.safetensors", "fox", "fox [9a129038d9]", "9a129038d9",
-     "style/fox.safetensors [9a129038d9]", "renamed.safetensors [9a129038d9]"],
-)  # fmt: skip
-def test_a_checkpoint_is_found_by_any_of_its_names(wanted: str, tmp_path: Path) -> None:
-    fox = touch(tmp_path / "style" / "fox.safetensors")
-    touch(tmp_path / "dog.safetensors", b"other")
-    hashes = HashCache(tmp_path / "hashes.json")
-    hashes.sha256(fox)
-    assert match_checkpoint(find_checkpoints([tmp_path]), wanted, hashes).path == fox
-
-
-def test_an_unknown_checkpoint_is_answered_with_the_nearest() -> None:
-    files = [CheckpointFile(name, Path(name), name) for name in ("fox.safetensors", "dog.safetensors")]
-    with pytest.raises(WebuiError, match=r"No checkpoint is named 'fix'; did you mean 'fox.safetensors'\?"):
-        match_checkpoint(files, "fix")
-    with pytest.raises(WebuiError, match="There is no checkpoint"):
-        match_checkpoint([], "fox")
 
 
 def test_a_header_tells_names_types_and_shapes(saved: Path) -> None:
