@@ -1,0 +1,164 @@
+"""Palimpsest as a person starts it: `python webui.py`, in processes of its own, with a tiny checkpoint."""
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from tests.tiny import write_tiny_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120.0  # seconds; a start takes 5 to 10 on an idle machine
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def command(port: int, data: Path, *flags: str) -> list[str]:
+    return [sys.executable, "webui.py", "--port", str(port), "--data-dir", str(data), "--no-autolaunch", *flags]
+
+
+class Studio:
+    """A running webui.py."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str) -> None:
+        self.process = process
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False)
+
+    def state(self) -> dict[str, Any]:
+        return self.client.get("/v1/state").json()["engine"]
+
+    def until(self, what: str, ready: Any) -> None:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            try:
+                if ready():
+                    return
+            except httpx.TransportError:
+                assert self.process.poll() is None, f"webui.py ended with {self.process.returncode}"
+            time.sleep(0.1)
+        pytest.fail(f"waited in vain for {what}; the engine is {self.state()}")
+
+    def run(self, **request: Any) -> dict[str, Any]:
+        """An img2img job to its end, as GET /v1/jobs/{id} describes it."""
+        values = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 5, "subseed": 1, **request}
+        job = self.client.post("/v1/jobs", json={"kind": "img2img", "request": values}).json()
+        self.until("the job to end", lambda: self.job(job["id"])["status"] not in ("queued", "running"))
+        return self.job(job["id"])
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return self.client.get(f"/v1/jobs/{job_id}").json()
+
+    def upload(self) -> str:
+        buffer = io.BytesIO()
+        Image.linear_gradient("L").resize((80, 64)).convert("RGB").save(buffer, "PNG")
+        return self.client.post("/v1/pictures", content=buffer.getvalue()).json()["id"]
+
+
+@contextmanager
+def studio(data: Path, *flags: str | Path) -> Iterator[Studio]:
+    port = free_port()
+    process = subprocess.Popen(command(port, data, "--precision", "full", *map(str, flags)), cwd=ROOT)
+    running = Studio(process, f"http://127.0.0.1:{port}")
+    try:
+        running.until("the page", lambda: running.client.get("/internal/ping").status_code == 200)
+        yield running
+    finally:
+        running.client.close()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny.safetensors")
+
+
+def test_the_same_request_gives_the_same_file_after_a_restart(tmp_path: Path, checkpoint: Path) -> None:
+    files: list[bytes] = []
+    for _ in range(2):
+        with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
+            job = palimpsest.run(init_images=[palimpsest.upload()])
+            assert job["status"] == "finished", job
+            files.append((tmp_path / "outputs" / job["images"][0]["path"]).read_bytes())
+            page = palimpsest.client.get("/")
+            assert "Palimpsest" in page.text
+    assert files[0] == files[1]
+
+
+def test_a_killed_engine_fails_its_job_in_a_sentence_and_the_next_job_runs(tmp_path: Path, checkpoint: Path) -> None:
+    with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
+        picture = palimpsest.upload()
+        palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
+        job = palimpsest.client.post(
+            "/v1/jobs", json={"kind": "img2img", "request": {"init_images": [picture], "steps": 150, "n_iter": 50}}
+        ).json()
+        palimpsest.until("the job to run", lambda: palimpsest.job(job["id"])["progress"]["step"] > 0)
+        children = psutil.Process(palimpsest.process.pid).children(recursive=True)
+        max(children, key=lambda child: child.memory_info().rss).kill()
+        palimpsest.until("the job to fail", lambda: palimpsest.job(job["id"])["status"] == "failed")
+        assert palimpsest.run(init_images=[picture])["status"] == "finished"
+
+
+def test_ctrl_c_ends_server_and_engine(tmp_path: Path, checkpoint: Path) -> None:
+    with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
+        palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
+        children = psutil.Process(palimpsest.process.pid).children(recursive=True)
+        assert children
+        palimpsest.process.send_signal(signal.SIGINT)
+        assert palimpsest.process.wait(PATIENCE) in (0, -signal.SIGINT)
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == []
+
+
+def test_no_process_outlives_a_killed_server(tmp_path: Path, checkpoint: Path) -> None:
+    with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
+        palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
+        children = psutil.Process(palimpsest.process.pid).children(recursive=True)
+        palimpsest.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []
+
+
+def sentence(argv: list[str]) -> tuple[int, str]:
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.returncode, done.stderr.strip().splitlines()[-1]
+
+
+def test_a_busy_port_is_one_sentence_with_the_cure(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, text = sentence(command(port, tmp_path))
+    assert code == 1
+    assert text.startswith(f"port {port} is in use")
+    assert "--port" in text
+
+
+def test_a_broken_settings_file_is_one_sentence_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"steps": ')
+    code, text = sentence(command(free_port(), tmp_path))
+    assert code == 1
+    assert "config.json" in text
+
+
+def test_a_checkpoint_that_is_gone_leaves_the_page_usable(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "config.json").write_text('{"sd_model_checkpoint": "gone.safetensors"}')
+    with studio(tmp_path, "--ckpt-dir", checkpoint.parent) as palimpsest:
+        palimpsest.until("an engine", lambda: palimpsest.state()["state"] == "ready")
+        assert palimpsest.client.get("/").status_code == 200
