@@ -54,6 +54,7 @@ def assert_same_weights(ours: StableDiffusion, theirs: StableDiffusion) -> None:
 
 
 def test_a_loaded_checkpoint_tells_what_it_is(tiny: StableDiffusion, tiny_file: Path) -> None:
+    assert (tiny.family.name, tiny.name, tiny.prediction_type) == ("sd1", "tiny", "epsilon")
     assert tiny.hash == hashlib.sha256(tiny_file.read_bytes()).hexdigest()[:10]
     assert (tiny.scale, tiny.latent_channels, tiny.is_inpainting) == (8, 4, False)
     assert tiny.size == sum(tensor.numel() * 4 for tensor in parameters(tiny).values())
