@@ -23,6 +23,7 @@ from modules.networks.files import (
     HashCache,
 )
 from modules.networks.layout import Config, Configs
+from modules.networks.upsampling import double_before_convolving
 from modules.networks.weights import Weights, fill, merged, open_weights
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def load_checkpoint(
     with torch.device("meta"):
         unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(parts.configs.unet))
         text_encoder = _empty_text_encoder(parts.configs.text_encoder)
+    double_before_convolving(unet)
     device = place.device
     fill(unet, parts.unet, parts.unet_names, device, place.dtype, torch.channels_last)
     fill(text_encoder, parts.text_encoder, parts.text_names, device, place.text_dtype)

@@ -1,0 +1,28 @@
+"""Sizes that the UNet's halvings do not divide: A1111's way, for the same picture."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor
+
+
+class Doubling(Upsample2D):
+    """Doubles first, convolves, and then takes what the other side of the UNet needs: 2 cells become 4, then 3.
+
+    diffusers stretches 2 to 3 and convolves that, which draws another picture at every size that 64 does not divide.
+    """
+
+    def forward(
+        self, hidden_states: Tensor, output_size: tuple[int, int] | None = None, *args: object, **kwargs: object
+    ) -> Tensor:
+        doubled = super().forward(hidden_states)
+        if output_size is None or tuple(doubled.shape[-2:]) == tuple(output_size):
+            return doubled
+        return torch.nn.functional.interpolate(doubled, size=tuple(output_size), mode="nearest")
+
+
+def double_before_convolving(unet: UNet2DConditionModel) -> None:
+    """Let `unet` meet odd sizes as A1111 does. Its tensors keep their names."""
+    for module in unet.modules():
+        if isinstance(module, Upsample2D):
+            module.__class__ = Doubling
