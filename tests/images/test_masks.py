@@ -8,7 +8,17 @@ import pytest
 from PIL import Image
 
 from modules.images.geometry import Box, Size
-from modules.images.masks import blur_kernel, crop_box, expanded, filled
+from modules.images.masks import (
+    blur_kernel,
+    blurred,
+    crop_box,
+    doubled,
+    drawn,
+    expanded,
+    filled,
+    pasted_back,
+    with_hole,
+)
 
 DATA = Path(__file__).parents[1] / "parity" / "data"
 RECORDED = np.load(DATA / "images.npz")
@@ -67,3 +77,91 @@ def test_width_of_the_blur_kernel(blur: int, kernel: int) -> None:
 def test_fill_is_a1111s_to_the_last_bit() -> None:
     result = filled(Image.fromarray(RECORDED["source"]), Image.fromarray(RECORDED["mask"]))
     np.testing.assert_array_equal(np.asarray(result), RECORDED["filled"])
+
+
+def ring(*, inner: int = 0, outer: int = 0) -> Image.Image:
+    """16x16 RGBA, red, with an alpha of `inner` in the middle 8x8 and `outer` around it."""
+    picture = Image.new("RGBA", (16, 16), (255, 0, 0, outer))
+    picture.paste((255, 0, 0, inner), (4, 4, 12, 12))
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "rounded", "inside", "outside"),
+    [
+        (ring(inner=255, outer=0), True, 255, 0),
+        (ring(inner=129, outer=128), True, 255, 0),
+        (ring(inner=129, outer=128), False, 129, 128),
+        (ring(inner=255, outer=255), True, 76, 76),  # opaque: the brightness of red
+        (Image.new("L", (16, 16), 100), True, 100, 100),  # grey stays grey
+        (Image.new("RGB", (16, 16), "white"), True, 255, 255),
+    ],
+)
+def test_a_mask_is_alpha_where_there_is_any_and_brightness_elsewhere(
+    picture: Image.Image, rounded: bool, inside: int, outside: int
+) -> None:
+    mask = drawn(picture, rounded)
+    assert (mask.mode, mask.getpixel((8, 8)), mask.getpixel((0, 0))) == ("L", inside, outside)
+
+
+@pytest.mark.parametrize(
+    ("across", "down", "box"),
+    [
+        (0, 0, (60, 40, 92, 56)),
+        (4, 4, (50, 30, 102, 66)),  # A1111 with this mask changed pixels 50-101 x 30-65
+        (2, 0, (55, 40, 97, 56)),
+        (0, 1, (60, 37, 92, 59)),
+    ],
+)
+def test_blur_reaches_as_far_as_its_kernel(across: int, down: int, box: tuple[int, int, int, int]) -> None:
+    mask = Image.new("L", (128, 96))
+    mask.paste(255, (60, 40, 92, 56))
+    assert blurred(mask, across, down).getbbox() == box
+
+
+def test_blur_is_a_gaussian_of_that_deviation() -> None:
+    mask = Image.new("L", (65, 65))
+    mask.putpixel((32, 32), 255)
+    weights = np.exp(-(np.arange(-2, 3) ** 2) / 2)
+    expected = 255 * weights / weights.sum()
+    # The kernel is 7 wide, so its ends are left out here: rounded to 8 bit they are 1 or nothing.
+    row = np.asarray(blurred(mask, 1, 0))[32, 30:35]
+    assert np.abs(row - expected).max() <= 1
+
+
+def test_doubled_saturates() -> None:
+    mask = Image.fromarray(np.array([[0, 1, 127, 128, 255]], np.uint8), "L")
+    assert np.asarray(doubled(mask)).tolist() == [[0, 2, 254, 255, 255]]
+
+
+@pytest.mark.parametrize(
+    ("whole", "box"),
+    [
+        ((128, 128), None),
+        ((200, 120), (21, 10, 121, 110)),
+        ((97, 211), (0, 0, 97, 97)),
+        ((513, 300), (100, 33, 101, 40)),
+        ((64, 64), (0, 0, 64, 64)),
+    ],
+)
+@pytest.mark.parametrize("blur", [0, 4])
+def test_pasting_back_keeps_every_unmasked_byte(
+    whole: tuple[int, int], box: tuple[int, int, int, int] | None, blur: int
+) -> None:
+    rng = np.random.default_rng(1)
+    source = Image.fromarray(rng.integers(0, 256, (whole[1], whole[0], 3), np.uint8), "RGB")
+    tile = Image.new("RGB", whole if box is None else (64, 64), (0, 255, 0))
+    mask = Image.new("L", whole)
+    mask.paste(255, (whole[0] // 3, whole[1] // 3, whole[0] // 2, whole[1] // 2))
+    mask = blurred(mask, blur, blur)
+    place = None if box is None else Box(*box)
+    result = np.asarray(pasted_back(tile, with_hole(source, mask), place))
+    kept = np.asarray(mask) == 0
+    assert result.shape == (whole[1], whole[0], 3)
+    np.testing.assert_array_equal(result[kept], np.asarray(source)[kept])
+    redrawn = np.asarray(mask) == 255
+    if place is not None:
+        inside = np.zeros_like(redrawn)
+        inside[place.top : place.bottom, place.left : place.right] = True
+        redrawn &= inside
+    assert (result[redrawn] == (0, 255, 0)).all()
