@@ -4,8 +4,8 @@ The checkpoint that ships was made in this order, in one folder of resumable sta
 
   python -m modules.starter train-vae --state STATE --minutes 30
   python -m modules.starter train-vae --state STATE --stage whiten
-  python -m modules.starter train     --state STATE --minutes 60 --size 128x128
-  python -m modules.starter train     --state STATE --minutes 60 --size 192x192 --size 160x224:0.2 --size 224x160:0.2
+  python -m modules.starter train     --state STATE --minutes 60 --size 128x128 --small
+  python -m modules.starter train     --state STATE --minutes 60 --grow --size 256x256 --size 192x192:0.2
   python -m modules.starter train-vae --state STATE --stage decoder --minutes 20
   python -m modules.starter export    --state STATE
   python -m modules.starter judge
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ from modules.starter.nets import Widths
 from modules.starter.sheets import as_image, save, sheet
 from modules.starter.spec import MIXES, random_spec
 from modules.starter.studio import Studio
-from modules.starter.train_unet import SHEET_PROMPTS, Recipe, train
+from modules.starter.train_unet import SHEET_PROMPTS, Recipe, grow, train
 from modules.starter.train_vae import VaeRecipe, train_vae
 from modules.starter.world import draw, tutorial_start
 
@@ -79,7 +80,10 @@ def run_train(options: argparse.Namespace) -> None:
         save_every=options.save_every,
     )
     options.state.mkdir(parents=True, exist_ok=True)
-    train(options.state, recipe, Widths(), options.device)
+    widths = Widths()
+    if options.grow:
+        grow(options.state, widths)
+    train(options.state, recipe, replace(widths, unet=widths.unet[1:]) if options.small else widths, options.device)
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -164,6 +168,10 @@ def parser() -> argparse.ArgumentParser:
     unet = commands.add_parser("train", help="train the U-Net and the text encoder")
     unet.add_argument("--state", type=Path, required=True, help="folder of the resumable state; vae.pt must be there")
     unet.add_argument("--minutes", type=float, required=True, help="length of this run; the rate falls at its end")
+    unet.add_argument("--small", action="store_true", help="without the outermost level: half the size, half the cost")
+    unet.add_argument(
+        "--grow", action="store_true", help="first give a network trained with --small its outermost level"
+    )
     unet.add_argument("--size", type=size, action="append", metavar="WxH[:WEIGHT]", help="may be given several times")
     unet.add_argument("--mix", choices=sorted(MIXES), default="first")
     unet.add_argument("--batch", type=int, default=16)
@@ -178,14 +186,14 @@ def parser() -> argparse.ArgumentParser:
     out = commands.add_parser("export", help="write the checkpoint and the files beside it")
     out.add_argument("--state", type=Path, required=True)
     out.add_argument("--out", type=Path, default=CHECKPOINT)
-    out.add_argument("--page-size", type=size, default=(192, 192, 1.0), metavar="WxH", help="the page's default size")
+    out.add_argument("--page-size", type=size, default=(256, 256, 1.0), metavar="WxH", help="the page's default size")
     out.add_argument("--scale", type=float, default=5.0, help="the page's default CFG scale")
     out.add_argument("--strength", type=float, default=0.65, help="the page's default denoising strength")
     out.set_defaults(run=run_export)
 
     judged = commands.add_parser("judge", help="measure a checkpoint against control prompts")
     judged.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    judged.add_argument("--pixels", type=int, default=192)
+    judged.add_argument("--pixels", type=int, default=256)
     judged.add_argument("--seeds", type=int, default=8)
     judged.add_argument("--steps", type=int, default=25)
     judged.add_argument("--scale", type=float, default=5.0)
@@ -198,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--seeds", type=int, default=2)
     shown.add_argument("--steps", type=int, default=20)
     shown.add_argument("--scale", type=float, default=5.0)
-    shown.add_argument("--page-size", type=size, default=(192, 192, 1.0), metavar="WxH")
+    shown.add_argument("--page-size", type=size, default=(256, 256, 1.0), metavar="WxH")
     shown.add_argument("--out", type=Path, default=Path("sheet.png"))
     shown.set_defaults(run=show_checkpoint)
 

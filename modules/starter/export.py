@@ -163,6 +163,7 @@ def export(state: Path, target: Path, widths: Widths, defaults: dict[str, Any]) 
     )
     size = beside.stat().st_size
     assert size <= BIGGEST, f"{size / MEGABYTE:.1f} MB are more than a checkpoint in the repository may have"
+    beside.chmod(0o644)
     beside.replace(target)
     header = "# Widths in the layout of Stable Diffusion's yaml files; norm_num_groups is an addition.\n"
     target.with_suffix(".yaml").write_text(header + yaml.safe_dump(configuration(widths), sort_keys=False))

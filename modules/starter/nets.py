@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -21,7 +22,7 @@ StateDict: TypeAlias = dict[str, torch.Tensor]
 class Widths:
     """Channels and layers. The U-Net attends to the prompt on every level but the first."""
 
-    unet: tuple[int, ...] = (32, 64, 128, 160)
+    unet: tuple[int, ...] = (32, 32, 64, 128, 160)
     unet_groups: int = 8
     heads: int = 4
     vae: tuple[int, ...] = (16, 32, 96, 128)
@@ -52,6 +53,39 @@ def new_unet(widths: Widths) -> UNet2DConditionModel:
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
     return unet
+
+
+@torch.no_grad()
+def grown(old: StateDict, widths: Widths) -> StateDict:
+    """Parameters of a U-Net with one more level outside, `widths.unet[0]` twice, from those of a trained smaller one.
+
+    What the old network knew of pictures of some size the new one knows of pictures of twice that size: its first
+    level averages the latent and hands it on, its last one repeats the answer, and training fills in what is finer.
+    """
+    assert widths.unet[0] == widths.unet[1], f"widths {widths.unet}: the new outer level must be as wide as the next"
+    unet = new_unet(widths)
+    state = unet.state_dict()
+    for name, value in old.items():
+        block = re.match(r"down_blocks\.(\d+)\.(.*)", name)
+        state[f"down_blocks.{int(block[1]) + 1}.{block[2]}" if block else name] = value
+    channels = range(widths.unet[0])
+    last = len(widths.unet) - 1
+    average, repeat = "down_blocks.0.downsamplers.0.conv", f"up_blocks.{last - 1}.upsamplers.0.conv"
+    for name in (average, repeat):
+        state[f"{name}.weight"].zero_()
+        state[f"{name}.bias"].zero_()
+    for c in channels:
+        state[f"{average}.weight"][c, c, 1:3, 1:3] = 0.25
+        state[f"{repeat}.weight"][c, c, 1, 1] = 1
+    for resnet in (0, 1):
+        shortcut = f"up_blocks.{last}.resnets.{resnet}.conv_shortcut"
+        state[f"{shortcut}.weight"].mul_(0.3)
+        state[f"{shortcut}.bias"].zero_()
+        for c in channels:
+            state[f"{shortcut}.weight"][c, : len(channels)] = 0
+            state[f"{shortcut}.weight"][c, c] = 1
+    unet.load_state_dict(state)
+    return state
 
 
 def new_text_encoder(widths: Widths, rows: int | None = None) -> CLIPTextModel:

@@ -27,7 +27,16 @@ from transformers import CLIPTextModel
 
 from modules.starter.captions import caption
 from modules.starter.diffusion import STEPS, alphas_cumprod, dpmpp_2m, karras_sigmas
-from modules.starter.nets import SCALING_FACTOR, StateDict, Widths, new_text_encoder, new_unet, new_vae, warm_start_text
+from modules.starter.nets import (
+    SCALING_FACTOR,
+    StateDict,
+    Widths,
+    grown,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    warm_start_text,
+)
 from modules.starter.sheets import curve, save, sheet
 from modules.starter.spec import MIXES, Spec, random_spec
 from modules.starter.vocabulary import LENGTH, Vocabulary
@@ -52,7 +61,7 @@ SHEET_PROMPTS: Final = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run does. Times are minutes; sizes are `(width, height, weight)` in pixels.
+    """What a run does. Times are minutes; sizes are `(width, height, weight)` in pixels, `batch` is for the first.
 
     A latent stays in the pool until newer ones displace it: with `reuse` 5 each is trained on about five times.
     `focus` is how much more an error in the face counts, `offset` the deviation of the noise's mean: the schedule
@@ -286,10 +295,13 @@ def replace_file(value: object, path: Path) -> None:
 def batches(shared: Shared, rng: random.Random) -> Iterator[list[Sample]]:
     recipe = shared.recipe
     pools = [Pool(recipe, shared.vae, width, height, rng) for width, height, _ in recipe.sizes]
-    areas = [width * height for width, height, _ in recipe.sizes]
+    counts = [
+        max(4, round(recipe.batch * recipe.sizes[0][0] * recipe.sizes[0][1] / (width * height)))
+        for width, height, _ in recipe.sizes
+    ]
     while True:
         i = rng.choices(range(len(pools)), [weight for _, _, weight in recipe.sizes])[0]
-        yield pools[i].take(max(4, round(recipe.batch * min(1.0, 128 * 128 * 1.5 / areas[i]))))
+        yield pools[i].take(counts[i])
 
 
 def work(rank: int, shared: Shared) -> None:
@@ -365,6 +377,16 @@ def save_state(shared: Shared, elapsed: float) -> None:
     )
     points = [(line["samples"] / 1000, line["loss"]) for line in lines][2:]
     save(curve({"loss": points}, "loss over thousands of samples"), shared.state / "loss.png")
+
+
+def grow(state: Path, widths: Widths) -> None:
+    """Give the U-Net in `state` one more level (see `nets.grown`); the optimizers begin anew."""
+    content = torch.load(state / "unet.pt", weights_only=True)
+    for kind in ("networks", "average"):
+        content[kind]["unet"] = grown(content[kind]["unet"], widths)
+    replace_file(content, state / "unet.pt")
+    for optimizer in state.glob("optimizer*.pt"):
+        optimizer.unlink()
 
 
 def train(state: Path, recipe: Recipe, widths: Widths, device: str = "cpu") -> None:

@@ -33,7 +33,7 @@ from modules.starter.world import draw, photo_like
 logger = logging.getLogger(__name__)
 
 CROP: Final = 128
-DRAWN_SIZES: Final = (128, 128, 192, 192, 256, 256, 256, 320)
+DRAWN_SIZES: Final = (128, 192, 192, 256, 256, 256, 256, 320)
 HELD_OUT_SEED: Final = 991
 HELD_OUT_DRAWINGS: Final = 24
 HELD_OUT_PHOTOS: Final = 8

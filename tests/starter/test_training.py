@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modules.starter.diffusion import alphas_cumprod, dpmpp_2m, karras_sigmas, timestep
-from modules.starter.nets import Widths, new_text_encoder, new_vae, warm_start_text
+from modules.starter.nets import Widths, grown, new_text_encoder, new_unet, new_vae, warm_start_text
 from modules.starter.spec import FIRST, random_spec
 from modules.starter.train_unet import Pool, Recipe, Trainer, cell_weights, new_networks, rate_at, train
 from modules.starter.train_vae import VaeRecipe, psnr, to_tensor, train_vae, warm_start
@@ -80,6 +80,23 @@ def test_the_rate_warms_up_stays_and_falls_at_the_end() -> None:
     recipe = Recipe(minutes=1, rate=1.0, warm_up=10, cooldown=0.5, floor=0.0)
     told = [rate_at(recipe, share, steps) for share, steps in ((0, 4), (0.4, 99), (0.5, 99), (0.75, 99), (1.0, 99))]
     assert told == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_a_grown_network_answers_at_twice_the_size_as_the_old_one_did() -> None:
+    torch.manual_seed(0)
+    small = new_unet(replace(TINY, unet=(16, 32)))
+    for parameter in small.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    widths = replace(TINY, unet=(16, 16, 32))
+    large = new_unet(widths)
+    large.load_state_dict(grown(small.state_dict(), widths))
+    latent, step, context = torch.randn(2, 4, 8, 8), torch.tensor([500, 300]), torch.randn(2, 5, TINY.text)
+    with torch.no_grad():
+        answer = small(latent, step, context).sample
+        twice = latent.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        larger = torch.nn.functional.avg_pool2d(large(twice, step, context).sample, 2)
+    likeness = torch.corrcoef(torch.stack([answer[..., 1:-1, 1:-1].flatten(), larger[..., 1:-1, 1:-1].flatten()]))[0, 1]
+    assert likeness > 0.4
 
 
 def test_the_text_encoder_begins_as_a_bag_of_words(vocabulary: Vocabulary) -> None:
