@@ -47,8 +47,8 @@ def overlay_mask(original: Tensor, result: Tensor, mask: Tensor, softness: Softn
     share = 1 - mask.clamp(0, 1).double().cpu().numpy() ** (softness.strength / 2)
     share = 0.5 * (1 - softness.mask_influence) + share * softness.mask_influence
     half = softness.threshold * share / (1.00001 - share)  # the distance at which half of the original shows
-    with np.errstate(divide="ignore", invalid="ignore"):  # a threshold of 0: whatever moved at all is replaced
-        kept = 1 / (1 + np.nan_to_num(distance / half, nan=0.0) ** softness.contrast)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # at a half of 0 whatever moved is replaced
+        kept = 1 / (1 + np.nan_to_num(distance / half, nan=0.0, posinf=np.inf) ** softness.contrast)
     opacity = 255 * (1 - _smootherstep(kept))
     image = resized(Image.fromarray(opacity.astype(np.uint8), "L"), RESIZE_AND_FILL, size)
     return image.filter(ImageFilter.GaussianBlur(SMOOTHING))

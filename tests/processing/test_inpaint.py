@@ -1,0 +1,272 @@
+"""Inpainting through the engine, on a tiny random checkpoint: what stays, what changes, and what is told."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from modules.catalog import Checkpoint
+from modules.codec import Picture
+from modules.events import EngineState, Event, Failed, ImageDone, Stop, Warned
+from modules.images.geometry import Size
+from modules.images.masks import blurred
+from modules.infotext import parse
+from modules.networks.vae import Posterior
+from modules.processing.engine import create_engine
+from modules.processing.inpaint import inpainting_input, latent_mask
+from modules.request import Img2ImgRequest
+from modules.settings import Settings
+from tests.tiny import write_tiny_checkpoint
+
+QUIET = Settings(live_previews_enable=False)
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 3, "seed": 7, "subseed": 1, "sampler_name": "Euler"}
+Run = Callable[..., list[Event | EngineState]]
+
+
+def run_with(folder: Path, in_channels: int) -> Run:
+    path = write_tiny_checkpoint(folder / f"tiny{in_channels}.safetensors", in_channels)
+    engine = create_engine("cpu", "full", str(folder))
+
+    def run(request: Img2ImgRequest, settings: Settings = QUIET) -> list[Event | EngineState]:
+        events = list(engine.run(request, settings, Checkpoint(path.stem, path), lambda: Stop.NONE))
+        assert not [event for event in events if isinstance(event, Failed)]
+        return events
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_with(tmp_path_factory.mktemp("models"), 4)
+
+
+def picture(image: Image.Image) -> Picture:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return Picture.from_bytes(buffer.getvalue())
+
+
+def source(width: int, height: int) -> Picture:
+    rng = np.random.default_rng(3)
+    return picture(Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8), "RGB"))
+
+
+def mask(width: int, height: int, box: tuple[int, int, int, int] | None = None) -> Picture:
+    drawn = Image.new("L", (width, height))
+    drawn.paste(255, box or (width // 2, height // 4, width * 3 // 4, height // 2))
+    return picture(drawn)
+
+
+def pixels(events: list[Event | EngineState]) -> list[NDArray[np.uint8]]:
+    return [
+        np.frombuffer(event.pixels, np.uint8).reshape(event.height, event.width, 3)
+        for event in events
+        if isinstance(event, ImageDone)
+    ]
+
+
+def warnings(events: list[Event | EngineState]) -> list[str]:
+    return [event.message for event in events if isinstance(event, Warned)]
+
+
+def changed(result: NDArray[np.uint8], whole: Picture) -> NDArray[np.bool_]:
+    return (result != np.asarray(whole.rgb())).any(axis=2)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (96, 64), (72, 120), (100, 70)])
+@pytest.mark.parametrize("blur", [0, 4])
+def test_whole_picture_keeps_every_byte_outside_the_blurred_mask(run: Run, width: int, height: int, blur: int) -> None:
+    whole, drawn = source(width, height), mask(width, height)
+    request = Img2ImgRequest(
+        init_images=(whole,), mask=drawn, mask_blur=blur, denoising_strength=0.9, **{**SMALL, "width": width, "height": height}
+    )  # fmt: skip
+    (result,) = pixels(run(request))
+    assert result.shape == (height // 8 * 8, width // 8 * 8, 3)  # cut to whole cells, as all results are
+    kept = np.asarray(blurred(drawn.open().convert("L"), blur, blur))[: result.shape[0], : result.shape[1]] == 0
+    apart = (result != np.asarray(whole.rgb())[: result.shape[0], : result.shape[1]]).any(axis=2)
+    assert not apart[kept].any()
+    assert apart.any()
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (200, 120), (97, 211), (333, 75)])
+@pytest.mark.parametrize(("blur", "padding"), [(0, 0), (4, 32)])
+@pytest.mark.parametrize("invert", [0, 1])
+def test_only_masked_gives_the_whole_source_back_with_every_byte_outside_the_blurred_mask(
+    run: Run, width: int, height: int, blur: int, padding: int, invert: int
+) -> None:
+    whole, drawn = source(width, height), mask(width, height)
+    request = Img2ImgRequest(
+        init_images=(whole,), mask=drawn, mask_blur=blur, inpaint_full_res=1, inpaint_full_res_padding=padding,
+        inpainting_mask_invert=invert, denoising_strength=0.9, **SMALL,
+    )  # fmt: skip
+    (result,) = pixels(run(request))
+    assert result.shape == (height, width, 3)
+    said = np.asarray(drawn.open().convert("L"))
+    said = Image.fromarray(255 - said if invert else said, "L")
+    kept = np.asarray(blurred(said, blur, blur)) == 0
+    assert kept.any() or invert
+    assert not changed(result, whole)[kept].any()
+    assert changed(result, whole).any()
+
+
+@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ SDE", "DDIM", "DDIM CFG++", "PLMS", "UniPC"])
+def test_every_family_of_samplers_keeps_the_latent_outside_the_mask(run: Run, sampler: str) -> None:
+    whole = source(64, 64)
+    request = Img2ImgRequest(
+        init_images=(whole,), mask=mask(64, 64), mask_blur=0, **{**SMALL, "sampler_name": sampler, "steps": 8}
+    )
+    (result,) = pixels(run(request))
+    assert not changed(result, whole)[np.asarray(request.mask.open().convert("L")) == 0].any()  # type: ignore[union-attr]
+    everything = mask(64, 64, (0, 0, 64, 64))
+    (masked,) = pixels(run(request.model_copy(update={"mask": everything})))
+    (plain,) = pixels(run(request.model_copy(update={"mask": None})))
+    assert np.abs(masked.astype(int) - plain).max() <= 1  # all of it masked is img2img
+
+
+def test_what_stands_under_the_mask_matters(run: Run) -> None:
+    request = Img2ImgRequest(init_images=(source(64, 64),), mask=mask(64, 64), denoising_strength=0.6, **SMALL)
+    results = [pixels(run(request.model_copy(update={"inpainting_fill": fill})))[0] for fill in range(4)]
+    assert len({result.tobytes() for result in results}) == 4
+
+
+def test_the_latent_mask_says_what_is_drawn_and_the_mask_what_is_shown(run: Run) -> None:
+    whole = source(64, 64)
+    request = Img2ImgRequest(init_images=(whole,), mask=mask(64, 64), mask_blur=0, **SMALL)
+    elsewhere = request.model_copy(update={"latent_mask": mask(64, 64, (0, 0, 16, 16))})
+    one, other = pixels(run(request))[0], pixels(run(elsewhere))[0]
+    outside = np.asarray(mask(64, 64).open().convert("L")) == 0
+    assert not changed(other, whole)[outside].any()
+    assert (one != other).any()
+
+
+def test_soft_inpainting_redraws_by_degrees(run: Run) -> None:
+    grey = picture(Image.new("L", (64, 64), 128))
+    request = Img2ImgRequest(init_images=(source(64, 64),), mask=grey, mask_blur=0, denoising_strength=0.8, **SMALL)
+    hard, soft = (run(request.model_copy(update={"soft_inpainting": on})) for on in (False, True))
+    assert (pixels(hard)[0] != pixels(soft)[0]).any()
+    assert warnings(soft) == [
+        "Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too."
+    ]
+
+
+def test_a_batch_under_a_mask_is_its_single_pictures(run: Run) -> None:
+    request = Img2ImgRequest(
+        init_images=(source(64, 64),), mask=mask(64, 64), batch_size=2, soft_inpainting=True, **SMALL
+    )
+    together = pixels(run(request))
+    alone = [pixels(run(request.model_copy(update={"batch_size": 1, "seed": 7 + i})))[0] for i in range(2)]
+    assert [np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(together, alone, strict=True)] == [True] * 2
+
+
+def test_an_empty_mask_is_told(run: Run) -> None:
+    whole, nothing = source(64, 64), picture(Image.new("L", (64, 64)))
+    request = Img2ImgRequest(init_images=(whole,), mask=nothing, inpainting_fill=2, **SMALL)
+    events = run(request)
+    assert warnings(events) == ["The mask is empty: nothing is redrawn."]
+    assert not changed(pixels(events)[0], whole).any()
+    events = run(request.model_copy(update={"inpaint_full_res": 1}))
+    assert warnings(events) == [
+        "The mask is empty, so there is no masked region to work on: the whole picture is redrawn, as in A1111."
+    ]
+    assert changed(pixels(events)[0], whole).any()
+    (done,) = [event for event in events if isinstance(event, ImageDone)]
+    keys = parse(done.infotext).pairs.keys()
+    assert {"Mask blur"} <= keys
+    assert not {"Inpaint area", "Masked area padding", "Masked content"} & keys
+
+
+def test_without_the_overlay_the_masked_region_comes_back_alone(run: Run) -> None:
+    request = Img2ImgRequest(init_images=(source(200, 120),), mask=mask(200, 120), inpaint_full_res=1, **SMALL)
+    events = run(request, Settings(overlay_inpaint=False, live_previews_enable=False))
+    assert pixels(events)[0].shape == (64, 64, 3)
+    assert warnings(events) == [
+        "Overlay original for inpaint is off: what is not masked changes too, and the masked region comes back alone."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"mask": mask(32, 32), "inpaint_full_res": 1}, "The mask is 32x32 and the source 64x96"),
+        ({"mask": mask(64, 96), "resize_mode": 3}, "Latent upscale leaves the source at its own size"),
+    ],
+)
+def test_where_a1111s_rule_displaces_something_it_is_told(run: Run, values: dict[str, Any], told: str) -> None:
+    events = run(Img2ImgRequest(init_images=(source(64, 96),), **values, **SMALL))
+    assert len(pixels(events)) == 1
+    (sentence,) = warnings(events)
+    assert sentence.startswith(told)
+
+
+def test_colours_are_corrected_before_the_original_is_laid_over(run: Run) -> None:
+    whole = source(64, 64)
+    request = Img2ImgRequest(init_images=(whole,), mask=mask(64, 64), mask_blur=0, denoising_strength=0.9, **SMALL)
+    plain = pixels(run(request))[0]
+    corrected = pixels(run(request, Settings(img2img_color_correction=True, live_previews_enable=False)))[0]
+    redrawn = np.asarray(mask(64, 64).open().convert("L")) == 255
+    assert (plain != corrected).any(axis=2)[redrawn].any()
+    assert not changed(corrected, whole)[~redrawn].any()
+
+
+def test_the_infotext_tells_how_it_was_masked(run: Run) -> None:
+    request = Img2ImgRequest(
+        init_images=(source(64, 64),), mask=mask(64, 64), latent_mask=mask(64, 64), inpainting_mask_invert=1,
+        inpainting_fill=0, inpaint_full_res=1, inpaint_full_res_padding=8, soft_inpainting=True, **SMALL,
+    )  # fmt: skip
+    (done,) = [event for event in run(request) if isinstance(event, ImageDone)]
+    expected = {
+        "Mask mode": "Inpaint not masked", "Mask blur": "4", "Inpaint area": "Only masked",
+        "Masked area padding": "8", "Masked content": "fill", "Soft inpainting enabled": "True",
+        "Soft inpainting schedule bias": "1", "Soft inpainting preservation strength": "0.5",
+        "Soft inpainting transition contrast boost": "4", "Soft inpainting mask influence": "0",
+        "Soft inpainting difference threshold": "0.5", "Soft inpainting difference contrast": "2",
+        "Mask hash": mask(64, 64).sha256, "Latent mask hash": mask(64, 64).sha256,
+    }  # fmt: skip
+    pairs = parse(done.infotext).pairs
+    assert {key: pairs.get(key) for key in expected} == expected
+    assert "Conditional mask weight" not in pairs
+
+
+def test_inpainting_checkpoints_see_mask_and_surroundings(tmp_path: Path) -> None:
+    run = run_with(tmp_path, 9)
+    request = Img2ImgRequest(init_images=(source(64, 64),), mask=mask(64, 64), denoising_strength=0.9, **SMALL)
+    first = run(request)
+    (done,) = [event for event in first if isinstance(event, ImageDone)]
+    assert parse(done.infotext).pairs["Conditional mask weight"] == "1.0"
+    unhidden = run(request, Settings(inpainting_mask_weight=0.0, live_previews_enable=False))
+    assert (pixels(first)[0] != pixels(unhidden)[0]).any()
+    assert len(pixels(run(request.model_copy(update={"mask": None})))) == 1
+    assert len(pixels(run(request.model_copy(update={"batch_size": 2, "inpaint_full_res": 1})))) == 2
+
+
+def test_an_inpainting_checkpoint_is_shown_grey_under_the_mask() -> None:
+    shown: list[torch.Tensor] = []
+
+    def encoded(given: torch.Tensor) -> Posterior:
+        shown.append(given)
+        mean = given[:, :1, ::8, ::8].expand(1, 4, 2, 2)
+        return Posterior(mean, torch.zeros_like(mean))
+
+    image = Image.new("RGB", (16, 16), (255, 0, 255))
+    drawn = Image.new("L", (16, 16))
+    drawn.paste(200, (8, 0, 16, 16))
+    seen = inpainting_input(encoded, image, drawn, True, 1.0, Size(2, 2))
+    assert seen.tolist() == [[[[0, 1], [0, 1]], *[[[1, 0], [1, 0]]] * 4]]
+    assert shown[0][0, :, 0, [0, 15]].tolist() == [[1, 0], [-1, 0], [1, 0]]
+    half = inpainting_input(encoded, image, drawn, False, 0.5, Size(2, 2))
+    torch.testing.assert_close(half[0, :2, 0], torch.tensor([[0, 200 / 255], [1, 1 - 100 / 255]]))
+    assert inpainting_input(encoded, None, None, True, 1.0, Size(2, 2)).tolist() == [
+        [[[1, 1], [1, 1]], *[[[0, 0], [0, 0]]] * 4]
+    ]
+
+
+def test_halves_of_a_latent_mask_round_to_even() -> None:
+    grey = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8), "L")
+    assert latent_mask(grey, Size(4, 1), True).flatten().tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(latent_mask(grey, Size(4, 1), False).flatten() * 255, torch.tensor([0.0, 127, 128, 255]))
