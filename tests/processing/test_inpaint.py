@@ -83,9 +83,8 @@ def changed(result: NDArray[np.uint8], whole: Picture) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("blur", [0, 4])
 def test_whole_picture_keeps_every_byte_outside_the_blurred_mask(run: Run, width: int, height: int, blur: int) -> None:
     whole, drawn = source(width, height), mask(width, height)
-    request = Img2ImgRequest(
-        init_images=(whole,), mask=drawn, mask_blur=blur, denoising_strength=0.9, **{**SMALL, "width": width, "height": height}
-    )  # fmt: skip
+    values = {**SMALL, "width": width, "height": height}
+    request = Img2ImgRequest(init_images=(whole,), mask=drawn, mask_blur=blur, denoising_strength=0.9, **values)
     (result,) = pixels(run(request))
     assert result.shape == (height // 8 * 8, width // 8 * 8, 3)  # cut to whole cells, as all results are
     kept = np.asarray(blurred(drawn.open().convert("L"), blur, blur))[: result.shape[0], : result.shape[1]] == 0
