@@ -86,3 +86,27 @@ def count_tokens(pieces: Sequence[Piece], tokenizer: ClipBPE, comma_backtrack: i
     """What the counter beside a prompt shows."""
     tokens = chunk_prompt(pieces, tokenizer, comma_backtrack).token_count
     return TokenCount(tokens, -(-max(tokens, 1) // CHUNK_LENGTH) * CHUNK_LENGTH)
+
+
+OLD_FACTORS: Final = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
+
+
+def old_chunk(text: str, tokenizer: ClipBPE, has_weights: bool = True) -> Chunk:
+    """The one chunk of a prompt in A1111's first emphasis: every token with brackets weighs what follows it.
+
+    A token of several brackets multiplies by each; one whose brackets cancel out stays as text. Numbers in brackets
+    are words, and what lies beyond 75 tokens is lost.
+    """
+    tokens: list[int] = []
+    multipliers: list[float] = []
+    weight = 1.0
+    for token in tokenizer.encode(text):
+        factor = 1.0
+        for letter in tokenizer.symbol(token) if has_weights else "":
+            factor *= OLD_FACTORS.get(letter, 1.0)
+        if factor != 1.0:
+            weight *= factor
+        else:
+            tokens.append(token)
+            multipliers.append(weight)
+    return _closed(tokens[:CHUNK_LENGTH], multipliers[:CHUNK_LENGTH])

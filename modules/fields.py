@@ -27,7 +27,8 @@ class Control:
     `infotext` is the key under which the value stands in a picture's parameters ("Size-1" and "Size-2" are the two
     numbers of `Size: 512x768`), `absent` the value that a text without the key stands for; without it, a request
     field stays as it is in the form and a setting takes its default. `elem` is the elem_id after the tab's prefix
-    ("steps" becomes `img2img_steps`). `section` groups settings.
+    ("steps" becomes `img2img_steps`). `section` groups settings. `ours` marks a key that A1111 forgets to write: it is
+    left out of a text that must be as A1111's.
     """
 
     label: str
@@ -42,6 +43,7 @@ class Control:
     lines: int = 1
     placeholder: str = ""
     section: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def expectation(declared: Param | None, error: ValidationError) -> str:
 
 def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
     """`value`, unless it is true or false for a field that is neither: Python would count it as 1 or 0."""
-    if isinstance(value, bool) and model.model_fields[name].annotation is not bool:
+    annotation = model.model_fields[name].annotation
+    if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
         raise ValueError("expected a value, not true or false")
     return value
 

@@ -12,7 +12,7 @@ limits of the layout itself: blank space around the lines of a prompt is lost, a
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from modules.errors import WebuiError
 from modules.fields import Param, expectation, params
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import nearest_sampler, resolve_names
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 
 Kind = Literal["txt2img", "img2img"]
 
@@ -39,9 +39,22 @@ LAST = ("Version", "User")
 
 # They tell about the picture and set nothing, so nobody has to be told that they were passed over.
 INFORMATION = frozenset(
-    {"Version", "User", "Model", "Model hash", "VAE hash", "Init image hash", "Source hash", "Mask hash",
-     "Latent mask hash", "Lora hashes", "TI hashes"}
+    {
+        "Version",
+        "User",
+        "Model",
+        "Model hash",
+        "VAE hash",
+        "Init image hash",
+        "Source hash",
+        "Mask hash",
+        "Latent mask hash",
+        "Lora hashes",
+        "TI hashes",
+    }
 )
+
+HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
 
 # A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
 # begin only where none is going on, so that a megabyte of hostile text is read in linear time.
@@ -117,21 +130,33 @@ def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> s
     return f"{prompt}{negative}\n{line}".strip()
 
 
-def declared_pairs(request: GenerationRequest, settings: Settings) -> dict[str, str]:
+def declared_pairs(
+    request: GenerationRequest, settings: Settings, told: Collection[str] | None = None
+) -> dict[str, str]:
     """The pairs that request and settings declare, as text, as far as A1111 (or we, for keys it forgets) write them.
 
-    The caller adds what only the job knows: the picture's own seeds and size, the checkpoint, the version.
+    `told` names the settings to write; by default those that differ from what a text without the key stands for.
+    Under the setting "A1111 exact" the keys that A1111 forgets are left out. The caller adds what only the job knows:
+    the picture's own seeds and size, the checkpoint, the version.
     """
+    is_exact = settings.compatibility == EXACT
     pairs: dict[str, str] = {}
     for name, param in _with_keys(type(request)).items():
         value = _worth(request, name)
-        if value is not None and WRITTEN_IF.get(name, _always)(request):
+        is_left_out = is_exact and param.control.ours
+        if value is not None and not is_left_out and WRITTEN_IF.get(name, _always)(request):
             pairs[param.control.infotext] = _shown(param, value)
     for name, param in _with_keys(Settings).items():
         value = getattr(settings, name)
-        if value != _absent_setting(param):
+        is_told = value != _absent_setting(param) if told is None else name in told
+        if is_told and not (is_exact and param.control.ours):
             pairs[param.control.infotext] = _shown(param, value)
     return pairs
+
+
+def differing(settings: Settings) -> set[str]:
+    """The settings with a key whose value is not the one that a text without the key stands for."""
+    return {name for name, param in _with_keys(Settings).items() if getattr(settings, name) != _absent_setting(param)}
 
 
 def to_fields(
@@ -186,6 +211,8 @@ def _worth(request: GenerationRequest, name: str) -> Any:
     """What is written for a field: its value, or what that stands for."""
     if name == "scheduler":
         return _schedule(request)
+    if name == "hr_scheduler":
+        return _hires_schedule(request)
     if isinstance(request, Img2ImgRequest) and name in ("mask_blur", "mask_blur_x", "mask_blur_y"):
         return request.blur[name == "mask_blur_y"]
     return getattr(request, name)
@@ -195,6 +222,32 @@ def _schedule(request: GenerationRequest) -> str:
     """The name to write: what Automatic stands for, where the sampler has a schedule of its own, as in A1111."""
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     return sampler.default_schedule or schedule.name if schedule.name == "Automatic" else schedule.name
+
+
+def _hires_schedule(request: GenerationRequest) -> str | None:
+    """A1111 names the second pass's schedule where one is looked up that the first pass has not named."""
+    assert isinstance(request, Txt2ImgRequest)
+    first = _looked_up(request.sampler_name, request.scheduler)
+    second = _looked_up(request.hr_sampler_name or request.sampler_name, request.hr_scheduler or request.scheduler)
+    return None if second == first else second
+
+
+def _looked_up(sampler_name: str, scheduler: str) -> str | None:
+    sampler, schedule = resolve_names(sampler_name, scheduler)
+    name = sampler.default_schedule if schedule.name == "Automatic" else schedule.name
+    return None if sampler.timesteps else name
+
+
+def _hires(request: GenerationRequest) -> bool:
+    return isinstance(request, Txt2ImgRequest) and request.enable_hr
+
+
+def _hires_resized(request: GenerationRequest) -> bool:
+    return _hires(request) and any(_value(request, name) > 0 for name in ("hr_resize_x", "hr_resize_y"))
+
+
+def _hires_differs(name: str, first: str) -> Callable[[GenerationRequest], bool]:
+    return lambda request: _hires(request) and _value(request, name) not in ("", _value(request, first))
 
 
 def _varied(request: GenerationRequest) -> bool:
@@ -232,6 +285,16 @@ def _soft(request: GenerationRequest) -> bool:
 
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "negative_prompt": lambda request: False,  # it has lines of its own
+    "denoising_strength": lambda request: isinstance(request, Img2ImgRequest) or _hires(request),
+    "hr_sampler_name": _hires_differs("hr_sampler_name", "sampler_name"),
+    "hr_prompt": _hires_differs("hr_prompt", "prompt"),
+    "hr_negative_prompt": _hires_differs("hr_negative_prompt", "negative_prompt"),
+    "hr_scheduler": _hires,
+    "hr_scale": lambda request: _hires(request) and not _hires_resized(request),
+    "hr_resize_x": _hires_resized,
+    "hr_resize_y": _hires_resized,
+    "hr_second_pass_steps": lambda request: _hires(request) and _value(request, "hr_second_pass_steps") > 0,
+    "hr_upscaler": _hires,
     "subseed": _varied,
     "subseed_strength": _varied,
     "seed_resize_from_w": _seed_resized,
@@ -279,6 +342,7 @@ class _Reading:
 
 def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
     declared = _with_keys(model)
+    is_hires = any(key in reading.pairs for key in HIRES_KEYS)
     sampler = reading.pairs.pop(declared["sampler_name"].control.infotext, None)
     scheduler = reading.pairs.pop(declared["scheduler"].control.infotext, "Automatic")
     if sampler is not None:
@@ -286,11 +350,15 @@ def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
     for name, param in declared.items():
         if name in ("negative_prompt", "sampler_name", "scheduler"):
             continue
+        if name == "denoising_strength" and model is Txt2ImgRequest and not is_hires:
+            continue  # it is an img2img text's
         text = reading.pairs.pop(param.control.infotext, None)
         if text is not None:
             reading.take(model, param, text)
         elif param.control.absent is not ...:
             reading.fields[name] = param.control.absent
+    if model is Txt2ImgRequest:
+        reading.fields["enable_hr"] = is_hires
 
 
 def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:

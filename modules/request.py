@@ -4,6 +4,7 @@ Each field is declared here once, with bounds, default, label, infotext key and 
 documentation and the infotext are derived from it. Defaults are the page's (the API's own differ, see `api/`).
 """
 
+import difflib
 import random
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,11 @@ SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
 MASK_MODES = ("Inpaint masked", "Inpaint not masked")
 MASKED_CONTENTS = ("fill", "original", "latent noise", "latent nothing")
 INPAINT_AREAS = ("Whole picture", "Only masked")
+LATENT_UPSCALERS = (
+    "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)",
+    "Latent (nearest-exact)",
+)  # fmt: skip
+HR_UPSCALERS = (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
 
 Prompt = Annotated[
@@ -113,6 +119,107 @@ SeedResizeFromH = Annotated[
         infotext="Seed resize from-2", absent=0,
     ),
 ]  # fmt: skip
+Styles = Annotated[
+    tuple[str, ...],
+    Field(description="Names of styles whose texts are put around the prompts."),
+    Control("Styles", kind="hidden", elem="styles"),
+]
+# Settings of the same names that a request may set for itself; none takes the setting.
+Eta = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="Share of fresh noise; none takes the setting of the sampler's family."),
+    Control("Eta", kind="hidden"),
+]
+SChurn = Annotated[
+    float | None,
+    Field(ge=0, le=100, description="Noise added before each step of Euler, Heun and DPM2; none takes the setting."),
+    Control("Sigma churn", kind="hidden"),
+]
+STmin = Annotated[
+    float | None,
+    Field(ge=0, le=10, description="Churn acts from this noise level up; none takes the setting."),
+    Control("Sigma tmin", kind="hidden"),
+]
+STmax = Annotated[
+    float | None,
+    Field(ge=0, le=999, description="Churn acts up to this noise level, 0 is no end; none takes the setting."),
+    Control("Sigma tmax", kind="hidden"),
+]
+SNoise = Annotated[
+    float | None,
+    Field(ge=0, le=1.1, description="Multiplies the noise added on the way; none takes the setting."),
+    Control("Sigma noise", kind="hidden"),
+]
+SMinUncond = Annotated[
+    float | None,
+    Field(ge=0, le=15, description="Negative Guidance minimum sigma; none takes the setting."),
+    Control("Negative Guidance minimum sigma", kind="hidden"),
+]
+Tiling = Annotated[
+    bool | None,
+    Field(description="Edges that fit each other; none takes the setting."),
+    Control("Tiling", kind="hidden"),
+]
+InitialNoiseMultiplier = Annotated[
+    float | None,
+    Field(ge=0, le=1.5, description="Multiplies the noise laid over the source; none takes the setting."),
+    Control("Noise multiplier", kind="hidden"),
+]
+EnableHr = Annotated[
+    bool,
+    Field(description="Make a small picture first, enlarge it, and redraw it at the larger size."),
+    Control("Hires. fix", kind="checkbox", elem="enable_hr"),
+]
+HrUpscaler = Annotated[
+    str,
+    Field(max_length=100, description="How the first picture is enlarged: " + ", ".join(HR_UPSCALERS) + "."),
+    Control("Upscaler", kind="dropdown", choices=HR_UPSCALERS, elem="hr_upscaler", infotext="Hires upscaler"),
+]
+HrSecondPassSteps = Annotated[
+    int,
+    Field(ge=0, le=150, description="Steps of the second pass; 0 takes as many as the first."),
+    Control("Hires steps", kind="slider", step=1, elem="hires_steps", infotext="Hires steps", absent=0),
+]
+HrScale = Annotated[
+    float,
+    Field(ge=1, le=4, description="How many times larger the result is; width and height below go before it."),
+    Control("Upscale by", kind="slider", step=0.05, elem="hr_scale", infotext="Hires upscale"),
+]
+HrResizeX = Annotated[
+    int,
+    Field(ge=0, le=4096, description="Width of the result; 0 follows from the height, or from Upscale by."),
+    Control("Resize width to", kind="slider", step=8, maximum=2048, elem="hr_resize_x", infotext="Hires resize-1",
+            absent=0),
+]  # fmt: skip
+HrResizeY = Annotated[
+    int,
+    Field(ge=0, le=4096, description="Height of the result; 0 follows from the width, or from Upscale by."),
+    Control("Resize height to", kind="slider", step=8, maximum=2048, elem="hr_resize_y", infotext="Hires resize-2",
+            absent=0),
+]  # fmt: skip
+HrSamplerName = Annotated[
+    str,
+    Field(max_length=100, description="Sampler of the second pass; empty is the first one's."),
+    Control("Hires sampling method", kind="dropdown", choices="samplers", elem="hr_sampler",
+            infotext="Hires sampler", absent=""),
+]  # fmt: skip
+HrScheduler = Annotated[
+    str,
+    Field(max_length=100, description="Schedule type of the second pass; empty is the first one's."),
+    Control("Hires schedule type", kind="dropdown", choices="schedulers", elem="hr_scheduler",
+            infotext="Hires schedule type", absent=""),
+]  # fmt: skip
+HrPrompt = Annotated[
+    str,
+    Field(description="Prompt of the second pass; empty is the first one's."),
+    Control("Hires prompt", kind="textbox", elem="hires_prompt", lines=3, infotext="Hires prompt", absent=""),
+]
+HrNegativePrompt = Annotated[
+    str,
+    Field(description="Negative prompt of the second pass; empty is the first one's."),
+    Control("Hires negative prompt", kind="textbox", elem="hires_neg_prompt", lines=3,
+            infotext="Hires negative prompt", absent=""),
+]  # fmt: skip
 DenoisingStrength = Annotated[
     float,
     Field(ge=0, le=1, description="How much of the source is redrawn: 0.2-0.4 slight, 0.4-0.7 balanced, above large."),
@@ -121,12 +228,12 @@ DenoisingStrength = Annotated[
 ResizeMode = Annotated[
     int,
     Field(ge=0, le=3, description="How a source of another shape is fitted: " + ", ".join(RESIZE_MODES) + "."),
-    Control("Resize mode", kind="radio", choices=RESIZE_MODES, elem="resize_mode", infotext="Resize mode"),
+    Control("Resize mode", kind="radio", choices=RESIZE_MODES, elem="resize_mode", infotext="Resize mode", ours=True),
 ]
 ResizeBy = Annotated[
     float | None,
     Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; none uses width and height."),
-    Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by", absent=None),
+    Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by", absent=None, ours=True),
 ]
 MaskBlur = Annotated[
     int,
@@ -136,17 +243,17 @@ MaskBlur = Annotated[
 MaskBlurX = Annotated[
     int | None,
     Field(ge=0, le=512, description="Mask blur from left to right, where it differs; none is mask_blur."),
-    Control("Mask blur x", kind="hidden", infotext="Mask blur x", absent=None),
+    Control("Mask blur x", kind="hidden", infotext="Mask blur x", absent=None, ours=True),
 ]
 MaskBlurY = Annotated[
     int | None,
     Field(ge=0, le=512, description="Mask blur from top to bottom, where it differs; none is mask_blur."),
-    Control("Mask blur y", kind="hidden", infotext="Mask blur y", absent=None),
+    Control("Mask blur y", kind="hidden", infotext="Mask blur y", absent=None, ours=True),
 ]
 MaskRound = Annotated[
     bool,
     Field(description="Each cell of the latent is redrawn or kept; off, greys in the mask redraw in part."),
-    Control("Round the mask", kind="hidden", infotext="Mask round", absent=True),
+    Control("Round the mask", kind="hidden", infotext="Mask round", absent=True, ours=True),
 ]
 MaskInvert = Annotated[
     int,
@@ -237,6 +344,18 @@ CompositeContrast = Annotated[
 ]  # fmt: skip
 
 
+def bounded(value: str) -> str:
+    """A prompt as it can be kept: JSON can hold NUL and halves of surrogate pairs; no file or tokenizer could."""
+    if len(value) > MAX_PROMPT:
+        raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
+    return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def whole(value: Any) -> Any:
+    """20.0 as 20, which is what sliders and JavaScript mean by it; 20.5 stays wrong."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class GenerationRequest(BaseModel):
     """What txt2img and img2img have in common."""
 
@@ -257,6 +376,14 @@ class GenerationRequest(BaseModel):
     subseed_strength: SubseedStrength = 0.0
     seed_resize_from_w: SeedResizeFromW = 0
     seed_resize_from_h: SeedResizeFromH = 0
+    styles: Styles = ()
+    eta: Eta = None
+    s_churn: SChurn = None
+    s_tmin: STmin = None
+    s_tmax: STmax = None
+    s_noise: SNoise = None
+    s_min_uncond: SMinUncond = None
+    tiling: Tiling = None
     override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
 
     @field_validator("*", mode="before")
@@ -267,16 +394,12 @@ class GenerationRequest(BaseModel):
     @field_validator("prompt", "negative_prompt")
     @classmethod
     def _bounded(cls, value: str) -> str:
-        if len(value) > MAX_PROMPT:
-            raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
-        # JSON can hold NUL and halves of surrogate pairs; no file, tokenizer or answer could.
-        return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return bounded(value)
 
     @field_validator("steps", "n_iter", "batch_size", "width", "height", mode="before")
     @classmethod
     def _whole(cls, value: Any) -> Any:
-        # Sliders and JavaScript send 20 as 20.0; 20.5 stays wrong.
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+        return whole(value)
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
@@ -305,7 +428,51 @@ class GenerationRequest(BaseModel):
 
 
 class Txt2ImgRequest(GenerationRequest):
-    """A picture from words alone."""
+    """A picture from words alone; with `enable_hr` a small one first, then the same larger (hires fix)."""
+
+    enable_hr: EnableHr = False
+    denoising_strength: DenoisingStrength = 0.7
+    hr_sampler_name: HrSamplerName = ""
+    hr_prompt: HrPrompt = ""
+    hr_negative_prompt: HrNegativePrompt = ""
+    hr_scheduler: HrScheduler = ""
+    hr_scale: HrScale = 2.0
+    hr_resize_x: HrResizeX = 0
+    hr_resize_y: HrResizeY = 0
+    hr_second_pass_steps: HrSecondPassSteps = 0
+    hr_upscaler: HrUpscaler = "Latent"
+
+    @field_validator("hr_upscaler")
+    @classmethod
+    def _known_upscaler(cls, value: str) -> str:
+        folded = {name.casefold(): name for name in HR_UPSCALERS}
+        if value.strip().casefold() not in folded:
+            near = difflib.get_close_matches(value, HR_UPSCALERS, 1, 0.0)[0]
+            raise ValueError(f"no upscaler of that name; did you mean {near!r}")
+        return folded[value.strip().casefold()]
+
+    @field_validator("hr_prompt", "hr_negative_prompt")
+    @classmethod
+    def _bounded_too(cls, value: str) -> str:
+        return bounded(value)
+
+    @field_validator("hr_second_pass_steps", "hr_resize_x", "hr_resize_y", mode="before")
+    @classmethod
+    def _whole_too(cls, value: Any) -> Any:
+        return whole(value)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        request = super().parse(values)
+        sampler, scheduler = resolve_names(
+            request.hr_sampler_name or request.sampler_name, request.hr_scheduler or "Automatic"
+        )
+        return request.model_copy(
+            update={
+                "hr_sampler_name": sampler.name if request.hr_sampler_name else "",
+                "hr_scheduler": scheduler.name if request.hr_scheduler else "",
+            }
+        )
 
 
 class Img2ImgRequest(GenerationRequest):
@@ -315,6 +482,7 @@ class Img2ImgRequest(GenerationRequest):
     resize_mode: ResizeMode = 0
     resize_by: ResizeBy = None
     denoising_strength: DenoisingStrength = 0.75
+    initial_noise_multiplier: InitialNoiseMultiplier = None
     mask: Picture | None = Field(
         default=None, description="What is redrawn: its alpha if it has transparency, else its white; none is all."
     )
@@ -348,7 +516,7 @@ class Img2ImgRequest(GenerationRequest):
     )
     @classmethod
     def _whole_pixels(cls, value: Any) -> Any:
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+        return whole(value)
 
     @property
     def blur(self) -> tuple[int, int]:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from modules.errors import WebuiError
 from modules.fields import Control, explained, number_not_bool
 
+EXACT = "A1111 exact"
+OURS = "Palimpsest"
+
 CSS_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -21,6 +24,17 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    compatibility: Annotated[
+        Literal["A1111 exact", "Palimpsest"],
+        Field(
+            description="Where A1111 loses words or edits of a prompt: do as it does, or as was meant. "
+            "Pictures of A1111 and requests of its clients are made exactly, whatever stands here."
+        ),
+        Control(
+            "Compatibility", kind="radio", choices=(EXACT, OURS), infotext="Compatibility", absent=EXACT,
+            section="Stable Diffusion",
+        ),
+    ] = OURS  # fmt: skip
     sd_model_checkpoint: Annotated[
         str,
         Field(description="Checkpoint to load, by name; empty takes the first that is found."),
@@ -42,8 +56,15 @@ class Settings(BaseModel):
     comma_padding_backtrack: Annotated[
         int,
         Field(ge=0, le=74, description="Move the words after the last comma to the next 75 tokens, within so many."),
-        Control("Prompt word wrap length limit", kind="slider", step=1, section="Stable Diffusion"),
-    ] = 20
+        Control("Prompt word wrap length limit", kind="slider", step=1, infotext="Word wrap limit", ours=True,
+                section="Stable Diffusion"),
+    ] = 20  # fmt: skip
+    enable_prompt_comments: Annotated[
+        bool,
+        Field(description="In prompts, leave out what follows a # to the end of its line."),
+        Control("Enable comments", kind="checkbox", infotext="Prompt comments", absent=True, ours=True,
+                section="Stable Diffusion"),
+    ] = True  # fmt: skip
     randn_source: Annotated[
         Literal["GPU", "CPU", "NV"],
         Field(description="Random numbers: GPU (the device's), CPU, or NV (an NVIDIA GPU's, on any device)."),
@@ -52,6 +73,45 @@ class Settings(BaseModel):
             absent="GPU", section="Stable Diffusion",
         ),
     ] = "CPU"  # fmt: skip
+    tiling: Annotated[
+        bool,
+        Field(description="Make pictures whose left edge fits the right one, and the top the bottom."),
+        Control("Tiling", kind="checkbox", infotext="Tiling", absent=False, section="Stable Diffusion"),
+    ] = False
+    pad_cond_uncond: Annotated[
+        bool,
+        Field(description="Fill the shorter of prompt and negative prompt with empty chunks, so that one pass does."),
+        Control("Pad prompt/negative prompt", kind="checkbox", infotext="Pad conds", section="Stable Diffusion"),
+    ] = False
+    pad_cond_uncond_v0: Annotated[
+        bool,
+        Field(description="As A1111 padded before 1.6: with the last token, cutting a longer negative prompt off."),
+        Control("Pad prompt/negative prompt (v0)", kind="checkbox", infotext="Pad conds v0",
+                section="Stable Diffusion"),
+    ] = False  # fmt: skip
+    batch_cond_uncond: Annotated[
+        bool,
+        Field(description="Send prompt and negative prompt through the network together; off saves memory."),
+        Control("Batch cond/uncond", kind="checkbox", section="Stable Diffusion"),
+    ] = True
+    s_min_uncond: Annotated[
+        float,
+        Field(ge=0, le=15, description="Below this noise level leave the negative prompt out of every other step."),
+        Control("Negative Guidance minimum sigma", kind="slider", step=0.01, infotext="NGMS",
+                section="Stable Diffusion"),
+    ] = 0.0  # fmt: skip
+    s_min_uncond_all: Annotated[
+        bool,
+        Field(description="Leave it out of all steps below that level, not only of every other."),
+        Control("Negative Guidance minimum sigma all steps", kind="checkbox", infotext="NGMS all steps",
+                section="Stable Diffusion"),
+    ] = False  # fmt: skip
+    skip_early_cond: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of the steps, from the first on, that leave the negative prompt out."),
+        Control("Ignore negative prompt during early sampling", kind="slider", step=0.01, infotext="Skip Early CFG",
+                section="Stable Diffusion"),
+    ] = 0.0  # fmt: skip
 
     initial_noise_multiplier: Annotated[
         float,
@@ -59,17 +119,24 @@ class Settings(BaseModel):
         Control("Noise multiplier for img2img", kind="slider", step=0.001, infotext="Noise multiplier",
                 section="img2img"),
     ] = 1.0  # fmt: skip
+    img2img_extra_noise: Annotated[
+        float,
+        Field(ge=0, le=1, description="Noise laid over the source beyond what the sampler takes away again."),
+        Control("Extra noise multiplier for img2img and hires fix", kind="slider", step=0.01, infotext="Extra noise",
+                absent=0.0, section="img2img"),
+    ] = 0.0  # fmt: skip
     img2img_fix_steps: Annotated[
         bool,
         Field(description="Walk exactly as many steps as the slider says, whatever the denoising strength."),
         Control("With img2img, do exactly the amount of steps the slider specifies", kind="checkbox",
-                infotext="Fix steps", section="img2img"),
+                infotext="Fix steps", ours=True, section="img2img"),
     ] = False  # fmt: skip
     img2img_background_color: Annotated[
         str,
         Field(description="Shows through where the source is transparent."),
-        Control("Background color for transparent pictures", kind="textbox", section="img2img"),
-    ] = "#ffffff"
+        Control("Background color for transparent pictures", kind="textbox", infotext="Background color", ours=True,
+                section="img2img"),
+    ] = "#ffffff"  # fmt: skip
     inpainting_mask_weight: Annotated[
         float,
         Field(ge=0, le=1, description="How much of what lies under the mask is hidden from inpainting checkpoints."),
@@ -80,12 +147,12 @@ class Settings(BaseModel):
         bool,
         Field(description="Give each result the colours of its source; flat areas may show steps."),
         Control("Apply color correction to img2img results to match original colors", kind="checkbox",
-                infotext="Color correction", absent=False, section="img2img"),
+                infotext="Color correction", absent=False, ours=True, section="img2img"),
     ] = False  # fmt: skip
     overlay_inpaint: Annotated[
         bool,
         Field(description="Lay the original over the result where it was not masked, so that it keeps every byte."),
-        Control("Overlay original for inpaint", kind="checkbox", infotext="Overlay original", absent=True,
+        Control("Overlay original for inpaint", kind="checkbox", infotext="Overlay original", absent=True, ours=True,
                 section="img2img"),
     ] = True  # fmt: skip
 
@@ -100,6 +167,131 @@ class Settings(BaseModel):
         Field(ge=0, le=1, description="Share of fresh noise in DDIM; 0 is deterministic."),
         Control("Eta for DDIM", kind="slider", step=0.01, infotext="Eta DDIM", section="Sampler parameters"),
     ] = 0.0
+    s_churn: Annotated[
+        float,
+        Field(ge=0, le=100, description="Noise added before each step of Euler, Heun and DPM2."),
+        Control("sigma churn", kind="slider", step=0.01, infotext="Sigma churn", section="Sampler parameters"),
+    ] = 0.0
+    s_tmin: Annotated[
+        float,
+        Field(ge=0, le=10, description="Churn acts from this noise level up."),
+        Control("sigma tmin", kind="slider", step=0.01, infotext="Sigma tmin", section="Sampler parameters"),
+    ] = 0.0
+    s_tmax: Annotated[
+        float,
+        Field(ge=0, le=999, description="Churn acts up to this noise level; 0 is no end."),
+        Control("sigma tmax", kind="slider", step=0.01, infotext="Sigma tmax", section="Sampler parameters"),
+    ] = 0.0
+    s_noise: Annotated[
+        float,
+        Field(ge=0, le=1.1, description="Multiplies the noise that a sampler adds on its way."),
+        Control("sigma noise", kind="slider", step=0.001, infotext="Sigma noise", section="Sampler parameters"),
+    ] = 1.0
+    sigma_min: Annotated[
+        float,
+        Field(ge=0, le=10, description="Lowest noise level of a schedule type; 0 is the checkpoint's."),
+        Control("sigma min", kind="number", infotext="Schedule min sigma", section="Sampler parameters"),
+    ] = 0.0
+    sigma_max: Annotated[
+        float,
+        Field(ge=0, le=100, description="Highest noise level of a schedule type; 0 is the checkpoint's."),
+        Control("sigma max", kind="number", infotext="Schedule max sigma", section="Sampler parameters"),
+    ] = 0.0
+    rho: Annotated[
+        float,
+        Field(ge=0, le=100, description="Bend of Karras and Polyexponential; 0 is their own, 7 and 1."),
+        Control("rho", kind="number", infotext="Schedule rho", section="Sampler parameters"),
+    ] = 0.0
+    eta_noise_seed_delta: Annotated[
+        int,
+        Field(ge=0, le=2**63 - 1, description="Added to the seed of the noise that ancestral samplers draw (ENSD)."),
+        Control("Eta noise seed delta", kind="number", infotext="ENSD", section="Sampler parameters"),
+    ] = 0
+    always_discard_next_to_last_sigma: Annotated[
+        bool,
+        Field(description="Ask for one noise level more and drop the one before the last."),
+        Control("Always discard next-to-last sigma", kind="checkbox", infotext="Discard penultimate sigma",
+                section="Sampler parameters"),
+    ] = False  # fmt: skip
+    sgm_noise_multiplier: Annotated[
+        bool,
+        Field(description="Begin txt2img with noise as Stability's own programs scale it."),
+        Control("SGM noise multiplier", kind="checkbox", infotext="SGM noise multiplier",
+                section="Sampler parameters"),
+    ] = False  # fmt: skip
+    uni_pc_variant: Annotated[
+        Literal["bh1", "bh2", "vary_coeff"],
+        Field(description="Which of UniPC's formulas."),
+        Control("UniPC variant", kind="radio", choices=("bh1", "bh2", "vary_coeff"), infotext="UniPC variant",
+                ours=True, section="Sampler parameters"),
+    ] = "bh1"  # fmt: skip
+    uni_pc_skip_type: Annotated[
+        Literal["time_uniform", "time_quadratic", "logSNR"],
+        Field(description="How UniPC spaces its steps."),
+        Control("UniPC skip type", kind="radio", choices=("time_uniform", "time_quadratic", "logSNR"),
+                infotext="UniPC skip type", ours=True, section="Sampler parameters"),
+    ] = "time_uniform"  # fmt: skip
+    uni_pc_order: Annotated[
+        int,
+        Field(ge=1, le=50, description="UniPC's order; not more than there are steps."),
+        Control("UniPC order", kind="slider", step=1, infotext="UniPC order", ours=True,
+                section="Sampler parameters"),
+    ] = 3  # fmt: skip
+    uni_pc_lower_order_final: Annotated[
+        bool,
+        Field(description="Lower the order in UniPC's last steps."),
+        Control("UniPC lower order final", kind="checkbox", infotext="UniPC lower order final", ours=True,
+                section="Sampler parameters"),
+    ] = True  # fmt: skip
+    sd_noise_schedule: Annotated[
+        Literal["Default", "Zero Terminal SNR"],
+        Field(description="Noise levels of the checkpoint as trained, or rescaled so that the last is all noise."),
+        Control("Noise schedule for sampling", kind="radio", choices=("Default", "Zero Terminal SNR"),
+                infotext="Noise Schedule", section="Sampler parameters"),
+    ] = "Default"  # fmt: skip
+    beta_dist_alpha: Annotated[
+        float,
+        Field(ge=0.01, le=1, description="Alpha of the Beta schedule."),
+        Control("Beta scheduler - alpha", kind="slider", step=0.01,
+                infotext="Beta schedule alpha", section="Sampler parameters"),
+    ] = 0.6  # fmt: skip
+    beta_dist_beta: Annotated[
+        float,
+        Field(ge=0.01, le=1, description="Beta of the Beta schedule."),
+        Control("Beta scheduler - beta", kind="slider", step=0.01,
+                infotext="Beta schedule beta", section="Sampler parameters"),
+    ] = 0.6  # fmt: skip
+
+    use_old_emphasis_implementation: Annotated[
+        bool,
+        Field(description="Weights by brackets alone, and 75 tokens at most, as in the first days."),
+        Control("Use old emphasis implementation", kind="checkbox", infotext="Old emphasis", ours=True,
+                section="Compatibility"),
+    ] = False  # fmt: skip
+    use_old_karras_scheduler_sigmas: Annotated[
+        bool,
+        Field(description="Schedules span the noise levels 0.1 to 10."),
+        Control("Use old karras scheduler sigmas", kind="checkbox", infotext="Old Karras sigmas", ours=True,
+                section="Compatibility"),
+    ] = False  # fmt: skip
+    no_dpmpp_sde_batch_determinism: Annotated[
+        bool,
+        Field(description="SDE samplers share their noise in a batch, whose pictures then differ from single ones."),
+        Control("Do not make DPM++ SDE deterministic across batches", kind="checkbox", infotext="Shared SDE noise",
+                ours=True, section="Compatibility"),
+    ] = False  # fmt: skip
+    use_old_scheduling: Annotated[
+        bool,
+        Field(description="Time prompt edits as A1111 did before 1.6."),
+        Control("Use old prompt editing timelines", kind="checkbox", infotext="Old prompt editing timelines",
+                section="Compatibility"),
+    ] = False  # fmt: skip
+    use_downcasted_alpha_bar: Annotated[
+        bool,
+        Field(description="Round the checkpoint's noise levels to half precision, as A1111 did before 1.7."),
+        Control("Downcast model alphas_cumprod to fp16 before sampling", kind="checkbox",
+                infotext="Downcast alphas_cumprod", section="Compatibility"),
+    ] = False  # fmt: skip
 
     samples_format: Annotated[
         Literal["png", "jpg", "webp"],

@@ -15,7 +15,7 @@ from modules.fields import params
 from modules.infotext import SIZE, Infotext, compose, declared_pairs, implied, parse, to_fields
 from modules.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import resolve_names
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parent / "parity" / "data" / "infotexts.json").read_text(encoding="utf-8")
@@ -123,10 +123,18 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     settings = Settings(
         CLIP_stop_at_last_layers=2, emphasis="No norm", randn_source="NV", initial_noise_multiplier=1.1,
         img2img_fix_steps=True, inpainting_mask_weight=0.5, img2img_color_correction=True,
-        overlay_inpaint=False, eta_ancestral=0.5, eta_ddim=0.3,
+        overlay_inpaint=False, eta_ancestral=0.5, eta_ddim=0.3, comma_padding_backtrack=3,
+        enable_prompt_comments=False, tiling=True, pad_cond_uncond=True, pad_cond_uncond_v0=True, s_min_uncond=2.5,
+        s_min_uncond_all=True, skip_early_cond=0.25, img2img_extra_noise=0.1, img2img_background_color="#102030",
+        s_churn=4.0, s_tmin=0.5, s_tmax=9.0, s_noise=1.01, sigma_min=0.1, sigma_max=9.0, rho=5.0,
+        eta_noise_seed_delta=31337, always_discard_next_to_last_sigma=True, sgm_noise_multiplier=True,
+        uni_pc_variant="bh2", uni_pc_skip_type="logSNR", uni_pc_order=2, uni_pc_lower_order_final=False,
+        sd_noise_schedule="Zero Terminal SNR", beta_dist_alpha=0.5, beta_dist_beta=0.7,
+        use_old_emphasis_implementation=True, use_old_karras_scheduler_sigmas=True,
+        no_dpmpp_sde_batch_determinism=True, use_old_scheduling=True, use_downcasted_alpha_bar=True,
     )  # fmt: skip
     text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))
-    back = to_fields(parse(text))
+    back = to_fields(parse(text), settings=Settings(compatibility=EXACT))
     assert (back.kind, back.notes, back.ignored) == ("img2img", (), {})
     assert back.fields == {name: getattr(request, name) for name in back.fields}
     assert back.settings == {name: getattr(settings, name) for name in back.settings}
@@ -143,8 +151,8 @@ def test_our_texts_are_a1111s_word_for_word(case: dict[str, Any]) -> None:
     request = model.model_validate(case["request"])
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     request = request.model_copy(update={"sampler_name": sampler.name, "scheduler": schedule.name})
-    pairs = declared_pairs(request, Settings(randn_source="GPU").overridden(case["settings"]))
-    pairs.pop("Resize mode", None)
+    settings = Settings(randn_source="GPU", compatibility=EXACT).overridden(case["settings"])
+    pairs = declared_pairs(request, settings)
     facts = {"Model hash": "58564d6acf", "Model": "tiny", "Version": "v1.10.0"}
     assert compose(request.prompt, request.negative_prompt, pairs | facts) == case["infotext"]
 
@@ -152,7 +160,7 @@ def test_our_texts_are_a1111s_word_for_word(case: dict[str, Any]) -> None:
 def test_only_what_matters_is_written() -> None:
     assert declared_pairs(Txt2ImgRequest(seed=3, subseed=4), Settings()) == {
         "Sampler": "DPM++ 2M", "Schedule type": "Karras", "Steps": "20", "CFG scale": "7.0", "Size-1": "512",
-        "Size-2": "512", "Seed": "3", "RNG": "CPU",
+        "Size-2": "512", "Seed": "3", "RNG": "CPU", "Compatibility": "Palimpsest",
     }  # fmt: skip
     assert declared_pairs(Img2ImgRequest(resize_mode=1), Settings(randn_source="GPU")).items() >= {
         "Resize mode": RESIZE_MODES[1], "Denoising strength": "0.75"
@@ -165,9 +173,11 @@ def test_a_missing_key_means_what_it_meant_to_its_writer() -> None:
     assert back.fields == {
         "prompt": "a cat, on a roof\nwith [snow:0.5]", "negative_prompt": "blurry\nand flat", "steps": 30,
         "sampler_name": "Euler a", "scheduler": "Karras", "cfg_scale": 6.5, "seed": 12, "width": 512, "height": 768,
-        "subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0,
+        "subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0, "enable_hr": False,
+        "hr_sampler_name": "", "hr_prompt": "", "hr_negative_prompt": "", "hr_scheduler": "", "hr_resize_x": 0,
+        "hr_resize_y": 0, "hr_second_pass_steps": 0,
     }  # fmt: skip
-    assert back.settings == {"CLIP_stop_at_last_layers": 1, "randn_source": "GPU"}
+    assert back.settings == {"CLIP_stop_at_last_layers": 1, "randn_source": "GPU", "compatibility": EXACT}
 
 
 @pytest.mark.parametrize(("prompt", "fields"), [
@@ -217,8 +227,8 @@ def note(line: str) -> tuple[dict[str, Any], str]:
          "Sampling steps: 'many' cannot be used, expected a whole number from 1 to 150."),
         ("Clip skip: 99", "CLIP_stop_at_last_layers", None,
          "Clip skip: '99' cannot be used, expected a whole number from 1 to 12."),
-        ("Hires upscale: 2, Size: 512x512, ENSD: 31337", "width", 512,
-         "Passed over, Palimpsest has no such setting: Hires upscale, ENSD."),
+        ("Refiner: x, Size: 512x512, Token merging ratio: 0.5", "width", 512,
+         "Passed over, Palimpsest has no such setting: Refiner, Token merging ratio."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:
@@ -246,7 +256,7 @@ def test_any_text_gives_valid_fields(text: str) -> None:
 
 def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
     catalog = Catalog((Checkpoint("one", Path("one.safetensors")), Checkpoint("two", Path("two.safetensors"))))
-    text = "a\nSteps: 5, Seed: 1, RNG: CPU, Model: "
+    text = "a\nSteps: 5, Seed: 1, RNG: CPU, Compatibility: Palimpsest, Model: "
     assert to_fields(parse(text + "two"), catalog=catalog).settings == {"sd_model_checkpoint": "two"}
     assert to_fields(parse(text + "one"), catalog=catalog).settings == {}
     assert to_fields(parse(text + "three"), catalog=catalog).notes == (

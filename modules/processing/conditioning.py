@@ -1,7 +1,7 @@
 """From prompts to what the UNet attends to, step by step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -10,12 +10,12 @@ from torch import Tensor
 from modules.clip_chunks import Piece
 from modules.networks.cache import ByteCache
 from modules.networks.checkpoint import StableDiffusion
-from modules.networks.text import encode_prompts
+from modules.networks.text import encode_old, encode_prompts
 from modules.processing.clock import Stopwatch
-from modules.processing.plan import ImagePlan, Plan
+from modules.processing.plan import ImagePlan, Pass
 from modules.prompts.attention import parse_attention
-from modules.prompts.schedule import Stage, composition, schedule, stage_at, timing, without_comments
-from modules.settings import Settings
+from modules.prompts.schedule import Stage, Timing, composition, schedule, stage_at
+from modules.settings import EXACT, Settings
 
 
 class PromptKey(NamedTuple):
@@ -27,6 +27,8 @@ class PromptKey(NamedTuple):
     clip_skip: int
     emphasis: str
     comma_backtrack: int
+    is_exact: bool
+    is_old: bool
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,20 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """The prompts of a batch: for each picture its AND parts with their weights, and the negative prompt."""
+    """The prompts of a batch: for each picture its AND parts with their weights, and the negative prompt.
+
+    `empty` (77, width) is the empty prompt, where shorter prompts are to be filled up with it. `noted` are the settings
+    that had an effect on the prompts.
+    """
 
     parts: tuple[tuple[tuple[Timeline, float], ...], ...]
     uncond: Timeline
+    empty: Tensor | None = None
+    noted: frozenset[str] = frozenset()
 
     def of(self, images: Sequence[ImagePlan]) -> "Conditioning":
         """The same prompts for each of `images`."""
-        return Conditioning(self.parts[:1] * len(images), self.uncond)
+        return replace(self, parts=self.parts[:1] * len(images))
 
     def at(self, call: int) -> tuple[Tensor, list[list[tuple[int, float]]], Tensor]:
         """For one evaluation: conds (N, tokens, width), for each picture its (row, weight), uncond (B, tokens, width).
@@ -74,25 +82,37 @@ class PromptEncoder:
     def __init__(self, limit: int) -> None:
         self._cache: ByteCache[PromptKey, Tensor] = ByteCache(limit)
 
-    def conditioning(self, model: StableDiffusion, plan: Plan, settings: Settings, clock: Stopwatch) -> Conditioning:
-        """The conditioning of one picture of `plan`."""
-        # Edits are timed over the steps that are walked: A1111 times them over the slider's, so that in img2img late
-        # ones never come. Samplers that evaluate twice a step count twice as fast.
-        steps = plan.walk.count * (2 if plan.sampler.second_order else 1)
-        parts = tuple(
-            (self._timeline(model, text, steps, settings, clock), weight)
-            for text, weight in composition(without_comments(plan.prompt))
-        )
-        negative = self._timeline(model, without_comments(plan.negative_prompt), steps, settings, clock)
-        return Conditioning((parts,), negative)
+    def conditioning(self, model: StableDiffusion, leg: Pass, settings: Settings, clock: Stopwatch) -> Conditioning:
+        """The conditioning of one picture in one pass."""
+        is_exact = settings.compatibility == EXACT
+        when = leg.timing
+        texts = composition(leg.prompt, is_exact)
+        parts = tuple((self._timeline(model, text, when, settings, clock), weight) for text, weight in texts)
+        negative = self._timeline(model, leg.negative_prompt, when, settings, clock)
+        empty = None
+        if settings.pad_cond_uncond:
+            empty = self._timeline(model, "", when, settings, clock).conds[0]
+        noted: set[str] = set()
+        timelines = [*(timeline for timeline, _ in parts), negative]
+        if not settings.use_old_emphasis_implementation and any(
+            bracket in stage.text for timeline in timelines for stage in timeline.stages for bracket in "(["
+        ):
+            noted.add("emphasis")
+        if when.is_old:
+            new = replace(when, is_old=False)
+            prompts = [*(part.text for part in texts), leg.negative_prompt]
+            if any(schedule(text, when, is_exact) != schedule(text, new, is_exact) for text in prompts):
+                noted.add("use_old_scheduling")
+        return Conditioning((parts,), negative, empty, frozenset(noted))
 
     def clear(self) -> None:
         self._cache.clear()
 
     def _timeline(
-        self, model: StableDiffusion, text: str, steps: int, settings: Settings, clock: Stopwatch
+        self, model: StableDiffusion, text: str, when: Timing, settings: Settings, clock: Stopwatch
     ) -> Timeline:
-        stages = schedule(text, timing(steps))
+        is_exact = settings.compatibility == EXACT
+        stages = schedule(text, when, is_exact)
         key = PromptKey(
             model.hash,
             model.text_encoder.dtype,
@@ -100,19 +120,25 @@ class PromptEncoder:
             settings.CLIP_stop_at_last_layers,
             settings.emphasis,
             settings.comma_padding_backtrack,
+            is_exact,
+            settings.use_old_emphasis_implementation,
         )
 
         def make() -> Tensor:
-            pieces = [_pieces(stage, settings) for stage in key.stages]
             with clock.stage("text_encoder"):
-                conds = encode_prompts(
-                    model.text_encoder,
-                    model.tokenizer,
-                    pieces,
-                    clip_skip=key.clip_skip,
-                    emphasis=settings.emphasis,
-                    comma_backtrack=key.comma_backtrack,
-                )
+                if key.is_old:
+                    conds = encode_old(
+                        model.text_encoder, model.tokenizer, key.stages, key.clip_skip, settings.emphasis
+                    )
+                else:
+                    conds = encode_prompts(
+                        model.text_encoder,
+                        model.tokenizer,
+                        [_pieces(stage, settings) for stage in key.stages],
+                        clip_skip=key.clip_skip,
+                        emphasis=settings.emphasis,
+                        comma_backtrack=key.comma_backtrack,
+                    )
             return conds.to(model.unet.dtype)
 
         conds = self._cache.get_or_make(key, make, lambda tensor: tensor.numel() * tensor.element_size())
@@ -120,7 +146,9 @@ class PromptEncoder:
 
 
 def _pieces(text: str, settings: Settings) -> list[Piece]:
-    return [(text, 1.0)] if settings.emphasis == "None" else parse_attention(text)
+    if settings.emphasis == "None":
+        return [(text, 1.0)]
+    return parse_attention(text, settings.compatibility == EXACT)
 
 
 def _lengthened(cond: Tensor, length: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 import io
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,11 @@ from modules.networks.device import (
 )
 from modules.networks.files import HashCache
 from modules.networks.previews import PreviewMap, fit_preview, preview
+from modules.networks.tiling import wrapping_around
 from modules.networks.vae import decode, to_uint8
 from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import Conditioning, PromptEncoder
+from modules.processing.hires import second_start
 from modules.processing.inpaint import (
     Inpainting,
     Prepared,
@@ -54,13 +57,14 @@ from modules.processing.inpaint import (
     notes,
     prepare,
 )
+from modules.processing.options import effective, told
 from modules.processing.passes import Route, begin, make_route, walk
-from modules.processing.plan import CELL, ImagePlan, Plan, make_plan
+from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan
 from modules.processing.source import SourceEncoder, source_pixels
-from modules.processing.unet import GuidedUNet
+from modules.processing.unet import Guidance, GuidedUNet
 from modules.request import GenerationRequest
 from modules.sampling.timesteps import CFGPP_SCALE
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +121,10 @@ class Engine:
         """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised."""
         clock = Stopwatch()
         try:
-            settings = settings.overridden(request.override_settings)
+            given, settings = settings, effective(request, settings)
             plan = make_plan(request, settings)
-            size = plan.size
-            yield Started(request.images, len(plan.batches), plan.walk.count, size.width, size.height, request.seed)
+            size = plan.last.size
+            yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
             for state in self.load(checkpoint, settings):
                 yield state
                 if state.state == "loading":
@@ -128,7 +132,9 @@ class Engine:
                 if state.state == "failed":
                     yield Failed(state.message, field="sd_model_checkpoint")
                     return
-            stopped = yield from self._batches(request, settings, plan, should_stop, clock)
+            assert self._model is not None
+            with wrapping_around(self._model, settings.tiling):
+                stopped = yield from self._batches(request, given, settings, plan, should_stop, clock)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
@@ -140,7 +146,13 @@ class Engine:
             yield Failed("Memory does not suffice for this size.", "Choose a smaller size or batch size.", "width")
 
     def _batches(
-        self, request: GenerationRequest, settings: Settings, plan: Plan, should_stop: ShouldStop, clock: Stopwatch
+        self,
+        request: GenerationRequest,
+        given: Settings,
+        settings: Settings,
+        plan: Plan,
+        should_stop: ShouldStop,
+        clock: Stopwatch,
     ) -> Generator[Event, None, bool]:
         """All batches; returns whether the job was interrupted. A batch that is stopped leaves no picture."""
         model = self._model
@@ -153,16 +165,13 @@ class Engine:
             prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
             for note in notes(plan.source, plan.canvas, plan.asked, prepared, settings.overlay_inpaint):
                 yield Warned(note)
-        route = make_route(plan, model, settings)
-        conditioning = self._prompts.conditioning(model, plan, settings, clock)
+        job = self._job(plan, settings, should_stop, clock)
         colours_of = None
         if plan.source is not None and settings.img2img_color_correction:
             background = settings.img2img_background_color
             colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
         for number, images in enumerate(plan.batches):
-            stop, latents, inpainting = yield from self._sampled(
-                plan, settings, prepared, number, images, route, conditioning, should_stop, clock
-            )
+            stop, latents, inpainting = yield from self._sampled(job, prepared, number, images)
             if stop is Stop.INTERRUPT:
                 return True
             if stop is Stop.SKIP:
@@ -175,54 +184,93 @@ class Engine:
                     pixels = corrected(pixels, colours_of)
                 if inpainting is not None and settings.overlay_inpaint:
                     pixels = inpainting.laid_over(pixels, place, latent)
-                yield _done(request, settings, plan, prepared, image, pixels, model)
+                yield _done(
+                    request, settings, told(request, given, settings, job.noted), plan, prepared, image, pixels, model
+                )
         return False
 
-    def _sampled(
-        self,
-        plan: Plan,
-        settings: Settings,
-        prepared: Prepared | None,
-        number: int,
-        images: Sequence[ImagePlan],
-        route: Route,
-        conditioning: Conditioning,
-        should_stop: ShouldStop,
-        clock: Stopwatch,
-    ) -> Generator[Event, None, tuple[Stop, Tensor, Inpainting | None]]:
-        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far, what they were kept from)."""
+    def _job(self, plan: Plan, settings: Settings, should_stop: ShouldStop, clock: Stopwatch) -> "_Job":
+        """Routes and prompts of all passes, which the batches share."""
         model = self._model
         assert model is not None
+        passes = [plan.first, plan.hires.second] if plan.hires else [plan.first]
+        legs = tuple(
+            _Leg(leg, make_route(leg, model, settings), self._prompts.conditioning(model, leg, settings, clock))
+            for leg in passes
+        )
+        job = _Job(model, plan, settings, legs, should_stop, clock)
+        job.noted.update(*(leg.conditioning.noted for leg in legs))
+        return job
+
+    def _sampled(
+        self, job: "_Job", prepared: Prepared | None, number: int, images: Sequence[ImagePlan]
+    ) -> Generator[Event, None, tuple[Stop, Tensor, Inpainting | None]]:
+        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far, what they were kept from)."""
+        model, plan, settings = job.model, job.plan, job.settings
         source = inpainting = None
         if plan.source is not None:
             yield Staged("encoding")
+            # Wrapping around changes what the encoder says, and is not part of the cache's keys.
+            sources = SourceEncoder(SOURCE_CACHE_BYTES) if settings.tiling else self._sources
             background = settings.img2img_background_color
             image = prepared.image if prepared is not None else None
-            source = self._sources.latents(model, plan, plan.source, images, background, clock, image)
+            source = sources.latents(model, plan, plan.source, images, background, job.clock, image)
             if prepared is not None and plan.canvas is not None:
                 inpainting = begin_inpainting(plan, plan.canvas, prepared, source, settings)
                 source = inpainting.original
         yield Staged("sampling")
-        shape = (model.latent_channels, plan.size.height // CELL, plan.size.width // CELL)
-        start = begin(route, plan, images, source, shape, settings, model.place.device)
-        scale = plan.cfg_scale / CFGPP_SCALE if plan.sampler.name == "DDIM CFG++" else plan.cfg_scale
-        seen = self._seen_by_inpainting_models(model, plan, prepared, settings, clock)
-        unet = GuidedUNet(model, route.model_schedule, conditioning.of(images), scale, clock, seen)
+        seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
+        stop, latents = yield from self._walked(job, job.legs[0], 0, number, images, source, inpainting, seen)
+        if not stop and plan.hires is not None:
+            require_finite(latents, "The UNet", model.place)
+            yield Staged("enlarging")
+            source = second_start(model, latents, plan.hires, images, job.clock)
+            yield Staged("sampling")
+            done = job.legs[0].leg.walk.count
+            stop, latents = yield from self._walked(job, job.legs[1], done, number, images, source, None, seen)
+        if not stop and inpainting is not None:
+            latents = inpainting.finished(latents)
+        return stop, latents if stop else require_finite(latents, "The UNet", model.place), inpainting
+
+    def _walked(
+        self,
+        job: "_Job",
+        leg: "_Leg",
+        steps_done: int,
+        number: int,
+        images: Sequence[ImagePlan],
+        source: Tensor | None,
+        inpainting: Inpainting | None,
+        seen: Tensor | None,
+    ) -> Generator[Event, None, tuple[Stop, Tensor]]:
+        """Walk one pass of a batch; returns (how it was stopped, the latents (B, C, h, w) so far)."""
+        model, plan, settings, route = job.model, job.plan, job.settings, leg.route
+        shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
+        multiplier = settings.initial_noise_multiplier if plan.source is not None else 1.0
+        start = begin(route, plan, images, source, shape, settings, model.place.device, multiplier)
+        row = leg.leg.sampler
+        is_cfgpp = row.name == "DDIM CFG++"
+        guidance = Guidance(
+            plan.cfg_scale / CFGPP_SCALE if is_cfgpp else plan.cfg_scale,
+            calls=max(1, leg.leg.walk.count) * (2 if row.second_order else 1),
+            levels_are_timesteps=row.timesteps,
+            needs_uncond=is_cfgpp,
+        )
+        unet = GuidedUNet(model, route.model_schedule, leg.conditioning.of(images), guidance, settings, job.clock, seen)
         denoise = unet
         if inpainting is not None:
-            denoise = inpainting.around(unet, route.model_schedule, route.sampler.row.timesteps)
+            denoise = inpainting.around(unet, route.model_schedule, row.timesteps)
         latents = start.x
         for step in walk(route, start, denoise):
             latents = step.x
-            yield Stepped(number, step.i + 1, start.steps)
-            stop = should_stop()
+            yield Stepped(number, steps_done + step.i + 1, max(plan.steps, steps_done + start.steps))
+            stop = job.should_stop()
             if stop:
-                return stop, latents, inpainting
+                return stop, latents
             if settings.live_previews_enable and (step.i + 1) % settings.show_progress_every_n_steps == 0:
                 yield self._preview(number, step.denoised[0], plan)
-        if inpainting is not None:
-            latents = inpainting.finished(latents)
-        return Stop.NONE, require_finite(latents, "The UNet", model.place), inpainting
+        job.noted.update(unet.noted)
+        return Stop.NONE, latents
 
     def _seen_by_inpainting_models(
         self, model: StableDiffusion, plan: Plan, prepared: Prepared | None, settings: Settings, clock: Stopwatch
@@ -258,6 +306,28 @@ class Engine:
         release_memory(self._place.device)
 
 
+@dataclass(frozen=True)
+class _Leg:
+    """A pass with what its batches share."""
+
+    leg: Pass
+    route: Route
+    conditioning: Conditioning
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a job's batches share. `noted` grows by the settings whose effect shows while they are walked."""
+
+    model: StableDiffusion
+    plan: Plan
+    settings: Settings
+    legs: tuple[_Leg, ...]
+    should_stop: ShouldStop
+    clock: Stopwatch
+    noted: set[str] = field(default_factory=set)
+
+
 def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
@@ -265,15 +335,17 @@ def _changed(path: Path) -> int:
 def _done(
     request: GenerationRequest,
     settings: Settings,
+    named: Collection[str],
     plan: Plan,
     prepared: Prepared | None,
     image: ImagePlan,
     pixels: NDArray[np.uint8],
     model: StableDiffusion,
 ) -> ImageDone:
-    """The finished picture with the text that makes it again."""
+    """The finished picture with the text that makes it again; `named` are the settings to tell about."""
     height, width = pixels.shape[:2]
-    pairs = declared_pairs(request, settings) | {
+    is_exact = settings.compatibility == EXACT
+    pairs = declared_pairs(request, settings, named) | {
         "Seed": str(image.seed),
         "Size-1": str(plan.asked.width),
         "Size-2": str(plan.asked.height),
@@ -284,17 +356,21 @@ def _done(
     if plan.subseed_strength > 0:
         pairs["Variation seed"] = str(image.subseed)
     if plan.source is not None:
-        pairs["Source hash"] = plan.source.picture.sha256
+        if not is_exact:
+            pairs["Source hash"] = plan.source.picture.sha256
         if model.is_inpainting:
             pairs["Conditional mask weight"] = str(settings.inpainting_mask_weight)
         else:
             pairs.pop("Conditional mask weight", None)
-    if plan.canvas is not None:
+    if plan.canvas is not None and not is_exact:
         pairs["Mask hash"] = plan.canvas.mask.sha256
         if plan.canvas.latent_mask is not None:
             pairs["Latent mask hash"] = plan.canvas.latent_mask.sha256
-        if prepared is None:  # nothing was masked, so there was neither an area nor its content
-            for key in ("Inpaint area", "Masked area padding", "Masked content"):
-                pairs.pop(key, None)
-    infotext = compose(request.prompt, request.negative_prompt, pairs)
+    if plan.canvas is not None and prepared is None:  # nothing was masked: neither an area nor its content
+        for key in ("Inpaint area", "Masked area padding", "Masked content"):
+            pairs.pop(key, None)
+    prompts = (request.prompt, request.negative_prompt)
+    if is_exact:  # A1111 keeps no comments
+        prompts = (plan.first.prompt, plan.first.negative_prompt)
+    infotext = compose(*prompts, pairs)
     return ImageDone(image.index, image.seed, width, height, infotext, pixels.tobytes())

@@ -57,7 +57,7 @@ class SourceEncoder:
             posterior = self._posterior(model, plan, source, background, clock)
         else:
             posterior = self.encoded(model, from_uint8(np.array(prepared)[None]), clock)
-        latents = torch.cat([posterior.sample(_noise(image.seed, posterior.mean)) for image in images])
+        latents = torch.cat([posterior.sample(posterior_noise(image.seed, posterior.mean)) for image in images])
         cells = (plan.size.height // CELL, plan.size.width // CELL)
         if source.resize_mode == LATENT_UPSCALE and latents.shape[-2:] != cells:
             latents = torch.nn.functional.interpolate(latents, size=cells, mode="bilinear", antialias=False)
@@ -100,6 +100,7 @@ def source_pixels(source: Source, size: Size, background: str) -> Image.Image:
     return resized(image, source.resize_mode, size)
 
 
-def _noise(seed: int, like: Tensor) -> Tensor:
+def posterior_noise(seed: int, like: Tensor) -> Tensor:
+    """Standard normal numbers of the shape of `like`, for the VAE's posterior."""
     generator = torch.Generator().manual_seed((seed + POSTERIOR_STREAM) % 2**63)
     return torch.randn(like.shape, generator=generator).to(like.device)

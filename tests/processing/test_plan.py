@@ -69,4 +69,4 @@ def test_a_variation_counts_the_variation_seed_up_and_holds_the_seed() -> None:
 
 def test_txt2img_walks_the_whole_schedule() -> None:
     plan = make_plan(Txt2ImgRequest(steps=12, width=500, height=260), Settings())
-    assert (plan.walk, plan.size, plan.asked) == (Walk(12, 0), Size(496, 256), Size(500, 260))
+    assert (plan.first.walk, plan.size, plan.asked) == (Walk(12, 0), Size(496, 256), Size(500, 260))

@@ -1,0 +1,101 @@
+"""Requests of A1111's HTTP API as ours: its defaults, its aliases, and what its server makes of a field.
+
+A client of A1111 means A1111's behaviour, so such a job runs under the setting "A1111 exact" unless its
+`override_settings` say otherwise. Pure; the routes and the bytes of an answer are not of its business.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modules import infotext
+from modules.errors import WebuiError
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.settings import EXACT, Settings
+
+Kind = Literal["txt2img", "img2img"]
+
+# Where its API's defaults are not those of our request.
+DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
+    "txt2img": {"steps": 50, "denoising_strength": 0.75},
+    "img2img": {
+        "steps": 50,
+        "inpainting_fill": 0,
+        "inpaint_full_res": 1,
+        "inpaint_full_res_padding": 0,
+    },
+}
+DEFAULT_SAMPLER = "Euler"
+
+# The arguments of the script "soft inpainting", in order.
+SOFT_INPAINTING = (
+    "soft_inpainting", "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation",
+    "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast",
+)  # fmt: skip
+
+# What an answer holds and where files go; nothing of it changes a picture.
+OF_THE_ANSWER = frozenset(
+    {"send_images", "save_images", "do_not_save_samples", "do_not_save_grid", "include_init_images", "force_task_id",
+     "override_settings_restore_afterwards", "infotext", "script_name", "script_args", "sampler_index",
+     "alwayson_scripts", "comments", "firstphase_width", "firstphase_height"}
+)  # fmt: skip
+
+# A1111 reads this setting before it applies a request's overrides, so there they have no effect.
+READ_TOO_EARLY = "initial_noise_multiplier"
+
+
+@dataclass(frozen=True)
+class Translated:
+    """A request of ours. `ignored` are the fields and settings of the body that have no meaning here."""
+
+    request: GenerationRequest
+    ignored: tuple[str, ...]
+
+
+def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = None) -> Translated:
+    """The request that `body` asks for on `/sdapi/v1/txt2img` or `/img2img`.
+
+    `settings` are the server's, which an `infotext` in the body is compared with. Raises WebuiError for values that
+    are wrong, and, other than A1111, for sampler names that nobody has.
+    """
+    settings = settings or Settings()
+    given = {name: value for name, value in body.items() if value is not None}
+    overrides = dict(given.pop("override_settings", {}))
+    if "infotext" in given:
+        from_text, from_settings = _from_infotext(kind, str(given["infotext"]), settings)
+        given = {**from_text, **given}
+        overrides = {**from_settings, **overrides}
+    values = {**DEFAULTS[kind], **given}
+    if "sampler_name" not in given:
+        values["sampler_name"] = given.get("sampler_index", DEFAULT_SAMPLER)
+    for side in ("width", "height"):
+        if given.get(f"firstphase_{side}"):
+            values[side] = given[f"firstphase_{side}"]
+    if "mask_blur" in given:  # one number goes before the two
+        values = {name: value for name, value in values.items() if name not in ("mask_blur_x", "mask_blur_y")}
+    if kind == "img2img":
+        values |= _soft_inpainting(given.get("alwayson_scripts", {}))
+    overrides.pop(READ_TOO_EARLY, None)
+    known = {name: value for name, value in overrides.items() if name in Settings.model_fields}
+    known.setdefault("compatibility", EXACT)
+    model = Img2ImgRequest if kind == "img2img" else Txt2ImgRequest
+    fields = {name: value for name, value in values.items() if name in model.model_fields}
+    ignored = [name for name in values if name not in model.model_fields and name not in OF_THE_ANSWER]
+    ignored += [f"override_settings.{name}" for name in overrides if name not in known]
+    return Translated(model.parse({**fields, "override_settings": known}), tuple(ignored))
+
+
+def _from_infotext(kind: Kind, text: str, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(fields, settings) that a text stands for; A1111 reads it only for what the body leaves out."""
+    read = infotext.to_fields(infotext.parse(text), kind, settings)
+    exact = {name: value for name, value in read.settings.items() if name != "compatibility"}
+    return dict(read.fields), exact
+
+
+def _soft_inpainting(scripts: Any) -> dict[str, Any]:
+    if not isinstance(scripts, Mapping):
+        raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
+    for name, script in scripts.items():
+        if str(name).casefold() == "soft inpainting" and isinstance(script, Mapping):
+            return dict(zip(SOFT_INPAINTING, script.get("args", ()), strict=False))
+    return {}

@@ -1,0 +1,89 @@
+"""Between the passes of hires fix: the first pass's latents become those that the second one starts from."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.images.geometry import Size
+from modules.networks.checkpoint import StableDiffusion
+from modules.networks.vae import decode, encode, from_uint8, to_uint8
+from modules.processing.clock import Stopwatch
+from modules.processing.plan import CELL, Hires, ImagePlan
+from modules.processing.source import posterior_noise
+
+
+class Interpolation(NamedTuple):
+    """Arguments of torch's `interpolate`."""
+
+    mode: str
+    antialias: bool
+
+
+LATENT = MappingProxyType(
+    {
+        "Latent": Interpolation("bilinear", False),
+        "Latent (antialiased)": Interpolation("bilinear", True),
+        "Latent (bicubic)": Interpolation("bicubic", False),
+        "Latent (bicubic antialiased)": Interpolation("bicubic", True),
+        "Latent (nearest)": Interpolation("nearest", False),
+        "Latent (nearest-exact)": Interpolation("nearest-exact", False),
+    }
+)
+NEAREST = "Nearest"
+
+
+def second_start(
+    model: StableDiffusion, latents: Tensor, hires: Hires, images: Sequence[ImagePlan], clock: Stopwatch
+) -> Tensor:
+    """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
+
+    The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone.
+    """
+    size = hires.enlargement.size
+    how = LATENT.get(hires.enlargement.upscaler)
+    if how is not None:
+        cells = (size.height // CELL, size.width // CELL)
+        larger = torch.nn.functional.interpolate(latents, size=cells, mode=how.mode, antialias=how.antialias)
+    else:
+        larger = torch.cat(
+            [
+                _by_way_of_pixels(model, latent, hires.enlargement.upscaler, size, image.seed, clock)
+                for latent, image in zip(latents, images, strict=True)
+            ]
+        )
+    return _cut(larger, Size(hires.second.size.width // CELL, hires.second.size.height // CELL))
+
+
+def _by_way_of_pixels(
+    model: StableDiffusion, latent: Tensor, upscaler: str, size: Size, seed: int, clock: Stopwatch
+) -> Tensor:
+    with clock.stage("vae_decode"):
+        picture = Image.fromarray(to_uint8(decode(model.vae, latent[None]))[0])
+    larger = np.array(enlarged(picture, upscaler, size))[None]
+    with clock.stage("vae_encode"):
+        posterior = encode(model.vae, from_uint8(larger, model.place.device))
+    return posterior.sample(posterior_noise(seed, posterior.mean))
+
+
+def enlarged(picture: Image.Image, upscaler: str, size: Size) -> Image.Image:
+    """`picture` at exactly `size`; Nearest goes to a multiple of 8 first and Lanczos does the rest, as in A1111."""
+    scale = max(size.width / picture.width, size.height / picture.height)
+    if upscaler != "None" and scale > 1:
+        nearest = Image.Resampling.NEAREST if upscaler == NEAREST else Image.Resampling.LANCZOS
+        whole = Size(int(picture.width * scale), int(picture.height * scale))
+        picture = picture.resize(whole, nearest)
+        cells = Size(whole.width // CELL * CELL, whole.height // CELL * CELL)
+        picture = picture if cells == whole else picture.resize(cells, Image.Resampling.LANCZOS)
+    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _cut(latents: Tensor, cells: Size) -> Tensor:
+    """The middle of `latents`; of an odd number of rows or columns too many the larger half goes at the far side."""
+    top = (latents.shape[2] - cells.height) // 2
+    left = (latents.shape[3] - cells.width) // 2
+    return latents[:, :, top : top + cells.height, left : left + cells.width]

@@ -1,0 +1,88 @@
+"""Which settings hold for a job, and which of them its pictures tell about. Pure."""
+
+from collections.abc import Collection
+
+from modules.infotext import differing
+from modules.request import GenerationRequest, Img2ImgRequest
+from modules.sampler_names import CHURN, resolve_names
+from modules.settings import EXACT, Settings
+
+# They are told about where they had an effect, which the engine notes while it runs.
+NOTED = frozenset(
+    {
+        "s_min_uncond", "s_min_uncond_all", "skip_early_cond", "pad_cond_uncond", "pad_cond_uncond_v0", "emphasis",
+        "use_old_scheduling",
+    }
+)  # fmt: skip
+UNIPC = ("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final")
+IMG2IMG_ALONE = ("initial_noise_multiplier", "img2img_fix_steps", "img2img_background_color",
+                 "img2img_color_correction", "overlay_inpaint")  # fmt: skip
+DEFAULT_RHO = {"Karras": 7.0, "Polyexponential": 1.0}
+
+
+def effective(request: GenerationRequest, settings: Settings) -> Settings:
+    """`settings` with the job's own overrides, and with what the request says in fields of the same names."""
+    settings = settings.overridden(request.override_settings)
+    own: dict[str, object] = {}
+    for name in ("s_min_uncond", "tiling"):
+        own[name] = getattr(request, name)
+    own["eta_ancestral"] = own["eta_ddim"] = request.eta
+    if isinstance(request, Img2ImgRequest):
+        own["initial_noise_multiplier"] = request.initial_noise_multiplier
+    for name in CHURN:
+        # In A1111 the request loses against a setting that was changed.
+        if settings.compatibility != EXACT or getattr(settings, name) == getattr(Settings(), name):
+            own[name] = getattr(request, name)
+    return settings.overridden({name: value for name, value in own.items() if value is not None})
+
+
+def told(request: GenerationRequest, given: Settings, settings: Settings, noted: Collection[str]) -> set[str]:
+    """The settings that the infotext names.
+
+    `given` are the settings of the job before the request had its say, `settings` the effective ones, `noted` those
+    whose effect the engine has noted.
+    """
+    passes = [resolve_names(request.sampler_name, request.scheduler)]
+    if getattr(request, "enable_hr", False):
+        passes.append(
+            resolve_names(
+                getattr(request, "hr_sampler_name", "") or request.sampler_name,
+                getattr(request, "hr_scheduler", "") or request.scheduler,
+            )
+        )
+    read = {option for sampler, _ in passes for option in sampler.options}
+    schedules = {
+        sampler.default_schedule or "" if schedule.name == "Automatic" else schedule.name
+        for sampler, schedule in passes
+        if not sampler.timesteps
+    }
+    named = schedules - {""}
+    silent: set[str] = set(NOTED) - set(noted)
+    silent |= {name for name in CHURN if name not in read}
+    if settings.compatibility == EXACT:  # A1111 tells of the setting only, not of the request's field
+        before = given.overridden(request.override_settings)
+        silent |= {name for name in CHURN if getattr(before, name) == getattr(Settings(), name)}
+    silent |= {"eta_ancestral"} if "eta" not in read else set()
+    silent |= {"eta_ddim"} if "eta_ddim" not in read else set()
+    eta = settings.eta_ddim if passes[0][0].timesteps else settings.eta_ancestral
+    if not passes[0][0].uses_ensd or eta == 0:
+        silent.add("eta_noise_seed_delta")
+    if not named:
+        silent |= {"sigma_min", "sigma_max", "rho", "use_old_karras_scheduler_sigmas"}
+    if not any(settings.rho != DEFAULT_RHO.get(name, settings.rho) for name in named):
+        silent.add("rho")
+    if all(sampler.discard_next_to_last_sigma for sampler, _ in passes):
+        silent.add("always_discard_next_to_last_sigma")
+    if not any(sampler.name == "UniPC" for sampler, _ in passes):
+        silent |= set(UNIPC)
+    if not any(sampler.brownian for sampler, _ in passes):
+        silent.add("no_dpmpp_sde_batch_determinism")
+    is_img2img = isinstance(request, Img2ImgRequest)
+    if is_img2img or passes[0][0].timesteps:
+        silent.add("sgm_noise_multiplier")
+    if not is_img2img:
+        silent |= set(IMG2IMG_ALONE)
+        if len(passes) == 1:
+            silent.add("img2img_extra_noise")
+    beta = {"beta_dist_alpha", "beta_dist_beta"}
+    return ((differing(settings) - beta) | (beta if "Beta" in named else set())) - silent
