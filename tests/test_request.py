@@ -112,6 +112,23 @@ def test_loose_values_become_exact_ones(given: Any, field: str, value: object) -
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"inpaint_full_res": True}, "inpaint_full_res", 1),
+        ({"inpainting_mask_invert": False}, "inpainting_mask_invert", 0),
+        ({"mask_blur": 6.0}, "blur", (6, 6)),
+        ({"mask_blur": 6, "mask_blur_x": 0}, "blur", (0, 6)),
+        ({"mask_blur_x": 2, "mask_blur_y": 8}, "blur", (2, 8)),
+        ({"mask_blend_power": 1}, "mask_blend_power", 1),
+        ({"mask": None}, "mask", None),
+    ],
+)
+def test_masks_are_described_as_clients_of_a1111_do(given: dict[str, Any], field: str, value: object) -> None:
+    found = getattr(Img2ImgRequest.parse({"init_images": [SOURCE], **given}), field)
+    assert (found, type(found)) == (value, type(value))
+
+
 def test_a_drawn_seed_is_written_down_and_a_given_one_stays() -> None:
     request = Txt2ImgRequest(seed=-1, subseed=7).resolved(random.Random(0))
     assert 0 <= request.seed < SEED_RANGE
@@ -121,7 +138,9 @@ def test_a_drawn_seed_is_written_down_and_a_given_one_stays() -> None:
 
 
 def test_a_request_travels_to_the_engine_unchanged() -> None:
-    request = Img2ImgRequest.parse({"prompt": "a cat", "init_images": [SOURCE], "n_iter": 2, "batch_size": 3})
+    request = Img2ImgRequest.parse(
+        {"prompt": "a cat", "init_images": [SOURCE], "mask": SOURCE, "n_iter": 2, "batch_size": 3}
+    )
     back = pickle.loads(pickle.dumps(request))
     assert back == request
     assert back.init_images[0].data == SOURCE.data

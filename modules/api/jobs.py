@@ -13,6 +13,7 @@ from starlette.responses import Response
 from modules.api.services import Services
 from modules.api.sse import EventStream, event_text
 from modules.codec import Picture
+from modules.errors import WebuiError
 from modules.events import ENDINGS, Event, ImageSaved, Previewed
 from modules.infotext import Kind
 from modules.jobs.job import Job
@@ -153,12 +154,19 @@ class JobFeed:
 
 def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
     """`values` with the ids in init_images, mask and latent_mask replaced by their pictures."""
-    found = {name: _picture(values[name], pictures) for name in ("mask", "latent_mask") if name in values}
+    found: dict[str, Any] = {
+        name: _picture(values[name], pictures, name) for name in ("mask", "latent_mask") if name in values
+    }
     sources = values.get("init_images")
     if isinstance(sources, list):
-        found["init_images"] = [_picture(source, pictures) for source in sources]
+        found["init_images"] = [_picture(source, pictures, "init_images") for source in sources]
     return {**values, **found}
 
 
-def _picture(source: Any, pictures: Pictures) -> Picture | Any:
-    return pictures.get(source) if isinstance(source, str) and PICTURE_ID.fullmatch(source) else source
+def _picture(source: Any, pictures: Pictures, field: str) -> Picture | Any:
+    if not (isinstance(source, str) and PICTURE_ID.fullmatch(source)):
+        return source
+    try:
+        return pictures.get(source)
+    except WebuiError as error:
+        raise WebuiError(error.message, error.hint, field, error.status) from error

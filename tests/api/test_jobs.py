@@ -97,6 +97,8 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
     picture = client.post("/v1/pictures", content=png()).json()
     assert finished("img2img", init_images=[picture["id"]])["status"] == "finished"
     assert finished("img2img", init_images=[base64.b64encode(png()).decode()])["status"] == "finished"
+    masked = {"init_images": [picture["id"]], "mask": picture["id"], "latent_mask": base64.b64encode(png()).decode()}
+    assert finished("img2img", **masked)["status"] == "finished"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,8 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
         ({"kind": "img2img", "request": {}}, 422, "init_images", "There is no source picture."),
         ({"kind": "img2img", "request": {"init_images": ["AAAA"]}}, 422, "init_images", "no picture that can be read"),
         ({"kind": "img2img", "request": {"init_images": ["0" * 64]}}, 404, "init_images", "no source picture"),
+        ({"kind": "img2img", "request": {"mask": "0" * 64}}, 404, "mask", "There is no source picture"),
+        ({"kind": "img2img", "request": {"mask": "AAAA"}}, 422, "mask", "no picture that can be read"),
         ({"kind": "img2img", "request": {"init_images": 7}}, 422, "init_images", "init_images = 7"),
         ({"kind": "extras", "request": {}}, 422, "kind", "kind = 'extras': input should be 'txt2img' or 'img2img'."),
         ({"kind": "txt2img"}, 422, "request", "request: field required."),

@@ -112,11 +112,12 @@ def test_status_follows_the_events(events: list[Event], status: str) -> None:
 @pytest.mark.parametrize(("ending", "kept"), [(Finished(1.0, {}), 0), (Failed("no"), 1)])
 def test_a_job_that_ended_well_lets_its_source_pictures_go(ending: Finished | Failed, kept: int) -> None:
     source = Picture.from_image(Image.new("RGB", (8, 8)))
-    job = make(Img2ImgRequest(init_images=(source,), prompt="a cat"))
+    job = make(Img2ImgRequest(init_images=(source,), mask=source, prompt="a cat"))
     job.append(ending)
 
     assert isinstance(job.request, Img2ImgRequest)
     assert len(job.request.init_images) == kept
+    assert (job.request.mask is not None) == kept
     assert job.request.prompt == "a cat"
 
 

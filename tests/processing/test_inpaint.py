@@ -83,7 +83,7 @@ def changed(result: NDArray[np.uint8], whole: Picture) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("blur", [0, 4])
 def test_whole_picture_keeps_every_byte_outside_the_blurred_mask(run: Run, width: int, height: int, blur: int) -> None:
     whole, drawn = source(width, height), mask(width, height)
-    values = {**SMALL, "width": width, "height": height}
+    values: dict[str, Any] = {**SMALL, "width": width, "height": height}
     request = Img2ImgRequest(init_images=(whole,), mask=drawn, mask_blur=blur, denoising_strength=0.9, **values)
     (result,) = pixels(run(request))
     assert result.shape == (height // 8 * 8, width // 8 * 8, 3)  # cut to whole cells, as all results are
@@ -116,12 +116,11 @@ def test_only_masked_gives_the_whole_source_back_with_every_byte_outside_the_blu
 
 @pytest.mark.parametrize("sampler", ["Euler a", "DPM++ SDE", "DDIM", "DDIM CFG++", "PLMS", "UniPC"])
 def test_every_family_of_samplers_keeps_the_latent_outside_the_mask(run: Run, sampler: str) -> None:
-    whole = source(64, 64)
-    request = Img2ImgRequest(
-        init_images=(whole,), mask=mask(64, 64), mask_blur=0, **{**SMALL, "sampler_name": sampler, "steps": 8}
-    )
+    whole, drawn = source(64, 64), mask(64, 64)
+    values: dict[str, Any] = {**SMALL, "sampler_name": sampler, "steps": 8}
+    request = Img2ImgRequest(init_images=(whole,), mask=drawn, mask_blur=0, **values)
     (result,) = pixels(run(request))
-    assert not changed(result, whole)[np.asarray(request.mask.open().convert("L")) == 0].any()  # type: ignore[union-attr]
+    assert not changed(result, whole)[np.asarray(drawn.open().convert("L")) == 0].any()
     everything = mask(64, 64, (0, 0, 64, 64))
     (masked,) = pixels(run(request.model_copy(update={"mask": everything})))
     (plain,) = pixels(run(request.model_copy(update={"mask": None})))
