@@ -1,5 +1,6 @@
 """Composition: the command line becomes a running server. Knows everybody; nobody knows it."""
 
+import argparse
 import asyncio
 import logging
 import os
@@ -8,6 +9,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -15,6 +17,7 @@ import modules
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog
+from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.child import LOG_FORMAT
@@ -22,7 +25,10 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.files import HashCache, find_checkpoints
+from modules.reproduction import Kept
+from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
+from modules.store.metadata import read
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -34,7 +40,12 @@ SECONDS_TO_CLOSE = 2  # for answers under way; event streams would go on for eve
 
 
 def main(argv: Sequence[str]) -> int:
-    """Start the server and serve until Ctrl+C; the exit code. A person's mistake is one sentence on stderr."""
+    """Start the server and serve until Ctrl+C; the exit code. A person's mistake is one sentence on stderr.
+
+    `reproduce PICTURE` as the first words makes a picture again instead, and tells how near it came.
+    """
+    if argv[:1] == ["reproduce"]:
+        return reproduce(argv[1:])
     try:
         flags = parse(argv)
         logging.basicConfig(level=flags.loglevel, format=LOG_FORMAT)
@@ -51,6 +62,57 @@ def main(argv: Sequence[str]) -> int:
     finally:
         services.queue.close()
     return 0
+
+
+def reproduce(argv: Sequence[str]) -> int:
+    """`reproduce PICTURE [--source FILE] [--mask FILE]`, and the server's flags for folders and computing.
+
+    Exit code 0 for an identical picture, 2 for another one, 1 where it cannot be made.
+    """
+    reader = argparse.ArgumentParser("webui.py reproduce", description="Make a picture again from its own text.")
+    reader.add_argument("picture", type=Path, help="a picture that carries its parameters")
+    reader.add_argument("--source", type=Path, metavar="FILE", help="the picture that an img2img picture began with")
+    reader.add_argument("--mask", type=Path, metavar="FILE", help="the mask of an inpainted picture")
+    said, rest = reader.parse_known_args(list(argv))
+    # Not at the top: the server's own process never imports torch, and this one does nothing else.
+    from modules.processing.engine import create_engine  # noqa: PLC0415
+    from modules.processing.rerun import rerun  # noqa: PLC0415
+
+    try:
+        flags = parse(rest)
+        logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+        picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
+        assert picture is not None
+        cache = flags.data_dir / "cache"
+        recipe = make_recipe(
+            picture, read(picture).infotext, scan(flags), kept(Pictures(cache / "pictures")), source, mask
+        )
+        engine = create_engine("cpu" if flags.use_cpu else "auto", flags.precision, str(cache))
+        report = rerun(engine, recipe, picture)
+    except WebuiError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write("".join(f"{sentence}\n" for sentence in report.sentences()))
+    return 0 if report.is_identical else 2
+
+
+def kept(pictures: Pictures) -> Kept:
+    """Pictures by sha256; None for those that are not here any more."""
+
+    def find(sha256: str) -> Picture | None:
+        try:
+            return pictures.get(sha256)
+        except WebuiError:
+            return None
+
+    return find
+
+
+def _opened(path: Path) -> Picture:
+    try:
+        return Picture.from_bytes(path.read_bytes(), path.name)
+    except OSError as error:
+        raise WebuiError(f"{path}: {error.strerror or error}.", "Name a picture file.", "picture") from error
 
 
 def open_services(flags: Flags) -> Services:

@@ -56,11 +56,16 @@ class Row:
 
 
 @pytest.fixture(scope="module")
-def table() -> Iterator[list[Row]]:
-    rows: list[Row] = []
-    yield rows
-    head = f"{'case':40} {'latent':>9} {'mean':>7} {'max':>4} {'>2/255':>6}  infotext"
-    sys.stdout.write("\n".join(["", head, *map(str, rows), ""]))
+def head() -> None:
+    sys.stdout.write(f"\n{'case':40} {'latent':>9} {'mean':>7} {'max':>4} {'>2/255':>6}  infotext\n")
+
+
+@pytest.fixture
+def row(request: pytest.FixtureRequest, head: None) -> Iterator[Row]:
+    """The line of a case, printed when it has run, whatever came of it."""
+    line = Row(request.node.callspec.params["case"]["name"])
+    yield line
+    sys.stdout.write(f"{line}\n")
 
 
 @pytest.fixture
@@ -89,15 +94,13 @@ def test_the_picture_of_a1111(
     tiny_checkpoint: Checkpoint,
     arrays: dict[str, NDArray[Any]],
     finals: list[NDArray[np.float32]],
-    table: list[Row],
+    row: Row,
 ) -> None:
     kind: Kind = case["endpoint"]
     request = translated(kind, with_inputs(case["request"]), A1111).request.resolved(random.Random(0))
     events = list(engine.run(request, A1111, tiny_checkpoint, lambda: Stop.NONE))
     assert not [event for event in events if isinstance(event, Failed)]
     done = [event for event in events if isinstance(event, ImageDone)]
-    row = Row(case["name"])
-    table.append(row)
 
     expected = recorded_finals(case["name"], arrays)
     if finals and expected.shape == np.concatenate(finals).shape:

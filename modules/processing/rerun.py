@@ -1,0 +1,29 @@
+"""A recipe through an engine, to a report."""
+
+import random
+
+import numpy as np
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.events import EngineState, Failed, ImageDone, Stop
+from modules.processing.engine import Engine
+from modules.reproduction import Recipe, Report, compared, ran_with
+
+
+def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:
+    """Make the picture again and hold it against `original`. Raises WebuiError where it cannot be made."""
+    device = checkpoint_hash = ""
+    done: ImageDone | None = None
+    request = recipe.request.resolved(random.Random(0))
+    for event in engine.run(request, recipe.settings, recipe.checkpoint, lambda: Stop.NONE):
+        if isinstance(event, Failed):
+            raise WebuiError(event.message, event.hint, event.field)
+        if isinstance(event, EngineState):
+            device, checkpoint_hash = event.device, event.checkpoint_hash
+        if isinstance(event, ImageDone):
+            done = event
+    assert done is not None, "a job that has not failed makes a picture"
+    again = np.frombuffer(done.pixels, np.uint8).reshape(done.height, done.width, 3)
+    first = np.array(original.rgb("#ffffff"))
+    return compared(first, again, (*recipe.causes, *ran_with(recipe.text, checkpoint_hash, device)))

@@ -1,0 +1,180 @@
+"""A picture made again from the text it carries: what to run, how near the result is, and what can explain a rest.
+
+Pure: who runs the recipe (the command `reproduce`, or the page by way of the queue) brings the pixels.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+import modules
+from modules import infotext
+from modules.catalog import Catalog, Checkpoint
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.infotext import Infotext
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.settings import Settings
+
+NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]+)")
+# A text with one of these keys comes from a masked picture.
+MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Inpaint area", "Masked content", "Soft inpainting enabled")
+LOSSY = ("JPEG", "WEBP", "AVIF")
+
+Kept = Callable[[str], Picture | None]
+"""sha256 -> the picture of that name, if it is still here."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to run. `causes` are the sentences known beforehand that can explain a difference."""
+
+    request: GenerationRequest
+    settings: Settings
+    checkpoint: Checkpoint
+    text: Infotext
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How near a picture came to its original.
+
+    `differing` pixels of `pixels` differ, `largest` is the largest difference of a channel (0 to 255); `psnr` in dB is
+    infinite for equal pictures. None of the three is known where the sizes differ.
+    """
+
+    pixels: int
+    differing: int | None
+    largest: int | None
+    psnr: float | None
+    causes: tuple[str, ...]
+
+    @property
+    def is_identical(self) -> bool:
+        return self.differing == 0
+
+    def sentences(self) -> list[str]:
+        """The report in words, one sentence a line."""
+        if self.is_identical:
+            return ["identical"]
+        if self.differing is None or self.largest is None or self.psnr is None:
+            return ["The sizes differ.", *self.causes]
+        share = 100 * self.differing / self.pixels
+        measured = (
+            f"{self.differing} of {self.pixels} pixels differ ({share:.2g} %), by {self.largest} of 255 at most; "
+            f"PSNR {self.psnr:.1f} dB."
+        )
+        return [measured, *(self.causes or ("No cause is known.",))]
+
+
+def recipe(
+    picture: Picture,
+    text: str,
+    catalog: Catalog,
+    kept: Kept,
+    source: Picture | None = None,
+    mask: Picture | None = None,
+) -> Recipe:
+    """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
+
+    Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
+    """
+    parsed = infotext.parse(text)
+    if not parsed.pairs:
+        raise WebuiError(
+            "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
+        )
+    read = infotext.to_fields(parsed, settings=Settings())
+    causes = [*_causes(picture, parsed), *read.notes]
+    fields = dict(read.fields)
+    if read.kind == "img2img":
+        source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
+        fields["init_images"] = (source,)
+        if any(key in parsed.pairs for key in MASK_KEYS):
+            fields["mask"] = _found("mask", "Mask hash", "--mask", parsed, kept, mask, causes)
+            if "Latent mask hash" in parsed.pairs:
+                fields["latent_mask"] = _found("latent mask", "Latent mask hash", "", parsed, kept, None, causes)
+    model = Img2ImgRequest if read.kind == "img2img" else Txt2ImgRequest
+    settings = Settings().overridden({**read.settings, "live_previews_enable": False})
+    return Recipe(model.parse(fields), settings, _checkpoint(catalog, parsed, causes), parsed, tuple(causes))
+
+
+def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tuple[str, ...]) -> Report:
+    """Two pictures (H, W, 3) held against each other."""
+    pixels = original.shape[0] * original.shape[1]
+    if original.shape != again.shape:
+        (height, width), (new_height, new_width) = original.shape[:2], again.shape[:2]
+        size = f"The picture has {width}x{height} pixels, the new one {new_width}x{new_height}."
+        return Report(pixels, None, None, None, (size, *causes))
+    apart = np.abs(original.astype(np.int16) - again.astype(np.int16))
+    error = float(np.mean(np.square(apart, dtype=np.float64)))
+    psnr = 10 * math.log10(255**2 / error) if error else math.inf
+    return Report(pixels, int((apart.max(axis=2) > 0).sum()), int(apart.max()), psnr, causes)
+
+
+def ran_with(parsed: Infotext, checkpoint_hash: str, device: str) -> tuple[str, ...]:
+    """Sentences about where it ran: the checkpoint that was loaded, and the device in words."""
+    found: list[str] = []
+    wanted = parsed.pairs.get("Model hash", "")
+    if wanted and checkpoint_hash and wanted != checkpoint_hash:
+        found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
+    is_cpu = "cuda" not in device.lower() and "nvidia" not in device.lower()
+    if parsed.pairs.get("RNG", "GPU") == "GPU" and is_cpu:
+        found.append(
+            "Its random numbers may be a graphics card's, which this device does not draw; try RNG: NV for a picture "
+            "that was made on one."
+        )
+    if not is_cpu:
+        found.append("A graphics card works with half precision and its own attention kernels, which round otherwise.")
+    return tuple(found)
+
+
+def _causes(picture: Picture, parsed: Infotext) -> list[str]:
+    found: list[str] = []
+    version = parsed.pairs.get("Version", "")
+    if version and version != f"Palimpsest {modules.__version__}":
+        found.append(f"The picture was made by version {version}; this is Palimpsest {modules.__version__}.")
+    networks = NETWORK.findall(parsed.prompt + parsed.negative_prompt)
+    if networks:
+        found.append("Networks that were not applied: " + ", ".join(sorted(set(networks))) + ".")
+    if "VAE" in parsed.pairs:
+        found.append(f"It was decoded with the VAE {parsed.pairs['VAE']!r}; here with the checkpoint's own.")
+    if parsed.pairs.get("Sampler") == "DPM adaptive":
+        found.append("DPM adaptive depends on all pictures of a batch; this one was made alone.")
+    if picture.format.upper() in LOSSY:
+        found.append(f"The file is a {picture.format.upper()}, which does not keep every pixel.")
+    return found
+
+
+def _found(
+    what: str, key: str, flag: str, parsed: Infotext, kept: Kept, given: Picture | None, causes: list[str]
+) -> Picture:
+    """The picture that stands under `key`, or the one that was given."""
+    wanted = parsed.pairs.get(key, "")
+    if given is not None:
+        if wanted and given.sha256 != wanted:
+            causes.append(f"The {what} that was given is not the file it was made from.")
+        return given
+    picture = kept(wanted) if wanted else None
+    if picture is None:
+        raise WebuiError(
+            f"The {what} it was made from is not here{f' (sha256 {wanted[:10]}…)' if wanted else ''}.",
+            f"Give it with {flag} FILE." if flag else "It cannot be made again without.",
+            what,
+        )
+    return picture
+
+
+def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str]) -> Checkpoint:
+    name = parsed.pairs.get("Model", "")
+    try:
+        return catalog.checkpoint(name)
+    except WebuiError:
+        first = catalog.checkpoint("")
+        causes.append(f"The checkpoint {name!r} is not here; {first.name!r} was taken.")
+        return first

@@ -1,0 +1,115 @@
+"""What makes a picture again, and the words for how near it came."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import modules
+from modules.catalog import Catalog, Checkpoint
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.infotext import parse
+from modules.reproduction import compared, ran_with, recipe
+from modules.request import Img2ImgRequest
+from modules.settings import EXACT
+
+CATALOG = Catalog((Checkpoint("one", Path("one.safetensors")), Checkpoint("two", Path("two.safetensors"))))
+OURS = f"Version: Palimpsest {modules.__version__}, Compatibility: Palimpsest, RNG: CPU"
+
+
+def picture(colour: str) -> Picture:
+    return Picture.from_image(Image.new("RGB", (64, 64), colour))
+
+
+SOURCE, MASK = picture("teal"), picture("white")
+
+
+def text(*pairs: str) -> str:
+    return "a cat\n" + ", ".join(("Steps: 4", "Sampler: Euler", "Seed: 7", "Size: 64x64", "Model: two", OURS, *pairs))
+
+
+def kept(sha256: str) -> Picture | None:
+    return {p.sha256: p for p in (SOURCE, MASK)}.get(sha256)
+
+
+def test_a_picture_of_ours_is_run_as_it_was_asked_for() -> None:
+    made = recipe(picture("red"), text(f"Source hash: {SOURCE.sha256}", "Denoising strength: 0.5"), CATALOG, kept)
+    assert isinstance(made.request, Img2ImgRequest)
+    assert (made.request.init_images, made.request.denoising_strength) == ((SOURCE,), 0.5)
+    assert (made.checkpoint.name, made.settings.compatibility, made.causes) == ("two", "Palimpsest", ())
+
+
+def test_a_picture_of_a1111_is_run_as_a1111_would() -> None:
+    made = recipe(picture("red"), "a cat\nSteps: 4, Sampler: Euler, Seed: 7, Version: v1.10.0", CATALOG, kept)
+    assert (made.settings.compatibility, made.settings.randn_source) == (EXACT, "GPU")
+    assert made.causes[0].startswith("The picture was made by version v1.10.0")
+
+
+def test_source_and_mask_are_found_by_their_names_or_asked_for() -> None:
+    pairs = ("Denoising strength: 0.5", "Mask blur: 4")
+    made = recipe(
+        picture("red"), text(*pairs, f"Source hash: {SOURCE.sha256}, Mask hash: {MASK.sha256}"), CATALOG, kept
+    )
+    assert isinstance(made.request, Img2ImgRequest)
+    assert made.request.mask == MASK
+    with pytest.raises(WebuiError, match="Give it with --source FILE"):
+        recipe(picture("red"), text(*pairs), CATALOG, kept)
+    with pytest.raises(WebuiError, match="Give it with --mask FILE"):
+        recipe(picture("red"), text(*pairs), CATALOG, kept, source=SOURCE)
+    other = recipe(picture("red"), text(*pairs, f"Source hash: {MASK.sha256}"), CATALOG, kept, SOURCE, MASK)
+    assert other.causes == ("The source that was given is not the file it was made from.",)
+
+
+def test_a_picture_without_parameters_is_refused() -> None:
+    with pytest.raises(WebuiError, match="carries no parameters"):
+        recipe(picture("red"), "a cat", CATALOG, kept)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        ("Model: three", "The checkpoint 'three' is not here; 'one' was taken."),
+        ("VAE: soft.pt", "It was decoded with the VAE 'soft.pt'; here with the checkpoint's own."),
+        ("Sampler: DPM adaptive", "DPM adaptive depends on all pictures of a batch; this one was made alone."),
+    ],
+)
+def test_what_is_known_beforehand_is_said(pairs: str, sentence: str) -> None:
+    assert sentence in recipe(picture("red"), text(pairs), CATALOG, kept).causes
+
+
+def test_missing_networks_are_named() -> None:
+    made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
+    assert "Networks that were not applied: ink." in made.causes
+
+
+@pytest.mark.parametrize(
+    ("line", "device", "count"),
+    [
+        ("Model hash: aaaa, RNG: CPU", "CPU, fp32", 0),
+        ("Model hash: bbbb, RNG: CPU", "CPU, fp32", 1),
+        ("Model hash: bbbb, Seed: 1", "CPU, fp32", 2),
+        ("Model hash: aaaa, RNG: NV", "NVIDIA H100, fp16", 1),
+    ],
+)
+def test_where_it_ran_can_be_the_cause(line: str, device: str, count: int) -> None:
+    assert len(ran_with(parse(f"a\nSteps: 1, {line}"), "aaaa", device)) == count
+
+
+def test_pictures_are_held_against_each_other() -> None:
+    first = np.zeros((4, 4, 3), np.uint8)
+    assert compared(first, first, ("why",)).sentences() == ["identical"]
+    second = first.copy()
+    second[0, 0], second[1, 1, 2] = (3, 0, 0), 5
+    report = compared(first, second, ("Why.",))
+    assert (report.differing, report.largest) == (2, 5)
+    assert report.psnr == pytest.approx(10 * math.log10(255**2 / (34 / 48)))
+    assert report.sentences() == [
+        "2 of 16 pixels differ (12 %), by 5 of 255 at most; PSNR 49.6 dB.",
+        "Why.",
+    ]
+    assert compared(first, np.zeros((2, 4, 3), np.uint8), ()).sentences() == [
+        "The sizes differ.", "The picture has 4x4 pixels, the new one 4x2.",
+    ]  # fmt: skip
