@@ -17,7 +17,7 @@ import httpx
 import pytest
 import uvicorn
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.tiny import write_tiny_checkpoint
 from tests.ui.fake_server import Fake, create, painted
@@ -33,6 +33,7 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 30.0  # seconds for what takes milliseconds on an idle machine
+START = 180.0  # seconds for what takes three: two processes import much
 HOME = ("127.0.0.1", "localhost")
 OWN_SCHEMES = ("data", "blob")
 
@@ -43,14 +44,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(ask: Callable[[], bool], what: str) -> None:
-    """Asks again until the answer is yes; fails with `what` after PATIENCE."""
-    end = time.monotonic() + PATIENCE
+def wait_for(ask: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Asks again until the answer is yes; fails with `what` after so many seconds."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if ask():
             return
         time.sleep(0.05)
-    pytest.fail(f"waited {PATIENCE:.0f} s in vain for {what}")
+    pytest.fail(f"waited {seconds:.0f} s in vain for {what}")
 
 
 def answers(url: str) -> bool:
@@ -113,6 +114,7 @@ class Watch:
 
 @pytest.fixture(scope="session")
 def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield started
@@ -218,10 +220,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     flags = ["--port", str(port), "--data-dir", str(folder), "--no-autolaunch", "--use-cpu"]
     flags += ["--ckpt", str(models / "tiny.safetensors")]
     log = (folder / "log.txt").open("w")
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "webui.py", *flags], cwd=ROOT, stdout=log, stderr=log, env=environment)
     try:
-        wait_for(lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}"), "the server to answer")
+        wait_for(
+            lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}"), "the server to answer", START
+        )
         assert process.poll() is None, (folder / "log.txt").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -1,5 +1,6 @@
 """The page's behaviour, in a real Chromium before a stand-in for the server."""
 
+import os
 import re
 from pathlib import Path
 
@@ -480,11 +481,11 @@ def test_png_info_tells_and_sends(made: Page) -> None:
 
 def test_the_status_line_tells_what_is_loading(open_page: Page, server: FakeServer) -> None:
     open_page.click("#setting_sd_model_checkpoint input")
-    open_page.click("ul.options li:has-text('watercolor-v3')")
+    open_page.click(".option-list li:has-text('watercolor-v3')")
     expect(open_page.locator("#engine_status")).to_have_text("Loading watercolor-v3…")
     expect(open_page.locator("#engine_status")).to_contain_text("Ready")
     open_page.click("#setting_sd_model_checkpoint input")
-    open_page.click("ul.options li:has-text('broken-model')")
+    open_page.click(".option-list li:has-text('broken-model')")
     expect(open_page.locator("#engine_status")).to_contain_text("broken-model.safetensors is cut off; copy it again.")
     page = opened(open_page, server.url)
     expect(page.locator("#setting_sd_model_checkpoint input")).to_have_value("broken-model")
@@ -512,8 +513,15 @@ def test_dark_and_light_are_remembered(open_page: Page, server: FakeServer) -> N
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
 def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: int) -> None:
+    """With PALIMPSEST_SCREENSHOTS naming a folder, leaves pictures of the page there, to be looked at."""
     open_page.set_viewport_size({"width": width, "height": height})
-    load(open_page, png())
+    load(open_page, png(640, 480))
+    generate(open_page, prompt="watercolor, light smile, Sakura background", steps=3, batch_count=2)
+    finished(open_page)
+    if folder := os.environ.get("PALIMPSEST_SCREENSHOTS"):
+        for mode in ("light", "dark"):
+            open_page.screenshot(path=Path(folder) / f"img2img-{width}x{height}-{mode}.png")
+            open_page.click("#colours")
     for tab in ("txt2img", "img2img", "pnginfo", "settings"):
         open_page.click(f"#tab_{tab}_button")
         assert open_page.evaluate("() => document.documentElement.scrollWidth") <= width, tab

@@ -73,7 +73,7 @@ export class Progress {
     this.started = true;
     this.running(true);
     const words = [capital(progress.stage || "working")];
-    if (progress.stage === "sampling" && progress.steps) words.push(`step ${progress.step} of ${progress.steps}`);
+    if (progress.stage === "sampling" && progress.step) words.push(`step ${progress.step} of ${progress.steps}`);
     if (progress.images > 1) words.push(`picture ${Math.max(1, progress.image)} of ${progress.images}`);
     const eta = progress.eta_seconds;
     this.show(progress.fraction, words.join(" · "), eta === null || eta === undefined ? "" : clock(eta));
