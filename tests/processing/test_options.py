@@ -1,0 +1,70 @@
+"""Which settings hold for a job, which its text names, and the sizes of hires fix."""
+
+from typing import Any
+
+import pytest
+
+from modules.images.geometry import Size
+from modules.processing.options import effective, told
+from modules.processing.plan import hires_sizes
+from modules.request import Txt2ImgRequest
+from modules.settings import EXACT, Settings
+
+
+def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, ...] = ()) -> set[str]:
+    asked = Txt2ImgRequest(**request)
+    given = Settings(randn_source="GPU", compatibility=EXACT).overridden(settings)
+    return told(asked, given, effective(asked, given), noted)
+
+
+@pytest.mark.parametrize(
+    ("request_", "settings", "names"),
+    [
+        ({"sampler_name": "Euler a"}, {"eta_ancestral": 0.5}, {"eta_ancestral"}),
+        ({"sampler_name": "Euler"}, {"eta_ancestral": 0.5}, set()),
+        ({"sampler_name": "DDIM", "eta": 0.3}, {}, {"eta_ddim"}),
+        ({"sampler_name": "Euler", "s_churn": 4.0}, {}, set()),  # A1111 tells of the setting alone
+        ({"sampler_name": "Euler"}, {"s_churn": 4.0}, {"s_churn"}),
+        ({"sampler_name": "Euler a"}, {"eta_noise_seed_delta": 31337}, {"eta_noise_seed_delta"}),
+        ({"sampler_name": "Euler"}, {"eta_noise_seed_delta": 31337}, set()),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, {"rho": 5.0}, {"rho"}),
+        ({"sampler_name": "Euler", "scheduler": "Karras"}, {"rho": 7.0}, set()),
+        ({"sampler_name": "Euler"}, {"rho": 5.0}, set()),
+        ({"sampler_name": "Euler", "scheduler": "Beta"}, {}, {"beta_dist_alpha", "beta_dist_beta"}),
+        ({"sampler_name": "Euler"}, {"s_min_uncond": 2.0}, set()),  # it had no effect
+    ],
+)
+def test_settings_are_told_where_they_matter(
+    request_: dict[str, Any], settings: dict[str, Any], names: set[str]
+) -> None:
+    assert named(request_, settings) == names
+
+
+def test_what_shows_while_it_runs_is_told_when_noted() -> None:
+    assert named({}, {"s_min_uncond": 2.0, "pad_cond_uncond": True}, ("s_min_uncond",)) == {"s_min_uncond"}
+
+
+def test_a_request_goes_before_a_setting_but_in_a1111_not_before_a_changed_one() -> None:
+    request = Txt2ImgRequest(s_churn=2.0, s_min_uncond=1.0, tiling=True)
+    ours = effective(request, Settings(s_churn=4.0, s_min_uncond=3.0))
+    assert (ours.s_churn, ours.s_min_uncond, ours.tiling) == (2.0, 1.0, True)
+    assert effective(request, Settings(s_churn=4.0, compatibility=EXACT)).s_churn == 4.0
+    assert effective(request, Settings(compatibility=EXACT)).s_churn == 2.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "enlarged", "size"),
+    [
+        ({"hr_scale": 2.0}, (1024, 768), (1024, 768)),
+        ({"hr_scale": 1.3}, (665, 499), (664, 496)),
+        ({"hr_resize_x": 1024}, (1024, 768), (1024, 768)),
+        ({"hr_resize_y": 768}, (1024, 768), (1024, 768)),
+        ({"hr_resize_x": 1024, "hr_resize_y": 512}, (1024, 768), (1024, 512)),
+        ({"hr_resize_x": 512, "hr_resize_y": 768}, (1024, 768), (512, 768)),
+    ],
+)
+def test_hires_fix_covers_the_size_asked_for(
+    asked: dict[str, Any], enlarged: tuple[int, int], size: tuple[int, int]
+) -> None:
+    request = Txt2ImgRequest(width=512, height=384, enable_hr=True, **asked)
+    assert hires_sizes(request) == (Size(*enlarged), Size(*size))
