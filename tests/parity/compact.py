@@ -52,8 +52,8 @@ def finals(path: Path) -> list[NDArray[np.float32]]:
             if f"p{k}_calls_x" not in file.files and f"p{k}_noise" not in file.files:
                 break
             name = f"p{k}_final_latents"
-            final = file[name] if name in file.files else np.zeros((0,), np.float32)
-            if final.ndim == 4 and final.shape[1] == 4:
+            final: NDArray[np.float32] | None = file[name] if name in file.files else None
+            if final is not None and final.ndim == 4 and final.shape[1] == 4:
                 found.append(final)
             elif f"p{k}_calls_out" in file.files:
                 found.append(file[f"p{k}_calls_out"][-1])
