@@ -39,6 +39,7 @@ ROOT: Final = Path(__file__).parents[2]
 CHECKPOINT: Final = ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
 IMAGES: Final = ROOT / "docs" / "images"
 TUTORIAL: Final = "watercolor, light smile, Sakura background"
+PARTS: Final = ("prompts", "tutorial", "strength", "guidance")
 STRENGTHS: Final = (0.3, 0.5, 0.65, 0.9)
 
 
@@ -102,15 +103,11 @@ def run_export(options: argparse.Namespace) -> None:
 
 
 def run_judge(options: argparse.Namespace) -> None:
-    judge(
-        options.checkpoint,
-        options.pixels,
-        options.seeds,
-        options.scale,
-        lambda line: print(line, flush=True),
-        options.steps,
-        options.renders,
-    )
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    parts = options.part or PARTS
+    judge(options.checkpoint, options.pixels, options.seeds, options.scale, say, options.steps, options.eye, parts)
 
 
 def show_checkpoint(options: argparse.Namespace) -> None:
@@ -197,7 +194,8 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("--seeds", type=int, default=8)
     judged.add_argument("--steps", type=int, default=25)
     judged.add_argument("--scale", type=float, default=5.0)
-    judged.add_argument("--renders", type=int, default=1500, help="pictures the judge learns from")
+    judged.add_argument("--eye", type=Path, help="file that keeps the trained classifier between calls")
+    judged.add_argument("--part", action="append", choices=PARTS, help="only this table; may be given several times")
     judged.set_defaults(run=run_judge)
 
     shown = commands.add_parser("sheet", help="a sheet of generated pictures")

@@ -1,7 +1,7 @@
 """An honest judge of a checkpoint: a small classifier that never saw a generated picture.
 
-It is trained on renders of the drawn world, passed through the checkpoint's autoencoder (everything generated looks
-like that), and its own accuracy on held-out renders is printed first: no measurement can be better than its ruler.
+It is trained on softened renders of the drawn world, and its own accuracy on held-out renders that went through the
+checkpoint's autoencoder is printed first: no measurement can be better than its ruler.
 It shares no code with the training of the checkpoint but the drawings.
 
 Every attribute is measured twice from the same seeds: with the word, and with a control prompt that names another
@@ -32,8 +32,8 @@ HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "background": tuple(FIRST.backgrounds),
     "hair": tuple(FIRST.hair),
     "style": ("flat", "watercolor", "pencil", "line", "neon"),
-    "expression": ("smile", "sad", "neither"),
 }
+EXPRESSIONS: Final = ("smile", "sad", "neither")
 # Colours cannot be told in a picture that has none; such pictures do not teach the head of hair.
 COLOURED: Final = ("flat", "watercolor")
 
@@ -42,13 +42,17 @@ def labels(spec: Spec) -> dict[str, int]:
     """The class of each head, -1 where the picture does not tell."""
     person = spec.person
     assert person is not None
-    expression = "smile" if "smile" in person.expression else "sad" if person.expression == "sad" else "neither"
     return {
         "background": HEADS["background"].index(spec.background),
         "hair": HEADS["hair"].index(person.hair) if spec.style in COLOURED else -1,
         "style": HEADS["style"].index(spec.style),
-        "expression": HEADS["expression"].index(expression),
     }
+
+
+def expression_class(spec: Spec) -> int:
+    assert spec.person is not None
+    expression = spec.person.expression
+    return EXPRESSIONS.index("smile" if "smile" in expression else "sad" if expression == "sad" else "neither")
 
 
 class Eye(nn.Module):
@@ -88,17 +92,49 @@ class Eye(nn.Module):
         return {name: head(both) for name, head in self.heads.items()}, self.place(read)
 
 
+class Lips(nn.Module):
+    """Reads the expression from the lower face, which is looked at closely."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for out, stride in ((16, 1), (32, 2), (48, 2), (48, 2)):
+            layers += [nn.Conv2d(channels, out, 3, padding=1, stride=stride), nn.BatchNorm2d(out), nn.ReLU()]
+            channels = out
+        self.read = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(48 * 6 * 7, len(EXPRESSIONS)))
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        """Lower faces (n, 3, 48, 56) in [-1, 1]; logits of `EXPRESSIONS`."""
+        return self.read(faces)
+
+
+def stacked(pictures: Sequence[Field]) -> torch.Tensor:
+    """(n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float() * 2 - 1
+
+
 def as_seen(pictures: Sequence[Field]) -> torch.Tensor:
-    """(n, 3, 96, 96) in [-1, 1]."""
-    small = [cv2.resize(picture, (LOOK, LOOK), interpolation=cv2.INTER_AREA) for picture in pictures]
-    return torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous().float() * 2 - 1
+    """Whole pictures for `Eye`."""
+    return stacked([cv2.resize(picture, (LOOK, LOOK), interpolation=cv2.INTER_AREA) for picture in pictures])
+
+
+def lower_faces(pictures: Sequence[Field]) -> torch.Tensor:
+    """The middle of each picture, where mouth and eyes are, for `Lips`."""
+    faces: list[Field] = []
+    for picture in pictures:
+        unit = picture.shape[0] / 256
+        left, top, right, bottom = (round(edge * unit) for edge in (72, 104, 184, 200))
+        faces.append(cv2.resize(picture[top:bottom, left:right], (56, 48), interpolation=cv2.INTER_AREA))
+    return stacked(faces)
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A trained eye and how often it is right on held-out renders, by attribute."""
+    """The trained classifiers and how often they are right on held-out renders, by attribute."""
 
     eye: Eye
+    lips: Lips
     accuracy: dict[str, float]
 
     @torch.no_grad()
@@ -106,6 +142,7 @@ class Judge:
         """What is seen in each picture, by attribute, and the face's centre (n, 2) as shares of the side."""
         logits, places = self.eye(as_seen(pictures))
         seen = {name: [HEADS[name][i] for i in value.argmax(1).tolist()] for name, value in logits.items()}
+        seen["expression"] = [EXPRESSIONS[i] for i in self.lips(lower_faces(pictures)).argmax(1).tolist()]
         return seen, places.numpy()
 
 
@@ -114,61 +151,135 @@ def judged_mix() -> Mix:
     return replace(FIRST, portraits=1.0, spread=1.0)
 
 
-def renders(
-    studio: Studio, count: int, size: int, rng: random.Random
-) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-    """Pictures after the autoencoder, their labels and their faces' centres."""
+@dataclass(frozen=True)
+class Renders:
+    """Pictures as the eye sees them, (n, 3, 96, 96), their classes by attribute, their faces' centres (n, 2)."""
+
+    pictures: torch.Tensor
+    targets: dict[str, torch.Tensor]
+    places: torch.Tensor
+
+
+def softened(picture: Field, rng: random.Random) -> Field:
+    """About as soft as a decoded picture, more or less."""
+    height, width = picture.shape[:2]
+    sigma = rng.uniform(0.2, 1.4) * width / 128
+    blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
+    grain = np.random.RandomState(rng.randrange(1 << 30)).randn(height, width, 3) * rng.uniform(0, 0.06)
+    return np.clip(blurred + grain, 0, 1).astype(np.float32)
+
+
+def renders(count: int, rng: random.Random, studio: Studio | None = None, size: int = 128) -> Renders:
+    """Drawn pictures with known attributes, softened, or passed through the autoencoder of `studio`."""
     mix = judged_mix()
     specs = [random_spec(rng, mix) for _ in range(count)]
-    pictures: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
     for first in range(0, count, 8):
         drawn = [draw(spec, size) for spec in specs[first : first + 8]]
-        latents = studio.encode(drawn)
-        latents = latents + rng.uniform(0, 0.15) * torch.randn_like(latents)
-        pictures.append(as_seen(studio.decode(latents)))
+        shown = studio.decode(studio.encode(drawn)) if studio else [softened(picture, rng) for picture in drawn]
+        seen.append(as_seen(shown))
     rows = [labels(spec) for spec in specs]
-    targets = {name: torch.tensor([row[name] for row in rows]) for name in HEADS}
     people = [spec.person for spec in specs if spec.person is not None]
     places = torch.tensor([[person.centre_x / 256, person.centre_y / 256] for person in people])
-    return torch.cat(pictures), targets, places
+    targets = {name: torch.tensor([row[name] for row in rows]) for name in HEADS}
+    return Renders(torch.cat(seen), targets, places)
 
 
-def train_judge(studio: Studio, size: int, count: int = 1500, epochs: int = 14, seed: int = 12) -> Judge:
-    """Learn from `count` renders; a further 300 measure the accuracy."""
+def train_eye(count: int = 1500, epochs: int = 10, seed: int = 12) -> Eye:
     torch.manual_seed(seed)
-    rng = random.Random(seed)
-    pictures, targets, places = renders(studio, count, size, rng)
+    known = renders(count, random.Random(seed))
     eye = Eye()
-    optimizer = torch.optim.AdamW(eye.parameters(), 2e-3, weight_decay=1e-3)
     batch = 32
+    optimizer = torch.optim.AdamW(eye.parameters(), 2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
     for _ in range(epochs):
         order = torch.randperm(count)
         for first in range(0, count - batch + 1, batch):
             rows = order[first : first + batch]
-            light = 1 + 0.1 * torch.randn(batch, 1, 1, 1)
-            logits, where = eye(pictures[rows] * light + 0.05 * torch.randn(batch, 3, 1, 1))
-            loss = 20 * functional.mse_loss(where, places[rows])
+            light, tint = 1 + 0.1 * torch.randn(batch, 1, 1, 1), 0.05 * torch.randn(batch, 3, 1, 1)
+            logits, where = eye(known.pictures[rows] * light + tint)
+            loss = 20 * functional.mse_loss(where, known.places[rows])
             for name, value in logits.items():
-                loss = loss + functional.cross_entropy(value, targets[name][rows], ignore_index=-1)
+                loss = loss + functional.cross_entropy(value, known.targets[name][rows], ignore_index=-1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    eye.eval()
-    return Judge(eye, measured_accuracy(eye, *renders(studio, 300, size, rng)))
+    return eye.eval()
+
+
+def train_lips(count: int = 1800, epochs: int = 12, seed: int = 13, size: int = 192) -> Lips:
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    mix = expressions_mix()
+    specs = [random_spec(rng, mix) for _ in range(count)]
+    faces = torch.cat([lower_faces([softened(draw(spec, size), rng)]) for spec in specs])
+    targets = torch.tensor([expression_class(spec) for spec in specs])
+    lips = Lips()
+    batch = 32
+    optimizer = torch.optim.AdamW(lips.parameters(), 2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
+    for _ in range(epochs):
+        order = torch.randperm(count)
+        for first in range(0, count - batch + 1, batch):
+            rows = order[first : first + batch]
+            light = 1 + 0.15 * torch.randn(batch, 1, 1, 1)
+            shift = (int(torch.randint(-3, 4, ())), int(torch.randint(-3, 4, ())))
+            moved = torch.roll(faces[rows], shift, (2, 3))
+            moved = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, moved, moved.flip(3))
+            loss = functional.cross_entropy(lips(moved * light), targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return lips.eval()
+
+
+def expressions_mix() -> Mix:
+    """Portraits in the styles that show a mouth, smiles as often as sad and plain faces."""
+    expressions = {"light smile": 24, "big smile": 10, "sad": 33, "neutral": 33}
+    return replace(judged_mix(), expressions=expressions, styles={"flat": 1, "watercolor": 1}, spread=0.6)
+
+
+def trained_judge(studio: Studio, size: int, kept: Path | None, held_out: int = 120) -> Judge:
+    """A judge whose accuracy is measured on held-out renders after the autoencoder; `kept` stores the classifiers."""
+    if kept is not None and kept.exists():
+        content = torch.load(kept, weights_only=True)
+        eye, lips = Eye(), Lips()
+        eye.load_state_dict(content["eye"])
+        lips.load_state_dict(content["lips"])
+        eye.eval()
+        lips.eval()
+    else:
+        eye, lips = train_eye(), train_lips()
+        if kept is not None:
+            torch.save({"eye": eye.state_dict(), "lips": lips.state_dict()}, kept)
+    accuracy = measured_accuracy(eye, renders(held_out, random.Random(77_777), studio, size))
+    return Judge(eye, lips, accuracy | {"expression": lips_accuracy(lips, studio, size, held_out)})
 
 
 @torch.no_grad()
-def measured_accuracy(
-    eye: Eye, pictures: torch.Tensor, targets: dict[str, torch.Tensor], places: torch.Tensor
-) -> dict[str, float]:
-    logits, where = eye(pictures)
+def lips_accuracy(lips: Lips, studio: Studio, size: int, count: int) -> float:
+    """How often the expression is read right after the autoencoder."""
+    rng = random.Random(88_888)
+    mix = expressions_mix()
+    right = 0
+    for _ in range(count // 8):
+        specs = [random_spec(rng, mix) for _ in range(8)]
+        seen = lips(lower_faces(studio.decode(studio.encode([draw(spec, size) for spec in specs])))).argmax(1).tolist()
+        right += sum(guess == expression_class(spec) for guess, spec in zip(seen, specs, strict=True))
+    return right / (count // 8 * 8)
+
+
+@torch.no_grad()
+def measured_accuracy(eye: Eye, known: Renders) -> dict[str, float]:
+    """How often the eye is right, by attribute."""
+    logits, where = eye(known.pictures)
     result: dict[str, float] = {}
     for name, value in logits.items():
-        told = targets[name] >= 0
-        result[name] = float((value.argmax(1) == targets[name])[told].float().mean())
-    result["face within 10 % of width"] = float(((where - places).abs().amax(1) < 0.1).float().mean())
+        told = known.targets[name] >= 0
+        result[name] = float((value.argmax(1) == known.targets[name])[told].float().mean())
+    result["face within 10 % of width"] = float(((where - known.places).abs().amax(1) < 0.1).float().mean())
     return result
 
 
@@ -331,18 +442,21 @@ def judge(
     scale: float,
     say: Callable[[str], None],
     steps: int = 25,
-    renders_count: int = 1500,
+    eye: Path | None = None,
+    parts: Sequence[str] = ("prompts", "tutorial", "strength", "guidance"),
 ) -> None:
-    """Print all tables for `checkpoint` in Markdown."""
+    """Print the chosen tables for `checkpoint` in Markdown."""
     studio = Studio(checkpoint)
-    trained = train_judge(studio, size, renders_count)
-    say(
-        "The judge on 300 held-out renders: "
-        + ", ".join(f"{name} {value:.0%}" for name, value in trained.accuracy.items())
-    )
+    trained = trained_judge(studio, size, eye)
+    figures = ", ".join(f"{name} {value:.0%}" for name, value in trained.accuracy.items())
+    say(f"The judge itself, on held-out renders after the autoencoder: {figures}.")
     session = Session(studio, trained, size, steps, scale, say)
-    prompts_table(session, seeds)
-    for tutorial_scale in sorted({scale, 7.0, 11.0}):
-        tutorial_table(session, seeds, tutorial_scale)
-    strength_table(session, max(2, seeds // 2), (0.2, 0.4, 0.6, 0.8, 1.0))
-    guidance_table(session, max(2, seeds // 2))
+    if "prompts" in parts:
+        prompts_table(session, seeds)
+    if "tutorial" in parts:
+        for tutorial_scale in sorted({scale, 11.0}):
+            tutorial_table(session, seeds, tutorial_scale)
+    if "strength" in parts:
+        strength_table(session, max(2, seeds // 2), (0.2, 0.4, 0.6, 0.8, 1.0))
+    if "guidance" in parts:
+        guidance_table(session, max(2, seeds // 2))

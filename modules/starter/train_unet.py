@@ -40,7 +40,7 @@ from modules.starter.nets import (
 from modules.starter.sheets import curve, save, sheet
 from modules.starter.spec import MIXES, Spec, random_spec
 from modules.starter.vocabulary import LENGTH, Vocabulary
-from modules.starter.world import draw
+from modules.starter.world import WIDE_CUT, draw
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class Recipe:
     floor: float = 0.02
     reuse: float = 5.0
     pool: int = 3000
+    first_latents: int = 64
     empty: float = 0.1
     full_length: float = 0.1
     focus: float = 1.0
@@ -122,19 +123,26 @@ class Sample:
 
 
 def cell_weights(spec: Spec, width: int, height: int, focus: float) -> torch.Tensor:
-    """(height / 8, width / 8), mean 1: cells of the face count `1 + focus` times as much as the others."""
+    """(height / 8, width / 8), mean 1: cells of the face count `1 + focus` times as much as others, the mouth more.
+
+    A mouth is five of a thousand cells; without this a prompt's `sad` has nearly no share in the loss.
+    """
     weights = torch.ones(height // CELL, width // CELL)
     person = spec.person
     if person is None or focus == 0:
         return weights
-    unit = max(width, height) / 256 / CELL
-    left, top = (max(width, height) - width) / 2 / CELL, int((max(width, height) - height) * 0.25) / CELL
+    size = max(width, height)
+    unit = size / 256 / CELL
+    left, top = (size - width) / 2 / CELL, (size - height) * WIDE_CUT / CELL
     rows = torch.arange(height // CELL)[:, None] + 0.5
     columns = torch.arange(width // CELL)[None] + 0.5
-    x, y = person.centre_x * unit - left, (person.centre_y + 14 * person.scale) * unit - top
-    reach = 44 * person.scale * unit
-    inside = ((columns - x) / reach) ** 2 + ((rows - y) / reach) ** 2 < 1
-    weights = weights + focus * inside
+
+    def near(below: float, across: float, down: float) -> torch.Tensor:
+        x, y = person.centre_x * unit - left, (person.centre_y + below * person.scale) * unit - top
+        reach = person.scale * unit
+        return ((columns - x) / (across * reach)) ** 2 + ((rows - y) / (down * reach)) ** 2 < 1
+
+    weights = weights + focus * near(14, 44, 44) + 2 * focus * near(39, 24, 16)
     return weights / weights.mean()
 
 
@@ -166,7 +174,9 @@ class Pool:
         ]
 
     def take(self, count: int) -> list[Sample]:
-        self._owed += count / self._recipe.reuse if self._kept else count
+        if not self._kept:
+            self._kept = self.fresh(self._recipe.first_latents)
+        self._owed += count / self._recipe.reuse
         new = self.fresh(int(self._owed))
         self._owed -= len(new)
         old = [self._rng.choice(self._kept) for _ in range(count - len(new))]

@@ -36,7 +36,7 @@ def vocabulary() -> Vocabulary:
 def test_steps_lower_the_loss(vocabulary: Vocabulary) -> None:
     torch.manual_seed(0)
     rng = random.Random(0)
-    recipe = Recipe(minutes=1, batch=4)
+    recipe = Recipe(minutes=1, batch=4, first_latents=8)
     pool = Pool(recipe, new_vae(TINY).eval(), 64, 64, rng)
     trainer = Trainer(recipe, new_networks(TINY, vocabulary), vocabulary, rng)
     losses = [trainer.step(pool.take(4), 5e-3) for _ in range(60)]
@@ -45,7 +45,7 @@ def test_steps_lower_the_loss(vocabulary: Vocabulary) -> None:
 
 def test_latents_are_used_as_often_as_the_recipe_says() -> None:
     rng = random.Random(1)
-    pool = Pool(Recipe(minutes=1, reuse=4, pool=50), new_vae(TINY).eval(), 64, 64, rng)
+    pool = Pool(Recipe(minutes=1, reuse=4, pool=50, first_latents=8), new_vae(TINY).eval(), 64, 64, rng)
     taken = [id(sample) for _ in range(12) for sample in pool.take(8)]
     assert len(taken) == 96
     assert 24 <= len(set(taken)) <= 32
@@ -53,7 +53,7 @@ def test_latents_are_used_as_often_as_the_recipe_says() -> None:
 
 def test_a_cut_run_goes_on_where_it_stopped(tmp_path: Path, vocabulary: Vocabulary) -> None:
     torch.save({"average": new_vae(TINY).state_dict()}, tmp_path / "vae.pt")
-    recipe = Recipe(minutes=0.02, batch=4, sizes=((64, 64, 1.0),), workers=1, pool=16)
+    recipe = Recipe(minutes=0.02, batch=4, sizes=((64, 64, 1.0),), workers=1, pool=16, first_latents=8)
     train(tmp_path, recipe, TINY)
     first = torch.load(tmp_path / "unet.pt", weights_only=True)
     train(tmp_path, recipe, TINY)
