@@ -112,7 +112,7 @@ class Watch:
             self.errors.append(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: its event loop would run on, and other tests could start none
 def browser(chromium: str) -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
@@ -126,9 +126,9 @@ def watch() -> Watch:
     return Watch()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One profile for all tests, so that what never changes is loaded once."""
+    """One profile for all tests of a file, so that what never changes is loaded once."""
     opened = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     yield opened
     opened.close()
@@ -156,6 +156,7 @@ def server() -> Iterator[FakeServer]:
 @pytest.fixture
 def open_page(page: Page, server: FakeServer) -> Page:
     """The page of the stand-in, on a first visit."""
+    server.fake.held = False
     page.goto(f"{server.url}/internal/ping")
     page.evaluate("() => localStorage.clear()")
     return opened(page, server.url)

@@ -46,13 +46,15 @@ def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Ima
 
 
 T = TypeVar("T")
+HELD_AFTER = 3  # steps
 
 
 class Fake:
-    """State of the stand-in. `pace` is the seconds a step takes."""
+    """State of the stand-in. `pace`: seconds a step takes. While it is `held`, a batch waits after three steps."""
 
     def __init__(self, pace: float = 0.12) -> None:
         self.pace = pace
+        self.held = False
         self.pictures: dict[str, bytes] = {}
         self.outputs: dict[str, bytes] = {}
         self.infotexts: dict[str, str] = {}
@@ -103,6 +105,8 @@ class Fake:
                 await self.append(job, "staged", {"stage": "sampling"})
                 for step in range(1, steps + 1):
                     await asyncio.sleep(self.pace)
+                    while self.held and step > HELD_AFTER and not job["stop"]:
+                        await asyncio.sleep(0.02)
                     if job["stop"]:
                         break
                     progress.update(step=step, fraction=(index + step / steps) / count, eta_seconds=(count - index) * (steps - step) * self.pace)  # noqa: E501
