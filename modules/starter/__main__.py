@@ -1,6 +1,6 @@
 """Draw the world, train the bundled checkpoint, export, judge and show it.
 
-The checkpoint that ships was made in this order, in one folder of resumable state:
+A checkpoint is made in this order, in one folder of resumable state (the model card tells how the shipped one was):
 
   python -m modules.starter train-vae --state STATE --minutes 30
   python -m modules.starter train-vae --state STATE --stage whiten
