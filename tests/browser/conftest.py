@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlparse
@@ -210,16 +211,11 @@ def shown_picture(page: Page, tab: str = "img2img") -> Image.Image:
     return Image.open(io.BytesIO(page.request.get(url, fail_on_status_code=True).body()))
 
 
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Palimpsest itself with a tiny checkpoint: its address."""
-    folder = tmp_path_factory.mktemp("studio")
-    models = folder / "models" / "Stable-diffusion"
-    models.mkdir(parents=True)
-    write_tiny_checkpoint(models / "tiny.safetensors")
+@contextmanager
+def palimpsest(folder: Path, checkpoint: Path) -> Iterator[str]:
+    """Palimpsest itself with its data in `folder`: its address."""
     port = free_port()
-    flags = ["--port", str(port), "--data-dir", str(folder), "--no-autolaunch", "--use-cpu"]
-    flags += ["--ckpt", str(models / "tiny.safetensors")]
+    flags = ["--port", str(port), "--data-dir", str(folder), "--no-autolaunch", "--use-cpu", "--ckpt", str(checkpoint)]
     log = (folder / "log.txt").open("w")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen([sys.executable, "webui.py", *flags], cwd=ROOT, stdout=log, stderr=log, env=environment)
@@ -233,3 +229,13 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
         process.wait(PATIENCE)
         log.close()
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Palimpsest with a tiny checkpoint: its address."""
+    folder = tmp_path_factory.mktemp("studio")
+    models = folder / "models" / "Stable-diffusion"
+    models.mkdir(parents=True)
+    with palimpsest(folder, write_tiny_checkpoint(models / "tiny.safetensors")) as url:
+        yield url
