@@ -94,7 +94,7 @@ def run_export(options: argparse.Namespace) -> None:
         "height": height,
         "steps": 20,
         "cfg_scale": options.scale,
-        "sampler": "DPM++ 2M",
+        "sampler_name": "DPM++ 2M",
         "scheduler": "Karras",
         "denoising_strength": options.strength,
     }
