@@ -333,7 +333,9 @@ def test_listeners_hear_of_jobs_and_of_the_engine(queue: JobQueue) -> None:
     until(lambda: seen[-1] == ("ready", ()), "the end")
     remove()
 
-    assert {("starting", ("queued",)), ("loading", ("running",)), ("ready", ("running",))} <= set(seen)
+    assert {("loading", ("running",)), ("ready", ("running",))} <= set(seen)
+    # The runner may have taken the job before its submission is told of.
+    assert seen[0] in {("starting", ("queued",)), ("starting", ("running",)), ("loading", ("running",))}
 
 
 def test_closing_ends_all_jobs_and_the_process(make_queue: MakeQueue) -> None:
