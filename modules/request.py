@@ -119,11 +119,6 @@ SeedResizeFromH = Annotated[
         infotext="Seed resize from-2", absent=0,
     ),
 ]  # fmt: skip
-Styles = Annotated[
-    tuple[str, ...],
-    Field(description="Names of styles whose texts are put around the prompts."),
-    Control("Styles", kind="hidden", elem="styles"),
-]
 # Settings of the same names that a request may set for itself; none takes the setting.
 Eta = Annotated[
     float | None,
@@ -376,7 +371,6 @@ class GenerationRequest(BaseModel):
     subseed_strength: SubseedStrength = 0.0
     seed_resize_from_w: SeedResizeFromW = 0
     seed_resize_from_h: SeedResizeFromH = 0
-    styles: Styles = ()
     eta: Eta = None
     s_churn: SChurn = None
     s_tmin: STmin = None

@@ -62,6 +62,7 @@ from modules.processing.passes import Route, begin, make_route, walk
 from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan
 from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet
+from modules.prompts.tags import take_tags
 from modules.request import GenerationRequest
 from modules.sampling.timesteps import CFGPP_SCALE
 from modules.settings import EXACT, Settings
@@ -157,6 +158,9 @@ class Engine:
         """All batches; returns whether the job was interrupted. A batch that is stopped leaves no picture."""
         model = self._model
         assert model is not None
+        for tag in take_tags(request.prompt)[1]:
+            name = ":".join((tag.kind, *tag.positional[:1]))
+            yield Warned(f"<{name}> has no effect: network files are not read yet. The tag is left out of the prompt.")
         if plan.source is not None:
             for note in plan.source.picture.notes:
                 yield Warned(note)

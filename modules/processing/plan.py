@@ -10,6 +10,7 @@ from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.images.geometry import Size
 from modules.prompts.schedule import Timing, timing, without_comments
+from modules.prompts.tags import take_tags
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import SamplerName, ScheduleName, resolve_names
 from modules.settings import EXACT, Settings
@@ -190,7 +191,7 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
         canvas = _canvas(request)
         walk = img2img_walk(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
-    prompt, negative_prompt = (_read(text, settings) for text in (request.prompt, request.negative_prompt))
+    prompt, negative_prompt = _positive(request.prompt, settings), _read(request.negative_prompt, settings)
     # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps walked.
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else walk.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
@@ -208,6 +209,11 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
         source=source,
         canvas=canvas,
     )
+
+
+def _positive(prompt: str, settings: Settings) -> str:
+    """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone."""
+    return take_tags(_read(prompt, settings))[0]
 
 
 def _read(prompt: str, settings: Settings) -> str:
@@ -235,7 +241,7 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
         schedule=schedule,
         walk=img2img_walk(steps, request.denoising_strength, exact=True),
         size=size,
-        prompt=_read(request.hr_prompt or request.prompt, settings),
+        prompt=_positive(request.hr_prompt or request.prompt, settings),
         negative_prompt=_read(request.hr_negative_prompt or request.negative_prompt, settings),
         timing=when,
         is_partial=True,

@@ -207,3 +207,11 @@ def test_notes_about_the_source_are_told(run: Run) -> None:
     assert [e.message for e in run(request) if isinstance(e, Warned)] == [
         "The picture is animated: its first frame is used."
     ]
+
+
+def test_a_lora_tag_is_told_and_is_no_word_of_the_prompt(run: Run) -> None:
+    tagged = run(Txt2ImgRequest(prompt="a cat <lora:fox:0.8>", **SMALL))
+    assert [e.message for e in tagged if isinstance(e, Warned)] == [
+        "<lora:fox> has no effect: network files are not read yet. The tag is left out of the prompt."
+    ]
+    assert pictures(tagged) == pictures(run(Txt2ImgRequest(prompt="a cat ", **SMALL)))
