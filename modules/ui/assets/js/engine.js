@@ -6,6 +6,8 @@ import { complain, toast } from "./toast.js";
 
 const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", stopped: "Stopped" };
 const RETRY = 2000; // milliseconds
+// A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
+const OPENS_WITHIN = 6000; // milliseconds
 // How a checkpoint's JSON names what the form calls otherwise.
 const FORM_NAMES = { sampler: "sampler_name" };
 
@@ -32,15 +34,20 @@ export class Engine {
     if (document.hidden) return;
     this.stream = new EventSource("/v1/state/events");
     this.stream.addEventListener("state", (event) => this.show(JSON.parse(event.data).engine));
+    this.timer = setTimeout(() => this.lost(), OPENS_WITHIN);
     this.stream.onopen = () => {
+      clearTimeout(this.timer);
       if (!this.banner.hidden) toast("The server is back.");
       this.banner.hidden = true;
     };
-    this.stream.onerror = () => {
-      this.stream.close();
-      this.banner.hidden = false;
-      this.timer = setTimeout(() => this.watch(), RETRY);
-    };
+    this.stream.onerror = () => this.lost();
+  }
+
+  lost() {
+    clearTimeout(this.timer);
+    this.stream.close();
+    this.banner.hidden = false;
+    this.timer = setTimeout(() => this.watch(), RETRY);
   }
 
   show(state) {
