@@ -76,6 +76,7 @@ class FakeServer:
         wait_for(lambda: answers(self.url), "the stand-in to answer")
 
     async def serve(self) -> None:
+        self.fake.start()
         config = uvicorn.Config(create(self.fake), port=self.port, log_level="critical", timeout_graceful_shutdown=1)
         self.server = uvicorn.Server(config)
         await self.server.serve()

@@ -67,6 +67,10 @@ class Fake:
         self.saved: list[str] = []
         self.requests: list[dict[str, Any]] = []
 
+    def start(self) -> None:
+        """What waits belongs to one event loop: a server that is started again needs it new."""
+        self.changed, self.lock = asyncio.Event(), asyncio.Lock()
+
     async def tell(self) -> None:
         waiting, self.changed = self.changed, asyncio.Event()
         waiting.set()
