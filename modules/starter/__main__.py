@@ -26,7 +26,7 @@ import torch
 
 from modules.starter.captions import caption
 from modules.starter.export import MEGABYTE, export
-from modules.starter.judge import judge
+from modules.starter.judge import PARTS, judge
 from modules.starter.nets import Widths
 from modules.starter.sheets import as_image, save, sheet
 from modules.starter.spec import MIXES, random_spec
@@ -39,7 +39,6 @@ ROOT: Final = Path(__file__).parents[2]
 CHECKPOINT: Final = ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
 IMAGES: Final = ROOT / "docs" / "images"
 TUTORIAL: Final = "watercolor, light smile, Sakura background"
-PARTS: Final = ("prompts", "tutorial", "strength", "guidance")
 STRENGTHS: Final = (0.3, 0.5, 0.65, 0.9)
 
 

@@ -10,9 +10,10 @@ value. What counts is that the word is right and the control is wrong: a picture
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,29 +24,32 @@ import torch.nn.functional as functional
 from torch import nn
 
 from modules.starter.noise import Field
-from modules.starter.spec import FIRST, Mix, Spec, random_spec
+from modules.starter.spec import FIRST, SECOND, Mix, Spec, random_spec
 from modules.starter.studio import Studio
 from modules.starter.world import draw
 
+PARTS: Final = ("prompts", "tutorial", "strength", "guidance", "doodle", "mended", "unknown")
 LOOK: Final = 96
+PORTRAIT: Final = "portrait"
 HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "background": tuple(FIRST.backgrounds),
     "hair": tuple(FIRST.hair),
-    "style": ("flat", "watercolor", "pencil", "line", "neon"),
+    "style": tuple(SECOND.styles),
+    "subject": (PORTRAIT, *FIRST.scenes),
 }
 EXPRESSIONS: Final = ("smile", "sad", "neither")
 # Colours cannot be told in a picture that has none; such pictures do not teach the head of hair.
-COLOURED: Final = ("flat", "watercolor")
+COLOURED: Final = ("flat", "watercolor", "oil", "crayon", "pixel")
 
 
 def labels(spec: Spec) -> dict[str, int]:
     """The class of each head, -1 where the picture does not tell."""
     person = spec.person
-    assert person is not None
     return {
-        "background": HEADS["background"].index(spec.background),
-        "hair": HEADS["hair"].index(person.hair) if spec.style in COLOURED else -1,
+        "background": HEADS["background"].index(spec.background) if person else -1,
+        "hair": HEADS["hair"].index(person.hair) if person and spec.style in COLOURED else -1,
         "style": HEADS["style"].index(spec.style),
+        "subject": HEADS["subject"].index(spec.subject),
     }
 
 
@@ -147,13 +151,17 @@ class Judge:
 
 
 def judged_mix() -> Mix:
-    """Portraits only, their heads further apart than the training's, so that places must be read."""
-    return replace(FIRST, portraits=1.0, spread=1.0)
+    """All styles alike, heads further apart than the training's, so that places must be read; a quarter scenes."""
+    styles = dict.fromkeys(SECOND.styles, 1.0) | {"flat": 2.0, "watercolor": 2.0}
+    return replace(FIRST, portraits=0.75, spread=1.0, styles=styles)
 
 
 @dataclass(frozen=True)
 class Renders:
-    """Pictures as the eye sees them, (n, 3, 96, 96), their classes by attribute, their faces' centres (n, 2)."""
+    """Pictures as the eye sees them, (n, 3, 96, 96), their classes by attribute, their faces' centres (n, 2).
+
+    A class is -1 where the picture does not tell, a place is not a number where there is no face.
+    """
 
     pictures: torch.Tensor
     targets: dict[str, torch.Tensor]
@@ -169,6 +177,13 @@ def softened(picture: Field, rng: random.Random) -> Field:
     return np.clip(blurred + grain, 0, 1).astype(np.float32)
 
 
+def face_place(spec: Spec) -> tuple[float, float]:
+    """The face's centre as shares of the side."""
+    if spec.person is None:
+        return math.nan, math.nan
+    return spec.person.centre_x / 256, spec.person.centre_y / 256
+
+
 def renders(count: int, rng: random.Random, studio: Studio | None = None, size: int = 128) -> Renders:
     """Drawn pictures with known attributes, softened, or passed through the autoencoder of `studio`."""
     mix = judged_mix()
@@ -179,13 +194,12 @@ def renders(count: int, rng: random.Random, studio: Studio | None = None, size: 
         shown = studio.decode(studio.encode(drawn)) if studio else [softened(picture, rng) for picture in drawn]
         seen.append(as_seen(shown))
     rows = [labels(spec) for spec in specs]
-    people = [spec.person for spec in specs if spec.person is not None]
-    places = torch.tensor([[person.centre_x / 256, person.centre_y / 256] for person in people])
+    places = torch.tensor([face_place(spec) for spec in specs])
     targets = {name: torch.tensor([row[name] for row in rows]) for name in HEADS}
     return Renders(torch.cat(seen), targets, places)
 
 
-def train_eye(count: int = 1500, epochs: int = 10, seed: int = 12) -> Eye:
+def train_eye(count: int = 2400, epochs: int = 10, seed: int = 12) -> Eye:
     torch.manual_seed(seed)
     known = renders(count, random.Random(seed))
     eye = Eye()
@@ -198,7 +212,8 @@ def train_eye(count: int = 1500, epochs: int = 10, seed: int = 12) -> Eye:
             rows = order[first : first + batch]
             light, tint = 1 + 0.1 * torch.randn(batch, 1, 1, 1), 0.05 * torch.randn(batch, 3, 1, 1)
             logits, where = eye(known.pictures[rows] * light + tint)
-            loss = 20 * functional.mse_loss(where, known.places[rows])
+            face = known.targets["subject"][rows] == HEADS["subject"].index(PORTRAIT)
+            loss = 20 * functional.mse_loss(where[face], known.places[rows][face])
             for name, value in logits.items():
                 loss = loss + functional.cross_entropy(value, known.targets[name][rows], ignore_index=-1)
             optimizer.zero_grad()
@@ -238,7 +253,9 @@ def train_lips(count: int = 1800, epochs: int = 12, seed: int = 13, size: int = 
 def expressions_mix() -> Mix:
     """Portraits in the styles that show a mouth, smiles as often as sad and plain faces."""
     expressions = {"light smile": 24, "big smile": 10, "sad": 33, "neutral": 33}
-    return replace(judged_mix(), expressions=expressions, styles={"flat": 1, "watercolor": 1}, spread=0.6)
+    return replace(
+        judged_mix(), portraits=1.0, expressions=expressions, styles={"flat": 1, "watercolor": 1}, spread=0.6
+    )
 
 
 def trained_judge(studio: Studio, size: int, kept: Path | None, held_out: int = 120) -> Judge:
@@ -279,7 +296,8 @@ def measured_accuracy(eye: Eye, known: Renders) -> dict[str, float]:
     for name, value in logits.items():
         told = known.targets[name] >= 0
         result[name] = float((value.argmax(1) == known.targets[name])[told].float().mean())
-    result["face within 10 % of width"] = float(((where - known.places).abs().amax(1) < 0.1).float().mean())
+    face = known.targets["subject"] == HEADS["subject"].index(PORTRAIT)
+    result["face within 10 % of width"] = float(((where - known.places).abs().amax(1) < 0.1)[face].float().mean())
     return result
 
 
@@ -310,9 +328,22 @@ QUESTIONS: Final = (
     Question("style", "pencil", "pencil sketch, girl, forest background", "watercolor, girl, forest background"),
     Question("style", "flat", "flat illustration, girl, beach background", "watercolor, girl, beach background"),
     Question("style", "neon", "neon, girl, city background", "flat illustration, girl, city background"),
+    Question("style", "line", "line drawing, girl, city background", "watercolor, girl, city background"),
+    Question("style", "oil", "oil painting, girl, beach background", "flat illustration, girl, beach background"),
+    Question("style", "pixel", "pixel art, girl, forest background", "watercolor, girl, forest background"),
+    Question(
+        "style", "crayon", "crayon drawing, girl, forest background", "flat illustration, girl, forest background"
+    ),
     Question("expression", "smile", "girl, light smile, brown hair", "girl, sad, brown hair"),
     Question("expression", "sad", "girl, sad, blonde hair", "girl, light smile, blonde hair"),
 )
+DOODLES: Final[Mapping[str, str]] = {
+    "house": "house, flat illustration, meadow",
+    "tree": "tree, flat illustration, meadow",
+    "cat": "cat, flat illustration, simple background",
+    "sailboat": "sailboat, flat illustration, sea",
+}
+UNKNOWN: Final = ("a photo of a zebra", "quarterly revenue spreadsheet", "zxqv brmpf")
 TUTORIAL: Final = "watercolor, light smile, Sakura background"
 TUTORIAL_QUESTIONS: Final = (
     Question("style", "watercolor", TUTORIAL, "flat illustration, light smile, Sakura background"),
@@ -352,6 +383,18 @@ class Session:
     steps: int
     scale: float
     say: Callable[[str], None]
+    painted: dict[tuple[object, ...], list[Field]] = field(default_factory=dict[tuple[object, ...], list[Field]])
+
+    def paint(
+        self, prompt: str, seeds: int, start: Sequence[Field] | None, strength: float, scale: float
+    ) -> list[Field]:
+        """A picture from each seed; what was painted for an earlier question is not painted again."""
+        key = (prompt, seeds, strength, scale, start is not None)
+        if key not in self.painted:
+            self.painted[key] = self.studio.paint(
+                [prompt] * seeds, range(seeds), self.size, self.size, scale, self.steps, start, strength
+            )
+        return self.painted[key]
 
     def answer(
         self,
@@ -365,9 +408,7 @@ class Session:
         shown: list[float] = []
         pictures: list[Field] = []
         for prompt in (question.prompt, question.control):
-            painted = self.studio.paint(
-                [prompt] * seeds, range(seeds), self.size, self.size, scale or self.scale, self.steps, start, strength
-            )
+            painted = self.paint(prompt, seeds, start, strength, scale or self.scale)
             seen, _ = self.judge.look(painted)
             shown.append(share([value == question.value for value in seen[question.attribute]]))
             pictures = pictures or painted
@@ -411,9 +452,7 @@ def strength_table(session: Session, seeds: int, strengths: Sequence[float]) -> 
     session.say("\n| strength | mean absolute difference to the start |\n|---|---|")
     last, rising = -1.0, True
     for strength in strengths:
-        painted = session.studio.paint(
-            [TUTORIAL] * seeds, range(seeds), session.size, session.size, session.scale, session.steps, starts, strength
-        )
+        painted = session.paint(TUTORIAL, seeds, starts, strength, session.scale)
         distance = float(np.mean([np.abs(a - b).mean() for a, b in zip(starts, painted, strict=True)]))
         rising, last = rising and distance > last, distance
         session.say(f"| {strength:.1f} | {distance:.4f} |")
@@ -426,13 +465,97 @@ def guidance_table(session: Session, seeds: int, scales: Sequence[float] = (1, 3
         hits: list[bool] = []
         burnt: list[float] = []
         for question in QUESTIONS[:3]:
-            painted = session.studio.paint(
-                [question.prompt] * seeds, range(seeds), session.size, session.size, scale, session.steps
-            )
+            painted = session.paint(question.prompt, seeds, None, 1.0, scale)
             seen, _ = session.judge.look(painted)
             hits += [value == question.value for value in seen["background"]]
             burnt += [float(((picture < 0.01) | (picture > 0.99)).mean()) for picture in painted]
         session.say(f"| {scale:g} | {share(hits):.0%} | {np.mean(burnt):.1%} |")
+
+
+def doodles(subject: str, count: int, size: int) -> list[Field]:
+    """Line drawings of `subject`, as somebody would scribble them: no colour, no background."""
+    rng = random.Random(f"doodle {subject}")
+    specs = [random_spec(rng, FIRST, style="line", portrait=False) for _ in range(count)]
+    return [draw(replace(spec, subject=subject, background="plain", plain_colour="white"), size) for spec in specs]
+
+
+def doodle_table(session: Session, seeds: int, strength: float = 0.8) -> None:
+    """A doodle becomes a flat coloured picture of what the prompt names; the control names something else."""
+    session.say(
+        f"\nimg2img from a doodle, strength {strength:g}, {seeds} doodles each\n\n"
+        "| doodle and word | subject as named, flat and coloured | seen with another word |\n|---|---|---|"
+    )
+    names = list(DOODLES)
+    for i, subject in enumerate(names):
+        starts = doodles(subject, seeds, session.size)
+        shares: list[float] = []
+        for named in (subject, names[(i + 1) % len(names)]):
+            painted = session.studio.paint(
+                [DOODLES[named]] * seeds,
+                range(seeds),
+                session.size,
+                session.size,
+                session.scale,
+                session.steps,
+                starts,
+                strength,
+            )
+            seen, _ = session.judge.look(painted)
+            shares.append(
+                share(
+                    [
+                        what == subject and style in COLOURED
+                        for what, style in zip(seen["subject"], seen["style"], strict=True)
+                    ]
+                )
+            )
+        session.row(subject, *shares)
+
+
+def mended_table(session: Session, seeds: int, strength: float = 0.4) -> None:
+    """A scratched or blurred picture becomes a cleaner one: distances to the undamaged drawing."""
+    session.say(
+        f"\nimg2img of damaged portraits, strength {strength:g}, {seeds} each\n\n"
+        "| damage | PSNR of the damaged picture | after img2img | the undamaged one after img2img |\n|---|---|---|---|"
+    )
+    rng = random.Random(909)
+    specs = [random_spec(rng, FIRST, style="flat", portrait=True) for _ in range(seeds)]
+    clean = [draw(spec, session.size) for spec in specs]
+    prompts = [
+        f"{spec.person.who}, {spec.person.hair} hair, {spec.person.expression}, flat illustration"
+        for spec in specs
+        if spec.person
+    ]
+
+    def after(pictures: Sequence[Field]) -> float:
+        painted = session.studio.paint(
+            prompts, range(seeds), session.size, session.size, session.scale, session.steps, pictures, strength
+        )
+        return float(np.mean([psnr(a, b) for a, b in zip(clean, painted, strict=True)]))
+
+    whole = after(clean)
+    for damage in FIRST.damages:
+        hurt = [draw(replace(spec, damage=damage), session.size) for spec in specs]
+        before = float(np.mean([psnr(a, b) for a, b in zip(clean, hurt, strict=True)]))
+        session.say(f"| {damage} | {before:.1f} dB | {after(hurt):.1f} dB | {whole:.1f} dB |")
+
+
+def psnr(first: Field, second: Field) -> float:
+    """Decibels, for values in [0, 1]."""
+    return float(-10 * np.log10(max(1e-10, float(((first - second) ** 2).mean()))))
+
+
+def unknown_table(session: Session, seeds: int) -> None:
+    """Words outside the world: the pictures must be as contrasty, as smooth and as unlike each other as known ones."""
+    session.say("\n| prompt | contrast | fine grain | saturated pixels | spread between seeds |\n|---|---|---|---|---|")
+    for prompt in ("girl, city background", *UNKNOWN):
+        painted = np.stack(session.paint(prompt, seeds, None, 1.0, session.scale))
+        smooth = np.stack([cv2.GaussianBlur(picture, (0, 0), 1.5) for picture in painted])
+        burnt = ((painted < 0.01) | (painted > 0.99)).mean()
+        session.say(
+            f"| {prompt} | {painted.std((1, 2)).mean():.3f} | {np.abs(painted - smooth).mean():.4f} | {burnt:.1%} "
+            f"| {painted.std(0).mean():.3f} |"
+        )
 
 
 def judge(
@@ -443,7 +566,7 @@ def judge(
     say: Callable[[str], None],
     steps: int = 25,
     eye: Path | None = None,
-    parts: Sequence[str] = ("prompts", "tutorial", "strength", "guidance"),
+    parts: Sequence[str] = PARTS,
 ) -> None:
     """Print the chosen tables for `checkpoint` in Markdown."""
     studio = Studio(checkpoint)
@@ -455,8 +578,14 @@ def judge(
         prompts_table(session, seeds)
     if "tutorial" in parts:
         for tutorial_scale in sorted({scale, 11.0}):
-            tutorial_table(session, seeds, tutorial_scale)
+            tutorial_table(session, max(2, seeds // 2), tutorial_scale)
     if "strength" in parts:
-        strength_table(session, max(2, seeds // 2), (0.2, 0.4, 0.6, 0.8, 1.0))
+        strength_table(session, max(2, seeds // 4), [i / 10 for i in range(1, 11)])
     if "guidance" in parts:
-        guidance_table(session, max(2, seeds // 2))
+        guidance_table(session, max(2, seeds // 4))
+    if "doodle" in parts:
+        doodle_table(session, max(2, seeds // 4))
+    if "mended" in parts:
+        mended_table(session, max(2, seeds // 4))
+    if "unknown" in parts:
+        unknown_table(session, max(2, seeds // 4))
