@@ -4,18 +4,23 @@ Standard library only: the launcher reads the flags before anything is installed
 """
 
 import argparse
+import binascii
 import difflib
 import errno
+import hmac
 import ipaddress
 import os
 import re
+import secrets
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from modules.errors import WebuiError
 
@@ -26,7 +31,7 @@ LOGLEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 _ATTENTION = "attention is PyTorch's scaled_dot_product_attention, which picks the fastest way by itself"
 _MEMORY = "memory needs no flag; a decode that does not fit is repeated in tiles"
 _NO_DOWNLOAD = "Palimpsest downloads no models at all"
-_LOCAL = "Palimpsest answers only on this machine, as it has no passwords yet; reach it by an SSH tunnel"
+_NO_TUNNEL = "no foreign server stands between you and Palimpsest; use --listen with --auth, or an SSH tunnel"
 _NO_CHECK = "the launcher checks only what it needs, and does nothing when nothing changed"
 
 # A1111's flags that guides tell people to type and that need nothing here: (words after the flag, what it means here).
@@ -69,14 +74,69 @@ NOT_NEEDED: Mapping[str, tuple[int, str]] = MappingProxyType(
 
 _NOT_OFFERED: Mapping[str, str] = MappingProxyType(
     {
-        "--listen": _LOCAL,
-        "--share": _LOCAL,
-        "--ngrok": _LOCAL,
-        "--gradio-auth": "Palimpsest has no passwords yet and answers only on this machine; leave the flag out",
-        "--api-auth": "Palimpsest has no passwords yet and answers only on this machine; leave the flag out",
+        "--share": _NO_TUNNEL,
+        "--ngrok": _NO_TUNNEL,
         "--disable-safe-unpickle": "checkpoints are never unpickled unsafely; convert them to .safetensors",
+        "--enable-insecure-extension-access": "nothing is ever installed over HTTP; copy extensions into the folder",
+        "--cors-allow-origins-regex": "a regex lets more in than it seems to; name the origins in --cors-allow-origins",
+        "--api-server-stop": "the server is ended where it was started, not over HTTP",
     }
 )
+
+EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean: on all of this machine's
+ANY_ORIGIN = "*"
+MAX_QUEUED_JOBS = 100  # of one client; the page's own queue of a long evening fits
+AUTH_VARIABLE = "PALIMPSEST_AUTH"  # a password here is seen neither in `ps` nor in a shell's history
+
+_WITHOUT_AUTH = (
+    "--listen-without-auth: everybody who can reach this machine over the network can use Palimpsest: draw with its "
+    "models, see, save and delete its pictures, change its settings. Leave it only in a network you trust wholly."
+)
+_PASSWORDS = "user:password pairs, at least one; a comma between two"
+
+
+class Credentials:
+    """The pairs of user and password that are let in. Holds digests under a key of this process, never a password.
+
+    No dataclass, so that no walk over the fields of `Flags` can come upon them; what it shows of itself is `***`.
+    """
+
+    def __init__(self, pairs: Iterable[str] = ()) -> None:
+        self._key = secrets.token_bytes(32)
+        self._digests = tuple(self._digest(pair.encode()) for pair in pairs)
+
+    def __bool__(self) -> bool:
+        """Whether anybody needs a password at all."""
+        return bool(self._digests)
+
+    def __repr__(self) -> str:
+        return "***" if self else "none"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Credentials) and bool(self) == bool(other)
+
+    __hash__ = object.__hash__
+
+    def admit(self, authorization: str) -> bool:
+        """Whether the value of an Authorization header is Basic and holds one of the pairs.
+
+        Takes the same time for every wrong pair: digests are compared, all of them, each in constant time.
+        """
+        scheme, _, payload = authorization.strip().partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            pair = b64decode(payload.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        given = self._digest(pair)
+        right = False
+        for digest in self._digests:
+            right = hmac.compare_digest(given, digest) | right
+        return right
+
+    def _digest(self, pair: bytes) -> bytes:
+        return hmac.digest(self._key, pair, "sha256")
 
 
 @dataclass(frozen=True)
@@ -94,13 +154,27 @@ class Flags:
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: as the browser wishes
     autolaunch: bool = True
     loglevel: str = "INFO"
+    log_json: bool = False  # each line of the log as one JSON object
+    auth: Credentials = field(default_factory=Credentials)
+    allow_hosts: tuple[str, ...] = ()  # further names of this server, in lower case, as a proxy or a DNS calls it
+    cors_origins: tuple[str, ...] = ()  # scheme://host[:port] of foreign pages that may use the server; or just "*"
+    tls_keyfile: Path | None = None
+    tls_certfile: Path | None = None
+    allow_url_fetch: bool = False  # whether a picture may be named by its URL
+    max_queued_jobs: int = MAX_QUEUED_JOBS  # waiting or running, of one client
     remarks: tuple[str, ...] = ()  # one line for each flag that was taken but means nothing, or another thing, here
 
     @property
     def url(self) -> str:
         """Where the page is, for this machine's browser."""
-        host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
-        return f"http://{host}:{self.port}"
+        name = "127.0.0.1" if self.server_name in EVERYWHERE else self.server_name
+        host = f"[{name}]" if ":" in name else name
+        return f"{'https' if self.tls_certfile else 'http'}://{host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine can reach the server."""
+        return is_loopback(self.server_name)
 
     @property
     def outputs_dir(self) -> Path:
@@ -156,16 +230,45 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _loopback(text: str) -> str:
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address, or the name, by which a machine reaches nobody but itself."""
     try:
-        ours = text == "localhost" or ipaddress.ip_address(text).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        ours = False
-    if not ours:
-        raise WebuiError(
-            f"--server-name {text}: expected 127.0.0.1, ::1 or localhost; {_LOCAL}.", field="--server-name"
-        )
+        return False
+
+
+def _server_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", text):
+        raise WebuiError(f"--server-name {text}: expected an address or name of this machine.", field="--server-name")
     return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """The origins in a comma-separated list, as browsers write them."""
+    found = [part.strip().rstrip("/").lower() for part in text.split(",") if part.strip()]
+    for origin in found:
+        parts = urlsplit(origin)
+        if origin != ANY_ORIGIN and (
+            parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"
+        ):
+            raise WebuiError(
+                f"--cors-allow-origins {origin}: expected an origin such as https://studio.example or http://localhost:3000.",
+                field="--cors-allow-origins",
+            )
+    return tuple(found)
+
+
+def _allowed_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text):
+        raise WebuiError(f"--allow-host {text}: expected a name without scheme and port.", field="--allow-host")
+    return text.lower()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise WebuiError(f"--max-queued-jobs {text}: expected a number from 1 to 100000.", field="--max-queued-jobs")
+    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -176,10 +279,9 @@ def parser() -> argparse.ArgumentParser:
     net.add_argument("--port", type=_port, default=PORT, metavar="N", help="port of the page (default: %(default)s)")
     net.add_argument(
         "--server-name",
-        type=_loopback,
-        default="127.0.0.1",
+        type=_server_name,
         metavar="HOST",
-        help="address of this machine to answer on (default: %(default)s)",
+        help="address of this machine to answer on (default: 127.0.0.1, which only this machine reaches)",
     )
     net.add_argument(
         "--theme", choices=("auto", "light", "dark"), default="auto", help="colours (default: as the browser wishes)"
@@ -189,6 +291,51 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="open the browser (default: yes, where there is a screen)",
+    )
+    door = new.add_argument_group("for other machines")
+    door.add_argument("--listen", action="store_true", help="answer other machines too; needs --auth")
+    for flag, others in (("--auth", ("--gradio-auth", "--api-auth")), ("--auth-file", ("--gradio-auth-path",))):
+        door.add_argument(
+            flag,
+            *others,
+            action="append",
+            default=[],
+            metavar="FILE" if flag.endswith("file") else "USER:PASSWORD",
+            help=f"a file with a user:password a line; seen in no process list, which {AUTH_VARIABLE} is not either"
+            if flag.endswith("file")
+            else "who is let in, page and interface alike (repeat it, or put commas between, for several)",
+        )
+    door.add_argument(
+        "--listen-without-auth", action="store_true", help="answer all who can reach this machine, without a password"
+    )
+    door.add_argument(
+        "--allow-host",
+        type=_allowed_host,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more name this server goes by, such as a proxy's (repeat it for several)",
+    )
+    door.add_argument(
+        "--cors-allow-origins",
+        type=_origins,
+        default=(),
+        metavar="ORIGINS",
+        help="pages of other sites that may use the server, with commas between",
+    )
+    door.add_argument("--tls-certfile", type=Path, metavar="FILE", help="certificate (PEM): answer by https")
+    door.add_argument("--tls-keyfile", type=Path, metavar="FILE", help="the certificate's key (PEM)")
+    door.add_argument(
+        "--allow-url-fetch",
+        action="store_true",
+        help="let requests name pictures by http(s) URLs of public servers, which are then fetched",
+    )
+    door.add_argument(
+        "--max-queued-jobs",
+        type=_count,
+        default=MAX_QUEUED_JOBS,
+        metavar="N",
+        help="jobs that one client may have waiting (default: %(default)s)",
     )
     where = new.add_argument_group("folders and files")
     where.add_argument(
@@ -223,6 +370,7 @@ def parser() -> argparse.ArgumentParser:
         default="INFO",
         help="how much is logged (default: %(default)s)",
     )
+    how.add_argument("--log-json", action="store_true", help="log each line as a JSON object")
     for flag, (words, _) in NOT_NEEDED.items():
         new.add_argument(flag, action=_Remark, nargs=words, dest="remarks", help=argparse.SUPPRESS)
     for flag in _NOT_OFFERED:
@@ -242,14 +390,23 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
     said, unknown = reader.parse_known_args(list(argv))
     if unknown:
         raise WebuiError(_unknown(unknown[0], reader))
+    auth = _credentials(said.auth, said.auth_file, environ)
+    server_name: str = said.server_name or (EVERYWHERE[0] if said.listen or said.listen_without_auth else "127.0.0.1")
+    _require_auth(server_name, auth, said.listen_without_auth, said.cors_allow_origins)
     remarks: list[str] = list(said.remarks)
+    if said.listen_without_auth and not auth:
+        remarks.append(_WITHOUT_AUTH)
+    if auth and not said.tls_certfile and not is_loopback(server_name):
+        remarks.append(
+            "Passwords cross the network in the clear: add --tls-certfile, or put a proxy with TLS in front."
+        )
     if said.precision in ("half", "autocast"):
         remarks.append(f"--precision {said.precision} is taken as auto: precision is chosen to suit the device.")
     data_dir: Path = said.data_dir.expanduser().absolute()
     models_dir: Path = said.models_dir.expanduser().absolute() if said.models_dir else data_dir / "models"
     return Flags(
         port=said.port,
-        server_name=said.server_name,
+        server_name=server_name,
         data_dir=data_dir,
         models_dir=models_dir,
         ckpt=_existing("--ckpt", said.ckpt),
@@ -259,6 +416,14 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         theme=said.theme,
         autolaunch=has_screen(environ) if said.autolaunch is None else said.autolaunch,
         loglevel=said.loglevel,
+        log_json=said.log_json,
+        auth=auth,
+        allow_hosts=tuple(said.allow_host),
+        cors_origins=said.cors_allow_origins,
+        tls_certfile=_tls("--tls-certfile", said.tls_certfile, "--tls-keyfile", said.tls_keyfile),
+        tls_keyfile=_tls("--tls-keyfile", said.tls_keyfile, "--tls-certfile", said.tls_certfile),
+        allow_url_fetch=said.allow_url_fetch,
+        max_queued_jobs=said.max_queued_jobs,
         remarks=tuple(dict.fromkeys(remarks)),
     )
 
@@ -275,7 +440,56 @@ def _existing(flag: str, path: Path | None) -> Path | None:
     return absolute
 
 
+def _credentials(said: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> Credentials:
+    """Who is let in, by all three ways of saying it. No error shows what was said: it may be a password."""
+    pairs: list[str] = []
+    for text in (*said, environ.get(AUTH_VARIABLE, "")):
+        pairs += [pair for pair in text.split(",") if pair]
+    for name in files:
+        try:
+            lines = Path(name).expanduser().read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise WebuiError(
+                f"--auth-file {name}: it cannot be read ({getattr(error, 'strerror', '') or 'it is no text'}).",
+                "Name a text file with a user:password a line.",
+                field="--auth-file",
+            ) from error
+        own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not own:
+            raise WebuiError(
+                f"--auth-file {name}: expected a user:password a line, and there is none.", field="--auth-file"
+            )
+        pairs += own
+    if (said and not any(said)) or not all(re.fullmatch(r"[^:]+:.+", pair) for pair in pairs):
+        raise WebuiError(f"--auth: expected {_PASSWORDS}.", "What was given is not shown here.", field="--auth")
+    return Credentials(pairs)
+
+
+def _require_auth(server_name: str, auth: Credentials, without: bool, origins: Sequence[str]) -> None:
+    """Raises `WebuiError` where anybody could drive the server."""
+    if not (auth or without or is_loopback(server_name)):
+        raise WebuiError(
+            f"Palimpsest does not answer other machines (on {server_name}) without a password:",
+            "add --auth user:password or --auth-file FILE, or say --listen-without-auth if you mean it.",
+            field="--listen",
+        )
+    if ANY_ORIGIN in origins and not auth:
+        raise WebuiError(
+            "--cors-allow-origins *: any page on the web could then use this server without a password;",
+            "name the origins, or add --auth user:password.",
+            field="--cors-allow-origins",
+        )
+
+
+def _tls(flag: str, path: Path | None, other: str, partner: Path | None) -> Path | None:
+    if path is None and partner is not None:
+        raise WebuiError(f"{other} needs {flag} beside it.", field=flag)
+    return _existing(flag, path)
+
+
 def _unknown(word: str, reader: argparse.ArgumentParser) -> str:
+    if not word.startswith("-"):  # it may be the second half of a password with a space in it
+        return "there is a word that belongs to no flag; put values with spaces into quotes. --help lists all flags."
     flag = word.split("=", 1)[0]
     known = re.findall(r"--[a-z][a-z0-9-]+", reader.format_help())
     near = difflib.get_close_matches(flag, known, n=1)
