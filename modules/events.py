@@ -59,7 +59,11 @@ class Previewed:
 
 @dataclass(frozen=True)
 class ImageDone:
-    """A finished picture, as the engine hands it over: raw RGB, 3 * width * height bytes, row by row."""
+    """A finished picture, as the engine hands it over: raw RGB, 3 * width * height bytes, row by row.
+
+    `sheet` is set for several pictures on one: the name its file begins with. What is not `shown` is saved, and stays
+    out of the gallery.
+    """
 
     index: int
     seed: int
@@ -67,6 +71,8 @@ class ImageDone:
     height: int
     infotext: str
     pixels: bytes = field(repr=False)
+    sheet: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class ImageSaved:
     height: int
     infotext: str
     path: str
+    sheet: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from modules.errors import WebuiError
 
-Kind = Literal["auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "picture", "hidden"]
+Kind = Literal["auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "checks", "picture", "hidden"]
 
 
 LONG = 80  # letters of a refused value that are shown

@@ -379,6 +379,10 @@ class GenerationRequest(BaseModel):
     s_min_uncond: SMinUncond = None
     tiling: Tiling = None
     override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
+    script_name: str = Field(
+        default="", max_length=200, description="A script that makes many jobs of this one; /v1/scripts lists them."
+    )
+    script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, by position.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -406,12 +410,15 @@ class GenerationRequest(BaseModel):
         return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
 
     def resolved(self, draw: random.Random) -> Self:
-        """The same request with seeds of −1 drawn, so that it can be run again to the byte."""
+        """The same request with seeds of −1 drawn, so that it can be run again to the byte.
+
+        A script is told that the seed was −1, as it may want another for each picture; it draws them from the subseed.
+        """
         return self.model_copy(
             update={
                 name: draw.randrange(SEED_RANGE)
                 for name in ("seed", "subseed")
-                if getattr(self, name) == -1
+                if getattr(self, name) == -1 and not (name == "seed" and self.script_name)
             }
         )  # fmt: skip
 

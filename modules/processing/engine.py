@@ -2,8 +2,10 @@
 
 import io
 import logging
+import os
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import modules
-from modules.catalog import Checkpoint
+from modules.catalog import Catalog, Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.events import (
@@ -29,6 +31,8 @@ from modules.events import (
     Stop,
     Warned,
 )
+from modules.extensions import Extensions
+from modules.extensions import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.infotext import compose, declared_pairs
@@ -42,7 +46,7 @@ from modules.networks.device import (
     require_finite,
     threads,
 )
-from modules.networks.files import HashCache
+from modules.networks.files import HashCache, find_checkpoints
 from modules.networks.previews import PreviewMap, fit_preview, preview
 from modules.networks.tiling import wrapping_around
 from modules.networks.vae import decode, to_uint8
@@ -60,6 +64,8 @@ from modules.processing.inpaint import (
 from modules.processing.options import effective, told
 from modules.processing.passes import Route, begin, make_route, walk
 from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan
+from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
+from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet
 from modules.prompts.tags import take_tags
@@ -76,18 +82,28 @@ PREVIEW_QUALITY = 85
 ShouldStop = Callable[[], Stop]
 
 
-def create_engine(device: str, precision: str, cache_dir: str) -> "Engine":
-    """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full"."""
+def create_engine(
+    device: str, precision: str, cache_dir: str, extensions_dir: str = "", checkpoint_dirs: str = ""
+) -> "Engine":
+    """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full".
+
+    `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints.
+    """
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
-    return Engine(place, Path(cache_dir))
+    extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
+    return Engine(place, Path(cache_dir), extensions, [Path(path) for path in checkpoint_dirs.split(os.pathsep) if path])
 
 
 class Engine:
     """Runs jobs on one device, one at a time."""
 
-    def __init__(self, place: Place, cache_dir: Path) -> None:
+    def __init__(
+        self, place: Place, cache_dir: Path, extensions: Extensions, checkpoint_dirs: Sequence[Path] = ()
+    ) -> None:
         self._place = place
+        self._extensions = extensions
+        self._checkpoint_dirs = checkpoint_dirs
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._tokenizer = ClipBPE()
         self._model: StableDiffusion | None = None
@@ -118,10 +134,20 @@ class Engine:
         settings: Settings,
         checkpoint: Checkpoint,
         should_stop: ShouldStop,
+        first_batch: int = 0,
+        noise: NoiseOf | None = None,
     ) -> Iterator[Event | EngineState]:
-        """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised."""
+        """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised.
+
+        Batches before `first_batch` are left out: they were made before the job was cut off. `noise` makes other noise
+        to be laid over a source than is drawn.
+        """
         clock = Stopwatch()
         try:
+            if request.script_name:
+                chosen = self._extensions.chosen(request)
+                yield from run_script(chosen, self.run, self._found, request, settings, checkpoint, should_stop)
+                return
             given, settings = settings, effective(request, settings)
             plan = make_plan(request, settings)
             size = plan.last.size
@@ -135,7 +161,7 @@ class Engine:
                     return
             assert self._model is not None
             with wrapping_around(self._model, settings.tiling):
-                stopped = yield from self._batches(request, given, settings, plan, should_stop, clock)
+                stopped = yield from self._batches(request, given, settings, plan, should_stop, clock, first_batch, noise)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
@@ -154,8 +180,13 @@ class Engine:
         plan: Plan,
         should_stop: ShouldStop,
         clock: Stopwatch,
+        first_batch: int,
+        noise: NoiseOf | None,
     ) -> Generator[Event, None, bool]:
-        """All batches; returns whether the job was interrupted. A batch that is stopped leaves no picture."""
+        """All batches from `first_batch` on; returns whether the job was interrupted.
+
+        A batch that is stopped leaves no picture.
+        """
         model = self._model
         assert model is not None
         for tag in take_tags(request.prompt)[1]:
@@ -169,12 +200,12 @@ class Engine:
             prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
             for note in notes(plan.source, plan.canvas, plan.asked, prepared, settings.overlay_inpaint):
                 yield Warned(note)
-        job = self._job(plan, settings, should_stop, clock)
+        job = replace(self._job(plan, settings, should_stop, clock), noise=noise)
         colours_of = None
         if plan.source is not None and settings.img2img_color_correction:
             background = settings.img2img_background_color
             colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
-        for number, images in enumerate(plan.batches):
+        for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
             stop, latents, inpainting = yield from self._sampled(job, prepared, number, images)
             if stop is Stop.INTERRUPT:
                 return True
@@ -251,7 +282,11 @@ class Engine:
         model, plan, settings, route = job.model, job.plan, job.settings, leg.route
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
         multiplier = settings.initial_noise_multiplier if plan.source is not None else 1.0
-        start = begin(route, plan, images, source, shape, settings, model.place.device, multiplier)
+        shaped = None
+        if job.noise is not None and source is not None:
+            scene = partial(SourceScene, model, leg.leg, route, source, images, self._prompts, settings, job.clock)
+            shaped = partial(shaped_noise, job.noise, scene)
+        start = begin(route, plan, images, source, shape, settings, model.place.device, multiplier, shaped)
         row = leg.leg.sampler
         is_cfgpp = row.name == "DDIM CFG++"
         guidance = Guidance(
@@ -303,6 +338,10 @@ class Engine:
         small.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
         return Previewed(number, small.width, small.height, buffer.getvalue())
 
+    def _found(self, name: str) -> Checkpoint:
+        """Another checkpoint, for a script. Raises WebuiError with the nearest name."""
+        return Catalog(tuple(find_checkpoints(self._checkpoint_dirs, self._hashes))).checkpoint(name)
+
     def _unload(self) -> None:
         self._model = self._loaded = self._preview_map = None
         self._prompts.clear()
@@ -330,6 +369,7 @@ class _Job:
     should_stop: ShouldStop
     clock: Stopwatch
     noted: set[str] = field(default_factory=set)
+    noise: NoiseOf | None = None
 
 
 def _changed(path: Path) -> int:

@@ -1,6 +1,6 @@
 """One walk of a sampler: from noise, or from a picture's latent with noise on it, to a finished latent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,10 +101,12 @@ def begin(
     settings: Settings,
     device: torch.device,
     noise_multiplier: float = 1.0,
+    shaped: Callable[[Tensor], Tensor] | None = None,
 ) -> Start:
     """Draw a batch's noise and lay it over `source` (B, C, h, w), a picture's latent in model units.
 
-    `source` is None in txt2img: the batch begins with plain noise. `shape` is one latent's (C, h, w).
+    `source` is None in txt2img: the batch begins with plain noise. `shape` is one latent's (C, h, w). `shaped` makes
+    other noise of what was drawn.
     """
     noise = ImageNoise(
         settings.randn_source,
@@ -117,7 +119,8 @@ def begin(
         eta_noise_seed_delta=settings.eta_noise_seed_delta,
     )
     walked = route.walk.sigmas
-    x = _noised(route, source, noise.first() * noise_multiplier, settings)
+    drawn = noise.first() * noise_multiplier
+    x = _noised(route, source, drawn if shaped is None else shaped(drawn), settings)
     if not route.sampler.row.brownian or len(walked) < 2:
         return Start(x, walked, noise)
     # The tree spans the whole schedule even where img2img walks its end, so that more strength refines the same path.

@@ -1,0 +1,54 @@
+"""What a script sees of a pass that is about to begin, where it wants to lay noise of its own over the source."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from modules.hooks import Scene
+from modules.networks.checkpoint import StableDiffusion
+from modules.processing.clock import Stopwatch
+from modules.processing.conditioning import PromptEncoder
+from modules.processing.passes import Route
+from modules.processing.plan import ImagePlan, Pass
+from modules.processing.unet import Guidance, GuidedUNet
+from modules.sampling.discrete import ModelSchedule
+from modules.settings import Settings
+
+NoiseOf = Callable[[Scene], Any]
+
+
+@dataclass(frozen=True)
+class SourceScene:
+    """`hooks.Scene` for one batch."""
+
+    model: StableDiffusion
+    leg: Pass
+    route: Route
+    latent: Tensor
+    images: Sequence[ImagePlan]
+    prompts: PromptEncoder
+    settings: Settings
+    clock: Stopwatch
+    noise: Tensor
+
+    @property
+    def highest(self) -> float:
+        return float(self.route.levels[0])
+
+    def levels(self, steps: int) -> Tensor:
+        return self.route.model_schedule.uniform_sigmas(steps).to(self.latent.device)
+
+    def denoiser(self, prompt: str, negative_prompt: str, cfg_scale: float) -> Callable[[Tensor, Tensor], Tensor]:
+        leg = replace(self.leg, prompt=prompt, negative_prompt=negative_prompt)
+        conditioning = self.prompts.conditioning(self.model, leg, self.settings, self.clock).of(self.images)
+        schedule: ModelSchedule = self.route.model_schedule
+        return GuidedUNet(
+            self.model, schedule, conditioning, Guidance(cfg_scale, max(1, leg.walk.count)), self.settings, self.clock
+        )
+
+
+def shaped_noise(noise_of: NoiseOf, scene: Callable[[Tensor], Scene], drawn: Tensor) -> Tensor:
+    """What `noise_of` makes of the noise that was drawn, when it is shown the scene with it."""
+    return noise_of(scene(drawn))

@@ -1,0 +1,196 @@
+"""Runs a script: its wishes become jobs of the engine, and their events those of one job."""
+
+import difflib
+import random
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from typing import Any, Protocol
+
+from PIL import Image
+
+from modules.catalog import Checkpoint
+from modules.errors import WebuiError
+from modules.events import (
+    EngineState,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    Previewed,
+    Started,
+    Stepped,
+    Stop,
+    Warned,
+)
+from modules.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
+from modules.infotext import Kind
+from modules.processing.plan import CELL, make_plan
+from modules.request import GenerationRequest, Img2ImgRequest
+from modules.settings import Settings
+
+ShouldStop = Callable[[], Stop]
+
+NO_UPSCALER = "None"
+UPSCALERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+
+
+class RunRequest(Protocol):
+    """`Engine.run`."""
+
+    def __call__(
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        should_stop: ShouldStop,
+        *,
+        noise: Callable[[Scene], Any] | None = None,
+    ) -> Iterator[Event | EngineState]: ...
+
+
+class Bench:
+    """`hooks.Studio`, for one job."""
+
+    def __init__(self, settings: Settings, draw: random.Random) -> None:
+        self.settings = settings
+        self.told: list[str] = []
+        self._draw = draw
+
+    def seeded(self, request: Request) -> Request:
+        return request.model_copy(update={"script_name": ""}).resolved(self._draw)
+
+    def size(self, request: GenerationRequest) -> tuple[int, int]:
+        plan = make_plan(self.seeded(request), self.settings)
+        if plan.canvas is not None and plan.canvas.only_masked and isinstance(request, Img2ImgRequest):
+            picture = request.init_images[0]
+            return picture.width, picture.height  # the region is pasted back into the whole
+        return plan.last.size
+
+    def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
+        names = {name.casefold(): name for name in (NO_UPSCALER, *UPSCALERS)}
+        name = names.get(upscaler.casefold())
+        if name is None:
+            near = difflib.get_close_matches(upscaler, names.values(), 1, 0.0)[0]
+            raise WebuiError(
+                f"Upscaler = {upscaler!r}: there is no such upscaler for scripts; did you mean {near!r}?",
+                field="script_args",
+            )
+        if name == NO_UPSCALER:
+            return image
+        larger = image.resize((int(image.width * scale), int(image.height * scale)), UPSCALERS[name])
+        cells = (int(image.width * scale) // CELL * CELL, int(image.height * scale) // CELL * CELL)
+        return larger if larger.size == cells else larger.resize(cells, Image.Resampling.LANCZOS)
+
+    def tell(self, message: str) -> None:
+        self.told.append(message)
+
+
+def run_script(
+    chosen: tuple[Kind, Script, Arguments],
+    run: RunRequest,
+    find: Callable[[str], Checkpoint],
+    request: GenerationRequest,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    should_stop: ShouldStop,
+) -> Iterator[Event | EngineState]:
+    """The events of a job that a script makes, as `Engine.run` yields them. `find` finds a checkpoint by its name.
+
+    Progress runs over all of it. SKIP ends the batch at hand; after INTERRUPT nothing more is made, and the script puts
+    together what there is.
+    """
+    kind, script, arguments = chosen
+    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed))
+    relay = _Relay()
+    course = script.run(kind, request, arguments, bench)
+    answer: tuple[Made, ...] | None = None
+    try:
+        while True:
+            try:
+                wish = next(course) if answer is None else course.send(answer)
+            except StopIteration:
+                break
+            answer = ()
+            for message in bench.told[relay.told :]:
+                yield Warned(message)
+            relay.told = len(bench.told)
+            if isinstance(wish, Ahead):
+                relay.ahead = wish
+            elif isinstance(wish, Keep):
+                yield relay.kept(wish)
+            elif not relay.interrupted:
+                child = bench.seeded(wish.request)
+                named = child.override_settings.get("sd_model_checkpoint")
+                wanted = find(named) if named else checkpoint
+                events = run(child, settings, wanted, should_stop, noise=wish.noise)
+                made = yield from relay.child(events, wish)
+                if relay.failed:
+                    return
+                answer = made
+    except WebuiError as error:
+        yield Failed(error.message, error.hint, error.field)
+        return
+    finally:
+        course.close()
+    yield Finished(sum(relay.timings.values()), relay.timings, interrupted=relay.interrupted)
+
+
+class _Relay:
+    """Events of many jobs on their way to becoming those of one."""
+
+    def __init__(self) -> None:
+        self.ahead = Ahead(1, 1)
+        self.told = 0
+        self.interrupted = False
+        self.failed = False
+        self.timings: dict[str, float] = {}
+        self._pictures = 0
+        self._batches = 0  # of the runs before
+        self._started = False
+        self._warnings: set[str] = set()
+
+    def child(
+        self, events: Iterator[Event | EngineState], wish: Run
+    ) -> Generator[Event | EngineState, None, tuple[Made, ...]]:
+        """The events of one run as they are to be told; returns its pictures."""
+        made: list[Made] = []
+        for event in events:
+            match event:
+                case Started():
+                    if not self._started:
+                        self._started = True
+                        yield replace(event, images=self.ahead.pictures, batches=self.ahead.batches)
+                case Stepped() | Previewed():
+                    yield replace(event, batch=self._batches + event.batch)
+                case ImageDone():
+                    done = replace(event, infotext=with_pairs(event.infotext, wish.pairs))
+                    made.append(Made(_opened(done), done.seed, done.infotext))
+                    if wish.is_kept:
+                        yield replace(done, index=self._pictures, shown=wish.is_shown)
+                        self._pictures += 1
+                case Warned():
+                    if event.message not in self._warnings:
+                        self._warnings.add(event.message)
+                        yield event
+                case Finished():
+                    self.interrupted = event.interrupted
+                    for stage, seconds in event.timings.items():
+                        self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+                case Failed():
+                    self.failed = True
+                    yield event
+                case _:
+                    yield event
+        self._batches += wish.request.n_iter
+        return tuple(made)
+
+    def kept(self, wish: Keep) -> ImageDone:
+        image = wish.image.convert("RGB")
+        self._pictures += 1
+        return ImageDone(
+            self._pictures - 1, wish.seed, image.width, image.height, wish.infotext, image.tobytes(), wish.sheet
+        )
+
+
+def _opened(done: ImageDone) -> Image.Image:
+    return Image.frombytes("RGB", (done.width, done.height), done.pixels)
