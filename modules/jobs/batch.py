@@ -1,0 +1,725 @@
+"""Batches: many files through one form, each a job of its own, on the server and not in a page.
+
+A batch gives the queue two jobs at a time, one that runs and one that waits, so that other people's jobs come between
+and no more than two source pictures are in memory, whatever the batch holds.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import random
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Protocol
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from modules.catalog import Catalog, Checkpoint
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.events import Failed, ImageDone, ImageSaved
+from modules.fields import params
+from modules.images.geometry import Size, scaled
+from modules.jobs.batch_files import Entry, FileSet
+from modules.jobs.batch_results import Done, Results, numbered
+from modules.jobs.batch_words import Own, Where, WordBook
+from modules.jobs.job import Job
+from modules.jobs.listeners import Listeners
+from modules.jobs.saving import SavePicture
+from modules.request import SEED_RANGE, Img2ImgRequest
+from modules.settings import Settings
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+
+log = logging.getLogger(__name__)
+
+CELL = 8  # pixels; the result is cut to a multiple of it
+LEAST, MOST = 64, 4096  # pixels of a result's side, as a request takes them
+AHEAD = 1  # jobs that wait in the queue behind the one that runs
+REMEMBERED_BATCHES = 20  # that have ended
+REMEMBERED_TIMES = 16  # of files, averaged for the estimate
+ALIKE = 5  # files in a row that fail in the engine with the same sentence, before the batch is stopped
+KEPT_SOURCES = 512 << 20  # bytes of source pictures kept for the page's comparison: a large batch would drive out all
+MASK_ENDINGS = ("", "_mask", "-mask", ".mask")
+TRACE = re.compile(r"\(id \w+")  # of our own errors, another each time
+BLANK = Picture.from_image(Image.new("RGB", (CELL, CELL)))  # stands for a source while a form is looked at
+
+Status = Literal["waiting", "running", "finished", "stopped", "failed"]
+Outcome = Literal["waiting", "running", "done", "kept", "failed", "left out", "skipped"]
+SETTLED: tuple[Outcome, ...] = ("done", "kept", "failed", "left out", "skipped")
+# Settings that change files or the page, and no pixel.
+OUTSIDE = ("samples_format", "jpeg_quality", "webp_lossless", "live_previews_enable", "show_progress_every_n_steps")
+
+
+class BatchOptions(BaseModel):
+    """How a batch is made, beside the form.
+
+    `words`: where a file's own prompt comes from. `own`: which fields are taken from metadata. `masks_for`: "auto"
+    takes a single mask for all, unless it has the name of one of several pictures. `size`: the form's, or each source's
+    own. The caps hold for both; a larger result is scaled down in its proportions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    words: tuple[Where, ...] = ("text", "csv")
+    words_mode: Literal["append", "replace"] = "append"
+    own: tuple[Own, ...] = ()
+    masks_for: Literal["auto", "all", "name"] = "auto"
+    unmasked: Literal["leave out", "whole"] = "leave out"
+    size: Literal["form", "source"] = "form"
+    max_side: int | None = Field(default=None, ge=LEAST, le=MOST, description="Pixels of the result's longer side.")
+    max_megapixels: float | None = Field(default=None, gt=0, le=16, description="Of the result.")
+    output: str = Field(default="batch", description="A folder inside outputs.")
+    skip_finished: bool = Field(default=True, description="Pass over what the output folder's manifest calls done.")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file of a batch. `pictures` are its results, `earlier` the names of those a run before has made.
+
+    `source` is its id under /v1/pictures, if it was kept there.
+    """
+
+    index: int
+    name: str
+    outcome: Outcome = "waiting"
+    sentence: str = ""
+    notes: tuple[str, ...] = ()
+    pictures: tuple[ImageSaved, ...] = ()
+    earlier: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All results, as `Outputs.locate` takes them."""
+        return (*self.earlier, *(picture.path for picture in self.pictures))
+
+
+class Queue(Protocol):
+    """What batches need of the queue; `JobQueue` is one."""
+
+    def submit(
+        self, kind: Literal["img2img"], request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint
+    ) -> Job: ...
+
+
+class OwnSaves:
+    """Saves a job's pictures in the job's own way where it has one, else by `otherwise`. Safe from any thread."""
+
+    def __init__(self, otherwise: SavePicture) -> None:
+        self._otherwise = otherwise
+        self._lock = threading.Lock()
+        self._own: dict[str, SavePicture] = {}
+
+    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+        with self._lock:
+            save = self._own.get(job.id, self._otherwise)
+        return save(job, done)
+
+    def submit(self, submit: Callable[[], Job], save: SavePicture) -> Job:
+        """Submit a job that has `save` for its own before its first picture can come."""
+        with self._lock:
+            job = submit()
+            self._own[job.id] = save
+        return job
+
+    def forget(self, job: Job) -> None:
+        with self._lock:
+            self._own.pop(job.id, None)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures."""
+
+    form: Mapping[str, Any]
+    files: FileSet
+    masks: FileSet
+    options: BatchOptions
+    settings: Settings
+    catalog: Catalog
+
+
+class Batch:
+    """A batch on its way. Its state may be read from any thread; `listeners` are called after each change.
+
+    `settled` is the log: indices of files in the order in which they came to an end.
+    """
+
+    def __init__(self, materials: Materials, results: Results, clock: Callable[[], float] = time.monotonic) -> None:
+        self.id = secrets.token_hex(8)
+        self.created = time.time()
+        self.options = materials.options
+        self.folder = results.folder
+        self.listeners = Listeners()
+        self.materials = materials
+        self.results = results
+        self.words = WordBook(materials.files, materials.options.words, materials.options.own)
+        self.notes: tuple[str, ...] = tuple(self.words.notes) + _passed_over(materials)
+        self._clock = clock
+        self._lock = threading.Lock()  # guards what follows
+        self._status: Status = "waiting"
+        self._message = ""
+        self._files = [FileState(index, entry.name) for index, entry in enumerate(materials.files.pictures)]
+        self._settled: list[int] = []
+        self._current: tuple[int, Job] | None = None
+        self._skipped: set[str] = set()  # ids of jobs
+        self._stopping = False
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._times: deque[float] = deque(maxlen=REMEMBERED_TIMES)  # seconds from one made file to the next
+        self._marked: float | None = None
+
+    @property
+    def total(self) -> int:
+        return len(self._files)
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    @property
+    def ended(self) -> bool:
+        return self._status in ("finished", "stopped", "failed")
+
+    @property
+    def current(self) -> tuple[int, Job] | None:
+        """The file that is being made, and its job."""
+        with self._lock:
+            return self._current
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def files(self) -> tuple[FileState, ...]:
+        with self._lock:
+            return tuple(self._files)
+
+    def settled(self, after: int = 0) -> tuple[FileState, ...]:
+        """The files that have come to an end, in that order, without the first `after`."""
+        with self._lock:
+            return tuple(self._files[index] for index in self._settled[after:])
+
+    def pictures(self) -> tuple[str, ...]:
+        """The results so far, as `Outputs.locate` takes them, in the order of the files."""
+        with self._lock:
+            return tuple(path for file in self._files for path in file.paths)
+
+    def summary(self) -> dict[str, Any]:
+        """Where the batch stands, as JSON-able values."""
+        with self._lock:
+            now = self._clock() if self._ended is None else self._ended
+            counts = dict.fromkeys(SETTLED, 0)
+            for index in self._settled:
+                counts[self._files[index].outcome] += 1
+            progress = self._current[1].progress() if self._current else None
+            part = progress.fraction if progress else 0.0
+            return {
+                "id": self.id,
+                "status": self._status,
+                "stopping": self._stopping and not self.ended,
+                "message": self._message,
+                "created": self.created,
+                "output": self.folder,
+                "total": self.total,
+                "settled": len(self._settled),
+                "counts": {name.replace(" ", "_"): count for name, count in counts.items()},
+                "fraction": min((len(self._settled) + part) / max(self.total, 1), 1.0),
+                "seconds": now - self._began if self._began is not None else 0.0,
+                "eta_seconds": self._eta(now, progress.eta_seconds if progress else None),
+                "current": self._described_current(),
+                "notes": self.notes,
+            }
+
+    def stop(self) -> None:
+        """Make no further files; the one that is being made is ended. What is saved stays. Returns at once."""
+        with self._lock:
+            self._stopping = True
+            current = self._current
+        if current:
+            current[1].interrupt()
+        self.listeners.call()
+
+    def skip(self) -> None:
+        """End the file that is being made and go on with the next. Returns at once."""
+        with self._lock:
+            current = self._current
+            if current:
+                self._skipped.add(current[1].id)
+        if current:
+            current[1].interrupt()
+
+    # What follows is called by the thread that carries the batch out.
+
+    def begin(self) -> None:
+        with self._lock:
+            self._status = "running"
+            self._began = self._marked = self._clock()
+        self.listeners.call()
+
+    def take_up(self, index: int, job: Job) -> None:
+        """`job` makes the file now."""
+        with self._lock:
+            self._current = (index, job)
+            self._files[index] = replace(self._files[index], outcome="running")
+            stopping = self._stopping
+        if stopping:
+            job.interrupt()
+        self.listeners.call()
+
+    def settle(self, index: int, outcome: Outcome, sentence: str = "", **more: Any) -> None:
+        """The file `index` has come to its end."""
+        with self._lock:
+            self._files[index] = replace(self._files[index], outcome=outcome, sentence=sentence, **more)
+            self._settled.append(index)
+            now = self._clock()
+            if outcome == "done" and self._marked is not None:
+                self._times.append(now - self._marked)
+            self._marked = now
+            if self._current and self._current[0] == index:
+                self._current = None
+        self.listeners.call()
+
+    def leave(self, index: int) -> None:
+        """The file `index` is not made: the batch is stopped before its end."""
+        with self._lock:
+            self._files[index] = replace(self._files[index], outcome="waiting")
+            self._current = None
+
+    def end(self, status: Status, message: str = "") -> None:
+        with self._lock:
+            self._status, self._message, self._current = status, message, None
+            self._ended = self._clock()
+        self.listeners.call()
+
+    def was_skipped(self, job: Job) -> bool:
+        with self._lock:
+            return job.id in self._skipped
+
+    def _eta(self, now: float, of_current: float | None) -> float | None:
+        left = self.total - len(self._settled)
+        if self.ended or left == 0:
+            return None
+        if not self._times:
+            # Nothing is measured but the running picture: the others may take as long as it does.
+            since = now - self._marked if self._marked is not None else 0.0
+            return None if of_current is None else of_current + (left - 1) * (of_current + since)
+        each = sum(self._times) / len(self._times)
+        first = of_current if of_current is not None else each
+        return first + (left - 1) * each if self._current else left * each
+
+    def _described_current(self) -> dict[str, Any] | None:
+        if self._current is None:
+            return None
+        index, job = self._current
+        return {"index": index, "name": self._files[index].name, "job": job.id, "progress": vars(job.progress())}
+
+
+class _Ready(NamedTuple):
+    """A file whose job is in the queue."""
+
+    index: int
+    name: str
+    key: str
+    job: Job
+    notes: tuple[str, ...]
+    source: str
+
+
+class Batches:
+    """Takes batches, carries them out one after the other, remembers the last twenty. Safe from any thread."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        saves: OwnSaves,
+        outputs: Outputs,
+        pictures: Pictures,
+        draw: random.Random | None = None,
+    ) -> None:
+        self.outputs = outputs
+        self._queue = queue
+        self._saves = saves
+        self._pictures = pictures
+        self._draw = draw or random.SystemRandom()
+        self._lock = threading.Lock()
+        self._batches: dict[str, Batch] = {}
+        self._runner = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._closing = False
+
+    def start(
+        self, materials: Materials, prepare: Callable[[str], None] = lambda batch_id: None,
+        on_end: Callable[[str], None] = lambda batch_id: None,
+    ) -> Batch:  # fmt: skip
+        """Begin a batch. `prepare` is called with its id before it begins, `on_end` after it has ended.
+
+        Raises WebuiError for what is wrong with the form, the options or the files as a whole.
+        """
+        batch = Batch(_checked(materials), Results(self.outputs, materials.options.output))
+        prepare(batch.id)
+        with self._lock:
+            if self._closing:
+                raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
+            self._batches[batch.id] = batch
+            ended = [batch_id for batch_id, old in self._batches.items() if old.ended]
+            for batch_id in ended[:-REMEMBERED_BATCHES]:
+                del self._batches[batch_id]
+            self._runner.submit(self._carry_out, batch, on_end)
+        return batch
+
+    def batch(self, batch_id: str) -> Batch:
+        """Raises WebuiError (404) if there is none, or none any more."""
+        with self._lock:
+            batch = self._batches.get(batch_id)
+        if batch is None:
+            raise WebuiError(
+                f"There is no batch {batch_id[:40]!r}.",
+                "Batches are forgotten at a restart; start it again, finished files are passed over.",
+                "id",
+                status=404,
+            )
+        return batch
+
+    def batches(self) -> tuple[Batch, ...]:
+        """All that are remembered, newest first."""
+        with self._lock:
+            return tuple(reversed(self._batches.values()))
+
+    def close(self) -> None:
+        """Stop all batches and wait for the one that runs."""
+        with self._lock:
+            self._closing = True
+        for batch in self.batches():
+            batch.stop()
+        self._runner.shutdown()
+
+    def _carry_out(self, batch: Batch, on_end: Callable[[str], None]) -> None:
+        """Run `batch` to its end, whatever happens."""
+        try:
+            _Run(batch, self._queue, self._saves, self._pictures, self._draw).go()
+        except Exception:
+            trace_id = secrets.token_hex(3)
+            log.exception("batch %s failed (id %s)", batch.id, trace_id)
+            batch.end("failed", f"The batch ended by an error of Palimpsest itself (id {trace_id} in the log).")
+        finally:
+            on_end(batch.id)
+
+
+class _Run:
+    """One batch being carried out."""
+
+    def __init__(self, batch: Batch, queue: Queue, saves: OwnSaves, pictures: Pictures, draw: random.Random) -> None:
+        self._batch = batch
+        self._materials = batch.materials
+        self._queue = queue
+        self._saves = saves
+        self._pictures = pictures
+        # As in A1111, all files begin with the same seed.
+        self._seeds = {"seed": draw.randrange(SEED_RANGE), "subseed": draw.randrange(SEED_RANGE)}
+        self._masks = _Masks(batch.materials)
+        self._kept_bytes = 0
+        self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
+
+    def go(self) -> None:
+        batch = self._batch
+        batch.begin()
+        waiting: deque[_Ready] = deque()
+        trouble = ""
+        for index, entry in enumerate(self._materials.files.pictures):
+            if batch.is_stopping or trouble:
+                break
+            ready = self._made_ready(index, entry)
+            if ready:
+                waiting.append(ready)
+            while len(waiting) > AHEAD and not trouble:
+                trouble = self._see_through(waiting.popleft())
+        while waiting:
+            if batch.is_stopping or trouble:
+                waiting[0].job.interrupt()
+            trouble = self._see_through(waiting.popleft()) or trouble
+        if trouble:
+            batch.end("failed", trouble)
+        elif batch.is_stopping and len(batch.settled()) < batch.total:
+            batch.end("stopped", "Stopped; run it again to go on, finished files are passed over.")
+        else:
+            batch.end("finished")
+
+    def _made_ready(self, index: int, entry: Entry) -> _Ready | None:
+        """Put the file's job into the queue; None if the file is settled without one."""
+        batch = self._batch
+        try:
+            return self._job_for(index, entry)
+        except WebuiError as error:
+            if error.status == 503:  # Palimpsest ends
+                batch.stop()
+            else:
+                batch.settle(index, "failed", str(error))
+        except _LeftOut as reason:
+            batch.settle(index, "left out", str(reason))
+        except Exception:
+            trace_id = secrets.token_hex(3)
+            log.exception("file %s of batch %s failed (id %s)", entry.name, batch.id, trace_id)
+            batch.settle(index, "failed", f"{entry.name}: an error of Palimpsest itself (id {trace_id} in the log).")
+        return None
+
+    def _job_for(self, index: int, entry: Entry) -> _Ready | None:
+        materials, options, batch = self._materials, self._materials.options, self._batch
+        data = entry.read()
+        if not data:
+            raise WebuiError(f"{entry.name}: the file is empty (0 bytes).")
+        # Only its header is read until it is clear that the file has to be made at all.
+        try:
+            picture = Picture.checked_before(data, hashlib.sha256(data).hexdigest())
+        except WebuiError:
+            picture = Picture.from_bytes(data, entry.name)  # which names it
+        words = batch.words.words(entry, picture, materials.settings, materials.catalog)
+        mask, notes = self._masks.of(entry)
+        values = words.over(materials.form, options.words_mode == "append")
+        request = Img2ImgRequest.parse({**values, "init_images": (picture,), "mask": mask})
+        request = sized(request, options)
+        settings = materials.settings.overridden(request.override_settings)
+        checkpoint = materials.catalog.checkpoint(settings.sd_model_checkpoint)
+        key = key_of(request, settings, checkpoint)
+        done = batch.results.finished(entry.name, key) if options.skip_finished else None
+        if done is not None:
+            batch.settle(index, "kept", "It was finished before.", earlier=done.pictures)
+            return None
+        picture = Picture.from_bytes(data, entry.name)
+        request, fitted = _fitted(request, picture, options)
+        seeds = {name: seed for name, seed in self._seeds.items() if getattr(request, name) == -1}
+        request = request.model_copy(update=seeds)
+        job = self._saves.submit(
+            lambda: self._queue.submit("img2img", request, settings, checkpoint),
+            self._saving(entry.name, request.images),
+        )
+        source = self._keep_source(request.init_images[0])
+        return _Ready(index, entry.name, key, job, (*picture.notes, *words.notes, *notes, *fitted), source)
+
+    def _see_through(self, ready: _Ready) -> str:
+        """Wait for the file's job and settle the file. A sentence if the batch cannot go on."""
+        batch, job = self._batch, ready.job
+        batch.take_up(ready.index, job)
+        remove = job.listeners.add(batch.listeners.call)
+        try:
+            ending = None
+            for _, event in job.follow():
+                ending = event
+        finally:
+            remove()
+            self._saves.forget(job)
+        pictures = job.images
+        if job.status == "failed":
+            job.request = _without_pictures(job.request)  # a hundred failed ones would be kept with their sources
+        if isinstance(ending, Failed):
+            sentence = " ".join(filter(None, (ending.message, ending.hint)))
+            batch.settle(ready.index, "failed", sentence, pictures=pictures, notes=ready.notes, source=ready.source)
+            plain = TRACE.sub("", sentence)
+            self._alike = [*self._alike, plain] if self._alike[-1:] == [plain] else [plain]
+            if len(self._alike) < ALIKE:
+                return ""
+            return f"{ALIKE} files in a row failed alike, the others were not tried: {sentence}"
+        if job.status != "finished":
+            if batch.was_skipped(job):
+                batch.settle(ready.index, "skipped", "Skipped.", pictures=pictures, source=ready.source)
+            else:  # interrupted, here or from elsewhere, or Palimpsest ends
+                batch.leave(ready.index)
+                batch.stop()
+            return ""
+        self._alike = []
+        sentence = ""
+        if pictures:
+            try:
+                batch.results.note(Done(ready.name, ready.key, tuple(picture.path for picture in pictures)))
+            except WebuiError as error:
+                sentence = str(error)
+        batch.settle(ready.index, "done", sentence, pictures=pictures, notes=ready.notes, source=ready.source)
+        return ""
+
+    def _saving(self, name: str, pictures: int) -> SavePicture:
+        """Saves a job's pictures under the name of its source."""
+        base = ""
+
+        def save(job: Job, done: ImageDone) -> ImageSaved:
+            nonlocal base
+            image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
+            while True:
+                base = base or self._batch.results.free_name(name, pictures)
+                try:
+                    path = self._batch.results.save(
+                        image, numbered(base, done.index, pictures), done.infotext, job.settings
+                    )
+                except FileExistsError:
+                    base = ""  # somebody was quicker
+                    continue
+                return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, path)
+
+        return save
+
+    def _keep_source(self, picture: Picture) -> str:
+        """Have the page find the source beside its result; "" where that would drive out other people's pictures."""
+        self._kept_bytes += len(picture.data)
+        if self._kept_bytes > KEPT_SOURCES:
+            return ""
+        self._pictures.put(picture)
+        return picture.sha256
+
+
+class _LeftOut(Exception):
+    """A file that is not made, and why."""
+
+
+class _Masks:
+    """Which mask a picture has. Masks are read when they are needed; one for all is read once."""
+
+    def __init__(self, materials: Materials) -> None:
+        self._options = materials.options
+        self._masks = materials.masks.pictures
+        self._by_key = {entry.key: entry for entry in reversed(self._masks)}
+        self._by_stem = {entry.stem: entry for entry in reversed(self._masks)}
+        self._is_one = self._one_for_all(materials.files)
+        self._one: Picture | None = None
+
+    def of(self, entry: Entry) -> tuple[Picture | None, tuple[str, ...]]:
+        """The picture's mask, and sentences about it. Raises _LeftOut, or WebuiError if it cannot be read."""
+        if not self._masks:
+            return None, ()
+        if self._is_one:
+            self._one = self._one or self._read(self._masks[0])
+            return self._one, ()
+        found = self._named(entry)
+        if found is not None:
+            return self._read(found), ()
+        if self._options.unmasked == "whole":
+            return None, ("There is no mask of its name: it was redrawn whole.",)
+        raise _LeftOut("There is no mask of its name.")
+
+    def _one_for_all(self, files: FileSet) -> bool:
+        if self._options.masks_for != "auto":
+            return self._options.masks_for == "all"
+        if len(self._masks) != 1:
+            return False
+        return len(files.pictures) == 1 or all(self._named(entry) is None for entry in files.pictures)
+
+    def _named(self, entry: Entry) -> Entry | None:
+        """The mask of the picture's name, in the same folder or in any."""
+        for names, name in ((self._by_key, entry.key), (self._by_stem, entry.stem)):
+            for ending in MASK_ENDINGS:
+                if name + ending in names:
+                    return names[name + ending]
+        return None
+
+    def _read(self, entry: Entry) -> Picture:
+        return Picture.from_bytes(entry.read(), f"the mask {entry.name}")
+
+
+def within(size: Size, max_side: int | None, max_megapixels: float | None) -> Size:
+    """`size` in whole cells, scaled down in its proportions until it keeps the caps.
+
+    >>> within(Size(4000, 3000), 1024, None)
+    Size(width=1024, height=768)
+    """
+    side = min(max_side or MOST, MOST)
+    shares = [1.0, side / max(size)]
+    if max_megapixels is not None:
+        shares.append(math.sqrt(max_megapixels * 1e6 / (size.width * size.height)))
+    share = min(shares)
+    # A hair more, so that a side that comes out at 767.9999 is 768.
+    cells = [max(LEAST, int(pixels * share + 1e-6) // CELL * CELL) for pixels in size]
+    return Size(*cells)
+
+
+def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
+    """The request with the size its result shall have."""
+    source = Size(request.init_images[0].width, request.init_images[0].height)
+    if options.size == "source":
+        asked = source
+    elif request.resize_by is not None:
+        asked = scaled(source, request.resize_by)
+    else:
+        asked = Size(request.width, request.height)
+    size = within(asked, options.max_side, options.max_megapixels)
+    is_capped = options.max_side is not None or options.max_megapixels is not None
+    if options.size == "form" and (not is_capped or size == _whole_cells(asked)):
+        return request  # as A1111 makes it
+    update: dict[str, Any] = {"width": size.width, "height": size.height, "resize_by": None}
+    if options.size == "source":
+        update["resize_mode"] = 0  # the proportions are the source's but for a few pixels
+    return request.model_copy(update=update)
+
+
+def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint) -> str:
+    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint."""
+    pictures = {"init_images", "mask", "latent_mask", "override_settings"}
+    told = {
+        "source": [picture.sha256 for picture in request.init_images],
+        "mask": [picture.sha256 if picture else "" for picture in (request.mask, request.latent_mask)],
+        "request": request.model_dump(exclude=pictures),
+        "settings": settings.model_dump(exclude={*OUTSIDE, "sd_model_checkpoint"}),
+        "checkpoint": checkpoint.name,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _whole_cells(size: Size) -> Size:
+    return Size(size.width // CELL * CELL, size.height // CELL * CELL)
+
+
+def _fitted(request: Img2ImgRequest, picture: Picture, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+    """The request with its checked source, and a mask of the source's size.
+
+    Where only the masked part is redrawn, the result is as large as the source: there the caps scale the source.
+    """
+    mask = request.mask
+    notes: list[str] = []
+    if mask is not None and (mask.width, mask.height) != (picture.width, picture.height):
+        notes.append(
+            f"The mask ({mask.width}x{mask.height}) was brought to the picture's size "
+            f"({picture.width}x{picture.height})."
+        )
+        mask = _resized(mask, Size(picture.width, picture.height))
+    source = Size(picture.width, picture.height)
+    if mask is not None and request.inpaint_full_res == 1:
+        size = within(source, options.max_side, options.max_megapixels)
+        if max(size) < max(source) and (options.max_side or options.max_megapixels):
+            picture, mask = _resized(picture, size), _resized(mask, size)
+            notes.append(f"The picture was scaled down to {size.width}x{size.height}.")
+    return request.model_copy(update={"init_images": (picture,), "mask": mask}), tuple(notes)
+
+
+def _resized(picture: Picture, size: Size) -> Picture:
+    return Picture.from_image(picture.open().resize(size, Image.Resampling.LANCZOS))
+
+
+def _without_pictures(request: Any) -> Any:
+    return request.model_copy(update={"init_images": (), "mask": None, "latent_mask": None})
+
+
+def _checked(materials: Materials) -> Materials:
+    """Raises WebuiError for a form that no file could be made with, before anything begins."""
+    if not materials.files.pictures:
+        raise WebuiError("There are no pictures in what was brought.", "Choose PNG, JPEG or WebP files.", "files")
+    unknown = [name for name in ("init_images", "mask", "latent_mask") if materials.form.get(name)]
+    if unknown:
+        raise WebuiError(f"request: {unknown[0]} is each file's own in a batch.", "Leave it out.", unknown[0])
+    form = {name: value for name, value in materials.form.items() if name in params(Img2ImgRequest) or value}
+    request = Img2ImgRequest.parse({**form, "init_images": (BLANK,)})
+    settings = materials.settings.overridden(request.override_settings)
+    materials.catalog.checkpoint(settings.sd_model_checkpoint)
+    return replace(materials, form=form)
+
+
+def _passed_over(materials: Materials) -> tuple[str, ...]:
+    others = materials.files.others
+    if not others:
+        return ()
+    shown: Sequence[str] = others[:5]
+    return (f"Passed over, no pictures: {', '.join(shown)}{' …' * (len(others) > len(shown))}.",)

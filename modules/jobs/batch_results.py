@@ -1,0 +1,150 @@
+"""Where the results of a batch go: a folder in outputs, names as the sources had them, and a manifest of what is done.
+
+The manifest is what lets a second run pass over finished files: a line of JSON for each, with the hash of everything
+that made its pictures.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from PIL import Image
+
+from modules.errors import WebuiError
+from modules.settings import Settings
+from modules.store.files import refusal, write_all, write_new
+from modules.store.metadata import encoded
+from modules.store.outputs import Outputs
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "palimpsest-batch.jsonl"
+MAX_FOLDER = 200  # letters
+MAX_PART = 120  # letters of a file's or folder's name
+FORBIDDEN = re.compile(r'[\x00-\x1f\\:"*?<>|/]')  # in a name, on one system or another
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # which Windows takes for devices
+
+
+@dataclass(frozen=True)
+class Done:
+    """A file of the manifest. `key` is the hash of what made it, `pictures` are names that `Outputs.locate` takes."""
+
+    name: str
+    key: str
+    pictures: tuple[str, ...]
+
+
+class Results:
+    """The folder `folder` of the outputs. Belongs to one batch at a time; two may still share it, nothing is lost."""
+
+    def __init__(self, outputs: Outputs, folder: str) -> None:
+        self.folder = checked_folder(folder)
+        self._outputs = outputs
+        self._manifest = outputs.root / self.folder / MANIFEST
+        self._done = {(done.name, done.key): done for done in self._read()}
+
+    def finished(self, name: str, key: str) -> Done | None:
+        """The file of this name, if it was made in the same way before and all its pictures are still there."""
+        done = self._done.get((name, key))
+        return done if done is not None and all(self._is_there(path) for path in done.pictures) else None
+
+    def free_name(self, name: str, pictures: int) -> str:
+        """A name for the results of the source `name`, below the outputs folder and without suffix, that nothing has.
+
+        "holiday/photo.png" is "batch/holiday/photo"; where that is taken, "batch/holiday/photo_2", and so on. Of
+        several `pictures` the first is "batch/holiday/photo-1".
+        """
+        path = PurePosixPath(name)
+        parent = PurePosixPath(self.folder, *(_plain(part) for part in path.parent.parts))
+        stem = _plain(path.stem)
+        folder = self._outputs.root / parent
+        taken = {file.stem.casefold() for file in folder.iterdir()} if folder.is_dir() else set[str]()
+        number = 1
+        while True:
+            base = stem if number == 1 else f"{stem}_{number}"
+            if taken.isdisjoint(numbered(base, index, pictures).casefold() for index in range(pictures)):
+                return f"{parent}/{base}"
+            number += 1
+
+    def save(self, image: Image.Image, name: str, text: str, settings: Settings) -> str:
+        """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it.
+
+        Raises FileExistsError if it is taken, WebuiError if the disk refuses.
+        """
+        file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
+        path = self._outputs.root / f"{name}.{file.format}"
+        try:
+            write_new(path, file.data)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise refusal("The picture", path.parent, error) from error
+        return self._outputs.relative(path)
+
+    def note(self, done: Done) -> None:
+        """Add a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
+        line = json.dumps({"name": done.name, "key": done.key, "pictures": done.pictures}, ensure_ascii=False)
+        try:
+            handle = os.open(self._manifest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                write_all(handle, f"{line}\n".encode("utf-8", "replace"))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise refusal("The list of finished files", self._manifest.parent, error) from error
+        self._done[done.name, done.key] = done
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self._outputs.locate(path)
+        except WebuiError:
+            return False
+        return True
+
+    def _read(self) -> Iterable[Done]:
+        """What the manifest holds; lines that are none (a crash cut one off, somebody edited it) are passed over."""
+        try:
+            lines = self._manifest.read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            log.warning("%s cannot be read (%s): finished files will be made again", self._manifest, error)
+            return
+        for number, line in enumerate(lines, 1):
+            try:
+                told = json.loads(line)
+                yield Done(str(told["name"]), str(told["key"]), tuple(map(str, told["pictures"])))
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s, line %d is passed over: it is no line of a manifest", self._manifest, number)
+
+
+def numbered(base: str, index: int, pictures: int) -> str:
+    """The name of picture `index` (from 0) of several; a single one has no number."""
+    return base if pictures == 1 else f"{base}-{index + 1}"
+
+
+def checked_folder(folder: str) -> str:
+    """The name of a folder in outputs, with forward slashes. Raises WebuiError if it is none, or leads elsewhere."""
+    parts = folder.strip().replace("\\", "/").strip("/").split("/")
+    is_bad = len(folder) > MAX_FOLDER or any(
+        not part or part != part.strip() or part.startswith(".") or part.endswith(".") or FORBIDDEN.search(part)
+        or DEVICES.fullmatch(part) for part in parts
+    )  # fmt: skip
+    if is_bad:
+        raise WebuiError(
+            f"output = {folder[:200]!r}: expected the name of a folder inside outputs, such as 'batch/cats'.",
+            'Leave out dots at the beginning and the signs : * ? " < > |.',
+            "output",
+        )
+    return "/".join(parts)
+
+
+def _plain(part: str) -> str:
+    """A part of a file's name as every system and `Outputs.locate` take it."""
+    plain = FORBIDDEN.sub("_", part).encode("utf-8", "replace").decode()[:MAX_PART].strip().rstrip(".").lstrip(".")
+    return f"_{plain}" if not plain or DEVICES.fullmatch(plain) else plain

@@ -1,0 +1,140 @@
+"""Files that a batch was brought, on disk by the sha256 of their bytes, whatever they hold: nothing is in memory.
+
+Unlike `Pictures`, the spool judges nothing: a broken picture is a file like any other until its turn comes.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from modules.errors import WebuiError
+from modules.store.files import DRAFT, refusal, sweep
+
+GIBIBYTE = 1 << 30
+NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class Spool:
+    """Files under `folder`, at most `limit` bytes of them: those that nobody has claimed give way, the oldest first.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self, folder: Path, limit: int = 32 * GIBIBYTE) -> None:
+        self.folder = folder
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._claims: dict[str, frozenset[str]] = {}  # owner -> ids
+        self._sizes = _found(folder)  # id -> bytes, the oldest first
+
+    def writer(self) -> "Writer":
+        """A new file to be written piece by piece; `keep` it or leave its `with` block to be rid of it."""
+        return Writer(self)
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`; its id."""
+        with self.writer() as file:
+            file.write(data)
+            return file.keep()
+
+    def path(self, file_id: str) -> Path:
+        """Raises WebuiError (404) if it is not here."""
+        path = self.folder / file_id
+        if not NAME.fullmatch(file_id) or not path.is_file():
+            raise WebuiError(
+                f"There is no file {file_id[:12]!r} any more.", "Bring it again.", field="files", status=404
+            )
+        return path
+
+    def claim(self, owner: str, ids: Collection[str]) -> None:
+        """Keep these files for `owner` until it releases them. Raises WebuiError (404) if one is not here."""
+        with self._lock:
+            for file_id in ids:
+                self.path(file_id)
+            self._claims[owner] = frozenset(ids)
+
+    def release(self, owner: str) -> None:
+        """The owner needs its files no longer; they stay as long as there is room."""
+        with self._lock:
+            self._claims.pop(owner, None)
+
+    def adopt(self, draft: Path, file_id: str, size: int) -> None:
+        """Make the written `draft` the file `file_id`."""
+        with self._lock:
+            path = self.folder / file_id
+            if path.is_file():
+                os.utime(path)
+            else:
+                self._make_room(size)
+                draft.replace(path)
+            self._sizes.pop(file_id, None)
+            self._sizes[file_id] = size
+
+    def _make_room(self, size: int) -> None:
+        claimed = frozenset[str]().union(*self._claims.values())
+        excess = sum(self._sizes.values()) + size - self._limit
+        for file_id in [file_id for file_id in self._sizes if file_id not in claimed]:
+            if excess <= 0:
+                return
+            (self.folder / file_id).unlink(missing_ok=True)
+            excess -= self._sizes.pop(file_id)
+        if excess > 0:
+            raise WebuiError(
+                f"The batches that run need {self._limit >> 30} GB already; there is no room for more files.",
+                "Wait until one has ended, or bring the files as a folder on the server.",
+                field="files",
+                status=507,
+            )
+
+
+class Writer:
+    """A file on its way into the spool."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._digest = hashlib.sha256()
+        self._draft = spool.folder / f".{secrets.token_hex(8)}{DRAFT}"
+        self.size = 0  # bytes
+        try:
+            spool.folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._draft.open("xb")
+        except OSError as error:
+            raise refusal("The file", spool.folder, error) from error
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._draft.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Raises WebuiError, with the reason, if the disk refuses."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise refusal("The file", self._spool.folder, error) from error
+        self._digest.update(data)
+        self.size += len(data)
+
+    def keep(self) -> str:
+        """The id of the file, now that it is whole."""
+        file_id = self._digest.hexdigest()
+        try:
+            self._file.close()
+            self._spool.adopt(self._draft, file_id, self.size)
+        except OSError as error:
+            raise refusal("The file", self._spool.folder, error) from error
+        return file_id
+
+
+def _found(folder: Path) -> dict[str, int]:
+    if not folder.is_dir():
+        return {}
+    sweep(folder)
+    files = [(path.stat(), path.name) for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    return {name: stat.st_size for stat, name in sorted(files, key=lambda file: file[0].st_mtime_ns)}
