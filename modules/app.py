@@ -20,6 +20,8 @@ from modules.catalog import Catalog
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.flags import ROOT, Flags, parse, require_free_port
+from modules.jobs.batch import Batches, OwnSaves
+from modules.jobs.batch_desk import Desk
 from modules.jobs.child import LOG_FORMAT
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
@@ -28,6 +30,7 @@ from modules.networks.files import HashCache, find_checkpoints
 from modules.reproduction import Kept
 from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
+from modules.store.ledger import Ledger, lies_in
 from modules.store.metadata import read
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -35,6 +38,7 @@ from modules.store.pictures import Pictures
 log = logging.getLogger(__name__)
 
 HASHES = "cache/hashes.json"  # written by the engine process
+QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 SECONDS_TO_CLOSE = 2  # for answers under way; event streams would go on for ever
 
@@ -57,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     try:
+        services.queue.resume(lies_in(services.outputs))
         start_engine(services)
         serve(services)
     finally:
@@ -118,10 +123,11 @@ def _opened(path: Path) -> Picture:
 def open_services(flags: Flags) -> Services:
     """Everything behind the page. Starts no process yet and opens no port.
 
-    Raises WebuiError if the settings file cannot be understood.
+    Raises WebuiError if the settings file cannot be understood, or if another Palimpsest uses the folder.
     """
     cache = flags.data_dir / "cache"
     outputs = Outputs(flags.outputs_dir)
+    pictures = Pictures(cache / "pictures")
     engine = EngineProcess(
         options={
             "device": "cpu" if flags.use_cpu else "auto",
@@ -133,14 +139,17 @@ def open_services(flags: Flags) -> Services:
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, flags.settings_file)
+    saves = OwnSaves(save_to(outputs))
+    queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     return Services(
-        queue=JobQueue(engine, save_to(outputs)),
+        queue=queue,
         catalog=CatalogHolder(lambda: scan(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path)),
         settings=holder,
         outputs=outputs,
-        pictures=Pictures(cache / "pictures"),
+        pictures=pictures,
         flags=flags,
         count_tokens=TokenCounter(holder),
+        desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
     )
 
 

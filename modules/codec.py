@@ -12,7 +12,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +43,14 @@ UPRIGHT_BY = {
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation -> what makes it upright
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
+
+
+@dataclass(frozen=True)
+class ByName:
+    """A pydantic context: pictures are written as their sha256, each handed to `keep`, and read by `find`."""
+
+    keep: "Callable[[Picture], object]"
+    find: "Callable[[str], Picture]"
 
 
 @dataclass(frozen=True)
@@ -153,16 +161,24 @@ class Picture:
         def validate(value: Any, info: core_schema.ValidationInfo) -> "Picture":
             if isinstance(value, Picture):
                 return value
+            if isinstance(value, str) and isinstance(info.context, ByName):
+                return info.context.find(value)
             if isinstance(value, str):
                 return cls.from_text(value, info.field_name or "image")
             if isinstance(value, bytes):
                 return cls.from_bytes(value, info.field_name or "image")
             raise ValueError("expected a picture as base64 text")
 
+        def serialize(picture: "Picture", info: core_schema.SerializationInfo[Any]) -> str:
+            if isinstance(info.context, ByName):
+                info.context.keep(picture)
+                return picture.sha256
+            return picture.base64()
+
         return core_schema.with_info_plain_validator_function(
             validate,
             json_schema_input_schema=core_schema.str_schema(),
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda picture: picture.base64()),
+            serialization=core_schema.plain_serializer_function_ser_schema(serialize, info_arg=True),
         )
 
 

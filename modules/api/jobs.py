@@ -6,10 +6,11 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
+from modules.api.clients import client_of
 from modules.api.services import Services
 from modules.api.sse import EventStream, event_text
 from modules.codec import Picture
@@ -38,13 +39,13 @@ def routes(services: Services) -> APIRouter:
     queue = services.queue
 
     @router.post("/jobs", status_code=201)
-    def submit(body: JobBody) -> dict[str, Any]:
+    def submit(body: JobBody, asked: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
         values = _with_pictures(body.request, services.pictures)
         request = REQUESTS[body.kind].parse(values)
         settings = services.settings.current.overridden(request.override_settings)
         checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
-        job = queue.submit(body.kind, request, settings, checkpoint)
+        job = services.submit(client_of(asked), body.kind, request, settings, checkpoint)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 
     @router.get("/jobs")
@@ -61,7 +62,7 @@ def routes(services: Services) -> APIRouter:
     async def events(job_id: str, last_event_id: Annotated[str, Header()] = "0") -> Response:
         """A job's events from the start, or after Last-Event-ID, as server-sent events to the end of the job."""
         job = queue.job(job_id)
-        after = int(last_event_id) if re.fullmatch(r"[0-9]{1,9}", last_event_id) else 0
+        after = int(last_event_id) if re.fullmatch(r"[0-9]{1,15}", last_event_id) else 0
         if after and job.ended and not job.entries(after):
             return Response(status_code=204)  # tells an EventSource not to connect again
         return EventStream(JobFeed(job, after))
@@ -108,6 +109,7 @@ def described(job: Job) -> dict[str, Any]:
         "ahead": job.ahead,
         "created": job.created,
         "images": [event_data(image) for image in job.images],
+        "resumed": job.is_resumed,
         "progress": asdict(job.progress()),
     }
 
@@ -149,6 +151,7 @@ class JobFeed:
             self.over = isinstance(event, ENDINGS)
             data = event_data(event) | {"progress": asdict(self._fold.progress(at))}
             texts.append(event_text(event_name(event), data, number))
+        self.over = self.over or (self._job.is_parked and not texts)
         return "".join(texts)
 
 

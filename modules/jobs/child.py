@@ -35,7 +35,8 @@ class Engine(Protocol):
     """What an engine factory returns.
 
     `should_stop` answers SKIP once for each time a person asked, so whoever receives it ends the batch there and then;
-    INTERRUPT it answers to the end of the run. `run` may yield an `EngineState` among its events.
+    INTERRUPT it answers to the end of the run. `run` may yield an `EngineState` among its events; batches before
+    `first_batch` were made before and are left out.
     """
 
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
@@ -46,6 +47,7 @@ class Engine(Protocol):
         settings: Settings,
         checkpoint: Checkpoint,
         should_stop: Callable[[], Stop],
+        first_batch: int = 0,
     ) -> Iterator[Event | EngineState]: ...
 
 
@@ -69,6 +71,7 @@ class Run:
     request: GenerationRequest
     settings: Settings
     checkpoint: Checkpoint
+    first_batch: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,8 +132,11 @@ def _load(engine: Engine, command: Load) -> Iterator[EngineState]:
 
 
 def _run(engine: Engine, command: Run, flags: Sequence[int]) -> Iterator[Event | EngineState]:
+    should_stop = _should_stop(command, flags)
     try:
-        yield from engine.run(command.request, command.settings, command.checkpoint, _should_stop(command, flags))
+        yield from engine.run(
+            command.request, command.settings, command.checkpoint, should_stop, first_batch=command.first_batch
+        )
     except WebuiError as error:
         yield Failed(error.message, error.hint, error.field)
     except Exception as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from modules.catalog import Checkpoint
-from modules.events import ENDINGS, Event, ImageDone, ImageSaved, Previewed, Queued, Stop
+from modules.events import ENDINGS, Event, Finished, ImageDone, ImageSaved, Previewed, Queued, Stop
 from modules.infotext import Kind
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
@@ -27,11 +27,27 @@ class Entry(NamedTuple):
     event: Event
 
 
+Announce = Callable[[ImageSaved, str], None]
+
+
+class Past(NamedTuple):
+    """What was kept of a job when Palimpsest ended."""
+
+    id: str
+    created: float
+    events: tuple[Event, ...]
+
+
 class Job:
     """A request on its way: threads append to its log, any number of followers read it, from the start if they like.
 
     `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a person wants the job
     to stop or to skip a batch; the queue answers it.
+
+    `announce` is told of each picture, and of the sha256 of its file, before that is written.
+
+    A job of an earlier run of Palimpsest comes with its `past`. Its entries are numbered beyond all numbers that run
+    can have given, so that a follower who comes back misses none.
     """
 
     def __init__(
@@ -42,34 +58,44 @@ class Job:
         checkpoint: Checkpoint,
         ask: Callable[["Job", Stop], None],
         clock: Callable[[], float] = time.monotonic,
+        past: Past | None = None,
+        announce: Announce = lambda image, sha256: None,
     ) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = past.id if past else secrets.token_hex(8)
         self.kind: Kind = kind
         self.request = request
         self.settings = settings
         self.checkpoint = checkpoint
-        self.created = time.time()
+        self.created = past.created if past else time.time()
+        self.is_resumed = past is not None
+        self.is_parked = False
         self.listeners = Listeners()
+        self.announce = announce
         self._ask = ask
         self._clock = clock
         self._changed = threading.Condition()
         self._log: list[Entry] = []
-        self._last_number = 0
+        self._last_number = int(time.time() * 1000) if past else 0
         self._fold = ProgressFold()
+        now = clock()
+        for event in past.events if past else ():
+            self._add(event, now + event.seconds if isinstance(event, Finished) else now)
 
     def append(self, event: Event) -> None:
         """Add to the log and wake the followers. Nothing may follow a `Finished` or `Failed`."""
         assert not isinstance(event, ImageDone), "pixels do not belong into the log: save the picture, log ImageSaved"
         with self._changed:
             assert not self.ended, f"job {self.id} has ended; {event} comes too late"
-            at = self._clock()
-            self._last_number += 1
-            if isinstance(event, SUPERSEDED):
-                self._drop_last(type(event))
-            self._log.append(Entry(self._last_number, at, event))
-            self._fold.add(event, at)
+            self._add(event, self._clock())
             if self.status in ("finished", "interrupted"):
                 self._release_sources()
+            self._changed.notify_all()
+        self.listeners.call()
+
+    def park(self) -> None:
+        """Palimpsest ends, and the job with it until Palimpsest is started again: let the followers go."""
+        with self._changed:
+            self.is_parked = True
             self._changed.notify_all()
         self.listeners.call()
 
@@ -79,12 +105,15 @@ class Job:
             return self._log[bisect.bisect_right(self._log, after, key=lambda entry: entry.number) :]
 
     def follow(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """The log beyond number `after`, then each event as it comes, to the end of the job. Waits in between."""
+        """The log beyond number `after`, then each event as it comes, to the end of the job. Waits in between.
+
+        Ends without an ending where Palimpsest ends.
+        """
         while True:
             with self._changed:
-                while not self.ended and self._last_number <= after:
+                while not self.ended and not self.is_parked and self._last_number <= after:
                     self._changed.wait()
-                entries, ended = self.entries(after), self.ended
+                entries, ended = self.entries(after), self.ended or self.is_parked
             for entry in entries:
                 after = entry.number
                 yield entry.number, entry.event
@@ -122,6 +151,13 @@ class Job:
     def skip(self) -> None:
         """End the batch that is being made and go on with the next. Returns at once."""
         self._ask(self, Stop.SKIP)
+
+    def _add(self, event: Event, at: float) -> None:
+        self._last_number += 1
+        if isinstance(event, SUPERSEDED):
+            self._drop_last(type(event))
+        self._log.append(Entry(self._last_number, at, event))
+        self._fold.add(event, at)
 
     def _drop_last(self, kind: type) -> None:
         for index in range(len(self._log) - 1, -1, -1):

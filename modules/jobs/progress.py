@@ -54,6 +54,10 @@ class ProgressFold:
     def add(self, event: Event, at: float) -> None:
         """`at`: when the event came, in seconds."""
         if isinstance(event, Queued):
+            if self.status == "running":  # handed back: it begins anew at its first picture that is not saved
+                self.status, self._stage = "queued", "waiting"
+                self._begun_at = self._marked_at = None
+                self._batch = self._step = 0
             return
         if self._begun_at is None:
             self._begun_at = at

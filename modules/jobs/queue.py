@@ -1,4 +1,4 @@
-"""Jobs in the order they came, run one at a time on the engine process by one thread."""
+"""Jobs in the order they came, run one at a time on the engine process by one thread, kept on disk by the ledger."""
 
 import contextlib
 import logging
@@ -7,26 +7,34 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Queued, Staged, Stop
+from modules.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Queued, Staged, Stop, Warned
 from modules.infotext import Kind
-from modules.jobs.job import Job
+from modules.jobs.job import Job, Past
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture, Saves
 from modules.jobs.worker import EngineDied
-from modules.request import GenerationRequest
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
+from modules.store.ledger import Entered, Ledger
 
 log = logging.getLogger(__name__)
 
 REMEMBERED_JOBS = 100  # that have ended
+REMEMBERED_SECONDS = 30 * 24 * 3600.0  # after they were submitted, if Palimpsest is started again
+DEATHS_OF_A_JOB = 2  # of the engine process while the job made the same picture, before the job has failed
+CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
 DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
+
+
+class DiedRunning(EngineDied):
+    """The engine process ended while it ran a job, and not while it loaded a checkpoint."""
 
 
 class Engine(Protocol):
@@ -39,7 +47,7 @@ class Engine(Protocol):
     def bury(self) -> EngineDied: ...
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
     def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
     ) -> Iterator[Event | EngineState]: ...
     def ask(self, stop: Stop) -> None: ...
     def close(self) -> None: ...
@@ -51,16 +59,23 @@ class JobQueue:
     `save` makes a file of a finished picture; what it raises (a full disk) ends the job with that reason. `listeners`
     are called when the engine's state, the jobs waiting or the job running change.
 
-    If the engine process dies, the job that ran fails with a sentence, the process is started again with the same
-    checkpoint and the next job runs. If it dies twice in a row without having run a job, its state is failed, and it is
-    started again only when a checkpoint is chosen or a job comes.
+    If the engine process dies, it is started again with the same checkpoint, and the job that ran is taken up again at
+    its first picture that is not saved; if it dies again at the same picture, the job fails with a sentence and the
+    next one runs. If it dies twice in a row without having run a job, its state is failed, and it is started again only
+    when a checkpoint is chosen or a job comes.
+
+    With a `ledger` on disk, `resume` puts the jobs of an earlier run of Palimpsest where they were, however that ended.
     """
 
-    def __init__(self, engine: Engine, save: SavePicture, draw: random.Random | None = None) -> None:
+    def __init__(
+        self, engine: Engine, save: SavePicture, draw: random.Random | None = None, ledger: Ledger | None = None
+    ) -> None:
         self.listeners = Listeners()
         self._engine = engine
         self._save = save
         self._draw = draw or random.SystemRandom()
+        self._ledger = ledger or Ledger()
+        self._accepting = threading.Lock()  # order in the ledger is order in the queue; taken before _changed
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="save")
         self._changed = threading.Condition()  # guards what follows
         self._jobs: dict[str, Job] = {}  # oldest first
@@ -77,25 +92,59 @@ class JobQueue:
         engine.listeners.add(self._wake)
 
     def submit(self, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint) -> Job:
-        """Put a job at the end of the queue, its seeds drawn. Raises WebuiError if a setting it overrides is wrong."""
+        """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
+
+        Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
+        """
         settings = settings.overridden(request.override_settings)
-        job = Job(kind, request.resolved(self._draw), settings, checkpoint, self._ask)
-        with self._changed:
+        job = self._made(kind, request.resolved(self._draw), settings, checkpoint)
+        with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
-            job.append(Queued(len(self._waiting) + (self._running is not None)))
-            self._jobs[job.id] = job
-            self._waiting.append(job)
-            self._start()
+            self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
+            with self._changed:
+                job.append(Queued(len(self._waiting) + (self._running is not None)))
+                self._jobs[job.id] = job
+                self._waiting.append(job)
+                self._start()
         self.listeners.call()
         return job
+
+    def resume(self, is_there: Callable[[ImageSaved, str], bool]) -> None:
+        """Put the jobs of the ledger where they were: those that waited, or ran, wait and run again in their order.
+
+        `is_there` is asked whether a file of this sha256 lies where a picture's event says. Call it once, before the
+        first job is submitted.
+        """
+        now = time.time()
+        with self._accepting, self._changed:
+            for entered in self._ledger.entered(is_there):
+                if entered.ended and now - entered.created > REMEMBERED_SECONDS:
+                    self._keep(self._ledger.forget, [entered.id])
+                    continue
+                job = self._made_again(entered)
+                self._jobs[job.id] = job
+                if job.ended:
+                    continue
+                failed = _cannot_go_on(entered)
+                job.append(failed or Queued(len(self._waiting)))
+                if failed:
+                    self._keep(self._ledger.end, job.id, failed, job.images)
+                else:
+                    self._waiting.append(job)
+            self._forget_oldest()
+            if self._waiting:
+                log.info("%d jobs of the last time wait and are run now.", len(self._waiting))
+                self._start()
+        self.listeners.call()
 
     def job(self, job_id: str) -> Job:
         """Raises WebuiError with status 404 if there is none, or none any more."""
         with self._changed:
             job = self._jobs.get(job_id)
         if job is None:
-            raise WebuiError(f"There is no job {job_id!r}.", "Jobs are forgotten at a restart.", "id", status=404)
+            hint = f"The last {REMEMBERED_JOBS} that ended are remembered."
+            raise WebuiError(f"There is no job {job_id!r}.", hint, "id", status=404)
         return job
 
     def jobs(self) -> tuple[Job, ...]:
@@ -135,23 +184,54 @@ class JobQueue:
             running.skip()
 
     def close(self) -> None:
-        """End the engine process and all jobs. Pictures the engine has handed over are saved first."""
-        with self._changed:
+        """End the engine process. Jobs stay in the ledger as they are: those that wait, and the one that runs.
+
+        Pictures the engine has handed over are saved first; the one that was being made is made by the next run.
+        """
+        with self._accepting, self._changed:
             if self._closing:
                 return
             self._closing = True
             started = self._runner.ident is not None
             for job in self._waiting:
-                job.append(Finished(0.0, {}, interrupted=True))
+                job.park()
             self._waiting.clear()
             self._changed.notify_all()
         self._engine.close()
         if started:
             self._runner.join()
         self._saver.shutdown()
+        self._ledger.close()
         self._set_state(EngineState("stopped"))
 
-    # What follows runs on the runner thread, but for _start, _wake and _ask.
+    # What follows runs on the runner thread, but for _made, _made_again, _start, _wake and _ask.
+
+    def _made(
+        self,
+        kind: Kind,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        past: Past | None = None,
+    ) -> Job:
+        def announce(image: ImageSaved, sha256: str) -> None:
+            self._ledger.announce(job.id, image, sha256)
+
+        job = Job(kind, request, settings, checkpoint, self._ask, past=past, announce=announce)
+        return job
+
+    def _made_again(self, entered: Entered) -> Job:
+        request = entered.request or (Img2ImgRequest() if entered.kind == "img2img" else Txt2ImgRequest())
+        kind: Kind = "img2img" if entered.kind == "img2img" else "txt2img"
+        past = Past(entered.id, entered.created, entered.events)
+        return self._made(kind, request, entered.settings, entered.checkpoint, past)
+
+    def _keep(self, method: Callable[..., object], *values: object) -> None:
+        """Write to the ledger what is no reason to end a job when the disk refuses it."""
+        try:
+            method(*values)
+        except WebuiError as error:
+            log.error("%s After a restart this job may be told otherwise than it was.", error)
 
     def _start(self) -> None:
         if self._runner.ident is None:
@@ -173,7 +253,9 @@ class JobQueue:
             if stop != Stop.INTERRUPT or job not in self._waiting:
                 return
             self._waiting.remove(job)
-            job.append(Finished(0.0, {}, interrupted=True))
+            ending = Finished(0.0, {}, interrupted=True)
+            self._keep(self._ledger.end, job.id, ending, job.images)
+            job.append(ending)
             self._tell_positions()
             self._forget_oldest()
         self.listeners.call()
@@ -200,6 +282,7 @@ class JobQueue:
             else:
                 wanted, self._wanted = self._wanted, None
         if job:
+            self._keep(self._ledger.begin, job.id)
             self.listeners.call()
             self._carry_out(job)
         elif wanted:
@@ -209,26 +292,63 @@ class JobQueue:
     def _carry_out(self, job: Job) -> None:
         """Run `job` to its end, whatever happens."""
         begun = time.monotonic()
-        saves = Saves(job, self._save, self._saver, on_failure=lambda: self._engine.ask(Stop.INTERRUPT))
+        saves = Saves(job, self._save, self._saver, self._ledger, lambda: self._engine.ask(Stop.INTERRUPT))
+        death: EngineDied | None = None
+        ending: Finished | Failed
         try:
             ending = self._load_for(job) or self._run(job, saves)
-        except EngineDied as death:
-            ending = Finished(0.0, {}, interrupted=True) if self._closing else Failed(death.message, death.hint)
+        except EngineDied as caught:
+            death, ending = caught, Failed(caught.message, caught.hint)
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("job %s failed (id %s)", job.id, trace_id)
             ending = Failed(f"The job ended by an error of Palimpsest itself (id {trace_id} in the log).")
         handed_over = time.monotonic()
-        ending = saves.finish() or ending
+        failure = saves.finish()
+        if death and not failure and self._handed_back(job, death):
+            return
+        ending = failure or ending
         now = time.monotonic()
         if isinstance(ending, Finished):
             ending = replace(ending, seconds=now - begun, timings={**ending.timings, "saving": now - handed_over})
+        self._keep(self._ledger.end, job.id, ending, job.images)
         with self._changed:
             job.append(ending)
             self._running = None
             self._tell_positions()
             self._forget_oldest()
         self.listeners.call()
+
+    def _handed_back(self, job: Job, death: EngineDied) -> bool:
+        """Whether the job that lost its engine process waits again: for the next process, or for the next start."""
+        if self._interrupted is job:
+            return False
+        if self._closing:
+            self._keep(self._ledger.hand_back, job.id)
+            with self._changed:
+                self._running = None
+            job.park()
+            return True
+        if not isinstance(death, DiedRunning) or self._deaths_of(job) >= DEATHS_OF_A_JOB:
+            return False
+        warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")
+        self._ledger.note(job.id, warned)
+        self._keep(self._ledger.hand_back, job.id)
+        with self._changed:
+            job.append(warned)
+            job.append(Queued(0))
+            self._waiting.appendleft(job)
+            self._running = None
+            self._tell_positions()
+        self.listeners.call()
+        return True
+
+    def _deaths_of(self, job: Job) -> int:
+        try:
+            return self._ledger.count_death(job.id)
+        except WebuiError as error:
+            log.error("%s The job is not run again.", error)
+            return DEATHS_OF_A_JOB
 
     def _load_for(self, job: Job) -> Failed | None:
         """Have the job's checkpoint ready; None if it is. Raises EngineDied."""
@@ -265,7 +385,10 @@ class JobQueue:
         with self._changed:
             if self._interrupted is job:
                 return Finished(0.0, {}, interrupted=True)
-            events = self._engine.run(job.request, job.settings, job.checkpoint)
+            first = _first_batch(job)
+            if first * job.request.batch_size >= job.request.images:  # cut off after its last picture
+                return Finished(0.0, {})
+            events = self._engine.run(job.request, job.settings, job.checkpoint, first)
         ending: Finished | Failed | None = None
         try:
             for event in events:
@@ -276,12 +399,13 @@ class JobQueue:
                 elif isinstance(event, Finished | Failed):
                     ending = event
                 else:
+                    self._ledger.note(job.id, event)
                     job.append(event)
         except EngineDied as death:
             with self._changed:
                 self._wanted = self._wanted or (job.checkpoint, job.settings)
             self._set_state(EngineState("starting", job.checkpoint.name, message=death.message))
-            raise
+            raise DiedRunning(death.message, death.hint) from death
         self._deaths = 0
         return ending or Failed("The engine ended the job without a word.", "Run it again; the log may tell why.")
 
@@ -308,5 +432,35 @@ class JobQueue:
 
     def _forget_oldest(self) -> None:
         ended = [job_id for job_id, job in self._jobs.items() if job.ended]
-        for job_id in ended[:-REMEMBERED_JOBS]:
+        forgotten = ended[:-REMEMBERED_JOBS]
+        for job_id in forgotten:
             del self._jobs[job_id]
+        if forgotten:
+            self._keep(self._ledger.forget, forgotten)
+
+
+def _first_batch(job: Job) -> int:
+    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is."""
+    size = job.request.batch_size
+    saved = {image.index for image in job.images}
+    if not saved:
+        return 0
+    last = max(saved) // size
+    return last + 1 if saved.issuperset(range(last * size, (last + 1) * size)) else last
+
+
+def _cannot_go_on(entered: Entered) -> Failed | None:
+    """Why a job of the last time is not run again; None if it is."""
+    if entered.reason:
+        return Failed(entered.reason, "Submit it again.")
+    if entered.deaths >= DEATHS_OF_A_JOB:
+        return Failed(
+            f"The engine process ended {entered.deaths} times while it made the same picture of this job.",
+            "Make the picture or the batch size smaller.",
+        )
+    if entered.cuts >= CUTS_OF_A_JOB:
+        return Failed(
+            f"Palimpsest was cut off {entered.cuts} times while it made the same picture of this job.",
+            "Submit it again if that had another reason.",
+        )
+    return None

@@ -5,12 +5,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 from PIL import Image
 
 from modules.errors import WebuiError
 from modules.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
+from modules.store.ledger import Ledger, sha256_of
 from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -25,20 +27,31 @@ def save_to(outputs: Outputs) -> SavePicture:
 
     def save(job: Job, done: ImageDone) -> ImageSaved:
         image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
-        path = outputs.save(image, job.kind, done.seed, done.infotext, job.settings)
-        return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path))
+
+        def named(path: Path) -> ImageSaved:
+            return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path))
+
+        def announce(path: Path, data: bytes) -> None:
+            job.announce(named(path), sha256_of(data))
+
+        return named(outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce))
 
     return save
 
 
 class Saves:
-    """The pictures of one run, saved in order on `executor`'s one thread and told to the job's log.
+    """The pictures of one run, saved in order on `executor`'s one thread and told to ledger and log of the job.
 
-    After the first failure nothing more is saved, `on_failure` is called once, and `finish` tells the reason.
+    What an earlier run of the job has saved is not saved again. After the first failure nothing more is saved,
+    `on_failure` is called once, and `finish` tells the reason.
     """
 
-    def __init__(self, job: Job, save: SavePicture, executor: Executor, on_failure: Callable[[], None]) -> None:
+    def __init__(
+        self, job: Job, save: SavePicture, executor: Executor, ledger: Ledger, on_failure: Callable[[], None]
+    ) -> None:
         self._job = job
+        self._there = {image.index for image in job.images}
+        self._ledger = ledger
         self._save = save
         self._executor = executor
         self._on_failure = on_failure
@@ -46,6 +59,8 @@ class Saves:
         self.failure: Failed | None = None
 
     def add(self, done: ImageDone) -> None:
+        if done.index in self._there:
+            return
         self._waiting.append(self._executor.submit(self._save_one, done))
         if len(self._waiting) > UNSAVED:
             self._waiting.popleft().result()
@@ -61,6 +76,7 @@ class Saves:
             return
         try:
             saved = self._save(self._job, done)
+            self._ledger.saved(self._job.id, saved)
         except WebuiError as error:
             self.failure = Failed(error.message, error.hint, error.field)
         except OSError as error:

@@ -104,15 +104,16 @@ class EngineProcess:
             yield answer
 
     def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
     ) -> Iterator[Event | EngineState]:
         """Run a request: its events as they come. Raises EngineDied, from the iteration.
 
+        Batches before `first_batch` are left out.
         From the call on, `ask` is for this run; iterate to the end before the next call.
         """
         with self._lock:
             self._number += 1
-            command = child.Run(self._number, self._skips, request, settings, checkpoint)
+            command = child.Run(self._number, self._skips, request, settings, checkpoint, first_batch)
         return self._run(command)
 
     def _run(self, command: child.Run) -> Iterator[Event | EngineState]:

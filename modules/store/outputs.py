@@ -45,8 +45,18 @@ class Outputs:
         self._lock = threading.Lock()
         self._next: dict[Path, int] = {}  # folder -> number of the next picture, as far as we know
 
-    def save(self, image: Image.Image, kind: Kind, seed: int, infotext: str, settings: Settings) -> Path:
+    def save(
+        self,
+        image: Image.Image,
+        kind: Kind,
+        seed: int,
+        infotext: str,
+        settings: Settings,
+        announce: Callable[[Path, bytes], None] = lambda path, data: None,
+    ) -> Path:
         """Write a finished picture (RGB) with its infotext; the absolute path. Nothing is ever overwritten.
+
+        `announce` is told path and content before each attempt to write; the last one is the one that counts.
 
         Raises WebuiError, with the reason, if the disk is full or refuses; then nothing is left behind.
         """
@@ -57,6 +67,7 @@ class Outputs:
                 number = self._next[folder] if folder in self._next else _next_number(folder)
                 while True:
                     path = folder / f"{number:05}-{seed}.{file.format}"
+                    announce(path, file.data)
                     try:
                         write_new(path, file.data)
                     except FileExistsError:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import threading
+from collections import Counter
 from pathlib import Path
 
 from modules.codec import Picture
@@ -25,10 +26,14 @@ class Pictures:
         self._folder = folder
         self._limit = limit
         self._lock = threading.Lock()
+        self._held: Counter[str] = Counter()
         self._sizes = _found(folder)  # name -> bytes, the one unused for longest first
 
-    def put(self, picture: Picture) -> Path:
-        """Keep `picture`; the path of its file. Raises WebuiError, with the reason, if the disk refuses."""
+    def put(self, picture: Picture, held: bool = False) -> Path:
+        """Keep `picture`; the path of its file. Raises WebuiError, with the reason, if the disk refuses.
+
+        `held`: it does not give way until it is let go as often as it was held.
+        """
         name = f"{picture.sha256}.{SUFFIX[picture.format]}"
         path = self._folder / name
         with self._lock:
@@ -41,6 +46,8 @@ class Pictures:
                 raise refusal("The source picture", self._folder, error) from error
             self._sizes.pop(name, None)
             self._sizes[name] = len(picture.data)
+            if held:
+                self._held[picture.sha256] += 1
             self._make_room()
         return path
 
@@ -77,12 +84,26 @@ class Pictures:
             )
         return Picture.checked_before(data, sha256)
 
+    def hold(self, sha256: str) -> None:
+        """This picture, if it is here, does not give way from now on."""
+        with self._lock:
+            self._held[sha256] += 1
+
+    def let_go(self, sha256: str) -> None:
+        """Undo one `hold`, or one `put` with `held`."""
+        with self._lock:
+            self._held[sha256] -= 1
+            if self._held[sha256] <= 0:
+                del self._held[sha256]
+
     def _make_room(self) -> None:
-        """Drop what was unused for longest, never the picture put last."""
+        """Drop what was unused for longest, never the picture put last, nor one that is held."""
         excess = sum(self._sizes.values()) - self._limit
         for name in list(self._sizes)[:-1]:
             if excess <= 0:
                 return
+            if name.partition(".")[0] in self._held:
+                continue
             (self._folder / name).unlink(missing_ok=True)
             excess -= self._sizes.pop(name)
 

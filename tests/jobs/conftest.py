@@ -13,6 +13,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.worker import EngineProcess
 from modules.request import Txt2ImgRequest
 from modules.settings import Settings
+from tests.jobs.fake_engine import number
 
 FACTORY = "tests.jobs.fake_engine:create"
 CHECKPOINT = Checkpoint("good", Path("good.safetensors"))
@@ -29,7 +30,8 @@ def save(job: Job, done: ImageDone) -> ImageSaved:
 
 
 def submit(queue: JobQueue, prompt: str, checkpoint: Checkpoint = CHECKPOINT, **values: object) -> Job:
-    return queue.submit("txt2img", Txt2ImgRequest(prompt=prompt, seed=5, **values), Settings(), checkpoint)
+    values = {"n_iter": number(prompt, "images", 1), "seed": 5, **values}
+    return queue.submit("txt2img", Txt2ImgRequest.parse({"prompt": prompt, **values}), Settings(), checkpoint)
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 `images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
 until it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3,
-`raises` and `webui-error` raise. Checkpoints named `killer` and `refused` do as they say when they are loaded.
+`raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer` and `refused`
+do as they say when they are loaded.
 """
 
 import os
@@ -51,7 +52,12 @@ class FakeEngine:
         yield EngineState("ready", checkpoint.name, "0123456789", device="fake")
 
     def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, should_stop: Callable[[], Stop]
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        should_stop: Callable[[], Stop],
+        first_batch: int = 0,
     ) -> Iterator[Event]:
         words = request.prompt
         images, steps = number(words, "images", 1), number(words, "steps", 4)
@@ -59,7 +65,7 @@ class FakeEngine:
         yield Staged("sampling")
         if "warns" in words:
             yield Warned("This is only a test.")
-        for index in range(images):
+        for index in range(first_batch, images):
             stop = Stop.NONE
             for step in range(1, steps + 1):
                 while "wait" in words and not (stop := should_stop()):
@@ -89,6 +95,10 @@ class FakeEngine:
 def misbehave(words: str) -> None:
     if "killed" in words:
         os.kill(os.getpid(), signal.SIGKILL)
+    once = re.search(r"dies-once (\S+)", words)
+    if once and not Path(once[1]).exists():
+        Path(once[1]).touch()
+        os._exit(3)
     if "exits" in words:
         os._exit(3)
     if "webui-error" in words:

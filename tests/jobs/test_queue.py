@@ -24,6 +24,7 @@ from modules.events import (
     Staged,
     Started,
     Stepped,
+    Warned,
 )
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
@@ -147,7 +148,7 @@ def test_stopping_what_has_ended_or_is_not_there_changes_nothing(queue: JobQueue
         ("exits", "The engine process ended unexpectedly (exit code 3)."),
     ],
 )
-def test_a_dead_engine_fails_the_job_and_the_next_one_runs(
+def test_a_job_that_ends_the_engine_twice_fails_and_the_next_one_runs(
     make_queue: MakeQueue, tmp_path: Path, misdeed: str, sentence: str
 ) -> None:
     loads = tmp_path / "loads"
@@ -159,7 +160,9 @@ def test_a_dead_engine_fails_the_job_and_the_next_one_runs(
     assert isinstance(failed, Failed)
     assert failed.message == sentence
     assert failed.hint
-    assert [image.index for image in dying.images] == [0, 1]  # what was finished is saved
+    assert [image.index for image in dying.images] == [0, 1]  # what was finished is saved, and not made again
+    told = [entry.event for entry in dying.entries() if isinstance(entry.event, Warned)]
+    assert told == [Warned(f"{sentence} The job is taken up again at its first picture that is not saved.")]
     assert dying.request.seed == 5
     assert isinstance(end(next_one), Finished)
     until(lambda: queue.state().state == "ready", "the engine")
@@ -169,7 +172,7 @@ def test_the_engine_comes_back_with_its_checkpoint_though_no_job_waits(make_queu
     loads = tmp_path / "loads"
     queue = make_queue(loads=str(loads))
     end(submit(queue, "killed"))
-    until(lambda: loads.read_text() == "good\ngood\n" and queue.state().state == "ready", "the second load")
+    until(lambda: loads.read_text() == "good\ngood\ngood\n" and queue.state().state == "ready", "the third load")
 
 
 def test_an_engine_killed_while_idle_is_started_again(make_queue: MakeQueue, tmp_path: Path) -> None:
@@ -340,14 +343,28 @@ def test_listeners_hear_of_jobs_and_of_the_engine(queue: JobQueue) -> None:
     assert {("loading", ("running",)), ("ready", ("running",)), ("ready", ("running", "queued"))} <= set(seen)
 
 
-def test_closing_ends_all_jobs_and_the_process(make_queue: MakeQueue) -> None:
+def test_an_engine_that_dies_once_costs_its_job_nothing(make_queue: MakeQueue, tmp_path: Path) -> None:
+    queue = make_queue()
+    job = submit(queue, f"images 4 dies-once {tmp_path / 'died'}")
+    next_one = submit(queue, "next")
+
+    assert isinstance(end(job), Finished)
+    assert [image.index for image in job.images] == [0, 1, 2, 3]
+    assert isinstance(end(next_one), Finished)
+    batches = [entry.event.batch for entry in job.entries() if entry.event in [Stepped(n, 4, 4) for n in range(4)]]
+    assert batches == [0, 1, 2, 3, 3]  # only the last picture's steps were made twice
+
+
+def test_closing_lets_followers_go_and_ends_the_process(make_queue: MakeQueue) -> None:
     queue = make_queue()
     running = submit(queue, "wait")
     waiting = submit(queue, "a")
     until(lambda: any(isinstance(e.event, Started) for e in running.entries()), "the job to run")
     queue.close()
 
-    assert (running.status, waiting.status) == ("interrupted", "interrupted")
+    assert (running.status, waiting.status) == ("running", "queued")
+    assert (running.is_parked, waiting.is_parked) == (True, True)
+    assert [event for _, event in waiting.follow()] == [Queued(1)]
     assert queue.state().state == "stopped"
     with pytest.raises(WebuiError, match="shutting down"):
         submit(queue, "late")

@@ -1,0 +1,46 @@
+"""A process with a queue over the fake engine, for tests that kill it: `python -m tests.jobs.queue_process FOLDER`.
+
+Resumes what FOLDER's ledger holds and prints "open". Then each line on stdin is a prompt to be submitted, answered by
+the job's id; an empty line is answered by "idle" once no job is left. The end of stdin closes the queue.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.jobs.worker import EngineProcess
+from modules.store.ledger import Ledger, lies_in
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+from tests.jobs.conftest import FACTORY, submit
+
+
+def say(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+def main(folder: Path) -> None:
+    outputs = Outputs(folder / "outputs")
+    ledger = Ledger(folder / "jobs.sqlite", Pictures(folder / "pictures"))
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=ledger)
+    queue.resume(lies_in(outputs))
+    say("open")
+    changed = threading.Event()
+    queue.listeners.add(changed.set)
+    for line in sys.stdin:
+        if line.strip():
+            say(submit(queue, line.strip()).id)
+            continue
+        while queue.current():
+            changed.wait()
+            changed.clear()
+        say("idle")
+    queue.close()
+    say("closed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

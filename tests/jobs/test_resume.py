@@ -1,0 +1,288 @@
+"""What was accepted is made, once and in order, whenever the process is killed; results stay known."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.events import Failed, Finished, ImageDone, ImageSaved, Queued, Started
+from modules.jobs import queue as queue_module
+from modules.jobs.job import Job
+from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.jobs.worker import EngineProcess
+from modules.request import Img2ImgRequest
+from modules.settings import Settings
+from modules.store.ledger import Ledger, lies_in
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+from tests.jobs.conftest import CHECKPOINT, FACTORY, submit
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 60.0  # seconds
+
+
+class Process:
+    """A running `queue_process`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.jobs.queue_process", str(folder)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.answer() == "open"
+
+    def answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def say(self, line: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+
+@contextmanager
+def process(folder: Path) -> Iterator[Process]:
+    running = Process(folder)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        for pipe in (running.process.stdin, running.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def pictures(folder: Path) -> list[tuple[int, bytes]]:
+    """(seed, first pixel's red) of the files in the order of their numbers."""
+    files = sorted((folder / "outputs").rglob("*.png"))
+    return [(int(file.stem.partition("-")[2]), bytes(Image.open(file).getpixel((0, 0))[:1])) for file in files]  # type: ignore[index, arg-type]
+
+
+def until_there_are(folder: Path, count: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while len(list((folder / "outputs").rglob("*.png"))) < count:
+        assert time.monotonic() < end, f"waited in vain for {count} pictures"
+        time.sleep(0.01)
+
+
+def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(tmp_path: Path) -> None:
+    wanted = [(5 + index, bytes([index])) for images in (4, 3, 2) for index in range(images)]
+    with process(tmp_path) as first:
+        ids = [first.say(f"slow images {images}") for images in (4, 3, 2)]
+        until_there_are(tmp_path, 2)
+    for there in (3, 6):
+        with process(tmp_path):
+            until_there_are(tmp_path, there)
+    with process(tmp_path) as last:
+        assert last.say("") == "idle"
+        assert pictures(tmp_path) == wanted
+
+    with_results = Ledger(tmp_path / "jobs.sqlite", Pictures(tmp_path / "pictures"))
+    entered = with_results.entered(lambda image, sha256: True)
+    with_results.close()
+    assert [job.id for job in entered] == ids
+    assert [[e.index for e in job.events if isinstance(e, ImageSaved)] for job in entered] == [
+        [0, 1, 2, 3], [0, 1, 2], [0, 1],
+    ]  # fmt: skip
+    assert all(isinstance(job.events[-1], Finished) for job in entered)
+
+
+def opened(folder: Path) -> JobQueue:
+    outputs = Outputs(folder / "outputs")
+    ledger = Ledger(folder / "jobs.sqlite", Pictures(folder / "pictures"))
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=ledger)
+    queue.resume(lies_in(outputs))
+    return queue
+
+
+def ended(job: Job) -> Job:
+    for _ in job.follow():
+        pass
+    return job
+
+
+def test_an_orderly_end_hands_the_running_job_back_and_keeps_the_queue(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    running, waiting = submit(queue, "slow images 5"), submit(queue, "steps 1")
+    until_there_are(tmp_path, 2)
+    queue.close()
+    seen = len(running.images)
+
+    queue = opened(tmp_path)
+    assert [job.id for job in queue.current()] == [running.id, waiting.id]
+    again = ended(queue.job(running.id))
+    assert (again.status, again.request, again.is_resumed) == ("finished", running.request, True)
+    assert [image.index for image in again.images] == [0, 1, 2, 3, 4]
+    assert again.images[:seen] == running.images
+    assert ended(queue.job(waiting.id)).status == "finished"
+    assert [seed for seed, _ in pictures(tmp_path)] == [5, 6, 7, 8, 9, 5]
+    queue.close()
+
+
+def test_results_and_failures_are_known_after_a_restart(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    jobs = [ended(submit(queue, words)) for words in ("images 2 warns", "webui-error")]
+    queue.close()
+
+    queue = opened(tmp_path)
+    again = [queue.job(job.id) for job in jobs]
+    assert [(job.status, job.images, job.created) for job in again] == [
+        (job.status, job.images, job.created) for job in jobs
+    ]
+    assert again[0].progress().images == 2
+    assert [entry.event for entry in again[1].entries()][-1] == Failed(
+        "steps=0: must be at least 1.", "Take more steps.", "steps"
+    )
+    assert queue.current() == ()
+    queue.close()
+
+
+def test_a_follower_who_comes_back_with_an_old_number_misses_nothing(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    job = ended(submit(queue, "images 2 steps 100"))
+    last = job.entries()[-1].number
+    queue.close()
+
+    queue = opened(tmp_path)
+    events = [event for _, event in queue.job(job.id).follow(after=last)]
+    assert [type(event) for event in events] == [Started, ImageSaved, ImageSaved, Finished]
+    queue.close()
+
+
+def test_a_picture_that_was_announced_and_not_written_is_made(tmp_path: Path) -> None:
+    """As if the process was killed between the entry and the file; and between the file and what follows it."""
+    queue = opened(tmp_path)
+    job = submit(queue, "slow images 4")
+    until_there_are(tmp_path, 2)
+    queue.close()
+    announced = ImageSaved(len(job.images), 0, 8, 8, "", "txt2img-images/2026-01-01/00099-1.png")
+    ledger = Ledger(tmp_path / "jobs.sqlite")
+    ledger.announce(job.id, announced, "0" * 64)
+    ledger.close()
+
+    queue = opened(tmp_path)
+    assert [image.index for image in ended(queue.job(job.id)).images] == [0, 1, 2, 3]
+    assert announced not in queue.job(job.id).images
+    assert len(pictures(tmp_path)) == 4
+    queue.close()
+
+
+def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: Path) -> None:
+    source = Picture.from_image(Image.effect_noise((64, 64), 50).convert("RGB"))
+    outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=Ledger(tmp_path / "jobs.sqlite", kept))
+    submit(queue, "wait")
+    request = Img2ImgRequest.parse({"init_images": [source], "mask": source, "prompt": "a"})
+    job = queue.submit("img2img", request, Settings(), CHECKPOINT)
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push it out
+    queue.close()
+
+    queue = opened(tmp_path)
+    queue.interrupt()
+    again = queue.job(job.id)
+    assert isinstance(again.request, Img2ImgRequest)
+    assert again.request.mask is not None
+    assert again.request.mask.data == again.request.init_images[0].data == source.data
+    for waiting in queue.current():
+        waiting.interrupt()
+    assert ended(again).status in ("finished", "interrupted")
+    queue.close()
+
+
+def test_a_job_whose_source_is_gone_fails_in_a_sentence(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    submit(queue, "wait")
+    source = Picture.from_image(Image.new("RGB", (64, 64)))
+    request = Img2ImgRequest.parse({"init_images": [source]})
+    job = queue.submit("img2img", request, Settings(), CHECKPOINT)
+    queue.close()
+    for file in (tmp_path / "pictures").iterdir():
+        file.unlink()
+
+    queue = opened(tmp_path)
+    failed = queue.job(job.id).entries()[-1].event
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith(f"There is no source picture {source.sha256[:12]!r} any more.")
+    queue.interrupt()
+    queue.close()
+
+
+def test_a_job_during_which_palimpsest_always_ends_fails_instead_of_looping(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    job = submit(queue, "wait")
+    until_running(job)
+    queue.close()
+    ledger = Ledger(tmp_path / "jobs.sqlite")
+    for _ in range(queue_module.CUTS_OF_A_JOB):
+        ledger.begin(job.id)
+        ledger.entered(lambda image, sha256: True)
+    ledger.close()
+
+    queue = opened(tmp_path)
+    failed = queue.job(job.id).entries()[-1].event
+    assert isinstance(failed, Failed)
+    assert failed.message == "Palimpsest was cut off 10 times while it made the same picture of this job."
+    queue.close()
+
+
+def until_running(job: Job) -> None:
+    for _, event in job.follow():
+        if not isinstance(event, Queued):
+            return
+
+
+def test_only_the_last_ones_are_remembered_also_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "REMEMBERED_JOBS", 2)
+    queue = opened(tmp_path)
+    ids = [ended(submit(queue, "steps 1")).id for _ in range(4)]
+    queue.close()
+    queue = opened(tmp_path)
+    assert [job.id for job in queue.jobs()] == [ids[3], ids[2]]
+    queue.close()
+
+    monkeypatch.setattr(queue_module, "REMEMBERED_SECONDS", 0.0)
+    queue = opened(tmp_path)
+    assert queue.jobs() == ()
+    queue.close()
+
+
+def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    queue._ledger._db.execute("PRAGMA query_only = ON")  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(WebuiError, match="The job cannot be kept in") as caught:
+        submit(queue, "a")
+    assert caught.value.status == 507
+    assert queue.jobs() == ()
+    queue.close()
+
+
+def test_a_failing_save_leaves_no_picture_in_the_ledger(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "jobs.sqlite")
+
+    def save(job: Job, done: ImageDone) -> ImageSaved:
+        image = ImageSaved(done.index, done.seed, 8, 8, "", f"{done.index}.png")
+        job.announce(image, "0" * 64)
+        if done.index == 1:
+            raise WebuiError("The disk is full.")
+        return image
+
+    queue = JobQueue(EngineProcess(FACTORY), save, ledger=ledger)
+    job = ended(submit(queue, "images 3"))
+    assert job.status == "failed"
+    entered = ledger.entered(lambda image, sha256: True)
+    assert [type(event) for event in entered[0].events] == [Started, ImageSaved, Failed]
+    queue.close()
