@@ -1,14 +1,19 @@
 """The application that serves the HTTP interface; the page is mounted into it afterwards."""
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 import modules
-from modules.api import errors, info, jobs, options, outputs, pictures, state
+from modules.api import batches, docs_page, errors, health, info, jobs, metrics, options, outputs, pictures, state
+from modules.api.auth import BasicAuth
 from modules.api.body_limit import BodyLimit
 from modules.api.errors import ErrorBoundary
 from modules.api.guard import Guard
+from modules.api.headers import SecurityHeaders
+from modules.api.metrics import CountRequests, Metrics
 from modules.api.services import Services
 from modules.codec import MAX_BYTES
+from modules.flags import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
 
@@ -22,10 +27,24 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for part in (state, jobs, pictures, info, options, outputs):
+    for part in (docs_page, health, state, jobs, batches, pictures, info, options, outputs):
         app.include_router(part.routes(services))
+    numbers = Metrics(services.queue)
+    app.include_router(metrics.routes(services, numbers))
+    flags = services.flags
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(ErrorBoundary)
-    app.add_middleware(Guard, names=(services.flags.server_name,))
+    app.add_middleware(BasicAuth, credentials=flags.auth)
+    if flags.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=flags.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_credentials=ANY_ORIGIN not in flags.cors_origins,
+        )
+    app.add_middleware(Guard, names=(flags.server_name, *flags.allow_hosts), origins=flags.cors_origins)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(CountRequests, metrics=numbers)
     return app

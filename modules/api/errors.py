@@ -15,9 +15,18 @@ from modules.errors import WebuiError
 log = logging.getLogger(__name__)
 
 
+class Busy(WebuiError):
+    """The client asked for more than its share, and may ask again in `retry_after` seconds."""
+
+    def __init__(self, message: str, hint: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, hint, status=429)
+        self.retry_after = retry_after
+
+
 def answer(error: WebuiError, name: str = "WebuiError") -> JSONResponse:
     body = {"error": name, "detail": error.message, "field": error.field, "hint": error.hint}
-    return JSONResponse(body, error.status)
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
+    return JSONResponse(body, error.status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -81,6 +90,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     sentences = {
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.url.path} does not answer to {request.method}.",
+        408: "The body came too slowly.",
         413: "The body is too large.",
     }
     status = HTTPStatus(error.status_code)

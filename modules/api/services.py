@@ -2,15 +2,20 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules.catalog import Catalog
+from modules.api.limits import JobLimits, require_memory
+from modules.catalog import Catalog, Checkpoint
 from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
 from modules.flags import Flags
+from modules.infotext import Kind
+from modules.jobs.batch_desk import Desk
+from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
+from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -74,3 +79,12 @@ class Services:
     pictures: Pictures
     flags: Flags
     count_tokens: Callable[[str], TokenCount]
+    desk: Desk
+    limits: JobLimits = field(default_factory=JobLimits)
+
+    def submit(
+        self, client: str, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+    ) -> Job:
+        """Put a job of `client` (see clients.py) into the queue. Raises WebuiError, Busy for more than its share."""
+        require_memory(request)
+        return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))

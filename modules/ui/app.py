@@ -19,6 +19,7 @@ from modules.fields import params
 from modules.settings import Settings
 from modules.ui import assets, form
 from modules.ui.generate_tabs import REQUESTS, BuiltTab, generate_tab
+from modules.ui.only_page import OnlyPage
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
 from modules.ui.settings_tab import ON_TOP, PREFIX, declared, settings_tab
@@ -90,7 +91,7 @@ def mount(api: Any, page: Page, mode: Theme = "auto") -> Any:
     """
     api.mount(assets.base_url(), assets.serve, name="assets")
     head = assets.head(json.dumps({**page.config, "theme": mode}))
-    return gr.mount_gradio_app(
+    app = gr.mount_gradio_app(
         api,
         page.blocks,
         path="/",
@@ -103,3 +104,6 @@ def mount(api: Any, page: Page, mode: Theme = "auto") -> Any:
         pwa=False,
         show_error=False,
     )
+    mounted = app.router.routes[-1]
+    mounted.app = OnlyPage(mounted.app)
+    return app

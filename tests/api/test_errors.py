@@ -68,5 +68,11 @@ def test_a_body_beyond_the_limit_is_413_with_or_without_its_length(services: Ser
 
 
 def test_no_page_of_documentation_loads_scripts_from_elsewhere(client: TestClient) -> None:
-    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    page = client.get("/docs").text
+    named = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert named
+    assert all(client.get(path).status_code == 200 for path in named)
+    assert "//" not in page.replace("</", "")
+    assert client.get("/redoc").status_code == 404
+    assert client.get("/docs/../app.py").status_code == client.get("/docs/core.py").status_code == 404
     assert client.get("/openapi.json").json()["info"]["title"] == "Palimpsest"

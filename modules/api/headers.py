@@ -1,0 +1,88 @@
+"""What browsers are told about each answer: nothing of it is to be framed, guessed at or used by other sites.
+
+The page gets a content-security policy with the digests of its own inline scripts, so that no other script runs, not
+even one that somebody manages to get into the page's text. What Gradio leaves no choice about: it builds the functions
+behind its events from text ('unsafe-eval') and sets styles on elements ('unsafe-inline' for styles only).
+"""
+
+import base64
+import hashlib
+import re
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+NO_PAGE = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+PAGE = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval'{digests}; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
+    "worker-src 'self' blob:; manifest-src 'self'; object-src 'none'; "
+    "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+)
+INLINE_SCRIPT = re.compile(rb"<script\b([^>]*)>(.*?)</script\s*>", re.DOTALL | re.IGNORECASE)
+LARGEST_PAGE = 16 * 2**20  # bytes; Gradio's page has about one
+
+
+class SecurityHeaders:
+    """Adds to every answer what it does not say itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if scope["path"] == "/":
+            scope = _uncompressed(scope)  # the page is read on its way out
+        start: Message = {}
+        page = bytearray()
+        held = False
+
+        async def completed(message: Message) -> None:
+            nonlocal start, held
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in ALWAYS.items():
+                    headers.setdefault(name, value)
+                kind = headers.get("content-type", "")
+                if kind.startswith("application/json"):
+                    headers.setdefault("Cache-Control", "no-store")
+                if kind.startswith("text/html") and "content-security-policy" not in headers:
+                    start, held = message, True
+                    return
+                headers.setdefault("Content-Security-Policy", NO_PAGE)
+            elif held and message["type"] == "http.response.body":
+                page.extend(message.get("body", b""))
+                if message.get("more_body", False) and len(page) < LARGEST_PAGE:
+                    return
+                held = False
+                MutableHeaders(scope=start)["Content-Security-Policy"] = policy(bytes(page))
+                await send(start)
+                message = {**message, "body": bytes(page)}
+            await send(message)
+
+        await self.app(scope, receive, completed)
+
+
+def policy(page: bytes) -> str:
+    """The content-security policy under which the inline scripts of `page` run, and no others."""
+    digests = {
+        base64.b64encode(hashlib.sha256(text).digest()).decode()
+        for attributes, text in INLINE_SCRIPT.findall(page)
+        if text.strip() and b"src=" not in attributes and b"application/json" not in attributes
+    }
+    return PAGE.format(digests="".join(f" 'sha256-{digest}'" for digest in sorted(digests)))
+
+
+def _uncompressed(scope: Scope) -> Scope:
+    headers = [(name, value) for name, value in Headers(scope=scope).raw if name != b"accept-encoding"]
+    return {**scope, "headers": headers}

@@ -1,0 +1,93 @@
+"""What one client may ask for: how many jobs at a time, and pictures of what size."""
+
+import threading
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from modules.api.errors import Busy
+from modules.errors import WebuiError
+from modules.flags import MAX_QUEUED_JOBS
+from modules.jobs.job import Job
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+
+Queued = TypeVar("Queued", bound=Job)
+
+SECONDS_TO_RETRY = 5
+BYTES_PER_PIXEL = 1000  # that sampling and decoding take at the very least, for each picture of a batch, in 32 bit
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class JobLimits:
+    """Counts each client's jobs that wait or run; the one above `most` is refused with 429."""
+
+    def __init__(self, most: int = MAX_QUEUED_JOBS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._jobs: dict[Job, str] = {}  # the client of each job
+
+    def submit(self, client: str, queue: Callable[[], Queued]) -> Queued:
+        """The job that `queue` makes, unless `client` has enough of them. Raises Busy."""
+        with self._lock:
+            self._jobs = {job: owner for job, owner in self._jobs.items() if not (job.ended or job.is_parked)}
+            waiting = sum(owner == client for owner in self._jobs.values())
+            if waiting >= self._most:
+                raise Busy(
+                    f"You have {waiting} jobs waiting or running, and at most {self._most} are taken.",
+                    "Send the next one when some have ended, or start Palimpsest with a larger --max-queued-jobs.",
+                    retry_after=SECONDS_TO_RETRY,
+                )
+            job = queue()
+            self._jobs[job] = client
+            return job
+
+
+def require_memory(request: GenerationRequest, free: Callable[[], int] | None = None) -> None:
+    """Raises WebuiError if the pictures of `request` cannot be made in the memory there is, with a size that fits.
+
+    An estimate from below: what it lets through may still be too large, what it refuses is. The memory of a graphics
+    card is not known here; whoever has one has about as much of the other kind.
+    """
+    width, height = _largest(request)
+    needed = width * height * request.batch_size * BYTES_PER_PIXEL
+    available = (free or free_memory)()
+    if needed <= available:
+        return
+    shrink = sqrt(available / needed)
+    fitting = tuple(max(64, int(side * shrink) // 8 * 8) for side in (width, height))
+    smaller = f"; or a smaller batch_size than {request.batch_size}" if request.batch_size > 1 else ""
+    batch = f" in batches of {request.batch_size}" if request.batch_size > 1 else ""
+    raise WebuiError(
+        f"width, height: pictures of {width}x{height}{batch} need at least {needed / 1e9:.1f} GB of memory, "
+        f"and {available / 1e9:.1f} GB are free.",
+        f"The largest size of this shape that fits is {fitting[0]}x{fitting[1]}{smaller}.",
+        "width",
+    )
+
+
+def free_memory() -> int:
+    """Bytes that a new job could take: of the machine, or of the container that this runs in."""
+    free = psutil.virtual_memory().available
+    for file in CGROUP_LIMITS:
+        if file.is_file() and (text := file.read_text().strip()).isdecimal():
+            return min(free, int(text))
+    return free
+
+
+def _largest(request: GenerationRequest) -> tuple[int, int]:
+    """Width and height of the largest picture that is sampled for `request`, in pixels."""
+    width, height = request.width, request.height
+    if isinstance(request, Img2ImgRequest) and request.resize_by is not None and request.init_images:
+        source = request.init_images[0]
+        return int(source.width * request.resize_by), int(source.height * request.resize_by)
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        if request.hr_resize_x or request.hr_resize_y:
+            return (
+                request.hr_resize_x or round(width * request.hr_resize_y / height),
+                request.hr_resize_y or round(height * request.hr_resize_x / width),
+            )
+        return int(width * request.hr_scale), int(height * request.hr_scale)
+    return width, height

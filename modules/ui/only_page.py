@@ -1,0 +1,51 @@
+"""Of what Gradio serves, the page itself and its files: nothing else can be reached.
+
+Gradio has routes that read files, take uploads, fetch from other servers and run a page's events. This page has no
+event that reaches Gradio's server (see app.py), so it needs none of them, and what cannot be asked cannot be abused.
+Allowed is named; all else is 404, also what a later release of Gradio may add.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+FILES = re.compile(r"/(?:assets|static)/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
+PAGES = ("/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
+
+
+class OnlyPage:
+    """An ASGI application that passes on to Gradio's what the page needs. Its lifespan passes too."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or is_needed(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "There is nothing here."})
+        else:
+            detail = f"There is nothing at {str(scope['path'])[:200]}."
+            body = json.dumps({"error": "NotFound", "detail": detail, "field": "", "hint": ""}).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+            await send({"type": "http.response.start", "status": 404, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def is_needed(scope: Message) -> bool:
+    """Whether the page needs this request answered.
+
+    >>> is_needed({"type": "http", "method": "GET", "path": "/gradio_api/file=/etc/passwd"})
+    False
+    """
+    if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+        return False
+    path = str(scope["path"])
+    return path in PAGES or FILES.fullmatch(path) is not None
