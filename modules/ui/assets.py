@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "assets"
-STYLES = ("tokens", "gradio", "layout", "parts", "result", "viewer")  # in the order they are laid over each other
+# In the order in which they are laid over each other.
+STYLES = ("tokens", "gradio", "layout", "parts", "result", "viewer", "canvas")
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = 404
 

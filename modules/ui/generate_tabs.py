@@ -14,6 +14,7 @@ from modules.catalog import Catalog
 from modules.fields import Param, params
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.ui import form
+from modules.ui.canvas import canvas, mask_controls
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
 
@@ -78,8 +79,9 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
 
 
 def _img2img_settings(tab: _Tab) -> None:
-    tab.part("source")
+    canvas(tab.part)
     tab.place("resize_mode")
+    mask_controls(tab.place)
     _sampler(tab)
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):

@@ -9,7 +9,7 @@ import pytest
 
 from modules.ui import assets
 
-SCRIPTS = sorted((assets.FOLDER / "js").glob("*.js"))
+SCRIPTS = sorted([*(assets.FOLDER / "js").glob("*.js"), *(assets.FOLDER / "canvas").glob("*.js")])
 MOST_LINES = 200
 
 
@@ -69,7 +69,7 @@ def test_a_script_says_what_it_is_and_stays_small(script: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_a_script_imports_names_that_are_exported(script: Path) -> None:
-    for names, target in re.findall(r'import \{ ([^}]+) \} from "\./([^"]+)"', script.read_text(encoding="utf-8")):
+    for names, target in re.findall(r'import \{ ([^}]+) \} from "(\.[^"]+)"', script.read_text(encoding="utf-8")):
         exported = (script.parent / target).read_text(encoding="utf-8")
         for name in names.split(", "):
             assert re.search(rf"export (async )?(const|function|class) {name}\b", exported), f"{name} of {target}"

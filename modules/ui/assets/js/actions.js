@@ -39,7 +39,7 @@ function zip(gallery) {
 
 // The picture becomes img2img's source. withParameters also fills the form from its infotext, except for the size and
 // strength tabs that are about the source.
-export async function sendToImg2img(picture, { source, openTab, withParameters = false }) {
+export async function sendToImg2img(picture, { source, canvas, openTab, withParameters = false, mode = "" }) {
   try {
     const uploaded = await uploadFrom(picture.url);
     remember("img2img", "send");
@@ -48,8 +48,9 @@ export async function sendToImg2img(picture, { source, openTab, withParameters =
       if (notes.length) toast(notes.join(" "));
     }
     source.set({ ...uploaded, name: picture.path });
+    if (mode) canvas.setMode(mode);
     openTab("img2img");
-    toast(withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", { action: { text: "Undo", run: () => undo("img2img") } });
+    toast(mode ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", { action: { text: "Undo", run: () => undo("img2img") } });
   } catch (error) {
     complain(error);
   }
@@ -62,6 +63,7 @@ export function actionRow(tab, gallery, page) {
   return h("div", { className: "actions-row", id: `image_buttons_${tab}` },
     h("div", { className: "actions-group" },
       button({ icon: "send", text: "Send to img2img", id: `${tab}_send_to_img2img`, className: "p-strong", title: tab === "img2img" ? "Go on from this result: it becomes the source" : "Make this picture img2img's source", onclick: send(false) }),
+      button({ icon: "brush", text: "Inpaint", id: `${tab}_send_to_inpaint`, title: "Send to inpaint: make this picture the source and paint what is to be redrawn", onclick: selected((picture) => sendToImg2img(picture, { ...page, mode: "inpaint" })) }),
       button({ icon: "sendall", text: "with parameters", id: `${tab}_send_to_img2img_all`, title: "Send the picture and fill the form from its parameters", onclick: send(true) })),
     h("div", { className: "actions-group" },
       button({ icon: "save", text: "Save", id: `save_${tab}`, title: "Copy into the outputs/saved folder and note it in its log", onclick: selected(save) }),

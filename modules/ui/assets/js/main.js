@@ -1,5 +1,6 @@
 // Where Gradio's events arrive, and where the page is put together once its components stand.
 
+import { Canvas } from "../canvas/canvas.js";
 import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -37,9 +38,12 @@ export async function start() {
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
   page.modelDefaults = () => page.engine.defaults();
   page.exactSteps = () => Boolean(page.settings.values.img2img_fix_steps);
+  page.canvas = new Canvas();
+  page.canvas.onBring = (blob) => page.source.bring(blob);
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
-    onChange: () => page.tabs.img2img?.size.refresh(),
+    stage: page.canvas,
+    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.tabs.img2img?.size.refresh()),
     tools: undoButton("img2img"),
   });
   page.pnginfo = new PngInfo(page);

@@ -6,10 +6,10 @@ import { read, write } from "./store.js";
 
 export class Source {
   // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
-  // tools: more buttons for the row below the picture.
-  constructor(place, name, { hint, onChange, tools = null }) {
-    this.name = name;
-    this.onChange = onChange;
+  // tools: more buttons for the row below the picture. stage: the canvas that shows the picture instead of the zone,
+  // {head, element, restore()}; it also remembers the picture.
+  constructor(place, name, { hint, onChange, tools = null, stage = null }) {
+    Object.assign(this, { name, onChange, stage });
     this.picture = null;
     this.turn = 0;
     this.busy = null;
@@ -32,7 +32,7 @@ export class Source {
     this.bar = h("div", { className: "source-bar" }, this.text, tools, ...this.ownTools);
     this.note = h("div", { className: "source-note", hidden: true });
     this.error = h("div", { className: "p-error", role: "alert", hidden: true });
-    this.element = h("div", { className: "source", id: `${name}_image` }, this.zone, this.bar, this.note, this.error, this.chooser);
+    this.element = h("div", { className: "source", id: `${name}_image` }, stage?.head, this.zone, stage?.element, this.bar, this.note, this.error, this.chooser);
     place.replaceChildren(this.element);
     for (const tool of this.ownTools) tool.hidden = true;
     onEnterOrClick(this.zone, () => this.chooser.click());
@@ -88,8 +88,9 @@ export class Source {
     this.turn += who === "person" ? 0 : 1;
     this.picture = picture;
     this.complain("");
+    this.zone.hidden = Boolean(picture && this.stage);
     this.image.hidden = !picture;
-    if (picture) this.image.src = picture.url;
+    if (picture && !this.stage) this.image.src = picture.url;
     else this.image.removeAttribute("src");
     this.empty.hidden = Boolean(picture);
     for (const tool of this.ownTools) tool.hidden = !picture;
@@ -98,7 +99,7 @@ export class Source {
     this.text.title = picture?.name ?? "";
     this.note.hidden = !picture?.notes?.length;
     this.note.textContent = picture?.notes?.join(" ") ?? "";
-    write(`source.${this.name}`, picture);
+    if (!this.stage) write(`source.${this.name}`, picture);
     this.onChange?.(picture, who);
   }
 
@@ -110,12 +111,12 @@ export class Source {
 
   // The picture of the last visit, if the server still has it.
   async restore() {
-    const kept = read(`source.${this.name}`);
-    if (!kept?.id || this.picture) return;
+    const kept = this.stage ? await this.stage.restore() : read(`source.${this.name}`);
+    if (!kept?.id || (this.picture && this.picture !== kept)) return;
     if (await isThere(kept.id)) {
-      if (!this.picture && !this.busy) this.set(kept);
-    } else {
-      write(`source.${this.name}`, null);
+      if (!this.picture && !this.busy) this.set(kept, "restore");
+    } else if (!this.picture) {
+      this.set(null, "restore");
       this.complain("The picture of your last visit is no longer kept. Load it again.");
     }
   }

@@ -52,8 +52,8 @@ export class Tab {
     await page.source.busy;
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;
-    if (name === "img2img") request.init_images = source ? [source.id] : [];
     try {
+      if (name === "img2img") await this.fromCanvas(request);
       await this.jobs.submit(request, { source: source?.id ?? null, mode: request.resize_mode ?? 0 });
       this.gallery.following = true;
       if (matchMedia("(max-width: 760px)").matches) result.stage.scrollIntoView({ block: "center" });
@@ -62,8 +62,15 @@ export class Tab {
     }
   }
 
+  // Source and mask, and nothing about a mask where there is none.
+  async fromCanvas(request) {
+    const { fields, without } = await this.page.canvas.outgoing();
+    for (const field of without) delete request[field];
+    Object.assign(request, fields);
+  }
+
   complain(sentence, field) {
-    if (field === "init_images" && this.name === "img2img") this.page.source.complain(sentence);
+    if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
     else if (!form.showError(this.name, field, sentence)) this.result.complain(sentence);
   }
 

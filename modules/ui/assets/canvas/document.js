@@ -1,0 +1,163 @@
+// What is worked on: one source picture with a mask and a colour sketch over it, seen in one of five modes.
+
+import { History, restored, stepOfTiles } from "./history.js";
+import { Layer, union } from "./tiles.js";
+
+// paints: the layer the tools work on. masks: the layer that decides what is redrawn.
+export const MODES = {
+  img2img: { label: "img2img", paints: null, masks: null },
+  sketch: { label: "Sketch", paints: "sketch", masks: null },
+  inpaint: { label: "Inpaint", paints: "mask", masks: "mask" },
+  inpaint_sketch: { label: "Inpaint sketch", paints: "sketch", masks: "sketch" },
+  inpaint_upload: { label: "Inpaint upload", paints: "mask", masks: "mask" },
+};
+
+export class Document {
+  constructor() {
+    this.picture = null; // as the server described it: {id, width, height, url, …}
+    this.mode = "img2img";
+    this.frame = null; // {left, top, right, bottom} in the picture's pixels, beyond it (outpaint) or within it (crop)
+    this.mask = new Layer(1, 1);
+    this.sketch = new Layer(1, 1, 4);
+    this.listeners = [];
+    this.version = { mask: 0, sketch: 0 };
+    this.history = new History((step) => this.exchange(step));
+  }
+
+  // action(what, box): what is "mask", "sketch" (box: what changed, null for all), "picture", "mode", "frame" or "history".
+  onChange(action) {
+    this.listeners.push(action);
+  }
+
+  tell(what, box = null) {
+    if (what in this.version) this.version[what] += 1;
+    for (const action of this.listeners) action(what, box);
+  }
+
+  get width() {
+    return this.mask.width;
+  }
+
+  get height() {
+    return this.mask.height;
+  }
+
+  get painted() {
+    return MODES[this.mode].paints ? this[MODES[this.mode].paints] : null;
+  }
+
+  // The layer that decides what is redrawn, or null where everything is.
+  get masking() {
+    return MODES[this.mode].masks ? this[MODES[this.mode].masks] : null;
+  }
+
+  setMode(mode) {
+    if (!MODES[mode] || mode === this.mode) return;
+    this.mode = mode;
+    this.tell("mode");
+  }
+
+  setFrame(frame) {
+    this.frame = frame;
+    this.tell("frame");
+  }
+
+  // Another picture, or none. Mask and sketch stay, brought to its size; tells whether they had to be resized.
+  setPicture(picture) {
+    this.picture = picture;
+    const resize = picture && (picture.width !== this.width || picture.height !== this.height);
+    const had = resize && !(this.mask.isEmpty && this.sketch.isEmpty);
+    if (resize) {
+      const before = { mask: this.mask, sketch: this.sketch };
+      this.mask = resized(this.mask, picture.width, picture.height);
+      this.sketch = resized(this.sketch, picture.width, picture.height);
+      if (had) this.history.push({ ...before, bytes: 1024 });
+      else this.history.clear();
+    }
+    this.frame = null;
+    this.tell("picture");
+    if (had) this.tell("history");
+    return had;
+  }
+
+  // Layers as they were kept.
+  load({ mask, sketch, mode, frame }) {
+    Object.assign(this, { mask, sketch, mode: MODES[mode] ? mode : "img2img", frame: frame ?? null });
+    for (const what of ["mask", "sketch", "mode", "frame"]) this.tell(what);
+  }
+
+  // One step that can be undone: `change(layer)` writes to it.
+  edit(name, change) {
+    const layer = this[name];
+    layer.begin();
+    change(layer);
+    this.finish(name, layer.end());
+  }
+
+  // An edit of layer `name` is over; `changed` as Layer.end() gives it.
+  finish(name, changed) {
+    if (!changed.size) return;
+    this.history.push(stepOfTiles(name, changed));
+    this.tell(name, boxOfTiles(this[name], changed.keys()));
+    this.tell("history");
+  }
+
+  clear(name) {
+    this.edit(name, (layer) => layer.tiles.forEach((tile, index) => tile && layer.writable(index).fill(0)));
+  }
+
+  exchange(step) {
+    if (step.mask) {
+      const back = { mask: this.mask, sketch: this.sketch, bytes: step.bytes };
+      const fits = step.mask.width === this.width && step.mask.height === this.height;
+      const fitting = (layer) => (fits || !this.picture ? layer : resized(layer, this.width, this.height));
+      Object.assign(this, { mask: fitting(step.mask), sketch: fitting(step.sketch) });
+      this.tell("mask");
+      this.tell("sketch");
+      return back;
+    }
+    const layer = this[step.layer];
+    const replaced = new Map();
+    for (const [index, tile] of restored(step)) {
+      replaced.set(index, layer.tiles[index]);
+      layer.tiles[index] = tile;
+    }
+    this.tell(step.layer, boxOfTiles(layer, replaced.keys()));
+    return stepOfTiles(step.layer, replaced);
+  }
+
+  undo() {
+    if (this.history.undo()) this.tell("history");
+  }
+
+  redo() {
+    if (this.history.redo()) this.tell("history");
+  }
+}
+
+function boxOfTiles(layer, indices) {
+  let box = null;
+  for (const index of indices) box = union(box, layer.boxOfTile(index));
+  return box;
+}
+
+// The nearest pixel of `layer` for each of a layer of another size.
+export function resized(layer, width, height) {
+  const made = new Layer(width, height, layer.channels);
+  if (layer.isEmpty) return made;
+  const { channels } = layer;
+  const from = new Uint8Array(layer.width * channels);
+  const into = new Uint8Array(width * channels);
+  const columns = Uint32Array.from({ length: width }, (_, x) => Math.min(layer.width - 1, Math.floor(((x + 0.5) * layer.width) / width)));
+  made.begin();
+  for (let y = 0; y < height; y++) {
+    layer.readRow(0, Math.min(layer.height - 1, Math.floor(((y + 0.5) * layer.height) / height)), layer.width, from);
+    if (from.every((value) => value === 0)) continue;
+    for (let x = 0; x < width; x++) {
+      for (let channel = 0; channel < channels; channel++) into[x * channels + channel] = from[columns[x] * channels + channel];
+    }
+    made.write({ left: 0, top: y, right: width, bottom: y + 1 }, into);
+  }
+  made.end();
+  return made;
+}

@@ -1,0 +1,141 @@
+// Pointers, wheel and fingers on the stage: which of them draw, which move the picture.
+
+const STILL = 6; // CSS pixels a first finger may have gone when the second one comes: the two together move the picture
+const PALM = 800; // milliseconds after a pen during which fingers do not draw
+const ERASER_BUTTON = 32;
+
+export class Pointer {
+  // keys: {isPanning, isControl}, what is held down at the moment.
+  constructor(view, tools, settings, keys) {
+    Object.assign(this, { view, tools, settings, keys });
+    this.touches = new Map();
+    this.drawing = null; // id of the pointer that draws
+    this.panning = null; // {id, x, y}
+    this.penAt = -Infinity;
+    this.cursor = null;
+    const { element } = view;
+    element.addEventListener("pointerdown", (event) => this.down(event));
+    element.addEventListener("pointermove", (event) => this.move(event));
+    element.addEventListener("pointerup", (event) => this.up(event));
+    element.addEventListener("pointercancel", (event) => this.up(event, true));
+    element.addEventListener("lostpointercapture", (event) => this.up(event));
+    element.addEventListener("pointerleave", () => this.showCursor(null));
+    element.addEventListener("contextmenu", (event) => event.preventDefault());
+    element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    element.addEventListener("auxclick", (event) => event.preventDefault());
+  }
+
+  at(event) {
+    const box = this.view.element.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  }
+
+  point(event) {
+    const { x, y } = this.at(event);
+    const pen = event.pointerType === "pen";
+    return { ...this.view.camera.toPicture(x, y), pressure: event.pressure, isPen: pen, alt: event.altKey, shift: event.shiftKey, isEraser: pen && (event.buttons & ERASER_BUTTON) !== 0 };
+  }
+
+  get draws() {
+    return this.tools.document.painted !== null && this.tools.document.picture !== null && this.settings.tool !== "hand" && !this.keys.isPanning;
+  }
+
+  down(event) {
+    if (!this.tools.document.picture || event.target.closest("button")) return;
+    this.view.element.focus({ preventScroll: true });
+    if (event.pointerType === "pen") this.penAt = event.timeStamp;
+    if (event.pointerType === "touch") {
+      this.touches.set(event.pointerId, { ...this.at(event), startX: event.clientX, startY: event.clientY });
+      if (this.touches.size === 2) return this.beginPinch();
+      if (this.touches.size > 2 || event.timeStamp - this.penAt < PALM) return;
+    }
+    if (this.drawing !== null || this.panning) return;
+    this.view.element.setPointerCapture(event.pointerId);
+    if (event.button === 1 || !this.draws) this.panning = { id: event.pointerId, ...this.at(event) };
+    else if (event.button === 0 || event.button === 5) {
+      this.drawing = event.pointerId;
+      this.moved = 0;
+      this.tools.down(this.point(event));
+    }
+    this.showCursor(event);
+    event.preventDefault();
+  }
+
+  // Two fingers: what the first has drawn in going a hair's breadth is taken back.
+  beginPinch() {
+    if (this.drawing !== null) {
+      if (this.moved < STILL) this.tools.cancel();
+      else this.tools.up();
+    }
+    this.drawing = this.panning = null;
+    this.pinch = this.fingers();
+  }
+
+  fingers() {
+    const [one, other] = [...this.touches.values()];
+    return { x: (one.x + other.x) / 2, y: (one.y + other.y) / 2, gap: Math.hypot(one.x - other.x, one.y - other.y) };
+  }
+
+  move(event) {
+    if (event.pointerType === "pen") this.penAt = event.timeStamp;
+    const at = this.at(event);
+    const touch = this.touches.get(event.pointerId);
+    if (touch) {
+      this.moved = Math.max(this.moved ?? 0, Math.hypot(event.clientX - touch.startX, event.clientY - touch.startY));
+      Object.assign(touch, at);
+      if (this.touches.size === 2 && this.pinch) {
+        const now = this.fingers();
+        this.view.camera.pan(now.x - this.pinch.x, now.y - this.pinch.y);
+        if (this.pinch.gap > 0) this.view.camera.zoom(now.gap / this.pinch.gap, now.x, now.y);
+        this.pinch = now;
+        return;
+      }
+    }
+    if (this.panning?.id === event.pointerId) {
+      this.view.camera.pan(at.x - this.panning.x, at.y - this.panning.y);
+      Object.assign(this.panning, at);
+    } else if (this.drawing === event.pointerId) {
+      const events = event.getCoalescedEvents?.() ?? [];
+      this.tools.move((events.length ? events : [event]).map((one) => this.point(one)));
+    }
+    this.showCursor(event);
+  }
+
+  up(event, isCancelled = false) {
+    this.touches.delete(event.pointerId);
+    if (this.touches.size < 2) this.pinch = null;
+    if (this.panning?.id === event.pointerId) this.panning = null;
+    if (this.drawing !== event.pointerId) return;
+    this.drawing = null;
+    if (isCancelled && event.pointerType === "touch" && this.moved < STILL) this.tools.cancel();
+    else this.tools.up();
+  }
+
+  // Alt and wheel zoom, Ctrl and wheel change the brush, as in A1111. A touchpad's pinch arrives as a wheel with Ctrl
+  // that nobody holds down: it zooms. On the whole screen there is nothing to scroll, so the wheel alone zooms.
+  wheel(event) {
+    const isPinch = event.ctrlKey && !this.keys.isControl;
+    const isZoom = event.altKey || isPinch || this.isWholeScreen();
+    if (!this.tools.document.picture || !(isZoom || event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    const turn = event.deltaY || event.deltaX;
+    if (!isPinch && (event.ctrlKey || event.metaKey)) {
+      this.settings.grow(turn < 0 ? 1.12 : 1 / 1.12);
+      return this.showCursor(event);
+    }
+    const { x, y } = this.at(event);
+    this.view.camera.zoom(isPinch ? Math.exp(-turn / 100) : turn < 0 ? 1.2 : 1 / 1.2, x, y);
+    this.showCursor(event);
+  }
+
+  isWholeScreen() {
+    return this.view.element.closest(".canvas-whole") !== null;
+  }
+
+  // The ring that shows what the brush would cover.
+  showCursor(event) {
+    const shows = event && event.pointerType !== "touch" && this.draws;
+    this.cursor = shows ? this.at(event) : null;
+    this.onCursor?.(this.cursor);
+  }
+}

@@ -1,0 +1,53 @@
+// A mask at a half, quarter … of its size, tile by tile as it is looked at. Each pixel is the most of those it stands
+// for: a thin line is seen from afar.
+
+import { clipped, isVoid, isWhole, TILE, union } from "./tiles.js";
+
+export class Reduced {
+  constructor(layer, level) {
+    Object.assign(this, { layer, level });
+    this.side = TILE >> level;
+    this.tiles = new Map();
+    this.stale = new Map(); // tile -> box of its own pixels to be made anew
+  }
+
+  invalidate(box) {
+    if (this.level === 0) return;
+    if (!box) {
+      this.tiles.clear();
+      this.stale.clear();
+      return;
+    }
+    this.layer.each(box, (index, part) => this.tiles.has(index) && this.stale.set(index, union(this.stale.get(index) ?? null, part)));
+  }
+
+  tile(index) {
+    const full = this.layer.tiles[index];
+    if (!full || isWhole(full) || this.level === 0) return full;
+    if (!this.tiles.has(index)) {
+      this.tiles.set(index, new Uint8Array(this.side * this.side));
+      this.stale.set(index, { left: 0, top: 0, right: TILE, bottom: TILE });
+    }
+    const made = this.tiles.get(index);
+    const box = this.stale.get(index);
+    if (box) this.make(full, made, box);
+    this.stale.delete(index);
+    return made;
+  }
+
+  make(full, made, box) {
+    const step = 1 << this.level;
+    const small = clipped({ left: box.left / step, top: box.top / step, right: box.right / step, bottom: box.bottom / step }, this.side, this.side);
+    if (isVoid(small)) return;
+    for (let y = small.top; y < small.bottom; y++) {
+      for (let x = small.left; x < small.right; x++) {
+        let most = 0;
+        for (let dy = 0; dy < step && most < 255; dy++) {
+          const from = (y * step + dy) * TILE + x * step;
+          for (let at = from; at < from + step; at++) if (full[at] > most) most = full[at];
+        }
+        made[y * this.side + x] = most;
+      }
+    }
+  }
+}

@@ -1,0 +1,47 @@
+// What the tools are set to; remembered in this browser.
+
+import { read, write } from "../js/store.js";
+
+export const TOOLS = {
+  brush: { icon: "brush", title: "Brush (B)", key: "b" },
+  eraser: { icon: "eraser", title: "Eraser (E)", key: "e" },
+  line: { icon: "line", title: "Line (L): Shift for steps of 45°", key: "l" },
+  lasso: { icon: "lasso", title: "Lasso (A): Alt takes away", key: "a" },
+  rectangle: { icon: "rectangle", title: "Rectangle (M): Shift for a square, Alt takes away", key: "m" },
+  ellipse: { icon: "ellipse", title: "Ellipse (O): Shift for a circle, Alt takes away", key: "o" },
+  wand: { icon: "wand", title: "Magic wand (G): fills what has a similar colour; Alt takes away", key: "g" },
+  picker: { icon: "picker", title: "Take a colour from the picture (I)", key: "i", layer: "sketch" },
+  hand: { icon: "hand", title: "Move the picture (H), or hold Space or F", key: "h" },
+};
+
+const FIRST = { tool: "brush", size: 64, hardness: 1, strength: 1, opacity: 1, tolerance: 24, colour: "#c8402f", tint: "#e6284f", cover: 0.5, pressure: true };
+export const SMALLEST = 1; // pixels across
+export const LARGEST = 2048;
+
+export class BrushSettings {
+  constructor() {
+    Object.assign(this, FIRST, read("canvas.brush", {}));
+    if (!TOOLS[this.tool]) this.tool = "brush";
+    this.listeners = [];
+  }
+
+  onChange(action) {
+    this.listeners.push(action);
+  }
+
+  set(partial) {
+    if (partial.size) partial.size = Math.min(LARGEST, Math.max(SMALLEST, Math.round(partial.size)));
+    Object.assign(this, partial);
+    write("canvas.brush", Object.fromEntries(Object.keys(FIRST).map((name) => [name, this[name]])));
+    this.listeners.forEach((action) => action());
+  }
+
+  // A step larger or smaller, as a key or a turn of the wheel does it.
+  grow(by) {
+    const next = Math.round(this.size * by);
+    this.set({ size: next === this.size ? this.size + Math.sign(by - 1) : next });
+  }
+}
+
+export const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+export const hexOf = ([red, green, blue]) => "#" + [red, green, blue].map((value) => value.toString(16).padStart(2, "0")).join("");

@@ -1,0 +1,87 @@
+// What the canvas says: what will happen to the mask, in a line below the stage, and what is to become of it when the
+// picture is another.
+
+import { button, h } from "../js/dom.js";
+import { MODES } from "./document.js";
+import { measured } from "./measure.js";
+
+const LARGE = 40e6; // pixels from which a smaller copy is offered
+
+export class Told {
+  // canvas: {document, isInverted(), act(), shrinkSource()}.
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.line = h("div", { className: "canvas-told", id: "canvas_told", "aria-live": "polite" });
+    this.question = h("div", { className: "canvas-question", id: "canvas_question", role: "group", "aria-label": "What becomes of the mask", hidden: true });
+    this.offer = h("div", { className: "canvas-question", id: "canvas_offer", hidden: true });
+    this.once = "";
+    canvas.document.onChange((what) => {
+      if (what === "history") this.once = "";
+      this.refresh();
+    });
+  }
+
+  // Something that has just happened, said until the next change.
+  say(sentence) {
+    this.once = sentence;
+    this.refresh();
+  }
+
+  refresh() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.line.replaceChildren(...this.sentences().map((text) => h("span", { textContent: text }))), 60);
+  }
+
+  sentences() {
+    const { document } = this.canvas;
+    const { mode, mask, sketch, masking, picture } = document;
+    if (mask.saved || sketch.saved) return [...this.line.children].map((child) => child.textContent); // a stroke is under way
+    const said = this.once ? [this.once] : [];
+    const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
+    if (!picture) return has.mask || has.sketch ? [...said, "What you painted is kept until there is a picture again."] : said;
+    if (masking) said.push(...this.aboutMask(masking, masking === sketch));
+    const unused = ["mask", "sketch"].filter((name) => has[name] && masking !== document[name] && MODES[mode].paints !== name);
+    if (unused.length) said.push(`The ${unused.join(" and the ")} you painted ${unused.length > 1 ? "are" : "is"} kept, but ${MODES[mode].label} does not use ${unused.length > 1 ? "them" : "it"}.`);
+    return said;
+  }
+
+  aboutMask(layer, isSketch) {
+    const { isEmpty, isFull, isSoft } = measured(layer);
+    const inverted = this.canvas.isInverted();
+    if (isEmpty && isSketch) return ["Nothing is painted: Generate redraws the whole picture, as img2img does."];
+    if (isEmpty) return ["The mask is empty: Generate redraws the whole picture, as img2img does."];
+    const said = [];
+    if (isFull) said.push(inverted ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn." : "The mask covers the whole picture.");
+    else if (inverted) said.push("Inpaint not masked: what is tinted stays, all else is redrawn.");
+    if (isSoft && !isSketch) said.push("The mask has greys: there it redraws in part.");
+    return said;
+  }
+
+  // A picture took another's place while something was painted. wasResized: the sizes differ.
+  ask(before, wasResized) {
+    const { document } = this.canvas;
+    const what = !document.mask.isEmpty && !document.sketch.isEmpty ? "mask and sketch" : document.mask.isEmpty ? "sketch" : "mask";
+    const resized = wasResized ? ` It was resized from ${before.width} × ${before.height} to ${document.width} × ${document.height}.` : "";
+    const close = () => (this.question.hidden = true);
+    this.question.replaceChildren(
+      h("span", { textContent: `The picture was replaced; the ${what} of the old one is still here.${resized}` }),
+      button({ text: `Keep ${what}`, id: "canvas_keep", className: "p-small", onclick: close }),
+      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.act("clear all")) }));
+    this.question.hidden = false;
+  }
+
+  stopAsking() {
+    this.question.hidden = true;
+  }
+
+  // A very large source works, but not quickly on every machine.
+  offerSmaller(picture) {
+    const pixels = picture ? picture.width * picture.height : 0;
+    this.offer.hidden = pixels < LARGE;
+    if (this.offer.hidden) return;
+    this.offer.replaceChildren(
+      h("span", { textContent: `The picture has ${Math.round(pixels / 1e6)} megapixels. On a small machine a copy of 16 megapixels is quicker.` }),
+      button({ text: "Use a smaller copy", id: "canvas_smaller_copy", className: "p-small", onclick: () => this.canvas.shrinkSource() }),
+      button({ text: "Keep it as it is", className: "p-small", onclick: () => (this.offer.hidden = true) }));
+  }
+}

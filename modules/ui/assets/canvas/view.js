@@ -1,0 +1,109 @@
+// The stage: source below, mask and sketch above it, guides on top. Only what changed is drawn again, once a frame.
+
+import { h } from "../js/dom.js";
+import { Bitmap } from "./bitmap.js";
+import { Camera } from "./camera.js";
+import { Overlay } from "./overlay.js";
+import { boxOf, clipped, isVoid, union } from "./tiles.js";
+
+export class View {
+  constructor(document, tint) {
+    Object.assign(this, { document, tint });
+    this.camera = new Camera();
+    this.bitmap = new Bitmap();
+    this.overlay = new Overlay(document);
+    this.below = h("canvas", { className: "canvas-source", "aria-hidden": "true" });
+    this.above = h("canvas", { className: "canvas-layers", "aria-hidden": "true" });
+    this.guides = globalThis.document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    this.guides.setAttribute("class", "canvas-guides");
+    this.element = h("div", { className: "canvas-stage", tabindex: "0", role: "application", "aria-label": "Picture with mask" }, this.below, this.above, this.guides);
+    this.under = this.below.getContext("2d", { alpha: true });
+    this.over = this.above.getContext("2d", { alpha: true });
+    this.stale = null; // box of the screen's pixels to be drawn again
+    this.isSourceStale = true;
+    this.frame = 0;
+    this.afterDraw = [];
+    this.hidesSketch = false;
+    this.camera.onChange(() => this.redraw());
+    document.onChange((what, box) => {
+      if (what === "picture") this.fit();
+      else if (what === "mask" || what === "sketch") this.changed(box);
+      else if (what === "mode") this.changed(null);
+    });
+    new ResizeObserver(() => this.measure()).observe(this.element);
+  }
+
+  get content() {
+    const { width, height, frame } = this.document;
+    return frame ? union(boxOf(0, 0, width, height), frame) : boxOf(0, 0, width, height);
+  }
+
+  // From the picture's pixels to the screen's.
+  get screen() {
+    const { scale, x, y, ratio } = this.camera;
+    return { scale: scale * ratio, x: x * ratio, y: y * ratio };
+  }
+
+  measure() {
+    const box = this.element.getBoundingClientRect();
+    if (!box.width || !box.height) return; // on a tab that is not open
+    const ratio = globalThis.devicePixelRatio || 1;
+    const [width, height] = [this.element.clientWidth, this.element.clientHeight];
+    for (const canvas of [this.below, this.above]) {
+      const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+      if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
+    }
+    this.camera.resize(width, height, ratio, this.content);
+  }
+
+  async show(picture) {
+    this.redraw();
+    await this.bitmap.load(picture);
+    this.redraw();
+  }
+
+  fit() {
+    this.measure();
+    this.camera.fit(this.content);
+  }
+
+  redraw() {
+    this.isSourceStale = true;
+    this.changed(null);
+  }
+
+  // box of the picture's pixels that look different now; null for all.
+  changed(box) {
+    const { scale, x, y } = this.screen;
+    const all = boxOf(0, 0, this.above.width, this.above.height);
+    const line = this.line + 1;
+    const wanted = box ? clipped(boxOf(box.left * scale + x - line, box.top * scale + y - line, box.right * scale + x + line, box.bottom * scale + y + line), all.right, all.bottom) : all;
+    if (!isVoid(wanted)) this.stale = union(this.stale, wanted);
+    this.frame ||= requestAnimationFrame(() => this.draw());
+  }
+
+  get line() {
+    return Math.max(1, Math.round(this.camera.ratio));
+  }
+
+  draw() {
+    this.frame = 0;
+    if (this.isSourceStale) this.drawSource();
+    const box = this.stale;
+    this.stale = null;
+    if (!isVoid(box)) {
+      const image = this.overlay.paint(box, this.screen, { ...this.tint(), line: this.line }, !this.hidesSketch && this.document.mode !== "img2img" && this.document.mode !== "inpaint" && this.document.mode !== "inpaint_upload");
+      this.over.putImageData(image, box.left, box.top);
+    }
+    for (const action of this.afterDraw) action();
+  }
+
+  drawSource() {
+    this.isSourceStale = false;
+    const { under, below, document } = this;
+    under.setTransform(1, 0, 0, 1, 0, 0);
+    under.clearRect(0, 0, below.width, below.height);
+    if (!document.picture) return;
+    this.bitmap.draw(under, this.screen, document);
+  }
+}

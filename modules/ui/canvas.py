@@ -1,0 +1,40 @@
+"""The picture area of the img2img tab and the controls of a mask.
+
+What is drawn there is `assets/canvas`, ES modules of our own in an empty element. The form's own widgets stay Gradio's;
+the style sheet shows those of the mask in the modes that have one (`data-masks` on the tab, set by the canvas).
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import gradio as gr
+
+SOFT_INPAINTING = (
+    "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation", "composite_mask_influence",
+    "composite_difference_threshold", "composite_difference_contrast",
+)  # fmt: skip
+
+
+class Place(Protocol):
+    """Puts the widget of a declared field here."""
+
+    def __call__(self, param: str, /) -> None: ...
+
+
+def canvas(part: Callable[[str], None]) -> None:
+    """The source picture with mask and sketch. `part` makes the empty element that the scripts fill."""
+    part("source")
+
+
+def mask_controls(place: Place) -> None:
+    """Blur, mode, content, area and padding in A1111's words and order, then soft inpainting."""
+    with gr.Column(min_width=0, elem_id="img2img_inpaint_controls", elem_classes=["inpaint-controls"]):
+        place("mask_blur")
+        place("inpainting_mask_invert")
+        place("inpainting_fill")
+        place("inpaint_full_res")
+        place("inpaint_full_res_padding")
+        place("soft_inpainting")
+        with gr.Column(min_width=0, elem_id="img2img_soft_inpainting", elem_classes=["extra", "closed", "soft"]):
+            for name in SOFT_INPAINTING:
+                place(name)
