@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
         start_engine(services)
         serve(services)
     finally:
+        services.desk.batches.close()
         services.queue.close()
     return 0
 
@@ -203,6 +204,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._flags = services.flags
         self._queue = services.queue
+        self._batches = services.desk.batches
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         await super().startup()
@@ -214,6 +216,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends the jobs first, and with them the event streams, which would hold the server up."""
+        await asyncio.to_thread(self._batches.close)
         await asyncio.to_thread(self._queue.close)
         await super().shutdown(sockets)
 

@@ -12,6 +12,7 @@ from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
 from modules.flags import Flags
 from modules.infotext import Kind
+from modules.jobs.batch import OwnSaves
 from modules.jobs.batch_desk import Desk
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
@@ -80,6 +81,7 @@ class Services:
     flags: Flags
     count_tokens: Callable[[str], TokenCount]
     desk: Desk
+    saves: OwnSaves
     limits: JobLimits = field(default_factory=JobLimits)
 
     def submit(

@@ -13,6 +13,8 @@ from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog, Checkpoint
 from modules.flags import Flags
+from modules.jobs.batch import Batches, OwnSaves
+from modules.jobs.batch_desk import Desk
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
@@ -27,7 +29,9 @@ CHECKPOINTS = ("good", "refused")
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     outputs = Outputs(tmp_path / "outputs")
-    queue = JobQueue(EngineProcess("tests.jobs.fake_engine:create"), save_to(outputs))
+    saves = OwnSaves(save_to(outputs))
+    queue = JobQueue(EngineProcess("tests.jobs.fake_engine:create"), saves)
+    pictures = Pictures(tmp_path / "pictures")
     settings = SettingsHolder(Settings(), tmp_path / "config.json")
     yield Services(
         queue=queue,
@@ -39,9 +43,11 @@ def services(tmp_path: Path) -> Iterator[Services]:
         ),
         settings=settings,
         outputs=outputs,
-        pictures=Pictures(tmp_path / "pictures"),
+        pictures=pictures,
         flags=Flags(data_dir=tmp_path),
         count_tokens=TokenCounter(settings),
+        desk=Desk.of(Batches(queue, saves, outputs, pictures), tmp_path, outputs.root),
+        saves=saves,
     )
     queue.close()
 
