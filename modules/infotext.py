@@ -266,8 +266,20 @@ def _value(request: GenerationRequest, name: str) -> Any:
     return getattr(request, name)
 
 
+def _outpainted(request: GenerationRequest) -> bool:
+    return isinstance(request, Img2ImgRequest) and request.is_outpainted
+
+
+def _redrawn_in_part(request: GenerationRequest) -> bool:
+    return _masked(request) or _outpainted(request)
+
+
+def _outpainted_at(name: str) -> Callable[[GenerationRequest], bool]:
+    return lambda request: _value(request, name) > 0
+
+
 def _only_masked(request: GenerationRequest) -> bool:
-    return isinstance(request, Img2ImgRequest) and _masked(request) and request.inpaint_full_res == 1
+    return _redrawn_in_part(request) and _value(request, "inpaint_full_res") == 1
 
 
 def _evenly_blurred(request: GenerationRequest) -> bool:
@@ -280,7 +292,7 @@ def _unevenly_blurred(request: GenerationRequest) -> bool:
 
 
 def _soft(request: GenerationRequest) -> bool:
-    return isinstance(request, Img2ImgRequest) and _masked(request) and request.soft_inpainting
+    return _redrawn_in_part(request) and _value(request, "soft_inpainting")
 
 
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
@@ -314,6 +326,14 @@ WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "composite_mask_influence": _soft,
     "composite_difference_threshold": _soft,
     "composite_difference_contrast": _soft,
+    "mask_strength_by_grey": lambda request: _masked(request) and _value(request, "mask_strength_by_grey"),
+    "inpaint_color_match": lambda request: _redrawn_in_part(request) and _value(request, "inpaint_color_match") > 0,
+    "outpaint_left": _outpainted_at("outpaint_left"),
+    "outpaint_right": _outpainted_at("outpaint_right"),
+    "outpaint_top": _outpainted_at("outpaint_top"),
+    "outpaint_bottom": _outpainted_at("outpaint_bottom"),
+    "outpaint_fill": _outpainted,
+    "outpaint_feather": _outpainted,
 }
 
 

@@ -22,7 +22,10 @@ from modules.settings import Settings
 
 NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]+)")
 # A text with one of these keys comes from a masked picture.
-MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Inpaint area", "Masked content", "Soft inpainting enabled")
+MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
+# These come from a masked picture, too, unless it was outpainted.
+AREA_KEYS = ("Inpaint area", "Soft inpainting enabled")
+OUTPAINT_KEYS = ("Outpaint left", "Outpaint right", "Outpaint top", "Outpaint bottom")
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 Kept = Callable[[str], Picture | None]
@@ -95,7 +98,7 @@ def recipe(
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
         fields["init_images"] = (source,)
-        if any(key in parsed.pairs for key in MASK_KEYS):
+        if _is_masked(parsed):
             fields["mask"] = _found("mask", "Mask hash", "--mask", parsed, kept, mask, causes)
             if "Latent mask hash" in parsed.pairs:
                 fields["latent_mask"] = _found("latent mask", "Latent mask hash", "", parsed, kept, None, causes)
@@ -132,6 +135,11 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str) -> tuple[str, 
     if not is_cpu:
         found.append("A graphics card works with half precision and its own attention kernels, which round otherwise.")
     return tuple(found)
+
+
+def _is_masked(parsed: Infotext) -> bool:
+    keys = MASK_KEYS if any(key in parsed.pairs for key in OUTPAINT_KEYS) else (*MASK_KEYS, *AREA_KEYS)
+    return any(key in parsed.pairs for key in keys)
 
 
 def _causes(picture: Picture, parsed: Infotext) -> list[str]:

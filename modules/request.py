@@ -22,6 +22,7 @@ SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
 MASK_MODES = ("Inpaint masked", "Inpaint not masked")
 MASKED_CONTENTS = ("fill", "original", "latent noise", "latent nothing")
 INPAINT_AREAS = ("Whole picture", "Only masked")
+OUTPAINT_FILLS = ("stretched edges", "blur", "noise shaped like the picture")
 LATENT_UPSCALERS = (
     "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)",
     "Latent (nearest-exact)",
@@ -338,6 +339,53 @@ CompositeContrast = Annotated[
     ),
 ]  # fmt: skip
 
+MaskStrengthByGrey = Annotated[
+    bool,
+    Field(description="A grey of the mask is a strength: half grey is redrawn as at half the denoising strength."),
+    Control(
+        "Greys are strengths", kind="checkbox", elem="mask_strength_by_grey", infotext="Mask strength by grey",
+        absent=False,
+    ),
+]  # fmt: skip
+InpaintColorMatch = Annotated[
+    float,
+    Field(ge=0, le=1, description="How far what is redrawn takes up the tone of what lies around it; 0 is off."),
+    Control(
+        "Color match", kind="slider", step=0.05, elem="inpaint_color_match", infotext="Inpaint color match",
+        absent=0.0,
+    ),
+]  # fmt: skip
+
+
+def _outpaint(side: str) -> tuple[Any, Control]:
+    """Bounds and control of the pixels that are added on one side."""
+    return (
+        Field(ge=0, le=4096, description=f"Pixels of the source's size that are painted on at its {side}."),
+        Control(
+            f"Outpaint {side}", kind="slider", step=8, maximum=512, elem=f"outpaint_{side}",
+            infotext=f"Outpaint {side}", absent=0,
+        ),
+    )  # fmt: skip
+
+
+OutpaintLeft = Annotated[int, *_outpaint("left")]
+OutpaintRight = Annotated[int, *_outpaint("right")]
+OutpaintTop = Annotated[int, *_outpaint("top")]
+OutpaintBottom = Annotated[int, *_outpaint("bottom")]
+OutpaintFill = Annotated[
+    int,
+    Field(ge=0, le=2, description="What stands in the new part to begin with: " + ", ".join(OUTPAINT_FILLS) + "."),
+    Control(
+        "Outpaint fill", kind="radio", choices=OUTPAINT_FILLS, elem="outpaint_fill", infotext="Outpaint fill",
+    ),
+]  # fmt: skip
+OutpaintFeather = Annotated[
+    int,
+    Field(ge=0, le=512, description="Pixels of the new part over which it leaves the old edge's tone; 0 is none."),
+    Control("Outpaint feather", kind="slider", step=1, maximum=128, elem="outpaint_feather",
+            infotext="Outpaint feather"),
+]  # fmt: skip
+
 
 def bounded(value: str) -> str:
     """A prompt as it can be kept: JSON can hold NUL and halves of surrogate pairs; no file or tokenizer could."""
@@ -506,6 +554,14 @@ class Img2ImgRequest(GenerationRequest):
     inpaint_full_res_padding: InpaintPadding = 32
     inpainting_fill: InpaintingFill = 1
     mask_round: MaskRound = True
+    mask_strength_by_grey: MaskStrengthByGrey = False
+    inpaint_color_match: InpaintColorMatch = 0.0
+    outpaint_left: OutpaintLeft = 0
+    outpaint_right: OutpaintRight = 0
+    outpaint_top: OutpaintTop = 0
+    outpaint_bottom: OutpaintBottom = 0
+    outpaint_fill: OutpaintFill = 0
+    outpaint_feather: OutpaintFeather = 32
 
     @field_validator("inpaint_full_res", "inpainting_mask_invert", mode="before")
     @classmethod
@@ -513,8 +569,9 @@ class Img2ImgRequest(GenerationRequest):
         return int(value) if isinstance(value, bool) else value
 
     @field_validator(
-        "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_fill", "inpaint_full_res_padding", mode="before"
-    )
+        "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_fill", "inpaint_full_res_padding", "outpaint_left",
+        "outpaint_right", "outpaint_top", "outpaint_bottom", "outpaint_fill", "outpaint_feather", mode="before",
+    )  # fmt: skip
     @classmethod
     def _whole_pixels(cls, value: Any) -> Any:
         return whole(value)
@@ -526,6 +583,10 @@ class Img2ImgRequest(GenerationRequest):
             self.mask_blur if self.mask_blur_x is None else self.mask_blur_x,
             self.mask_blur if self.mask_blur_y is None else self.mask_blur_y,
         )
+
+    @property
+    def is_outpainted(self) -> bool:
+        return max(self.outpaint_left, self.outpaint_right, self.outpaint_top, self.outpaint_bottom) > 0
 
     @field_validator("init_images", mode="before")
     @classmethod

@@ -63,6 +63,21 @@ def test_source_and_mask_are_found_by_their_names_or_asked_for() -> None:
     assert other.causes == ("The source that was given is not the file it was made from.",)
 
 
+def test_an_outpainted_picture_needs_a_mask_only_if_it_had_one() -> None:
+    pairs = (
+        "Denoising strength: 0.8",
+        f"Source hash: {SOURCE.sha256}",
+        "Outpaint left: 64",
+        "Inpaint area: Only masked",
+    )
+    made = recipe(picture("red"), text(*pairs), CATALOG, kept)
+    assert isinstance(made.request, Img2ImgRequest)
+    assert (made.request.mask, made.request.outpaint_left, made.request.inpaint_full_res) == (None, 64, 1)
+    with_mask = recipe(picture("red"), text(*pairs, "Mask blur: 4", f"Mask hash: {MASK.sha256}"), CATALOG, kept)
+    assert isinstance(with_mask.request, Img2ImgRequest)
+    assert with_mask.request.mask == MASK
+
+
 def test_a_picture_without_parameters_is_refused() -> None:
     with pytest.raises(WebuiError, match="carries no parameters"):
         recipe(picture("red"), "a cat", CATALOG, kept)
