@@ -151,6 +151,7 @@ def open_services(flags: Flags) -> Services:
         flags=flags,
         count_tokens=TokenCounter(holder),
         desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
+        saves=saves,
     )
 
 

@@ -4,7 +4,20 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import modules
-from modules.api import batches, docs_page, errors, health, info, jobs, metrics, options, outputs, pictures, state
+from modules.api import (
+    batches,
+    docs_page,
+    errors,
+    health,
+    info,
+    jobs,
+    metrics,
+    options,
+    outputs,
+    pictures,
+    sdapi,
+    state,
+)
 from modules.api.auth import BasicAuth
 from modules.api.body_limit import BodyLimit
 from modules.api.errors import ErrorBoundary
@@ -29,6 +42,7 @@ def create_api(services: Services) -> FastAPI:
     errors.install(app)
     for part in (docs_page, health, state, jobs, batches, pictures, info, options, outputs):
         app.include_router(part.routes(services))
+    app.include_router(sdapi.routes(services))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags

@@ -115,13 +115,13 @@ class OwnSaves:
     """Saves a job's pictures in the job's own way where it has one, else by `otherwise`. Safe from any thread."""
 
     def __init__(self, otherwise: SavePicture) -> None:
-        self._otherwise = otherwise
+        self.otherwise = otherwise
         self._lock = threading.Lock()
         self._own: dict[str, SavePicture] = {}
 
     def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
         with self._lock:
-            save = self._own.get(job.id, self._otherwise)
+            save = self._own.get(job.id, self.otherwise)
         return save(job, done)
 
     def submit(self, submit: Callable[[], Job], save: SavePicture) -> Job:

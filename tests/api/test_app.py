@@ -1,4 +1,4 @@
-"""The application as a whole: what it offers is what docs/api-v1.md says, and it needs no engine's libraries."""
+"""The application as a whole: it offers what docs/api-v1.md and api-a1111.md say, and needs no engine's libraries."""
 
 import re
 import subprocess
@@ -12,7 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_documentation_lists_every_route_and_no_other(client: TestClient) -> None:
     text = (ROOT / "docs" / "api-v1.md").read_text(encoding="utf-8")
+    of_a1111 = (ROOT / "docs" / "api-a1111.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^### (\w+) (/\S+)$", text, re.MULTILINE))
+    documented |= set(re.findall(r"^\| (\w+) (/\S+) \|", of_a1111, re.MULTILINE))
     offered = {
         (method.upper(), path)
         for path, methods in client.get("/openapi.json").json()["paths"].items()

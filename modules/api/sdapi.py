@@ -1,0 +1,47 @@
+"""All routes of A1111's HTTP API, as its clients know them. docs/api-a1111.md tells what differs."""
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from modules import extensions
+from modules.api import (
+    internal,
+    sdapi_extras,
+    sdapi_generate,
+    sdapi_lists,
+    sdapi_misc,
+    sdapi_options,
+    sdapi_progress,
+)
+from modules.api.sdapi_pictures import Fetch
+from modules.api.services import Services
+from modules.api.tasks import Tasks
+
+
+def routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
+    """Each route with and without a slash at its end. `fetch` gets pictures that are named by URL, if that is on."""
+    tasks = Tasks(services.queue)
+    there = extensions.load(services.flags.extensions_dir)
+    parts = (
+        sdapi_generate.routes(services, tasks, fetch),
+        sdapi_extras.routes(services, fetch),
+        sdapi_progress.routes(services, tasks),
+        sdapi_options.routes(services),
+        sdapi_lists.routes(services),
+        sdapi_misc.routes(services, fetch, lambda: there),
+        internal.routes(services),
+    )
+    router = APIRouter()
+    for part in parts:
+        for route in list(part.routes):
+            if isinstance(route, APIRoute):
+                part.add_api_route(
+                    # The prefix is in the path already, and would be put before it again.
+                    f"{route.path.removeprefix(part.prefix)}/",
+                    route.endpoint,
+                    methods=list(route.methods),
+                    response_model=route.response_model,
+                    include_in_schema=False,
+                )
+        router.include_router(part)
+    return router

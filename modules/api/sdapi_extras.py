@@ -1,0 +1,185 @@
+"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job; the work is done where the request came in."""
+
+import html
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from modules import infotext
+from modules.api.sdapi_body import filled, loose_object
+from modules.api.sdapi_generate import Answer
+from modules.api.sdapi_payloads import body_schema
+from modules.api.sdapi_pictures import Fetch, as_base64, picture_from
+from modules.api.services import Services
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.hooks import with_pairs
+from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
+from modules.images.geometry import Size
+from modules.infotext import compose
+from modules.settings import Settings
+from modules.store import metadata
+
+MOST_PICTURES = 1000  # of one batch
+AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
+
+
+class Extras(BaseModel):
+    """Fields that all extras routes share."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    resize_mode: int = Field(0, ge=0, le=1, description="0 enlarges by upscaling_resize, 1 to upscaling_resize_w/_h.")
+    show_extras_results: bool = Field(True, description="Whether the answer holds the picture.")
+    gfpgan_visibility: float = Field(0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_visibility: float = Field(0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_weight: float = Field(0.0, ge=0, le=1, description="Belongs to codeformer_visibility.")
+    upscaling_resize: float = Field(2.0, gt=0, le=64, description="How many times larger the result is.")
+    upscaling_resize_w: int = Field(512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
+    upscaling_resize_h: int = Field(512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
+    upscaling_crop: bool = Field(True, description="In resize mode 1: cut what stands over. Else the result covers.")
+    upscaler_1: str = Field(NONE, max_length=200, description="None, Lanczos or Nearest; None leaves the picture.")
+    upscaler_2: str = Field(NONE, max_length=200, description="Another one, laid over the first one's result.")
+    extras_upscaler_2_visibility: float = Field(0.0, ge=0, le=1, description="How far the second one shows.")
+    upscale_first: bool = Field(False, description="Belongs to face restorers, which are not offered.")
+
+
+class SinglePayload(Extras):
+    image: str = Field("", description="The picture: base64 or a data URI.")
+
+
+class FileData(BaseModel):
+    data: str = Field(description="The picture: base64 or a data URI.")
+    name: str = Field("", description="Its file name; it is not used.")
+
+
+class BatchPayload(Extras):
+    imageList: list[FileData] = Field(  # A1111's name
+        default_factory=list[FileData], max_length=MOST_PICTURES, description="The pictures."
+    )
+
+
+class PngInfoPayload(BaseModel):
+    image: str = Field("", description="The picture file: base64 or a data URI.")
+
+
+def routes(services: Services, fetch: Fetch | None) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1", tags=["A1111: extras"])
+
+    slots = threading.BoundedSemaphore(AT_ONCE)
+
+    def single(body: dict[str, Any]) -> Response:
+        payload = filled(SinglePayload, body)
+        picture = picture_from(body.get("image"), "image", fetch)
+        with slots:
+            image, told = _processed(payload, picture, services.settings.current)
+        shown = as_base64(image) if payload.show_extras_results else ""
+        return Answer({"html_info": _as_html(told), "image": shown})
+
+    def batch(body: dict[str, Any]) -> Response:
+        payload = filled(BatchPayload, body)
+        if not payload.imageList:
+            raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
+        images: list[str] = []
+        told = ""
+        for number, file in enumerate(payload.imageList):
+            picture = picture_from(file.data, f"imageList.{number}", fetch)
+            with slots:
+                image, told = _processed(payload, picture, services.settings.current)
+            images.append(as_base64(image) if payload.show_extras_results else "")
+        return Answer({"html_info": _as_html(told), "images": images})
+
+    @router.post("/extra-single-image", openapi_extra=body_schema(SinglePayload))
+    async def extra_single_image(request: Request) -> Response:
+        """Enlarge a picture: {html_info, image}."""
+        return await run_in_threadpool(single, await loose_object(request))
+
+    @router.post("/extra-batch-images", openapi_extra=_batch_schema())
+    async def extra_batch_images(request: Request) -> Response:
+        """Enlarge several pictures in one way: {html_info, images}."""
+        return await run_in_threadpool(batch, await loose_object(request))
+
+    @router.post("/png-info", openapi_extra=body_schema(PngInfoPayload))
+    async def png_info(request: Request) -> Response:
+        """What is written in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
+        body = await loose_object(request)
+        return await run_in_threadpool(_told, body.get("image"), fetch)
+
+    return router
+
+
+def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
+    """(the file, what was done as A1111's pairs). Raises WebuiError for what is not offered or too large."""
+    for name in ("gfpgan_visibility", "codeformer_visibility"):
+        if getattr(payload, name) > 0:
+            raise WebuiError(f"{name}: no face restorer is offered.", "Set it to 0.", name)
+    first = upscaler(payload.upscaler_1, "upscaler_1")
+    second = upscaler(payload.upscaler_2, "upscaler_2")
+    image = picture.open()
+    text = metadata.read(picture).infotext
+    pairs: dict[str, object] = {}
+    if first != NONE:
+        image, pairs = _enlarged(payload, image, first, second)
+    told = compose("", "", pairs)
+    flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
+    joined = with_pairs(text, pairs) if text else told
+    file = metadata.encoded(flat, settings.samples_format, joined, settings.jpeg_quality, settings.webp_lossless)
+    return file.data, told
+
+
+def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> tuple[Image.Image, dict[str, object]]:
+    size = Size(*image.size)
+    target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
+    is_to = payload.resize_mode == 1
+    scale = covering_scale(size, target) if is_to else payload.upscaling_resize
+    require_fits(size, scale, "upscaling_resize_w" if is_to else "upscaling_resize")
+    fit: Callable[[Image.Image], Image.Image] = (
+        (lambda larger: centred(larger, target)) if is_to and payload.upscaling_crop else (lambda larger: larger)
+    )
+    result = fit(enlarged(image, first, scale))
+    pairs: dict[str, object] = {}
+    if is_to:
+        pairs["Postprocess upscale to"] = f"{target.width}x{target.height}"
+        if payload.upscaling_crop:
+            pairs["Postprocess crop to fit"] = True
+    else:
+        pairs["Postprocess upscale by"] = payload.upscaling_resize
+    pairs["Postprocess upscaler"] = first
+    if second != NONE and payload.extras_upscaler_2_visibility > 0:
+        result = Image.blend(result, fit(enlarged(image, second, scale)), payload.extras_upscaler_2_visibility)
+        pairs["Postprocess upscaler 2"] = second
+        pairs["Postprocess upscaler 2 visibility"] = payload.extras_upscaler_2_visibility
+    return result, pairs
+
+
+def _told(image: Any, fetch: Fetch | None) -> Response:
+    if not isinstance(image, str) or not image.strip():
+        return Answer({"info": "", "items": {}, "parameters": {}})  # as A1111: no picture tells nothing
+    told = metadata.read(picture_from(image, "image", fetch))
+    items = {"parameters": told.infotext, **told.items} if told.infotext else told.items
+    return Answer({"info": told.infotext, "items": items, "parameters": _parameters(told.infotext)})
+
+
+def _parameters(text: str) -> Mapping[str, str]:
+    if not text:
+        return {}
+    parsed = infotext.parse(text)
+    return {"Prompt": parsed.prompt, "Negative prompt": parsed.negative_prompt, **parsed.pairs}
+
+
+def _as_html(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
+
+
+def _batch_schema() -> dict[str, Any]:
+    """With the list's items in place: a body's schema has no room for definitions of its own."""
+    extra = body_schema(BatchPayload)
+    schema = extra["requestBody"]["content"]["application/json"]["schema"]
+    schema["properties"]["imageList"]["items"] = schema.pop("$defs")["FileData"]
+    return extra

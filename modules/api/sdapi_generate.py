@@ -1,0 +1,289 @@
+"""`/sdapi/v1/txt2img` and `/img2img`: a job, its end awaited, its pictures in the answer.
+
+The job goes on when its client has gone, as in A1111. A waiting client costs no thread.
+"""
+
+import asyncio
+import contextlib
+import io
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from modules.a1111 import Kind, translated
+from modules.a1111_loose import listed_styles, strict
+from modules.api.clients import client_of
+from modules.api.sdapi_body import filled, loose_object
+from modules.api.sdapi_info import described
+from modules.api.sdapi_payloads import PAYLOADS, Answering, body_schema, echoed
+from modules.api.sdapi_pictures import Collector, Fetch, Made, as_base64, with_pictures
+from modules.api.services import Services
+from modules.api.tasks import Tasks
+from modules.catalog import Checkpoint
+from modules.errors import WebuiError
+from modules.events import Failed
+from modules.images.grid import grid
+from modules.jobs.job import Job
+from modules.prompts.styles import apply_styles, read_styles
+from modules.prompts.tags import take_tags
+from modules.request import SEED_RANGE, GenerationRequest
+from modules.settings import Settings
+from modules.store.metadata import encoded
+
+STYLES = "styles.csv"  # in the data folder, as in A1111
+MOST_SOURCES = 64
+OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences about errors of Palimpsest itself
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A body, understood. One request for each source picture."""
+
+    kind: Kind
+    requests: tuple[GenerationRequest, ...]
+    answering: Answering
+    parameters: Mapping[str, Any]
+    styles: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A job and where its pictures are collected."""
+
+    job: Job
+    request: GenerationRequest
+    collector: Collector
+
+
+class Answer(Response):
+    """JSON in ASCII, so that no text of a client can make it unwritable."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def routes(services: Services, tasks: Tasks, fetch: Fetch | None) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1", tags=["A1111: generate"])
+    studio = _Studio(services, tasks, fetch)
+
+    @router.post("/txt2img", openapi_extra=body_schema(PAYLOADS["txt2img"]), response_class=Answer)
+    async def txt2img(request: Request) -> Response:
+        """Make pictures from words; the answer comes when they are done: {images, parameters, info}."""
+        return await studio.made("txt2img", request)
+
+    @router.post("/img2img", openapi_extra=body_schema(PAYLOADS["img2img"]), response_class=Answer)
+    async def img2img(request: Request) -> Response:
+        """Make pictures from a picture and words; the answer comes when they are done: {images, parameters, info}."""
+        return await studio.made("img2img", request)
+
+    return router
+
+
+class _Studio:
+    def __init__(self, services: Services, tasks: Tasks, fetch: Fetch | None) -> None:
+        self._services = services
+        self._tasks = tasks
+        self._fetch = fetch
+        self._draw = random.SystemRandom()
+
+    async def made(self, kind: Kind, request: Request) -> Response:
+        body = await loose_object(request)
+        asked = await run_in_threadpool(self._asked, kind, body)
+        timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
+        pending = await run_in_threadpool(self._submit, asked, client_of(request.scope))
+        try:
+            for one in pending:
+                await ended(one.job)
+        finally:
+            for one in pending:
+                self._services.saves.forget(one.job)
+        return await run_in_threadpool(_answer, asked, pending, timestamp)
+
+    def _asked(self, kind: Kind, body: Mapping[str, Any]) -> Asked:
+        """Raises WebuiError for whatever is wrong with a body."""
+        answering = filled(Answering, dict(body))
+        values, notes = strict(kind, body)
+        if kind == "img2img" and not values.get("init_images"):
+            raise WebuiError("Init image not found: init_images is empty.", "Send one.", "init_images", status=404)
+        values = with_pictures(values, self._fetch)
+        styles = listed_styles(values.pop("styles", []))
+        if str(values.pop("disable_extra_networks", False)).lower() in ("true", "1"):
+            values |= {name: take_tags(str(values[name]))[0] for name in ("prompt", "hr_prompt") if name in values}
+        sources = values.get("init_images", [])
+        if len(sources) > MOST_SOURCES:
+            raise WebuiError(
+                f"init_images: {len(sources)} pictures were sent, at most {MOST_SOURCES} are taken at once.",
+                field="init_images",
+            )
+        first = translated(
+            kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
+        )
+        notes += [f"{name} changes nothing here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
+        request, missing = self._styled(first.request, styles)
+        notes += [f"There is no style {name[:80]!r}." for name in missing]
+        return Asked(
+            kind,
+            self._spread(request, sources),
+            answering,
+            echoed(kind, body, answering.include_init_images),
+            tuple(styles),
+            tuple(notes),
+        )
+
+    def _styled(self, request: GenerationRequest, names: Sequence[str]) -> tuple[GenerationRequest, list[str]]:
+        """The request with the styles in its prompts, and those names that no style has."""
+        if not names:
+            return request, []
+        known = read_styles(self._services.flags.data_dir / STYLES)
+        prompt, negative = apply_styles(request.prompt, request.negative_prompt, names, known)
+        styled = request.model_copy(update={"prompt": prompt, "negative_prompt": negative})
+        return styled, [name for name in names if name not in known]
+
+    def _spread(self, request: GenerationRequest, sources: Sequence[Any]) -> tuple[GenerationRequest, ...]:
+        """One request for each source and batch; their pictures have the seeds they would have in one batch."""
+        if len(sources) < 2:
+            return (request,)
+        update = {
+            name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed") if getattr(request, name) == -1
+        }
+        drawn = request.model_copy(update=update)
+        step = 0 if drawn.subseed_strength else 1
+        return tuple(
+            drawn.model_copy(
+                update={
+                    "init_images": (source,),
+                    "seed": drawn.seed + number * step,
+                    "subseed": drawn.subseed + number,
+                    "n_iter": 1,
+                    "batch_size": 1,
+                }
+            )
+            for number, source in enumerate(list(sources) * request.n_iter)
+        )
+
+    def _submit(self, asked: Asked, client: str) -> list[Pending]:
+        services = self._services
+        settings = services.settings.current.overridden(asked.requests[0].override_settings)
+        checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
+        if not asked.answering.override_settings_restore_afterwards:
+            self._keep(asked, checkpoint)
+        pending: list[Pending] = []
+        try:
+            for request in asked.requests:
+                pending.append(self._submitted(asked, client, request, settings, checkpoint))
+        except WebuiError:
+            for one in pending:
+                one.job.interrupt()
+            raise
+        if asked.answering.force_task_id:
+            self._tasks.name(asked.answering.force_task_id, [one.job for one in pending])
+        return pending
+
+    def _submitted(
+        self, asked: Asked, client: str, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+    ) -> Pending:
+        services, answering = self._services, asked.answering
+        collector = Collector(
+            services.outputs,
+            services.saves.otherwise,
+            to_disk=answering.save_images and not answering.do_not_save_samples,
+            to_client=answering.send_images,
+        )
+        job = services.saves.submit(
+            lambda: services.submit(client, asked.kind, request, settings, checkpoint), collector
+        )
+        return Pending(job, request, collector)
+
+    def _keep(self, asked: Asked, checkpoint: Checkpoint) -> None:
+        """Have the overrides of a request hold for all that come, as its client wants."""
+        kept = {name: value for name, value in asked.requests[0].override_settings.items() if name != "compatibility"}
+        if "sd_model_checkpoint" in kept:
+            kept["sd_model_checkpoint"] = checkpoint.name
+        if kept:
+            self._services.settings.change(kept)
+
+
+async def ended(job: Job) -> None:
+    """Returns when `job` has ended, or Palimpsest does. Costs no thread."""
+    loop = asyncio.get_running_loop()
+    wake = asyncio.Event()
+
+    def changed() -> None:  # in the thread of whoever changed something
+        if job.ended or job.is_parked:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+                loop.call_soon_threadsafe(wake.set)
+
+    remove = job.listeners.add(changed)
+    try:
+        changed()
+        await wake.wait()
+    finally:
+        remove()
+
+
+def failure(job: Job) -> WebuiError | None:
+    """Why a job that is over has no pictures to give; None where it ended well, or was stopped."""
+    if not job.ended:
+        return WebuiError("Palimpsest was ended while the job waited.", "Send it again.", status=503)
+    ending = job.entries()[-1].event
+    if not isinstance(ending, Failed):
+        return None
+    status = 500 if OUR_FAULT.search(ending.message) else 422
+    return WebuiError(ending.message, ending.hint, ending.field, status)
+
+
+def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Response:
+    for one in pending:
+        if error := failure(one.job):
+            raise error
+    made = [made for one in pending for made in one.collector.made()]
+    sheets = [each for each in made if each.image.sheet]
+    singles = [each for each in made if not each.image.sheet]
+    request = pending[0].job.request
+    ordered = [*sheets, *singles]
+    images = [each.data for each in ordered]
+    texts = [each.image.infotext for each in ordered]
+    seeds = [each.image.seed for each in ordered]
+    count = len(sheets)
+    if _wants_grid(asked, sheets, singles):
+        images.insert(0, _grid(singles, pending[0].job.settings))
+        texts.insert(0, singles[0].image.infotext)
+        seeds.insert(0, singles[0].image.seed)
+        count = 1
+    info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, asked.notes)
+    sent = [as_base64(data) for data in images] if asked.answering.send_images else []
+    return Answer({"images": sent, "parameters": dict(asked.parameters), "info": json.dumps(info)})
+
+
+def _wants_grid(asked: Asked, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
+    """A1111 puts a grid before several pictures, but for clients that save nothing."""
+    answering = asked.answering
+    return (
+        answering.save_images
+        and answering.send_images
+        and not answering.do_not_save_grid
+        and not sheets
+        and len(singles) > 1
+    )
+
+
+def _grid(singles: Sequence[Made], settings: Settings) -> bytes:
+    pictures = [_opened(made.data) for made in singles]
+    text = singles[0].image.infotext
+    return encoded(grid(pictures), settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless).data
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")

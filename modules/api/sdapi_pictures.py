@@ -1,0 +1,100 @@
+"""Pictures into and out of A1111's API: base64 in JSON, finished ones kept in memory until they are sent."""
+
+import base64
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.events import ImageDone, ImageSaved
+from modules.jobs.job import Job
+from modules.jobs.saving import SavePicture
+from modules.store.metadata import encoded
+from modules.store.outputs import Outputs
+
+Fetch = Callable[[str, str], bytes]  # (url, field) -> the bytes there
+
+URLS = ("http://", "https://")
+
+
+class Made(NamedTuple):
+    """A finished picture, encoded; `data` is empty where nobody wants it."""
+
+    image: ImageSaved
+    data: bytes
+
+
+class Collector:
+    """Saves the pictures of one job for a waiting client: in memory, and in the outputs folder too if it says so."""
+
+    def __init__(self, outputs: Outputs, otherwise: SavePicture, to_disk: bool, to_client: bool) -> None:
+        self._outputs = outputs
+        self._otherwise = otherwise
+        self._to_disk = to_disk
+        self._to_client = to_client
+        self._lock = threading.Lock()
+        self._made: list[Made] = []
+
+    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+        """As a `SavePicture`, on the queue's thread for saving."""
+        if self._to_disk:
+            saved = self._otherwise(job, done)
+            data = self._outputs.locate(saved.path).read_bytes() if self._to_client else b""
+        else:
+            fields = {**vars(done), "path": ""}
+            del fields["pixels"]
+            saved = ImageSaved(**fields)
+            data = _encoded(job, done) if self._to_client else b""
+        with self._lock:
+            self._made.append(Made(saved, data))
+        return saved
+
+    def made(self) -> list[Made]:
+        """All that are to be shown so far, in the order they were made."""
+        with self._lock:
+            return [made for made in self._made if made.image.shown]
+
+
+def picture_from(text: Any, field: str, fetch: Fetch | None = None) -> Picture:
+    """From base64, a data URI, or a URL where `fetch` is there to fetch it."""
+    if isinstance(text, Picture):
+        return text
+    if not isinstance(text, str) or not text.strip():
+        raise WebuiError(f"{field}: expected a picture as base64 text.", field=field)
+    text = text.strip()
+    if text[:8].lower().startswith(URLS):
+        if fetch is None:
+            raise WebuiError(
+                f"{field}: URLs are not fetched here.",
+                "Send the picture as base64, or start Palimpsest with --allow-url-fetch.",
+                field,
+            )
+        return Picture.from_bytes(fetch(text, field), field)
+    return Picture.from_text(text, field)
+
+
+def with_pictures(values: Mapping[str, Any], fetch: Fetch | None = None) -> dict[str, Any]:
+    """`values` with the pictures in init_images, mask and latent_mask checked and wrapped."""
+    found = dict(values)
+    sources = values.get("init_images")
+    if sources is not None:
+        listed = list(sources) if isinstance(sources, list | tuple) else [sources]
+        found["init_images"] = [picture_from(source, "init_images", fetch) for source in listed]
+    for name in ("mask", "latent_mask"):
+        if name in values:
+            found[name] = picture_from(values[name], name, fetch)
+    return found
+
+
+def as_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _encoded(job: Job, done: ImageDone) -> bytes:
+    image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
+    settings = job.settings
+    file = encoded(image, settings.samples_format, done.infotext, settings.jpeg_quality, settings.webp_lossless)
+    return file.data
