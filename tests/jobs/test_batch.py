@@ -3,7 +3,6 @@
 import csv
 import io
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,76 +14,22 @@ from PIL import Image
 from modules.catalog import Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop
+from modules.events import Stop
 from modules.images.geometry import Size
 from modules.jobs.batch import Batch, Batches, BatchOptions, FileState, Materials, OwnSaves, sized, within
 from modules.jobs.batch_files import Entry, sorted_out
 from modules.jobs.batch_results import MANIFEST
-from modules.jobs.listeners import Listeners
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineDied
-from modules.request import GenerationRequest, Img2ImgRequest
+from modules.request import Img2ImgRequest
 from modules.settings import Settings
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from tests.jobs.painter import Painter
 
 CATALOG = Catalog((Checkpoint("good", Path("good.safetensors")), Checkpoint("other", Path("other.safetensors"))))
 PATIENCE = 30  # seconds
-
-
-class Painter:
-    """An engine that paints each picture in the colour of its seed. `held` keeps it at its first step.
-
-    A prompt with "sour" makes the job fail; `requests` are those it has taken up, with the checkpoint's name.
-    """
-
-    def __init__(self) -> None:
-        self.listeners = Listeners()
-        self.died = False
-        self.held = threading.Event()
-        self.held_from = 0  # the how manieth job is held, from 1
-        self.stop = Stop.NONE
-        self.requests: list[tuple[Img2ImgRequest, str]] = []
-
-    def bury(self) -> EngineDied:
-        raise NotImplementedError
-
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
-        yield EngineState("ready", checkpoint.name)
-
-    def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, *_: Any, **__: Any
-    ) -> Iterator[Event]:
-        assert isinstance(request, Img2ImgRequest)
-        self.requests.append((request, checkpoint.name))
-        if len(self.requests) == self.held_from:
-            self.held.set()
-        self.stop = Stop.NONE
-        if "sour" in request.prompt:
-            yield Failed("The engine cannot make that.", "Ask for another thing.")
-            return
-        yield Started(request.images, request.images, 1, request.width, request.height, request.seed)
-        while self.held.is_set() and not self.stop:
-            time.sleep(0.005)
-        if self.stop:
-            yield Finished(0.0, {}, interrupted=True)
-            return
-        for index in range(request.images):
-            yield Stepped(index, 1, 1)
-            size = Size(request.width, request.height)
-            yield ImageDone(
-                index, request.seed + index, *size, f"{request.prompt}\nSteps: {request.steps}",
-                bytes([(request.seed + index) % 256]) * (3 * size.width * size.height),
-            )  # fmt: skip
-        yield Finished(0.0, {})
-
-    def ask(self, stop: Stop) -> None:
-        self.stop = stop
-
-    def close(self) -> None:
-        self.stop = Stop.INTERRUPT
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (64, 64), text: str = "") -> bytes:

@@ -1,6 +1,7 @@
 // Where Gradio's events arrive, and where the page is put together once its components stand.
 
 import { Canvas } from "../canvas/canvas.js";
+import { Batch } from "./batch.js";
 import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -49,14 +50,15 @@ export async function start() {
   page.pnginfo = new PngInfo(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   useSource("img2img", page.source);
+  page.batch = new Batch(page);
   form.describe();
   const first = NAMES.filter((name) => !form.restore(name));
   setUpKeys({
     openedTab,
     generate: (name) => byId(`${name}_generate`).click(),
-    stop: (name, how) => page.tabs[name].progress.stop(how),
-    isRunning: (name) => page.tabs[name].running,
-    sourceOf: (name) => ({ img2img: page.source, pnginfo: page.pnginfo.source })[name] ?? null,
+    stop: (name, how) => (page.tabs[name].running ? page.tabs[name].progress.stop(how) : page.batch.end(how)),
+    isRunning: (name) => page.tabs[name].running || (name === "img2img" && page.batch.running),
+    sourceOf: (name) => ({ img2img: page.batch.isOpen ? page.batch : page.source, pnginfo: page.pnginfo.source })[name] ?? null,
   });
   NAMES.forEach((name) => page.tabs[name].resume());
   await Promise.all([
@@ -64,6 +66,7 @@ export async function start() {
     page.settings.load().then(() => page.tabs.img2img.size.refresh()),
     page.source.restore(),
     page.pnginfo.source.restore(),
+    page.batch.run.resume(),
   ]).catch(complain);
   document.body.classList.add("started"); // for whoever drives the page
 }

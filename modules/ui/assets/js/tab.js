@@ -49,6 +49,7 @@ export class Tab {
   async generate(values) {
     const { name, page, result } = this;
     result.complain("");
+    if (name === "img2img" && page.batch.isOpen) return page.batch.generate(form.toRequest(name, values));
     await page.source.busy;
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;

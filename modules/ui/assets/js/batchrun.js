@@ -1,0 +1,196 @@
+// A batch that runs on the server: followed by server-sent events, found again after a reload, shown above the result.
+
+import { get, GONE, post } from "./api.js";
+import { button, h, part } from "./dom.js";
+import { read, write } from "./store.js";
+import { complain } from "./toast.js";
+
+const POLL = 4000; // milliseconds between two looks while the page is hidden or the server is gone
+const ENDED = ["finished", "stopped", "failed"];
+const TOLD = 200; // files with a sentence that are listed
+
+function clock(seconds) {
+  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s left`;
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return `about ${minutes} min left`;
+  return `about ${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
+}
+
+export class BatchRun {
+  // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
+  constructor(page, onChange) {
+    Object.assign(this, { page, onChange, batch: null, stream: null, timer: 0 });
+    this.id = read("batch.id");
+    this.seen = read("batch.seen", 0);
+    this.told = read("batch.told", []);
+    this.fill = h("div", { className: "bar-fill" });
+    this.bar = h("div", { className: "bar", role: "progressbar", "aria-label": "Progress of the batch", "aria-valuemin": "0", "aria-valuemax": "100" }, this.fill);
+    this.words = h("span", { className: "progress-words", id: "img2img_batch_words" });
+    this.rest = h("span", { className: "progress-rest" });
+    this.current = h("div", { className: "batch-current", id: "img2img_batch_current" });
+    this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next file (Alt+Enter)", id: "img2img_batch_skip", className: "p-small", onclick: () => this.ask("skip") });
+    this.stop = button({ icon: "stop", text: "Stop", title: "Make no further files; finished ones are kept (Esc)", id: "img2img_batch_stop", className: "p-small", onclick: () => this.ask("stop") });
+    this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => this.fetchZip() });
+    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.forget() });
+    this.list = h("ul", { className: "batch-told" });
+    this.details = h("details", { className: "infotext-box batch-details", hidden: true, open: true }, h("summary", {}, h("span", {})), this.list);
+    this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
+    this.element = h("div", { className: "batch-run", id: "img2img_batch_run", hidden: true },
+      h("div", { className: "batch-head" }, h("strong", { textContent: "Batch" }), this.words, h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close)),
+      this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.details, this.spoken);
+    part("result", "img2img").prepend(this.element);
+    document.addEventListener("visibilitychange", () => this.id && !this.ended && this.follow());
+    this.told.forEach((line) => this.addLine(line));
+  }
+
+  get ended() {
+    return this.batch !== null && ENDED.includes(this.batch.status);
+  }
+
+  get running() {
+    return this.id !== null && !this.ended;
+  }
+
+  // After a reload: the batch of the last visit.
+  async resume() {
+    if (this.id) await this.look();
+  }
+
+  begin({ id, notes }, failed) {
+    this.forget();
+    this.id = id;
+    write("batch.id", id);
+    for (const sentence of [...failed, ...notes]) this.tell({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
+    this.follow();
+    this.onChange();
+  }
+
+  forget() {
+    this.stream?.close();
+    clearTimeout(this.timer);
+    Object.assign(this, { id: null, batch: null, stream: null, seen: 0, told: [] });
+    for (const name of ["id", "seen", "told"]) write(`batch.${name}`, null);
+    this.list.replaceChildren();
+    this.details.hidden = this.element.hidden = true;
+    this.onChange();
+  }
+
+  // A hidden page gives its stream back: a browser opens six connections to a host.
+  follow() {
+    this.stream?.close();
+    clearTimeout(this.timer);
+    if (document.hidden) {
+      this.timer = setTimeout(() => this.look(), POLL);
+      return;
+    }
+    const stream = new EventSource(`/v1/batches/${this.id}/events?after=${this.seen}`);
+    this.stream = stream;
+    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && action(JSON.parse(event.data), event));
+    hear("batch", (batch) => this.show(batch));
+    hear("file", (file, event) => this.add(file, Number(event.lastEventId)));
+    hear("previewed", ({ data }) => this.running && this.page.result.showPreview(data));
+    stream.onerror = () => {
+      if (stream !== this.stream) return;
+      stream.close();
+      if (!this.ended) this.timer = setTimeout(() => this.look(), 1000);
+    };
+  }
+
+  async look() {
+    const { id } = this;
+    try {
+      const batch = await get(`/v1/batches/${id}`);
+      if (id !== this.id) return;
+      this.show(batch);
+      if (batch.settled > this.seen || !this.ended) this.follow();
+    } catch (error) {
+      if (id !== this.id) return;
+      if (error.status !== 404) {
+        this.words.textContent = GONE;
+        this.element.hidden = false;
+        this.timer = setTimeout(() => this.look(), POLL);
+        return;
+      }
+      const { seen, told } = this;
+      this.forget();
+      this.words.textContent = "";
+      complain(new Error(`The batch is gone: the server was started anew. ${seen ? `${seen} files had been dealt with${told.length ? ", some with remarks" : ""}. ` : ""}Start it again; finished files are passed over.`));
+    }
+  }
+
+  add(file, number) {
+    this.seen = number;
+    write("batch.seen", number);
+    this.page.result.endPreview();
+    for (const picture of file.pictures) {
+      const { index, seed, width, height, infotext, path, url } = picture;
+      this.page.gallery.add({ job: `batch ${this.id}`, index: file.index * 1000 + index, seed, width, height, infotext, path, url, source: file.source || null, mode: 0 });
+    }
+    const sentence = [file.outcome === "kept" ? "" : file.sentence, ...file.notes].filter(Boolean).join(" ");
+    if (sentence) this.tell({ name: file.name, sentence, outcome: file.outcome });
+  }
+
+  tell(line) {
+    this.told.push(line);
+    if (this.told.length > TOLD) return;
+    write("batch.told", this.told);
+    this.addLine(line);
+  }
+
+  addLine({ name, sentence, outcome }) {
+    // Most sentences begin with the file's name already.
+    const plain = name && sentence.startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence;
+    this.list.append(h("li", { className: outcome === "failed" ? "bad" : "" }, name ? h("b", { textContent: name }) : null, h("span", { textContent: plain })));
+    this.details.hidden = false;
+    const failed = this.told.filter((one) => one.outcome === "failed").length;
+    const others = this.told.length - failed;
+    const words = [failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`, others && `${others} ${others === 1 ? "remark" : "remarks"}`].filter(Boolean);
+    this.details.querySelector("summary span").textContent = words.join(", ");
+  }
+
+  show(batch) {
+    const wasEnded = this.ended;
+    this.batch = batch;
+    const { counts, total, settled, current, status } = batch;
+    const percent = Math.round(batch.fraction * 100);
+    this.element.hidden = false;
+    this.element.dataset.status = status;
+    this.fill.style.width = `${percent}%`;
+    this.bar.setAttribute("aria-valuenow", percent);
+    this.bar.classList.toggle("unknown", status === "waiting");
+    const tally = [[counts.done, "done"], [counts.kept, "finished before"], [counts.failed, "failed"], [counts.left_out, "left out"], [counts.skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
+    const heads = { waiting: "waits for another batch", running: `${Math.min(settled + 1, total)} of ${total}`, finished: `finished, ${total} ${total === 1 ? "file" : "files"}`, stopped: `stopped at ${settled} of ${total}`, failed: `ended at ${settled} of ${total}` };
+    this.words.textContent = [heads[status], ...tally].join(" · ");
+    const step = current?.progress.steps ? ` · step ${current.progress.step} of ${current.progress.steps}` : "";
+    this.current.textContent = this.ended ? batch.message || `in outputs/${batch.output}` : current ? `${current.name}${step}` : "";
+    this.current.classList.toggle("bad", status === "failed");
+    this.rest.textContent = this.ended ? "" : [percent ? `${percent} %` : "", batch.eta_seconds === null ? "" : clock(batch.eta_seconds)].filter(Boolean).join(" · ");
+    this.skip.hidden = this.stop.hidden = this.ended;
+    this.close.hidden = !this.ended;
+    this.zip.hidden = counts.done + counts.kept === 0;
+    this.stop.disabled = this.skip.disabled = batch.stopping;
+    this.stop.querySelector("span").textContent = batch.stopping ? "Stopping…" : "Stop";
+    if (this.ended && !wasEnded) {
+      if (settled <= this.seen) this.stream?.close();
+      this.page.result.endPreview();
+      this.spoken.textContent = `Batch ${this.words.textContent}`;
+      this.onChange();
+    }
+  }
+
+  async ask(how) {
+    if (!this.running) return;
+    try {
+      await post(`/v1/batches/${this.id}/${how}`);
+    } catch (error) {
+      complain(error);
+    }
+  }
+
+  fetchZip() {
+    const link = h("a", { href: `/v1/batches/${this.id}/zip`, download: "" });
+    document.body.append(link);
+    link.click();
+    link.remove();
+  }
+}

@@ -1,0 +1,289 @@
+"""The Batch mode of img2img, in a real Chromium before the real routes, with an engine that needs no model."""
+
+import asyncio
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from playwright.sync_api import Page, expect
+
+from modules.api.app import create_api
+from modules.api.services import CatalogHolder, Services, SettingsHolder
+from modules.api.tokens import TokenCounter
+from modules.catalog import Catalog, Checkpoint
+from modules.flags import Flags
+from modules.jobs.batch import Batches, OwnSaves
+from modules.jobs.batch_desk import Desk
+from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.settings import Settings
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+from modules.ui.app import build_page, mount
+from tests.browser.conftest import PATIENCE, answers, free_port, load, opened, png, wait_for
+from tests.jobs.painter import Painter
+
+pytestmark = pytest.mark.browser
+
+
+class BatchServer:
+    """Palimpsest without its engine process, on a port, in a thread of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.painter = Painter()
+        outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
+        saves = OwnSaves(save_to(outputs))
+        queue = JobQueue(self.painter, saves)
+        settings = SettingsHolder(Settings(), folder / "config.json")
+        catalog = Catalog((Checkpoint("good", Path("good.safetensors"), defaults={"width": 64, "height": 64}),))
+        self.services = Services(
+            queue=queue,
+            catalog=CatalogHolder(lambda: catalog),
+            settings=settings,
+            outputs=outputs,
+            pictures=pictures,
+            flags=Flags(data_dir=folder),
+            count_tokens=TokenCounter(settings),
+            desk=Desk.of(Batches(queue, saves, outputs, pictures), folder, outputs.root),
+            saves=saves,
+        )
+        self.port = free_port()
+        self.catalog = catalog
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
+        self.thread.start()
+        wait_for(lambda: answers(self.url), "the server to answer")
+
+    async def serve(self) -> None:
+        app = mount(create_api(self.services), build_page(self.catalog, Settings()))
+        config = uvicorn.Config(app, port=self.port, log_level="critical", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        await self.server.serve()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self.painter.held.clear()
+        self.services.desk.batches.close()
+        self.services.queue.close()
+        self.server.should_exit = self.server.force_exit = True
+        self.thread.join(PATIENCE)
+
+    def saved(self) -> list[str]:
+        root = self.services.outputs.root
+        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def batch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchServer]:
+    started = BatchServer(tmp_path_factory.mktemp("batches"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def batch_page(page: Page, batch_server: BatchServer, request: pytest.FixtureRequest) -> Page:
+    """The page on a first visit, in Batch mode, with an output folder of the test's own."""
+    batch_server.painter.held.clear()
+    batch_server.painter.requests.clear()
+    page.goto(f"{batch_server.url}/internal/ping")
+    page.evaluate("() => localStorage.clear()")
+    opened(page, batch_server.url)
+    page.click("#img2img_batch_mode")
+    page.fill("#batch_option_output", request.node.name[:40])
+    page.keyboard.press("Tab")
+    return page
+
+
+def choose(page: Page, files: dict[str, bytes], where: str = "files") -> None:
+    page.set_input_files(
+        f"#img2img_batch_{where}",
+        files=[{"name": name, "mimeType": "application/octet-stream", "buffer": data} for name, data in files.items()],
+    )
+
+
+def begin(page: Page) -> None:
+    with page.expect_response(lambda answer: answer.url.endswith("/v1/batches") and answer.ok):
+        page.click("#img2img_generate")
+
+
+def words(page: Page, text: str) -> None:
+    expect(page.locator("#img2img_batch_words")).to_have_text(text, timeout=PATIENCE * 1000)
+
+
+def test_a_batch_is_made_and_what_went_wrong_is_told(batch_page: Page, batch_server: BatchServer) -> None:
+    choose(batch_page, {"a.png": png(seed=1), "b.png": b"no picture", "c.png": png(seed=2), "c.txt": b"a boat"})
+    expect(batch_page.locator("#img2img_batch_zone strong")).to_contain_text("3 pictures, 1 text · ")
+    batch_page.fill("#img2img_prompt textarea", "watercolor")
+    begin(batch_page)
+    words(batch_page, "finished, 3 files · 2 done · 1 failed")
+    told = batch_page.locator("#img2img_batch_run li")
+    expect(told).to_have_count(1)
+    expect(told).to_contain_text("b.pngthe file is no picture that can be read.")
+    expect(batch_page.locator("#img2img_gallery .thumb")).to_have_count(2)
+    assert {request.prompt for request, _ in batch_server.painter.requests} == {"watercolor", "watercolor a boat"}
+    with batch_page.expect_download() as download:
+        batch_page.click("#img2img_batch_zip")
+    archive = zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes()))
+    assert archive.namelist() == ["a.png", "c.png"]
+    batch_page.click("#img2img_batch_close")
+    expect(batch_page.locator("#img2img_batch_run")).to_be_hidden()
+
+
+def test_a_second_run_passes_over_what_is_finished(batch_page: Page, batch_server: BatchServer) -> None:
+    choose(batch_page, {"a.png": png(seed=1)})
+    begin(batch_page)
+    words(batch_page, "finished, 1 file · 1 done")
+    choose(batch_page, {"b.png": png(seed=2)})
+    begin(batch_page)
+    words(batch_page, "finished, 2 files · 1 done · 1 finished before")
+    assert len(batch_server.painter.requests) == 2
+
+
+def test_the_batch_goes_on_without_the_page_and_is_found_again(batch_page: Page, batch_server: BatchServer) -> None:
+    batch_server.painter.held.set()
+    choose(batch_page, {f"{number}.png": png(seed=number) for number in range(3)})
+    begin(batch_page)
+    words(batch_page, "1 of 3")
+    expect(batch_page.locator("#img2img_batch_current")).to_contain_text("0.png")
+    batch_page.goto(f"{batch_server.url}/internal/ping")
+    batch_server.painter.held.clear()
+    wait_for(lambda: len(batch_server.painter.requests) == 3, "the batch to go on")
+    opened(batch_page, batch_server.url)
+    expect(batch_page.locator("#img2img_batch_panel")).to_be_visible()
+    words(batch_page, "finished, 3 files · 3 done")
+    expect(batch_page.locator("#img2img_gallery .thumb")).to_have_count(3)
+    expect(batch_page.locator("#img2img_batch_stop")).to_be_hidden()
+
+
+def test_stop_by_button_and_skip_by_keys(batch_page: Page, batch_server: BatchServer) -> None:
+    batch_server.painter.held.set()
+    choose(batch_page, {f"{number}.png": png(seed=number) for number in range(3)})
+    begin(batch_page)
+    expect(batch_page.locator("#img2img_batch_current")).to_contain_text("0.png")
+    wait_for(lambda: len(batch_server.painter.requests) == 1, "the first file to be made")
+    batch_page.keyboard.press("Alt+Enter")
+    words(batch_page, "2 of 3 · 1 skipped")
+    wait_for(lambda: len(batch_server.painter.requests) == 2, "the second file to be made")
+    batch_page.click("#img2img_batch_stop")
+    words(batch_page, "stopped at 1 of 3 · 1 skipped")
+    expect(batch_page.locator("#img2img_batch_current")).to_contain_text("finished files are passed over")
+
+
+def test_mask_controls_are_there_when_masks_are_and_masks_are_used(batch_page: Page, batch_server: BatchServer) -> None:
+    controls = batch_page.locator("#img2img_inpaint_controls")
+    expect(controls).to_be_hidden()
+    expect(batch_page.locator("#img2img_batch_mask_options")).to_be_hidden()
+    choose(batch_page, {"a.png": png(seed=1), "b.png": png(seed=2)})
+    choose(batch_page, {"b_mask.png": png(seed=3)}, "mask_files")
+    expect(controls).to_be_visible()
+    expect(batch_page.locator("#img2img_batch_mask_options")).to_be_visible()
+    batch_page.fill("#img2img_mask_blur input[type=number]", "9")
+    batch_page.keyboard.press("Tab")
+    begin(batch_page)
+    words(batch_page, "finished, 2 files · 1 done · 1 left out")
+    ((request, _),) = batch_server.painter.requests
+    assert request.mask is not None
+    assert request.mask_blur == 9
+    batch_page.click("#img2img_batch_mask_clear")
+    expect(controls).to_be_hidden()
+
+
+def test_the_canvas_comes_back_and_keeps_its_picture(batch_page: Page) -> None:
+    batch_page.click("#img2img_img2img_mode")
+    load(batch_page, png())
+    batch_page.click("#img2img_batch_mode")
+    expect(batch_page.locator(".canvas")).to_be_hidden()
+    expect(batch_page.locator("#img2img_batch_mode")).to_have_attribute("aria-selected", "true")
+    expect(batch_page.locator("#img2img_img2img_mode")).to_have_attribute("aria-selected", "false")
+    batch_page.click("#img2img_inpaint_mode")
+    expect(batch_page.locator("#img2img_batch_panel")).to_be_hidden()
+    expect(batch_page.locator(".canvas-stage")).to_be_visible()
+    expect(batch_page.locator("#img2img_inpaint_controls")).to_be_visible()
+
+
+def test_a_folder_gives_its_name_to_the_output(batch_page: Page, batch_server: BatchServer, tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    (folder / "beach").mkdir(parents=True)
+    (folder / "x.png").write_bytes(png(seed=1))
+    (folder / "beach" / "y.png").write_bytes(png(seed=2))
+    (folder / ".DS_Store").write_bytes(b"?")
+    batch_page.fill("#batch_option_output", "batch")
+    batch_page.keyboard.press("Tab")
+    batch_page.set_input_files("#img2img_batch_dir", str(folder))
+    expect(batch_page.locator("#batch_option_output")).to_have_value("batch/holiday")
+    begin(batch_page)
+    words(batch_page, "finished, 2 files · 2 done")
+    assert [path for path in batch_server.saved() if "holiday" in path] == [
+        "batch/holiday/beach/y.png",
+        "batch/holiday/x.png",
+    ]
+
+
+def test_a_folder_on_the_server(batch_page: Page, batch_server: BatchServer) -> None:
+    folder = batch_server.folder / "inputs" / "scans"
+    folder.mkdir(parents=True)
+    (folder / "one.png").write_bytes(png(seed=4))
+    opened(batch_page, batch_server.url)
+    batch_page.select_option("#batch_option_folder", "inputs/scans")
+    begin(batch_page)
+    words(batch_page, "finished, 1 file · 1 done")
+
+
+def test_own_size_and_caps_and_what_metadata_gives(batch_page: Page, batch_server: BatchServer) -> None:
+    choose(batch_page, {"a.png": png(200, 120)})
+    batch_page.select_option("#batch_option_size", "source")
+    batch_page.fill("#batch_option_max_side", "128")
+    batch_page.keyboard.press("Tab")
+    expect(batch_page.locator("#batch_own_seed")).to_be_hidden()
+    batch_page.check("#batch_option_metadata")
+    batch_page.check("#batch_own_seed")
+    begin(batch_page)
+    words(batch_page, "finished, 1 file · 1 done")
+    ((request, _),) = batch_server.painter.requests
+    assert (request.width, request.height) == (128, 72)
+    opened(batch_page, batch_server.url)  # what was asked is remembered
+    expect(batch_page.locator("#batch_option_size")).to_have_value("source")
+    expect(batch_page.locator("#batch_own_seed")).to_be_checked()
+
+
+def test_mistakes_are_told_where_they_are(batch_page: Page) -> None:
+    told = batch_page.locator("#img2img_batch_error")
+    batch_page.click("#img2img_generate")
+    expect(told).to_contain_text("There are no pictures yet.")
+    choose(batch_page, {"a.txt": b"a cat"})
+    expect(told).to_be_hidden()
+    batch_page.click("#img2img_generate")
+    expect(told).to_contain_text("There are no pictures in what was brought.")
+    choose(batch_page, {"a.png": png()})
+    batch_page.fill("#batch_option_output", "../elsewhere")
+    batch_page.keyboard.press("Tab")
+    batch_page.click("#img2img_generate")
+    expect(told).to_contain_text("expected the name of a folder inside outputs")
+    batch_page.fill("#batch_option_output", "fine")
+    batch_page.keyboard.press("Tab")
+    choose(batch_page, {"bad.zip": b"PK no zip"})
+    batch_page.click("#img2img_generate")
+    expect(told).to_contain_text("bad.zip: the zip cannot be read")
+    batch_page.click("#img2img_batch_clear")
+    expect(batch_page.locator("#img2img_batch_zone strong")).to_have_text("Drop pictures, a folder or a zip here")
+
+
+def test_files_can_be_dropped(batch_page: Page) -> None:
+    batch_page.eval_on_selector(
+        "#img2img_batch_zone",
+        """zone => {
+            const data = new DataTransfer();
+            data.items.add(new File(["x"], "a.png", { type: "image/png" }));
+            data.items.add(new File(["y"], "b.csv", { type: "text/csv" }));
+            zone.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+    )
+    expect(batch_page.locator("#img2img_batch_zone strong")).to_have_text("1 picture, 1 CSV · 1 KB")
+    expect(batch_page.locator("#img2img_image")).not_to_have_class("filled")

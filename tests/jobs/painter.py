@@ -1,0 +1,73 @@
+"""An engine of batches' tests: in this process, without a model, and it can be held."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import ImageOps
+
+from modules.catalog import Checkpoint
+from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop
+from modules.jobs.listeners import Listeners
+from modules.jobs.worker import EngineDied
+from modules.request import GenerationRequest, Img2ImgRequest
+from modules.settings import Settings
+
+STEPS = 4
+
+
+class Painter:
+    """Gives each source back in fewer colours. `held` keeps it at its first step.
+
+    A prompt with "sour" makes the job fail; `requests` are those it has taken up, with the checkpoint's name.
+    """
+
+    def __init__(self) -> None:
+        self.listeners = Listeners()
+        self.died = False
+        self.held = threading.Event()
+        self.held_from = 0  # the how manieth job is held, from 1
+        self.stop = Stop.NONE
+        self.pace = 0.0  # seconds a step takes
+        self.requests: list[tuple[Img2ImgRequest, str]] = []
+
+    def bury(self) -> EngineDied:
+        raise NotImplementedError
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+        yield EngineState("ready", checkpoint.name)
+
+    def run(
+        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, *_: Any, **__: Any
+    ) -> Iterator[Event]:
+        assert isinstance(request, Img2ImgRequest)
+        self.requests.append((request, checkpoint.name))
+        if len(self.requests) == self.held_from:
+            self.held.set()
+        self.stop = Stop.NONE
+        if "sour" in request.prompt:
+            yield Failed("The engine cannot make that.", "Ask for another thing.")
+            return
+        yield Started(request.images, request.images, STEPS, request.width, request.height, request.seed)
+        while self.held.is_set() and not self.stop:
+            time.sleep(0.005)
+        for index in range(request.images):
+            size = (request.width, request.height)
+            image = ImageOps.posterize(request.init_images[0].rgb().resize(size), 2)
+            for step in range(1, STEPS + 1):
+                if self.stop:
+                    yield Finished(0.0, {}, interrupted=True)
+                    return
+                time.sleep(self.pace)
+                yield Stepped(index, step, STEPS)
+            yield ImageDone(
+                index, request.seed + index, *size, f"{request.prompt}\nSteps: {request.steps}", image.tobytes()
+            )
+        yield Finished(0.0, {})
+
+    def ask(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def close(self) -> None:
+        self.stop = Stop.INTERRUPT
