@@ -21,6 +21,19 @@ class Box(NamedTuple):
         return Size(self.right - self.left, self.bottom - self.top)
 
 
+class Margins(NamedTuple):
+    """Pixels around a picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def around(self, size: Size) -> Size:
+        """The size of a picture of `size` with these margins."""
+        return Size(self.left + size.width + self.right, self.top + size.height + self.bottom)
+
+
 class Placement(NamedTuple):
     """A picture scaled to `size`, its corner at `left`, `top` of the target; both may be negative (it sticks out)."""
 

@@ -219,6 +219,8 @@ class Engine:
                     pixels = corrected(pixels, colours_of)
                 if inpainting is not None and settings.overlay_inpaint:
                     pixels = inpainting.laid_over(pixels, place, latent)
+                if inpainting is not None:
+                    pixels = inpainting.cut(pixels)
                 yield _done(
                     request, settings, told(request, given, settings, job.noted), plan, prepared, image, pixels, model
                 )
@@ -298,7 +300,7 @@ class Engine:
         unet = GuidedUNet(model, route.model_schedule, leg.conditioning.of(images), guidance, settings, job.clock, seen)
         denoise = unet
         if inpainting is not None:
-            denoise = inpainting.around(unet, route.model_schedule, row.timesteps)
+            denoise = inpainting.around(unet, route.model_schedule, route.walk.sigmas, row.timesteps)
         latents = start.x
         for step in walk(route, start, denoise):
             latents = step.x
@@ -407,7 +409,8 @@ def _done(
         else:
             pairs.pop("Conditional mask weight", None)
     if plan.canvas is not None and not is_exact:
-        pairs["Mask hash"] = plan.canvas.mask.sha256
+        if plan.canvas.mask is not None:
+            pairs["Mask hash"] = plan.canvas.mask.sha256
         if plan.canvas.latent_mask is not None:
             pairs["Latent mask hash"] = plan.canvas.latent_mask.sha256
     if plan.canvas is not None and prepared is None:  # nothing was masked: neither an area nor its content

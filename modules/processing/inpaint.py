@@ -10,14 +10,15 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 from torch import Tensor
 
-from modules.images import masks
+from modules.images import masks, tone
 from modules.images.geometry import Box, Size
 from modules.images.resize import LATENT_UPSCALE, RESIZE_AND_FILL, resized
 from modules.networks.vae import Posterior, from_uint8
-from modules.processing import soft_inpainting
+from modules.processing import area_strength, soft_inpainting
+from modules.processing.outpaint import Grown, cells_outside, grown
 from modules.processing.plan import CELL, Canvas, Plan, Softness, Source
 from modules.processing.unet import GuidedUNet
 from modules.request import MASKED_CONTENTS
@@ -35,7 +36,8 @@ class Prepared:
 
     image: RGB, what the encoder sees.  mask: L, what of it may change; `latent_mask` the same for the latent.
     whole: RGB, what comes back where nothing is redrawn.  overlay: RGBA, `whole` with the hole of the mask.
-    box: where `image` lies in `whole`, if it is a part of it.
+    box: where `image` lies in `whole`, if it is a part of it.  content: L, what of the latent gets another content to
+    begin with.  outside: L, 255 where the source ends and `image` goes on.  cut: the result's size, if it is smaller.
     """
 
     image: Image.Image
@@ -44,6 +46,9 @@ class Prepared:
     whole: Image.Image
     overlay: Image.Image
     box: Box | None
+    content: Image.Image
+    outside: Image.Image | None = None
+    cut: Size | None = None
 
 
 def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prepared | None:
@@ -51,31 +56,69 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prep
 
     None if there is no such region, the mask being empty: A1111 then redraws the whole picture, and so do we.
     """
-    mask = masks.drawn(canvas.mask.open(), canvas.is_rounded)
-    if canvas.is_inverted:
-        mask = mask.point([255 - value for value in range(256)])
-    mask = masks.blurred(mask, *canvas.blur)
     picture = source.picture.rgb(background)
+    mask = _blurred_mask(canvas, Size(*picture.size))
     mode = _mask_mode(source.resize_mode)
+    larger: Grown | None = None
+    content = mask
+    if canvas.frame is not None:
+        larger = grown(picture, canvas.frame, None if canvas.only_masked else _cells_over(canvas, picture, size))
+        picture, mask, content = larger.picture, larger.framed(mask, 255), larger.framed(mask, 0)
+        if not canvas.only_masked and larger.cut is not None:
+            size = Size(*picture.size)
     box = None
     if canvas.only_masked:
         region = masks.crop_box(mask, canvas.padding)
         if region is None:
             return None
         box = masks.expanded(region, size, Size(*mask.size))
-        whole, overlay_mask = picture, mask
-        mask = resized(mask.crop(box), RESIZE_AND_FILL, size)
+        whole, overlay_mask = picture, _shown(mask, canvas, is_cropped=True)
+        mask, content = (resized(layer.crop(box), RESIZE_AND_FILL, size) for layer in (mask, content))
         image = resized(picture.crop(box), RESIZE_AND_FILL, size)
     else:
-        mask = resized(mask, mode, size)
-        overlay_mask = masks.doubled(mask)
+        mask, content = resized(mask, mode, size), resized(content, mode, size)
+        overlay_mask = _shown(mask, canvas, is_cropped=False)
         whole = image = resized(picture, source.resize_mode, size)
     overlay_mask = resized(overlay_mask, mode, Size(*whole.size))
-    latent_mask = mask if canvas.latent_mask is None else masks.drawn(canvas.latent_mask.open(), canvas.is_rounded)
-    if canvas.content != ORIGINAL:
-        image = masks.filled(image, resized(latent_mask, mode, Size(*image.size)))
+    latent_mask = mask
+    if canvas.latent_mask is not None:
+        latent_mask = content = masks.drawn(canvas.latent_mask.open(), canvas.is_rounded)
+        if larger is not None:
+            latent_mask, content = (_part(larger.framed(content, beyond), box, size) for beyond in (255, 0))
+    if canvas.content != ORIGINAL and content.getbbox() is not None:
+        image = masks.filled(image, resized(content, mode, Size(*image.size)))
     overlay = masks.with_hole(whole, overlay_mask)
-    return Prepared(image, mask, latent_mask, whole, overlay, box)
+    outside = None if larger is None else _part(larger.outside, box, Size(*image.size))
+    cut = None if larger is None else larger.cut
+    return Prepared(image, mask, latent_mask, whole, overlay, box, content, outside, cut)
+
+
+def _blurred_mask(canvas: Canvas, size: Size) -> Image.Image:
+    """The mask as it was drawn, the right way round, its edge softened; empty (of `size`) where there is none."""
+    if canvas.mask is None:
+        return Image.new("L", size)
+    mask = masks.drawn(canvas.mask.open(), canvas.is_rounded)
+    if canvas.is_inverted:
+        mask = mask.point([255 - value for value in range(256)])
+    return masks.blurred(mask, *canvas.blur)
+
+
+def _shown(mask: Image.Image, canvas: Canvas, is_cropped: bool) -> Image.Image:
+    """The mask by which the original is laid over the result."""
+    if canvas.by_grey:
+        return mask.point([min(255, value * 255 // area_strength.SHOWN) for value in range(256)])
+    return mask if is_cropped else masks.doubled(mask)
+
+
+def _part(layer: Image.Image, box: Box | None, size: Size) -> Image.Image:
+    return resized(layer if box is None else layer.crop(box), RESIZE_AND_FILL, size)
+
+
+def _cells_over(canvas: Canvas, picture: Image.Image, size: Size) -> Size | None:
+    """The whole cells that cover the grown `picture`, unless it is to be resized to `size`."""
+    assert canvas.frame is not None
+    whole = canvas.frame.margins.around(Size(*picture.size))
+    return Size(*(-(-side // CELL) * CELL for side in whole)) if whole == size else None
 
 
 @dataclass(frozen=True)
@@ -83,29 +126,62 @@ class Inpainting:
     """A batch under a mask.
 
     original: (B, C, h, w), the encoded picture with what stands under the mask to begin with, fp32.
-    mask: (1, 1, h, w), 1 where the latent may change.
+    mask: (1, 1, h, w), 1 where the latent may change.  steps: of the whole schedule.
     """
 
     prepared: Prepared
     original: Tensor
     mask: Tensor
-    softness: Softness | None
+    canvas: Canvas
+    steps: int
 
-    def around(self, unet: GuidedUNet, schedule: ModelSchedule, is_preserving: bool) -> "MaskedUNet":
-        """`unet`, kept from changing what is not masked; `is_preserving` tells the samplers of the DDIM family."""
+    @property
+    def softness(self) -> Softness | None:
+        return self.canvas.softness
+
+    def around(self, unet: GuidedUNet, schedule: ModelSchedule, levels: Tensor, is_preserving: bool) -> "MaskedUNet":
+        """`unet`, kept from changing what is not masked, on its walk over `levels`.
+
+        `is_preserving` tells the samplers of the DDIM family.
+        """
         blend = hard_blend
+        if self.canvas.by_grey:
+            # In all families what is predicted is held: A1111's way in DDIM's would show places that are not freed yet
+            # without their noise.
+            blend = partial(area_strength.freed, levels, self.canvas.strength, self.steps)
+            return MaskedUNet(unet, self.original, self.mask, blend, is_preserving=False)
         if self.softness is not None:
             blend = partial(_softly, self.softness, schedule if is_preserving else None)
         return MaskedUNet(unet, self.original, self.mask, blend, is_preserving)
 
     def finished(self, latents: Tensor) -> Tensor:
         """The sampler's last latents with the original outside the mask; soft inpainting leaves that to the pixels."""
+        if self.canvas.by_grey:
+            return torch.where(self.mask > 0, latents, self.original)
         return latents if self.softness is not None else torch.lerp(self.original, latents, self.mask)
 
     def laid_over(self, pixels: NDArray[np.uint8], index: int, latent: Tensor) -> NDArray[np.uint8]:
         """Decoded `pixels` (H, W, 3) of picture `index`, the original over them: where nothing is masked, its bytes."""
         overlay = self.overlay(index, latent)
+        pixels = self._in_tone(pixels)
         return np.asarray(masks.pasted_back(Image.fromarray(pixels, "RGB"), overlay, self.prepared.box))
+
+    def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`pixels` without what was painted to fill whole cells."""
+        size = self.prepared.cut
+        return pixels if size is None else np.ascontiguousarray(pixels[: size.height, : size.width])
+
+    def _in_tone(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        prepared, canvas = self.prepared, self.canvas
+        original = np.asarray(prepared.image)
+        if pixels.shape != original.shape:  # latent upscale: the original lies elsewhere
+            return pixels
+        redrawn = np.asarray(prepared.mask) > 0
+        if canvas.frame is not None and prepared.outside is not None:
+            scale = 1.0 if prepared.box is None else prepared.image.width / prepared.box.size.width
+            new = np.asarray(prepared.outside) > 0
+            pixels = tone.feathered(pixels, original, new, ~redrawn, canvas.frame.feather * scale)
+        return tone.matched(pixels, original, redrawn, canvas.color_match)
 
     def overlay(self, index: int, latent: Tensor) -> Image.Image:
         """What is laid over picture `index` of the batch, whose latent has become `latent` (C, h, w)."""
@@ -115,6 +191,8 @@ class Inpainting:
         size = Size(*prepared.mask.size)
         mask = soft_inpainting.overlay_mask(self.original[index], latent, self.mask[0, 0], self.softness, size)
         whole = Size(*prepared.whole.size)
+        if prepared.outside is not None:  # there is nothing that could show through
+            mask = ImageChops.lighter(mask, prepared.outside)
         if prepared.box is not None:
             mask = masks.placed(mask, prepared.box, whole)
         return masks.with_hole(prepared.whole, resized(mask, RESIZE_AND_FILL, whole))
@@ -123,15 +201,20 @@ class Inpainting:
 def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Tensor, settings: Settings) -> Inpainting:
     """The batch whose encoded pictures are `latents` (B, C, h, w), its masked content put in place."""
     channels, height, width = latents.shape[1:]
-    mask = latent_mask(prepared.latent_mask, Size(width, height), canvas.is_rounded).to(latents.device)
+    cells = Size(width, height)
+    mask = latent_mask(prepared.latent_mask, cells, canvas.is_rounded).to(latents.device)
+    content = mask
+    if prepared.outside is not None:
+        content = latent_mask(prepared.content, cells, canvas.is_rounded).to(latents.device)
+        mask = torch.maximum(mask, cells_outside(prepared.outside, cells).to(latents.device))
     if canvas.content in (LATENT_NOISE, LATENT_NOTHING):
-        latents = latents * (1 - mask)
+        latents = latents * (1 - content)
     if canvas.content == LATENT_NOISE:
         # The seeds of the first batch, without their variations, in every batch: A1111 does it so.
         seeds = [image.seed for image in plan.batches[0]][: len(latents)]
         noise = ImageNoise(settings.randn_source, (channels, height, width), seeds, latents.device)
-        latents = latents + noise.first() * mask
-    return Inpainting(prepared, latents, mask, canvas.softness)
+        latents = latents + noise.first() * content
+    return Inpainting(prepared, latents, mask, canvas, plan.first.walk.steps)
 
 
 def latent_mask(mask: Image.Image, cells: Size, rounded: bool) -> Tensor:
@@ -217,9 +300,14 @@ def notes(
         )
     found: list[str] = []
     picture, mask = source.picture, canvas.mask
-    if prepared.latent_mask.getextrema() == (0, 0):
-        found.append("The mask is empty: nothing is redrawn.")
-    if canvas.only_masked and (mask.width, mask.height) != (picture.width, picture.height):
+    if mask is not None and prepared.content.getextrema() == (0, 0):
+        found.append(
+            "The mask is empty: nothing is redrawn."
+            if canvas.frame is None
+            else "The mask is empty: only what is new is painted."
+        )
+    is_same_size = mask is None or (mask.width, mask.height) == (picture.width, picture.height)
+    if mask is not None and canvas.only_masked and canvas.frame is None and not is_same_size:
         found.append(
             f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: the region is "
             "counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.images.geometry import Size
+from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing, timing, without_comments
 from modules.prompts.tags import take_tags
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
@@ -99,14 +99,28 @@ class Softness:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What is painted on around the source: `margins` in its pixels, filled by `fill`, an index of OUTPAINT_FILLS.
+
+    Over `feather` pixels the new part leaves the old edge's tone.
+    """
+
+    margins: Margins
+    fill: int
+    feather: int
+
+
+@dataclass(frozen=True)
 class Canvas:
     """What is redrawn of the source, and how it comes back into it. `blur` is (across, down), sigmas in pixels.
 
-    `mask` says it for pixels, and for the latent too unless there is a `latent_mask`. `content` is an index of
-    MASKED_CONTENTS; `padding` counts where only the masked region is worked on.
+    `mask` says it for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the
+    source, only what a `frame` adds to it. `content` is an index of MASKED_CONTENTS; `padding` counts where only the
+    masked region is worked on. `by_grey` takes greys of the mask for shares of the denoising strength, which `strength`
+    is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around.
     """
 
-    mask: Picture
+    mask: Picture | None
     latent_mask: Picture | None
     is_inverted: bool
     is_rounded: bool
@@ -115,6 +129,10 @@ class Canvas:
     padding: int
     content: int
     softness: Softness | None
+    by_grey: bool = False
+    strength: float = 1.0
+    color_match: float = 0.0
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -167,9 +185,13 @@ def img2img_walk(steps: int, strength: float, exact: bool) -> Walk:
 def result_size(request: GenerationRequest) -> tuple[Size, Size]:
     """(size of the result in whole cells, size asked for). `resize_by` multiplies the source's size, truncating."""
     width, height = request.width, request.height
-    if isinstance(request, Img2ImgRequest) and request.resize_by is not None:
-        picture = request.init_images[0]
-        width, height = int(picture.width * request.resize_by), int(picture.height * request.resize_by)
+    if isinstance(request, Img2ImgRequest) and (request.resize_by is not None or _is_grown(request)):
+        picture = Size(request.init_images[0].width, request.init_images[0].height)
+        whole = margins(request).around(picture)
+        scale = 1.0 if request.resize_by is None else request.resize_by
+        width, height = int(whole.width * scale), int(whole.height * scale)
+        if scale == 1 and _is_grown(request):  # the old pixels stay as they are: the rest of the last cells is cut
+            return _grown_size(whole), whole
     cut = Size(width // CELL * CELL, height // CELL * CELL)
     if cut.width < CELL or cut.height < CELL:
         raise WebuiError(
@@ -279,9 +301,34 @@ def hires_sizes(request: Txt2ImgRequest) -> tuple[Size, Size]:
     return enlarged, Size(cells.width * CELL, cells.height * CELL)
 
 
+def margins(request: Img2ImgRequest) -> Margins:
+    """What is painted on around the source, in its pixels."""
+    return Margins(request.outpaint_left, request.outpaint_top, request.outpaint_right, request.outpaint_bottom)
+
+
+def _is_grown(request: Img2ImgRequest) -> bool:
+    """Whether the source's size and what is painted on make the result's size, and not width and height."""
+    return request.is_outpainted and request.inpaint_full_res == 0
+
+
+def _grown_size(whole: Size) -> Size:
+    """The whole cells that cover `whole` pixels."""
+    if max(whole) > LARGEST:
+        raise WebuiError(
+            f"Outpainting: the result would be {whole.width}x{whole.height} pixels, expected at most {LARGEST} on each "
+            "side.",
+            "Paint on less, or take a smaller source.",
+            "outpaint_left",
+        )
+    return Size(-(-whole.width // CELL) * CELL, -(-whole.height // CELL) * CELL)
+
+
 def _canvas(request: Img2ImgRequest) -> Canvas | None:
-    if request.mask is None:
+    if request.mask is None and not request.is_outpainted:
         return None
+    frame = Frame(margins(request), request.outpaint_fill, request.outpaint_feather)
+    by_grey = request.mask_strength_by_grey
+    is_soft = request.soft_inpainting and not by_grey
     softness = Softness(
         bias=request.mask_blend_power,
         strength=request.mask_blend_scale,
@@ -294,12 +341,16 @@ def _canvas(request: Img2ImgRequest) -> Canvas | None:
         mask=request.mask,
         latent_mask=request.latent_mask,
         is_inverted=request.inpainting_mask_invert == 1,
-        is_rounded=request.mask_round and not request.soft_inpainting,
+        is_rounded=request.mask_round and not is_soft and not by_grey,
         blur=request.blur,
         only_masked=request.inpaint_full_res == 1,
         padding=request.inpaint_full_res_padding,
         content=request.inpainting_fill,
-        softness=softness if request.soft_inpainting else None,
+        softness=softness if is_soft else None,
+        by_grey=by_grey,
+        strength=request.denoising_strength,
+        color_match=request.inpaint_color_match,
+        frame=frame if request.is_outpainted else None,
     )
 
 

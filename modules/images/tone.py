@@ -1,0 +1,117 @@
+"""The tone of redrawn pixels led over to that of the kept ones beside them, without a seam and without steps.
+
+All of it adds smooth offsets to the pixels: neighbouring values stay neighbouring values, so nothing posterises.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from modules.images.geometry import Size
+
+Floats = NDArray[np.float32]
+
+SMOOTHING = 3.0  # pixels (sigma): single pixels' differences are the decoder's, not the tone's
+BAND = 6.0  # pixels (sigma) on both sides of an edge whose colours are compared
+ALONG = 8.0  # pixels (sigma) along the edge over which the differences are averaged
+DRIFT = 12.0  # CIE L*a*b* units: about as far colours drift; what differs by more is meant
+
+
+def feathered(
+    result: NDArray[np.uint8],
+    original: NDArray[np.uint8],
+    new: NDArray[np.bool_],
+    kept: NDArray[np.bool_],
+    reach: float,
+) -> NDArray[np.uint8]:
+    """`result` (H, W, 3) whose `new` pixels begin with the tone that `original` has at its edge.
+
+    Where pixels are `kept`, the difference between original and result is what the decoder has lost; it is carried on
+    into the new part and fades over `reach` pixels.
+    """
+    if reach <= 0 or not new.any() or not kept.any():
+        return result
+    away = cv2.distanceTransform(new.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    lost = _smoothed(original.astype(np.float32) - result, kept, SMOOTHING)
+    offset = spread(lost, kept.astype(np.float32))
+    share = np.square((1 - (away - 1) / reach).clip(0, 1)) * new
+    return _rounded(result + offset * share[..., None])
+
+
+def matched(
+    result: NDArray[np.uint8], original: NDArray[np.uint8], redrawn: NDArray[np.bool_], amount: float
+) -> NDArray[np.uint8]:
+    """`result` (H, W, 3), its `redrawn` part brought by `amount` (0 … 1) to the tone of `original` around it.
+
+    Along the edge the colours of both sides are compared in CIE L*a*b*; their difference is spread over the
+    redrawn part like a membrane (the idea of Pérez, Gangnet & Blake 2003, "Poisson image editing", on means instead of
+    pixels). Where the sides differ by more than colours drift, something else is meant to be there and is left alone.
+    """
+    if amount <= 0 or not redrawn.any() or redrawn.all():
+        return result
+    inner, outer = _lab(result), _lab(original)
+    reference = _at_edge(outer, ~redrawn)
+    here = _at_edge(inner, redrawn)
+    edge = redrawn & (cv2.erode(redrawn.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
+    difference = _smoothed(reference - here, edge, ALONG)
+    apart = np.linalg.norm(difference, axis=-1)
+    trust = edge / (1 + (apart / DRIFT) ** 4)
+    offset = spread(difference, trust.astype(np.float32))
+    # Where no edge is to be trusted, the membrane hangs on nothing.
+    hold = cv2.GaussianBlur(edge.astype(np.float32), (0, 0), BAND)
+    held = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), BAND)
+    certainty = spread((held / np.maximum(hold, 1e-6)).clip(0, 1)[..., None], edge.astype(np.float32))
+    moved = inner + offset * certainty * amount
+    colours = np.asarray(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), np.float32) * 255
+    return np.where(redrawn[..., None], _rounded(colours), result)
+
+
+def spread(values: Floats, weights: Floats) -> Floats:
+    """`values` (H, W, C) where `weights` (H, W) are 1, smoothly continued where they are less, as far as they reach.
+
+    Pull and push over a pyramid (Gortler et al. 1996, "The lumigraph", section 3.4): near a value it is followed, far
+    from all of them their mean.
+    """
+    weights = weights.clip(0, 1)
+    if min(weights.shape) <= 1:
+        mean = (values * weights[..., None]).sum((0, 1)) / max(float(weights.sum()), 1e-6)
+        return np.broadcast_to(mean, values.shape).astype(np.float32)
+    size = Size(weights.shape[1], weights.shape[0])
+    smaller = cv2.pyrDown(weights)
+    sums = _channels(cv2.pyrDown(values * weights[..., None]))
+    means = sums / np.maximum(smaller, 1e-6)[..., None]
+    # Wherever something is known of a cell, the cell counts as known, a level up.
+    beneath = spread(means, (smaller * 4).clip(0, 1))
+    around = _channels(cv2.pyrUp(beneath, dstsize=size))
+    return around + (values - around) * weights[..., None]
+
+
+def _at_edge(values: Floats, known: NDArray[np.bool_]) -> Floats:
+    """What the `known` values tend to towards their edge, (H, W, C).
+
+    A Gaussian's mean over half a plane stands for a place 0.8 sigma from the edge, which in a gradient is another
+    colour; from two of them the line to the edge is drawn.
+    """
+    return 2 * _smoothed(values, known, BAND / 2) - _smoothed(values, known, BAND)
+
+
+def _smoothed(values: Floats, known: NDArray[np.bool_], sigma: float) -> Floats:
+    """The mean (Gaussian) of the `known` values around each pixel, (H, W, C)."""
+    weights = known.astype(np.float32)
+    total = cv2.GaussianBlur(weights, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    sums = cv2.GaussianBlur(values * weights[..., None], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    return sums / np.maximum(total, 1e-6)[..., None]
+
+
+def _channels(values: NDArray[np.float32] | cv2.typing.MatLike) -> Floats:
+    """OpenCV drops the axis of a single channel."""
+    array = np.asarray(values, np.float32)
+    return array if array.ndim == 3 else array[..., None]
+
+
+def _lab(image: NDArray[np.uint8]) -> Floats:
+    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+
+
+def _rounded(values: Floats) -> NDArray[np.uint8]:
+    return np.around(values.clip(0, 255)).astype(np.uint8)

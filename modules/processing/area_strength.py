@@ -1,0 +1,36 @@
+"""A denoising strength for each place: greys of the mask say what share of the picture's own strength it has.
+
+The idea is differential diffusion's (Levin & Fried 2023, arXiv 2306.00950): every place follows the noised original
+until the walk has come to the level at which its own strength would have begun. The threshold is A1111's step rule, so
+a grey of one half is redrawn in as many steps as a job of half the strength would take. Masks are 1 where the picture
+may change at full strength and 0 where it stays.
+"""
+
+import torch
+from torch import Tensor
+
+from modules.processing.plan import MAX_STRENGTH
+
+SHOWN = 16  # of 255: from this grey on the redrawn pixels show alone; below, the original lies over them in part
+ROUNDING = 1e-4  # products of decimal fractions may fall a hair short of a whole number
+
+
+def steps_of(mask: Tensor, strength: float, steps: int) -> Tensor:
+    """In how many last steps each place of `mask` is redrawn, where all of it would be in int(strength · steps) + 1."""
+    own = torch.floor(mask.clamp(0, 1) * min(strength, MAX_STRENGTH) * steps + ROUNDING) + 1
+    return torch.where(mask > 0, own, 0)
+
+
+def remaining(levels: Tensor, sigma: Tensor) -> int:
+    """Steps from level `sigma` (B,) to the end of `levels` (falling, the last one is where the walk ends)."""
+    return int((levels[:-1].to(sigma.device) <= sigma[0] * (1 + ROUNDING)).sum())
+
+
+def freed(
+    levels: Tensor, strength: float, steps: int, original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor
+) -> Tensor:
+    """`current` where a place's own steps have begun, `original` elsewhere; a `sampling.denoise.Blend` but for three.
+
+    At strength 1 of a place, which is white, that is from the first step on: then it is a hard mask.
+    """
+    return torch.where(steps_of(mask, strength, steps) >= max(1, remaining(levels, sigma)), current, original)

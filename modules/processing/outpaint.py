@@ -1,0 +1,57 @@
+"""Outpainting: a source with margins to paint on, and what may change of the two.
+
+The source keeps its pixels and its size. The margins join the mask, so everything else is inpainting.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from modules.images.geometry import Box, Margins, Size
+from modules.images.outward import continued
+from modules.processing.plan import Frame
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A source with its margins filled.
+
+    picture: RGB.  outside: L, 255 in the margins, 0 in the source.  inner: where the source lies.
+    cut: the size to which the result is cut, or None where `picture` is no larger than what was asked for.
+    """
+
+    picture: Image.Image
+    outside: Image.Image
+    inner: Box
+    cut: Size | None
+
+    def framed(self, mask: Image.Image, beyond: int) -> Image.Image:
+        """`mask` (L, brought to the source's size) in a picture that is `beyond` in the margins."""
+        size = self.inner.size
+        whole = Image.new("L", self.picture.size, beyond)
+        whole.paste(mask if mask.size == size else mask.resize(size, Image.Resampling.LANCZOS), self.inner[:2])
+        return whole
+
+
+def grown(picture: Image.Image, frame: Frame, working: Size | None) -> Grown:
+    """`picture` (RGB) with the margins of `frame`, and more on the right and below until it has the `working` size."""
+    size = Size(*picture.size)
+    left, top, right, bottom = frame.margins
+    asked = frame.margins.around(size)
+    more = Size(0, 0)
+    if working is not None:
+        more = Size(working.width - asked.width, working.height - asked.height)
+    whole = continued(picture, Margins(left, top, right + more.width, bottom + more.height), frame.fill)
+    outside = Image.new("L", whole.size, 255)
+    inner = Box(left, top, left + size.width, top + size.height)
+    outside.paste(0, inner)
+    return Grown(whole, outside, inner, asked if max(more) > 0 else None)
+
+
+def cells_outside(outside: Image.Image, cells: Size) -> Tensor:
+    """(1, 1, h, w), 1 for each latent cell of which any pixel is new: what was put there is no picture."""
+    share = np.asarray(outside.resize(cells, Image.Resampling.BOX))
+    return torch.from_numpy((share > 0).astype(np.float32))[None, None]
