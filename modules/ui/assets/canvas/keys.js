@@ -24,8 +24,8 @@ export class Keys {
   }
 
   get isMine() {
-    const { element, isOpen } = this.canvas;
-    return isOpen() && (this.isOver || element.contains(document.activeElement) || element.classList.contains("canvas-whole"));
+    const { element } = this.canvas;
+    return this.canvas.isOpen() && (this.isOver || element.contains(document.activeElement) || element.classList.contains("canvas-whole"));
   }
 
   up(event) {
