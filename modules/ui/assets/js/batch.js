@@ -71,8 +71,10 @@ export class Batch {
     this.fileZone = new Zone(this.files, { id: "img2img_batch", call: "Drop pictures, a folder or a zip here", hint: "with a .txt beside a picture or a CSV for its own prompt", onChange: (folder) => this.brought(folder), onError: (error) => this.complain(error.message) });
     this.maskZone = new Zone(this.masks, { id: "img2img_batch_mask", call: "Masks, if only parts are to be redrawn", hint: "named as their picture, or one for all", small: true, onChange: () => this.refresh(), onError: (error) => this.complain(error.message) });
     const { folder, maskFolder, masks, words, own, size } = this.options;
+    this.fileZone.element.append(folder);
+    this.maskZone.element.append(maskFolder);
     this.sent = h("div", { className: "batch-sending", hidden: true }, h("span", {}), button({ text: "Cancel", className: "p-link", onclick: () => this.sending?.abort() }));
-    return h("div", { className: "batch-panel", id: "img2img_batch_panel" }, this.fileZone.element, folder, this.maskZone.element, maskFolder, masks, words, own, size, this.sent, this.error);
+    return h("div", { className: "batch-panel", id: "img2img_batch_panel" }, this.fileZone.element, this.maskZone.element, masks, words, own, size, this.sent, this.error);
   }
 
   brought(folder) {

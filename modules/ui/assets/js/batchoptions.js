@@ -15,8 +15,8 @@ export class Options {
     this.onChange = onChange;
     const kept = Object.entries(read("batch.options", {})).filter(([name]) => name in DEFAULTS);
     this.values = { ...DEFAULTS, ...Object.fromEntries(kept) };
-    this.folder = this.choice("folder", "Folder on the server", [["", "none"]], "A folder below inputs in the data folder, read with all that is below it.");
-    this.maskFolder = this.choice("mask_folder", "Masks on the server", [["", "none"]], "A folder with masks.");
+    this.folder = this.choice("folder", "or on the server", [["", "none"]], "A folder below inputs in the data folder, read with all that is below it.");
+    this.maskFolder = this.choice("mask_folder", "or on the server", [["", "none"]], "A folder with masks.");
     this.masks = h("div", { className: "batch-line", id: "img2img_batch_mask_options" },
       this.choice("masks_for", "Masks", [["auto", "by name, a single one for all"], ["name", "by name"], ["all", "one for all"]], "A mask belongs to the picture of its name (photo.png or photo_mask.png), or the first one to all."),
       this.choice("unmasked", "Without a mask", [["leave out", "leave out"], ["whole", "redraw whole"]], "What becomes of pictures that have no mask."));
