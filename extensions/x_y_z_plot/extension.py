@@ -1,0 +1,276 @@
+"""X/Y/Z plot: a picture for each combination of up to three axes, on a sheet with a legend."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from PIL import Image
+from pydantic import Field, field_validator
+
+from modules.catalog import Catalog
+from modules.errors import WebuiError
+from modules.fields import Control
+from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed, with_pairs
+from modules.images.geometry import Size
+from modules.images.grid import grid, shape
+from modules.images.sheet import Sheet, Words
+from modules.infotext import Kind
+from modules.request import SEED_RANGE, GenerationRequest
+
+from .axes import Axis, axes
+from .values import joined, listed, values
+
+MOST_CELLS = 5000
+MOST_MEGAPIXELS = 200  # of the sheet, as in A1111
+SEEDS = ("Seed", "Var. seed")
+LETTERS = ("X", "Y", "Z")
+
+
+def plot_arguments(kind: Kind) -> type[Arguments]:
+    """A1111 counts the axes of txt2img and img2img apart, so each has its own choices."""
+    labels = tuple(axis.label for axis in axes(kind))
+
+    def axis(letter: str) -> Any:
+        return Annotated[
+            int,
+            Field(ge=0, le=len(labels) - 1, description="What changes along this axis."),
+            Control(f"{letter} type", kind="dropdown", choices=labels),
+        ]
+
+    def text(letter: str) -> Any:
+        return Annotated[
+            str,
+            Field(max_length=100_000, description="Values with commas between them; numbers also as 1-5, 1-5 (+2), 1-10 [5]."),
+            Control(f"{letter} values", kind="textbox", placeholder="1,3,5 or 1-5 (+2) or 1-10 [5]"),
+        ]  # fmt: skip
+
+    def chosen(letter: str) -> Any:
+        return Annotated[
+            tuple[str, ...],
+            Field(description="Values chosen from a list; they go before the text."),
+            Control(f"{letter} values", kind="hidden"),
+        ]
+
+    def switch(label: str, description: str) -> Any:
+        return Annotated[bool, Field(description=description), Control(label, kind="checkbox")]
+
+    class PlotArguments(Arguments):
+        x_type: axis("X") = 1
+        x_values: text("X") = ""
+        x_values_dropdown: chosen("X") = ()
+        y_type: axis("Y") = 0
+        y_values: text("Y") = ""
+        y_values_dropdown: chosen("Y") = ()
+        z_type: axis("Z") = 0
+        z_values: text("Z") = ""
+        z_values_dropdown: chosen("Z") = ()
+        draw_legend: switch("Draw legend", "Write the values beside the pictures.") = True
+        include_lone_images: switch("Include Sub Images", "Show each picture too; they are saved in any case.") = False
+        include_sub_grids: switch("Include Sub Grids", "Keep a sheet for each value of Z besides.") = False
+        no_fixed_seeds: switch("Keep -1 for seeds", "Draw another seed for each picture.") = False
+        vary_seeds_x: switch("Vary seeds for X", "Count the seed on along X.") = False
+        vary_seeds_y: switch("Vary seeds for Y", "Count the seed on along Y.") = False
+        vary_seeds_z: switch("Vary seeds for Z", "Count the seed on along Z.") = False
+        margin_size: Annotated[
+            int,
+            Field(ge=0, le=500, description="Pixels between the pictures of the sheet."),
+            Control("Grid margins (px)", kind="slider", step=2),
+        ] = 0
+        csv_mode: Annotated[
+            bool,
+            Field(description="The text counts, whatever is chosen from a list."),
+            Control("Use text inputs instead of dropdowns", kind="hidden"),
+        ] = False
+
+        @field_validator("x_type", "y_type", "z_type", mode="before")
+        @classmethod
+        def _by_label(cls, value: Any) -> Any:
+            folded = [label.casefold() for label in labels]
+            return folded.index(value.casefold()) if isinstance(value, str) and value.casefold() in folded else value
+
+        @field_validator("x_values_dropdown", "y_values_dropdown", "z_values_dropdown", mode="before")
+        @classmethod
+        def _none_is_empty(cls, value: Any) -> Any:
+            return () if value is None or value == "" else value
+
+    return PlotArguments
+
+
+@dataclass(frozen=True)
+class Side:
+    """One axis with its values. `text` is what the infotext says of them, `fixed` the seeds that were drawn for −1."""
+
+    axis: Axis
+    values: Sequence[Any]
+    text: str
+    fixed: str = ""
+
+    def pairs(self, letter: str) -> dict[str, str]:
+        if self.axis.label == "Nothing":
+            return {}
+        found = {f"{letter} Type": self.axis.label, f"{letter} Values": self.text}
+        return found | ({f"Fixed {letter} Values": self.fixed} if self.fixed else {})
+
+
+class XYZPlot(Script):
+    name = "X/Y/Z plot"
+    description = "Up to three things change, each along an axis of its own; every combination becomes a picture of a sheet."
+
+    def __init__(self) -> None:
+        self._arguments = {kind: plot_arguments(kind) for kind in self.kinds}
+
+    def arguments(self, kind: Kind) -> type[Arguments]:
+        return self._arguments[kind]
+
+    def offers(self, kind: Kind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
+        lists = {
+            str(number): joined(axis.choices(catalog))
+            for number, axis in enumerate(axes(kind))
+            if axis.choices is not None and not axis.missing
+        }
+        return {f"{letter.lower()}_values": lists for letter in LETTERS}
+
+    def check(self, kind: Kind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:
+        for side in sides(kind, arguments):
+            for value in side.values:
+                side.axis.apply(request, value, side.values)
+                if side.axis.label == "Checkpoint name":
+                    catalog.checkpoint(value)
+
+    def run(self, kind: Kind, request: GenerationRequest, arguments: Any, studio: Studio) -> Course:
+        x, y, z = (fixed(side, arguments, request, studio) for side in sides(kind, arguments))
+        base = changed(request, {}) if arguments.no_fixed_seeds else studio.seeded(request)
+        cells = {
+            (ix, iy, iz): self._child(base, arguments, (x, y, z), (ix, iy, iz))
+            for ix, iy, iz in itertools.product(*(range(len(side.values)) for side in (x, y, z)))
+        }
+        yield Ahead(sum(child.images for child in cells.values()), sum(child.n_iter for child in cells.values()))
+        sheets = _Sheets(x, y, z, _cell(cells.values(), studio), arguments)
+        costs = [side.axis.cost for side in (x, y, z)]
+        walk = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X, where they cost the same
+        texts: dict[int, Made] = {}
+        for place in sorted(cells, key=lambda place: [place[axis] for axis in reversed(walk)]):
+            made = yield Run(cells[place], is_shown=arguments.include_lone_images)
+            if not made:
+                continue
+            pictures = [one.image for one in made]
+            sheets.put(place, pictures[0] if len(pictures) == 1 else grid(pictures))
+            texts.setdefault(place[2], made[0])
+        if not texts:
+            return
+        of_plane = {"Script": self.name, **x.pairs("X"), **y.pairs("Y")}
+        first = texts[min(texts)]
+        yield Keep(sheets.image, with_pairs(first.infotext, {**of_plane, **z.pairs("Z")}), first.seed, "xyz_grid")
+        if arguments.include_sub_grids and len(z.values) > 1:
+            for iz, made in sorted(texts.items()):
+                yield Keep(sheets.plane(iz), with_pairs(made.infotext, of_plane), made.seed, "xyz_grid")
+
+    def _child(
+        self, base: GenerationRequest, arguments: Any, all_sides: Sequence[Side], place: Sequence[int]
+    ) -> GenerationRequest:
+        child = base
+        for side, index in zip(all_sides, place, strict=True):
+            child = side.axis.apply(child, side.values[index], side.values)
+        steps = [1, 1, 1]
+        for axis, varies in enumerate((arguments.vary_seeds_x, arguments.vary_seeds_y)):
+            steps[axis + 1] = steps[axis] * (len(all_sides[axis].values) if varies else 1)
+        wanted = (arguments.vary_seeds_x, arguments.vary_seeds_y, arguments.vary_seeds_z)
+        further = sum(index * step for index, step, varies in zip(place, steps, wanted, strict=True) if varies)
+        return changed(child, {"seed": child.seed + further}) if further and child.seed != -1 else child
+
+
+class XYZPlotExtension(Extension):
+    def scripts(self) -> Sequence[Script]:
+        return (XYZPlot(),)
+
+
+class _Sheets:
+    """The sheet of all pictures: for each value of Z a plane of X and Y. The pictures themselves are not kept."""
+
+    def __init__(self, x: Side, y: Side, z: Side, cell: Size, arguments: Any) -> None:
+        def legend(side: Side) -> list[list[Words]]:
+            told = [side.axis.told(value) for value in side.values] if arguments.draw_legend else []
+            return [[Words(text)] for text in told] if any(told) else []
+
+        count = len(x.values) * len(y.values) * len(z.values)
+        megapixels = count * cell.width * cell.height / 1e6
+        if megapixels > MOST_MEGAPIXELS:
+            raise WebuiError(
+                f"X/Y/Z plot: the sheet would have {megapixels:.0f} megapixels, at most {MOST_MEGAPIXELS} are put together.",
+                "Take fewer values or smaller pictures.",
+                "script_args",
+            )  # fmt: skip
+        self._plane = Sheet(len(y.values), len(x.values), cell, legend(x), legend(y), arguments.margin_size)
+        self._whole = Sheet(1, len(z.values), Size(*self._plane.image.size), legend(z))
+        for iz in range(len(z.values)):
+            self._whole.put(0, iz, self._plane.image)
+
+    @property
+    def image(self) -> Image.Image:
+        return self._whole.image
+
+    def put(self, place: tuple[int, int, int], picture: Image.Image) -> None:
+        ix, iy, iz = place
+        plane, cell = self._whole.box(0, iz), self._plane.box(iy, ix)
+        left = plane.left + cell.left + (cell.size.width - picture.width) // 2
+        top = plane.top + cell.top + (cell.size.height - picture.height) // 2
+        self._whole.image.paste(picture, (left, top))
+
+    def plane(self, iz: int) -> Image.Image:
+        return self._whole.image.crop(self._whole.box(0, iz))
+
+
+def sides(kind: Kind, arguments: Any) -> tuple[Side, Side, Side]:
+    """The three axes with their values. Raises WebuiError for what is not offered, cannot be read, or is too much."""
+    found = [_side(kind, arguments, letter) for letter in LETTERS]
+    count = 1
+    for side in found:
+        count *= len(side.values)
+    if count > MOST_CELLS:
+        raise WebuiError(
+            f"X/Y/Z plot: these values make {count} pictures, at most {MOST_CELLS} are drawn in one plot.",
+            "Take fewer values.",
+            "script_args",
+        )
+    return found[0], found[1], found[2]
+
+
+def _side(kind: Kind, arguments: Any, letter: str) -> Side:
+    axis = axes(kind)[getattr(arguments, f"{letter.lower()}_type")]
+    at = f"script_args.{letter.lower()}_values"
+    if axis.missing:
+        raise WebuiError(f"{letter} type = {axis.label!r}: {axis.missing}.", "Choose another axis.", at)
+    if axis.label == "Nothing":
+        return Side(axis, (0,), "")
+    chosen = getattr(arguments, f"{letter.lower()}_values_dropdown")
+    from_list = axis.choices is not None and not arguments.csv_mode and chosen
+    text = joined(chosen) if from_list else getattr(arguments, f"{letter.lower()}_values")
+    items = listed(text)
+    if not any(items):
+        raise WebuiError(f"{letter} values: there are none for {axis.label}.", "Write at least one.", at)
+    try:
+        return Side(axis, values(items, axis.grammar, f"{letter} values"), text)
+    except WebuiError as error:
+        raise WebuiError(error.message, error.hint, at) from error
+
+
+def fixed(side: Side, arguments: Any, request: GenerationRequest, studio: Studio) -> Side:
+    """`side` with seeds of −1 drawn, unless they are to be kept."""
+    if side.axis.label not in SEEDS or arguments.no_fixed_seeds:
+        return side
+    drawn = [
+        studio.seeded(request.model_copy(update={"seed": -1})).seed % SEED_RANGE if value == -1 else value
+        for value in side.values
+    ]
+    return Side(side.axis, drawn, side.text, ", ".join(map(str, drawn)))
+
+
+def _cell(children: Any, studio: Studio) -> Size:
+    """Room for the largest; several pictures of one request stand on a sheet of their own in it."""
+    width = height = 0
+    for child in children:
+        rows, columns = shape(child.images)
+        size = studio.size(child)
+        width, height = max(width, size[0] * columns), max(height, size[1] * rows)
+    return Size(width, height)
