@@ -14,6 +14,8 @@ from modules.errors import WebuiError
 
 log = logging.getLogger(__name__)
 
+OF_A1111 = "/sdapi/"
+
 
 class Busy(WebuiError):
     """The client asked for more than its share, and may ask again in `retry_after` seconds."""
@@ -23,8 +25,11 @@ class Busy(WebuiError):
         self.retry_after = retry_after
 
 
-def answer(error: WebuiError, name: str = "WebuiError") -> JSONResponse:
+def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONResponse:
+    """`path` is what was asked for: clients of A1111's routes look for two fields more."""
     body = {"error": name, "detail": error.message, "field": error.field, "hint": error.hint}
+    if path.startswith(OF_A1111):
+        body |= {"body": "", "errors": str(error)}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
     return JSONResponse(body, error.status, headers)
 
@@ -62,12 +67,12 @@ class ErrorBoundary:
                 raise  # the server closes the connection, so that nobody takes half an answer for a whole one
             sentence = f"This is an error of Palimpsest itself (id {trace_id} in the log)."
             error = WebuiError(sentence, "Please report it, with the log.", status=500)
-            await answer(error, "InternalError")(scope, receive, send)
+            await answer(error, "InternalError", scope["path"])(scope, receive, send)
 
 
 async def _webui_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WebuiError)
-    return answer(error)
+    return answer(error, path=request.url.path)
 
 
 async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
@@ -96,6 +101,6 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     sentence = sentences.get(error.status_code) or error.detail or f"{status.phrase}."
     name = status.phrase.title().replace(" ", "")
-    response = answer(WebuiError(sentence, status=error.status_code), name)
+    response = answer(WebuiError(sentence, status=error.status_code), name, request.url.path)
     response.headers.update(error.headers or {})
     return response

@@ -23,12 +23,12 @@ def routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
     tasks = Tasks(services.queue)
     there = extensions.load(services.flags.extensions_dir)
     parts = (
-        sdapi_generate.routes(services, tasks, fetch),
+        sdapi_generate.routes(services, tasks, fetch, there),
         sdapi_extras.routes(services, fetch),
         sdapi_progress.routes(services, tasks),
         sdapi_options.routes(services),
         sdapi_lists.routes(services),
-        sdapi_misc.routes(services, fetch, lambda: there),
+        sdapi_misc.routes(services, fetch, there),
         internal.routes(services),
     )
     router = APIRouter()

@@ -31,6 +31,7 @@ from modules.api.tasks import Tasks
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.events import Failed
+from modules.extensions import Extensions
 from modules.images.grid import grid
 from modules.jobs.job import Job
 from modules.prompts.styles import apply_styles, read_styles
@@ -74,9 +75,9 @@ class Answer(Response):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def routes(services: Services, tasks: Tasks, fetch: Fetch | None) -> APIRouter:
+def routes(services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Extensions) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: generate"])
-    studio = _Studio(services, tasks, fetch)
+    studio = _Studio(services, tasks, fetch, scripts)
 
     @router.post("/txt2img", openapi_extra=body_schema(PAYLOADS["txt2img"]), response_class=Answer)
     async def txt2img(request: Request) -> Response:
@@ -92,10 +93,11 @@ def routes(services: Services, tasks: Tasks, fetch: Fetch | None) -> APIRouter:
 
 
 class _Studio:
-    def __init__(self, services: Services, tasks: Tasks, fetch: Fetch | None) -> None:
+    def __init__(self, services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Extensions) -> None:
         self._services = services
         self._tasks = tasks
         self._fetch = fetch
+        self._scripts = scripts
         self._draw = random.SystemRandom()
 
     async def made(self, kind: Kind, request: Request) -> Response:
@@ -131,7 +133,8 @@ class _Studio:
             kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
         )
         notes += [f"{name} changes nothing here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
-        request, missing = self._styled(first.request, styles)
+        checked = self._scripts.checked(first.request, self._services.catalog.current)
+        request, missing = self._styled(checked, styles)
         notes += [f"There is no style {name[:80]!r}." for name in missing]
         return Asked(
             kind,

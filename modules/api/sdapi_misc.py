@@ -31,14 +31,14 @@ NOT_OFFERED: Mapping[str, str] = {
 }
 
 
-def routes(services: Services, fetch: Fetch | None, loaded: Callable[[], extensions.Extensions]) -> APIRouter:
+def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extensions) -> APIRouter:
     """`loaded` are the extensions that are there."""
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: others"])
 
     @router.get("/scripts")
     def scripts() -> dict[str, list[str]]:
         """The names of the scripts, in lower case, by form; those that are always on too."""
-        found = {kind: [script.name.lower() for script in loaded().scripts(kind)] for kind in KINDS}
+        found = {kind: [script.name.lower() for script in loaded.scripts(kind)] for kind in KINDS}
         found["img2img"].append(SOFT_INPAINTING)
         return {kind: sorted(names) for kind, names in found.items()}
 
@@ -53,7 +53,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: Callable[[], extensi
                 "args": [_argument(argument) for argument in described["args"]],
             }
             for kind in KINDS
-            for described in loaded().described(kind, services.catalog.current)
+            for described in loaded.described(kind, services.catalog.current)
         ]
         declared = params(Img2ImgRequest)
         soft = [_declared(declared[name]) for name in SOFT_FIELDS]
@@ -67,7 +67,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: Callable[[], extensi
                 "name": name, "remote": "", "branch": "", "commit_hash": "", "version": "", "commit_date": "0",
                 "enabled": True,
             }
-            for name in loaded().loaded
+            for name in loaded.loaded
         ]  # fmt: skip
 
     @router.post("/reload-checkpoint")

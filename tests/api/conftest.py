@@ -1,7 +1,7 @@
 """The application over a real queue, store and (fake) engine process."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ BASE = "http://127.0.0.1:7860"
 CHECKPOINTS = ("good", "refused")
 
 
-@pytest.fixture
-def services(tmp_path: Path) -> Iterator[Services]:
+@contextmanager
+def services_in(tmp_path: Path) -> Iterator[Services]:
+    """All of them over an engine process without a model, with their files below `tmp_path`."""
     outputs = Outputs(tmp_path / "outputs")
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(EngineProcess("tests.jobs.fake_engine:create"), saves)
@@ -50,6 +51,12 @@ def services(tmp_path: Path) -> Iterator[Services]:
         saves=saves,
     )
     queue.close()
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    with services_in(tmp_path) as services:
+        yield services
 
 
 @pytest.fixture
