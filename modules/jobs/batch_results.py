@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "palimpsest-batch.jsonl"
 MAX_FOLDER = 200  # letters
-MAX_PART = 120  # letters of a file's or folder's name
+MAX_PART = 200  # bytes of a file's or folder's name; systems take 255, and a number and a suffix follow
 FORBIDDEN = re.compile(r'[\x00-\x1f\\:"*?<>|/]')  # in a name, on one system or another
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # which Windows takes for devices
 
@@ -146,5 +146,6 @@ def checked_folder(folder: str) -> str:
 
 def _plain(part: str) -> str:
     """A part of a file's name as every system and `Outputs.locate` take it."""
-    plain = FORBIDDEN.sub("_", part).encode("utf-8", "replace").decode()[:MAX_PART].strip().rstrip(".").lstrip(".")
+    data = FORBIDDEN.sub("_", part).encode("utf-8", "replace")[:MAX_PART]
+    plain = data.decode("utf-8", "ignore").strip(" .")
     return f"_{plain}" if not plain or DEVICES.fullmatch(plain) else plain
