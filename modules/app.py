@@ -19,6 +19,7 @@ from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog
 from modules.codec import Picture
 from modules.errors import WebuiError
+from modules.extensions import load as load_extensions
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.batch import Batches, OwnSaves
 from modules.jobs.batch_desk import Desk
@@ -134,6 +135,8 @@ def open_services(flags: Flags) -> Services:
             "device": "cpu" if flags.use_cpu else "auto",
             "precision": flags.precision,
             "cache_dir": str(cache),
+            "extensions_dir": str(flags.extensions_dir),
+            "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
         }
     )
     settings = Settings.load(flags.settings_file)
@@ -152,17 +155,23 @@ def open_services(flags: Flags) -> Services:
         count_tokens=TokenCounter(holder),
         desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
         saves=saves,
+        extensions=load_extensions(flags.extensions_dir),
     )
 
 
 def scan(flags: Flags) -> Catalog:
-    """What is there to choose from: the models folder, `--ckpt-dir`, `--ckpt`, and the checkpoint that ships."""
+    """What is there to choose from."""
+    return Catalog(tuple(find_checkpoints(checkpoint_folders(flags), HashCache(flags.data_dir / HASHES))))
+
+
+def checkpoint_folders(flags: Flags) -> list[Path]:
+    """The models folder, `--ckpt-dir`, `--ckpt`'s, and that of the checkpoint that ships."""
     folders = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
     if flags.ckpt_dir is not None:
         folders.append(flags.ckpt_dir)
     if flags.ckpt is not None:
         folders.append(flags.ckpt.parent)
-    return Catalog(tuple(find_checkpoints(folders, HashCache(flags.data_dir / HASHES))))
+    return folders
 
 
 def start_engine(services: Services) -> None:

@@ -15,6 +15,7 @@ from modules.api import (
     options,
     outputs,
     pictures,
+    scripts,
     sdapi,
     state,
 )
@@ -40,7 +41,7 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for part in (docs_page, health, state, jobs, batches, pictures, info, options, outputs):
+    for part in (docs_page, health, state, jobs, batches, pictures, info, options, outputs, scripts):
         app.include_router(part.routes(services))
     app.include_router(sdapi.routes(services))
     numbers = Metrics(services.queue)

@@ -42,7 +42,7 @@ def routes(services: Services) -> APIRouter:
     def submit(body: JobBody, asked: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
         values = _with_pictures(body.request, services.pictures)
-        request = REQUESTS[body.kind].parse(values)
+        request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
         settings = services.settings.current.overridden(request.override_settings)
         checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
         job = services.submit(client_of(asked), body.kind, request, settings, checkpoint)

@@ -3,7 +3,6 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from modules import extensions
 from modules.api import (
     internal,
     sdapi_extras,
@@ -21,7 +20,7 @@ from modules.api.tasks import Tasks
 def routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
     """Each route with and without a slash at its end. `fetch` gets pictures that are named by URL, if that is on."""
     tasks = Tasks(services.queue)
-    there = extensions.load(services.flags.extensions_dir)
+    there = services.extensions
     parts = (
         sdapi_generate.routes(services, tasks, fetch, there),
         sdapi_extras.routes(services, fetch),

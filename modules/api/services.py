@@ -10,6 +10,8 @@ from modules.api.limits import JobLimits, require_memory
 from modules.catalog import Catalog, Checkpoint
 from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
+from modules.extensions import Extensions
+from modules.extensions import load as load_extensions
 from modules.flags import Flags
 from modules.infotext import Kind
 from modules.jobs.batch import OwnSaves
@@ -83,6 +85,7 @@ class Services:
     desk: Desk
     saves: OwnSaves
     limits: JobLimits = field(default_factory=JobLimits)
+    extensions: Extensions = field(default_factory=load_extensions)
 
     def submit(
         self, client: str, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint

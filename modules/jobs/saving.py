@@ -29,12 +29,15 @@ def save_to(outputs: Outputs) -> SavePicture:
         image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
 
         def named(path: Path) -> ImageSaved:
-            return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path))
+            return ImageSaved(
+                done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path), done.sheet,
+                done.shown,
+            )  # fmt: skip
 
         def announce(path: Path, data: bytes) -> None:
             job.announce(named(path), sha256_of(data))
 
-        return named(outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce))
+        return named(outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce, done.sheet))
 
     return save
 

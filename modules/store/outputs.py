@@ -43,7 +43,7 @@ class Outputs:
         self.root = root
         self._today = today
         self._lock = threading.Lock()
-        self._next: dict[Path, int] = {}  # folder -> number of the next picture, as far as we know
+        self._next: dict[tuple[Path, str], int] = {}  # (folder, sheet) -> number of the next one, as far as we know
 
     def save(
         self,
@@ -53,30 +53,35 @@ class Outputs:
         infotext: str,
         settings: Settings,
         announce: Callable[[Path, bytes], None] = lambda path, data: None,
+        sheet: str = "",
     ) -> Path:
         """Write a finished picture (RGB) with its infotext; the absolute path. Nothing is ever overwritten.
+
+        `sheet` begins the name of several pictures on one: they have a folder of their own, as in A1111.
 
         `announce` is told path and content before each attempt to write; the last one is the one that counts.
 
         Raises WebuiError, with the reason, if the disk is full or refuses; then nothing is left behind.
         """
         file = encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless)
-        folder = self.root / f"{kind}-images" / self._today().isoformat()
+        folder = self.root / f"{kind}-{'grids' if sheet else 'images'}" / self._today().isoformat()
         with self._lock:
             try:
-                number = self._next[folder] if folder in self._next else _next_number(folder)
+                known = self._next.get((folder, sheet))
+                number = _next_number(folder, sheet) if known is None else known
                 while True:
-                    path = folder / f"{number:05}-{seed}.{file.format}"
+                    name = f"{sheet}-{number:04}" if sheet else f"{number:05}-{seed}"
+                    path = folder / f"{name}.{file.format}"
                     announce(path, file.data)
                     try:
                         write_new(path, file.data)
                     except FileExistsError:
-                        number = max(number + 1, _next_number(folder))
+                        number = max(number + 1, _next_number(folder, sheet))
                         continue
-                    self._next[folder] = number + 1
+                    self._next[folder, sheet] = number + 1
                     return path
             except OSError as error:
-                self._next.pop(folder, None)  # whatever happened there, look again next time
+                self._next.pop((folder, sheet), None)  # whatever happened there, look again next time
                 raise refusal("The picture", folder, error) from error
 
     def relative(self, path: Path) -> str:
@@ -137,12 +142,16 @@ class Outputs:
         return _zip_blocks(entries)
 
 
-def _next_number(folder: Path) -> int:
-    """One more than the largest number that a file in `folder` begins with; 0 for an empty or missing folder."""
+def _next_number(folder: Path, sheet: str = "") -> int:
+    """One more than the largest number that a file in `folder` begins with; 0 for an empty or missing folder.
+
+    Before the number of a sheet stands its name: xyz_grid-0007.png.
+    """
     if not folder.is_dir():
         return 0
     sweep(folder)
-    matches = (NUMBER.match(name.name) for name in folder.iterdir())
+    pattern = re.compile(rf"{re.escape(sheet)}-(\d+)\.") if sheet else NUMBER
+    matches = (pattern.match(name.name) for name in folder.iterdir())
     return max((int(match[1]) for match in matches if match and len(match[1]) < 10), default=-1) + 1
 
 
