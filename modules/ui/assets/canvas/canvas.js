@@ -4,27 +4,23 @@ import { h } from "../js/dom.js";
 import * as form from "../js/form.js";
 import { openedTab, tabRow } from "../js/tabs.js";
 import { complain } from "../js/toast.js";
+import { remember } from "../js/undo.js";
+import { Acts } from "./acts.js";
 import { Document, MODES } from "./document.js";
+import { Frame } from "./frame.js";
 import { Keep } from "./keep.js";
 import { Keys } from "./keys.js";
-import { alphaMask, chosenMask, saveFile, smallerCopy } from "./maskfile.js";
-import { measured } from "./measure.js";
-import { feather, grow, invert } from "./morph.js";
+import { cutOut, smallerCopy } from "./maskfile.js";
 import { Pointer } from "./pointer.js";
 import { BrushSettings, rgb } from "./settings.js";
 import { Told } from "./told.js";
 import { Toolbar } from "./toolbar.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
-import { maskFile, MASK_FIELDS, Wire } from "./wire.js";
+import { MASK_FIELDS, Wire } from "./wire.js";
 
 const TAB = "img2img";
 const NOT_TINTED = "#2f9d63"; // "Inpaint not masked": what is painted is what stays
-const svg = (name, attributes) => {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-};
 
 export class Canvas {
   constructor() {
@@ -33,18 +29,24 @@ export class Canvas {
     this.view = new View(this.document, () => ({ colour: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint), opacity: this.settings.cover }));
     this.told = new Told(this);
     this.tools = new Tools(this.document, this.view, this.settings, (sentence) => this.told.say(sentence));
+    this.acts = new Acts(this.document, this.view, this.told);
+    this.frame = new Frame(this);
     this.toolbar = new Toolbar(this);
-    this.chooser = h("input", { type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: "canvas_mask_file", onchange: () => this.loadMask(this.chooser.files[0]) });
-    this.element = h("div", { className: "canvas", hidden: true }, this.toolbar.element, this.view.element, this.told.question, this.told.offer, this.told.line, this.chooser);
+    this.element = h("div", { className: "canvas", hidden: true }, this.toolbar.element, this.frame.element, this.view.element, this.told.question, this.told.offer, this.told.line, this.acts.chooser);
     this.head = this.modeRow();
     this.keys = new Keys(this);
-    this.pointer = new Pointer(this.view, this.tools, this.settings, this.keys);
+    this.pointer = new Pointer(this.view, this.tools, this.settings, this.keys, this.frame);
     this.wire = new Wire(this.document, this.view.bitmap);
     this.keep = new Keep(this.document, (error) => complain(new Error(`This browser does not keep the canvas for later: ${error.message}`)));
     this.guides();
     this.document.onChange((what) => what === "mode" && this.showMode());
-    form.onChange((tab, name) => tab === TAB && name === "inpainting_mask_invert" && (this.view.changed(null), this.told.refresh()));
+    form.onChange((tab, name) => tab === TAB && ["inpainting_mask_invert", "mask_strength_by_grey", "soft_inpainting"].includes(name) && (this.view.changed(null), this.told.refresh()));
     form.onChange((tab, name, value) => tab === TAB && name === "soft_inpainting" && document.getElementById("img2img_soft_inpainting").classList.toggle("closed", !value));
+    let strength = this.settings.strength;
+    this.settings.onChange(() => {
+      if (this.settings.strength < 1 && strength === 1 && !this.greysCount()) form.set(TAB, { mask_strength_by_grey: true });
+      strength = this.settings.strength;
+    });
     this.showMode();
   }
 
@@ -67,8 +69,7 @@ export class Canvas {
 
   // The ring of the brush and the outline of a shape, light on dark so that they are seen on everything.
   guides() {
-    const parts = ["dark", "light"].map((kind) => ({ ring: svg("circle", { class: kind, r: 0 }), path: svg("path", { class: kind, d: "" }) }));
-    this.view.guides.append(...parts.flatMap(({ ring, path }) => [ring, path]));
+    const parts = ["dark", "light"].map((kind) => ({ ring: this.view.svg("circle", { class: kind, r: 0 }), path: this.view.svg("path", { class: kind, d: "" }) }));
     this.tools.onGuide = (path) => parts.forEach((part) => part.path.setAttribute("d", path));
     const ring = (at) => {
       const hasSize = ["brush", "eraser", "line"].includes(this.settings.tool);
@@ -88,6 +89,11 @@ export class Canvas {
     return form.get(TAB, "inpainting_mask_invert") === 1;
   }
 
+  // Whether greys of the mask are redrawn by degrees.
+  greysCount() {
+    return form.get(TAB, "mask_strength_by_grey") || form.get(TAB, "soft_inpainting");
+  }
+
   toggleWhole() {
     this.element.classList.toggle("canvas-whole");
     document.documentElement.classList.toggle("canvas-is-whole", this.element.classList.contains("canvas-whole"));
@@ -104,8 +110,10 @@ export class Canvas {
     const before = { picture: doc.picture, width: doc.width, height: doc.height };
     if (who !== "restore" || picture?.id !== doc.picture?.id) {
       const had = !(doc.mask.isEmpty && doc.sketch.isEmpty);
-      const wasResized = doc.setPicture(picture);
-      if (!picture || !had || picture.id === before.picture?.id) this.told.stopAsking();
+      const isCropped = this.cropped?.mask.width === picture?.width && this.cropped?.mask.height === picture?.height;
+      const wasResized = doc.setPicture(picture, isCropped ? this.cropped : null);
+      this.cropped = null;
+      if (!picture || !had || isCropped || picture.id === before.picture?.id) this.told.stopAsking();
       else this.told.ask(before, wasResized);
     }
     this.element.hidden = !picture;
@@ -129,51 +137,12 @@ export class Canvas {
     }
   }
 
-  // One step over a layer as a whole.
-  act(what, pixels = 0) {
-    const doc = this.document;
-    if (what === "clear") return doc.clear(doc.painted === doc.sketch ? "sketch" : "mask");
-    if (what === "clear all") return (doc.clear("mask"), doc.clear("sketch"));
-    if (what === "invert") return doc.edit("mask", invert);
-    if (what === "alpha") return this.take(alphaMask(this.view.bitmap, doc), "The picture has no transparency.");
-    const { bounds } = measured(doc.mask);
-    if (!bounds) return this.told.say("The mask is empty: there is nothing to change.");
-    if (what === "grow") doc.edit("mask", (mask) => grow(mask, bounds, pixels));
-    if (what === "shrink") doc.edit("mask", (mask) => grow(mask, bounds, -pixels));
-    if (what === "feather") doc.edit("mask", (mask) => feather(mask, bounds, pixels));
-  }
-
-  // A whole mask as rows: readRow(y, into), or null with a sentence that says why there is none.
-  take(readRow, otherwise) {
-    if (!readRow) return this.told.say(otherwise);
-    const { width, height } = this.document;
-    const row = new Uint8Array(width);
-    this.document.edit("mask", (mask) => {
-      for (let y = 0; y < height; y++) {
-        readRow(y, row);
-        mask.write({ left: 0, top: y, right: width, bottom: y + 1 }, row);
-      }
-    });
-  }
-
-  chooseMask() {
-    this.chooser.click();
-  }
-
-  async loadMask(file) {
-    this.chooser.value = "";
-    if (!file) return;
-    try {
-      const { readRow, width, height } = await chosenMask(file, this.document);
-      this.take(readRow);
-      if (width !== this.document.width || height !== this.document.height) this.told.say(`The mask was ${width} × ${height}; it is resized to ${this.document.width} × ${this.document.height}.`);
-    } catch {
-      this.told.say("The mask's file is no picture this browser can read. PNG, JPEG and WebP files are.");
-    }
-  }
-
-  async saveMask() {
-    saveFile(await maskFile(this.document.mask), "mask.png");
+  // The part of the picture in `box` becomes the source, with what is painted there.
+  async crop(box) {
+    const { mask, sketch } = this.document;
+    remember(TAB, "crop");
+    this.cropped = { mask: mask.cropped(box), sketch: sketch.cropped(box) };
+    await this.onBring?.(await cutOut(this.view.bitmap, box));
   }
 
   async shrinkSource() {
@@ -183,7 +152,7 @@ export class Canvas {
 
   // What a request takes from here: fields to set, and those that mean nothing without a mask.
   async outgoing() {
-    const fields = await this.wire.fields();
+    const fields = { ...(await this.wire.fields()), ...this.frame.fields() };
     return { fields, without: fields.mask ? [] : MASK_FIELDS };
   }
 }

@@ -62,16 +62,22 @@ export class Document {
     this.tell("frame");
   }
 
-  // Another picture, or none. Mask and sketch stay, brought to its size; tells whether they had to be resized.
-  setPicture(picture) {
-    this.picture = picture;
+  // Another picture, or none. Mask and sketch stay, brought to its size, unless other ones come along with it; tells
+  // whether they had to be resized. A picture that comes back brings back what was painted on it.
+  setPicture(picture, layers = null) {
+    const from = this.picture?.id ?? "";
+    const last = this.history.done.at(-1);
     const resize = picture && (picture.width !== this.width || picture.height !== this.height);
     const had = resize && !(this.mask.isEmpty && this.sketch.isEmpty);
-    if (resize) {
+    this.picture = picture;
+    if (resize && last?.mask && last.picture === picture.id) {
+      this.history.undo();
+      this.tell("history");
+    } else if (resize) {
       const before = { mask: this.mask, sketch: this.sketch };
-      this.mask = resized(this.mask, picture.width, picture.height);
-      this.sketch = resized(this.sketch, picture.width, picture.height);
-      if (had) this.history.push({ ...before, bytes: 1024 });
+      this.mask = layers?.mask ?? resized(this.mask, picture.width, picture.height);
+      this.sketch = layers?.sketch ?? resized(this.sketch, picture.width, picture.height);
+      if (had) this.history.push({ ...before, picture: from, bytes: 1024 });
       else this.history.clear();
     }
     this.frame = null;
@@ -109,8 +115,9 @@ export class Document {
   exchange(step) {
     if (step.mask) {
       const back = { mask: this.mask, sketch: this.sketch, bytes: step.bytes };
-      const fits = step.mask.width === this.width && step.mask.height === this.height;
-      const fitting = (layer) => (fits || !this.picture ? layer : resized(layer, this.width, this.height));
+      const { width, height } = this.picture ?? this;
+      const fits = step.mask.width === width && step.mask.height === height;
+      const fitting = (layer) => (fits ? layer : resized(layer, width, height));
       Object.assign(this, { mask: fitting(step.mask), sketch: fitting(step.sketch) });
       this.tell("mask");
       this.tell("sketch");

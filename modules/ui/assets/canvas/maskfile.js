@@ -52,6 +52,14 @@ export function saveFile(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
+// A part of the picture as a file.
+export async function cutOut(bitmap, box) {
+  const [width, height] = [box.right - box.left, box.bottom - box.top];
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").drawImage(bitmap.whole, box.left, box.top, width, height, 0, 0, width, height);
+  return new File([await canvas.convertToBlob({ type: "image/png" })], "crop.png", { type: "image/png" });
+}
+
 export async function smallerCopy(bitmap) {
   const scale = Math.sqrt(COPY / (bitmap.width * bitmap.height));
   const [width, height] = [Math.round(bitmap.width * scale), Math.round(bitmap.height * scale)];

@@ -6,11 +6,12 @@ const ERASER_BUTTON = 32;
 
 export class Pointer {
   // keys: {isPanning, isControl}, what is held down at the moment.
-  constructor(view, tools, settings, keys) {
-    Object.assign(this, { view, tools, settings, keys });
+  constructor(view, tools, settings, keys, frame) {
+    Object.assign(this, { view, tools, settings, keys, frame });
     this.touches = new Map();
     this.drawing = null; // id of the pointer that draws
     this.panning = null; // {id, x, y}
+    this.framing = null; // id of the pointer that drags the frame
     this.penAt = -Infinity;
     this.cursor = null;
     const { element } = view;
@@ -49,9 +50,13 @@ export class Pointer {
       if (this.touches.size === 2) return this.beginPinch();
       if (this.touches.size > 2 || event.timeStamp - this.penAt < PALM) return;
     }
-    if (this.drawing !== null || this.panning) return;
+    if (this.drawing !== null || this.panning || this.framing !== null) return;
     this.view.element.setPointerCapture(event.pointerId);
-    if (event.button === 1 || !this.draws) this.panning = { id: event.pointerId, ...this.at(event) };
+    const sides = event.button === 0 && !this.keys.isPanning ? this.frame.hit(this.at(event), event.pointerType) : null;
+    if (sides) {
+      this.framing = event.pointerId;
+      this.frame.begin(sides, this.view.camera.toPicture(this.at(event).x, this.at(event).y));
+    } else if (event.button === 1 || !this.draws) this.panning = { id: event.pointerId, ...this.at(event) };
     else if (event.button === 0 || event.button === 5) {
       this.drawing = event.pointerId;
       this.moved = 0;
@@ -91,7 +96,8 @@ export class Pointer {
         return;
       }
     }
-    if (this.panning?.id === event.pointerId) {
+    if (this.framing === event.pointerId) this.frame.move(this.view.camera.toPicture(at.x, at.y));
+    else if (this.panning?.id === event.pointerId) {
       this.view.camera.pan(at.x - this.panning.x, at.y - this.panning.y);
       Object.assign(this.panning, at);
     } else if (this.drawing === event.pointerId) {
@@ -105,6 +111,10 @@ export class Pointer {
     this.touches.delete(event.pointerId);
     if (this.touches.size < 2) this.pinch = null;
     if (this.panning?.id === event.pointerId) this.panning = null;
+    if (this.framing === event.pointerId) {
+      this.framing = null;
+      this.frame.end();
+    }
     if (this.drawing !== event.pointerId) return;
     this.drawing = null;
     if (isCancelled && event.pointerType === "touch" && this.moved < STILL) this.tools.cancel();
@@ -134,7 +144,9 @@ export class Pointer {
 
   // The ring that shows what the brush would cover.
   showCursor(event) {
-    const shows = event && event.pointerType !== "touch" && this.draws;
+    const sides = event && this.drawing === null && !this.panning ? this.frame.hit(this.at(event), event.pointerType) : null;
+    this.view.element.style.cursor = this.frame.cursor(sides);
+    const shows = event && event.pointerType !== "touch" && this.draws && !sides;
     this.cursor = shows ? this.at(event) : null;
     this.onCursor?.(this.cursor);
   }

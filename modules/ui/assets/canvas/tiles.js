@@ -42,6 +42,16 @@ export class Layer {
     return made;
   }
 
+  // What lies in `box`, as a layer of its own.
+  cropped(box) {
+    const made = new Layer(box.right - box.left, box.bottom - box.top, this.channels);
+    if (this.isEmpty) return made;
+    made.begin();
+    made.write(made.all, this.read(box));
+    made.end();
+    return made;
+  }
+
   begin() {
     this.saved = new Map();
   }

@@ -8,7 +8,7 @@ import { measured } from "./measure.js";
 const LARGE = 40e6; // pixels from which a smaller copy is offered
 
 export class Told {
-  // canvas: {document, isInverted(), act(), shrinkSource()}.
+  // canvas: {document, isInverted(), greysCount(), acts, shrinkSource()}.
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("div", { className: "canvas-told", id: "canvas_told", "aria-live": "polite" });
@@ -53,7 +53,7 @@ export class Told {
     const said = [];
     if (isFull) said.push(inverted ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn." : "The mask covers the whole picture.");
     else if (inverted) said.push("Inpaint not masked: what is tinted stays, all else is redrawn.");
-    if (isSoft && !isSketch) said.push("The mask has greys: there it redraws in part.");
+    if (isSoft && !isSketch) said.push(this.canvas.greysCount() ? "The mask has greys: there it redraws in part." : "The mask has greys: soft edges. To redraw by degrees, turn on Greys are strengths.");
     return said;
   }
 
@@ -66,7 +66,7 @@ export class Told {
     this.question.replaceChildren(
       h("span", { textContent: `The picture was replaced; the ${what} of the old one is still here.${resized}` }),
       button({ text: `Keep ${what}`, id: "canvas_keep", className: "p-small", onclick: close }),
-      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.act("clear all")) }));
+      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.acts.do("clear all")) }));
     this.question.hidden = false;
   }
 

@@ -7,7 +7,7 @@ const SHAPES = ["lasso", "rectangle", "ellipse", "wand"];
 const STROKES = ["brush", "eraser", "line"];
 
 export class Toolbar {
-  // canvas: {document, view, settings, toggleWhole(), act(name, pixels), loadMask(), saveMask()}.
+  // canvas: {document, view, settings, toggleWhole(), acts}.
   constructor(canvas) {
     this.canvas = canvas;
     const { document, settings, view } = canvas;
@@ -16,13 +16,14 @@ export class Toolbar {
     const act = (icon, title, id, onclick) => button({ icon, title, id: `canvas_${id}`, className: "p-small", onclick });
     this.undo = act("undo", "Undo (Ctrl+Z)", "undo", () => document.undo());
     this.redo = act("redo", "Redo (Ctrl+Y)", "redo", () => document.redo());
-    this.invert = act("invert", "Invert the mask", "invert", () => canvas.act("invert"));
-    this.clear = act("trash", "Clear what is painted", "clear", () => canvas.act("clear"));
+    this.invert = act("invert", "Invert the mask", "invert", () => canvas.acts.do("invert"));
+    this.clear = act("trash", "Clear what is painted", "clear", () => canvas.acts.do("clear"));
     this.more = this.menu();
-    this.zoom = h("span", { className: "canvas-zoom", id: "canvas_zoom" });
+    this.zoom = h("input", { type: "number", className: "canvas-zoom", id: "canvas_zoom", min: "1", max: "3200", "aria-label": "Zoom in percent", title: "Zoom in percent of the picture's own size", onchange: () => this.zoom.value > 0 && view.camera.zoomTo(this.zoom.value / 100 / view.camera.ratio, view.camera.width / 2, view.camera.height / 2) });
     this.painting = h("div", { className: "canvas-group", role: "toolbar", "aria-label": "Tools" }, ...this.tools);
     this.steps = h("div", { className: "canvas-group" }, this.undo, this.redo, this.invert, this.clear, this.more);
-    this.looking = h("div", { className: "canvas-group canvas-looking" }, this.zoom,
+    this.looking = h("div", { className: "canvas-group canvas-looking" }, h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
+      act("frame", "Frame: paint on beyond the picture, or crop it", "frame", () => canvas.frame.toggle()),
       act("minus", "Smaller (Alt+wheel or −)", "smaller", () => view.camera.zoom(1 / 1.25)), act("plus", "Larger (Alt+wheel or +)", "larger", () => view.camera.zoom(1.25)),
       act("fit", "Fit (R)", "fit", () => view.fit()), act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()), act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()));
     this.size = slider("Size", "canvas_size", { min: 0, max: 1000, title: "Across, in the picture's pixels (Q and W, or Ctrl+wheel)" }, (at) => settings.set({ size: LARGEST ** (at / 1000) }));
@@ -36,7 +37,7 @@ export class Toolbar {
     this.element = h("div", { className: "canvas-tools" }, this.painting, this.steps, this.looking, this.sliders);
     settings.onChange(() => this.refresh());
     document.onChange((what) => ["mode", "history", "picture"].includes(what) && this.refresh());
-    view.camera.onChange(() => (this.zoom.textContent = `${Math.round(view.screen.scale * 100)} %`));
+    view.camera.onChange(() => (this.zoom.value = Math.round(view.screen.scale * 100)));
     this.refresh();
   }
 
@@ -51,8 +52,8 @@ export class Toolbar {
     this.tint = h("input", { type: "color", "aria-label": "Colour of the mask's tint", value: settings.tint, oninput: () => (settings.set({ tint: this.tint.value }), canvas.view.changed(null)) });
     this.pressure = h("input", { type: "checkbox", id: "canvas_pressure", checked: settings.pressure, onchange: () => settings.set({ pressure: this.pressure.checked }) });
     const list = h("div", { className: "canvas-menu" },
-      h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-number" }, pixels, " px"), item("Grow", "grow", () => canvas.act("grow", by())), item("Shrink", "shrink", () => canvas.act("shrink", by())), item("Feather", "feather", () => canvas.act("feather", by()))),
-      h("div", { className: "canvas-row canvas-of-mask" }, item("Load mask…", "load_mask", () => canvas.chooseMask()), item("Save mask", "save_mask", () => canvas.saveMask()), item("Transparency as mask", "alpha_mask", () => canvas.act("alpha"))),
+      h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-number" }, pixels, " px"), item("Grow", "grow", () => canvas.acts.do("grow", by())), item("Shrink", "shrink", () => canvas.acts.do("shrink", by())), item("Feather", "feather", () => canvas.acts.do("feather", by()))),
+      h("div", { className: "canvas-row canvas-of-mask" }, item("Load mask…", "load_mask", () => canvas.acts.chooseMask()), item("Save mask", "save_mask", () => canvas.acts.saveMask()), item("Transparency as mask", "alpha_mask", () => canvas.acts.do("alpha"))),
       h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-colour" }, this.tint), this.cover.element),
       h("label", { className: "canvas-row canvas-check" }, this.pressure, "A pen's pressure changes the size"));
     return h("details", { className: "canvas-more" }, h("summary", { className: "p-button p-small", title: "Mask: grow, shrink, feather, load, save", id: "canvas_more", textContent: "Mask ▾" }), list);

@@ -22,15 +22,26 @@ export class View {
     this.stale = null; // box of the screen's pixels to be drawn again
     this.isSourceStale = true;
     this.frame = 0;
-    this.afterDraw = [];
     this.hidesSketch = false;
-    this.camera.onChange(() => this.redraw());
+    this.camera.onChange(() => {
+      const { scale, x, y } = this.camera;
+      this.element.dataset.camera = JSON.stringify({ scale, x, y }); // for whoever drives the page
+      this.redraw();
+    });
     document.onChange((what, box) => {
       if (what === "picture") this.fit();
       else if (what === "mask" || what === "sketch") this.changed(box);
       else if (what === "mode") this.changed(null);
     });
     new ResizeObserver(() => this.measure()).observe(this.element);
+  }
+
+  // An element among the guides.
+  svg(name, attributes) {
+    const element = globalThis.document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+    this.guides.append(element);
+    return element;
   }
 
   get content() {
@@ -95,7 +106,7 @@ export class View {
       const image = this.overlay.paint(box, this.screen, { ...this.tint(), line: this.line }, !this.hidesSketch && this.document.mode !== "img2img" && this.document.mode !== "inpaint" && this.document.mode !== "inpaint_upload");
       this.over.putImageData(image, box.left, box.top);
     }
-    for (const action of this.afterDraw) action();
+    this.element.dataset.drawn = String(performance.now()); // for whoever measures
   }
 
   drawSource() {

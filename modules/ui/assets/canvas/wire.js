@@ -6,7 +6,7 @@ import { greyPng } from "./png.js";
 import { TILE } from "./tiles.js";
 
 // The fields that say something only with a mask.
-export const MASK_FIELDS = ["soft_inpainting", "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation", "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast", "inpainting_mask_invert", "mask_blur", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_fill"];
+export const MASK_FIELDS = ["soft_inpainting", "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation", "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast", "inpainting_mask_invert", "mask_blur", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_fill", "mask_strength_by_grey", "inpaint_color_match"];
 
 export class Wire {
   constructor(document, bitmap) {
@@ -23,11 +23,9 @@ export class Wire {
     const isPainted = (document.mode === "sketch" || document.mode === "inpaint_sketch") && !sketch.isEmpty;
     const fields = { init_images: [isPainted ? (await this.send("flat", `${picture.id} ${document.version.sketch}`, () => this.flat())).id : picture.id] };
     const layer = document.masking;
-    const { isEmpty, isSoft } = layer ? measured(layer) : { isEmpty: true, isSoft: false };
-    if (isEmpty) return fields;
+    if (!layer || measured(layer).isEmpty) return fields;
     const name = layer === sketch ? "sketch" : "mask";
     fields.mask = (await this.send("mask", `${name} ${layer.width}×${layer.height} ${document.version[name]}`, () => maskFile(layer))).id;
-    if (isSoft && name === "mask") fields.mask_round = false;
     return fields;
   }
 

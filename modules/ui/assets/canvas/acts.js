@@ -1,0 +1,61 @@
+// What is done to a mask as a whole: clear, invert, grow, shrink, feather, load, save, take the picture's transparency.
+
+import { h } from "../js/dom.js";
+import { alphaMask, chosenMask, saveFile } from "./maskfile.js";
+import { measured } from "./measure.js";
+import { feather, grow, invert } from "./morph.js";
+import { maskFile } from "./wire.js";
+
+export class Acts {
+  constructor(document, view, told) {
+    Object.assign(this, { document, view, told });
+    this.chooser = h("input", { type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: "canvas_mask_file", onchange: () => this.loadMask(this.chooser.files[0]) });
+  }
+
+  // One step over a layer as a whole.
+  do(what, pixels = 0) {
+    const doc = this.document;
+    if (what === "clear") return doc.clear(doc.painted === doc.sketch ? "sketch" : "mask");
+    if (what === "clear all") return (doc.clear("mask"), doc.clear("sketch"));
+    if (what === "invert") return doc.edit("mask", invert);
+    if (what === "alpha") return this.take(alphaMask(this.view.bitmap, doc), "The picture has no transparency.");
+    const { bounds } = measured(doc.mask);
+    if (!bounds) return this.told.say("The mask is empty: there is nothing to change.");
+    if (what === "grow") doc.edit("mask", (mask) => grow(mask, bounds, pixels));
+    if (what === "shrink") doc.edit("mask", (mask) => grow(mask, bounds, -pixels));
+    if (what === "feather") doc.edit("mask", (mask) => feather(mask, bounds, pixels));
+  }
+
+  // A whole mask as rows: readRow(y, into), or null with a sentence that says why there is none.
+  take(readRow, otherwise) {
+    if (!readRow) return this.told.say(otherwise);
+    const { width, height } = this.document;
+    const row = new Uint8Array(width);
+    this.document.edit("mask", (mask) => {
+      for (let y = 0; y < height; y++) {
+        readRow(y, row);
+        mask.write({ left: 0, top: y, right: width, bottom: y + 1 }, row);
+      }
+    });
+  }
+
+  chooseMask() {
+    this.chooser.click();
+  }
+
+  async loadMask(file) {
+    this.chooser.value = "";
+    if (!file) return;
+    try {
+      const { readRow, width, height } = await chosenMask(file, this.document);
+      this.take(readRow);
+      if (width !== this.document.width || height !== this.document.height) this.told.say(`The mask was ${width} × ${height}; it is resized to ${this.document.width} × ${this.document.height}.`);
+    } catch {
+      this.told.say("The mask's file is no picture this browser can read. PNG, JPEG and WebP files are.");
+    }
+  }
+
+  async saveMask() {
+    saveFile(await maskFile(this.document.mask), "mask.png");
+  }
+}

@@ -1,0 +1,553 @@
+"""The canvas in a real Chromium, drawn on with real pointers: what is painted is what is sent, and nothing gets lost."""
+
+import io
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, CDPSession, Page, expect
+
+from tests.browser.conftest import PATIENCE, FakeServer, finished, load, opened, png, submit, wait_for
+
+pytestmark = pytest.mark.browser
+
+Point = tuple[float, float]
+Mask = NDArray[np.uint8]
+
+
+def stage(page: Page) -> dict[str, float]:
+    """The stage's box on the screen and the camera: {left, top, width, height, scale, x, y}, CSS pixels."""
+    return page.eval_on_selector(
+        ".canvas-stage",
+        """element => {
+            const { left, top, width, height } = element.getBoundingClientRect();
+            return { left, top, width, height, ...JSON.parse(element.dataset.camera) };
+        }""",
+    )
+
+
+def on_screen(page: Page, point: Point) -> Point:
+    """The whole screen pixel next to a pixel of the picture."""
+    at = stage(page)
+    return (
+        round(at["left"] + at["x"] + point[0] * at["scale"]),
+        round(at["top"] + at["y"] + point[1] * at["scale"]),
+    )
+
+
+def in_picture(page: Page, point: Point) -> Point:
+    """Where in the picture a place of the screen lies."""
+    at = stage(page)
+    return (point[0] - at["left"] - at["x"]) / at["scale"], (point[1] - at["top"] - at["y"]) / at["scale"]
+
+
+def drag(page: Page, *points: Point) -> list[Point]:
+    """Draws with the mouse from place to place of the picture; gives back where it really went."""
+    places = [on_screen(page, point) for point in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+    return [in_picture(page, place) for place in places]
+
+
+def mask(page: Page) -> Mask:
+    """The mask as the page saves it."""
+    page.click("#canvas_more")
+    with page.expect_download() as download:
+        page.click("#canvas_save_mask")
+    page.click("#canvas_more")
+    return np.asarray(Image.open(download.value.path()).convert("L"))
+
+
+def set_slider(page: Page, elem: str, value: int) -> None:
+    page.fill(f"#canvas_{elem}", str(value))
+
+
+def brush(page: Page, pixels: float) -> None:
+    """Sets the brush to so many pixels across; the slider is logarithmic, to 2048 at 1000."""
+    set_slider(page, "size", round(1000 * math.log(pixels) / math.log(2048)))
+
+
+def size(page: Page) -> int:
+    return int(page.inner_text("label:has(#canvas_size) output").removesuffix(" px"))
+
+
+def capsule(shape: tuple[int, int], a: Point, b: Point, radius: float) -> NDArray[np.float64]:
+    """How far each pixel's centre lies outside of a round brush drawn from a to b; negative within."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / ((dx * dx + dy * dy) or 1), 0, 1)
+    return np.hypot(x - a[0] - t * dx, y - a[1] - t * dy) - radius
+
+
+def inpaint(page: Page, width: int = 320, height: int = 240, mode: str = "inpaint") -> Page:
+    load(page, png(width, height))
+    page.click(f"#img2img_{mode}_mode")
+    expect(page.locator("#tab_img2img")).to_have_attribute("data-mode", mode)
+    page.wait_for_timeout(300)  # the stage grows, the picture is fitted to it
+    page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
+    return page
+
+
+@pytest.fixture
+def canvas(open_page: Page) -> Page:
+    """The Inpaint mode with a picture of 320 × 240 and a brush of 40 pixels."""
+    inpaint(open_page)
+    brush(open_page, 40)
+    return open_page
+
+
+def sent(server: FakeServer) -> dict[str, Any]:
+    return server.fake.requests[-1]["request"]
+
+
+def sent_mask(server: FakeServer) -> Mask:
+    return np.asarray(Image.open(io.BytesIO(server.fake.pictures[sent(server)["mask"]])).convert("L"))
+
+
+# what is painted is what is sent
+
+
+def test_a_painted_mask_is_sent_with_the_source_and_its_fields(canvas: Page, server: FakeServer) -> None:
+    a, b = drag(canvas, (80, 60), (240, 180))
+    submit(canvas)
+    finished(canvas)
+    found = sent_mask(server)
+    assert found.shape == (240, 320)
+    outside = capsule(found.shape, a, b, size(canvas) / 2)
+    assert (found[outside < -0.05] == 255).all()
+    assert (found[outside > 0.05] == 0).all()
+    told = {
+        name: sent(server)[name] for name in ("mask_blur", "inpainting_fill", "inpaint_full_res", "soft_inpainting")
+    }
+    assert told == {"mask_blur": 4, "inpainting_fill": 1, "inpaint_full_res": 0, "soft_inpainting": False}
+
+
+def test_in_img2img_and_with_an_empty_mask_nothing_about_masks_is_sent(canvas: Page, server: FakeServer) -> None:
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask is empty: Generate redraws the whole picture")
+    submit(canvas)
+    finished(canvas)
+    assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
+    drag(canvas, (80, 60), (240, 180))
+    canvas.click("#img2img_img2img_mode")
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask you painted is kept, but img2img does not use it.")
+    submit(canvas)
+    finished(canvas)
+    assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+@pytest.mark.parametrize("shape", [(600, 400), (400, 600)], ids=["landscape", "portrait"])
+def test_the_mask_lies_under_the_pointer_at_every_zoom(
+    browser: Browser, server: FakeServer, ratio: int, shape: tuple[int, int]
+) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, device_scale_factor=ratio)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    inpaint(opened(page, server.url), *shape)
+    middle = (shape[0] / 2, shape[1] / 2)
+    for zoom in (25, 100, 400):
+        page.fill("#canvas_zoom", str(zoom))
+        page.keyboard.press("Enter")
+        assert stage(page)["scale"] == pytest.approx(zoom / 100 / ratio)
+        brush(page, 8 if zoom == 400 else 40)
+        reach = 20 if zoom == 400 else 60
+        path = (middle[0] - reach, middle[1] - reach / 2), (middle[0] + reach, middle[1] + reach / 2)
+        a, b = drag(page, *path)
+        found = mask(page)
+        outside = capsule(found.shape, a, b, size(page) / 2)
+        assert (found[outside < -0.05] == 255).all(), zoom
+        assert (found[outside > 0.05] == 0).all(), zoom
+        # And it is seen where it is: the pixel under the middle of the stroke has the mask's tint.
+        at = on_screen(page, middle)
+        shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+        page.click("#canvas_clear")
+        page.wait_for_timeout(100)
+        bare = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+        x, y = int(at[0] * ratio), int(at[1] * ratio)
+        assert np.abs(shot[y, x] - bare[y, x]).sum() > 40, zoom
+    context.close()
+
+
+def test_pen_pressure_changes_the_width_and_its_other_end_erases(canvas: Page) -> None:
+    session = canvas.context.new_cdp_session(canvas)
+    pen(canvas, session, [((60, 60), 1.0), ((260, 60), 1.0)])
+    pen(canvas, session, [((60, 160), 0.2), ((260, 160), 0.2)])
+    found = mask(canvas)
+    across = size(canvas)
+    assert abs(int((found[:, 160] > 0)[:110].sum()) - across) <= 1
+    assert abs(int((found[:, 160] > 0)[110:].sum()) - across * (0.15 + 0.85 * 0.2)) <= 2
+
+
+def pen(page: Page, session: CDPSession, points: list[tuple[Point, float]]) -> None:
+    for index, (point, force) in enumerate(points):
+        x, y = on_screen(page, point)
+        kind = "mousePressed" if index == 0 else "mouseMoved"
+        event = {"x": x, "y": y, "button": "left", "buttons": 1, "pointerType": "pen", "force": force}
+        session.send("Input.dispatchMouseEvent", {"type": kind, **event})
+    x, y = on_screen(page, points[-1][0])
+    event = {"x": x, "y": y, "button": "left", "pointerType": "pen"}
+    session.send("Input.dispatchMouseEvent", {"type": "mouseReleased", **event})
+
+
+@pytest.fixture
+def phone(browser: Browser, server: FakeServer) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, device_scale_factor=2)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    yield inpaint(opened(page, server.url), 320, 240)
+    context.close()
+
+
+def touch(session: CDPSession, kind: str, *points: Point) -> None:
+    places = [{"x": x, "y": y, "id": index} for index, (x, y) in enumerate(points)]
+    session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+
+def test_a_finger_draws_and_two_move_and_zoom(phone: Page) -> None:
+    session = phone.context.new_cdp_session(phone)
+    brush(phone, 40)
+    a, b = on_screen(phone, (100, 120)), on_screen(phone, (220, 120))
+    touch(session, "touchStart", a)
+    touch(session, "touchMove", b)
+    touch(session, "touchEnd")
+    painted = mask(phone)
+    assert painted[120, 160] == 255
+    assert painted[60, 160] == 0
+    before = stage(phone)
+    middle = (before["left"] + before["width"] / 2, before["top"] + before["height"] / 2)
+    touch(session, "touchStart", (middle[0] - 30, middle[1]))
+    touch(session, "touchStart", (middle[0] - 30, middle[1]), (middle[0] + 30, middle[1]))
+    for gap in (40, 50, 60):
+        touch(session, "touchMove", (middle[0] - gap, middle[1] + 20), (middle[0] + gap, middle[1] + 20))
+    touch(session, "touchEnd")
+    after = stage(phone)
+    assert after["scale"] == pytest.approx(before["scale"] * 2, rel=0.02)
+    assert (mask(phone) == painted).all()  # the first finger's dot was taken back
+    if folder := os.environ.get("PALIMPSEST_SCREENSHOTS"):
+        phone.screenshot(path=Path(folder) / "canvas-390.png")
+    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
+# nothing gets lost
+
+
+def test_mask_mode_and_picture_survive_a_reload_and_another_tab_of_the_page(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
+    assert before.any()
+    canvas.click("#tab_txt2img_button")
+    canvas.click("#tab_img2img_button")
+    assert (mask(canvas) == before).all()
+    page = opened(canvas, server.url)
+    expect(page.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
+    page.wait_for_selector("#img2img_image.filled")
+    assert (mask(page) == before).all()
+
+
+def test_two_browser_tabs_do_not_mix(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    first = mask(canvas)
+    other = canvas.context.new_page()
+    other.set_default_timeout(PATIENCE * 1000)
+    inpaint(opened(other, server.url), 200, 300)
+    assert not mask(other).any()
+    brush(other, 40)
+    drag(other, (100, 100), (100, 200))
+    second = mask(other)
+    opened(canvas, server.url)
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    assert (mask(canvas) == first).all()
+    opened(other, server.url)
+    expect(other.locator("#img2img_image .source-text")).to_have_text("200 × 300 PNG")
+    assert (mask(other) == second).all()
+    other.close()
+
+
+def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
+    kept = "() => new Promise(done => setTimeout(done, 600))"
+    canvas.evaluate(kept)
+    session = canvas.context.new_cdp_session(canvas)
+    with canvas.expect_event("crash"):
+        session.send("Page.crash", {}) if False else canvas.context.browser and crash(canvas)
+    again = canvas.context.new_page()
+    again.set_default_timeout(PATIENCE * 1000)
+    opened(again, server.url)
+    again.wait_for_selector("#img2img_image.filled")
+    assert (mask(again) == before).all()
+    again.close()
+
+
+def crash(page: Page) -> None:
+    """The renderer dies, as when its memory runs out."""
+    try:
+        page.goto("chrome://crash", timeout=3000)
+    except Exception:  # noqa: BLE001, S110 - it never answers
+        pass
+
+
+def test_another_picture_asks_what_becomes_of_the_mask(canvas: Page) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    canvas.set_input_files(
+        "#img2img_file", files=[{"name": "b.png", "mimeType": "image/png", "buffer": png(640, 480, 9)}]
+    )
+    question = canvas.locator("#canvas_question")
+    expect(question).to_contain_text("The picture was replaced; the mask of the old one is still here.")
+    expect(question).to_contain_text("It was resized from 320 × 240 to 640 × 480.")
+    canvas.click("#canvas_keep")
+    expect(question).to_be_hidden()
+    kept = mask(canvas)
+    assert kept.shape == (480, 640)
+    assert kept[240, 320] == 255
+    canvas.set_input_files(
+        "#img2img_file", files=[{"name": "c.png", "mimeType": "image/png", "buffer": png(640, 480, 8)}]
+    )
+    canvas.click("#canvas_drop")
+    assert not mask(canvas).any()
+    canvas.click("#canvas_undo")
+    assert (mask(canvas) == kept).all()
+
+
+def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: Page) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    submit(canvas)
+    finished(canvas)
+    canvas.click("#img2img_img2img_mode")
+    canvas.click("#img2img_send_to_inpaint")
+    expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
+    expect(canvas.locator("#canvas_question")).to_be_visible()
+
+
+# steps back
+
+
+def test_sixty_strokes_are_taken_back_and_brought_again(canvas: Page) -> None:
+    brush(canvas, 4)
+    for index in range(60):
+        drag(canvas, (20 + 4 * index, 40), (20 + 4 * index, 60))
+    whole = mask(canvas)
+    canvas.hover(".canvas-stage")
+    for _ in range(60):
+        canvas.keyboard.press("Control+z")
+    assert not mask(canvas).any()
+    canvas.hover(".canvas-stage")
+    for _ in range(60):
+        canvas.keyboard.press("Control+y")
+    assert (mask(canvas) == whole).all()
+
+
+def test_keys_choose_tools_and_size_and_move_the_picture(canvas: Page) -> None:
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("e")
+    expect(canvas.locator("#canvas_tool_eraser")).to_have_attribute("aria-pressed", "true")
+    canvas.keyboard.press("b")
+    expect(canvas.locator("#canvas_tool_brush")).to_have_attribute("aria-pressed", "true")
+    before = size(canvas)
+    canvas.keyboard.press("w")
+    assert size(canvas) > before
+    canvas.keyboard.press("q")
+    canvas.keyboard.press("q")
+    assert size(canvas) < before
+    start = stage(canvas)
+    canvas.keyboard.down("Alt")
+    canvas.mouse.wheel(0, -100)
+    canvas.keyboard.up("Alt")
+    canvas.wait_for_function(
+        "s => JSON.parse(document.querySelector('.canvas-stage').dataset.camera).scale > s", arg=start["scale"]
+    )
+    canvas.keyboard.press("r")
+    assert stage(canvas)["scale"] == pytest.approx(start["scale"])
+    now = size(canvas)
+    canvas.keyboard.down("Control")
+    canvas.mouse.wheel(0, -100)
+    canvas.keyboard.up("Control")
+    wait_for(lambda: size(canvas) > now, "the brush to grow")
+    canvas.keyboard.down("f")
+    drag(canvas, (100, 100), (150, 120))
+    canvas.keyboard.up("f")
+    assert stage(canvas)["x"] > start["x"]
+    assert not mask(canvas).any()
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("s")
+    expect(canvas.locator(".canvas-whole")).to_be_visible()
+    canvas.keyboard.press("Escape")
+    expect(canvas.locator(".canvas-whole")).to_have_count(0)
+
+
+# tools
+
+
+def test_shapes_are_exact_and_alt_takes_away(canvas: Page) -> None:
+    canvas.click("#canvas_tool_rectangle")
+    a, b = drag(canvas, (40, 40), (280, 200))
+    expected = np.zeros((240, 320), np.uint8)
+    y, x = np.mgrid[0:240, 0:320] + 0.5
+    expected[(x > a[0]) & (x < b[0]) & (y > a[1]) & (y < b[1])] = 255
+    canvas.click("#canvas_tool_ellipse")
+    canvas.keyboard.down("Alt")
+    a, b = drag(canvas, (100, 80), (220, 160))
+    canvas.keyboard.up("Alt")
+    inside = ((x - (a[0] + b[0]) / 2) / ((b[0] - a[0]) / 2)) ** 2 + ((y - (a[1] + b[1]) / 2) / ((b[1] - a[1]) / 2)) ** 2
+    expected[inside < 1] = 0
+    assert (mask(canvas) != expected).sum() <= 4  # centres that lie on the edge
+
+
+def test_the_lasso_fills_what_it_surrounds(canvas: Page) -> None:
+    canvas.click("#canvas_tool_lasso")
+    drag(canvas, (60, 60), (260, 60), (160, 200))
+    found = mask(canvas)
+    assert found[100, 160] == 255
+    assert found[190, 70] == 0
+
+
+def test_the_wand_takes_one_colour_and_stops_at_another(open_page: Page) -> None:
+    picture = Image.new("RGB", (320, 240), (200, 30, 30))
+    picture.paste((30, 30, 200), (100, 60, 220, 180))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    load(open_page, content.getvalue())
+    open_page.click("#img2img_inpaint_mode")
+    open_page.wait_for_timeout(500)
+    open_page.click("#canvas_tool_wand")
+    open_page.mouse.click(*on_screen(open_page, (160, 120)))
+    expected = np.zeros((240, 320), np.uint8)
+    expected[60:180, 100:220] = 255
+    assert (mask(open_page) == expected).all()
+
+
+def test_grow_shrink_invert_and_feather(canvas: Page) -> None:
+    canvas.click("#canvas_tool_rectangle")
+    drag(canvas, (100, 80), (220, 160))
+    start = mask(canvas)
+    canvas.click("#canvas_more")
+    canvas.fill("#canvas_pixels", "10")
+    canvas.click("#canvas_grow")
+    canvas.click("#canvas_more")
+    grown = mask(canvas)
+    y, x = np.nonzero(start)
+    box = (x.min() - 10, y.min() - 10, x.max() + 10, y.max() + 10)
+    y, x = np.nonzero(grown)
+    assert (x.min(), y.min(), x.max(), y.max()) == box
+    canvas.click("#canvas_more")
+    canvas.click("#canvas_shrink")
+    canvas.click("#canvas_more")
+    assert (mask(canvas) == start).all()
+    canvas.click("#canvas_invert")
+    assert (mask(canvas) == 255 - start).all()
+    canvas.click("#canvas_more")
+    canvas.click("#canvas_feather")
+    canvas.click("#canvas_more")
+    soft = mask(canvas)
+    assert ((soft > 0) & (soft < 255)).sum() > 1000
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask has greys")
+
+
+def test_a_brush_of_half_strength_paints_half_grey_however_often_it_passes(canvas: Page) -> None:
+    set_slider(canvas, "strength", 50)
+    drag(canvas, (80, 120), (240, 120), (80, 121), (240, 121))
+    drag(canvas, (80, 120), (240, 120))
+    found = mask(canvas)
+    assert set(np.unique(found)) == {0, 128}
+
+
+def test_a_mask_file_of_another_size_is_resized_and_said(canvas: Page) -> None:
+    image = Image.new("L", (160, 120))
+    image.paste(255, (40, 30, 80, 60))
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    canvas.click("#img2img_inpaint_upload_mode")
+    file = {"name": "mask.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    canvas.set_input_files("#canvas_mask_file", files=[file])
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask was 160 × 120; it is resized to 320 × 240.")
+    expected = np.zeros((240, 320), np.uint8)
+    expected[60:120, 80:160] = 255
+    assert (mask(canvas) == expected).all()
+
+
+def test_transparency_becomes_the_mask(open_page: Page) -> None:
+    picture = Image.new("RGBA", (320, 240), (200, 30, 30, 255))
+    picture.paste((0, 0, 0, 0), (100, 60, 220, 180))
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    load(open_page, content.getvalue())
+    open_page.click("#img2img_inpaint_mode")
+    open_page.wait_for_timeout(500)
+    open_page.click("#canvas_more")
+    open_page.click("#canvas_alpha_mask")
+    open_page.click("#canvas_more")
+    expected = np.zeros((240, 320), np.uint8)
+    expected[60:180, 100:220] = 255
+    assert (mask(open_page) == expected).all()
+
+
+# sketch
+
+
+def test_a_sketch_is_sent_laid_over_the_source(canvas: Page, server: FakeServer) -> None:
+    canvas.click("#img2img_sketch_mode")
+    canvas.fill("#canvas_colour", "#00ff00")
+    a, b = drag(canvas, (80, 60), (240, 180))
+    submit(canvas)
+    finished(canvas)
+    assert "mask" not in sent(server)
+    flat = np.asarray(Image.open(io.BytesIO(server.fake.pictures[sent(server)["init_images"][0]])).convert("RGB"))
+    source = np.asarray(Image.open(io.BytesIO(png(320, 240))).convert("RGB"))
+    outside = capsule(flat.shape[:2], a, b, size(canvas) / 2)
+    assert (flat[outside < -0.05] == (0, 255, 0)).all()
+    assert (flat[outside > 0.05] == source[outside > 0.05]).all()
+    canvas.click("#img2img_inpaint_sketch_mode")
+    submit(canvas)
+    finished(canvas)
+    found = sent_mask(server)
+    assert (found[outside < -0.05] == 255).all()
+    assert (found[outside > 0.05] == 0).all()
+
+
+# what travels
+
+
+def test_a_second_generation_sends_the_request_and_the_new_mask_alone(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    submit(canvas)
+    finished(canvas)
+    posts: list[tuple[str, int]] = []
+    canvas.on("request", lambda r: r.method == "POST" and posts.append((r.url, len(r.post_data_buffer or b""))))
+    submit(canvas)
+    finished(canvas)
+    assert [url.rsplit("/v1/", 1)[1] for url, _ in posts] == ["jobs"]
+    drag(canvas, (80, 180), (240, 60))
+    submit(canvas)
+    finished(canvas)
+    assert [url.rsplit("/v1/", 1)[1] for url, _ in posts] == ["jobs", "pictures", "jobs"]
+    assert sum(length for _, length in posts) < 20_000
+
+
+def test_looks(canvas: Page) -> None:
+    """With PALIMPSEST_SCREENSHOTS naming a folder, leaves pictures of the canvas there, to be looked at."""
+    drag(canvas, (80, 60), (240, 180))
+    canvas.click("#canvas_more")
+    folder = os.environ.get("PALIMPSEST_SCREENSHOTS")
+    for mode in ("light", "dark"):
+        canvas.wait_for_timeout(400)
+        if folder:
+            canvas.screenshot(path=Path(folder) / f"canvas-{mode}.png")
+        canvas.click("#colours")
+    nameless = canvas.evaluate(
+        """() => [...document.querySelectorAll("#img2img_image button, #img2img_image input")]
+            .filter((element) => element.offsetParent !== null && element.ariaHidden !== "true")
+            .filter((element) => !(element.textContent.trim() || element.ariaLabel || element.labels?.length))
+            .map((element) => element.outerHTML.slice(0, 120))"""
+    )
+    assert json.dumps(nameless) == "[]"
