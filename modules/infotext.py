@@ -292,12 +292,17 @@ def _unevenly_blurred(request: GenerationRequest) -> bool:
 
 
 def _soft(request: GenerationRequest) -> bool:
-    return _redrawn_in_part(request) and _value(request, "soft_inpainting")
+    # Where greys are strengths, soft inpainting gives way.
+    by_grey = _masked(request) and _value(request, "mask_strength_by_grey")
+    return _redrawn_in_part(request) and _value(request, "soft_inpainting") and not by_grey
 
 
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "negative_prompt": lambda request: False,  # it has lines of its own
     "denoising_strength": lambda request: isinstance(request, Img2ImgRequest) or _hires(request),
+    "refiner_checkpoint": lambda request: False,  # told where it took over
+    "refiner_switch_at": lambda request: False,
+    "hr_checkpoint_name": lambda request: False,  # told by its own name
     "hr_sampler_name": _hires_differs("hr_sampler_name", "sampler_name"),
     "hr_prompt": _hires_differs("hr_prompt", "prompt"),
     "hr_negative_prompt": _hires_differs("hr_negative_prompt", "negative_prompt"),
@@ -452,7 +457,8 @@ def _shown(param: Param, value: Any) -> str:
 
 def _indexed(param: Param, text: str) -> str | int:
     """The index of the label `text` among the choices of an integer field; other texts as they are."""
-    labels = [c.lower() for c in param.control.choices] if isinstance(param.control.choices, tuple) else []
+    counted = isinstance(param.control.choices, tuple) and param.type is int
+    labels = [label.lower() for label in param.control.choices] if counted else []
     return labels.index(text.lower()) if text.lower() in labels else text
 
 

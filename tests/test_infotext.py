@@ -108,6 +108,13 @@ def test_hostile_text_does_not_hang(text: str) -> None:
     assert to_fields(parse(text)).settings == {}  # at once; a pattern that backtracks would take an hour
 
 
+def test_greys_as_strengths_and_soft_inpainting_exclude_each_other() -> None:
+    picture = Picture.from_image(Image.new("RGB", (64, 64)))
+    request = Img2ImgRequest(init_images=(picture,), mask=picture, soft_inpainting=True, mask_strength_by_grey=True)
+    back = to_fields(parse(compose("", "", declared_pairs(request, Settings()))))
+    assert (back.fields["mask_strength_by_grey"], back.fields["soft_inpainting"]) == (True, False)
+
+
 def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     """Nothing repeats the mapping: a field that is declared with a key travels through the text by itself."""
     picture = Picture.from_image(Image.new("RGB", (64, 64)))
@@ -118,7 +125,7 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         mask=picture, mask_blur_x=3, mask_blur_y=0, inpainting_mask_invert=1, inpainting_fill=2, inpaint_full_res=1,
         inpaint_full_res_padding=8, soft_inpainting=True, mask_blend_power=2, mask_blend_scale=0.75,
         inpaint_detail_preservation=4.5, composite_mask_influence=0.25, composite_difference_threshold=1,
-        composite_difference_contrast=3, mask_strength_by_grey=True, inpaint_color_match=0.5, outpaint_left=8,
+        composite_difference_contrast=3, inpaint_color_match=0.5, outpaint_left=8,
         outpaint_right=16, outpaint_top=24, outpaint_bottom=32, outpaint_fill=2, outpaint_feather=7,
     )  # fmt: skip
     settings = Settings(
@@ -228,8 +235,8 @@ def note(line: str) -> tuple[dict[str, Any], str]:
          "Sampling steps: 'many' cannot be used, expected a whole number from 1 to 150."),
         ("Clip skip: 99", "CLIP_stop_at_last_layers", None,
          "Clip skip: '99' cannot be used, expected a whole number from 1 to 12."),
-        ("Refiner: x, Size: 512x512, Token merging ratio: 0.5", "width", 512,
-         "Passed over, Palimpsest has no such setting: Refiner, Token merging ratio."),
+        ("Hypernet: x, Size: 512x512, Token merging ratio: 0.5", "width", 512,
+         "Passed over, Palimpsest has no such setting: Hypernet, Token merging ratio."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:

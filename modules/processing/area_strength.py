@@ -17,7 +17,7 @@ ROUNDING = 1e-4  # products of decimal fractions may fall a hair short of a whol
 
 def steps_of(mask: Tensor, strength: float, steps: int) -> Tensor:
     """In how many last steps each place of `mask` is redrawn, where all of it would be in int(strength · steps) + 1."""
-    own = torch.floor(mask.clamp(0, 1) * min(strength, MAX_STRENGTH) * steps + ROUNDING) + 1
+    own = torch.floor((mask.clamp(0, 1) * strength).clamp(max=MAX_STRENGTH) * steps + ROUNDING) + 1
     return torch.where(mask > 0, own, 0)
 
 

@@ -202,10 +202,10 @@ def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Te
     """The batch whose encoded pictures are `latents` (B, C, h, w), its masked content put in place."""
     channels, height, width = latents.shape[1:]
     cells = Size(width, height)
-    mask = latent_mask(prepared.latent_mask, cells, canvas.is_rounded).to(latents.device)
+    mask = _cells_of(prepared.latent_mask, cells, canvas).to(latents.device)
     content = mask
     if prepared.outside is not None:
-        content = latent_mask(prepared.content, cells, canvas.is_rounded).to(latents.device)
+        content = _cells_of(prepared.content, cells, canvas).to(latents.device)
         mask = torch.maximum(mask, cells_outside(prepared.outside, cells).to(latents.device))
     if canvas.content in (LATENT_NOISE, LATENT_NOTHING):
         latents = latents * (1 - content)
@@ -221,6 +221,13 @@ def latent_mask(mask: Image.Image, cells: Size, rounded: bool) -> Tensor:
     """`mask` at the latent's size (bicubic), (1, 1, h, w) in [0, 1]; halves round to even where it is rounded."""
     small = np.asarray(mask.resize(cells, Image.Resampling.BICUBIC), np.float32) / 255
     return torch.from_numpy(np.around(small) if rounded else small)[None, None]
+
+
+def _cells_of(mask: Image.Image, cells: Size, canvas: Canvas) -> Tensor:
+    """`mask` at the latent's size; a grey that is a strength is its cell's mean, as bicubic would lend it to others."""
+    if canvas.by_grey:
+        mask = mask.resize(cells, Image.Resampling.BOX)
+    return latent_mask(mask, cells, canvas.is_rounded)
 
 
 class MaskedUNet:

@@ -4,6 +4,7 @@ A plan has nothing optional in it: seeds are drawn, sizes are whole latent cells
 step at which the walk begins.
 """
 
+import math
 from dataclasses import dataclass
 
 from modules.codec import Picture
@@ -17,6 +18,7 @@ from modules.settings import EXACT, Settings
 
 CELL = 8  # pixels of a latent cell's side in SD 1
 LARGEST = 8192  # pixels of a side of the second pass
+OLD_FIRST_PIXELS, OLD_FIRST_STEP = 512 * 512, 64
 MAX_STRENGTH = 0.999  # A1111's clamp: strength 1 still leaves the first step its predecessor
 
 
@@ -156,6 +158,11 @@ class Plan:
         return self.first.size
 
     @property
+    def passes(self) -> tuple[Pass, ...]:
+        """One, or with hires fix two."""
+        return (self.first, self.hires.second) if self.hires else (self.first,)
+
+    @property
     def last(self) -> Pass:
         """The pass whose result is the picture."""
         return self.hires.second if self.hires else self.first
@@ -271,6 +278,22 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
     return Hires(Enlargement(request.hr_upscaler, enlarged), second)
 
 
+def with_first_size(request: GenerationRequest, settings: Settings) -> GenerationRequest:
+    """`request`, or one whose width and height are the first pass's and not, as they once were, the result's.
+
+    A1111's first rule: about as many pixels as 512x512, each side rounded up to a multiple of 64.
+    """
+    is_old = isinstance(request, Txt2ImgRequest) and request.enable_hr and settings.use_old_hires_fix_width_height
+    if not is_old:
+        return request
+    scale = math.sqrt(OLD_FIRST_PIXELS / (request.width * request.height))
+    width, height = (
+        math.ceil(scale * side / OLD_FIRST_STEP) * OLD_FIRST_STEP for side in (request.width, request.height)
+    )
+    update = {"width": width, "height": height, "hr_resize_x": request.width, "hr_resize_y": request.height}
+    return request.model_copy(update=update)
+
+
 def hires_sizes(request: Txt2ImgRequest) -> tuple[Size, Size]:
     """(size in pixels to which the first picture is enlarged, size of the second pass in whole cells).
 
@@ -327,7 +350,7 @@ def _canvas(request: Img2ImgRequest) -> Canvas | None:
     if request.mask is None and not request.is_outpainted:
         return None
     frame = Frame(margins(request), request.outpaint_fill, request.outpaint_feather)
-    by_grey = request.mask_strength_by_grey
+    by_grey = request.mask_strength_by_grey and request.mask is not None
     is_soft = request.soft_inpainting and not by_grey
     softness = Softness(
         bias=request.mask_blend_power,

@@ -1,0 +1,123 @@
+"""How visible the edge of an outpainted picture is, with the bundled checkpoint.
+
+    python -m tests.bench.bench_outpaint [--size 512] [--margin 128] [--steps 20] [--fills 0 1 2] [--out FOLDER]
+
+Paints on around drawings of the starter's world and prints one JSON line for each picture and fill:
+
+    kept           whether every byte of the old part is as it was
+    step           across each of the four edges the mean of the first new pixels less that of the last old ones, in
+                   steps of 255; the largest channel, by side
+    step_inside    the same between the last two rows of old pixels: what the picture itself changes there
+    apart          the mean distance (all channels) across the edge, pixel by pixel, by side
+    seconds        of the job
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from modules.catalog import Checkpoint
+from modules.codec import Picture
+from modules.events import Failed, ImageDone, Stop
+from modules.processing.engine import Engine, create_engine
+from modules.request import OUTPAINT_FILLS, Img2ImgRequest
+from modules.settings import Settings
+from modules.starter.spec import FIRST, random_spec
+from modules.starter.world import draw, tutorial_start
+from tests.bench.bench_img2img import BUNDLED
+
+Pixels = NDArray[np.uint8]
+SIDES = ("left", "top", "right", "bottom")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--size", type=int, default=512, help="sides of the source in pixels (default: %(default)s)")
+    parser.add_argument("--margin", type=int, default=128, help="pixels on each side (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--strength", type=float, default=0.9, help="denoising strength (default: %(default)s)")
+    parser.add_argument("--feather", type=int, default=32, help="pixels (default: %(default)s)")
+    parser.add_argument("--fills", type=int, nargs="+", default=[0, 1, 2], help="indices (default: all)")
+    parser.add_argument("--sources", type=int, default=2, help="how many of the drawings (default: %(default)s)")
+    parser.add_argument("--checkpoint", type=Path, default=BUNDLED)
+    parser.add_argument("--out", type=Path, help="folder for the pictures")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        engine = create_engine("auto", "auto", cache)
+        for name, prompt, source in list(sources(options.size))[: options.sources]:
+            for fill in options.fills:
+                started = time.perf_counter()
+                result = outpainted(engine, options, source, prompt, fill)
+                seconds = time.perf_counter() - started
+                if options.out:
+                    options.out.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(result).save(options.out / f"{name}-{fill}.png")
+                line = {"source": name, "fill": OUTPAINT_FILLS[fill], **measured(source, result, options.margin)}
+                print(json.dumps({**line, "seconds": round(seconds, 1)}), flush=True)
+
+
+def sources(size: int) -> Iterator[tuple[str, str, Pixels]]:
+    """(name, prompt, pixels) of drawings."""
+    _, girl = tutorial_start(size)
+    yield "girl", "girl, brown hair, city background", bytes_of(girl)
+    spec = random_spec(random.Random(5), FIRST, style="flat", background="sunset", portrait=False)
+    scene = replace(spec, outlined=False, damage=None)
+    yield "scene", f"{scene.subject}, sunset background", bytes_of(draw(scene, size))
+
+
+def bytes_of(picture: NDArray[np.float32]) -> Pixels:
+    return np.around(picture * 255).clip(0, 255).astype(np.uint8)
+
+
+def outpainted(engine: Engine, options: argparse.Namespace, source: Pixels, prompt: str, fill: int) -> Pixels:
+    values: dict[str, Any] = {f"outpaint_{side}": options.margin for side in SIDES}
+    request = Img2ImgRequest(
+        prompt=prompt, init_images=(Picture.from_image(Image.fromarray(source)),), seed=1, subseed=1, cfg_scale=5.0,
+        sampler_name="DPM++ 2M", scheduler="Karras", steps=options.steps, denoising_strength=options.strength,
+        outpaint_fill=fill, outpaint_feather=options.feather, **values,
+    )  # fmt: skip
+    checkpoint = Checkpoint(options.checkpoint.stem, options.checkpoint)
+    for event in engine.run(request, Settings(live_previews_enable=False), checkpoint, lambda: Stop.NONE):
+        if isinstance(event, Failed):
+            raise SystemExit(event.message)
+        if isinstance(event, ImageDone):
+            return np.frombuffer(event.pixels, np.uint8).reshape(event.height, event.width, 3)
+    raise SystemExit("no picture was made")
+
+
+def measured(source: Pixels, result: Pixels, margin: int) -> dict[str, Any]:
+    height, width = source.shape[:2]
+    old = result[margin : margin + height, margin : margin + width].astype(float)
+    whole = result.astype(float)
+    down, across = slice(margin, margin + height), slice(margin, margin + width)
+    edges = {
+        "left": (old[:, 0], whole[down, margin - 1], old[:, 1]),
+        "top": (old[0], whole[margin - 1, across], old[1]),
+        "right": (old[:, -1], whole[down, margin + width], old[:, -2]),
+        "bottom": (old[-1], whole[margin + height, across], old[-2]),
+    }
+    return {
+        "kept": bool((old == source).all()),
+        "step": {side: largest(new - edge) for side, (edge, new, _) in edges.items()},
+        "step_inside": {side: largest(edge - within) for side, (edge, _, within) in edges.items()},
+        "apart": {side: round(float(np.abs(new - edge).mean()), 1) for side, (edge, new, _) in edges.items()},
+    }
+
+
+def largest(difference: NDArray[np.float64]) -> float:
+    """The largest channel's mean, without its sign."""
+    return round(float(np.abs(difference.mean(axis=0)).max()), 1)
+
+
+if __name__ == "__main__":
+    main()
