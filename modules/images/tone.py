@@ -11,7 +11,7 @@ from modules.images.geometry import Size
 
 Floats = NDArray[np.float32]
 
-SMOOTHING = 3.0  # pixels (sigma): single pixels' differences are the decoder's, not the tone's
+SMOOTHING = 4.0  # pixels (sigma) along an outpainted edge: finer differences are lines, not tone
 BAND = 6.0  # pixels (sigma) on both sides of an edge whose colours are compared
 ALONG = 8.0  # pixels (sigma) along the edge over which the differences are averaged
 DRIFT = 12.0  # CIE L*a*b* units: about as far colours drift; what differs by more is meant
@@ -24,16 +24,20 @@ def feathered(
     kept: NDArray[np.bool_],
     reach: float,
 ) -> NDArray[np.uint8]:
-    """`result` (H, W, 3) whose `new` pixels begin with the tone that `original` has at its edge.
+    """`result` (H, W, 3) whose `new` pixels begin with the tone that `original` has where it is `kept`.
 
-    Where pixels are `kept`, the difference between original and result is what the decoder has lost; it is carried on
-    into the new part and fades over `reach` pixels.
+    Along the edge the last kept pixels and the first new ones are compared, averaged over a few pixels so that lines
+    may end there; the difference is spread over the new part and fades over `reach` pixels.
     """
     if reach <= 0 or not new.any() or not kept.any():
         return result
+    last, first = kept & _beside(new), new & _beside(kept)
+    if not first.any():
+        return result
+    before = _smoothed(original.astype(np.float32), last, SMOOTHING)
+    difference = before - _smoothed(result.astype(np.float32), first, SMOOTHING)
+    offset = spread(difference, first.astype(np.float32))
     away = cv2.distanceTransform(new.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    lost = _smoothed(original.astype(np.float32) - result, kept, SMOOTHING)
-    offset = spread(lost, kept.astype(np.float32))
     share = np.square((1 - (away - 1) / reach).clip(0, 1)) * new
     return _rounded(result + offset * share[..., None])
 
@@ -52,7 +56,7 @@ def matched(
     inner, outer = _lab(result), _lab(original)
     reference = _at_edge(outer, ~redrawn)
     here = _at_edge(inner, redrawn)
-    edge = redrawn & (cv2.erode(redrawn.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=1) == 0)
+    edge = redrawn & _beside(~redrawn)
     difference = _smoothed(reference - here, edge, ALONG)
     apart = np.linalg.norm(difference, axis=-1)
     trust = edge / (1 + (apart / DRIFT) ** 4)
@@ -84,6 +88,11 @@ def spread(values: Floats, weights: Floats) -> Floats:
     beneath = spread(means, (smaller * 4).clip(0, 1))
     around = _channels(cv2.pyrUp(beneath, dstsize=size))
     return around + (values - around) * weights[..., None]
+
+
+def _beside(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`where`, and each pixel that touches it."""
+    return cv2.dilate(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def _at_edge(values: Floats, known: NDArray[np.bool_]) -> Floats:

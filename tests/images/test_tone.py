@@ -85,6 +85,20 @@ def test_what_the_decoder_lost_is_carried_over_the_edge_and_fades() -> None:
     assert (feathered(result, original, new, ~new, 0) == result).all()
 
 
+def test_an_edge_begins_with_the_old_ones_tone_whatever_stands_beyond() -> None:
+    """A network's picture that is nothing like the old one: across the edge the mean steps by nothing."""
+    rng = np.random.default_rng(5)
+    original = ramp()
+    result = rng.integers(120, 256, (96, 96, 3), np.uint8)
+    new = np.zeros((96, 96), bool)
+    new[:, 60:] = True
+    again = feathered(result, original, new, ~new, 24).astype(float)
+    step = again[:, 60].mean(0) - original[:, 59].mean(0)
+    assert np.abs(result[:, 60].mean(0) - original[:, 59].mean(0)).max() > 40
+    assert np.abs(step).max() < 2
+    assert (again[:, 60 + 24 :] == result[:, 60 + 24 :]).all()
+
+
 def test_values_spread_from_where_they_are_known() -> None:
     values = np.zeros((16, 16, 1), np.float32)
     weights = np.zeros((16, 16), np.float32)

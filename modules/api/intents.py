@@ -1,0 +1,32 @@
+"""What people want of a part of a picture, as presets over the fields of a request."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from modules.api.services import Services
+from modules.intents import INTENTS, Intent
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["intents"])
+
+    @router.get("/intents")
+    async def intents() -> dict[str, Any]:
+        """Fill, expand, add, remove, replace background: the field values of each, and what it needs first."""
+        return {"intents": [described(intent) for intent in INTENTS]}
+
+    return router
+
+
+def described(intent: Intent) -> dict[str, Any]:
+    return {
+        "name": intent.name,
+        "label": intent.label,
+        "description": intent.description,
+        "needs": intent.needs,
+        "ask": intent.ask,
+        "words": intent.words,
+        "sentence": intent.sentence,
+        "values": dict(intent.values),
+    }

@@ -1,0 +1,41 @@
+"""The five intents: presets over fields that exist, each complete."""
+
+import pytest
+from PIL import Image
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.intents import INTENTS, PLAIN, Intent, intent
+from modules.request import Img2ImgRequest
+
+PICTURE = Picture.from_image(Image.new("RGB", (64, 64)))
+
+
+def test_there_are_the_five_that_artists_name() -> None:
+    assert [found.name for found in INTENTS] == ["fill", "expand", "add", "remove", "replace_background"]
+
+
+@pytest.mark.parametrize("wanted", INTENTS, ids=lambda wanted: wanted.name)
+def test_its_values_are_a_requests(wanted: Intent) -> None:
+    request = Img2ImgRequest.parse({"init_images": PICTURE, "mask": PICTURE, **wanted.values})
+    assert {name: getattr(request, name) for name in wanted.values} == dict(wanted.values)
+    assert set(PLAIN) <= set(wanted.values)  # nothing of the one before stays
+
+
+def test_it_says_in_the_forms_words_what_it_sets() -> None:
+    assert {found.name: found.sentence for found in INTENTS} == {
+        "fill": "Masked content: fill, Mask blur: 8, Color match: 0.5, Denoising strength: 0.8",
+        "expand": "Denoising strength: 0.9, Outpaint feather: 32",
+        "add": "Masked content: latent noise, Mask blur: 6, Denoising strength: 0.95",
+        "remove": "Masked content: fill, Mask blur: 8, Color match: 1.0, Denoising strength: 0.6",
+        "replace_background": (
+            "Mask mode: Inpaint not masked, Masked content: latent noise, Mask blur: 2, Denoising strength: 0.95"
+        ),
+    }
+
+
+def test_another_name_is_answered_with_those_there_are() -> None:
+    assert intent("add").label == "Add"
+    with pytest.raises(WebuiError, match="there is no such intent") as caught:
+        intent("paint")
+    assert caught.value.hint == "There are fill, expand, add, remove, replace_background."
