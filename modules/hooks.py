@@ -73,7 +73,7 @@ class Script:
         return Arguments
 
     def offers(self, kind: Kind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
-        """For a text argument, what a button beside it fills in: {argument: {value of the argument before it: text}}."""
+        """For text arguments, what a button beside them fills in: {argument: {value of the one before it: text}}."""
         return {}
 
     def check(self, kind: Kind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:

@@ -46,7 +46,7 @@ class MatrixArguments(Arguments):
 
 class PromptMatrix(Script):
     name = "Prompt matrix"
-    description = "Write parts of the prompt after | signs: a castle|at night|in winter. Each combination of them becomes a picture."
+    description = "Write a castle|at night|in winter as the prompt: each combination of the parts becomes a picture."
 
     def arguments(self, kind: Kind) -> type[Arguments]:
         return MatrixArguments

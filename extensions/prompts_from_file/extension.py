@@ -35,7 +35,10 @@ class LinesArguments(Arguments):
     prompt_txt: Annotated[
         str,
         Field(max_length=1_000_000, description="A prompt in each line, or options: --prompt a fox --steps 30."),
-        Control("List of prompt inputs", kind="textbox", lines=5, placeholder="a fox in the snow\n--prompt a fox --steps 30 --seed 7"),
+        Control(
+            "List of prompt inputs", kind="textbox", lines=5,
+            placeholder="a fox in the snow\n--prompt a fox --steps 30 --seed 7",
+        ),
     ] = ""  # fmt: skip
 
 
@@ -85,9 +88,7 @@ def children(request: GenerationRequest, arguments: LinesArguments) -> list[Gene
     return found
 
 
-def _child(
-    request: GenerationRequest, line: str, arguments: LinesArguments, lines_before: int
-) -> GenerationRequest:
+def _child(request: GenerationRequest, line: str, arguments: LinesArguments, lines_before: int) -> GenerationRequest:
     values = options(line) if "--" in line else {"prompt": line}
     settings = {"sd_model_checkpoint": values.pop("sd_model")} if "sd_model" in values else {}
     for name in ("prompt", "negative_prompt"):
@@ -130,7 +131,7 @@ def options(line: str) -> dict[str, Any]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise WebuiError(f"the quotes do not match ({error}).", "Write \" in pairs, or none.") from error
+        raise WebuiError(f"the quotes do not match ({error}).", 'Write " in pairs, or none.') from error
     found: dict[str, Any] = {}
     place = 0
     while place < len(words):

@@ -112,9 +112,7 @@ def switch(name: str) -> Apply:
     return lambda request, value, every: overriding(request, {name: str(value).strip().lower() == "true"})
 
 
-def _field(
-    label: str, grammar: Grammar, name: str, *, why: str = "there is no such parameter", **more: Any
-) -> Axis:
+def _field(label: str, grammar: Grammar, name: str, *, why: str = "there is no such parameter", **more: Any) -> Axis:
     known = any(
         name in model.model_fields
         for kind, model in (("txt2img", Txt2ImgRequest), ("img2img", Img2ImgRequest))
@@ -123,9 +121,7 @@ def _field(
     return Axis(label, grammar, field(name), missing="" if known else why, **more)
 
 
-def _setting(
-    label: str, grammar: Grammar, name: str, *, why: str = "there is no such setting", **more: Any
-) -> Axis:
+def _setting(label: str, grammar: Grammar, name: str, *, why: str = "there is no such setting", **more: Any) -> Axis:
     return Axis(label, grammar, setting(name), missing="" if name in Settings.model_fields else why, **more)
 
 

@@ -41,7 +41,7 @@ def plot_arguments(kind: Kind) -> type[Arguments]:
     def text(letter: str) -> Any:
         return Annotated[
             str,
-            Field(max_length=100_000, description="Values with commas between them; numbers also as 1-5, 1-5 (+2), 1-10 [5]."),
+            Field(max_length=100_000, description="Values with commas between; also as 1-5, 1-5 (+2), 1-10 [5]."),
             Control(f"{letter} values", kind="textbox", placeholder="1,3,5 or 1-5 (+2) or 1-10 [5]"),
         ]  # fmt: skip
 
@@ -115,7 +115,9 @@ class Side:
 
 class XYZPlot(Script):
     name = "X/Y/Z plot"
-    description = "Up to three things change, each along an axis of its own; every combination becomes a picture of a sheet."
+    description = (
+        "Up to three things change, each along an axis of its own; every combination becomes a picture of a sheet."
+    )
 
     def __init__(self) -> None:
         self._arguments = {kind: plot_arguments(kind) for kind in self.kinds}
@@ -197,7 +199,8 @@ class _Sheets:
         megapixels = count * cell.width * cell.height / 1e6
         if megapixels > MOST_MEGAPIXELS:
             raise WebuiError(
-                f"X/Y/Z plot: the sheet would have {megapixels:.0f} megapixels, at most {MOST_MEGAPIXELS} are put together.",
+                f"X/Y/Z plot: the sheet would have {megapixels:.0f} megapixels, at most {MOST_MEGAPIXELS} are "
+                "put together.",
                 "Take fewer values or smaller pictures.",
                 "script_args",
             )  # fmt: skip

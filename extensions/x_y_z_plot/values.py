@@ -1,6 +1,6 @@
 """The text of an axis as values: comma lists with CSV's quotes, ranges, steps and counts.
 
-    1,3,5    1-5    1-5 (+2)    1-10 [5]    "a, b",c
+1,3,5    1-5    1-5 (+2)    1-10 [5]    "a, b",c
 """
 
 import csv

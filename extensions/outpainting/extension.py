@@ -1,0 +1,270 @@
+"""A1111's two ways to paint on beyond a picture's edges: Outpainting mk2, and Poor man's outpainting."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pydantic import Field, field_validator
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.fields import Control
+from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
+from modules.images.geometry import Box, Size
+from modules.images.grid import grid
+from modules.images.tiles import combined, rows_of_tiles
+from modules.infotext import Kind
+from modules.request import MASKED_CONTENTS, Img2ImgRequest
+
+from .margins import DIRECTIONS, MULTIPLE, Margins, margins
+from .noise import shaped
+
+ORIGINAL = 1  # masked content
+
+Directions = Annotated[
+    tuple[Literal["left", "right", "up", "down"], ...],
+    Field(description="The sides on which the picture grows."),
+    Control("Outpainting direction", kind="checks", choices=DIRECTIONS),
+]
+Pixels = Annotated[
+    int,
+    Field(ge=8, le=256, description="How far the picture grows on each side."),
+    Control("Pixels to expand", kind="slider", step=8),
+]
+MaskBlur = Annotated[
+    int,
+    Field(ge=0, le=64, description="How softly new and old go over into each other, in pixels."),
+    Control("Mask blur", kind="slider", step=1),
+]
+
+
+class _Outpainting(Script):
+    kinds = ("img2img",)
+
+    def check(self, kind: Kind, request: Img2ImgRequest, arguments: Any, catalog: object) -> None:
+        if not arguments.direction:
+            raise WebuiError(
+                "Outpainting direction: there is none, so nothing would grow.", "Choose a side.",
+                "script_args.direction",
+            )  # fmt: skip
+
+
+class Mk2Arguments(Arguments):
+    info: Annotated[
+        Any,
+        Field(description="Nothing: in A1111 a hint stands here, and clients count it."),
+        Control("Hint", kind="hidden"),
+    ] = ""
+    pixels: Pixels = 128
+    mask_blur: MaskBlur = 8
+    direction: Directions = DIRECTIONS
+    noise_q: Annotated[
+        float,
+        Field(ge=0, le=4, description="How much of the picture's spectrum the noise takes on: lower is finer."),
+        Control("Fall-off exponent (lower=higher detail)", kind="slider", step=0.01),
+    ] = 1.0
+    color_variation: Annotated[
+        float,
+        Field(ge=0, le=1, description="From grey to coloured noise."),
+        Control("Color variation", kind="slider", step=0.01),
+    ] = 0.05
+
+
+class OutpaintingMk2(_Outpainting):
+    name = "Outpainting mk2"
+    description = (
+        "Grows the picture side by side, over noise shaped like it. Works best with 80 steps, Euler a, strength 0.8."
+    )
+
+    def arguments(self, kind: Kind) -> type[Arguments]:
+        return Mk2Arguments
+
+    def run(self, kind: Kind, request: Img2ImgRequest, arguments: Mk2Arguments, studio: Studio) -> Course:
+        self.check(kind, request, arguments, None)
+        request = studio.seeded(request)
+        source = request.init_images[0].rgb(studio.settings.img2img_background_color)
+        sides = margins(Size(*source.size), arguments.pixels, arguments.direction)
+        grown = [(side, pixels) for side, pixels in zip(DIRECTIONS, sides, strict=True) if pixels]
+        yield Ahead(request.images, request.images * len(grown))
+        blur = (
+            arguments.mask_blur * 4 if sides.left or sides.right else 0,
+            arguments.mask_blur * 4 if sides.up or sides.down else 0,
+        )
+        results: list[Made] = []
+        for number in range(request.images):
+            picture, first = source, None
+            for side, pixels in grown:
+                canvas = _Grown(picture, side, pixels, arguments, Size(request.width, request.height))
+                child = changed(
+                    request,
+                    {
+                        "init_images": (Picture.from_image(canvas.picture.crop(canvas.box)),),
+                        "mask": Picture.from_image(canvas.mask.crop(canvas.box)),
+                        "latent_mask": Picture.from_image(canvas.latent_mask),
+                        "mask_blur_x": blur[0], "mask_blur_y": blur[1], "inpainting_mask_invert": 0,
+                        "width": canvas.box.size.width, "height": canvas.box.size.height, "resize_by": None,
+                        "resize_mode": 0, "inpaint_full_res": 0, "inpainting_fill": ORIGINAL,
+                        "seed": request.seed + number, "n_iter": 1, "batch_size": 1,
+                    },
+                )  # fmt: skip
+                made = yield Run(child, is_kept=False)
+                if not made:
+                    first = None
+                    break
+                first = first or made[0]
+                picture = canvas.finished(made[0].image)
+            if first is not None:
+                results.append(Made(picture, first.seed, first.infotext))
+                yield Keep(picture, first.infotext, first.seed)
+        if len(results) > 1:
+            yield Keep(grid([made.image for made in results]), results[0].infotext, results[0].seed, "grid")
+
+
+class _Grown:
+    """A picture grown on one side: `picture` with noise on it, `mask` of what is new, `box` the part to be painted."""
+
+    def __init__(self, old: Image.Image, side: str, pixels: int, arguments: Mk2Arguments, process: Size) -> None:
+        self._side = side
+        across = pixels if side in ("left", "right") else 0
+        down = pixels if side in ("up", "down") else 0
+        self._size = Size(old.width + across, old.height + down)
+        whole = Size(*(-(-length // MULTIPLE) * MULTIPLE for length in self._size))
+        canvas = Image.new("RGB", whole)
+        canvas.paste(old, (pixels if side == "left" else 0, pixels if side == "up" else 0))
+        self.mask = self._hole(whole, whole, pixels + arguments.mask_blur)
+        noise = shaped(
+            np.asarray(canvas) / 255.0, np.asarray(self.mask.convert("RGB")) / 255.0, arguments.noise_q,
+            arguments.color_variation,
+        )  # fmt: skip
+        self.picture = Image.fromarray((noise * 255).astype(np.uint8), "RGB")
+        part = Size(
+            min(process.width, self._size.width) if across else whole.width,
+            min(process.height, self._size.height) if down else whole.height,
+        )
+        left = 0 if side == "left" else whole.width - part.width
+        top = 0 if side == "up" else whole.height - part.height
+        self.box = Box(left, top, left + part.width, top + part.height)
+        self.latent_mask = self._hole(part, part, pixels + arguments.mask_blur * 2)
+
+    def finished(self, painted: Image.Image) -> Image.Image:
+        """The grown picture with its painted part."""
+        whole = self.picture.copy()
+        left = 0 if self._side == "left" else whole.width - painted.width
+        top = 0 if self._side == "up" else whole.height - painted.height
+        whole.paste(painted, (left, top))
+        return whole.crop((0, 0, *self._size))
+
+    def _hole(self, size: Size, within: Size, margin: int) -> Image.Image:
+        """L: 255, but for what lies `margin` pixels inside of the edge that grows."""
+        mask = Image.new("L", size, 255)
+        box = (
+            margin if self._side == "left" else 0,
+            margin if self._side == "up" else 0,
+            within.width - margin if self._side == "right" else self._size.width,
+            within.height - margin if self._side == "down" else self._size.height,
+        )
+        if box[0] <= box[2] and box[1] <= box[3]:
+            ImageDraw.Draw(mask).rectangle(box, fill=0)
+        return mask
+
+
+class PoorMansArguments(Arguments):
+    pixels: Pixels = 128
+    mask_blur: MaskBlur = 4
+    inpainting_fill: Annotated[
+        int,
+        Field(ge=0, le=3, description="What stands in the new margins to begin with."),
+        Control("Masked content", kind="radio", choices=MASKED_CONTENTS),
+    ] = 0
+    direction: Directions = DIRECTIONS
+
+    @field_validator("inpainting_fill", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return MASKED_CONTENTS.index(value) if value in MASKED_CONTENTS else value
+
+
+class PoorMansOutpainting(_Outpainting):
+    name = "Poor man's outpainting"
+    description = "Grows the picture and paints its margins in tiles of Width × Height."
+
+    def arguments(self, kind: Kind) -> type[Arguments]:
+        return PoorMansArguments
+
+    def check(self, kind: Kind, request: Img2ImgRequest, arguments: PoorMansArguments, catalog: object) -> None:
+        super().check(kind, request, arguments, catalog)
+        if min(request.width, request.height) <= arguments.pixels:
+            raise WebuiError(
+                f"Pixels to expand = {arguments.pixels}: the tiles are {request.width}x{request.height}, which would "
+                "be new altogether.",
+                "Take fewer pixels, or larger tiles (Width and Height).",
+                "script_args.pixels",
+            )  # fmt: skip
+
+    def run(self, kind: Kind, request: Img2ImgRequest, arguments: PoorMansArguments, studio: Studio) -> Course:
+        self.check(kind, request, arguments, None)
+        request = studio.seeded(request)
+        source = request.init_images[0].rgb(studio.settings.img2img_background_color)
+        sides = margins(Size(*source.size), arguments.pixels, arguments.direction)
+        size = Size(source.width + sides.left + sides.right, source.height + sides.up + sides.down)
+        size = Size(*(-(-length // MULTIPLE) * MULTIPLE for length in size))
+        canvas = Image.new("RGB", size)
+        canvas.paste(source, (sides.left, sides.up))
+        mask = _frame(size, sides, arguments.mask_blur * 2)
+        latent_mask = _frame(size, sides, arguments.mask_blur // 2)
+        tile = Size(request.width // 8 * 8, request.height // 8 * 8)
+        rows = rows_of_tiles(size, tile, arguments.pixels)
+        boxes = [box for row in rows for box in row]
+        work = [place for place, box in enumerate(boxes) if not _inside(box, size, sides)]
+        yield Ahead(1, len(work))
+        tiles = [canvas.crop(box) for box in boxes]
+        first = None
+        for place in work:
+            child = changed(
+                request,
+                {
+                    "init_images": (Picture.from_image(tiles[place]),),
+                    "mask": Picture.from_image(mask.crop(boxes[place])),
+                    "latent_mask": Picture.from_image(latent_mask.crop(boxes[place])),
+                    "mask_blur": arguments.mask_blur * 2, "mask_blur_x": None, "mask_blur_y": None,
+                    "inpainting_fill": arguments.inpainting_fill, "inpaint_full_res": 0, "inpainting_mask_invert": 0,
+                    "width": tile.width, "height": tile.height, "resize_by": None, "resize_mode": 0,
+                    "n_iter": 1, "batch_size": 1, "seed": request.seed + work.index(place),
+                },
+            )  # fmt: skip
+            made = yield Run(child, is_kept=False)
+            if made:
+                first = first or made[0]
+                tiles[place] = made[0].image
+        if first is not None:
+            yield Keep(combined(size, rows, tiles, arguments.pixels), first.infotext, first.seed)
+
+
+class OutpaintingExtension(Extension):
+    def scripts(self) -> Sequence[Script]:
+        return (OutpaintingMk2(), PoorMansOutpainting())
+
+
+def _frame(size: Size, sides: Margins, inwards: int) -> Image.Image:
+    """L: 255 on the margins and `inwards` pixels into the old picture, 0 on the rest of it."""
+    mask = Image.new("L", size, 255)
+    box = (
+        sides.left + (inwards if sides.left else 0),
+        sides.up + (inwards if sides.up else 0),
+        size.width - sides.right - (inwards if sides.right else 0),
+        size.height - sides.down - (inwards if sides.down else 0),
+    )
+    if box[0] <= box[2] and box[1] <= box[3]:
+        ImageDraw.Draw(mask).rectangle(box, fill=0)
+    return mask
+
+
+def _inside(box: Box, size: Size, sides: Margins) -> bool:
+    """Whether a tile lies wholly in the old picture."""
+    return (
+        box.left >= sides.left
+        and box.right <= size.width - sides.right
+        and box.top >= sides.up
+        and box.bottom <= size.height - sides.down
+    )

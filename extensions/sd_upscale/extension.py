@@ -1,0 +1,112 @@
+"""SD upscale: enlarge the source, redraw it tile by tile, and blend the tiles where they overlap."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.fields import Control
+from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
+from modules.images.enlarge import UPSCALERS, upscaler
+from modules.images.geometry import Size
+from modules.images.tiles import combined, rows_of_tiles
+from modules.infotext import Kind
+from modules.request import Img2ImgRequest
+
+MOST_PIXELS = 100_000_000  # of the result
+
+
+class UpscaleArguments(Arguments):
+    info: Annotated[
+        Any,
+        Field(description="Nothing: in A1111 an explanation stands here, and clients count it."),
+        Control("Explanation", kind="hidden"),
+    ] = ""
+    overlap: Annotated[
+        int,
+        Field(ge=0, le=256, description="Pixels by which tiles overlap, at least."),
+        Control("Tile overlap", kind="slider", step=16),
+    ] = 64
+    upscaler_index: Annotated[
+        str,
+        Field(max_length=200, description="How the source is enlarged before it is redrawn."),
+        Control("Upscaler", kind="radio", choices=UPSCALERS),
+    ] = "None"
+    scale_factor: Annotated[
+        float,
+        Field(ge=1, le=4, description="How many times larger the result is."),
+        Control("Scale Factor", kind="slider", step=0.05),
+    ] = 2.0
+
+    @field_validator("upscaler_index", mode="before")
+    @classmethod
+    def _by_number(cls, value: Any) -> Any:
+        is_place = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(UPSCALERS)
+        return UPSCALERS[value] if is_place else value
+
+
+class SDUpscale(Script):
+    name = "SD upscale"
+    description = "Enlarges the source and redraws it in tiles of Width × Height. Take a low denoising strength."
+    kinds = ("img2img",)
+
+    def arguments(self, kind: Kind) -> type[Arguments]:
+        return UpscaleArguments
+
+    def check(self, kind: Kind, request: Img2ImgRequest, arguments: UpscaleArguments, catalog: object) -> None:
+        upscaler(arguments.upscaler_index, "script_args.upscaler_index")
+        if min(request.width, request.height) <= arguments.overlap:
+            raise WebuiError(
+                f"Tile overlap = {arguments.overlap}: the tiles are {request.width}x{request.height}, so neighbours "
+                "would be the same.",
+                "Take a smaller overlap or larger tiles (Width and Height).",
+                "script_args.overlap",
+            )  # fmt: skip
+        picture = request.init_images[0]
+        pixels = picture.width * picture.height * arguments.scale_factor**2
+        if pixels > MOST_PIXELS:
+            raise WebuiError(
+                f"Scale Factor = {arguments.scale_factor:g}: the result would have {pixels / 1e6:.0f} megapixels, "
+                f"at most {MOST_PIXELS // 1_000_000} are made.",
+                "Take a smaller factor.",
+                "script_args.scale_factor",
+            )  # fmt: skip
+
+    def run(self, kind: Kind, request: Img2ImgRequest, arguments: UpscaleArguments, studio: Studio) -> Course:
+        self.check(kind, request, arguments, None)
+        request = studio.seeded(request)
+        name = upscaler(arguments.upscaler_index, "script_args.upscaler_index")
+        source = request.init_images[0].rgb(studio.settings.img2img_background_color)
+        if name != "None":
+            source = studio.enlarged(source, arguments.scale_factor, name)
+        size, tile = Size(*source.size), Size(request.width // 8 * 8, request.height // 8 * 8)
+        rows = rows_of_tiles(size, tile, arguments.overlap)
+        boxes = [box for row in rows for box in row]
+        yield Ahead(request.n_iter, len(boxes) * request.n_iter)
+        pairs = {"SD upscale overlap": arguments.overlap, "SD upscale upscaler": name}
+        for number in range(request.n_iter):
+            tiles = [source.crop(box) for box in boxes]
+            text = ""
+            for place, box in enumerate(boxes):
+                child = changed(
+                    request,
+                    {
+                        "init_images": (Picture.from_image(source.crop(box)),),
+                        "mask": None, "latent_mask": None, "resize_by": None, "resize_mode": 0,
+                        "width": tile.width, "height": tile.height, "n_iter": 1, "batch_size": 1,
+                        # A1111's batches: tiles that are drawn together have seeds one after the other.
+                        "seed": request.seed + number + place % request.batch_size,
+                    },
+                )  # fmt: skip
+                made = yield Run(child, pairs, is_kept=False)
+                if made:
+                    tiles[place], text = made[0].image, text or made[0].infotext
+            if text:
+                yield Keep(combined(size, rows, tiles, arguments.overlap), text, request.seed + number)
+
+
+class SDUpscaleExtension(Extension):
+    def scripts(self) -> Sequence[Script]:
+        return (SDUpscale(),)

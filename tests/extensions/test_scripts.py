@@ -1,0 +1,326 @@
+"""What the scripts ask the engine for, and what they make of its pictures."""
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from modules.catalog import Catalog
+from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
+from modules.images.grid import grid
+from tests.extensions.conftest import Stage, colour, img2img, opened, refusal, source, txt2img, values_of
+
+# -- One job of many
+
+
+def test_many_runs_are_one_job(stage: Stage) -> None:
+    events = stage.events(txt2img("Prompt matrix", prompt="a|b", n_iter=5))
+    assert [event for event in events if isinstance(event, Started)] == [Started(2, 2, 4, 64, 64, 7)]
+    assert [event.batch for event in events if isinstance(event, Stepped)] == [0, 1]
+    done = [event for event in events if isinstance(event, ImageDone)]
+    assert [(event.index, event.sheet, event.shown) for event in done] == [
+        (0, "", True), (1, "", True), (2, "prompt_matrix", True),
+    ]  # fmt: skip
+    assert events[-1] == Finished(1.0, {"unet": 1.0})
+
+
+def test_a_warning_is_told_once(stage: Stage) -> None:
+    events = stage.events(txt2img("Prompts from file or textbox", False, False, "start", "warn\nwarn"))
+    assert [event for event in events if isinstance(event, Warned)] == [Warned("something")]
+
+
+def test_a_failed_run_ends_the_job(stage: Stage) -> None:
+    events = stage.events(txt2img("Prompts from file or textbox", False, False, "start", "fine\nfail\nfine"))
+    assert (events[-1], len(stage.asked)) == (Failed("It went wrong."), 2)
+
+
+def test_an_interruption_leaves_the_sheet_of_what_there_is(stage: Stage) -> None:
+    stage.stops = {1: Stop.INTERRUPT}
+    events = stage.events(txt2img("X/Y/Z plot", 4, "4,5,6"))
+    sheet = next(event for event in events if isinstance(event, ImageDone) and event.sheet)
+    assert len(stage.asked) == 2
+    assert events[-1] == Finished(1.0, {"unet": 1.0}, interrupted=True)
+    cells = [opened(sheet).getpixel((32 + 64 * i, sheet.height - 32)) for i in range(3)]
+    assert cells == [colour(7), (255, 255, 255), (255, 255, 255)]
+
+
+def test_a_skipped_cell_stays_empty_and_the_rest_is_drawn(stage: Stage) -> None:
+    stage.stops = {0: Stop.SKIP}
+    done = stage.pictures(txt2img("X/Y/Z plot", 4, "4,5"))
+    assert [(event.sheet, event.shown) for event in done] == [("", False), ("xyz_grid", True)]
+    assert "Script: X/Y/Z plot, X Type: Steps, X Values:" in done[1].infotext
+
+
+# -- Prompt matrix
+
+
+@pytest.mark.parametrize(
+    ("args", "prompts"),
+    [
+        ((), ["a", "a, b", "a, c", "a, b, c"]),
+        ((True,), ["a", "b, a", "c, a", "b, c, a"]),
+        ((False, False, "positive", "space"), ["a", "a b", "a c", "a b c"]),
+    ],
+)
+def test_prompt_matrix_combines_the_parts(stage: Stage, args: tuple[Any, ...], prompts: list[str]) -> None:
+    stage.pictures(txt2img("prompt matrix", *args, prompt="a|b|c,"))
+    assert values_of(stage.asked, "prompt") == prompts
+    assert values_of(stage.asked, "seed") == [7, 7, 7, 7]
+
+
+def test_prompt_matrix_of_the_negative_prompt_with_other_seeds(stage: Stage) -> None:
+    stage.pictures(txt2img("prompt matrix", False, True, "negative", prompt="x|y", negative_prompt="a|b"))
+    asked = values_of(stage.asked, "prompt", "negative_prompt", "seed", "subseed")
+    assert asked == [("x|y", "a", 7, 3), ("x|y", "a, b", 8, 4)]
+
+
+def test_too_many_parts_are_refused(stage: Stage) -> None:
+    request = txt2img("prompt matrix", prompt="|".join("abcdefghijklm"))
+    assert "12 variable parts" in refusal(lambda: stage.extensions.checked(request, Catalog())).message
+
+
+# -- Prompts from file
+
+
+def test_lines_are_jobs_with_options(stage: Stage) -> None:
+    text = (
+        'a fox\n\n--prompt a cat on --steps 9 --cfg_scale 2.5\n--prompt "b, c" --seed 3 --n_iter 2 --sampler_name euler'
+    )
+    done = stage.pictures(txt2img("Prompts from file or textbox", False, False, "start", text, prompt="oil"))
+    assert values_of(stage.asked, "prompt", "steps", "cfg_scale", "seed", "n_iter", "sampler_name") == [
+        ("a fox oil", 4, 7.0, 7, 1, "DPM++ 2M"),
+        ("a cat on oil", 9, 2.5, 7, 1, "DPM++ 2M"),
+        ("b, c oil", 4, 7.0, 3, 2, "Euler"),
+    ]
+    assert len(done) == 4
+
+
+def test_seeds_of_lines(stage: Stage) -> None:
+    stage.pictures(txt2img("Prompts from file or textbox", True, False, "end", "a\nb\nc", n_iter=2))
+    assert values_of(stage.asked, "seed") == [7, 9, 11]
+    stage.asked.clear()
+    stage.pictures(txt2img("Prompts from file or textbox", False, True, "end", "a\nb", seed=-1))
+    one, other = values_of(stage.asked, "seed")
+    assert one == other > -1
+    stage.asked.clear()
+    stage.pictures(txt2img("Prompts from file or textbox", False, False, "end", "a\nb", seed=-1))
+    one, other = values_of(stage.asked, "seed")
+    assert one != other
+
+
+def test_another_checkpoint_for_a_line(stage: Stage) -> None:
+    stage.pictures(txt2img("Prompts from file or textbox", False, False, "start", "a\n--prompt b --sd_model other"))
+    assert stage.checkpoints == ["here", "other"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--steps many", "Line 2 (--steps many): --steps = 'many' cannot be read."),
+        ("--speed 5", "there is no option --speed"),
+        ("--prompt 'a", "the quotes do not match"),
+        ("--steps 999", "expected a whole number from 1 to 150"),
+    ],
+)
+def test_a_wrong_line_is_named(stage: Stage, line: str, words: str) -> None:
+    request = txt2img("Prompts from file or textbox", False, False, "start", f"fine\n{line}")
+    error = refusal(lambda: stage.extensions.checked(request, Catalog()))
+    assert words in str(error)
+    assert error.field == "script_args.prompt_txt"
+
+
+# -- Loopback
+
+
+@pytest.mark.parametrize(
+    ("curve", "strengths"),
+    [
+        ("Linear", [0.75, 0.6667, 0.5833, 0.5]),
+        ("Aggressive", [0.75, 0.625, 0.5335, 0.5]),
+        ("Lazy", [0.75, 0.7165, 0.625, 0.5]),
+    ],
+)
+def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: list[float]) -> None:
+    done = stage.pictures(img2img("Loopback", 4, 0.5, curve, batch_size=2))
+    assert [round(value, 4) for value in values_of(stage.asked, "denoising_strength")] == strengths
+    assert values_of(stage.asked, "seed", "batch_size") == [(7, 1), (8, 1), (9, 1), (10, 1)]
+    sources = [request.init_images[0].rgb().getpixel((0, 0)) for request in stage.asked]
+    assert sources == [(200, 40, 90), colour(7), colour(8), colour(9)]
+    assert [event.sheet for event in done] == ["", "", "", "", "grid"]
+    assert (done[-1].width, done[-1].height) == (256, 64)
+    assert f"Final denoising strength: 0.5, Denoising curve: {curve}, Version" in done[0].infotext
+
+
+def test_loopback_begins_anew_for_each_batch(stage: Stage) -> None:
+    done = stage.pictures(img2img("Loopback", 2, n_iter=2))
+    sources = [request.init_images[0].rgb().getpixel((0, 0)) for request in stage.asked]
+    assert sources == [(200, 40, 90), colour(7), (200, 40, 90), colour(9)]
+    assert (done[-1].sheet, done[-1].width) == ("grid", 128)  # the last of each
+
+
+def test_loopback_does_not_put_pictures_into_words(stage: Stage) -> None:
+    request = img2img("Loopback", 2, 0.5, "Linear", "CLIP")
+    assert "no network" in refusal(lambda: stage.extensions.checked(request, Catalog())).message
+
+
+# -- SD upscale
+
+
+def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
+    done = stage.pictures(img2img("SD upscale", "", 16, "Lanczos", 2.0, n_iter=2))
+    (first, second) = done
+    assert [(event.width, event.height, event.seed) for event in done] == [(192, 128, 7), (192, 128, 8)]
+    assert len(stage.asked) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
+    assert {request.seed for request in stage.asked[:12]} == {7}
+    assert opened(first).getcolors() == [(192 * 128, colour(7))]
+    assert "SD upscale overlap: 16, SD upscale upscaler: Lanczos" in second.infotext
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("", 64, "None"), "the tiles are 64x64, so neighbours would be the same"),
+        (("", 8, "lanczoz"), "did you mean 'Lanczos'"),
+        (("", 8, "None", 9), "expected a number from 1 to 4"),
+    ],
+)
+def test_what_sd_upscale_cannot_do(stage: Stage, args: tuple[Any, ...], words: str) -> None:
+    assert words in str(refusal(lambda: stage.extensions.checked(img2img("sd upscale", *args), Catalog())))
+
+
+# -- Outpainting
+
+
+def test_outpainting_mk2_grows_side_by_side(stage: Stage) -> None:
+    (done,) = stage.pictures(img2img("Outpainting mk2", "", 64, 8, ["left", "down"], width=128, height=128))
+    assert (done.width, done.height) == (192, 128)
+    assert len(stage.asked) == 2
+    assert values_of(stage.asked, "width", "height", "mask_blur_x", "mask_blur_y") == [
+        (128, 64, 32, 32), (192, 128, 32, 32),
+    ]  # fmt: skip
+    mask = stage.asked[0].mask.open().convert("L")  # type: ignore[attr-defined]
+    assert [mask.getpixel((x, 32)) for x in (0, 103, 104)] == [255, 255, 0]
+
+
+def test_outpainting_mk2_grows_right_by_what_fits_64(stage: Stage) -> None:
+    (done,) = stage.pictures(img2img("Outpainting mk2", "", 8, 0, ["right"], width=128))
+    assert (done.width, done.height) == (128, 64)
+    assert stage.asked[0].init_images[0].rgb().getpixel((40, 20)) == (20, 160, 60)  # type: ignore[attr-defined]
+
+
+def test_poor_mans_outpainting_paints_the_margins_in_tiles(stage: Stage) -> None:
+    request = img2img("Poor man's outpainting", 32, 4, "latent noise", ["left"], init_images=(source(128, 128),))
+    (done,) = stage.pictures(request)
+    assert (done.width, done.height) == (192, 128)
+    assert values_of(stage.asked, "seed", "inpainting_fill", "mask_blur") == [
+        (7 + i, 2, 8) for i in range(len(stage.asked))
+    ]
+    assert opened(done).getpixel((190, 10)) == (200, 40, 90)
+    assert opened(done).getpixel((0, 0)) == colour(7)
+
+
+def test_outpainting_wants_a_direction(stage: Stage) -> None:
+    request = img2img("Outpainting mk2", "", 64, 8, [])
+    assert refusal(lambda: stage.extensions.checked(request, Catalog())).field == "script_args.direction"
+
+
+# -- X/Y/Z plot
+
+
+def test_axes_apply_to_the_request(stage: Stage) -> None:
+    stage.pictures(txt2img("x/y/z plot", 4, "4,6", [], 6, "3-4 [2]", [], 41, "64x64, 72x80"))
+    asked = values_of(stage.asked, "steps", "cfg_scale", "width", "height")
+    assert asked == [
+        (steps, cfg, width, height)
+        for width, height in ((64, 64), (72, 80))
+        for cfg in (3.0, 4.0)
+        for steps in (4, 6)
+    ]  # fmt: skip
+
+
+def test_a_dear_axis_is_walked_outermost(stage: Stage) -> None:
+    stage.pictures(txt2img("x/y/z plot", "Checkpoint name", "other", ["other", "other"], "Steps", "4,5"))
+    assert values_of(stage.asked, "steps") == [4, 5, 4, 5]
+    assert stage.checkpoints == ["other"] * 4
+
+
+def test_prompt_search_and_replace(stage: Stage) -> None:
+    stage.pictures(txt2img("x/y/z plot", "Prompt S/R", '"a, b",c', prompt="x a, b", negative_prompt="a, b"))
+    assert values_of(stage.asked, "prompt", "negative_prompt") == [("x a, b", "a, b"), ("x c", "c")]
+
+
+def test_orders_of_words(stage: Stage) -> None:
+    stage.pictures(txt2img("x/y/z plot", "Prompt order", "one,two", prompt="a one, big two!"))
+    assert values_of(stage.asked, "prompt") == ["a one, big two!", "a two, big one!"]
+
+
+def test_seeds_that_vary_with_the_axes(stage: Stage) -> None:
+    args = (4, "4,5", [], 6, "1,2", [], 0, "", [], True, False, False, False, True, True)
+    stage.pictures(txt2img("x/y/z plot", *args))
+    assert values_of(stage.asked, "seed") == [7, 8, 9, 10]
+
+
+def test_seeds_of_minus_one_are_drawn_once_or_kept(stage: Stage) -> None:
+    done = stage.pictures(txt2img("x/y/z plot", 1, "-1,5", [], 4, "4,5"))
+    drawn = values_of(stage.asked, "seed")
+    assert drawn[0] == drawn[2] > -1
+    assert drawn[1] == 5
+    assert f'X Values: "-1,5", Fixed X Values: "{drawn[0]}, 5"' in done[-1].infotext
+    stage.asked.clear()
+    kept = (4, "4,5", [], 0, "", [], 0, "", [], True, False, False, True)
+    stage.pictures(txt2img("x/y/z plot", *kept, seed=-1))
+    one, other = values_of(stage.asked, "seed")
+    assert one != other
+
+
+def test_sheets_of_each_z(stage: Stage) -> None:
+    args = (4, "4,5", [], 0, "", [], 6, "1,2", [], True, True, True)
+    done = stage.pictures(txt2img("x/y/z plot", *args))
+    assert [(event.sheet, event.shown) for event in done] == [("", True)] * 4 + [("xyz_grid", True)] * 3
+    whole, one, other = done[4:]
+    assert (one.width, one.height) == (other.width, other.height)
+    assert whole.width == 2 * one.width
+    assert ("Z Type: CFG Scale" in whole.infotext, "Z Type" in one.infotext) == (True, False)
+
+
+def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
+    no_legend = (4, "4,5", [], 0, "", [], 0, "", [], False)
+    done = stage.pictures(txt2img("x/y/z plot", *no_legend, n_iter=2))
+    cell = grid([Image.new("RGB", (64, 64), colour(seed)) for seed in (7, 8)])
+    assert opened(done[-1]).crop((0, 0, 128, 64)).tobytes() == cell.tobytes()
+    assert (done[-1].width, done[-1].height) == (256, 64)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((4, "four"), "X values = 'four': expected a whole number, or a range"),
+        ((4, "900"), "Sampling steps (steps) = 900: expected a whole number from 1 to 150"),
+        ((10, "Euller"), "Euler"),
+        ((4, ""), "X values: there are none for Steps."),
+        ((7, "dog,cat"), "Prompt S/R: 'dog' stands neither"),
+        ((4, "1-100000"), "more than 1000 values"),
+        ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
+        ((99, "1"), "expected a whole number from 0 to 41"),
+        (("FP8 mode", "Enable"), "weights are not stored in 8 bits"),
+    ],
+)
+def test_what_cannot_be_plotted_is_told_before_it_begins(stage: Stage, args: tuple[Any, ...], words: str) -> None:
+    assert words in str(refusal(lambda: stage.extensions.checked(txt2img("x/y/z plot", *args), Catalog())))
+
+
+def test_a_sheet_that_would_be_too_large_is_refused(stage: Stage) -> None:
+    events: list[Event | EngineState] = stage.events(txt2img("x/y/z plot", 1, "1-60", width=2048, height=2048))
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert "252 megapixels, at most 200" in failed.message
+    assert stage.asked == []
+
+
+# -- img2img alternative
+
+
+def test_alternative_overrides_what_it_is_told(stage: Stage) -> None:
+    (done,) = stage.pictures(img2img("img2img alternative test", "", True, True, "a fox", "", True, 30, True, 1.5))
+    (child,) = stage.asked
+    assert (child.sampler_name, child.prompt, child.steps) == ("Euler", "a fox", 30)
+    assert "Decode prompt: a fox, Decode CFG scale: 1.5, Decode steps: 30, Randomness: 0.0" in done.infotext
