@@ -92,25 +92,14 @@ def _hires(kind: Kind, values: dict[str, Any]) -> None:
     for name in ("hr_sampler_name", "hr_scheduler", "hr_checkpoint_name"):
         if str(values.get(name, "")).strip().lower().startswith(SAME_PREFIX):
             del values[name]
-    if "hr_checkpoint_name" in values and str(values["hr_checkpoint_name"]).lower() not in NONE_WORDS:
-        raise WebuiError(
-            f"hr_checkpoint_name={str(values['hr_checkpoint_name'])[:80]!r}: another checkpoint for the second pass "
-            "is not offered.",
-            "Leave it out.",
-            "hr_checkpoint_name",
-        )
-    values.pop("hr_checkpoint_name", None)
+    if str(values.get("hr_checkpoint_name", "")).strip().lower() in NONE_WORDS:
+        values.pop("hr_checkpoint_name", None)
 
 
 def _not_offered(values: dict[str, Any], notes: list[str]) -> None:
-    refiner = values.pop("refiner_checkpoint", "")
-    switch = values.pop("refiner_switch_at", None)
-    if str(refiner).strip().lower() not in NONE_WORDS and switch not in (None, 1, 1.0):
-        raise WebuiError(
-            f"refiner_checkpoint={str(refiner)[:80]!r}: refiners are not offered.",
-            "Leave it out.",
-            "refiner_checkpoint",
-        )
+    if str(values.get("refiner_checkpoint", "")).strip().lower() in NONE_WORDS:
+        values.pop("refiner_checkpoint", None)
+        values.pop("refiner_switch_at", None)
     if values.get("restore_faces") in (True, 1, "true", "True"):
         notes.append("restore_faces changes nothing here: no face restorer is offered.")
     for name in ("restore_faces", "image_cfg_scale", "firstpass_image", "comments"):

@@ -161,6 +161,21 @@ InitialNoiseMultiplier = Annotated[
     Field(ge=0, le=1.5, description="Multiplies the noise laid over the source; none takes the setting."),
     Control("Noise multiplier", kind="hidden"),
 ]
+RefinerCheckpoint = Annotated[
+    str,
+    Field(max_length=500, description="Another checkpoint that takes over on the way; empty is none."),
+    Control("Refiner", kind="hidden", infotext="Refiner", absent=""),
+]
+RefinerSwitchAt = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="The share of the way at which the refiner takes over; none is at once."),
+    Control("Refiner switch at", kind="hidden", infotext="Refiner switch at", absent=None),
+]
+HrCheckpointName = Annotated[
+    str,
+    Field(max_length=500, description="Checkpoint of the second pass; empty is the first one's."),
+    Control("Hires checkpoint", kind="hidden", infotext="Hires checkpoint", absent=""),
+]
 EnableHr = Annotated[
     bool,
     Field(description="Make a small picture first, enlarge it, and redraw it at the larger size."),
@@ -426,6 +441,8 @@ class GenerationRequest(BaseModel):
     s_noise: SNoise = None
     s_min_uncond: SMinUncond = None
     tiling: Tiling = None
+    refiner_checkpoint: RefinerCheckpoint = ""
+    refiner_switch_at: RefinerSwitchAt = None
     override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
     script_name: str = Field(
         default="", max_length=200, description="A script that makes many jobs of this one; /v1/scripts lists them."
@@ -481,6 +498,7 @@ class Txt2ImgRequest(GenerationRequest):
 
     enable_hr: EnableHr = False
     denoising_strength: DenoisingStrength = 0.7
+    hr_checkpoint_name: HrCheckpointName = ""
     hr_sampler_name: HrSamplerName = ""
     hr_prompt: HrPrompt = ""
     hr_negative_prompt: HrNegativePrompt = ""

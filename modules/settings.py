@@ -292,6 +292,31 @@ class Settings(BaseModel):
         Control("Downcast model alphas_cumprod to fp16 before sampling", kind="checkbox",
                 infotext="Downcast alphas_cumprod", section="Compatibility"),
     ] = False  # fmt: skip
+    use_old_hires_fix_width_height: Annotated[
+        bool,
+        Field(description="For hires fix, take width and height for the result's size, not the first pass's."),
+        Control("For hires fix, use width/height sliders to set final resolution", kind="checkbox",
+                infotext="Old hires size", ours=True, section="Compatibility"),
+    ] = False  # fmt: skip
+    hires_fix_use_firstpass_conds: Annotated[
+        bool,
+        Field(description="For hires fix, read the second pass's prompts with the first pass's extra networks."),
+        Control("For hires fix, calculate conds of second pass using extra networks of first pass", kind="checkbox",
+                infotext="Hires first pass networks", ours=True, section="Compatibility"),
+    ] = False  # fmt: skip
+    refiner_switch_by_sample_steps: Annotated[
+        bool,
+        Field(description="Let the refiner take over by the share of steps, not of the noise."),
+        Control("Switch to refiner by sampling steps instead of model timesteps", kind="checkbox",
+                infotext="Refiner switch by sampling steps", section="Compatibility"),
+    ] = False  # fmt: skip
+    hires_fix_refiner_pass: Annotated[
+        Literal["first pass", "second pass", "both passes"],
+        Field(description="In which passes of hires fix the refiner takes over."),
+        Control("Hires fix: which pass to enable refiner for", kind="radio",
+                choices=("first pass", "second pass", "both passes"), infotext="Hires refiner",
+                section="Compatibility"),
+    ] = "second pass"  # fmt: skip
 
     samples_format: Annotated[
         Literal["png", "jpg", "webp"],

@@ -140,6 +140,8 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         sd_noise_schedule="Zero Terminal SNR", beta_dist_alpha=0.5, beta_dist_beta=0.7,
         use_old_emphasis_implementation=True, use_old_karras_scheduler_sigmas=True,
         no_dpmpp_sde_batch_determinism=True, use_old_scheduling=True, use_downcasted_alpha_bar=True,
+        use_old_hires_fix_width_height=True, hires_fix_use_firstpass_conds=True, refiner_switch_by_sample_steps=True,
+        hires_fix_refiner_pass="both passes",
     )  # fmt: skip
     text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))
     back = to_fields(parse(text), settings=Settings(compatibility=EXACT))
@@ -183,7 +185,8 @@ def test_a_missing_key_means_what_it_meant_to_its_writer() -> None:
         "sampler_name": "Euler a", "scheduler": "Karras", "cfg_scale": 6.5, "seed": 12, "width": 512, "height": 768,
         "subseed": -1, "subseed_strength": 0.0, "seed_resize_from_w": 0, "seed_resize_from_h": 0, "enable_hr": False,
         "hr_sampler_name": "", "hr_prompt": "", "hr_negative_prompt": "", "hr_scheduler": "", "hr_resize_x": 0,
-        "hr_resize_y": 0, "hr_second_pass_steps": 0,
+        "hr_resize_y": 0, "hr_second_pass_steps": 0, "refiner_checkpoint": "", "refiner_switch_at": None,
+        "hr_checkpoint_name": "",
     }  # fmt: skip
     assert back.settings == {"CLIP_stop_at_last_layers": 1, "randn_source": "GPU", "compatibility": EXACT}
 

@@ -29,49 +29,55 @@ class Answering(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    send_images: bool = Field(True, description="Whether the answer holds the pictures, as base64.")
-    save_images: bool = Field(False, description="Whether the pictures are saved in the outputs folder as well.")
-    do_not_save_samples: bool = Field(False, description="With save_images: do not save the pictures themselves.")
-    do_not_save_grid: bool = Field(False, description="With save_images: make no grid of several pictures.")
-    include_init_images: bool = Field(False, description="Whether `parameters` repeats the source pictures.")
+    send_images: bool = Field(default=True, description="Whether the answer holds the pictures, as base64.")
+    save_images: bool = Field(
+        default=False, description="Whether the pictures are saved in the outputs folder as well."
+    )
+    do_not_save_samples: bool = Field(
+        default=False, description="With save_images: do not save the pictures themselves."
+    )
+    do_not_save_grid: bool = Field(default=False, description="With save_images: make no grid of several pictures.")
+    include_init_images: bool = Field(default=False, description="Whether `parameters` repeats the source pictures.")
     override_settings_restore_afterwards: bool = Field(
-        True, description="Whether override_settings hold for this job alone; false keeps them for all that come."
+        default=True,
+        description="Whether override_settings hold for this job alone; false keeps them for all that come.",
     )
     force_task_id: str | None = Field(
-        None, max_length=200, description="A name of your own for the job, for /internal/progress and pending-tasks."
+        default=None,
+        max_length=200,
+        description="A name of your own for the job, for /internal/progress and pending-tasks.",
     )
 
 
 class Common(Answering):
     """Fields of A1111 that our requests do not declare."""
 
-    styles: list[str] | None = Field(None, description="Names of styles, from /prompt-styles, put around the prompt.")
-    sampler_index: str = Field(DEFAULT_SAMPLER, description="Older name of sampler_name, which goes before it.")
+    styles: list[str] | None = Field(
+        default=None, description="Names of styles, from /prompt-styles, put around the prompt."
+    )
+    sampler_index: str = Field(default=DEFAULT_SAMPLER, description="Older name of sampler_name, which goes before it.")
     infotext: str | None = Field(
-        None, description="A picture's parameters as text; they stand for fields that are left out."
+        default=None, description="A picture's parameters as text; they stand for fields that are left out."
     )
     alwayson_scripts: dict[str, Any] = Field(
         default_factory=dict, description='Scripts by name, {"args": [values by position]}: Soft Inpainting.'
     )
-    restore_faces: bool | None = Field(None, description="Accepted and passed over: no face restorer is offered.")
-    refiner_checkpoint: str | None = Field(None, description="Only none: refiners are not offered.")
-    refiner_switch_at: float | None = Field(None, description="Belongs to refiner_checkpoint.")
-    disable_extra_networks: bool = Field(False, description="Leave out the LoRA that the prompt names.")
-    firstpass_image: str | None = Field(None, description="Accepted and passed over.")
-    comments: dict[str, Any] | None = Field(None, description="Accepted and passed over.")
+    restore_faces: bool | None = Field(
+        default=None, description="Accepted and passed over: no face restorer is offered."
+    )
+    disable_extra_networks: bool = Field(default=False, description="Leave out the LoRA that the prompt names.")
+    firstpass_image: str | None = Field(default=None, description="Accepted and passed over.")
+    comments: dict[str, Any] | None = Field(default=None, description="Accepted and passed over.")
 
 
 class OfTxt2Img(Common):
-    firstphase_width: int = Field(0, description="Older name for the width of the first pass of hires fix.")
-    firstphase_height: int = Field(0, description="Older name for the height of the first pass of hires fix.")
-    hr_checkpoint_name: str | None = Field(
-        None, description="Only none: the second pass has the first one's checkpoint."
-    )
+    firstphase_width: int = Field(default=0, description="Older name for the width of the first pass of hires fix.")
+    firstphase_height: int = Field(default=0, description="Older name for the height of the first pass of hires fix.")
 
 
 class OfImg2Img(Common):
     image_cfg_scale: float | None = Field(
-        None, description="Accepted and passed over: for checkpoints of another kind."
+        default=None, description="Accepted and passed over: for checkpoints of another kind."
     )
 
 
@@ -85,7 +91,6 @@ def _model(kind: Kind, base: type[BaseModel]) -> type[BaseModel]:
             default = OTHER_DEFAULTS[name]
         info.default, info.default_factory = default, None
         annotation: Any = declared.annotation
-        info.annotation = annotation | None
         fields[name] = (annotation | None, info)
     return create_model(f"{kind.capitalize()}Payload", __base__=base, **fields)
 

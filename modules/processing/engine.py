@@ -3,10 +3,12 @@
 import io
 import logging
 import os
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ from modules.extensions import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.infotext import compose, declared_pairs
-from modules.networks.checkpoint import StableDiffusion, load_checkpoint
+from modules.networks.checkpoint import StableDiffusion
 from modules.networks.device import (
     Place,
     choose_place,
@@ -47,7 +49,8 @@ from modules.networks.device import (
     threads,
 )
 from modules.networks.files import HashCache, find_checkpoints
-from modules.networks.previews import PreviewMap, fit_preview, preview
+from modules.networks.previews import PreviewMap, preview
+from modules.networks.shelf import Shelf
 from modules.networks.tiling import wrapping_around
 from modules.networks.vae import decode, to_uint8
 from modules.processing.clock import Stopwatch
@@ -62,12 +65,12 @@ from modules.processing.inpaint import (
     prepare,
 )
 from modules.processing.options import effective, told
-from modules.processing.passes import Route, begin, make_route, walk
-from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan
+from modules.processing.passes import Route, begin, make_route, model_schedule, walk
+from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan, with_first_size
 from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
-from modules.processing.unet import Guidance, GuidedUNet
+from modules.processing.unet import Guidance, GuidedUNet, Refined, Refiner
 from modules.prompts.tags import take_tags
 from modules.request import GenerationRequest
 from modules.sampling.timesteps import CFGPP_SCALE
@@ -92,7 +95,9 @@ def create_engine(
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
-    return Engine(place, Path(cache_dir), extensions, [Path(path) for path in checkpoint_dirs.split(os.pathsep) if path])
+    return Engine(
+        place, Path(cache_dir), extensions, [Path(path) for path in checkpoint_dirs.split(os.pathsep) if path]
+    )
 
 
 class Engine:
@@ -105,27 +110,19 @@ class Engine:
         self._extensions = extensions
         self._checkpoint_dirs = checkpoint_dirs
         self._hashes = HashCache(cache_dir / "hashes.json")
-        self._tokenizer = ClipBPE()
-        self._model: StableDiffusion | None = None
-        self._loaded: tuple[Path, int] | None = None
-        self._preview_map: PreviewMap | None = None
+        self._shelf = Shelf(place, ClipBPE(), self._hashes)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
 
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
-        """Load `checkpoint` unless it is loaded already; tells what it is doing. A failure leaves no model loaded."""
+        """Load `checkpoint` unless it is loaded already; tells what it is doing."""
         device = describe(self._place)
         try:
-            stamp = (checkpoint.path.resolve(), _changed(checkpoint.path))
-            if self._model is None or self._loaded != stamp:
+            if checkpoint not in self._shelf:
                 yield EngineState("loading", checkpoint.name, device=device)
-                self._unload()  # before the new one is read: two may not fit
-                self._model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes)
-                self._preview_map = fit_preview(self._model.vae)
-                self._loaded = stamp
-            yield EngineState("ready", checkpoint.name, self._model.hash, device=device)
+            model = self._shelf.take(checkpoint).model
+            yield EngineState("ready", checkpoint.name, model.hash, device=device)
         except WebuiError as error:
-            self._unload()
             yield EngineState("failed", checkpoint.name, message=str(error), device=device)
 
     def run(
@@ -149,7 +146,9 @@ class Engine:
                 yield from run_script(chosen, self.run, self._found, request, settings, checkpoint, should_stop)
                 return
             given, settings = settings, effective(request, settings)
+            request = with_first_size(request, settings)
             plan = make_plan(request, settings)
+            cast = self._cast(request, checkpoint)
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
             for state in self.load(checkpoint, settings):
@@ -159,9 +158,9 @@ class Engine:
                 if state.state == "failed":
                     yield Failed(state.message, field="sd_model_checkpoint")
                     return
-            assert self._model is not None
-            with wrapping_around(self._model, settings.tiling):
-                stopped = yield from self._batches(request, given, settings, plan, should_stop, clock, first_batch, noise)
+            with ExitStack() as wrapped:
+                job = _Job(plan, settings, cast, should_stop, clock, wrapped, noise=noise)
+                stopped = yield from self._batches(job, request, given, first_batch)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
@@ -173,22 +172,13 @@ class Engine:
             yield Failed("Memory does not suffice for this size.", "Choose a smaller size or batch size.", "width")
 
     def _batches(
-        self,
-        request: GenerationRequest,
-        given: Settings,
-        settings: Settings,
-        plan: Plan,
-        should_stop: ShouldStop,
-        clock: Stopwatch,
-        first_batch: int,
-        noise: NoiseOf | None,
+        self, job: "_Job", request: GenerationRequest, given: Settings, first_batch: int
     ) -> Generator[Event, None, bool]:
         """All batches from `first_batch` on; returns whether the job was interrupted.
 
         A batch that is stopped leaves no picture.
         """
-        model = self._model
-        assert model is not None
+        plan, settings, clock = job.plan, job.settings, job.clock
         for tag in take_tags(request.prompt)[1]:
             name = ":".join((tag.kind, *tag.positional[:1]))
             yield Warned(f"<{name}> has no effect: network files are not read yet. The tag is left out of the prompt.")
@@ -200,51 +190,110 @@ class Engine:
             prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
             for note in notes(plan.source, plan.canvas, plan.asked, prepared, settings.overlay_inpaint):
                 yield Warned(note)
-        job = replace(self._job(plan, settings, should_stop, clock), noise=noise)
         colours_of = None
         if plan.source is not None and settings.img2img_color_correction:
             background = settings.img2img_background_color
             colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
+        made_by = self._made_by(job)
         for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
-            stop, latents, inpainting = yield from self._sampled(job, prepared, number, images)
-            if stop is Stop.INTERRUPT:
+            walked, inpainting = yield from self._sampled(job, prepared, number, images)
+            if walked.stop is Stop.INTERRUPT:
                 return True
-            if stop is Stop.SKIP:
+            if walked.stop is Stop.SKIP:
                 continue
             yield Staged("decoding")
-            for place, (image, latent) in enumerate(zip(images, latents, strict=True)):
+            for place, (image, latent) in enumerate(zip(images, walked.latents, strict=True)):
                 with clock.stage("vae_decode"):
-                    pixels = to_uint8(decode(model.vae, latent[None]))[0]
+                    pixels = to_uint8(decode(walked.model.vae, latent[None]))[0]
                 if colours_of is not None:
                     pixels = corrected(pixels, colours_of)
                 if inpainting is not None and settings.overlay_inpaint:
                     pixels = inpainting.laid_over(pixels, place, latent)
                 if inpainting is not None:
                     pixels = inpainting.cut(pixels)
-                yield _done(
-                    request, settings, told(request, given, settings, job.noted), plan, prepared, image, pixels, model
-                )
+                named = told(request, given, settings, job.noted)
+                pairs = {**made_by, **job.pairs}
+                yield _done(request, settings, named, plan, prepared, image, pixels, pairs)
         return False
 
-    def _job(self, plan: Plan, settings: Settings, should_stop: ShouldStop, clock: Stopwatch) -> "_Job":
-        """Routes and prompts of all passes, which the batches share."""
-        model = self._model
-        assert model is not None
-        passes = [plan.first, plan.hires.second] if plan.hires else [plan.first]
-        legs = tuple(
-            _Leg(leg, make_route(leg, model, settings), self._prompts.conditioning(model, leg, settings, clock))
-            for leg in passes
+    def _made_by(self, job: "_Job") -> dict[str, str]:
+        """What the infotext says of the checkpoint."""
+        model = self._shelf.take(job.cast.main).model
+        said = {"Model hash": model.hash, "Model": model.name}
+        if job.plan.source is not None and model.is_inpainting:
+            said["Conditional mask weight"] = str(job.settings.inpainting_mask_weight)
+        return said
+
+    def _cast(self, request: GenerationRequest, checkpoint: Checkpoint) -> "_Cast":
+        """The checkpoints that a request names. Raises WebuiError with the nearest name."""
+
+        def named(name: str, field: str) -> Checkpoint | None:
+            if name.strip().lower() in ("", "none"):
+                return None
+            try:
+                return self._found(name, checkpoint)
+            except WebuiError as error:
+                raise WebuiError(error.message, error.hint, field) from error
+
+        second = named(getattr(request, "hr_checkpoint_name", ""), "hr_checkpoint_name")
+        return _Cast(
+            main=checkpoint,
+            second=second,
+            refiner=named(request.refiner_checkpoint, "refiner_checkpoint"),
+            switch_at=request.refiner_switch_at,
         )
-        job = _Job(model, plan, settings, legs, should_stop, clock)
-        job.noted.update(*(leg.conditioning.noted for leg in legs))
-        return job
+
+    def _taken(self, job: "_Job", checkpoint: Checkpoint) -> StableDiffusion:
+        """A checkpoint as the job wants it."""
+        model = self._shelf.take(checkpoint).model
+        if job.settings.tiling and model.hash not in job.wrapping:
+            job.wrapping.add(model.hash)
+            job.wrapped.enter_context(wrapping_around(model))
+        return model
+
+    def _leg(self, job: "_Job", index: int) -> "_Leg":
+        """Route and prompts of a pass, which the batches share."""
+        if index not in job.legs:
+            leg = job.plan.passes[index]
+            model = self._taken(job, job.cast.of(index))
+            conditioning = self._prompts.conditioning(model, leg, job.settings, job.clock)
+            job.noted.update(conditioning.noted)
+            job.legs[index] = _Leg(leg, make_route(leg, model, job.settings), conditioning)
+        return job.legs[index]
+
+    def _refiner(self, job: "_Job", index: int, leg: "_Leg", images: Sequence[ImagePlan]) -> Refiner | None:
+        """What takes over in a pass, if anything does."""
+        refiner, settings = job.cast.refiner, job.settings
+        if refiner is None or refiner.path.resolve() == job.cast.of(index).path.resolve():
+            return None
+        if len(job.plan.passes) == 2 and settings.hires_fix_refiner_pass == ("second pass", "first pass")[index]:
+            return None
+
+        def take() -> Refined:
+            model = self._taken(job, refiner)
+            if model.is_inpainting and not self._taken(job, job.cast.of(index)).is_inpainting:
+                raise WebuiError(
+                    f"Refiner: {refiner.name} is an inpainting checkpoint, the one it takes over from is not.",
+                    "Choose another.",
+                    "refiner_checkpoint",
+                )
+            if len(job.plan.passes) == 2:
+                job.noted.add("hires_fix_refiner_pass")
+            job.pairs["Refiner"] = f"{model.name} [{model.hash}]"
+            if job.cast.switch_at is not None:
+                job.pairs["Refiner switch at"] = str(job.cast.switch_at)
+            conditioning = self._prompts.conditioning(model, leg.leg, settings, job.clock)
+            return Refined(model, model_schedule(leg.route.sampler, model), conditioning.of(images))
+
+        return Refiner(job.cast.switch_at, settings.refiner_switch_by_sample_steps, take)
 
     def _sampled(
         self, job: "_Job", prepared: Prepared | None, number: int, images: Sequence[ImagePlan]
-    ) -> Generator[Event, None, tuple[Stop, Tensor, Inpainting | None]]:
-        """Walk one batch; returns (how it was stopped, the latents (B, C, h, w) so far, what they were kept from)."""
-        model, plan, settings = job.model, job.plan, job.settings
+    ) -> Generator[Event, None, tuple["_Walked", Inpainting | None]]:
+        """Walk one batch; returns (what came of it, what its latents were kept from)."""
+        plan, settings = job.plan, job.settings
         source = inpainting = None
+        model = self._taken(job, job.cast.main)
         if plan.source is not None:
             yield Staged("encoding")
             # Wrapping around changes what the encoder says, and is not part of the cache's keys.
@@ -257,31 +306,44 @@ class Engine:
                 source = inpainting.original
         yield Staged("sampling")
         seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
-        stop, latents = yield from self._walked(job, job.legs[0], 0, number, images, source, inpainting, seen)
-        if not stop and plan.hires is not None:
-            require_finite(latents, "The UNet", model.place)
+        del model  # a refiner may need its memory
+        walked = yield from self._walked(job, 0, 0, number, images, source, inpainting, seen)
+        if not walked.stop and plan.hires is not None:
+            require_finite(walked.latents, "The UNet", self._place)
+            second = job.cast.of(1)
+            if second not in self._shelf:
+                yield Staged(f"loading {second.name}")
+            model = self._taken(job, second)
+            if job.cast.second is not None:
+                job.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
             yield Staged("enlarging")
-            source = second_start(model, latents, plan.hires, images, job.clock)
+            source = second_start(walked.model, model, walked.latents, plan.hires, images, job.clock)
             yield Staged("sampling")
-            done = job.legs[0].leg.walk.count
-            stop, latents = yield from self._walked(job, job.legs[1], done, number, images, source, None, seen)
-        if not stop and inpainting is not None:
-            latents = inpainting.finished(latents)
-        return stop, latents if stop else require_finite(latents, "The UNet", model.place), inpainting
+            done = plan.first.walk.count
+            seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
+            del model
+            walked = yield from self._walked(job, 1, done, number, images, source, None, seen)
+        if not walked.stop:
+            latents = walked.latents if inpainting is None else inpainting.finished(walked.latents)
+            walked = walked._replace(latents=require_finite(latents, "The UNet", self._place))
+        return walked, inpainting
 
     def _walked(
         self,
         job: "_Job",
-        leg: "_Leg",
+        index: int,
         steps_done: int,
         number: int,
         images: Sequence[ImagePlan],
         source: Tensor | None,
         inpainting: Inpainting | None,
         seen: Tensor | None,
-    ) -> Generator[Event, None, tuple[Stop, Tensor]]:
-        """Walk one pass of a batch; returns (how it was stopped, the latents (B, C, h, w) so far)."""
-        model, plan, settings, route = job.model, job.plan, job.settings, leg.route
+    ) -> Generator[Event, None, "_Walked"]:
+        """Walk one pass of a batch."""
+        plan, settings = job.plan, job.settings
+        leg = self._leg(job, index)
+        route = leg.route
+        model, previews = self._taken(job, job.cast.of(index)), self._shelf.take(job.cast.of(index)).previews
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
         multiplier = settings.initial_noise_multiplier if plan.source is not None else 1.0
         shaped = None
@@ -297,7 +359,17 @@ class Engine:
             levels_are_timesteps=row.timesteps,
             needs_uncond=is_cfgpp,
         )
-        unet = GuidedUNet(model, route.model_schedule, leg.conditioning.of(images), guidance, settings, job.clock, seen)
+        unet = GuidedUNet(
+            model,
+            route.model_schedule,
+            leg.conditioning.of(images),
+            guidance,
+            settings,
+            job.clock,
+            seen,
+            self._refiner(job, index, leg, images),
+        )
+        del model, shaped  # a refiner may need the memory
         denoise = unet
         if inpainting is not None:
             denoise = inpainting.around(unet, route.model_schedule, route.walk.sigmas, row.timesteps)
@@ -307,11 +379,11 @@ class Engine:
             yield Stepped(number, steps_done + step.i + 1, max(plan.steps, steps_done + start.steps))
             stop = job.should_stop()
             if stop:
-                return stop, latents
+                return _Walked(stop, latents, unet.model)
             if settings.live_previews_enable and (step.i + 1) % settings.show_progress_every_n_steps == 0:
-                yield self._preview(number, step.denoised[0], plan)
+                yield _preview(number, step.denoised[0], previews)
         job.noted.update(unet.noted)
-        return Stop.NONE, latents
+        return _Walked(Stop.NONE, latents, unet.model)
 
     def _seen_by_inpainting_models(
         self, model: StableDiffusion, plan: Plan, prepared: Prepared | None, settings: Settings, clock: Stopwatch
@@ -333,22 +405,10 @@ class Engine:
             Size(plan.size.width // CELL, plan.size.height // CELL),
         )
 
-    def _preview(self, number: int, latent: Tensor, plan: Plan) -> Previewed:
-        assert self._preview_map is not None
-        small = Image.fromarray(preview(latent, self._preview_map))
-        buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
-        return Previewed(number, small.width, small.height, buffer.getvalue())
-
-    def _found(self, name: str) -> Checkpoint:
-        """Another checkpoint, for a script. Raises WebuiError with the nearest name."""
-        return Catalog(tuple(find_checkpoints(self._checkpoint_dirs, self._hashes))).checkpoint(name)
-
-    def _unload(self) -> None:
-        self._model = self._loaded = self._preview_map = None
-        self._prompts.clear()
-        self._sources.clear()
-        release_memory(self._place.device)
+    def _found(self, name: str, beside: Checkpoint | None = None) -> Checkpoint:
+        """Another checkpoint, also one in the folder of `beside`. Raises WebuiError with the nearest name."""
+        folders = [*self._checkpoint_dirs, *([beside.path.parent] if beside is not None else [])]
+        return Catalog(tuple(find_checkpoints(folders, self._hashes))).checkpoint(name)
 
 
 @dataclass(frozen=True)
@@ -361,21 +421,57 @@ class _Leg:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a job's batches share. `noted` grows by the settings whose effect shows while they are walked."""
+class _Cast:
+    """The checkpoints of a job: the first pass's, another one for the second, and the one that takes over on the way.
 
-    model: StableDiffusion
+    It does from the share `switch_at` of a pass on; None is at once.
+    """
+
+    main: Checkpoint
+    second: Checkpoint | None
+    refiner: Checkpoint | None
+    switch_at: float | None
+
+    def of(self, index: int) -> Checkpoint:
+        """The checkpoint that a pass begins with."""
+        return self.main if index == 0 or self.second is None else self.second
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a job's batches share.
+
+    While they are walked, `noted` grows by the settings whose effect shows, `pairs` by what the infotext is to say of
+    other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which are in
+    `wrapping` by their hashes.
+    """
+
     plan: Plan
     settings: Settings
-    legs: tuple[_Leg, ...]
+    cast: _Cast
     should_stop: ShouldStop
     clock: Stopwatch
+    wrapped: ExitStack
+    legs: dict[int, _Leg] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
+    pairs: dict[str, str] = field(default_factory=dict)
+    wrapping: set[str] = field(default_factory=set)
     noise: NoiseOf | None = None
 
 
-def _changed(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.exists() else 0
+class _Walked(NamedTuple):
+    """A pass that was walked: how it was stopped, the latents (B, C, h, w) so far, and the model it ended with."""
+
+    stop: Stop
+    latents: Tensor
+    model: StableDiffusion
+
+
+def _preview(number: int, latent: Tensor, previews: PreviewMap) -> Previewed:
+    small = Image.fromarray(preview(latent, previews))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return Previewed(number, small.width, small.height, buffer.getvalue())
 
 
 def _done(
@@ -386,28 +482,27 @@ def _done(
     prepared: Prepared | None,
     image: ImagePlan,
     pixels: NDArray[np.uint8],
-    model: StableDiffusion,
+    made_by: Mapping[str, str],
 ) -> ImageDone:
-    """The finished picture with the text that makes it again; `named` are the settings to tell about."""
+    """The finished picture with the text that makes it again.
+
+    `named` are the settings to tell about, `made_by` pairs about the networks.
+    """
     height, width = pixels.shape[:2]
     is_exact = settings.compatibility == EXACT
-    pairs = declared_pairs(request, settings, named) | {
+    pairs = declared_pairs(request, settings, named)
+    pairs.pop("Conditional mask weight", None)
+    pairs |= {
         "Seed": str(image.seed),
         "Size-1": str(plan.asked.width),
         "Size-2": str(plan.asked.height),
-        "Model hash": model.hash,
-        "Model": model.name,
+        **made_by,
         "Version": f"Palimpsest {modules.__version__}",
     }
     if plan.subseed_strength > 0:
         pairs["Variation seed"] = str(image.subseed)
-    if plan.source is not None:
-        if not is_exact:
-            pairs["Source hash"] = plan.source.picture.sha256
-        if model.is_inpainting:
-            pairs["Conditional mask weight"] = str(settings.inpainting_mask_weight)
-        else:
-            pairs.pop("Conditional mask weight", None)
+    if plan.source is not None and not is_exact:
+        pairs["Source hash"] = plan.source.picture.sha256
     if plan.canvas is not None and not is_exact:
         if plan.canvas.mask is not None:
             pairs["Mask hash"] = plan.canvas.mask.sha256

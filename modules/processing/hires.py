@@ -38,11 +38,17 @@ NEAREST = "Nearest"
 
 
 def second_start(
-    model: StableDiffusion, latents: Tensor, hires: Hires, images: Sequence[ImagePlan], clock: Stopwatch
+    first: StableDiffusion,
+    second: StableDiffusion,
+    latents: Tensor,
+    hires: Hires,
+    images: Sequence[ImagePlan],
+    clock: Stopwatch,
 ) -> Tensor:
     """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
 
-    The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone.
+    The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone,
+    by the VAEs of the `first` and the `second` pass's checkpoint.
     """
     size = hires.enlargement.size
     how = LATENT.get(hires.enlargement.upscaler)
@@ -52,7 +58,7 @@ def second_start(
     else:
         larger = torch.cat(
             [
-                _by_way_of_pixels(model, latent, hires.enlargement.upscaler, size, image.seed, clock)
+                _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, image.seed, clock)
                 for latent, image in zip(latents, images, strict=True)
             ]
         )
@@ -60,13 +66,19 @@ def second_start(
 
 
 def _by_way_of_pixels(
-    model: StableDiffusion, latent: Tensor, upscaler: str, size: Size, seed: int, clock: Stopwatch
+    first: StableDiffusion,
+    second: StableDiffusion,
+    latent: Tensor,
+    upscaler: str,
+    size: Size,
+    seed: int,
+    clock: Stopwatch,
 ) -> Tensor:
     with clock.stage("vae_decode"):
-        picture = Image.fromarray(to_uint8(decode(model.vae, latent[None]))[0])
+        picture = Image.fromarray(to_uint8(decode(first.vae, latent[None]))[0])
     larger = np.array(enlarged(picture, upscaler, size))[None]
     with clock.stage("vae_encode"):
-        posterior = encode(model.vae, from_uint8(larger, model.place.device))
+        posterior = encode(second.vae, from_uint8(larger, second.place.device))
     return posterior.sample(posterior_noise(seed, posterior.mean))
 
 

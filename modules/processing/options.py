@@ -11,7 +11,7 @@ from modules.settings import EXACT, Settings
 NOTED = frozenset(
     {
         "s_min_uncond", "s_min_uncond_all", "skip_early_cond", "pad_cond_uncond", "pad_cond_uncond_v0", "emphasis",
-        "use_old_scheduling",
+        "use_old_scheduling", "hires_fix_refiner_pass",
     }
 )  # fmt: skip
 UNIPC = ("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final")
@@ -84,5 +84,8 @@ def told(request: GenerationRequest, given: Settings, settings: Settings, noted:
         silent |= set(IMG2IMG_ALONE)
         if len(passes) == 1:
             silent.add("img2img_extra_noise")
+    silent.add("use_old_hires_fix_width_height")  # the sizes that are written are those after it
+    if len(passes) == 1:
+        silent |= {"hires_fix_use_firstpass_conds"}
     beta = {"beta_dist_alpha", "beta_dist_beta"}
     return ((differing(settings) - beta) | (beta if "Beta" in named else set())) - silent

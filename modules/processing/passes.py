@@ -60,16 +60,22 @@ def make_route(leg: Pass, model: StableDiffusion, settings: Settings) -> Route:
         beta_dist_beta=settings.beta_dist_beta,
     )
     steps = leg.walk.steps
-    model_schedule = base.lcm() if sampler.row.lcm else base
+    walked = base.lcm() if sampler.row.lcm else base
     if steps == 0:  # nothing to walk: the picture stays as it is
         nothing = torch.zeros(1)
-        return Route(sampler, model_schedule, nothing, Walk(0.0, nothing, options), leg.is_partial)
+        return Route(sampler, walked, nothing, Walk(0.0, nothing, options), leg.is_partial)
     whole = levels(sampler, schedule, steps, base, schedule_options)
     if leg.is_partial:
         walk = partial_walk(sampler, whole, steps, leg.walk.count - 1, base, options)
     else:
         walk = whole_walk(sampler, whole, steps, base, options)
-    return Route(sampler, model_schedule, whole, walk, leg.is_partial)
+    return Route(sampler, walked, whole, walk, leg.is_partial)
+
+
+def model_schedule(sampler: SamplerRow, model: StableDiffusion) -> ModelSchedule:
+    """The noise levels of a checkpoint that takes over on the way; A1111 alters the first one's alone."""
+    base = ModelSchedule(model.alphas_cumprod)
+    return base.lcm() if sampler.row.lcm else base
 
 
 def _model_schedule(model: StableDiffusion, settings: Settings) -> ModelSchedule:

@@ -1,6 +1,8 @@
 """A UNet under classifier-free guidance, as the one function type that samplers know."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +30,39 @@ class Guidance:
     needs_uncond: bool = False
 
 
+class Refined(NamedTuple):
+    """What goes on in place of the first model."""
+
+    model: StableDiffusion
+    schedule: ModelSchedule
+    conditioning: Conditioning
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """Another checkpoint that takes over: at the share `at` of the way; None is at once.
+
+    by_steps: of the evaluations; else of the model's timesteps, from 999 down. `take` loads it.
+    """
+
+    at: float | None
+    by_steps: bool
+    take: Callable[[], Refined]
+
+    def is_due(self, share_of_calls: float, schedule: ModelSchedule, sigma: Tensor, levels_are_timesteps: bool) -> bool:
+        """Whether it takes over before an evaluation at `sigma` (B,)."""
+        if self.at is None:
+            return True
+        if self.by_steps:
+            return share_of_calls >= self.at
+        highest = sigma.max().cpu()
+        if levels_are_timesteps:  # whole ones but for rounding, on the way through sigma
+            timestep = int(float(schedule.sigma_to_t(highest)) + 1e-3)
+        else:
+            timestep = int((schedule.sigmas - highest).abs().argmin())
+        return (999 - timestep) / 1000 >= self.at
+
+
 class GuidedUNet:
     """`Denoise`: x (B, C, h, w) fp32 at level sigma (B,) -> the latent as it would be without noise, same shape, fp32.
 
@@ -35,7 +70,7 @@ class GuidedUNet:
     otherwise, as in A1111 (padding the shorter one changes the picture, and is a setting). At CFG 1 the negative prompt
     has no say, so it is not computed. `calls` counts evaluations; prompt edits are timed by it. `noted` gathers the
     settings that had an effect. `concat` (1, 5, h, w) is what inpainting checkpoints see beside the latent: where to
-    draw, and the latent of what is there.
+    draw, and the latent of what is there. `model` is the one that evaluates now: a `refiner` takes over on the way.
     """
 
     def __init__(
@@ -47,19 +82,22 @@ class GuidedUNet:
         settings: Settings,
         clock: Stopwatch,
         concat: Tensor | None = None,
+        refiner: Refiner | None = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._schedule = schedule
         self._conditioning = conditioning
         self._guidance = guidance
         self._settings = settings
         self._clock = clock
         self._concat = concat
+        self._refiner = refiner
         self.calls = 0
         self.uncond: Tensor | None = None
         self.noted: set[str] = set()
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        self._refine(sigma)
         conds, parts, uncond = self._conditioning.at(self.calls)
         leaves_out = self._leaves_negative_out(sigma)
         self.calls += 1
@@ -84,6 +122,16 @@ class GuidedUNet:
             denoised = self._predict(x[owners], sigma[owners], conds)
             self.uncond = self._predict(x, sigma, uncond)
         return guided(self.uncond, denoised, parts, scale)
+
+    def _refine(self, sigma: Tensor) -> None:
+        """Let the refiner take over if it is time."""
+        guidance, refiner = self._guidance, self._refiner
+        share = self.calls / guidance.calls
+        if refiner is None or not refiner.is_due(share, self._schedule, sigma, guidance.levels_are_timesteps):
+            return
+        self._refiner = None
+        del self.model  # two may not fit
+        self.model, self._schedule, self._conditioning = refiner.take()
 
     def latest_uncond(self) -> Tensor:
         """The unconditional prediction of the latest call, for DDIM CFG++."""
@@ -122,16 +170,16 @@ class GuidedUNet:
         return _lengthened(conds, -missing, empty), uncond
 
     def _predict(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-        unet = self._model.unet
+        unet = self.model.unet
         seen = x * c_in(sigma)
-        if self._concat is not None:
+        if self._concat is not None and self.model.is_inpainting:
             seen = torch.cat([seen, self._concat.expand(len(x), -1, -1, -1)], dim=1)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
-        scaled = seen.to(self._model.place.dtype).contiguous(memory_format=torch.channels_last)
+        scaled = seen.to(self.model.place.dtype).contiguous(memory_format=torch.channels_last)
         timestep = self._schedule.sigma_to_t(sigma)
         with self._clock.stage("unet"):
             output = unet(scaled, timestep, context, return_dict=False)[0]
-        return self._schedule.denoised(x, sigma, output.float(), self._model.prediction_type)
+        return self._schedule.denoised(x, sigma, output.float(), self.model.prediction_type)
 
 
 def _lengthened(conds: Tensor, missing: int, empty: Tensor) -> Tensor:

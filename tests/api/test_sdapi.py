@@ -253,8 +253,6 @@ class TestErrors:
                 "'ADetailer' is not offered.",
             ),
             ({"alwayson_scripts": {"Soft inpaintin": {"args": [True]}}}, "alwayson_scripts", "'soft inpainting'?"),
-            ({"refiner_checkpoint": "x", "refiner_switch_at": 0.8}, "refiner_checkpoint", "not offered."),
-            ({"enable_hr": True, "hr_checkpoint_name": "x"}, "hr_checkpoint_name", "not offered."),
             ({"enable_hr": True, "hr_upscaler": "Latnt"}, "hr_upscaler", "did you mean 'Latent'"),
             ({"force_task_id": "x" * 300}, "force_task_id", "at most 200"),
         ],
