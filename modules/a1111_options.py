@@ -140,7 +140,9 @@ TOLD_ONLY = frozenset({"sd_checkpoint_hash", "api_enable_requests", "api_forbid_
 
 def _fields() -> dict[str, Any]:
     text = Annotated[str, Field(max_length=MAX_TEXT)]
-    found: dict[str, Any] = dict.fromkeys(ON, (bool, True)) | dict.fromkeys(OFF, (bool, False))
+    found: dict[str, Any] = {}
+    for names, default in ((ON, True), (OFF, False)):
+        found |= {str(name): (bool, default) for name in names}
     for name, (default, least, most) in NUMBERS.items():
         number = int if isinstance(default, int) else float
         found[name] = (number, Field(default, ge=least, le=most))

@@ -38,7 +38,7 @@ def routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
                     # The prefix is in the path already, and would be put before it again.
                     f"{route.path.removeprefix(part.prefix)}/",
                     route.endpoint,
-                    methods=list(route.methods),
+                    methods=sorted(route.methods or ()),
                     response_model=route.response_model,
                     include_in_schema=False,
                 )

@@ -35,28 +35,34 @@ class Extras(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    resize_mode: int = Field(0, ge=0, le=1, description="0 enlarges by upscaling_resize, 1 to upscaling_resize_w/_h.")
-    show_extras_results: bool = Field(True, description="Whether the answer holds the picture.")
-    gfpgan_visibility: float = Field(0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
-    codeformer_visibility: float = Field(0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
-    codeformer_weight: float = Field(0.0, ge=0, le=1, description="Belongs to codeformer_visibility.")
-    upscaling_resize: float = Field(2.0, gt=0, le=64, description="How many times larger the result is.")
-    upscaling_resize_w: int = Field(512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
-    upscaling_resize_h: int = Field(512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
-    upscaling_crop: bool = Field(True, description="In resize mode 1: cut what stands over. Else the result covers.")
-    upscaler_1: str = Field(NONE, max_length=200, description="None, Lanczos or Nearest; None leaves the picture.")
-    upscaler_2: str = Field(NONE, max_length=200, description="Another one, laid over the first one's result.")
-    extras_upscaler_2_visibility: float = Field(0.0, ge=0, le=1, description="How far the second one shows.")
-    upscale_first: bool = Field(False, description="Belongs to face restorers, which are not offered.")
+    resize_mode: int = Field(
+        default=0, ge=0, le=1, description="0 enlarges by upscaling_resize, 1 to upscaling_resize_w/_h."
+    )
+    show_extras_results: bool = Field(default=True, description="Whether the answer holds the picture.")
+    gfpgan_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_weight: float = Field(default=0.0, ge=0, le=1, description="Belongs to codeformer_visibility.")
+    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="How many times larger the result is.")
+    upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
+    upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
+    upscaling_crop: bool = Field(
+        default=True, description="In resize mode 1: cut what stands over. Else the result covers."
+    )
+    upscaler_1: str = Field(
+        default=NONE, max_length=200, description="None, Lanczos or Nearest; None leaves the picture."
+    )
+    upscaler_2: str = Field(default=NONE, max_length=200, description="Another one, laid over the first one's result.")
+    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="How far the second one shows.")
+    upscale_first: bool = Field(default=False, description="Belongs to face restorers, which are not offered.")
 
 
 class SinglePayload(Extras):
-    image: str = Field("", description="The picture: base64 or a data URI.")
+    image: str = Field(default="", description="The picture: base64 or a data URI.")
 
 
 class FileData(BaseModel):
     data: str = Field(description="The picture: base64 or a data URI.")
-    name: str = Field("", description="Its file name; it is not used.")
+    name: str = Field(default="", description="Its file name; it is not used.")
 
 
 class BatchPayload(Extras):
@@ -66,7 +72,7 @@ class BatchPayload(Extras):
 
 
 class PngInfoPayload(BaseModel):
-    image: str = Field("", description="The picture file: base64 or a data URI.")
+    image: str = Field(default="", description="The picture file: base64 or a data URI.")
 
 
 def routes(services: Services, fetch: Fetch | None) -> APIRouter:

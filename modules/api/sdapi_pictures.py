@@ -44,9 +44,9 @@ class Collector:
             saved = self._otherwise(job, done)
             data = self._outputs.locate(saved.path).read_bytes() if self._to_client else b""
         else:
-            fields = {**vars(done), "path": ""}
-            del fields["pixels"]
-            saved = ImageSaved(**fields)
+            saved = ImageSaved(
+                done.index, done.seed, done.width, done.height, done.infotext, "", sheet=done.sheet, shown=done.shown
+            )
             data = _encoded(job, done) if self._to_client else b""
         with self._lock:
             self._made.append(Made(saved, data))

@@ -19,31 +19,37 @@ LEAST = 0.01  # what A1111 tells once a job runs: 0 means that none does
 
 
 class ProgressBody(BaseModel):
-    id_task: str | None = Field(None, max_length=200, description="The task: force_task_id, or the id of a job.")
-    id_live_preview: int = Field(-1, description="The number of the preview that is there already; −1 for none.")
-    live_preview: bool = Field(True, description="Whether the answer should hold the picture so far.")
+    id_task: str | None = Field(
+        default=None, max_length=200, description="The task: force_task_id, or the id of a job."
+    )
+    id_live_preview: int = Field(
+        default=-1, description="The number of the preview that is there already; −1 for none."
+    )
+    live_preview: bool = Field(default=True, description="Whether the answer should hold the picture so far.")
 
 
 class State(BaseModel):
     """What runs, as A1111 tells it."""
 
-    skipped: bool = Field(False, description="Whether somebody has asked to skip the batch that is being made.")
-    interrupted: bool = Field(False, description="Whether somebody has asked the job to end.")
-    stopping_generation: bool = Field(False, description="Always false: jobs end at a step or not at all.")
-    job: str = Field("", description="What is being done; empty when nothing is.")
-    job_count: int = Field(0, description="Pictures of the job.")
-    job_timestamp: str = Field("", description="When the job came: YYYYMMDDhhmmss.")
-    job_no: int = Field(0, description="Pictures that are done.")
-    sampling_step: int = Field(0, description="Steps of this picture that are done.")
-    sampling_steps: int = Field(0, description="Steps of this picture.")
+    skipped: bool = Field(default=False, description="Whether somebody has asked to skip the batch that is being made.")
+    interrupted: bool = Field(default=False, description="Whether somebody has asked the job to end.")
+    stopping_generation: bool = Field(default=False, description="Always false: jobs end at a step or not at all.")
+    job: str = Field(default="", description="What is being done; empty when nothing is.")
+    job_count: int = Field(default=0, description="Pictures of the job.")
+    job_timestamp: str = Field(default="", description="When the job came: YYYYMMDDhhmmss.")
+    job_no: int = Field(default=0, description="Pictures that are done.")
+    sampling_step: int = Field(default=0, description="Steps of this picture that are done.")
+    sampling_steps: int = Field(default=0, description="Steps of this picture.")
 
 
 class ProgressAnswer(BaseModel):
-    progress: float = Field(0.0, description="From 0 to 1; 0 when nothing runs.")
-    eta_relative: float = Field(0.0, description="Seconds to the end, estimated.")
+    progress: float = Field(default=0.0, description="From 0 to 1; 0 when nothing runs.")
+    eta_relative: float = Field(default=0.0, description="Seconds to the end, estimated.")
     state: State = Field(description="What runs.")
-    current_image: str | None = Field(None, description="The picture so far, base64; none without live previews.")
-    textinfo: str | None = Field(None, description="What is being done, in words.")
+    current_image: str | None = Field(
+        default=None, description="The picture so far, base64; none without live previews."
+    )
+    textinfo: str | None = Field(default=None, description="What is being done, in words.")
 
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
