@@ -32,7 +32,7 @@ PLAIN: Values = MappingProxyType(
 
 @dataclass(frozen=True)
 class Intent:
-    """`needs` is "mask" or "frame" (margins to paint on), and what a person is told if it is missing is `ask`.
+    """`needs` is "mask", "subject" (a mask over what stays) or "frame" (margins to paint on); `ask` asks for it.
 
     `values` are all fields it sets. `words` says what to write into the prompt.
     """
@@ -44,6 +44,13 @@ class Intent:
     ask: str
     words: str
     values: Values
+
+    def described(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return {
+            "name": self.name, "label": self.label, "description": self.description, "needs": self.needs,
+            "ask": self.ask, "words": self.words, "sentence": self.sentence, "values": dict(self.values),
+        }  # fmt: skip
 
     @property
     def sentence(self) -> str:

@@ -39,3 +39,26 @@ def test_another_name_is_answered_with_those_there_are() -> None:
     with pytest.raises(WebuiError, match="there is no such intent") as caught:
         intent("paint")
     assert caught.value.hint == "There are fill, expand, add, remove, replace_background."
+
+
+def test_it_is_described_whole() -> None:
+    assert intent("expand").described() == {
+        "name": "expand",
+        "label": "Expand",
+        "description": "Go on with the picture beyond its edges; what is there stays as it is.",
+        "needs": "frame",
+        "ask": "Draw the frame out beyond the picture first (Frame, then its edges).",
+        "words": "the whole picture",
+        "sentence": "Denoising strength: 0.9, Outpaint feather: 32",
+        "values": {
+            "inpainting_mask_invert": 0,
+            "inpainting_fill": 1,
+            "inpaint_full_res": 0,
+            "mask_blur": 4,
+            "mask_strength_by_grey": False,
+            "soft_inpainting": False,
+            "inpaint_color_match": 0.0,
+            "denoising_strength": 0.9,
+            "outpaint_feather": 32,
+        },
+    }

@@ -10,6 +10,7 @@ from modules.api import (
     errors,
     health,
     info,
+    intents,
     jobs,
     metrics,
     options,
@@ -41,7 +42,7 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
     )
     errors.install(app)
-    for part in (docs_page, health, state, jobs, batches, pictures, info, options, outputs, scripts):
+    for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
     app.include_router(sdapi.routes(services))
     numbers = Metrics(services.queue)

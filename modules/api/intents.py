@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.api.services import Services
-from modules.intents import INTENTS, Intent
+from modules.intents import INTENTS
 
 
 def routes(services: Services) -> APIRouter:
@@ -14,19 +14,6 @@ def routes(services: Services) -> APIRouter:
     @router.get("/intents")
     async def intents() -> dict[str, Any]:
         """Fill, expand, add, remove, replace background: the field values of each, and what it needs first."""
-        return {"intents": [described(intent) for intent in INTENTS]}
+        return {"intents": [intent.described() for intent in INTENTS]}
 
     return router
-
-
-def described(intent: Intent) -> dict[str, Any]:
-    return {
-        "name": intent.name,
-        "label": intent.label,
-        "description": intent.description,
-        "needs": intent.needs,
-        "ask": intent.ask,
-        "words": intent.words,
-        "sentence": intent.sentence,
-        "values": dict(intent.values),
-    }

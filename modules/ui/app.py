@@ -16,6 +16,7 @@ from gradio.components import Component
 
 from modules.catalog import Catalog
 from modules.fields import params
+from modules.intents import INTENTS
 from modules.settings import Settings
 from modules.ui import assets, form
 from modules.ui.generate_tabs import REQUESTS, BuiltTab, generate_tab
@@ -80,6 +81,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
             tab.name: [form.described(params(REQUESTS[tab.name])[name], tab.name) for name in tab.fields]
             for tab in tabs
         },
+        "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }
 

@@ -71,6 +71,7 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
             else:
                 _txt2img_settings(tab)
             extra = _seed(tab)
+            tab.part("script")
         with gr.Column(min_width=0, elem_id=f"{name}_results", elem_classes=["results"]):
             tab.part("result")
     built = BuiltTab(name, tab.fields, extra)
@@ -80,6 +81,7 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
 
 def _img2img_settings(tab: _Tab) -> None:
     canvas(tab.part)
+    tab.part("intents")
     tab.place("resize_mode")
     mask_controls(tab.place)
     _sampler(tab)

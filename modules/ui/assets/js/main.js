@@ -6,6 +6,7 @@ import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
 import * as form from "./form.js";
+import { setUpIntents } from "./intents.js";
 import { setUpKeys } from "./keys.js";
 import { PngInfo } from "./pnginfo.js";
 import { SettingsPage } from "./settings.js";
@@ -47,6 +48,7 @@ export async function start() {
     onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.tabs.img2img?.size.refresh()),
     tools: undoButton("img2img"),
   });
+  setUpIntents(page.canvas);
   page.pnginfo = new PngInfo(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   useSource("img2img", page.source);
