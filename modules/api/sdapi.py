@@ -20,14 +20,13 @@ from modules.api.tasks import Tasks
 def routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
     """Each route with and without a slash at its end. `fetch` gets pictures that are named by URL, if that is on."""
     tasks = Tasks(services.queue)
-    there = services.extensions
     parts = (
-        sdapi_generate.routes(services, tasks, fetch, there),
+        sdapi_generate.routes(services, tasks, fetch, services.extensions),
         sdapi_extras.routes(services, fetch),
         sdapi_progress.routes(services, tasks),
         sdapi_options.routes(services),
         sdapi_lists.routes(services),
-        sdapi_misc.routes(services, fetch, there),
+        sdapi_misc.routes(services, fetch, services.extensions),
         internal.routes(services),
     )
     router = APIRouter()

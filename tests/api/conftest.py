@@ -19,6 +19,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.settings import Settings
+from modules.store.ledger import Ledger
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -27,12 +28,14 @@ CHECKPOINTS = ("good", "refused")
 
 
 @contextmanager
-def services_in(tmp_path: Path) -> Iterator[Services]:
-    """All of them over an engine process without a model, with their files below `tmp_path`."""
+def services_in(
+    tmp_path: Path, engine: str = "tests.jobs.fake_engine:create", ledger: Path | None = None
+) -> Iterator[Services]:
+    """All of them over an engine process without a model, with their files below `tmp_path`; `ledger` keeps jobs."""
     outputs = Outputs(tmp_path / "outputs")
     saves = OwnSaves(save_to(outputs))
-    queue = JobQueue(EngineProcess("tests.jobs.fake_engine:create"), saves)
     pictures = Pictures(tmp_path / "pictures")
+    queue = JobQueue(EngineProcess(engine), saves, ledger=Ledger(ledger, pictures) if ledger else None)
     settings = SettingsHolder(Settings(), tmp_path / "config.json")
     yield Services(
         queue=queue,
