@@ -125,7 +125,8 @@ def event_data(event: Event) -> dict[str, Any]:
     if isinstance(event, Previewed):
         data["data"] = "data:image/jpeg;base64," + base64.b64encode(event.data).decode("ascii")
     if isinstance(event, ImageSaved):
-        data["url"] = f"/v1/outputs/{quote(event.path)}"
+        # A client of A1111's routes may have taken its pictures along without their being saved.
+        data["url"] = f"/v1/outputs/{quote(event.path)}" if event.path else ""
     return data
 
 

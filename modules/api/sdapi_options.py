@@ -29,7 +29,7 @@ def routes(services: Services) -> APIRouter:
         checkpoint = selected(services)
         values[CHECKPOINT] = title_of(services, checkpoint) if checkpoint else values[CHECKPOINT]
         values["sd_checkpoint_hash"] = known_sha256(services, checkpoint) if checkpoint else ""
-        values["api_enable_requests"] = bool(getattr(services.flags, "allow_url_fetch", False))
+        values["api_enable_requests"] = services.flags.allow_url_fetch
         return values
 
     @router.post("/options", openapi_extra=_body())

@@ -1,0 +1,125 @@
+"""Pictures by URL, for clients that name them so, where `--allow-url-fetch` lets them.
+
+Whoever names a URL makes this machine ask for it, from where it stands: behind a firewall, beside a cloud's metadata
+service. So only public addresses are asked, the name is resolved once and that address is the one connected to
+(otherwise a name could mean another address by then), and every redirect goes through the same check.
+"""
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import modules
+from modules.codec import MAX_BYTES
+from modules.errors import WebuiError
+
+PORTS = {"http": 80, "https": 443}
+MOST_REDIRECTS = 4
+SECONDS = 30.0  # for all of it
+SILENCE = 10.0  # seconds that one wait may take
+BLOCK = 1 << 16  # bytes
+MOVED = (301, 302, 303, 307, 308)
+
+Allowed = Callable[[str], bool]
+
+
+def is_public(address: str) -> bool:
+    """Whether `address` belongs to the internet at large: no loopback, private, link-local or multicast one."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        embedded = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
+        if embedded is not None:
+            return is_public(str(embedded)) and parsed.ipv4_mapped is not None
+        if parsed in ipaddress.ip_network("64:ff9b::/96"):  # an IPv4 address behind a translator
+            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+    return parsed.is_global and not parsed.is_multicast
+
+
+def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
+    """The bytes at `url`. Raises WebuiError about `field` for whatever is not to be asked, fails, or is too large."""
+    end = time.monotonic() + SECONDS
+    for _ in range(MOST_REDIRECTS + 1):
+        parts = _checked(url, field)
+        address = _resolved(parts, field, allowed)
+        try:
+            answer = _asked(parts, address, end)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _refused(field, url, f"cannot be fetched ({type(error).__name__})", 502) from error
+        if isinstance(answer, bytes):
+            return answer
+        if isinstance(answer, int):
+            raise _refused(field, url, f"was answered with status {answer}", 422)
+        url = urljoin(url, answer)
+    raise _refused(field, url, "is redirected too often", 422)
+
+
+def _checked(url: str, field: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise _refused(field, url, "is no URL", 422) from error
+    if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
+        raise _refused(field, url, "is not fetched: only http and https, without a password in it", 422)
+    if port not in (None, *PORTS.values()) and port is not None and port < 1024:
+        raise _refused(field, url, f"is not fetched: port {port} is another service's", 422)
+    if any(ord(sign) <= 32 or ord(sign) > 126 for sign in parts.path + parts.query):
+        raise _refused(field, url, "holds signs that belong into no URL", 422)
+    return parts
+
+
+def _resolved(parts: SplitResult, field: str, allowed: Allowed) -> str:
+    """The address to connect to: all that the name has must be allowed."""
+    host = parts.hostname or ""
+    try:
+        found = socket.getaddrinfo(host, parts.port or PORTS[parts.scheme], type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise _refused(field, parts.geturl(), "is at a server that cannot be found", 422) from error
+    addresses = [str(entry[4][0]) for entry in found]
+    if not addresses or not all(map(allowed, addresses)):
+        raise _refused(field, parts.geturl(), "is not fetched: its server is in a private network", 422)
+    return addresses[0]
+
+
+def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:
+    """The bytes, or the status of a failure, or where a redirect leads."""
+    connection = _Pinned(parts, address)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("GET", target, headers={"User-Agent": f"Palimpsest/{modules.__version__}"})
+        answer = connection.getresponse()
+        if answer.status in MOVED and answer.headers.get("Location"):
+            return str(answer.headers["Location"])
+        if answer.status != 200:
+            return answer.status
+        data = bytearray()
+        while block := answer.read1(BLOCK):
+            data += block
+            if len(data) > MAX_BYTES or time.monotonic() > end:
+                raise ValueError("too large or too slow")
+        return bytes(data)
+    finally:
+        connection.close()
+
+
+class _Pinned(http.client.HTTPConnection):
+    """Connects to the address that was checked, whatever the name means by now."""
+
+    def __init__(self, parts: SplitResult, address: str) -> None:
+        super().__init__(parts.hostname or "", parts.port or PORTS[parts.scheme], timeout=SILENCE)
+        self._address = address
+        self._is_tls = parts.scheme == "https"
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self._address, self.port), SILENCE)
+        self.sock = (
+            ssl.create_default_context().wrap_socket(plain, server_hostname=self.host) if self._is_tls else plain
+        )
+
+
+def _refused(field: str, url: str, why: str, status: int) -> WebuiError:
+    return WebuiError(f"{field}: {url[:100]!r} {why}.", "Send the picture as base64.", field, status)

@@ -1,0 +1,98 @@
+"""A client's URL leads nowhere but to the public internet."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from modules.api.fetch import fetch, is_public
+from modules.errors import WebuiError
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", False), ("10.1.2.3", False), ("172.16.0.1", False), ("192.168.1.1", False), ("0.0.0.0", False),
+        ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False),
+        ("::1", False), ("::", False), ("fe80::1%eth0", False), ("fc00::1", False), ("ff02::1", False),
+        ("::ffff:127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_public(address: str, expected: bool) -> None:
+    assert is_public(address) is expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x", "http://localhost:7860/", "http://[::1]/", "http://0/", "http://2130706433/",
+        "http://0x7f.1/", "http://169.254.169.254/latest/meta-data/", "https://10.0.0.1/", "ftp://93.184.216.34/x",
+        "file:///etc/passwd", "http://user:word@93.184.216.34/", "http://93.184.216.34:22/", "http:///x", "http://[bad/",
+        "http://93.184.216.34/a b", "http://93.184.216.34/\r\nX: y", "http://93.184.216.34:99999/",
+    ],
+)  # fmt: skip
+def test_other_urls_are_refused_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("connected")
+
+    monkeypatch.setattr(socket, "create_connection", never)
+    with pytest.raises(WebuiError) as caught:
+        fetch(url, "image")
+    assert (caught.value.field, caught.value.status) == ("image", 422)
+
+
+class Site(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/picture":
+            self.answer(200, b"bytes")
+        elif self.path == "/moved":
+            self.answer(302, b"", Location="/picture")
+        elif self.path == "/inward":
+            self.answer(302, b"", Location="http://127.0.0.2/secret")
+        elif self.path == "/round":
+            self.answer(302, b"", Location="/round")
+        else:
+            self.answer(404, b"")
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def here(address: str) -> bool:
+    """Stands in for `is_public`: of all addresses, the site's."""
+    return address == "127.0.0.1"
+
+
+def test_a_picture_is_fetched_and_redirects_are_followed(site: str) -> None:
+    assert fetch(f"{site}/picture", "image", here) == b"bytes"
+    assert fetch(f"{site}/moved", "image", here) == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("inward", "private network"), ("round", "too often"), ("nothing", "with status 404")]
+)
+def test_redirects_lead_nowhere_else(site: str, path: str, why: str) -> None:
+    with pytest.raises(WebuiError, match=why):
+        fetch(f"{site}/{path}", "image", here)
