@@ -23,6 +23,7 @@ from modules.api import (
 from modules.api.auth import BasicAuth
 from modules.api.body_limit import BodyLimit
 from modules.api.errors import ErrorBoundary
+from modules.api.fetch import fetch
 from modules.api.guard import Guard
 from modules.api.headers import SecurityHeaders
 from modules.api.metrics import CountRequests, Metrics
@@ -44,7 +45,7 @@ def create_api(services: Services) -> FastAPI:
     errors.install(app)
     for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
-    app.include_router(sdapi.routes(services))
+    app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags
