@@ -100,17 +100,17 @@ def test_the_same_request_gives_the_same_file_after_a_restart(tmp_path: Path, ch
     assert files[0] == files[1]
 
 
-def test_a_killed_engine_fails_its_job_in_a_sentence_and_the_next_job_runs(tmp_path: Path, checkpoint: Path) -> None:
+def test_a_killed_engine_costs_its_job_nothing_and_the_next_job_runs(tmp_path: Path, checkpoint: Path) -> None:
     with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
         picture = palimpsest.upload()
         palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
-        job = palimpsest.client.post(
-            "/v1/jobs", json={"kind": "img2img", "request": {"init_images": [picture], "steps": 150, "n_iter": 50}}
-        ).json()
+        request = {"init_images": [picture], "steps": 50, "n_iter": 2, "width": 64, "height": 64}
+        job = palimpsest.client.post("/v1/jobs", json={"kind": "img2img", "request": request}).json()
         palimpsest.until("the job to run", lambda: palimpsest.job(job["id"])["progress"]["step"] > 0)
         children = psutil.Process(palimpsest.process.pid).children(recursive=True)
         max(children, key=lambda child: child.memory_info().rss).kill()
-        palimpsest.until("the job to fail", lambda: palimpsest.job(job["id"])["status"] == "failed")
+        palimpsest.until("the job to end", lambda: palimpsest.job(job["id"])["status"] not in ("queued", "running"))
+        assert [image["index"] for image in palimpsest.job(job["id"])["images"]] == [0, 1]
         assert palimpsest.run(init_images=[picture])["status"] == "finished"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_pictures_lie_once_under_their_hash_and_not_in_the_rows(tmp_path: Path) 
     ledger.close()
 
     assert [file.name for file in (tmp_path / "pictures").iterdir()] == [f"{source.sha256}.png"]
-    with sqlite3.connect(tmp_path / "jobs.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite")) as db:
         text = json.loads(db.execute("SELECT request FROM jobs").fetchone()[0])
     assert (text["init_images"], text["mask"]) == ([source.sha256], source.sha256)
     assert read(tmp_path / "jobs.sqlite", pictures)[0].request == request
@@ -109,7 +110,7 @@ def test_a_job_of_another_version_says_so(tmp_path: Path, column: str, value: st
     ledger = Ledger(path)
     ledger.add("1", "txt2img", 1.0, REQUEST, SETTINGS, CHECKPOINT)
     ledger.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"UPDATE jobs SET {column} = ?", (value,))
     entered = read(path)[0]
     assert (entered.request, entered.reason) == (None, reason)
@@ -120,6 +121,6 @@ def test_settings_that_this_version_does_not_know_are_left_out(tmp_path: Path) -
     ledger = Ledger(path)
     ledger.add("1", "txt2img", 1.0, REQUEST, SETTINGS, CHECKPOINT)
     ledger.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE jobs SET settings = json_set(settings, '$.no_longer_known', 1)")
     assert read(path)[0].settings == SETTINGS
