@@ -1,4 +1,4 @@
-"""What the canvas costs in a browser: a stroke's way to the screen, the page's memory, the bytes of a second generation.
+"""What the canvas costs in a browser: a stroke's way to the screen, memory, the bytes of a second generation.
 
     python -m tests.bench.bench_canvas [--side 8192] [--chromium /usr/bin/chromium]
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def tell(case: str, **figures: Any) -> None:
-    print(json.dumps({"case": case, **figures}), flush=True)  # noqa: T201
+    print(json.dumps({"case": case, **figures}), flush=True)
 
 
 def load(page: Page, side: int) -> None:
@@ -139,25 +139,24 @@ def second_generation(page: Page, side: int) -> None:
         page.mouse.down()
         for step in range(12):
             turn = 0.1 if step % 2 else -0.1
-            page.mouse.move(
-                box["x"] + box["width"] * (0.35 + step * 0.025), box["y"] + box["height"] * (height + turn), steps=4
-            )
+            x, y = 0.35 + step * 0.025, height + turn
+            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=4)
         page.mouse.up()
 
+    sent: list[int] = []
+    page.on("request", lambda request: sent.append(len(request.post_data_buffer or b"")))
     for hardness in (100, 50):
+        page.click("#canvas_clear")
         page.fill("#canvas_hardness", str(hardness))
         page.fill("#canvas_size", "700")
         paint(0.3)
         submit(page)
         finished(page)
-        sent: list[int] = []
-        listen = lambda request: sent.append(len(request.post_data_buffer or b""))  # noqa: E731
-        page.on("request", listen)
+        before = len(sent)
         paint(0.7)
         submit(page)
         finished(page)
-        page.remove_listener("request", listen)
-        tell("sent", side=side, hardness=hardness, bytes=sum(sent))
+        tell("sent", side=side, hardness=hardness, bytes=sum(sent[before:]))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ export class Toolbar {
     this.steps = h("div", { className: "canvas-group" }, this.undo, this.redo, this.invert, this.clear, this.more);
     this.looking = h("div", { className: "canvas-group canvas-looking" }, h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
       act("frame", "Frame: paint on beyond the picture, or crop it", "frame", () => canvas.frame.toggle()),
-      act("minus", "Smaller (Alt+wheel or −)", "smaller", () => view.camera.zoom(1 / 1.25)), act("plus", "Larger (Alt+wheel or +)", "larger", () => view.camera.zoom(1.25)),
       act("fit", "Fit (R)", "fit", () => view.fit()), act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()), act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()));
     this.size = slider("Size", "canvas_size", { min: 0, max: 1000, title: "Across, in the picture's pixels (Q and W, or Ctrl+wheel)" }, (at) => settings.set({ size: LARGEST ** (at / 1000) }));
     this.hardness = slider("Hardness", "canvas_hardness", { min: 0, max: 100 }, (value) => settings.set({ hardness: value / 100 }));
@@ -56,7 +55,9 @@ export class Toolbar {
       h("div", { className: "canvas-row canvas-of-mask" }, item("Load mask…", "load_mask", () => canvas.acts.chooseMask()), item("Save mask", "save_mask", () => canvas.acts.saveMask()), item("Transparency as mask", "alpha_mask", () => canvas.acts.do("alpha"))),
       h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-colour" }, this.tint), this.cover.element),
       h("label", { className: "canvas-row canvas-check" }, this.pressure, "A pen's pressure changes the size"));
-    return h("details", { className: "canvas-more" }, h("summary", { className: "p-button p-small", title: "Mask: grow, shrink, feather, load, save", id: "canvas_more", textContent: "Mask ▾" }), list);
+    const more = h("details", { className: "canvas-more" }, h("summary", { className: "p-button p-small", title: "Mask: grow, shrink, feather, load, save", id: "canvas_more", textContent: "Mask ▾" }), list);
+    globalThis.document.addEventListener("pointerdown", (event) => !more.contains(event.target) && (more.open = false));
+    return more;
   }
 
   refresh() {
