@@ -386,7 +386,7 @@ class JobQueue:
             if self._interrupted is job:
                 return Finished(0.0, {}, interrupted=True)
             first = _first_batch(job)
-            if first * job.request.batch_size >= job.request.images:  # cut off after its last picture
+            if first * job.request.batch_size >= job.request.images:  # cut off after its last picture; 0 for scripts
                 return Finished(0.0, {})
             events = self._engine.run(job.request, job.settings, job.checkpoint, first)
         ending: Finished | Failed | None = None
@@ -440,7 +440,13 @@ class JobQueue:
 
 
 def _first_batch(job: Job) -> int:
-    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is."""
+    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is.
+
+    A script's pictures come from each other, and how many there are it alone knows: it begins anew, and of its pictures
+    those that are saved already are not saved again.
+    """
+    if job.request.script_name:
+        return 0
     size = job.request.batch_size
     saved = {image.index for image in job.images}
     if not saved:

@@ -25,6 +25,15 @@ export class Jobs {
     write(`jobs.${this.tab}`, this.list.length ? this.list : null);
   }
 
+  // Jobs of an earlier run of the server that wait or run again, and that this page has not heard of: [{id, kind}].
+  adopt(resumed) {
+    const known = new Set(this.list.map((job) => job.id));
+    const found = resumed.filter((job) => job.kind === this.tab && !known.has(job.id));
+    this.list.push(...found.map((job) => ({ id: job.id, source: null, mode: 0 })));
+    if (found.length) this.keep();
+    return found.length;
+  }
+
   // details: what the page wants to know of the job later.
   async submit(request, details) {
     const answer = await post("/v1/jobs", { kind: this.tab, request });
@@ -76,7 +85,7 @@ export class Jobs {
     } catch (error) {
       if (job !== this.current) return;
       if (error.status === 404) {
-        this.tell("lost", { message: "The job is gone: the server was started anew. Pictures saved before are in the outputs folder.", final: true }, job);
+        this.tell("lost", { message: "The server does not know this job any more. Pictures saved before are in the outputs folder.", final: true }, job);
         this.next();
       } else {
         this.tell("lost", { message: GONE, final: false }, job);

@@ -2,6 +2,7 @@
 
 import { Canvas } from "../canvas/canvas.js";
 import { Batch } from "./batch.js";
+import { get } from "./api.js";
 import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -14,7 +15,7 @@ import { Source } from "./source.js";
 import { config } from "./store.js";
 import { Tab } from "./tab.js";
 import { openedTab, openTab, setUpTabs } from "./tabs.js";
-import { complain } from "./toast.js";
+import { complain, toast } from "./toast.js";
 import { undoButton, useSource } from "./undo.js";
 
 applyColours();
@@ -62,6 +63,7 @@ export async function start() {
     isRunning: (name) => page.tabs[name].running || (name === "img2img" && page.batch.running),
     sourceOf: (name) => ({ img2img: page.batch.isOpen ? page.batch : page.source, pnginfo: page.pnginfo.source })[name] ?? null,
   });
+  await adoptResumed().catch(complain);
   NAMES.forEach((name) => page.tabs[name].resume());
   await Promise.all([
     page.engine.load().then(() => first.forEach((name) => form.set(name, page.engine.defaults()))),
@@ -71,6 +73,14 @@ export async function start() {
     page.batch.run.resume(),
   ]).catch(complain);
   document.body.classList.add("started"); // for whoever drives the page
+}
+
+// What the server took up again after a restart, submitted by whichever page, is shown and followed here.
+async function adoptResumed() {
+  const jobs = (await get("/v1/jobs")).filter((job) => job.resumed && ["queued", "running"].includes(job.status)).reverse();
+  for (const name of NAMES) {
+    if (page.tabs[name].jobs.adopt(jobs)) toast("Jobs from before the restart are made now.");
+  }
 }
 
 // The events of the form. Each is named in modules/ui/*.py.
