@@ -152,7 +152,7 @@ export class Canvas {
 
   // What a request takes from here: fields to set, and those that mean nothing without a mask.
   async outgoing() {
-    const fields = { ...(await this.wire.fields()), ...this.frame.fields() };
+    const fields = { ...(await this.wire.fields(form.get(TAB, "mask_blur"))), ...this.frame.fields() };
     return { fields, without: fields.mask ? [] : MASK_FIELDS };
   }
 }

@@ -16,12 +16,14 @@ export class Wire {
   }
 
   // The request's fields that come from the canvas. Where nothing is masked there is no mask: the whole is redrawn.
-  async fields() {
+  // blur: the form's mask blur in pixels.
+  async fields(blur) {
     const { document } = this;
     const { picture, sketch } = document;
     if (!picture) return { init_images: [] };
     const isPainted = (document.mode === "sketch" || document.mode === "inpaint_sketch") && !sketch.isEmpty;
-    const fields = { init_images: [isPainted ? (await this.send("flat", `${picture.id} ${document.version.sketch}`, () => this.flat())).id : picture.id] };
+    const soft = document.mode === "inpaint_sketch" ? blur : 0;
+    const fields = { init_images: [isPainted ? (await this.send("flat", `${picture.id} ${document.version.sketch} ${soft}`, () => this.flat(soft))).id : picture.id] };
     const layer = document.masking;
     if (!layer || measured(layer).isEmpty) return fields;
     const name = layer === sketch ? "sketch" : "mask";
@@ -36,25 +38,45 @@ export class Wire {
     return sent;
   }
 
-  // Source and sketch as one picture.
-  async flat() {
+  // Source and sketch as one picture. blur (Gaussian's sigma in pixels): as A1111's Inpaint sketch, which lays the
+  // painted picture over the source through the sketch's outline, both of them blurred.
+  async flat(blur) {
     const { width, height, sketch } = this.document;
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d");
-    context.drawImage(this.bitmap.whole, 0, 0, width, height);
-    drawLayer(context, sketch);
-    return canvas.convertToBlob({ type: "image/png" });
+    const sheet = () => new OffscreenCanvas(width, height).getContext("2d");
+    const drawSource = (context) => context.drawImage(this.bitmap.whole, 0, 0, width, height);
+    const painted = sheet();
+    drawSource(painted);
+    drawLayer(painted, sketch, (tile) => tile);
+    if (!blur) return painted.canvas.convertToBlob({ type: "image/png" });
+    const outline = sheet();
+    drawLayer(outline, sketch, opaque);
+    const soft = sheet();
+    soft.filter = `blur(${blur}px)`;
+    soft.drawImage(painted.canvas, 0, 0);
+    soft.globalCompositeOperation = "destination-in";
+    soft.drawImage(outline.canvas, 0, 0);
+    const whole = sheet();
+    drawSource(whole);
+    whole.drawImage(soft.canvas, 0, 0);
+    return whole.canvas.convertToBlob({ type: "image/png" });
   }
 }
 
-export function drawLayer(context, sketch) {
+// Draws a sketch, each tile as `shown` makes it.
+function drawLayer(context, sketch, shown) {
+  const piece = new OffscreenCanvas(TILE, TILE).getContext("2d");
   sketch.tiles.forEach((tile, index) => {
     if (!tile) return;
     const { left, top } = sketch.partOf(index);
-    const piece = new OffscreenCanvas(TILE, TILE);
-    piece.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(tile), TILE, TILE), 0, 0);
-    context.drawImage(piece, left, top);
+    piece.putImageData(new ImageData(new Uint8ClampedArray(shown(tile)), TILE, TILE), 0, 0);
+    context.drawImage(piece.canvas, left, top);
   });
+}
+
+function opaque(tile) {
+  const made = new Uint8Array(tile.length);
+  for (let at = 3; at < tile.length; at += 4) made[at] = tile[at] ? 255 : 0;
+  return made;
 }
 
 // A mask as a grey PNG; of a sketch, white where it is painted.
