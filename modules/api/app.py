@@ -16,6 +16,7 @@ from modules.api import (
     options,
     outputs,
     pictures,
+    reproduce,
     scripts,
     sdapi,
     state,
@@ -45,6 +46,7 @@ def create_api(services: Services) -> FastAPI:
     errors.install(app)
     for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
+    app.include_router(reproduce.routes(services))
     app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))
