@@ -20,6 +20,7 @@ from modules.api import (
     scripts,
     sdapi,
     state,
+    styles,
 )
 from modules.api.auth import BasicAuth
 from modules.api.body_limit import BodyLimit
@@ -47,6 +48,7 @@ def create_api(services: Services) -> FastAPI:
     for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
     app.include_router(reproduce.routes(services))
+    app.include_router(styles.routes(services))
     app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))

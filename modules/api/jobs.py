@@ -13,6 +13,7 @@ from starlette.responses import Response
 from modules.api.clients import client_of
 from modules.api.services import Services
 from modules.api.sse import EventStream, event_text
+from modules.api.styles import styled
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import ENDINGS, Event, ImageSaved, Previewed
@@ -41,7 +42,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/jobs", status_code=201)
     def submit(body: JobBody, asked: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
-        values = _with_pictures(body.request, services.pictures)
+        values = _with_pictures(styled(body.request, services.flags.data_dir), services.pictures)
         request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
         settings = services.settings.current.overridden(request.override_settings)
         checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)

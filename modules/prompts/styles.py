@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import difflib
+import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +50,27 @@ def apply_styles(
             prompt = merged(styles[name].prompt, prompt)
             negative_prompt = merged(styles[name].negative_prompt, negative_prompt)
     return prompt, negative_prompt
+
+
+def require_styles(names: Iterable[str], styles: Mapping[str, Style]) -> None:
+    """Raises WebuiError with the nearest name if one of `names` is no style."""
+    for name in names:
+        if name not in styles:
+            near = difflib.get_close_matches(name, styles, 1, 0.0)
+            raise WebuiError(
+                f"styles: there is no style {name[:100]!r}{f'; did you mean {near[0]!r}?' if near else '.'}",
+                "" if near else "Save one first.",
+                "styles",
+            )
+
+
+def styles_text(styles: Iterable[Style]) -> str:
+    """A styles.csv of these, as A1111 writes and reads it."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(Style._fields)
+    writer.writerows(styles)
+    return text.getvalue()
 
 
 def merged(style: str, prompt: str) -> str:

@@ -1,0 +1,84 @@
+"""Styles: list, save, delete, and put around the prompts of a request."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from modules.api.services import Services
+from modules.errors import WebuiError
+from modules.prompts.styles import Style, apply_styles, read_styles, require_styles, styles_text
+from modules.request import MAX_PROMPT
+from modules.store.files import refusal, write_over
+
+FILE = "styles.csv"  # in the data folder, as in A1111
+MAX_NAME = 200  # characters
+PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
+
+
+class StyleBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field("", max_length=MAX_PROMPT, description="Put around the prompt, or behind it.")
+    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Likewise for the negative prompt.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/styles", tags=["styles"])
+    path = services.flags.data_dir / FILE
+    lock = threading.Lock()
+
+    def write(styles: Mapping[str, Style]) -> list[dict[str, Any]]:
+        try:
+            write_over(path, styles_text(styles.values()).encode("utf-8"))
+        except OSError as error:
+            raise refusal("The style", path.parent, error) from error
+        return [style._asdict() for style in styles.values()]
+
+    @router.get("")
+    def styles() -> list[dict[str, Any]]:
+        """The styles in styles.csv."""
+        return [style._asdict() for style in read_styles(path).values()]
+
+    @router.put("/{name:path}")
+    def save(name: str, body: StyleBody) -> list[dict[str, Any]]:
+        """Save a style, in place of one of that name."""
+        name = name.strip()
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Take a shorter name.", "name")
+        with lock:
+            return write({**read_styles(path), name: Style(name, body.prompt, body.negative_prompt)})
+
+    @router.delete("/{name:path}")
+    def delete(name: str) -> list[dict[str, Any]]:
+        """Delete a style."""
+        with lock:
+            known = read_styles(path)
+            if name not in known:
+                raise WebuiError(f"There is no style {name[:100]!r}.", field="name", status=404)
+            return write({key: style for key, style in known.items() if key != name})
+
+    return router
+
+
+def styled(values: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+    """A request's values without `styles`, its prompts with them. Raises WebuiError if one is unknown."""
+    names = values.get("styles") or []
+    rest = {name: value for name, value in values.items() if name != "styles"}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WebuiError("styles: expected a list of names.", "GET /v1/styles lists them.", "styles")
+    if not names:
+        return rest
+    known = read_styles(data_dir / FILE)
+    require_styles(names, known)
+    for positive, negative in PROMPTS:
+        # An empty prompt of the second pass is the first one's, which has its styles already.
+        is_first = positive == "prompt"
+        texts = apply_styles(str(rest.get(positive, "")), str(rest.get(negative, "")), names, known)
+        for field, text in zip((positive, negative), texts, strict=True):
+            if is_first or rest.get(field):
+                rest[field] = text
+    return rest
