@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from modules.catalog import Catalog, Checkpoint
 from modules.errors import WebuiError
+from modules.extensions import load as load_extensions
 from modules.fields import params
 from modules.settings import Settings
 from modules.ui.app import build_page, mount
@@ -66,6 +67,7 @@ class Fake:
         self.lock = asyncio.Lock()
         self.saved: list[str] = []
         self.requests: list[dict[str, Any]] = []
+        self.problems: list[str] = []
 
     def start(self) -> None:
         """What waits belongs to one event loop: a server that is started again needs it new."""
@@ -341,6 +343,11 @@ def create(fake: Fake) -> FastAPI:
         names = ["palimpsest-starter", "watercolor-v3", "broken-model"]
         rows = [{"name": name, "hash": "ab12cd34ef", "defaults": DEFAULTS if name.startswith("p") else {}} for name in names]  # noqa: E501
         return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or names[0]}
+
+    @app.get("/v1/scripts")
+    async def scripts() -> dict[str, Any]:
+        there = load_extensions()
+        return {"txt2img": there.described("txt2img", Catalog()), "img2img": there.described("img2img", Catalog()), "problems": fake.problems}  # noqa: E501
 
     @app.get("/v1/settings")
     async def settings() -> dict[str, Any]:

@@ -24,8 +24,8 @@ export class Gallery {
 
   add(picture) {
     if (this.pictures.some((known) => known.url === picture.url)) return; // the log of a job is read again after a reload
-    const group = this.pictures.filter((known) => known.job === picture.job).length;
-    this.pictures.splice(group, 0, picture); // a job's pictures stay in their order, before those of older jobs
+    const group = this.pictures.filter((known) => known.job === picture.job && (known.sheet || !picture.sheet)).length;
+    this.pictures.splice(group, 0, picture); // a job's pictures stay in their order, sheets first, before those of older jobs
     this.pictures.splice(MOST);
     if (this.following) this.selected = picture;
     this.tell();

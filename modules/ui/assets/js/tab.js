@@ -9,6 +9,7 @@ import { setUpOverrides } from "./override.js";
 import { Progress } from "./progress.js";
 import { setUpPrompts } from "./prompts.js";
 import { Result } from "./result.js";
+import { ScriptSection } from "./scripts.js";
 import { Size } from "./size.js";
 import { toast } from "./toast.js";
 
@@ -23,6 +24,7 @@ export class Tab {
     this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
     setUpPrompts(name, { lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
     setUpOverrides(name);
+    this.script = new ScriptSection(name);
     this.seedTools("seed-tools", "seed");
     this.seedTools("subseed-tools", "subseed");
     form.onChange((tab, field, value) => tab === name && field === "extra" && this.openExtra(value));
@@ -55,6 +57,7 @@ export class Tab {
     const source = name === "img2img" ? page.source.picture : null;
     try {
       if (name === "img2img") await this.fromCanvas(request);
+      Object.assign(request, this.script.toRequest());
       await this.jobs.submit(request, { source: source?.id ?? null, mode: request.resize_mode ?? 0 });
       this.gallery.following = true;
       if (matchMedia("(max-width: 760px)").matches) result.stage.scrollIntoView({ block: "center" });
@@ -72,7 +75,7 @@ export class Tab {
 
   complain(sentence, field) {
     if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
-    else if (!form.showError(this.name, field, sentence)) this.result.complain(sentence);
+    else if (!this.script.complain(sentence, field) && !form.showError(this.name, field, sentence)) this.result.complain(sentence);
   }
 
   hear(event, data, job) {
@@ -89,9 +92,10 @@ export class Tab {
     if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
     if (event === "previewed") result.showPreview(data.data);
     if (event === "image_saved") {
-      const { index, seed, width, height, infotext, path, url } = data;
+      const { index, seed, width, height, infotext, path, url, sheet } = data;
       result.endPreview();
-      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, source: job.source, mode: job.mode });
+      if (data.shown === false) return;
+      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, sheet, source: job.source, mode: job.mode });
     }
     if (event === "failed") this.complain([data.message, data.hint].filter(Boolean).join(" "), data.field);
     if (event === "finished" || event === "failed") this.end(event, data);
