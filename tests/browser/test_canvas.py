@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, CDPSession, Error, Page, expect
+from playwright.sync_api import Browser, CDPSession, Error, Page, Request, expect
 
 from tests.browser.conftest import (
     PATIENCE,
@@ -285,6 +285,26 @@ def test_two_browser_tabs_do_not_mix(canvas: Page, server: FakeServer) -> None:
     other.close()
 
 
+def test_a_duplicated_browser_tab_goes_on_with_a_copy(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
+    canvas.wait_for_timeout(600)
+    names = canvas.evaluate("() => ({ ...sessionStorage })")
+    other = canvas.context.new_page()
+    other.set_default_timeout(PATIENCE * 1000)
+    other.goto(f"{server.url}/internal/ping")
+    other.evaluate("names => Object.assign(sessionStorage, names)", names)
+    opened(other, server.url)
+    other.wait_for_selector("#img2img_image.filled")
+    assert (mask(other) == before).all()
+    other.click("#canvas_clear")
+    other.wait_for_timeout(600)
+    opened(canvas, server.url)
+    canvas.wait_for_selector("#img2img_image.filled")
+    assert (mask(canvas) == before).all()
+    other.close()
+
+
 def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (80, 60), (240, 180))
     before = mask(canvas)
@@ -299,11 +319,14 @@ def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) ->
     again.close()
 
 
+def bring(page: Page, content: bytes, to: str = "#img2img_file") -> None:
+    """A file into a chooser: another picture in the place of the one that is there, or a mask."""
+    page.set_input_files(to, files=[{"name": "b.png", "mimeType": "image/png", "buffer": content}])
+
+
 def test_another_picture_asks_what_becomes_of_the_mask(canvas: Page) -> None:
     drag(canvas, (80, 60), (240, 180))
-    canvas.set_input_files(
-        "#img2img_file", files=[{"name": "b.png", "mimeType": "image/png", "buffer": png(640, 480, 9)}]
-    )
+    bring(canvas, png(640, 480, 9))
     question = canvas.locator("#canvas_question")
     expect(question).to_contain_text("The picture was replaced; the mask of the old one is still here.")
     expect(question).to_contain_text("It was resized from 320 × 240 to 640 × 480.")
@@ -312,9 +335,7 @@ def test_another_picture_asks_what_becomes_of_the_mask(canvas: Page) -> None:
     kept = mask(canvas)
     assert kept.shape == (480, 640)
     assert kept[240, 320] == 255
-    canvas.set_input_files(
-        "#img2img_file", files=[{"name": "c.png", "mimeType": "image/png", "buffer": png(640, 480, 8)}]
-    )
+    bring(canvas, png(640, 480, 8))
     canvas.click("#canvas_drop")
     assert not mask(canvas).any()
     canvas.click("#canvas_undo")
@@ -337,6 +358,7 @@ def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: P
 
 def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (160, 120), (240, 180))
+    canvas.click("#canvas_clear")
     canvas.click("#canvas_frame")
     drag(canvas, (320, 60), (450, 60))
     drag(canvas, (100, 0), (100, -62))
@@ -346,7 +368,12 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     finished(canvas)
     expected = {"outpaint_left": 0, "outpaint_right": 128, "outpaint_top": 64, "outpaint_bottom": 0, "outpaint_fill": 2}
     assert {name: value for name, value in sent(server).items() if name.startswith("outpaint")} == expected
+    assert "mask" not in sent(server)
+    assert "mask_blur" in sent(server)  # the new part is masked
+    told = "Generate paints what the frame adds; the picture itself stays as it is."
+    expect(canvas.locator("#canvas_told")).to_have_text(told)
     canvas.click("#canvas_frame_off")
+    canvas.click("#canvas_undo")
     before = mask(canvas)
     canvas.click("#canvas_frame")
     drag(canvas, (0, 0), (64, 40))
@@ -498,8 +525,7 @@ def test_a_mask_file_of_another_size_is_resized_and_said(canvas: Page) -> None:
     content = io.BytesIO()
     image.save(content, "PNG")
     canvas.click("#img2img_inpaint_upload_mode")
-    file = {"name": "mask.png", "mimeType": "image/png", "buffer": content.getvalue()}
-    canvas.set_input_files("#canvas_mask_file", files=[file])
+    bring(canvas, content.getvalue(), "#canvas_mask_file")
     expect(canvas.locator("#canvas_told")).to_contain_text("The mask was 160 × 120; it is resized to 320 × 240.")
     expected = np.zeros((240, 320), np.uint8)
     expected[60:120, 80:160] = 255
@@ -553,7 +579,12 @@ def test_a_second_generation_sends_the_request_and_the_new_mask_alone(canvas: Pa
     submit(canvas)
     finished(canvas)
     posts: list[tuple[str, int]] = []
-    canvas.on("request", lambda r: r.method == "POST" and posts.append((r.url, len(r.post_data_buffer or b""))))
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            posts.append((request.url, len(request.post_data_buffer or b"")))
+
+    canvas.on("request", note)
     submit(canvas)
     finished(canvas)
     assert [url.rsplit("/v1/", 1)[1] for url, _ in posts] == ["jobs"]

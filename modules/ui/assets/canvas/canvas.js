@@ -39,7 +39,7 @@ export class Canvas {
     this.wire = new Wire(this.document, this.view.bitmap);
     this.keep = new Keep(this.document, (error) => complain(new Error(`This browser does not keep the canvas for later: ${error.message}`)));
     this.guides();
-    this.document.onChange((what) => what === "mode" && this.showMode());
+    this.document.onChange((what) => ["mode", "frame", "picture"].includes(what) && this.showMode());
     form.onChange((tab, name) => tab === TAB && ["inpainting_mask_invert", "mask_strength_by_grey", "soft_inpainting"].includes(name) && (this.view.changed(null), this.told.refresh()));
     form.onChange((tab, name, value) => tab === TAB && name === "soft_inpainting" && document.getElementById("img2img_soft_inpainting").classList.toggle("closed", !value));
     let strength = this.settings.strength;
@@ -63,7 +63,7 @@ export class Canvas {
       tab.setAttribute("aria-selected", String(tab.dataset.tabId === mode));
       tab.tabIndex = tab.dataset.tabId === mode ? 0 : -1;
     }
-    Object.assign(document.getElementById("tab_img2img").dataset, { mode, masks: MODES[mode].masks ? "yes" : "no" });
+    Object.assign(document.getElementById("tab_img2img").dataset, { mode, masks: MODES[mode].masks || this.frame.paintsOn ? "yes" : "no" });
     if (MODES[mode].masks !== "mask" && this.settings.tool === "wand" && !MODES[mode].paints) this.settings.set({ tool: "brush" });
   }
 
@@ -150,9 +150,9 @@ export class Canvas {
     await this.onBring?.(await smallerCopy(this.view.bitmap.whole));
   }
 
-  // What a request takes from here: fields to set, and those that mean nothing without a mask.
+  // What a request takes from here: fields to set, and those that mean nothing without a mask or a new part.
   async outgoing() {
     const fields = { ...(await this.wire.fields(form.get(TAB, "mask_blur"))), ...this.frame.fields() };
-    return { fields, without: fields.mask ? [] : MASK_FIELDS };
+    return { fields, without: fields.mask || this.frame.paintsOn ? [] : MASK_FIELDS };
   }
 }

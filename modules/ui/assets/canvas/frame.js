@@ -69,10 +69,14 @@ export class Frame {
     return left > 0 || top > 0 || right < width || bottom < height;
   }
 
+  get paintsOn() {
+    return Object.values(this.margins).some((pixels) => pixels > 0);
+  }
+
   // The request's fields; none where nothing is painted on.
   fields() {
     const { left, top, right, bottom } = this.margins;
-    if (!(left || top || right || bottom)) return {};
+    if (!this.paintsOn) return {};
     return { outpaint_left: left, outpaint_right: right, outpaint_top: top, outpaint_bottom: bottom, outpaint_fill: this.canvas.settings.outpaintFill };
   }
 
@@ -83,7 +87,7 @@ export class Frame {
     if (!box) return;
     const { width, height } = this.canvas.document;
     const { left, top, right, bottom } = this.margins;
-    const grows = left + top + right + bottom > 0;
+    const grows = this.paintsOn;
     const [across, down] = [box.right - box.left, box.bottom - box.top];
     this.size.textContent = grows ? `${width} × ${height} → ${width + left + right} × ${height + top + bottom}` : this.isCrop ? `Crop to ${across} × ${down}` : "Drag an edge: outwards paints on, inwards crops.";
     this.size.title = grows ? "The result has this size; Width and Height do not count, unless only the masked area is worked on." : "";

@@ -8,7 +8,7 @@ import { measured } from "./measure.js";
 const LARGE = 40e6; // pixels from which a smaller copy is offered
 
 export class Told {
-  // canvas: {document, isInverted(), greysCount(), acts, shrinkSource()}.
+  // canvas: {document, frame, isInverted(), greysCount(), acts, shrinkSource()}.
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("div", { className: "canvas-told", id: "canvas_told", "aria-live": "polite" });
@@ -39,7 +39,9 @@ export class Told {
     const said = this.once ? [this.once] : [];
     const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
     if (!picture) return has.mask || has.sketch ? [...said, "What you painted is kept until there is a picture again."] : said;
-    if (masking) said.push(...this.aboutMask(masking, masking === sketch));
+    const paintsOn = this.canvas.frame.paintsOn;
+    if (paintsOn) said.push(masking && !masking.isEmpty ? "Generate paints what the frame adds and redraws what is masked." : "Generate paints what the frame adds; the picture itself stays as it is.");
+    if (masking && !(paintsOn && masking.isEmpty)) said.push(...this.aboutMask(masking, masking === sketch));
     const unused = ["mask", "sketch"].filter((name) => has[name] && masking !== document[name] && MODES[mode].paints !== name);
     if (unused.length) said.push(`The ${unused.join(" and the ")} you painted ${unused.length > 1 ? "are" : "is"} kept, but ${MODES[mode].label} does not use ${unused.length > 1 ? "them" : "it"}.`);
     return said;

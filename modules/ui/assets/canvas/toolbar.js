@@ -71,6 +71,7 @@ export class Toolbar {
       this.tools[index].setAttribute("aria-pressed", String(name === tool));
       this.tools[index].hidden = TOOLS[name].layer === "sketch" && isMask;
     });
+    this.more.firstChild.textContent = isMask ? "Mask ▾" : "More ▾";
     this.painting.hidden = this.steps.hidden = this.sliders.hidden = !layer;
     this.undo.disabled = !document.history.done.length;
     this.redo.disabled = !document.history.undone.length;
