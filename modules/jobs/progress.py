@@ -40,7 +40,7 @@ class ProgressFold:
         self.status: Status = "queued"
         self._started = Started(images=0, batches=0, steps=0, width=0, height=0, seed=0)
         self._batch = 0
-        self._step = 0
+        self._step = self._steps = 0
         self._stage = "waiting"
         self._saved = 0
         self._fraction = 0.0
@@ -92,7 +92,7 @@ class ProgressFold:
         return Progress(
             fraction=self._fraction,
             step=self._step,
-            steps=self._started.steps,
+            steps=self._steps or self._started.steps,
             image=self._saved if ended else current,
             images=self._started.images,
             stage=self._stage,
@@ -109,8 +109,9 @@ class ProgressFold:
                 self._step_times.append(at - self._marked_at)
             elif self._first_step_time is None:
                 self._first_step_time = at - self._marked_at
-        self._batch, self._step, self._marked_at = event.batch, event.step, at
-        done = event.batch * (self._started.steps + 1) + event.step
+        self._batch, self._step, self._steps, self._marked_at = event.batch, event.step, event.steps, at
+        # A script's runs may have other steps each: a batch counts the same, however many it has.
+        done = event.batch * (self._started.steps + 1) + event.step * self._started.steps / max(event.steps, 1)
         self._fraction = max(self._fraction, min(done / max(self._units, 1), 1.0))
 
     def _end_decode(self, at: float) -> None:
