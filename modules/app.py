@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 
 import modules
+from modules import logs, server
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog
@@ -23,7 +24,6 @@ from modules.extensions import load as load_extensions
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.batch import Batches, OwnSaves
 from modules.jobs.batch_desk import Desk
-from modules.jobs.child import LOG_FORMAT
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 HASHES = "cache/hashes.json"  # written by the engine process
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
-SECONDS_TO_CLOSE = 2  # for answers under way; event streams would go on for ever
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,10 +52,11 @@ def main(argv: Sequence[str]) -> int:
         return reproduce(argv[1:])
     try:
         flags = parse(argv)
-        logging.basicConfig(level=flags.loglevel, format=LOG_FORMAT)
+        logs.set_up(flags.loglevel, flags.log_json)
         for remark in flags.remarks:
             log.info(remark)
         require_free_port(flags)
+        server.check_certificate(flags)
         services = open_services(flags)
     except WebuiError as error:
         sys.stderr.write(f"{error}\n")
@@ -87,7 +87,7 @@ def reproduce(argv: Sequence[str]) -> int:
 
     try:
         flags = parse(rest)
-        logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+        logs.set_up(logging.WARNING)
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
         cache = flags.data_dir / "cache"
@@ -196,15 +196,7 @@ def serve(services: Services) -> None:
     flags = services.flags
     page = build_page(services.catalog.current, services.settings.current)
     app = mount(create_api(services), page, flags.theme)
-    config = uvicorn.Config(
-        app,
-        host=flags.server_name,
-        port=flags.port,
-        log_level="warning",
-        timeout_graceful_shutdown=SECONDS_TO_CLOSE,
-    )
-    server = _Server(config, services)
-    server.run()
+    _Server(server.configured(app, flags), services).run()
 
 
 class _Server(uvicorn.Server):

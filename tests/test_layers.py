@@ -23,6 +23,7 @@ FLOORS = (
     ("starter",),  # the training of the bundled checkpoint: a program of its own
     ("jobs",),
     ("ui", "api"),
+    ("server", "doctor"),
     ("app",),
     ("webui",),
 )
@@ -33,7 +34,7 @@ HOMES = {
     "gradio": ("ui",),
     "fastapi": ("api", "app"),
     "starlette": ("ui", "api", "app"),  # what gradio and fastapi both stand on
-    "uvicorn": ("app", "webui"),
+    "uvicorn": ("server", "app", "webui"),
     "ray": ("jobs",),
     "torch": ("sampling", "networks", "processing", "control", "starter"),
     "torchsde": ("sampling",),

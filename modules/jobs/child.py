@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from modules import logs
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.events import EngineState, Event, Failed, Stop
@@ -22,8 +23,6 @@ from modules.request import GenerationRequest
 from modules.settings import Settings
 
 log = logging.getLogger(__name__)
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 # Slots of the flags that parent and child share. Each is written by the parent alone, so no lock is needed, and a child
 # that is killed cannot leave one locked.
@@ -72,6 +71,7 @@ class Run:
     settings: Settings
     checkpoint: Checkpoint
     first_batch: int = 0
+    job: str = ""  # id, for the log
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,17 @@ Command = Load | Run | Quit
 Answer = Event | EngineState | Done
 
 
-def main(factory: str, options: Mapping[str, str], pipe: Connection, flags: Sequence[int], loglevel: int) -> None:
+def main(
+    factory: str,
+    options: Mapping[str, str],
+    pipe: Connection,
+    flags: Sequence[int],
+    loglevel: int,
+    log_json: bool = False,
+) -> None:
     """The engine process, start to end. `factory` is "package.module:function", called with `options` by keyword."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole terminal; the web process ends this one
-    logging.basicConfig(level=loglevel, format=LOG_FORMAT)
+    logs.set_up(loglevel, log_json)
     commands: queue.SimpleQueue[Load | Run] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, commands), name="commands", daemon=True).start()
     try:
@@ -103,8 +110,9 @@ def main(factory: str, options: Mapping[str, str], pipe: Connection, flags: Sequ
     pipe.send(Done())
     while True:
         command = commands.get()
-        for answer in _load(engine, command) if isinstance(command, Load) else _run(engine, command, flags):
-            pipe.send(answer)
+        with logs.about_job(command.job if isinstance(command, Run) else ""):
+            for answer in _load(engine, command) if isinstance(command, Load) else _run(engine, command, flags):
+                pipe.send(answer)
         pipe.send(Done())
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
+from modules import logs
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Queued, Staged, Stop, Warned
@@ -284,7 +285,8 @@ class JobQueue:
         if job:
             self._keep(self._ledger.begin, job.id)
             self.listeners.call()
-            self._carry_out(job)
+            with logs.about_job(job.id):
+                self._carry_out(job)
         elif wanted:
             with contextlib.suppress(EngineDied):  # noted already
                 self._load(*wanted)

@@ -13,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import RawArray
 from typing import Any
 
+from modules import logs
 from modules.catalog import Checkpoint
 from modules.events import EngineState, Event, Stop
 from modules.jobs import child
@@ -113,7 +114,7 @@ class EngineProcess:
         """
         with self._lock:
             self._number += 1
-            command = child.Run(self._number, self._skips, request, settings, checkpoint, first_batch)
+            command = child.Run(self._number, self._skips, request, settings, checkpoint, first_batch, logs.job_id())
         return self._run(command)
 
     def _run(self, command: child.Run) -> Iterator[Event | EngineState]:
@@ -150,7 +151,7 @@ class EngineProcess:
         flags = RawArray(ctypes.c_longlong, [self._interrupted, self._skips])
         process = self._context.Process(
             target=child.main,
-            args=(self._factory, self._options, theirs, flags, log.getEffectiveLevel()),
+            args=(self._factory, self._options, theirs, flags, log.getEffectiveLevel(), logs.is_json()),
             name="palimpsest engine",
             daemon=True,
         )

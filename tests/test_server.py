@@ -1,0 +1,141 @@
+"""Clients that crawl, stand still or never listen cost the server nothing lasting."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from modules.api.body_limit import BodyLimit
+from modules.errors import WebuiError
+from modules.flags import Flags
+from modules.server import PatientProtocol, check_certificate
+
+HOST = b"Host: 127.0.0.1\r\n"
+
+
+class Hasty(PatientProtocol):
+    seconds_for_head = 0.5
+    seconds_to_take = 0.5
+    most_connections = 20
+
+
+async def app(scope: dict, receive: object, send: object) -> None:
+    """/big answers without end; all else tells how long the body is."""
+    request = Request(scope, receive, send)  # type: ignore[arg-type]
+    if request.url.path == "/big":
+        await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
+        while not await request.is_disconnected():
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})  # type: ignore[operator]
+        return
+    body = await request.body()
+    answer: Response = PlainTextResponse(str(len(body)))
+    await answer(scope, receive, send)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def server() -> Iterator[uvicorn.Server]:
+    with running() as started:
+        yield started
+
+
+@contextmanager
+def running() -> Iterator[uvicorn.Server]:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        bounded = BodyLimit(app, limit=10_000_000, silence=0.5)  # type: ignore[arg-type]
+        config = uvicorn.Config(bounded, http=Hasty, ws="none", log_level="critical", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        end = time.monotonic() + 60
+        while not server.started and time.monotonic() < end:
+            time.sleep(0.01)
+        server.address = listening.getsockname()  # type: ignore[attr-defined]
+        yield server
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def opened(server: uvicorn.Server) -> socket.socket:
+    connection = socket.create_connection(server.address)  # type: ignore[attr-defined]
+    connection.settimeout(60)
+    return connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    taken = b""
+    try:
+        while piece := connection.recv(65536):
+            taken += piece
+    except ConnectionError:
+        pass
+    return taken
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\n" + HOST + b"X-A: "])
+def test_a_head_that_does_not_come_is_not_waited_for(server: uvicorn.Server, begun: bytes) -> None:
+    with opened(server) as connection:
+        connection.sendall(begun)
+        assert rest(connection) == b""
+
+
+def test_a_head_that_drips_is_not_waited_for(server: uvicorn.Server) -> None:
+    with opened(server) as connection, pytest.raises(OSError):  # noqa: PT012
+        for _ in range(600):
+            connection.sendall(b"G")
+            time.sleep(0.1)
+    assert not server.server_state.connections
+
+
+def test_a_second_head_that_drips_is_not_waited_for(server: uvicorn.Server) -> None:
+    with opened(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert b"200 OK" in connection.recv(65536)
+        connection.sendall(b"GET /")
+        rest(connection)
+
+
+def test_half_a_body_is_answered_and_forgotten(server: uvicorn.Server) -> None:
+    with opened(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\nabc")
+        rest(connection)
+    with opened(server) as connection:  # the server is well
+        connection.sendall(b"POST / HTTP/1.1\r\nConnection: close\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc")
+        assert rest(connection).endswith(b"\r\n\r\n3")
+
+
+def test_a_client_that_takes_nothing_is_let_go(server: uvicorn.Server) -> None:
+    with opened(server) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"GET /big HTTP/1.1\r\n" + HOST + b"\r\n")
+        end = time.monotonic() + 60
+        time.sleep(0.2)
+        while server.server_state.connections and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not server.server_state.connections
+        while server.server_state.tasks and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not server.server_state.tasks
+
+
+def test_connections_have_a_bound_and_the_next_is_told(server: uvicorn.Server) -> None:
+    held = [opened(server) for _ in range(Hasty.most_connections)]
+    with opened(server) as one_more:
+        assert rest(one_more).startswith(b"HTTP/1.1 503 ")
+    for connection in held:
+        connection.close()
+
+
+def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate")
+    with pytest.raises(WebuiError, match=r"--tls-certfile .*cert\.pem.*cannot be used"):
+        check_certificate(Flags(tls_certfile=tmp_path / "cert.pem", tls_keyfile=tmp_path / "cert.pem"))
