@@ -215,8 +215,8 @@ class BatchFeed:
             self._read += 1
             texts.append(event_text("file", described(file), self._read))
         summary = batch.summary()
-        timeless = {**summary, "seconds": 0, "eta_seconds": 0}
-        if timeless.get("current"):
+        timeless: dict[str, Any] = {**summary, "seconds": 0, "eta_seconds": 0}
+        if timeless["current"]:
             progress = {**timeless["current"]["progress"], "seconds": 0, "eta_seconds": 0}
             timeless["current"] = {**timeless["current"], "progress": progress}
         if timeless != self._said:  # time alone is no news

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
@@ -324,7 +324,8 @@ class Batch:
         return {"index": index, "name": self._files[index].name, "job": job.id, "progress": vars(job.progress())}
 
 
-class _Ready(NamedTuple):
+@dataclass(frozen=True)
+class _Ready:
     """A file whose job is in the queue."""
 
     index: int
@@ -560,7 +561,9 @@ class _Run:
                 except FileExistsError:
                     base = ""  # somebody was quicker
                     continue
-                return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, path)
+                return ImageSaved(
+                    done.index, done.seed, done.width, done.height, done.infotext, path, done.sheet, done.shown
+                )
 
         return save
 
