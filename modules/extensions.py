@@ -19,7 +19,7 @@ from modules.errors import WebuiError
 from modules.fields import Param, params
 from modules.hooks import Arguments, Extension, Request, Script
 from modules.infotext import Kind
-from modules.request import Img2ImgRequest
+from modules.request import GenerationRequest, Img2ImgRequest
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Extensions:
             f"Script (script_name) = {name[:100]!r}: there is no such script.{nearest}", field="script_name"
         )
 
-    def chosen(self, request: Request) -> tuple[Kind, Script, Arguments]:
+    def chosen(self, request: GenerationRequest) -> tuple[Kind, Script, Arguments]:
         """The script that `request` names, and its arguments. Raises WebuiError if one of them is wrong."""
         kind = kind_of(request)
         script = self.script(kind, request.script_name)

@@ -65,7 +65,7 @@ def _checked(url: str, field: str) -> SplitResult:
         raise _refused(field, url, "is no URL", 422) from error
     if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
         raise _refused(field, url, "is not fetched: only http and https, without a password in it", 422)
-    if port not in (None, *PORTS.values()) and port is not None and port < 1024:
+    if port is not None and port < 1024 and port not in PORTS.values():
         raise _refused(field, url, f"is not fetched: port {port} is another service's", 422)
     if any(ord(sign) <= 32 or ord(sign) > 126 for sign in parts.path + parts.query):
         raise _refused(field, url, "holds signs that belong into no URL", 422)

@@ -83,11 +83,11 @@ def spread(values: Floats, weights: Floats) -> Floats:
     size = Size(weights.shape[1], weights.shape[0])
     smaller = cv2.pyrDown(weights)
     sums = _channels(cv2.pyrDown(values * weights[..., None]))
-    means = sums / np.maximum(smaller, 1e-6)[..., None]
+    means = (sums / np.maximum(smaller, 1e-6)[..., None]).astype(np.float32)
     # Wherever something is known of a cell, the cell counts as known, a level up.
     beneath = spread(means, (smaller * 4).clip(0, 1))
     around = _channels(cv2.pyrUp(beneath, dstsize=size))
-    return around + (values - around) * weights[..., None]
+    return (around + (values - around) * weights[..., None]).astype(np.float32)
 
 
 def _beside(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -109,7 +109,7 @@ def _smoothed(values: Floats, known: NDArray[np.bool_], sigma: float) -> Floats:
     weights = known.astype(np.float32)
     total = cv2.GaussianBlur(weights, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     sums = cv2.GaussianBlur(values * weights[..., None], (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    return sums / np.maximum(total, 1e-6)[..., None]
+    return (sums / np.maximum(total, 1e-6)[..., None]).astype(np.float32)
 
 
 def _channels(values: NDArray[np.float32] | cv2.typing.MatLike) -> Floats:

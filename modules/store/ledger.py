@@ -251,14 +251,15 @@ class Ledger:
             settings = Settings().overridden(known)
         except WebuiError as error:
             settings, reason = Settings(), str(error)
-        checkpoint = json.loads(checkpoint_text)
+        told = json.loads(checkpoint_text)
+        checkpoint = Checkpoint(**(told | {"path": Path(told["path"])}))
         return Entered(
             job_id,
             kind,
             created,
             request,
             settings,
-            Checkpoint(**{**checkpoint, "path": Path(checkpoint["path"])}),
+            checkpoint,
             events,
             ended,
             deaths,

@@ -13,6 +13,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 from gradio.components import Component
+from starlette.routing import Mount
 
 from modules.catalog import Catalog
 from modules.fields import params
@@ -107,5 +108,6 @@ def mount(api: Any, page: Page, mode: Theme = "auto") -> Any:
         show_error=False,
     )
     mounted = app.router.routes[-1]
+    assert isinstance(mounted, Mount)
     mounted.app = OnlyPage(mounted.app)
     return app

@@ -151,7 +151,7 @@ def test_an_unknown_job_is_404(client: TestClient) -> None:
 
 
 def test_a_dead_engine_is_told_and_the_server_goes_on(finished: Finished) -> None:
-    assert finished(prompt="killed images 2")["status"] == "failed"
+    assert finished(prompt="killed")["status"] == "failed"
     assert finished(prompt="a")["status"] == "finished"
 
 

@@ -64,8 +64,8 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_engine_process_first(tmp_path
     assert engine.is_running()
 
     os.killpg(parent.pid, signal.SIGINT)
-    parent.communicate(timeout=10)
-    engine.wait(10)
+    parent.communicate(timeout=60)
+    engine.wait(60)
 
 
 def test_the_engine_process_imports_no_page_and_no_server(tmp_path: Path) -> None:
