@@ -73,7 +73,8 @@ export class Keep {
       const layer = this.document[what];
       layer.each(box ?? layer.all, (index) => this.stale[what].add(index));
     } else if (what === "history") return;
-    this.timer ||= setTimeout(() => this.save(), PAUSE);
+    if (what === "picture") this.save(); // a new picture at once: the page may be left the next moment
+    else this.timer ||= setTimeout(() => this.save(), PAUSE);
   }
 
   // Keeps what has changed, in one transaction: whole or not at all.
