@@ -15,6 +15,7 @@ import uvicorn
 
 import modules
 from modules import logs, server
+from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog
@@ -156,6 +157,7 @@ def open_services(flags: Flags) -> Services:
         desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
         saves=saves,
         extensions=load_extensions(flags.extensions_dir),
+        limits=JobLimits(flags.max_queued_jobs),
     )
 
 

@@ -1,0 +1,51 @@
+"""One client's share of the queue, and pictures that no memory could hold."""
+
+from dataclasses import replace
+
+import pytest
+from starlette.testclient import TestClient
+
+from modules.api.app import create_api
+from modules.api.limits import JobLimits, require_memory
+from modules.api.services import Services
+from modules.errors import WebuiError
+from modules.request import Txt2ImgRequest
+from tests.api.conftest import BASE
+
+WAITS = {"kind": "txt2img", "request": {"prompt": "wait"}}
+
+
+def test_the_job_above_the_limit_is_refused_until_one_has_ended(services: Services) -> None:
+    with TestClient(create_api(replace(services, limits=JobLimits(2))), base_url=BASE) as client:
+        first, second = (client.post("/v1/jobs", json=WAITS).json() for _ in range(2))
+        refused = client.post("/v1/jobs", json=WAITS)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert refused.json()["detail"].startswith("You have 2 jobs waiting or running, and at most 2 are taken.")
+        for job in (second, first):
+            client.delete(job["url"])
+            client.get(f"{job['url']}/events")  # ends with the job
+        assert client.post("/v1/jobs", json={"kind": "txt2img", "request": {"prompt": "a"}}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("request_", "free", "fitting"),
+    [
+        (Txt2ImgRequest(width=1024, height=1024), 262_144_000, "512x512."),
+        (Txt2ImgRequest(width=512, height=512, batch_size=4), 262_144_000, "256x256; or a smaller batch_size than 4."),
+        (
+            Txt2ImgRequest(width=512, height=512, enable_hr=True, hr_scale=4, denoising_strength=0.5),
+            1_048_576_000,
+            "1024x1024.",
+        ),
+    ],
+)
+def test_a_picture_too_large_for_the_memory_is_told_with_the_size_that_fits(
+    request_: Txt2ImgRequest, free: int, fitting: str
+) -> None:
+    with pytest.raises(WebuiError) as refused:
+        require_memory(request_, lambda: free)
+    assert refused.value.hint == f"The largest size of this shape that fits is {fitting}"
+
+
+def test_what_fits_is_let_through() -> None:
+    require_memory(Txt2ImgRequest(width=512, height=512), lambda: 262_144_000)
