@@ -14,7 +14,7 @@ from pathlib import Path
 import uvicorn
 
 import modules
-from modules import logs, server
+from modules import doctor, logs, server
 from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
@@ -47,10 +47,13 @@ CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 def main(argv: Sequence[str]) -> int:
     """Start the server and serve until Ctrl+C; the exit code. A person's mistake is one sentence on stderr.
 
-    `reproduce PICTURE` as the first words makes a picture again instead, and tells how near it came.
+    `reproduce PICTURE` as the first words makes a picture again instead, and tells how near it came; `doctor` checks
+    what is installed and attacks the server.
     """
     if argv[:1] == ["reproduce"]:
         return reproduce(argv[1:])
+    if argv[:1] == ["doctor"]:
+        return doctor.main(argv[1:])
     try:
         flags = parse(argv)
         logs.set_up(flags.loglevel, flags.log_json)
