@@ -119,3 +119,18 @@ def test_settings_are_the_servers(ready: Page, studio: str) -> None:
     assert ready.request.get(f"{studio}/v1/settings").json()["values"]["samples_format"] == "webp"
     ready.click("#settings_reset")
     expect(ready.locator("#setting_samples_format label:has-text('png') input")).to_be_checked()
+
+
+def test_a_plot_comes_back_as_one_sheet(ready: Page, studio: str) -> None:
+    ready.click("#tab_txt2img_button")
+    fill(ready, txt2img_prompt="a castle", txt2img_steps=2, txt2img_width=64, txt2img_height=64)
+    ready.select_option("#txt2img_script_list", "X/Y/Z plot")
+    ready.select_option("#txt2img_script_x_type", label="Steps")
+    ready.fill("#txt2img_script_x_values", "1-2")
+    submit(ready, "txt2img")
+    expect(ready.locator("#txt2img_results .facts")).to_contain_text("128 × 7", timeout=LOADING)
+    finished(ready, "txt2img", LOADING)
+    expect(ready.locator("#txt2img_gallery .thumb")).to_have_count(1)
+    url = ready.eval_on_selector("#txt2img_results .shot:not(.preview)", "image => image.src")
+    assert "/v1/outputs/txt2img-grids/" in url
+    assert "X Type: Steps, X Values: 1-2" in str(shown_picture(ready, "txt2img").info["parameters"])
