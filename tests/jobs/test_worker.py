@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A web process with a busy engine process, whose pid it prints.
 PARENT = """
+import signal
 import sys
 from modules.jobs.worker import EngineProcess
 from modules.request import Txt2ImgRequest
@@ -27,6 +28,7 @@ from modules.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, FACTORY
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     engine = EngineProcess(FACTORY)
     for event in engine.run(Txt2ImgRequest(prompt=sys.argv[1]), Settings(), CHECKPOINT):
         print(engine.pid, flush=True)
