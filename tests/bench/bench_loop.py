@@ -1,0 +1,79 @@
+"""What the sampling loop costs beside the forward passes of the same run, on the bundled checkpoint.
+
+    python -m tests.bench.bench_loop [--runs 3] [--pixels 256]
+
+One JSON line a sampler: the median over the runs of a step's milliseconds (from the beginning of sampling to the last
+step, text encoding taken off), and of what is left of them beside the UNet for sampler, guidance, noise and events, in
+milliseconds and in percent. Live previews are off.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from modules.catalog import Checkpoint
+from modules.events import Finished, Staged, Stepped, Stop
+from modules.processing.engine import Engine, create_engine
+from modules.request import Txt2ImgRequest
+from modules.sampler_names import SAMPLERS
+from modules.settings import Settings
+
+BUNDLED = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
+STEPS = 12
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=3, help="runs that count (default: %(default)s)")
+    parser.add_argument("--pixels", type=int, default=256)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        engine = create_engine("auto", "auto", cache)
+        once(engine, "Euler", options.pixels)
+        for sampler in SAMPLERS:
+            runs = [once(engine, sampler.name, options.pixels) for _ in range(options.runs)]
+            own = statistics.median(loop - unet for loop, unet in runs)
+            whole = statistics.median(loop for loop, _ in runs)
+            print(
+                json.dumps(
+                    {
+                        "case": "loop",
+                        "sampler": sampler.name,
+                        "step_ms": round(1000 * whole / STEPS, 2),
+                        "own_ms": round(1000 * own / STEPS, 2),
+                        "own_percent": round(100 * own / whole, 2),
+                    }
+                ),
+                flush=True,
+            )
+
+
+def once(engine: Engine, sampler: str, pixels: int) -> tuple[float, float]:
+    """Seconds of the loop without text encoding, and of the UNet in it."""
+    request = Txt2ImgRequest(
+        prompt="girl, city background",
+        sampler_name=sampler,
+        steps=STEPS,
+        width=pixels,
+        height=pixels,
+        seed=1,
+        subseed=1,
+    )
+    settings = Settings(live_previews_enable=False)
+    begun = ended = 0.0
+    for event in engine.run(request, settings, Checkpoint(BUNDLED.stem, BUNDLED), lambda: Stop.NONE):
+        if isinstance(event, Staged) and event.stage == "sampling" and not begun:
+            begun = time.perf_counter()
+        if isinstance(event, Stepped):
+            ended = time.perf_counter()
+        if isinstance(event, Finished):
+            told = event.timings
+            return ended - begun - told.get("text_encoder", 0.0), told["unet"]
+    raise SystemExit("the run did not end")
+
+
+if __name__ == "__main__":
+    main()
