@@ -36,6 +36,7 @@ ON = (
     "canvas_auto_expand", "include_styles_into_token_counters",
 )  # fmt: skip
 OFF = (
+    "hires_fix_use_firstpass_conds",
     "save_images_before_face_restoration", "save_images_before_highres_fix", "save_images_before_color_correction",
     "save_mask", "save_mask_composite", "grid_extended_filename", "grid_prevent_empty_spots",
     "use_upscaler_name_as_suffix", "save_init_img", "clean_temp_dir_at_start", "save_incomplete_images",

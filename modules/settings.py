@@ -298,12 +298,6 @@ class Settings(BaseModel):
         Control("For hires fix, use width/height sliders to set final resolution", kind="checkbox",
                 infotext="Old hires size", ours=True, section="Compatibility"),
     ] = False  # fmt: skip
-    hires_fix_use_firstpass_conds: Annotated[
-        bool,
-        Field(description="For hires fix, read the second pass's prompts with the first pass's extra networks."),
-        Control("For hires fix, calculate conds of second pass using extra networks of first pass", kind="checkbox",
-                infotext="Hires first pass networks", ours=True, section="Compatibility"),
-    ] = False  # fmt: skip
     refiner_switch_by_sample_steps: Annotated[
         bool,
         Field(description="Let the refiner take over by the share of steps, not of the noise."),

@@ -140,7 +140,7 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         sd_noise_schedule="Zero Terminal SNR", beta_dist_alpha=0.5, beta_dist_beta=0.7,
         use_old_emphasis_implementation=True, use_old_karras_scheduler_sigmas=True,
         no_dpmpp_sde_batch_determinism=True, use_old_scheduling=True, use_downcasted_alpha_bar=True,
-        use_old_hires_fix_width_height=True, hires_fix_use_firstpass_conds=True, refiner_switch_by_sample_steps=True,
+        use_old_hires_fix_width_height=True, refiner_switch_by_sample_steps=True,
         hires_fix_refiner_pass="both passes",
     )  # fmt: skip
     text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))

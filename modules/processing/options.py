@@ -85,7 +85,5 @@ def told(request: GenerationRequest, given: Settings, settings: Settings, noted:
         if len(passes) == 1:
             silent.add("img2img_extra_noise")
     silent.add("use_old_hires_fix_width_height")  # the sizes that are written are those after it
-    if len(passes) == 1:
-        silent |= {"hires_fix_use_firstpass_conds"}
     beta = {"beta_dist_alpha", "beta_dist_beta"}
     return ((differing(settings) - beta) | (beta if "Beta" in named else set())) - silent
