@@ -82,7 +82,7 @@ INTENTS: tuple[Intent, ...] = (
     ),
     _intent(
         "expand", "Expand", "Go on with the picture beyond its edges; what is there stays as it is.", "frame",
-        "the whole picture",
+        "what lies beyond the edges, and not the subject again",
         denoising_strength=0.9, outpaint_feather=32,
     ),
     _intent(

@@ -48,7 +48,7 @@ def test_it_is_described_whole() -> None:
         "description": "Go on with the picture beyond its edges; what is there stays as it is.",
         "needs": "frame",
         "ask": "Draw the frame out beyond the picture first (Frame, then its edges).",
-        "words": "the whole picture",
+        "words": "what lies beyond the edges, and not the subject again",
         "sentence": "Denoising strength: 0.9, Outpaint feather: 32",
         "values": {
             "inpainting_mask_invert": 0,

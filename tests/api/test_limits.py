@@ -47,5 +47,8 @@ def test_a_picture_too_large_for_the_memory_is_told_with_the_size_that_fits(
     assert refused.value.hint == f"The largest size of this shape that fits is {fitting}"
 
 
-def test_what_fits_is_let_through() -> None:
-    require_memory(Txt2ImgRequest(width=512, height=512), lambda: 262_144_000)
+def test_what_just_fits_is_let_through_and_a_byte_less_is_not() -> None:
+    request = Txt2ImgRequest(width=512, height=512)
+    require_memory(request, lambda: 262_144_000)
+    with pytest.raises(WebuiError):
+        require_memory(request, lambda: 262_143_999)

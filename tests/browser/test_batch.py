@@ -229,11 +229,12 @@ def test_a_folder_gives_its_name_to_the_output(batch_page: Page, batch_server: B
 def test_a_folder_on_the_server(batch_page: Page, batch_server: BatchServer) -> None:
     folder = batch_server.folder / "inputs" / "scans"
     folder.mkdir(parents=True)
-    (folder / "one.png").write_bytes(png(seed=4))
+    (folder / "scanned.png").write_bytes(png(seed=4))
     opened(batch_page, batch_server.url)
     batch_page.select_option("#batch_option_folder", "inputs/scans")
     begin(batch_page)
     words(batch_page, "finished, 1 file · 1 done")
+    assert [Path(path).name for path in batch_server.saved()].count("scanned.png") == 1
 
 
 def test_own_size_and_caps_and_what_metadata_gives(batch_page: Page, batch_server: BatchServer) -> None:
