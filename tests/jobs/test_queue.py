@@ -40,7 +40,7 @@ def end(job: Job) -> Event:
 
 
 def until(happened: Callable[[], object], what: str) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while not happened():
         assert time.monotonic() < limit, f"waited in vain for {what}"
         time.sleep(0.005)
@@ -97,7 +97,7 @@ def test_jobs_run_in_the_order_they_came_and_are_told_how_many_are_ahead(queue: 
 
 def test_interrupt_ends_the_running_job_and_keeps_its_finished_pictures(queue: JobQueue) -> None:
     job = submit(queue, "images 50 slow")
-    until(lambda: len(job.images) == 2, "two pictures")
+    until(lambda: len(job.images) >= 2, "two pictures")
     queue.interrupt()
 
     finished = end(job)
