@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -29,7 +30,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.files import HashCache, find_checkpoints
-from modules.reproduction import Kept
+from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
 from modules.store.ledger import Ledger, lies_in
@@ -39,7 +40,7 @@ from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
-HASHES = "cache/hashes.json"  # written by the engine process
+HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 
@@ -94,11 +95,9 @@ def reproduce(argv: Sequence[str]) -> int:
         logs.set_up(logging.WARNING)
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
-        cache = flags.data_dir / "cache"
-        recipe = make_recipe(
-            picture, read(picture).infotext, scan(flags), kept(Pictures(cache / "pictures")), source, mask
-        )
-        engine = create_engine("cpu" if flags.use_cpu else "auto", flags.precision, str(cache))
+        pictures = Pictures(flags.data_dir / "cache" / "pictures")
+        recipe = make_recipe(picture, read(picture).infotext, scan(flags), kept(pictures), source, mask, hash_of(flags))
+        engine = create_engine(**engine_options(flags))
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
         sys.stderr.write(f"{error}\n")
@@ -134,15 +133,7 @@ def open_services(flags: Flags) -> Services:
     cache = flags.data_dir / "cache"
     outputs = Outputs(flags.outputs_dir)
     pictures = Pictures(cache / "pictures")
-    engine = EngineProcess(
-        options={
-            "device": "cpu" if flags.use_cpu else "auto",
-            "precision": flags.precision,
-            "cache_dir": str(cache),
-            "extensions_dir": str(flags.extensions_dir),
-            "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
-        }
-    )
+    engine = EngineProcess(options=engine_options(flags))
     settings = Settings.load(flags.settings_file)
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
@@ -151,7 +142,11 @@ def open_services(flags: Flags) -> Services:
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     return Services(
         queue=queue,
-        catalog=CatalogHolder(lambda: scan(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path)),
+        catalog=CatalogHolder(
+            lambda: scan(flags),
+            lambda path: HashCache(flags.data_dir / HASHES).known(path),
+            hash_of(flags),
+        ),
         settings=holder,
         outputs=outputs,
         pictures=pictures,
@@ -164,9 +159,31 @@ def open_services(flags: Flags) -> Services:
     )
 
 
+def engine_options(flags: Flags) -> dict[str, str]:
+    """What an engine is built with: arguments of `processing.engine.create_engine`."""
+    return {
+        "device": "cpu" if flags.use_cpu else "auto",
+        "precision": flags.precision,
+        "cache_dir": str(flags.data_dir / "cache"),
+        "extensions_dir": str(flags.extensions_dir),
+        "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
+    }
+
+
 def scan(flags: Flags) -> Catalog:
     """What is there to choose from."""
     return Catalog(tuple(find_checkpoints(checkpoint_folders(flags), HashCache(flags.data_dir / HASHES))))
+
+
+def hash_of(flags: Flags) -> HashOf:
+    """The sha256 of a checkpoint's weights, which are read if need be; "" for one that cannot be read any more."""
+
+    def sha256(path: Path) -> str:
+        with contextlib.suppress(OSError):
+            return HashCache(flags.data_dir / HASHES).sha256(path)
+        return ""
+
+    return sha256
 
 
 def checkpoint_folders(flags: Flags) -> list[Path]:

@@ -3,17 +3,19 @@
 Pure: who runs the recipe (the command `reproduce`, or the page by way of the queue) brings the pixels.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import modules
 from modules import infotext
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import FEWEST_DIGITS, Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext import Infotext
@@ -30,6 +32,9 @@ LOSSY = ("JPEG", "WEBP", "AVIF")
 
 Kept = Callable[[str], Picture | None]
 """sha256 -> the picture of that name, if it is still here."""
+
+HashOf = Callable[[Path], str]
+"""A checkpoint -> the sha256 of its weights. Asked only where no name and no known hash leads to one."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,11 @@ def recipe(
     kept: Kept,
     source: Picture | None = None,
     mask: Picture | None = None,
+    hash_of: HashOf = lambda path: "",
 ) -> Recipe:
     """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
+
+    The checkpoint is the one of the text's hash, whatever it is called by now, else the one of its name.
 
     Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
     """
@@ -104,7 +112,7 @@ def recipe(
                 fields["latent_mask"] = _found("latent mask", "Latent mask hash", "", parsed, kept, None, causes)
     model = Img2ImgRequest if read.kind == "img2img" else Txt2ImgRequest
     settings = Settings().overridden({**read.settings, "live_previews_enable": False})
-    return Recipe(model.parse(fields), settings, _checkpoint(catalog, parsed, causes), parsed, tuple(causes))
+    return Recipe(model.parse(fields), settings, _checkpoint(catalog, parsed, causes, hash_of), parsed, tuple(causes))
 
 
 def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tuple[str, ...]) -> Report:
@@ -178,11 +186,22 @@ def _found(
     return picture
 
 
-def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str]) -> Checkpoint:
-    name = parsed.pairs.get("Model", "")
-    try:
-        return catalog.checkpoint(name)
-    except WebuiError:
-        first = catalog.checkpoint("")
-        causes.append(f"The checkpoint {name!r} is not here; {first.name!r} was taken.")
-        return first
+def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> Checkpoint:
+    name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "").lower()
+    first = catalog.checkpoint("")
+    named: Checkpoint | None = None
+    with contextlib.suppress(WebuiError):
+        named = catalog.checkpoint(name) if name else None
+    if len(digits) >= FEWEST_DIGITS:
+        if named and named.hash.startswith(digits):
+            return named
+        known = next((one for one in catalog.checkpoints if one.hash.startswith(digits)), None)
+        if known is None and (named is None or named.hash):  # none of that name, or one that is known to be another
+            unknown = (one for one in catalog.checkpoints if not one.hash)
+            known = next((one for one in unknown if hash_of(one.path).startswith(digits)), None)
+        if known:
+            return known
+    if named is None:
+        said = f"{name!r}" if name else "that made it"
+        causes.append(f"The checkpoint {said} is not here; {first.name!r} was taken.")
+    return named or first

@@ -12,11 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
-from tests.tiny import write_tiny_checkpoint
+from modules.app import reproduce
+from modules.catalog import Checkpoint
+from modules.events import ImageDone, Stop
+from modules.processing.engine import create_engine
+from modules.request import Txt2ImgRequest
+from modules.settings import Settings
+from modules.store.metadata import encoded
+from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0  # seconds; a start takes 5 to 10 on an idle machine
@@ -162,3 +171,32 @@ def test_a_checkpoint_that_is_gone_leaves_the_page_usable(tmp_path: Path, checkp
     with studio(tmp_path, "--ckpt-dir", checkpoint.parent) as palimpsest:
         palimpsest.until("an engine", lambda: palimpsest.state()["state"] == "ready")
         assert palimpsest.client.get("/").status_code == 200
+
+
+def test_a_picture_is_made_again_with_the_checkpoints_of_the_models_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models" / "Stable-diffusion"
+    first = write_tiny_checkpoint(models / "first.safetensors")
+    other = {name: (w * np.float16(0.9)).astype(w.dtype) for name, w in tiny_tensors().items() if w.dtype == np.float16}
+    (models / "other").mkdir()
+    save_file({**tiny_tensors(), **other}, models / "other" / "second.safetensors", {"format": "pt"})
+    (models / "other" / "second.yaml").write_text(first.with_suffix(".yaml").read_text())
+    engine = create_engine("cpu", "full", str(tmp_path / "elsewhere"), checkpoint_dirs=str(models))
+    request = Txt2ImgRequest(
+        prompt="a cat", width=64, height=64, steps=4, seed=7, subseed=1,
+        refiner_checkpoint="second", refiner_switch_at=0.5,
+    )  # fmt: skip
+    settings = Settings(live_previews_enable=False)
+    events = engine.run(request, settings, Checkpoint(first.name, first), lambda: Stop.NONE)
+    done = next(event for event in events if isinstance(event, ImageDone))
+    assert "Refiner: second [" in done.infotext
+    picture = tmp_path / "picture.png"
+    image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
+    picture.write_bytes(encoded(image, "png", done.infotext).data)
+
+    first.rename(models / "renamed.safetensors")
+    first.with_suffix(".yaml").rename(models / "renamed.yaml")
+    flags = ["--data-dir", str(tmp_path), "--models-dir", str(models.parent), "--use-cpu", "--precision", "full"]
+    assert reproduce([str(picture), *flags]) == 0
+    assert capsys.readouterr().out == "identical\n"

@@ -95,6 +95,42 @@ def test_what_is_known_beforehand_is_said(pairs: str, sentence: str) -> None:
     assert sentence in recipe(picture("red"), text(pairs), CATALOG, kept).causes
 
 
+HASHED = Catalog(
+    (
+        Checkpoint("first", Path("first.safetensors"), "1" * 64),
+        Checkpoint("two", Path("two.safetensors"), "2" * 64),
+        Checkpoint("new", Path("new.safetensors")),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "name", "asked"),
+    [
+        ("Model: two, Model hash: 2222222222", "two", []),
+        ("Model: renamed, Model hash: 2222222222", "two", []),
+        ("Model: two, Model hash: 1111111111", "first", []),  # the name stands for another one now
+        ("Model: new, Model hash: 3333333333", "new", []),  # what the hash is will be seen when it is loaded
+        ("Model: old, Model hash: 3333333333", "new", ["new.safetensors"]),
+        ("Model: two, Model hash: 3333333333", "new", ["new.safetensors"]),
+        ("Model: two, Model hash: 4444444444", "two", ["new.safetensors"]),
+        ("Model hash: 2222222222", "two", []),
+    ],
+)
+def test_the_checkpoint_is_that_of_the_hash_whatever_it_is_called_by_now(
+    lines: str, name: str, asked: list[str]
+) -> None:
+    read: list[str] = []
+
+    def hash_of(path: Path) -> str:
+        read.append(path.name)
+        return "3" * 64
+
+    text = f"a cat\nSteps: 4, Sampler: Euler, Seed: 7, {lines}, {OURS}"
+    made = recipe(picture("red"), text, HASHED, kept, hash_of=hash_of)
+    assert (made.checkpoint.name, read, made.causes) == (name, asked, ())
+
+
 def test_missing_networks_are_named() -> None:
     made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
     assert "Networks that were not applied: ink." in made.causes

@@ -69,7 +69,9 @@ def routes(services: Services) -> APIRouter:
         picture = services.pictures.get(picture_id)
         source, mask = (services.pictures.get(name) if name else None for name in (source_id, mask_id))
         try:
-            return recipe(picture, metadata.read(picture).infotext, services.catalog.current, kept, source, mask)
+            text = metadata.read(picture).infotext
+            catalog = services.catalog
+            return recipe(picture, text, catalog.current, kept, source, mask, catalog.hash_of)
         except WebuiError as error:
             hint = "Bring it and name its id." if error.field in ("source", "mask") else error.hint
             raise WebuiError(error.message, hint, error.field, error.status) from error

@@ -25,10 +25,19 @@ from modules.store.pictures import Pictures
 
 
 class CatalogHolder:
-    """The names on offer, as `scan` found them last. `known_hash` is a file's sha256 if it is known, else ""."""
+    """The names on offer, as `scan` found them last.
 
-    def __init__(self, scan: Callable[[], Catalog], known_hash: Callable[[Path], str] = lambda path: "") -> None:
+    `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be.
+    """
+
+    def __init__(
+        self,
+        scan: Callable[[], Catalog],
+        known_hash: Callable[[Path], str] = lambda path: "",
+        hash_of: Callable[[Path], str] = lambda path: "",
+    ) -> None:
         self.known_hash = known_hash
+        self.hash_of = hash_of
         self._scan = scan
         self._current = scan()
 
