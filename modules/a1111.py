@@ -4,7 +4,7 @@ A client of A1111 means A1111's behaviour, so such a job runs under the setting 
 `override_settings` say otherwise. Pure; the routes and the bytes of an answer are not of its business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,8 +27,11 @@ DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
 }
 DEFAULT_SAMPLER = "Euler"
 
-# The arguments of the script "soft inpainting", in order.
-SOFT_INPAINTING = (
+# Scripts that are always on there. The arguments of the one are fields here, in this order; those of the other are
+# whether it is on, then these.
+SOFT_INPAINTING, REFINER = "soft inpainting", "refiner"
+REFINER_FIELDS = ("refiner_checkpoint", "refiner_switch_at")
+SOFT_FIELDS = (
     "soft_inpainting", "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation",
     "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast",
 )  # fmt: skip
@@ -73,8 +76,10 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
             values[side] = given[f"firstphase_{side}"]
     if "mask_blur" in given:  # one number goes before the two
         values = {name: value for name, value in values.items() if name not in ("mask_blur_x", "mask_blur_y")}
+    scripts = given.get("alwayson_scripts", {})
     if kind == "img2img":
-        values |= _soft_inpainting(given.get("alwayson_scripts", {}))
+        values |= dict(zip(SOFT_FIELDS, _arguments(scripts, SOFT_INPAINTING), strict=False))
+    values = {**_refiner(_arguments(scripts, REFINER)), **values}  # the request's own fields go before
     overrides.pop(READ_TOO_EARLY, None)
     known = {name: value for name, value in overrides.items() if name in Settings.model_fields}
     known.setdefault("compatibility", EXACT)
@@ -92,10 +97,19 @@ def _from_infotext(kind: Kind, text: str, settings: Settings) -> tuple[dict[str,
     return dict(read.fields), exact
 
 
-def _soft_inpainting(scripts: Any) -> dict[str, Any]:
+def _arguments(scripts: Any, wanted: str) -> Sequence[Any]:
+    """What the script `wanted` is given; nothing where it is not named."""
     if not isinstance(scripts, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     for name, script in scripts.items():
-        if str(name).casefold() == "soft inpainting" and isinstance(script, Mapping):
-            return dict(zip(SOFT_INPAINTING, script.get("args", ()), strict=False))
-    return {}
+        if str(name).strip().casefold() == wanted and isinstance(script, Mapping):
+            return script.get("args", ())
+    return ()
+
+
+def _refiner(arguments: Sequence[Any]) -> dict[str, Any]:
+    """[is on, checkpoint, switch at] as the request's fields."""
+    is_on = bool(arguments) and arguments[0] not in (False, None, 0, "", "false", "False")
+    if not is_on or len(arguments) < 2 or str(arguments[1]).strip().casefold() in ("", "none"):
+        return {}
+    return dict(zip(REFINER_FIELDS, arguments[1:], strict=False))

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from modules.a1111 import Kind
+from modules.a1111 import REFINER, SOFT_INPAINTING, Kind
 from modules.a1111_options import NAMES, unknown_option, validated
 from modules.errors import WebuiError
 from modules.settings import Settings
@@ -18,12 +18,9 @@ NONE_WORDS = ("", "none", "null", "automatic")
 SAME_PREFIX = "use same"  # "Use same sampler": A1111's word for no other
 INDEXES = ("inpaint_full_res", "inpainting_mask_invert")  # numbers that some say as true and false
 TRUTHS: Mapping[str, int] = {"true": 1, "false": 0}
-SOFT_INPAINTING = "soft inpainting"
 # Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page.
-STOCK_SCRIPTS = frozenset(
-    {"api payload", "comments", "extra options", "hypertile", "sampler", "seed", "refiner", "controlnet"}
-)
-IS_ON: Mapping[str, str] = {"refiner": "", "controlnet": "ControlNet", "hypertile": ""}
+STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertile", "sampler", "seed", "controlnet"})
+IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": ""}
 
 
 def strict(kind: Kind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
@@ -113,7 +110,7 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
     if not isinstance(given, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     acting: dict[str, Any] = {}
-    names = {SOFT_INPAINTING, *(name.casefold() for name in known)}
+    names = {SOFT_INPAINTING, REFINER, *(name.casefold() for name in known)}
     for name, script in given.items():
         folded = str(name).strip().casefold()
         args = script.get("args", []) if isinstance(script, Mapping) else script

@@ -67,6 +67,24 @@ def test_soft_inpainting_is_a_script_there() -> None:
     assert (request.soft_inpainting, request.mask_blend_power, request.composite_difference_contrast) == (True, 2, 3)
 
 
+@pytest.mark.parametrize(
+    ("body", "checkpoint", "at"),
+    [
+        ({"args": [True, "sharp", 0.6]}, "sharp", 0.6),
+        ({"args": [True, "sharp"]}, "sharp", None),
+        ({"args": [False, "sharp", 0.6]}, "", None),
+        ({"args": [True, "None", 0.6]}, "", None),
+        ({"args": []}, "", None),
+    ],
+)
+def test_the_refiner_is_a_script_there(body: dict[str, Any], checkpoint: str, at: float | None) -> None:
+    for made in (txt2img, img2img):
+        request = made(alwayson_scripts={"Refiner": body})
+        assert (request.refiner_checkpoint, request.refiner_switch_at) == (checkpoint, at)
+    own = txt2img(alwayson_scripts={"refiner": body}, refiner_checkpoint="own", refiner_switch_at=0.2)
+    assert (own.refiner_checkpoint, own.refiner_switch_at) == ("own", 0.2)
+
+
 def test_settings_that_are_not_here_are_named() -> None:
     body = {"override_settings": {"CLIP_stop_at_last_layers": 2, "samples_save": False}, "restore_faces": True}
     made = translated("txt2img", body)

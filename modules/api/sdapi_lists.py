@@ -13,12 +13,12 @@ from modules.api.services import Services
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.flags import Flags
+from modules.images.enlarge import UPSCALERS
 from modules.prompts.styles import read_styles
 from modules.request import LATENT_UPSCALERS
 from modules.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 
 SHORT_HASH = 10  # hex digits, as in A1111's titles
-PIXEL_UPSCALERS = ("None", "Lanczos", "Nearest")
 UPSCALER_SCALE = 4  # what A1111 says of those that take any
 NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
 SECRET_WORDS = ("auth", "password", "key", "token", "cert")
@@ -42,7 +42,7 @@ def routes(services: Services) -> APIRouter:
         """What enlarges pictures, in hires fix and extras."""
         return [
             {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": UPSCALER_SCALE}
-            for name in PIXEL_UPSCALERS
+            for name in UPSCALERS
         ]
 
     @router.get("/latent-upscale-modes")

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from modules import extensions
-from modules.a1111 import SOFT_INPAINTING as SOFT_FIELDS
-from modules.a1111_loose import SOFT_INPAINTING
+from modules.a1111 import REFINER, REFINER_FIELDS, SOFT_FIELDS, SOFT_INPAINTING
 from modules.api.sdapi_body import loose_object
 from modules.api.sdapi_lists import selected
 from modules.api.sdapi_pictures import Fetch, picture_from
@@ -18,6 +17,9 @@ from modules.fields import Param, params
 from modules.infotext import Kind
 from modules.request import Img2ImgRequest
 
+REFINER_IS_ON: Mapping[str, Any] = {
+    "label": "Refiner", "value": False, "minimum": None, "maximum": None, "step": None, "choices": None,
+}  # fmt: skip
 KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
 NOT_OFFERED: Mapping[str, str] = {
     "create/embedding": "Textual inversions are used here, and not made.",
@@ -39,7 +41,8 @@ def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extension
     def scripts() -> dict[str, list[str]]:
         """The names of the scripts, in lower case, by form; those that are always on too."""
         found = {kind: [script.name.lower() for script in loaded.scripts(kind)] for kind in KINDS}
-        found["img2img"].append(SOFT_INPAINTING)
+        found["txt2img"].append(REFINER)
+        found["img2img"] += [REFINER, SOFT_INPAINTING]
         return {kind: sorted(names) for kind, names in found.items()}
 
     @router.get("/script-info")
@@ -57,7 +60,13 @@ def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extension
         ]
         declared = params(Img2ImgRequest)
         soft = [_declared(declared[name]) for name in SOFT_FIELDS]
-        return [*found, {"name": SOFT_INPAINTING, "is_alwayson": True, "is_img2img": True, "args": soft}]
+        refiner = [REFINER_IS_ON, *(_declared(declared[name]) for name in REFINER_FIELDS)]
+        always = [
+            {"name": REFINER, "is_alwayson": True, "is_img2img": False, "args": refiner},
+            {"name": REFINER, "is_alwayson": True, "is_img2img": True, "args": refiner},
+            {"name": SOFT_INPAINTING, "is_alwayson": True, "is_img2img": True, "args": soft},
+        ]
+        return [*found, *always]
 
     @router.get("/extensions")
     def extension_list() -> list[dict[str, Any]]:

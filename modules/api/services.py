@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class CatalogHolder:
     ) -> None:
         self.known_hash = known_hash
         self.hash_of = hash_of
+        self._lock = threading.Lock()
         self._scan = scan
         self._current = scan()
 
@@ -47,8 +48,19 @@ class CatalogHolder:
 
     def refresh(self) -> Catalog:
         """Look again at what is there."""
-        self._current = self._scan()
-        return self._current
+        found = self._scan()
+        with self._lock:
+            self._current = found
+        return found
+
+    def learn(self, name: str) -> None:
+        """The checkpoint `name` has been loaded, and so its hash is known: from now on it may be named by that."""
+        with self._lock:
+            rows = self._current.checkpoints
+            new = next((row for row in rows if row.name == name and not row.hash), None)
+            if new is not None and (sha256 := self.known_hash(new.path)):
+                known = tuple(replace(row, hash=sha256) if row is new else row for row in rows)
+                self._current = replace(self._current, checkpoints=known)
 
 
 class SettingsHolder:
@@ -95,6 +107,14 @@ class Services:
     saves: OwnSaves
     limits: JobLimits = field(default_factory=JobLimits)
     extensions: Extensions = field(default_factory=load_extensions)
+
+    def __post_init__(self) -> None:
+        self.queue.listeners.add(self._learn)
+
+    def _learn(self) -> None:
+        state = self.queue.state()
+        if state.state == "ready":
+            self.catalog.learn(state.checkpoint)
 
     def submit(
         self, client: str, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint

@@ -23,15 +23,13 @@ from modules.events import (
     Warned,
 )
 from modules.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
+from modules.images.enlarge import FILTERS, NONE, UPSCALERS
 from modules.infotext import Kind
 from modules.processing.plan import CELL, make_plan
 from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
 
 ShouldStop = Callable[[], Stop]
-
-NO_UPSCALER = "None"
-UPSCALERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 
 
 class RunRequest(Protocol):
@@ -67,7 +65,7 @@ class Bench:
         return plan.last.size
 
     def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
-        names = {name.casefold(): name for name in (NO_UPSCALER, *UPSCALERS)}
+        names = {name.casefold(): name for name in UPSCALERS}
         name = names.get(upscaler.casefold())
         if name is None:
             near = difflib.get_close_matches(upscaler, names.values(), 1, 0.0)[0]
@@ -75,9 +73,9 @@ class Bench:
                 f"Upscaler = {upscaler!r}: there is no such upscaler for scripts; did you mean {near!r}?",
                 field="script_args",
             )
-        if name == NO_UPSCALER:
+        if name == NONE:
             return image
-        larger = image.resize((int(image.width * scale), int(image.height * scale)), UPSCALERS[name])
+        larger = image.resize((int(image.width * scale), int(image.height * scale)), FILTERS[name])
         cells = (int(image.width * scale) // CELL * CELL, int(image.height * scale) // CELL * CELL)
         return larger if larger.size == cells else larger.resize(cells, Image.Resampling.LANCZOS)
 
