@@ -425,8 +425,17 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
 
 
 def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
+    if catalog is None or not catalog.checkpoints:
+        return
+    for key in ("refiner_checkpoint", "hr_checkpoint_name"):
+        if named := reading.fields.get(key):
+            try:
+                reading.fields[key] = catalog.checkpoint(named).name
+            except WebuiError:
+                reading.notes.append(f"The checkpoint {_short(named)} that it was made with is not here.")
+                reading.fields[key] = ""
     name = reading.pairs.get("Model")
-    if not name or catalog is None or not catalog.checkpoints:
+    if not name:
         return
     try:
         wanted = catalog.checkpoint(name)

@@ -164,18 +164,21 @@ InitialNoiseMultiplier = Annotated[
 RefinerCheckpoint = Annotated[
     str,
     Field(max_length=500, description="Another checkpoint that takes over on the way; empty is none."),
-    Control("Refiner", kind="hidden", infotext="Refiner", absent=""),
-]
+    Control("Refiner checkpoint", kind="dropdown", choices="checkpoints", empty="None", elem="checkpoint",
+            infotext="Refiner", absent=""),
+]  # fmt: skip
 RefinerSwitchAt = Annotated[
     float | None,
     Field(ge=0, le=1, description="The share of the way at which the refiner takes over; none is at once."),
-    Control("Refiner switch at", kind="hidden", infotext="Refiner switch at", absent=None),
-]
+    Control("Switch at", kind="slider", step=0.01, minimum=0.01, elem="switch_at", infotext="Refiner switch at",
+            absent=None),
+]  # fmt: skip
 HrCheckpointName = Annotated[
     str,
     Field(max_length=500, description="Checkpoint of the second pass; empty is the first one's."),
-    Control("Hires checkpoint", kind="hidden", infotext="Hires checkpoint", absent=""),
-]
+    Control("Hires checkpoint", kind="dropdown", choices="checkpoints", empty="Use same checkpoint",
+            elem="hr_checkpoint", infotext="Hires checkpoint", absent=""),
+]  # fmt: skip
 EnableHr = Annotated[
     bool,
     Field(description="Make a small picture first, enlarge it, and redraw it at the larger size."),
@@ -211,24 +214,25 @@ HrResizeY = Annotated[
 HrSamplerName = Annotated[
     str,
     Field(max_length=100, description="Sampler of the second pass; empty is the first one's."),
-    Control("Hires sampling method", kind="dropdown", choices="samplers", elem="hr_sampler",
-            infotext="Hires sampler", absent=""),
+    Control("Hires sampling method", kind="dropdown", choices="samplers", empty="Use same sampler",
+            elem="hr_sampler", infotext="Hires sampler", absent=""),
 ]  # fmt: skip
 HrScheduler = Annotated[
     str,
     Field(max_length=100, description="Schedule type of the second pass; empty is the first one's."),
-    Control("Hires schedule type", kind="dropdown", choices="schedulers", elem="hr_scheduler",
-            infotext="Hires schedule type", absent=""),
+    Control("Hires schedule type", kind="dropdown", choices="schedulers", empty="Use same scheduler",
+            elem="hr_scheduler", infotext="Hires schedule type", absent=""),
 ]  # fmt: skip
 HrPrompt = Annotated[
     str,
     Field(description="Prompt of the second pass; empty is the first one's."),
-    Control("Hires prompt", kind="textbox", elem="hires_prompt", lines=3, infotext="Hires prompt", absent=""),
-]
+    Control("Hires prompt", kind="textbox", elem="hires_prompt", lines=2, placeholder="The same as above",
+            infotext="Hires prompt", absent=""),
+]  # fmt: skip
 HrNegativePrompt = Annotated[
     str,
     Field(description="Negative prompt of the second pass; empty is the first one's."),
-    Control("Hires negative prompt", kind="textbox", elem="hires_neg_prompt", lines=3,
+    Control("Hires negative prompt", kind="textbox", elem="hires_neg_prompt", lines=2, placeholder="The same as above",
             infotext="Hires negative prompt", absent=""),
 ]  # fmt: skip
 DenoisingStrength = Annotated[

@@ -275,6 +275,17 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
     )
 
 
+def test_the_checkpoints_of_the_second_pass_and_the_refiner_have_the_names_that_are_on_offer() -> None:
+    catalog = Catalog((Checkpoint("sub/one.safetensors", Path("sub/one.safetensors"), hash="ab" * 32),))
+    text = "a\nSteps: 5, Sampler: Euler, Hires upscale: 2, Hires checkpoint: one, Refiner: {}, Refiner switch at: 0.5"
+    read = to_fields(parse(text.format("gone [abababab]")), catalog=catalog)
+    fields = (read.fields["hr_checkpoint_name"], read.fields["refiner_checkpoint"], read.fields["refiner_switch_at"])
+    assert (fields, read.notes) == (("sub/one.safetensors", "sub/one.safetensors", 0.5), ())
+    gone = to_fields(parse(text.format("gone")), catalog=catalog)
+    assert gone.fields["refiner_checkpoint"] == ""
+    assert gone.notes == ("The checkpoint 'gone' that it was made with is not here.",)
+
+
 @pytest.mark.parametrize(
     ("version", "prompt", "more", "pairs"),
     [

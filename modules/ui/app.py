@@ -20,7 +20,7 @@ from modules.fields import params
 from modules.intents import INTENTS
 from modules.settings import Settings
 from modules.ui import assets, form
-from modules.ui.generate_tabs import REQUESTS, BuiltTab, generate_tab
+from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
 from modules.ui.only_page import OnlyPage
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
@@ -53,8 +53,18 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
             with _panel("settings"):
                 setting_fields = settings_tab(catalog)
         blocks.load(fn=None, js=call("start"), api_visibility="private", show_progress="hidden")
-        pull("checkpoint", [checkpoint])
+        pull("checkpoint", [checkpoint, *_others(built)])
     return Page(blocks, _config(built, setting_fields))
+
+
+def _others(tabs: list[BuiltTab]) -> list[Component]:
+    """The widgets that offer checkpoints besides, in the order the scripts know the fields."""
+    return [
+        component
+        for tab in tabs
+        for name, component in tab.fields.items()
+        if params(REQUESTS[tab.name])[name].control.choices == "checkpoints"
+    ]
 
 
 def _panel(name: str) -> gr.Column:
@@ -82,6 +92,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
             tab.name: [form.described(params(REQUESTS[tab.name])[name], tab.name) for name in tab.fields]
             for tab in tabs
         },
+        "switches": SWITCHES,
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

@@ -10,8 +10,8 @@ from gradio.components import Component
 from modules.catalog import Catalog
 from modules.fields import Kind, Param
 
-# What a widget shows for a field whose default is "none": the value that changes nothing.
-NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0})
+# What a widget shows for a field whose default is "none": the value that changes nothing, or A1111's.
+NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0, "refiner_switch_at": 0.8})
 
 
 def default(param: Param) -> Any:
@@ -28,7 +28,8 @@ def choices(param: Param, catalog: Catalog) -> list[tuple[str, Any]]:
     """(label, value) pairs: labels are the values, except in an integer field, which counts them from 0."""
     named = param.control.choices
     labels = catalog.names(named) if isinstance(named, str) else named
-    return [(label, index if param.type is int else label) for index, label in enumerate(labels)]
+    rows = [(label, index if param.type is int else label) for index, label in enumerate(labels)]
+    return [(param.control.empty, ""), *rows] if param.control.empty else rows
 
 
 def kind(param: Param) -> Kind:
@@ -84,6 +85,8 @@ def described(param: Param, prefix: str) -> dict[str, Any]:
         "elem": elem_id(param, prefix),
         "label": param.control.label,
         "default": default(param),
+        "list": param.control.choices if isinstance(param.control.choices, str) else "",
+        "empty": param.control.empty,
         "minimum": param.widget_minimum,
         "maximum": param.widget_maximum,
         "whole": param.type is int,

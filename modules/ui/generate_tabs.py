@@ -6,6 +6,7 @@ Places that our own scripts fill (source picture, result, tool buttons) are empt
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -18,6 +19,9 @@ from modules.ui.canvas import canvas, mask_controls
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
 
+# Parts of a form that are shown, and count, only where they are switched on. The scripts know them by these names.
+SWITCHES = ("extra", "refine")
+
 REQUESTS: dict[str, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 
 
@@ -29,10 +33,16 @@ class _Tab:
     declared: dict[str, Param]
     catalog: Catalog
     fields: dict[str, Component] = field(default_factory=dict)
+    switches: dict[str, gr.Checkbox] = field(default_factory=dict)
 
     def place(self, param: str, **layout: object) -> None:
         """Puts the widget of a declared field here."""
         self.fields[param] = form.widget(self.declared[param], self.catalog, self.name, **layout)
+
+    def switch(self, name: str, label: str, elem: str, **layout: Any) -> None:
+        """A checkbox that opens a part of the form."""
+        elem_id = f"{self.name}_{elem}"
+        self.switches[name] = gr.Checkbox(False, label=label, elem_id=elem_id, interactive=True, **layout)
 
     def part(self, name: str) -> None:
         """An empty element that a script fills."""
@@ -45,12 +55,12 @@ class BuiltTab:
 
     name: str
     fields: dict[str, Component]
-    extra: gr.Checkbox
+    switches: dict[str, gr.Checkbox]
 
     @property
     def components(self) -> list[Component]:
-        """What Generate reads and a script may set: the fields in order, then Extra."""
-        return [*self.fields.values(), self.extra]
+        """What Generate reads and a script may set: the fields in order, then the switches of SWITCHES."""
+        return [*self.fields.values(), *(self.switches[name] for name in SWITCHES)]
 
 
 def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
@@ -70,11 +80,11 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
                 _img2img_settings(tab)
             else:
                 _txt2img_settings(tab)
-            extra = _seed(tab)
+            _seed(tab)
             tab.part("script")
         with gr.Column(min_width=0, elem_id=f"{name}_results", elem_classes=["results"]):
             tab.part("result")
-    built = BuiltTab(name, tab.fields, extra)
+    built = BuiltTab(name, tab.fields, tab.switches)
     _events(built, generate)
     return built
 
@@ -85,6 +95,9 @@ def _img2img_settings(tab: _Tab) -> None:
     tab.place("resize_mode")
     mask_controls(tab.place)
     _sampler(tab)
+    with gr.Row(elem_classes=["switches"]):
+        tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
+    _refiner(tab)
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):
             tab.part("size-tabs")
@@ -100,6 +113,11 @@ def _img2img_settings(tab: _Tab) -> None:
 
 def _txt2img_settings(tab: _Tab) -> None:
     _sampler(tab)
+    with gr.Row(elem_classes=["switches"]):
+        tab.place("enable_hr", min_width=90, container=False)
+        tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
+    _hires(tab)
+    _refiner(tab)
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_classes=["size"]):
             _width_and_height(tab)
@@ -128,13 +146,38 @@ def _batch(tab: _Tab) -> None:
         tab.place("batch_size")
 
 
-def _seed(tab: _Tab) -> gr.Checkbox:
+def _hires(tab: _Tab) -> None:
+    """What Hires. fix sets: size and strength first, then what the second pass may have of its own."""
+    with gr.Column(min_width=0, elem_id=f"{tab.name}_hr", elem_classes=["extra", "closed"]):
+        with gr.Row(elem_classes=["thirds"]):
+            tab.place("hr_upscaler", min_width=120)
+            tab.place("hr_second_pass_steps", min_width=120)
+            tab.place("denoising_strength", min_width=120)
+        with gr.Row(elem_classes=["thirds"]):
+            tab.place("hr_scale", min_width=120)
+            tab.place("hr_resize_x", min_width=120)
+            tab.place("hr_resize_y", min_width=120)
+        tab.part("hires-text")
+        with gr.Row(elem_classes=["thirds"]):
+            tab.place("hr_checkpoint_name", min_width=120)
+            tab.place("hr_sampler_name", min_width=120)
+            tab.place("hr_scheduler", min_width=120)
+        with gr.Row(elem_classes=["halves"]):
+            tab.place("hr_prompt", min_width=120)
+            tab.place("hr_negative_prompt", min_width=120)
+
+
+def _refiner(tab: _Tab) -> None:
+    with gr.Row(elem_id=f"{tab.name}_refiner", elem_classes=["extra", "closed", "halves"]):
+        tab.place("refiner_checkpoint", min_width=120)
+        tab.place("refiner_switch_at", min_width=120)
+
+
+def _seed(tab: _Tab) -> None:
     with gr.Row(elem_classes=["seed"]):
         tab.place("seed", min_width=120)
         tab.part("seed-tools")
-        extra = gr.Checkbox(
-            False, label="Extra", elem_id=f"{tab.name}_subseed_show", interactive=True, min_width=60, container=False
-        )
+        tab.switch("extra", "Extra", "subseed_show", min_width=60, container=False)
     with gr.Column(min_width=0, elem_id=f"{tab.name}_seed_extras", elem_classes=["extra", "closed"]):
         with gr.Row(elem_classes=["seed"]):
             tab.place("subseed", min_width=120)
@@ -143,7 +186,6 @@ def _seed(tab: _Tab) -> gr.Checkbox:
         tab.place("seed_resize_from_w")
         tab.place("seed_resize_from_h")
     tab.part("override")
-    return extra
 
 
 def _events(tab: BuiltTab, generate: gr.Button) -> None:
@@ -154,7 +196,7 @@ def _events(tab: BuiltTab, generate: gr.Button) -> None:
         api_visibility="private",
         show_progress="hidden",
     )
-    for name, component in [*tab.fields.items(), ("extra", tab.extra)]:
+    for name, component in [*tab.fields.items(), *tab.switches.items()]:
         component.change(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events to its classes at run time
             fn=None, js=call("changed", tab.name, name), inputs=[component], api_visibility="private"
         )

@@ -113,6 +113,43 @@ def test_the_steps_really_walked_stand_beside_the_denoising_slider(
     expect(open_page.locator("#img2img_effective_steps")).to_have_text(shown)
 
 
+def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server: FakeServer) -> None:
+    open_page.click("#tab_txt2img_button")
+    expect(open_page.locator("#txt2img_hr")).to_be_hidden()
+    generate(open_page, "txt2img", prompt="a castle", steps=2)
+    finished(open_page, "txt2img")
+    plain = server.fake.requests[-1]["request"]
+    assert not [name for name in plain if name.startswith(("hr_", "refiner_", "enable_", "denoising_"))]
+
+    open_page.check("#txt2img_enable_hr input")
+    open_page.fill("#txt2img_hr_scale input[type=number]", "1.5")
+    open_page.keyboard.press("Tab")
+    expect(open_page.locator("#txt2img_hr_finalres")).to_have_text("from 256 × 256 to 384 × 384")
+    open_page.fill("#txt2img_hr_resize_x input[type=number]", "400")
+    open_page.fill("#txt2img_hr_resize_y input[type=number]", "200")
+    expect(open_page.locator("#txt2img_hr_finalres")).to_have_text("from 256 × 256 to 400 × 200")
+    for elem, choice in (("hr_sampler", "LMS"), ("hr_checkpoint", "watercolor-v3")):
+        open_page.click(f"#txt2img_{elem} input")
+        open_page.click(f".option-list li:has-text('{choice}')")
+    open_page.check("#txt2img_enable input")
+    open_page.click("#txt2img_checkpoint input")
+    open_page.click(".option-list li:has-text('broken-model')")
+    open_page.click("#refresh_sd_model_checkpoint")  # a list that is filled anew leaves what was chosen
+    expect(open_page.locator(".toast")).to_contain_text("3 checkpoints are on offer.")
+    generate(open_page, "txt2img")
+    finished(open_page, "txt2img")
+    sent = {
+        "enable_hr": True, "hr_scale": 1.5, "hr_resize_x": 400, "hr_resize_y": 200, "hr_sampler_name": "LMS",
+        "hr_scheduler": "", "hr_checkpoint_name": "watercolor-v3", "hr_upscaler": "Latent", "denoising_strength": 0.6,
+        "refiner_checkpoint": "broken-model", "refiner_switch_at": 0.8,
+    }  # fmt: skip
+    request = server.fake.requests[-1]["request"]
+    assert {name: request[name] for name in sent} == sent
+    page = opened(open_page, server.url)
+    expect(page.locator("#txt2img_hr")).to_be_visible()
+    expect(page.locator("#txt2img_checkpoint input")).to_have_value("broken-model")
+
+
 def test_ruler_swap_and_lock(open_page: Page) -> None:
     load(open_page, png(640, 360))
     open_page.click("#img2img_detect_image_size_btn")

@@ -64,6 +64,16 @@ def test_widgets_are_as_declared(tab: str, page: Page, parts: dict[str, dict[str
         ("img2img_denoising_strength", "slider", "Denoising strength", 0.75),
         ("img2img_seed", "number", "Seed", -1),
         ("txt2img_steps", "slider", "Sampling steps", 20),
+        ("txt2img_enable_hr", "checkbox", "Hires. fix", False),
+        ("txt2img_hr_upscaler", "dropdown", "Upscaler", "Latent"),
+        ("txt2img_hires_steps", "slider", "Hires steps", 0),
+        ("txt2img_hr_scale", "slider", "Upscale by", 2.0),
+        ("txt2img_hr_checkpoint", "dropdown", "Hires checkpoint", ""),
+        ("txt2img_hr_sampler", "dropdown", "Hires sampling method", ""),
+        ("txt2img_hires_prompt", "textbox", "Hires prompt", ""),
+        ("img2img_enable", "checkbox", "Refiner", False),
+        ("img2img_checkpoint", "dropdown", "Refiner checkpoint", ""),
+        ("img2img_switch_at", "slider", "Switch at", 0.8),
         ("setting_sd_model_checkpoint", "dropdown", "Stable Diffusion checkpoint", "one"),
         ("setting_jpeg_quality", "slider", "Quality for saved jpeg and webp images", 90),
     ],
@@ -87,6 +97,15 @@ def test_a_radio_of_an_integer_field_counts_its_choices(parts: dict[str, dict[st
     ]
 
 
+def test_what_may_be_left_out_is_a_choice_of_its_own(parts: dict[str, dict[str, Any]]) -> None:
+    def choices(elem: str) -> list[list[Any]]:
+        return [list(choice) for choice in parts[elem]["choices"]]
+
+    assert choices("txt2img_checkpoint") == [["None", ""], ["one", "one"]]
+    assert choices("txt2img_hr_checkpoint") == [["Use same checkpoint", ""], ["one", "one"]]
+    assert choices("txt2img_hr_sampler")[:2] == [["Use same sampler", ""], ["DPM++ 2M", "DPM++ 2M"]]
+
+
 def test_every_setting_but_the_checkpoint_is_on_its_tab(page: Page) -> None:
     assert {field["name"] for field in page.config["settings"]} == set(params(Settings)) - {"sd_model_checkpoint"}
 
@@ -108,7 +127,7 @@ def test_the_scripts_know_the_fields_in_the_order_of_the_events_inputs(page: Pag
     }
     for tab, event in generate.items():
         fields = [field["elem"] for field in page.config["tabs"][tab]]
-        assert [ids[part] for part in event["inputs"]] == [*fields, f"{tab}_subseed_show"]
+        assert [ids[part] for part in event["inputs"]] == [*fields, f"{tab}_subseed_show", f"{tab}_enable"]
 
 
 def test_the_page_names_no_address_outside(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 import { get, GONE, post } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
+import { config } from "./store.js";
 import { complain, toast } from "./toast.js";
 
 const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", stopped: "Stopped" };
@@ -86,8 +87,11 @@ export class Engine {
     byId("checkpoint_apply").click();
   }
 
+  // The selector's, then those of the fields that name another checkpoint; what is chosen there stays.
   take() {
-    return [this.choices ?? undefined];
+    const names = this.list.map((row) => [row.name, row.name]);
+    const others = Object.values(config.tabs).flat().filter((field) => field.list === "checkpoints");
+    return [this.choices ?? undefined, ...others.map((field) => ({ __type__: "update", choices: [[field.empty, ""], ...names] }))];
   }
 
   async choose(name) {

@@ -11,7 +11,8 @@ export const fieldsOf = (tab) => config.tabs[tab];
 
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
-  return { ...plain, extra: false, size_tab: "to", override_settings: {} };
+  const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
+  return { ...plain, ...switches, size_tab: "to", override_settings: {} };
 }
 
 for (const tab of Object.keys(config.tabs)) {
@@ -65,7 +66,7 @@ export function take(tab) {
   const wanted = pending[tab];
   pending[tab] = {};
   const taken = fieldsOf(tab).map((field) => wanted[field.name]);
-  return [...taken, wanted.extra];
+  return [...taken, ...config.switches.map((name) => wanted[name])];
 }
 
 // The values a browser kept from its last visit; tells whether there were any.
@@ -75,11 +76,17 @@ export function restore(tab) {
   return Boolean(kept);
 }
 
-// The request's fields out of the form's: Extra closed means no variation, Resize to means no scale.
+const EXTRA = ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"];
+const REFINER = ["refiner_checkpoint", "refiner_switch_at"];
+const isHires = (name) => name === "enable_hr" || name === "denoising_strength" || name.startsWith("hr_");
+
+// The request's fields out of the form's. What is closed does not count: Extra is the variation, Hires. fix has a
+// strength of its own. Resize to means no scale.
 export function toRequest(tab, given) {
   const request = { ...given };
-  if (!request.extra) ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"].forEach((name) => delete request[name]);
-  delete request.extra;
+  const closed = [...(request.extra ? [] : EXTRA), ...(request.refine && request.refiner_checkpoint ? [] : REFINER)];
+  if (tab === "txt2img" && !request.enable_hr) closed.push(...Object.keys(request).filter(isHires));
+  for (const name of [...closed, ...config.switches]) delete request[name];
   if (Object.keys(values[tab].override_settings).length) request.override_settings = values[tab].override_settings;
   if (tab === "img2img" && values[tab].size_tab !== "by") delete request.resize_by;
   for (const name of ["seed", "subseed"]) if (request[name] === null) request[name] = -1;
@@ -92,6 +99,7 @@ export function fromRequest(fields, settings = {}) {
   if ("subseed_strength" in fields || "seed_resize_from_w" in fields) {
     partial.extra = Boolean(fields.subseed_strength || fields.seed_resize_from_w);
   }
+  if ("refiner_checkpoint" in fields) partial.refine = Boolean(fields.refiner_checkpoint);
   if ("resize_by" in fields) partial.size_tab = fields.resize_by === null ? "to" : "by";
   else if ("width" in fields) partial.size_tab = "to";
   return partial;

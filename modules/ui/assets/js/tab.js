@@ -4,6 +4,7 @@ import { actionRow, save } from "./actions.js";
 import { button, byId, h, part } from "./dom.js";
 import * as form from "./form.js";
 import { Gallery } from "./gallery.js";
+import { setUpHires } from "./hires.js";
 import { Jobs } from "./jobs.js";
 import { setUpOverrides } from "./override.js";
 import { Progress } from "./progress.js";
@@ -12,6 +13,8 @@ import { Result } from "./result.js";
 import { ScriptSection } from "./scripts.js";
 import { Size } from "./size.js";
 import { toast } from "./toast.js";
+
+const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
 
 export class Tab {
   // page: {source, openTab, sendToInfo, modelDefaults(), exactSteps()}
@@ -24,10 +27,11 @@ export class Tab {
     this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
     setUpPrompts(name, { lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
     setUpOverrides(name);
+    if (name === "txt2img") setUpHires(name);
     this.script = new ScriptSection(name);
     this.seedTools("seed-tools", "seed");
     this.seedTools("subseed-tools", "subseed");
-    form.onChange((tab, field, value) => tab === name && field === "extra" && this.openExtra(value));
+    form.onChange((tab, field, value) => tab === name && field in PARTS && byId(`${name}_${PARTS[field]}`)?.classList.toggle("closed", !value));
   }
 
   seedTools(place, field) {
@@ -41,10 +45,6 @@ export class Tab {
     const seed = this.gallery.selected?.seed;
     if (seed === undefined) toast("There is no picture yet whose seed could be taken.");
     else form.set(this.name, { [field]: seed });
-  }
-
-  openExtra(open) {
-    byId(`${this.name}_seed_extras`).classList.toggle("closed", !open);
   }
 
   // values: the form as Gradio hands it over at this moment.
