@@ -66,7 +66,7 @@ from modules.processing.inpaint import (
 )
 from modules.processing.options import effective, told
 from modules.processing.passes import Route, begin, make_route, model_schedule, walk
-from modules.processing.plan import CELL, ImagePlan, Pass, Plan, make_plan, with_first_size
+from modules.processing.plan import CELL, ImagePlan, Pass, Plan, ignored_size, make_plan, with_first_size
 from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
@@ -183,7 +183,7 @@ class Engine:
             name = ":".join((tag.kind, *tag.positional[:1]))
             yield Warned(f"<{name}> has no effect: network files are not read yet. The tag is left out of the prompt.")
         if plan.source is not None:
-            for note in plan.source.picture.notes:
+            for note in (*plan.source.picture.notes, *filter(None, [ignored_size(request)])):
                 yield Warned(note)
         prepared = None
         if plan.source is not None and plan.canvas is not None:

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from modules.images import masks, tone
 from modules.images.geometry import Box, Size
-from modules.images.resize import LATENT_UPSCALE, RESIZE_AND_FILL, resized
+from modules.images.resize import JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
 from modules.networks.vae import Posterior, from_uint8
 from modules.processing import area_strength, soft_inpainting
 from modules.processing.outpaint import Grown, cells_outside, grown
 from modules.processing.plan import CELL, Canvas, Plan, Softness, Source
 from modules.processing.unet import GuidedUNet
-from modules.request import MASKED_CONTENTS
+from modules.request import MASKED_CONTENTS, RESIZE_MODES
 from modules.sampling.denoise import Blend, hard_blend, masked, masked_input
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import ImageNoise
@@ -37,7 +37,9 @@ class Prepared:
     image: RGB, what the encoder sees.  mask: L, what of it may change; `latent_mask` the same for the latent.
     whole: RGB, what comes back where nothing is redrawn.  overlay: RGBA, `whole` with the hole of the mask.
     box: where `image` lies in `whole`, if it is a part of it.  content: L, what of the latent gets another content to
-    begin with.  outside: L, 255 where the source ends and `image` goes on.  cut: the result's size, if it is smaller.
+    begin with.  reach: L, of the size of `whole`, 0 where it is not masked: there the original shows, whatever has
+    changed below.  outside: L, 255 where the source ends and `image` goes on.  cut: the result's size, where it is
+    smaller.
     """
 
     image: Image.Image
@@ -47,6 +49,7 @@ class Prepared:
     overlay: Image.Image
     box: Box | None
     content: Image.Image
+    reach: Image.Image
     outside: Image.Image | None = None
     cut: Size | None = None
 
@@ -54,11 +57,19 @@ class Prepared:
 def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prepared | None:
     """Source and mask at `size`, the masked region alone where only that is worked on.
 
-    None if there is no such region, the mask being empty: A1111 then redraws the whole picture, and so do we.
+    None if the mask is empty and the whole picture is redrawn, as without one. (A1111 does so where it works on the
+    masked region alone; else it paints and then shows nothing of it, which only "A1111 exact" repeats.)
     """
     picture = source.picture.rgb(background)
     mask = _blurred_mask(canvas, Size(*picture.size))
-    mode = _mask_mode(source.resize_mode)
+    if mask.getbbox() is None and _is_plain(canvas):
+        return None
+    is_aligned = source.resize_mode == LATENT_UPSCALE and not canvas.is_exact
+    if is_aligned and canvas.frame is None and not canvas.only_masked:
+        # The encoder takes whole cells of the source; what lies over the result is to lie where they come to lie.
+        whole_cells = (0, 0, picture.width // CELL * CELL, picture.height // CELL * CELL)
+        picture, mask = picture.crop(whole_cells), mask.crop(whole_cells)
+    mode = JUST_RESIZE if is_aligned else _mask_mode(source.resize_mode)
     larger: Grown | None = None
     content = mask
     if canvas.frame is not None:
@@ -72,13 +83,14 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prep
         if region is None:
             return None
         box = masks.expanded(region, size, Size(*mask.size))
-        whole, overlay_mask = picture, _shown(mask, canvas, is_cropped=True)
+        whole, overlay_mask, reach = picture, _shown(mask, canvas, is_cropped=True), _reach(mask)
         mask, content = (resized(layer.crop(box), RESIZE_AND_FILL, size) for layer in (mask, content))
         image = resized(picture.crop(box), RESIZE_AND_FILL, size)
     else:
         mask, content = resized(mask, mode, size), resized(content, mode, size)
-        overlay_mask = _shown(mask, canvas, is_cropped=False)
-        whole = image = resized(picture, source.resize_mode, size)
+        overlay_mask, reach = _shown(mask, canvas, is_cropped=False), _reach(mask)
+        image = resized(picture, source.resize_mode, size)
+        whole = resized(picture, JUST_RESIZE, size) if is_aligned else image
     overlay_mask = resized(overlay_mask, mode, Size(*whole.size))
     latent_mask = mask
     if canvas.latent_mask is not None:
@@ -88,26 +100,46 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str) -> Prep
     if canvas.content != ORIGINAL and content.getbbox() is not None:
         image = masks.filled(image, resized(content, mode, Size(*image.size)))
     overlay = masks.with_hole(whole, overlay_mask)
-    outside = None if larger is None else _part(larger.outside, box, Size(*image.size))
+    outside = None if larger is None else _part(larger.outside, box, size)
     cut = None if larger is None else larger.cut
-    return Prepared(image, mask, latent_mask, whole, overlay, box, content, outside, cut)
+    return Prepared(image, mask, latent_mask, whole, overlay, box, content, reach, outside, cut)
 
 
-def _blurred_mask(canvas: Canvas, size: Size) -> Image.Image:
-    """The mask as it was drawn, the right way round, its edge softened; empty (of `size`) where there is none."""
+def _is_plain(canvas: Canvas) -> bool:
+    """Whether a job whose mask is empty is one without a mask. Where all is to be kept, nobody wants all redrawn."""
+    is_asked_for = canvas.is_inverted or canvas.frame is not None or canvas.latent_mask is not None
+    return not is_asked_for and not (canvas.is_exact and not canvas.only_masked)
+
+
+def _drawn_mask(canvas: Canvas, size: Size) -> Image.Image:
+    """The mask the right way round; empty (of `size`, the source's) where there is none.
+
+    One of another size is brought to the source's; in A1111, where it is fitted to the result by itself, it stays.
+    """
     if canvas.mask is None:
         return Image.new("L", size)
     mask = masks.drawn(canvas.mask.open(), canvas.is_rounded)
-    if canvas.is_inverted:
-        mask = mask.point([255 - value for value in range(256)])
-    return masks.blurred(mask, *canvas.blur)
+    if mask.size != size and not canvas.is_exact:
+        mask = mask.resize(size, Image.Resampling.LANCZOS)
+    return mask.point([255 - value for value in range(256)]) if canvas.is_inverted else mask
+
+
+def _blurred_mask(canvas: Canvas, size: Size) -> Image.Image:
+    """`_drawn_mask`, its edge softened."""
+    mask = _drawn_mask(canvas, size)
+    return mask if canvas.mask is None else masks.blurred(mask, *canvas.blur)
 
 
 def _shown(mask: Image.Image, canvas: Canvas, is_cropped: bool) -> Image.Image:
     """The mask by which the original is laid over the result."""
     if canvas.by_grey:
-        return mask.point([min(255, value * 255 // area_strength.SHOWN) for value in range(256)])
+        return _reach(mask)
     return mask if is_cropped else masks.doubled(mask)
+
+
+def _reach(mask: Image.Image) -> Image.Image:
+    """`mask`, steeply risen from its first greys on: where it shows at all it soon shows alone."""
+    return mask.point([min(255, value * 255 // area_strength.SHOWN) for value in range(256)])
 
 
 def _part(layer: Image.Image, box: Box | None, size: Size) -> Image.Image:
@@ -195,7 +227,10 @@ class Inpainting:
             mask = ImageChops.lighter(mask, prepared.outside)
         if prepared.box is not None:
             mask = masks.placed(mask, prepared.box, whole)
-        return masks.with_hole(prepared.whole, resized(mask, RESIZE_AND_FILL, whole))
+        mask = resized(mask, RESIZE_AND_FILL, whole)
+        if not self.canvas.is_exact:
+            mask = ImageChops.darker(mask, prepared.reach)
+        return masks.with_hole(prepared.whole, mask)
 
 
 def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Tensor, settings: Settings) -> Inpainting:
@@ -297,29 +332,17 @@ def _mask_mode(resize_mode: int) -> int:
 def notes(
     source: Source, canvas: Canvas, size: Size, prepared: Prepared | None, keeps_original: bool
 ) -> tuple[str, ...]:
-    """What the person should know of how source and mask go together, where A1111's rules lose something.
+    """What the person should know of how source and mask go together.
 
-    `keeps_original` tells whether the original is laid over the result (`overlay_inpaint`).
+    `size` is the result's, or the tile's where only the masked region is worked on; `keeps_original` tells whether the
+    original is laid over the result (`overlay_inpaint`).
     """
+    found = [*filter(None, (_about_size(source, canvas, size), _about_extent(source, canvas, size, prepared)))]
     if prepared is None:
-        return (
-            "The mask is empty, so there is no masked region to work on: the whole picture is redrawn, as in A1111.",
-        )
-    found: list[str] = []
-    picture, mask = source.picture, canvas.mask
-    if mask is not None and prepared.content.getextrema() == (0, 0):
-        found.append(
-            "The mask is empty: nothing is redrawn."
-            if canvas.frame is None
-            else "The mask is empty: only what is new is painted."
-        )
-    is_same_size = mask is None or (mask.width, mask.height) == (picture.width, picture.height)
-    if mask is not None and canvas.only_masked and canvas.frame is None and not is_same_size:
-        found.append(
-            f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: the region is "
-            "counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."
-        )
-    if not canvas.only_masked and source.resize_mode == LATENT_UPSCALE and (picture.width, picture.height) != size:
+        return tuple(found)
+    picture = source.picture
+    is_displaced = canvas.is_exact and not canvas.only_masked and source.resize_mode == LATENT_UPSCALE
+    if is_displaced and (picture.width, picture.height) != size:
         found.append(
             "Latent upscale leaves the source at its own size, so the original lies over the result's upper left "
             "corner, as in A1111. Choose another resize mode, or Only masked."
@@ -329,6 +352,46 @@ def notes(
             "Overlay original for inpaint is off: what is not masked changes too"
             + (", and the masked region comes back alone." if prepared.box is not None else ".")
         )
-    elif canvas.softness is not None:
+    elif canvas.softness is not None and canvas.is_exact:
         found.append("Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too.")
     return tuple(found)
+
+
+def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
+    """What becomes of a mask that has another size than the source; "" where it has not."""
+    picture, mask = source.picture, canvas.mask
+    if mask is None or (mask.width, mask.height) == (picture.width, picture.height):
+        return ""
+    said = f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: "
+    if not canvas.is_exact or (canvas.frame is not None and not canvas.only_masked):
+        return said + "it was brought to the source's size."
+    if canvas.only_masked:
+        return said + "the region is counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."
+    name = RESIZE_MODES[_mask_mode(source.resize_mode)]
+    return said + f"it was brought to {size.width}x{size.height} by itself ({name}), as in A1111."
+
+
+def _about_extent(source: Source, canvas: Canvas, size: Size, prepared: Prepared | None) -> str:
+    """What a mask does that covers nothing, everything, or less than can be redrawn; "" for all others."""
+    if canvas.mask is None:
+        return ""
+    covered = _drawn_mask(canvas, Size(source.picture.width, source.picture.height)).getextrema()
+    if prepared is None or covered == (0, 0):
+        reason = "The mask is empty"
+        if canvas.is_inverted:
+            reason = "The mask covers the whole picture and Inpaint not masked is chosen"
+        if prepared is None:
+            return f"{reason}: the whole picture is redrawn, as without a mask."
+        return f"{reason}: " + ("nothing is redrawn." if canvas.frame is None else "only what is new is painted.")
+    if covered == (255, 255):
+        reason = "The mask covers the whole picture"
+        if canvas.is_inverted:
+            reason = "The mask is empty and Inpaint not masked is chosen"
+        return f"{reason}: all of it is redrawn, as without a mask."
+    cells = Size(max(1, size.width // CELL), max(1, size.height // CELL))
+    if canvas.is_rounded and canvas.frame is None and not latent_mask(prepared.latent_mask, cells, True).any():
+        cure = "paint more of it, or whiter, or lower Mask blur" + (
+            "." if canvas.only_masked else ", or choose Only masked."
+        )
+        return f"The mask fills no cell of {CELL}x{CELL} pixels by half, so nothing is redrawn: {cure}"
+    return ""

@@ -119,7 +119,8 @@ class Canvas:
     `mask` says it for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the
     source, only what a `frame` adds to it. `content` is an index of MASKED_CONTENTS; `padding` counts where only the
     masked region is worked on. `by_grey` takes greys of the mask for shares of the denoising strength, which `strength`
-    is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around.
+    is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around. `is_exact`: where A1111 displaces
+    or changes what is not masked, so do we.
     """
 
     mask: Picture | None
@@ -135,6 +136,7 @@ class Canvas:
     strength: float = 1.0
     color_match: float = 0.0
     frame: Frame | None = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
     walk = Walk(request.steps, 0)
     if isinstance(request, Img2ImgRequest):
         source = Source(request.init_images[0], request.resize_mode)
-        canvas = _canvas(request)
+        canvas = _canvas(request, settings)
         walk = img2img_walk(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     prompt, negative_prompt = _positive(request.prompt, settings), _read(request.negative_prompt, settings)
@@ -329,6 +331,19 @@ def margins(request: Img2ImgRequest) -> Margins:
     return Margins(request.outpaint_left, request.outpaint_top, request.outpaint_right, request.outpaint_bottom)
 
 
+def ignored_size(request: GenerationRequest) -> str:
+    """A sentence where width and height were given and say nothing, as the source and its margins make the size."""
+    if not isinstance(request, Img2ImgRequest) or not _is_grown(request):
+        return ""
+    _, asked = result_size(request)
+    if not request.model_fields_set & {"width", "height"} or (request.width, request.height) == asked:
+        return ""
+    return (
+        f"width and height ({request.width}x{request.height}) are not used where the picture is painted on: the result "
+        f"is the source with its margins, {asked.width}x{asked.height}."
+    )
+
+
 def _is_grown(request: Img2ImgRequest) -> bool:
     """Whether the source's size and what is painted on make the result's size, and not width and height."""
     return request.is_outpainted and request.inpaint_full_res == 0
@@ -346,7 +361,7 @@ def _grown_size(whole: Size) -> Size:
     return Size(-(-whole.width // CELL) * CELL, -(-whole.height // CELL) * CELL)
 
 
-def _canvas(request: Img2ImgRequest) -> Canvas | None:
+def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
     if request.mask is None and not request.is_outpainted:
         return None
     frame = Frame(margins(request), request.outpaint_fill, request.outpaint_feather)
@@ -374,6 +389,7 @@ def _canvas(request: Img2ImgRequest) -> Canvas | None:
         strength=request.denoising_strength,
         color_match=request.inpaint_color_match,
         frame=frame if request.is_outpainted else None,
+        is_exact=settings.compatibility == EXACT,
     )
 
 

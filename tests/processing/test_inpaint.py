@@ -21,7 +21,7 @@ from modules.networks.vae import Posterior
 from modules.processing.engine import create_engine
 from modules.processing.inpaint import inpainting_input, latent_mask
 from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 from tests.tiny import write_tiny_checkpoint
 
 QUIET = Settings(live_previews_enable=False)
@@ -148,7 +148,9 @@ def test_soft_inpainting_redraws_by_degrees(run: Run) -> None:
     request = Img2ImgRequest(init_images=(source(64, 64),), mask=grey, mask_blur=0, denoising_strength=0.8, **SMALL)
     hard, soft = (run(request.model_copy(update={"soft_inpainting": on})) for on in (False, True))
     assert (pixels(hard)[0] != pixels(soft)[0]).any()
-    assert warnings(soft) == [
+    assert warnings(hard) == warnings(soft) == []
+    exact = Settings(compatibility=EXACT, live_previews_enable=False)
+    assert warnings(run(request.model_copy(update={"soft_inpainting": True}), exact)) == [
         "Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too."
     ]
 
@@ -162,21 +164,100 @@ def test_a_batch_under_a_mask_is_its_single_pictures(run: Run) -> None:
     assert [np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(together, alone, strict=True)] == [True] * 2
 
 
-def test_an_empty_mask_is_told(run: Run) -> None:
-    whole, nothing = source(64, 64), picture(Image.new("L", (64, 64)))
-    request = Img2ImgRequest(init_images=(whole,), mask=nothing, inpainting_fill=2, **SMALL)
-    events = run(request)
-    assert warnings(events) == ["The mask is empty: nothing is redrawn."]
-    assert not changed(pixels(events)[0], whole).any()
-    events = run(request.model_copy(update={"inpaint_full_res": 1}))
-    assert warnings(events) == [
-        "The mask is empty, so there is no masked region to work on: the whole picture is redrawn, as in A1111."
-    ]
-    assert changed(pixels(events)[0], whole).any()
+NOTHING, EVERYTHING = (picture(Image.new("L", (64, 64), grey)) for grey in (0, 255))
+
+
+@pytest.mark.parametrize("area", [0, 1])
+def test_an_empty_mask_is_img2img_and_told(run: Run, area: int) -> None:
+    whole = source(64, 64)
+    request = Img2ImgRequest(init_images=(whole,), inpainting_fill=2, inpaint_full_res=area, **SMALL)
+    events = run(request.model_copy(update={"mask": NOTHING}))
+    assert warnings(events) == ["The mask is empty: the whole picture is redrawn, as without a mask."]
+    (result,), (plain,) = pixels(events), pixels(run(request))
+    assert result.tobytes() == plain.tobytes()
+    assert changed(result, whole).mean() > 0.9
     (done,) = [event for event in events if isinstance(event, ImageDone)]
     keys = parse(done.infotext).pairs.keys()
     assert {"Mask blur"} <= keys
     assert not {"Inpaint area", "Masked area padding", "Masked content"} & keys
+
+
+def test_where_a1111_redraws_nothing_under_an_empty_mask_only_its_own_requests_do(run: Run) -> None:
+    whole = source(64, 64)
+    exact = Settings(compatibility=EXACT, live_previews_enable=False)
+    request = Img2ImgRequest(init_images=(whole,), mask=NOTHING, **SMALL)
+    events = run(request, exact)
+    assert warnings(events) == ["The mask is empty: nothing is redrawn."]
+    assert pixels(events)[0].tobytes() == np.asarray(whole.rgb()).tobytes()
+    only_masked = run(request.model_copy(update={"inpaint_full_res": 1}), exact)
+    assert warnings(only_masked) == ["The mask is empty: the whole picture is redrawn, as without a mask."]
+    assert changed(pixels(only_masked)[0], whole).any()
+
+
+@pytest.mark.parametrize("area", [0, 1])
+def test_a_mask_of_everything_is_img2img_and_told(run: Run, area: int) -> None:
+    request = Img2ImgRequest(init_images=(source(64, 64),), inpaint_full_res=area, **SMALL)
+    (plain,) = pixels(run(request))
+    events = run(request.model_copy(update={"mask": EVERYTHING}))
+    assert warnings(events) == ["The mask covers the whole picture: all of it is redrawn, as without a mask."]
+    assert np.abs(pixels(events)[0].astype(int) - plain).max() <= 1  # the latent is blended with itself at the end
+    events = run(request.model_copy(update={"mask": NOTHING, "inpainting_mask_invert": 1}))
+    assert warnings(events) == [
+        "The mask is empty and Inpaint not masked is chosen: all of it is redrawn, as without a mask."
+    ]
+    assert np.abs(pixels(events)[0].astype(int) - plain).max() <= 1
+
+
+def test_who_keeps_everything_keeps_everything(run: Run) -> None:
+    whole = source(64, 64)
+    request = Img2ImgRequest(init_images=(whole,), mask=EVERYTHING, inpainting_mask_invert=1, **SMALL)
+    events = run(request)
+    reason = "The mask covers the whole picture and Inpaint not masked is chosen"
+    assert warnings(events) == [f"{reason}: nothing is redrawn."]
+    assert pixels(events)[0].tobytes() == np.asarray(whole.rgb()).tobytes()
+    events = run(request.model_copy(update={"inpaint_full_res": 1}))
+    assert warnings(events) == [f"{reason}: the whole picture is redrawn, as without a mask."]
+
+
+def test_a_mask_too_small_for_the_latent_is_told(run: Run) -> None:
+    whole, dot = source(64, 64), mask(64, 64, (33, 33, 36, 36))
+    request = Img2ImgRequest(init_images=(whole,), mask=dot, mask_blur=0, **SMALL)
+    told = (
+        "The mask fills no cell of 8x8 pixels by half, so nothing is redrawn: paint more of it, or whiter, or lower "
+        "Mask blur"
+    )
+    assert warnings(run(request)) == [f"{told}, or choose Only masked."]
+    assert warnings(run(request.model_copy(update={"inpaint_full_res": 1, "inpaint_full_res_padding": 0}))) == []
+    faint = picture(Image.new("L", (64, 64), 90))
+    assert warnings(run(request.model_copy(update={"mask": faint, "inpaint_full_res": 1}))) == [f"{told}."]
+
+
+@pytest.mark.parametrize("area", [0, 1])
+@pytest.mark.parametrize("values", [{}, {"resize_mode": 1}, {"resize_mode": 2}, {"inpainting_mask_invert": 1}])
+def test_a_mask_of_another_size_is_brought_to_the_sources_and_told(run: Run, area: int, values: dict[str, Any]) -> None:
+    drawn = mask(40, 56)
+    request = Img2ImgRequest(init_images=(source(64, 96),), inpaint_full_res=area, **values, **SMALL)
+    events = run(request.model_copy(update={"mask": drawn}))
+    assert warnings(events) == ["The mask is 40x56 and the source 64x96: it was brought to the source's size."]
+    fitting = picture(drawn.open().convert("L").resize((64, 96), Image.Resampling.LANCZOS))
+    expected = run(request.model_copy(update={"mask": fitting}))
+    assert warnings(expected) == []
+    assert pixels(events)[0].tobytes() == pixels(expected)[0].tobytes()
+
+
+def test_in_a1111s_requests_a_mask_of_another_size_is_brought_to_the_results(run: Run) -> None:
+    exact = Settings(compatibility=EXACT, live_previews_enable=False)
+    request = Img2ImgRequest(init_images=(source(64, 96),), mask=mask(40, 56), mask_blur=0, resize_mode=1, **SMALL)
+    events = run(request, exact)
+    assert warnings(events) == [
+        "The mask is 40x56 and the source 64x96: it was brought to 64x64 by itself (Crop and resize), as in A1111."
+    ]
+    # Scaled to 64x89 and cut to the middle: rows 12 to 76.
+    cover = mask(40, 56).open().convert("L").resize((64, 89), Image.Resampling.LANCZOS).crop((0, 12, 64, 76))
+    middle = source(64, 96).rgb().crop((0, 16, 64, 80))
+    expected = run(request.model_copy(update={"init_images": (picture(middle),), "mask": picture(cover)}), exact)
+    assert warnings(expected) == []
+    assert pixels(events)[0].tobytes() == pixels(expected)[0].tobytes()
 
 
 def test_without_the_overlay_the_masked_region_comes_back_alone(run: Run) -> None:
@@ -191,12 +272,13 @@ def test_without_the_overlay_the_masked_region_comes_back_alone(run: Run) -> Non
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"mask": mask(32, 32), "inpaint_full_res": 1}, "The mask is 32x32 and the source 64x96"),
+        ({"mask": mask(32, 32, (8, 8, 28, 28)), "inpaint_full_res": 1}, "The mask is 32x32 and the source 64x96"),
         ({"mask": mask(64, 96), "resize_mode": 3}, "Latent upscale leaves the source at its own size"),
     ],
 )
 def test_where_a1111s_rule_displaces_something_it_is_told(run: Run, values: dict[str, Any], told: str) -> None:
-    events = run(Img2ImgRequest(init_images=(source(64, 96),), **values, **SMALL))
+    exact = Settings(compatibility=EXACT, live_previews_enable=False)
+    events = run(Img2ImgRequest(init_images=(source(64, 96),), **values, **SMALL), exact)
     assert len(pixels(events)) == 1
     (sentence,) = warnings(events)
     assert sentence.startswith(told)

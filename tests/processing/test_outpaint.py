@@ -17,7 +17,7 @@ from modules.images.masks import blurred
 from modules.infotext import parse
 from modules.processing.engine import Engine, create_engine
 from modules.processing.outpaint import cells_outside
-from modules.processing.plan import make_plan, result_size
+from modules.processing.plan import ignored_size, make_plan, result_size
 from modules.processing.rerun import rerun
 from modules.reproduction import recipe
 from modules.request import Img2ImgRequest
@@ -25,6 +25,7 @@ from modules.settings import Settings
 from tests.processing.test_inpaint import SMALL, Run, mask, pixels, run_with, source, warnings
 from tests.tiny import write_tiny_checkpoint
 
+SIZE = ("width", "height")
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 
 
@@ -34,8 +35,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def grown(margins: Margins, whole: Picture, **values: Any) -> Img2ImgRequest:
+    """A small job; width and height are given where they say something."""
+    given = {name: value for name, value in SMALL.items() if values.get("inpaint_full_res") or name not in SIZE}
     return Img2ImgRequest(
-        init_images=(whole,), **{"denoising_strength": 0.9, **SMALL, **dict(zip(SIDES, margins, strict=True)), **values}
+        init_images=(whole,), **{"denoising_strength": 0.9, **given, **dict(zip(SIDES, margins, strict=True)), **values}
     )
 
 
@@ -73,11 +76,29 @@ def test_a_mask_redraws_in_the_old_part_what_it_covers(run: Run) -> None:
     assert without[:64, 16:].tobytes() == np.asarray(whole.rgb()).tobytes()
 
 
-def test_masks_of_another_size_are_brought_to_the_sources(run: Run) -> None:
-    whole = source(64, 64)
-    (one,) = pixels(run(grown(Margins(8, 8, 8, 8), whole, mask=mask(64, 64), mask_blur=0)))
-    (other,) = pixels(run(grown(Margins(8, 8, 8, 8), whole, mask=mask(128, 128), mask_blur=0)))
-    assert np.abs(one.astype(int) - other).mean() < 1  # the edge is Lanczos'
+@pytest.mark.parametrize("area", [0, 1])
+def test_masks_of_another_size_are_brought_to_the_sources(run: Run, area: int) -> None:
+    whole, drawn = source(64, 64), mask(128, 144)
+    request = grown(Margins(8, 8, 8, 8), whole, mask=drawn, inpaint_full_res=area)
+    events = run(request)
+    assert warnings(events) == ["The mask is 128x144 and the source 64x64: it was brought to the source's size."]
+    fitting = Picture.from_image(drawn.open().convert("L").resize((64, 64), Image.Resampling.LANCZOS))
+    expected = run(request.model_copy(update={"mask": fitting}))
+    assert warnings(expected) == []
+    assert pixels(events)[0].tobytes() == pixels(expected)[0].tobytes()
+
+
+def test_a_size_that_the_margins_make_void_is_told(run: Run) -> None:
+    request = grown(Margins(16, 0, 0, 0), source(64, 64))
+    given = request.model_copy(update={"width": 96, "height": 64})
+    assert warnings(run(given)) == [
+        "width and height (96x64) are not used where the picture is painted on: the result is the source with its "
+        "margins, 80x64."
+    ]
+    for silent in ({"width": 80}, {"inpaint_full_res": 1}, {"outpaint_left": 0}):
+        assert ignored_size(given.model_copy(update=silent)) == ""
+    unsaid = Img2ImgRequest(init_images=(source(64, 64),), outpaint_left=16)
+    assert ignored_size(unsaid) == ""
 
 
 def test_fill_and_feather_matter(run: Run) -> None:
@@ -127,7 +148,7 @@ def test_a_picture_can_be_made_again_from_its_text(tmp_path: Path, area: int) ->
 
 
 def test_width_and_height_say_nothing_where_the_source_is_painted_on() -> None:
-    request = grown(Margins(8, 0, 8, 3), source(100, 64))
+    request = grown(Margins(8, 0, 8, 3), source(100, 64), width=64, height=64)
     assert result_size(request) == (Size(120, 72), Size(116, 67))
     assert result_size(request.model_copy(update={"resize_by": 1.0})) == (Size(120, 72), Size(116, 67))
     assert result_size(request.model_copy(update={"resize_by": 0.5})) == (Size(56, 32), Size(58, 33))

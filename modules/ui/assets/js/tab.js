@@ -12,6 +12,7 @@ import { setUpPrompts } from "./prompts.js";
 import { Result } from "./result.js";
 import { ScriptSection } from "./scripts.js";
 import { Size } from "./size.js";
+import { Styles } from "./styles.js";
 import { toast } from "./toast.js";
 
 const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
@@ -25,7 +26,8 @@ export class Tab {
     this.progress = new Progress(name, this.jobs);
     this.result = new Result(name, this.gallery, this.progress, { actions: actionRow(name, this.gallery, page), save, reuseSeed: (seed) => form.set(name, { seed }) });
     this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
-    setUpPrompts(name, { lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
+    this.styles = new Styles(name);
+    setUpPrompts(name, { styles: this.styles, lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
     setUpOverrides(name);
     if (name === "txt2img") setUpHires(name);
     this.script = new ScriptSection(name);
@@ -51,7 +53,7 @@ export class Tab {
   async generate(values) {
     const { name, page, result } = this;
     result.complain("");
-    if (name === "img2img" && page.batch.isOpen) return page.batch.generate(form.toRequest(name, values));
+    if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
     await page.source.busy;
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;
@@ -66,16 +68,26 @@ export class Tab {
     }
   }
 
+  async generateBatch(request) {
+    try {
+      await this.page.batch.generate(await this.styles.spelledOut(request));
+    } catch (error) {
+      this.complain(error.message, error.field);
+    }
+  }
+
   // Source and mask, and nothing about a mask where there is none.
   async fromCanvas(request) {
     const { fields, without } = await this.page.canvas.outgoing();
     for (const field of without) delete request[field];
     Object.assign(request, fields);
+    // A frame that paints on makes the size, unless only the masked region is worked on: there they are the tile's.
+    if ("outpaint_left" in fields && !request.inpaint_full_res) ["width", "height"].forEach((field) => delete request[field]);
   }
 
   complain(sentence, field) {
     if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
-    else if (!this.script.complain(sentence, field) && !form.showError(this.name, field, sentence)) this.result.complain(sentence);
+    else if (!this.script.complain(sentence, field) && !(field === "styles" && this.styles.complainBelow(sentence)) && !form.showError(this.name, field, sentence)) this.result.complain(sentence);
   }
 
   hear(event, data, job) {
