@@ -121,7 +121,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {  # the first is the default
     "cross_attention_optimization": ("Automatic", "sdp", "sdp-no-mem", "None"),
     "fp8_storage": ("Disable",),
     "lora_preferred_name": ("Alias from file", "Filename"),
-    "infotext_styles": ("Apply if any", "Ignore", "Apply", "Discard"),
     "live_previews_image_format": ("png", "jpeg", "webp"),
     "show_progress_type": ("Approx NN", "Approx cheap", "Full", "TAESD"),
     "live_preview_content": ("Prompt", "Combined", "Negative prompt"),

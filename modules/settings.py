@@ -312,6 +312,16 @@ class Settings(BaseModel):
                 section="Compatibility"),
     ] = "second pass"  # fmt: skip
 
+    infotext_styles: Annotated[
+        Literal["Ignore", "Apply", "Discard", "Apply if any"],
+        Field(
+            description="What pasted parameters make of styles that their prompts bear. Ignore leaves them there; "
+            "Discard takes them out; Apply chooses them instead, Apply if any only where there are some."
+        ),
+        Control("Infer styles from prompts of pasted infotext", kind="radio",
+                choices=("Ignore", "Apply", "Discard", "Apply if any"), section="Infotext"),
+    ] = "Apply if any"  # fmt: skip
+
     samples_format: Annotated[
         Literal["png", "jpg", "webp"],
         Field(description="File format of saved pictures; png keeps every byte."),

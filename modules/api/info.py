@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from modules import infotext
 from modules.api.services import Services
 from modules.infotext import ParsedFields
+from modules.prompts.styles import read_styles, taken_out
 from modules.request import MAX_PROMPT
 
+STYLES = "styles.csv"  # in the data folder, as in A1111
 MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
 
 
@@ -32,8 +34,11 @@ def routes(services: Services) -> APIRouter:
     def read(body: InfotextBody) -> dict[str, Any]:
         """What a request must hold to make the picture again that has this text."""
         parsed = infotext.parse(body.text)
-        return described_fields(
-            infotext.to_fields(parsed, settings=services.settings.current, catalog=services.catalog.current)
+        return with_styles(
+            services,
+            described_fields(
+                infotext.to_fields(parsed, settings=services.settings.current, catalog=services.catalog.current)
+            ),
         )
 
     @router.post("/tokens")
@@ -43,6 +48,22 @@ def routes(services: Services) -> APIRouter:
         return {"count": count.tokens, "capacity": count.capacity}
 
     return router
+
+
+def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the styles that its prompts bear as `styles`, if the setting is to take them out or choose them.
+
+    Without `styles` those that are chosen stay.
+    """
+    how = services.settings.current.infotext_styles
+    fields = described["fields"]
+    if how == "Ignore" or not {"prompt", "negative_prompt"} <= set(fields):
+        return described
+    known = read_styles(services.flags.data_dir / STYLES)
+    found = taken_out(fields["prompt"], fields["negative_prompt"], known.values())
+    prompts = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
+    told = {**described, "fields": {**fields, **prompts}}
+    return {**told, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else told
 
 
 def described_fields(read: ParsedFields) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from modules import infotext
-from modules.api.info import described_fields
+from modules.api.info import described_fields, with_styles
 from modules.api.services import Services
 from modules.codec import MAX_BYTES, Picture
 from modules.errors import WebuiError
@@ -63,7 +63,7 @@ def routes(services: Services) -> APIRouter:
         read = infotext.to_fields(
             infotext.parse(told.infotext), settings=services.settings.current, catalog=services.catalog.current
         )
-        return {"infotext": told.infotext, "items": told.items, **described_fields(read)}
+        return {"infotext": told.infotext, "items": told.items, **with_styles(services, described_fields(read))}
 
     return router
 

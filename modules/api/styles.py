@@ -16,6 +16,7 @@ from modules.store.files import refusal, write_over
 
 FILE = "styles.csv"  # in the data folder, as in A1111
 MAX_NAME = 200  # characters
+MOST = 100  # styles at once
 PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
 
 
@@ -24,6 +25,14 @@ class StyleBody(BaseModel):
 
     prompt: str = Field("", max_length=MAX_PROMPT, description="Put around the prompt, or behind it.")
     negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Likewise for the negative prompt.")
+
+
+class ApplyBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field("", max_length=MAX_PROMPT, description="The prompt.")
+    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="The negative prompt.")
+    styles: list[str] = Field(max_length=MOST, description="Names of styles, in the order they are put around.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -51,6 +60,14 @@ def routes(services: Services) -> APIRouter:
             raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Take a shorter name.", "name")
         with lock:
             return write({**read_styles(path), name: Style(name, body.prompt, body.negative_prompt)})
+
+    @router.post("/apply")
+    def apply(body: ApplyBody) -> dict[str, Any]:
+        """Two prompts with styles put around them."""
+        known = read_styles(path)
+        require_styles(body.styles, known)
+        prompt, negative_prompt = apply_styles(body.prompt, body.negative_prompt, body.styles, known)
+        return {"prompt": prompt, "negative_prompt": negative_prompt}
 
     @router.delete("/{name:path}")
     def delete(name: str) -> list[dict[str, Any]]:

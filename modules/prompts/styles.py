@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,48 @@ def apply_styles(
     return prompt, negative_prompt
 
 
+class Taken(NamedTuple):
+    """Prompts without their styles, and the names of these in the order in which they were put around."""
+
+    names: tuple[str, ...]
+    prompt: str
+    negative_prompt: str
+
+
+def taken_out(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> Taken:
+    """The styles that both prompts bear, taken out of them: what `apply_styles` makes of what is left.
+
+    >>> taken_out("oil painting of a cat", "photo", [Style("oil", "oil painting of {prompt}", "photo")])
+    Taken(names=('oil',), prompt='a cat', negative_prompt='')
+    """
+    left = [style for style in styles if style.prompt.strip() or style.negative_prompt.strip()]
+    names: list[str] = []
+    while True:
+        for style in left:
+            texts = without(style.prompt, prompt), without(style.negative_prompt, negative_prompt)
+            if texts[0] is not None and texts[1] is not None:
+                prompt, negative_prompt = texts[0], texts[1]
+                names.insert(0, style.name)  # the outermost was put around last
+                left.remove(style)
+                break
+        else:
+            return Taken(tuple(names), prompt, negative_prompt)
+
+
+def without(style: str, prompt: str) -> str | None:
+    """What `merged` put the style around; None if it did not. Runs of blanks count as one."""
+    style, found = _plain(style), _plain(prompt)
+    before, mark, after = style.partition(PLACEHOLDER)
+    if mark:
+        fits = found.startswith(before) and found.endswith(after) and len(found) >= len(before) + len(after)
+        return found[len(before) : len(found) - len(after)] if fits else None
+    if not style:
+        return prompt
+    if found == style:
+        return ""
+    return found.removesuffix(f", {style}") if found.endswith(f", {style}") else None
+
+
 def require_styles(names: Iterable[str], styles: Mapping[str, Style]) -> None:
     """Raises WebuiError with the nearest name if one of `names` is no style."""
     for name in names:
@@ -78,6 +121,10 @@ def merged(style: str, prompt: str) -> str:
     if PLACEHOLDER in style:
         return style.replace(PLACEHOLDER, prompt)
     return ", ".join(part for part in (prompt.strip(), style.strip()) if part)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"  +", " ", text.strip())
 
 
 def _style(row: Mapping[str, str | None]) -> Style:

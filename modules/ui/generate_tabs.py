@@ -70,6 +70,7 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
         with gr.Column(min_width=0, elem_classes=["prompts"]):
             tab.place("prompt")
             tab.place("negative_prompt")
+            tab.part("styles")
         with gr.Column(min_width=0, elem_id=f"{name}_actions_column", elem_classes=["actions"]):
             generate = gr.Button("Generate", variant="primary", elem_id=f"{name}_generate")
             tab.part("run")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from starlette.testclient import TestClient
 
 from modules.api.services import Services
@@ -39,3 +40,35 @@ def test_an_unknown_style_is_refused_with_the_nearest(client: TestClient) -> Non
     answer = client.post("/v1/jobs", json={"kind": "txt2img", "request": {"styles": ["oil thick"]}})
     assert (answer.status_code, answer.json()["field"]) == (422, "styles")
     assert answer.json()["detail"].startswith("styles: there is no style 'oil thick'; did you mean 'oil, thick'?")
+
+
+def test_styles_are_put_around_prompts(client: TestClient) -> None:
+    put(client)
+    body = {"prompt": "a fox", "negative_prompt": "", "styles": ["oil, thick"]}
+    expected = {"prompt": 'oil "painting" of a fox', "negative_prompt": "photo"}
+    assert client.post("/v1/styles/apply", json=body).json() == expected
+    assert client.post("/v1/styles/apply", json={"styles": ["oil thin"]}).json()["field"] == "styles"
+
+
+STYLED = 'oil "painting" of a fox\nNegative prompt: photo\nSteps: 4, Sampler: Euler, Seed: 1'
+PLAIN = "a fox\nSteps: 4, Sampler: Euler, Seed: 1"
+KEEP = object()
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "prompt", "styles"),
+    [
+        ("Apply if any", STYLED, "a fox", ["oil, thick"]),
+        ("Apply if any", PLAIN, "a fox", KEEP),
+        ("Apply", PLAIN, "a fox", []),
+        ("Discard", STYLED, "a fox", KEEP),
+        ("Ignore", STYLED, 'oil "painting" of a fox', KEEP),
+    ],
+)
+def test_styles_that_pasted_parameters_bear_are_chosen_as_the_setting_says(
+    client: TestClient, setting: str, text: str, prompt: str, styles: object
+) -> None:
+    put(client)
+    client.post("/v1/settings", json={"infotext_styles": setting})
+    read = client.post("/v1/infotext", json={"text": text}).json()
+    assert (read["fields"]["prompt"], read.get("styles", KEEP)) == (prompt, styles)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from modules.prompts.styles import Style
 from tests.browser.conftest import (
     FakeServer,
     finished,
@@ -148,6 +149,56 @@ def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server
     page = opened(open_page, server.url)
     expect(page.locator("#txt2img_hr")).to_be_visible()
     expect(page.locator("#txt2img_checkpoint input")).to_have_value("broken-model")
+
+
+def test_styles_are_saved_chosen_put_into_the_prompts_and_deleted(open_page: Page, server: FakeServer) -> None:
+    open_page.fill("#img2img_prompt textarea", "oil painting of {prompt}")
+    open_page.fill("#img2img_neg_prompt textarea", "photo")
+    open_page.click("#img2img_styles_edit_button")
+    open_page.fill("#img2img_style_name", "oil")
+    open_page.click("#img2img_style_save")
+    open_page.check("[data-style=oil] input")
+    open_page.keyboard.press("Escape")
+    expect(open_page.locator("#img2img_styles .chip")).to_have_text("oil")
+    open_page.fill("#img2img_prompt textarea", "a fox")
+    open_page.fill("#img2img_neg_prompt textarea", "")
+    page = opened(open_page, server.url)
+    expect(page.locator("#img2img_styles .chip")).to_have_text("oil")
+    load(page, png())
+    generate(page, steps=2)
+    finished(page)
+    request = server.fake.requests[-1]["request"]
+    assert (request["prompt"], request["styles"]) == ("a fox", ["oil"])
+
+    page.click("#img2img_styles_edit_button")
+    page.click("#img2img_style_apply")
+    expect(page.locator("#img2img_prompt textarea")).to_have_value("oil painting of a fox")
+    expect(page.locator("#img2img_neg_prompt textarea")).to_have_value("photo")
+    expect(page.locator("#img2img_styles .chip")).to_have_count(0)
+    page.click(".toast .p-link")  # Undo
+    expect(page.locator("#img2img_prompt textarea")).to_have_value("a fox")
+    expect(page.locator("#img2img_styles .chip")).to_have_text("oil")
+
+    server.fake.styles.clear()  # by another program
+    submitted = len(server.fake.requests)
+    page.click("#img2img_generate")
+    expect(page.locator("#img2img_styles .p-error")).to_contain_text("there is no style 'oil'")
+    assert len(server.fake.requests) == submitted + 1
+    page.click("#img2img_styles .chip button")
+    expect(page.locator("[data-part=styles] >> visible=true")).to_have_count(0)
+
+
+def test_styles_in_pasted_parameters_are_chosen(open_page: Page, server: FakeServer) -> None:
+    server.fake.styles = {"fog": Style("fog", "{prompt} in fog", "sun")}
+    text = INFOTEXT.replace("a quiet harbour\nNegative prompt: fog", "a quiet harbour in fog\nNegative prompt: sun")
+    paste(open_page, "#img2img_prompt textarea", text)
+    expect(open_page.locator("#img2img_prompt textarea")).to_have_value("a quiet harbour")
+    expect(open_page.locator("#img2img_styles .chip")).to_have_text("fog")
+    open_page.click("#img2img_styles_edit_button")
+    expect(open_page.locator("[data-style=fog] input")).to_be_checked()
+    open_page.click("[data-style=fog] button[title='Delete fog']")
+    expect(open_page.locator(".styles-list .p-soft >> visible=true")).to_contain_text("There is no style yet.")
+    assert server.fake.styles == {}
 
 
 def test_ruler_swap_and_lock(open_page: Page) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.errors import WebuiError
-from modules.prompts.styles import Style, apply_styles, merged, read_styles
+from modules.prompts.styles import Style, Taken, apply_styles, merged, read_styles, taken_out
 
 OIL = Style("oil", "oil painting of {prompt}, thick", "photo")
 SNOW = Style("snow", "in the snow", "")
@@ -28,6 +28,33 @@ def test_a_style_surrounds_or_follows_the_prompt(style: str, prompt: str, expect
 def test_styles_apply_in_turn_and_unknown_ones_change_nothing() -> None:
     applied = apply_styles("a cat", "blur", ["oil", "none of these", "snow"], {"oil": OIL, "snow": SNOW})
     assert applied == ("oil painting of a cat, thick, in the snow", "blur, photo")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "expected"),
+    [
+        ("oil painting of a cat, thick", "photo", Taken(("oil",), "a cat", "")),
+        ("oil painting of a cat, thick", "blur, photo", Taken(("oil",), "a cat", "blur")),
+        ("oil painting of a cat, thick, in the snow", "blur, photo", Taken(("oil", "snow"), "a cat", "blur")),
+        ("a  cat,  in the snow", "", Taken(("snow",), "a cat", "")),
+        ("in the snow", "", Taken(("snow",), "", "")),
+        ("oil painting of a cat, thick", "blur", Taken((), "oil painting of a cat, thick", "blur")),
+        ("a cat in the snow", "", Taken((), "a cat in the snow", "")),
+        ("in the snow, in the snow", "", Taken(("snow",), "in the snow", "")),  # a style is put around once
+    ],
+)
+def test_styles_are_found_in_prompts_and_taken_out(prompt: str, negative: str, expected: Taken) -> None:
+    assert taken_out(prompt, negative, [Style("empty", "", " "), OIL, SNOW]) == expected
+
+
+def test_a_placeholder_needs_room_for_both_its_sides() -> None:
+    assert taken_out("aba", "", [Style("x", "ab{prompt}ba", "")]).names == ()
+
+
+@pytest.mark.parametrize("names", [("oil",), ("snow",), ("oil", "snow"), ("snow", "oil")])
+def test_what_is_taken_out_was_put_around(names: tuple[str, ...]) -> None:
+    styles = {"oil": OIL, "snow": SNOW}
+    assert taken_out(*apply_styles("a cat", "blur", names, styles), styles.values()) == Taken(names, "a cat", "blur")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from modules.catalog import Catalog, Checkpoint
 from modules.errors import WebuiError
 from modules.extensions import load as load_extensions
 from modules.fields import params
+from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
 from modules.settings import Settings
 from modules.ui.app import build_page, mount
 
@@ -68,6 +69,7 @@ class Fake:
         self.saved: list[str] = []
         self.requests: list[dict[str, Any]] = []
         self.problems: list[str] = []
+        self.styles: dict[str, Style] = {}
 
     def start(self) -> None:
         """What waits belongs to one event loop: a server that is started again needs it new."""
@@ -257,12 +259,35 @@ def create(fake: Fake) -> FastAPI:
     async def infotext(body: dict[str, str]) -> dict[str, Any]:
         fields, notes = fields_of(body["text"])
         settings = {"CLIP_stop_at_last_layers": 2} if "Clip skip: 2" in body["text"] else {}
-        return {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
+        told = {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
+        found = taken_out(fields["prompt"], fields["negative_prompt"], fake.styles.values())
+        fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
+        return {**told, "styles": found.names} if found.names else told
+
+    @app.get("/v1/styles")
+    async def styles() -> list[dict[str, str]]:
+        return [style._asdict() for style in fake.styles.values()]
+
+    @app.put("/v1/styles/{name}")
+    async def save_style(name: str, body: dict[str, str]) -> list[dict[str, str]]:
+        fake.styles[name] = Style(name, body["prompt"], body["negative_prompt"])
+        return await styles()
+
+    @app.delete("/v1/styles/{name}")
+    async def delete_style(name: str) -> list[dict[str, str]]:
+        del fake.styles[name]
+        return await styles()
+
+    @app.post("/v1/styles/apply")
+    async def apply(body: dict[str, Any]) -> dict[str, str]:
+        prompts = apply_styles(body["prompt"], body["negative_prompt"], body["styles"], fake.styles)
+        return dict(zip(("prompt", "negative_prompt"), prompts, strict=True))
 
     @app.post("/v1/jobs", status_code=201)
     async def submit(body: dict[str, Any]) -> dict[str, Any]:
         request = body["request"]
         fake.requests.append(body)
+        require_styles(request.get("styles", []), fake.styles)
         if body["kind"] == "img2img" and not request.get("init_images"):
             raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")  # noqa: E501
         if len(request.get("prompt", "")) > 20_000:

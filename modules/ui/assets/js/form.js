@@ -12,7 +12,7 @@ export const fieldsOf = (tab) => config.tabs[tab];
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
   const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
-  return { ...plain, ...switches, size_tab: "to", override_settings: {} };
+  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [] };
 }
 
 for (const tab of Object.keys(config.tabs)) {
@@ -88,14 +88,17 @@ export function toRequest(tab, given) {
   if (tab === "txt2img" && !request.enable_hr) closed.push(...Object.keys(request).filter(isHires));
   for (const name of [...closed, ...config.switches]) delete request[name];
   if (Object.keys(values[tab].override_settings).length) request.override_settings = values[tab].override_settings;
+  if (values[tab].styles.length) request.styles = values[tab].styles;
   if (tab === "img2img" && values[tab].size_tab !== "by") delete request.resize_by;
   for (const name of ["seed", "subseed"]) if (request[name] === null) request[name] = -1;
   return request;
 }
 
-// The form's values out of a request's fields and the settings that go with them, as an infotext gives them back.
-export function fromRequest(fields, settings = {}) {
+// The form's values out of a request's fields and what goes with them, as an infotext gives them back. Without `styles`
+// the chosen ones stay.
+export function fromRequest({ fields, settings = {}, styles }) {
   const partial = { ...fields, override_settings: settings };
+  if (styles) partial.styles = styles;
   if ("subseed_strength" in fields || "seed_resize_from_w" in fields) {
     partial.extra = Boolean(fields.subseed_strength || fields.seed_resize_from_w);
   }

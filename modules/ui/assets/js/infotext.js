@@ -48,11 +48,11 @@ async function copy(text) {
   area.remove();
 }
 
-// read: {fields, settings, notes} from the server, into the form of `tab`. What was there can be had back (by the
+// read: {fields, settings, styles, notes} from the server, into the form of `tab`. What was there can be had back (by the
 // caller's step, if it noted one). Gives back the sentences there are to say.
 export function fill(tab, read, undoable = true) {
   if (undoable) remember(tab, "parameters");
-  const clamped = form.set(tab, form.fromRequest(read.fields, read.settings));
+  const clamped = form.set(tab, form.fromRequest(read));
   return [...(read.notes ?? []), ...clamped];
 }
 

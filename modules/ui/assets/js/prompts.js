@@ -11,8 +11,8 @@ const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 const STEP = 0.1;
 
-// {lastInfotext(tab), modelDefaults()} come from the gallery and the checkpoint selector.
-export function setUpPrompts(tab, { lastInfotext, modelDefaults }) {
+// {lastInfotext(tab), modelDefaults()} come from the gallery and the checkpoint selector, styles has a button of its own.
+export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
   for (const [name, elem] of Object.entries(BOXES)) {
     const area = byId(`${tab}_${elem}`).querySelector("textarea");
     counter(tab, name, area);
@@ -22,7 +22,8 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults }) {
   const read = () => readPrompt(tab, lastInfotext);
   part("prompt-tools", tab).replaceChildren(h("div", { className: "prompt-tools" },
     button({ icon: "fill", title: "Fill the form from the parameters in the prompt box (from the last picture if it is empty)", id: `${tab}_paste`, onclick: read }),
-    button({ icon: "trash", title: "Clear both prompts", id: `${tab}_clear_prompt`, onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "" }) }),
+    button({ icon: "trash", title: "Clear both prompts", id: `${tab}_clear_prompt`, onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }) }),
+    styles.button(),
     button({ icon: "model", title: "Use the model's defaults for size, steps, CFG and sampler", id: `${tab}_model_defaults`, onclick: () => useModel(tab, modelDefaults()) }),
     button({ icon: "reset", title: "Reset all settings to their defaults", id: `${tab}_reset`, onclick: () => reset(tab, modelDefaults()) }),
   ));
@@ -98,7 +99,7 @@ function useModel(tab, defaults) {
 }
 
 function reset(tab, defaults) {
-  const { prompt: _, negative_prompt: __, ...rest } = form.defaults(tab);
+  const { prompt: _, negative_prompt: __, styles: ___, ...rest } = form.defaults(tab);
   withUndo(tab, "All settings are back at their defaults.", { ...rest, ...defaults });
 }
 

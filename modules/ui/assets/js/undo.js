@@ -35,7 +35,7 @@ export function undo(tab) {
 
 // A button that takes back the last step of `tab` and says which; hidden while there is none.
 export function undoButton(tab, onRefresh = () => {}) {
-  const words = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset" };
+  const words = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset", styles: "Undo styles" };
   const made = button({ icon: "undo", text: "Undo", id: `${tab}_undo`, className: "p-small", title: "Bring back the picture and settings as they were before", onclick: () => undo(tab) });
   const refresh = () => {
     made.hidden = stack(tab).length === 0;
