@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -30,6 +30,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.files import HashCache, find_checkpoints
+from modules.networks.lora_files import LoraFiles
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
+LORAS = ("Lora", "LyCORIS")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -96,7 +98,9 @@ def reproduce(argv: Sequence[str]) -> int:
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
-        recipe = make_recipe(picture, read(picture).infotext, scan(flags), kept(pictures), source, mask, hash_of(flags))
+        recipe = make_recipe(
+            picture, read(picture).infotext, scanner(flags)(), kept(pictures), source, mask, hash_of(flags)
+        )
         engine = create_engine(**engine_options(flags))
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
@@ -143,7 +147,7 @@ def open_services(flags: Flags) -> Services:
     return Services(
         queue=queue,
         catalog=CatalogHolder(
-            lambda: scan(flags),
+            scanner(flags),
             lambda path: HashCache(flags.data_dir / HASHES).known(path),
             hash_of(flags),
         ),
@@ -167,12 +171,19 @@ def engine_options(flags: Flags) -> dict[str, str]:
         "cache_dir": str(flags.data_dir / "cache"),
         "extensions_dir": str(flags.extensions_dir),
         "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
+        "lora_dirs": os.pathsep.join(map(str, lora_folders(flags))),
     }
 
 
-def scan(flags: Flags) -> Catalog:
-    """What is there to choose from."""
-    return Catalog(tuple(find_checkpoints(checkpoint_folders(flags), HashCache(flags.data_dir / HASHES))))
+def scanner(flags: Flags) -> Callable[[], Catalog]:
+    """Looks, each time it is called, what is there to choose from."""
+    loras = LoraFiles(lora_folders(flags))
+
+    def scan() -> Catalog:
+        hashes = HashCache(flags.data_dir / HASHES)
+        return Catalog(tuple(find_checkpoints(checkpoint_folders(flags), hashes)), loras.found(hashes))
+
+    return scan
 
 
 def hash_of(flags: Flags) -> HashOf:
@@ -194,6 +205,12 @@ def checkpoint_folders(flags: Flags) -> list[Path]:
     if flags.ckpt is not None:
         folders.append(flags.ckpt.parent)
     return folders
+
+
+def lora_folders(flags: Flags) -> list[Path]:
+    """The models folder's, under both of A1111's names, and `--lora-dir`."""
+    folders = [flags.models_dir / name for name in LORAS]
+    return folders if flags.lora_dir is None else [*folders, flags.lora_dir]
 
 
 def start_engine(services: Services) -> None:

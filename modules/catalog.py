@@ -4,10 +4,12 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from modules.errors import WebuiError
 from modules.sampler_names import SAMPLERS, SCHEDULES
 
+LONGEST_NAME = 255  # letters of a file's
 FEWEST_DIGITS = 8  # of a model hash, to be taken for one
 
 
@@ -31,15 +33,32 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
+
+    `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
+    itself.
+    """
+
+    name: str
+    path: Path
+    alias: str = ""
+    hash: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+
+
+@dataclass(frozen=True)
 class Catalog:
     """Names by list, as `Control.choices` refers to them."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
+    loras: tuple[Lora, ...] = ()
 
     def names(self, which: str) -> tuple[str, ...]:
-        """The labels of one list: checkpoints, samplers or schedulers."""
+        """The labels of one list: checkpoints, loras, samplers or schedulers."""
         return {
             "checkpoints": tuple(c.name for c in self.checkpoints),
+            "loras": tuple(lora.name for lora in self.loras),
             "samplers": tuple(s.name for s in SAMPLERS),
             "schedulers": tuple(s.name for s in SCHEDULES),
         }[which]
@@ -67,3 +86,21 @@ class Catalog:
                 return checkpoint
         near = difflib.get_close_matches(name, [c.name for c in self.checkpoints], 1, 0.0)
         raise WebuiError(f"no checkpoint named {name!r}; did you mean {near[0]!r}?", field="sd_model_checkpoint")
+
+    def lora(self, name: str) -> Lora:
+        """By file name or alias, else by either in any letter case. Raises WebuiError with the nearest name."""
+        if not self.loras:
+            raise WebuiError(
+                f"prompt: there is no LoRA {name[:100]!r}; there are none at all.",
+                "Put its .safetensors file into models/Lora.",
+                "prompt",
+            )
+        wanted = name.strip()[:LONGEST_NAME]
+        for said in (str, str.casefold):
+            for called in (lambda lora: lora.name, lambda lora: lora.alias):
+                for lora in self.loras:
+                    if wanted and said(called(lora)) == said(wanted):
+                        return lora
+        names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
+        near = difflib.get_close_matches(wanted, names, 1, 0.0)
+        raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")

@@ -149,6 +149,7 @@ class Flags:
     models_dir: Path = ROOT / "models"
     ckpt: Path | None = None  # the checkpoint to start with, instead of the one used last
     ckpt_dir: Path | None = None  # searched for checkpoints besides models_dir/Stable-diffusion
+    lora_dir: Path | None = None  # searched for LoRAs besides models_dir/Lora
     precision: Literal["auto", "full"] = "auto"  # full: all in 32 bit floats
     use_cpu: bool = False
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: as the browser wishes
@@ -348,6 +349,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--models-dir", type=Path, metavar="DIR", help="where models are (default: DATA_DIR/models)")
     where.add_argument("--ckpt", type=Path, metavar="FILE", help="checkpoint to start with")
     where.add_argument("--ckpt-dir", type=Path, metavar="DIR", help="one more folder of checkpoints")
+    where.add_argument("--lora-dir", type=Path, metavar="DIR", help="one more folder of LoRAs")
     how = new.add_argument_group("computing")
     how.add_argument(
         "--precision",
@@ -411,6 +413,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         models_dir=models_dir,
         ckpt=_existing("--ckpt", said.ckpt),
         ckpt_dir=_existing("--ckpt-dir", said.ckpt_dir),
+        lora_dir=_existing("--lora-dir", said.lora_dir),
         precision="full" if said.no_half or said.precision == "full" else "auto",
         use_cpu=said.use_cpu is not None,
         theme=said.theme,
@@ -435,8 +438,9 @@ def _existing(flag: str, path: Path | None) -> Path | None:
     absolute = path.expanduser().absolute()
     if not absolute.exists():
         raise WebuiError(f"{flag} {path}: there is no such file or folder; check the path.", field=flag)
-    if flag == "--ckpt-dir" and not absolute.is_dir():
-        raise WebuiError(f"{flag} {path}: expected a folder; --ckpt takes a single file.", field=flag)
+    if flag.endswith("-dir") and not absolute.is_dir():
+        other = " --ckpt takes a single file." if flag == "--ckpt-dir" else " name the one it lies in."
+        raise WebuiError(f"{flag} {path}: expected a folder;{other}", field=flag)
     return absolute
 
 

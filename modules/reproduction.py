@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,9 @@ from modules.infotext import Infotext
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 
-NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]+)")
+NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]+)([^>]*)>")
+HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes"
+NETWORK_KEYS = {"Lora hashes": "LoRA"}
 # A text with one of these keys comes from a masked picture.
 MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
 # These come from a masked picture, too, unless it was outpainted.
@@ -91,7 +94,8 @@ def recipe(
 ) -> Recipe:
     """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
 
-    The checkpoint is the one of the text's hash, whatever it is called by now, else the one of its name.
+    The checkpoint is the one of the text's hash, whatever it is called by now, else the one of its name; LoRAs that are
+    not here under their names likewise. The picture is made without those that are missing.
 
     Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
     """
@@ -101,8 +105,9 @@ def recipe(
             "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
         )
     read = infotext.to_fields(parsed, settings=Settings())
-    causes = [*_causes(picture, parsed), *read.notes]
     fields = dict(read.fields)
+    missing = _with_networks_of(catalog, parsed, fields)
+    causes = [*_causes(picture, parsed, missing), *read.notes]
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
         fields["init_images"] = (source,)
@@ -128,12 +133,22 @@ def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tupl
     return Report(pixels, int((apart.max(axis=2) > 0).sum()), int(apart.max()), psnr, causes)
 
 
-def ran_with(parsed: Infotext, checkpoint_hash: str, device: str) -> tuple[str, ...]:
-    """Sentences about where it ran: the checkpoint that was loaded, and the device in words."""
+def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "") -> tuple[str, ...]:
+    """Sentences about where it ran: the checkpoint that was loaded, and the device in words.
+
+    `again` is the new picture's text, which tells the hashes of its networks.
+    """
     found: list[str] = []
     wanted = parsed.pairs.get("Model hash", "")
     if wanted and checkpoint_hash and wanted != checkpoint_hash:
         found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
+    now = infotext.parse(again).pairs
+    for key, kind in NETWORK_KEYS.items():
+        hashes = dict(HASHES.findall(now.get(key, "")))
+        for name, digits in HASHES.findall(parsed.pairs.get(key, "")):
+            if name in hashes and hashes[name] != digits:
+                is_now = f"its hash is {hashes[name]}, the picture's was {digits}"
+                found.append(f"The {kind} {name.strip()!r} is another file: {is_now}.")
     is_cpu = "cuda" not in device.lower() and "nvidia" not in device.lower()
     if parsed.pairs.get("RNG", "GPU") == "GPU" and is_cpu:
         found.append(
@@ -150,14 +165,37 @@ def _is_masked(parsed: Infotext) -> bool:
     return any(key in parsed.pairs for key in keys)
 
 
-def _causes(picture: Picture, parsed: Infotext) -> list[str]:
+def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]) -> list[str]:
+    """Leave in the prompts the LoRAs that are here, under their names here; returns the names of the others."""
+    digits = {name.strip(): digits for name, digits in HASHES.findall(parsed.pairs.get("Lora hashes", ""))}
+    missing: set[str] = set()
+
+    def here(match: re.Match[str]) -> str:
+        kind, name, weights = match.groups()
+        if kind != "hypernet":
+            with contextlib.suppress(WebuiError):
+                catalog.lora(name)
+                return match[0]
+            wanted = digits.get(name, "")
+            for lora in catalog.loras:
+                if len(wanted) >= FEWEST_DIGITS and lora.hash.startswith(wanted):
+                    return f"<lora:{lora.name}{weights}>"
+        missing.add(name)
+        return ""
+
+    for field in ("prompt", "hr_prompt"):
+        if field in fields:
+            fields[field] = NETWORK.sub(here, str(fields[field]))
+    return sorted(missing | {match[1] for match in NETWORK.findall(parsed.negative_prompt)})
+
+
+def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]:
     found: list[str] = []
     version = parsed.pairs.get("Version", "")
     if version and version != f"Palimpsest {modules.__version__}":
         found.append(f"The picture was made by version {version}; this is Palimpsest {modules.__version__}.")
-    networks = NETWORK.findall(parsed.prompt + parsed.negative_prompt)
-    if networks:
-        found.append("Networks that were not applied: " + ", ".join(sorted(set(networks))) + ".")
+    if missing:
+        found.append("Networks that were not applied: " + ", ".join(missing) + ".")
     if "VAE" in parsed.pairs:
         found.append(f"It was decoded with the VAE {parsed.pairs['VAE']!r}; here with the checkpoint's own.")
     if parsed.pairs.get("Sampler") == "DPM adaptive":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Lora
 from modules.errors import WebuiError
 
 ONE = Checkpoint("painter", Path("models/painter.safetensors"))
@@ -38,3 +38,26 @@ def test_lists_by_the_names_that_controls_use() -> None:
     assert catalog.names("checkpoints") == ("painter", "sub/photo-v2")
     assert "Euler a" in catalog.names("samplers")
     assert catalog.names("schedulers")[0] == "Automatic"
+
+
+INK = Lora("ink", Path("ink.safetensors"), "India")
+SECOND = Lora("Wash", Path("Wash.safetensors"), "ink")
+
+
+@pytest.mark.parametrize(("name", "lora"), [("ink", INK), ("India", INK), ("wash", SECOND), (" INDIA ", INK)])
+def test_a_lora_is_found_by_its_names_and_the_files_goes_first(name: str, lora: Lora) -> None:
+    assert Catalog(loras=(SECOND, INK)).lora(name) == lora
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("inc", "did you mean 'ink'"), ("", "did you mean"), ("x" * 100_000, "did you mean")]
+)
+def test_an_unknown_lora_gets_the_nearest_name(name: str, sentence: str) -> None:
+    with pytest.raises(WebuiError, match=sentence) as caught:
+        Catalog(loras=(INK, SECOND)).lora(name)
+    assert len(caught.value.message) < 200
+
+
+def test_without_loras_the_cure_is_told() -> None:
+    with pytest.raises(WebuiError, match=r"there are none at all\. Put its \.safetensors file into models/Lora"):
+        Catalog().lora("ink")

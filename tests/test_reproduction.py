@@ -1,6 +1,7 @@
 """What makes a picture again, and the words for how near it came."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 import modules
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Lora
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext import parse
@@ -134,6 +135,26 @@ def test_the_checkpoint_is_that_of_the_hash_whatever_it_is_called_by_now(
 def test_missing_networks_are_named() -> None:
     made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
     assert "Networks that were not applied: ink." in made.causes
+    assert "<" not in made.request.prompt
+
+
+def test_networks_that_are_here_are_used_under_their_names_here() -> None:
+    ink, wash = Lora("ink", Path("ink.safetensors"), hash="0123456789ab"), Lora("wash", Path("wash.safetensors"))
+    catalog = replace(CATALOG, loras=(ink, wash))
+    prompt = "<lora:wash:0.5> <lora:tinte:0.8:1> <lora:gone:1> <hypernet:net:1> "
+    made = recipe(
+        picture("red"), prompt + text('Lora hashes: "tinte: 0123456789ab, gone: ffffffffffff"'), catalog, kept
+    )
+    assert "Networks that were not applied: gone, net." in made.causes
+    assert made.request.prompt.startswith("<lora:wash:0.5> <lora:ink:0.8:1>")
+    assert "gone" not in made.request.prompt
+
+
+def test_a_network_of_the_same_name_can_be_another() -> None:
+    was, now = (parse(f'a\nSteps: 1, Seed: 2, Lora hashes: "x: {x}, y: 12"') for x in ("aaaa", "bbbb"))
+    again = 'a\nSteps: 1, Seed: 2, Lora hashes: "x: bbbb, y: 12"'
+    sentence = "The LoRA 'x' is another file: its hash is bbbb, the picture's was aaaa."
+    assert [sentence in ran_with(text, "", "CPU", again) for text in (was, now)] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def routes(services: Services) -> APIRouter:
         found = compared(
             np.array(services.pictures.get(picture).rgb()),
             np.array(again.rgb()),
-            (*made.causes, *ran_with(made.text, state.checkpoint_hash, state.device)),
+            (*made.causes, *ran_with(made.text, state.checkpoint_hash, state.device, job.images[0].infotext)),
         )
         return {
             "identical": found.is_identical,

@@ -1,7 +1,6 @@
 """What there is to choose from, as A1111 lists it."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from fastapi import APIRouter
 
 from modules.api.sdapi_generate import STYLES
 from modules.api.services import Services
-from modules.catalog import Checkpoint
+from modules.catalog import Checkpoint, Lora
 from modules.errors import WebuiError
 from modules.flags import Flags
 from modules.images.enlarge import UPSCALERS
@@ -88,7 +87,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/loras")
     def loras() -> list[dict[str, Any]]:
         """The LoRA files that prompts may name."""
-        return [_lora(services, lora) for lora in getattr(services.catalog.current, "loras", ())]
+        return [_lora(lora) for lora in services.catalog.current.loras]
 
     @router.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
@@ -176,13 +175,12 @@ def _checkpoint(services: Services, checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _lora(services: Services, lora: Any) -> dict[str, Any]:
-    metadata = getattr(lora, "metadata", {})
+def _lora(lora: Lora) -> dict[str, Any]:
     return {
         "name": lora.name,
-        "alias": getattr(lora, "alias", "") or lora.name,
+        "alias": lora.alias or lora.name,
         "path": lora.path.name,
-        "metadata": dict(metadata) if isinstance(metadata, Mapping) else {},
+        "metadata": dict(lora.metadata),
     }
 
 

@@ -18,6 +18,8 @@ from modules.jobs.batch import OwnSaves
 from modules.jobs.batch_desk import Desk
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
+from modules.prompts.schedule import without_comments
+from modules.prompts.tags import network_tags, take_tags
 from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.outputs import Outputs
@@ -121,4 +123,19 @@ class Services:
     ) -> Job:
         """Put a job of `client` (see clients.py) into the queue. Raises WebuiError, Busy for more than its share."""
         require_memory(request)
+        self.require_networks(request, settings)
         return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
+
+    def require_networks(self, request: GenerationRequest, settings: Settings) -> None:
+        """Raises WebuiError, with the nearest name, if a prompt names a LoRA that is not there after another look."""
+        for name in ("prompt", "hr_prompt") if getattr(request, "enable_hr", False) else ("prompt",):
+            text = str(getattr(request, name, ""))
+            read = without_comments(text) if settings.enable_prompt_comments else text
+            try:
+                for tag in network_tags(take_tags(read)[1]):
+                    try:
+                        self.catalog.current.lora(tag.name)
+                    except WebuiError:
+                        self.catalog.refresh().lora(tag.name)
+            except WebuiError as error:
+                raise WebuiError(error.message.replace("prompt:", f"{name}:", 1), error.hint, name) from error

@@ -23,6 +23,7 @@ from modules.networks.files import (
     HashCache,
 )
 from modules.networks.layout import Config, Configs
+from modules.networks.lora_files import Wanted
 from modules.networks.upsampling import double_before_convolving
 from modules.networks.weights import Weights, fill, merged, open_weights
 
@@ -42,7 +43,7 @@ class StableDiffusion:
     """A loaded checkpoint, its parts on one device, in evaluation mode and without gradients.
 
     `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model",
-    `hash` its "Model hash".
+    `hash` its "Model hash". `networks` are the LoRAs that are in the weights besides (see lora.py).
     """
 
     unet: UNet2DConditionModel
@@ -56,6 +57,7 @@ class StableDiffusion:
     prediction_type: PredictionType
     place: Place
     size: int
+    networks: tuple[Wanted, ...] = ()
 
     @property
     def is_inpainting(self) -> bool:

@@ -6,9 +6,9 @@ import logging
 import os
 import struct
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
@@ -62,6 +62,24 @@ class HashCache:
         self._write()
         return digest
 
+    def tensors_sha256(self, file: Path) -> str:
+        """The sha256 of a safetensors file's tensors without its header, which notes may change: a LoRA's hash."""
+        known = self.known_tensors(file)
+        if known:
+            return known
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(_HEADER_LENGTH_BYTES))
+            stream.seek(_HEADER_LENGTH_BYTES + length)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._entries = self._read() | {_tensors_key(file): [*_stamp(file), digest]}
+        self._write()
+        return digest
+
+    def known_tensors(self, file: Path) -> str:
+        """What `tensors_sha256` would say if it is in the cache and the file has not changed since, else ""."""
+        entry = self._entries.get(_tensors_key(file))
+        return str(entry[2]) if entry and file.exists() and entry[:2] == _stamp(file) else ""
+
     def short(self, file: Path) -> str:
         """The first ten digits of the sha256: A1111's model hash."""
         return self.sha256(file)[:SHORT_HASH]
@@ -96,6 +114,10 @@ class HashCache:
             )
 
 
+def _tensors_key(file: Path) -> str:
+    return f"{file.resolve()}#tensors"
+
+
 def _stamp(file: Path) -> list[int | str]:
     status = file.stat()
     return [status.st_size, status.st_mtime_ns]
@@ -121,6 +143,36 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
     them is told.
     """
     found: dict[Path, Checkpoint] = {}
+    for folder, here, inner, files in _walked(folders):
+        paths = [here / name for name in files if name.lower().endswith(SINGLE_FILE_SUFFIXES)]
+        if here != folder and is_diffusers_folder(here):
+            inner.clear()  # its parts are no checkpoints of their own
+            paths = [here]
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            known = hashes.known(path) if hashes else ""
+            found.setdefault(path.resolve(), Checkpoint(name, path, known, read_defaults(path)))
+    return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
+
+
+def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    """All files below `folders` with one of `suffixes` (lower case), by their names, of equal ones the first folder's.
+
+    Links are followed, hidden files and folders that do not exist are passed over.
+    """
+    found: dict[Path, Path] = {}
+    for _, here, _, files in _walked(folders):
+        for name in sorted(files):
+            if name.lower().endswith(suffixes):
+                found.setdefault((here / name).resolve(), here / name)
+    return sorted(found.values(), key=lambda path: path.name.lower())
+
+
+def _walked(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], list[str]]]:
+    """(the folder it began with, a folder below, its folders, its files), each folder once; nothing hidden.
+
+    What is taken out of its folders is not entered.
+    """
     walked: set[Path] = set()
     for folder in folders:
         for root, inner, files in os.walk(folder, followlinks=True):
@@ -130,19 +182,7 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
                 continue
             walked.add(here.resolve())
             inner[:] = sorted(name for name in inner if not name.startswith("."))
-            paths = [
-                here / name
-                for name in files
-                if not name.startswith(".") and name.lower().endswith(SINGLE_FILE_SUFFIXES)
-            ]
-            if here != folder and is_diffusers_folder(here):
-                inner.clear()  # its parts are no checkpoints of their own
-                paths = [here]
-            for path in paths:
-                name = path.relative_to(folder).as_posix()
-                known = hashes.known(path) if hashes else ""
-                found.setdefault(path.resolve(), Checkpoint(name, path, known, read_defaults(path)))
-    return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
+            yield folder, here, inner, [name for name in files if not name.startswith(".")]
 
 
 def read_header(path: Path) -> Header:
@@ -151,6 +191,30 @@ def read_header(path: Path) -> Header:
     Raises WebuiError if the file is empty, truncated or no safetensors file; a truncated one is told with expected and
     actual bytes.
     """
+    described, length = _described(path)
+    try:
+        described.pop("__metadata__", None)
+        header = {key: TensorInfo(value["dtype"], tuple(value["shape"])) for key, value in described.items()}
+        end = max((value["data_offsets"][1] for value in described.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _damaged(path) from error
+    actual = path.stat().st_size
+    expected = _HEADER_LENGTH_BYTES + length + end
+    if actual < expected:
+        raise _truncated(path, expected, actual)
+    return header
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file tells of itself, text by name. Raises WebuiError as `read_header` does."""
+    metadata = _described(path)[0].get("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise _damaged(path)
+    return {str(key): str(value) for key, value in cast(dict[Any, Any], metadata).items()}
+
+
+def _described(path: Path) -> tuple[dict[str, Any], int]:
+    """(a safetensors file's header as it stands there, its length in bytes)."""
     actual = path.stat().st_size
     if actual == 0:
         raise WebuiError(f"{path.name} is empty (0 bytes).", "Download or copy it again.", field=FIELD)
@@ -166,17 +230,17 @@ def read_header(path: Path) -> Header:
         raw = file.read(length)
     try:
         described = json.loads(raw)
-        described.pop("__metadata__", None)
-        header = {key: TensorInfo(value["dtype"], tuple(value["shape"])) for key, value in described.items()}
-        end = max((value["data_offsets"][1] for value in described.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise WebuiError(
-            f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD
-        ) from error
-    expected = _HEADER_LENGTH_BYTES + length + end
-    if actual < expected:
-        raise _truncated(path, expected, actual)
-    return header
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path) from error
+    if not isinstance(described, dict):
+        raise _damaged(path)
+    return cast(dict[str, Any], described), length
+
+
+def _damaged(path: Path) -> WebuiError:
+    return WebuiError(
+        f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD
+    )
 
 
 def _truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:

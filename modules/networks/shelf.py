@@ -10,6 +10,7 @@ from modules.clip_bpe import ClipBPE
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place, available_bytes, release_memory
 from modules.networks.files import HashCache
+from modules.networks.lora import Patch
 from modules.networks.previews import PreviewMap, fit_preview
 
 log = logging.getLogger(__name__)
@@ -20,10 +21,11 @@ _LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
 
 
 class Loaded(NamedTuple):
-    """A checkpoint in memory, and how its latents are shown while they grow."""
+    """A checkpoint in memory, how its latents are shown while they grow, and what lays LoRAs over its weights."""
 
     model: StableDiffusion
     previews: PreviewMap
+    patch: Patch
 
 
 class Stamp(NamedTuple):
@@ -57,7 +59,7 @@ class Shelf:
         if stamp not in self._held:
             self._make_room(_bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE)
             model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes)
-            self._held[stamp] = Loaded(model, fit_preview(model.vae))
+            self._held[stamp] = Loaded(model, fit_preview(model.vae), Patch(model))
         self._held.move_to_end(stamp)
         return self._held[stamp]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from modules.clip_chunks import Piece
 from modules.networks.cache import ByteCache
 from modules.networks.checkpoint import StableDiffusion
+from modules.networks.lora_files import Wanted
 from modules.networks.text import encode_old, encode_prompts
 from modules.processing.clock import Stopwatch
 from modules.processing.plan import ImagePlan, Pass
@@ -29,6 +30,7 @@ class PromptKey(NamedTuple):
     comma_backtrack: int
     is_exact: bool
     is_old: bool
+    networks: tuple[Wanted, ...]  # those that change the text encoder
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class PromptEncoder:
             settings.comma_padding_backtrack,
             is_exact,
             settings.use_old_emphasis_implementation,
+            tuple(replace(one, unet=0.0) for one in model.networks if one.te),
         )
 
         def make() -> Tensor:

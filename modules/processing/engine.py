@@ -49,6 +49,7 @@ from modules.networks.device import (
     threads,
 )
 from modules.networks.files import HashCache, find_checkpoints
+from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
 from modules.networks.previews import PreviewMap, preview
 from modules.networks.shelf import Shelf
 from modules.networks.tiling import wrapping_around
@@ -71,7 +72,7 @@ from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet, Refined, Refiner
-from modules.prompts.tags import take_tags
+from modules.prompts.tags import NETWORK_KINDS, NetworkTag, take_tags
 from modules.request import GenerationRequest
 from modules.sampling.timesteps import CFGPP_SCALE
 from modules.settings import EXACT, Settings
@@ -86,31 +87,45 @@ ShouldStop = Callable[[], Stop]
 
 
 def create_engine(
-    device: str, precision: str, cache_dir: str, extensions_dir: str = "", checkpoint_dirs: str = ""
+    device: str,
+    precision: str,
+    cache_dir: str,
+    extensions_dir: str = "",
+    checkpoint_dirs: str = "",
+    lora_dirs: str = "",
 ) -> "Engine":
     """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full".
 
-    `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints.
+    `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints;
+    `lora_dirs` where the LoRAs lie that prompts name.
     """
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
-    return Engine(
-        place, Path(cache_dir), extensions, [Path(path) for path in checkpoint_dirs.split(os.pathsep) if path]
-    )
+    return Engine(place, Path(cache_dir), extensions, _paths(checkpoint_dirs), _paths(lora_dirs))
+
+
+def _paths(joined: str) -> list[Path]:
+    return [Path(path) for path in joined.split(os.pathsep) if path]
 
 
 class Engine:
     """Runs jobs on one device, one at a time."""
 
     def __init__(
-        self, place: Place, cache_dir: Path, extensions: Extensions, checkpoint_dirs: Sequence[Path] = ()
+        self,
+        place: Place,
+        cache_dir: Path,
+        extensions: Extensions,
+        checkpoint_dirs: Sequence[Path] = (),
+        lora_dirs: Sequence[Path] = (),
     ) -> None:
         self._place = place
         self._extensions = extensions
         self._checkpoint_dirs = checkpoint_dirs
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._shelf = Shelf(place, ClipBPE(), self._hashes)
+        self._loras = LoraFiles(lora_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
 
@@ -149,6 +164,7 @@ class Engine:
             request = with_first_size(request, settings)
             plan = make_plan(request, settings)
             cast = self._cast(request, checkpoint)
+            networks, pairs = self._networks(plan)
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
             for state in self.load(checkpoint, settings):
@@ -159,7 +175,7 @@ class Engine:
                     yield Failed(state.message, field="sd_model_checkpoint")
                     return
             with ExitStack() as wrapped:
-                job = _Job(plan, settings, cast, should_stop, clock, wrapped, noise=noise)
+                job = _Job(plan, settings, cast, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise)
                 stopped = yield from self._batches(job, request, given, first_batch)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
         except WebuiError as error:
@@ -179,9 +195,10 @@ class Engine:
         A batch that is stopped leaves no picture.
         """
         plan, settings, clock = job.plan, job.settings, job.clock
-        for tag in take_tags(request.prompt)[1]:
-            name = ":".join((tag.kind, *tag.positional[:1]))
-            yield Warned(f"<{name}> has no effect: network files are not read yet. The tag is left out of the prompt.")
+        for tag in take_tags(f"{request.prompt} {getattr(request, 'hr_prompt', '')}")[1]:
+            if tag.kind not in NETWORK_KINDS:
+                name = ":".join((tag.kind, *tag.positional[:1]))
+                yield Warned(f"<{name}> has no effect: there are no networks of this kind. The tag is left out.")
         if plan.source is not None:
             for note in (*plan.source.picture.notes, *filter(None, [ignored_size(request)])):
                 yield Warned(note)
@@ -243,9 +260,32 @@ class Engine:
             switch_at=request.refiner_switch_at,
         )
 
-    def _taken(self, job: "_Job", checkpoint: Checkpoint) -> StableDiffusion:
-        """A checkpoint as the job wants it."""
-        model = self._shelf.take(checkpoint).model
+    def _networks(self, plan: Plan) -> tuple[tuple[tuple[Wanted, ...], ...], dict[str, str]]:
+        """(the LoRAs of each pass, what the infotext says of them). Raises WebuiError with the nearest name."""
+        if not any(leg.networks for leg in plan.passes):
+            return tuple(() for _ in plan.passes), {}
+        catalog = Catalog(loras=self._loras.found(self._hashes))
+        hashes: dict[str, str] = {}
+
+        def wanted(tag: NetworkTag) -> Wanted:
+            lora = catalog.lora(tag.name)
+            try:
+                hashes[tag.name] = lora_hash(lora, self._hashes)
+                return Wanted(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim)
+            except OSError as error:
+                raise WebuiError(
+                    f"prompt: the LoRA {tag.name!r} cannot be read: {error.strerror or error}.", "", "prompt"
+                ) from error
+
+        networks = tuple(tuple(map(wanted, leg.networks)) for leg in plan.passes)
+        return networks, {"Lora hashes": ", ".join(f"{name}: {digits}" for name, digits in hashes.items())}
+
+    def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
+        """A checkpoint as a pass of the job wants it."""
+        loaded = self._shelf.take(checkpoint)
+        model = loaded.patch.changed(job.networks[index])
+        for note in loaded.patch.notes:
+            job.notes.setdefault(note, False)
         if job.settings.tiling and model.hash not in job.wrapping:
             job.wrapping.add(model.hash)
             job.wrapped.enter_context(wrapping_around(model))
@@ -255,7 +295,7 @@ class Engine:
         """Route and prompts of a pass, which the batches share."""
         if index not in job.legs:
             leg = job.plan.passes[index]
-            model = self._taken(job, job.cast.of(index))
+            model = self._taken(job, job.cast.of(index), index)
             conditioning = self._prompts.conditioning(model, leg, job.settings, job.clock)
             job.noted.update(conditioning.noted)
             job.legs[index] = _Leg(leg, make_route(leg, model, job.settings), conditioning)
@@ -270,8 +310,8 @@ class Engine:
             return None
 
         def take() -> Refined:
-            model = self._taken(job, refiner)
-            if model.is_inpainting and not self._taken(job, job.cast.of(index)).is_inpainting:
+            model = self._taken(job, refiner, index)
+            if model.is_inpainting and not self._taken(job, job.cast.of(index), index).is_inpainting:
                 raise WebuiError(
                     f"Refiner: {refiner.name} is an inpainting checkpoint, the one it takes over from is not.",
                     "Choose another.",
@@ -293,7 +333,7 @@ class Engine:
         """Walk one batch; returns (what came of it, what its latents were kept from)."""
         plan, settings = job.plan, job.settings
         source = inpainting = None
-        model = self._taken(job, job.cast.main)
+        model = self._taken(job, job.cast.main, 0)
         if plan.source is not None:
             yield Staged("encoding")
             # Wrapping around changes what the encoder says, and is not part of the cache's keys.
@@ -313,7 +353,7 @@ class Engine:
             second = job.cast.of(1)
             if second not in self._shelf:
                 yield Staged(f"loading {second.name}")
-            model = self._taken(job, second)
+            model = self._taken(job, second, 1)
             if job.cast.second is not None:
                 job.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
             yield Staged("enlarging")
@@ -343,7 +383,10 @@ class Engine:
         plan, settings = job.plan, job.settings
         leg = self._leg(job, index)
         route = leg.route
-        model, previews = self._taken(job, job.cast.of(index)), self._shelf.take(job.cast.of(index)).previews
+        checkpoint = job.cast.of(index)
+        model, previews = self._taken(job, checkpoint, index), self._shelf.take(checkpoint).previews
+        for note in job.untold():
+            yield Warned(note)
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
         multiplier = settings.initial_noise_multiplier if plan.source is not None else 1.0
         shaped = None
@@ -442,8 +485,9 @@ class _Job:
     """What a job's batches share.
 
     While they are walked, `noted` grows by the settings whose effect shows, `pairs` by what the infotext is to say of
-    other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which are in
-    `wrapping` by their hashes.
+    networks and other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which
+    are in `wrapping` by their hashes. `networks` are the LoRAs of each pass, `notes` what is to be said about them, and
+    whether it was.
     """
 
     plan: Plan
@@ -452,11 +496,19 @@ class _Job:
     should_stop: ShouldStop
     clock: Stopwatch
     wrapped: ExitStack
+    networks: tuple[tuple[Wanted, ...], ...]
     legs: dict[int, _Leg] = field(default_factory=dict)
     noted: set[str] = field(default_factory=set)
     pairs: dict[str, str] = field(default_factory=dict)
     wrapping: set[str] = field(default_factory=set)
+    notes: dict[str, bool] = field(default_factory=dict)
     noise: NoiseOf | None = None
+
+    def untold(self) -> list[str]:
+        """Notes that nobody has heard yet; from now on they are told."""
+        new = [note for note, is_told in self.notes.items() if not is_told]
+        self.notes.update(dict.fromkeys(new, True))
+        return new
 
 
 class _Walked(NamedTuple):

@@ -11,7 +11,7 @@ from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing, timing, without_comments
-from modules.prompts.tags import take_tags
+from modules.prompts.tags import NetworkTag, network_tags, take_tags
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import SamplerName, ScheduleName, resolve_names
 from modules.settings import EXACT, Settings
@@ -36,7 +36,10 @@ class Walk:
 
 @dataclass(frozen=True)
 class Pass:
-    """One walk of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise."""
+    """One walk of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise.
+
+    `networks` are the LoRAs that its prompt names, which is without their tags.
+    """
 
     sampler: SamplerName
     schedule: ScheduleName
@@ -46,6 +49,7 @@ class Pass:
     negative_prompt: str
     timing: Timing
     is_partial: bool
+    networks: tuple[NetworkTag, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,12 +226,13 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
         canvas = _canvas(request, settings)
         walk = img2img_walk(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
-    prompt, negative_prompt = _positive(request.prompt, settings), _read(request.negative_prompt, settings)
+    prompt, networks = _positive(request.prompt, settings)
+    negative_prompt = _read(request.negative_prompt, settings)
     # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps walked.
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else walk.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
-    first = Pass(sampler, schedule, walk, size, prompt, negative_prompt, when, source is not None)
+    first = Pass(sampler, schedule, walk, size, prompt, negative_prompt, when, source is not None, networks)
     from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
     return Plan(
         first=first,
@@ -242,9 +247,10 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
     )
 
 
-def _positive(prompt: str, settings: Settings) -> str:
+def _positive(prompt: str, settings: Settings) -> tuple[str, tuple[NetworkTag, ...]]:
     """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone."""
-    return take_tags(_read(prompt, settings))[0]
+    text, tags = take_tags(_read(prompt, settings))
+    return text, tuple(network_tags(tags))
 
 
 def _read(prompt: str, settings: Settings) -> str:
@@ -267,15 +273,17 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
         _evaluations(sampler, steps),
         use_old_scheduling=settings.use_old_scheduling,
     )
+    prompt, networks = _positive(request.hr_prompt or request.prompt, settings)
     second = Pass(
         sampler=sampler,
         schedule=schedule,
         walk=img2img_walk(steps, request.denoising_strength, exact=True),
         size=size,
-        prompt=_positive(request.hr_prompt or request.prompt, settings),
+        prompt=prompt,
         negative_prompt=_read(request.hr_negative_prompt or request.negative_prompt, settings),
         timing=when,
         is_partial=True,
+        networks=networks,
     )
     return Hires(Enlargement(request.hr_upscaler, enlarged), second)
 

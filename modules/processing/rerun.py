@@ -26,4 +26,4 @@ def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:
     assert done is not None, "a job that has not failed makes a picture"
     again = np.frombuffer(done.pixels, np.uint8).reshape(done.height, done.width, 3)
     first = np.array(original.rgb("#ffffff"))
-    return compared(first, again, (*recipe.causes, *ran_with(recipe.text, checkpoint_hash, device)))
+    return compared(first, again, (*recipe.causes, *ran_with(recipe.text, checkpoint_hash, device, done.infotext)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -70,7 +71,7 @@ def _tag(kind: str, arguments: str) -> Tag:
 
 def _network(tag: Tag) -> NetworkTag:
     name, te, unet, dyn = (*tag.positional, *[None] * 4)[:4]
-    if not name:
+    if not name or not name.strip():
         raise WebuiError(f"prompt: <{tag.kind}:…> names no network.", "Write <lora:name:weight>.", "prompt")
     te_weight = _number(tag, tag.named.get("te", te), 1.0)
     unet_weight = _number(tag, tag.named.get("unet", unet), te_weight)
@@ -82,8 +83,12 @@ def _number(tag: Tag, text: str | None, default: float) -> float:
     if text is None:
         return default
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
         raise WebuiError(
-            f"prompt: weight {text!r} of <{tag.kind}:{tag.positional[0]}> must be a number such as 0.8.", field="prompt"
-        ) from None
+            f"prompt: weight {text[:40]!r} of <{tag.kind}:{tag.positional[0][:100]}> must be a number such as 0.8.",
+            field="prompt",
+        )
+    return number

@@ -209,9 +209,15 @@ def test_notes_about_the_source_are_told(run: Run) -> None:
     ]
 
 
-def test_a_lora_tag_is_told_and_is_no_word_of_the_prompt(run: Run) -> None:
-    tagged = run(Txt2ImgRequest(prompt="a cat <lora:fox:0.8>", **SMALL))
+def test_a_tag_of_another_kind_is_told_and_is_no_word_of_the_prompt(run: Run) -> None:
+    tagged = run(Txt2ImgRequest(prompt="a cat <hypernet:fox:0.8>", **SMALL))
     assert [e.message for e in tagged if isinstance(e, Warned)] == [
-        "<lora:fox> has no effect: network files are not read yet. The tag is left out of the prompt."
+        "<hypernet:fox> has no effect: there are no networks of this kind. The tag is left out."
     ]
     assert pictures(tagged) == pictures(run(Txt2ImgRequest(prompt="a cat ", **SMALL)))
+
+
+def test_a_lora_that_is_not_there_fails_the_job(run: Run) -> None:
+    failed = run(Txt2ImgRequest(prompt="a cat <lora:fox:0.8>", **SMALL))[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.message, failed.field) == ("prompt: there is no LoRA 'fox'; there are none at all.", "prompt")

@@ -43,7 +43,10 @@ def test_other_kinds_are_no_networks() -> None:
     assert network_tags(take_tags("<hypernet:a:0.5>")[1]) == []
 
 
-@pytest.mark.parametrize("tag", ["<lora:a:strong>", "<lora:a:te=x>", "<lora:te=1>", "<lora::1>"])
+@pytest.mark.parametrize(
+    "tag",
+    ["<lora:a:strong>", "<lora:a:te=x>", "<lora:te=1>", "<lora::1>", "<lora:a:nan>", "<lora:a:1:1:inf>", "<lora: :1>"],
+)
 def test_a_weight_that_is_no_number_is_told(tag: str) -> None:
     with pytest.raises(WebuiError, match="prompt: "):
         network_tags(take_tags(tag)[1])

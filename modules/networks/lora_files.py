@@ -1,0 +1,107 @@
+"""LoRA files without loading them: finding, naming, hashing, and what they tell of themselves. Free of torch."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from modules.catalog import Lora
+from modules.errors import WebuiError
+from modules.networks.files import HashCache, find_files, read_metadata
+
+log = logging.getLogger(__name__)
+
+FIELD: Final = "prompt"
+SUFFIXES: Final = (".safetensors",)
+HASH_DIGITS: Final = 12  # of "Lora hashes", as in A1111
+_ALIAS: Final = "ss_output_name"
+_HASH: Final = "sshs_model_hash"  # kohya's trainers write it: the sha256 of the tensors when they were saved
+_PICTURES: Final = "ssmd_cover_images"  # megabytes that nobody reads here
+
+
+class Stamp(NamedTuple):
+    """A file as it was when it was looked at."""
+
+    path: Path
+    changed: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A LoRA with the weights that a prompt gives it, 1 being as it was trained. `name` is what the prompt calls it.
+
+    `dyn_dim` takes the first so many of its ranks.
+    """
+
+    name: str
+    stamp: Stamp
+    te: float
+    unet: float
+    dyn_dim: int | None = None
+
+
+class LoraFiles:
+    """The LoRA files in some folders. A file's header is read again only when the file has changed."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._described: dict[Stamp, Mapping[str, Any]] = {}
+
+    def found(self, hashes: HashCache) -> tuple[Lora, ...]:
+        """Those that are there now, each name once; a damaged one, too, which tells its fault when it is used."""
+        loras: dict[str, Lora] = {}
+        described: dict[Stamp, Mapping[str, Any]] = {}
+        for path in find_files(self._folders, SUFFIXES):
+            try:
+                stamp = stamp_of(path)
+            except OSError:
+                continue  # it has just gone
+            metadata = self._described.get(stamp)
+            described[stamp] = metadata = _metadata(path) if metadata is None else metadata
+            known = str(metadata.get(_HASH) or hashes.known_tensors(path))[:HASH_DIGITS]
+            alias = str(metadata.get(_ALIAS) or "").strip()
+            loras.setdefault(path.stem, Lora(path.stem, path, "" if alias == "None" else alias, known, metadata))
+        self._described = described
+        return tuple(loras.values())
+
+
+def lora_hash(lora: Lora, hashes: HashCache) -> str:
+    """Its twelve digits; the file is read if need be."""
+    return lora.hash or hashes.tensors_sha256(lora.path)[:HASH_DIGITS]
+
+
+def stamp_of(path: Path) -> Stamp:
+    status = path.stat()
+    return Stamp(path, status.st_mtime_ns, status.st_size)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What a file tells of itself, texts that are JSON objects as such; nothing for a damaged one."""
+    try:
+        told = read_metadata(path)
+    except (WebuiError, OSError) as error:
+        log.warning("%s", error)
+        return {}
+    return {_clean(key): _value(text) for key, text in told.items() if key != _PICTURES}
+
+
+def _value(text: str) -> Any:
+    if text.startswith("{"):
+        try:
+            return json.loads(_clean(text), parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            pass
+    return _clean(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    """NaN and the infinities are no JSON, though Python reads them."""
+    raise ValueError(text)
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which cannot be sent to anybody."""
+    return text.encode("utf-8", "replace").decode("utf-8")
