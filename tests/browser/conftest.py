@@ -155,12 +155,21 @@ def server() -> Iterator[FakeServer]:
     started.stop()
 
 
+FORGET = """async () => {
+    localStorage.clear();
+    for (const { name } of await indexedDB.databases()) {
+        const request = indexedDB.deleteDatabase(name);
+        await new Promise((resolve) => Object.assign(request, { onsuccess: resolve, onblocked: resolve }));
+    }
+}"""
+
+
 @pytest.fixture
 def open_page(page: Page, server: FakeServer) -> Page:
     """The page of the stand-in, on a first visit."""
     server.fake.held = False
     page.goto(f"{server.url}/internal/ping")
-    page.evaluate("() => localStorage.clear()")
+    page.evaluate(FORGET)
     return opened(page, server.url)
 
 

@@ -305,10 +305,15 @@ def test_a_duplicated_browser_tab_goes_on_with_a_copy(canvas: Page, server: Fake
     other.close()
 
 
+def kept_by_now(page: Page) -> None:
+    """What has been painted is kept a moment later."""
+    page.wait_for_timeout(600)
+
+
 def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (80, 60), (240, 180))
     before = mask(canvas)
-    canvas.wait_for_timeout(600)  # what has been painted is kept a moment later
+    kept_by_now(canvas)
     with canvas.expect_event("crash"), suppress(Error):
         canvas.goto("chrome://crash", timeout=3000)
     again = canvas.context.new_page()
@@ -351,6 +356,221 @@ def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: P
     expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(canvas.locator("#canvas_question")).to_be_visible()
+
+
+def hatch(page: Page, strokes: int) -> None:
+    """Quick strokes with so little between them that the hand is nearly always down."""
+    for index in range(strokes):
+        begin(page, (20 + 8 * index, 40), (20 + 8 * index, 200))
+        page.wait_for_timeout(270)
+        page.mouse.up()
+
+
+def test_quick_strokes_are_kept_while_they_go_on(canvas: Page, server: FakeServer) -> None:
+    brush(canvas, 4)
+    hatch(canvas, 6)
+    begin(canvas, (200, 40), (200, 200))  # still down when the tab crashes
+    canvas.wait_for_timeout(100)
+    with canvas.expect_event("crash"), suppress(Error):
+        canvas.goto("chrome://crash", timeout=3000)
+    again = canvas.context.new_page()
+    again.set_default_timeout(PATIENCE * 1000)
+    opened(again, server.url)
+    again.wait_for_selector("#img2img_image.filled")
+    found = mask(again)
+    again.close()
+    assert [bool(found[120, 20 + 8 * index]) for index in range(5)] == [True] * 5
+
+
+def test_of_two_tabs_the_one_that_crashed_is_found_again_beside_the_other(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
+    other = canvas.context.new_page()
+    other.set_default_timeout(PATIENCE * 1000)
+    inpaint(opened(other, server.url), 200, 300)
+    kept_by_now(canvas)
+    with canvas.expect_event("crash"), suppress(Error):
+        canvas.goto("chrome://crash", timeout=3000)
+    again = canvas.context.new_page()
+    again.set_default_timeout(PATIENCE * 1000)
+    opened(again, server.url)
+    expect(again.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    assert (mask(again) == before).all()
+    for page in (other, again):
+        page.close()
+
+
+OTHERS = """async ([count, port]) => {
+    const request = indexedDB.open(`palimpsest:${port}`, 1);
+    await new Promise((resolve) => (request.onsuccess = resolve));
+    const transaction = request.result.transaction("documents", "readwrite");
+    for (let index = 0; index < count; index++) {
+        const picture = { id: String(index), width: 1, height: 1 };
+        const document = { tab: `gone-${index}`, picture, mode: "inpaint", frame: null, width: 1, height: 1 };
+        transaction.objectStore("documents").put({ ...document, at: Date.now() + 1000 });
+    }
+    await new Promise((resolve) => (transaction.oncomplete = resolve));
+    request.result.close();
+}"""
+
+
+def test_however_old_a_tab_that_is_open_is_not_forgotten(canvas: Page, server: FakeServer) -> None:
+    drag(canvas, (80, 60), (240, 60))
+    before = mask(canvas)
+    kept_by_now(canvas)
+    canvas.evaluate(OTHERS, [12, server.port])
+    other = canvas.context.new_page()
+    other.set_default_timeout(PATIENCE * 1000)
+    inpaint(opened(other, server.url), 200, 300)  # a new picture is when the oldest are forgotten
+    kept_by_now(other)
+    other.close()
+    opened(canvas, server.url)
+    canvas.wait_for_selector("#img2img_image.filled")
+    assert (mask(canvas) == before).all()
+
+
+def test_without_web_locks_two_tabs_do_not_mix_either(canvas: Page, server: FakeServer) -> None:
+    """Plain http beyond this machine has none, and that is how a studio in a house is reached."""
+    context = canvas.context
+    without = "() => Object.defineProperty(navigator, 'locks', { value: undefined })"
+    pages = [context.new_page() for _ in range(2)]
+    for page, shape in zip(pages, ((300, 200), (200, 300)), strict=True):
+        page.set_default_timeout(PATIENCE * 1000)
+        page.add_init_script(f"({without})()")
+        inpaint(opened(page, server.url), *shape)
+        brush(page, 40)
+        assert not mask(page).any()
+        drag(page, (60, 60), (100, 100))
+    masks = [mask(page) for page in pages]
+    for page, shape, before in zip(pages, ("300 × 200", "200 × 300"), masks, strict=True):
+        opened(page, server.url)
+        expect(page.locator("#img2img_image .source-text")).to_have_text(f"{shape} PNG")
+        assert (mask(page) == before).all()
+        page.close()
+
+
+SLOW = """(() => {
+    const { request } = LockManager.prototype;
+    LockManager.prototype.request = function (...all) {
+        return new Promise((resolve) => {
+            const look = () => (window.isTime ? resolve(request.apply(this, all)) : setTimeout(look, 20));
+            look();
+        });
+    };
+})()"""
+
+
+def test_a_picture_that_is_quicker_than_the_browsers_memory_finds_the_old_mask(
+    canvas: Page, server: FakeServer
+) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    canvas.add_init_script(SLOW)
+    canvas.goto(server.url)
+    canvas.wait_for_selector("#img2img_file", state="attached")
+    load(canvas, png(640, 480, 8))
+    canvas.evaluate("() => { window.isTime = true; }")
+    canvas.wait_for_selector("body.started")
+    expect(canvas.locator("#canvas_question")).to_contain_text("It was resized from 320 × 240 to 640 × 480.")
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("640 × 480 PNG")
+    canvas.click("#canvas_keep")
+    assert mask(canvas)[240, 320] == 255
+
+
+# nothing gets lost in the middle of a stroke
+
+
+def begin(page: Page, *points: Point) -> None:
+    """A stroke of the mouse that has not ended yet."""
+    places = [on_screen(page, point) for point in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+
+
+def test_undo_during_a_stroke_takes_back_that_stroke_alone(canvas: Page) -> None:
+    drag(canvas, (40, 60), (280, 60))
+    first = mask(canvas)
+    begin(canvas, (40, 180), (160, 180))
+    canvas.keyboard.press("Control+z")
+    canvas.mouse.move(*on_screen(canvas, (280, 180)), steps=4)
+    canvas.mouse.up()
+    assert (mask(canvas) == first).all()
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+y")
+    again = mask(canvas)
+    assert again[180, 100] == 255
+    assert again[60, 100] == 255
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+z")
+    canvas.keyboard.press("Control+z")
+    assert not mask(canvas).any()
+
+
+def test_another_mode_during_a_stroke_keeps_it_where_it_was_drawn(canvas: Page) -> None:
+    begin(canvas, (40, 60), (280, 60))
+    canvas.evaluate("() => document.getElementById('img2img_sketch_mode').click()")  # as a second hand would
+    canvas.mouse.move(*on_screen(canvas, (280, 180)), steps=4)
+    canvas.mouse.up()
+    canvas.click("#img2img_inpaint_mode")
+    found = mask(canvas)
+    assert found[60, 160] == 255
+    assert not found[150, 280]
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+z")
+    assert not mask(canvas).any()
+
+
+def test_a_picture_that_arrives_during_a_stroke_takes_nothing_of_it(canvas: Page) -> None:
+    begin(canvas, (40, 60), (280, 60))
+    bring(canvas, png(640, 480, 9))
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("640 × 480 PNG")
+    canvas.mouse.up()
+    found = mask(canvas)
+    assert found.shape == (480, 640)
+    assert found[120, 320] == 255
+    expect(canvas.locator("#canvas_undo")).to_be_disabled()  # the steps are those of the other picture
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+z")
+    assert (mask(canvas) == found).all()
+    canvas.click("#img2img_remove")
+    bring(canvas, png(320, 240))
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    assert mask(canvas)[60, 160] == 255
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+z")
+    assert not mask(canvas).any()
+    expect(canvas.locator("#canvas_undo")).to_be_disabled()
+    canvas.hover(".canvas-stage")
+    canvas.keyboard.press("Control+y")
+    assert mask(canvas)[60, 160] == 255
+    expect(canvas.locator("#canvas_redo")).to_be_disabled()
+
+
+def test_a_reload_during_a_stroke_keeps_what_is_drawn_of_it(canvas: Page, server: FakeServer) -> None:
+    begin(canvas, (40, 60), (280, 60))
+    opened(canvas, server.url)
+    canvas.mouse.up()
+    canvas.wait_for_selector("#img2img_image.filled")
+    found = mask(canvas)
+    assert found[60, 160] == 255
+
+
+def test_zooming_during_a_stroke_leaves_it_under_the_pointer(canvas: Page) -> None:
+    begin(canvas, (60, 120), (160, 120))
+    canvas.keyboard.down("Alt")
+    before = stage(canvas)["scale"]
+    canvas.mouse.wheel(0, -100)
+    canvas.wait_for_function(
+        "s => JSON.parse(document.querySelector('.canvas-stage').dataset.camera).scale > s", arg=before
+    )
+    canvas.keyboard.up("Alt")
+    canvas.mouse.move(*on_screen(canvas, (220, 120)), steps=4)
+    canvas.mouse.up()
+    found = mask(canvas)
+    assert found[120, 62:218].all()
+    assert not found[:90].any()
+    assert not found[150:].any()
 
 
 # the frame

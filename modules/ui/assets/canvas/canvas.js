@@ -127,10 +127,12 @@ export class Canvas {
   async restore() {
     try {
       const kept = await this.keep.restore();
-      if (!kept || this.document.picture) return null;
+      const early = this.document.picture; // somebody was quicker than the database
+      if (!kept || (early && !this.document.mask.isEmpty)) return null;
       this.document.picture = kept.picture;
       this.document.load(kept);
-      return kept.picture;
+      if (early) this.setPicture(early, "person");
+      return early ? null : kept.picture;
     } catch (error) {
       complain(new Error(`This browser does not keep the canvas for later: ${error.message}`));
       return null;

@@ -15,6 +15,7 @@ export const MODES = {
 export class Document {
   constructor() {
     this.picture = null; // as the server described it: {id, width, height, url, …}
+    this.sizedBy = ""; // id of the picture that the layers have their size from
     this.mode = "img2img";
     this.frame = null; // {left, top, right, bottom} in the picture's pixels, beyond it (outpaint) or within it (crop)
     this.mask = new Layer(1, 1);
@@ -22,6 +23,7 @@ export class Document {
     this.listeners = [];
     this.version = { mask: 0, sketch: 0 };
     this.history = new History((step) => this.exchange(step));
+    this.settle = () => {}; // brings what is being drawn to its end; set by the tools
   }
 
   // action(what, box): what is "mask", "sketch" (box: what changed, null for all), "picture", "mode", "frame" or "history".
@@ -53,6 +55,7 @@ export class Document {
 
   setMode(mode) {
     if (!MODES[mode] || mode === this.mode) return;
+    this.settle();
     this.mode = mode;
     this.tell("mode");
   }
@@ -65,7 +68,8 @@ export class Document {
   // Another picture, or none. Mask and sketch stay, brought to its size, unless other ones come along with it; tells
   // whether they had to be resized. A picture that comes back brings back what was painted on it.
   setPicture(picture, layers = null) {
-    const from = this.picture?.id ?? "";
+    this.settle(); // a picture may arrive in the middle of a stroke
+    const from = this.sizedBy;
     const last = this.history.done.at(-1);
     const resize = picture && (picture.width !== this.width || picture.height !== this.height);
     const had = resize && !(this.mask.isEmpty && this.sketch.isEmpty);
@@ -77,10 +81,11 @@ export class Document {
       const before = { mask: this.mask, sketch: this.sketch };
       this.mask = layers?.mask ?? resized(this.mask, picture.width, picture.height);
       this.sketch = layers?.sketch ?? resized(this.sketch, picture.width, picture.height);
-      if (had) this.history.push({ ...before, picture: from, bytes: 1024 });
+      if (had) this.history.push({ ...before, picture: from, bytes: before.mask.bytes + before.sketch.bytes });
       else this.history.clear();
     }
-    this.frame = null;
+    if (picture?.id !== from) this.frame = null;
+    if (picture) this.sizedBy = picture.id;
     this.tell("picture");
     if (had) this.tell("history");
     return had;
@@ -88,12 +93,13 @@ export class Document {
 
   // Layers as they were kept.
   load({ mask, sketch, mode, frame }) {
-    Object.assign(this, { mask, sketch, mode: MODES[mode] ? mode : "img2img", frame: frame ?? null });
+    Object.assign(this, { mask, sketch, mode: MODES[mode] ? mode : "img2img", frame: frame ?? null, sizedBy: this.picture?.id ?? "" });
     for (const what of ["mask", "sketch", "mode", "frame"]) this.tell(what);
   }
 
   // One step that can be undone: `change(layer)` writes to it.
   edit(name, change) {
+    this.settle();
     const layer = this[name];
     layer.begin();
     change(layer);
@@ -114,11 +120,8 @@ export class Document {
 
   exchange(step) {
     if (step.mask) {
-      const back = { mask: this.mask, sketch: this.sketch, bytes: step.bytes };
-      const { width, height } = this.picture ?? this;
-      const fits = step.mask.width === width && step.mask.height === height;
-      const fitting = (layer) => (fits ? layer : resized(layer, width, height));
-      Object.assign(this, { mask: fitting(step.mask), sketch: fitting(step.sketch) });
+      const back = { mask: this.mask, sketch: this.sketch, bytes: this.mask.bytes + this.sketch.bytes };
+      Object.assign(this, { mask: step.mask, sketch: step.sketch });
       this.tell("mask");
       this.tell("sketch");
       return back;
@@ -133,12 +136,27 @@ export class Document {
     return stepOfTiles(step.layer, replaced);
   }
 
+  // Steps from when the picture had another size wait until it is back: on this one they would be nonsense.
+  fits(step) {
+    return Boolean(step) && (!step.mask || (step.mask.width === this.width && step.mask.height === this.height));
+  }
+
+  get canUndo() {
+    return this.fits(this.history.done.at(-1));
+  }
+
+  get canRedo() {
+    return this.fits(this.history.undone.at(-1));
+  }
+
   undo() {
-    if (this.history.undo()) this.tell("history");
+    this.settle();
+    if (this.canUndo && this.history.undo()) this.tell("history");
   }
 
   redo() {
-    if (this.history.redo()) this.tell("history");
+    this.settle();
+    if (this.canRedo && this.history.redo()) this.tell("history");
   }
 }
 

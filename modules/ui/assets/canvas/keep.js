@@ -1,6 +1,7 @@
 // The document kept in IndexedDB for this browser tab alone: it survives a reload, another page, a crash.
 
 import { read, write } from "../js/store.js";
+import { hold, isHeld } from "./hold.js";
 import { packed, unpacked } from "./runs.js";
 import { Layer } from "./tiles.js";
 
@@ -11,6 +12,7 @@ const TRIES = 8; // a tab that is reloaded frees its name a moment late
 
 const answer = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
 const done = (transaction) => new Promise((resolve, reject) => Object.assign(transaction, { oncomplete: () => resolve(), onerror: () => reject(transaction.error), onabort: () => reject(transaction.error) }));
+const lockOf = (tab) => `${NAME}:${tab}`;
 const rangeOf = (tab) => IDBKeyRange.bound([tab, "", 0], [tab, "~", Infinity]);
 
 export class Keep {
@@ -21,9 +23,11 @@ export class Keep {
     this.isResized = false;
     this.timer = 0;
     this.isBusy = false;
+    this.isOverdue = false; // a stroke was under way when it was time
     this.tab = null;
+    this.isKept = false; // whether there is anything of this tab yet: an empty one pushes nobody else's out
     document.onChange((what, box) => this.changed(what, box));
-    addEventListener("pagehide", () => this.save());
+    addEventListener("pagehide", () => this.leave());
     globalThis.document.addEventListener("visibilitychange", () => globalThis.document.hidden && this.save());
   }
 
@@ -36,25 +40,39 @@ export class Keep {
     this.database = await answer(request);
   }
 
-  // What this tab had, or, in a new one, what the tab closed last had: {picture, mode, frame, mask, sketch} or null.
+  // What this tab had, or, in a new one, what the tab opened last had, or else one that has crashed:
+  // {picture, mode, frame, mask, sketch} or null.
   async restore() {
     await this.open();
     const mine = sessionStorage.getItem(NAME);
     const last = read("canvas.tab");
     let kept = null;
-    if (mine && (await hold(mine, TRIES))) this.tab = mine;
-    else if (!mine && last && (await hold(last, 1))) this.tab = last;
-    if (this.tab) kept = await this.load(this.tab);
+    let tab = await this.firstFree(mine ? [mine] : [last, ...(await this.crashed())], mine ? TRIES : 1);
+    if (tab) kept = await this.load(tab);
     else {
       // A duplicated tab brings the name of the first along: it goes on with a copy.
-      this.tab = `${Date.now()}-${Math.random().toString(36).slice(2)}`;
-      await hold(this.tab, 1);
+      tab = `${Date.now()}-${Math.random().toString(36).slice(2)}`;
+      await hold(lockOf(tab), 1);
       if (mine) kept = await this.load(mine);
       this.isResized = true;
     }
-    sessionStorage.setItem(NAME, this.tab);
-    write("canvas.tab", this.tab);
+    this.tab = tab;
+    sessionStorage.setItem(NAME, tab);
+    write("canvas.tab", tab);
+    this.isKept = kept !== null;
+    if (kept || this.document.picture) this.later();
     return kept;
+  }
+
+  async firstFree(tabs, tries) {
+    for (const tab of tabs) if (tab && (await hold(lockOf(tab), tries))) return tab;
+    return null;
+  }
+
+  // Documents, the latest first, of pages that never said goodbye: they live, or they have crashed.
+  async crashed() {
+    const all = await answer(this.database.transaction("documents").objectStore("documents").getAll());
+    return all.filter((one) => one.isOpen && one.picture).sort((one, other) => other.at - one.at).map((one) => one.tab);
   }
 
   async load(tab) {
@@ -72,28 +90,40 @@ export class Keep {
     else if (what in this.stale) {
       const layer = this.document[what];
       layer.each(box ?? layer.all, (index) => this.stale[what].add(index));
-    } else if (what === "history") return;
+    } else if (what === "history") {
+      if (this.isOverdue) this.save(); // or quick strokes, one after the other, would never be kept
+      return;
+    }
     if (what === "picture") this.save(); // a new picture at once: the page may be left the next moment
-    else this.timer ||= setTimeout(() => this.save(), PAUSE);
+    else this.later();
   }
 
-  // Keeps what has changed, in one transaction: whole or not at all.
-  async save() {
+  later() {
+    this.timer ||= setTimeout(() => this.save(), PAUSE);
+  }
+
+  // The page goes: there will be no other moment, so it waits for nothing. The browser keeps transactions in order.
+  leave() {
+    this.document.settle();
+    this.isBusy = false;
+    this.save(false);
+  }
+
+  // Keeps what has changed, in one transaction: whole or not at all. isOpen: whether the page lives on.
+  async save(isOpen = true) {
     clearTimeout(this.timer);
     this.timer = 0;
     const { document, tab } = this;
-    if (!tab) return;
-    if (this.isBusy || document.mask.saved || document.sketch.saved) { // in the middle of a stroke
-      this.timer = setTimeout(() => this.save(), PAUSE);
-      return;
-    }
+    if (!tab || !(this.isKept || document.picture || !document.mask.isEmpty || !document.sketch.isEmpty)) return;
+    this.isOverdue = Boolean(document.mask.saved || document.sketch.saved);
+    if (this.isBusy || this.isOverdue) return this.later();
     this.isBusy = true;
     const { stale, isResized } = this;
     Object.assign(this, { stale: { mask: new Set(), sketch: new Set() }, isResized: false });
     try {
       const transaction = this.database.transaction(["documents", "tiles"], "readwrite");
       const { picture, mode, frame, width, height } = document;
-      transaction.objectStore("documents").put({ tab, picture, mode, frame, width, height, at: Date.now() });
+      transaction.objectStore("documents").put({ tab, picture, mode, frame, width, height, isOpen, at: Date.now() });
       const tiles = transaction.objectStore("tiles");
       if (isResized) tiles.delete(rangeOf(tab));
       for (const layer of ["mask", "sketch"]) {
@@ -104,7 +134,9 @@ export class Keep {
           else if (!isResized) tiles.delete([tab, layer, index]);
         }
       }
+      transaction.commit(); // now, not when the puts have been answered: the page may be gone by then
       await done(transaction);
+      this.isKept = true;
       if (isResized) await this.forget();
     } catch (error) {
       this.isResized = true; // all of it next time
@@ -114,31 +146,15 @@ export class Keep {
     }
   }
 
-  // The documents of tabs that are long gone.
+  // The documents of tabs that are long gone; those of open ones stay, however old.
   async forget() {
-    const transaction = this.database.transaction(["documents", "tiles"], "readwrite");
-    const documents = transaction.objectStore("documents");
-    const all = (await answer(documents.getAll())).sort((one, other) => other.at - one.at);
-    for (const { tab } of all.slice(DOCUMENTS).filter((one) => one.tab !== this.tab)) {
-      documents.delete(tab);
+    const all = (await answer(this.database.transaction("documents").objectStore("documents").getAll())).sort((one, other) => other.at - one.at);
+    for (const { tab } of all.slice(DOCUMENTS)) {
+      if (tab === this.tab || (await isHeld(lockOf(tab)))) continue;
+      const transaction = this.database.transaction(["documents", "tiles"], "readwrite");
+      transaction.objectStore("documents").delete(tab);
       transaction.objectStore("tiles").delete(rangeOf(tab));
+      await done(transaction);
     }
-    await done(transaction);
   }
-}
-
-// Takes a tab's name for as long as this page lives; false if another page has it.
-async function hold(tab, tries) {
-  if (!navigator.locks) return true; // plain http beyond this machine has none
-  for (let turn = 0; turn < tries; turn++) {
-    const isMine = await new Promise((resolve) => {
-      navigator.locks.request(`${NAME}:${tab}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock ? new Promise(() => {}) : undefined;
-      });
-    });
-    if (isMine) return true;
-    await new Promise((resolve) => setTimeout(resolve, 60));
-  }
-  return false;
 }

@@ -35,11 +35,8 @@ export class Layer {
     return this.tiles.every((tile) => tile === null);
   }
 
-  // The same contents; the tiles are shared, since they do not change.
-  copy() {
-    const made = new Layer(this.width, this.height, this.channels);
-    made.tiles = [...this.tiles];
-    return made;
+  get bytes() {
+    return this.tiles.reduce((sum, tile) => sum + (tile && tile !== FULL ? tile.byteLength : 0), 0);
   }
 
   // What lies in `box`, as a layer of its own.

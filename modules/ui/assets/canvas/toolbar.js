@@ -73,8 +73,8 @@ export class Toolbar {
     });
     this.more.firstChild.textContent = isMask ? "Mask ▾" : "More ▾";
     this.painting.hidden = this.steps.hidden = this.sliders.hidden = !layer;
-    this.undo.disabled = !document.history.done.length;
-    this.redo.disabled = !document.history.undone.length;
+    this.undo.disabled = !document.canUndo;
+    this.redo.disabled = !document.canRedo;
     this.invert.hidden = !isMask;
     this.colourBox.hidden = isMask || tool === "eraser";
     this.size.element.hidden = this.hardness.element.hidden = !STROKES.includes(tool);

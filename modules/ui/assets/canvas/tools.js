@@ -12,6 +12,7 @@ export class Tools {
     Object.assign(this, { document, view, settings, say });
     this.stroke = null;
     this.points = []; // of a shape being drawn
+    document.settle = () => this.up();
   }
 
   get layerName() {

@@ -1,0 +1,63 @@
+// A document's name belongs to one page at a time, for as long as that page lives: by a Web Lock, or, where the browser
+// has none (plain http beyond this machine), by asking the other pages.
+
+const PATIENCE = 150; // milliseconds in which a page answers another one
+const PAUSE = 60; // milliseconds between two tries
+
+let channel = null;
+const mine = new Set(); // names that were given to this page
+const asking = new Map(); // name -> how high this page's bid for it is
+
+// Takes a name; false if another page has it.
+export async function hold(name, tries) {
+  for (let turn = 0; turn < tries; turn++) {
+    if (turn) await pause(PAUSE);
+    if (await (navigator.locks ? locked(name) : asked(name))) return true;
+  }
+  return false;
+}
+
+export async function isHeld(name) {
+  if (!navigator.locks) return mine.has(name) || !(await nobodyHas(name, -1));
+  return (await navigator.locks.query()).held.some((lock) => lock.name === name);
+}
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+const locked = (name) => new Promise((resolve) => {
+  navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+    resolve(lock !== null);
+    return lock ? new Promise(() => {}) : undefined;
+  });
+});
+
+async function asked(name) {
+  const bid = Math.random();
+  asking.set(name, bid);
+  const isFree = await nobodyHas(name, bid);
+  asking.delete(name);
+  if (isFree) mine.add(name);
+  return isFree;
+}
+
+// Of two pages that ask at the same time the one with the higher bid gets the name.
+async function nobodyHas(name, bid) {
+  channel ??= listening();
+  let isFree = true;
+  const hear = ({ data }) => {
+    if (data.name === name && data.taken) isFree = false;
+  };
+  channel.addEventListener("message", hear);
+  channel.postMessage({ name, bid });
+  await pause(PATIENCE);
+  channel.removeEventListener("message", hear);
+  return isFree;
+}
+
+function listening() {
+  const opened = new BroadcastChannel(`palimpsest:${location.port || "80"}`);
+  opened.addEventListener("message", ({ data: { name, bid, taken } }) => {
+    if (!taken && (mine.has(name) || asking.get(name) > bid)) opened.postMessage({ name, taken: true });
+  });
+  return opened;
+}
