@@ -4,6 +4,7 @@ import { measured } from "../canvas/measure.js";
 import { button, h, part } from "./dom.js";
 import * as form from "./form.js";
 import { config } from "./store.js";
+import { onUndo, remember } from "./undo.js";
 
 const TAB = "img2img";
 const MODE = { mask: "inpaint", subject: "inpaint" }; // of the canvas, where the need can be met
@@ -16,13 +17,26 @@ export function setUpIntents(canvas) {
     h("div", { className: "intents", role: "group", "aria-label": "What to do with the picture" }, ...buttons), line);
 
   function choose(intent) {
+    const { mode } = canvas.document;
+    const opensFrame = intent.needs === "frame" && canvas.document.picture !== null && !canvas.document.frame;
+    const needed = (!canvas.document.masking && MODE[intent.needs]) || mode;
+    remember(TAB, "intent", { given: intent.values, label: intent.label, mode, needed, opensFrame });
     form.set(TAB, intent.values);
-    if (MODE[intent.needs] && !canvas.document.masking) canvas.setMode(MODE[intent.needs]);
-    if (intent.needs === "frame" && !canvas.document.frame) canvas.frame.toggle();
+    canvas.setMode(needed);
+    if (opensFrame) canvas.frame.toggle();
     const missing = isThere(canvas, intent.needs) ? "" : ` ${intent.ask}`;
     line.textContent = `${intent.label}: ${intent.description}${missing} Set: ${intent.sentence}. Prompt: ${intent.words}.`;
     line.hidden = false;
   }
+
+  // The canvas goes back too, where nothing has been done with it since.
+  onUndo((tab, { reason, choice }) => {
+    if (tab !== TAB || reason !== "intent") return;
+    line.hidden = true;
+    const { document, frame } = canvas;
+    if (document.mode === choice.needed && !(document.masking && !measured(document.masking).isEmpty)) canvas.setMode(choice.mode);
+    if (choice.opensFrame && document.frame && !Object.values(frame.margins).some(Boolean) && !frame.isCrop) document.setFrame(null);
+  });
 }
 
 function isThere(canvas, needs) {
