@@ -9,6 +9,7 @@ from modules.api import (
     docs_page,
     errors,
     health,
+    history,
     info,
     intents,
     jobs,
@@ -24,7 +25,7 @@ from modules.api import (
 )
 from modules.api.auth import BasicAuth
 from modules.api.body_limit import BodyLimit
-from modules.api.errors import ErrorBoundary
+from modules.api.errors import REFUSALS, ErrorBoundary
 from modules.api.fetch import fetch
 from modules.api.guard import Guard
 from modules.api.headers import SecurityHeaders
@@ -43,12 +44,14 @@ def create_api(services: Services) -> FastAPI:
         version=modules.__version__,
         docs_url=None,  # FastAPI's pages of documentation load scripts from elsewhere
         redoc_url=None,
+        responses=REFUSALS,
     )
     errors.install(app)
     for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))
+    app.include_router(history.routes(services))
     app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))

@@ -4,15 +4,16 @@ import re
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from modules.api.jobs import EVENTS_AT_ONCE, event_data
+from modules.api.jobs import EVENTS_AT_ONCE, LastEventId, event_data
+from modules.api.openapi import answers, bytes_body, fields_of, json_or_form_body
 from modules.api.services import Services
-from modules.api.sse import EventStream, event_text
+from modules.api.sse import NOTHING_NEW, EventStream, event_text
 from modules.codec import MAX_BYTES
 from modules.errors import WebuiError
 from modules.events import Previewed
@@ -20,10 +21,12 @@ from modules.fields import shortened
 from modules.jobs.batch import Batch, BatchOptions, FileState
 from modules.jobs.batch_desk import Brought
 from modules.jobs.batch_files import MOST_FILES
+from modules.request import Img2ImgRequest
 from modules.store.spool import NAME
 
 BLOCK = 1 << 20  # bytes of an uploaded file that are in memory at a time
 FILES, MASKS, BATCH = "files", "masks", "batch"  # the parts of a form
+BatchId = Annotated[str, Path(description="As POST /v1/batches gave it.")]
 
 
 class FileBody(BaseModel):
@@ -31,7 +34,7 @@ class FileBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=1000)
+    name: str = Field(min_length=1, max_length=1000, description="The file's, by which texts and masks find it.")
     id: str = Field(pattern=f"^{NAME.pattern}$", description="As POST /v1/batches/files gave it.")
 
 
@@ -40,19 +43,27 @@ class BatchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    request: dict[str, Any] = Field(default_factory=dict, description="The fields of an img2img job, without pictures.")
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Img2ImgRequest))] = Field(
+        default_factory=dict, description="The fields of an img2img job, without pictures."
+    )
     options: BatchOptions = BatchOptions()
-    files: list[FileBody] = Field(default_factory=list, max_length=2 * MOST_FILES)
+    files: list[FileBody] = Field(
+        default_factory=list,
+        max_length=2 * MOST_FILES,
+        description="Pictures, texts, tables and zips that were brought.",
+    )
     folder: str = Field(default="", max_length=1000, description="On the server, such as inputs/holiday.")
-    masks: list[FileBody] = Field(default_factory=list, max_length=2 * MOST_FILES)
-    mask_folder: str = Field(default="", max_length=1000)
+    masks: list[FileBody] = Field(
+        default_factory=list, max_length=2 * MOST_FILES, description="One for all, or one for each by its name."
+    )
+    mask_folder: str = Field(default="", max_length=1000, description="On the server, likewise.")
 
 
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/batches", tags=["batches"])
     desk = services.desk
 
-    @router.post("/files", status_code=201)
+    @router.post("/files", status_code=201, openapi_extra=bytes_body("A picture, .txt, .csv or .zip."))
     async def bring(request: Request) -> dict[str, Any]:
         """Bring a file (picture, .txt, .csv, .zip): the body is its bytes. Nothing is looked at yet."""
         said = request.headers.get("content-length", "")
@@ -71,7 +82,7 @@ def routes(services: Services) -> APIRouter:
             return {"id": await run_in_threadpool(file.keep), "bytes": file.size}
 
     @router.head("/files/{file_id}", status_code=204)
-    def is_here(file_id: str) -> None:
+    def is_here(file_id: Annotated[str, Path(description="The sha256 of its bytes.")]) -> None:
         """Whether a file is here, which saves bringing it again."""
         desk.spool.path(file_id)
 
@@ -80,7 +91,7 @@ def routes(services: Services) -> APIRouter:
         """The folders on the server that a batch may read."""
         return {"folders": desk.folders.names()}
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, openapi_extra=json_or_form_body(BatchBody, (FILES, MASKS), BATCH))
     async def start(request: Request) -> dict[str, Any]:
         """Begin a batch: a JSON object, or a form with `files`, `masks`, and the JSON object as `batch`."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -131,16 +142,16 @@ def routes(services: Services) -> APIRouter:
         return [batch.summary() for batch in desk.batches.batches()]
 
     @router.get("/{batch_id}")
-    def batch(batch_id: str) -> dict[str, Any]:
+    def batch(batch_id: BatchId) -> dict[str, Any]:
         """Where a batch stands, and what became of each file."""
         found = desk.batches.batch(batch_id)
         return {**found.summary(), "files": [described(file) for file in found.files()]}
 
-    @router.get("/{batch_id}/events")
+    @router.get("/{batch_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
     async def events(
-        batch_id: str,
-        last_event_id: Annotated[str, Header()] = "",
-        after: Annotated[int, Query(ge=0, le=MOST_FILES)] = 0,
+        batch_id: BatchId,
+        last_event_id: LastEventId = "",
+        after: Annotated[int, Query(ge=0, le=MOST_FILES, description="Files that are known already.")] = 0,
     ) -> Response:
         """What becomes of the files, from the start or after the number `after`, and how far the batch is."""
         batch = desk.batches.batch(batch_id)
@@ -151,25 +162,25 @@ def routes(services: Services) -> APIRouter:
         return EventStream(BatchFeed(batch, after))
 
     @router.post("/{batch_id}/stop")
-    def stop(batch_id: str) -> dict[str, Any]:
+    def stop(batch_id: BatchId) -> dict[str, Any]:
         """Make no further files. What is saved stays."""
         desk.batches.batch(batch_id).stop()
         return {}
 
     @router.post("/{batch_id}/skip")
-    def skip(batch_id: str) -> dict[str, Any]:
+    def skip(batch_id: BatchId) -> dict[str, Any]:
         """Go on with the next file."""
         desk.batches.batch(batch_id).skip()
         return {}
 
     @router.delete("/{batch_id}")
-    def remove(batch_id: str) -> dict[str, Any]:
+    def remove(batch_id: BatchId) -> dict[str, Any]:
         """Stop a batch, waiting or running."""
         desk.batches.batch(batch_id).stop()
         return {}
 
-    @router.get("/{batch_id}/zip")
-    def zipped(batch_id: str) -> StreamingResponse:
+    @router.get("/{batch_id}/zip", response_class=StreamingResponse, responses=answers(["application/zip"]))
+    def zipped(batch_id: BatchId) -> StreamingResponse:
         """The results so far in one file, as a download."""
         paths = [path for path in desk.batches.batch(batch_id).pictures() if _is_there(services, path)]
         if not paths:
@@ -223,7 +234,7 @@ class BatchFeed:
             self._said = timeless
             texts.append(event_text("batch", summary))
         texts += self._preview()
-        self.over = ended and self._read >= len(batch.settled())
+        self.over = (ended or batch.is_parked) and self._read >= len(batch.settled())
         return "".join(texts)
 
     def _preview(self) -> list[str]:

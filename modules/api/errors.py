@@ -2,19 +2,25 @@
 
 import logging
 import secrets
+from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.errors import WebuiError
+from modules.fields import shortened
 
 log = logging.getLogger(__name__)
 
 OF_A1111 = "/sdapi/"
+METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
 class Busy(WebuiError):
@@ -25,13 +31,46 @@ class Busy(WebuiError):
         self.retry_after = retry_after
 
 
+class ErrorBody(BaseModel):
+    """What was wrong, for a person to read."""
+
+    error: str = Field(description="The kind of error.")
+    detail: str = Field(description="One sentence: the field, its value and what was expected.")
+    field: str = Field(description="The field at fault; empty where none is.")
+    hint: str = Field(description="What helps; empty where the sentence says it.")
+    body: str = Field(default="", description="Always empty; in answers of A1111's routes alone.")
+    errors: str = Field(default="", description="Sentence and hint; in answers of A1111's routes alone.")
+
+
+# What every route may answer, for OpenAPI. With it FastAPI does not describe errors of its own, which nobody is sent.
+# Not as `model`: FastAPI would give it the type of the route's good answers.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "Refused, and why.",
+        "content": {"application/json": {"schema": ErrorBody.model_json_schema()}},
+    }
+}
+
+
 def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONResponse:
     """`path` is what was asked for: clients of A1111's routes look for two fields more."""
-    body = {"error": name, "detail": error.message, "field": error.field, "hint": error.hint}
+    detail, hint = _on_one_line(error.message), _on_one_line(error.hint)
+    body = {"error": name, "detail": detail, "field": shortened(_on_one_line(error.field)), "hint": hint}
     if path.startswith(OF_A1111):
-        body |= {"body": "", "errors": str(error)}
+        body |= {"body": "", "errors": f"{detail} {hint}".strip()}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
     return JSONResponse(body, error.status, headers)
+
+
+def _on_one_line(text: str) -> str:
+    """`text` with escapes for line breaks, controls and halves of surrogate pairs: names of clients may hold any.
+
+    >>> _on_one_line("a\\nb")
+    'a\\\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def install(app: FastAPI) -> None:
@@ -86,13 +125,15 @@ async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
     value = repr(first.get("input"))
     shown = f" = {value}" if len(value) <= 80 and first["type"] != "missing" else ""
     expected = str(first["msg"])
-    return answer(WebuiError(f"{field or 'the body'}{shown}: {expected[:1].lower()}{expected[1:]}.", field=field))
+    name = shortened(field) or "the body"
+    return answer(WebuiError(f"{name}{shown}: {expected[:1].lower()}{expected[1:]}.", field=field))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     """What routing and the body limit refuse."""
     assert isinstance(error, HTTPException)
     sentences = {
+        400: "The body cannot be read: it is not of the kind that it is said to be, or no UTF-8.",
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.url.path} does not answer to {request.method}.",
         408: "The body came too slowly.",
@@ -103,4 +144,15 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     name = status.phrase.title().replace(" ", "")
     response = answer(WebuiError(sentence, status=error.status_code), name, request.url.path)
     response.headers.update(error.headers or {})
+    if error.status_code == 405:
+        response.headers["Allow"] = ", ".join(_allowed(request.app.routes, request.scope))
     return response
+
+
+def _allowed(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
+    """The methods that a path answers to. Starlette names only those of the first route that has the path."""
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] == Match.FULL for route in routes)
+    ]

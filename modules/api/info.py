@@ -18,13 +18,13 @@ MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far belo
 class InfotextBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(max_length=MAX_INFOTEXT)
+    text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as they stand in its file.")
 
 
 class TokensBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    text: str
+    text: str = Field(description="A prompt.")
 
 
 def routes(services: Services) -> APIRouter:

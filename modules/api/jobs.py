@@ -6,13 +6,14 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Header, Path, Request
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
 from modules.api.clients import client_of
+from modules.api.openapi import fields_of
 from modules.api.services import Services
-from modules.api.sse import EventStream, event_text
+from modules.api.sse import NOTHING_NEW, EventStream, event_text
 from modules.api.styles import styled
 from modules.codec import Picture
 from modules.errors import WebuiError
@@ -25,14 +26,19 @@ from modules.store.pictures import Pictures
 
 REQUESTS: dict[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
+STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles, put around the prompt."}
+JobId = Annotated[str, Path(description="As POST /v1/jobs gave it.")]
+LastEventId = Annotated[str, Header(description="The number of the event that came last; those after it are sent.")]
 EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
 
 
 class JobBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    kind: Kind
-    request: dict[str, Any]
+    kind: Kind = Field(description="Whether there are source pictures.")
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
+        description="Fields of the kind; what is left out has its default."
+    )
 
 
 def routes(services: Services) -> APIRouter:
@@ -55,12 +61,12 @@ def routes(services: Services) -> APIRouter:
         return [described(job) for job in queue.jobs()]
 
     @router.get("/jobs/{job_id}")
-    async def job(job_id: str) -> dict[str, Any]:
+    async def job(job_id: JobId) -> dict[str, Any]:
         """Where a job stands and what it has made."""
         return described(queue.job(job_id))
 
-    @router.get("/jobs/{job_id}/events")
-    async def events(job_id: str, last_event_id: Annotated[str, Header()] = "0") -> Response:
+    @router.get("/jobs/{job_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
+    async def events(job_id: JobId, last_event_id: LastEventId = "0") -> Response:
         """A job's events from the start, or after Last-Event-ID, as server-sent events to the end of the job."""
         job = queue.job(job_id)
         after = int(last_event_id) if re.fullmatch(r"[0-9]{1,15}", last_event_id) else 0
@@ -69,19 +75,19 @@ def routes(services: Services) -> APIRouter:
         return EventStream(JobFeed(job, after))
 
     @router.post("/jobs/{job_id}/interrupt")
-    def interrupt(job_id: str) -> dict[str, Any]:
+    def interrupt(job_id: JobId) -> dict[str, Any]:
         """End a job; finished pictures stay."""
         queue.job(job_id).interrupt()
         return {}
 
     @router.post("/jobs/{job_id}/skip")
-    def skip(job_id: str) -> dict[str, Any]:
+    def skip(job_id: JobId) -> dict[str, Any]:
         """End a job's current batch."""
         queue.job(job_id).skip()
         return {}
 
     @router.delete("/jobs/{job_id}")
-    def remove(job_id: str) -> dict[str, Any]:
+    def remove(job_id: JobId) -> dict[str, Any]:
         """Take a waiting job out of the queue; a running one is interrupted."""
         queue.job(job_id).interrupt()
         return {}

@@ -1,10 +1,11 @@
 """Settings and checkpoints."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from modules.api.openapi import fields_of
 from modules.api.services import Services
 from modules.catalog import Catalog, Checkpoint
 from modules.fields import Param, params
@@ -13,11 +14,13 @@ from modules.settings import Settings
 CHECKPOINT = "sd_model_checkpoint"
 SHORT_HASH = 10  # hex digits, as in A1111's titles
 
+SomeSettings = Annotated[dict[str, Any], WithJsonSchema(fields_of(Settings))]
+
 
 class CheckpointBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: str
+    name: str = Field(description="Of GET /v1/checkpoints, or its file's name, title or hash.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -41,7 +44,7 @@ def routes(services: Services) -> APIRouter:
         return {"values": services.settings.current.model_dump(), "declared": declared}
 
     @router.post("/settings")
-    def change_settings(values: dict[str, Any]) -> dict[str, Any]:
+    def change_settings(values: SomeSettings) -> dict[str, Any]:
         """Change some settings; all values are answered. One wrong value, and nothing changes."""
         return change(values).model_dump()
 

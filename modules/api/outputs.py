@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from modules.api.guard import LOCAL_NAMES
+from modules.api.openapi import answers
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.services import Services
 from modules.flags import has_screen
@@ -29,13 +31,13 @@ OPENERS = {"win32": "explorer", "darwin": "open"}  # elsewhere freedesktop.org's
 class SaveBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    paths: list[str] = Field(min_length=1, max_length=MOST_AT_ONCE)
+    paths: list[str] = Field(min_length=1, max_length=MOST_AT_ONCE, description="Of pictures, as jobs tell them.")
 
 
 class OpenBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    path: str = ""
+    path: str = Field(default="", description="Of a picture; empty for the outputs folder itself.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -49,9 +51,9 @@ def routes(services: Services) -> APIRouter:
             outputs.locate(path)  # all of them or none
         return {"saved": [outputs.relative(outputs.keep(path)) for path in body.paths]}
 
-    @router.get("/zip")
+    @router.get("/zip", response_class=StreamingResponse, responses=answers(["application/zip"]))
     def zipped(
-        path: Annotated[list[str], Query(min_length=1, max_length=MOST_AT_ONCE)],
+        path: Annotated[list[str], Query(min_length=1, max_length=MOST_AT_ONCE, description="Of pictures.")],
     ) -> StreamingResponse:
         """Pictures in one file, as a download."""
         name = f"palimpsest-{date.today().isoformat()}.zip"
@@ -65,9 +67,11 @@ def routes(services: Services) -> APIRouter:
         here = request.client is not None and request.client.host in LOCAL_NAMES
         return {} if here and _shown(folder) else {"folder": str(folder.resolve())}
 
-    @router.get("/{path:path}")
+    @router.get("/{path:path}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{path:path}", include_in_schema=False)
-    def picture(path: str, request: Request) -> Response:
+    def picture(
+        path: Annotated[str, InPath(description="Of a picture, as jobs tell it.")], request: Request
+    ) -> Response:
         """A saved picture."""
         file = outputs.locate(path)
         headers = {**PICTURE_HEADERS, "Cache-Control": "private, no-cache"}  # no-cache: to be asked for, may be kept

@@ -1,13 +1,14 @@
 """Source pictures: brought once, kept under the sha256 of their bytes, named by it in requests."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from modules import infotext
 from modules.api.info import described_fields, with_styles
+from modules.api.openapi import answers, bytes_body
 from modules.api.services import Services
 from modules.codec import MAX_BYTES, Picture
 from modules.errors import WebuiError
@@ -25,6 +26,7 @@ PICTURE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
+PictureId = Annotated[str, Path(description="The sha256 of the picture's bytes, as POST /v1/pictures gave it.")]
 FIELD = "init_images"
 
 
@@ -44,20 +46,20 @@ def routes(services: Services) -> APIRouter:
             "url": f"/v1/pictures/{picture.sha256}",
         }
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, openapi_extra=bytes_body("A picture file."))
     async def add(request: Request) -> dict[str, Any]:
         """Bring a picture: the body is the file's bytes."""
         return await run_in_threadpool(put, await _bytes_of(request))
 
-    @router.get("/{picture_id}")
+    @router.get("/{picture_id}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{picture_id}", include_in_schema=False)
-    def picture(picture_id: str) -> FileResponse:
+    def picture(picture_id: PictureId) -> FileResponse:
         """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
         path = pictures.path(picture_id)
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
 
     @router.get("/{picture_id}/info")
-    def info(picture_id: str) -> dict[str, Any]:
+    def info(picture_id: PictureId) -> dict[str, Any]:
         """What is written in the file, and what that means as request fields."""
         told = metadata.read(pictures.get(picture_id))
         read = infotext.to_fields(

@@ -1,10 +1,10 @@
 """A picture made again from its own text, as a job, and how near it came."""
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from modules.api.clients import client_of
@@ -41,7 +41,12 @@ def routes(services: Services) -> APIRouter:
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}", "report": f"/v1/reproduce/{job.id}"}
 
     @router.get("/{job_id}")
-    def report(job_id: str, picture: str, source: str = "", mask: str = "") -> dict[str, Any]:
+    def report(
+        job_id: Annotated[str, Path(description="Of the job that made it again.")],
+        picture: Annotated[str, Query(description="As in POST /v1/reproduce.")],
+        source: Annotated[str, Query(description="Likewise.")] = "",
+        mask: Annotated[str, Query(description="Likewise.")] = "",
+    ) -> dict[str, Any]:
         """How near a finished job came to the picture it was to make again."""
         job = services.queue.job(job_id)
         if not job.images:

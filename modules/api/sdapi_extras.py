@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from modules import infotext
+from modules.api.openapi import json_body
 from modules.api.sdapi_body import filled, loose_object
 from modules.api.sdapi_generate import Answer
-from modules.api.sdapi_payloads import body_schema
 from modules.api.sdapi_pictures import Fetch, as_base64, picture_from
 from modules.api.services import Services
 from modules.codec import Picture
@@ -75,6 +75,22 @@ class PngInfoPayload(BaseModel):
     image: str = Field(default="", description="The picture file: base64 or a data URI.")
 
 
+class SingleAnswer(BaseModel):
+    html_info: str = Field(description="What was done, as HTML.")
+    image: str = Field(description="The picture, as base64; empty where show_extras_results is false.")
+
+
+class BatchAnswer(BaseModel):
+    html_info: str = Field(description="What was done to the last one, as HTML.")
+    images: list[str] = Field(description="The pictures in their order, as base64.")
+
+
+class PngInfoAnswer(BaseModel):
+    info: str = Field(description="The infotext; empty where the picture has none.")
+    items: dict[str, str] = Field(description="All texts in the file, by their keys.")
+    parameters: dict[str, str] = Field(description="Prompt, Negative prompt, and the pairs of the infotext.")
+
+
 def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: extras"])
 
@@ -101,17 +117,17 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
             images.append(as_base64(image) if payload.show_extras_results else "")
         return Answer({"html_info": _as_html(told), "images": images})
 
-    @router.post("/extra-single-image", openapi_extra=body_schema(SinglePayload))
+    @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
     async def extra_single_image(request: Request) -> Response:
         """Enlarge a picture: {html_info, image}."""
         return await run_in_threadpool(single, await loose_object(request))
 
-    @router.post("/extra-batch-images", openapi_extra=_batch_schema())
+    @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
     async def extra_batch_images(request: Request) -> Response:
         """Enlarge several pictures in one way: {html_info, images}."""
         return await run_in_threadpool(batch, await loose_object(request))
 
-    @router.post("/png-info", openapi_extra=body_schema(PngInfoPayload))
+    @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
     async def png_info(request: Request) -> Response:
         """What is written in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
         body = await loose_object(request)
@@ -181,11 +197,3 @@ def _parameters(text: str) -> Mapping[str, str]:
 
 def _as_html(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
-
-
-def _batch_schema() -> dict[str, Any]:
-    """With the list's items in place: a body's schema has no room for definitions of its own."""
-    extra = body_schema(BatchPayload)
-    schema = extra["requestBody"]["content"]["application/json"]["schema"]
-    schema["properties"]["imageList"]["items"] = schema.pop("$defs")["FileData"]
-    return extra

@@ -22,9 +22,10 @@ from starlette.responses import Response
 from modules.a1111 import Kind, translated
 from modules.a1111_loose import listed_styles, strict
 from modules.api.clients import client_of
+from modules.api.openapi import json_body
 from modules.api.sdapi_body import filled, loose_object
 from modules.api.sdapi_info import described
-from modules.api.sdapi_payloads import PAYLOADS, Answering, body_schema, echoed
+from modules.api.sdapi_payloads import PAYLOADS, Answering, Generated, echoed
 from modules.api.sdapi_pictures import Collector, Fetch, Made, as_base64, with_pictures
 from modules.api.services import Services
 from modules.api.tasks import Tasks
@@ -79,12 +80,12 @@ def routes(services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Exten
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: generate"])
     studio = _Studio(services, tasks, fetch, scripts)
 
-    @router.post("/txt2img", openapi_extra=body_schema(PAYLOADS["txt2img"]), response_class=Answer)
+    @router.post("/txt2img", openapi_extra=json_body(PAYLOADS["txt2img"]), response_model=Generated)
     async def txt2img(request: Request) -> Response:
         """Make pictures from words; the answer comes when they are done: {images, parameters, info}."""
         return await studio.made("txt2img", request)
 
-    @router.post("/img2img", openapi_extra=body_schema(PAYLOADS["img2img"]), response_class=Answer)
+    @router.post("/img2img", openapi_extra=json_body(PAYLOADS["img2img"]), response_model=Generated)
     async def img2img(request: Request) -> Response:
         """Make pictures from a picture and words; the answer comes when they are done: {images, parameters, info}."""
         return await studio.made("img2img", request)

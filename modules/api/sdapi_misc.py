@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules import extensions
 from modules.a1111 import REFINER, REFINER_FIELDS, SOFT_FIELDS, SOFT_INPAINTING
+from modules.api.openapi import json_body
 from modules.api.sdapi_body import loose_object
 from modules.api.sdapi_lists import selected
 from modules.api.sdapi_pictures import Fetch, picture_from
@@ -31,6 +33,11 @@ NOT_OFFERED: Mapping[str, str] = {
     "server-restart": "The server is started again where it was started, not over HTTP.",
     "server-stop": "The server is ended where it was started, not over HTTP.",
 }
+
+
+class InterrogatePayload(BaseModel):
+    image: str = Field(default="", description="The picture: base64 or a data URI.")
+    model: str = Field(default="clip", description="It is not used: none is offered.")
 
 
 def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extensions) -> APIRouter:
@@ -88,14 +95,23 @@ def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extension
             services.queue.select_checkpoint(checkpoint, services.settings.current)
         return {}
 
-    @router.post("/interrogate")
+    @router.post(
+        "/interrogate", status_code=404, response_description="Always.", openapi_extra=json_body(InterrogatePayload)
+    )
     async def interrogate(request: Request) -> None:
         """Not offered: describing a picture needs a model that does not come with Palimpsest."""
         body = await loose_object(request)
         await run_in_threadpool(_interrogate, body, fetch)
 
     for name in NOT_OFFERED:
-        router.add_api_route(f"/{name}", _refusing(name), methods=["POST"], description="Not offered here.")
+        router.add_api_route(
+            f"/{name}",
+            _refusing(name),
+            methods=["POST"],
+            status_code=404,
+            response_description="Always.",
+            description="Not offered here.",
+        )
     return router
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from modules.a1111_options import NAMES, TOLD_ONLY, KeptOptions, unknown_option, validated
+from modules.api.openapi import JSON, fields_of
 from modules.api.sdapi_body import loose_object
 from modules.api.sdapi_lists import known_sha256, selected, title_of
 from modules.api.services import Services
@@ -75,5 +76,9 @@ def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
 
 
 def _body() -> dict[str, Any]:
-    schema = {"type": "object", "description": "Options by name, as GET answers them.", "additionalProperties": True}
-    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
+    schema = {
+        **fields_of(Settings),
+        "description": "Options by name, as GET answers them.",
+        "additionalProperties": True,
+    }
+    return {"requestBody": {"required": False, "content": {JSON: {"schema": schema}}}}

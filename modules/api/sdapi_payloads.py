@@ -49,6 +49,14 @@ class Answering(BaseModel):
     )
 
 
+class Generated(BaseModel):
+    """An answer of /txt2img and /img2img."""
+
+    images: list[str] = Field(description="The pictures, as base64; none where send_images is false.")
+    parameters: dict[str, Any] = Field(description="The fields as they were sent, the others by their defaults.")
+    info: str = Field(description="What was made of them, as JSON in a text.")
+
+
 class Common(Answering):
     """Fields of A1111 that our requests do not declare."""
 
@@ -111,9 +119,3 @@ def echoed(kind: Kind, values: Mapping[str, Any], with_pictures: bool) -> dict[s
     if not with_pictures:
         parameters |= {name: None for name in PICTURES if name in parameters}
     return parameters
-
-
-def body_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says about a body that the route reads by itself."""
-    schema = model.model_json_schema(mode="validation")
-    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}

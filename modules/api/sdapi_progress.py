@@ -1,14 +1,14 @@
 """How far the running job is, and stopping it, as A1111's clients ask: for whatever job runs, or by a task's name."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from modules.api.openapi import json_body
 from modules.api.sdapi_body import filled, loose_object
-from modules.api.sdapi_payloads import body_schema
 from modules.api.sdapi_pictures import as_base64
 from modules.api.services import Services
 from modules.api.tasks import Tasks
@@ -57,8 +57,10 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
     queue = services.queue
 
     @router.get("/sdapi/v1/progress", response_model=ProgressAnswer)
-    def progress(skip_current_image: str = "false") -> ProgressAnswer:
-        """Where the running job stands, whoever started it. `skip_current_image` leaves the picture out."""
+    def progress(
+        skip_current_image: Annotated[str, Query(description="true leaves the picture so far out.")] = "false",
+    ) -> ProgressAnswer:
+        """Where the running job stands, whoever started it."""
         job = tasks.running()
         state = State(job_timestamp=_timestamp(job))
         if job is None:
@@ -91,7 +93,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
         tasks.stopping(tasks.running(), "skipped")
         queue.skip()
 
-    @router.post("/internal/progress", openapi_extra=body_schema(ProgressBody))
+    @router.post("/internal/progress", openapi_extra=json_body(ProgressBody))
     async def task_progress(request: Request) -> dict[str, Any]:
         """Where a task stands, by its name: waiting, running or completed."""
         body = filled(ProgressBody, await loose_object(request))

@@ -12,6 +12,7 @@ from modules.jobs.listeners import Listeners
 
 HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
 RETRY_MILLISECONDS = 1000  # after which a browser connects again
+NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Over, and nothing is new: do not connect again."}}
 
 
 class Feed(Protocol):

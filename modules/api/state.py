@@ -24,7 +24,7 @@ def routes(services: Services) -> APIRouter:
         """The engine's state, and the jobs that run and wait."""
         return described(services.queue)
 
-    @router.get("/v1/state/events")
+    @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
         """The same now and after every change, as server-sent events without end."""
         return EventStream(StateFeed(services.queue))

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from modules.api.services import Services
@@ -17,6 +18,7 @@ from modules.store.files import refusal, write_over
 FILE = "styles.csv"  # in the data folder, as in A1111
 MAX_NAME = 200  # characters
 MOST = 100  # styles at once
+StyleName = Annotated[str, InPath(description="The style's name.")]
 PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
 
 
@@ -53,7 +55,7 @@ def routes(services: Services) -> APIRouter:
         return [style._asdict() for style in read_styles(path).values()]
 
     @router.put("/{name:path}")
-    def save(name: str, body: StyleBody) -> list[dict[str, Any]]:
+    def save(name: StyleName, body: StyleBody) -> list[dict[str, Any]]:
         """Save a style, in place of one of that name."""
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
@@ -70,7 +72,7 @@ def routes(services: Services) -> APIRouter:
         return {"prompt": prompt, "negative_prompt": negative_prompt}
 
     @router.delete("/{name:path}")
-    def delete(name: str) -> list[dict[str, Any]]:
+    def delete(name: StyleName) -> list[dict[str, Any]]:
         """Delete a style."""
         with lock:
             known = read_styles(path)

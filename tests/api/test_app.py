@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from starlette.testclient import TestClient
 
@@ -23,6 +25,30 @@ def test_the_documentation_lists_every_route_and_no_other(client: TestClient) ->
 
     assert offered == documented
     assert all("curl" in part for part in re.split(r"^### ", text, flags=re.MULTILINE)[1:])
+
+
+def test_every_route_field_and_parameter_is_described(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    models = described["components"]["schemas"]
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), (method, path)
+            parameters = operation.get("parameters", [])
+            assert all(each.get("description") for each in parameters), (method, path)
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                without = [name for name, field in fields(content["schema"], models) if not field.get("description")]
+                assert not without, (method, path)
+
+
+def fields(schema: Any, models: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All fields of a body, those of objects in it too."""
+    if "$ref" in schema:
+        yield from fields(models[schema["$ref"].rpartition("/")[2]], models)
+    for name, field in schema.get("properties", {}).items():
+        yield name, field
+        yield from fields(field, models)
+    for part in (*schema.get("anyOf", ()), *([schema["items"]] if "items" in schema else [])):
+        yield from fields(part, models)
 
 
 def test_the_interface_loads_without_torch_and_without_the_page() -> None:

@@ -21,6 +21,7 @@ from tests.api.conftest import BASE
         ("POST", "/v1/jobs", b"{", 422, "WebuiError", "The body is not JSON ("),
         ("POST", "/v1/jobs", b"[]", 422, "WebuiError", "the body = []: "),
         ("POST", "/v1/tokens", b'{"text": 7}', 422, "WebuiError", "text = 7: input should be a valid string."),
+        ("PUT", "/v1/styles/oil", b"\xff", 400, "BadRequest", "The body cannot be read: "),
     ],
 )
 def test_errors_have_one_shape(
@@ -32,6 +33,24 @@ def test_errors_have_one_shape(
     assert set(answer.json()) == {"error", "detail", "field", "hint"}
     assert answer.json()["error"] == error
     assert answer.json()["detail"].startswith(detail)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a" * 100_000, "\x00", "\u202e"])
+@pytest.mark.parametrize("path", ["/v1/checkpoint", "/v1/settings", "/sdapi/v1/options"])
+def test_a_name_that_a_client_made_up_is_told_on_one_short_line(client: TestClient, path: str, name: str) -> None:
+    answer = client.post(path, json={"name": "good", name: 1})
+    told = answer.json()
+    assert (answer.status_code, set(told) >= {"error", "detail", "field", "hint"}) == (422, True)
+    assert all(text.isprintable() and len(text) < 300 for text in told.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/sdapi/v1/options", "GET, POST"), ("/v1/batches/x", "DELETE, GET"), ("/v1/outputs/a.png", "GET, HEAD")],
+)
+def test_a_method_that_is_not_there_is_told_those_that_are(client: TestClient, path: str, methods: str) -> None:
+    answer = client.request("PATCH", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 def test_an_error_of_ours_is_500_with_an_id_that_is_in_the_log(

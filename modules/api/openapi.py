@@ -1,0 +1,66 @@
+"""What OpenAPI says of bodies that routes read by themselves, of other models' fields, of answers that are no JSON."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+BYTES = "application/octet-stream"
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON object with the fields of `model`, or no body at all."""
+    return _body({JSON: {"schema": _in_place(model)}})
+
+
+def bytes_body(description: str) -> dict[str, Any]:
+    """The bytes of a file."""
+    return _body({BYTES: {"schema": {"type": "string", "format": "binary", "description": description}}})
+
+
+def json_or_form_body(model: type[BaseModel], files: Iterable[str], part: str) -> dict[str, Any]:
+    """A JSON object with the fields of `model`; or a form with the same as text in `part`, and with `files`."""
+    listed = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "description": "Files, as they are on the disk.",
+    }
+    text = {"type": "string", "description": "The fields of the JSON object, as text."}
+    form = {"type": "object", "properties": {**dict.fromkeys(files, listed), part: text}}
+    return _body({JSON: {"schema": _in_place(model)}, FORM: {"schema": form}})
+
+
+def fields_of(*models: type[BaseModel], **more: dict[str, Any]) -> dict[str, Any]:
+    """For `WithJsonSchema`: an object with fields of one of `models`, and with the properties `more`."""
+    schemas = [_in_place(model) for model in models]
+    alternatives = [{**schema, "properties": {**schema["properties"], **more}} for schema in schemas]
+    return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
+
+
+def answers(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """For `responses`: what is answered is of one of these types."""
+    return {200: {"content": {media_type: {} for media_type in media_types}}}
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": False, "content": content}}
+
+
+def _in_place(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of `model`, other models where they are used: a route's own part has no room for definitions."""
+    schema = model.model_json_schema(mode="validation")
+    definitions = schema.pop("$defs", {})
+
+    def resolved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [resolved(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            beside = {key: item for key, item in value.items() if key != "$ref"}
+            return {**resolved(definitions[value["$ref"].rpartition("/")[2]]), **beside}
+        return {key: resolved(item) for key, item in value.items()}
+
+    return resolved(schema)
