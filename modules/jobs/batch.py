@@ -60,21 +60,25 @@ OUTSIDE = ("samples_format", "jpeg_quality", "webp_lossless", "live_previews_ena
 
 
 class BatchOptions(BaseModel):
-    """How a batch is made, beside the form.
-
-    `words`: where a file's own prompt comes from. `own`: which fields are taken from metadata. `masks_for`: "auto"
-    takes a single mask for all, unless it has the name of one of several pictures. `size`: the form's, or each source's
-    own. The caps hold for both; a larger result is scaled down in its proportions.
-    """
+    """How a batch is made, beside the form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    words: tuple[Where, ...] = ("text", "csv")
-    words_mode: Literal["append", "replace"] = "append"
-    own: tuple[Own, ...] = ()
-    masks_for: Literal["auto", "all", "name"] = "auto"
-    unmasked: Literal["leave out", "whole"] = "leave out"
-    size: Literal["form", "source"] = "form"
+    words: tuple[Where, ...] = Field(default=("text", "csv"), description="Where a file's own prompt comes from.")
+    words_mode: Literal["append", "replace"] = Field(
+        default="append", description="Whether a file's own prompt stands behind the form's or in its place."
+    )
+    own: tuple[Own, ...] = Field(default=(), description="Fields that are taken from a file's metadata.")
+    masks_for: Literal["auto", "all", "name"] = Field(
+        default="auto",
+        description="auto takes a single mask for all, unless it has the name of one of several pictures.",
+    )
+    unmasked: Literal["leave out", "whole"] = Field(
+        default="leave out", description="What becomes of a picture without a mask, where there are masks by name."
+    )
+    size: Literal["form", "source"] = Field(
+        default="form", description="The form's, or each source's own. The caps hold for both; proportions stay."
+    )
     max_side: int | None = Field(default=None, ge=LEAST, le=MOST, description="Pixels of the result's longer side.")
     max_megapixels: float | None = Field(default=None, gt=0, le=16, description="Of the result.")
     output: str = Field(default="batch", description="A folder inside outputs.")
