@@ -34,6 +34,7 @@ from modules.networks.lora_files import LoraFiles
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
+from modules.store.history import History
 from modules.store.ledger import Ledger, lies_in
 from modules.store.metadata import read
 from modules.store.outputs import Outputs
@@ -158,6 +159,7 @@ def open_services(flags: Flags) -> Services:
         count_tokens=TokenCounter(holder),
         desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
         saves=saves,
+        history=History(outputs, cache / "history.sqlite"),
         extensions=load_extensions(flags.extensions_dir),
         limits=JobLimits(flags.max_queued_jobs),
     )

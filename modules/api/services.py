@@ -22,6 +22,7 @@ from modules.prompts.schedule import without_comments
 from modules.prompts.tags import network_tags, take_tags
 from modules.request import GenerationRequest
 from modules.settings import Settings
+from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -107,6 +108,7 @@ class Services:
     count_tokens: Callable[[str], TokenCount]
     desk: Desk
     saves: OwnSaves
+    history: History
     limits: JobLimits = field(default_factory=JobLimits)
     extensions: Extensions = field(default_factory=load_extensions)
 

@@ -50,6 +50,8 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
                     built.append(generate_tab(name, catalog))
             with _panel("pnginfo"):
                 part("pnginfo")
+            with _panel("history"):
+                part("history")
             with _panel("settings"):
                 setting_fields = settings_tab(catalog)
         blocks.load(fn=None, js=call("start"), api_visibility="private", show_progress="hidden")

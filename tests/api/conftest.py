@@ -19,6 +19,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.settings import Settings
+from modules.store.history import History
 from modules.store.ledger import Ledger
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -52,6 +53,7 @@ def services_in(
         count_tokens=TokenCounter(settings),
         desk=Desk.of(Batches(queue, saves, outputs, pictures), tmp_path, outputs.root),
         saves=saves,
+        history=History(outputs, tmp_path / "history.sqlite"),
     )
     queue.close()
 

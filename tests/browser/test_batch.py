@@ -21,6 +21,7 @@ from modules.jobs.batch_desk import Desk
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.settings import Settings
+from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from modules.ui.app import build_page, mount
@@ -51,6 +52,7 @@ class BatchServer:
             count_tokens=TokenCounter(settings),
             desk=Desk.of(Batches(queue, saves, outputs, pictures), folder, outputs.root),
             saves=saves,
+            history=History(outputs, folder / "history.sqlite"),
         )
         self.port = free_port()
         self.catalog = catalog

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import finished, load, opened, png, shown_picture, submit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+MASK = png(64, 64)  # its brightness
 LOADING = 90_000  # milliseconds the engine may take to start on a busy machine
 
 
@@ -137,3 +138,60 @@ def test_a_plot_comes_back_as_one_sheet(ready: Page, studio: str) -> None:
     url = ready.eval_on_selector("#txt2img_results .shot:not(.preview)", "image => image.src")
     assert "/v1/outputs/txt2img-grids/" in url
     assert "X Type: Steps, X Values: 1-2" in str(shown_picture(ready, "txt2img").info["parameters"])
+
+
+def test_a_picture_is_made_again_and_told_to_be_identical(ready: Page) -> None:
+    load(ready, png(96, 64))
+    fill(ready, img2img_prompt="a castle", img2img_steps=4, img2img_width=64, img2img_height=64, img2img_seed=21)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 21", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    ready.click("#img2img_send_to_pnginfo")
+    ready.click("#pnginfo_reproduce")
+    expect(ready.locator(".pnginfo-report")).to_have_text("Identical: every pixel is the same.", timeout=LOADING)
+
+
+def test_the_history_knows_where_a_picture_came_from_and_leads_back_to_source_and_mask(ready: Page) -> None:
+    load(ready, png(96, 64, seed=77))
+    fill(ready, img2img_prompt="a fox", img2img_steps=3, img2img_width=64, img2img_height=64, img2img_seed=31)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 31", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    ready.click("#img2img_send_to_inpaint")
+    expect(ready.locator("#img2img_image .source-text")).to_have_text("64 × 64 PNG")
+    ready.set_input_files("#canvas_mask_file", files=[{"name": "m.png", "mimeType": "image/png", "buffer": MASK}])
+    fill(ready, img2img_prompt="a wolf", img2img_seed=32)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 32", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+
+    ready.click("#img2img_img2img_mode")
+    load(ready, png(32, 32))
+    fill(ready, img2img_prompt="something else", img2img_seed=-1)
+    ready.click("#tab_history_button")
+    thumbs = ready.locator("#history_grid .history-thumb")
+    expect(thumbs.nth(0)).to_have_attribute("title", re.compile(r"-32\.png: a wolf$"))
+    expect(thumbs.nth(1).locator(".history-count")).to_have_text("1")
+    thumbs.nth(0).click()
+    expect(ready.locator("#history_detail .facts")).to_contain_text("64 × 64 · seed 32")
+    expect(ready.locator("#history_sources .history-thumb")).to_have_count(1)
+    expect(ready.locator("#history_sources .history-brought img")).to_be_visible()
+    ready.click("#history_sources .history-thumb")
+    expect(ready.locator("#history_detail .facts")).to_contain_text("seed 31")
+    ready.click("#history_children .history-thumb")
+    ready.click("#history_open")
+    expect(ready.locator("#tab_img2img")).to_be_visible()
+    expect(ready.locator("#img2img_image .source-text")).to_have_text("64 × 64 PNG")
+    expect(ready.locator("#img2img_seed input")).to_have_value("32")
+    expect(ready.locator("#img2img_inpaint_mode")).to_have_attribute("aria-selected", "true")
+    submit(ready)  # the same again, from what was opened
+    finished(ready, milliseconds=LOADING)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 32")
+    ready.click("#tab_history_button")
+    expect(ready.locator("#history_sources .history-thumb >> visible=true")).to_have_count(1)
+    assert len(pictures_of(ready, "a wolf")) == 1  # to the byte: two files, one picture
+
+
+def pictures_of(page: Page, prompt: str) -> list[str]:
+    rows = page.evaluate("async () => (await (await fetch('/v1/history')).json()).pictures")
+    return [row["sha256"] for row in rows if row["infotext"].startswith(prompt)]

@@ -7,6 +7,7 @@ import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
 import * as form from "./form.js";
+import { History } from "./history.js";
 import { setUpIntents } from "./intents.js";
 import { setUpKeys } from "./keys.js";
 import { PngInfo } from "./pnginfo.js";
@@ -51,6 +52,7 @@ export async function start() {
   });
   setUpIntents(page.canvas);
   page.pnginfo = new PngInfo(page);
+  page.history = new History(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   useSource("img2img", page.source);
   page.batch = new Batch(page);

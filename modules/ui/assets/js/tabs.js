@@ -3,19 +3,26 @@
 import { h, part } from "./dom.js";
 import { read, write } from "./store.js";
 
-const TABS = { txt2img: "txt2img", img2img: "img2img", pnginfo: "PNG Info", settings: "Settings" };
+const TABS = { txt2img: "txt2img", img2img: "img2img", pnginfo: "PNG Info", history: "History", settings: "Settings" };
 const root = document.documentElement;
 const buttons = {};
 
 export const openedTab = () => root.dataset.tab;
 
+const openers = {};
+
+// action() is called each time the tab is opened.
+export const onOpen = (name, action) => (openers[name] = action);
+
 export function openTab(name) {
+  const was = root.dataset.tab;
   root.dataset.tab = name;
   write("tab", name);
   for (const [tab, button] of Object.entries(buttons)) {
     button.setAttribute("aria-selected", String(tab === name));
     button.tabIndex = tab === name ? 0 : -1;
   }
+  if (was !== name) openers[name]?.();
 }
 
 // A row of tabs to be put somewhere: names -> labels, and what to do when one is pressed.

@@ -1,0 +1,221 @@
+"""What has been made, newest first: an index over the pictures in the outputs folder, and what came from what.
+
+All of it stands in the files, which carry their parameters and with them the sha256 of their source. The SQLite file is
+only quicker to ask; it is brought up to date whenever somebody looks, and made anew where it is gone or damaged.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from modules import infotext
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.store.metadata import read
+from modules.store.outputs import SAVED, SUFFIXES, Outputs
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the table; another one is thrown away
+TABLE = """
+CREATE TABLE IF NOT EXISTS pictures (
+    path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT, kind TEXT, seed TEXT, width INTEGER,
+    height INTEGER, infotext TEXT, source TEXT, mask TEXT, latent_mask TEXT
+);
+CREATE INDEX IF NOT EXISTS by_sha256 ON pictures (sha256);
+CREATE INDEX IF NOT EXISTS by_source ON pictures (source);
+CREATE INDEX IF NOT EXISTS by_time ON pictures (changed);
+"""
+COLUMNS = "path, changed, sha256, kind, seed, width, height, infotext, source, mask, latent_mask"
+MOST_ANCESTORS = 100
+LONGEST_KEY = 64  # hex digits of a sha256
+
+
+class Entry(NamedTuple):
+    """A picture. `path` is below the outputs folder, `changed` in nanoseconds; source and masks are sha256 or ""."""
+
+    path: str
+    changed: int
+    sha256: str
+    kind: str
+    seed: str
+    width: int
+    height: int
+    infotext: str
+    source: str
+    mask: str
+    latent_mask: str
+
+
+class Place(NamedTuple):
+    """Where a page of the list ends: before what comes next."""
+
+    changed: int
+    sha256: str
+
+
+class History:
+    """The index in `file` over `outputs`. Safe to use from several threads.
+
+    Copies in saved/ are passed over; of pictures with the same bytes the newest stands for all.
+    """
+
+    def __init__(self, outputs: Outputs, file: Path) -> None:
+        self._outputs = outputs
+        self._file = file
+        self._looking = threading.Lock()
+
+    def look(self, seconds: float) -> int:
+        """Read what is new, newest first, for about so many seconds; how many pictures are still unread then."""
+        end = time.monotonic() + seconds
+        with self._looking, self._open() as table:
+            found = dict(self._files())
+            known = {path: stamp for path, *stamp in table.execute("SELECT path, size, changed FROM pictures")}
+            gone = [(path,) for path in known if path not in found]
+            table.executemany("DELETE FROM pictures WHERE path = ?", gone)
+            new = [(path, stamp) for path, stamp in found.items() if known.get(path) != stamp]
+            new.sort(key=lambda row: row[1][1], reverse=True)
+            for number, (path, stamp) in enumerate(new):
+                if time.monotonic() > end:
+                    return len(new) - number
+                self._read(table, path, stamp)
+        return 0
+
+    def page(self, count: int, before: Place | None = None) -> list[Entry]:
+        """`count` pictures, newest first, from `before` on."""
+        where = "HAVING (newest, sha256) < (?, ?)" if before else ""
+        with self._open() as table:
+            rows = table.execute(
+                f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE width > 0 GROUP BY sha256 {where} "
+                "ORDER BY newest DESC, sha256 DESC LIMIT ?",
+                (*(before or ()), count),
+            )
+            return [Entry(*row[:-1]) for row in rows]
+
+    def find(self, sha256: str) -> Entry | None:
+        """The picture of this sha256, if there is one."""
+        with self._open() as table:
+            return _found(table, sha256)
+
+    def file(self, sha256: str) -> Path:
+        """Its file. Raises WebuiError (404) if it is not here, or no longer what it was."""
+        entry = self.find(sha256)
+        if entry is not None:
+            with contextlib.suppress(WebuiError, OSError):
+                path = self._outputs.locate(entry.path)
+                if path.stat().st_mtime_ns == entry.changed:
+                    return path
+        raise WebuiError(
+            f"There is no picture {sha256[:12]!r} in the outputs folder.",
+            "It may have been changed, moved or deleted.",
+            "sha256",
+            status=404,
+        )
+
+    def sources(self, entry: Entry) -> list[Entry | str]:
+        """What it was made from, the nearest first; last the sha256 of what is not in the outputs folder, if it ends
+        so."""
+        found: list[Entry | str] = []
+        seen = {entry.sha256}
+        with self._open() as table:
+            sha256 = entry.source
+            while sha256 and sha256 not in seen and len(found) < MOST_ANCESTORS:
+                seen.add(sha256)
+                source = _found(table, sha256)
+                found.append(source or sha256)
+                sha256 = source.source if source else ""
+        return found
+
+    def made_from(self, sha256: str) -> list[Entry]:
+        """The pictures whose source it is, newest first."""
+        with self._open() as table:
+            rows = table.execute(
+                f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE source = ? AND width > 0 "
+                "GROUP BY sha256 ORDER BY newest DESC",
+                (sha256,),
+            )
+            return [Entry(*row[:-1]) for row in rows]
+
+    def counts(self, hashes: list[str]) -> dict[str, int]:
+        """How many pictures were made from each."""
+        marks = ", ".join("?" * len(hashes))
+        with self._open() as table:
+            return dict(
+                table.execute(
+                    f"SELECT source, COUNT(DISTINCT sha256) FROM pictures WHERE source IN ({marks}) GROUP BY source",
+                    hashes,
+                )
+            )
+
+    def _files(self) -> Iterator[tuple[str, list[int]]]:
+        """(path, [size, time of change]) of each picture, links and hidden files passed over."""
+        root = self._outputs.root
+        for here, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(".") and (here != str(root) or name != SAVED)]
+            for name in names:
+                path = Path(here) / name
+                if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not path.is_symlink():
+                    with contextlib.suppress(OSError):  # deleted meanwhile
+                        status = path.stat()
+                        yield self._outputs.relative(path), [status.st_size, status.st_mtime_ns]
+
+    def _read(self, table: sqlite3.Connection, path: str, stamp: list[int]) -> None:
+        """Enter a file; one that cannot be read is noted with width 0, so that it is not tried each time."""
+        values: tuple[object, ...] = ("", "", "", 0, 0, "", "", "", "")
+        try:
+            data = self._outputs.locate(path).read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            picture = Picture.checked_before(data, sha256)
+            text = read(picture).infotext
+            parsed = infotext.parse(text)
+            named = [
+                parsed.pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")
+            ]
+            seed = parsed.pairs.get("Seed", "")[:20]
+            size = (picture.width, picture.height)
+            values = (sha256, parsed.kind, seed, *size, text, *named)
+        except (WebuiError, OSError) as error:
+            log.warning("%s is left out of the history: %s", path, error)
+        table.execute(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 12)})", (path, *stamp, *values))
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            table = _opened(self._file)
+        except sqlite3.DatabaseError:
+            log.warning("The history's index %s is damaged; it is made anew.", self._file)
+            self._file.unlink(missing_ok=True)
+            table = _opened(self._file)
+        with contextlib.closing(table), table:
+            yield table
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    table = sqlite3.connect(file)
+    try:
+        table.execute("PRAGMA synchronous = OFF")  # what is lost is read again
+        if table.execute("PRAGMA user_version").fetchone() != (VERSION,):
+            table.execute("DROP TABLE IF EXISTS pictures")
+            table.executescript(f"{TABLE}; PRAGMA user_version = {VERSION}")
+        table.execute("SELECT 1 FROM pictures LIMIT 1")
+    except BaseException:
+        table.close()
+        raise
+    return table
+
+
+def _found(table: sqlite3.Connection, sha256: str) -> Entry | None:
+    rows = table.execute(
+        f"SELECT {COLUMNS} FROM pictures WHERE sha256 = ? AND width > 0 ORDER BY changed DESC LIMIT 1", (sha256,)
+    )
+    row = rows.fetchone()
+    return Entry(*row) if row else None

@@ -1,0 +1,139 @@
+"""The index over the outputs folder: order, lineage, and that it follows the files."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modules.errors import WebuiError
+from modules.settings import Settings
+from modules.store.history import Entry, History, Place
+from modules.store.outputs import Outputs
+
+TEXT = "{}\nSteps: 4, Sampler: Euler, Seed: {}, Size: 16x8"
+
+
+class Made:
+    """Pictures that are saved a second apart."""
+
+    def __init__(self, root: Path) -> None:
+        self.outputs = Outputs(root / "outputs")
+        self.index = root / "cache" / "history.sqlite"
+        self.history = History(self.outputs, self.index)
+        self.count = 0
+
+    def save(self, prompt: str, source: str = "", mask: str = "") -> str:
+        """The sha256 of a new picture."""
+        self.count += 1
+        image = Image.new("RGB", (16, 8), (self.count, 0, 0))
+        text = TEXT.format(prompt, self.count)
+        text += f", Denoising strength: 0.5, Source hash: {source}" if source else ""
+        text += f", Mask hash: {mask}" if mask else ""
+        path = self.outputs.save(image, "img2img" if source else "txt2img", self.count, text, Settings())
+        os.utime(path, (1000 + self.count, 1000 + self.count))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def seeds(self, entries: list[Entry]) -> list[str]:
+        return [entry.seed for entry in entries]
+
+    def page(self, count: int = 10, before: Place | None = None) -> list[str]:
+        self.history.look(60)
+        return self.seeds(self.history.page(count, before))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(tmp_path)
+
+
+def test_an_empty_or_missing_folder_has_no_history(made: Made) -> None:
+    assert made.page() == []
+
+
+def test_pictures_are_listed_newest_first_by_pages(made: Made) -> None:
+    for number in range(5):
+        made.save(f"picture {number}")
+    assert made.page(3) == ["5", "4", "3"]
+    last = made.history.page(3)[-1]
+    assert made.page(3, Place(last.changed, last.sha256)) == ["2", "1"]
+    made.save("another")  # what is new does not shift the pages behind
+    assert made.page(3, Place(last.changed, last.sha256)) == ["2", "1"]
+    entry = made.history.page(1)[0]
+    assert (entry.kind, entry.width, entry.height) == ("txt2img", 16, 8)
+    assert entry.infotext.startswith("another\n")
+
+
+def test_a_picture_knows_what_it_was_made_from_and_what_came_of_it(made: Made) -> None:
+    photo = "ab" * 32  # brought from elsewhere
+    first = made.save("first", photo)
+    second = made.save("second", first, mask="cd" * 32)
+    other = made.save("other", first)
+    third = made.save("third", second)
+    made.history.look(60)
+    entry = made.history.find(third)
+    assert entry is not None
+    sources = made.history.sources(entry)
+    assert [source if isinstance(source, str) else source.sha256 for source in sources] == [second, first, photo]
+    assert [child.sha256 for child in made.history.made_from(first)] == [other, second]
+    assert made.history.counts([first, second, third]) == {first: 2, second: 1}
+    found = made.history.find(second)
+    assert found is not None
+    assert (found.source, found.mask, found.kind) == (first, "cd" * 32, "img2img")
+
+
+def test_pictures_that_name_each_other_end(made: Made) -> None:
+    first = made.save("first", "ab" * 32)
+    made.history.look(60)
+    entry = made.history.find(first)
+    assert entry is not None
+    assert made.history.sources(entry._replace(source=first)) == []
+
+
+def test_the_index_follows_the_files(made: Made) -> None:
+    first, second = made.save("first"), made.save("second")
+    assert made.page() == ["2", "1"]
+    file = made.history.file(first)
+    changed = Image.open(file)
+    changed.load()
+    changed.resize((32, 8)).save(file)  # by another program, whose name for it is the same
+    with pytest.raises(WebuiError, match="There is no picture"):
+        made.history.file(first)
+    made.history.file(second).unlink()
+    assert made.page() == [""]  # the changed one, without a text now
+    assert made.history.page(1)[0].width == 32
+    assert made.history.find(second) is None
+    with pytest.raises(WebuiError, match="There is no picture"):
+        made.history.file(second)
+
+
+def test_copies_are_one_picture_and_the_saved_ones_are_passed_over(made: Made) -> None:
+    made.save("first")
+    [path] = made.outputs.root.rglob("*.png")
+    made.outputs.keep(made.outputs.relative(path))
+    twin = path.with_name("00009-1.png")
+    twin.write_bytes(path.read_bytes())
+    (path.parent / ".hidden.png").write_bytes(path.read_bytes())
+    (path.parent / "broken.png").write_bytes(b"no picture")
+    (path.parent / "link.png").symlink_to(path)
+    assert made.page() == ["1"]
+    twin.unlink()
+    assert made.page() == ["1"]
+
+
+def test_what_there_is_no_time_for_is_read_next_time_newest_first(made: Made) -> None:
+    for number in range(3):
+        made.save(f"picture {number}")
+    assert made.history.look(0) in (2, 3)  # what it takes to look at the clock
+    unread = made.history.look(60)
+    assert unread == 0
+    assert made.page() == ["3", "2", "1"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no database, but long enough to be looked at by SQLite" * 20])
+def test_a_damaged_index_is_made_anew(made: Made, content: bytes) -> None:
+    made.save("first")
+    assert made.page() == ["1"]
+    made.index.write_bytes(content)
+    assert made.page() == ["1"]
