@@ -63,7 +63,10 @@ def test_what_it_set_is_sent(studio_page: Page, server: FakeServer) -> None:
     studio_page.wait_for_timeout(300)  # the stage grows
     box = stage.bounding_box()
     assert box
+    ask = studio_page.locator("#img2img_intent_line .intents-ask")
+    expect(ask).to_be_visible()
     studio_page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(ask).to_be_hidden()  # it has been done
     submit(studio_page)
     finished(studio_page)
     sent = server.fake.requests[-1]["request"]

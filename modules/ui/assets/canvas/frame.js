@@ -83,6 +83,7 @@ export class Frame {
   refresh() {
     const { box } = this;
     this.element.hidden = !box;
+    this.canvas.view.element.classList.toggle("framed", Boolean(box)); // a finger drags the frame, not the page
     this.draw();
     if (!box) return;
     const { width, height } = this.canvas.document;

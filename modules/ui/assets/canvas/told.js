@@ -51,7 +51,8 @@ export class Told {
     const { isEmpty, isFull, isSoft } = measured(layer);
     const inverted = this.canvas.isInverted();
     if (isEmpty && isSketch) return ["Nothing is painted: Generate redraws the whole picture, as img2img does."];
-    if (isEmpty) return ["The mask is empty: Generate redraws the whole picture, as img2img does."];
+    const load = this.canvas.document.mode === "inpaint_upload" ? " Load one, or paint it." : "";
+    if (isEmpty) return [`The mask is empty: Generate redraws the whole picture, as img2img does.${load}`];
     const said = [];
     if (isFull) said.push(inverted ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn." : "The mask covers the whole picture.");
     else if (inverted) said.push("Inpaint not masked: what is tinted stays, all else is redrawn.");

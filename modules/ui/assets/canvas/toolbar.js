@@ -18,10 +18,11 @@ export class Toolbar {
     this.redo = act("redo", "Redo (Ctrl+Y)", "redo", () => document.redo());
     this.invert = act("invert", "Invert the mask", "invert", () => canvas.acts.do("invert"));
     this.clear = act("trash", "Clear what is painted", "clear", () => canvas.acts.do("clear"));
+    this.load = button({ text: "Load mask…", id: "canvas_upload_mask", className: "p-small p-strong canvas-load", onclick: () => canvas.acts.chooseMask() });
     this.more = this.menu();
     this.zoom = h("input", { type: "number", className: "canvas-zoom", id: "canvas_zoom", min: "1", max: "3200", "aria-label": "Zoom in percent", title: "Zoom in percent of the picture's own size", onchange: () => this.zoom.value > 0 && view.camera.zoomTo(this.zoom.value / 100 / view.camera.ratio, view.camera.width / 2, view.camera.height / 2) });
     this.painting = h("div", { className: "canvas-group", role: "toolbar", "aria-label": "Tools" }, ...this.tools);
-    this.steps = h("div", { className: "canvas-group" }, this.undo, this.redo, this.invert, this.clear, this.more);
+    this.steps = h("div", { className: "canvas-group" }, this.undo, this.redo, this.invert, this.clear, this.more, this.load);
     this.looking = h("div", { className: "canvas-group canvas-looking" }, h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
       act("frame", "Frame: paint on beyond the picture, or crop it", "frame", () => canvas.frame.toggle()),
       act("fit", "Fit (R)", "fit", () => view.fit()), act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()), act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()));
@@ -76,6 +77,7 @@ export class Toolbar {
     this.undo.disabled = !document.canUndo;
     this.redo.disabled = !document.canRedo;
     this.invert.hidden = !isMask;
+    this.load.hidden = document.mode !== "inpaint_upload";
     this.colourBox.hidden = isMask || tool === "eraser";
     this.size.element.hidden = this.hardness.element.hidden = !STROKES.includes(tool);
     this.strength.element.hidden = !isMask || ![...SHAPES, "brush", "line"].includes(tool);

@@ -1,15 +1,17 @@
 // What a person wants of a part of the picture, as a row of buttons: each sets fields of the form and says which.
 
 import { measured } from "../canvas/measure.js";
-import { button, h, part } from "./dom.js";
+import { button, h, later, part } from "./dom.js";
 import * as form from "./form.js";
 import { config } from "./store.js";
 import { onUndo, remember } from "./undo.js";
 
 const TAB = "img2img";
+const PAUSE = 120; // milliseconds after a change of the canvas
 const MODE = { mask: "inpaint", subject: "inpaint" }; // of the canvas, where the need can be met
 
 export function setUpIntents(canvas) {
+  let chosen = null;
   const line = h("p", { className: "p-soft intents-line", id: "img2img_intent_line", role: "status", hidden: true });
   const buttons = config.intents.map((intent) =>
     button({ text: intent.label, title: intent.description, id: `img2img_intent_${intent.name}`, className: "p-small", onclick: () => choose(intent) }));
@@ -24,15 +26,28 @@ export function setUpIntents(canvas) {
     form.set(TAB, intent.values);
     canvas.setMode(needed);
     if (opensFrame) canvas.frame.toggle();
-    const missing = isThere(canvas, intent.needs) ? "" : ` ${intent.ask}`;
-    line.textContent = `${intent.label}: ${intent.description}${missing} Set: ${intent.sentence}. Prompt: ${intent.words}.`;
+    tell(intent);
+  }
+
+  // What was done, and what is still to be done by hand: that goes when it has been.
+  function tell(intent) {
+    chosen = intent;
+    line.replaceChildren(
+      h("span", {}, h("strong", { textContent: `${intent.label}: ` }), intent.description),
+      h("span", { className: "intents-ask", textContent: intent.ask, hidden: isThere(canvas, intent.needs) }),
+      h("span", { textContent: `Set: ${intent.sentence}.` }),
+      h("span", { textContent: `Prompt: ${intent.words}.` }));
     line.hidden = false;
   }
+
+  const again = later(() => chosen && tell(chosen), PAUSE);
+  canvas.document.onChange((what) => what !== "mask" && what !== "sketch" && again()); // those come with each move of a stroke
 
   // The canvas goes back too, where nothing has been done with it since.
   onUndo((tab, { reason, choice }) => {
     if (tab !== TAB || reason !== "intent") return;
     line.hidden = true;
+    chosen = null;
     const { document, frame } = canvas;
     if (document.mode === choice.needed && !(document.masking && !measured(document.masking).isEmpty)) canvas.setMode(choice.mode);
     if (choice.opensFrame && document.frame && !Object.values(frame.margins).some(Boolean) && !frame.isCrop) document.setFrame(null);
