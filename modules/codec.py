@@ -10,10 +10,11 @@ import binascii
 import hashlib
 import io
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
 MAX_BYTES = 256 * 1024 * 1024
 MIN_SIDE = 8  # one latent cell
+LARGE = 16_000_000  # pixels; what is larger is decoded one at a time, as each may take 400 MB for a moment
 
 # What Pillow's readers were seen to raise on a hundred thousand damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, IndexError, KeyError, struct.error, zlib.error)
@@ -43,6 +45,8 @@ UPRIGHT_BY = {
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation -> what makes it upright
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
+
+_large_one = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Picture:
                 "Choose a larger picture.",
                 field,
             )
-        with _reading(field):
+        with _reading(field), _large_one if width * height > LARGE else nullcontext():
             notes = _notes(image)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
         return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
@@ -206,6 +210,10 @@ def _reading(field: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise WebuiError(
             f"{field}: the picture has more than {MAX_PIXELS // 1_000_000} megapixels.", "Scale it down first.", field
+        ) from error
+    except MemoryError as error:
+        raise WebuiError(
+            f"{field}: there is no memory to decode the picture.", "Scale it down first.", field
         ) from error
     except UnidentifiedImageError as error:
         raise WebuiError(

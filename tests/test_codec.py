@@ -6,6 +6,8 @@ import pickle
 import random
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -107,6 +109,32 @@ def test_text_that_unpacks_to_gigabytes_is_refused() -> None:
 def test_a_file_too_large_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modules.codec.MAX_BYTES", 1000)
     assert "more than the" in refusal(b"\0" * 1001).message
+
+
+@pytest.mark.parametrize(("large", "alone"), [(32 * 24 - 1, ["taken", "given back"]), (32 * 24, [])])
+def test_large_pictures_are_decoded_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, large: int, alone: list[str]
+) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        seen.append("taken")
+        yield
+        seen.append("given back")
+
+    monkeypatch.setattr("modules.codec.LARGE", large)
+    monkeypatch.setattr("modules.codec._large_one", turn())
+    Picture.from_bytes(file_of(NOISE, "PNG"))
+    assert seen == alone
+
+
+def test_a_picture_that_no_memory_is_there_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    assert refusal(file_of(NOISE, "JPEG")).message == "init_images: there is no memory to decode the picture."
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,9 @@ def routes(services: Services) -> APIRouter:
 
     def change(values: dict[str, Any]) -> Settings:
         """Changes settings; another checkpoint is looked up before anything changes, and loaded after."""
-        chosen = services.catalog.current.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         before = services.settings.current
+        before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
+        chosen = services.catalog.current.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
         if after.sd_model_checkpoint != before.sd_model_checkpoint:
             checkpoint = chosen or services.catalog.current.checkpoint("")

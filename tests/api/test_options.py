@@ -48,6 +48,9 @@ def test_a_change_is_in_force_and_on_disk(client: TestClient, tmp_path: Path) ->
         ({"nonsense": 1}, "nonsense"),
         ({"eta_ddim": 0.5, "jpeg_quality": 0}, "jpeg_quality"),
         ({"sd_model_checkpoint": "goood"}, "sd_model_checkpoint"),
+        ({"sd_model_checkpoint": ["good"]}, "sd_model_checkpoint"),
+        ({"sd_model_checkpoint": {"name": "good"}}, "sd_model_checkpoint"),
+        ({"sd_model_checkpoint": 7}, "sd_model_checkpoint"),
     ],
 )
 def test_a_wrong_value_changes_nothing(client: TestClient, change: dict[str, object], field: str) -> None:
