@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from modules import infotext
 from modules.api.info import described_fields, with_styles
+from modules.api.openapi import answers
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.services import Services
 from modules.codec import Picture
@@ -43,13 +44,13 @@ def routes(services: Services) -> APIRouter:
         last = f"{entries[-1].changed}-{entries[-1].sha256}" if len(entries) == count else ""
         return {"pictures": rows, "next": last, "unread": unread}
 
-    @router.get("/{sha256}", response_class=FileResponse)
+    @router.get("/{sha256}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     def picture(sha256: Sha256) -> FileResponse:
         """The file's bytes."""
         file = history.file(sha256)
         return FileResponse(file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=PICTURE_HEADERS)
 
-    @router.get("/{sha256}/thumbnail", response_class=Response)
+    @router.get("/{sha256}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
     def thumbnail(sha256: Sha256) -> Response:
         """The picture small, as WebP."""
         image = Picture.from_bytes(history.file(sha256).read_bytes(), "sha256").open()
