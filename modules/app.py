@@ -26,6 +26,7 @@ from modules.extensions import load as load_extensions
 from modules.flags import ROOT, Flags, parse, require_free_port
 from modules.jobs.batch import Batches, OwnSaves
 from modules.jobs.batch_desk import Desk
+from modules.jobs.batch_journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
+BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 
@@ -70,7 +72,9 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     try:
+        services.desk.reopen(services.catalog.current)
         services.queue.resume(lies_in(services.outputs))
+        services.desk.batches.go_on()
         start_engine(services)
         serve(services)
     finally:
@@ -145,6 +149,7 @@ def open_services(flags: Flags) -> Services:
     holder = SettingsHolder(settings, flags.settings_file)
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
+    batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
     return Services(
         queue=queue,
         catalog=CatalogHolder(
@@ -157,7 +162,7 @@ def open_services(flags: Flags) -> Services:
         pictures=pictures,
         flags=flags,
         count_tokens=TokenCounter(holder),
-        desk=Desk.of(Batches(queue, saves, outputs, pictures), flags.data_dir, flags.outputs_dir),
+        desk=Desk.of(batches, flags.data_dir, flags.outputs_dir),
         saves=saves,
         history=History(outputs, cache / "history.sqlite"),
         extensions=load_extensions(flags.extensions_dir),

@@ -16,7 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
 from PIL import Image
@@ -29,13 +30,16 @@ from modules.events import Failed, ImageDone, ImageSaved
 from modules.fields import params
 from modules.images.geometry import Size, scaled
 from modules.jobs.batch_files import Entry, FileSet
+from modules.jobs.batch_journal import Begun, Journals, Taken, Told
 from modules.jobs.batch_results import Done, Results, numbered
 from modules.jobs.batch_words import Own, Where, WordBook
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture
+from modules.processing.options import NOTED, effective, told
 from modules.request import SEED_RANGE, Img2ImgRequest
 from modules.settings import Settings
+from modules.store.ledger import sha256_of
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -55,8 +59,6 @@ BLANK = Picture.from_image(Image.new("RGB", (CELL, CELL)))  # stands for a sourc
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 Outcome = Literal["waiting", "running", "done", "kept", "failed", "left out", "skipped"]
 SETTLED: tuple[Outcome, ...] = ("done", "kept", "failed", "left out", "skipped")
-# Settings that change files or the page, and no pixel.
-OUTSIDE = ("samples_format", "jpeg_quality", "webp_lossless", "live_previews_enable", "show_progress_every_n_steps")
 
 
 class BatchOptions(BaseModel):
@@ -111,8 +113,14 @@ class Queue(Protocol):
     """What batches need of the queue; `JobQueue` is one."""
 
     def submit(
-        self, kind: Literal["img2img"], request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint
+        self,
+        kind: Literal["img2img"],
+        request: Img2ImgRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        job_id: str = "",
     ) -> Job: ...
+    def job(self, job_id: str) -> Job: ...
 
 
 class OwnSaves:
@@ -135,14 +143,25 @@ class OwnSaves:
             self._own[job.id] = save
         return job
 
-    def forget(self, job: Job) -> None:
+    def own(self, job_id: str, save: SavePicture) -> None:
+        """A job that is to come has `save` for its own."""
         with self._lock:
-            self._own.pop(job.id, None)
+            self._own[job_id] = save
+
+    def forget(self, job: Job) -> None:
+        self.forget_id(job.id)
+
+    def forget_id(self, job_id: str) -> None:
+        with self._lock:
+            self._own.pop(job_id, None)
 
 
 @dataclass(frozen=True)
 class Materials:
-    """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures."""
+    """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures.
+
+    `brought` are the fields of `Begun` that tell where files and masks came from, to find them again after a restart.
+    """
 
     form: Mapping[str, Any]
     files: FileSet
@@ -150,6 +169,7 @@ class Materials:
     options: BatchOptions
     settings: Settings
     catalog: Catalog
+    brought: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Batch:
@@ -158,9 +178,21 @@ class Batch:
     `settled` is the log: indices of files in the order in which they came to an end.
     """
 
-    def __init__(self, materials: Materials, results: Results, clock: Callable[[], float] = time.monotonic) -> None:
-        self.id = secrets.token_hex(8)
-        self.created = time.time()
+    def __init__(
+        self,
+        materials: Materials,
+        results: Results,
+        seeds: Mapping[str, int],
+        journals: Journals,
+        past: Told | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.id = past.begun.id if past else secrets.token_hex(8)
+        self.created = past.begun.created if past else time.time()
+        self.seeds = past.begun.seeds if past else seeds
+        self.taken = past.taken if past else {}
+        self.is_parked = False
+        self.journal = journals.of(self.id)
         self.options = materials.options
         self.folder = results.folder
         self.listeners = Listeners()
@@ -176,11 +208,25 @@ class Batch:
         self._settled: list[int] = []
         self._current: tuple[int, Job] | None = None
         self._skipped: set[str] = set()  # ids of jobs
-        self._stopping = False
+        self._stopping = past is not None and past.is_stopping
         self._began: float | None = None
         self._ended: float | None = None
         self._times: deque[float] = deque(maxlen=REMEMBERED_TIMES)  # seconds from one made file to the next
         self._marked: float | None = None
+        if past is None:
+            self.journal.begin(_begun(self, materials))
+        else:
+            self._remember(past)
+
+    def _remember(self, past: Told) -> None:
+        for values in past.files:
+            file = _file_state(values)
+            if file.index < len(self._files) and self._files[file.index].name == file.name:
+                self._files[file.index] = file
+                self._settled.append(file.index)
+        if past.ending is not None:
+            self._status, self._message = _status(past.ending[0]), past.ending[1]
+            self._ended = self._clock()
 
     @property
     def total(self) -> int:
@@ -247,10 +293,18 @@ class Batch:
     def stop(self) -> None:
         """Make no further files; the one that is being made is ended. What is saved stays. Returns at once."""
         with self._lock:
+            is_news = not self._stopping and not self.ended
             self._stopping = True
             current = self._current
+        if is_news:
+            self.journal.stop()
         if current:
             current[1].interrupt()
+        self.listeners.call()
+
+    def park(self) -> None:
+        """Palimpsest ends, and the batch with it until Palimpsest is started again. Its jobs stay in the queue."""
+        self.is_parked = True
         self.listeners.call()
 
     def skip(self) -> None:
@@ -291,6 +345,8 @@ class Batch:
             self._marked = now
             if self._current and self._current[0] == index:
                 self._current = None
+            file = self._files[index]
+        self.journal.settle(asdict(file))
         self.listeners.call()
 
     def leave(self, index: int) -> None:
@@ -303,6 +359,7 @@ class Batch:
         with self._lock:
             self._status, self._message, self._current = status, message, None
             self._ended = self._clock()
+        self.journal.end(status, message)
         self.listeners.call()
 
     def was_skipped(self, job: Job) -> bool:
@@ -350,8 +407,10 @@ class Batches:
         outputs: Outputs,
         pictures: Pictures,
         draw: random.Random | None = None,
+        journals: Journals | None = None,
     ) -> None:
         self.outputs = outputs
+        self.journals = journals or Journals()
         self._queue = queue
         self._saves = saves
         self._pictures = pictures
@@ -359,6 +418,7 @@ class Batches:
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._taken_up: list[tuple[Batch, _Run, Callable[[str], None]]] = []
         self._closing = False
 
     def start(
@@ -369,17 +429,49 @@ class Batches:
 
         Raises WebuiError for what is wrong with the form, the options or the files as a whole.
         """
-        batch = Batch(_checked(materials), Results(self.outputs, materials.options.output))
-        prepare(batch.id)
-        with self._lock:
-            if self._closing:
-                raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
-            self._batches[batch.id] = batch
-            ended = [batch_id for batch_id, old in self._batches.items() if old.ended]
-            for batch_id in ended[:-REMEMBERED_BATCHES]:
-                del self._batches[batch_id]
-            self._runner.submit(self._carry_out, batch, on_end)
+        # As in A1111, all files begin with the same seed.
+        seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
+        results = Results(self.outputs, materials.options.output)
+        batch = Batch(_checked(materials), results, seeds, self.journals)
+        try:
+            prepare(batch.id)
+            with self._lock:
+                if self._closing:
+                    raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
+                self._add(batch)
+                self._runner.submit(self._carry_out, batch, on_end)
+        except BaseException:
+            batch.journal.forget()
+            raise
         return batch
+
+    def take_up(self, past: Told, materials: Materials, on_end: Callable[[str], None] = lambda batch_id: None) -> Batch:
+        """A batch of an earlier run, as it was. One that had not ended is carried on by `go_on`.
+
+        To be called before the queue takes up its jobs: those of the batch are to be saved as the batch's from their
+        first picture on. Raises WebuiError where the batch is none that this version could go on with.
+        """
+        batch = Batch(materials, Results(self.outputs, materials.options.output), {}, self.journals, past)
+        with self._lock:
+            self._add(batch)
+        if not batch.ended:
+            run = _Run(batch, self._queue, self._saves, self._pictures)
+            run.expect()
+            self._taken_up.append((batch, run, on_end))
+        return batch
+
+    def go_on(self) -> None:
+        """Carry on what `take_up` has brought, in its order; the queue has its jobs again."""
+        for batch, run, on_end in self._taken_up:
+            log.info("Batch %s goes on: %d of %d files are settled.", batch.id, len(batch.settled()), batch.total)
+            self._runner.submit(self._carry_out, batch, on_end, run)
+        self._taken_up.clear()
+
+    def _add(self, batch: Batch) -> None:
+        self._batches[batch.id] = batch
+        ended = [batch_id for batch_id, old in self._batches.items() if old.ended]
+        for batch_id in ended[:-REMEMBERED_BATCHES]:
+            self._batches.pop(batch_id).journal.forget()
 
     def batch(self, batch_id: str) -> Batch:
         """Raises WebuiError (404) if there is none, or none any more."""
@@ -388,7 +480,7 @@ class Batches:
         if batch is None:
             raise WebuiError(
                 f"There is no batch {batch_id[:40]!r}.",
-                "Batches are forgotten at a restart; start it again, finished files are passed over.",
+                f"The last {REMEMBERED_BATCHES} that ended are remembered. A new run passes over finished files.",
                 "id",
                 status=404,
             )
@@ -400,63 +492,94 @@ class Batches:
             return tuple(reversed(self._batches.values()))
 
     def close(self) -> None:
-        """Stop all batches and wait for the one that runs."""
+        """Let all batches be, to go on with after the next start. To be called before the queue is closed: jobs of a
+        batch stay there, and what the engine hands over until then is saved as the batch's."""
         with self._lock:
             self._closing = True
         for batch in self.batches():
-            batch.stop()
+            batch.park()
         self._runner.shutdown()
 
-    def _carry_out(self, batch: Batch, on_end: Callable[[str], None]) -> None:
+    def _carry_out(self, batch: Batch, on_end: Callable[[str], None], run: "_Run | None" = None) -> None:
         """Run `batch` to its end, whatever happens."""
+        if batch.is_parked:
+            return
         try:
-            _Run(batch, self._queue, self._saves, self._pictures, self._draw).go()
+            (run or _Run(batch, self._queue, self._saves, self._pictures)).go()
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("batch %s failed (id %s)", batch.id, trace_id)
             batch.end("failed", f"The batch ended by an error of Palimpsest itself (id {trace_id} in the log).")
         finally:
-            on_end(batch.id)
+            if batch.ended:
+                on_end(batch.id)
 
 
 class _Run:
     """One batch being carried out."""
 
-    def __init__(self, batch: Batch, queue: Queue, saves: OwnSaves, pictures: Pictures, draw: random.Random) -> None:
+    def __init__(self, batch: Batch, queue: Queue, saves: OwnSaves, pictures: Pictures) -> None:
         self._batch = batch
         self._materials = batch.materials
         self._queue = queue
         self._saves = saves
         self._pictures = pictures
-        # As in A1111, all files begin with the same seed.
-        self._seeds = {"seed": draw.randrange(SEED_RANGE), "subseed": draw.randrange(SEED_RANGE)}
         self._masks = _Masks(batch.materials)
         self._kept_bytes = 0
         self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
 
+    def expect(self) -> None:
+        """Have the jobs that an earlier run has put into the queue saved as the batch's, once the queue has them."""
+        entries = self._materials.files.pictures
+        for taken in self._unsettled():
+            self._saves.own(taken.job, self._saving(entries[taken.index].name))
+
     def go(self) -> None:
         batch = self._batch
         batch.begin()
-        waiting: deque[_Ready] = deque()
+        waiting = deque(self._found_again())
         trouble = ""
+        known = {file.index for file in batch.settled()} | {ready.index for ready in waiting}
         for index, entry in enumerate(self._materials.files.pictures):
-            if batch.is_stopping or trouble:
+            if index in known:
+                continue
+            if batch.is_stopping or batch.is_parked or trouble:
                 break
             ready = self._made_ready(index, entry)
             if ready:
                 waiting.append(ready)
-            while len(waiting) > AHEAD and not trouble:
+            while len(waiting) > AHEAD and not trouble and not batch.is_parked:
                 trouble = self._see_through(waiting.popleft())
-        while waiting:
+        while waiting and not batch.is_parked:
             if batch.is_stopping or trouble:
                 waiting[0].job.interrupt()
             trouble = self._see_through(waiting.popleft()) or trouble
+        if batch.is_parked:
+            return
         if trouble:
             batch.end("failed", trouble)
         elif batch.is_stopping and len(batch.settled()) < batch.total:
             batch.end("stopped", "Stopped; run it again to go on, finished files are passed over.")
         else:
             batch.end("finished")
+
+    def _unsettled(self) -> list[Taken]:
+        """The jobs of an earlier run whose files are not settled, in their order."""
+        settled = {file.index for file in self._batch.settled()}
+        return [taken for index, taken in sorted(self._batch.taken.items()) if index not in settled]
+
+    def _found_again(self) -> list[_Ready]:
+        """Those of them that the queue has; a file whose job never came there is made like any other."""
+        found: list[_Ready] = []
+        for taken in self._unsettled():
+            try:
+                job = self._queue.job(taken.job)
+            except WebuiError:
+                self._saves.forget_id(taken.job)
+                continue
+            name = self._materials.files.pictures[taken.index].name
+            found.append(_Ready(taken.index, name, taken.key, job, taken.notes, taken.source))
+        return found
 
     def _made_ready(self, index: int, entry: Entry) -> _Ready | None:
         """Put the file's job into the queue; None if the file is settled without one."""
@@ -465,7 +588,7 @@ class _Run:
             return self._job_for(index, entry)
         except WebuiError as error:
             if error.status == 503:  # Palimpsest ends
-                batch.stop()
+                batch.park()
             else:
                 batch.settle(index, "failed", str(error))
         except _LeftOut as reason:
@@ -500,27 +623,28 @@ class _Run:
             return None
         picture = Picture.from_bytes(data, entry.name)
         request, fitted = _fitted(request, picture, options)
-        seeds = {name: seed for name, seed in self._seeds.items() if getattr(request, name) == -1}
+        seeds = {name: seed for name, seed in batch.seeds.items() if getattr(request, name) == -1}
         request = request.model_copy(update=seeds)
-        job = self._saves.submit(
-            lambda: self._queue.submit("img2img", request, settings, checkpoint),
-            self._saving(entry.name, request.images),
-        )
         source = self._keep_source(request.init_images[0])
-        return _Ready(index, entry.name, key, job, (*picture.notes, *words.notes, *notes, *fitted), source)
+        taken = Taken(index, secrets.token_hex(8), key, (*picture.notes, *words.notes, *notes, *fitted), source)
+        batch.journal.take(taken)  # first: a job of which the batch knew nothing would be nobody's after a crash
+        self._saves.own(taken.job, self._saving(entry.name))
+        try:
+            job = self._queue.submit("img2img", request, settings, checkpoint, taken.job)
+        except BaseException:
+            self._saves.forget_id(taken.job)
+            raise
+        return _Ready(index, entry.name, key, job, taken.notes, source)
 
     def _see_through(self, ready: _Ready) -> str:
         """Wait for the file's job and settle the file. A sentence if the batch cannot go on."""
         batch, job = self._batch, ready.job
         batch.take_up(ready.index, job)
-        remove = job.listeners.add(batch.listeners.call)
-        try:
-            ending = None
-            for _, event in job.follow():
-                ending = event
-        finally:
-            remove()
-            self._saves.forget(job)
+        self._wait_for(job)
+        if not job.ended:  # Palimpsest ends: its saver is still needed
+            return ""
+        self._saves.forget(job)
+        ending = job.entries()[-1].event
         pictures = job.images
         if job.status == "failed":
             job.request = _without_pictures(job.request)  # a hundred failed ones would be kept with their sources
@@ -535,7 +659,7 @@ class _Run:
         if job.status != "finished":
             if batch.was_skipped(job):
                 batch.settle(ready.index, "skipped", "Skipped.", pictures=pictures, source=ready.source)
-            else:  # interrupted, here or from elsewhere, or Palimpsest ends
+            else:  # interrupted, here or from elsewhere
                 batch.leave(ready.index)
                 batch.stop()
             return ""
@@ -549,25 +673,46 @@ class _Run:
         batch.settle(ready.index, "done", sentence, pictures=pictures, notes=ready.notes, source=ready.source)
         return ""
 
-    def _saving(self, name: str, pictures: int) -> SavePicture:
-        """Saves a job's pictures under the name of its source."""
+    def _wait_for(self, job: Job) -> None:
+        """Returns when `job` has ended, or Palimpsest does."""
+        batch = self._batch
+        woken = threading.Event()
+        removes = [job.listeners.add(batch.listeners.call), batch.listeners.add(woken.set)]
+        try:
+            while not (job.ended or job.is_parked or batch.is_parked):
+                woken.wait()
+                woken.clear()
+        finally:
+            for remove in removes:
+                remove()
+
+    def _saving(self, name: str) -> SavePicture:
+        """Saves a job's pictures under the name of its source, the first of them free or as those before were named."""
+        results = self._batch.results
         base = ""
 
         def save(job: Job, done: ImageDone) -> ImageSaved:
             nonlocal base
+            pictures = job.request.images
             image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
-            while True:
-                base = base or self._batch.results.free_name(name, pictures)
-                try:
-                    path = self._batch.results.save(
-                        image, numbered(base, done.index, pictures), done.infotext, job.settings
-                    )
-                except FileExistsError:
-                    base = ""  # somebody was quicker
-                    continue
+
+            def named(path: str) -> ImageSaved:
                 return ImageSaved(
                     done.index, done.seed, done.width, done.height, done.infotext, path, done.sheet, done.shown
                 )
+
+            def announce(path: str, data: bytes) -> None:
+                job.announce(named(path), sha256_of(data))
+
+            base = base or _base_of(job.images, pictures)
+            while True:
+                base = base or results.free_name(name, pictures)
+                try:
+                    return named(
+                        results.save(image, numbered(base, done.index, pictures), done.infotext, job.settings, announce)
+                    )
+                except FileExistsError:
+                    base = ""  # somebody was quicker
 
         return save
 
@@ -664,16 +809,22 @@ def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
 
 
 def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint) -> str:
-    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint."""
+    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint.
+
+    Of the settings those count that the pictures' text would tell: the others change no pixel, of this request's at
+    least.
+    """
     pictures = {"init_images", "mask", "latent_mask", "override_settings"}
-    told = {
+    acting = effective(request, settings)
+    names = sorted(told(request, settings, acting, NOTED))
+    made_of = {
         "source": [picture.sha256 for picture in request.init_images],
         "mask": [picture.sha256 if picture else "" for picture in (request.mask, request.latent_mask)],
         "request": request.model_dump(exclude=pictures),
-        "settings": settings.model_dump(exclude={*OUTSIDE, "sd_model_checkpoint"}),
+        "settings": {name: getattr(acting, name) for name in names},
         "checkpoint": checkpoint.name,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _whole_cells(size: Size) -> Size:
@@ -730,3 +881,35 @@ def _passed_over(materials: Materials) -> tuple[str, ...]:
         return ()
     shown: Sequence[str] = others[:5]
     return (f"Passed over, no pictures: {', '.join(shown)}{' …' * (len(others) > len(shown))}.",)
+
+
+def _base_of(images: Sequence[ImageSaved], pictures: int) -> str:
+    """The name that a job's pictures have in common, as those that are saved tell it; "" if none is."""
+    for image in images:
+        path = PurePosixPath(image.path)
+        return str(path.with_suffix("")).removesuffix("" if pictures == 1 else f"-{image.index + 1}")
+    return ""
+
+
+def _begun(batch: Batch, materials: Materials) -> Begun:
+    return Begun(
+        batch.id,
+        batch.created,
+        tuple(entry.name for entry in materials.files.pictures),
+        dict(materials.form),
+        materials.options.model_dump(mode="json"),
+        materials.settings.model_dump(mode="json", exclude_defaults=True),
+        dict(batch.seeds),
+        **materials.brought,
+    )
+
+
+def _file_state(values: Mapping[str, Any]) -> FileState:
+    """What `asdict` made of it, read from JSON. Raises TypeError or KeyError for anything else."""
+    read: dict[str, Any] = {name: tuple(values[name]) for name in ("notes", "earlier")}
+    read["pictures"] = tuple(ImageSaved(**picture) for picture in values["pictures"])
+    return FileState(**{**values, **read})
+
+
+def _status(name: str) -> Status:
+    return "stopped" if name == "stopped" else "failed" if name == "failed" else "finished"

@@ -1,15 +1,21 @@
 """Where batches are handed in: names and ids become files, files become a batch."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from modules.catalog import Catalog
+from modules.errors import WebuiError
 from modules.jobs.batch import Batch, Batches, BatchOptions, Materials
-from modules.jobs.batch_files import FileSet, Folders, from_files, sorted_out
+from modules.jobs.batch_files import Entry, FileSet, Folders, from_files, in_order, sorted_out
 from modules.settings import Settings
 from modules.store.spool import Spool
+
+log = logging.getLogger(__name__)
 
 
 class Brought(NamedTuple):
@@ -49,8 +55,9 @@ class Desk:
         Raises WebuiError for files that are not here, zips that are refused, folders that are none, and whatever
         `Batches.start` finds wrong.
         """
+        brought = {"files": tuple(files), "folder": folder, "masks": tuple(masks), "mask_folder": mask_folder}
         materials = Materials(
-            form, self._file_set(files, folder), self._file_set(masks, mask_folder), options, settings, catalog
+            form, self._file_set(files, folder), self._file_set(masks, mask_folder), options, settings, catalog, brought
         )
         ids = [brought.id for brought in (*files, *masks)]
         return self.batches.start(materials, lambda batch: self.spool.claim(batch, ids), self.spool.release)
@@ -60,3 +67,41 @@ class Desk:
         if folder:
             entries += self.folders.entries(folder)
         return sorted_out(entries)
+
+    def reopen(self, catalog: Catalog) -> None:
+        """Bring back the batches of earlier runs. To be called before the queue takes up its jobs; `Batches.go_on`,
+        after that, carries on those that had not ended."""
+        for past in self.batches.journals.told():
+            begun = past.begun
+            try:
+                known = {name: value for name, value in begun.settings.items() if name in Settings.model_fields}
+                materials = Materials(
+                    begun.form,
+                    in_order(begun.names, () if past.ending else self._found(begun.files, begun.folder)),
+                    sorted_out(() if past.ending else self._found(begun.masks, begun.mask_folder)),
+                    BatchOptions.model_validate(begun.options),
+                    Settings().overridden(known),
+                    catalog,
+                )
+                self.batches.take_up(past, materials, self.spool.release)
+            except (WebuiError, ValidationError, TypeError, KeyError) as error:
+                log.warning("Batch %s is none that could be gone on with, its results stay: %s", begun.id, error)
+                self.batches.journals.of(begun.id).forget()
+                continue
+            if not past.ending:
+                ids = [file_id for _, file_id in (*begun.files, *begun.masks)]
+                self.spool.claim(begun.id, [file_id for file_id in ids if self.spool.has(file_id)])
+
+    def _found(self, files: Sequence[tuple[str, str]], folder: str) -> list[Entry]:
+        """What is still here of what was brought and of what lay in the folder."""
+        entries: list[Entry] = []
+        for name, file_id in files:
+            try:
+                entries += from_files([(name, self.spool.path(file_id))])
+            except WebuiError as error:
+                log.warning("%s: %s", name, error)
+        try:
+            entries += self.folders.entries(folder) if folder else []
+        except WebuiError as error:
+            log.warning("%s", error)
+        return entries

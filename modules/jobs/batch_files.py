@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from modules.codec import MAX_BYTES
@@ -82,6 +82,26 @@ def sorted_out(entries: Iterable[Entry]) -> FileSet:
         tuple(by_suffix[TABLE]),
         tuple(entry.name for entry in by_suffix[""]),
     )
+
+
+def in_order(names: Sequence[str], entries: Iterable[Entry]) -> FileSet:
+    """As `sorted_out` of `entries`, but the pictures are those called `names`, in that order.
+
+    One that is not there any more cannot be read, which is found out when its turn comes.
+    """
+    found = sorted_out(entries)
+    by_name: dict[str, list[Entry]] = {}
+    for entry in found.pictures:
+        by_name.setdefault(entry.name, []).append(entry)
+    pictures = [by_name[name].pop(0) if by_name.get(name) else Entry(name, 0, _gone(name)) for name in names]
+    return replace(found, pictures=tuple(pictures), others=())
+
+
+def _gone(name: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise WebuiError(f"{name}: the file is not here any more.", "Bring it again.", "files", status=404)
+
+    return read
 
 
 def from_files(files: Sequence[tuple[str, Path]]) -> list[Entry]:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -70,13 +70,21 @@ class Results:
                 return f"{parent}/{base}"
             number += 1
 
-    def save(self, image: Image.Image, name: str, text: str, settings: Settings) -> str:
-        """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it.
+    def save(
+        self,
+        image: Image.Image,
+        name: str,
+        text: str,
+        settings: Settings,
+        announce: Callable[[str, bytes], None] = lambda path, data: None,
+    ) -> str:
+        """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it. `announce` is told before.
 
         Raises FileExistsError if it is taken, WebuiError if the disk refuses.
         """
         file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
         path = self._outputs.root / f"{name}.{file.format}"
+        announce(self._outputs.relative(path), file.data)
         try:
             write_new(path, file.data)
         except FileExistsError:

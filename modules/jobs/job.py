@@ -60,8 +60,9 @@ class Job:
         clock: Callable[[], float] = time.monotonic,
         past: Past | None = None,
         announce: Announce = lambda image, sha256: None,
+        job_id: str = "",
     ) -> None:
-        self.id = past.id if past else secrets.token_hex(8)
+        self.id = past.id if past else job_id or secrets.token_hex(8)
         self.kind: Kind = kind
         self.request = request
         self.settings = settings

@@ -92,13 +92,17 @@ class JobQueue:
         self._runner = threading.Thread(target=self._serve, name="job runner", daemon=True)
         engine.listeners.add(self._wake)
 
-    def submit(self, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint) -> Job:
+    def submit(
+        self, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, job_id: str = ""
+    ) -> Job:
         """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
+
+        Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits.
 
         Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
         """
         settings = settings.overridden(request.override_settings)
-        job = self._made(kind, request.resolved(self._draw), settings, checkpoint)
+        job = self._made(kind, request.resolved(self._draw), settings, checkpoint, job_id=job_id)
         with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
@@ -214,11 +218,12 @@ class JobQueue:
         settings: Settings,
         checkpoint: Checkpoint,
         past: Past | None = None,
+        job_id: str = "",
     ) -> Job:
         def announce(image: ImageSaved, sha256: str) -> None:
             self._ledger.announce(job.id, image, sha256)
 
-        job = Job(kind, request, settings, checkpoint, self._ask, past=past, announce=announce)
+        job = Job(kind, request, settings, checkpoint, self._ask, past=past, announce=announce, job_id=job_id)
         return job
 
     def _made_again(self, entered: Entered) -> Job:

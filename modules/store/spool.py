@@ -43,12 +43,14 @@ class Spool:
 
     def path(self, file_id: str) -> Path:
         """Raises WebuiError (404) if it is not here."""
-        path = self.folder / file_id
-        if not NAME.fullmatch(file_id) or not path.is_file():
+        if not self.has(file_id):
             raise WebuiError(
                 f"There is no file {file_id[:12]!r} any more.", "Bring it again.", field="files", status=404
             )
-        return path
+        return self.folder / file_id
+
+    def has(self, file_id: str) -> bool:
+        return NAME.fullmatch(file_id) is not None and (self.folder / file_id).is_file()
 
     def claim(self, owner: str, ids: Collection[str]) -> None:
         """Keep these files for `owner` until it releases them. Raises WebuiError (404) if one is not here."""

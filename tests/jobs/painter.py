@@ -29,6 +29,7 @@ class Painter:
         self.held = threading.Event()
         self.held_from = 0  # the how manieth job is held, from 1
         self.stop = Stop.NONE
+        self.closed = False
         self.pace = 0.0  # seconds a step takes
         self.requests: list[tuple[Img2ImgRequest, str]] = []
 
@@ -56,6 +57,8 @@ class Painter:
             size = (request.width, request.height)
             image = ImageOps.posterize(request.init_images[0].rgb().resize(size), 2)
             for step in range(1, STEPS + 1):
+                if self.closed:
+                    raise EngineDied("The engine process was ended.")
                 if self.stop:
                     yield Finished(0.0, {}, interrupted=True)
                     return
@@ -70,4 +73,5 @@ class Painter:
         self.stop = stop
 
     def close(self) -> None:
+        self.closed = True
         self.stop = Stop.INTERRUPT

@@ -15,14 +15,15 @@ from modules.catalog import Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Stop
+from modules.fields import params
 from modules.images.geometry import Size
-from modules.jobs.batch import Batch, Batches, BatchOptions, FileState, Materials, OwnSaves, sized, within
+from modules.jobs.batch import Batch, Batches, BatchOptions, FileState, Materials, OwnSaves, key_of, sized, within
 from modules.jobs.batch_files import Entry, sorted_out
 from modules.jobs.batch_results import MANIFEST
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -160,6 +161,67 @@ def test_what_was_made_otherwise_is_made_anew(studio: Studio, change: dict[str, 
     batch = studio.run(**{"files": files, **change})
     assert set(outcomes(batch).values()) == {"done"}
     assert len(studio.painter.requests) == 2
+
+
+# Another value for each setting that pictures may tell about, and for some others.
+OTHERWISE: dict[str, Any] = {
+    "compatibility": EXACT, "sd_model_checkpoint": "other", "CLIP_stop_at_last_layers": 2, "emphasis": "Ignore",
+    "comma_padding_backtrack": 0, "enable_prompt_comments": False, "randn_source": "NV", "tiling": True,
+    "pad_cond_uncond": True, "pad_cond_uncond_v0": True, "batch_cond_uncond": False, "s_min_uncond": 1.0,
+    "s_min_uncond_all": True, "skip_early_cond": 0.5, "initial_noise_multiplier": 0.5, "img2img_extra_noise": 0.1,
+    "img2img_fix_steps": True, "img2img_background_color": "#000000", "inpainting_mask_weight": 0.5,
+    "img2img_color_correction": True, "overlay_inpaint": False, "eta_ancestral": 0.5, "eta_ddim": 0.5, "s_churn": 1.0,
+    "s_tmin": 1.0, "s_tmax": 1.0, "s_noise": 1.1, "sigma_min": 0.1, "sigma_max": 10.0, "rho": 5.0,
+    "eta_noise_seed_delta": 1, "always_discard_next_to_last_sigma": True, "sgm_noise_multiplier": True,
+    "uni_pc_variant": "bh2", "uni_pc_skip_type": "logSNR", "uni_pc_order": 2, "uni_pc_lower_order_final": False,
+    "sd_noise_schedule": "Zero Terminal SNR", "beta_dist_alpha": 0.5, "beta_dist_beta": 0.5,
+    "use_old_emphasis_implementation": True, "use_old_karras_scheduler_sigmas": True,
+    "no_dpmpp_sde_batch_determinism": True, "use_old_scheduling": True, "use_downcasted_alpha_bar": True,
+    "use_old_hires_fix_width_height": True, "refiner_switch_by_sample_steps": True,
+    "hires_fix_refiner_pass": "first pass", "samples_format": "webp", "jpeg_quality": 50, "webp_lossless": True,
+    "live_previews_enable": False, "show_progress_every_n_steps": 7,
+}  # fmt: skip
+FILES_AND_PAGE = {
+    "samples_format",
+    "jpeg_quality",
+    "webp_lossless",
+    "live_previews_enable",
+    "show_progress_every_n_steps",
+}
+# Of hires fix and of SGM's txt2img; one pass or two is a matter of memory.
+NEVER = {"use_old_hires_fix_width_height", "sgm_noise_multiplier", "batch_cond_uncond"} | FILES_AND_PAGE
+UNIPC = {name for name in OTHERWISE if name.startswith("uni_pc")}
+CHURN = {"s_churn", "s_tmin", "s_tmax", "s_noise"}
+BETA = {"beta_dist_alpha", "beta_dist_beta"}
+OF_SIGMAS = {"sigma_min", "sigma_max", "rho", "use_old_karras_scheduler_sigmas"}
+BROWNIAN = {"no_dpmpp_sde_batch_determinism"}
+ANCESTRAL = {"eta_ancestral", "eta_noise_seed_delta"}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "without"),
+    [
+        ("Euler a", "Karras", UNIPC | CHURN | BETA | BROWNIAN | {"eta_ddim"}),
+        ("Euler", "Beta", UNIPC | BROWNIAN | {"eta_ddim", "rho"} | ANCESTRAL),
+        ("DPM++ SDE", "Karras", UNIPC | CHURN - {"s_noise"} | BETA | {"eta_ddim", "eta_noise_seed_delta"}),
+        ("DDIM", "Automatic", UNIPC | CHURN | BETA | OF_SIGMAS | BROWNIAN | ANCESTRAL),
+    ],
+)
+def test_only_settings_that_change_the_picture_make_a_file_anew(
+    sampler: str, scheduler: str, without: set[str]
+) -> None:
+    written = {name for name, param in params(Settings).items() if param.control.infotext}
+    assert written <= OTHERWISE.keys(), "a setting that pictures tell about is missing above"
+    source = Picture.from_bytes(picture())
+    request = Img2ImgRequest.parse({"init_images": (source,), "sampler_name": sampler, "scheduler": scheduler})
+    checkpoint, settings = CATALOG.checkpoints[0], Settings()
+
+    def key(changed: Settings) -> str:
+        chosen = CATALOG.checkpoint(changed.sd_model_checkpoint) if changed.sd_model_checkpoint else checkpoint
+        return key_of(request, changed, chosen)
+
+    count = {name for name, value in OTHERWISE.items() if key(settings.overridden({name: value})) != key(settings)}
+    assert count == OTHERWISE.keys() - NEVER - without
 
 
 def test_a_result_that_was_deleted_is_made_again(studio: Studio) -> None:

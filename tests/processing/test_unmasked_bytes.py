@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -110,22 +111,25 @@ def redrawn(request: Img2ImgRequest, compatibility: str, rng: np.random.Generato
 
 
 side = st.integers(8, 90)
-AREA, WHOLE = 1, 0
+WHOLE, ONLY_MASKED = 0, 1
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "width": st.integers(64, 80), "height": st.integers(64, 80), "resize_mode": st.integers(0, 3),
+    "width": st.integers(64, 80), "height": st.integers(64, 80),
     "mask_blur_x": st.integers(0, 9), "mask_blur_y": st.integers(0, 9), "inpainting_fill": st.integers(0, 3),
-    "inpaint_full_res": st.integers(0, 1), "inpaint_full_res_padding": st.integers(0, 40),
+    "inpaint_full_res_padding": st.integers(0, 40),
     "inpainting_mask_invert": st.integers(0, 1), "mask_round": st.booleans(), "soft_inpainting": st.booleans(),
     "composite_mask_influence": st.sampled_from([0, 0.5, 1]), "mask_strength_by_grey": st.booleans(),
     "composite_difference_threshold": st.sampled_from([0, 0.5]), "inpaint_color_match": st.sampled_from([0, 1]),
 }  # fmt: skip
 FRAME = st.one_of(
     st.just(dict[str, int]()),
+    st.just(dict[str, int]()),
     st.fixed_dictionaries({**dict.fromkeys(SIDES, st.integers(0, 20)), "outpaint_fill": st.integers(0, 2)}),
 )
 
 
-@settings(max_examples=120)
+@pytest.mark.parametrize("area", [WHOLE, ONLY_MASKED])
+@pytest.mark.parametrize("resize_mode", range(4))
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1), size=st.builds(Size, side, side), mode=st.sampled_from(["RGB", "RGBA", "L", "LA"]),
     mask_size=st.one_of(st.none(), st.builds(Size, side, side)), is_alpha=st.booleans(), greys=st.booleans(),
@@ -133,16 +137,16 @@ FRAME = st.one_of(
 )  # fmt: skip
 def test_what_is_not_masked_keeps_its_bytes(
     seed: int, size: Size, mode: str, mask_size: Size | None, is_alpha: bool, greys: bool, values: dict[str, Any],
-    frame: dict[str, int], compatibility: str,
+    frame: dict[str, int], compatibility: str, area: int, resize_mode: int,
 ) -> None:  # fmt: skip
     # A1111 changes or displaces unmasked pixels there, and so does what its clients ask for; both are told.
-    is_displacing = values["soft_inpainting"] or values["resize_mode"] == LATENT_UPSCALE or mask_size is not None
+    is_displacing = values["soft_inpainting"] or resize_mode == LATENT_UPSCALE or mask_size is not None
     assume(compatibility == OURS or not is_displacing)
     rng = np.random.default_rng(seed)
     source = noise(rng, *size, mode)
     mask = drawn_mask(rng, mask_size or size, is_alpha, greys)
-    given: dict[str, Any] = {"seed": 1, "subseed": 1, **values, **frame}
-    request = Img2ImgRequest(init_images=(source,), mask=mask, **given)
+    fixed = {"init_images": (source,), "mask": mask, "seed": 1, "resize_mode": resize_mode, "inpaint_full_res": area}
+    request = Img2ImgRequest.parse({**fixed, **values, **frame})
     result = redrawn(request, compatibility, rng)
     if result is None:
         return

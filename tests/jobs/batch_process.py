@@ -1,0 +1,56 @@
+"""A process with batches over the fake engine, for tests that kill it: `python -m tests.jobs.batch_process FOLDER`.
+
+Takes up what FOLDER holds and prints "open". Then each line on stdin is a prompt for a batch of FOLDER/inputs, answered
+by the batch's id; an empty line is answered by "idle" once no batch is left. The end of stdin closes all.
+"""
+
+import sys
+import threading
+from pathlib import Path
+
+from modules.catalog import Catalog
+from modules.jobs.batch import Batches, BatchOptions, OwnSaves
+from modules.jobs.batch_desk import Desk
+from modules.jobs.batch_journal import Journals
+from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.jobs.worker import EngineProcess
+from modules.settings import Settings
+from modules.store.ledger import Ledger, lies_in
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+from tests.jobs.conftest import CHECKPOINT, FACTORY
+from tests.jobs.fake_engine import number
+from tests.jobs.queue_process import say
+
+CATALOG = Catalog((CHECKPOINT,))
+
+
+def main(folder: Path) -> None:
+    outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
+    saves = OwnSaves(save_to(outputs))
+    queue = JobQueue(EngineProcess(FACTORY), saves, ledger=Ledger(folder / "jobs.sqlite", pictures))
+    batches = Batches(queue, saves, outputs, pictures, journals=Journals(folder / "batches"))
+    desk = Desk.of(batches, folder, outputs.root)
+    desk.reopen(CATALOG)
+    queue.resume(lies_in(outputs))
+    batches.go_on()
+    say("open")
+    for line in sys.stdin:
+        if line.strip():
+            form = {"prompt": line.strip(), "n_iter": number(line, "images", 1), "width": 64, "height": 64, "seed": 5}
+            say(desk.start(form, BatchOptions(), Settings(), CATALOG, folder="inputs").id)
+            continue
+        for batch in batches.batches():
+            ended = threading.Event()
+            batch.listeners.add(lambda batch=batch, ended=ended: batch.ended and ended.set())
+            if not batch.ended:
+                ended.wait()
+        say("idle")
+    batches.close()
+    queue.close()
+    say("closed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
