@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,6 +100,8 @@ class ErrorBoundary:
 
         try:
             await self.app(scope, receive, watched)
+        except ClientDisconnect:
+            log.debug("%s %s: the client went away.", scope["method"], scope["path"])
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("%s %s failed (id %s)", scope["method"], scope["path"], trace_id)

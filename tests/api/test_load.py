@@ -1,0 +1,149 @@
+"""The application in a real server: many clients at once, and clients that go away in the middle."""
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from modules.api.app import create_api
+from modules.api.services import Services
+from modules.events import ENDINGS
+from modules.flags import Flags
+from modules.server import configured
+from tests.api.a1111_client import opened, png
+
+CLIENTS = 64
+PATIENCE = 60.0  # seconds
+
+
+@pytest.fixture
+def server(services: Services) -> Iterator[uvicorn.Server]:
+    """As it is served to people; `address` is where."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(configured(create_api(services), Flags(data_dir=services.flags.data_dir)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until(lambda: server.started)
+        server.address = listening.getsockname()  # type: ignore[attr-defined]
+        yield server
+        services.queue.close()
+        server.should_exit = True
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def until(happened: Callable[[], object]) -> None:
+    limit = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def url(server: uvicorn.Server) -> str:
+    host, port = server.address  # type: ignore[attr-defined]
+    return f"http://{host}:{port}"
+
+
+def test_every_client_gets_its_own_picture_once_and_in_order(server: uvicorn.Server, services: Services) -> None:
+    """Half of them wait for an answer as A1111's clients do, the others look again and again."""
+
+    async def waiting(client: httpx.AsyncClient, number: int) -> tuple[int, int]:
+        body = {"prompt": f"steps 1 side {8 + number}", "seed": number}
+        told = (await client.post("/sdapi/v1/txt2img", json=body)).raise_for_status().json()
+        image = opened(told["images"][0])
+        return image.width, image.height
+
+    async def looking(client: httpx.AsyncClient, number: int) -> tuple[int, int]:
+        request = {"prompt": f"steps 1 side {8 + number}", "seed": number}
+        answer = await client.post("/v1/jobs", json={"kind": "txt2img", "request": request})
+        job = answer.raise_for_status().json()
+        while (told := (await client.get(job["url"])).json())["status"] in ("queued", "running"):
+            (await client.get("/sdapi/v1/progress")).raise_for_status()
+            await asyncio.sleep(0.05)
+        assert (told["status"], [image["seed"] for image in told["images"]]) == ("finished", [number])
+        return told["images"][0]["width"], told["images"][0]["height"]
+
+    async def story() -> list[tuple[int, int]]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=url(server), limits=limits, timeout=PATIENCE, trust_env=False) as client:
+            body = {"kind": "txt2img", "request": {"prompt": "wait"}}
+            first = (await client.post("/v1/jobs", json=body)).json()["url"]
+            everybody = [
+                asyncio.create_task((looking if number % 2 else waiting)(client, number)) for number in range(CLIENTS)
+            ]
+            async with asyncio.timeout(PATIENCE):
+                while len(services.queue.current()) <= CLIENTS:
+                    await asyncio.sleep(0.01)
+            (await client.post(f"{first}/interrupt")).raise_for_status()
+            return await asyncio.gather(*everybody)
+
+    assert asyncio.run(story()) == [(8 + number, 8 + number) for number in range(CLIENTS)]
+    jobs = services.queue.jobs()[::-1]  # the oldest first
+    endings = [[at for _, at, event in job.entries() if isinstance(event, ENDINGS)] for job in jobs]
+    assert [len(each) for each in endings] == [1] * (CLIENTS + 1)
+    assert endings == sorted(endings)
+    assert [len(job.images) for job in jobs] == [0] + [1] * CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/sdapi/v1/img2img", "application/json"),
+        ("/sdapi/v1/options", "application/json"),
+        ("/v1/jobs", "application/json"),
+        ("/v1/pictures", "image/png"),
+        ("/v1/batches/files", "image/png"),
+        ("/v1/batches", "multipart/form-data; boundary=x"),
+        ("/v1/nothing", "application/json"),
+    ],
+)
+def test_clients_that_go_away_with_half_a_body_leave_nothing(
+    server: uvicorn.Server, services: Services, path: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 3000000\r\n\r\n"
+    form = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    begun = (head + (form if "boundary" in kind else '{"init_images": ["')).encode() + b"A" * 1_500_000
+    with caplog.at_level(logging.INFO):
+        for _ in range(10):
+            with socket.create_connection(server.address) as connection:  # type: ignore[attr-defined]
+                connection.settimeout(PATIENCE)
+                try:
+                    connection.sendall(begun)
+                except ConnectionError:
+                    continue  # refused before the end, as there is nothing at /v1/nothing
+        until(lambda: not server.server_state.connections and not server.server_state.tasks)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert services.queue.jobs() == ()
+    assert files(services.flags.data_dir) == []
+    answer = httpx.post(f"{url(server)}/sdapi/v1/txt2img", json={"prompt": "a"}, timeout=PATIENCE, trust_env=False)
+    assert len(answer.raise_for_status().json()["images"]) == 1
+
+
+def test_a_client_that_goes_away_while_it_waits_keeps_nothing_in_memory(
+    server: uvicorn.Server, services: Services
+) -> None:
+    body: dict[str, Any] = {"prompt": "images 2 wait", "init_images": [png()]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{url(server)}/sdapi/v1/img2img", json=body, timeout=httpx.Timeout(PATIENCE, read=0.2), trust_env=False
+        )
+    until(lambda: services.queue.current())
+    [job] = services.queue.current()
+    job.interrupt()
+    until(lambda: job.ended and not server.server_state.tasks)
+    assert len(job.listeners) == 0
+    assert services.saves._own == {}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
