@@ -250,6 +250,28 @@ def test_a_finger_draws_and_two_move_and_zoom(phone: Page) -> None:
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390
 
 
+def test_a_hand_on_the_screen_disturbs_no_pen(phone: Page) -> None:
+    session = phone.context.new_cdp_session(phone)
+    brush(phone, 30)
+    before = stage(phone)
+    palm, other = on_screen(phone, (40, 210)), on_screen(phone, (80, 220))
+    touch(session, "touchStart", palm)  # first the hand, then the pen, then more of the hand
+    touch(session, "touchMove", (palm[0] + 3, palm[1]))
+    at = [on_screen(phone, point) for point in ((60, 60), (160, 60), (260, 60))]
+    event = {"button": "left", "buttons": 1, "pointerType": "pen", "force": 1.0}
+    session.send("Input.dispatchMouseEvent", {"type": "mousePressed", "x": at[0][0], "y": at[0][1], **event})
+    session.send("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": at[1][0], "y": at[1][1], **event})
+    touch(session, "touchStart", palm, other)
+    touch(session, "touchMove", (palm[0] - 20, palm[1]), (other[0] + 20, other[1]))
+    session.send("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": at[2][0], "y": at[2][1], **event})
+    session.send("Input.dispatchMouseEvent", {"type": "mouseReleased", "x": at[2][0], "y": at[2][1], **event})
+    touch(session, "touchEnd")
+    assert stage(phone) == before
+    found = mask(phone)
+    assert found[60, 62:258].all()
+    assert not found[90:].any()
+
+
 def test_a_finger_drags_the_frame_out_of_a_picture_that_is_not_painted_on(phone: Page) -> None:
     phone.click("#img2img_img2img_mode")
     phone.click("#canvas_frame")

@@ -13,6 +13,7 @@ export class Pointer {
     this.panning = null; // {id, x, y}
     this.framing = null; // id of the pointer that drags the frame
     this.penAt = -Infinity;
+    this.isPenDown = false;
     this.cursor = null;
     const { element } = view;
     element.addEventListener("pointerdown", (event) => this.down(event));
@@ -44,8 +45,9 @@ export class Pointer {
   down(event) {
     if (!this.tools.document.picture || event.target.closest("button")) return;
     this.view.element.focus({ preventScroll: true });
-    if (event.pointerType === "pen") this.penAt = event.timeStamp;
+    if (event.pointerType === "pen") this.beginPen(event);
     if (event.pointerType === "touch") {
+      if (this.isPenDown) return;
       this.touches.set(event.pointerId, { ...this.at(event), startX: event.clientX, startY: event.clientY });
       if (this.touches.size === 2) return this.beginPinch();
       if (this.touches.size > 2 || event.timeStamp - this.penAt < PALM) return;
@@ -64,6 +66,17 @@ export class Pointer {
     }
     this.showCursor(event);
     event.preventDefault();
+  }
+
+  // A hand that lies on the screen was there before the pen: what it has drawn or moved does not count.
+  beginPen(event) {
+    Object.assign(this, { penAt: event.timeStamp, isPenDown: true, pinch: null });
+    if (this.touches.has(this.drawing)) {
+      this.tools.cancel();
+      this.drawing = null;
+    }
+    if (this.touches.has(this.panning?.id)) this.panning = null;
+    this.touches.clear();
   }
 
   // Two fingers: what the first has drawn in going a hair's breadth is taken back.
@@ -108,6 +121,7 @@ export class Pointer {
   }
 
   up(event, isCancelled = false) {
+    if (event.pointerType === "pen") this.isPenDown = false;
     this.touches.delete(event.pointerId);
     if (this.touches.size < 2) this.pinch = null;
     if (this.panning?.id === event.pointerId) this.panning = null;
