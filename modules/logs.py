@@ -2,11 +2,14 @@
 
 import json
 import logging
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
+INDENT = "    "  # before each line of a traceback
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s%(about)s: %(message)s"
 
 _job: ContextVar[str] = ContextVar("job", default="")
@@ -40,15 +43,22 @@ def set_up(level: str | int, as_json: bool = False) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """A line as people read it, with ` [job ID]` where it is about one. Line breaks in a message stay one line."""
+    """A line as people read it, with ` [job ID]` where it is about one. Line breaks in a message stay one line.
+
+    A traceback follows it indented, so that nothing an error says can pass for a line of the log.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         record.about = f" [job {job_id()}]" if job_id() else ""
+        record.exc_text = None  # another formatter's way with the traceback
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")  # nobody writes lines of his own
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:
+        return textwrap.indent(super().formatException(ei), INDENT, lambda line: True)
 
 
 class JsonFormatter(logging.Formatter):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from modules import logs
 from modules.errors import WebuiError
 from modules.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
@@ -64,7 +65,7 @@ class Saves:
     def add(self, done: ImageDone) -> None:
         if done.index in self._there:
             return
-        self._waiting.append(self._executor.submit(self._save_one, done))
+        self._waiting.append(self._executor.submit(self._save_about, done))
         if len(self._waiting) > UNSAVED:
             self._waiting.popleft().result()
 
@@ -73,6 +74,10 @@ class Saves:
         while self._waiting:
             self._waiting.popleft().result()
         return self.failure
+
+    def _save_about(self, done: ImageDone) -> None:
+        with logs.about_job(self._job.id):  # another thread than the job's
+            self._save_one(done)
 
     def _save_one(self, done: ImageDone) -> None:
         if self.failure is not None:
