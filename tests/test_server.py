@@ -1,12 +1,16 @@
 """Clients that crawl, stand still or never listen cost the server nothing lasting."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from starlette.requests import Request
@@ -14,8 +18,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from modules.api.body_limit import BodyLimit
 from modules.errors import WebuiError
-from modules.flags import Flags
-from modules.server import PatientProtocol, check_certificate
+from modules.flags import Flags, parse
+from modules.server import PatientProtocol, check_certificate, configured
 
 HOST = b"Host: 127.0.0.1\r\n"
 
@@ -139,3 +143,67 @@ def test_a_certificate_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no certificate")
     with pytest.raises(WebuiError, match=r"--tls-certfile .*cert\.pem.*cannot be used"):
         check_certificate(Flags(tls_certfile=tmp_path / "cert.pem", tls_keyfile=tmp_path / "cert.pem"))
+
+
+OPENSSL = shutil.which("openssl")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of our own for 127.0.0.1, and its key."""
+    if OPENSSL is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=palimpsest.test",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return cert, key
+
+
+def test_with_a_certificate_it_speaks_https_and_nothing_else(certificate: tuple[Path, Path]) -> None:
+    cert, key = certificate
+    flags = parse(["--tls-certfile", str(cert), "--tls-keyfile", str(key)])
+    check_certificate(flags)
+    assert flags.url.startswith("https://127.0.0.1:")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        server = uvicorn.Server(configured(app, flags))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            trusting = ssl.create_default_context(cafile=str(cert))
+            with httpx.Client(verify=trusting, trust_env=False, timeout=60) as client:
+                wait_until(lambda: server.started)
+                answer = client.post(f"https://{address}/", content=b"12345")
+                assert (answer.status_code, answer.text) == (200, "5")
+                with pytest.raises(httpx.TransportError):
+                    client.get(f"http://{address}/")
+            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                httpx.get(f"https://{address}/", trust_env=False, timeout=60)
+        finally:
+            server.should_exit = True
+            thread.join(60)
+
+
+def test_a_key_that_is_anothers_or_has_a_password_is_told(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    cert, key = certificate
+    assert OPENSSL is not None
+    other, locked = tmp_path / "other.pem", tmp_path / "locked.pem"
+    subprocess.run(
+        [OPENSSL, "ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", other], check=True, capture_output=True
+    )
+    lock = [OPENSSL, "rsa", "-in", key, "-aes256", "-passout", "pass:hidden-word", "-out", locked]
+    subprocess.run(lock, check=True, capture_output=True)
+    for wrong in (other, locked):
+        with pytest.raises(WebuiError, match="the key the certificate's own, without a password"):
+            check_certificate(Flags(tls_certfile=cert, tls_keyfile=wrong))
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not ready() and time.monotonic() < end:
+        time.sleep(0.01)

@@ -1,6 +1,7 @@
 """What every answer says to browsers, and what a supervisor can read."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -39,6 +40,48 @@ def test_metrics_count_pictures_and_jobs(client: TestClient, finished: Any) -> N
     assert 'palimpsest_jobs_total{kind="txt2img",status="finished"} 1.0' in text
     assert re.search(r'^palimpsest_queue_jobs\{status="running"\} 0', text, re.MULTILINE)
     assert re.search(r"^palimpsest_memory_bytes\{process=", text, re.MULTILINE)
+
+
+def series(client: TestClient, begin: str) -> dict[str, float]:
+    """The numbers of /metrics whose names begin so."""
+    found = (line.rpartition(" ") for line in client.get("/metrics").text.splitlines() if line.startswith(begin))
+    return {name: float(value) for name, _, value in found}
+
+
+def test_metrics_tell_failures_seconds_by_stage_and_memory(client: TestClient, finished: Any) -> None:
+    finished(prompt="a cat")
+    assert finished(prompt="webui-error")["status"] == "failed"
+    jobs = series(client, "palimpsest_jobs_total")
+    assert jobs['palimpsest_jobs_total{kind="txt2img",status="failed"}'] == 1
+    stages = series(client, "palimpsest_stage_seconds")
+    for stage in ("sampling", "saving"):
+        assert stages[f'palimpsest_stage_seconds_count{{stage="{stage}"}}'] == 1  # of the one that has finished
+    assert stages['palimpsest_stage_seconds_sum{stage="sampling"}'] == 0.05
+    assert series(client, "palimpsest_job_seconds_count") == {'palimpsest_job_seconds_count{kind="txt2img"}': 1}
+    memory = series(client, "palimpsest_memory_bytes")
+    for process in ("web", "engine"):
+        assert memory[f'palimpsest_memory_bytes{{process="{process}"}}'] > 1_000_000
+    assert sum(series(client, "palimpsest_engine_state").values()) == 1
+    assert (
+        series(client, "palimpsest_http_requests_total")['palimpsest_http_requests_total{method="POST",status="201"}']
+        == 2
+    )
+
+
+def test_metrics_tell_how_long_the_queue_is(client: TestClient) -> None:
+    jobs = [
+        client.post("/v1/jobs", json={"kind": "txt2img", "request": {"prompt": "wait"}}).json()["id"] for _ in range(3)
+    ]
+    queue = series(client, "palimpsest_queue_jobs")
+    end = time.monotonic() + 60
+    while queue['palimpsest_queue_jobs{status="running"}'] < 1 and time.monotonic() < end:
+        queue = series(client, "palimpsest_queue_jobs")
+    assert queue == {
+        'palimpsest_queue_jobs{status="queued"}': 2,
+        'palimpsest_queue_jobs{status="running"}': 1,
+    }
+    for job in reversed(jobs):
+        client.delete(f"/v1/jobs/{job}")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example"])
