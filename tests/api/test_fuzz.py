@@ -35,15 +35,10 @@ CASES = SEARCHED or 3
 PATIENCE = 60.0  # seconds for an answer
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 ENDLESS = "/v1/state/events"  # test_sse.py is for it
-KEPT = {
-    "outputs",
-    "pictures",
-    "inputs",
-    "cache",
-    "config.json",
-    "config-a1111.json",
-    "styles.csv",
-}  # in the data folder
+KEPT = {  # in the data folder
+    "outputs", "pictures", "inputs", "cache", "config.json", "config-a1111.json", "styles.csv", "history.sqlite",
+    "history.sqlite-wal", "history.sqlite-shm",
+}  # fmt: skip
 SOURCE = png(16, 8)
 
 
