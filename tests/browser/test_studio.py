@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import finished, load, opened, png, shown_picture, submit
+from tests.browser.conftest import Watch, finished, load, opened, png, shown_picture, submit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 MASK = png(64, 64)  # its brightness
@@ -138,6 +138,59 @@ def test_a_plot_comes_back_as_one_sheet(ready: Page, studio: str) -> None:
     url = ready.eval_on_selector("#txt2img_results .shot:not(.preview)", "image => image.src")
     assert "/v1/outputs/txt2img-grids/" in url
     assert "X Type: Steps, X Values: 1-2" in str(shown_picture(ready, "txt2img").info["parameters"])
+
+
+LISTEN = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+        window.violations.push(`${event.violatedDirective}: ${event.blockedURI} in ${event.sourceFile}`));
+"""
+
+
+def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page, studio: str, watch: Watch) -> None:
+    page.add_init_script(LISTEN)
+    answer = page.goto(studio)
+    assert answer
+    policy = answer.headers["content-security-policy"]
+    assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
+    page.wait_for_selector("body.started")
+    expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
+    load(page, png(96, 64))
+    page.click("#img2img_inpaint_mode")
+    page.set_input_files("#canvas_mask_file", files=[{"name": "m.png", "mimeType": "image/png", "buffer": MASK}])
+    fill(page, img2img_prompt="a castle", img2img_steps=8, img2img_width=64, img2img_height=64, img2img_seed=41)
+    submit(page)
+    expect(page.locator("#img2img_results .facts")).to_contain_text("seed 41", timeout=LOADING)
+    finished(page, milliseconds=LOADING)
+    page.focus("#img2img_results .stage")
+    page.keyboard.press("Enter")  # the whole screen
+    page.keyboard.press("Escape")
+    with page.expect_download():
+        page.click("#img2img_download")
+    page.click("#img2img_styles_edit_button")
+    page.keyboard.press("Escape")
+    page.click("#img2img_batch_mode")
+    page.click("#img2img_sketch_mode")
+    page.click("#img2img_send_to_pnginfo")
+    expect(page.locator(".pnginfo-text .infotext-prompt")).to_have_text("a castle")
+    for tab in ("txt2img", "history", "settings"):
+        page.click(f"#tab_{tab}_button")
+    page.click("#tab_history_button")
+    expect(page.locator("#history_detail img").first).to_be_visible()
+    page.click("#colours")
+    assert page.evaluate("() => window.violations") == []
+    assert watch.errors == []
+    # Somebody who gets a script into the page's text gets nothing.
+    page.evaluate(
+        "() => document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=\"window.caught = 1\">')"
+    )
+    page.evaluate(
+        "() => { const s = document.createElement('script'); s.text = 'window.caught = 2'; document.body.append(s); }"
+    )
+    page.wait_for_function("() => window.violations.length >= 2")
+    assert page.evaluate("() => window.caught") is None
+    assert all("Content Security Policy" in error for error in watch.errors)
+    watch.errors.clear()
 
 
 def test_a_picture_is_made_again_and_told_to_be_identical(ready: Page) -> None:
