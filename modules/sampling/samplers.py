@@ -229,17 +229,18 @@ def dpm_fast(
         return
     m = nfe // 3 + 1
     orders = [3] * (m - 2) + [2, 1] if nfe % 3 == 0 else [3] * (m - 1) + [nfe % 3]
-    t = torch.linspace(-math.log(high), -math.log(low), m + 1, dtype=torch.float64).tolist()
+    start, end = _log_levels(x, high, low)
+    t = torch.linspace(start.item(), end.item(), m + 1, dtype=start.dtype)
     for i, order in enumerate(orders):
-        sigma, sigma_next = math.exp(-t[i]), math.exp(-t[i + 1])
-        sigma_down, sigma_up = _ancestral_above(sigma, sigma_next, low, options.eta)
+        t_down, sigma_up = _ancestral_before(t[i], t[i + 1], end, options.eta)
+        sigma, sigma_next = _sigma(t[i]), _sigma(t[i + 1])
         eps, denoised = _eps(denoise, x, sigma)
         if order == 1:
-            x = _first_order(x, eps, sigma, sigma_down)
+            x = _first_order(x, eps, t[i], t_down)
         elif order == 2:
-            x, _ = _second_order(denoise, x, eps, sigma, sigma_down, 1 / 2)
+            x, _ = _second_order(denoise, x, eps, t[i], t_down, 1 / 2)
         else:
-            x = _third_order(denoise, x, eps, sigma, sigma_down, None)
+            x = _third_order(denoise, x, eps, t[i], t_down, None)
         if sigma_up:
             x = x + noise(sigma, sigma_next) * (options.s_noise * sigma_up)
         yield Step(i, sigma, x, denoised)
@@ -266,24 +267,25 @@ def dpm_adaptive(
     low, high = _walked(s, options)
     if not high > low:
         return
-    at, end, h = -math.log(high), -math.log(low), ADAPTIVE_FIRST_H
+    t, end = _log_levels(x, high, low)
+    h = ADAPTIVE_FIRST_H
     order = 1.5 if options.eta else ADAPTIVE_ORDER
     x_prev = x
     i = 0
-    while at < end - 1e-5:
-        t = min(end, at + h)
-        sigma, sigma_next = math.exp(-at), math.exp(-t)
-        sigma_down, sigma_up = _ancestral_above(sigma, sigma_next, low, options.eta)
+    while t < end - 1e-5:
+        t_next = torch.minimum(end, t + h)
+        t_down, sigma_up = _ancestral_before(t, t_next, end, options.eta)
+        sigma, sigma_next = _sigma(t), _sigma(t_next)
         eps, denoised = _eps(denoise, x, sigma)
-        x_low, eps_1 = _second_order(denoise, x, eps, sigma, sigma_down, 1 / 3)
-        x_high = _third_order(denoise, x, eps, sigma, sigma_down, eps_1)
-        delta = (ADAPTIVE_RTOL * torch.maximum(x_low.abs(), x_prev.abs())).clamp(min=ADAPTIVE_ATOL)
-        error = float(((x_low - x_high) / delta).square().mean().sqrt())
-        factor = 1 + math.atan((error + 1e-8) ** (-1 / order) - 1)
+        x_low, eps_1 = _second_order(denoise, x, eps, t, t_down, 1 / 3)
+        x_high = _third_order(denoise, x, eps, t, t_down, eps_1)
+        delta = torch.maximum(x_low.abs(), x_prev.abs()).mul_(ADAPTIVE_RTOL).clamp_(min=ADAPTIVE_ATOL)
+        error = float(torch.linalg.vector_norm((x_low - x_high).div_(delta)) / x.numel() ** 0.5)
+        factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / order) - 1)
         if factor >= ADAPTIVE_ACCEPT:
             x_prev = x_low
             x = x_high + noise(sigma, sigma_next) * sigma_up if sigma_up else x_high
-            at = t
+            t = t_next
         h *= factor
         yield Step(i, sigma, x, denoised)
         i += 1
@@ -431,12 +433,27 @@ def _walked(s: list[float], options: SamplerOptions) -> tuple[float, float]:
     return options.sigma_range or (s[-2] if len(s) > 1 else s[-1], s[0])
 
 
-def _ancestral_above(sigma: float, sigma_next: float, low: float, eta: float) -> tuple[float, float]:
-    """`ancestral_step`, with sigma_down no lower than the end of the walk."""
+def _log_levels(x: Tensor, *levels: float) -> list[Tensor]:
+    """-log sigma of each level: numbers on the CPU, of x's precision.
+
+    DPM fast and DPM adaptive compute with these as k-diffusion does, each operation rounded to fp32: where the error
+    decides over the next step, a last bit here would be another walk there.
+    """
+    return [torch.tensor(level, dtype=x.dtype).log().neg() for level in levels]
+
+
+def _sigma(t: Tensor) -> float:
+    return t.neg().exp().item()
+
+
+def _ancestral_before(t: Tensor, t_next: Tensor, end: Tensor, eta: float) -> tuple[Tensor, float]:
+    """(t_down, sigma_up): `ancestral_step` in -log sigma, with t_down no later than the end of the walk."""
     if not eta:
-        return sigma_next, 0.0
-    sigma_down = max(low, ancestral_step(sigma, sigma_next, eta)[0])
-    return sigma_down, math.sqrt(max(sigma_next**2 - sigma_down**2, 0.0))
+        return t_next, 0.0
+    sigma, sigma_next = t.neg().exp(), t_next.neg().exp()
+    up = torch.minimum(sigma_next, eta * (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2) ** 0.5)
+    t_down = torch.minimum(end, (sigma_next**2 - up**2).sqrt().log().neg())
+    return t_down, (sigma_next**2 - t_down.neg().exp() ** 2).clamp(min=0).sqrt().item()
 
 
 def _eps(denoise: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
@@ -444,34 +461,34 @@ def _eps(denoise: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     return (x - denoised) / sigma, denoised
 
 
-def _first_order(x: Tensor, eps: Tensor, sigma: float, sigma_next: float) -> Tensor:
+def _first_order(x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
     """DPM-Solver-1, Lu et al. 2022 (arXiv 2206.00927), equation 3.7."""
-    return x + eps * (sigma_next - sigma)
+    return x - eps * (t_next.neg().exp() * (t_next - t).expm1()).item()
 
 
 def _second_order(
-    denoise: Denoise, x: Tensor, eps: Tensor, sigma: float, sigma_next: float, r1: float
+    denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor, r1: float
 ) -> tuple[Tensor, Tensor]:
     """(x, eps at the middle); DPM-Solver-2, arXiv 2206.00927, algorithm 4."""
-    h = math.log(sigma / sigma_next)
-    middle = sigma * math.exp(-r1 * h)
-    eps_1, _ = _eps(denoise, x + eps * (middle - sigma), middle)
-    return x + (eps + (eps_1 - eps) / (2 * r1)) * (sigma_next - sigma), eps_1
+    h = t_next - t
+    middle = (t + r1 * h).neg().exp()
+    eps_1, _ = _eps(denoise, x - eps * (middle * (r1 * h).expm1()).item(), middle.item())
+    bend = t_next.neg().exp() / (2 * r1) * h.expm1()
+    return _first_order(x, eps, t, t_next).sub_((eps_1 - eps).mul_(bend.item())), eps_1
 
 
-def _third_order(
-    denoise: Denoise, x: Tensor, eps: Tensor, sigma: float, sigma_next: float, eps_1: Tensor | None
-) -> Tensor:
+def _third_order(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor, eps_1: Tensor | None) -> Tensor:
     """DPM-Solver-3, arXiv 2206.00927, algorithm 5, r1 = 1/3, r2 = 2/3; eps_1 is eps at r1 where it is known."""
     r1, r2 = 1 / 3, 2 / 3
-    h = math.log(sigma / sigma_next)
-    first, second = sigma * math.exp(-r1 * h), sigma * math.exp(-r2 * h)
+    h = t_next - t
+    first, second = (t + r1 * h).neg().exp(), (t + r2 * h).neg().exp()
     if eps_1 is None:
-        eps_1, _ = _eps(denoise, x + eps * (first - sigma), first)
-    bend = (second * math.expm1(r2 * h) / (r2 * h) - second) * (r2 / r1)
-    eps_2, _ = _eps(denoise, x + eps * (second - sigma) - (eps_1 - eps) * bend, second)
-    bend = (sigma_next * math.expm1(h) / h - sigma_next) / r2
-    return x + eps * (sigma_next - sigma) - (eps_2 - eps) * bend
+        eps_1, _ = _eps(denoise, x - eps * (first * (r1 * h).expm1()).item(), first.item())
+    bend = second * (r2 / r1) * ((r2 * h).expm1() / (r2 * h) - 1)
+    u = (x - eps * (second * (r2 * h).expm1()).item()).sub_((eps_1 - eps).mul_(bend.item()))
+    eps_2, _ = _eps(denoise, u, second.item())
+    bend = t_next.neg().exp() / r2 * (h.expm1() / h - 1)
+    return _first_order(x, eps, t, t_next).sub_((eps_2 - eps).mul_(bend.item()))
 
 
 def _levels(sigmas: Tensor) -> list[float]:
