@@ -18,14 +18,13 @@ from modules.request import Img2ImgRequest
 from modules.sampler_names import SAMPLERS
 from modules.sampling.denoise import masked
 from modules.sampling.discrete import ModelSchedule
-from modules.sampling.registry import levels, partial_walk, resolve
+from modules.sampling.registry import Walk, levels, partial_walk, resolve
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 from modules.sampling.timesteps import noised
 from tests.processing.test_inpaint import SMALL, Run, mask, picture, pixels, run_with, source
 
-# The first two choose levels of their own; LCM forgets at each step where it came from.
-UNGRADED = ("DPM fast", "DPM adaptive", "LCM")
+OWN_LEVELS = ("DPM fast", "DPM adaptive")  # they choose theirs, so that the walk's count for nothing
 
 
 @pytest.fixture(scope="module")
@@ -60,39 +59,108 @@ def test_places_are_freed_one_after_the_other() -> None:
     assert course == [[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]
 
 
-@pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.name not in UNGRADED])
+STRENGTH, STEPS = 0.9, 20
+GREYS = torch.tensor([0, 64, 128, 192, 255]).view(1, 1, 1, 5) / 255
+PLACES = 400  # of each grey
+
+
+class World:
+    """Latents are normal around 2; the picture is -2 everywhere, so whatever is predicted freely leads away from it.
+
+    `walked` is what a sampler makes of it in its last `count` steps, under the mask of GREYS or without one.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.sampler, schedule = resolve(name)
+        self.model = ModelSchedule.scaled_linear()
+        self.levels = levels(self.sampler, schedule, STEPS, self.model, ScheduleOptions())
+        self.original = torch.full((1, 4, PLACES, 5), -2.0)
+
+    def walk(self, count: int) -> Walk:
+        options = SamplerOptions(eta=0.0, eta_ddim=0.0)
+        return partial_walk(self.sampler, self.levels, STEPS, count - 1, self.model, options)
+
+    def predicted(self, x: Tensor, level: Tensor) -> Tensor:
+        is_scaled = self.sampler.row.timesteps
+        variance = (self.model.t_to_sigma(level) if is_scaled else level).square().view(-1, 1, 1, 1)
+        return ((x * (1 + variance).sqrt() if is_scaled else x) + variance * 2) / (1 + variance)
+
+    def walked(self, count: int, is_masked: bool) -> Tensor:
+        walk, seen = self.walk(count), list[Tensor]()
+        noise = torch.randn(self.original.shape, generator=torch.Generator().manual_seed(1))
+        more = torch.Generator().manual_seed(2)
+        blend = partial(freed, walk.sigmas, STRENGTH, STEPS)
+        network = masked(self.predicted, self.original, GREYS, blend) if is_masked else self.predicted
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            seen.append(network(x, sigma))
+            return seen[-1]
+
+        x = self.original + noise * walk.sigma
+        if self.sampler.row.timesteps:
+            x = noised(self.original, noise, walk.sigma)
+        *_, step = self.sampler.function(
+            denoise, x, walk.sigmas, lambda *_: torch.randn(self.original.shape, generator=more),
+            replace(walk.options, uncond=lambda: seen[-1]),
+        )  # fmt: skip
+        return step.x
+
+
+OWN_STEPS = [int(steps) for steps in steps_of(GREYS, STRENGTH, STEPS).flatten()]
+
+
+@pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.name not in OWN_LEVELS])
+def test_white_is_a_walk_without_a_mask_whatever_the_sampler(name: str) -> None:
+    world = World(name)
+    whole, free = (world.walked(OWN_STEPS[-1], is_masked) for is_masked in (True, False))
+    torch.testing.assert_close(whole[..., 4], free[..., 4], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Euler", "Euler a"])
+def test_a_grey_is_a_walk_of_its_own_steps(name: str) -> None:
+    """Without a memory of earlier steps, a held place lies where a shorter walk would begin."""
+    world = World(name)
+    whole = world.walked(OWN_STEPS[-1], is_masked=True)
+    for place, steps in enumerate(OWN_STEPS[1:], 1):
+        shorter = world.walked(steps, is_masked=False)
+        torch.testing.assert_close(whole[..., place], shorter[..., place], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", [row.name for row in SAMPLERS if row.name not in (*OWN_LEVELS, "LCM") and not row.timesteps]
+)
 def test_the_change_grows_with_the_grey(name: str) -> None:
-    """In a world whose latents are normal around 2, from a picture that is -2: more steps lead further."""
-    sampler, schedule = resolve(name)
-    model, strength, count = ModelSchedule.scaled_linear(), 0.9, 20
-    options = SamplerOptions(eta=0.0, eta_ddim=0.0)
-    walk = partial_walk(sampler, levels(sampler, schedule, count, model, ScheduleOptions()), count, 18, model, options)
-    original = torch.full((1, 4, 16, 5), -2.0)
-    mask = torch.tensor([0, 64, 128, 192, 255]).view(1, 1, 1, 5) / 255
-    noise = torch.randn(original.shape, generator=torch.Generator().manual_seed(1))
-    blend = partial(freed, walk.sigmas, strength, count)
+    """A place goes at least as far as a walk of its own steps leads, and less far than one of a step more: samplers of
+    two predictions a step see the next level half a step early, others look back to where it was still held. DPM2 takes
+    all of a step by the second prediction, so a place begins with it a step early, and from the middle of one."""
+    world, more = World(name), 2 if name.startswith("DPM2") else 1
+    whole = world.walked(OWN_STEPS[-1], is_masked=True)
+    for place, steps in enumerate(OWN_STEPS[1:-1], 1):
+        least, change, most = (
+            float((result - world.original)[..., place].mean())
+            for result in (world.walked(steps, False), whole, world.walked(steps + more, False))
+        )
+        assert least - 1e-4 <= change < most, f"grey {place}: {change} is not between {least} and {most}"
 
-    def world(x: Tensor, sigma: Tensor) -> Tensor:
-        variance = sigma.square().view(-1, 1, 1, 1)
-        return (x + variance * 2) / (1 + variance)
 
-    seen: list[Tensor] = []
-
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        seen.append(masked(world, original, mask, blend)(x, sigma))
-        return seen[-1]
-
-    x = noised(original, noise, walk.sigma) if sampler.row.timesteps else original + noise * walk.sigma
-    more = torch.Generator().manual_seed(2)
-    *_, step = sampler.function(
-        denoise, x, walk.sigmas, lambda *_: torch.randn(original.shape, generator=more),
-        replace(walk.options, uncond=lambda: seen[-1]),
-    )  # fmt: skip
-    result = torch.where(mask > 0, step.x, original)
-    change = (result - original).abs().mean(dim=(0, 1, 2)).tolist()
-    assert change[0] == 0
+@pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.timesteps])
+def test_in_ddims_family_the_change_grows_with_the_grey_too(name: str) -> None:
+    """There A1111 takes a latent for less noisy than it is, so that no shorter walk is the measure; distances are."""
+    world = World(name)
+    whole = world.walked(OWN_STEPS[-1], is_masked=True)
+    change = (whole - world.original)[..., 1:].mean((0, 1, 2)).tolist()
     assert change == sorted(change)
-    assert change[4] > change[1] + 0.5
+
+
+def test_lcm_goes_as_far_as_its_formula_says() -> None:
+    """Each step draws anew around what is predicted: the mean's distance from 2 is divided by 1 + sigma squared."""
+    world = World("LCM")
+    whole = world.walked(OWN_STEPS[-1], is_masked=True)
+    for place, steps in enumerate(OWN_STEPS[1:], 1):
+        sigmas = world.walk(steps).sigmas[:-1]
+        expected = 4 - 4 / (1 + sigmas.square()).prod()
+        found = (whole - world.original)[..., place].mean()
+        torch.testing.assert_close(found, expected, rtol=0, atol=4 / (4 * PLACES) ** 0.5)  # four standard errors
 
 
 def test_white_is_inpainting_at_full_strength(run: Run) -> None:
