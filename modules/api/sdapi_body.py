@@ -16,10 +16,14 @@ MAX_DEPTH = 32  # of arrays and objects in each other; a script's arguments have
 Model = TypeVar("Model", bound=BaseModel)
 
 
+async def body_bytes(request: Request) -> bytes:
+    """The body, which nobody keeps: `request.body()` would hold it as long as the request is answered."""
+    return b"".join([piece async for piece in request.stream()])
+
+
 async def loose_object(request: Request) -> dict[str, Any]:
     """The body as an object. Raises WebuiError for what is no JSON object, or holds numbers that JSON does not have."""
-    data = await request.body()
-    return await run_in_threadpool(parsed, data)
+    return await run_in_threadpool(parsed, await body_bytes(request))
 
 
 def parsed(data: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from modules import infotext
 from modules.api.openapi import json_body
 from modules.api.sdapi_body import filled, loose_object
 from modules.api.sdapi_generate import Answer
-from modules.api.sdapi_pictures import Fetch, as_base64, picture_from
+from modules.api.sdapi_pictures import Fetch, picture_from
 from modules.api.services import Services
 from modules.codec import Picture
 from modules.errors import WebuiError
@@ -101,20 +101,20 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         picture = picture_from(body.get("image"), "image", fetch)
         with slots:
             image, told = _processed(payload, picture, services.settings.current)
-        shown = as_base64(image) if payload.show_extras_results else ""
+        shown = image if payload.show_extras_results else ""
         return Answer({"html_info": _as_html(told), "image": shown})
 
     def batch(body: dict[str, Any]) -> Response:
         payload = filled(BatchPayload, body)
         if not payload.imageList:
             raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
-        images: list[str] = []
+        images: list[bytes] = []
         told = ""
         for number, file in enumerate(payload.imageList):
             picture = picture_from(file.data, f"imageList.{number}", fetch)
             with slots:
                 image, told = _processed(payload, picture, services.settings.current)
-            images.append(as_base64(image) if payload.show_extras_results else "")
+            images.append(image if payload.show_extras_results else b"")
         return Answer({"html_info": _as_html(told), "images": images})
 
     @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)

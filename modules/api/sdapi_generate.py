@@ -4,6 +4,7 @@ The job goes on when its client has gone, as in A1111. A waiting client costs no
 """
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -23,10 +24,10 @@ from modules.a1111 import Kind, translated
 from modules.a1111_loose import listed_styles, strict
 from modules.api.clients import client_of
 from modules.api.openapi import json_body
-from modules.api.sdapi_body import filled, loose_object
+from modules.api.sdapi_body import body_bytes, filled, parsed
 from modules.api.sdapi_info import described
 from modules.api.sdapi_payloads import PAYLOADS, Answering, Generated, echoed
-from modules.api.sdapi_pictures import Collector, Fetch, Made, as_base64, with_pictures
+from modules.api.sdapi_pictures import Collector, Fetch, Made, with_pictures
 from modules.api.services import Services
 from modules.api.tasks import Tasks
 from modules.catalog import Checkpoint
@@ -68,12 +69,15 @@ class Pending:
 
 
 class Answer(Response):
-    """JSON in ASCII, so that no text of a client can make it unwritable."""
+    """JSON in ASCII, so that no text of a client can make it unwritable.
+
+    Bytes, or a list of them, become base64. Nobody looks through that for letters that JSON writes otherwise.
+    """
 
     media_type = "application/json"
 
-    def render(self, content: Any) -> bytes:
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+    def render(self, content: Mapping[str, Any]) -> bytes:
+        return b"{" + b",".join(_json(name) + b":" + _json(value) for name, value in content.items()) + b"}"
 
 
 def routes(services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Extensions) -> APIRouter:
@@ -102,10 +106,8 @@ class _Studio:
         self._draw = random.SystemRandom()
 
     async def made(self, kind: Kind, request: Request) -> Response:
-        body = await loose_object(request)
-        asked = await run_in_threadpool(self._asked, kind, body)
         timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
-        pending = await run_in_threadpool(self._submit, asked, client_of(request.scope))
+        asked, pending = await run_in_threadpool(self._begun, kind, await body_bytes(request), client_of(request.scope))
         try:
             for one in pending:
                 await ended(one.job)
@@ -113,6 +115,11 @@ class _Studio:
             for one in pending:
                 self._services.saves.forget(one.job)
         return await run_in_threadpool(_answer, asked, pending, timestamp)
+
+    def _begun(self, kind: Kind, data: bytes, client: str) -> tuple[Asked, list[Pending]]:
+        """A body's jobs in the queue. The body is gone when this returns: many clients may wait with large ones."""
+        asked = self._asked(kind, parsed(data))
+        return asked, self._submit(asked, client)
 
     def _asked(self, kind: Kind, body: Mapping[str, Any]) -> Asked:
         """Raises WebuiError for whatever is wrong with a body."""
@@ -219,6 +226,18 @@ class _Studio:
             self._services.settings.change(kept)
 
 
+def _json(value: Any) -> bytes:
+    """
+    >>> _json([b"abc", b""])
+    b'["YWJj",""]'
+    """
+    if isinstance(value, bytes):
+        return b'"' + base64.b64encode(value) + b'"'
+    if isinstance(value, list) and value and all(isinstance(item, bytes) for item in value):
+        return b"[" + b",".join(map(_json, value)) + b"]"
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 async def ended(job: Job) -> None:
     """Returns when `job` has ended, or Palimpsest does. Costs no thread."""
     loop = asyncio.get_running_loop()
@@ -267,7 +286,7 @@ def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Respons
         seeds.insert(0, singles[0].image.seed)
         count = 1
     info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, asked.notes)
-    sent = [as_base64(data) for data in images] if asked.answering.send_images else []
+    sent = images if asked.answering.send_images else []
     return Answer({"images": sent, "parameters": dict(asked.parameters), "info": json.dumps(info)})
 
 

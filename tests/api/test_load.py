@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_every_client_gets_its_own_picture_once_and_in_order(server: uvicorn.Ser
         job = answer.raise_for_status().json()
         while (told := (await client.get(job["url"])).json())["status"] in ("queued", "running"):
             (await client.get("/sdapi/v1/progress")).raise_for_status()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
         assert (told["status"], [image["seed"] for image in told["images"]]) == ("finished", [number])
         return told["images"][0]["width"], told["images"][0]["height"]
 
@@ -143,6 +144,31 @@ def test_a_client_that_goes_away_while_it_waits_keeps_nothing_in_memory(
     until(lambda: job.ended and not server.server_state.tasks)
     assert len(job.listeners) == 0
     assert services.saves._own == {}
+
+
+def test_a_waiting_client_s_body_is_not_kept(server: uvicorn.Server, services: Services) -> None:
+    def pieces() -> Iterator[bytes]:
+        """20 MB that this side holds a part of at a time."""
+        yield b'{"prompt": "wait", "junk": "'
+        for _ in range(20):
+            yield b"a" * 1_000_000
+        yield b'"}'
+
+    def ask() -> None:
+        httpx.post(f"{url(server)}/sdapi/v1/txt2img", content=pieces(), timeout=PATIENCE, trust_env=False)
+
+    tracemalloc.start()
+    try:
+        waiting = threading.Thread(target=ask)
+        waiting.start()
+        until(lambda: any(job.status == "running" for job in services.queue.current()))
+        until(lambda: tracemalloc.get_traced_memory()[0] < 10_000_000 < tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+        for job in services.queue.current():
+            job.interrupt()
+    waiting.join(PATIENCE)
+    assert not waiting.is_alive()
 
 
 def files(folder: Path) -> list[str]:
