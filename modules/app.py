@@ -19,7 +19,8 @@ from modules import doctor, logs, server
 from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog
+from modules.catalog import Catalog, usable
+from modules.clip_chunks import Word
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.extensions import load as load_extensions
@@ -30,6 +31,7 @@ from modules.jobs.batch_journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
+from modules.networks.embedding_files import EmbeddingFiles
 from modules.networks.files import HashCache, find_checkpoints
 from modules.networks.lora_files import LoraFiles
 from modules.reproduction import HashOf, Kept
@@ -48,6 +50,7 @@ QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
+EMBEDDINGS = "embeddings"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -150,18 +153,15 @@ def open_services(flags: Flags) -> Services:
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
+    catalog = CatalogHolder(scanner(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path), hash_of(flags))
     return Services(
         queue=queue,
-        catalog=CatalogHolder(
-            scanner(flags),
-            lambda path: HashCache(flags.data_dir / HASHES).known(path),
-            hash_of(flags),
-        ),
+        catalog=catalog,
         settings=holder,
         outputs=outputs,
         pictures=pictures,
         flags=flags,
-        count_tokens=TokenCounter(holder),
+        count_tokens=TokenCounter(holder, lambda: words_of(catalog.current, queue.state().text_width)),
         desk=Desk.of(batches, flags.data_dir, flags.outputs_dir),
         saves=saves,
         history=History(outputs, cache / "history.sqlite"),
@@ -179,16 +179,19 @@ def engine_options(flags: Flags) -> dict[str, str]:
         "extensions_dir": str(flags.extensions_dir),
         "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
         "lora_dirs": os.pathsep.join(map(str, lora_folders(flags))),
+        "embedding_dirs": os.pathsep.join(map(str, embedding_folders(flags))),
     }
 
 
 def scanner(flags: Flags) -> Callable[[], Catalog]:
     """Looks, each time it is called, what is there to choose from."""
     loras = LoraFiles(lora_folders(flags))
+    embeddings = EmbeddingFiles(embedding_folders(flags))
 
     def scan() -> Catalog:
         hashes = HashCache(flags.data_dir / HASHES)
-        return Catalog(tuple(find_checkpoints(checkpoint_folders(flags), hashes)), loras.found(hashes))
+        checkpoints = tuple(find_checkpoints(checkpoint_folders(flags), hashes))
+        return Catalog(checkpoints, loras.found(hashes), embeddings.found())
 
     return scan
 
@@ -218,6 +221,17 @@ def lora_folders(flags: Flags) -> list[Path]:
     """The models folder's, under both of A1111's names, and `--lora-dir`."""
     folders = [flags.models_dir / name for name in LORAS]
     return folders if flags.lora_dir is None else [*folders, flags.lora_dir]
+
+
+def embedding_folders(flags: Flags) -> list[Path]:
+    """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
+    folders = [flags.models_dir / EMBEDDINGS, flags.data_dir / EMBEDDINGS]
+    return folders if flags.embeddings_dir is None else [*folders, flags.embeddings_dir]
+
+
+def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:
+    """The embeddings that may stand in a prompt, for a text encoder `width` wide."""
+    return tuple(Word(each.name, each.vectors) for each in usable(catalog.embeddings, width))
 
 
 def start_engine(services: Services) -> None:

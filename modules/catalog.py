@@ -1,7 +1,7 @@
 """The names on offer: what the page's dropdowns list and what a request may name."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,42 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """A textual inversion's file: `name` is the word, its file's name without suffix.
+
+    It stands for `vectors` vectors, `width` wide each. `changed` is the file's time of change. `reason` tells why no
+    checkpoint can use it, "" if some can. The rest is what the trainer noted.
+    """
+
+    name: str
+    path: Path
+    changed: int = 0
+    vectors: int = 0
+    width: int = 0
+    reason: str = ""
+    step: int | None = None
+    sd_checkpoint: str | None = None
+    sd_checkpoint_name: str | None = None
+
+    def unusable_with(self, width: int) -> str:
+        """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
+        if self.reason or width in (0, self.width):
+            return self.reason
+        return f"{self.path.name} has vectors {self.width} wide, the checkpoint's text encoder is {width} wide."
+
+
+def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
+    """Those that a text encoder `width` wide can use."""
+    return tuple(embedding for embedding in embeddings if not embedding.unusable_with(width))
+
+
+@dataclass(frozen=True)
 class Catalog:
     """Names by list, as `Control.choices` refers to them."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
     loras: tuple[Lora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
 
     def names(self, which: str) -> tuple[str, ...]:
         """The labels of one list: checkpoints, loras, samplers or schedulers."""

@@ -3,7 +3,7 @@
 A piece is `(text, weight)` as the prompt parser gives it; `("BREAK", -1)` ends the current chunk. The rules: A1111's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from modules.clip_bpe import COMMA, END, START, ClipBPE
@@ -15,11 +15,29 @@ BREAK: Final = ("BREAK", -1)
 Piece = tuple[str, float]
 
 
+class Word(NamedTuple):
+    """A word that stands for vectors of its own (a textual inversion), and for how many."""
+
+    name: str
+    vectors: int
+
+
+class Placed(NamedTuple):
+    """A word's vectors go over the tokens from `position` on, counted from the start marker."""
+
+    position: int
+    word: Word
+
+
 class Chunk(NamedTuple):
-    """77 tokens with their weights: a start marker, text, and end markers to the end. Markers weigh 1."""
+    """77 tokens with their weights: a start marker, text, and end markers to the end. Markers weigh 1.
+
+    Where `words` put their vectors, the token is 0.
+    """
 
     tokens: tuple[int, ...]
     multipliers: tuple[float, ...]
+    words: tuple[Placed, ...] = ()
 
 
 class TokenCount(NamedTuple):
@@ -36,77 +54,162 @@ class Chunks(NamedTuple):
     token_count: int
 
 
-def _closed(tokens: Sequence[int], multipliers: Sequence[float]) -> Chunk:
+class Vocabulary:
+    """Words with vectors of their own, found among tokens by the tokens of their names: the longest goes first.
+
+    Those with more vectors than a chunk has tokens are no words here.
+    """
+
+    def __init__(self, words: Iterable[Word], tokenizer: ClipBPE) -> None:
+        self._by_first: dict[int, list[tuple[tuple[int, ...], Word]]] = {}
+        for word in words:
+            tokens = tuple(tokenizer.encode(word.name))
+            if tokens and 0 < word.vectors <= CHUNK_LENGTH:
+                self._by_first.setdefault(tokens[0], []).append((tokens, word))
+        for named in self._by_first.values():
+            named.sort(key=lambda pair: len(pair[0]), reverse=True)
+
+    def at(self, tokens: Sequence[int], position: int) -> tuple[Word, int] | None:
+        """(the word that begins at `position`, how many tokens its name has); None if there is none."""
+        for name, word in self._by_first.get(tokens[position], ()):
+            if tuple(tokens[position : position + len(name)]) == name:
+                return word, len(name)
+        return None
+
+
+def _closed(tokens: Sequence[int], multipliers: Sequence[float], words: Sequence[Placed] = ()) -> Chunk:
     padding = CHUNK_LENGTH - len(tokens)
     return Chunk(
         tokens=(START, *tokens, *[END] * (padding + 1)),
         multipliers=(1.0, *multipliers, *[1.0] * (padding + 1)),
+        words=tuple(words),
     )
 
 
 EMPTY_CHUNK: Final = _closed((), ())
 
 
-def chunk_prompt(pieces: Sequence[Piece], tokenizer: ClipBPE, comma_backtrack: int = COMMA_BACKTRACK) -> Chunks:
-    """Fill chunks with the tokens of `pieces`.
+def chunk_prompt(
+    pieces: Sequence[Piece],
+    tokenizer: ClipBPE,
+    comma_backtrack: int = COMMA_BACKTRACK,
+    vocabulary: Vocabulary | None = None,
+    is_exact: bool = False,
+) -> Chunks:
+    """Fill chunks with the tokens of `pieces`, and with the vectors of the words in `vocabulary`, which stay together.
 
     When a chunk is full and a comma lies in its last `comma_backtrack` tokens (0 to 74; 0 turns this off), what follows
-    the comma moves to the next chunk, so that a phrase is not cut in two.
+    the comma moves to the next chunk, so that a phrase is not cut in two. A1111 leaves the vectors of words that move
+    where they were, over the end markers of the old chunk: so do we with `is_exact`.
     """
     chunks: list[Chunk] = []
-    tokens: list[int] = []
-    multipliers: list[float] = []
+    filling = _Filling([], [], [])
     last_comma = -1
+
+    def close() -> None:
+        nonlocal filling, last_comma
+        chunks.append(_closed(*filling))
+        filling, last_comma = _Filling([], [], []), -1
+
     for piece in pieces:
         if piece == BREAK:
-            chunks.append(_closed(tokens, multipliers))
-            tokens, multipliers, last_comma = [], [], -1
+            close()
             continue
         text, weight = piece
-        for token in tokenizer.encode(text):
-            full = len(tokens) == CHUNK_LENGTH
+        encoded = tokenizer.encode(text)
+        position = 0
+        while position < len(encoded):
+            token, filled = encoded[position], len(filling.tokens)
             if token == COMMA:
-                last_comma = len(tokens)
-            elif full and comma_backtrack and last_comma != -1 and len(tokens) - last_comma <= comma_backtrack:
-                cut = last_comma + 1
-                chunks.append(_closed(tokens[:cut], multipliers[:cut]))
-                tokens, multipliers, last_comma = tokens[cut:], multipliers[cut:], -1
-            if len(tokens) == CHUNK_LENGTH:
-                chunks.append(_closed(tokens, multipliers))
-                tokens, multipliers, last_comma = [], [], -1
-            tokens.append(token)
-            multipliers.append(float(weight))
-    token_count = CHUNK_LENGTH * len(chunks) + len(tokens)
-    if tokens or not chunks:
-        chunks.append(_closed(tokens, multipliers))
+                last_comma = filled
+            elif filled == CHUNK_LENGTH and last_comma != -1 and 0 < filled - last_comma <= comma_backtrack:
+                moved = filling.cut(last_comma + 1, is_exact)
+                close()
+                filling = moved
+            if len(filling.tokens) == CHUNK_LENGTH:
+                close()
+            found = vocabulary.at(encoded, position) if vocabulary else None
+            if found is None:
+                filling.add(token, float(weight))
+                position += 1
+                continue
+            word, length = found
+            if len(filling.tokens) + word.vectors > CHUNK_LENGTH:
+                close()
+            filling.words.append(Placed(len(filling.tokens) + 1, word))
+            for _ in range(word.vectors):
+                filling.add(0, float(weight))
+            position += length
+    token_count = CHUNK_LENGTH * len(chunks) + len(filling.tokens)
+    if filling.tokens or not chunks:
+        close()
     return Chunks(tuple(chunks), token_count)
 
 
-def count_tokens(pieces: Sequence[Piece], tokenizer: ClipBPE, comma_backtrack: int = COMMA_BACKTRACK) -> TokenCount:
+class _Filling(NamedTuple):
+    """A chunk that is being filled."""
+
+    tokens: list[int]
+    multipliers: list[float]
+    words: list[Placed]
+
+    def add(self, token: int, weight: float) -> None:
+        self.tokens.append(token)
+        self.multipliers.append(weight)
+
+    def cut(self, length: int, leaves_words: bool) -> "_Filling":
+        """Keep `length` tokens; the rest, with its words unless they are left behind."""
+        moved = [placed for placed in self.words if placed.position > length and not leaves_words]
+        rest = _Filling(
+            self.tokens[length:],
+            self.multipliers[length:],
+            [Placed(placed.position - length, placed.word) for placed in moved],
+        )
+        del self.tokens[length:], self.multipliers[length:]
+        self.words[:] = [placed for placed in self.words if placed not in moved]
+        return rest
+
+
+def count_tokens(
+    pieces: Sequence[Piece],
+    tokenizer: ClipBPE,
+    comma_backtrack: int = COMMA_BACKTRACK,
+    vocabulary: Vocabulary | None = None,
+) -> TokenCount:
     """What the counter beside a prompt shows."""
-    tokens = chunk_prompt(pieces, tokenizer, comma_backtrack).token_count
+    tokens = chunk_prompt(pieces, tokenizer, comma_backtrack, vocabulary).token_count
     return TokenCount(tokens, -(-max(tokens, 1) // CHUNK_LENGTH) * CHUNK_LENGTH)
 
 
 OLD_FACTORS: Final = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
 
 
-def old_chunk(text: str, tokenizer: ClipBPE, has_weights: bool = True) -> Chunk:
+def old_chunk(text: str, tokenizer: ClipBPE, has_weights: bool = True, vocabulary: Vocabulary | None = None) -> Chunk:
     """The one chunk of a prompt in A1111's first emphasis: every token with brackets weighs what follows it.
 
     A token of several brackets multiplies by each; one whose brackets cancel out stays as text. Numbers in brackets
     are words, and what lies beyond 75 tokens is lost.
     """
-    tokens: list[int] = []
-    multipliers: list[float] = []
+    filling = _Filling([], [], [])
     weight = 1.0
-    for token in tokenizer.encode(text):
+    encoded = tokenizer.encode(text)
+    position = 0
+    while position < len(encoded):
         factor = 1.0
-        for letter in tokenizer.symbol(token) if has_weights else "":
+        for letter in tokenizer.symbol(encoded[position]) if has_weights else "":
             factor *= OLD_FACTORS.get(letter, 1.0)
+        found = vocabulary.at(encoded, position) if vocabulary else None
         if factor != 1.0:
             weight *= factor
+            position += 1
+        elif found is None:
+            filling.add(encoded[position], weight)
+            position += 1
         else:
-            tokens.append(token)
-            multipliers.append(weight)
-    return _closed(tokens[:CHUNK_LENGTH], multipliers[:CHUNK_LENGTH])
+            word, length = found
+            filling.words.append(Placed(len(filling.tokens) + 1, word))
+            for _ in range(word.vectors):
+                filling.add(0, weight)
+            position += length
+    kept = [placed for placed in filling.words if placed.position <= CHUNK_LENGTH]
+    return _closed(filling.tokens[:CHUNK_LENGTH], filling.multipliers[:CHUNK_LENGTH], kept)

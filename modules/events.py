@@ -122,7 +122,8 @@ ENDINGS = (Finished, Failed)
 class EngineState:
     """What the engine process is doing outside of jobs, for the line under the checkpoint selector.
 
-    `state` is one of starting, loading, ready, failed, stopped. `checkpoint` is the name that is loaded or loading.
+    `state` is one of starting, loading, ready, failed, stopped. `checkpoint` is the name that is loaded or loading,
+    `text_width` how wide its text encoder's vectors are once it is loaded.
     """
 
     state: str
@@ -130,3 +131,4 @@ class EngineState:
     checkpoint_hash: str = ""
     message: str = ""
     device: str = ""
+    text_width: int = 0

@@ -24,8 +24,8 @@ from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 
 NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]+)([^>]*)>")
-HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes"
-NETWORK_KEYS = {"Lora hashes": "LoRA"}
+HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
+NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
 # A text with one of these keys comes from a masked picture.
 MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
 # These come from a masked picture, too, unless it was outpainted.
@@ -106,7 +106,7 @@ def recipe(
         )
     read = infotext.to_fields(parsed, settings=Settings())
     fields = dict(read.fields)
-    missing = _with_networks_of(catalog, parsed, fields)
+    missing = [*_with_networks_of(catalog, parsed, fields), *_missing_words(catalog, parsed)]
     causes = [*_causes(picture, parsed, missing), *read.notes]
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
@@ -187,6 +187,13 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
         if field in fields:
             fields[field] = NETWORK.sub(here, str(fields[field]))
     return sorted(missing | {match[1] for match in NETWORK.findall(parsed.negative_prompt)})
+
+
+def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:
+    """Embeddings that the text names and that are not here."""
+    names = [name.strip() for name, _ in HASHES.findall(parsed.pairs.get("TI hashes", ""))]
+    here = {embedding.name.replace(":", "").replace(",", "") for embedding in catalog.embeddings}
+    return [name for name in dict.fromkeys(names) if name not in here]
 
 
 def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]:

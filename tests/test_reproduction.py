@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import modules
-from modules.catalog import Catalog, Checkpoint, Lora
+from modules.catalog import Catalog, Checkpoint, Embedding, Lora
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext import parse
@@ -136,6 +136,12 @@ def test_missing_networks_are_named() -> None:
     made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
     assert "Networks that were not applied: ink." in made.causes
     assert "<" not in made.request.prompt
+
+
+def test_missing_embeddings_are_named() -> None:
+    catalog = replace(CATALOG, embeddings=(Embedding("a:b", Path("a.pt")),))
+    made = recipe(picture("red"), text('TI hashes: "ab: 12, gone: 34, gone: 34"'), catalog, kept)
+    assert "Networks that were not applied: gone." in made.causes
 
 
 def test_networks_that_are_here_are_used_under_their_names_here() -> None:

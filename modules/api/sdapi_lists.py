@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from modules.api.sdapi_generate import STYLES
 from modules.api.services import Services
-from modules.catalog import Checkpoint, Lora
+from modules.catalog import Checkpoint, Embedding, Lora
 from modules.errors import WebuiError
 from modules.flags import Flags
 from modules.images.enlarge import UPSCALERS
@@ -81,8 +81,16 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/embeddings")
     def embeddings() -> dict[str, Any]:
-        """Textual inversions: those that can be used, and those that are there and cannot."""
-        return {"loaded": {}, "skipped": {}}
+        """Textual inversions: those that the loaded checkpoint can use, and those that it cannot, with the `reason`."""
+        width = services.queue.state().text_width
+        loaded: dict[str, Any] = {}
+        skipped: dict[str, Any] = {}
+        for embedding in services.catalog.current.embeddings:
+            if reason := embedding.unusable_with(width):
+                skipped[embedding.name] = {**_embedding(embedding), "reason": reason}
+            else:
+                loaded[embedding.name] = _embedding(embedding)
+        return {"loaded": loaded, "skipped": skipped}
 
     @router.get("/loras")
     def loras() -> list[dict[str, Any]]:
@@ -111,7 +119,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/refresh-embeddings")
     def refresh_embeddings() -> None:
-        """Look again into the folders."""
+        """Look again into the folders of textual inversions."""
         services.catalog.refresh()
 
     @router.post("/refresh-loras")
@@ -172,6 +180,16 @@ def _checkpoint(services: Services, checkpoint: Checkpoint) -> dict[str, Any]:
         "sha256": sha256 or None,
         "filename": checkpoint.name,
         "config": None,
+    }
+
+
+def _embedding(embedding: Embedding) -> dict[str, Any]:
+    return {
+        "step": embedding.step,
+        "sd_checkpoint": embedding.sd_checkpoint,
+        "sd_checkpoint_name": embedding.sd_checkpoint_name,
+        "shape": embedding.width,
+        "vectors": embedding.vectors,
     }
 
 

@@ -9,6 +9,7 @@ from transformers import CLIPTextModel
 
 from modules.clip_bpe import ClipBPE
 from modules.clip_chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt, old_chunk
+from modules.networks.embeddings import Words, spoken
 
 Emphasis = Literal["None", "Ignore", "Original", "No norm"]
 
@@ -22,6 +23,8 @@ def encode_prompts(
     clip_skip: int = 1,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = COMMA_BACKTRACK,
+    words: Words | None = None,
+    is_exact: bool = False,
 ) -> Tensor:
     """The conditioning (prompts, chunks * 77, width) of several prompts, in the text encoder's dtype and on its device.
 
@@ -29,12 +32,13 @@ def encode_prompts(
     prompt's schedule: in the mode "Original" the mean that weighting must not change is taken over all of them, so
     another company gives slightly other numbers.
     """
-    chunked = [chunk_prompt(prompt, tokenizer, comma_backtrack).chunks for prompt in prompts]
+    vocabulary = words.vocabulary if words else None
+    chunked = [chunk_prompt(prompt, tokenizer, comma_backtrack, vocabulary, is_exact).chunks for prompt in prompts]
     length = max(map(len, chunked), default=1)
-    parts = [
-        encode_chunks(text_encoder, [row[i] if i < len(row) else EMPTY_CHUNK for row in chunked], clip_skip, emphasis)
-        for i in range(length)
-    ]
+    parts: list[Tensor] = []
+    for i in range(length):
+        chunks = [row[i] if i < len(row) else EMPTY_CHUNK for row in chunked]
+        parts.append(encode_chunks(text_encoder, chunks, clip_skip, emphasis, words))
     return torch.cat(parts, dim=1)
 
 
@@ -46,24 +50,43 @@ def encode_prompt(
     clip_skip: int = 1,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = COMMA_BACKTRACK,
+    words: Words | None = None,
 ) -> Tensor:
     """The conditioning (chunks * 77, width) of one prompt."""
     rows = encode_prompts(
-        text_encoder, tokenizer, [prompt], clip_skip=clip_skip, emphasis=emphasis, comma_backtrack=comma_backtrack
+        text_encoder,
+        tokenizer,
+        [prompt],
+        clip_skip=clip_skip,
+        emphasis=emphasis,
+        comma_backtrack=comma_backtrack,
+        words=words,
     )
     return rows[0]
 
 
 def encode_old(
-    text_encoder: CLIPTextModel, tokenizer: ClipBPE, prompts: Sequence[str], clip_skip: int, emphasis: Emphasis
+    text_encoder: CLIPTextModel,
+    tokenizer: ClipBPE,
+    prompts: Sequence[str],
+    clip_skip: int,
+    emphasis: Emphasis,
+    words: Words | None = None,
 ) -> Tensor:
     """The conditioning (prompts, 77, width) as A1111's old emphasis made it: one chunk each, see `old_chunk`."""
-    chunks = [old_chunk(prompt, tokenizer, has_weights=emphasis != "None") for prompt in prompts]
-    return encode_chunks(text_encoder, chunks, clip_skip, emphasis)
+    vocabulary = words.vocabulary if words else None
+    chunks = [old_chunk(prompt, tokenizer, emphasis != "None", vocabulary) for prompt in prompts]
+    return encode_chunks(text_encoder, chunks, clip_skip, emphasis, words)
 
 
 @torch.inference_mode()
-def encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_skip: int, emphasis: Emphasis) -> Tensor:
+def encode_chunks(
+    text_encoder: CLIPTextModel,
+    chunks: Sequence[Chunk],
+    clip_skip: int,
+    emphasis: Emphasis,
+    words: Words | None = None,
+) -> Tensor:
     """Hidden states (chunks, 77, width) of a batch of chunks, weighted.
 
     `clip_skip` n takes the states before the last n − 1 layers, through the final norm; a number beyond the layers
@@ -71,11 +94,12 @@ def encode_chunks(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], clip_ski
     """
     device = text_encoder.device
     tokens = torch.tensor([chunk.tokens for chunk in chunks], device=device)
-    if clip_skip <= 1:
-        states = text_encoder(input_ids=tokens).last_hidden_state
-    else:
-        hidden = text_encoder(input_ids=tokens, output_hidden_states=True).hidden_states
-        states = text_encoder.final_layer_norm(hidden[-min(clip_skip, len(hidden) - 1)])
+    with spoken(text_encoder, chunks, words.read if words else None):
+        if clip_skip <= 1:
+            states = text_encoder(input_ids=tokens).last_hidden_state
+        else:
+            hidden = text_encoder(input_ids=tokens, output_hidden_states=True).hidden_states
+            states = text_encoder.final_layer_norm(hidden[-min(clip_skip, len(hidden) - 1)])
     if emphasis in ("None", "Ignore"):
         return states
     weights = torch.tensor([chunk.multipliers for chunk in chunks], device=device, dtype=states.dtype)

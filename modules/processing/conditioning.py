@@ -7,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from modules.catalog import Embedding
 from modules.clip_chunks import Piece
 from modules.networks.cache import ByteCache
 from modules.networks.checkpoint import StableDiffusion
+from modules.networks.embeddings import EmbeddingShelf
 from modules.networks.lora_files import Wanted
 from modules.networks.text import encode_old, encode_prompts
 from modules.processing.clock import Stopwatch
@@ -31,14 +33,16 @@ class PromptKey(NamedTuple):
     is_exact: bool
     is_old: bool
     networks: tuple[Wanted, ...]  # those that change the text encoder
+    words: tuple[Embedding, ...]  # those that may stand in the text
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A prompt over the steps: one conditioning for each stage, (stages, tokens, width)."""
+    """A prompt over the steps: one conditioning for each stage, (stages, tokens, width). `words` are its embeddings."""
 
     stages: list[Stage]
     conds: Tensor
+    words: tuple[Embedding, ...] = ()
 
     def at(self, call: int) -> Tensor:
         """The conditioning (tokens, width) of the 0-based evaluation `call`."""
@@ -50,13 +54,14 @@ class Conditioning:
     """The prompts of a batch: for each picture its AND parts with their weights, and the negative prompt.
 
     `empty` (77, width) is the empty prompt, where shorter prompts are to be filled up with it. `noted` are the settings
-    that had an effect on the prompts.
+    that had an effect on the prompts, `words` the embeddings in them, those of the negative prompt last.
     """
 
     parts: tuple[tuple[tuple[Timeline, float], ...], ...]
     uncond: Timeline
     empty: Tensor | None = None
     noted: frozenset[str] = frozenset()
+    words: tuple[Embedding, ...] = ()
 
     def of(self, images: Sequence[ImagePlan]) -> "Conditioning":
         """The same prompts for each of `images`."""
@@ -79,10 +84,11 @@ class Conditioning:
 
 
 class PromptEncoder:
-    """Encodes prompts, and keeps the latest ones."""
+    """Encodes prompts, and keeps the latest ones. Names of `embeddings` in them are words of their own."""
 
-    def __init__(self, limit: int) -> None:
-        self._cache: ByteCache[PromptKey, Tensor] = ByteCache(limit)
+    def __init__(self, limit: int, embeddings: EmbeddingShelf | None = None) -> None:
+        self._cache: ByteCache[PromptKey, _Encoded] = ByteCache(limit)
+        self._embeddings = embeddings or EmbeddingShelf(())
 
     def conditioning(self, model: StableDiffusion, leg: Pass, settings: Settings, clock: Stopwatch) -> Conditioning:
         """The conditioning of one picture in one pass."""
@@ -105,7 +111,8 @@ class PromptEncoder:
             prompts = [*(part.text for part in texts), leg.negative_prompt]
             if any(schedule(text, when, is_exact) != schedule(text, new, is_exact) for text in prompts):
                 noted.add("use_old_scheduling")
-        return Conditioning((parts,), negative, empty, frozenset(noted))
+        words = tuple(dict.fromkeys(word for timeline in timelines for word in timeline.words))
+        return Conditioning((parts,), negative, empty, frozenset(noted), words)
 
     def clear(self) -> None:
         self._cache.clear()
@@ -115,6 +122,7 @@ class PromptEncoder:
     ) -> Timeline:
         is_exact = settings.compatibility == EXACT
         stages = schedule(text, when, is_exact)
+        words = self._embeddings.words(model.text_encoder.config.hidden_size, model.tokenizer)
         key = PromptKey(
             model.hash,
             model.text_encoder.dtype,
@@ -125,13 +133,21 @@ class PromptEncoder:
             is_exact,
             settings.use_old_emphasis_implementation,
             tuple(replace(one, unet=0.0) for one in model.networks if one.te),
+            words.of,
         )
 
-        def make() -> Tensor:
+        def make() -> _Encoded:
+            spoken: dict[str, None] = {}
+
+            def read(name: str) -> Tensor:
+                spoken[name] = None
+                return words.read(name)
+
+            telling = replace(words, read=read)
             with clock.stage("text_encoder"):
                 if key.is_old:
                     conds = encode_old(
-                        model.text_encoder, model.tokenizer, key.stages, key.clip_skip, settings.emphasis
+                        model.text_encoder, model.tokenizer, key.stages, key.clip_skip, settings.emphasis, telling
                     )
                 else:
                     conds = encode_prompts(
@@ -141,11 +157,20 @@ class PromptEncoder:
                         clip_skip=key.clip_skip,
                         emphasis=settings.emphasis,
                         comma_backtrack=key.comma_backtrack,
+                        words=telling,
+                        is_exact=is_exact,
                     )
-            return conds.to(model.unet.dtype)
+            return _Encoded(conds.to(model.unet.dtype), tuple(map(words.file, spoken)))
 
-        conds = self._cache.get_or_make(key, make, lambda tensor: tensor.numel() * tensor.element_size())
-        return Timeline(stages, conds)
+        made = self._cache.get_or_make(key, make, lambda made: made.conds.numel() * made.conds.element_size())
+        return Timeline(stages, made.conds, made.words)
+
+
+class _Encoded(NamedTuple):
+    """The conditioning of a prompt's stages, and the embeddings in it."""
+
+    conds: Tensor
+    words: tuple[Embedding, ...]
 
 
 def _pieces(text: str, settings: Settings) -> list[Piece]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import modules
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Embedding
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.events import (
@@ -48,6 +48,8 @@ from modules.networks.device import (
     require_finite,
     threads,
 )
+from modules.networks.embedding_files import embedding_hash
+from modules.networks.embeddings import EmbeddingShelf
 from modules.networks.files import HashCache, find_checkpoints
 from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
 from modules.networks.previews import PreviewMap, preview
@@ -93,16 +95,18 @@ def create_engine(
     extensions_dir: str = "",
     checkpoint_dirs: str = "",
     lora_dirs: str = "",
+    embedding_dirs: str = "",
 ) -> "Engine":
     """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full".
 
     `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints;
-    `lora_dirs` where the LoRAs lie that prompts name.
+    `lora_dirs` and `embedding_dirs` where the LoRAs and embeddings lie that prompts name.
     """
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
-    return Engine(place, Path(cache_dir), extensions, _paths(checkpoint_dirs), _paths(lora_dirs))
+    dirs = (_paths(checkpoint_dirs), _paths(lora_dirs), _paths(embedding_dirs))
+    return Engine(place, Path(cache_dir), extensions, *dirs)
 
 
 def _paths(joined: str) -> list[Path]:
@@ -119,6 +123,7 @@ class Engine:
         extensions: Extensions,
         checkpoint_dirs: Sequence[Path] = (),
         lora_dirs: Sequence[Path] = (),
+        embedding_dirs: Sequence[Path] = (),
     ) -> None:
         self._place = place
         self._extensions = extensions
@@ -126,7 +131,8 @@ class Engine:
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._shelf = Shelf(place, ClipBPE(), self._hashes)
         self._loras = LoraFiles(lora_dirs)
-        self._prompts = PromptEncoder(PROMPT_CACHE_BYTES)
+        self._embeddings = EmbeddingShelf(embedding_dirs)
+        self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
 
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
@@ -136,7 +142,8 @@ class Engine:
             if checkpoint not in self._shelf:
                 yield EngineState("loading", checkpoint.name, device=device)
             model = self._shelf.take(checkpoint).model
-            yield EngineState("ready", checkpoint.name, model.hash, device=device)
+            width = model.text_encoder.config.hidden_size
+            yield EngineState("ready", checkpoint.name, model.hash, device=device, text_width=width)
         except WebuiError as error:
             yield EngineState("failed", checkpoint.name, message=str(error), device=device)
 
@@ -165,6 +172,7 @@ class Engine:
             plan = make_plan(request, settings)
             cast = self._cast(request, checkpoint)
             networks, pairs = self._networks(plan)
+            self._embeddings.look()
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
             for state in self.load(checkpoint, settings):
@@ -298,8 +306,20 @@ class Engine:
             model = self._taken(job, job.cast.of(index), index)
             conditioning = self._prompts.conditioning(model, leg, job.settings, job.clock)
             job.noted.update(conditioning.noted)
+            self._tell_words(job, conditioning)
             job.legs[index] = _Leg(leg, make_route(leg, model, job.settings), conditioning)
         return job.legs[index]
+
+    def _tell_words(self, job: "_Job", conditioning: Conditioning) -> None:
+        """Have the infotext name the embeddings in a prompt, with the names' signs that it needs itself left out."""
+        job.words.update(dict.fromkeys(conditioning.words))
+        try:
+            hashes = [(word.name, embedding_hash(word, self._hashes)) for word in job.words]
+        except OSError as error:
+            raise WebuiError(f"prompt: an embedding is gone: {error.strerror or error}.", "", "prompt") from error
+        if hashes:
+            told = [f"{name.replace(':', '').replace(',', '')}: {digits}" for name, digits in hashes]
+            job.pairs["TI hashes"] = ", ".join(told)
 
     def _refiner(self, job: "_Job", index: int, leg: "_Leg", images: Sequence[ImagePlan]) -> Refiner | None:
         """What takes over in a pass, if anything does."""
@@ -323,6 +343,7 @@ class Engine:
             if job.cast.switch_at is not None:
                 job.pairs["Refiner switch at"] = str(job.cast.switch_at)
             conditioning = self._prompts.conditioning(model, leg.leg, settings, job.clock)
+            self._tell_words(job, conditioning)
             return Refined(model, model_schedule(leg.route.sampler, model), conditioning.of(images))
 
         return Refiner(job.cast.switch_at, settings.refiner_switch_by_sample_steps, take)
@@ -487,7 +508,7 @@ class _Job:
     While they are walked, `noted` grows by the settings whose effect shows, `pairs` by what the infotext is to say of
     networks and other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which
     are in `wrapping` by their hashes. `networks` are the LoRAs of each pass, `notes` what is to be said about them, and
-    whether it was.
+    whether it was; `words` the embeddings in the prompts.
     """
 
     plan: Plan
@@ -502,6 +523,7 @@ class _Job:
     pairs: dict[str, str] = field(default_factory=dict)
     wrapping: set[str] = field(default_factory=set)
     notes: dict[str, bool] = field(default_factory=dict)
+    words: dict[Embedding, None] = field(default_factory=dict)
     noise: NoiseOf | None = None
 
     def untold(self) -> list[str]:

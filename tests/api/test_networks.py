@@ -1,42 +1,63 @@
-"""LoRAs over HTTP: listed, and refused at the door where they are not there."""
+"""LoRAs and embeddings over HTTP: listed, counted, and refused at the door where they are not there."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services
-from modules.catalog import Lora
-from tests.api.conftest import BASE
+from modules.api.tokens import TokenCounter
+from modules.app import words_of
+from modules.catalog import Embedding, Lora
+from tests.api.conftest import BASE, services_in
 
 INK = Lora(
     "ink", Path("models/Lora/deep/ink.safetensors"), "India", metadata={"ss_output_name": "India", "n": {"a": 1}}
 )
 LATE = Lora("late", Path("late.safetensors"))
 
+DUSK = Embedding("dusk", Path("dusk.pt"), 1, 3, 768, step=500, sd_checkpoint="abc", sd_checkpoint_name="good")
+WIDE = Embedding("wide", Path("wide.pt"), 1, 2, 1024)
+TORN = Embedding("torn", Path("torn.pt"), 1, reason="torn.pt is damaged or truncated.")
+
+
+class Studio(NamedTuple):
+    """The application, and what lies in the folder of LoRAs."""
+
+    client: TestClient
+    services: Services
+    loras: list[Lora]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with services_in(tmp_path_factory.mktemp("studio")) as services:
+        names, loras = services.catalog.current, [INK]
+        holder = CatalogHolder(
+            lambda: replace(names, loras=tuple(loras), embeddings=(DUSK, TORN, WIDE)), services.catalog.known_hash
+        )
+        counter = TokenCounter(services.settings, lambda: words_of(holder.current, 768))
+        services = replace(services, catalog=holder, count_tokens=counter)
+        with TestClient(create_api(services), base_url=BASE) as client:
+            yield Studio(client, services, loras)
+
 
 @pytest.fixture
-def shelf() -> list[Lora]:
-    """What lies in the folder of LoRAs."""
-    return [INK]
+def client(studio: Studio) -> TestClient:
+    studio.loras[:] = [INK]
+    studio.services.catalog.refresh()
+    return studio.client
 
 
-@pytest.fixture
-def client(services: Services, shelf: list[Lora]) -> Iterator[TestClient]:
-    names = services.catalog.current
-    holder = CatalogHolder(lambda: replace(names, loras=tuple(shelf)), services.catalog.known_hash)
-    with TestClient(create_api(replace(services, catalog=holder)), base_url=BASE) as client:
-        yield client
-
-
-def test_they_are_listed_as_a1111_does(client: TestClient, shelf: list[Lora]) -> None:
+def test_they_are_listed_as_a1111_does(client: TestClient, studio: Studio) -> None:
     assert client.get("/sdapi/v1/loras").json() == [
         {"name": "ink", "alias": "India", "path": "ink.safetensors", "metadata": dict(INK.metadata)}
     ]
-    shelf.append(LATE)
+    studio.loras.append(LATE)
     assert client.post("/sdapi/v1/refresh-loras").json() is None
     assert [(each["name"], each["alias"]) for each in client.get("/sdapi/v1/loras").json()] == [
         ("ink", "India"), ("late", "late")
@@ -66,8 +87,36 @@ def test_an_unknown_one_is_refused_with_the_nearest_name(
 @pytest.mark.parametrize(
     "prompt", ["a <lora:ink:1>", "a <lora:India:0.5:1>", "a <lora:late>", "a\n# <lora:gone:1>\nb", "<hypernet:gone:1>"]
 )
-def test_others_are_taken_and_a_new_file_needs_no_refresh(prompt: str, client: TestClient, shelf: list[Lora]) -> None:
+def test_others_are_taken_and_a_new_file_needs_no_refresh(prompt: str, client: TestClient, studio: Studio) -> None:
     client.get("/sdapi/v1/loras")
-    shelf.append(LATE)
+    studio.loras.append(LATE)
     answer = client.post("/sdapi/v1/txt2img", json={"prompt": prompt, "width": 64, "height": 64})
     assert answer.status_code == 200, answer.text
+
+
+def test_embeddings_are_listed_as_a1111_does_those_that_cannot_be_used_with_the_reason(
+    client: TestClient, studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = replace(studio.services.queue.state(), text_width=768)
+    monkeypatch.setattr(studio.services.queue, "state", lambda: state)
+    row = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None}
+    assert client.get("/sdapi/v1/embeddings").json() == {
+        "loaded": {
+            "dusk": {
+                "step": 500, "sd_checkpoint": "abc", "sd_checkpoint_name": "good", "shape": 768, "vectors": 3
+            }
+        },
+        "skipped": {
+            "torn": {**row, "shape": 0, "vectors": 0, "reason": "torn.pt is damaged or truncated."},
+            "wide": {
+                **row, "shape": 1024, "vectors": 2,
+                "reason": "wide.pt has vectors 1024 wide, the checkpoint's text encoder is 768 wide.",
+            },
+        },
+    }  # fmt: skip
+    assert client.post("/sdapi/v1/refresh-embeddings").json() is None
+
+
+@pytest.mark.parametrize(("text", "count"), [("a dusk", 4), ("Dusk, dusk", 7), ("wide", 1), ("a [cat:dusk:0.5]", 4)])
+def test_the_counter_counts_their_vectors(text: str, count: int, client: TestClient) -> None:
+    assert client.post("/v1/tokens", json={"text": text}).json() == {"count": count, "capacity": 75}

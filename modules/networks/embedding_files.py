@@ -1,0 +1,124 @@
+"""Textual inversion files without loading them: finding, naming, and what they hold. Free of torch."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+from modules.catalog import Embedding
+from modules.clip_chunks import CHUNK_LENGTH
+from modules.errors import WebuiError
+from modules.networks.files import HashCache, find_files, read_header
+from modules.networks.lora_files import Stamp, stamp_of
+from modules.networks.pickle_shapes import read_shapes
+
+log = logging.getLogger(__name__)
+
+SUFFIXES: Final = (".safetensors", ".pt", ".bin")
+HASH_DIGITS: Final = 12  # of "TI hashes", as in A1111
+XL_KEYS: Final = frozenset({"clip_l", "clip_g"})
+
+
+class Inside(NamedTuple):
+    """Where the vectors are in a file: the keys that lead to their tensor, and its shape."""
+
+    keys: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+class EmbeddingFiles:
+    """The embeddings in some folders. A file is looked into again only when it has changed."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+        self._described: dict[Stamp, Embedding] = {}
+
+    def found(self) -> tuple[Embedding, ...]:
+        """Those that are there now, each name once; the ones that cannot be used with their reasons."""
+        embeddings: dict[str, Embedding] = {}
+        described: dict[Stamp, Embedding] = {}
+        for path in find_files(self._folders, SUFFIXES):
+            try:
+                stamp = stamp_of(path)
+                described[stamp] = self._described.get(stamp) or describe(path)
+            except OSError as error:
+                log.warning("%s cannot be read (%s).", path, error)
+                continue
+            embeddings.setdefault(path.stem, described[stamp])
+        self._described = described
+        return tuple(embeddings.values())
+
+
+def embedding_hash(embedding: Embedding, hashes: HashCache) -> str:
+    """Twelve digits of the file's sha256; the file is read if need be."""
+    return hashes.sha256(embedding.path)[:HASH_DIGITS]
+
+
+def describe(path: Path) -> Embedding:
+    """What `path` holds; its `reason` tells if that is no embedding that can be used."""
+    changed = path.stat().st_mtime_ns
+    try:
+        content: Any = read_header(path) if path.suffix.lower() == ".safetensors" else read_shapes(path)
+        _, shape = vectors_in(content, path.name)
+    except WebuiError as error:
+        log.warning("%s", error)
+        return Embedding(path.stem, path, changed, reason=error.message)
+    vectors, width = (1, *shape)[-2:]
+    notes = cast(Mapping[Any, Any], content)
+    reason = ""
+    if vectors > CHUNK_LENGTH:
+        reason = f"{path.name} has {vectors} vectors, at most {CHUNK_LENGTH} stand side by side."
+    return Embedding(
+        path.stem,
+        path,
+        changed,
+        vectors,
+        width,
+        reason,
+        step=_whole(notes.get("step")),
+        sd_checkpoint=_text(notes.get("sd_checkpoint")),
+        sd_checkpoint_name=_text(notes.get("sd_checkpoint_name")),
+    )
+
+
+def vectors_in(content: Any, name: str) -> Inside:
+    """Where the vectors are in what was saved, tensors being anything with a `shape`. Raises WebuiError without any.
+
+    A1111's training saves `string_to_param: {"*": vectors}`, others one tensor under a name of its own.
+    """
+    if not isinstance(content, Mapping):
+        raise WebuiError(f"{name} is no embedding.", "Choose another file.")
+    saved = cast(Mapping[Any, Any], content)
+    if saved.keys() >= XL_KEYS:
+        raise WebuiError(f"{name} is made for Stable Diffusion XL.", "Use one for Stable Diffusion 1.")
+    keys: tuple[str, ...] = ()
+    if "string_to_param" in saved:
+        keys, saved = ("string_to_param",), parameters(saved["string_to_param"])
+    tensors = {str(key): value for key, value in saved.items() if hasattr(value, "shape")}
+    if len(tensors) != 1:
+        raise WebuiError(f"{name} holds {len(tensors)} tensors, an embedding one.", "Choose another file.")
+    ((key, tensor),) = tensors.items()
+    shape = tuple(int(side) for side in tensor.shape)
+    if len(shape) not in (1, 2) or min(shape) < 1:
+        raise WebuiError(f"{name} holds a tensor of the shape {list(shape)}, no vectors.", "Choose another file.")
+    return Inside((*keys, key), shape)
+
+
+def parameters(holder: Any) -> Mapping[Any, Any]:
+    """The tensors by name in a dict, or in torch's ParameterDict or what stands for it."""
+    inner = (
+        holder
+        if isinstance(holder, Mapping)
+        else vars(holder).get("_parameters")
+        if hasattr(holder, "__dict__")
+        else None
+    )
+    return cast(Mapping[Any, Any], inner) if isinstance(inner, Mapping) else {}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else None
+
+
+def _text(value: Any) -> str | None:
+    return value.encode("utf-8", "replace").decode("utf-8")[:200] if isinstance(value, str) else None

@@ -1,0 +1,134 @@
+"""Textual inversion (Gal et al. 2022, arXiv 2208.01618): words that stand for vectors in the text encoder's input."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from modules.catalog import Embedding, usable
+from modules.clip_bpe import ClipBPE
+from modules.clip_chunks import Chunk, Vocabulary, Word
+from modules.errors import WebuiError
+from modules.networks.embedding_files import EmbeddingFiles, parameters, vectors_in
+from modules.networks.weights import open_weights
+
+ReadVectors = Callable[[str], Tensor]
+"""name -> its vectors (n, width), on the CPU."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The embeddings that a checkpoint can use. `of` are their files as they are, `read` fetches vectors."""
+
+    of: tuple[Embedding, ...]
+    vocabulary: Vocabulary
+    read: ReadVectors
+
+    def file(self, name: str) -> Embedding:
+        return next(embedding for embedding in self.of if embedding.name == name)
+
+
+class EmbeddingShelf:
+    """The embeddings in some folders, for whichever checkpoint. Vectors are read when a prompt has their word."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._files = EmbeddingFiles(folders)
+        self._found: tuple[Embedding, ...] = ()
+        self._words: dict[int, Words] = {}
+        self._vectors: dict[Embedding, Tensor] = {}
+
+    def look(self) -> None:
+        """See what is there now; nothing is read again that has not changed."""
+        found = self._files.found()
+        if found != self._found:
+            self._found = found
+            self._words.clear()
+            self._vectors = {each: vectors for each, vectors in self._vectors.items() if each in found}
+
+    def words(self, width: int, tokenizer: ClipBPE) -> Words:
+        """Those whose vectors are `width` wide."""
+        if width not in self._words:
+            fitting = usable(self._found, width)
+            by_name = {embedding.name: embedding for embedding in fitting}
+            vocabulary = Vocabulary([Word(each.name, each.vectors) for each in fitting], tokenizer)
+            self._words[width] = Words(fitting, vocabulary, lambda name: self._read(by_name[name]))
+        return self._words[width]
+
+    def _read(self, embedding: Embedding) -> Tensor:
+        if embedding not in self._vectors:
+            self._vectors[embedding] = read_vectors(embedding)
+        return self._vectors[embedding]
+
+
+def read_vectors(embedding: Embedding) -> Tensor:
+    """(vectors, width), fp32. Raises WebuiError if the file is gone, damaged, or another one by now."""
+    path = embedding.path
+    try:
+        content = _content(path)
+        keys, _ = vectors_in(content, path.name)
+        for key in keys[:-1]:
+            content = parameters(content[key])
+        vectors = content[keys[-1]].detach().float()
+    except WebuiError as error:
+        raise WebuiError(f"prompt: the embedding {embedding.name!r}: {error.message}", error.hint, "prompt") from error
+    except OSError as error:
+        raise WebuiError(
+            f"prompt: the embedding {embedding.name!r} cannot be read: {error.strerror or error}.",
+            "Refresh the list.",
+            "prompt",
+        ) from error
+    vectors = vectors.reshape(-1, vectors.shape[-1])
+    if tuple(vectors.shape) != (embedding.vectors, embedding.width) or not bool(torch.isfinite(vectors).all()):
+        raise WebuiError(
+            f"prompt: the embedding {embedding.name!r} holds numbers that are none, or has just changed.",
+            "Send it again, or choose another file.",
+            "prompt",
+        )
+    return vectors
+
+
+def _content(path: Path) -> Any:
+    if path.suffix.lower() == ".safetensors":
+        weights = open_weights(path)
+        return {key: weights.read(key) for key in weights.header}
+    try:
+        # nn.ParameterDict is what the first trainers saved; filling one runs nothing but its own __setstate__.
+        with torch.serialization.safe_globals([torch.nn.ParameterDict]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch says in many ways that it does not like a file
+        raise WebuiError(
+            f"{path.name} is damaged, or holds more than weights; no code of it was run.",
+            "Use a .safetensors version of it.",
+        ) from error
+
+
+@contextmanager
+def spoken(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], read: ReadVectors | None) -> Iterator[None]:
+    """While it lasts, the words in `chunks`, which are the batch, have their vectors in place of their tokens'."""
+    vectors: Mapping[str, Tensor] = {
+        placed.word.name: read(placed.word.name) for chunk in chunks for placed in chunk.words if read
+    }
+    if not vectors:
+        yield
+        return
+
+    def placed_over(module: Any, inputs: Any, embedded: Tensor) -> Tensor:
+        embedded = embedded.clone()
+        for row, chunk in enumerate(chunks):
+            for position, word in chunk.words:
+                own = vectors[word.name][: embedded.shape[1] - position]
+                embedded[row, position : position + len(own)] = own.to(embedded)
+        return embedded
+
+    hook = text_encoder.get_input_embeddings().register_forward_hook(placed_over)
+    try:
+        yield
+    finally:
+        hook.remove()

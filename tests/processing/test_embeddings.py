@@ -1,0 +1,106 @@
+"""Textual inversions by their words: in both prompts, named with their hashes, new ones at the next job."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from modules.catalog import Checkpoint
+from modules.events import EngineState, Failed, ImageDone, Stop
+from modules.infotext import parse
+from modules.processing.engine import Engine, create_engine
+from modules.request import Txt2ImgRequest
+from modules.settings import Settings
+from tests.tiny import TEXT_WIDTH, write_tiny_checkpoint
+
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}
+
+
+class Shop:
+    """An engine with the embeddings "dusk" and "bad: hands", and one that is too wide."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "embeddings"
+        self.folder.mkdir()
+        self.path = write_tiny_checkpoint(folder / "tiny.safetensors")
+        self.dusk = self.write("dusk", 3)
+        self.bad = self.write("bad: hands", 2)
+        self.write("wide", 2, 2 * TEXT_WIDTH)
+        self.engine: Engine = create_engine("cpu", "full", str(folder / "cache"), embedding_dirs=str(self.folder))
+
+    def write(self, name: str, vectors: int, width: int = TEXT_WIDTH) -> str:
+        """The twelve digits of the file."""
+        draw = torch.Generator().manual_seed(vectors)
+        path = self.folder / f"{name}.safetensors"
+        save_file({"emb_params": torch.randn(vectors, width, generator=draw)}, path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+    def events(self, prompt: str, negative: str = "", settings: Settings | None = None, **more: Any) -> list[Any]:
+        request = Txt2ImgRequest(prompt=prompt, negative_prompt=negative, **{**SMALL, **more})
+        checkpoint = Checkpoint(self.path.stem, self.path)
+        return list(self.engine.run(request, settings or Settings(), checkpoint, lambda: Stop.NONE))
+
+    def picture(self, prompt: str, negative: str = "", settings: Settings | None = None, **more: Any) -> ImageDone:
+        events = self.events(prompt, negative, settings, **more)
+        (done,) = (event for event in events if isinstance(event, ImageDone))
+        return done
+
+    def hashes(self, prompt: str, negative: str = "", settings: Settings | None = None, **more: Any) -> str | None:
+        return parse(self.picture(prompt, negative, settings, **more).infotext).pairs.get("TI hashes")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))
+
+
+def test_the_infotext_names_the_words_that_were_spoken(shop: Shop) -> None:
+    dusk, bad = f"dusk: {shop.dusk}", f"bad hands: {shop.bad}"
+    for _ in range(2):  # what was encoded before is told as well
+        assert shop.hashes("a cat at dusk", "bad: hands, dusk") == f"{dusk}, {bad}"
+        assert shop.hashes("a cat", "bad: hands") == bad
+        assert shop.hashes("a cat, wide") is None
+    assert shop.hashes("a [cat:dusk:0.5]") == dusk
+    assert shop.hashes("a cat AND dusk") == dusk
+    assert shop.hashes("a (dusk)", settings=Settings(use_old_emphasis_implementation=True)) == dusk
+    hires: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.0, "hr_upscaler": "Latent", "denoising_strength": 0.7}
+    assert shop.hashes("a cat", hr_prompt="dusk", **hires) == dusk
+
+
+def test_the_word_draws_another_picture_in_either_prompt(shop: Shop) -> None:
+    plain, spoken, avoided = shop.picture("a cat"), shop.picture("a cat dusk"), shop.picture("a cat", "dusk")
+    without = create_engine("cpu", "full", str(shop.folder.parent / "cache"))
+    request = Txt2ImgRequest(prompt="a cat dusk", **SMALL)
+    events = without.run(request, Settings(), Checkpoint(shop.path.stem, shop.path), lambda: Stop.NONE)
+    (read,) = (event.pixels for event in events if isinstance(event, ImageDone))
+    assert len({plain.pixels, spoken.pixels, avoided.pixels, read}) == 4
+
+
+def test_a_file_that_is_new_or_changed_counts_for_the_next_job(shop: Shop) -> None:
+    plain = shop.picture("a dawn")
+    first = shop.write("dawn", 1)
+    spoken = shop.picture("a dawn")
+    assert spoken.pixels != plain.pixels
+    second = shop.write("dawn", 4)
+    assert first != second
+    assert shop.picture("a dawn").pixels not in (plain.pixels, spoken.pixels)
+    assert shop.hashes("a dawn") == f"dawn: {second}"
+    (shop.folder / "dawn.safetensors").unlink()
+    assert shop.picture("a dawn").pixels == plain.pixels
+
+
+def test_one_with_numbers_that_are_none_fails_its_job_in_a_sentence(shop: Shop) -> None:
+    path = shop.folder / "void.safetensors"
+    save_file({"v": torch.full((1, TEXT_WIDTH), torch.inf)}, path)
+    failed = shop.events("a void")[-1]
+    path.unlink()
+    assert isinstance(failed, Failed)
+    assert (failed.field, "'void' holds numbers that are none" in failed.message) == ("prompt", True)
+
+
+def test_the_state_tells_how_wide_the_text_encoder_is(shop: Shop) -> None:
+    states = list(shop.engine.load(Checkpoint(shop.path.stem, shop.path), Settings()))
+    assert [state.text_width for state in states if isinstance(state, EngineState)][-1] == TEXT_WIDTH
