@@ -1,35 +1,49 @@
 """What A1111's HTTP API costs beyond the engine's own time: a PNG of 512x512 in, one out.
 
-    python -m tests.bench.bench_api [--jobs 15]
+    python -m tests.bench.bench_api [--jobs 25]
 
-The application answers in this process, over an engine process without a model, which hands a finished picture of
-512x512 over at once. So the whole wait is what stands around the engine: base64 and PNG in, the queue and its ledger
-on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
+The real server, on loopback, in a process of its own, over an engine process without a model, which hands a finished
+picture of 512x512 over at once. So the whole wait is what stands around the engine: base64 and PNG in, the queue and
+its ledger on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
 
-    overhead_ms         median milliseconds of POST /sdapi/v1/img2img
+    overhead_ms         median milliseconds of POST /sdapi/v1/img2img, to the last byte of the answer
     slowest_tenth_ms    of ten requests one takes longer
+    bare_ms             median of decoding the source and encoding the result alone, taken between the requests
+    beyond_bare_ms      the median difference
+    cpu_ms              processor time of a request in the server's process, which a busy machine does not stretch
+    bare_cpu_ms         processor time of decoding and encoding alone
 """
 
 import argparse
 import base64
+import http.client
 import io
 import json
+import socket
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
+import uvicorn
 from PIL import Image
-from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.catalog import Checkpoint
 from modules.events import EngineState, Event, Finished, ImageDone, Staged, Started, Stepped, Stop
+from modules.flags import Flags
 from modules.request import GenerationRequest
+from modules.server import configured
 from modules.settings import Settings
-from tests.api.conftest import BASE, services_in
+from modules.store.metadata import encoded
+from tests.api.conftest import services_in
 
 SIDE = 512
 AIM_MS = 60
@@ -77,35 +91,76 @@ def photo() -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=15, help="that count, after two to warm up (default: %(default)s)")
-    count = parser.parse_args().jobs
+    parser.add_argument(
+        "--jobs", type=int, default=25, help="that count, after three to warm up (default: %(default)s)"
+    )
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measured(options.jobs, Path(folder))))
+
+
+def serve(folder: Path) -> None:
+    """The application over the engine above, until standard input ends; the port is the first line of output."""
+    with (
+        services_in(folder, "tests.bench.bench_api:create", folder / "jobs.sqlite") as services,
+        socket.socket() as listening,
+    ):
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()  # from here on a client may connect, and waits until the server takes it
+        server = uvicorn.Server(configured(create_api(services), Flags(data_dir=folder)))
+        threading.Thread(target=lambda: (sys.stdin.read(), setattr(server, "should_exit", True)), daemon=True).start()
+        print(listening.getsockname()[1], flush=True)
+        server.run([listening])
+
+
+def measured(count: int, folder: Path) -> dict[str, Any]:
     file = io.BytesIO()
     photo().save(file, "PNG")
-    body = {"prompt": "a cat", "init_images": [base64.b64encode(file.getvalue()).decode("ascii")], "steps": 20}
+    source = file.getvalue()
+    body = {"prompt": "a cat", "init_images": [base64.b64encode(source).decode("ascii")], "steps": 20}
     walls: list[float] = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        services_in(Path(folder), "tests.bench.bench_api:create", Path(folder) / "jobs.sqlite") as services,
-        TestClient(create_api(services), base_url=BASE) as client,
-    ):
-        for number in range(count + 2):
+    bare: list[float] = []
+    cpu: list[float] = []
+    bare_cpu: list[float] = []
+    command = [sys.executable, "-m", "tests.bench.bench_api", "--serve", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        connection = http.client.HTTPConnection("127.0.0.1", int(process.stdout.readline()), timeout=60)
+        server = psutil.Process(process.pid)
+        for number in range(count + 3):
             sent = json.dumps({**body, "seed": number}).encode()
-            begun = time.perf_counter()
-            answer = client.post("/sdapi/v1/img2img", content=sent)
+            before, begun = sum(server.cpu_times()[:2]), time.perf_counter()
+            connection.request("POST", "/sdapi/v1/img2img", sent, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answered = answer.read()
             walls.append((time.perf_counter() - begun) * 1000)
-            answer.raise_for_status()
-            assert len(base64.b64decode(answer.json()["images"][0])) > 100_000
-    counted = sorted(walls[2:])
-    report = {
+            cpu.append((sum(server.cpu_times()[:2]) - before) * 1000)
+            assert answer.status == 200, answered[:300]
+            assert len(base64.b64decode(json.loads(answered)["images"][0])) > 100_000
+            spent, begun = time.thread_time(), time.perf_counter()
+            encoded(Image.open(io.BytesIO(source)).convert("RGB"), "png", "a cat\nSteps: 20")
+            bare.append((time.perf_counter() - begun) * 1000)
+            bare_cpu.append((time.thread_time() - spent) * 1000)
+        connection.close()
+        process.communicate()
+    counted = sorted(walls[3:])
+    return {
         "case": "api",
         "overhead_ms": round(statistics.median(counted), 1),
         "slowest_tenth_ms": round(counted[int(len(counted) * 0.9)], 1),
+        "bare_ms": round(statistics.median(bare[3:]), 1),
+        "beyond_bare_ms": round(statistics.median(w - b for w, b in zip(walls[3:], bare[3:], strict=True)), 1),
+        "cpu_ms": round(statistics.mean(cpu[3:]), 1),
+        "bare_cpu_ms": round(statistics.mean(bare_cpu[3:]), 1),
         "aim_ms": AIM_MS,
         "jobs": count,
         "sent_kb": len(sent) // 1000,
-        "answered_kb": len(answer.content) // 1000,
+        "answered_kb": len(answered) // 1000,
     }
-    print(json.dumps(report))
 
 
 if __name__ == "__main__":
