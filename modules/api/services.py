@@ -18,7 +18,7 @@ from modules.jobs.batch import OwnSaves
 from modules.jobs.batch_desk import Desk
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.prompts.schedule import without_comments
+from modules.processing.plan import read_prompt
 from modules.prompts.tags import network_tags, take_tags
 from modules.request import GenerationRequest
 from modules.settings import Settings
@@ -131,10 +131,9 @@ class Services:
     def require_networks(self, request: GenerationRequest, settings: Settings) -> None:
         """Raises WebuiError, with the nearest name, if a prompt names a LoRA that is not there after another look."""
         for name in ("prompt", "hr_prompt") if getattr(request, "enable_hr", False) else ("prompt",):
-            text = str(getattr(request, name, ""))
-            read = without_comments(text) if settings.enable_prompt_comments else text
+            text = read_prompt(str(getattr(request, name, "")), settings)
             try:
-                for tag in network_tags(take_tags(read)[1]):
+                for tag in network_tags(take_tags(text)[1]):
                     try:
                         self.catalog.current.lora(tag.name)
                     except WebuiError:

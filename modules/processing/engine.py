@@ -69,7 +69,7 @@ from modules.processing.inpaint import (
 )
 from modules.processing.options import effective, told
 from modules.processing.passes import Route, begin, make_route, model_schedule, walk
-from modules.processing.plan import CELL, ImagePlan, Pass, Plan, ignored_size, make_plan, with_first_size
+from modules.processing.plan import CELL, ImagePlan, Pass, Plan, ignored_size, make_plan, read_prompt, with_first_size
 from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
@@ -587,6 +587,6 @@ def _done(
             pairs.pop(key, None)
     prompts = (request.prompt, request.negative_prompt)
     if is_exact:  # A1111 keeps no comments
-        prompts = (plan.first.prompt, plan.first.negative_prompt)
+        prompts = (read_prompt(request.prompt, settings), read_prompt(request.negative_prompt, settings))
     infotext = compose(*prompts, pairs)
     return ImageDone(image.index, image.seed, width, height, infotext, pixels.tobytes())

@@ -227,7 +227,7 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
         walk = img2img_walk(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     prompt, networks = _positive(request.prompt, settings)
-    negative_prompt = _read(request.negative_prompt, settings)
+    negative_prompt = read_prompt(request.negative_prompt, settings)
     # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps walked.
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else walk.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
@@ -249,11 +249,12 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
 
 def _positive(prompt: str, settings: Settings) -> tuple[str, tuple[NetworkTag, ...]]:
     """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone."""
-    text, tags = take_tags(_read(prompt, settings))
+    text, tags = take_tags(read_prompt(prompt, settings))
     return text, tuple(network_tags(tags))
 
 
-def _read(prompt: str, settings: Settings) -> str:
+def read_prompt(prompt: str, settings: Settings) -> str:
+    """A prompt without its comments, unless they are text by the settings."""
     return without_comments(prompt) if settings.enable_prompt_comments else prompt
 
 
@@ -280,7 +281,7 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
         walk=img2img_walk(steps, request.denoising_strength, exact=True),
         size=size,
         prompt=prompt,
-        negative_prompt=_read(request.hr_negative_prompt or request.negative_prompt, settings),
+        negative_prompt=read_prompt(request.hr_negative_prompt or request.negative_prompt, settings),
         timing=when,
         is_partial=True,
         networks=networks,

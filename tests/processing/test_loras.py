@@ -16,7 +16,7 @@ from modules.infotext import parse
 from modules.networks.files import HashCache
 from modules.processing.engine import create_engine
 from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.settings import EXACT, Settings
 from tests.tiny import write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}
@@ -150,6 +150,8 @@ def test_the_infotext_names_them_with_their_hashes(shop: Shop) -> None:
     assert said.pairs["Lora hashes"] == f"India: {digests[0]}, wash: {digests[1]}"
     assert [len(digest) for digest in digests] == [12, 12]
     assert "Lora hashes" not in shop.picture("a cat").infotext
+    exact = shop.picture("a cat <lora:wash:1>\n# a note", override_settings={"compatibility": EXACT})
+    assert parse(exact.infotext).prompt.strip() == "a cat <lora:wash:1>"
 
 
 def test_the_second_pass_has_those_of_its_own_prompt(shop: Shop) -> None:
