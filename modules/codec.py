@@ -149,6 +149,11 @@ class Picture:
         """The pixels as RGB, transparency flattened on the CSS colour `background`."""
         return flattened(self.open(), background)
 
+    @property
+    def pixels_md5(self) -> str:
+        """The name that A1111 gives a source: of its pixels, as `open` tells them, in hex."""
+        return hashlib.md5(self.open().tobytes(), usedforsecurity=False).hexdigest()
+
     def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
         image = _open(self.data, "image")

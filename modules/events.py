@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 class Stop(enum.IntEnum):
@@ -59,10 +60,10 @@ class Previewed:
 
 @dataclass(frozen=True)
 class ImageDone:
-    """A finished picture, as the engine hands it over: raw RGB, 3 * width * height bytes, row by row.
+    """A finished picture, as the engine hands it over: raw RGB or RGBA, 3 or 4 * width * height bytes, row by row.
 
     `sheet` is set for several pictures on one: the name its file begins with. What is not `shown` is saved, and stays
-    out of the gallery.
+    out of the gallery. `suffix` is set for what belongs to a picture: its mask, or what was painted under that.
     """
 
     index: int
@@ -73,6 +74,18 @@ class ImageDone:
     pixels: bytes = field(repr=False)
     sheet: str = ""
     shown: bool = True
+    suffix: str = ""
+
+    @property
+    def mode(self) -> Literal["RGB", "RGBA"]:
+        """Pillow's name for what `pixels` are."""
+        return "RGB" if len(self.pixels) == 3 * self.width * self.height else "RGBA"
+
+    def saved(self, path: str) -> "ImageSaved":
+        """What followers see once it is saved as `path`."""
+        return ImageSaved(
+            self.index, self.seed, self.width, self.height, self.infotext, path, self.sheet, self.shown, self.suffix
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ class ImageSaved:
     path: str
     sheet: str = ""
     shown: bool = True
+    suffix: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A frozen snapshot travels with each job. `overridden()` gives another object, so
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,7 @@ from modules.fields import Control, explained, number_not_bool
 EXACT = "A1111 exact"
 OURS = "Palimpsest"
 
+MASK, COMPOSITE = "-mask", "-mask-composite"  # ends of file names
 CSS_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -155,6 +157,17 @@ class Settings(BaseModel):
         Control("Overlay original for inpaint", kind="checkbox", infotext="Overlay original", absent=True, ours=True,
                 section="img2img"),
     ] = True  # fmt: skip
+
+    return_mask: Annotated[
+        bool,
+        Field(description="Show the mask after each inpainted picture; A1111's clients get it with the pictures."),
+        Control("For inpainting, include the greyscale mask in results", kind="checkbox", section="img2img"),
+    ] = False
+    return_mask_composite: Annotated[
+        bool,
+        Field(description="Show what was painted under the mask alone, all else transparent, after each picture."),
+        Control("For inpainting, include masked composite in results", kind="checkbox", section="img2img"),
+    ] = False
 
     eta_ancestral: Annotated[
         float,
@@ -338,6 +351,22 @@ class Settings(BaseModel):
         Control("Use lossless compression for webp images", kind="checkbox", section="Saving images"),
     ] = False
 
+    save_mask: Annotated[
+        bool,
+        Field(description="Save the mask beside each inpainted picture, as NUMBER-SEED-mask."),
+        Control("For inpainting, save a copy of the greyscale mask", kind="checkbox", section="Saving images"),
+    ] = False
+    save_mask_composite: Annotated[
+        bool,
+        Field(description="Save what was painted under the mask alone, as NUMBER-SEED-mask-composite."),
+        Control("For inpainting, save a masked composite", kind="checkbox", section="Saving images"),
+    ] = False
+    save_init_img: Annotated[
+        bool,
+        Field(description="Save each source picture in outputs/init-images, named by the MD5 of its pixels."),
+        Control("Save init images when using img2img", kind="checkbox", section="Saving images"),
+    ] = False
+
     live_previews_enable: Annotated[
         bool,
         Field(description="Show the picture while it is made."),
@@ -396,6 +425,19 @@ class Settings(BaseModel):
             raise WebuiError(
                 f"the settings file {path.name}: {error}", "Mend it, or move it away to start afresh.", error.field
             ) from error
+
+    @property
+    def beside(self) -> Mapping[str, bool]:
+        """What belongs to an inpainted picture, by the suffix of its name, and whether it is shown."""
+        wanted = {
+            MASK: (self.return_mask, self.save_mask),
+            COMPOSITE: (self.return_mask_composite, self.save_mask_composite),
+        }
+        return {suffix: shown for suffix, (shown, saved) in wanted.items() if shown or saved}
+
+    def is_saved(self, suffix: str) -> bool:
+        """Whether a picture with this suffix has a file also where its client alone is to have it."""
+        return {MASK: self.save_mask, COMPOSITE: self.save_mask_composite}.get(suffix, True)
 
     def save(self, path: Path) -> None:
         """What differs from the defaults, written beside and then moved into place."""

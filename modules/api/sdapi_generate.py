@@ -277,8 +277,10 @@ def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Respons
     request = pending[0].job.request
     ordered = [*sheets, *singles]
     images = [each.data for each in ordered]
-    texts = [each.image.infotext for each in ordered]
-    seeds = [each.image.seed for each in ordered]
+    # A mask stands behind its picture and has no text of its own in the answer.
+    texts = [each.image.infotext for each in ordered if not each.image.suffix]
+    seeds = [each.image.seed for each in ordered if not each.image.suffix]
+    singles = [each for each in singles if not each.image.suffix]
     count = len(sheets)
     if _wants_grid(asked, sheets, singles):
         images.insert(0, _grid(singles, pending[0].job.settings))

@@ -11,7 +11,7 @@ from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import ImageDone, ImageSaved
 from modules.jobs.job import Job
-from modules.jobs.saving import SavePicture
+from modules.jobs.saving import SavePicture, save_source
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 
@@ -40,13 +40,12 @@ class Collector:
 
     def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
         """As a `SavePicture`, on the queue's thread for saving."""
-        if self._to_disk:
+        if self._to_disk and job.settings.is_saved(done.suffix):
             saved = self._otherwise(job, done)
             data = self._outputs.locate(saved.path).read_bytes() if self._to_client else b""
         else:
-            saved = ImageSaved(
-                done.index, done.seed, done.width, done.height, done.infotext, "", sheet=done.sheet, shown=done.shown
-            )
+            save_source(self._outputs, job)
+            saved = done.saved("")
             data = _encoded(job, done) if self._to_client else b""
         with self._lock:
             self._made.append(Made(saved, data))
@@ -94,7 +93,7 @@ def as_base64(data: bytes) -> str:
 
 
 def _encoded(job: Job, done: ImageDone) -> bytes:
-    image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
+    image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
     settings = job.settings
     file = encoded(image, settings.samples_format, done.infotext, settings.jpeg_quality, settings.webp_lossless)
     return file.data

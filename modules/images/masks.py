@@ -44,6 +44,13 @@ def with_hole(image: Image.Image, mask: Image.Image) -> Image.Image:
     return _premultiplied_hole(image, mask).convert("RGBA")
 
 
+def shown_through(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """RGBA of what `image` (RGBA) shows where `mask` (of the same size) is not 0, all else transparent."""
+    shown = Image.new("RGBa", image.size)
+    shown.paste(image.convert("RGBa"), mask=mask)
+    return shown.convert("RGBA")
+
+
 def placed(tile: Image.Image, box: Box, size: Size) -> Image.Image:
     """`tile` cropped and resized into `box` of an otherwise empty picture (black, transparent if it has alpha)."""
     whole = Image.new(tile.mode, size)

@@ -35,7 +35,7 @@ from modules.jobs.batch_results import Done, Results, numbered
 from modules.jobs.batch_words import Own, Where, WordBook
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
-from modules.jobs.saving import SavePicture
+from modules.jobs.saving import SavePicture, save_source
 from modules.processing.options import NOTED, effective, told
 from modules.request import SEED_RANGE, Img2ImgRequest
 from modules.settings import Settings
@@ -694,23 +694,18 @@ class _Run:
         def save(job: Job, done: ImageDone) -> ImageSaved:
             nonlocal base
             pictures = job.request.images
-            image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
-
-            def named(path: str) -> ImageSaved:
-                return ImageSaved(
-                    done.index, done.seed, done.width, done.height, done.infotext, path, done.sheet, done.shown
-                )
+            save_source(results.outputs, job)
+            image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
 
             def announce(path: str, data: bytes) -> None:
-                job.announce(named(path), sha256_of(data))
+                job.announce(done.saved(path), sha256_of(data))
 
             base = base or _base_of(job.images, pictures)
             while True:
                 base = base or results.free_name(name, pictures)
+                free = numbered(base, done.index % pictures, pictures) + done.suffix
                 try:
-                    return named(
-                        results.save(image, numbered(base, done.index, pictures), done.infotext, job.settings, announce)
-                    )
+                    return done.saved(results.save(image, free, done.infotext, job.settings, announce))
                 except FileExistsError:
                     base = ""  # somebody was quicker
 
@@ -885,7 +880,7 @@ def _passed_over(materials: Materials) -> tuple[str, ...]:
 
 def _base_of(images: Sequence[ImageSaved], pictures: int) -> str:
     """The name that a job's pictures have in common, as those that are saved tell it; "" if none is."""
-    for image in images:
+    for image in (image for image in images if not image.suffix):
         path = PurePosixPath(image.path)
         return str(path.with_suffix("")).removesuffix("" if pictures == 1 else f"-{image.index + 1}")
     return ""

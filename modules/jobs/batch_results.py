@@ -43,7 +43,7 @@ class Results:
 
     def __init__(self, outputs: Outputs, folder: str) -> None:
         self.folder = checked_folder(folder)
-        self._outputs = outputs
+        self.outputs = outputs
         self._manifest = outputs.root / self.folder / MANIFEST
         self._done = {(done.name, done.key): done for done in self._read()}
 
@@ -61,7 +61,7 @@ class Results:
         path = PurePosixPath(name)
         parent = PurePosixPath(self.folder, *(_plain(part) for part in path.parent.parts))
         stem = _plain(path.stem)
-        folder = self._outputs.root / parent
+        folder = self.outputs.root / parent
         taken = {file.stem.casefold() for file in folder.iterdir()} if folder.is_dir() else set[str]()
         number = 1
         while True:
@@ -83,15 +83,15 @@ class Results:
         Raises FileExistsError if it is taken, WebuiError if the disk refuses.
         """
         file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
-        path = self._outputs.root / f"{name}.{file.format}"
-        announce(self._outputs.relative(path), file.data)
+        path = self.outputs.root / f"{name}.{file.format}"
+        announce(self.outputs.relative(path), file.data)
         try:
             write_new(path, file.data)
         except FileExistsError:
             raise
         except OSError as error:
             raise refusal("The picture", path.parent, error) from error
-        return self._outputs.relative(path)
+        return self.outputs.relative(path)
 
     def note(self, done: Done) -> None:
         """Add a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
@@ -109,7 +109,7 @@ class Results:
 
     def _is_there(self, path: str) -> bool:
         try:
-            self._outputs.locate(path)
+            self.outputs.locate(path)
         except WebuiError:
             return False
         return True

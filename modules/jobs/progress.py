@@ -71,7 +71,7 @@ class ProgressFold:
                 self._marked_at = at
             case Stepped():
                 self._add_step(event, at)
-            case ImageSaved():
+            case ImageSaved(suffix=""):
                 self._saved += 1
             case Finished():
                 self._ended_at = at

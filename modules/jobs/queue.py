@@ -454,12 +454,19 @@ def _first_batch(job: Job) -> int:
     """
     if job.request.script_name:
         return 0
-    size = job.request.batch_size
-    saved = {image.index for image in job.images}
+    size, count = job.request.batch_size, job.request.images
+    there = {(image.index % count, image.suffix) for image in job.images}
+    wanted = ("", *job.settings.beside) if is_masked(job.request) else ("",)
+    saved = {index for index, _ in there if there.issuperset((index, suffix) for suffix in wanted)}
     if not saved:
         return 0
     last = max(saved) // size
     return last + 1 if saved.issuperset(range(last * size, (last + 1) * size)) else last
+
+
+def is_masked(request: GenerationRequest) -> bool:
+    """Whether a mask may belong to each of its pictures."""
+    return isinstance(request, Img2ImgRequest) and (request.mask is not None or request.is_outpainted)
 
 
 def _cannot_go_on(entered: Entered) -> Failed | None:

@@ -13,6 +13,7 @@ from modules import logs
 from modules.errors import WebuiError
 from modules.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
+from modules.request import Img2ImgRequest
 from modules.store.ledger import Ledger, sha256_of
 from modules.store.outputs import Outputs
 
@@ -27,20 +28,23 @@ def save_to(outputs: Outputs) -> SavePicture:
     """Saves each picture in `outputs`, in the format its job's settings name."""
 
     def save(job: Job, done: ImageDone) -> ImageSaved:
-        image = Image.frombytes("RGB", (done.width, done.height), done.pixels)
-
-        def named(path: Path) -> ImageSaved:
-            return ImageSaved(
-                done.index, done.seed, done.width, done.height, done.infotext, outputs.relative(path), done.sheet,
-                done.shown,
-            )  # fmt: skip
+        save_source(outputs, job)
+        image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
 
         def announce(path: Path, data: bytes) -> None:
-            job.announce(named(path), sha256_of(data))
+            job.announce(done.saved(outputs.relative(path)), sha256_of(data))
 
-        return named(outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce, done.sheet))
+        path = outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce, done.sheet, done.suffix)
+        return done.saved(outputs.relative(path))
 
     return save
+
+
+def save_source(outputs: Outputs, job: Job) -> None:
+    """Keep the source of a job before its first picture, where the settings say so."""
+    if job.settings.save_init_img and isinstance(job.request, Img2ImgRequest) and not job.images:
+        for picture in job.request.init_images:
+            outputs.save_source(picture, job.settings)
 
 
 class Saves:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -232,13 +232,18 @@ class Engine:
                     pixels = to_uint8(decode(walked.model.vae, latent[None]))[0]
                 if colours_of is not None:
                     pixels = corrected(pixels, colours_of)
+                painted = pixels
                 if inpainting is not None and settings.overlay_inpaint:
                     pixels = inpainting.laid_over(pixels, place, latent)
                 if inpainting is not None:
                     pixels = inpainting.cut(pixels)
                 named = told(request, given, settings, job.noted)
                 pairs = {**made_by, **job.pairs}
-                yield _done(request, settings, named, plan, prepared, image, pixels, pairs)
+                done = _done(request, settings, named, plan, prepared, image, pixels, pairs)
+                yield done
+                if inpainting is not None:
+                    layers = inpainting.beside(place, latent, painted, settings)
+                    yield from _beside(done, layers, settings, request.images)
         return False
 
     def _made_by(self, job: "_Job") -> dict[str, str]:
@@ -247,6 +252,8 @@ class Engine:
         said = {"Model hash": model.hash, "Model": model.name}
         if job.plan.source is not None and model.is_inpainting:
             said["Conditional mask weight"] = str(job.settings.inpainting_mask_weight)
+        if job.plan.source is not None and job.settings.save_init_img:
+            said["Init image hash"] = job.plan.source.picture.pixels_md5
         return said
 
     def _cast(self, request: GenerationRequest, checkpoint: Checkpoint) -> "_Cast":
@@ -546,6 +553,20 @@ def _preview(number: int, latent: Tensor, previews: PreviewMap) -> Previewed:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=PREVIEW_QUALITY)
     return Previewed(number, small.width, small.height, buffer.getvalue())
+
+
+def _beside(done: ImageDone, layers: Mapping[str, Image.Image], settings: Settings, images: int) -> Iterator[ImageDone]:
+    """What belongs to a picture. Its index is the picture's and the number of pictures, or twice that."""
+    for number, (suffix, layer) in enumerate(layers.items(), 1):
+        yield replace(
+            done,
+            index=done.index + number * images,
+            width=layer.width,
+            height=layer.height,
+            pixels=layer.tobytes(),
+            suffix=suffix,
+            shown=settings.beside[suffix],
+        )
 
 
 def _done(

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageOps
 from torch import Tensor
 
 from modules.images import masks, tone
@@ -25,7 +25,7 @@ from modules.request import MASKED_CONTENTS, RESIZE_MODES
 from modules.sampling.denoise import Blend, hard_blend, masked, masked_input
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import ImageNoise
-from modules.settings import Settings
+from modules.settings import COMPOSITE, MASK, Settings
 
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
 
@@ -197,6 +197,31 @@ class Inpainting:
         overlay = self.overlay(index, latent)
         pixels = self._in_tone(pixels)
         return np.asarray(masks.pasted_back(Image.fromarray(pixels, "RGB"), overlay, self.prepared.box))
+
+    def beside(
+        self, index: int, latent: Tensor, pixels: NDArray[np.uint8], settings: Settings
+    ) -> dict[str, Image.Image]:
+        """What the settings want beside picture `index`, by the suffix of its name; `pixels` as they were decoded."""
+        if not settings.beside:
+            return {}
+        hole = self._hole(index, latent)
+        layers = {MASK: hole.convert("RGB"), COMPOSITE: self._under(hole, pixels, settings.overlay_inpaint)}
+        return {suffix: self._cut_layer(layers[suffix]) for suffix in settings.beside}
+
+    def _hole(self, index: int, latent: Tensor) -> Image.Image:
+        """The mask (L) by which the original was left out over picture `index`: where it is 0 the original shows."""
+        return ImageOps.invert(self.overlay(index, latent).getchannel("A"))
+
+    def _under(self, hole: Image.Image, pixels: NDArray[np.uint8], is_laid_over: bool) -> Image.Image:
+        """RGBA of what shows of decoded `pixels` through `hole`, all else transparent."""
+        tile = Image.fromarray(self._in_tone(pixels) if is_laid_over else pixels, "RGB").convert("RGBA")
+        box = self.prepared.box
+        painted = tile if box is None or not is_laid_over else masks.placed(tile, box, Size(*hole.size))
+        return masks.shown_through(painted, resized(hole, RESIZE_AND_FILL, Size(*painted.size)))
+
+    def _cut_layer(self, layer: Image.Image) -> Image.Image:
+        size = self.prepared.cut
+        return layer if size is None else layer.crop((0, 0, size.width, size.height))
 
     def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """`pixels` without what was painted to fill whole cells."""

@@ -21,7 +21,7 @@ def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:
             raise WebuiError(event.message, event.hint, event.field)
         if isinstance(event, EngineState):
             device, checkpoint_hash = event.device, event.checkpoint_hash
-        if isinstance(event, ImageDone):
+        if isinstance(event, ImageDone) and not event.suffix:
             done = event
     assert done is not None, "a job that has not failed makes a picture"
     again = np.frombuffer(done.pixels, np.uint8).reshape(done.height, done.width, 3)

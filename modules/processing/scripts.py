@@ -160,6 +160,8 @@ class _Relay:
                         yield replace(event, images=self.ahead.pictures, batches=self.ahead.batches)
                 case Stepped() | Previewed():
                     yield replace(event, batch=self._batches + event.batch)
+                case ImageDone(suffix="-mask" | "-mask-composite"):
+                    pass  # a script is told of pictures, and says itself which are shown
                 case ImageDone():
                     done = replace(event, infotext=with_pairs(event.infotext, wish.pairs))
                     made.append(Made(_opened(done), done.seed, done.infotext))

@@ -39,7 +39,7 @@ class Metadata(NamedTuple):
 
 
 def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90, lossless: bool = False) -> Encoded:
-    """`image` (RGB; RGBA for PNG) as a file with its infotext in it.
+    """`image` (RGB or RGBA; JPEG knows no alpha and leaves it out) as a file with its infotext in it.
 
     A picture or a text too large for `format` becomes a PNG: nothing is cut. `quality` (1 to 100) acts on JPEG and
     lossy WebP.
@@ -55,7 +55,7 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
         return Encoded(png_bytes(image, chunks), format)
     file = io.BytesIO()
     if format == "jpg":
-        image.save(file, "JPEG", quality=quality, exif=comment)
+        image.convert("RGB").save(file, "JPEG", quality=quality, exif=comment)
     else:
         effort = WEBP_LOSSLESS if lossless else {"quality": quality}
         image.save(file, "WEBP", lossless=lossless, exif=comment, **effort)

@@ -27,6 +27,7 @@ from modules.store.metadata import encoded, read
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NUMBER = re.compile(r"(\d+)-")
 SAVED = "saved"
+SOURCES = "init-images"
 LOG = "log.csv"
 LOG_COLUMNS = (
     "prompt", "seed", "width", "height", "sampler", "cfgs", "steps", "filename", "negative_prompt", "sd_model_name",
@@ -54,10 +55,13 @@ class Outputs:
         settings: Settings,
         announce: Callable[[Path, bytes], None] = lambda path, data: None,
         sheet: str = "",
+        suffix: str = "",
     ) -> Path:
-        """Write a finished picture (RGB) with its infotext; the absolute path. Nothing is ever overwritten.
+        """Write a finished picture (RGB, RGBA) with its infotext; the absolute path. Nothing is ever overwritten.
 
         `sheet` begins the name of several pictures on one: they have a folder of their own, as in A1111.
+
+        `suffix` ends the name of what belongs to a picture; it has a number of its own, as in A1111.
 
         `announce` is told path and content before each attempt to write; the last one is the one that counts.
 
@@ -70,7 +74,7 @@ class Outputs:
                 known = self._next.get((folder, sheet))
                 number = _next_number(folder, sheet) if known is None else known
                 while True:
-                    name = f"{sheet}-{number:04}" if sheet else f"{number:05}-{seed}"
+                    name = f"{sheet}-{number:04}" if sheet else f"{number:05}-{seed}{suffix}"
                     path = folder / f"{name}.{file.format}"
                     announce(path, file.data)
                     try:
@@ -83,6 +87,20 @@ class Outputs:
             except OSError as error:
                 self._next.pop((folder, sheet), None)  # whatever happened there, look again next time
                 raise refusal("The picture", folder, error) from error
+
+    def save_source(self, picture: Picture, settings: Settings) -> None:
+        """Keep a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError as `save`."""
+        image = picture.open()
+        file = encoded(
+            image, settings.samples_format, read(picture).infotext, settings.jpeg_quality, settings.webp_lossless
+        )
+        path = self.root / SOURCES / f"{picture.pixels_md5}.{file.format}"
+        try:
+            write_new(path, file.data)
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise refusal("The source picture", path.parent, error) from error
 
     def relative(self, path: Path) -> str:
         """`path` as the page and the API name it: below the root, with forward slashes."""

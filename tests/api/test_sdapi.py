@@ -1,6 +1,7 @@
 """A1111's HTTP API over an engine process without a model: shapes, defaults, sloppy clients, errors."""
 
 import base64
+import hashlib
 import io
 import json
 import threading
@@ -43,6 +44,47 @@ def post(client: TestClient) -> Callable[..., Response]:
 
 
 class TestGenerating:
+    def test_masks_follow_their_pictures_and_are_saved_as_the_options_say(
+        self, post: Callable[..., Response], services: Services
+    ) -> None:
+        before = set(services.outputs.root.rglob("*.png"))
+        wanted = {
+            "return_mask": True,
+            "return_mask_composite": True,
+            "save_mask_composite": True,
+            "save_init_img": True,
+        }
+        body: dict[str, Any] = {"init_images": [png()], "mask": png(), "prompt": "images 2", "n_iter": 2, "seed": 31}
+        told = post("img2img", **body, override_settings=wanted, save_images=True, do_not_save_grid=True).json()
+        info = json.loads(told["info"])
+        colours = [opened(image).getpixel((0, 0)) for image in told["images"]]
+        beside = [(101, 101, 101), (102, 102, 102, 102)]
+        assert colours == [(0, 0, 0), *beside, (1, 1, 1), *beside]
+        assert (info["infotexts"], info["all_seeds"]) == (["text 0", "text 1"], [31, 32])
+        new = sorted(
+            path.relative_to(services.outputs.root) for path in set(services.outputs.root.rglob("*.png")) - before
+        )
+        source = hashlib.md5(Picture.from_text(png()).open().tobytes()).hexdigest()
+        assert new[-1] == Path(f"init-images/{source}.png")
+        first = int(new[0].name[:5])
+        names = ("31", "31-mask-composite", "32", "32-mask-composite")
+        assert [path.name for path in new[:-1]] == [f"{first + i:05}-{name}.png" for i, name in enumerate(names)]
+
+        unsaved = post("img2img", **body, override_settings={"return_mask": True, "save_mask": True}).json()
+        assert [opened(image).getpixel((0, 0)) for image in unsaved["images"]] == [
+            (0, 0, 0), beside[0], (1, 1, 1), beside[0],
+        ]  # fmt: skip
+        assert set(services.outputs.root.rglob("*.png")) - before == {services.outputs.root / path for path in new}
+
+    def test_the_options_about_masks_act(self, client: TestClient, post: Callable[..., Response]) -> None:
+        names = ("return_mask", "return_mask_composite", "save_mask", "save_mask_composite", "save_init_img")
+        assert [client.get("/sdapi/v1/options").json()[name] for name in names] == [False] * 5
+        assert post("options", return_mask=True).status_code == 200
+        assert client.get("/sdapi/v1/options").json()["return_mask"] is True
+        told = post("img2img", init_images=[png()], mask=png()).json()
+        assert len(told["images"]) == 2
+        assert post("options", return_mask=False).status_code == 200
+
     def test_an_answer_has_the_pictures_the_request_and_all_keys_of_the_info(
         self, post: Callable[..., Response], services: Services
     ) -> None:

@@ -27,7 +27,7 @@ from modules.events import (
     Stop,
     Warned,
 )
-from modules.request import GenerationRequest
+from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
 
 SIDE = 8
@@ -89,6 +89,12 @@ class FakeEngine:
             yield ImageDone(
                 index, request.seed + index, size, size, f"text {index}", bytes([index]) * (3 * size * size)
             )
+            if isinstance(request, Img2ImgRequest) and request.mask is not None:
+                for place, (suffix, shown) in enumerate(settings.beside.items(), 1):
+                    yield ImageDone(
+                        index + place * images, request.seed + index, size, size, f"text {index}",
+                        bytes([100 + place]) * ((2 + place) * size * size), shown=shown, suffix=suffix,
+                    )  # fmt: skip
         yield Finished(0.1, {"sampling": 0.05})
 
 

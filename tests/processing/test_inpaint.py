@@ -1,5 +1,6 @@
 """Inpainting through the engine, on a tiny random checkpoint: what stays, what changes, and what is told."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -350,3 +351,49 @@ def test_halves_of_a_latent_mask_round_to_even() -> None:
     grey = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8), "L")
     assert latent_mask(grey, Size(4, 1), True).flatten().tolist() == [0, 0, 1, 1]
     torch.testing.assert_close(latent_mask(grey, Size(4, 1), False).flatten() * 255, torch.tensor([0.0, 127, 128, 255]))
+
+
+BESIDE = Settings(
+    live_previews_enable=False, return_mask=True, save_mask=True, save_mask_composite=True, save_init_img=True
+)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("area", [0, 1])
+def test_mask_and_what_is_painted_under_it_come_after_each_picture(run: Run, area: int, soft: bool) -> None:
+    whole, drawn = source(72, 64), mask(72, 64, (20, 10, 60, 54))
+    values: dict[str, Any] = {**SMALL, "width": 64 if area else 72, "inpaint_full_res": area, "soft_inpainting": soft}
+    request = Img2ImgRequest(init_images=(whole,), mask=drawn, n_iter=2, denoising_strength=0.9, **values)
+    done = [event for event in run(request, BESIDE) if isinstance(event, ImageDone)]
+    assert [(event.suffix, event.shown, event.index, event.mode) for event in done] == [
+        ("", True, 0, "RGB"), ("-mask", True, 2, "RGB"), ("-mask-composite", False, 4, "RGBA"),
+        ("", True, 1, "RGB"), ("-mask", True, 3, "RGB"), ("-mask-composite", False, 5, "RGBA"),
+    ]  # fmt: skip
+    assert {event.infotext for event in done[:3]} == {done[0].infotext}
+    result, hole, painted = (
+        np.asarray(Image.frombytes(event.mode, (event.width, event.height), event.pixels)) for event in done[:3]
+    )
+    assert result.shape[:2] == hole.shape[:2] == painted.shape[:2] == (64, 72)
+    np.testing.assert_array_equal(hole[..., 0], painted[..., 3])
+    original = np.asarray(whole.rgb())
+    np.testing.assert_array_equal(result[hole[..., 0] == 0], original[hole[..., 0] == 0])
+    alone = hole[..., 0] == 255
+    assert soft or alone.any()
+    np.testing.assert_array_equal(result[alone], painted[alone][:, :3])
+    assert not painted[hole[..., 0] == 0].any()
+    if not soft:
+        soft_edge = np.asarray(blurred(drawn.open().convert("L"), 4, 4)).astype(int)
+        np.testing.assert_array_equal(hole[..., 0], soft_edge if area else (2 * soft_edge).clip(0, 255))
+    assert parse(done[0].infotext).pairs["Init image hash"] == hashlib.md5(original.tobytes()).hexdigest()
+    plain = [event for event in run(request) if isinstance(event, ImageDone)]
+    assert [event.pixels for event in plain] == [event.pixels for event in done if not event.suffix]
+
+
+def test_of_an_outpainting_they_have_its_size_and_of_img2img_there_are_none(run: Run) -> None:
+    request = Img2ImgRequest(init_images=(source(61, 64),), outpaint_left=9, **{**SMALL, "width": 70})
+    done = [event for event in run(request, BESIDE) if isinstance(event, ImageDone)]
+    assert [(event.suffix, event.width, event.height) for event in done] == [
+        ("", 70, 64), ("-mask", 70, 64), ("-mask-composite", 70, 64)
+    ]  # fmt: skip
+    plain = Img2ImgRequest(init_images=(source(64, 64),), **SMALL)
+    assert [event.suffix for event in run(plain, BESIDE) if isinstance(event, ImageDone)] == [""]
