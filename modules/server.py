@@ -19,6 +19,7 @@ SECONDS_TO_TAKE = 30.0  # in which a client must take something of what waits fo
 LEAST_TAKEN = 16 * 1024  # bytes in these seconds
 MOST_CONNECTIONS = 512  # at the same time; a system's usual bound on open files is 1024
 MOST_OF_ONE = 128  # of one address that is not this machine's
+SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that asks every few seconds must not meet its closing
 SECONDS_TO_CLOSE = 2  # for answers under way when the server ends; event streams would go on for ever
 
 FULL = (
@@ -146,6 +147,7 @@ def configured(app: Any, flags: Flags) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,  # anybody can send X-Forwarded-For
         server_header=False,
+        timeout_keep_alive=SECONDS_BETWEEN_REQUESTS,
         ssl_certfile=flags.tls_certfile,
         ssl_keyfile=flags.tls_keyfile,
         timeout_graceful_shutdown=SECONDS_TO_CLOSE,
