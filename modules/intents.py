@@ -74,31 +74,32 @@ def _intent(name: str, label: str, description: str, needs: str, words: str, **v
     return Intent(name, label, description, needs, ask, words, MappingProxyType({**PLAIN, **values}))
 
 
+# Chosen by what was seen on `tests.bench.bench_intents`' sheets; docs/canvas.md says why.
 INTENTS: tuple[Intent, ...] = (
     _intent(
         "fill", "Fill", "Redraw what is painted over so that it goes on from what lies around it.", "mask",
         "the whole picture",
-        inpainting_fill=0, mask_blur=8, denoising_strength=0.8, inpaint_color_match=0.5,
+        inpainting_fill=0, denoising_strength=0.65,
     ),
     _intent(
         "expand", "Expand", "Go on with the picture beyond its edges; what is there stays as it is.", "frame",
         "what lies beyond the edges, and not the subject again",
-        denoising_strength=0.9, outpaint_feather=32,
+        denoising_strength=0.6, outpaint_fill=0, outpaint_feather=64,
     ),
     _intent(
         "add", "Add", "Put something new where it is painted over.", "mask",
         "the new thing first, then the picture",
-        inpainting_fill=2, mask_blur=6, denoising_strength=0.95,
+        inpainting_fill=0, mask_blur=8, denoising_strength=0.8,
     ),
     _intent(
         "remove", "Remove", "Take away what is painted over, and close the hole with what lies around it.", "mask",
         "what lies behind, and not what is to go",
-        inpainting_fill=0, mask_blur=8, denoising_strength=0.6, inpaint_color_match=1.0,
+        inpainting_fill=0, denoising_strength=0.65,
     ),
     _intent(
         "replace_background", "Replace background", "Keep what is painted over, and draw everything else anew.",
         "subject", "the new background, and the subject",
-        inpainting_mask_invert=1, inpainting_fill=2, mask_blur=2, denoising_strength=0.95,
+        inpainting_mask_invert=1, denoising_strength=1.0,
     ),
 )  # fmt: skip
 

@@ -24,13 +24,11 @@ def test_its_values_are_a_requests(wanted: Intent) -> None:
 
 def test_it_says_in_the_forms_words_what_it_sets() -> None:
     assert {found.name: found.sentence for found in INTENTS} == {
-        "fill": "Masked content: fill, Mask blur: 8, Color match: 0.5, Denoising strength: 0.8",
-        "expand": "Denoising strength: 0.9, Outpaint feather: 32",
-        "add": "Masked content: latent noise, Mask blur: 6, Denoising strength: 0.95",
-        "remove": "Masked content: fill, Mask blur: 8, Color match: 1.0, Denoising strength: 0.6",
-        "replace_background": (
-            "Mask mode: Inpaint not masked, Masked content: latent noise, Mask blur: 2, Denoising strength: 0.95"
-        ),
+        "fill": "Masked content: fill, Denoising strength: 0.65",
+        "expand": "Denoising strength: 0.6, Outpaint fill: stretched edges, Outpaint feather: 64",
+        "add": "Masked content: fill, Mask blur: 8, Denoising strength: 0.8",
+        "remove": "Masked content: fill, Denoising strength: 0.65",
+        "replace_background": "Mask mode: Inpaint not masked, Denoising strength: 1.0",
     }
 
 
@@ -49,7 +47,7 @@ def test_it_is_described_whole() -> None:
         "needs": "frame",
         "ask": "Draw the frame out beyond the picture first (Frame, then its edges).",
         "words": "what lies beyond the edges, and not the subject again",
-        "sentence": "Denoising strength: 0.9, Outpaint feather: 32",
+        "sentence": "Denoising strength: 0.6, Outpaint fill: stretched edges, Outpaint feather: 64",
         "values": {
             "inpainting_mask_invert": 0,
             "inpainting_fill": 1,
@@ -58,7 +56,8 @@ def test_it_is_described_whole() -> None:
             "mask_strength_by_grey": False,
             "soft_inpainting": False,
             "inpaint_color_match": 0.0,
-            "denoising_strength": 0.9,
-            "outpaint_feather": 32,
+            "denoising_strength": 0.6,
+            "outpaint_fill": 0,
+            "outpaint_feather": 64,
         },
     }

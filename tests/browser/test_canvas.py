@@ -385,6 +385,7 @@ def test_another_picture_asks_what_becomes_of_the_mask(canvas: Page) -> None:
 
 def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: Page) -> None:
     drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
     submit(canvas)
     finished(canvas)
     canvas.click("#img2img_img2img_mode")
@@ -392,6 +393,9 @@ def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: P
     expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(canvas.locator("#canvas_question")).to_be_visible()
+    canvas.click("#img2img_undo")  # what was sent; picture and mask are as they were
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    assert (mask(canvas) == before).all()
 
 
 def hatch(page: Page, strokes: int) -> None:
@@ -620,9 +624,12 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     drag(canvas, (100, 0), (100, -62))
     expect(canvas.locator("#canvas_frame_size")).to_have_text("320 × 240 → 448 × 304")
     canvas.select_option("#canvas_frame_fill", label="noise shaped like the picture")
+    canvas.fill("#canvas_frame_feather", "48")
+    canvas.keyboard.press("Tab")
     submit(canvas)
     finished(canvas)
-    expected = {"outpaint_left": 0, "outpaint_right": 128, "outpaint_top": 64, "outpaint_bottom": 0, "outpaint_fill": 2}
+    margins = {"outpaint_left": 0, "outpaint_right": 128, "outpaint_top": 64, "outpaint_bottom": 0}
+    expected = {**margins, "outpaint_fill": 2, "outpaint_feather": 48}
     assert {name: value for name, value in sent(server).items() if name.startswith("outpaint")} == expected
     assert "mask" not in sent(server)
     assert "mask_blur" in sent(server)  # the new part is masked

@@ -18,8 +18,9 @@ export class Frame {
     this.lock = h("input", { type: "checkbox", id: "canvas_frame_lock" });
     this.fill = h("select", { id: "canvas_frame_fill", "aria-label": "What stands in the new part to begin with", onchange: () => settings.set({ outpaintFill: Number(this.fill.value) }) },
       ...FILLS.map((name, index) => h("option", { value: String(index), textContent: name })));
-    this.fill.value = String(settings.outpaintFill);
-    this.fillBox = h("label", { className: "canvas-check" }, "Fill ", this.fill);
+    const [widest, feather] = [512, "Pixels over which the new part leaves the tone of the old edge"];
+    this.feather = h("input", { type: "number", id: "canvas_frame_feather", min: "0", max: String(widest), "aria-label": "Feather", onchange: () => settings.set({ outpaintFeather: Math.min(widest, Math.max(0, Math.round(Number(this.feather.value)) || 0)) }) });
+    this.fillBox = h("span", { className: "canvas-frame-new" }, h("label", { className: "canvas-check" }, "Fill ", this.fill), h("label", { className: "canvas-number", title: feather }, "Feather ", this.feather, " px"));
     this.cropButton = button({ text: "Crop", id: "canvas_crop", className: "p-small p-strong", onclick: () => canvas.crop(this.inner) });
     this.element = h("div", { className: "canvas-frame", id: "canvas_frame_panel", hidden: true }, this.size, this.fillBox,
       h("label", { className: "canvas-check" }, this.lock, "Keep proportions"), this.cropButton,
@@ -27,7 +28,14 @@ export class Frame {
     this.lines = ["dark", "light"].map((kind) => canvas.view.svg("path", { class: `${kind} frame`, d: "" }));
     canvas.document.onChange((what) => ["frame", "picture", "mode"].includes(what) && this.refresh());
     canvas.view.camera.onChange(() => this.draw());
+    settings.onChange(() => this.showSettings());
+    this.showSettings();
     this.refresh();
+  }
+
+  showSettings() {
+    this.fill.value = String(this.canvas.settings.outpaintFill);
+    this.feather.value = String(this.canvas.settings.outpaintFeather);
   }
 
   get box() {
@@ -77,7 +85,7 @@ export class Frame {
   fields() {
     const { left, top, right, bottom } = this.margins;
     if (!this.paintsOn) return {};
-    return { outpaint_left: left, outpaint_right: right, outpaint_top: top, outpaint_bottom: bottom, outpaint_fill: this.canvas.settings.outpaintFill };
+    return { outpaint_left: left, outpaint_right: right, outpaint_top: top, outpaint_bottom: bottom, outpaint_fill: this.canvas.settings.outpaintFill, outpaint_feather: this.canvas.settings.outpaintFeather };
   }
 
   refresh() {

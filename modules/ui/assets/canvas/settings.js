@@ -14,7 +14,7 @@ export const TOOLS = {
   hand: { icon: "hand", title: "Move the picture (H), or hold Space or F", key: "h" },
 };
 
-const FIRST = { tool: "brush", size: 64, hardness: 1, strength: 1, opacity: 1, tolerance: 24, colour: "#c8402f", tint: "#e6284f", cover: 0.5, pressure: true, outpaintFill: 0 };
+const FIRST = { tool: "brush", size: 64, hardness: 1, strength: 1, opacity: 1, tolerance: 24, colour: "#c8402f", tint: "#e6284f", cover: 0.5, pressure: true, outpaintFill: 0, outpaintFeather: 32 };
 export const SMALLEST = 1; // pixels across
 export const LARGEST = 2048;
 

@@ -7,6 +7,7 @@ import { config } from "./store.js";
 import { onUndo, remember } from "./undo.js";
 
 const TAB = "img2img";
+const OF_FRAME = { outpaint_fill: "outpaintFill", outpaint_feather: "outpaintFeather" }; // fields whose controls are the frame's
 const PAUSE = 120; // milliseconds after a change of the canvas
 const MODE = { mask: "inpaint", subject: "inpaint" }; // of the canvas, where the need can be met
 
@@ -22,8 +23,10 @@ export function setUpIntents(canvas) {
     const { mode } = canvas.document;
     const opensFrame = intent.needs === "frame" && canvas.document.picture !== null && !canvas.document.frame;
     const needed = (!canvas.document.masking && MODE[intent.needs]) || mode;
-    remember(TAB, "intent", { given: intent.values, label: intent.label, mode, needed, opensFrame });
+    const frame = Object.entries(OF_FRAME).filter(([name]) => name in intent.values).map(([name, key]) => ({ key, given: intent.values[name], before: canvas.settings[key] }));
+    remember(TAB, "intent", { given: intent.values, label: intent.label, mode, needed, opensFrame, frame });
     form.set(TAB, intent.values);
+    for (const { key, given } of frame) canvas.settings.set({ [key]: given });
     canvas.setMode(needed);
     if (opensFrame) canvas.frame.toggle();
     tell(intent);
@@ -48,6 +51,7 @@ export function setUpIntents(canvas) {
     if (tab !== TAB || reason !== "intent") return;
     line.hidden = true;
     chosen = null;
+    for (const { key, given, before } of choice.frame) if (canvas.settings[key] === given) canvas.settings.set({ [key]: before });
     const { document, frame } = canvas;
     if (document.mode === choice.needed && !(document.masking && !measured(document.masking).isEmpty)) canvas.setMode(choice.mode);
     if (choice.opensFrame && document.frame && !Object.values(frame.margins).some(Boolean) && !frame.isCrop) document.setFrame(null);
