@@ -148,19 +148,17 @@ def _merged(model: StableDiffusion, wanted: Sequence[Wanted]) -> tuple[dict[nn.P
 def _sum(weight: Tensor, changes: Sequence[Change]) -> Tensor:
     total = weight.to(torch.float32, copy=True)
     for change in changes:
-        total += _delta(change, total.device).reshape(total.shape)
+        up, down = (change.weights.read(key).to(total.device, torch.float32) for key in (change.up, change.down))
+        up, down = up.flatten(1)[:, : change.dyn_dim], down[: change.dyn_dim].flatten(1)
+        if change.mid:
+            mid = change.weights.read(change.mid).to(total.device, torch.float32)
+            mid = mid[: change.dyn_dim, : change.dyn_dim]
+            total.add_(torch.einsum("or,rshw,si->oihw", up, mid, down).reshape(total.shape), alpha=change.scale)
+        elif total.ndim == 2:
+            total.addmm_(up, down, alpha=change.scale)  # half the time of a product that is then added
+        else:
+            total.add_((up @ down).reshape(total.shape), alpha=change.scale)
     return total.to(weight.dtype)
-
-
-def _delta(change: Change, device: torch.device) -> Tensor:
-    """scale * up @ down in fp32, (out, in) or (out, in, height, width) in that order of elements."""
-    up, down = (change.weights.read(key).to(device, torch.float32) for key in (change.up, change.down))
-    up = up.flatten(1)[:, : change.dyn_dim]
-    down = down[: change.dyn_dim]
-    if change.mid:
-        mid = change.weights.read(change.mid).to(device, torch.float32)[: change.dyn_dim, : change.dyn_dim]
-        return change.scale * torch.einsum("or,rshw,si->oihw", up, mid, down.flatten(1))
-    return change.scale * (up @ down.flatten(1))
 
 
 # ---- files ----
