@@ -31,7 +31,8 @@ def main() -> None:
     torch.set_num_threads(threads())
     with tempfile.TemporaryDirectory() as folder:
         hashes = HashCache(Path(folder) / "hashes.json")
-        model = load_checkpoint(Checkpoint(path.name, path), choose_place(), ClipBPE(), hashes)
+        place = choose_place()
+        model = load_checkpoint(Checkpoint(path.name, path), place, ClipBPE(), hashes)
         scheduler = DPMSolverMultistepScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", use_karras_sigmas=True
         )
@@ -39,12 +40,13 @@ def main() -> None:
             vae=model.vae, text_encoder=model.text_encoder, tokenizer=None, unet=model.unet, scheduler=scheduler,
             safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
+        pipeline.to(dtype=place.dtype)  # all of it: ours may keep parts in another
         pipeline.set_progress_bar_config(disable=True)
         walls: list[float] = []
         for i in range(jobs + 1):
             begun = time.perf_counter()
             conds = [
-                encode_prompt(model.text_encoder, model.tokenizer, [(text, 1.0)])[None].to(model.unet.dtype)
+                encode_prompt(model.text_encoder, model.tokenizer, [(text, 1.0)])[None].to(place.dtype)
                 for text in (REQUEST["prompt"], REQUEST["negative_prompt"])
             ]
             image = pipeline(
