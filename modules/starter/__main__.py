@@ -10,6 +10,13 @@ A checkpoint is made in this order, in one folder of resumable state (the model 
   python -m modules.starter export    --state STATE
   python -m modules.starter judge
 
+With an accelerator, all networks in one sitting of minutes, from nothing or from a checkpoint that is there:
+
+  python -m modules.starter unpack    --state STATE
+  python -m modules.starter sit       --state STATE --minutes 10
+  python -m modules.starter export    --state STATE --out NEW
+  python -m modules.starter blend     --first OLD --second NEW --out MEAN
+
 Training that is cut goes on from its last save when the command is given again.
 """
 
@@ -25,12 +32,13 @@ from typing import Final
 import torch
 
 from modules.starter.captions import caption
-from modules.starter.export import MEGABYTE, export
+from modules.starter.export import MEGABYTE, blend, export, unpack
 from modules.starter.judge import PARTS, judge
 from modules.starter.nets import Widths
 from modules.starter.sheets import as_image, save, sheet
 from modules.starter.spec import MIXES, random_spec
 from modules.starter.studio import Studio
+from modules.starter.train_gpu import Sitting, sit
 from modules.starter.train_unet import SHEET_PROMPTS, Recipe, grow, train
 from modules.starter.train_vae import VaeRecipe, train_vae
 from modules.starter.world import draw, tutorial_start
@@ -86,6 +94,31 @@ def run_train(options: argparse.Namespace) -> None:
     train(options.state, recipe, replace(widths, unet=widths.unet[1:]) if options.small else widths, options.device)
 
 
+# Most pictures are of the page's size; clients of the API ask for 512 x 512 where they say nothing.
+SITTING_SIZES: Final = (
+    (256, 256, 0.5), (192, 256, 0.1), (256, 192, 0.1), (192, 192, 0.08), (128, 128, 0.06), (384, 384, 0.06),
+    (320, 256, 0.04), (512, 512, 0.06),
+)  # fmt: skip
+
+
+def run_sit(options: argparse.Namespace) -> None:
+    sitting = Sitting(
+        minutes=options.minutes,
+        sizes=tuple(options.size or SITTING_SIZES),
+        mix=options.mix,
+        autoencoder=options.autoencoder,
+        decoder=options.decoder,
+        crops=options.crops,
+        vae_rate=options.vae_rate,
+        batch=options.batch,
+        rate=options.rate,
+        workers=options.workers,
+    )
+    options.state.mkdir(parents=True, exist_ok=True)
+    drawings, photos = sit(options.state, sitting, Widths(), options.device)
+    print(f"held-out drawings {drawings:.2f} dB, photo-like textures {photos:.2f} dB (256 px)")
+
+
 def run_export(options: argparse.Namespace) -> None:
     width, height, _ = options.page_size
     defaults = {
@@ -106,7 +139,17 @@ def run_judge(options: argparse.Namespace) -> None:
         print(line, flush=True)
 
     parts = options.part or PARTS
-    judge(options.checkpoint, options.pixels, options.seeds, options.scale, say, options.steps, options.eye, parts)
+    judge(
+        options.checkpoint,
+        options.pixels,
+        options.seeds,
+        options.scale,
+        say,
+        options.steps,
+        options.eye,
+        parts,
+        options.device,
+    )
 
 
 def show_checkpoint(options: argparse.Namespace) -> None:
@@ -179,6 +222,35 @@ def parser() -> argparse.ArgumentParser:
     unet.add_argument("--device", default="cpu")
     unet.set_defaults(run=run_train)
 
+    sitting = commands.add_parser("sit", help="train all of it on an accelerator, in minutes")
+    sitting.add_argument("--state", type=Path, required=True, help="folder of state to go on from; empty: begin")
+    sitting.add_argument("--minutes", type=float, required=True)
+    sitting.add_argument(
+        "--size", type=size, action="append", metavar="WxH[:WEIGHT]", help="may be given several times"
+    )
+    sitting.add_argument("--mix", choices=sorted(MIXES), default="third")
+    sitting.add_argument("--batch", type=int, default=512)
+    sitting.add_argument("--crops", type=int, default=128, help="crops in a batch of the autoencoder")
+    sitting.add_argument("--rate", type=float, default=1e-3)
+    sitting.add_argument("--vae-rate", type=float, default=6e-4)
+    sitting.add_argument("--autoencoder", type=float, default=0.38, help="share of the minutes")
+    sitting.add_argument("--decoder", type=float, default=0.06, help="share of the minutes")
+    sitting.add_argument("--workers", type=int, default=14, help="drawing processes")
+    sitting.add_argument("--device", default="cuda")
+    sitting.set_defaults(run=run_sit)
+
+    unpacked = commands.add_parser("unpack", help="make a folder of state of an exported checkpoint")
+    unpacked.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    unpacked.add_argument("--state", type=Path, required=True)
+    unpacked.set_defaults(run=lambda options: unpack(options.checkpoint, options.state))
+
+    blended = commands.add_parser("blend", help="the mean of two checkpoints, with the second one's autoencoder")
+    blended.add_argument("--first", type=Path, required=True)
+    blended.add_argument("--second", type=Path, required=True)
+    blended.add_argument("--share", type=float, default=0.35, help="of the second one")
+    blended.add_argument("--out", type=Path, required=True)
+    blended.set_defaults(run=lambda options: blend(options.first, options.second, options.share, options.out))
+
     out = commands.add_parser("export", help="write the checkpoint and the files beside it")
     out.add_argument("--state", type=Path, required=True)
     out.add_argument("--out", type=Path, default=CHECKPOINT)
@@ -195,6 +267,7 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument("--scale", type=float, default=5.0)
     judged.add_argument("--eye", type=Path, help="file that keeps the trained classifier between calls")
     judged.add_argument("--part", action="append", choices=PARTS, help="only this table; may be given several times")
+    judged.add_argument("--device", default="cpu")
     judged.set_defaults(run=run_judge)
 
     shown = commands.add_parser("sheet", help="a sheet of generated pictures")

@@ -171,6 +171,44 @@ def export(state: Path, target: Path, widths: Widths, defaults: dict[str, Any]) 
     return size
 
 
+def blend(first: Path, second: Path, share: float, target: Path) -> None:
+    """Write the mean of two exported checkpoints, `share` of it the second's; the autoencoder is the second's whole.
+
+    For a checkpoint and what further training made of it: their mean often draws better than either (Wortsman et al.
+    2022, arXiv 2203.05482).
+    """
+    one, other = load_file(first), load_file(second)
+    mean = {
+        name: value if name.startswith(VAE_PREFIX) or name == "alphas_cumprod" else mixed(one[name], value, share)
+        for name, value in other.items()
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(mean, target, metadata={"format": "pt", "modelspec.architecture": "stable-diffusion-v1"})
+    for suffix in (".yaml", ".json"):
+        target.with_suffix(suffix).write_bytes(second.with_suffix(suffix).read_bytes())
+
+
+def mixed(one: torch.Tensor, other: torch.Tensor, share: float) -> torch.Tensor:
+    return torch.lerp(one.float(), other.float(), share).to(other.dtype)
+
+
+def unpack(checkpoint: Path, state: Path) -> None:
+    """Make of an exported checkpoint a folder of state that training goes on from, in half precision as it is."""
+    unet, text, vae = load_single_file(checkpoint)
+    content = text.state_dict()
+    table_name = next(name for name in content if name.endswith("token_embedding.weight"))
+    content[table_name] = Vocabulary.of_the_world().small_table(content[table_name])
+    state.mkdir(parents=True, exist_ok=True)
+    weights = {"unet": halved(unet.state_dict()), "text": halved(content)}
+    torch.save({"networks": weights, "average": weights, "samples": 0, "seconds": 0.0}, state / "unet.pt")
+    average = halved(vae.state_dict())
+    torch.save({"weights": average, "average": average}, state / "vae.pt")
+
+
+def halved(tensors: StateDict) -> StateDict:
+    return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
 def load_single_file(path: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, AutoencoderKL]:
     """The networks of an exported file, as float32, by the widths in the yaml beside it."""
     parameters = yaml.safe_load(path.with_suffix(".yaml").read_text())["model"]["params"]

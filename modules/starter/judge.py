@@ -24,7 +24,7 @@ import torch.nn.functional as functional
 from torch import nn
 
 from modules.starter.noise import Field
-from modules.starter.spec import FIRST, Mix, Spec, random_spec
+from modules.starter.spec import FIRST, FULL, Mix, Spec, random_spec
 from modules.starter.studio import Studio
 from modules.starter.world import draw
 
@@ -32,11 +32,11 @@ PARTS: Final = ("prompts", "tutorial", "strength", "guidance", "doodle", "mended
 LOOK: Final = 96
 PORTRAIT: Final = "portrait"
 HEADS: Final[Mapping[str, tuple[str, ...]]] = {
-    "background": tuple(FIRST.backgrounds),
-    "hair": tuple(FIRST.hair),
-    # Oil, pixel art and crayon were tried: softened as a decoded picture is, nobody tells them from flat well enough.
+    "background": tuple(FULL.backgrounds),
+    "hair": tuple(FULL.hair),
+    # Oil, pixel art and crayon were tried: softened as a decoded picture is, they are not told from others well enough.
     "style": tuple(FIRST.styles),
-    "subject": (PORTRAIT, *FIRST.scenes),
+    "subject": (PORTRAIT, *FULL.scenes),
 }
 EXPRESSIONS: Final = ("smile", "sad", "neither")
 # Colours cannot be told in a picture that has none; such pictures do not teach the head of hair.
@@ -44,12 +44,12 @@ COLOURED: Final = ("flat", "watercolor")
 
 
 def labels(spec: Spec) -> dict[str, int]:
-    """The class of each head, -1 where the picture does not tell."""
+    """The class of each head of `Eye`, -1 where the picture does not tell."""
     person = spec.person
     return {
         "background": HEADS["background"].index(spec.background) if person else -1,
-        "hair": HEADS["hair"].index(person.hair) if person and spec.style in COLOURED else -1,
         "style": HEADS["style"].index(spec.style),
+        "hair": HEADS["hair"].index(person.hair) if person and spec.style in COLOURED else -1,
         "subject": HEADS["subject"].index(spec.subject),
     }
 
@@ -114,6 +114,9 @@ class Lips(nn.Module):
         return self.read(faces)
 
 
+KEPT: Final = ("eye", "lips")
+
+
 def stacked(pictures: Sequence[Field]) -> torch.Tensor:
     """(n, 3, h, w) in [-1, 1]."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float() * 2 - 1
@@ -140,20 +143,25 @@ class Judge:
 
     eye: Eye
     lips: Lips
-    accuracy: dict[str, float]
+    accuracy: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.eye.parameters()).device
 
     @torch.no_grad()
     def look(self, pictures: Sequence[Field]) -> tuple[dict[str, list[str]], np.ndarray]:
         """What is seen in each picture, by attribute, and the face's centre (n, 2) as shares of the side."""
-        logits, places = self.eye(as_seen(pictures))
+        device = self.device
+        logits, places = self.eye(as_seen(pictures).to(device))
         seen = {name: [HEADS[name][i] for i in value.argmax(1).tolist()] for name, value in logits.items()}
-        seen["expression"] = [EXPRESSIONS[i] for i in self.lips(lower_faces(pictures)).argmax(1).tolist()]
-        return seen, places.numpy()
+        seen["expression"] = [EXPRESSIONS[i] for i in self.lips(lower_faces(pictures).to(device)).argmax(1).tolist()]
+        return seen, places.cpu().numpy()
 
 
 def judged_mix() -> Mix:
-    """Heads further apart than the training's, so that places must be read; a quarter scenes."""
-    return replace(FIRST, portraits=0.75, spread=1.0)
+    """The whole world in the styles of `HEADS`, undamaged and seen from near, a third scenes."""
+    return replace(FULL, styles=FIRST.styles, portraits=0.67, damage=0.0, distances=0.0, closed_eyes=0.0)
 
 
 @dataclass(frozen=True)
@@ -168,10 +176,10 @@ class Renders:
     places: torch.Tensor
 
 
-def softened(picture: Field, rng: random.Random) -> Field:
-    """About as soft as a decoded picture, more or less."""
+def softened(picture: Field, rng: random.Random, most: float = 1.4) -> Field:
+    """About as soft as a decoded picture, more or less; `most` is the deviation of the blur in 128ths of the width."""
     height, width = picture.shape[:2]
-    sigma = rng.uniform(0.2, 1.4) * width / 128
+    sigma = rng.uniform(0.1, most) * width / 128
     blurred = cv2.GaussianBlur(picture, (0, 0), sigma)
     grain = np.random.RandomState(rng.randrange(1 << 30)).randn(height, width, 3) * rng.uniform(0, 0.06)
     return np.clip(blurred + grain, 0, 1).astype(np.float32)
@@ -199,23 +207,25 @@ def renders(count: int, rng: random.Random, studio: Studio | None = None, size: 
     return Renders(torch.cat(seen), targets, places)
 
 
-def train_eye(count: int = 2400, epochs: int = 10, seed: int = 12) -> Eye:
+def train_eye(count: int = 4000, epochs: int = 10, seed: int = 12, device: str = "cpu") -> Eye:
     torch.manual_seed(seed)
     known = renders(count, random.Random(seed))
-    eye = Eye()
+    pictures, places = known.pictures.to(device), known.places.to(device)
+    targets = {name: value.to(device) for name, value in known.targets.items()}
+    eye = Eye().to(device)
     batch = 32
     optimizer = torch.optim.AdamW(eye.parameters(), 2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
     for _ in range(epochs):
-        order = torch.randperm(count)
+        order = torch.randperm(count).to(device)
         for first in range(0, count - batch + 1, batch):
             rows = order[first : first + batch]
             light, tint = 1 + 0.1 * torch.randn(batch, 1, 1, 1), 0.05 * torch.randn(batch, 3, 1, 1)
-            logits, where = eye(known.pictures[rows] * light + tint)
-            face = known.targets["subject"][rows] == HEADS["subject"].index(PORTRAIT)
-            loss = 20 * functional.mse_loss(where[face], known.places[rows][face])
+            logits, where = eye(pictures[rows] * light.to(device) + tint.to(device))
+            face = targets["subject"][rows] == HEADS["subject"].index(PORTRAIT)
+            loss = 20 * functional.mse_loss(where[face], places[rows][face])
             for name, value in logits.items():
-                loss = loss + functional.cross_entropy(value, known.targets[name][rows], ignore_index=-1)
+                loss = loss + functional.cross_entropy(value, targets[name][rows], ignore_index=-1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -223,81 +233,97 @@ def train_eye(count: int = 2400, epochs: int = 10, seed: int = 12) -> Eye:
     return eye.eval()
 
 
-def train_lips(count: int = 1800, epochs: int = 12, seed: int = 13, size: int = 192) -> Lips:
+def jolted(pictures: torch.Tensor, reach: int) -> torch.Tensor:
+    """Brighter or darker, shifted by up to `reach` pixels, half of them mirrored: what a close look must stand."""
+    count = len(pictures)
+    light = (1 + 0.15 * torch.randn(count, 1, 1, 1)).to(pictures.device)
+    shift = tuple(int(x) for x in torch.randint(-reach, reach + 1, (2,)))
+    moved = torch.roll(pictures, shift, (2, 3))
+    mirrored = (torch.rand(count, 1, 1, 1) < 0.5).to(pictures.device)
+    return torch.where(mirrored, moved.flip(3), moved) * light
+
+
+def fit(network: nn.Module, pictures: torch.Tensor, targets: torch.Tensor, epochs: int, reach: int) -> None:
+    """Train a classifier of one attribute."""
+    count, batch = len(pictures), 32
+    optimizer = torch.optim.AdamW(network.parameters(), 2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
+    for _ in range(epochs):
+        order = torch.randperm(count).to(pictures.device)
+        for first in range(0, count - batch + 1, batch):
+            rows = order[first : first + batch]
+            loss = functional.cross_entropy(network(jolted(pictures[rows], reach)), targets[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    network.eval()
+
+
+def train_lips(count: int = 1800, epochs: int = 12, seed: int = 13, size: int = 192, device: str = "cpu") -> Lips:
     torch.manual_seed(seed)
     rng = random.Random(seed)
     mix = expressions_mix()
     specs = [random_spec(rng, mix) for _ in range(count)]
     faces = torch.cat([lower_faces([softened(draw(spec, size), rng)]) for spec in specs])
     targets = torch.tensor([expression_class(spec) for spec in specs])
-    lips = Lips()
-    batch = 32
-    optimizer = torch.optim.AdamW(lips.parameters(), 2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs * (count // batch))
-    for _ in range(epochs):
-        order = torch.randperm(count)
-        for first in range(0, count - batch + 1, batch):
-            rows = order[first : first + batch]
-            light = 1 + 0.15 * torch.randn(batch, 1, 1, 1)
-            shift = (int(torch.randint(-3, 4, ())), int(torch.randint(-3, 4, ())))
-            moved = torch.roll(faces[rows], shift, (2, 3))
-            moved = torch.where(torch.rand(batch, 1, 1, 1) < 0.5, moved, moved.flip(3))
-            loss = functional.cross_entropy(lips(moved * light), targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return lips.eval()
+    lips = Lips().to(device)
+    fit(lips, faces.to(device), targets.to(device), epochs, 3)
+    return lips
 
 
 def expressions_mix() -> Mix:
-    """Portraits in the styles that show a mouth, smiles as often as sad and plain faces."""
-    expressions = {"light smile": 24, "big smile": 10, "sad": 33, "neutral": 33}
+    """Portraits in the styles that show a mouth, smiles as often as sad and other faces."""
+    expressions = {"light smile": 24, "big smile": 10, "sad": 33, "neutral": 23, "surprised": 5, "angry": 5}
     return replace(
         judged_mix(), portraits=1.0, expressions=expressions, styles={"flat": 1, "watercolor": 1}, spread=0.6
     )
 
 
-def trained_judge(studio: Studio, size: int, kept: Path | None, held_out: int = 120) -> Judge:
+def trained_judge(studio: Studio, size: int, kept: Path | None, held_out: int = 240) -> Judge:
     """A judge whose accuracy is measured on held-out renders after the autoencoder; `kept` stores the classifiers."""
+    device = str(studio.device)
     if kept is not None and kept.exists():
         content = torch.load(kept, weights_only=True)
-        eye, lips = Eye(), Lips()
-        eye.load_state_dict(content["eye"])
-        lips.load_state_dict(content["lips"])
-        eye.eval()
-        lips.eval()
+        judge = Judge(Eye().to(device), Lips().to(device))
+        for name in KEPT:
+            network: nn.Module = getattr(judge, name)
+            network.load_state_dict(content[name])
+            network.eval()
     else:
-        eye, lips = train_eye(), train_lips()
+        judge = Judge(train_eye(device=device), train_lips(device=device))
         if kept is not None:
-            torch.save({"eye": eye.state_dict(), "lips": lips.state_dict()}, kept)
-    accuracy = measured_accuracy(eye, renders(held_out, random.Random(77_777), studio, size))
-    return Judge(eye, lips, accuracy | {"expression": lips_accuracy(lips, studio, size, held_out)})
+            torch.save({name: getattr(judge, name).state_dict() for name in KEPT}, kept)
+    return replace(judge, accuracy=measured_accuracy(judge, studio, size, held_out))
 
 
 @torch.no_grad()
-def lips_accuracy(lips: Lips, studio: Studio, size: int, count: int) -> float:
-    """How often the expression is read right after the autoencoder."""
-    rng = random.Random(88_888)
-    mix = expressions_mix()
-    right = 0
-    for _ in range(count // 8):
-        specs = [random_spec(rng, mix) for _ in range(8)]
-        seen = lips(lower_faces(studio.decode(studio.encode([draw(spec, size) for spec in specs])))).argmax(1).tolist()
-        right += sum(guess == expression_class(spec) for guess, spec in zip(seen, specs, strict=True))
-    return right / (count // 8 * 8)
+def measured_accuracy(judge: Judge, studio: Studio, size: int, count: int) -> dict[str, float]:
+    """How often each attribute is read right after the autoencoder of `studio`."""
 
+    def passed(mix: Mix, seed: int) -> tuple[list[Spec], dict[str, list[str]], np.ndarray]:
+        rng = random.Random(seed)
+        specs = [random_spec(rng, mix) for _ in range(count)]
+        decoded: list[Field] = []
+        for first in range(0, count, 8):
+            decoded += studio.decode(studio.encode([draw(spec, size) for spec in specs[first : first + 8]]))
+        return specs, *judge.look(decoded)
 
-@torch.no_grad()
-def measured_accuracy(eye: Eye, known: Renders) -> dict[str, float]:
-    """How often the eye is right, by attribute."""
-    logits, where = eye(known.pictures)
+    specs, seen, places = passed(judged_mix(), 77_777)
     result: dict[str, float] = {}
-    for name, value in logits.items():
-        told = known.targets[name] >= 0
-        result[name] = float((value.argmax(1) == known.targets[name])[told].float().mean())
-    face = known.targets["subject"] == HEADS["subject"].index(PORTRAIT)
-    result["face within 10 % of width"] = float(((where - known.places).abs().amax(1) < 0.1)[face].float().mean())
+    for name, values in HEADS.items():
+        told = [(values[labels(spec)[name]], value) for spec, value in zip(specs, seen[name], strict=True)]
+        result[name] = share([a == b for (a, b), spec in zip(told, specs, strict=True) if labels(spec)[name] >= 0])
+    faces = [
+        max(abs(x - place[0]), abs(y - place[1])) < 0.1
+        for (x, y), place in zip(map(face_place, specs), places.tolist(), strict=True)
+        if not math.isnan(x)
+    ]
+    result["face within 10 % of width"] = share(faces)
+    specs, seen, _ = passed(expressions_mix(), 99_999)
+    result["expression"] = share(
+        [value == EXPRESSIONS[expression_class(spec)] for spec, value in zip(specs, seen["expression"], strict=True)]
+    )
     return result
 
 
@@ -329,6 +355,13 @@ QUESTIONS: Final = (
     Question("style", "flat", "flat illustration, girl, beach background", "watercolor, girl, beach background"),
     Question("style", "neon", "neon, girl, city background", "flat illustration, girl, city background"),
     Question("style", "line", "line drawing, girl, city background", "watercolor, girl, city background"),
+    Question("background", "mountains", "girl, red hair, mountains", "girl, red hair, bedroom"),
+    Question("background", "room", "boy, brown hair, room", "boy, brown hair, meadow"),
+    Question("background", "field", "girl, black hair, meadow", "girl, black hair, city background"),
+    Question("hair", "purple", "girl, purple hair, meadow, anime", "girl, blonde hair, meadow, anime"),
+    Question("subject", "house", "house, flat illustration", "castle, flat illustration"),
+    Question("subject", "car", "red car, flat illustration", "dog, flat illustration"),
+    Question("subject", "flowers", "flowers in a vase, watercolor", "fish, watercolor"),
     Question("expression", "smile", "girl, light smile, brown hair", "girl, sad, brown hair"),
     Question("expression", "sad", "girl, sad, blonde hair", "girl, light smile, blonde hair"),
 )
@@ -562,9 +595,10 @@ def judge(
     steps: int = 25,
     eye: Path | None = None,
     parts: Sequence[str] = PARTS,
+    device: str = "cpu",
 ) -> None:
     """Print the chosen tables for `checkpoint` in Markdown."""
-    studio = Studio(checkpoint)
+    studio = Studio(checkpoint, device)
     trained = trained_judge(studio, size, eye)
     figures = ", ".join(f"{name} {value:.0%}" for name, value in trained.accuracy.items())
     say(f"The judge itself, on held-out renders after the autoencoder: {figures}.")

@@ -164,7 +164,21 @@ FULL: Final = Mix(
     distances=0.2,
 )  # fmt: skip
 
-MIXES: Final[Mapping[str, Mix]] = {"first": FIRST, "second": SECOND, "full": FULL}
+# The whole world for the last sitting: damage and mouths often enough to be learnt.
+THIRD: Final = replace(
+    FULL,
+    expressions={"neutral": 18, "light smile": 30, "big smile": 16, "sad": 22, "surprised": 8, "angry": 6},
+    damage=0.14,
+)
+
+# Fewer values again, for the last hour on two cores: what is asked for most must look best.
+FOURTH: Final = replace(
+    SECOND,
+    backgrounds=dict(SECOND.backgrounds) | {"mountains": 6, "room": 5, "field": 6},
+    damage=0.08,
+)
+
+MIXES: Final[Mapping[str, Mix]] = {"first": FIRST, "second": SECOND, "third": THIRD, "fourth": FOURTH, "full": FULL}
 
 # Where each scene may stand: backgrounds of its own ("sea") are never behind a portrait.
 SCENE_BACKGROUNDS: Final[Mapping[str, Weights]] = {

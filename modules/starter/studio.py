@@ -24,10 +24,11 @@ AT_ONCE: Final = 8
 
 
 class Studio:
-    """The networks of one checkpoint."""
+    """The networks of one checkpoint, in float32 on `device`."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self._unet, self._text, self._vae = load_single_file(checkpoint)
+    def __init__(self, checkpoint: Path, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._unet, self._text, self._vae = (network.to(self.device) for network in load_single_file(checkpoint))
         self._tokenizer = clip_tokenizer()
         self._alphas = alphas_cumprod()
 
@@ -49,8 +50,9 @@ class Studio:
         `int(strength * steps) + 1` steps.
         """
         result: list[Field] = []
-        for first in range(0, len(prompts), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
+        at_once = AT_ONCE if self.device.type == "cpu" else 64
+        for first in range(0, len(prompts), at_once):
+            some = slice(first, first + at_once)
             result += self._batch(
                 prompts[some], seeds[some], width, height, scale, steps, start[some] if start else None, strength
             )
@@ -68,7 +70,8 @@ class Studio:
         strength: float,
     ) -> list[Field]:
         shape = (1, 4, height // CELL, width // CELL)
-        noise = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        noise = torch.cat(drawn).to(self.device)
         sigmas = karras_sigmas(steps, self._alphas)
         if start is None:
             x = noise * sigmas[0]
@@ -78,14 +81,15 @@ class Studio:
         rows = self._tokenizer(
             [*prompts, ""], padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
         )["input_ids"]
-        encoded = self._text(rows).last_hidden_state
+        encoded = self._text(rows.to(self.device)).last_hidden_state
         count = len(prompts)
         context = torch.cat([encoded[:count], encoded[count:].expand(count, -1, -1)])
 
         def eps(scaled: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+            steps = step.to(self.device)
             if scale == 1:
-                return self._unet(scaled, step.repeat(count), context[:count]).sample
-            wanted, unwanted = self._unet(torch.cat([scaled, scaled]), step.repeat(2 * count), context).sample.chunk(2)
+                return self._unet(scaled, steps.repeat(count), context[:count]).sample
+            wanted, unwanted = self._unet(torch.cat([scaled, scaled]), steps.repeat(2 * count), context).sample.chunk(2)
             return unwanted + scale * (wanted - unwanted)
 
         return self.decode(dpmpp_2m(eps, x, sigmas, self._alphas))
@@ -94,9 +98,9 @@ class Studio:
     def encode(self, pictures: Sequence[Field]) -> torch.Tensor:
         """Scaled latents (n, 4, h / 8, w / 8)."""
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous() * 2 - 1
-        return self._vae.encode(pixels).latent_dist.mean * SCALING_FACTOR
+        return self._vae.encode(pixels.to(self.device)).latent_dist.mean * SCALING_FACTOR
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> list[Field]:
         decoded = self._vae.decode(latents / SCALING_FACTOR).sample
-        return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())
+        return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())

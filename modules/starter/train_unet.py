@@ -258,20 +258,21 @@ def generate(
     """One picture per prompt, all from the same noise."""
     alphas = alphas_cumprod()
     sigmas = karras_sigmas(steps, alphas)
-    noise = torch.randn(1, 4, height // CELL, width // CELL, generator=torch.Generator().manual_seed(seed))
+    device = networks.parameters()[0].device
+    noise = torch.randn(1, 4, height // CELL, width // CELL, generator=torch.Generator().manual_seed(seed)).to(device)
     count = len(prompts)
-    rows = torch.tensor([vocabulary.encode(text) for text in [*prompts, ""]])
+    rows = torch.tensor([vocabulary.encode(text) for text in [*prompts, ""]], device=device)
     encoded = networks.text(rows).last_hidden_state
     context = torch.cat([encoded[:count], encoded[count:].expand(count, -1, -1)])
 
     def eps(x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        both = networks.unet(torch.cat([x, x]), step.repeat(2 * count), context).sample
+        both = networks.unet(torch.cat([x, x]), step.to(device).repeat(2 * count), context).sample
         wanted, unwanted = both.chunk(2)
         return unwanted + scale * (wanted - unwanted)
 
     x = dpmpp_2m(eps, noise.repeat(count, 1, 1, 1) * sigmas[0], sigmas, alphas)
     decoded = vae.decode(x / SCALING_FACTOR).sample
-    return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())
+    return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def rate_at(recipe: Recipe, share: float, steps: int) -> float:

@@ -225,7 +225,13 @@ def whiten(vae: AutoencoderKL, count: int = 160) -> None:
         size = (128, 192)[i % 2]
         pictures = to_tensor([draw(random_spec(rng, FIRST), size) for _ in range(8)])
         latents.append(vae.encode(pictures).latent_dist.mean.transpose(0, 1).flatten(1))
-    together = torch.cat(latents, 1)
+    whiten_by(vae, torch.cat(latents, 1)[None, ..., None])
+
+
+@torch.no_grad()
+def whiten_by(vae: AutoencoderKL, latents: torch.Tensor) -> None:
+    """Fold mean and deviation of `latents` (n, 4, h, w) into the convolutions beside them."""
+    together = latents.transpose(0, 1).flatten(1)
     mean, scale = together.mean(1), together.std(1) * SCALING_FACTOR
     before, after = vae.quant_conv, vae.post_quant_conv
     before.weight[:4] /= scale[:, None, None, None]
@@ -233,6 +239,16 @@ def whiten(vae: AutoencoderKL, count: int = 160) -> None:
     before.bias[4:] -= 2 * scale.log()
     after.bias += after.weight[:, :, 0, 0] @ mean
     after.weight *= scale[None, :, None, None]
+
+
+@torch.no_grad()
+def rescaled(vae: AutoencoderKL, factor: float) -> None:
+    """Multiply latents by `factor` before the decoder sees them, and divide inside it: pictures stay the same."""
+    before, after = vae.quant_conv, vae.post_quant_conv
+    before.weight[:4] *= factor
+    before.bias[:4] *= factor
+    before.bias[4:] += 2 * math.log(factor)
+    after.weight /= factor
 
 
 def rate_at(recipe: VaeRecipe, share: float, steps: int) -> float:
@@ -291,10 +307,10 @@ def save_state(vae: AutoencoderKL, average: AutoencoderKL, state: Path) -> None:
 
 def report(average: AutoencoderKL, state: Path) -> tuple[float, float]:
     """PSNR of held-out drawings and photo-like textures; leaves a sheet of pairs in `state`."""
-    pictures = held_out()
+    pictures = held_out().to(average.device)
     decibels, decoded = psnr(average, pictures)
     both = torch.stack([pictures, decoded], 1).flatten(0, 1)[: 2 * 12]
-    save(sheet(list((both / 2 + 0.5).permute(0, 2, 3, 1).numpy()), 8), state / "sheets" / "vae.png")
+    save(sheet(list((both / 2 + 0.5).permute(0, 2, 3, 1).cpu().numpy()), 8), state / "sheets" / "vae.png")
     return float(decibels[:HELD_OUT_DRAWINGS].mean()), float(decibels[HELD_OUT_DRAWINGS:].mean())
 
 

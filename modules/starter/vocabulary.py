@@ -78,6 +78,12 @@ class Vocabulary:
         rows = [BEGIN_ROW, *rows[: length - 2], END_ROW]
         return rows + [END_ROW] * (length - len(rows))
 
+    def small_table(self, full: torch.Tensor) -> torch.Tensor:
+        """The (size, width) table that `full_table` made a (49408, width) one of."""
+        neutral = next(token for token in range(CLIP_SIZE) if token not in self.rows)
+        rows = {row: token for token, row in self.rows.items()} | {UNKNOWN_ROW: neutral}
+        return full[[rows[row] for row in range(self.size)]].clone()
+
     def full_table(self, small: torch.Tensor) -> torch.Tensor:
         """The (49408, width) table for a small one of (size, width)."""
         table = small[UNKNOWN_ROW][None].repeat(CLIP_SIZE, 1)

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from modules.starter.export import configuration, export, load_single_file, load_trained
+from modules.starter.export import blend, configuration, export, load_single_file, load_trained, unpack
 from modules.starter.nets import Widths, new_vae
 from modules.starter.studio import Studio
 from modules.starter.train_unet import new_networks
@@ -80,6 +81,29 @@ def test_words_nobody_taught_the_model_share_one_row(exported: tuple[Path, Path]
     zebra, volcano, girl = (vocabulary.tokenizer(word)["input_ids"][1] for word in ("zebra", "volcano", "girl"))
     assert torch.equal(rows[zebra], rows[volcano])
     assert not torch.equal(rows[zebra], rows[girl])
+
+
+def test_a_checkpoint_unpacked_and_exported_again_is_the_same_file(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    unpack(exported[1], tmp_path / "state")
+    export(tmp_path / "state", tmp_path / "again.safetensors", TINY, {"width": 64, "height": 64})
+    assert (tmp_path / "again.safetensors").read_bytes() == exported[1].read_bytes()
+
+
+def test_a_blend_is_the_mean_with_the_second_autoencoder(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    one = load_file(exported[1])
+    other = {name: value + 1 for name, value in one.items()}
+    second = tmp_path / "second.safetensors"
+    save_file(other, second)
+    for suffix in (".yaml", ".json"):
+        second.with_suffix(suffix).write_text(f"the second's {suffix}")
+    target = tmp_path / "out" / "mean.safetensors"
+    blend(exported[1], second, 0.25, target)
+    mean = load_file(target)
+    for name, value in mean.items():
+        whole = name.startswith("first_stage_model.") or name == "alphas_cumprod"
+        assert torch.allclose(value.float(), one[name].float() + (1 if whole else 0.25), atol=2e-3), name
+    assert set(mean) == set(one)
+    assert target.with_suffix(".yaml").read_text() == "the second's .yaml"
 
 
 def test_page_defaults_and_widths_lie_beside_the_file(exported: tuple[Path, Path]) -> None:

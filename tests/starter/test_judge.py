@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from modules.starter.judge import DOODLES, HEADS, Eye, doodles, face_place, labels, psnr, renders
+from modules.starter.judge import (
+    DOODLES,
+    EXPRESSIONS,
+    HEADS,
+    QUESTIONS,
+    Eye,
+    Lips,
+    doodles,
+    face_place,
+    fit,
+    jolted,
+    labels,
+    psnr,
+    renders,
+)
 from modules.starter.spec import FIRST, Spec, random_spec
 
 
@@ -68,6 +82,31 @@ def test_the_eye_answers_for_every_attribute() -> None:
     }
     assert places.shape == (3, 2)
     assert torch.isfinite(places).all()
+
+
+def test_what_a_close_look_must_stand_keeps_the_pictures_apart() -> None:
+    torch.manual_seed(1)
+    pictures = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    jolted_ones = jolted(pictures, 3)
+    assert torch.equal(jolted_ones[0], pictures[0])
+    assert float(jolted_ones[1].std()) < 1e-6
+    assert 0.3 < float(jolted_ones[1].mean()) < 1.7
+
+
+def test_a_classifier_learns_what_it_is_shown() -> None:
+    torch.manual_seed(2)
+    pictures = torch.randn(96, 3, 48, 56) * 0.1
+    targets = torch.arange(96) % 2
+    pictures[targets == 1] += 0.5
+    lips = Lips()
+    fit(lips, pictures, targets, 6, 1)
+    assert not lips.training
+    assert (lips(pictures).argmax(1) == targets).float().mean() > 0.95
+
+
+def test_every_question_names_what_a_classifier_knows() -> None:
+    known = dict(HEADS) | {"expression": EXPRESSIONS}
+    assert [question for question in QUESTIONS if question.value not in known[question.attribute]] == []
 
 
 def test_psnr_in_decibels() -> None:
