@@ -67,6 +67,11 @@ class Conditioning:
         """The same prompts for each of `images`."""
         return replace(self, parts=self.parts[:1] * len(images))
 
+    def stages(self, call: int) -> tuple[int, ...]:
+        """Which stage of each prompt is in force at an evaluation; while they are the same, so is what `at` says."""
+        timelines = [*(timeline for part in self.parts for timeline, _ in part), self.uncond]
+        return tuple(stage_at(timeline.stages, call) for timeline in timelines)
+
     def at(self, call: int) -> tuple[Tensor, list[list[tuple[int, float]]], Tensor]:
         """For one evaluation: conds (N, tokens, width), for each picture its (row, weight), uncond (B, tokens, width).
 

@@ -39,6 +39,22 @@ class Refined(NamedTuple):
 
 
 @dataclass(frozen=True)
+class _Prompts:
+    """The prompts of an evaluation as the network takes them; kept while their stages stay.
+
+    conds (N, tokens, width), parts and uncond (B, tokens, width) as of `Conditioning.at`, at one length where a setting
+    wants it.  owners (N,): the picture of each of conds; None where every picture has one, in their order.
+    together (N + B, tokens, width): conds, then uncond; None where the two are not to go through the network as one.
+    """
+
+    conds: Tensor
+    parts: list[list[tuple[int, float]]]
+    uncond: Tensor
+    owners: Tensor | None
+    together: Tensor | None
+
+
+@dataclass(frozen=True)
 class Refiner:
     """Another checkpoint that takes over: at the share `at` of the way; None is at once.
 
@@ -95,33 +111,47 @@ class GuidedUNet:
         self.calls = 0
         self.uncond: Tensor | None = None
         self.noted: set[str] = set()
+        self._stages: tuple[int, ...] | None = None
+        self._prompts: _Prompts | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         self._refine(sigma)
-        conds, parts, uncond = self._conditioning.at(self.calls)
+        prompts = self._prompts_now(x.device)
         leaves_out = self._leaves_negative_out(sigma)
         self.calls += 1
-        if conds.shape[1] != uncond.shape[1]:
-            conds, uncond = self._padded(conds, uncond)
-        owners = torch.tensor([i for i, part in enumerate(parts) for _ in part], device=x.device)
+        conds, parts, owners = prompts.conds, prompts.parts, prompts.owners
         scale = self._guidance.cfg_scale
         is_plain = all(len(part) == 1 and part[0][1] * scale == 1 for part in parts)
         if is_plain and not self._guidance.needs_uncond:
             self.uncond = None
             return self._predict(x, sigma, conds)
         if leaves_out:
-            denoised = self._predict(x[owners], sigma[owners], conds)
+            denoised = self._predict(x, sigma, conds, owners)
             # The first part of the prompt stands in for the negative prompt: without AND no guidance is left.
             self.uncond = denoised[[part[0][0] for part in parts]]
-        elif conds.shape[1] == uncond.shape[1] and self._settings.batch_cond_uncond:
-            both = self._predict(
-                torch.cat([x[owners], x]), torch.cat([sigma[owners], sigma]), torch.cat([conds, uncond])
-            )
+        elif prompts.together is not None:
+            rows = None if owners is None else torch.cat([owners, torch.arange(len(x), device=x.device)])
+            both = self._predict(x, sigma, prompts.together, rows)
             denoised, self.uncond = both[: len(conds)], both[len(conds) :]
         else:
-            denoised = self._predict(x[owners], sigma[owners], conds)
-            self.uncond = self._predict(x, sigma, uncond)
+            denoised = self._predict(x, sigma, conds, owners)
+            self.uncond = self._predict(x, sigma, prompts.uncond)
         return guided(self.uncond, denoised, parts, scale)
+
+    def _prompts_now(self, device: torch.device) -> _Prompts:
+        """The prompts of this evaluation."""
+        stages = self._conditioning.stages(self.calls)
+        if self._prompts is None or stages != self._stages:
+            conds, parts, uncond = self._conditioning.at(self.calls)
+            if conds.shape[1] != uncond.shape[1]:
+                conds, uncond = self._padded(conds, uncond)
+            owners = None
+            if any(len(part) > 1 for part in parts):
+                owners = torch.tensor([i for i, part in enumerate(parts) for _ in part], device=device)
+            is_one = conds.shape[1] == uncond.shape[1] and self._settings.batch_cond_uncond
+            together = torch.cat([conds, uncond]) if is_one else None
+            self._stages, self._prompts = stages, _Prompts(conds, parts, uncond, owners, together)
+        return self._prompts
 
     def _refine(self, sigma: Tensor) -> None:
         """Let the refiner take over if it is time."""
@@ -132,6 +162,7 @@ class GuidedUNet:
         self._refiner = None
         del self.model  # two may not fit
         self.model, self._schedule, self._conditioning = refiner.take()
+        self._prompts = None
 
     def latest_uncond(self) -> Tensor:
         """The unconditional prediction of the latest call, for DDIM CFG++."""
@@ -169,17 +200,27 @@ class GuidedUNet:
             return conds, _lengthened(uncond, missing, empty)
         return _lengthened(conds, -missing, empty), uncond
 
-    def _predict(self, x: Tensor, sigma: Tensor, context: Tensor) -> Tensor:
-        unet = self.model.unet
-        seen = x * c_in(sigma)
+    def _predict(self, x: Tensor, sigma: Tensor, context: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Noise-free latents, one for each of `context`, of the picture that `rows` names for it.
+
+        Without `rows` the batch is taken as often as it takes.
+        """
+        seen, timestep = x * c_in(sigma), self._schedule.sigma_to_t(sigma)
+        copies = 1
+        if rows is not None:
+            x, sigma, seen, timestep = x[rows], sigma[rows], seen[rows], timestep[rows]
+        elif len(context) > len(x):
+            copies = len(context) // len(x)
+            seen, timestep = torch.cat([seen] * copies), torch.cat([timestep] * copies)
         if self._concat is not None and self.model.is_inpainting:
-            seen = torch.cat([seen, self._concat.expand(len(x), -1, -1, -1)], dim=1)
+            seen = torch.cat([seen, self._concat.expand(len(seen), -1, -1, -1)], dim=1)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
-        scaled = seen.to(self.model.place.dtype).contiguous(memory_format=torch.channels_last)
-        timestep = self._schedule.sigma_to_t(sigma)
+        scaled = seen.to(self.model.place.dtype, memory_format=torch.channels_last)
         with self._clock.stage("unet"):
-            output = unet(scaled, timestep, context, return_dict=False)[0]
-        return self._schedule.denoised(x, sigma, output.float(), self.model.prediction_type)
+            output = self.model.unet(scaled, timestep, context, return_dict=False)[0]
+        output = output.to(torch.float32, memory_format=torch.contiguous_format)
+        denoised = self._schedule.denoised(x, sigma, output.unflatten(0, (copies, -1)), self.model.prediction_type)
+        return denoised.flatten(0, 1)
 
 
 def _lengthened(conds: Tensor, missing: int, empty: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ Prediction = Literal["epsilon", "v_prediction"]
 
 # ᾱ of the last timestep after rescaling, instead of exactly 0 (an infinite sigma); A1111's value.
 ALMOST_ZERO_ALPHA = 4.8973451890853435e-08
+
+FEW = 16  # so many numbers on a CPU are computed with one by one: quicker than fifteen tensor operations
 
 LCM_TIMESTEPS = 50  # Luo et al. 2023 distil on 50 DDIM timesteps
 LCM_SIGMA_DATA = 0.5  # arXiv 2310.04378, section 4.1
@@ -29,6 +33,7 @@ class ModelSchedule:
         self.log_sigmas = self.sigmas.log()
         self.sigma_min = float(self.sigmas[0])
         self.sigma_max = float(self.sigmas[-1])
+        self._log_sigma_list: list[float] = self.log_sigmas.float().tolist()
         self._log_sigmas_on: dict[torch.device, Tensor] = {}  # a copy for each device asked from, fp32
 
     @classmethod
@@ -55,8 +60,10 @@ class ModelSchedule:
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The fractional timestep of each sigma, clamped to the table; any shape, any device, fp32."""
-        logs = self._logs(sigma.device)
         log_sigma = sigma.log()
+        if sigma.numel() <= FEW and sigma.is_cpu and sigma.dtype == torch.float32:
+            return torch.tensor([self._timestep_of(value) for value in log_sigma.flatten().tolist()]).view(sigma.shape)
+        logs = self._logs(sigma.device)
         low = (torch.searchsorted(logs, log_sigma.contiguous(), right=True) - 1).clamp(0, len(logs) - 2)
         w = ((logs[low] - log_sigma) / (logs[low] - logs[low + 1])).clamp(0, 1)
         return (1 - w) * low + w * (low + 1)
@@ -82,6 +89,13 @@ class ModelSchedule:
         if prediction == "epsilon":
             return x - output * s
         return x / (s.square() + 1) - output * s / (s.square() + 1).sqrt()
+
+    def _timestep_of(self, log_sigma: float) -> float:
+        """`sigma_to_t` of one number, each operation rounded to fp32 as there: a batch's levels are the same few."""
+        low = min(max(bisect_right(self._log_sigma_list, log_sigma) - 1, 0), len(self._log_sigma_list) - 2)
+        near, far = np.float32(self._log_sigma_list[low]), np.float32(self._log_sigma_list[low + 1])
+        w = min(max((near - np.float32(log_sigma)) / (near - far), np.float32(0)), np.float32(1))
+        return float((1 - w) * np.float32(low) + w * np.float32(low + 1))
 
     def _logs(self, device: torch.device) -> Tensor:
         if device not in self._log_sigmas_on:

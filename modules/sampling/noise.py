@@ -7,16 +7,16 @@ the device's own generator, and on a CPU the same as CPU.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
-import torchsde
 from numpy.typing import NDArray
 from torch import Tensor
-from torchsde._brownian import brownian_interval
+
+from modules.sampling.brownian import DIGITS, BrownianPath
 
 Source = Literal["GPU", "CPU", "NV"]
 Shape = tuple[int, int, int]
@@ -25,10 +25,7 @@ Shape = tuple[int, int, int]
 LATENT_CELL = 8  # pixels
 NEARLY_PARALLEL = 0.9995  # mean cosine above which A1111 mixes linearly
 
-# torchsde's BrownianTree, as k-diffusion asks for it; it warns of a level beyond its rounded ends.
-TREE_DIGITS = 6  # levels 1e-6 apart are told apart
-TREE_POOL_SIZE = 24
-TREE_CACHE_SIZE = 96  # intervals; two paths of 24 halvings and their neighbours. torchsde's 45 draws half of them twice
+PARALLEL = 32768  # numbers in a tensor, from which on torch computes with several threads
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", Philox4x32-10.
 PHILOX_M = (0xD2511F53, 0xCD9E8D57)
@@ -172,8 +169,8 @@ def pasted_centre(canvas: Tensor, tile: Tensor) -> Tensor:
 class BrownianNoise:
     """Step noise of the SDE samplers: increments of one Brownian motion an image; more steps refine the same path.
 
-    Li et al. 2020, arXiv 2001.01328 (torchsde's dyadic tree), over sigma_min … sigma_max of the *whole* schedule, even
-    where img2img walks only its end. The tree is drawn with one thread: its thousands of small tensors starve others.
+    Li et al. 2020, arXiv 2001.01328, over sigma_min … sigma_max of the *whole* schedule, even where img2img walks only
+    its end. Large tensors are drawn with one thread too: several starve others over operations as small as these.
     With `is_shared` the batch has one tree, as with A1111's `no_dpmpp_sde_batch_determinism`: it then depends on the
     batch's last seed and size.
     """
@@ -191,53 +188,45 @@ class BrownianNoise:
     ) -> None:
         self._source: Source = source
         self._device = torch.device(device)
-        self._range = (round(sigma_min, TREE_DIGITS), round(sigma_max, TREE_DIGITS))
-        # A1111 takes the tree's numbers from the device for GPU, from the CPU for CPU and NV.
-        tree_device = self._device if source == "GPU" else torch.device("cpu")
+        self._range = (round(sigma_min, DIGITS), round(sigma_max, DIGITS))
         sizes, entropies = [shape] * len(seeds), list(seeds)
         if is_shared:
             seeded = torch.Generator().manual_seed(seeds[-1])
             sizes, entropies = [(len(seeds), *shape)], [int(torch.randint(0, 2**63 - 1, (), generator=seeded))]
+        self._is_large = math.prod(sizes[0]) >= PARALLEL
+        self._shape = (len(seeds), *shape)
+        # A1111 takes the tree's numbers from the device for GPU, from the CPU for CPU and NV.
+        tree_device = self._device if source == "GPU" else torch.device("cpu")
         with self._drawing():
-            self._trees = [
-                torchsde.BrownianInterval(
-                    sigma_min,
-                    sigma_max,
-                    size=size,
-                    dtype=torch.float32,
-                    device=tree_device,
-                    entropy=entropy,
-                    tol=10.0**-TREE_DIGITS,
-                    pool_size=TREE_POOL_SIZE,
-                    cache_size=TREE_CACHE_SIZE,
-                    halfway_tree=True,
-                )
+            self._paths = [
+                BrownianPath(sigma_min, sigma_max, entropy, _drawer(source, size, tree_device))
                 for size, entropy in zip(sizes, entropies, strict=True)
             ]
-        self._shape = (len(seeds), *shape)
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         """The increment from sigma to sigma_next scaled to unit variance, (B, C, h, w) fp32."""
         low, high = sorted(min(max(level, self._range[0]), self._range[1]) for level in (sigma, sigma_next))
         sign = 1.0 if sigma < sigma_next else -1.0
         with self._drawing():
-            increments = torch.stack([cast(Tensor, tree(low, high)) for tree in self._trees]).view(self._shape)
-        return (increments * (sign / math.sqrt(abs(sigma - sigma_next)))).to(self._device)
+            increments = torch.stack([path(low, high) for path in self._paths]).view(self._shape)
+        return increments.mul_(sign / math.sqrt(abs(sigma - sigma_next))).to(self._device)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
         threads = torch.get_num_threads()
-        own_randn = brownian_interval._randn  # pyright: ignore[reportPrivateUsage]
+        if not self._is_large or threads == 1:
+            yield
+            return
         torch.set_num_threads(1)
-        if self._source == "NV":
-            brownian_interval._randn = _philox_randn  # pyright: ignore[reportPrivateUsage]
         try:
             yield
         finally:
-            brownian_interval._randn = own_randn  # pyright: ignore[reportPrivateUsage]
             torch.set_num_threads(threads)
 
 
-def _philox_randn(size: Sequence[int], dtype: torch.dtype, device: torch.device, seed: int) -> Tensor:
-    """Stands in for torchsde's own draw while an NV tree grows."""
-    return torch.from_numpy(Philox(int(seed)).randn(size)).to(device=device, dtype=dtype)
+def _drawer(source: Source, size: Sequence[int], device: torch.device) -> Callable[[int], Tensor]:
+    """What makes a tensor of normal numbers of a seed, again and again."""
+    if source == "NV":
+        return lambda seed: torch.from_numpy(Philox(seed).randn(size)).to(device)
+    generator = torch.Generator(device)
+    return lambda seed: torch.randn(size, generator=generator.manual_seed(seed), device=device, dtype=torch.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modules.sampling.discrete import ModelSchedule, c_in
+from modules.sampling.discrete import FEW, ModelSchedule, c_in
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "sampling.npz"
 MODEL = ModelSchedule.scaled_linear()
@@ -68,3 +68,10 @@ def test_lcms_boundary_condition_mixes_in_little_of_x() -> None:
     lcm, level = MODEL.lcm(), torch.tensor([14.6])
     x, output = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
     assert float(lcm.denoised(x, level, output, "epsilon")) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", [MODEL, MODEL.downcast(), MODEL.zero_terminal_snr()], ids=["", "fp16", "zero SNR"])
+def test_a_few_timesteps_are_those_of_many_to_the_last_bit(model: ModelSchedule) -> None:
+    sigmas = torch.logspace(-2, 4, 16 * FEW)
+    few = torch.cat([model.sigma_to_t(part) for part in sigmas.split(FEW)])
+    assert torch.equal(few, model.sigma_to_t(sigmas))
