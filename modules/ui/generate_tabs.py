@@ -96,9 +96,6 @@ def _img2img_settings(tab: _Tab) -> None:
     tab.place("resize_mode")
     mask_controls(tab.place)
     _sampler(tab)
-    with gr.Row(elem_classes=["switches"]):
-        tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
-    _refiner(tab)
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):
             tab.part("size-tabs")
@@ -110,6 +107,9 @@ def _img2img_settings(tab: _Tab) -> None:
     tab.part("size-hint")
     tab.place("cfg_scale")
     tab.place("denoising_strength")
+    with gr.Row(elem_classes=["switches"]):
+        tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
+    _refiner(tab)
 
 
 def _txt2img_settings(tab: _Tab) -> None:

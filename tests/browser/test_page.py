@@ -222,6 +222,23 @@ def test_a_stretched_source_is_told_and_its_proportions_are_one_click_away(open_
     expect(open_page.locator("[data-part=size-hint]")).to_be_empty()
 
 
+def test_a_number_that_a_slider_has_not_is_told(open_page: Page) -> None:
+    open_page.fill("#img2img_width input[type=number]", "0")
+    open_page.keyboard.press("Tab")
+    expect(open_page.locator(".toast")).to_contain_text("Width: 0 is not from 64 to 2048; it is set to 64.")
+    expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("64")
+
+
+def test_a_refused_file_is_told_until_the_picture_before_it_is_used(open_page: Page) -> None:
+    load(open_page, png())
+    open_page.set_input_files("#img2img_file", files=[{"name": "x.png", "mimeType": "image/png", "buffer": b"text"}])
+    told = open_page.locator("#img2img_image > .p-error")
+    expect(told).to_have_text("Source picture: this is no picture that can be read. PNG, JPEG and WebP files are.")
+    generate(open_page, steps=2)
+    expect(told).to_be_hidden()
+    finished(open_page)
+
+
 def test_tokens_are_counted(open_page: Page) -> None:
     open_page.fill("#img2img_prompt textarea", "one two three")
     expect(open_page.locator("#img2img_token_counter")).to_have_text("3/75")
@@ -416,9 +433,9 @@ def test_a_known_picture_is_not_sent_twice(open_page: Page) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "init_images: the file is empty. Choose another picture."),
-        (b"no picture", "init_images: this is no picture that can be read. PNG, JPEG and WebP files are."),
-        (png()[:200], "init_images: the file is damaged or cut off. Open it in an image editor and save it again."),
+        (b"", "Source picture: the file is empty. Choose another picture."),
+        (b"no picture", "Source picture: this is no picture that can be read. PNG, JPEG and WebP files are."),
+        (png()[:200], "Source picture: the file is damaged or cut off. Open it in an image editor and save it again."),
     ],
 )
 def test_a_picture_that_is_none_is_told_at_its_place_and_the_old_one_stays(

@@ -2,6 +2,7 @@
 
 import { byId, h, later } from "./dom.js";
 import { config, read, write } from "./store.js";
+import { toast } from "./toast.js";
 
 const values = {};
 const pending = {};
@@ -133,5 +134,14 @@ export function describe() {
   for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
     const block = byId(field.elem);
     if (block && field.description) block.title = field.description;
+    block?.addEventListener("change", (event) => tellClamped(field, block, event.target), true); // before Gradio hears it
   }
+}
+
+// A slider takes the nearest number it has for what is typed beside it, without a word.
+function tellClamped({ label, minimum, maximum }, block, typed) {
+  if (typed.type !== "number" || typed.value === "" || !block.querySelector("input[type=range]")) return;
+  const value = Number(typed.value);
+  const fitting = Math.min(Math.max(value, minimum), maximum);
+  if (fitting !== value) toast(`${label}: ${value} is not from ${minimum} to ${maximum}; it is set to ${fitting}.`);
 }

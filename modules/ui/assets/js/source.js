@@ -104,7 +104,7 @@ export class Source {
   }
 
   complain(sentence) {
-    this.error.textContent = sentence;
+    this.error.textContent = sentence.replace(/^init_images:/, "Source picture:");
     this.error.hidden = !sentence;
     if (sentence) this.error.scrollIntoView({ block: "nearest" });
   }
