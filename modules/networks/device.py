@@ -1,7 +1,10 @@
 """Where and in which number types a model computes, and what goes wrong there: no memory, and numbers that are none."""
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import psutil
@@ -64,18 +67,49 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that an allocation on `device` may still take, in bytes; a container's limit is not seen."""
+    """Memory that an allocation on `device` may still take, in bytes; on a CPU within the limits of its container."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + reserved
-    return psutil.virtual_memory().available
+    free = psutil.virtual_memory().available
+    within = container_bytes()
+    return free if within is None else min(free, within)
+
+
+def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What the control groups of this process leave of their limits (Linux, cgroup v2); None where none is set.
+
+    Cached files count as free: the system lets them go before it refuses.
+    """
+    try:
+        inside = proc.read_text().rpartition("::")[2].strip()
+    except OSError:
+        return None
+    folder = root / inside.lstrip("/")
+    left: list[int] = []
+    for group in (folder, *folder.parents):
+        if not group.is_relative_to(root):
+            break
+        try:
+            limit = (group / "memory.max").read_text().strip()
+            used = int((group / "memory.current").read_text())
+            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # the root has no limit, nor has a group that does not count memory
+            continue
+        if limit.isdecimal():
+            left.append(max(0, int(limit) - used + int(stat.get("inactive_file", 0))))
+    return min(left, default=None)
 
 
 def release_memory(device: torch.device) -> None:
-    """Give cached, unused device memory back, before a second try with less."""
+    """Give cached, unused memory back, before a second try with less."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl gives memory back by itself
+        if trim is not None:
+            trim(0)
 
 
 def require_finite(x: Tensor, where: str, place: Place) -> Tensor:

@@ -69,7 +69,18 @@ from modules.processing.inpaint import (
 )
 from modules.processing.options import effective, told
 from modules.processing.passes import Route, begin, make_route, model_schedule, walk
-from modules.processing.plan import CELL, ImagePlan, Pass, Plan, ignored_size, make_plan, read_prompt, with_first_size
+from modules.processing.plan import (
+    CELL,
+    ImagePlan,
+    Pass,
+    Plan,
+    ignored_size,
+    make_plan,
+    read_prompt,
+    size_advice,
+    with_first_size,
+)
+from modules.processing.room import Room
 from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
@@ -134,6 +145,7 @@ class Engine:
         self._embeddings = EmbeddingShelf(embedding_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
+        self._room = Room(place.device)
 
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already; tells what it is doing."""
@@ -183,7 +195,9 @@ class Engine:
                     yield Failed(state.message, field="sd_model_checkpoint")
                     return
             with ExitStack() as wrapped:
-                job = _Job(plan, settings, cast, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise)
+                job = _Job(
+                    request, plan, settings, cast, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise
+                )
                 stopped = yield from self._batches(job, request, given, first_batch)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
         except WebuiError as error:
@@ -210,6 +224,7 @@ class Engine:
         if plan.source is not None:
             for note in (*plan.source.picture.notes, *filter(None, [ignored_size(request)])):
                 yield Warned(note)
+        self._require_room(job, 0, plan.batches[0], self._taken(job, job.cast.main, 0))
         prepared = None
         if plan.source is not None and plan.canvas is not None:
             prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
@@ -384,6 +399,7 @@ class Engine:
             model = self._taken(job, second, 1)
             if job.cast.second is not None:
                 job.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
+            self._require_room(job, 1, images, model)
             yield Staged("enlarging")
             source = second_start(walked.model, model, walked.latents, plan.hires, images, job.clock)
             yield Staged("sampling")
@@ -456,6 +472,27 @@ class Engine:
         job.noted.update(unet.noted)
         return _Walked(Stop.NONE, latents, unet.model)
 
+    def _require_room(self, job: "_Job", index: int, images: Sequence[ImagePlan], model: StableDiffusion) -> None:
+        """Raises WebuiError, with the size that fits, if memory does not suffice for a pass."""
+        leg = self._leg(job, index)
+
+        def evaluate(side: int) -> None:
+            shown = torch.zeros(1, 1 + model.latent_channels, side, side, device=model.place.device)
+            unet = GuidedUNet(
+                model,
+                leg.route.model_schedule,
+                leg.conditioning.of(images[:1]),
+                Guidance(job.plan.cfg_scale, calls=1),
+                job.settings,
+                Stopwatch(),
+                shown if model.is_inpainting else None,
+            )
+            x = torch.zeros(1, model.latent_channels, side, side, device=model.place.device)
+            unet(x, leg.route.walk.sigmas[:1].to(x.device))
+
+        field, hint = size_advice(job.request, is_second=index == 1)
+        self._room.require(model.hash, evaluate, leg.leg.size, len(images), hint, field)
+
     def _seen_by_inpainting_models(
         self, model: StableDiffusion, plan: Plan, prepared: Prepared | None, settings: Settings, clock: Stopwatch
     ) -> Tensor | None:
@@ -518,6 +555,7 @@ class _Job:
     whether it was; `words` the embeddings in the prompts.
     """
 
+    request: GenerationRequest
     plan: Plan
     settings: Settings
     cast: _Cast

@@ -5,6 +5,7 @@ step at which the walk begins.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from modules.codec import Picture
@@ -351,6 +352,23 @@ def ignored_size(request: GenerationRequest) -> str:
         f"width and height ({request.width}x{request.height}) are not used where the picture is painted on: the result "
         f"is the source with its margins, {asked.width}x{asked.height}."
     )
+
+
+def size_advice(request: GenerationRequest, is_second: bool) -> tuple[str, Callable[[Size], str]]:
+    """(the field that makes the size of a pass, how to come to another size)."""
+    if is_second:
+        return "hr_scale", lambda fitting: f"Set the second pass's size to {fitting.width}x{fitting.height}."
+    if isinstance(request, Img2ImgRequest) and _is_grown(request):
+        return "outpaint_left", lambda fitting: "Paint on less, or take a smaller copy of the source."
+    if isinstance(request, Img2ImgRequest) and request.resize_by is not None:
+        wide = request.init_images[0].width
+
+        def by(fitting: Size) -> str:
+            share = int(fitting.width / wide * 20) / 20  # the slider's steps
+            return f"Set Resize by to {share:g}, or the size to {fitting.width}x{fitting.height}."
+
+        return "resize_by", by
+    return "width", lambda fitting: f"Set the size to {fitting.width}x{fitting.height}."
 
 
 def _is_grown(request: Img2ImgRequest) -> bool:

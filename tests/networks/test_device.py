@@ -1,9 +1,19 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from modules.errors import WebuiError
 from modules.networks import device
-from modules.networks.device import Place, choose_place, describe, is_out_of_memory, require_finite, threads
+from modules.networks.device import (
+    Place,
+    choose_place,
+    container_bytes,
+    describe,
+    is_out_of_memory,
+    require_finite,
+    threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -71,3 +81,20 @@ def test_numbers_that_are_none_are_told_with_a_cure(bad: float) -> None:
 def test_threads_are_those_wished_for_or_the_cores(wanted: str, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     assert threads() == least if wanted == "3" else threads() >= least
+
+
+def test_a_container_leaves_what_its_narrowest_limit_leaves(tmp_path: Path) -> None:
+    inside = tmp_path / "proc"
+    root = tmp_path / "cgroup"
+    assert container_bytes(inside, root) is None
+    inside.write_text("0::/pod/studio\n")
+    for group, limit, used, cached in (("pod", "5000", 2000, 500), ("pod/studio", "max", 1500, 500), ("", "9", 9, 9)):
+        folder = root / group
+        folder.mkdir(parents=True, exist_ok=True)
+        if group:  # the root of all groups has no limit
+            (folder / "memory.max").write_text(f"{limit}\n")
+            (folder / "memory.current").write_text(f"{used}\n")
+            (folder / "memory.stat").write_text(f"anon 1000\ninactive_file {cached}\n")
+    assert container_bytes(inside, root) == 5000 - 2000 + 500
+    (root / "pod/studio/memory.max").write_text("1600")
+    assert container_bytes(inside, root) == 1600 - 1500 + 500

@@ -1,0 +1,94 @@
+"""Whether a picture of a size fits into memory, asked before the work begins.
+
+On a CPU the system ends a process that asks for too much, instead of saying no. What the UNet takes is measured, once
+for a checkpoint, at a small size, on the machine it runs on. It grows with the latent's cells, as attention is computed
+in pieces; the VAE needs no asking, it works in tiles where memory is short.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import psutil
+import torch
+
+from modules.errors import WebuiError
+from modules.images.geometry import Size
+from modules.networks.device import available_bytes, release_memory
+from modules.processing.plan import CELL
+
+ASKED_FROM: Final = 128 * 128  # cells of all pictures made at the same time; smaller ones fit wherever the model does
+MEASURED_AT: Final = 64  # cells of a side
+LEFT_FREE: Final = 0.1  # of what is free: other things are held beside the UNet's own
+LOOKS: Final = 0.001  # seconds between two looks at the process's memory
+GIGABYTE: Final = 1e9
+
+Evaluate = Callable[[int], object]  # runs the UNet once for one picture of a square latent with this side, in cells
+
+
+class Room:
+    """What a picture takes, by checkpoint, as far as it was measured."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._bytes: dict[str, float] = {}  # checkpoint -> of a cell
+
+    def require(
+        self, checkpoint: str, evaluate: Evaluate, size: Size, batch: int, hint: Callable[[Size], str], field: str
+    ) -> None:
+        """Raises WebuiError, with the size that fits, if `batch` pictures of `size` pixels take more than is free."""
+        cells = size.width // CELL * (size.height // CELL) * batch
+        if cells <= ASKED_FROM:
+            return
+        if checkpoint not in self._bytes:
+            self._bytes[checkpoint] = peak_bytes(self._device, lambda: evaluate(MEASURED_AT)) / MEASURED_AT**2
+        needed, free = self._bytes[checkpoint] * cells, available_bytes(self._device)
+        if needed <= free * (1 - LEFT_FREE):
+            return
+        fitting = largest(size, free * (1 - LEFT_FREE) / needed)
+        at_once = "" if batch == 1 else f", {batch} at a time"
+        raise WebuiError(
+            f"The picture would be {size.width}x{size.height} pixels{at_once}: sampling takes about "
+            f"{needed / GIGABYTE:.1f} GB of memory (measured here at {MEASURED_AT * CELL}x{MEASURED_AT * CELL}), "
+            f"and {free / GIGABYTE:.1f} GB are free. {fitting.width}x{fitting.height} fits.",
+            hint(fitting),
+            field,
+        )
+
+
+def largest(size: Size, share: float) -> Size:
+    """`size` in whole cells and its proportions, with no more than `share` of its cells.
+
+    >>> largest(Size(4096, 2048), 0.25)
+    Size(width=2048, height=1024)
+    """
+    scale = math.sqrt(share)
+    return Size(*(max(CELL, int(side * scale + 1e-6) // CELL * CELL) for side in size))
+
+
+def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
+    """How much more memory than before `work` holds at its peak."""
+    release_memory(device)
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    own = psutil.Process()
+    before = own.memory_info().rss
+    seen = [before]
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOKS):
+            seen.append(own.memory_info().rss)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        work()
+    finally:
+        done.set()
+        watcher.join()
+    return max(seen) - before

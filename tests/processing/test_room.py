@@ -1,0 +1,89 @@
+"""A picture that memory does not suffice for is refused before it is begun, with the size that fits."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from modules.catalog import Checkpoint
+from modules.codec import Picture
+from modules.errors import WebuiError
+from modules.events import Failed, Staged, Stop
+from modules.images.geometry import Size
+from modules.processing import room as room_module
+from modules.processing.engine import create_engine
+from modules.processing.room import ASKED_FROM, Room, largest, peak_bytes
+from modules.request import Img2ImgRequest
+from modules.settings import Settings
+from tests.tiny import write_tiny_checkpoint
+
+CPU = torch.device("cpu")
+MEGABYTE = 10**6
+
+
+def test_what_work_holds_at_its_peak_is_measured() -> None:
+    peak = peak_bytes(CPU, lambda: [torch.ones(20 * MEGABYTE) for _ in range(2)])  # 80 MB each
+    assert 150 * MEGABYTE < peak < 300 * MEGABYTE
+
+
+def test_the_size_that_fits_has_the_proportions_and_whole_cells() -> None:
+    assert largest(Size(7304, 5472), 0.1) == Size(2304, 1728)
+    assert largest(Size(4096, 64), 1e-6) == Size(8, 8)
+
+
+def test_a_small_picture_is_never_asked_for() -> None:
+    def fail(side: int) -> None:
+        raise AssertionError("nothing was to be measured")
+
+    side = int(ASKED_FROM**0.5) * 8
+    Room(CPU).require("a", fail, Size(side, side), 1, lambda fitting: "", "width")
+
+
+def test_it_is_measured_once_and_what_is_offered_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    monkeypatch.setattr(room_module, "available_bytes", lambda device: 1000 * MEGABYTE)
+    room, hint = Room(CPU), lambda fitting: f"Take {fitting.width}x{fitting.height}."
+
+    def evaluate(side: int) -> torch.Tensor:
+        measured.append(side)
+        return torch.ones(50 * MEGABYTE)  # 200 MB for 4096 cells
+
+    with pytest.raises(WebuiError, match=r"7304x5472 pixels: sampling takes about .* and 1\.0 GB are free") as caught:
+        room.require("a", evaluate, Size(7304, 5472), 1, hint, "width")
+    assert caught.value.field == "width"
+    width, height = map(int, caught.value.hint.removeprefix("Take ").removesuffix(".").split("x"))
+    assert 1000 < width < 1300
+    room.require("a", evaluate, Size(width, height), 1, hint, "width")
+    with pytest.raises(WebuiError, match=f"{width}x{height} pixels, 2 at a time"):
+        room.require("a", evaluate, Size(width, height), 2, hint, "width")
+    assert measured == [64]
+
+
+@pytest.fixture(scope="module")
+def source() -> Picture:
+    return Picture.from_image(Image.new("RGB", (7304, 5476)))
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "hint"),
+    [
+        ({"resize_by": 1.0}, "resize_by", "Set Resize by to 0."),
+        ({"width": 4096, "height": 4096}, "width", "Set the size to "),
+        ({"outpaint_left": 64}, "outpaint_left", "Paint on less, or take a smaller copy of the source."),
+    ],
+)
+def test_forty_megapixels_on_a_small_machine(
+    tmp_path: Path, source: Picture, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], field: str, hint: str
+) -> None:
+    monkeypatch.setattr(room_module, "available_bytes", lambda device: 100 * MEGABYTE)
+    path = write_tiny_checkpoint(tmp_path / "tiny.safetensors")
+    engine = create_engine("cpu", "full", str(tmp_path))
+    request = Img2ImgRequest(init_images=(source,), seed=1, subseed=1, steps=1, **values)
+    events = list(engine.run(request, Settings(), Checkpoint("tiny", path), lambda: Stop.NONE))
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.field, failed.hint[: len(hint)]) == (field, hint)
+    assert "measured here at 512x512), and 0.1 GB are free." in failed.message
+    assert Staged("encoding") not in events
