@@ -188,6 +188,28 @@ def test_styles_are_saved_chosen_put_into_the_prompts_and_deleted(open_page: Pag
     expect(page.locator("[data-part=styles] >> visible=true")).to_have_count(0)
 
 
+def test_a_click_writes_a_lora_or_an_embedding_into_the_prompt(open_page: Page) -> None:
+    prompt, negative = (open_page.locator(f"#img2img_{box} textarea") for box in ("prompt", "neg_prompt"))
+    dialogue = open_page.locator("#img2img_networks_dialog")
+    prompt.fill("a fox")
+    negative.fill("photo, ")
+    open_page.click("#img2img_networks_button")
+    expect(dialogue.get_by_text("large: large.pt is made for Stable Diffusion XL.")).to_be_hidden()
+    dialogue.get_by_text("Not for this model: 1").click()
+    expect(dialogue.get_by_text("large: large.pt is made for Stable Diffusion XL.")).to_be_visible()
+    dialogue.get_by_text("Refresh").click()
+    dialogue.get_by_title("ink.safetensors, also called India").click()
+    expect(prompt).to_have_value("a fox <lora:ink:1>")
+    expect(prompt).to_be_focused()
+    negative.focus()
+    for name, written in (("easynegative", "photo, easynegative"), ("wash-v2", "photo, easynegative")):
+        open_page.click("#img2img_networks_button")
+        dialogue.get_by_text(name).click()
+        expect(dialogue).to_be_hidden()
+        expect(negative).to_have_value(written)
+    expect(prompt).to_have_value("a fox <lora:ink:1> <lora:wash-v2:1>")
+
+
 def test_styles_in_pasted_parameters_are_chosen(open_page: Page, server: FakeServer) -> None:
     server.fake.styles = {"fog": Style("fog", "{prompt} in fog", "sun")}
     text = INFOTEXT.replace("a quiet harbour\nNegative prompt: fog", "a quiet harbour in fog\nNegative prompt: sun")

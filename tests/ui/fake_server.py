@@ -264,6 +264,22 @@ def create(fake: Fake) -> FastAPI:
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**told, "styles": found.names} if found.names else told
 
+    @app.get("/sdapi/v1/loras")
+    def loras() -> list[dict[str, Any]]:
+        names = [("ink", "India"), ("wash-v2", "wash-v2")]
+        return [{"name": name, "alias": alias, "path": f"{name}.safetensors", "metadata": {}} for name, alias in names]
+
+    @app.get("/sdapi/v1/embeddings")
+    def embeddings() -> dict[str, Any]:
+        return {
+            "loaded": {"easynegative": {"vectors": 8, "shape": 768}},
+            "skipped": {"large": {"vectors": 8, "shape": 2048, "reason": "large.pt is made for Stable Diffusion XL."}},
+        }
+
+    @app.post("/sdapi/v1/refresh-{what}")
+    def refresh_networks(what: str) -> None:
+        """Nothing changes."""
+
     @app.get("/v1/styles")
     async def styles() -> list[dict[str, str]]:
         return [style._asdict() for style in fake.styles.values()]

@@ -4,6 +4,7 @@ import { post } from "./api.js";
 import { button, byId, h, later, part } from "./dom.js";
 import * as form from "./form.js";
 import { fillFrom, looksLikeInfotext } from "./infotext.js";
+import { Networks } from "./networks.js";
 import { complain, toast } from "./toast.js";
 import { remember, undo } from "./undo.js";
 
@@ -24,6 +25,7 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
     button({ icon: "fill", title: "Fill the form from the parameters in the prompt box (from the last picture if it is empty)", id: `${tab}_paste`, onclick: read }),
     button({ icon: "trash", title: "Clear both prompts", id: `${tab}_clear_prompt`, onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }) }),
     styles.button(),
+    new Networks(tab).button(),
     button({ icon: "model", title: "Use the model's defaults for size, steps, CFG and sampler", id: `${tab}_model_defaults`, onclick: () => useModel(tab, modelDefaults()) }),
     button({ icon: "reset", title: "Reset all settings to their defaults", id: `${tab}_reset`, onclick: () => reset(tab, modelDefaults()) }),
   ));

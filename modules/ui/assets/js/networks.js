@@ -1,0 +1,76 @@
+// LoRAs and embeddings: the dialogue in which a click writes one into the prompt.
+
+import { get, post } from "./api.js";
+import { button, byId, h } from "./dom.js";
+import * as form from "./form.js";
+
+const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
+
+export class Networks {
+  constructor(tab) {
+    this.tab = tab;
+    this.field = "prompt"; // the box that was worked in last
+    for (const [name, elem] of Object.entries(BOXES)) {
+      byId(`${tab}_${elem}`).querySelector("textarea").addEventListener("focus", () => (this.field = name));
+    }
+    this.list = h("div", { className: "networks-list" });
+    this.error = h("div", { className: "p-error", role: "alert", hidden: true });
+    this.element = h("dialog", { className: "p-dialog", id: `${tab}_networks_dialog`, "aria-labelledby": `${tab}_networks_title` },
+      h("div", { className: "p-dialog-head" }, h("h2", { id: `${tab}_networks_title`, textContent: "LoRAs and embeddings" }), button({ icon: "close", title: "Close (Esc)", className: "p-bare", onclick: () => this.element.close() })),
+      h("p", { className: "p-soft", textContent: "A click writes one into the prompt. Files belong into models/Lora and models/embeddings." }),
+      this.list,
+      h("div", { className: "styles-row" }, button({ icon: "reuse", text: "Refresh", title: "Look into the folders again", onclick: () => this.load(true) })),
+      this.error);
+    this.element.addEventListener("click", (event) => event.target === this.element && this.element.close()); // beside it
+    document.body.append(this.element);
+  }
+
+  // A button for the row of tools.
+  button() {
+    return button({ icon: "network", title: "LoRAs and embeddings: write one into the prompt", id: `${this.tab}_networks_button`, onclick: () => this.open() });
+  }
+
+  open() {
+    this.element.showModal();
+    this.load(false);
+  }
+
+  async load(again) {
+    this.complain("");
+    try {
+      if (again) await Promise.all(["loras", "embeddings"].map((what) => post(`/sdapi/v1/refresh-${what}`)));
+      const [loras, { loaded, skipped }] = await Promise.all([get("/sdapi/v1/loras"), get("/sdapi/v1/embeddings")]);
+      this.put(loras, loaded, skipped);
+    } catch (error) {
+      this.complain(error.message);
+    }
+  }
+
+  put(loras, loaded, skipped) {
+    const group = (title, items) => items.length ? [h("h3", { textContent: title }), h("div", { className: "networks-names" }, ...items)] : [];
+    const name = (text, about, written, field) => button({ text, title: about, className: "networks-name", onclick: () => this.write(written, field()) });
+    const embeddings = Object.entries(loaded).map(([word, { vectors }]) => name(word, `${vectors} ${vectors === 1 ? "token" : "tokens"}`, word, () => this.field));
+    const unusable = Object.entries(skipped).map(([word, { reason }]) => h("div", { className: "p-soft", textContent: `${word}: ${reason}` }));
+    this.list.replaceChildren(
+      ...group("LoRAs", loras.map((lora) => name(lora.name, lora.alias === lora.name ? lora.path : `${lora.path}, also called ${lora.alias}`, `<lora:${lora.name}:1>`, () => "prompt"))),
+      ...group("Embeddings", embeddings),
+      ...(unusable.length ? [h("details", { className: "styles-save" }, h("summary", { textContent: `Not for this model: ${unusable.length}` }), ...unusable)] : []));
+    if (!this.list.children.length) this.list.append(h("p", { className: "p-soft", textContent: "There are none yet." }));
+  }
+
+  // At the cursor, with a space to what stands before and after it.
+  write(text, field) {
+    const area = byId(`${this.tab}_${BOXES[field]}`).querySelector("textarea");
+    const [before, after] = [area.value.slice(0, area.selectionStart), area.value.slice(area.selectionEnd)];
+    const start = before && !/\s$/.test(before) ? `${before} ${text}` : before + text;
+    form.set(this.tab, { [field]: after && !/^[\s,.)]/.test(after) ? `${start} ${after}` : start + after });
+    this.element.close();
+    area.focus();
+    area.setSelectionRange(start.length, start.length);
+  }
+
+  complain(sentence) {
+    this.error.textContent = sentence;
+    this.error.hidden = !sentence;
+  }
+}
