@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from modules.catalog import Catalog, Checkpoint
@@ -15,7 +16,9 @@ from modules.events import Failed, ImageDone, Stop
 from modules.images.geometry import Box, Margins, Size
 from modules.images.masks import blurred
 from modules.infotext import parse
+from modules.networks.vae import Posterior
 from modules.processing.engine import Engine, create_engine
+from modules.processing.inpaint import inpainting_input, prepare
 from modules.processing.outpaint import cells_outside
 from modules.processing.plan import ignored_size, make_plan, result_size
 from modules.processing.rerun import rerun
@@ -180,3 +183,44 @@ def test_an_empty_mask_paints_the_margins_alone(run: Run) -> None:
     assert warnings(events) == ["The mask is empty: only what is new is painted."]
     assert pixels(events)[0][:, 8:].tobytes() == np.asarray(whole.rgb()).tobytes()
     assert not [event for event in events if isinstance(event, Failed)]
+
+
+@pytest.fixture(scope="module")
+def run_inpainting(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run_with(tmp_path_factory.mktemp("models"), 9)
+
+
+@pytest.mark.parametrize("area", [0, 1])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_an_inpainting_checkpoint_paints_on_and_keeps_every_old_byte(
+    run_inpainting: Run, area: int, with_mask: bool
+) -> None:
+    whole, drawn = source(61, 64), mask(61, 64) if with_mask else None
+    request = grown(Margins(8, 0, 13, 5), whole, mask=drawn, mask_blur=0, inpaint_full_res=area)
+    hidden, shown = (
+        pixels(run_inpainting(request, Settings(inpainting_mask_weight=weight, live_previews_enable=False)))[0]
+        for weight in (1.0, 0.0)
+    )
+    assert hidden.shape == shown.shape == (69, 82, 3)
+    old = hidden[:64, 8:69]
+    kept = np.ones((64, 61), bool) if drawn is None else np.asarray(drawn.open().convert("L")) == 0
+    np.testing.assert_array_equal(old[kept], np.asarray(whole.rgb())[kept])
+    if drawn is not None:
+        assert (old != np.asarray(whole.rgb())).any(axis=2)[~kept].mean() > 0.9
+    assert (hidden != shown).any(), "what stands in the margins is hidden from it, or shown"
+
+
+def test_an_inpainting_checkpoint_is_told_that_the_margins_are_to_be_painted() -> None:
+    plan = make_plan(grown(Margins(8, 0, 0, 8), source(64, 64)).resolved(random.Random(0)), Settings())
+    assert plan.source is not None
+    assert plan.canvas is not None
+    prepared = prepare(plan.source, plan.canvas, plan.asked, "#ffffff")
+    assert prepared is not None
+    seen = inpainting_input(
+        lambda given: Posterior(given[:, :1, ::8, ::8].expand(1, 4, 9, 9), torch.zeros(1, 4, 9, 9)),
+        prepared.image, prepared.mask, True, 1.0, Size(9, 9),
+    )  # fmt: skip
+    margins = torch.zeros(9, 9)
+    margins[:, 0] = margins[8] = 1
+    assert torch.equal(seen[0, 0], margins)
+    assert not seen[0, 1:, margins == 1].any(), "grey, which is 0, and none of the fill"
