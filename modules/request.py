@@ -621,8 +621,13 @@ class Img2ImgRequest(GenerationRequest):
     def parse(cls, values: dict[str, Any]) -> Self:
         request = super().parse(values)
         if not request.init_images:
+            has_mask = request.mask is not None or request.latent_mask is not None
             raise WebuiError(
-                "There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images"
+                "There is a mask, but no source picture that it could lie on."
+                if has_mask
+                else "There is no source picture.",
+                "Drop, paste or choose one in the img2img tab.",
+                "init_images",
             )
         if len(request.init_images) > 1:
             raise WebuiError(

@@ -73,6 +73,8 @@ def test_an_unknown_name_gets_the_nearest(values: dict[str, str], field: str, ne
         ({}, "There is no source picture. Drop, paste or choose one in the img2img tab."),
         ({"init_images": []}, "There is no source picture. Drop, paste or choose one in the img2img tab."),
         ({"init_images": None}, "There is no source picture. Drop, paste or choose one in the img2img tab."),
+        ({"mask": SOURCE},
+         "There is a mask, but no source picture that it could lie on. Drop, paste or choose one in the img2img tab."),
         ({"init_images": [SOURCE, SOURCE]},
          "init_images: 2 pictures were sent, one was expected. Send a job for each."),
         ({"init_images": [5]}, "init_images = 5: expected a picture as base64 text."),

@@ -126,7 +126,8 @@ class _Studio:
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
         if kind == "img2img" and not values.get("init_images"):
-            raise WebuiError("Init image not found: init_images is empty.", "Send one.", "init_images", status=404)
+            lacking = "there is a mask, but no picture that it could lie on" if values.get("mask") else "it is empty"
+            raise WebuiError(f"Init image not found: init_images: {lacking}.", "Send one.", "init_images", status=404)
         values = with_pictures(values, self._fetch)
         styles = listed_styles(values.pop("styles", []))
         if str(values.pop("disable_extra_networks", False)).lower() in ("true", "1"):
