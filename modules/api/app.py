@@ -31,6 +31,7 @@ from modules.api.guard import Guard
 from modules.api.headers import SecurityHeaders
 from modules.api.metrics import CountRequests, Metrics
 from modules.api.services import Services
+from modules.api.slashes import OneSlash
 from modules.codec import MAX_BYTES
 from modules.flags import ANY_ORIGIN
 
@@ -57,6 +58,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags
     # The last one added is the outermost.
+    app.add_middleware(OneSlash)
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(BasicAuth, credentials=flags.auth)

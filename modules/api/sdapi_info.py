@@ -12,6 +12,7 @@ from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 SIZES = tuple(f"{key}-{side}" for key in ("Size", "Seed resize from") for side in (1, 2))
 OF_THE_JOB = frozenset((*FIXED_ORDER, *LAST, *SIZES))  # keys that have a place of their own
 SHORT_HASH = 10
+NO_SIZE = -1  # what A1111's API says of no size to resize the seed from
 
 
 def described(
@@ -24,7 +25,7 @@ def described(
     timestamp: str,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """All keys of A1111's, and `ignored`: sentences about fields of the request that changed nothing.
+    """All keys of A1111's, and `ignored`: sentences about fields that changed nothing, and what the job has warned of.
 
     `texts` and `seeds` are of the pictures in the order they are sent, `sheets` the number of those in front that show
     several others.
@@ -57,8 +58,8 @@ def described(
         "sd_model_hash": pairs.get("Model hash", job.checkpoint.hash[:SHORT_HASH]) or None,
         "sd_vae_name": pairs.get("VAE"),
         "sd_vae_hash": pairs.get("VAE hash"),
-        "seed_resize_from_w": request.seed_resize_from_w,
-        "seed_resize_from_h": request.seed_resize_from_h,
+        "seed_resize_from_w": request.seed_resize_from_w or NO_SIZE,
+        "seed_resize_from_h": request.seed_resize_from_h or NO_SIZE,
         "denoising_strength": _strength(request),
         "extra_generation_params": {key: value for key, value in pairs.items() if key not in OF_THE_JOB},
         "index_of_first_image": sheets,

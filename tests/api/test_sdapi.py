@@ -14,7 +14,9 @@ from httpx import Response
 from PIL import Image
 from starlette.testclient import TestClient
 
+from modules.a1111 import Kind
 from modules.api.app import create_api
+from modules.api.sdapi_payloads import PAYLOADS
 from modules.api.services import Services
 from modules.codec import Picture
 from modules.settings import EXACT
@@ -258,6 +260,45 @@ class TestSloppyClients:
     ) -> None:
         answer = client.post("/sdapi/v1/txt2img/", content=content, headers=headers)
         assert answer.status_code == 200, answer.text
+
+    @pytest.mark.parametrize("kind", ["txt2img", "img2img"])
+    @pytest.mark.parametrize(
+        "spelled",
+        [
+            pytest.param(lambda value: None, id="null"),
+            pytest.param(lambda value: "", id="empty"),
+            pytest.param(lambda value: str(value) if isinstance(value, int | float) else value, id="text"),
+            pytest.param(
+                lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value,
+                id="float",
+            ),
+            pytest.param(lambda value: int(value) if isinstance(value, bool) else value, id="0 or 1"),
+        ],
+    )
+    def test_all_fields_at_once(self, post: Callable[..., Response], kind: Kind, spelled: Callable[[Any], Any]) -> None:
+        fields = PAYLOADS[kind].model_fields
+        body = {name: spelled(field.get_default(call_default_factory=True)) for name, field in fields.items()}
+        answer = post(kind, **{**body, **({"init_images": [png()]} if kind == "img2img" else {})})
+        assert answer.status_code == 200, answer.text
+        plain = post(kind, **({"init_images": [png()]} if kind == "img2img" else {})).json()
+        ours, theirs = (json.loads(told["info"]) for told in (answer.json(), plain))
+        assert {name for name in ours if ours[name] != theirs[name]} <= {
+            "seed", "subseed", "all_seeds", "all_subseeds", "job_timestamp",
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(("route", "field"), [("samplers", "sampler_name"), ("schedulers", "scheduler")])
+    def test_every_name_of_a_list_may_be_sent(
+        self, client: TestClient, post: Callable[..., Response], route: str, field: str
+    ) -> None:
+        rows = client.get(f"/sdapi/v1/{route}").json()
+        names = {name for row in rows for name in (row["name"], row.get("label", ""), *(row["aliases"] or ()))}
+        refused = {name for name in names if post("txt2img", prompt="steps 1", **{field: name}).status_code != 200}
+        assert not refused
+
+    @pytest.mark.parametrize("path", ["//sdapi/v1/options", "///sdapi/v1/options/", "//internal/pending-tasks"])
+    def test_an_address_may_end_with_a_slash(self, client: TestClient, path: str) -> None:
+        assert client.get(f"{BASE}{path}").status_code == 200
+        assert client.get(f"{BASE}{path}", headers={"sec-fetch-site": "cross-site"}).status_code == 403
 
     def test_empty_basic_credentials_let_in_where_none_are_asked_for(self, client: TestClient) -> None:
         for value in ("Basic", "Basic ", "Basic Og=="):

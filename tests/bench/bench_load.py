@@ -36,7 +36,8 @@ SIDE, STEPS = 256, 6
 PAIRS = 25  # jobs without and with lookers
 SECONDS_BETWEEN_LOOKS = 0.5
 AT_ONCE = 8  # requests, while memory is watched
-WARM_UP = 200  # requests; a hundred jobs are remembered
+WARM_UP = 600  # requests: a hundred jobs are remembered, and each thread has its own stretch of memory
+PROMPTS = 50  # different ones, so that the engine knows all when it is looked at first
 NUMBER = re.compile(r"/(\d+)-\d+\.png$")
 UNLIMITED = httpx.Limits(max_connections=None)
 
@@ -212,7 +213,7 @@ async def memory(url: str, engine: psutil.Process, requests: int) -> dict[str, A
 
 async def one_of_all_kinds(client: httpx.AsyncClient, number: int, source: str) -> None:
     """Of ten requests three make pictures, from a picture and without, and one is wrong."""
-    small = {"width": 64, "height": 64, "steps": 1, "seed": number, "prompt": f"number {number}"}
+    small = {"width": 64, "height": 64, "steps": 1, "seed": number, "prompt": f"number {number % PROMPTS}"}
     expected = 200
     match number % 10:
         case 0 | 1:
