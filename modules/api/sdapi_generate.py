@@ -32,7 +32,7 @@ from modules.api.services import Services
 from modules.api.tasks import Tasks
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
-from modules.events import Failed
+from modules.events import Failed, Warned
 from modules.extensions import Extensions
 from modules.images.grid import grid
 from modules.jobs.job import Job
@@ -288,7 +288,9 @@ def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Respons
         texts.insert(0, singles[0].image.infotext)
         seeds.insert(0, singles[0].image.seed)
         count = 1
-    info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, asked.notes)
+    said = [e.event.message for one in pending for e in one.job.entries() if isinstance(e.event, Warned)]
+    notes = (*asked.notes, *dict.fromkeys(said))
+    info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, notes)
     sent = images if asked.answering.send_images else []
     return Answer({"images": sent, "parameters": dict(asked.parameters), "info": json.dumps(info)})
 
