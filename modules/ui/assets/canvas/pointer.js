@@ -28,7 +28,8 @@ export class Pointer {
   }
 
   at(event) {
-    const box = this.view.element.getBoundingClientRect();
+    // While the frame is dragged, what is said about it grows and shrinks above the stage: where it was when that began counts.
+    const box = this.framing === null ? this.view.element.getBoundingClientRect() : this.framedAt;
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
 
@@ -56,6 +57,7 @@ export class Pointer {
     this.view.element.setPointerCapture(event.pointerId);
     const sides = event.button === 0 && !this.keys.isPanning ? this.frame.hit(this.at(event), event.pointerType) : null;
     if (sides) {
+      this.framedAt = this.view.element.getBoundingClientRect();
       this.framing = event.pointerId;
       this.frame.begin(sides, this.view.camera.toPicture(this.at(event).x, this.at(event).y));
     } else if (event.button === 1 || !this.draws) this.panning = { id: event.pointerId, ...this.at(event) };
