@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,10 +175,10 @@ def _bh_update(variant: str) -> Update:
         base, d1s, rks, hh = _first_order(y, history, sigma, order)
         b_h = hh if variant == "bh1" else math.expm1(hh)
         phis = _phis(hh, order + 1)
-        R = torch.tensor([[rk**i for rk in rks] for i in range(order)], dtype=torch.float64)
-        b = torch.tensor([phis[i + 1] * math.factorial(i + 1) / b_h for i in range(order)], dtype=torch.float64)
-        p = [0.5] if order == 2 else torch.linalg.solve(R[:-1, :-1], b[:-1]).tolist()
-        c = [0.5] if order == 1 else torch.linalg.solve(R, b).tolist()
+        R = np.array([[rk**i for rk in rks] for i in range(order)])
+        b = np.array([phis[i + 1] * math.factorial(i + 1) / b_h for i in range(order)])
+        p = [0.5] if order == 2 else np.linalg.solve(R[:-1, :-1], b[:-1]).tolist()
+        c = [0.5] if order == 1 else np.linalg.solve(R, b).tolist()
 
         def predict(base: Tensor, d1s: list[Tensor]) -> Tensor:
             return _minus(base, d1s, [b_h * w for w in p])
@@ -195,9 +196,9 @@ def _vary_coefficients(
 ) -> tuple[Tensor, list[Tensor], Combine, Correct]:
     """UniPC with varying coefficients, as its authors' program has it (`vary_coeff`)."""
     base, d1s, rks, hh = _first_order(y, history, sigma, order)
-    C = torch.tensor([[rk**k / math.factorial(k + 1) for k in range(order)] for rk in rks], dtype=torch.float64)
+    C = np.array([[rk**k / math.factorial(k + 1) for k in range(order)] for rk in rks])
     phis = _phis(hh, order + 1)
-    a_p, a_c = torch.linalg.inv(C[:-1, :-1]).tolist(), torch.linalg.inv(C).tolist()
+    a_p, a_c = np.linalg.inv(C[:-1, :-1]).tolist(), np.linalg.inv(C).tolist()
 
     def predict(base: Tensor, d1s: list[Tensor]) -> Tensor:
         return _minus(base, d1s, [sum(phis[k + 1] * a_p[k][j] for k in range(order - 1)) for j in range(order - 1)])

@@ -4,7 +4,9 @@
 
 One JSON line a sampler: the median over the runs of a step's milliseconds (from the beginning of sampling to the last
 step, text encoding taken off), and of what is left of them beside the UNet for sampler, guidance, noise and events, in
-milliseconds and in percent. Live previews are off.
+milliseconds and in percent. Milliseconds are processor time of the thread that samples, in the UNet too: on a machine
+that is busy otherwise the wall clock says nothing. What a sampler prepares once a pass, its Brownian tree, levels and
+prompts, counts among the steps. Live previews are off.
 """
 
 import argparse
@@ -12,7 +14,9 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 from modules.catalog import Checkpoint
 from modules.events import Finished, Staged, Stepped, Stop
@@ -29,11 +33,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=3, help="runs that count (default: %(default)s)")
     parser.add_argument("--pixels", type=int, default=256)
+    parser.add_argument("--only", nargs="*", help="names of samplers (default: all)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
         engine = create_engine("auto", "auto", cache)
+        # What the engine times its stages with.
+        stack.enter_context(patch.object(time, "perf_counter", time.thread_time))
         once(engine, "Euler", options.pixels)
         for sampler in SAMPLERS:
+            if options.only and sampler.name not in options.only:
+                continue
             runs = [once(engine, sampler.name, options.pixels) for _ in range(options.runs)]
             own = statistics.median(loop - unet for loop, unet in runs)
             whole = statistics.median(loop for loop, _ in runs)
@@ -66,9 +75,9 @@ def once(engine: Engine, sampler: str, pixels: int) -> tuple[float, float]:
     begun = ended = 0.0
     for event in engine.run(request, settings, Checkpoint(BUNDLED.stem, BUNDLED), lambda: Stop.NONE):
         if isinstance(event, Staged) and event.stage == "sampling" and not begun:
-            begun = time.perf_counter()
+            begun = time.thread_time()
         if isinstance(event, Stepped):
-            ended = time.perf_counter()
+            ended = time.thread_time()
         if isinstance(event, Finished):
             told = event.timings
             return ended - begun - told.get("text_encoder", 0.0), told["unet"]
