@@ -39,10 +39,10 @@ from modules.errors import WebuiError
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-NO_DEPS = ("requirements-nodeps.txt", "requirements-test-nodeps.txt")  # files of packages installed with --no-deps
+NO_DEPS = "requirements-test-nodeps.txt"  # packages installed with --no-deps
 LISTS = {  # the stamp in the environment: the requirement files it stands for
-    "palimpsest.stamp": ("requirements.txt", "requirements-nodeps.txt"),
-    "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", *NO_DEPS),
+    "palimpsest.stamp": ("requirements.txt",),
+    "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", NO_DEPS),
 }
 FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
 CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
@@ -119,11 +119,11 @@ def set_up(stamp: str, torch_index: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         constraint = Path(folder) / "torch.txt"  # keeps a resolver from swapping this torch for another build
         constraint.write_text(f"torch=={installed('torch')}\n")
-        packages = [line for name in LISTS[stamp] if name not in NO_DEPS for line in lines(name)]
+        packages = [line for name in LISTS[stamp] if name != NO_DEPS for line in lines(name)]
         limits = ["-c", str(ROOT / "constraints.txt"), "-c", str(constraint)]
         install("the requirements", [*(line for line in packages if not line.startswith("torch==")), *limits])
-    alone = [line for name in LISTS[stamp] if name in NO_DEPS for line in lines(name)]
-    install("the packages without their requirements", ["--no-deps", *alone])
+    if NO_DEPS in LISTS[stamp]:
+        install("the packages without their requirements", ["--no-deps", *lines(NO_DEPS)])
     check_torchvision()
     for name in LISTS:  # the tests' packages hold all the others too
         if set(LISTS[name]) <= set(LISTS[stamp]):

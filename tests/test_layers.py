@@ -37,7 +37,7 @@ HOMES = {
     "uvicorn": ("server", "app", "webui"),
     "ray": ("jobs",),
     "torch": ("sampling", "networks", "processing", "control", "starter"),
-    "torchsde": ("sampling",),
+    "torchsde": (),  # a package of the tests
     "diffusers": ("networks", "processing", "starter"),
     "transformers": ("networks", "processing", "starter"),
     "accelerate": ("networks", "processing", "starter"),
