@@ -1,4 +1,8 @@
-"""Samplers against diffusers' schedulers, where the two mean the same method on the same grid."""
+"""Samplers against diffusers' schedulers, where the two mean the same method on the same grid.
+
+DPM2 and DPM2 a are not among them: A1111 leaves out the last level but one of theirs. UniPC and LCM choose other
+levels, and the other solvers of DPM-Solver++ are not in diffusers in k-diffusion's form.
+"""
 
 import math
 from typing import Any
@@ -7,6 +11,8 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
     LMSDiscreteScheduler,
@@ -29,6 +35,8 @@ STEPS = 20
 MODEL = ModelSchedule.scaled_linear()
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 LINSPACE = {"timestep_spacing": "linspace"}
+KARRAS = {**LINSPACE, "use_karras_sigmas": True}
+SOLVER = {**KARRAS, "solver_order": 2, "final_sigmas_type": "zero"}
 LEADING = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one": False}
 
 
@@ -50,10 +58,17 @@ def ours(name: str, schedule: str, noise: Tensor) -> Tensor:
 def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
     scheduler.set_timesteps(STEPS)
     x = noise * scheduler.init_noise_sigma
+    if isinstance(
+        scheduler, DPMSolverMultistepScheduler
+    ):  # ours begins with noise alone, theirs with its first level's
+        x = noise * scheduler.sigmas[0] / math.sqrt(1 + float(scheduler.sigmas[0]) ** 2)
     timesteps = scheduler.timesteps[: len(scheduler.timesteps) - calls_left_out]
     for t in timesteps:
         scaled = scheduler.scale_model_input(x, t)
-        if hasattr(scheduler, "sigmas"):
+        if isinstance(scheduler, DPMSolverMultistepScheduler):
+            sigma = scheduler.sigmas[scheduler.step_index or 0].float()
+            exploding = x * math.sqrt(1 + float(sigma) ** 2)
+        elif hasattr(scheduler, "sigmas"):
             sigma = scheduler.sigmas[scheduler.step_index].float()
             exploding = x
         else:
@@ -65,6 +80,17 @@ def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
     return x
 
 
+@pytest.fixture(autouse=True)
+def no_step_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their schedulers draw noise by themselves; without it what is left of a stochastic one is its arithmetic."""
+    for module in (
+        "scheduling_dpmsolver_multistep",
+        "scheduling_euler_ancestral_discrete",
+    ):
+        name = f"diffusers.schedulers.{module}.randn_tensor"
+        monkeypatch.setattr(name, lambda shape, **_: torch.zeros(shape))
+
+
 @pytest.mark.parametrize(
     ("name", "schedule", "kind", "config", "calls_left_out", "tolerance"),
     [
@@ -73,6 +99,16 @@ def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
         ("Euler", "Exponential", EulerDiscreteScheduler, {**LINSPACE, "use_exponential_sigmas": True}, 0, 1e-4),
         ("Heun", "Uniform", HeunDiscreteScheduler, LINSPACE, 0, 1e-3),
         ("LMS", "Uniform", LMSDiscreteScheduler, LINSPACE, 0, 1e-3),
+        ("Euler a", "Uniform", EulerAncestralDiscreteScheduler, LINSPACE, 0, 1e-4),
+        ("DPM++ 2M", "Karras", DPMSolverMultistepScheduler, SOLVER, 0, 1e-3),
+        (
+            "DPM++ 2M SDE",
+            "Karras",
+            DPMSolverMultistepScheduler,
+            {**SOLVER, "algorithm_type": "sde-dpmsolver++"},
+            0,
+            1e-3,
+        ),
         # A1111 leaves out the last call of these two, at timestep 1
         ("DDIM", "Automatic", DDIMScheduler, {**LEADING, "clip_sample": False}, 1, 1e-4),
         ("PLMS", "Automatic", PNDMScheduler, {**LEADING, "skip_prk_steps": True}, 1, 1e-4),
