@@ -112,7 +112,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {  # the first is the default
     "auto_launch_browser": ("Local", "Disable", "Remote"),
     "upscaler_for_img2img": ("None", "Lanczos", "Nearest"),
     "face_restoration_model": ("CodeFormer", "GFPGAN"),
-    "sd_vae": ("Automatic", "None"),
     "sd_unet": ("Automatic", "None"),
     "sd_hypernetwork": ("None",),
     "sd_lora": ("None",),

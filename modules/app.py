@@ -32,7 +32,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_checkpoints
+from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from modules.networks.lora_files import LoraFiles
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
@@ -51,6 +51,7 @@ BATCHES = "queue/batches"  # what they were asked for, and what has become of th
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
+VAES = "VAE"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -180,6 +181,7 @@ def engine_options(flags: Flags) -> dict[str, str]:
         "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
         "lora_dirs": os.pathsep.join(map(str, lora_folders(flags))),
         "embedding_dirs": os.pathsep.join(map(str, embedding_folders(flags))),
+        "vae_dirs": os.pathsep.join(map(str, vae_folders(flags))),
     }
 
 
@@ -191,7 +193,8 @@ def scanner(flags: Flags) -> Callable[[], Catalog]:
     def scan() -> Catalog:
         hashes = HashCache(flags.data_dir / HASHES)
         checkpoints = tuple(find_checkpoints(checkpoint_folders(flags), hashes))
-        return Catalog(checkpoints, loras.found(hashes), embeddings.found())
+        vaes = find_vaes(vae_folders(flags), checkpoint_folders(flags), hashes)
+        return Catalog(checkpoints, loras.found(hashes), embeddings.found(), vaes)
 
     return scan
 
@@ -227,6 +230,12 @@ def embedding_folders(flags: Flags) -> list[Path]:
     """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
     folders = [flags.models_dir / EMBEDDINGS, flags.data_dir / EMBEDDINGS]
     return folders if flags.embeddings_dir is None else [*folders, flags.embeddings_dir]
+
+
+def vae_folders(flags: Flags) -> list[Path]:
+    """The models folder's, and `--vae-dir`."""
+    folders = [flags.models_dir / VAES]
+    return folders if flags.vae_dir is None else [*folders, flags.vae_dir]
 
 
 def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:

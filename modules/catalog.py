@@ -11,6 +11,8 @@ from modules.sampler_names import SAMPLERS, SCHEDULES
 
 LONGEST_NAME = 255  # letters of a file's
 FEWEST_DIGITS = 8  # of a model hash, to be taken for one
+AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
+VAE_ENDING = ".vae.safetensors"  # of a file that belongs to the checkpoint of the same name
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,15 @@ class Embedding:
         return f"{self.path.name} has vectors {self.width} wide, the checkpoint's text encoder is {width} wide."
 
 
+@dataclass(frozen=True)
+class Vae:
+    """A VAE's file. `name` is its file's, `hash` the sha256 in hex, as far as it is known."""
+
+    name: str
+    path: Path
+    hash: str = ""
+
+
 def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
     """Those that a text encoder `width` wide can use."""
     return tuple(embedding for embedding in embeddings if not embedding.unusable_with(width))
@@ -84,12 +95,14 @@ class Catalog:
     checkpoints: tuple[Checkpoint, ...] = ()
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    vaes: tuple[Vae, ...] = ()
 
     def names(self, which: str) -> tuple[str, ...]:
-        """The labels of one list: checkpoints, loras, samplers or schedulers."""
+        """The labels of one list: checkpoints, loras, vaes, samplers or schedulers."""
         return {
             "checkpoints": tuple(c.name for c in self.checkpoints),
             "loras": tuple(lora.name for lora in self.loras),
+            "vaes": (AUTOMATIC, OWN_VAE, *dict.fromkeys(vae.name for vae in self.vaes)),
             "samplers": tuple(s.name for s in SAMPLERS),
             "schedulers": tuple(s.name for s in SCHEDULES),
         }[which]
@@ -135,3 +148,59 @@ class Catalog:
         names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
         near = difflib.get_close_matches(wanted, names, 1, 0.0)
         raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
+
+    def vae(self, name: str) -> Vae | None:
+        """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".
+
+        Any letter case. Raises WebuiError with the nearest name.
+        """
+        wanted = name.strip()[:LONGEST_NAME].lower()
+        if wanted in (AUTOMATIC.lower(), OWN_VAE.lower()):
+            return None
+        for vae in self.vaes:
+            if wanted in (vae.name.lower(), vae.path.stem.lower()):
+                return vae
+        for vae in self.vaes:
+            if len(wanted) >= FEWEST_DIGITS and vae.hash.startswith(wanted):
+                return vae
+        near = difflib.get_close_matches(name[:LONGEST_NAME], self.names("vaes"), 1, 0.0)
+        raise WebuiError(
+            f"no VAE named {name[:100]!r}; did you mean {near[0] if near else AUTOMATIC!r}?",
+            "" if self.vaes else "Put its file into models/VAE.",
+            "sd_vae",
+        )
+
+    def vae_of_text(self, name: str, digits: str) -> Vae:
+        """By what an infotext says of a VAE: the file with this hash, else the one of this name.
+
+        Raises WebuiError with the nearest name.
+        """
+        if len(digits) >= FEWEST_DIGITS:
+            for vae in self.vaes:
+                if vae.hash.startswith(digits):
+                    return vae
+        found = self.vae(name)
+        if found is None:
+            raise WebuiError(f"no VAE named {name[:100]!r}.", field="sd_vae")
+        return found
+
+    def vae_choice(self, name: str) -> str:
+        """`name` as the list has it. Raises WebuiError with the nearest name."""
+        vae = self.vae(name)
+        if vae is not None:
+            return vae.name
+        return AUTOMATIC if name.strip().lower() == AUTOMATIC.lower() else OWN_VAE
+
+    def vae_for(self, name: str, checkpoint: Checkpoint) -> Vae | None:
+        """The file that the setting `name` means for a checkpoint, None for the checkpoint's own.
+
+        "Automatic" is a file of the checkpoint's name that ends with `.vae.safetensors`, that beside it first. Raises
+        WebuiError with the nearest name.
+        """
+        vae = self.vae(name)
+        if vae is not None or self.vae_choice(name) == OWN_VAE:
+            return vae
+        its_name = f"{checkpoint.stem}{VAE_ENDING}"
+        beside = checkpoint.path.with_name(its_name)
+        named = [vae for vae in self.vaes if vae.name.lower() == its_name.lower()]
+        return next((vae for vae in named if vae.path == beside), next(iter(named), None))

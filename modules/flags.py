@@ -151,6 +151,7 @@ class Flags:
     ckpt_dir: Path | None = None  # searched for checkpoints besides models_dir/Stable-diffusion
     lora_dir: Path | None = None  # searched for LoRAs besides models_dir/Lora
     embeddings_dir: Path | None = None  # searched for textual inversions besides models_dir/embeddings
+    vae_dir: Path | None = None  # searched for VAEs besides models_dir/VAE
     precision: Literal["auto", "full"] = "auto"  # full: all in 32 bit floats
     use_cpu: bool = False
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: as the browser wishes
@@ -352,6 +353,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--ckpt-dir", type=Path, metavar="DIR", help="one more folder of checkpoints")
     where.add_argument("--lora-dir", type=Path, metavar="DIR", help="one more folder of LoRAs")
     where.add_argument("--embeddings-dir", type=Path, metavar="DIR", help="one more folder of textual inversions")
+    where.add_argument("--vae-dir", type=Path, metavar="DIR", help="one more folder of VAEs")
     how = new.add_argument_group("computing")
     how.add_argument(
         "--precision",
@@ -417,6 +419,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         ckpt_dir=_existing("--ckpt-dir", said.ckpt_dir),
         lora_dir=_existing("--lora-dir", said.lora_dir),
         embeddings_dir=_existing("--embeddings-dir", said.embeddings_dir),
+        vae_dir=_existing("--vae-dir", said.vae_dir),
         precision="full" if said.no_half or said.precision == "full" else "auto",
         use_cpu=said.use_cpu is not None,
         theme=said.theme,

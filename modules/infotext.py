@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from modules.catalog import Catalog
+from modules.catalog import OWN_VAE, Catalog
 from modules.errors import WebuiError
 from modules.fields import Param, expectation, params
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
@@ -44,6 +44,7 @@ INFORMATION = frozenset(
         "User",
         "Model",
         "Model hash",
+        "VAE",
         "VAE hash",
         "Init image hash",
         "Source hash",
@@ -177,6 +178,7 @@ def to_fields(
         _read_request(reading, model)
         _read_settings(reading, current, implied(infotext))
         _read_checkpoint(reading, current, catalog)
+        _read_vae(reading, current, catalog)
     ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
     elsewhere = {param.control.infotext for param in _with_keys(Img2ImgRequest).values()}  # sent to another tab
     unknown = [_short(key)[1:-1] for key in _sizes_joined(ignored) if key not in elsewhere]
@@ -448,6 +450,29 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
         selected = None
     if wanted != selected:
         reading.settings["sd_model_checkpoint"] = wanted.name
+
+
+def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
+    """The VAE by its hash, as far as that is known, or name. A text that names its program and no VAE had none."""
+    if catalog is None or not catalog.checkpoints:
+        return
+    name, digits = reading.pairs.get("VAE", ""), reading.pairs.get("VAE hash", "").lower()
+    if not name and not digits and "Version" not in reading.pairs:
+        return
+    wanted = None
+    if name or digits:
+        try:
+            wanted = catalog.vae_of_text(name, digits)
+        except WebuiError:
+            reading.notes.append(f"The VAE {_short(name or digits)} that it was made with is not here.")
+            return
+    try:
+        checkpoint = catalog.checkpoint(reading.settings.get("sd_model_checkpoint", current.sd_model_checkpoint))
+        is_set = catalog.vae_for(current.sd_vae, checkpoint) == wanted
+    except WebuiError:  # what is set is gone
+        is_set = False
+    if not is_set:
+        reading.settings["sd_vae"] = wanted.name if wanted is not None else OWN_VAE
 
 
 def _with_keys(model: type[BaseModel]) -> dict[str, Param]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import modules
 from modules import infotext
-from modules.catalog import FEWEST_DIGITS, Catalog, Checkpoint
+from modules.catalog import FEWEST_DIGITS, OWN_VAE, Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext import Infotext
@@ -94,8 +94,8 @@ def recipe(
 ) -> Recipe:
     """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
 
-    The checkpoint is the one of the text's hash, whatever it is called by now, else the one of its name; LoRAs that are
-    not here under their names likewise. The picture is made without those that are missing.
+    Checkpoint and VAE are those of the text's hashes, whatever they are called by now, else those of its names; LoRAs
+    that are not here under their names likewise. The picture is made without those that are missing.
 
     Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
     """
@@ -116,7 +116,8 @@ def recipe(
             if "Latent mask hash" in parsed.pairs:
                 fields["latent_mask"] = _found("latent mask", "Latent mask hash", "", parsed, kept, None, causes)
     model = Img2ImgRequest if read.kind == "img2img" else Txt2ImgRequest
-    settings = Settings().overridden({**read.settings, "live_previews_enable": False})
+    vae = _vae(catalog, parsed, causes, hash_of)
+    settings = Settings().overridden({**read.settings, "sd_vae": vae, "live_previews_enable": False})
     return Recipe(model.parse(fields), settings, _checkpoint(catalog, parsed, causes, hash_of), parsed, tuple(causes))
 
 
@@ -143,6 +144,11 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "
     if wanted and checkpoint_hash and wanted != checkpoint_hash:
         found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
     now = infotext.parse(again).pairs
+    if "VAE hash" in now and parsed.pairs.get("VAE hash", now["VAE hash"]) != now["VAE hash"]:
+        found.append(
+            f"The VAE {now.get('VAE', '')!r} is another file: its hash is {now['VAE hash']}, "
+            f"the picture's was {parsed.pairs['VAE hash']}."
+        )
     for key, kind in NETWORK_KEYS.items():
         hashes = dict(HASHES.findall(now.get(key, "")))
         for name, digits in HASHES.findall(parsed.pairs.get(key, "")):
@@ -203,8 +209,6 @@ def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]
         found.append(f"The picture was made by version {version}; this is Palimpsest {modules.__version__}.")
     if missing:
         found.append("Networks that were not applied: " + ", ".join(missing) + ".")
-    if "VAE" in parsed.pairs:
-        found.append(f"It was decoded with the VAE {parsed.pairs['VAE']!r}; here with the checkpoint's own.")
     if parsed.pairs.get("Sampler") == "DPM adaptive":
         found.append("DPM adaptive depends on all pictures of a batch; this one was made alone.")
     if picture.format.upper() in LOSSY:
@@ -250,3 +254,18 @@ def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: 
         said = f"{name!r}" if name else "that made it"
         causes.append(f"The checkpoint {said} is not here; {first.name!r} was taken.")
     return named or first
+
+
+def _vae(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> str:
+    """The setting that stands for the VAE of the text."""
+    name, digits = parsed.pairs.get("VAE", ""), parsed.pairs.get("VAE hash", "").lower()
+    if not name and not digits:
+        return OWN_VAE
+    with contextlib.suppress(WebuiError):
+        return catalog.vae_of_text(name, digits).name
+    if len(digits) >= FEWEST_DIGITS:
+        for vae in catalog.vaes:
+            if not vae.hash and hash_of(vae.path).startswith(digits):
+                return vae.name
+    causes.append(f"It was decoded with the VAE {name or digits!r}; here with the checkpoint's own.")
+    return OWN_VAE

@@ -42,6 +42,14 @@ class Settings(BaseModel):
         Field(description="Checkpoint to load, by name; empty takes the first that is found."),
         Control("Stable Diffusion checkpoint", kind="dropdown", choices="checkpoints", section="Stable Diffusion"),
     ] = ""
+    sd_vae: Annotated[
+        str,
+        Field(
+            description="VAE to encode and decode with. Automatic takes NAME.vae.safetensors for the checkpoint NAME, "
+            "beside it or in models/VAE, else the checkpoint's own; None always takes that."
+        ),
+        Control("SD VAE", kind="dropdown", choices="vaes", section="Stable Diffusion"),
+    ] = "Automatic"
     CLIP_stop_at_last_layers: Annotated[
         int,
         Field(ge=1, le=12, description="Take the text encoder's output this many layers before its end."),
@@ -396,6 +404,13 @@ class Settings(BaseModel):
         if len(value) > 500:
             raise ValueError("a checkpoint's name has at most 500 characters")
         return value
+
+    @field_validator("sd_vae")
+    @classmethod
+    def _a_vae(cls, value: str) -> str:
+        if len(value) > 500:
+            raise ValueError("a VAE's name has at most 500 characters")
+        return value.strip() or "Automatic"
 
     def overridden(self, values: dict[str, Any]) -> Self:
         """Another Settings with `values` in place. Raises WebuiError naming the first that does not fit."""

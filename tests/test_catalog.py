@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.catalog import Catalog, Checkpoint, Lora
+from modules.catalog import Catalog, Checkpoint, Lora, Vae
 from modules.errors import WebuiError
 
 ONE = Checkpoint("painter", Path("models/painter.safetensors"))
@@ -61,3 +61,41 @@ def test_an_unknown_lora_gets_the_nearest_name(name: str, sentence: str) -> None
 def test_without_loras_the_cure_is_told() -> None:
     with pytest.raises(WebuiError, match=r"there are none at all\. Put its \.safetensors file into models/Lora"):
         Catalog().lora("ink")
+
+
+SOFT = Vae("Soft.pt", Path("VAE/Soft.pt"), "ab" * 32)
+BESIDE = Vae("painter.vae.safetensors", Path("models/painter.vae.safetensors"))
+APART = Vae("painter.vae.safetensors", Path("VAE/painter.vae.safetensors"))
+VAES = Catalog((ONE, TWO), vaes=(APART, BESIDE, SOFT))
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "vae"),
+    [
+        ("Automatic", ONE, BESIDE), ("automatic", ONE, BESIDE), ("Automatic", TWO, None), ("None", ONE, None),
+        ("soft.pt", ONE, SOFT), ("SOFT", TWO, SOFT), ("abababab", TWO, SOFT),
+    ],
+)  # fmt: skip
+def test_a_vae_is_found_by_its_names_or_belongs_to_a_checkpoint(
+    name: str, checkpoint: Checkpoint, vae: Vae | None
+) -> None:
+    assert VAES.vae_for(name, checkpoint) == vae
+
+
+def test_a_vae_of_the_checkpoints_name_may_lie_among_the_others() -> None:
+    assert Catalog(vaes=(APART,)).vae_for("Automatic", ONE) == APART
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"), [("none", "None"), ("AUTOMATIC", "Automatic"), ("soft", "Soft.pt"), ("abababababab", "Soft.pt")]
+)
+def test_a_vae_is_chosen_by_the_name_that_the_list_has(name: str, choice: str) -> None:
+    assert VAES.vae_choice(name) == choice
+    assert VAES.names("vaes") == ("Automatic", "None", "painter.vae.safetensors", "Soft.pt")
+
+
+@pytest.mark.parametrize(("name", "near"), [("Sofd.pt", "Soft.pt"), ("", ""), ("x" * 100_000, ""), ("abab", "")])
+def test_an_unknown_vae_gets_the_nearest_name(name: str, near: str) -> None:
+    with pytest.raises(WebuiError, match=f"no VAE named .*did you mean '{near}") as caught:
+        VAES.vae(name)
+    assert (len(caught.value.message) < 200, caught.value.field) == (True, "sd_vae")

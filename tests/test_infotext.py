@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Vae
 from modules.codec import Picture
 from modules.fields import params
 from modules.infotext import SIZE, Infotext, compose, declared_pairs, implied, parse, to_fields
@@ -273,6 +273,32 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
     assert to_fields(parse(text + "three"), catalog=catalog).notes == (
         "The picture was made with the checkpoint 'three', which is not here.",
     )
+
+
+@pytest.mark.parametrize(
+    ("pairs", "now", "settings", "notes"),
+    [
+        ("VAE: soft.pt, Version: v1.10.1", "Automatic", {"sd_vae": "soft.pt"}, ()),
+        ("VAE: soft.pt, Version: v1.10.1", "soft.pt", {}, ()),
+        ("VAE: renamed.pt, VAE hash: abababab", "None", {"sd_vae": "soft.pt"}, ()),
+        ("VAE: gone.pt", "soft.pt", {}, ("The VAE 'gone.pt' that it was made with is not here.",)),
+        ("VAE: one.vae.safetensors", "Automatic", {}, ()),  # which is what Automatic takes
+        ("Version: v1.10.1", "Automatic", {"sd_vae": "None"}, ()),
+        ("Version: v1.10.1", "None", {}, ()),
+        ("Version: v1.10.1", "gone.pt", {"sd_vae": "None"}, ()),
+        ("Model hash: 0123456789", "soft.pt", {}, ()),  # a text that was cut says nothing by what it lacks
+    ],
+)
+def test_the_vae_of_a_text_is_chosen_where_it_is_here(
+    pairs: str, now: str, settings: dict[str, Any], notes: tuple[str, ...]
+) -> None:
+    catalog = Catalog(
+        (Checkpoint("one", Path("one.safetensors")),),
+        vaes=(Vae("one.vae.safetensors", Path("one.vae.safetensors")), Vae("soft.pt", Path("soft.pt"), "ab" * 32)),
+    )
+    text = f"a\nSteps: 5, Seed: 1, RNG: CPU, Compatibility: Palimpsest, {pairs}"
+    read = to_fields(parse(text), settings=Settings(sd_vae=now), catalog=catalog)
+    assert (read.settings, read.notes) == (settings, notes)
 
 
 def test_the_checkpoints_of_the_second_pass_and_the_refiner_have_the_names_that_are_on_offer() -> None:

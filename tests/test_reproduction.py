@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import modules
-from modules.catalog import Catalog, Checkpoint, Embedding, Lora
+from modules.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext import parse
@@ -136,6 +136,35 @@ def test_missing_networks_are_named() -> None:
     made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
     assert "Networks that were not applied: ink." in made.causes
     assert "<" not in made.request.prompt
+
+
+@pytest.mark.parametrize(
+    ("line", "chosen", "asked"),
+    [
+        ("Seed: 7", "None", []),
+        ("VAE: soft.pt, VAE hash: 1111111111", "soft.pt", []),
+        ("VAE: renamed.pt, VAE hash: 1111111111", "soft.pt", []),
+        ("VAE: new.pt", "new.pt", []),
+        ("VAE: old.pt, VAE hash: 3333333333", "new.pt", ["new.pt"]),
+    ],
+)
+def test_the_vae_is_that_of_the_hash_or_of_the_name(line: str, chosen: str, asked: list[str]) -> None:
+    read: list[str] = []
+
+    def hash_of(path: Path) -> str:
+        read.append(path.name)
+        return "3" * 64
+
+    catalog = replace(CATALOG, vaes=(Vae("soft.pt", Path("soft.pt"), "1" * 64), Vae("new.pt", Path("new.pt"))))
+    made = recipe(picture("red"), text(line), catalog, kept, hash_of=hash_of)
+    assert (made.settings.sd_vae, read, made.causes) == (chosen, asked, ())
+
+
+def test_a_vae_of_the_same_name_can_be_another() -> None:
+    again = "a\nSteps: 1, Seed: 2, VAE: x.pt, VAE hash: bbbb"
+    sentence = "The VAE 'x.pt' is another file: its hash is bbbb, the picture's was aaaa."
+    for was, is_said in (("aaaa", True), ("bbbb", False)):
+        assert (sentence in ran_with(parse(again.replace("bbbb", was)), "", "CPU", again)) == is_said
 
 
 def test_missing_embeddings_are_named() -> None:

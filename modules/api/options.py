@@ -30,6 +30,7 @@ def routes(services: Services) -> APIRouter:
         """Changes settings; another checkpoint is looked up before anything changes, and loaded after."""
         before = services.settings.current
         before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
+        values = services.with_vae(values)
         chosen = services.catalog.current.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
         if after.sd_model_checkpoint != before.sd_model_checkpoint:

@@ -224,7 +224,7 @@ class _Studio:
         if "sd_model_checkpoint" in kept:
             kept["sd_model_checkpoint"] = checkpoint.name
         if kept:
-            self._services.settings.change(kept)
+            self._services.settings.change(self._services.with_vae(kept))
 
 
 def _json(value: Any) -> bytes:

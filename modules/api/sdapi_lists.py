@@ -56,8 +56,9 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
-        """Separate VAE files: none are offered, a checkpoint brings its own."""
-        return []
+        """The VAE files. Either name may be sent as the option `sd_vae`, and Automatic and None besides."""
+        names = dict.fromkeys(vae.name for vae in services.catalog.current.vaes)
+        return [{"model_name": name, "filename": name} for name in names]
 
     @router.get("/hypernetworks")
     def hypernetworks() -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:
-        """Look again into the folders."""
+        """Look again into the folders of VAEs."""
         services.catalog.refresh()
 
     @router.post("/refresh-embeddings")

@@ -47,6 +47,7 @@ def routes(services: Services) -> APIRouter:
         ours = {name: value for name, value in given.items() if name in Settings.model_fields}
         chosen = _chosen(services, ours)
         services.settings.current.overridden(ours)  # raises before anything has changed
+        ours = services.with_vae(ours)
         kept.change(theirs)
         before = selected(services)
         after = services.settings.change(ours) if ours else services.settings.current

@@ -125,8 +125,27 @@ class Services:
     ) -> Job:
         """Put a job of `client` (see clients.py) into the queue. Raises WebuiError, Busy for more than its share."""
         require_memory(request)
+        self.vae_choice(settings.sd_vae)
         self.require_networks(request, settings)
         return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
+
+    def vae_choice(self, name: str) -> str:
+        """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
+        look."""
+        try:
+            return self.catalog.current.vae_choice(name)
+        except WebuiError:
+            return self.catalog.refresh().vae_choice(name)
+
+    def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Settings to be changed, a VAE by its name in the list; what was told may come back though it is gone.
+
+        Raises WebuiError for a VAE that is not there.
+        """
+        name = values.get("sd_vae")
+        if not isinstance(name, str) or not name.strip() or name == self.settings.current.sd_vae:
+            return values
+        return {**values, "sd_vae": self.vae_choice(name)}
 
     def require_networks(self, request: GenerationRequest, settings: Settings) -> None:
         """Raises WebuiError, with the nearest name, if a prompt names a LoRA that is not there after another look."""

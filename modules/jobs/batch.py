@@ -867,6 +867,7 @@ def _checked(materials: Materials) -> Materials:
     request = Img2ImgRequest.parse({**form, "init_images": (BLANK,)})
     settings = materials.settings.overridden(request.override_settings)
     materials.catalog.checkpoint(settings.sd_model_checkpoint)
+    materials.catalog.vae(settings.sd_vae)
     return replace(materials, form=form)
 
 

@@ -43,7 +43,8 @@ class StableDiffusion:
     """A loaded checkpoint, its parts on one device, in evaluation mode and without gradients.
 
     `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model",
-    `hash` its "Model hash". `networks` are the LoRAs that are in the weights besides (see lora.py).
+    `hash` its "Model hash". `networks` are the LoRAs that are in the weights besides (see lora.py). `vae_name` and
+    `vae_hash` are the infotext's words for a VAE that came from a file of its own, "" for the checkpoint's.
     """
 
     unet: UNet2DConditionModel
@@ -58,6 +59,8 @@ class StableDiffusion:
     place: Place
     size: int
     networks: tuple[Wanted, ...] = ()
+    vae_name: str = ""
+    vae_hash: str = ""
 
     @property
     def is_inpainting(self) -> bool:
@@ -118,15 +121,35 @@ def load_checkpoint(
     )
 
 
-def load_vae(path: Path, place: Place) -> AutoencoderKL:
-    """A VAE out of its own file or a whole checkpoint. Raises WebuiError if the file is damaged or holds none."""
+def load_vae(path: Path, place: Place, scaling_factor: float | None = None) -> AutoencoderKL:
+    """A VAE out of its own file or a whole checkpoint. Raises WebuiError if the file is damaged or holds none.
+
+    `scaling_factor` is that of the checkpoint it is to serve: a VAE's file does not tell, and the UNet expects its own.
+    """
+    try:
+        return _loaded_vae(path, place, scaling_factor)
+    except WebuiError as error:
+        raise WebuiError(error.message, error.hint, "sd_vae") from error
+    except OSError as error:
+        raise WebuiError(
+            f"{path.name} cannot be read: {error.strerror or error}.", "Refresh the list.", "sd_vae"
+        ) from error
+
+
+def _loaded_vae(path: Path, place: Place, scaling_factor: float | None) -> AutoencoderKL:
     weights = open_weights(path)
     prefix = VAE if any(key.startswith(VAE) for key in weights.header) else ""
     if f"{prefix}decoder.conv_in.weight" not in weights.header:
         raise WebuiError(
             f"{path.name} is {detect(weights.header).label}, not a VAE.", "Choose another.", field="sd_vae"
         )
+    if any(key.startswith("encoder.down_blocks.") for key in weights.header):
+        raise WebuiError(
+            f"{path.name} is a VAE in diffusers' layout, expected the original one.", "Choose another.", field="sd_vae"
+        )
     config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
+    if scaling_factor is not None:
+        config |= {"scaling_factor": scaling_factor}
     return _filled_vae(config, weights, lambda name: [prefix + layout.vae_ldm_name(name, config)], place)
 
 

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from modules.catalog import Checkpoint
+from modules.catalog import Checkpoint, Vae
 from modules.errors import WebuiError
 
 log = logging.getLogger(__name__)
 
 FIELD: Final = "sd_model_checkpoint"
 SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
+VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
+BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # ends of VAEs' names there
 DIFFUSERS_INDEX: Final = "model_index.json"
 SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
 _HEADER_LENGTH_BYTES: Final = 8
@@ -138,13 +140,17 @@ def weights_of(path: Path) -> Path:
 def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[Checkpoint]:
     """All checkpoints below `folders`, by name: the path below the folder, with forward slashes.
 
-    Links are followed, hidden files and folders that do not exist are passed over. Nothing is opened but the small JSON
-    beside a checkpoint, so a damaged file is listed too and tells its fault when it is loaded. What `hashes` knows of
-    them is told.
+    Links are followed, hidden files, VAEs and folders that do not exist are passed over. Nothing is opened but the
+    small JSON beside a checkpoint, so a damaged file is listed too and tells its fault when it is loaded. What `hashes`
+    knows of them is told.
     """
     found: dict[Path, Checkpoint] = {}
     for folder, here, inner, files in _walked(folders):
-        paths = [here / name for name in files if name.lower().endswith(SINGLE_FILE_SUFFIXES)]
+        paths = [
+            here / name
+            for name in files
+            if name.lower().endswith(SINGLE_FILE_SUFFIXES) and not name.lower().endswith(BESIDE_CHECKPOINTS)
+        ]
         if here != folder and is_diffusers_folder(here):
             inner.clear()  # its parts are no checkpoints of their own
             paths = [here]
@@ -153,6 +159,15 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
             known = hashes.known(path) if hashes else ""
             found.setdefault(path.resolve(), Checkpoint(name, path, known, read_defaults(path)))
     return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
+
+
+def find_vaes(
+    folders: Iterable[Path], checkpoint_folders: Iterable[Path] = (), hashes: HashCache | None = None
+) -> tuple[Vae, ...]:
+    """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name."""
+    paths = [*find_files(folders, VAE_SUFFIXES), *find_files(checkpoint_folders, BESIDE_CHECKPOINTS)]
+    found = {path.resolve(): Vae(path.name, path, hashes.known(path) if hashes else "") for path in reversed(paths)}
+    return tuple(sorted(found.values(), key=lambda vae: vae.name.lower()))
 
 
 def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:

@@ -2,20 +2,25 @@
 
 import logging
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from modules.catalog import Checkpoint
+from diffusers import AutoencoderKL
+
+from modules.catalog import Checkpoint, Vae
 from modules.clip_bpe import ClipBPE
-from modules.networks.checkpoint import StableDiffusion, load_checkpoint
+from modules.errors import WebuiError
+from modules.networks.checkpoint import StableDiffusion, load_checkpoint, load_vae
 from modules.networks.device import Place, available_bytes, release_memory
 from modules.networks.files import HashCache
 from modules.networks.lora import Patch
 from modules.networks.previews import PreviewMap, fit_preview
+from modules.networks.vae import cell_size
 
 log = logging.getLogger(__name__)
 
-MOST: Final = 3  # a job has one, another for its second pass, and a refiner
+MOST: Final = 3  # a job has one, another for its second pass, and a refiner; each may have a VAE from a file
 _GROWTH: Final = 2  # fp16 on disk becomes fp32 at worst
 _LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
 
@@ -35,6 +40,20 @@ class Stamp(NamedTuple):
     changed: int
 
 
+class VaeKey(NamedTuple):
+    """A VAE's file, and the scale of the latents of the checkpoint it serves."""
+
+    stamp: Stamp
+    scaling_factor: float
+
+
+class LoadedVae(NamedTuple):
+    """A VAE from a file of its own."""
+
+    part: AutoencoderKL
+    previews: PreviewMap
+
+
 class Shelf:
     """Holds up to `MOST` checkpoints. Another one is loaded only after those that leave no memory for it are gone.
 
@@ -46,36 +65,75 @@ class Shelf:
         self._tokenizer = tokenizer
         self._hashes = hashes
         self._held: OrderedDict[Stamp, Loaded] = OrderedDict()
+        self._vaes: OrderedDict[VaeKey, LoadedVae] = OrderedDict()
 
     def __contains__(self, checkpoint: Checkpoint) -> bool:
-        return _stamp(checkpoint) in self._held
+        return _stamp(checkpoint.path) in self._held
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, checkpoint: Checkpoint) -> Loaded:
-        """`checkpoint`, loaded unless it is there. Raises WebuiError for a file that cannot be loaded."""
-        stamp = _stamp(checkpoint)
+    def take(self, checkpoint: Checkpoint, vae: Vae | None = None) -> Loaded:
+        """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
+
+        Nothing is written over: without `vae`, its own is there as before. Raises WebuiError for a file that cannot be
+        loaded, and for a VAE that does not fit.
+        """
+        stamp = _stamp(checkpoint.path)
         if stamp not in self._held:
             self._make_room(_bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE)
             model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes)
             self._held[stamp] = Loaded(model, fit_preview(model.vae), Patch(model))
         self._held.move_to_end(stamp)
-        return self._held[stamp]
+        loaded = self._held[stamp]
+        if vae is None:
+            return loaded
+        other = self._other(vae, loaded.model)
+        digits = self._hashes.short(vae.path)
+        model = replace(loaded.model, vae=other.part, vae_name=vae.name, vae_hash=digits)
+        return loaded._replace(model=model, previews=other.previews)
+
+    def _other(self, vae: Vae, model: StableDiffusion) -> LoadedVae:
+        scale = float(model.vae.config["scaling_factor"])
+        key = VaeKey(_stamp(vae.path), scale)
+        if key not in self._vaes:
+            part = load_vae(vae.path, self._place, scale)
+            _require_fit(vae, part, model)
+            while len(self._vaes) >= MOST:
+                self._vaes.popitem(last=False)
+            self._vaes[key] = LoadedVae(part, fit_preview(part))
+        else:
+            _require_fit(vae, self._vaes[key].part, model)
+        self._vaes.move_to_end(key)
+        return self._vaes[key]
 
     def clear(self) -> None:
         self._held.clear()
+        self._vaes.clear()
         release_memory(self._place.device)
 
     def _make_room(self, needed: int) -> None:
         while self._held and (len(self._held) >= MOST or available_bytes(self._place.device) < needed):
+            self._vaes.clear()
             stamp, _ = self._held.popitem(last=False)
             log.info("Let go of %s", stamp.path.name)
             release_memory(self._place.device)
 
 
-def _stamp(checkpoint: Checkpoint) -> Stamp:
-    path = checkpoint.path.resolve()
+def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
+    """Raises WebuiError for latents that the checkpoint's UNet does not know."""
+    channels, cell = part.config["latent_channels"], cell_size(part)
+    if (channels, cell) != (model.latent_channels, model.scale):
+        raise WebuiError(
+            f"The VAE {vae.name} does not fit the checkpoint {model.name}: its latents have {channels} channels and "
+            f"cells of {cell} pixels, expected {model.latent_channels} and {model.scale}.",
+            "Choose another.",
+            "sd_vae",
+        )
+
+
+def _stamp(path: Path) -> Stamp:
+    path = path.resolve()
     return Stamp(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 import modules
-from modules.catalog import Catalog, Checkpoint, Embedding
+from modules.catalog import OWN_VAE, Catalog, Checkpoint, Embedding, Vae
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.events import (
@@ -50,7 +50,7 @@ from modules.networks.device import (
 )
 from modules.networks.embedding_files import embedding_hash
 from modules.networks.embeddings import EmbeddingShelf
-from modules.networks.files import HashCache, find_checkpoints
+from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
 from modules.networks.previews import PreviewMap, preview
 from modules.networks.shelf import Shelf
@@ -107,16 +107,18 @@ def create_engine(
     checkpoint_dirs: str = "",
     lora_dirs: str = "",
     embedding_dirs: str = "",
+    vae_dirs: str = "",
 ) -> "Engine":
     """What the engine process builds. `device` is "auto" or "cpu", `precision` "auto" or "full".
 
     `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints;
-    `lora_dirs` and `embedding_dirs` where the LoRAs and embeddings lie that prompts name.
+    `lora_dirs` and `embedding_dirs` where the LoRAs and embeddings lie that prompts name, `vae_dirs` where the VAEs do
+    that the setting names.
     """
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
-    dirs = (_paths(checkpoint_dirs), _paths(lora_dirs), _paths(embedding_dirs))
+    dirs = (_paths(checkpoint_dirs), _paths(lora_dirs), _paths(embedding_dirs), _paths(vae_dirs))
     return Engine(place, Path(cache_dir), extensions, *dirs)
 
 
@@ -135,10 +137,12 @@ class Engine:
         checkpoint_dirs: Sequence[Path] = (),
         lora_dirs: Sequence[Path] = (),
         embedding_dirs: Sequence[Path] = (),
+        vae_dirs: Sequence[Path] = (),
     ) -> None:
         self._place = place
         self._extensions = extensions
         self._checkpoint_dirs = checkpoint_dirs
+        self._vae_dirs = vae_dirs
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._shelf = Shelf(place, ClipBPE(), self._hashes)
         self._loras = LoraFiles(lora_dirs)
@@ -183,6 +187,7 @@ class Engine:
             request = with_first_size(request, settings)
             plan = make_plan(request, settings)
             cast = self._cast(request, checkpoint)
+            vaes = self._vaes(settings, cast)
             networks, pairs = self._networks(plan)
             self._embeddings.look()
             size = plan.last.size
@@ -196,7 +201,7 @@ class Engine:
                     return
             with ExitStack() as wrapped:
                 job = _Job(
-                    request, plan, settings, cast, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise
+                    request, plan, settings, cast, vaes, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise
                 )
                 stopped = yield from self._batches(job, request, given, first_batch)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
@@ -263,8 +268,10 @@ class Engine:
 
     def _made_by(self, job: "_Job") -> dict[str, str]:
         """What the infotext says of the checkpoint."""
-        model = self._shelf.take(job.cast.main).model
+        model = self._taken(job, job.cast.main, 0)
         said = {"Model hash": model.hash, "Model": model.name}
+        if model.vae_hash:
+            said |= {"VAE hash": model.vae_hash, "VAE": model.vae_name}
         if job.plan.source is not None and model.is_inpainting:
             said["Conditional mask weight"] = str(job.settings.inpainting_mask_weight)
         if job.plan.source is not None and job.settings.save_init_img:
@@ -290,6 +297,19 @@ class Engine:
             switch_at=request.refiner_switch_at,
         )
 
+    def _vaes(self, settings: Settings, cast: "_Cast") -> dict[Path, Vae]:
+        """The VAEs that take the places of checkpoints' own, by the checkpoints' paths.
+
+        Raises WebuiError with the nearest name.
+        """
+        if settings.sd_vae == OWN_VAE:
+            return {}
+        checkpoints = [each for each in (cast.main, cast.second, cast.refiner) if each is not None]
+        beside = [*self._checkpoint_dirs, *(checkpoint.path.parent for checkpoint in checkpoints)]
+        catalog = Catalog(vaes=find_vaes(self._vae_dirs, beside, self._hashes))
+        found = {checkpoint.path: catalog.vae_for(settings.sd_vae, checkpoint) for checkpoint in checkpoints}
+        return {path: vae for path, vae in found.items() if vae is not None}
+
     def _networks(self, plan: Plan) -> tuple[tuple[tuple[Wanted, ...], ...], dict[str, str]]:
         """(the LoRAs of each pass, what the infotext says of them). Raises WebuiError with the nearest name."""
         if not any(leg.networks for leg in plan.passes):
@@ -312,10 +332,11 @@ class Engine:
 
     def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
         """A checkpoint as a pass of the job wants it."""
-        loaded = self._shelf.take(checkpoint)
-        model = loaded.patch.changed(job.networks[index])
+        loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path))
+        model = replace(loaded.model, networks=loaded.patch.changed(job.networks[index]).networks)
         for note in loaded.patch.notes:
             job.notes.setdefault(note, False)
+        # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
         if job.settings.tiling and model.hash not in job.wrapping:
             job.wrapping.add(model.hash)
             job.wrapped.enter_context(wrapping_around(model))
@@ -428,7 +449,8 @@ class Engine:
         leg = self._leg(job, index)
         route = leg.route
         checkpoint = job.cast.of(index)
-        model, previews = self._taken(job, checkpoint, index), self._shelf.take(checkpoint).previews
+        model = self._taken(job, checkpoint, index)
+        previews = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path)).previews
         for note in job.untold():
             yield Warned(note)
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
@@ -547,7 +569,7 @@ class _Cast:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a job's batches share.
+    """What a job's batches share. `vaes` stand in the places of checkpoints' own, by these' paths.
 
     While they are walked, `noted` grows by the settings whose effect shows, `pairs` by what the infotext is to say of
     networks and other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which
@@ -559,6 +581,7 @@ class _Job:
     plan: Plan
     settings: Settings
     cast: _Cast
+    vaes: Mapping[Path, Vae]
     should_stop: ShouldStop
     clock: Stopwatch
     wrapped: ExitStack

@@ -26,6 +26,7 @@ class SourceKey(NamedTuple):
     """What the encoded source depends on. `sha256` is the file's; or the pixels', where they have been worked on."""
 
     checkpoint: str
+    vae: str
     dtype: torch.dtype
     sha256: str
     resize_mode: int
@@ -66,7 +67,15 @@ class SourceEncoder:
     def _posterior(
         self, model: StableDiffusion, plan: Plan, source: Source, background: str, clock: Stopwatch
     ) -> Posterior:
-        key = SourceKey(model.hash, model.vae.dtype, source.picture.sha256, source.resize_mode, plan.asked, background)
+        key = SourceKey(
+            model.hash,
+            model.vae_hash,
+            model.vae.dtype,
+            source.picture.sha256,
+            source.resize_mode,
+            plan.asked,
+            background,
+        )
 
         def make() -> Posterior:
             image = source_pixels(source, plan.asked, background)
@@ -80,7 +89,7 @@ class SourceEncoder:
         """What the encoder says of `pixels` (1, 3, H, W) in [-1, 1] on the CPU."""
         digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
         size = Size(pixels.shape[3], pixels.shape[2])
-        key = SourceKey(model.hash, model.vae.dtype, digest, -1, size, "")
+        key = SourceKey(model.hash, model.vae_hash, model.vae.dtype, digest, -1, size, "")
 
         def make() -> Posterior:
             with clock.stage("vae_encode"):

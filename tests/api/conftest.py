@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Vae
 from modules.flags import Flags
 from modules.jobs.batch import Batches, OwnSaves
 from modules.jobs.batch_desk import Desk
@@ -26,6 +26,7 @@ from modules.store.pictures import Pictures
 
 BASE = "http://127.0.0.1:7860"
 CHECKPOINTS = ("good", "refused")
+VAES = ("Soft.safetensors", "sharp.vae.pt")
 
 
 @contextmanager
@@ -42,7 +43,8 @@ def services_in(
         queue=queue,
         catalog=CatalogHolder(
             lambda: Catalog(
-                tuple(Checkpoint(name, Path(f"{name}.safetensors"), defaults={"steps": 12}) for name in CHECKPOINTS)
+                tuple(Checkpoint(name, Path(f"{name}.safetensors"), defaults={"steps": 12}) for name in CHECKPOINTS),
+                vaes=tuple(Vae(name, Path(name)) for name in VAES),
             ),
             known_hash=lambda path: path.stem * 10,
         ),

@@ -172,11 +172,11 @@ class TestOverrides:
         assert services.queue.jobs()[0].settings.compatibility == EXACT
 
     def test_those_that_change_nothing_are_named(self, post: Callable[..., Response]) -> None:
-        told = post("txt2img", override_settings={"samples_save": False, "sd_vae": "Automatic"}, restore_faces=True)
+        told = post("txt2img", override_settings={"samples_save": False, "sd_unet": "Automatic"}, restore_faces=True)
         assert json.loads(told.json()["info"])["ignored"] == [
             "restore_faces changes nothing here: no face restorer is offered.",
             "The option samples_save changes nothing here.",
-            "The option sd_vae changes nothing here.",
+            "The option sd_unet changes nothing here.",
         ]
 
     @pytest.mark.parametrize(
@@ -480,7 +480,8 @@ class TestOptions:
             ({"CLIP_stop_at_last_layers": "two"}, "expected a whole number from 1 to 12."),
             ({"sd_model_checkpoint": "goo"}, "no checkpoint named 'goo'; did you mean 'good'?"),
             ({"sd_model_checkpoint": 7}, "expected a name."),
-            ({"sd_vae": "other.vae.pt"}, "sd_vae"),
+            ({"sd_vae": "shark.vae.pt"}, "no VAE named 'shark.vae.pt'; did you mean 'sharp.vae.pt'?"),
+            ({"sd_vae": 7}, "SD VAE (sd_vae) = 7: "),
             ({"ESRGAN_tile": 9999}, "ESRGAN_tile"),
             ({"outdir_samples": "x" * 20_000}, "outdir_samples"),
             ({"hide_samplers": "Euler"}, "hide_samplers"),

@@ -16,7 +16,7 @@ from modules.processing.hires import LATENT
 from modules.request import HR_UPSCALERS
 from modules.sampling import registry
 from tests.api.a1111_client import png
-from tests.api.conftest import BASE, services_in
+from tests.api.conftest import BASE, VAES, services_in
 
 Send = Callable[..., Response]
 
@@ -88,7 +88,6 @@ def test_upscalers(listed: Callable[[str], Any], send: Send) -> None:
 @pytest.mark.parametrize(
     ("route", "key", "option", "none"),
     [
-        ("sd-vae", "model_name", "sd_vae", {"Automatic", "None"}),
         ("hypernetworks", "name", "sd_hypernetwork", {"None"}),
     ],
 )
@@ -100,6 +99,33 @@ def test_what_is_not_offered_is_neither_listed_nor_taken(
         assert client.post("/sdapi/v1/options", json={option: name}).status_code == 200
     refused = client.post("/sdapi/v1/options", json={option: "some.pt"})
     assert (refused.status_code, refused.json()["field"]) == (422, option)
+
+
+def test_vaes(listed: Callable[[str], Any], send: Send, client: TestClient) -> None:
+    rows = listed("sd-vae")
+    assert names(rows, "model_name") == names(rows, "filename") == set(VAES)
+    for name in (*VAES, "soft", "Automatic", "None"):
+        answer = send("txt2img", override_settings={"sd_vae": name})
+        assert answer.status_code == 200, answer.text
+    assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Automatic"  # put back after each
+    assert client.post("/sdapi/v1/options", json={"sd_vae": "soft"}).status_code == 200
+    assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Soft.safetensors"
+    for name in ("", "Automatic"):
+        assert client.post("/sdapi/v1/options", json={"sd_vae": name}).status_code == 200
+        assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Automatic"
+    refused = send("txt2img", override_settings={"sd_vae": "sharq.vae.pt"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "sd_vae")
+    assert "did you mean 'sharp.vae.pt'?" in refused.json()["detail"]
+
+
+def test_a_vae_that_was_chosen_may_be_gone(services: Services, client: TestClient) -> None:
+    services.settings.change({"sd_vae": "gone.pt"})
+    try:
+        options = client.get("/sdapi/v1/options").json()
+        assert client.post("/sdapi/v1/options", json=options).status_code == 200
+        assert client.post("/sdapi/v1/txt2img", json={}).json()["field"] == "sd_vae"
+    finally:
+        services.settings.change({"sd_vae": "Automatic"})
 
 
 def test_checkpoints(listed: Callable[[str], Any], send: Send) -> None:

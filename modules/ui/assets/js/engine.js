@@ -73,6 +73,7 @@ export class Engine {
   async refresh() {
     try {
       await this.load("/v1/checkpoints/refresh");
+      await this.onRefresh?.();
       toast(`${this.list.length} ${this.list.length === 1 ? "checkpoint is" : "checkpoints are"} on offer.`);
     } catch (error) {
       complain(error);

@@ -38,6 +38,7 @@ export async function start() {
   setUpBrand();
   setUpTabs();
   page.settings = new SettingsPage();
+  page.engine.onRefresh = () => page.settings.load(); // it offers files, too
   page.openTab = openTab;
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
   page.modelDefaults = () => page.engine.defaults();

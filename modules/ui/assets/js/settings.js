@@ -10,6 +10,7 @@ export class SettingsPage {
     this.values = {};
     this.pending = {};
     this.wanted = {};
+    this.choices = {};
     this.status = h("span", { className: "p-soft", role: "status", id: "settings_status" });
     part("settings-head").replaceChildren(h("div", { className: "settings-head" },
       h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }), this.status,
@@ -18,7 +19,8 @@ export class SettingsPage {
   }
 
   async load() {
-    const { values } = await get("/v1/settings");
+    const { values, declared } = await get("/v1/settings");
+    this.choices = Object.fromEntries(declared.map((field) => [field.name, field.choices]));
     this.put(values);
   }
 
@@ -29,7 +31,13 @@ export class SettingsPage {
   }
 
   take() {
-    return config.settings.map((field) => this.wanted[field.name]);
+    return config.settings.map((field) => (field.list ? this.offered(field.name) : this.wanted[field.name]));
+  }
+
+  // A list of files with its choice, which is shown also where its file is gone.
+  offered(name) {
+    const value = this.wanted[name];
+    return { __type__: "update", choices: [...new Set([...(this.choices[name] ?? []), value])].map((choice) => [choice, choice]), value };
   }
 
   changed(name, value) {
