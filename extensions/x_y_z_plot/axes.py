@@ -169,7 +169,7 @@ AXES: tuple[Axis, ...] = (
     _field("Hires upscaler", "text", "hr_upscaler", kinds=TXT,
            choices=lambda catalog: (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")),
     _setting("Cond. Image Mask Weight", "number", "inpainting_mask_weight", kinds=IMG),
-    _setting("VAE", "text", "sd_vae", cost=0.7, why="no other VAE than the checkpoint's own is read"),
+    _setting("VAE", "text", "sd_vae", choices=_names("vaes"), cost=0.7),
     Axis("Styles", "text", styled, missing="" if "styles" in GenerationRequest.model_fields else "styles are put into the prompt by the page; vary the words with Prompt S/R"),  # noqa: E501
     Axis("UniPC Order", "whole", unipc_order, cost=0.5),
     _field("Face restore", "text", "face_restorer", names_label=False, why="there is no network that restores faces"),

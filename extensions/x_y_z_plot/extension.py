@@ -139,6 +139,8 @@ class XYZPlot(Script):
                 side.axis.apply(request, value, side.values)
                 if side.axis.label == "Checkpoint name":
                     catalog.checkpoint(value)
+                if side.axis.label == "VAE":
+                    catalog.vae(value)
 
     def run(self, kind: Kind, request: GenerationRequest, arguments: Any, studio: Studio) -> Course:
         x, y, z = (fixed(side, arguments, request, studio) for side in sides(kind, arguments))

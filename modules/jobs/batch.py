@@ -616,7 +616,8 @@ class _Run:
         request = sized(request, options)
         settings = materials.settings.overridden(request.override_settings)
         checkpoint = materials.catalog.checkpoint(settings.sd_model_checkpoint)
-        key = key_of(request, settings, checkpoint)
+        vae = materials.catalog.vae_for(settings.sd_vae, checkpoint)
+        key = key_of(request, settings, checkpoint, vae.name if vae else "")
         done = batch.results.finished(entry.name, key) if options.skip_finished else None
         if done is not None:
             batch.settle(index, "kept", "It was finished before.", earlier=done.pictures)
@@ -803,8 +804,8 @@ def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
     return request.model_copy(update=update)
 
 
-def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint) -> str:
-    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint.
+def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint, vae: str = "") -> str:
+    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint, another `vae`.
 
     Of the settings those count that the pictures' text would tell: the others change no pixel, of this request's at
     least.
@@ -818,6 +819,7 @@ def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint) 
         "request": request.model_dump(exclude=pictures),
         "settings": {name: getattr(acting, name) for name in names},
         "checkpoint": checkpoint.name,
+        **({"vae": vae} if vae else {}),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=str).encode()).hexdigest()
 

@@ -303,6 +303,7 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
         ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
         ((99, "1"), "expected a whole number from 0 to 41"),
         (("FP8 mode", "Enable"), "weights are not stored in 8 bits"),
+        (("VAE", "Automatic, Non"), "no VAE named 'Non'; did you mean 'None'?"),
     ],
 )
 def test_what_cannot_be_plotted_is_told_before_it_begins(stage: Stage, args: tuple[Any, ...], words: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Catalog, Checkpoint, Vae
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Stop
@@ -29,7 +29,10 @@ from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.painter import Painter
 
-CATALOG = Catalog((Checkpoint("good", Path("good.safetensors")), Checkpoint("other", Path("other.safetensors"))))
+CATALOG = Catalog(
+    (Checkpoint("good", Path("good.safetensors")), Checkpoint("other", Path("other.safetensors"))),
+    vaes=(Vae("soft.pt", Path("soft.pt")),),
+)
 PATIENCE = 30  # seconds
 
 
@@ -150,6 +153,7 @@ def test_a_second_run_passes_over_what_is_finished(studio: Studio) -> None:
         {"files": {"a.png": picture("blue")}},
         {"files": {"z.png": picture("red", (128, 64))}},
         {"skip_finished": False},
+        {"form": {"override_settings": {"sd_vae": "soft.pt"}}},
         {"max_side": 96, "size": "source"},
         {"output": "elsewhere"},
         {"masks": {"m.png": picture("white")}},

@@ -13,6 +13,7 @@ from modules.networks.files import (
     HashCache,
     TensorInfo,
     find_checkpoints,
+    find_vaes,
     read_defaults,
     read_header,
     size_in_bytes,
@@ -46,6 +47,21 @@ def test_files_and_diffusers_folders_are_found_below_the_folders_and_named_by_th
     assert [file.name for file in found] == ["folder", "other.safetensors", "style/apple.ckpt", "Zebra.safetensors"]
     assert [file.stem for file in found] == ["folder", "other", "apple", "Zebra"]
     assert [file.hash for file in found] == [""] * 4
+
+
+def test_vaes_lie_in_their_folders_or_beside_checkpoints(tmp_path: Path) -> None:
+    touch(tmp_path / "VAE" / "deep" / "soft.pt")
+    touch(tmp_path / "VAE" / "Hard.safetensors")
+    touch(tmp_path / "VAE" / "read.me")
+    touch(tmp_path / "models" / "fox.safetensors")
+    file = touch(tmp_path / "models" / "fox.vae.safetensors")
+    hashes = HashCache(tmp_path / "hashes.json")
+    sha256 = hashes.sha256(file)
+    found = find_vaes([tmp_path / "VAE", tmp_path / "absent"], [tmp_path / "models"], hashes)
+    assert [(vae.name, vae.hash) for vae in found] == [
+        ("fox.vae.safetensors", sha256), ("Hard.safetensors", ""), ("soft.pt", ""),
+    ]  # fmt: skip
+    assert [checkpoint.name for checkpoint in find_checkpoints([tmp_path / "models"])] == ["fox.safetensors"]
 
 
 def test_a_known_hash_is_told(tmp_path: Path) -> None:
