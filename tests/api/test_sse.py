@@ -188,6 +188,7 @@ def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue)
             {
                 "engine": {
                     "state": "starting", "checkpoint": "", "checkpoint_hash": "", "message": "", "device": "",
+                    "text_width": 0,
                 },
                 "jobs": [],
             }

@@ -155,6 +155,7 @@ def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page
     assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
     page.wait_for_selector("body.started")
     expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
+    page.click("#tab_img2img_button")  # an earlier test may have left the page in another
     load(page, png(96, 64))
     page.click("#img2img_inpaint_mode")
     page.set_input_files("#canvas_mask_file", files=[{"name": "m.png", "mimeType": "image/png", "buffer": MASK}])
