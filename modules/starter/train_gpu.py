@@ -24,6 +24,7 @@ from torch import nn
 
 from modules.starter.diffusion import STEPS, alphas_cumprod
 from modules.starter.nets import SCALING_FACTOR, Widths, new_vae
+from modules.starter.rate import rate_at
 from modules.starter.renders import CAPTIONS, Drawn, Renderers, Size
 from modules.starter.sheets import curve, save, sheet
 from modules.starter.train_unet import (
@@ -147,13 +148,6 @@ class Moved:
         for tensors in (self.masters, self.averages, self._parameters):
             torch._foreach_copy_(tensors, self._kept)  # pyright: ignore[reportPrivateUsage]
         self._optimizer.state.clear()
-
-
-def rate_at(top: float, share: float, steps: int, warm_up: int, cooldown: float, floor: float) -> float:
-    """Warm-up by steps, then flat, then a cosine down over the last `cooldown` share of the stage."""
-    late = max(0.0, (share - (1 - cooldown)) / cooldown)
-    fall = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, late)))
-    return top * min(1.0, (steps + 1) / warm_up) * fall
 
 
 def stage(

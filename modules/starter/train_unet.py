@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from modules.starter.nets import (
     new_vae,
     warm_start_text,
 )
+from modules.starter.rate import rate_at
 from modules.starter.sheets import curve, save, sheet
 from modules.starter.spec import MIXES, Spec, random_spec
 from modules.starter.vocabulary import LENGTH, Vocabulary
@@ -275,13 +275,6 @@ def generate(
     return list((decoded / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
 
 
-def rate_at(recipe: Recipe, share: float, steps: int) -> float:
-    """Warm-up by steps, then flat, then a cosine down over the last `cooldown` share of the time."""
-    warm = min(1.0, (steps + 1) / recipe.warm_up)
-    late = max(0.0, (share - (1 - recipe.cooldown)) / recipe.cooldown) if recipe.cooldown else 0.0
-    return recipe.rate * warm * (recipe.floor + (1 - recipe.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
-
-
 @dataclass(frozen=True)
 class Shared:
     """What the workers of one run have in common; tensors lie in shared memory."""
@@ -338,7 +331,8 @@ def work(rank: int, shared: Shared) -> None:
         share = elapsed / 60 / recipe.minutes
         if share >= 1:
             break
-        loss = trainer.step(samples, rate_at(recipe, share, trainer.steps))
+        rate = rate_at(recipe.rate, share, trainer.steps, recipe.warm_up, recipe.cooldown, recipe.floor)
+        loss = trainer.step(samples, rate)
         shared.counts[rank] += len(samples)
         loss_average = loss if loss_average is None else 0.98 * loss_average + 0.02 * loss
         if rank == 0 and trainer.steps % 4 == 0:

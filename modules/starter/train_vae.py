@@ -26,6 +26,7 @@ from torch import nn
 
 from modules.starter.nets import SCALING_FACTOR, Widths, new_vae
 from modules.starter.noise import Field
+from modules.starter.rate import rate_at
 from modules.starter.sheets import save, sheet
 from modules.starter.spec import FIRST, FULL, random_spec
 from modules.starter.world import draw, photo_like
@@ -251,10 +252,6 @@ def rescaled(vae: AutoencoderKL, factor: float) -> None:
     after.weight /= factor
 
 
-def rate_at(recipe: VaeRecipe, share: float, steps: int) -> float:
-    return recipe.rate * min(1.0, (steps + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
 def work(rank: int, recipe: VaeRecipe, vae: AutoencoderKL, average: AutoencoderKL, state: Path) -> None:
     torch.set_num_threads(1)
     log = state / f"vae{rank}.log"
@@ -284,7 +281,7 @@ def work(rank: int, recipe: VaeRecipe, vae: AutoencoderKL, average: AutoencoderK
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(recipe, share, steps)
+            group["lr"] = rate_at(recipe.rate, share, steps, warm_up=100, cooldown=1.0, floor=0.03)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         steps += 1

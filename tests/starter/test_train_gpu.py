@@ -9,7 +9,7 @@ from torch import nn
 
 from modules.starter import train_vae
 from modules.starter.nets import SCALING_FACTOR, new_vae
-from modules.starter.train_gpu import Moved, Ring, Sitting, rate_at, sit, squares
+from modules.starter.train_gpu import Moved, Ring, Sitting, sit, squares
 from modules.starter.train_vae import rescaled, whiten_by
 from tests.starter.test_training import TINY
 
@@ -62,12 +62,6 @@ def test_a_loss_that_is_no_number_goes_back_to_the_last_sound_average() -> None:
     moved.look(math.nan)
     for tensor in (moved.masters[0], moved.averages[0], parameter):
         assert torch.equal(tensor, sound)
-
-
-def test_the_rate_of_a_stage() -> None:
-    assert rate_at(1.0, 0.0, 0, 10, 0.5, 0.0) == pytest.approx(0.1)
-    assert rate_at(1.0, 0.3, 50, 10, 0.5, 0.0) == 1.0
-    assert rate_at(1.0, 1.0, 50, 10, 0.5, 0.02) == pytest.approx(0.02)
 
 
 def test_latents_scaled_or_whitened_leave_the_pictures_as_they_are() -> None:

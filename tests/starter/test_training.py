@@ -10,7 +10,7 @@ import torch
 from modules.starter.diffusion import alphas_cumprod, dpmpp_2m, karras_sigmas, timestep
 from modules.starter.nets import Widths, grown, new_text_encoder, new_unet, new_vae, warm_start_text
 from modules.starter.spec import FIRST, random_spec
-from modules.starter.train_unet import Pool, Recipe, Trainer, cell_weights, new_networks, rate_at, train
+from modules.starter.train_unet import Pool, Recipe, Trainer, cell_weights, new_networks, train
 from modules.starter.train_vae import VaeRecipe, psnr, to_tensor, train_vae, warm_start
 from modules.starter.vocabulary import Vocabulary
 from modules.starter.world import draw
@@ -74,12 +74,6 @@ def test_faces_count_more_and_all_cells_one_on_average() -> None:
     assert weights.mean() == pytest.approx(1)
     assert weights[8, 8] > weights[0, 0]
     assert torch.equal(cell_weights(replace(spec, person=None), 128, 64, 1.0), torch.ones(8, 16))
-
-
-def test_the_rate_warms_up_stays_and_falls_at_the_end() -> None:
-    recipe = Recipe(minutes=1, rate=1.0, warm_up=10, cooldown=0.5, floor=0.0)
-    told = [rate_at(recipe, share, steps) for share, steps in ((0, 4), (0.4, 99), (0.5, 99), (0.75, 99), (1.0, 99))]
-    assert told == pytest.approx([0.5, 1.0, 1.0, 0.5, 0.0])
 
 
 def test_a_grown_network_answers_at_twice_the_size_as_the_old_one_did() -> None:
