@@ -653,6 +653,22 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     assert (mask(canvas) == before).all()
 
 
+def test_there_is_room_around_a_frame_after_every_refit(canvas: Page, server: FakeServer) -> None:
+    def room(page: Page) -> float:
+        at = stage(page)
+        return min(at["x"], at["y"], at["width"] - at["x"] - 320 * at["scale"], at["height"] - at["y"] - 240 * at["scale"])
+
+    canvas.click("#canvas_frame")
+    wait_for(lambda: room(canvas) > 20, "room around the frame")
+    canvas.click("#img2img_sketch_mode")
+    canvas.click("#img2img_img2img_mode")
+    wait_for(lambda: room(canvas) > 20, "room around the frame in another mode")
+    canvas.click("#img2img_inpaint_mode")
+    opened(canvas, server.url)
+    expect(canvas.locator("#canvas_frame_panel")).to_be_visible()
+    wait_for(lambda: room(canvas) > 20, "room around the frame after a reload")
+
+
 # steps back
 
 

@@ -46,14 +46,15 @@ export class Frame {
     const { document } = this.canvas;
     if (!document.picture) return;
     document.setFrame(this.box ? null : { left: 0, top: 0, right: document.width, bottom: document.height });
-    if (this.box) this.canvas.view.camera.fit(this.roomy());
+    if (this.box) this.canvas.view.fit();
   }
 
-  // The frame with room around it to be drawn out into.
-  roomy() {
-    const { left, top, right, bottom } = this.canvas.view.content;
-    const room = Math.max(right - left, bottom - top) * 0.18;
-    return { left: left - room, top: top - room, right: right + room, bottom: bottom + room };
+  // A frame to begin with: an eighth of the picture more on each side. A crop stays what it is.
+  drawOut() {
+    if (!this.canvas.document.picture || this.paintsOn || (this.box && this.isCrop)) return;
+    const { width, height } = this.canvas.document;
+    const eighth = (side) => Math.max(1, Math.round(side / 8 / STEP)) * STEP;
+    this.setMargins({ left: eighth(width), right: eighth(width), top: eighth(height), bottom: eighth(height) });
   }
 
   // Pixels beyond the picture on each side.
@@ -62,6 +63,13 @@ export class Frame {
     const { box } = this;
     if (!box) return { left: 0, top: 0, right: 0, bottom: 0 };
     return { left: Math.max(0, -box.left), top: Math.max(0, -box.top), right: Math.max(0, box.right - document.width), bottom: Math.max(0, box.bottom - document.height) };
+  }
+
+  // Pixels to paint on at each side of the picture that is there; the frame goes where they are all none.
+  setMargins({ left, top, right, bottom }) {
+    const { document, view } = this.canvas;
+    document.setFrame(left || top || right || bottom ? { left: -left, top: -top, right: document.width + right, bottom: document.height + bottom } : null);
+    view.fit();
   }
 
   // What of the picture lies in the frame.
@@ -158,7 +166,7 @@ export class Frame {
     this.dragged = null;
     const { camera } = this.canvas.view;
     const [a, b] = [camera.toStage(this.box.left, this.box.top), camera.toStage(this.box.right, this.box.bottom)];
-    if (a.x < 0 || a.y < 0 || b.x > camera.width || b.y > camera.height) camera.fit(this.roomy());
+    if (a.x < 0 || a.y < 0 || b.x > camera.width || b.y > camera.height) this.canvas.view.fit();
   }
 }
 

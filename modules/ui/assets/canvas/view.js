@@ -6,6 +6,8 @@ import { Camera } from "./camera.js";
 import { Overlay } from "./overlay.js";
 import { boxOf, clipped, isVoid, union } from "./tiles.js";
 
+const ROOM = 0.18; // around a frame, of its longer side
+
 export class View {
   constructor(document, tint) {
     Object.assign(this, { document, tint });
@@ -49,6 +51,13 @@ export class View {
     return frame ? union(boxOf(0, 0, width, height), frame) : boxOf(0, 0, width, height);
   }
 
+  // What is fitted to the stage: with a frame there is room around it to be drawn out into.
+  get fitted() {
+    const { left, top, right, bottom } = this.content;
+    const room = this.document.frame ? Math.max(right - left, bottom - top) * ROOM : 0;
+    return boxOf(left - room, top - room, right + room, bottom + room);
+  }
+
   // From the picture's pixels to the screen's.
   get screen() {
     const { scale, x, y, ratio } = this.camera;
@@ -64,7 +73,7 @@ export class View {
       const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
       if (canvas.width !== across || canvas.height !== down) Object.assign(canvas, { width: across, height: down });
     }
-    this.camera.resize(width, height, ratio, this.content);
+    this.camera.resize(width, height, ratio, this.fitted);
   }
 
   async show(picture) {
@@ -75,7 +84,7 @@ export class View {
 
   fit() {
     this.measure();
-    this.camera.fit(this.content);
+    this.camera.fit(this.fitted);
   }
 
   redraw() {
