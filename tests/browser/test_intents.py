@@ -103,11 +103,22 @@ def test_a_choice_is_taken_back_and_what_was_changed_since_stays(studio_page: Pa
     expect(studio_page.locator("#img2img_prompt textarea")).to_have_value("a straw hat")
 
 
+def test_expand_begins_with_a_margin_so_that_the_picture_stays(studio_page: Page, server: FakeServer) -> None:
+    choose(studio_page, intent("expand"))
+    expect(studio_page.locator("#canvas_frame_size")).to_have_text("320 × 240 → 400 × 304")
+    expect(studio_page.locator("#img2img_intent_line .intents-ask")).to_be_hidden()
+    submit(studio_page)
+    finished(studio_page)
+    sent = server.fake.requests[-1]["request"]
+    margins = {name: sent[f"outpaint_{name}"] for name in ("left", "right", "top", "bottom")}
+    assert margins == {"left": 40, "right": 40, "top": 32, "bottom": 32}
+
+
 def test_to_take_back_a_choice_loses_no_frame_and_no_mode_that_is_in_use(studio_page: Page) -> None:
     studio_page.click("#canvas_frame")
     choose(studio_page, intent("expand"))
     studio_page.click("#img2img_undo")
-    expect(studio_page.locator("#canvas_frame_panel")).to_be_visible()
+    expect(studio_page.locator("#canvas_frame_size")).to_contain_text("Drag an edge")  # the frame as it was
     studio_page.click("#canvas_frame_off")
     choose(studio_page, intent("expand"))
     expect(studio_page.locator("#canvas_frame_panel")).to_be_visible()

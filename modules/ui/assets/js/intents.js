@@ -21,14 +21,16 @@ export function setUpIntents(canvas) {
 
   function choose(intent) {
     const { mode } = canvas.document;
-    const opensFrame = intent.needs === "frame" && canvas.document.picture !== null && !canvas.document.frame;
     const needed = (!canvas.document.masking && MODE[intent.needs]) || mode;
     const frame = Object.entries(OF_FRAME).filter(([name]) => name in intent.values).map(([name, key]) => ({ key, given: intent.values[name], before: canvas.settings[key] }));
-    remember(TAB, "intent", { given: intent.values, label: intent.label, mode, needed, opensFrame, frame });
+    const drawn = { before: canvas.document.frame };
+    const choice = { given: intent.values, label: intent.label, mode, needed, drawn, frame };
+    if (intent.needs === "frame") canvas.frame.drawOut();
+    drawn.given = canvas.document.frame;
+    remember(TAB, "intent", choice);
     form.set(TAB, intent.values);
     for (const { key, given } of frame) canvas.settings.set({ [key]: given });
     canvas.setMode(needed);
-    if (opensFrame) canvas.frame.toggle();
     tell(intent);
   }
 
@@ -37,11 +39,14 @@ export function setUpIntents(canvas) {
     chosen = intent;
     line.replaceChildren(
       h("span", {}, h("strong", { textContent: `${intent.label}: ` }), intent.description),
-      h("span", { className: "intents-ask", textContent: intent.ask, hidden: isThere(canvas, intent.needs) }),
+      h("span", { className: "intents-ask", textContent: asked(intent), hidden: isThere(canvas, intent.needs) }),
       h("span", { textContent: `Set: ${intent.sentence}.` }),
       h("span", { textContent: `Prompt: ${intent.words}.` }));
     line.hidden = false;
   }
+
+  // The frame need not be shown to somebody who sees it.
+  const asked = ({ needs, ask }) => (needs === "frame" && canvas.document.frame && !canvas.frame.paintsOn ? "Drag an edge of the frame out beyond the picture first." : ask);
 
   const again = later(() => chosen && tell(chosen), PAUSE);
   canvas.document.onChange((what) => what !== "mask" && what !== "sketch" && again()); // those come with each move of a stroke
@@ -52,11 +57,13 @@ export function setUpIntents(canvas) {
     line.hidden = true;
     chosen = null;
     for (const { key, given, before } of choice.frame) if (canvas.settings[key] === given) canvas.settings.set({ [key]: before });
-    const { document, frame } = canvas;
+    const { document } = canvas;
     if (document.mode === choice.needed && !(document.masking && !measured(document.masking).isEmpty)) canvas.setMode(choice.mode);
-    if (choice.opensFrame && document.frame && !Object.values(frame.margins).some(Boolean) && !frame.isCrop) document.setFrame(null);
+    if (choice.drawn && sameBox(document.frame, choice.drawn.given)) document.setFrame(choice.drawn.before);
   });
 }
+
+const sameBox = (one, other) => one === other || (one && other && Object.keys(one).every((side) => one[side] === other[side]));
 
 function isThere(canvas, needs) {
   const { masking } = canvas.document;
