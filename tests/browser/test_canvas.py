@@ -656,7 +656,9 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
 def test_there_is_room_around_a_frame_after_every_refit(canvas: Page, server: FakeServer) -> None:
     def room(page: Page) -> float:
         at = stage(page)
-        return min(at["x"], at["y"], at["width"] - at["x"] - 320 * at["scale"], at["height"] - at["y"] - 240 * at["scale"])
+        return min(
+            at["x"], at["y"], at["width"] - at["x"] - 320 * at["scale"], at["height"] - at["y"] - 240 * at["scale"]
+        )
 
     canvas.click("#canvas_frame")
     wait_for(lambda: room(canvas) > 20, "room around the frame")
