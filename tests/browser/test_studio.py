@@ -246,6 +246,33 @@ def test_the_history_knows_where_a_picture_came_from_and_leads_back_to_source_an
     assert len(pictures_of(ready, "a wolf")) == 1  # to the byte: two files, one picture
 
 
+def test_the_history_opens_an_outpainted_picture_with_its_frame_and_another_without(ready: Page) -> None:
+    load(ready, png(96, 64, seed=78))
+    fill(ready, img2img_prompt="a hare", img2img_steps=2, img2img_width=64, img2img_height=64, img2img_seed=41)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 41", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    ready.click("#img2img_intent_expand")
+    fill(ready, img2img_seed=42)
+    submit(ready)
+    expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 42", timeout=LOADING)
+    finished(ready, milliseconds=LOADING)
+    size = ready.locator("#canvas_frame_size")
+    for seed, has_frame in ((41, False), (42, True)):
+        ready.click("#tab_history_button")
+        ready.locator(f"#history_grid .history-thumb[title*='-{seed}.png']").click()
+        expect(ready.locator("#history_detail .facts")).to_contain_text(f"seed {seed}")
+        ready.click("#history_open")
+        expect(ready.locator("#img2img_seed input")).to_have_value(str(seed))
+        if has_frame:
+            expect(size).to_have_text("96 × 64 → 128 × 80")
+            expect(ready.locator("#img2img_width input[type=number]")).to_have_value("96")
+            expect(ready.locator("#img2img_height input[type=number]")).to_have_value("64")
+            expect(ready.locator("#img2img_use_proportions")).to_be_hidden()
+        else:
+            expect(ready.locator("#canvas_frame_panel")).to_be_hidden()
+
+
 def pictures_of(page: Page, prompt: str) -> list[str]:
     rows = page.evaluate("async () => (await (await fetch('/v1/history')).json()).pictures")
     return [row["sha256"] for row in rows if row["infotext"].startswith(prompt)]

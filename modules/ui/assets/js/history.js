@@ -13,10 +13,12 @@ import { view } from "./viewer.js";
 
 const DAY = { weekday: "long", day: "numeric", month: "long", year: "numeric" };
 const nameOf = (picture) => picture.path.split("/").at(-1);
+const SIZES = ["width", "height", "resize_by"];
+const marginsOf = (fields) => Object.fromEntries(["left", "top", "right", "bottom"].map((side) => [side, fields[`outpaint_${side}`] ?? 0]));
 const promptOf = (picture) => picture.infotext.split("\n")[0].slice(0, 200) || "no prompt";
 
 export class History {
-  // page: {source, canvas, openTab, sendToInfo}.
+  // page: {source, canvas, tabs, openTab, sendToInfo}.
   constructor(page) {
     this.page = page;
     this.pictures = []; // newest first, as far as they have been asked for
@@ -170,16 +172,25 @@ export class History {
     link.remove();
   }
 
-  // The form as it was: parameters, source, and the mask where there was one. Undo brings back what stood there.
+  // The form as it was: parameters, source, and the mask and the frame where there were any. Undo brings back what stood there.
   async open(picture, tab) {
+    const { canvas } = this.page;
     try {
       const told = await post(`/v1/history/${picture.sha256}/open`);
       remember(tab, "send");
+      const margins = tab === "img2img" && told.source ? marginsOf(told.fields) : null;
+      const isGrown = margins !== null && Object.values(margins).some(Boolean);
+      // Where a frame paints on it makes the size, and the text's is the whole's: nothing to stretch the source to.
+      const isSizedByFrame = isGrown && !told.fields.inpaint_full_res;
+      if (isSizedByFrame) SIZES.forEach((name) => delete told.fields[name]);
       const notes = [...fill(tab, told, false), ...told.missing];
-      if (tab === "img2img" && told.source) {
+      if (margins) {
         this.page.source.set({ ...told.source, name: told.source.id });
-        this.page.canvas.setMode(told.mask ? "inpaint" : "img2img");
-        if (told.mask) await this.page.canvas.acts.loadMask(await (await request("GET", told.mask.url)).blob());
+        canvas.setMode(told.mask ? "inpaint" : "img2img");
+        if (told.mask) await canvas.acts.loadMask(await (await request("GET", told.mask.url)).blob());
+        if (isGrown) canvas.settings.set({ outpaintFill: told.fields.outpaint_fill, outpaintFeather: told.fields.outpaint_feather });
+        canvas.frame.setMargins(margins);
+        if (isSizedByFrame) this.page.tabs.img2img.size.detect();
       }
       this.page.openTab(tab);
       toast([`Opened in ${tab}.`, ...notes].join(" "), { action: { text: "Undo", run: () => undo(tab) } });
