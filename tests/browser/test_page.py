@@ -524,6 +524,24 @@ def test_twenty_sends_can_be_undone(made: Page) -> None:
     expect(made.locator("#img2img_image .source-text")).to_have_text("96 × 64 PNG")
 
 
+def test_a_toasts_undo_goes_with_its_step(made: Page) -> None:
+    made.fill("#img2img_prompt textarea", "a wolf")
+    made.click("#img2img_send_to_img2img_all")
+    first = made.locator(".toast", has_text="The picture and its parameters").get_by_role("button", name="Undo")
+    expect(first).to_be_visible()
+    made.click("#img2img_send_to_img2img")
+    second = made.locator(".toast", has_text="img2img's source now").get_by_role("button", name="Undo")
+    expect(second).to_be_visible()
+    expect(first).to_have_count(0)  # another step came after it
+    made.click("#img2img_undo")
+    expect(second).to_have_count(0)
+    made.click("#img2img_send_to_img2img")
+    second.click()
+    expect(second).to_have_count(0)
+    assert len(made.evaluate(UNDO)) == 1  # the first send can be taken back still
+    expect(made.locator("#img2img_prompt textarea")).to_have_value("a fox")
+
+
 UNDO = "() => JSON.parse(localStorage.getItem(`palimpsest:${location.port}:undo.img2img`) ?? '[]')"
 
 
@@ -562,12 +580,15 @@ def test_the_whole_screen(made: Page) -> None:
     made.focus("#img2img_results .stage")
     made.keyboard.press("Enter")
     expect(made.locator(".viewer-text")).to_have_text("256 × 256 · seed 501 · 2 of 2")
+    scrolls = "() => getComputedStyle(document.documentElement).overflowY !== 'hidden'"
+    assert not made.evaluate(scrolls)
     made.keyboard.press("ArrowLeft")
     expect(made.locator(".viewer-text")).to_have_text("256 × 256 · seed 500 · 1 of 2")
     made.keyboard.press("+")
     assert "scale(1.5)" in str(made.get_attribute(".viewer-frame img", "style"))
     made.keyboard.press("Escape")
     expect(made.locator("dialog.viewer")).to_be_hidden()
+    assert made.evaluate(scrolls)
 
 
 def test_seeds_are_reused_and_thrown(made: Page) -> None:
@@ -653,6 +674,15 @@ def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: i
     for tab in ("txt2img", "img2img", "pnginfo", "history", "settings"):
         open_page.click(f"#tab_{tab}_button")
         assert open_page.evaluate("() => document.documentElement.scrollWidth") <= width, tab
+    open_page.click("#tab_img2img_button")
+    for name, dialogue in (("styles_edit_button", "styles_dialog"), ("networks_button", "networks_dialog")):
+        open_page.click(f"#img2img_{name}")
+        box = open_page.locator(f"#img2img_{dialogue}").bounding_box()
+        assert box, dialogue
+        assert box["x"] >= 8, dialogue
+        assert box["x"] + box["width"] <= width - 8, dialogue
+        assert open_page.eval_on_selector(f"#img2img_{dialogue}", "e => e.scrollWidth - e.clientWidth") == 0, dialogue
+        open_page.keyboard.press("Escape")
 
 
 def test_every_control_has_a_name(open_page: Page) -> None:
