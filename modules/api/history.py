@@ -12,7 +12,7 @@ from PIL import Image
 from starlette.responses import FileResponse, Response
 
 from modules import infotext
-from modules.api.info import described_fields, with_styles
+from modules.api.info import described_fields
 from modules.api.openapi import answers
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.services import Services
@@ -69,14 +69,14 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/{sha256}/open")
     def reopen(sha256: Sha256) -> dict[str, Any]:
-        """What a form needs to go on from here: fields as from POST /v1/infotext, source and masks as from POST
-        /v1/pictures. What is no longer here is told in `missing`."""
+        """What a form needs to go on from here: fields as from POST /v1/infotext with `spelled_out`, source and
+        masks as from POST /v1/pictures. What is no longer here is told in `missing`."""
         entry = known(sha256)
         missing: list[str] = []
         read = infotext.to_fields(
             infotext.parse(entry.infotext), settings=services.settings.current, catalog=services.catalog.current
         )
-        told = with_styles(services, described_fields(read))
+        told = {**described_fields(read), "styles": []}  # the words in the picture, whichever style they came from
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
         found = {what: fetched(what, name, missing) if name else None for what, name in named.items()}
         return {"infotext": entry.infotext, **told, **found, "missing": missing}

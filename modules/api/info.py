@@ -19,6 +19,7 @@ class InfotextBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as they stand in its file.")
+    spelled_out: bool = Field(default=False, description="Keep the prompts' words, whichever styles they came from.")
 
 
 class TokensBody(BaseModel):
@@ -34,12 +35,10 @@ def routes(services: Services) -> APIRouter:
     def read(body: InfotextBody) -> dict[str, Any]:
         """What a request must hold to make the picture again that has this text."""
         parsed = infotext.parse(body.text)
-        return with_styles(
-            services,
-            described_fields(
-                infotext.to_fields(parsed, settings=services.settings.current, catalog=services.catalog.current)
-            ),
+        told = described_fields(
+            infotext.to_fields(parsed, settings=services.settings.current, catalog=services.catalog.current)
         )
+        return {**told, "styles": []} if body.spelled_out else with_styles(services, told)
 
     @router.post("/tokens")
     def tokens(body: TokensBody) -> dict[str, Any]:

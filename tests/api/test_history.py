@@ -11,7 +11,7 @@ from modules.api.services import Services
 from modules.codec import Picture
 from modules.settings import Settings
 
-TEXT = "a fox\nSteps: 4, Sampler: Euler, Seed: {}, Size: 64x64"
+TEXT = "a fox in fog\nSteps: 4, Sampler: Euler, Seed: {}, Size: 64x64"
 
 
 def saved(services: Services, seed: int, source: str = "", mask: str = "") -> str:
@@ -72,8 +72,10 @@ def test_a_picture_is_opened_again_with_source_and_mask(client: TestClient, serv
     first = saved(services, 1)
     second = saved(services, 2, source=first, mask=mask)
     client.get("/v1/history")
+    client.put("/v1/styles/fog", json={"prompt": "{prompt} in fog", "negative_prompt": ""})
     told = client.post(f"/v1/history/{second}/open").json()
     assert (told["kind"], told["fields"]["seed"], told["missing"]) == ("img2img", 2, [])
+    assert (told["fields"]["prompt"], told["styles"]) == ("a fox in fog", [])
     assert (told["source"]["id"], told["source"]["width"]) == (first, 640)
     assert told["mask"]["id"] == mask
     # From now on a job may name the source, which was but a file of the outputs.

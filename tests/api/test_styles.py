@@ -72,3 +72,5 @@ def test_styles_that_pasted_parameters_bear_are_chosen_as_the_setting_says(
     client.post("/v1/settings", json={"infotext_styles": setting})
     read = client.post("/v1/infotext", json={"text": text}).json()
     assert (read["fields"]["prompt"], read.get("styles", KEEP)) == (prompt, styles)
+    read = client.post("/v1/infotext", json={"text": text, "spelled_out": True}).json()
+    assert (read["fields"]["prompt"], read["styles"]) == (text.split("\n")[0], [])

@@ -499,12 +499,15 @@ def made(open_page: Page) -> Page:
     return open_page
 
 
-def test_a_result_goes_back_in_and_comes_out_again(made: Page) -> None:
+def test_a_result_goes_back_in_and_comes_out_again(made: Page, server: FakeServer) -> None:
     made.fill("#img2img_prompt textarea", "a wolf")
+    server.fake.styles = {"fox": Style("fox", "a fox", "")}  # whose words are the picture's own
     made.click("#img2img_send_to_img2img_all")
     expect(made.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(made.locator("#img2img_prompt textarea")).to_have_value("a fox")
+    expect(made.locator("#img2img_styles .chip")).to_have_count(0)
     expect(made.locator("#img2img_seed input")).to_have_value("501")
+    server.fake.styles.clear()
     made.click("#img2img_undo")
     expect(made.locator("#img2img_image .source-text")).to_have_text("96 × 64 PNG")
     expect(made.locator("#img2img_prompt textarea")).to_have_value("a wolf")

@@ -256,10 +256,12 @@ def create(fake: Fake) -> FastAPI:
         return {"infotext": text, "items": {"Software": "a stand-in"}, "fields": fields, "kind": kind}
 
     @app.post("/v1/infotext")
-    async def infotext(body: dict[str, str]) -> dict[str, Any]:
+    async def infotext(body: dict[str, Any]) -> dict[str, Any]:
         fields, notes = fields_of(body["text"])
         settings = {"CLIP_stop_at_last_layers": 2} if "Clip skip: 2" in body["text"] else {}
         told = {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
+        if body.get("spelled_out"):
+            return {**told, "styles": []}
         found = taken_out(fields["prompt"], fields["negative_prompt"], fake.styles.values())
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**told, "styles": found.names} if found.names else told

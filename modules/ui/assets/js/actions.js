@@ -44,7 +44,7 @@ export async function sendToImg2img(picture, { source, canvas, openTab, withPara
     const uploaded = await uploadFrom(picture.url);
     remember("img2img", "send");
     if (withParameters) {
-      const notes = await fillFrom("img2img", picture.infotext, false);
+      const notes = await fillFrom("img2img", picture.infotext, false, true);
       if (notes.length) toast(notes.join(" "));
     }
     source.set({ ...uploaded, name: picture.path });
