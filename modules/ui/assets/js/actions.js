@@ -5,7 +5,7 @@ import { button, h } from "./dom.js";
 import { fillFrom } from "./infotext.js";
 import { uploadFrom } from "./pictures.js";
 import { complain, toast } from "./toast.js";
-import { remember, undo } from "./undo.js";
+import { remember, toastWithUndo } from "./undo.js";
 
 export async function save(picture) {
   try {
@@ -42,7 +42,7 @@ function zip(gallery) {
 export async function sendToImg2img(picture, { source, canvas, openTab, withParameters = false, mode = "" }) {
   try {
     const uploaded = await uploadFrom(picture.url);
-    remember("img2img", "send");
+    const step = remember("img2img", "send");
     if (withParameters) {
       const notes = await fillFrom("img2img", picture.infotext, false, true);
       if (notes.length) toast(notes.join(" "));
@@ -50,7 +50,7 @@ export async function sendToImg2img(picture, { source, canvas, openTab, withPara
     source.set({ ...uploaded, name: picture.path });
     if (mode) canvas.setMode(mode);
     openTab("img2img");
-    toast(mode ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", { action: { text: "Undo", run: () => undo("img2img") } });
+    toastWithUndo("img2img", mode ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", step);
   } catch (error) {
     complain(error);
   }

@@ -8,7 +8,7 @@ import { copyButton, fill, pretty } from "./infotext.js";
 import { read, write } from "./store.js";
 import { onOpen, openedTab } from "./tabs.js";
 import { complain, toast } from "./toast.js";
-import { remember, undo } from "./undo.js";
+import { remember, toastWithUndo } from "./undo.js";
 import { view } from "./viewer.js";
 
 const DAY = { weekday: "long", day: "numeric", month: "long", year: "numeric" };
@@ -65,7 +65,7 @@ export class History {
     for (const picture of this.pictures) {
       const made = new Date(picture.made * 1000).toLocaleDateString([], DAY);
       if (made !== day) rows.push(h("h3", { className: "history-day", textContent: (day = made) }));
-      const thumb = shown.get(picture.sha256) ?? this.thumb(picture, () => this.choose(picture));
+      const thumb = shown.get(picture.sha256) ?? this.thumb(picture, () => this.look(picture));
       thumb.querySelector(".history-count")?.remove();
       if (picture.children) thumb.append(h("span", { className: "history-count", title: `${picture.children} made from it`, textContent: picture.children }));
       rows.push(thumb);
@@ -104,6 +104,12 @@ export class History {
     this.showDetail(picture);
   }
 
+  // On a narrow screen the chosen picture stands above the thumbnails, and may be out of sight.
+  look(picture) {
+    this.choose(picture);
+    if (this.detail.getBoundingClientRect().top < 0) this.detail.scrollIntoView({ block: "start" });
+  }
+
   showDetail(picture) {
     this.lineage = null;
     if (!picture) return this.detail.replaceChildren();
@@ -132,10 +138,10 @@ export class History {
       const { sources, children } = await get(`/v1/history/${picture.sha256}/lineage`);
       if (place !== this.lineage) return;
       const row = (label, pictures, id) => h("div", { className: "history-row", id }, h("span", { textContent: label }), h("div", { className: "history-strip" }, ...pictures));
-      const ancestors = sources.map((one) => (one.path ? this.thumb(one, () => this.choose(one)) : this.brought(one)));
+      const ancestors = sources.map((one) => (one.path ? this.thumb(one, () => this.look(one)) : this.brought(one)));
       place.replaceChildren(
         ...(sources.length ? [row("Made from", ancestors, "history_sources")] : []),
-        ...(children.length ? [row(children.length === 1 ? "Made from it" : `${children.length} made from it`, children.map((one) => this.thumb(one, () => this.choose(one))), "history_children")] : []));
+        ...(children.length ? [row(children.length === 1 ? "Made from it" : `${children.length} made from it`, children.map((one) => this.thumb(one, () => this.look(one))), "history_children")] : []));
     } catch (error) {
       if (place === this.lineage) place.replaceChildren(h("p", { className: "p-soft", textContent: error.message }));
     }
@@ -177,7 +183,7 @@ export class History {
     const { canvas } = this.page;
     try {
       const told = await post(`/v1/history/${picture.sha256}/open`);
-      remember(tab, "send");
+      const step = remember(tab, "send");
       const margins = tab === "img2img" && told.source ? marginsOf(told.fields) : null;
       const isGrown = margins !== null && Object.values(margins).some(Boolean);
       // Where a frame paints on it makes the size, and the text's is the whole's: nothing to stretch the source to.
@@ -193,7 +199,7 @@ export class History {
         if (isSizedByFrame) this.page.tabs.img2img.size.detect();
       }
       this.page.openTab(tab);
-      toast([`Opened in ${tab}.`, ...notes].join(" "), { action: { text: "Undo", run: () => undo(tab) } });
+      toastWithUndo(tab, [`Opened in ${tab}.`, ...notes].join(" "), step);
     } catch (error) {
       complain(error);
     }

@@ -5,8 +5,8 @@ import { button, h, part } from "./dom.js";
 import { copyButton, fill, pretty } from "./infotext.js";
 import { uploadFrom } from "./pictures.js";
 import { Source } from "./source.js";
-import { complain, toast } from "./toast.js";
-import { remember, undo } from "./undo.js";
+import { complain } from "./toast.js";
+import { remember, toastWithUndo } from "./undo.js";
 
 export class PngInfo {
   // page: {source, openTab}: img2img's source and the way to open a tab.
@@ -93,11 +93,11 @@ export class PngInfo {
   }
 
   send(tab, withFields, withPicture) {
-    remember(tab, "send");
+    const step = remember(tab, "send");
     const notes = withFields ? fill(tab, this.info, false) : [];
     if (withPicture) this.page.source.set(this.source.picture);
     this.page.openTab(tab);
-    toast([`Sent to ${tab}.`, ...notes].join(" "), { action: { text: "Undo", run: () => undo(tab) } });
+    toastWithUndo(tab, [`Sent to ${tab}.`, ...notes].join(" "), step);
   }
 
   // A result is looked at here.

@@ -6,7 +6,7 @@ import * as form from "./form.js";
 import { fillFrom, looksLikeInfotext } from "./infotext.js";
 import { Networks } from "./networks.js";
 import { complain, toast } from "./toast.js";
-import { remember, undo } from "./undo.js";
+import { remember, toastWithUndo } from "./undo.js";
 
 const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
@@ -69,7 +69,7 @@ export function balanced(text) {
 async function fillAndTell(tab, text) {
   try {
     const notes = await fillFrom(tab, text);
-    toast(notes.length ? notes.join(" ") : "The form is filled from the parameters.", { action: { text: "Undo", run: () => undo(tab) } });
+    toastWithUndo(tab, notes.length ? notes.join(" ") : "The form is filled from the parameters.");
   } catch (error) {
     complain(error);
   }
@@ -92,7 +92,7 @@ function readPrompt(tab, lastInfotext) {
 function withUndo(tab, sentence, values) {
   remember(tab, "reset");
   form.set(tab, values);
-  toast(sentence, { action: { text: "Undo", run: () => undo(tab) } });
+  toastWithUndo(tab, sentence);
 }
 
 function useModel(tab, defaults) {

@@ -5,7 +5,7 @@ import { get, post, remove, request } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
 import * as form from "./form.js";
 import { complain, toast } from "./toast.js";
-import { remember, undo } from "./undo.js";
+import { remember, toastWithUndo } from "./undo.js";
 
 const PROMPTS = ["prompt", "negative_prompt"];
 
@@ -130,7 +130,7 @@ export class Styles {
     remember(this.tab, "styles");
     form.set(this.tab, { ...styled, styles: [] });
     this.element.close();
-    toast("The styles stand in the prompts.", { action: { text: "Undo", run: () => undo(this.tab) } });
+    toastWithUndo(this.tab, "The styles stand in the prompts.");
   }
 
   // A request whose prompts have the styles in them: for what knows no styles itself.

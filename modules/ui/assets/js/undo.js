@@ -3,12 +3,14 @@
 import { button } from "./dom.js";
 import * as form from "./form.js";
 import { read, write } from "./store.js";
+import { toast } from "./toast.js";
 
 const LEVELS = 30;
 const stacks = {};
 const sources = {};
 const listeners = [];
 const takers = [];
+const notes = new Map(); // toast -> {tab, step}: it goes when the step is no longer the last
 
 export const useSource = (tab, source) => (sources[tab] = source);
 
@@ -16,18 +18,35 @@ const stack = (tab) => (stacks[tab] ??= read(`undo.${tab}`, []));
 
 function keep(tab) {
   write(`undo.${tab}`, stack(tab));
+  for (const [note, about] of notes) {
+    if (about.tab !== tab || stack(tab).at(-1) === about.step) continue;
+    note.remove();
+    notes.delete(note);
+  }
   listeners.forEach((action) => action(tab));
+}
+
+// Says what was done to `tab`, with an Undo that takes back the step of that and no other.
+export function toastWithUndo(tab, sentence, step = stack(tab).at(-1)) {
+  const isLast = () => stack(tab).at(-1) === step;
+  if (!step || !isLast()) return toast(sentence); // another step came in between
+  const note = toast(sentence, { action: { text: "Undo", run: () => isLast() && undo(tab) } });
+  notes.set(note, { tab, step });
+  return note;
 }
 
 // action(tab, step) is called when a step has been taken back.
 export const onUndo = (action) => takers.push(action);
 
 // Notes the state of `tab` before it is changed. reason: "send", "parameters", "reset" … choice: {given, …} of a step that
-// sets the fields `given` and nothing else; to take it back touches neither the picture nor what was changed since.
+// sets the fields `given` and nothing else; to take it back touches neither the picture nor what was changed since. Gives
+// back the step, for toastWithUndo().
 export function remember(tab, reason, choice = null) {
-  stack(tab).push({ reason, values: form.all(tab), picture: sources[tab]?.picture ?? null, choice });
+  const step = { reason, values: form.all(tab), picture: sources[tab]?.picture ?? null, choice };
+  stack(tab).push(step);
   stack(tab).splice(0, Math.max(0, stack(tab).length - LEVELS));
   keep(tab);
+  return step;
 }
 
 export function undo(tab) {
