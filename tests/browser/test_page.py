@@ -251,6 +251,17 @@ def test_a_number_that_a_slider_has_not_is_told(open_page: Page) -> None:
     expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("64")
 
 
+def test_an_emptied_number_is_the_last_one_again(open_page: Page) -> None:
+    steps = open_page.locator("#img2img_steps input[type=number]")
+    for typed, kept in (("31", "31"), ("", "31")):
+        steps.fill(typed)
+        open_page.keyboard.press("Tab")
+        expect(steps).to_have_value(kept)
+    steps.fill("")
+    open_page.click("#img2img_generate")
+    expect(steps).to_have_value("31")
+
+
 def test_a_refused_file_is_told_until_the_picture_before_it_is_used(open_page: Page) -> None:
     load(open_page, png())
     open_page.set_input_files("#img2img_file", files=[{"name": "x.png", "mimeType": "image/png", "buffer": b"text"}])

@@ -134,14 +134,27 @@ export function describe() {
   for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
     const block = byId(field.elem);
     if (block && field.description) block.title = field.description;
-    block?.addEventListener("change", (event) => tellClamped(field, block, event.target), true); // before Gradio hears it
+    block?.addEventListener("focusin", ({ target }) => target.type === "number" && (target.dataset.before = target.value));
+    block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
   }
 }
 
-// A slider takes the nearest number it has for what is typed beside it, without a word.
-function tellClamped({ label, minimum, maximum }, block, typed) {
-  if (typed.type !== "number" || typed.value === "" || !block.querySelector("input[type=range]")) return;
-  const value = Number(typed.value);
-  const fitting = Math.min(Math.max(value, minimum), maximum);
-  if (fitting !== value) toast(`${label}: ${value} is not from ${minimum} to ${maximum}; it is set to ${fitting}.`);
+// A slider takes its minimum for a box that was emptied, where the last number is meant, and the nearest number it has for
+// what it has not: that is said.
+function mendTyped({ label, minimum, maximum }, block, typed) {
+  if (typed.type !== "number" || !block.querySelector("input[type=range]")) return;
+  if (typed.value === "" && typed.dataset.before) {
+    typed.value = typed.dataset.before;
+    typed.dispatchEvent(new Event("input", { bubbles: true }));
+  } else if (typed.value !== "") {
+    typed.dataset.before = fitted(label, Number(typed.value), minimum, maximum);
+  }
+}
+
+// The nearest number from minimum to maximum (null: there is none), and a sentence where that is another one.
+export function fitted(label, value, minimum, maximum) {
+  const fitting = Math.min(Math.max(value, minimum ?? -Infinity), maximum ?? Infinity);
+  const range = maximum === null ? `at least ${minimum}` : minimum === null ? `at most ${maximum}` : `from ${minimum} to ${maximum}`;
+  if (fitting !== value) toast(`${label}: ${value} is not ${range}; it is set to ${fitting}.`);
+  return fitting;
 }

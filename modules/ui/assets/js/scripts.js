@@ -3,6 +3,7 @@
 
 import { get } from "./api.js";
 import { button, h, part } from "./dom.js";
+import { fitted } from "./form.js";
 import { read, write } from "./store.js";
 
 let offered = null; // the answer of /v1/scripts, one for both forms
@@ -143,13 +144,13 @@ export class ScriptSection {
     const range = arg.maximum === null ? null : h("input", { type: "range", "aria-label": arg.label, value: this.value(arg), ...bounds });
     const paint = () => range?.style.setProperty("--range_progress", `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
     const take = (value) => {
-      const fitting = Math.min(Math.max(Number(value), arg.minimum ?? -Infinity), arg.maximum ?? Infinity);
+      const fitting = fitted(arg.label, Number(value), arg.minimum, arg.maximum);
       number.value = fitting;
       if (range) range.value = fitting;
       paint();
       this.set(arg, fitting);
     };
-    number.addEventListener("change", () => take(number.value === "" ? arg.default : number.value));
+    number.addEventListener("change", () => take(number.value === "" ? this.value(arg) : number.value));
     range?.addEventListener("input", () => take(range.value));
     paint();
     return this.field(arg, id, "script-slider", number, range);
