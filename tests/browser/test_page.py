@@ -605,6 +605,15 @@ def test_the_whole_screen(made: Page) -> None:
     assert made.evaluate(scrolls)
 
 
+def test_a_chosen_picture_of_the_history_comes_into_sight(made: Page) -> None:
+    made.set_viewport_size({"width": 390, "height": 500})
+    made.click("#tab_history_button")
+    for seed in (500, 501):
+        made.click(f"#history_grid .thumb >> nth={501 - seed}")
+        expect(made.locator("#history_detail .facts")).to_contain_text(f"seed {seed}")
+        expect(made.locator(".history-picture")).to_be_in_viewport()
+
+
 def test_seeds_are_reused_and_thrown(made: Page) -> None:
     made.click("#img2img_gallery .thumb >> nth=0")
     made.click("#img2img_random_seed")
