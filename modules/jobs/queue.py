@@ -139,7 +139,8 @@ class JobQueue:
                     self._waiting.append(job)
             self._forget_oldest()
             if self._waiting:
-                log.info("%d jobs of the last time wait and are run now.", len(self._waiting))
+                count = len(self._waiting)
+                log.info("%d %s of the last time and run now.", count, "job waits" if count == 1 else "jobs wait")
                 self._start()
         self.listeners.call()
 
