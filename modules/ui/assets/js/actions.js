@@ -43,14 +43,12 @@ export async function sendToImg2img(picture, { source, canvas, openTab, withPara
   try {
     const uploaded = await uploadFrom(picture.url);
     const step = remember("img2img", "send");
-    if (withParameters) {
-      const notes = await fillFrom("img2img", picture.infotext, false, true);
-      if (notes.length) toast(notes.join(" "));
-    }
+    const notes = withParameters ? await fillFrom("img2img", picture.infotext, false, true) : [];
     source.set({ ...uploaded, name: picture.path });
     if (mode) canvas.setMode(mode);
     openTab("img2img");
-    toastWithUndo("img2img", mode ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.", step);
+    const done = mode ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.";
+    toastWithUndo("img2img", [done, ...notes].join(" "), step);
   } catch (error) {
     complain(error);
   }

@@ -3,7 +3,7 @@
 import { get, GONE, post } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
 import { config } from "./store.js";
-import { complain, toast } from "./toast.js";
+import { complain, takeBack, toast } from "./toast.js";
 
 const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", stopped: "Stopped" };
 const RETRY = 2000; // milliseconds
@@ -48,6 +48,7 @@ export class Engine {
     clearTimeout(this.timer);
     this.stream.close();
     this.banner.hidden = false;
+    takeBack(GONE);
     this.timer = setTimeout(() => this.watch(), RETRY);
   }
 

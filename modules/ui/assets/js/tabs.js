@@ -14,6 +14,11 @@ const openers = {};
 // action() is called each time the tab is opened.
 export const onOpen = (name, action) => (openers[name] = action);
 
+const switches = [];
+
+// action(name) is called each time another tab is opened.
+export const onSwitch = (action) => switches.push(action);
+
 export function openTab(name) {
   const was = root.dataset.tab;
   root.dataset.tab = name;
@@ -22,7 +27,9 @@ export function openTab(name) {
     button.setAttribute("aria-selected", String(tab === name));
     button.tabIndex = tab === name ? 0 : -1;
   }
-  if (was !== name) openers[name]?.();
+  if (was === name) return;
+  openers[name]?.();
+  switches.forEach((action) => action(name));
 }
 
 // A row of tabs to be put somewhere: names -> labels, and what to do when one is pressed.
