@@ -396,8 +396,33 @@ def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: P
     expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(canvas.locator("#canvas_question")).to_be_visible()
-    canvas.click("#img2img_undo")  # what was sent; picture and mask are as they were
+    canvas.click("#img2img_undo")  # what was sent; picture, mode and mask are as they were
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    canvas.click("#img2img_inpaint_mode")
+    assert (mask(canvas) == before).all()
+
+
+def test_undo_of_a_send_brings_back_mask_mode_and_frame(canvas: Page) -> None:
+    drag(canvas, (80, 60), (240, 180))
+    before = mask(canvas)
+    submit(canvas)
+    finished(canvas)
+    canvas.click("#img2img_img2img_mode")
+    canvas.click("#img2img_intent_expand")
+    framed = "320 × 240 → 400 × 304"
+    expect(canvas.locator("#canvas_frame_size")).to_have_text(framed)
+    canvas.click("#img2img_send_to_inpaint")
+    question = canvas.locator("#canvas_question")
+    expect(question).to_be_visible()
+    expect(canvas.locator("#canvas_frame_panel")).to_be_hidden()
+    canvas.wait_for_timeout(300)  # the picture is fitted to the stage
+    drag(canvas, (20, 20), (60, 200))  # on the other picture: the old mask is no more the last step
+    canvas.click("#img2img_undo")
+    expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
+    expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "img2img")
+    expect(canvas.locator("#canvas_frame_size")).to_have_text(framed)
+    expect(question).to_be_hidden()
+    canvas.click("#img2img_inpaint_mode")
     assert (mask(canvas) == before).all()
 
 

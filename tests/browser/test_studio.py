@@ -238,6 +238,7 @@ def test_the_history_knows_where_a_picture_came_from_and_leads_back_to_source_an
     expect(ready.locator("#img2img_image .source-text")).to_have_text("64 × 64 PNG")
     expect(ready.locator("#img2img_seed input")).to_have_value("32")
     expect(ready.locator("#img2img_inpaint_mode")).to_have_attribute("aria-selected", "true")
+    expect(ready.locator("#canvas_question")).to_be_hidden()  # the mask is this picture's
     submit(ready)  # the same again, from what was opened
     finished(ready, milliseconds=LOADING)
     expect(ready.locator("#img2img_results .facts")).to_contain_text("seed 32")

@@ -17,6 +17,7 @@ export class Acts {
     const doc = this.document;
     if (what === "clear") return doc.clear(doc.painted === doc.sketch ? "sketch" : "mask");
     if (what === "clear all") return (doc.clear("mask"), doc.clear("sketch"));
+    if (what === "clear sketch") return doc.clear("sketch");
     if (what === "invert") return doc.edit("mask", invert);
     if (what === "alpha") return this.take(alphaMask(this.view.bitmap, doc), "The picture has no transparency.");
     const { bounds } = measured(doc.mask);
@@ -37,6 +38,7 @@ export class Acts {
         mask.write({ left: 0, top: y, right: width, bottom: y + 1 }, row);
       }
     });
+    this.told.maskIsNew();
   }
 
   chooseMask() {

@@ -110,10 +110,11 @@ export class Canvas {
     const before = { picture: doc.picture, width: doc.width, height: doc.height };
     if (who !== "restore" || picture?.id !== doc.picture?.id) {
       const had = !(doc.mask.isEmpty && doc.sketch.isEmpty);
-      const isCropped = this.cropped?.mask.width === picture?.width && this.cropped?.mask.height === picture?.height;
-      const wasResized = doc.setPicture(picture, isCropped ? this.cropped : null);
-      this.cropped = null;
-      if (!picture || !had || isCropped || picture.id === before.picture?.id) this.told.stopAsking();
+      const { coming } = this;
+      const isComing = Boolean(coming) && (!picture || (coming.mask.width === picture.width && coming.mask.height === picture.height));
+      const wasResized = doc.setPicture(picture, isComing ? coming : null);
+      this.coming = null;
+      if (!picture || !had || isComing || picture.id === before.picture?.id || this.told.isAbout(picture)) this.told.stopAsking();
       else this.told.ask(before, wasResized);
     }
     this.element.hidden = !picture;
@@ -139,11 +140,29 @@ export class Canvas {
     }
   }
 
+  // For the way back: what a step in the browser's memory holds of the canvas, and what is only kept while the page lives.
+  noted() {
+    this.document.settle();
+    const { mode, frame, mask, sketch } = this.document;
+    return { seen: { mode, frame }, layers: { mask: mask.copy(), sketch: sketch.copy() } };
+  }
+
+  // The canvas as it was noted, to the bit. setPicture() brings the picture of then; without layers, the page has been
+  // loaded anew since, the mask that is here stays.
+  bringBack({ mode, frame }, layers, setPicture) {
+    this.coming = layers ?? null;
+    setPicture();
+    this.coming = null;
+    this.document.setMode(mode);
+    this.document.setFrame(frame);
+    this.view.fit();
+  }
+
   // The part of the picture in `box` becomes the source, with what is painted there.
   async crop(box) {
     const { mask, sketch } = this.document;
     remember(TAB, "crop");
-    this.cropped = { mask: mask.cropped(box), sketch: sketch.cropped(box) };
+    this.coming = { mask: mask.cropped(box), sketch: sketch.cropped(box) };
     await this.onBring?.(await cutOut(this.view.bitmap, box));
   }
 

@@ -84,11 +84,20 @@ export class Document {
       if (had) this.history.push({ ...before, picture: from, bytes: before.mask.bytes + before.sketch.bytes });
       else this.history.clear();
     }
+    if (layers) this.replace(layers, from);
     if (picture?.id !== from) this.frame = null;
     if (picture) this.sizedBy = picture.id;
     this.tell("picture");
     if (had) this.tell("history");
     return had;
+  }
+
+  // Other layers in one step; from: the id of the picture that the ones that go belong to.
+  replace({ mask, sketch }, from) {
+    if (this.mask.isSame(mask) && this.sketch.isSame(sketch)) return;
+    this.history.push({ mask: this.mask, sketch: this.sketch, picture: from, bytes: this.mask.bytes + this.sketch.bytes });
+    Object.assign(this, { mask, sketch });
+    for (const what of ["mask", "sketch", "history"]) this.tell(what);
   }
 
   // Layers as they were kept.

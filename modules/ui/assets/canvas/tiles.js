@@ -39,6 +39,17 @@ export class Layer {
     return this.tiles.reduce((sum, tile) => sum + (tile && tile !== FULL ? tile.byteLength : 0), 0);
   }
 
+  // The same again, to be kept while this one is drawn on. Tiles that neither changes are shared.
+  copy() {
+    const made = new Layer(this.width, this.height, this.channels);
+    made.tiles = [...this.tiles];
+    return made;
+  }
+
+  isSame({ width, height, tiles }) {
+    return width === this.width && height === this.height && tiles.every((tile, index) => same(tile, this.tiles[index]));
+  }
+
   // What lies in `box`, as a layer of its own.
   cropped(box) {
     const made = new Layer(box.right - box.left, box.bottom - box.top, this.channels);

@@ -17,6 +17,7 @@ export class Told {
     this.once = "";
     canvas.document.onChange((what) => {
       if (what === "history") this.once = "";
+      if (canvas.document.mask.isEmpty && canvas.document.sketch.isEmpty && !canvas.document.mask.saved && !canvas.document.sketch.saved) this.stopAsking();
       this.refresh();
     });
   }
@@ -61,16 +62,30 @@ export class Told {
   }
 
   // A picture took another's place while something was painted. wasResized: the sizes differ.
-  ask(before, wasResized) {
+  ask(before, wasResized, only = "") {
     const { document } = this.canvas;
-    const what = !document.mask.isEmpty && !document.sketch.isEmpty ? "mask and sketch" : document.mask.isEmpty ? "sketch" : "mask";
+    this.asked = [before, wasResized];
+    const what = only || (!document.mask.isEmpty && !document.sketch.isEmpty ? "mask and sketch" : document.mask.isEmpty ? "sketch" : "mask");
     const resized = wasResized ? ` It was resized from ${before.width} × ${before.height} to ${document.width} × ${document.height}.` : "";
     const close = () => (this.question.hidden = true);
     this.question.replaceChildren(
       h("span", { textContent: `The picture was replaced; the ${what} of the old one is still here.${resized}` }),
       button({ text: `Keep ${what}`, id: "canvas_keep", className: "p-small", onclick: close }),
-      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.acts.do("clear all")) }));
+      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.acts.do(only ? `clear ${only}` : "clear all")) }));
     this.question.hidden = false;
+  }
+
+  // The mask is not the old picture's any more; a sketch may still be.
+  maskIsNew() {
+    const { sketch } = this.canvas.document;
+    if (this.question.hidden) return;
+    if (sketch.isEmpty) this.stopAsking();
+    else this.ask(...this.asked, "sketch");
+  }
+
+  // Whether it is asked about the mask of `picture`, which would be back.
+  isAbout(picture) {
+    return !this.question.hidden && this.asked[0].picture?.id === picture.id;
   }
 
   stopAsking() {

@@ -55,7 +55,7 @@ export async function start() {
   page.pnginfo = new PngInfo(page);
   page.history = new History(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
-  useSource("img2img", page.source);
+  useSource("img2img", page.source, page.canvas);
   page.batch = new Batch(page);
   form.describe();
   const first = NAMES.filter((name) => !form.restore(name));

@@ -1,4 +1,5 @@
-// Way back from what a script did to a form: the values and the source picture as they were, 30 levels for each tab.
+// Way back from what a script did to a form: the values and the source picture as they were, 30 levels for each tab, and
+// mask, mode and frame where the picture was another.
 
 import { button } from "./dom.js";
 import * as form from "./form.js";
@@ -8,11 +9,15 @@ import { toast } from "./toast.js";
 const LEVELS = 30;
 const stacks = {};
 const sources = {};
+const canvases = {};
+const layers = new WeakMap(); // step -> mask and sketch of then, as long as the page lives
+const MOVES = ["send", "crop"]; // steps that change the picture, and so what is on it
 const listeners = [];
 const takers = [];
 const notes = new Map(); // toast -> {tab, step}: it goes when the step is no longer the last
 
-export const useSource = (tab, source) => (sources[tab] = source);
+// canvas: what can be painted on; its state goes with the picture's.
+export const useSource = (tab, source, canvas = null) => ((sources[tab] = source), (canvases[tab] = canvas));
 
 const stack = (tab) => (stacks[tab] ??= read(`undo.${tab}`, []));
 
@@ -43,6 +48,11 @@ export const onUndo = (action) => takers.push(action);
 // back the step, for toastWithUndo().
 export function remember(tab, reason, choice = null) {
   const step = { reason, values: form.all(tab), picture: sources[tab]?.picture ?? null, choice };
+  if (canvases[tab] && MOVES.includes(reason)) {
+    const noted = canvases[tab].noted();
+    step.canvas = noted.seen;
+    layers.set(step, noted.layers);
+  }
   stack(tab).push(step);
   stack(tab).splice(0, Math.max(0, stack(tab).length - LEVELS));
   keep(tab);
@@ -56,7 +66,9 @@ export function undo(tab) {
   if (choice) form.set(tab, Object.fromEntries(Object.entries(choice.given).flatMap(([name, given]) => (form.get(tab, name) === given ? [[name, values[name]]] : []))));
   else {
     form.set(tab, values);
-    sources[tab]?.set(last.picture);
+    const setPicture = () => sources[tab]?.set(last.picture);
+    if (last.canvas) canvases[tab].bringBack(last.canvas, layers.get(last), setPicture);
+    else setPicture();
   }
   takers.forEach((action) => action(tab, last));
   keep(tab);
