@@ -1,13 +1,13 @@
 // The History tab: what has been made, newest first; what a picture was made from and what came of it; and the way back
 // into the forms, with source and mask as they were.
 
-import { sendToImg2img } from "./actions.js";
+import { save, sendToImg2img } from "./actions.js";
 import { get, post, request } from "./api.js";
 import { button, h, part } from "./dom.js";
 import { copyButton, fill, pretty } from "./infotext.js";
 import { read, write } from "./store.js";
 import { onOpen, openedTab } from "./tabs.js";
-import { complain, toast } from "./toast.js";
+import { complain } from "./toast.js";
 import { remember, toastWithUndo } from "./undo.js";
 import { view } from "./viewer.js";
 
@@ -160,15 +160,7 @@ export class History {
       get selected() { return history.selected; },
       step: (by) => history.choose(gallery.pictures[gallery.pictures.indexOf(history.selected) + by] ?? history.selected),
     };
-    view(gallery, (picture) => this.keep(picture));
-  }
-
-  async keep(picture) {
-    try {
-      toast(`Saved as ${(await post("/v1/outputs/save", { paths: [picture.path] })).saved[0]}.`);
-    } catch (error) {
-      complain(error);
-    }
+    view(gallery, save);
   }
 
   download(picture) {
