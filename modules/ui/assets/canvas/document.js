@@ -1,7 +1,8 @@
 // What is worked on: one source picture with a mask and a colour sketch over it, seen in one of five modes.
 
+import { union } from "./boxes.js";
 import { History, restored, stepOfTiles } from "./history.js";
-import { Layer, union } from "./tiles.js";
+import { Layer } from "./tiles.js";
 
 // paints: the layer the tools work on. masks: the layer that decides what is redrawn.
 export const MODES = {

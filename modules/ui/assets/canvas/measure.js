@@ -1,6 +1,7 @@
 // What a layer holds: where, and whether of all, nothing or greys. Tiles do not change, so each is looked at once.
 
-import { boxOf, isWhole, TILE, union } from "./tiles.js";
+import { boxOf, union } from "./boxes.js";
+import { isWhole, TILE } from "./tiles.js";
 
 const known = new WeakMap(); // tile -> {bounds, isFull, isSoft}
 

@@ -1,6 +1,7 @@
 // A mask changed as a whole: inverted, grown, shrunk, made soft at its edge.
 
-import { boxOf, clipped, isWhole, TILE } from "./tiles.js";
+import { boxOf, clipped } from "./boxes.js";
+import { isWhole, TILE } from "./tiles.js";
 
 const HALF = 128;
 const FAR = 1e9;

@@ -1,7 +1,8 @@
 // A mask at a half, quarter … of its size, tile by tile as it is looked at. Each pixel is the most of those it stands
 // for: a thin line is seen from afar.
 
-import { clipped, isVoid, isWhole, TILE, union } from "./tiles.js";
+import { clipped, isVoid, union } from "./boxes.js";
+import { isWhole, TILE } from "./tiles.js";
 
 export class Reduced {
   constructor(layer, level) {

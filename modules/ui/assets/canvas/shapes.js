@@ -1,6 +1,6 @@
 // Shapes as rows of pixels: a pixel belongs to a shape when its centre lies in it. All coordinates are the picture's.
 
-import { boxOf } from "./tiles.js";
+import { boxOf } from "./boxes.js";
 
 // visit(y, x0, x1) for each row of a polygon [{x, y}, …], even-odd, within `box`.
 export function polygonRows(points, box, visit) {

@@ -1,8 +1,9 @@
 // Painting into a layer. A stroke covers each pixel once, however often the brush passes: what is under it at the end
 // depends on the most it was covered and on what was there before, never on the speed of the hand.
 
+import { clipped, isVoid, union } from "./boxes.js";
 import { boxAround, capsuleRows, polygonRows, ellipseRows } from "./shapes.js";
-import { AREA, clipped, isVoid, TILE, union } from "./tiles.js";
+import { AREA, TILE } from "./tiles.js";
 
 // ink: {value} 0 … 255 for a mask (0 erases), {colour: [r, g, b], opacity, erase} for a sketch; `hardness` 0 … 1.
 export class Stroke {

@@ -1,22 +1,11 @@
 // A layer of a picture in tiles of 512 × 512, there only where something is painted: one byte a pixel (mask) or four (sketch).
 // Tiles never change outside of an edit: begin() … end(). Whoever holds one, like the history, holds it for good.
 
+import { boxOf, clipped } from "./boxes.js";
+
 export const TILE = 512;
 export const AREA = TILE * TILE;
 const FULL = new Uint8Array(AREA).fill(255); // stands for every tile that is masked throughout; never written to
-
-export const boxOf = (left, top, right, bottom) => ({ left, top, right, bottom });
-export const isVoid = (box) => !box || box.left >= box.right || box.top >= box.bottom;
-
-export function union(one, other) {
-  if (isVoid(one)) return other;
-  if (isVoid(other)) return one;
-  return boxOf(Math.min(one.left, other.left), Math.min(one.top, other.top), Math.max(one.right, other.right), Math.max(one.bottom, other.bottom));
-}
-
-export function clipped(box, width, height) {
-  return boxOf(Math.max(0, Math.floor(box.left)), Math.max(0, Math.floor(box.top)), Math.min(width, Math.ceil(box.right)), Math.min(height, Math.ceil(box.bottom)));
-}
 
 export class Layer {
   constructor(width, height, channels = 1) {

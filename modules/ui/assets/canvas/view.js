@@ -2,9 +2,9 @@
 
 import { h } from "../js/dom.js";
 import { Bitmap } from "./bitmap.js";
+import { boxOf, clipped, isVoid, union } from "./boxes.js";
 import { Camera } from "./camera.js";
 import { Overlay } from "./overlay.js";
-import { boxOf, clipped, isVoid, union } from "./tiles.js";
 
 const ROOM = 0.18; // around a frame, of its longer side
 
