@@ -1,7 +1,6 @@
 """Styles: list, save, delete, and put around the prompts of a request."""
 
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from modules.api.services import Services
 from modules.errors import WebuiError
-from modules.prompts.styles import Style, apply_styles, read_styles, require_styles, styles_text
+from modules.prompts.style_file import Style, StyleFile, read_style_file
+from modules.prompts.styles import apply_styles, read_styles, require_styles
 from modules.request import MAX_PROMPT
 from modules.store.files import refusal, write_over
 
@@ -42,12 +42,19 @@ def routes(services: Services) -> APIRouter:
     path = services.flags.data_dir / FILE
     lock = threading.Lock()
 
-    def write(styles: Mapping[str, Style]) -> list[dict[str, Any]]:
+    ours: set[bytes] = set()  # what this server wrote last
+
+    def write(file: StyleFile) -> list[dict[str, Any]]:
+        data = file.data()
         try:
-            write_over(path, styles_text(styles.values()).encode("utf-8"))
+            if path.exists() and (before := path.read_bytes()) not in ours:
+                write_over(path.with_name(f"{FILE}.bak"), before)  # as A1111 names it
+            write_over(path, data)
         except OSError as error:
             raise refusal("The style", path.parent, error) from error
-        return [style._asdict() for style in styles.values()]
+        ours.clear()
+        ours.add(data)
+        return [style._asdict() for style in file.styles.values()]
 
     @router.get("")
     def styles() -> list[dict[str, Any]]:
@@ -61,7 +68,7 @@ def routes(services: Services) -> APIRouter:
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Take a shorter name.", "name")
         with lock:
-            return write({**read_styles(path), name: Style(name, body.prompt, body.negative_prompt)})
+            return write(read_style_file(path).with_style(Style(name, body.prompt, body.negative_prompt)))
 
     @router.post("/apply")
     def apply(body: ApplyBody) -> dict[str, Any]:
@@ -75,10 +82,10 @@ def routes(services: Services) -> APIRouter:
     def delete(name: StyleName) -> list[dict[str, Any]]:
         """Delete a style."""
         with lock:
-            known = read_styles(path)
-            if name not in known:
+            file = read_style_file(path)
+            if name not in file.styles:
                 raise WebuiError(f"There is no style {name[:100]!r}.", field="name", status=404)
-            return write({key: style for key, style in known.items() if key != name})
+            return write(file.without(name))
 
     return router
 

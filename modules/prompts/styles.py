@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from modules.errors import WebuiError
+from modules.prompts.style_file import Style, read_style_file
 
 PLACEHOLDER = "{prompt}"
 
 
-class Style(NamedTuple):
-    """A row of styles.csv."""
-
-    name: str
-    prompt: str
-    negative_prompt: str
-
-
 def read_styles(path: Path) -> dict[str, Style]:
-    """The styles of a CSV file with the columns name, prompt, negative_prompt (or text), by name; none without it.
-
-    Raises WebuiError for a file that is not such a table.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
-    except (csv.Error, UnicodeDecodeError) as cause:
-        raise WebuiError(f"{path.name}: not a table of styles ({cause}).", "Mend or remove the file.") from cause
-    return {style.name: style for style in map(_style, rows) if style.name}
+    """The styles of the file at `path` by name; none without it. Raises WebuiError for a file that is not a table."""
+    return read_style_file(path).styles
 
 
 def apply_styles(
@@ -107,15 +88,6 @@ def require_styles(names: Iterable[str], styles: Mapping[str, Style]) -> None:
             )
 
 
-def styles_text(styles: Iterable[Style]) -> str:
-    """A styles.csv of these, as A1111 writes and reads it."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(Style._fields)
-    writer.writerows(styles)
-    return text.getvalue()
-
-
 def merged(style: str, prompt: str) -> str:
     """The prompt in the style's `{prompt}`, or before the style with a comma between."""
     if PLACEHOLDER in style:
@@ -125,7 +97,3 @@ def merged(style: str, prompt: str) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"  +", " ", text.strip())
-
-
-def _style(row: Mapping[str, str | None]) -> Style:
-    return Style(row.get("name") or "", row.get("prompt") or row.get("text") or "", row.get("negative_prompt") or "")

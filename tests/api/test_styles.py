@@ -74,3 +74,26 @@ def test_styles_that_pasted_parameters_bear_are_chosen_as_the_setting_says(
     assert (read["fields"]["prompt"], read.get("styles", KEEP)) == (prompt, styles)
     read = client.post("/v1/infotext", json={"text": text, "spelled_out": True}).json()
     assert (read["fields"]["prompt"], read["styles"]) == (text.split("\n")[0], [])
+
+
+def test_a_file_from_a_spreadsheet_keeps_its_rows_and_a_copy_of_the_first_is_made(
+    client: TestClient, services: Services
+) -> None:
+    file: Path = services.flags.data_dir / "styles.csv"
+    before = "name;prompt;notes\r\nink;ink drawing, fine;mine\r\n".encode("utf-8-sig")
+    file.write_bytes(before)
+    ink = {"name": "ink", "prompt": "ink drawing, fine", "negative_prompt": ""}
+    assert client.get("/v1/styles").json() == [ink]
+    for prompt in ("wash", "dry"):
+        assert client.put("/v1/styles/brush", json={"prompt": prompt}).status_code == 200
+    assert file.read_bytes() == before + b"brush;dry;\r\n"
+    assert (services.flags.data_dir / "styles.csv.bak").read_bytes() == before
+
+
+def test_a_file_that_was_not_understood_stays_as_it_is(client: TestClient, services: Services) -> None:
+    file: Path = services.flags.data_dir / "styles.csv"
+    file.write_bytes(b"name,prompt,negative_prompt\noil,thick, oily,photo\n")
+    answer = client.put("/v1/styles/brush", json={"prompt": "wash"})
+    assert (answer.status_code, "line 2 has 4 cells" in answer.json()["detail"]) == (409, True)
+    assert client.delete("/v1/styles/oil").status_code == 409
+    assert file.read_bytes() == b"name,prompt,negative_prompt\noil,thick, oily,photo\n"

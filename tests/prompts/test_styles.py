@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from modules.errors import WebuiError
-from modules.prompts.styles import Style, Taken, apply_styles, merged, read_styles, taken_out
+from modules.prompts.style_file import Style
+from modules.prompts.styles import Taken, apply_styles, merged, read_styles, taken_out
 
 OIL = Style("oil", "oil painting of {prompt}, thick", "photo")
 SNOW = Style("snow", "in the snow", "")
