@@ -5,16 +5,21 @@ Names, defaults and ranges are facts of A1111 v1.10. Those that act here are fie
 
 import difflib
 import json
+import logging
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from modules.disk import write_over
 from modules.errors import WebuiError
 from modules.fields import explained
+from modules.kept import Unreadable, copy_aside, read_json
 from modules.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MAX_TEXT = 10_000  # characters of an option
 
@@ -179,7 +184,9 @@ class KeptOptions:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._changed = _read(path)
+        self._changed, unread = _read(path)
+        if unread:
+            log.warning("%s: %d entries are passed over; the first: %s", path, len(unread), unread[0])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -194,9 +201,9 @@ class KeptOptions:
             if changed == self._changed:
                 return
             try:
-                draft = self._path.with_name(self._path.name + ".tmp")
-                draft.write_text(json.dumps(changed, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-                draft.replace(self._path)
+                if _read(self._path)[1]:
+                    copy_aside(self._path)
+                write_over(self._path, f"{json.dumps(changed, indent=2, ensure_ascii=False)}\n".encode())
             except OSError as error:
                 raise WebuiError(
                     f"The options cannot be saved in {self._path.name}: {error.strerror or error}.",
@@ -206,17 +213,21 @@ class KeptOptions:
             self._changed = changed
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What is kept, as far as it still fits: nothing here acts, so nothing is worth refusing to start."""
+def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """(what is kept, as far as it still fits; why some of it does not): nothing here acts, so nothing is worth more."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        kept = read_json(path)
+    except FileNotFoundError:
+        return {}, ()
+    except Unreadable as reason:
+        return {}, (f"{reason}.",)
+    if not isinstance(kept, dict):
+        return {}, ("it is no JSON object.",)
     found: dict[str, Any] = {}
-    for name, value in kept.items() if isinstance(kept, dict) else ():
-        if name in NAMES:
-            try:
-                found |= validated({name: value})
-            except WebuiError:
-                continue
-    return found
+    unread: list[str] = []
+    for name, value in cast(dict[str, Any], kept).items():
+        try:
+            found |= validated({name: value})
+        except WebuiError as error:
+            unread.append(str(error))
+    return found, tuple(unread)

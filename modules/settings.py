@@ -4,20 +4,26 @@ A frozen snapshot travels with each job. `overridden()` gives another object, so
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from modules.disk import write_over
 from modules.errors import WebuiError
 from modules.fields import Control, explained, number_not_bool
+from modules.kept import Unreadable, copy_aside, read_json
+
+log = logging.getLogger(__name__)
 
 EXACT = "A1111 exact"
 OURS = "Palimpsest"
 
 MASK, COMPOSITE = "-mask", "-mask-composite"  # ends of file names
+MOST_TOLD = 20  # entries of a settings file that are passed over, each in a line of its own
 CSS_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -423,23 +429,33 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """From a JSON file; a missing file is all defaults. Raises WebuiError if it cannot be read or understood."""
-        if not path.exists():
-            return cls()
+        """From a JSON file, as far as it can be read; what is missing has its default. What cannot be read is told."""
+        settings, unread = cls.read(path)
+        for reason in unread[:MOST_TOLD]:
+            log.warning("%s is passed over where it says: %s", path, reason)
+        if len(unread) > MOST_TOLD:
+            log.warning("%s: %d more of its entries are passed over.", path, len(unread) - MOST_TOLD)
+        return settings
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Self, tuple[str, ...]]:
+        """(the settings in a file, why some of it could not be read). A missing file is all defaults."""
+        settings = cls()
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise WebuiError(
-                f"the settings file {path.name} cannot be read ({error}).", "Mend it, or move it away to start afresh."
-            ) from error
+            values = read_json(path)
+        except FileNotFoundError:
+            return settings, ()
+        except Unreadable as reason:
+            return settings, (f"{reason}.",)
         if not isinstance(values, dict):
-            raise WebuiError(f"the settings file {path.name} holds no JSON object.", "Move it away to start afresh.")
-        try:
-            return cls().overridden(values)
-        except WebuiError as error:
-            raise WebuiError(
-                f"the settings file {path.name}: {error}", "Mend it, or move it away to start afresh.", error.field
-            ) from error
+            return settings, ("it is no JSON object.",)
+        unread: list[str] = []
+        for name, value in cast(dict[str, Any], values).items():
+            try:
+                settings = settings.overridden({name: value})
+            except WebuiError as error:
+                unread.append(str(error))
+        return settings, tuple(unread)
 
     @property
     def beside(self) -> Mapping[str, bool]:
@@ -455,8 +471,11 @@ class Settings(BaseModel):
         return {MASK: self.save_mask, COMPOSITE: self.save_mask_composite}.get(suffix, True)
 
     def save(self, path: Path) -> None:
-        """What differs from the defaults, written beside and then moved into place."""
+        """Write what differs from the defaults, durably; a file that was not understood whole is kept beside it.
+
+        Raises OSError if the disk refuses; then the old file stands.
+        """
+        if self.read(path)[1]:
+            copy_aside(path)
         text = json.dumps(self.model_dump(exclude_defaults=True), indent=2, ensure_ascii=False)
-        draft = path.with_name(path.name + ".tmp")
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_over(path, f"{text}\n".encode())

@@ -58,16 +58,46 @@ def test_a_missing_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "the settings file config.json cannot be read"),
-        ("[]", "the settings file config.json holds no JSON object"),
-        ('{"jpeg_quality": 0}', "the settings file config.json: Quality for saved jpeg and webp images"),
-        ('{"foo": 0}', "the settings file config.json: foo = 0: there is no such field."),
+        ("{", "it is no JSON"),
+        ("[]", "it is no JSON object."),
+        ("[" * 100_000, "it is nested too deep"),
+        ('{"samples_format": "\\ud800"}', "it is not UTF-8"),
+        (b'{"samples_format": "\xff"}', "it is not UTF-8"),
+        ('{"jpeg_quality": 1e999}', "it is no JSON: 1e999 is too large"),
+        ('{"jpeg_quality": 0}', "Quality for saved jpeg and webp images"),
+        ('{"foo": 0}', "foo = 0: there is no such field."),
     ],
 )
-def test_a_broken_file_is_named_with_the_cure(tmp_path: Path, text: str, sentence: str) -> None:
+def test_what_cannot_be_read_in_a_file_is_told_and_kept_aside_before_the_file_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str | bytes, sentence: str
+) -> None:
     path = tmp_path / "config.json"
-    path.write_text(text)
-    with pytest.raises(WebuiError) as caught:
-        Settings.load(path)
-    assert caught.value.message.startswith(sentence)
-    assert caught.value.hint.endswith("to start afresh.")
+    content = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(content)
+    assert Settings.load(path) == Settings()
+    assert sentence in caplog.text
+    assert path.read_bytes() == content  # looking changes nothing
+
+    Settings(randn_source="NV").save(path)
+    assert Settings.load(path) == Settings(randn_source="NV")
+    [copy] = [file for file in tmp_path.iterdir() if file != path]
+    assert copy.name.startswith("config.json.kept-")
+    assert copy.read_bytes() == content
+    Settings().save(path)  # now it is understood whole
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_one_wrong_entry_costs_none_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"jpeg_quality": 50, "foo": [[[]]], "samples_format": 7, "randn_source": "NV"}')
+    assert Settings.load(path) == Settings(jpeg_quality=50, randn_source="NV")
+
+
+def test_a_folder_in_the_files_place_is_moved_aside_when_settings_are_saved(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    (path / "inside").mkdir(parents=True)
+    assert Settings.load(path) == Settings()
+    Settings(jpeg_quality=50).save(path)
+    assert Settings.load(path) == Settings(jpeg_quality=50)
+    [aside] = [file for file in tmp_path.iterdir() if file != path]
+    assert (aside / "inside").is_dir()

@@ -9,11 +9,11 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from modules.api.services import Services
+from modules.disk import refusal, write_over
 from modules.errors import WebuiError
 from modules.prompts.style_file import Style, StyleFile, read_style_file
 from modules.prompts.styles import apply_styles, read_styles, require_styles
 from modules.request import MAX_PROMPT
-from modules.store.files import refusal, write_over
 
 FILE = "styles.csv"  # in the data folder, as in A1111
 MAX_NAME = 200  # characters

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules.store.files import refusal, write_all, write_new
+from modules.disk import refusal, write_all, write_new
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
+from modules.disk import refusal, write_all, write_new
 from modules.errors import WebuiError
 from modules.settings import Settings
-from modules.store.files import refusal, write_all, write_new
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 

@@ -4,14 +4,19 @@ import hashlib
 import json
 import logging
 import os
+import re
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from filelock import FileLock
+
 from modules.catalog import Checkpoint, Vae
+from modules.disk import write_over
 from modules.errors import WebuiError
+from modules.kept import Unreadable, put_aside, read_json
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +26,8 @@ VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
 BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # ends of VAEs' names there
 DIFFUSERS_INDEX: Final = "model_index.json"
 SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
+LOCKS: Final = "locks"  # folder beside the hash cache: a lock for each file that is being read
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 _HEADER_LENGTH_BYTES: Final = 8
 _LARGEST_HEADER: Final = 100_000_000  # bytes; the format's own limit
 _DTYPE_BITS: Final = {
@@ -46,7 +53,10 @@ Header = Mapping[str, TensorInfo]
 
 
 class HashCache:
-    """sha256 of files, computed once and kept in a JSON at `path`, keyed by path, size and time of change."""
+    """sha256 of files, computed once and kept in a JSON at `path`, keyed by path, size and time of change.
+
+    Several processes may share it: each file is read by one of them, and what one adds the others keep.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -55,14 +65,7 @@ class HashCache:
     def sha256(self, file: Path) -> str:
         """The file's sha256 in hex (64 digits). For a diffusers folder, that of its UNet weights."""
         file = weights_of(file)
-        known = self.known(file)
-        if known:
-            return known
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._entries = self._read() | {str(file.resolve()): [*_stamp(file), digest]}
-        self._write()
-        return digest
+        return self._remembered(str(file.resolve()), file, 0)
 
     def tensors_sha256(self, file: Path) -> str:
         """The sha256 of a safetensors file's tensors without its header, which notes may change: a LoRA's hash."""
@@ -71,16 +74,11 @@ class HashCache:
             return known
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(_HEADER_LENGTH_BYTES))
-            stream.seek(_HEADER_LENGTH_BYTES + length)
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._entries = self._read() | {_tensors_key(file): [*_stamp(file), digest]}
-        self._write()
-        return digest
+        return self._remembered(_tensors_key(file), file, _HEADER_LENGTH_BYTES + length)
 
     def known_tensors(self, file: Path) -> str:
         """What `tensors_sha256` would say if it is in the cache and the file has not changed since, else ""."""
-        entry = self._entries.get(_tensors_key(file))
-        return str(entry[2]) if entry and file.exists() and entry[:2] == _stamp(file) else ""
+        return self._known(_tensors_key(file), file)
 
     def short(self, file: Path) -> str:
         """The first ten digits of the sha256: A1111's model hash."""
@@ -89,40 +87,111 @@ class HashCache:
     def known(self, file: Path) -> str:
         """The sha256 if it is in the cache and the file has not changed since, else ""."""
         file = weights_of(file)
-        entry = self._entries.get(str(file.resolve()))
-        return str(entry[2]) if entry and file.exists() and entry[:2] == _stamp(file) else ""
+        return self._known(str(file.resolve()), file)
 
-    def _read(self) -> dict[str, list[int | str]]:
+    def _known(self, key: str, file: Path) -> str:
+        entry = self._entries.get(key)
+        return entry.digest if entry and file.exists() and entry.stamp == _stamp(file) else ""
+
+    def _remembered(self, key: str, file: Path, start: int) -> str:
+        """The sha256 of a file from byte `start` on: from the cache, or read, by one process or thread at a time."""
+        known = self._known(key, file)
+        if known:
+            return known
+        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        with _locked(self._path.parent / LOCKS / name):
+            self._entries = self._read()
+            known = self._known(key, file)  # by whoever had the lock before
+            if known:
+                return known
+            stamp = _stamp(file)
+            with file.open("rb") as stream:
+                stream.seek(start)
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            if stamp == _stamp(file):  # else it was written to meanwhile
+                self._add(key, _Hashed(stamp, digest))
+        return digest
+
+    def _add(self, key: str, hashed: "_Hashed") -> None:
+        """Enter a hash beside what other processes have entered meanwhile."""
+        with self._alone():
+            self._entries = self._loaded() | {key: hashed}
+            entries = {name: [*entry.stamp, entry.digest] for name, entry in self._entries.items()}
+            try:
+                write_over(self._path, json.dumps(entries, indent=1).encode())
+            except OSError as error:
+                log.warning(
+                    "The hash cache %s cannot be written (%s); the hash is computed again next time.", self._path, error
+                )
+
+    def _read(self) -> dict[str, "_Hashed"]:
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            return _hashes(read_json(self._path, names_files=True))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            log.warning("The hash cache %s cannot be read (%s); hashes are computed anew.", self._path, error)
-            return {}
-        return cast(dict[str, list[int | str]], entries) if isinstance(entries, dict) else {}
+        except Unreadable:
+            with self._alone():
+                return self._loaded()
 
-    def _write(self) -> None:
+    def _loaded(self) -> dict[str, "_Hashed"]:
+        """What the file holds; a damaged one is put aside. To be called by who has it alone."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-            ) as file:
-                json.dump(self._entries, file, indent=1)
-            Path(file.name).replace(self._path)
-        except OSError as error:
-            log.warning(
-                "The hash cache %s cannot be written (%s); the hash is computed again next time.", self._path, error
-            )
+            return _hashes(read_json(self._path, names_files=True))
+        except FileNotFoundError:
+            return {}
+        except Unreadable as reason:
+            put_aside(self._path, reason)
+            return {}
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return _locked(self._path.with_name(f"{self._path.name}.lock"))
+
+
+class _Hashed(NamedTuple):
+    """What is known of a file: `stamp` is its size and its time of change in nanoseconds."""
+
+    stamp: tuple[int, int]
+    digest: str
+
+
+def _hashes(kept: Any) -> dict[str, _Hashed]:
+    """The entries of a hash cache's file; what is none is left out, and computed again. Raises Unreadable."""
+    if not isinstance(kept, dict):
+        raise Unreadable("it is no JSON object")
+    found: dict[str, _Hashed] = {}
+    for key, value in cast(dict[str, Any], kept).items():
+        match value:
+            case [int(size), int(changed), str(digest)] if _SHA256.fullmatch(digest):
+                found[key] = _Hashed((size, changed), digest)
+            case _:
+                log.info("The hash of %s cannot be read; it is computed again when it is needed.", key)
+    return found
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone among all processes and threads; where the disk knows no locks, or is full, together with them."""
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        log.info("%s cannot be locked (%s); a file may be read twice.", path, error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tensors_key(file: Path) -> str:
     return f"{file.resolve()}#tensors"
 
 
-def _stamp(file: Path) -> list[int | str]:
+def _stamp(file: Path) -> tuple[int, int]:
     status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return status.st_size, status.st_mtime_ns
 
 
 def is_diffusers_folder(path: Path) -> bool:

@@ -18,10 +18,10 @@ from PIL import Image
 
 from modules import infotext
 from modules.codec import Picture
+from modules.disk import refusal, sweep, write_all, write_new
 from modules.errors import WebuiError
 from modules.infotext import Kind
 from modules.settings import Settings
-from modules.store.files import refusal, sweep, write_all, write_new
 from modules.store.metadata import encoded, read
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from modules.codec import Picture
+from modules.disk import refusal, write_over
 from modules.errors import WebuiError
-from modules.store.files import refusal, write_over
 
 GIBIBYTE = 1 << 30
 SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff", "AVIF": "avif"}

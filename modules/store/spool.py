@@ -11,8 +11,8 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
+from modules.disk import DRAFT, refusal, sweep
 from modules.errors import WebuiError
-from modules.store.files import DRAFT, refusal, sweep
 
 GIBIBYTE = 1 << 30
 NAME = re.compile(r"[0-9a-f]{64}")

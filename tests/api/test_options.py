@@ -1,6 +1,8 @@
 """Settings and checkpoints over HTTP."""
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
@@ -60,8 +62,11 @@ def test_a_wrong_value_changes_nothing(client: TestClient, change: dict[str, obj
     assert client.get("/v1/settings").json()["values"] == Settings().model_dump()
 
 
-def test_settings_that_cannot_be_saved_are_not_in_force(client: TestClient, tmp_path: Path) -> None:
-    (tmp_path / "config.json.tmp").mkdir()  # where the draft would be written
+def test_settings_that_cannot_be_saved_are_not_in_force(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
     answer = client.post("/v1/settings", json={"eta_ddim": 0.5})
 
     assert answer.status_code == 507

@@ -2,7 +2,12 @@ import hashlib
 import json
 import logging
 import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -18,6 +23,8 @@ from modules.networks.files import (
     read_header,
     size_in_bytes,
 )
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def touch(path: Path, content: bytes = b"weights") -> Path:
@@ -102,6 +109,87 @@ def test_a_damaged_hash_cache_is_left_aside_with_a_line_in_the_log(
         assert HashCache(cache).sha256(file) == hashlib.sha256(b"weights").hexdigest()
     assert "cannot be read" in caplog.text
     assert len(json.loads(cache.read_text())) == 1
+
+
+@pytest.mark.parametrize("content", [b"5", b"[" * 100_000, b"\xff", b"[]"])
+def test_a_hash_cache_of_another_kind_is_put_aside(tmp_path: Path, content: bytes) -> None:
+    file, cache = touch(tmp_path / "fox.safetensors"), touch(tmp_path / "cache" / "hashes.json", content)
+    assert HashCache(cache).known(file) == ""
+    [aside] = [each for each in cache.parent.iterdir() if each.is_file() and ".damaged-" in each.name]
+    assert aside.read_bytes() == content
+    assert HashCache(cache).sha256(file) == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_one_damaged_hash_costs_none_of_the_others(tmp_path: Path) -> None:
+    fox, hare = touch(tmp_path / "fox.safetensors"), touch(tmp_path / "hare.safetensors", b"hare")
+    cache = tmp_path / "cache" / "hashes.json"
+    for file in (fox, hare):
+        HashCache(cache).sha256(file)
+    entries = json.loads(cache.read_text())
+    for wrong in (5, [1, 2], [1, 2, 3], ["1", 2, "ab" * 32], {}, [1, 2, "zz" * 32]):
+        cache.write_text(json.dumps(entries | {str(fox.resolve()): wrong}))
+        hashes = HashCache(cache)
+        assert hashes.known(fox) == ""
+        assert hashes.known(hare) == hashlib.sha256(b"hare").hexdigest()
+
+
+def test_a_hash_that_another_process_adds_meanwhile_is_kept(tmp_path: Path) -> None:
+    fox, hare = touch(tmp_path / "fox.safetensors"), touch(tmp_path / "hare.safetensors", b"hare")
+    cache = tmp_path / "hashes.json"
+    ours, theirs = HashCache(cache), HashCache(cache)
+    theirs.sha256(hare)
+    ours.sha256(fox)
+    assert HashCache(cache).known(fox)
+    assert HashCache(cache).known(hare)
+
+
+def test_of_two_who_want_the_same_hash_one_reads_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = touch(tmp_path / "fox.safetensors")
+    caches = [HashCache(tmp_path / "hashes.json") for _ in range(4)]
+    together = threading.Barrier(len(caches))
+    read: list[object] = []
+    digest = hashlib.file_digest
+
+    def counted(stream: BinaryIO, name: str) -> object:
+        read.append(stream)
+        return digest(stream, name)
+
+    def wanted(cache: HashCache) -> str:
+        together.wait()
+        return cache.sha256(file)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    with ThreadPoolExecutor(len(caches)) as threads:
+        found = set(threads.map(wanted, caches))
+    assert found == {hashlib.sha256(b"weights").hexdigest()}
+    assert len(read) == 1
+
+
+ADDS = """
+import sys
+from pathlib import Path
+from modules.networks.files import HashCache
+for file in sorted(Path(sys.argv[1]).glob(sys.argv[2])):
+    HashCache(Path(sys.argv[3])).sha256(file)
+"""
+
+
+def test_two_processes_lose_no_hash_of_each_other(tmp_path: Path) -> None:
+    files = [touch(tmp_path / "m" / f"{kind}{number}.safetensors") for kind in "ab" for number in range(20)]
+    cache = tmp_path / "cache" / "hashes.json"
+    running = [
+        subprocess.Popen([sys.executable, "-c", ADDS, str(tmp_path / "m"), f"{kind}*", str(cache)], cwd=ROOT)
+        for kind in "ab"
+    ]
+    assert [each.wait() for each in running] == [0, 0]
+    hashes = HashCache(cache)
+    assert all(hashes.known(file) for file in files)
+
+
+def test_a_file_whose_name_is_not_utf8_has_its_hash_kept(tmp_path: Path) -> None:
+    file = touch(tmp_path / os.fsdecode(b"f\xffx.safetensors"))
+    HashCache(tmp_path / "hashes.json").sha256(file)
+    assert HashCache(tmp_path / "hashes.json").known(file) == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_a_header_tells_names_types_and_shapes(saved: Path) -> None:

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from modules.codec import Picture
+from modules.disk import DRAFT
 from modules.errors import WebuiError
 from modules.settings import Settings
-from modules.store.files import DRAFT
 from modules.store.metadata import read
 from modules.store.outputs import LOG_COLUMNS, Outputs
 

@@ -1,5 +1,6 @@
 """Writing files so that they are there whole or not at all, and never take another file's place."""
 
+import contextlib
 import errno
 import os
 import secrets
@@ -46,10 +47,18 @@ def write_all(handle: int, data: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove drafts that a killed process left in `folder`."""
-    for draft in folder.glob(f"*{DRAFT}"):
-        if time.time() - draft.stat().st_mtime > STALE_SECONDS:
-            draft.unlink(missing_ok=True)
+    """Remove drafts that a killed process left in `folder`; one that cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for draft in folder.glob(f"*{DRAFT}"):
+            _remove_stale(draft)
+
+
+def sweep_below(folder: Path) -> None:
+    """`sweep` in `folder` and all folders in it, links not followed."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(DRAFT):
+                _remove_stale(Path(here) / name)
 
 
 def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
@@ -61,6 +70,12 @@ def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
     else:
         reason, hint = error.strerror or str(error), "Look whether the drive is there and well."
     return WebuiError(f"{what} cannot be saved in {folder}: {reason}.", hint, status=507)
+
+
+def _remove_stale(draft: Path) -> None:
+    with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
+        if time.time() - draft.lstat().st_mtime > STALE_SECONDS:
+            draft.unlink()
 
 
 def _drafted(path: Path, data: bytes) -> Path:
