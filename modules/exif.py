@@ -39,7 +39,7 @@ def user_comment(exif: bytes) -> str:
         return ""
     character_set, text = entry[:CHARACTER_SET], entry[CHARACTER_SET:]
     if character_set == UNICODE:
-        decoded = _utf_16(text)
+        decoded = _utf_8(text) or _utf_16(text)
     elif character_set.rstrip(b"\0 ") in (b"ASCII", b""):
         decoded = text.decode("utf-8", "replace")
     elif character_set.startswith(b"JIS"):
@@ -80,6 +80,16 @@ def _directory(order: str, tiff: bytes, offset: int) -> dict[int, bytes]:
 
 def _number(order: str, raw: bytes) -> int:
     return int.from_bytes(raw, "big" if order == ">" else "little")
+
+
+def _utf_8(text: bytes) -> str:
+    """The text of a writer that says UNICODE and writes UTF-8; "" for UTF-16, whose spaces and digits hold zeros."""
+    if 0 in text.rstrip(b"\0"):
+        return ""
+    try:
+        return text.rstrip(b"\0").decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _utf_16(text: bytes) -> str:

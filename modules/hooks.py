@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from modules.catalog import Catalog
 from modules.errors import WebuiError
 from modules.fields import explained, number_not_bool
-from modules.infotext import Kind, compose
+from modules.infotext_layout import Kind, compose
 from modules.request import GenerationRequest
 from modules.settings import Settings
 

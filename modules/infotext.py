@@ -1,41 +1,35 @@
-"""A picture's parameters as text, in A1111's layout: parse, compose, and the way to and from request fields.
+"""A picture's parameters as text (`infotext_layout`): taken apart, and the way to and from request fields.
 
-    a cat on a roof
-    Negative prompt: blurry
-    Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 1, Size: 512x768, Version: v1.10.0
-
-Which key belongs to which field stands in the declarations (`Control.infotext`); nothing here repeats it. Known
-limits of the layout itself: blank space around the lines of a prompt is lost, and a prompt's line that begins with
-"Negative prompt:" ends the prompt.
+Which key belongs to which field stands in the declarations (`Control.infotext`); nothing here repeats it.
 """
 
-import json
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from modules.catalog import OWN_VAE, Catalog
 from modules.errors import WebuiError
 from modules.fields import Param, expectation, params
+from modules.foreign import from_json
+from modules.infotext_layout import (
+    FEWEST_PAIRS,
+    FIXED_ORDER,
+    LAST,
+    PAIR,
+    SIZE,
+    Infotext,
+    Kind,
+    pairs_of,
+    prompts_of,
+    sizes_joined,
+)
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import nearest_sampler, resolve_names
 from modules.settings import EXACT, Settings
-
-Kind = Literal["txt2img", "img2img"]
-
-NEGATIVE = "Negative prompt:"
-
-FIXED_ORDER = (
-    "Steps", "Sampler", "Schedule type", "CFG scale", "Image CFG scale", "Seed", "Face restoration", "Size",
-    "Model hash", "Model", "FP8 weight", "Cache FP16 weight for LoRA", "VAE hash", "VAE", "Variation seed",
-    "Variation seed strength", "Seed resize from", "Denoising strength", "Conditional mask weight", "Clip skip", "ENSD",
-    "Token merging ratio", "Token merging ratio hr", "Init image hash", "RNG", "Tiling",
-)  # fmt: skip
-LAST = ("Version", "User")
 
 # They tell about the picture and set nothing, so nobody has to be told that they were passed over.
 INFORMATION = frozenset(
@@ -52,34 +46,25 @@ INFORMATION = frozenset(
         "Latent mask hash",
         "Lora hashes",
         "TI hashes",
+        "Template",  # of the extension Dynamic Prompts, what a prompt was drawn from; so is the next
+        "Negative Template",
     }
 )
 
 HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
 
-# A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
-# begin only where none is going on, so that a megabyte of hostile text is read in linear time.
-PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(?P<key>\w[\w \-/]++):\s*(?P<value>"(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
-KEY_ALONE = re.compile(r"\w[\w \-/]+")
-SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
-FEWEST_PAIRS = 3  # a last line with fewer is the prompt's
+FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none and is a prompt
+STEPS_FIRST = re.compile(r"\s*Steps: *\d+ *,", re.ASCII)
+NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+WHOLE = re.compile(r"-?\d+", re.ASCII)
+LOOKS_LIKE = {  # values that a key has in every text of settings
+    "Steps": WHOLE, "Seed": WHOLE, "Size": SIZE, "CFG scale": NUMBER, "Denoising strength": NUMBER, "Clip skip": WHOLE,
+    "Variation seed": WHOLE, "ENSD": WHOLE,
+}  # fmt: skip
+SYNONYMS = {"guidance scale": "CFG scale"}  # Draw Things; folded
+LINE_WITH_KEY = re.compile(r"([A-Z][\w \-/]*):\s*(.*)")
 
 VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Infotext:
-    """A parsed text. `pairs` are the last line's, in order, as text; `Size: 512x768` is Size-1 and Size-2."""
-
-    prompt: str = ""
-    negative_prompt: str = ""
-    pairs: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of job wrote it, as far as its keys tell."""
-        from_picture = "Denoising strength" in self.pairs and not any(key.startswith("Hires ") for key in self.pairs)
-        return "img2img" if from_picture or "Resize mode" in self.pairs else "txt2img"
 
 
 @dataclass(frozen=True)
@@ -98,37 +83,68 @@ class ParsedFields:
 
 
 def parse(text: str) -> Infotext:
-    """Take an infotext apart. Any text is an infotext: one without pairs is a prompt."""
-    lines = text.replace("\r\n", "\n").strip().split("\n")
-    pairs: dict[str, str] = {}
-    if len(PAIR.findall(lines[-1])) >= FEWEST_PAIRS:
-        pairs = _pairs(lines.pop())
-    prompt: list[str] = []
-    negative: list[str] = []
-    part = prompt
-    for line in map(str.strip, lines):
-        if line.startswith(NEGATIVE):
-            part = negative
-            line = line.removeprefix(NEGATIVE).strip()
-        if line or part:  # blank lines count once there is text before them
-            part.append(line)
-    return Infotext("\n".join(prompt), "\n".join(negative), pairs)
+    """Take an infotext apart. Any text is an infotext: one without settings is a prompt.
 
-
-def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str:
-    """The text for a picture. Keys come in A1111's order, others as they are given, the version last.
-
-    A value of None is left out, one that equals its key becomes the key alone, `X-1` and `X-2` become `X: 1x2`.
+    JSON of other programs is read as `foreign.from_json` says; JSON of unknown ones gives nothing but a note.
     """
-    joined = _sizes_joined({key: str(value) for key, value in pairs.items() if value is not None})
-    first = [key for key in FIXED_ORDER if key in joined]
-    last = [key for key in LAST if key in joined]
-    middle = [key for key in joined if key not in FIXED_ORDER and key not in LAST]
-    line = ", ".join(
-        key if joined[key] == key else f"{key}: {_quoted(joined[key])}" for key in (*first, *middle, *last)
-    )
-    negative = f"\n{NEGATIVE} {negative_prompt}" if negative_prompt else ""
-    return f"{prompt}{negative}\n{line}".strip()
+    translation = from_json(text)
+    if translation is not None:
+        translated = parse(translation.text) if translation.text else Infotext()
+        return replace(translated, notes=(translation.note,))
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    at = _settings_line(lines)
+    if at is None:
+        return prompts_of(lines)
+    pairs, passed_over = _behind(lines[at + 1 :])
+    pairs = {_canonical(key): value for key, value in pairs_of(lines[at]).items()} | pairs
+    notes = (f"Passed over, it stands behind the settings: {_short(passed_over)}.",) if passed_over else ()
+    return replace(prompts_of(lines[:at]), pairs=pairs, notes=notes)
+
+
+def _settings_line(lines: Sequence[str]) -> int | None:
+    """Where the settings stand: the last line that is one, further up only if it cannot be anything else."""
+    if _is_settings(lines[-1]):
+        return len(lines) - 1
+    above = range(len(lines) - 2, -1, -1)
+    return next((at for at in above if STEPS_FIRST.match(lines[at]) and _is_settings(lines[at])), None)
+
+
+def _is_settings(line: str) -> bool:
+    found = list(PAIR.finditer(line))
+    if len(found) < FEWEST_PAIRS:
+        return False
+    exact = {key for match in found if (key := match["key"].strip()) in KNOWN and _fits(line, match, key)}
+    folded = {key for match in found if _fits(line, match, key := _canonical(match["key"].strip())) and key in KNOWN}
+    return max(len(exact), len(folded) if "Steps" in folded else 0) >= FEWEST_KNOWN
+
+
+def _fits(line: str, match: re.Match[str], key: str) -> bool:
+    """Whether a pair looks like a setting and not like a weight of a prompt, `(Size:1.2)`."""
+    before, value = line[: match.start("key")].rstrip()[-1:], match["value"].strip()
+    looks = LOOKS_LIKE.get(key)
+    return before not in set("([{<") and (looks is None or looks.fullmatch(value) is not None)
+
+
+def _canonical(key: str) -> str:
+    """The key as A1111 writes it, in whatever letter case it is."""
+    return key if key in KNOWN else FOLDED.get(key.casefold(), key)
+
+
+def _behind(lines: Sequence[str]) -> tuple[dict[str, str], str]:
+    """What extensions write behind the settings, `Template: …`, as pairs; and the rest."""
+    pairs: dict[str, str] = {}
+    rest: list[str] = []
+    key = ""
+    for line in lines:
+        match = LINE_WITH_KEY.match(line.strip())
+        if match:
+            key = match[1]
+            pairs[key] = match[2]
+        elif key:
+            pairs[key] += f"\n{line.strip()}"
+        elif line.strip():
+            rest.append(line.strip())
+    return {key: value.strip() for key, value in pairs.items() if value.strip()}, " ".join(rest)
 
 
 def declared_pairs(
@@ -170,7 +186,7 @@ def to_fields(
     kind = kind or infotext.kind
     current = settings or Settings()
     model = Img2ImgRequest if kind == "img2img" else Txt2ImgRequest
-    reading = _Reading(dict(infotext.pairs))
+    reading = _Reading(dict(infotext.pairs), list(infotext.notes))
     for name, text in (("prompt", infotext.prompt), ("negative_prompt", infotext.negative_prompt)):
         if text or infotext.pairs:
             reading.take(model, params(model)[name], text)
@@ -181,10 +197,10 @@ def to_fields(
         _read_vae(reading, current, catalog)
     ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
     elsewhere = {param.control.infotext for param in _with_keys(Img2ImgRequest).values()}  # sent to another tab
-    unknown = [_short(key)[1:-1] for key in _sizes_joined(ignored) if key not in elsewhere]
+    unknown = [_short(key)[1:-1] for key in sizes_joined(ignored) if key not in elsewhere]
     if unknown:
         reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(unknown) + ".")
-    return ParsedFields(kind, reading.fields, reading.settings, _sizes_joined(ignored), tuple(reading.notes))
+    return ParsedFields(kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes))
 
 
 def implied(infotext: Infotext) -> dict[str, str]:
@@ -347,11 +363,11 @@ WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
 class _Reading:
     """A text while it is read: pairs still to be used, and what has come of the others."""
 
-    def __init__(self, pairs: dict[str, str]) -> None:
+    def __init__(self, pairs: dict[str, str], notes: list[str]) -> None:
         self.pairs = pairs
+        self.notes = notes
         self.fields: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
-        self.notes: list[str] = []
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
         """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
@@ -508,52 +524,13 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:60] + "…")
 
 
-def _pairs(line: str) -> dict[str, str]:
-    """All pairs of the last line, keys alone as well, in order."""
-    pairs: dict[str, str] = {}
-    end = 0
-    for match in PAIR.finditer(line):
-        _keys_alone(line[end : match.start()], pairs)
-        end = match.end()
-        key, value = match["key"].strip(), _unquoted(match["value"].strip())
-        size = SIZE.fullmatch(value)
-        if size:
-            pairs[f"{key}-1"], pairs[f"{key}-2"] = size.groups()
-        elif value:
-            pairs[key] = value
-    _keys_alone(line[end:], pairs)
-    return pairs
-
-
-def _keys_alone(between: str, pairs: dict[str, str]) -> None:
-    for word in map(str.strip, between.split(",")):
-        if KEY_ALONE.fullmatch(word):
-            pairs[word] = word
-
-
-def _quoted(value: str) -> str:
-    """In JSON quotes where A1111 sets them, and where its own reader would not give the value back."""
-    ambiguous = any(sign in value for sign in ",\n:") or value.startswith('"') or value != value.strip()
-    return json.dumps(value, ensure_ascii=False) if ambiguous else value
-
-
-def _unquoted(value: str) -> str:
-    if len(value) < 2 or not (value.startswith('"') and value.endswith('"')):
-        return value
-    try:
-        return str(json.loads(value))
-    except ValueError:
-        return value
-
-
-def _sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
-    """`X-1` and `X-2`, both whole numbers, as one `X`, at the place of the first."""
-    joined: dict[str, str] = {}
-    for key, value in pairs.items():
-        stem, _, which = key.rpartition("-")
-        size = f"{pairs.get(f'{stem}-1')}x{pairs.get(f'{stem}-2')}"
-        if stem and which in ("1", "2") and SIZE.fullmatch(size):
-            joined[stem] = size
-        else:
-            joined[key] = value
-    return joined
+# Every key that a text of settings may hold, and those keys by their letters alone.
+KNOWN = frozenset(
+    {*FIXED_ORDER, *LAST, *INFORMATION, "Script"}
+    | {
+        param.control.infotext
+        for model in (Txt2ImgRequest, Img2ImgRequest, Settings)
+        for param in _with_keys(model).values()
+    }
+)
+FOLDED = {**{key.casefold(): key for key in KNOWN}, **SYNONYMS}

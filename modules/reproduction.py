@@ -19,7 +19,7 @@ from modules import infotext
 from modules.catalog import FEWEST_DIGITS, OWN_VAE, Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.infotext import Infotext
+from modules.infotext_layout import Infotext
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 

@@ -12,7 +12,8 @@ from PIL import Image
 from modules.catalog import Catalog, Checkpoint, Vae
 from modules.codec import Picture
 from modules.fields import params
-from modules.infotext import SIZE, Infotext, compose, declared_pairs, implied, parse, to_fields
+from modules.infotext import declared_pairs, implied, parse, to_fields
+from modules.infotext_layout import SIZE, Infotext, compose
 from modules.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import resolve_names
 from modules.settings import EXACT, Settings
@@ -73,6 +74,50 @@ def test_prompt_and_negative_prompt_may_have_several_lines() -> None:
 )  # fmt: skip
 def test_pairs_of_the_last_line(line: str, pairs: dict[str, str]) -> None:
     assert parse(f"a cat\n{line}").pairs == pairs
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "(red hair:1.2), (blue eyes:0.8), (green coat:1.1), smile",
+        "a cat\n(Size:1.2), (Steps:2), (Seed:3)",
+        "subject: a fox, place: a wood, light: dusk",
+        "size: small, model: standing, version: young",
+        "http://a, http://b, http://c",
+        "[Steps:Seed:0.5], [Model:Version:0.2], {Size:2}",
+        "Steps: wooden, Seed: of a plum, Size: large",
+    ],
+)
+def test_a_prompt_with_colons_stays_a_prompt(prompt: str) -> None:
+    assert parse(prompt) == Infotext(prompt)
+    settings = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1"
+    assert parse(f"{prompt}\n{settings}").prompt == prompt
+    assert parse(f"a\nNegative prompt: {prompt}\n{settings}").negative_prompt == prompt
+
+
+@pytest.mark.parametrize(
+    "line", ["steps: 20, sampler: Euler a, cfg scale: 7, seed: 3", "Steps: 20, CFG Scale: 7, seed: 3, Sampler: Euler a"]
+)
+def test_settings_in_other_letters_are_settings(line: str) -> None:
+    assert parse(f"a fox\n{line}").pairs == {"Steps": "20", "Sampler": "Euler a", "CFG scale": "7", "Seed": "3"}
+
+
+def test_lines_behind_the_settings_are_no_part_of_the_prompt() -> None:
+    text = (
+        "epic drawing\nNegative prompt: text\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1661\n"
+        "Template: epic {drawing|photo}\nof a fox\nNegative Template: text, b&w"
+    )
+    parsed = parse(text)
+    assert (parsed.prompt, parsed.negative_prompt) == ("epic drawing", "text")
+    assert parsed.pairs["Template"] == "epic {drawing|photo}\nof a fox"
+    assert parsed.pairs["Negative Template"] == "text, b&w"
+    assert (to_fields(parsed).notes, to_fields(parsed).fields["seed"]) == ((), 1661)
+
+
+def test_other_lines_behind_the_settings_are_told() -> None:
+    read = to_fields(parse("a fox\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5\nmade with love\nin spring"))
+    assert (read.fields["prompt"], read.fields["seed"]) == ("a fox", 5)
+    assert read.notes == ("Passed over, it stands behind the settings: 'made with love in spring'.",)
 
 
 def test_keys_come_in_a1111s_order_and_the_version_last() -> None:

@@ -65,7 +65,13 @@ def routes(services: Services) -> APIRouter:
         read = infotext.to_fields(
             infotext.parse(told.infotext), settings=services.settings.current, catalog=services.catalog.current
         )
-        return {"infotext": told.infotext, "items": told.items, **with_styles(services, described_fields(read))}
+        described = with_styles(services, described_fields(read))
+        return {
+            "infotext": told.infotext,
+            "items": told.items,
+            **described,
+            "notes": [*told.notes, *described["notes"]],
+        }
 
     return router
 

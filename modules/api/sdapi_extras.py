@@ -22,7 +22,7 @@ from modules.errors import WebuiError
 from modules.hooks import with_pairs
 from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
 from modules.images.geometry import Size
-from modules.infotext import compose
+from modules.infotext_layout import compose
 from modules.settings import Settings
 from modules.store import metadata
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import modules
 from modules import infotext
-from modules.infotext import FIXED_ORDER, LAST, Infotext
+from modules.infotext_layout import FIXED_ORDER, LAST, Infotext
 from modules.jobs.job import Job
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 

@@ -90,9 +90,9 @@ class WordBook:
         checkpoint = ""
         notes: list[str] = []
         if self._metadata and self._own:
-            said = metadata.read(picture).infotext
-            found = self._from_infotext(said, self._own, settings, catalog) if said else Words()
-            fields, checkpoint, notes = dict(found.fields), found.checkpoint, list(found.notes)
+            told = metadata.read(picture)
+            found = self._from_infotext(told.infotext, self._own, settings, catalog) if told.infotext else Words()
+            fields, checkpoint, notes = dict(found.fields), found.checkpoint, [*told.notes, *found.notes]
         text = self._texts.get(entry.key)
         if text is not None:
             found = self._from_infotext(text_of(text), self._own | set(PROMPTS), settings, catalog)
@@ -120,11 +120,12 @@ class WordBook:
                 fields.pop(name, None)
         name = parsed.pairs.get("Model", "") if "checkpoint" in own else ""
         if not name:
-            return Words(fields)
+            return Words(fields, notes=parsed.notes)
         try:
-            return Words(fields, catalog.checkpoint(name).name)
+            return Words(fields, catalog.checkpoint(name).name, parsed.notes)
         except WebuiError:
-            return Words(fields, notes=(f"It was made with the checkpoint {name[:80]!r}, which is not here.",))
+            gone = f"It was made with the checkpoint {name[:80]!r}, which is not here."
+            return Words(fields, notes=(*parsed.notes, gone))
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:

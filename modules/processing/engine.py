@@ -37,7 +37,8 @@ from modules.extensions import Extensions
 from modules.extensions import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
-from modules.infotext import compose, declared_pairs
+from modules.infotext import declared_pairs
+from modules.infotext_layout import compose
 from modules.networks.checkpoint import StableDiffusion
 from modules.networks.device import (
     Place,

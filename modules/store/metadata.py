@@ -4,16 +4,15 @@ PNG holds them in the text chunk `parameters`, JPEG and WebP in the EXIF user co
 """
 
 import io
-import json
 import zlib
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
+from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules import exif
 from modules.codec import Picture
-from modules.infotext import compose
+from modules.foreign import from_items
 
 Format = Literal["png", "jpg", "webp"]
 
@@ -37,10 +36,14 @@ class Encoded(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a file tells: its infotext ("" if it has none), and its other texts by their keys."""
+    """What a file tells: its infotext ("" if it has none), and its other texts by their keys.
+
+    `notes` are sentences for the person, about a text that another program wrote.
+    """
 
     infotext: str
     items: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90, lossless: bool = False) -> Encoded:
@@ -57,7 +60,9 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
     if format == "png":
         chunks = PngInfo()
         if infotext:
-            chunks.add_text(PARAMETERS, infotext)  # tEXt, or iTXt when Latin-1 does not hold it
+            # tEXt, or iTXt when Latin-1 does not hold it or would be taken for UTF-8.
+            add = chunks.add_text if _mended(infotext) == infotext else chunks.add_itxt
+            add(PARAMETERS, infotext)
         image.save(file, "PNG", pnginfo=chunks, compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
     elif format == "jpg":
         image.convert("RGB").save(file, "JPEG", quality=quality, exif=comment)
@@ -70,43 +75,48 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
 def read(picture: Picture) -> Metadata:
     """What is written in a picture's file, whoever made it. Never raises: damaged entries are as if not there.
 
-    Where a file has both, the EXIF comment counts and not the text chunk, as in A1111.
+    Where a file has both, the EXIF comment counts and not the text chunk, as in A1111. What other programs write
+    beside `parameters` is translated.
     """
     info = picture.text()
-    items = {key: value for key, value in info.items() if isinstance(key, str) and isinstance(value, str)}
+    items = {
+        _mended(key): _mended(value) for key, value in info.items() if isinstance(key, str) and isinstance(value, str)
+    }
     infotext = items.pop(PARAMETERS, "")
     comment = info.get("comment")
     if not infotext and isinstance(comment, bytes):  # GIF and JPEG
-        infotext = comment.decode("utf-8", "replace").rstrip("\0")
+        infotext = _decoded(comment).rstrip("\0")
     block = info.get("exif")
     if isinstance(block, bytes):
         infotext = exif.user_comment(block) or infotext
-    if items.get("Software") == "NovelAI":
-        infotext = _novelai(items, picture) or infotext
-    return Metadata(infotext, {key: str(value) for key, value in items.items()})
+    if infotext and items.get("Software") != "NovelAI":
+        return Metadata(infotext, items)
+    xmp = info.get("xmp")
+    told = {**items, "xmp": _decoded(xmp)} if isinstance(xmp, bytes) else items
+    translation = from_items(told, picture.width, picture.height)
+    if translation is None:
+        return Metadata(infotext, items)
+    return Metadata(translation.text or infotext, items, (translation.note,))
 
 
-def _novelai(items: dict[str, str], picture: Picture) -> str:
-    """NovelAI's own description, in terms of A1111: its pictures come from Clip skip 2 and ENSD 31337."""
+def _mended(text: str) -> str:
+    """A text chunk in which a program wrote UTF-8, though PNG has Latin-1 there (PNG specification, 11.3.3.2).
+
+    Latin-1 that anybody means is not valid UTF-8 unless it is ASCII.
+    """
+    if isinstance(text, iTXt) or text.isascii():
+        return str(text)
     try:
-        told: Any = json.loads(items.get("Comment", ""))
-    except (ValueError, RecursionError):
-        return ""
-    if not isinstance(told, dict):
-        return ""
-    return compose(
-        items.get("Description", ""),
-        str(told.get("uc", "")),
-        {
-            "Steps": told.get("steps"),
-            "Sampler": told.get("sampler"),
-            "CFG scale": told.get("scale"),
-            "Seed": told.get("seed"),
-            "Size": f"{picture.width}x{picture.height}",
-            "Clip skip": 2,
-            "ENSD": 31337,
-        },
-    )
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return str(text)
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _storable(text: str) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from modules import infotext
 from modules.a1111 import translated
 from modules.images.geometry import Size
-from modules.infotext import compose, declared_pairs
+from modules.infotext import declared_pairs
+from modules.infotext_layout import compose
 from modules.processing.inpaint import Prepared, latent_mask, prepare
 from modules.processing.plan import Plan, make_plan
 from modules.request import Img2ImgRequest

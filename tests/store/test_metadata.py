@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,34 @@ def test_a_novelai_picture_is_translated() -> None:
     told = {"steps": 28, "sampler": "k_euler_ancestral", "seed": 5, "scale": 11.0, "uc": "flat"}
     info = chunks(Software="NovelAI", Description="a cat", Comment=json.dumps(told))
     assert read(picture_of(IMAGE, "PNG", pnginfo=info)).infotext == (
-        "a cat\nNegative prompt: flat\nSteps: 28, Sampler: k_euler_ancestral, CFG scale: 11.0, Seed: 5, Size: 32x24, "
+        "a cat\nNegative prompt: flat\nSteps: 28, Sampler: Euler a, CFG scale: 11.0, Seed: 5, Size: 32x24, "
         "Clip skip: 2, ENSD: 31337"
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        ("テスト, 狐".encode(), "テスト, 狐"),  # UTF-8 where PNG has Latin-1
+        ("café".encode(), "café"),
+        ("café".encode("latin-1"), "café"),
+        (b"plain", "plain"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_text_chunk_in_utf_8_is_read_as_such(written: bytes, read_as: str, packed: bool) -> None:
+    info = PngInfo()
+    info.add(b"zTXt" if packed else b"tEXt", b"parameters\0" + (b"\0" + zlib.compress(written) if packed else written))
+    assert read(picture_of(IMAGE, "PNG", pnginfo=info)).infotext == read_as
+
+
+def test_letters_that_look_like_utf_8_come_back_from_our_own_files() -> None:
+    assert read(Picture.from_bytes(encoded(IMAGE, "png", "Ã©").data)).infotext == "Ã©"
+
+
+def test_an_exif_comment_in_utf_8_is_read_as_such() -> None:
+    block = piexif.dump({"Exif": {piexif.ExifIFD.UserComment: b"UNICODE\0" + "狐, Steps: 20".encode()}})
+    assert read(picture_of(IMAGE, "JPEG", exif=block)).infotext == "狐, Steps: 20"
 
 
 @pytest.mark.parametrize("told", ["", "{", "[]", "[" * 100_000, '{"steps": {}}', '{"uc": null}'])
