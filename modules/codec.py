@@ -23,13 +23,14 @@ from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from modules import png_side
+from modules.colour import OF_MODE, avif_code_points, colours_of
 from modules.errors import WebuiError
 from modules.exif import orientation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
 MAX_BYTES = 256 * 1024 * 1024
-MIN_SIDE = 8  # one latent cell
 LARGE = 16_000_000  # pixels; what is larger is decoded one at a time, as each may take 400 MB for a moment
 
 # What Pillow's readers were seen to raise on a hundred thousand damaged files.
@@ -45,6 +46,12 @@ UPRIGHT_BY = {
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation -> what makes it upright
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
+
+WHITE_OF_16 = 65535.0
+# (white, the largest value of a picture for which it is that). Floats are 0 to 1, and highlights lie above; bytes and
+# 16 bits that somebody has stored as floats are seen by values that no light of such a scene has.
+RANGES_OF_FLOATS = ((1.0, 8.0), (255.0, 255.5), (WHITE_OF_16, 65535.5))
+RANGES_OF_INTEGERS = ((255.0, 255.0), (WHITE_OF_16, 65535.0), (2**31 - 1.0, 2**31 - 1.0))
 
 _large_one = threading.Lock()
 
@@ -62,7 +69,8 @@ class Picture:
     """An encoded picture that has been checked: whole, bounded, of a format we read.
 
     `width` and `height` are pixels after EXIF orientation is applied. `notes` are sentences about what will be
-    converted (an animation's first frame, CMYK, 16 bit), for the person who brought the picture.
+    converted (an animation's first frame, CMYK, 16 bit, other colours than sRGB) or left out, for the person who
+    brought the picture.
     """
 
     data: bytes = field(repr=False, compare=False)
@@ -83,7 +91,7 @@ class Picture:
                 "Save it smaller, for example as JPEG.",
                 field,
             )
-        image = _open(data, field)
+        image, told = _open(data, field)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise WebuiError(
@@ -91,23 +99,17 @@ class Picture:
                 "Scale it down first.",
                 field,
             )
-        if min(width, height) < MIN_SIDE:
-            raise WebuiError(
-                f"{field}: the picture is {width}x{height} pixels, at least {MIN_SIDE}x{MIN_SIDE} are needed.",
-                "Choose a larger picture.",
-                field,
-            )
         with _reading(field), _large_one if width * height > LARGE else nullcontext():
-            notes = _notes(image)
+            notes = (*_notes(image, told), *told.notes)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
         return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
 
     @classmethod
     def checked_before(cls, data: bytes, sha256: str) -> "Picture":
         """Wrap bytes that `from_bytes` has accepted once: only their header is read. Raises WebuiError as it does."""
-        image = _open(data, "image")
+        image, told = _open(data, "image")
         with _reading("image"):
-            notes = _notes(image)
+            notes = (*_notes(image, told), *told.notes)
         return cls._described(data, image, sha256, notes)
 
     @classmethod
@@ -137,13 +139,16 @@ class Picture:
         return cls.from_bytes(buffer.getvalue())
 
     def open(self) -> Image.Image:
-        """The pixels, upright: mode RGB, or RGBA if there is any transparency. First frame of an animation."""
-        image = _open(self.data, "image")
+        """The pixels, upright, in sRGB: mode RGB, or RGBA if there is any transparency. First frame of an animation."""
+        image, told = _open(self.data, "image")
         with _reading("image"):
             image.load()
         turn = _turn(image)
         upright = image if turn is None else image.transpose(turn)
-        return _normalised(upright, "transparency" in image.info)
+        colours = colours_of(image, told.cicp)
+        if upright.mode in OF_MODE and colours.transform is not None:
+            return colours.converted(upright)
+        return colours.converted(_normalised(upright, "transparency" in image.info))
 
     def rgb(self, background: str = "#ffffff") -> Image.Image:
         """The pixels as RGB, transparency flattened on the CSS colour `background`."""
@@ -156,7 +161,7 @@ class Picture:
 
     def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
-        image = _open(self.data, "image")
+        image, _ = _open(self.data, "image")
         if image.format == "PNG":
             with _reading("image"):
                 image.load()  # text may stand behind the pixels
@@ -199,10 +204,16 @@ def flattened(image: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def _open(data: bytes, field: str) -> ImageFile.ImageFile:
+def _open(data: bytes, field: str) -> tuple[ImageFile.ImageFile, png_side.Side]:
     """Read the header only. Pillow's own bomb check is replaced by MAX_PIXELS, which refuses before decoding."""
     with _reading(field):
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        told = png_side.looked_through(data)
+        image = Image.open(io.BytesIO(told.data), formats=FORMATS)
+        if told.profile is not None:
+            image.info["icc_profile"] = told.profile
+        if image.format == "AVIF":
+            told = told._replace(cicp=avif_code_points(data))
+        return image, told
 
 
 @contextmanager
@@ -243,7 +254,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return UPRIGHT_BY.get(orientation(exif)) if isinstance(exif, bytes) and image.format != "TIFF" else None
 
 
-def _notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
+def _notes(image: ImageFile.ImageFile, told: png_side.Side) -> tuple[str, ...]:
     """Before decoding: Pillow forgets then how the pixels were stored."""
     notes: list[str] = []
     if getattr(image, "is_animated", False) and image.format == "TIFF":
@@ -254,20 +265,34 @@ def _notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
         notes.append(f"The picture is in {image.mode} colours: it is converted to RGB.")
     if image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile) for tile in image.tile):
         notes.append("The picture has more than 8 bits per colour: it is reduced to 8.")
+    if note := colours_of(image, told.cicp).note:
+        notes.append(note)
     return tuple(notes)
 
 
 def _normalised(image: Image.Image, transparent_colour: bool) -> Image.Image:
     """Mode RGB or RGBA, 8 bit. `transparent_colour` tells whether the file marks a colour as transparent."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow clips 16 bit to 8 when converting; scaling keeps the picture.
-        values = np.asarray(image).astype(np.float64)
-        return Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
-    if image.mode == "F":
-        return Image.fromarray(np.asarray(image).clip(0, 255).round().astype(np.uint8), "L").convert("RGB")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _eight_bit(image).convert("RGB")
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_colour
     if not has_alpha:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema() == (255, 255)
     return rgba.convert("RGB") if opaque else rgba
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 8 bits from grey of more. Pillow clips when it converts; scaling keeps the picture.
+
+    What white is, a file of 16 bits tells; one of 32, or of floating-point numbers, tells nothing: the range is the
+    smallest of the usual ones that holds the largest value.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
+    white = WHITE_OF_16
+    if not image.mode.startswith("I;16"):
+        finite = values[np.isfinite(values)]
+        largest = float(finite.max(initial=0.0))
+        ranges = RANGES_OF_FLOATS if image.mode == "F" else RANGES_OF_INTEGERS
+        white = next((white for white, most in ranges if largest <= most), largest)
+    return Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8), "L")

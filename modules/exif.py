@@ -1,4 +1,4 @@
-"""The two EXIF entries that matter here: which way up a picture is, and the comment that holds its parameters.
+"""The EXIF entries that matter here: which way up a picture is, its colours, and the comment with its parameters.
 
 Forty lines of our own, because readers at hand raise errors of a dozen kinds on hostile bytes. EXIF is a TIFF file
 without a picture (CIPA DC-008-2019, 4.5 and 4.6): byte order, then directories of 12-byte entries.
@@ -10,9 +10,13 @@ HEAD = b"Exif\0\0"
 ORIENTATION = 0x0112
 EXIF_DIRECTORY = 0x8769
 USER_COMMENT = 0x9286
+COLOUR_SPACE = 0xA001
+INTEROPERABILITY_DIRECTORY = 0xA005
+INTEROPERABILITY_INDEX = 0x0001
 
 BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
 UNIT = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, UNDEFINED: 1}  # bytes of one value
+SRGB, ADOBE_RGB = 1, 2  # values of COLOUR_SPACE
 UNICODE = b"UNICODE\0"
 CHARACTER_SET = 8  # bytes that name it, before the comment
 
@@ -25,16 +29,26 @@ def orientation(exif: bytes) -> int:
     return number if 1 <= number <= 8 else 1
 
 
+def is_adobe_rgb(exif: bytes) -> bool:
+    """Whether the colours are said to be Adobe RGB (1998).
+
+    Cameras say "uncalibrated" and give the interoperability index R03 (DCF 2.0); some programs write colour space 2.
+    """
+    order, tiff = _opened(exif)
+    private = _linked(order, tiff, _directory(order, tiff, _number(order, tiff[4:8])), EXIF_DIRECTORY)
+    space = _number(order, private.get(COLOUR_SPACE, b"")[:2])
+    index = _linked(order, tiff, private, INTEROPERABILITY_DIRECTORY).get(INTEROPERABILITY_INDEX, b"")
+    return space == ADOBE_RGB or (space != SRGB and index.startswith(b"R03"))
+
+
 def user_comment(exif: bytes) -> str:
     """The comment, "" if there is none or the bytes are damaged.
 
     UTF-16 is read in either byte order: A1111 writes big-endian whatever the file's own order is.
     """
     order, tiff = _opened(exif)
-    pointer = _directory(order, tiff, _number(order, tiff[4:8])).get(EXIF_DIRECTORY)
-    if pointer is None:
-        return ""
-    entry = _directory(order, tiff, _number(order, pointer[:4])).get(USER_COMMENT)
+    first = _directory(order, tiff, _number(order, tiff[4:8]))
+    entry = _linked(order, tiff, first, EXIF_DIRECTORY).get(USER_COMMENT)
     if entry is None:
         return ""
     character_set, text = entry[:CHARACTER_SET], entry[CHARACTER_SET:]
@@ -76,6 +90,12 @@ def _directory(order: str, tiff: bytes, offset: int) -> dict[int, bytes]:
         if size and where + size <= len(tiff):
             entries[tag] = tiff[where : where + size]
     return entries
+
+
+def _linked(order: str, tiff: bytes, directory: dict[int, bytes], tag: int) -> dict[int, bytes]:
+    """The directory that the entry `tag` of another points at; empty if there is none."""
+    pointer = directory.get(tag)
+    return _directory(order, tiff, _number(order, pointer[:4])) if pointer else {}
 
 
 def _number(order: str, raw: bytes) -> int:

@@ -29,6 +29,8 @@ LATENT_UPSCALERS = (
 )  # fmt: skip
 HR_UPSCALERS = (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
+LATENT_UPSCALE = 3  # of these
+LATENT_CELL = 8  # pixels a side; what the encoder sees is whole cells
 
 Prompt = Annotated[
     str,
@@ -635,4 +637,12 @@ class Img2ImgRequest(GenerationRequest):
                 "Send a job for each.",
                 "init_images",
             )
+        for source in request.init_images:
+            if request.resize_mode == LATENT_UPSCALE and min(source.width, source.height) < LATENT_CELL:
+                raise WebuiError(
+                    f"init_images: the picture is {source.width}x{source.height} pixels; the resize mode "
+                    f"{RESIZE_MODES[LATENT_UPSCALE]!r} encodes it as it is and needs {LATENT_CELL}x{LATENT_CELL}.",
+                    "Choose another resize mode, or a larger picture.",
+                    "init_images",
+                )
         return request

@@ -67,15 +67,11 @@ def refusal(data: bytes) -> WebuiError:
         (b"Dear diary,\n" * 50, NO_PICTURE),
         (b"\x89PNG\r\n\x1a\n", NO_PICTURE),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NO_PICTURE),
-        (file_of(Image.new("RGB", (1, 1)), "PNG"),
-         "init_images: the picture is 1x1 pixels, at least 8x8 are needed. Choose a larger picture."),
-        (file_of(Image.new("RGB", (300, 7)), "JPEG"),
-         "init_images: the picture is 300x7 pixels, at least 8x8 are needed. Choose a larger picture."),
         (png_start(20_000, 20_000), "init_images: the picture has more than 100 megapixels. Scale it down first."),
         (png_start(12_000, 10_000),
          "init_images: the picture is 12000x10000, more than 100 megapixels. Scale it down first."),
     ],
-    ids=["empty", "text", "signature alone", "svg", "1x1", "300x7", "20000x20000", "120 megapixels"],
+    ids=["empty", "text", "signature alone", "svg", "20000x20000", "120 megapixels"],
 )  # fmt: skip
 def test_what_is_no_usable_picture_gets_one_sentence(data: bytes, sentence: str) -> None:
     assert str(refusal(data)) == sentence
@@ -100,10 +96,75 @@ def test_a_file_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked() -> 
     assert refusal(bomb).message == "init_images: the picture has more than 100 megapixels."
 
 
-def test_text_that_unpacks_to_gigabytes_is_refused() -> None:
-    text = b"parameters\0\0" + zlib.compress(b"a" * 80_000_000)
+@pytest.mark.parametrize(("size", "format"), [((1, 1), "PNG"), ((300, 7), "JPEG"), ((1, 20), "GIF")])
+def test_a_tiny_picture_is_a_picture(size: tuple[int, int], format: str) -> None:
+    picture = Picture.from_bytes(file_of(Image.new("RGB", size, "red"), format))
+    assert (picture.width, picture.height) == picture.open().size == size
+
+
+def with_chunks(*chunks: bytes, behind: bool = False) -> bytes:
+    """NOISE as a PNG with these chunks before its pixels, or behind them."""
     whole = file_of(NOISE, "PNG")
-    assert refusal(whole[:33] + png_chunk(b"zTXt", text) + whole[33:]).hint == DAMAGED
+    place = len(whole) - 12 if behind else 33
+    return whole[:place] + b"".join(chunks) + whole[place:]
+
+
+def packed_text(key: bytes, length: int, name: bytes = b"zTXt") -> bytes:
+    packed = zlib.compress(b"a" * length)
+    return png_chunk(name, key + (b"\0\0" if name == b"zTXt" else b"\0\1\0\0\0") + packed)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "key"),
+    [
+        (packed_text(b"workflow", 2_000_000), "workflow"),
+        (packed_text(b"parameters", 80_000_000), "parameters"),
+        (packed_text(b"prompt", 2_000_000, b"iTXt"), "prompt"),
+        (png_chunk(b"tEXt", b"Comment\0" + b"a" * 2_000_000), "Comment"),
+        (png_chunk(b"zTXt", b"odd\0\7xyz"), "odd"),
+    ],
+    ids=["zTXt", "a bomb", "iTXt", "tEXt", "packed otherwise"],
+)
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_text_too_long_is_left_out_and_told(chunk: bytes, key: str, behind: bool) -> None:
+    picture = Picture.from_bytes(with_chunks(packed_text(b"kept", 9), chunk, behind=behind))
+    assert picture.open().tobytes() == NOISE.tobytes()
+    assert picture.notes == (f"The text {key!r} in the file is too long (1 MB is read): it is left out.",)
+    assert (picture.text()["kept"], key in picture.text()) == ("a" * 9, False)
+    assert Picture.checked_before(picture.data, picture.sha256).notes == picture.notes
+
+
+def test_many_texts_have_one_limit() -> None:
+    picture = Picture.from_bytes(with_chunks(*(packed_text(b"t%d" % number, 1_000_000) for number in range(70))))
+    assert picture.open().tobytes() == NOISE.tobytes()
+    assert len(picture.notes) == 3
+    assert sum(len(str(text)) for text in picture.text().values()) < 17_000_000
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"gAMA", b"\0"), png_chunk(b"pHYs", b"\0\0"), png_chunk(b"sRGB", b""),
+        png_chunk(b"tEXt", b"parameters\0a cat")[:-1] + b"?",
+    ],
+    ids=["gAMA", "pHYs", "sRGB", "checksum"],
+)  # fmt: skip
+def test_damage_beside_the_pixels_is_left_out_and_told(chunk: bytes) -> None:
+    picture = Picture.from_bytes(with_chunks(chunk))
+    assert picture.open().tobytes() == NOISE.tobytes()
+    assert picture.notes == ("Something beside the pixels of the file is damaged: it is left out.",)
+
+
+def test_exif_behind_the_pixels_turns_the_picture_as_well() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Picture.from_bytes(with_chunks(png_chunk(b"eXIf", exif.tobytes()[6:]), behind=True))
+    assert (picture.width, picture.height) == picture.open().size == (24, 32)
+    assert Picture.checked_before(picture.data, picture.sha256) == picture
+
+
+def test_a_png_of_chunks_without_end_is_refused_soon() -> None:
+    assert str(refusal(with_chunks(png_chunk(b"heRe", b"") * 200_000))) == NO_PICTURE
 
 
 def test_a_file_too_large_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +211,21 @@ def test_a_picture_that_no_memory_is_there_for_is_refused(monkeypatch: pytest.Mo
          ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
         (Image.new("F", (16, 8), 99.6), "TIFF", {}, (100, 100, 100),
          ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+        (Image.new("F", (16, 8), 0.6), "TIFF", {}, (153, 153, 153),
+         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+        (Image.new("F", (16, 8), 1.3), "TIFF", {}, (255, 255, 255),
+         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+        (Image.new("F", (16, 8), 257 * 90.0), "TIFF", {}, (90, 90, 90),
+         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+        (Image.new("I", (16, 8), 80), "TIFF", {}, (80, 80, 80),
+         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+        (Image.new("I", (16, 8), 2**30), "TIFF", {}, (128, 128, 128),
+         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
     ],
-    ids=["CMYK", "grey", "bilevel", "palette", "opaque alpha", "16 bit", "float"],
+    ids=[
+        "CMYK", "grey", "bilevel", "palette", "opaque alpha", "16 bit", "float", "float to 1", "highlights",
+        "float of 16 bits", "bytes as integers", "32 bits",
+    ],
 )  # fmt: skip
 def test_every_kind_of_pixel_becomes_rgb(
     image: Image.Image, format: str, options: dict[str, Any], pixels: tuple[int, ...], notes: tuple[str, ...]
@@ -297,3 +371,10 @@ def test_a_picture_is_a_pydantic_field() -> None:
     text = Holder(image=picture).model_dump_json()
     assert Holder.model_validate_json(text).image == picture
     assert Holder.model_json_schema()["properties"]["image"]["type"] == "string"
+
+
+def test_floats_that_are_no_numbers_do_not_matter() -> None:
+    values = np.full((8, 16), 0.5, np.float32)
+    values[0, :3] = [np.nan, np.inf, -np.inf]
+    opened = np.asarray(Picture.from_bytes(file_of(Image.fromarray(values), "TIFF")).open())
+    assert opened[0, :4, 0].tolist() == [0, 255, 0, 128]

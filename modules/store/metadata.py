@@ -12,11 +12,13 @@ from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules import exif
 from modules.codec import Picture
+from modules.colour import SRGB_PROFILE
 from modules.foreign import from_items
 
 Format = Literal["png", "jpg", "webp"]
 
 PARAMETERS = "parameters"
+PERCEPTUAL = b"\0"  # the rendering intent that stands in a PNG's sRGB chunk
 MAX_SIDE = {"png": 2**31 - 1, "jpg": 65535, "webp": 16383}  # pixels
 MAX_EXIF = {"png": 2**31, "jpg": 65533, "webp": 2**31}  # bytes; a JPEG segment has a length of two bytes
 
@@ -49,6 +51,8 @@ class Metadata(NamedTuple):
 def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90, lossless: bool = False) -> Encoded:
     """`image` (RGB or RGBA; JPEG knows no alpha and leaves it out) as a file with its infotext in it.
 
+    It says that its colours are sRGB: PNG in a chunk, JPEG and WebP in an ICC profile.
+
     A picture or a text too large for `format` becomes a PNG: nothing is cut. `quality` (1 to 100) acts on JPEG and
     lossy WebP.
     """
@@ -59,16 +63,17 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
     file = io.BytesIO()
     if format == "png":
         chunks = PngInfo()
+        chunks.add(b"sRGB", PERCEPTUAL)
         if infotext:
             # tEXt, or iTXt when Latin-1 does not hold it or would be taken for UTF-8.
             add = chunks.add_text if _mended(infotext) == infotext else chunks.add_itxt
             add(PARAMETERS, infotext)
         image.save(file, "PNG", pnginfo=chunks, compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
     elif format == "jpg":
-        image.convert("RGB").save(file, "JPEG", quality=quality, exif=comment)
+        image.convert("RGB").save(file, "JPEG", quality=quality, exif=comment, icc_profile=SRGB_PROFILE)
     else:
         effort = WEBP_LOSSLESS if lossless else {"quality": quality}
-        image.save(file, "WEBP", lossless=lossless, exif=comment, **effort)
+        image.save(file, "WEBP", lossless=lossless, exif=comment, icc_profile=SRGB_PROFILE, **effort)
     return Encoded(file.getvalue(), format)
 
 

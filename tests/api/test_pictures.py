@@ -48,13 +48,28 @@ def test_what_will_be_converted_is_noted(client: TestClient) -> None:
     ]
 
 
+def test_a_tiny_picture_is_taken_and_refused_only_where_resizing_cannot_help(client: TestClient) -> None:
+    told = client.post("/v1/pictures", content=png(1, 1)).json()
+    assert (told["width"], told["height"]) == (1, 1)
+
+    request = {"init_images": [told["id"]], "width": 64, "height": 64, "prompt": "a cat"}
+    answers = [
+        client.post("/v1/jobs", json={"kind": "img2img", "request": {**request, "resize_mode": mode}})
+        for mode in range(4)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 422]
+    assert answers[3].json()["detail"] == (
+        "init_images: the picture is 1x1 pixels; the resize mode 'Just resize (latent upscale)' encodes it as it is "
+        "and needs 8x8."
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
         (b"", "the file is empty"),
         (b"hello", "no picture that can be read"),
         (png(64, 64)[:60], "damaged or cut off"),
-        (png(1, 1), "1x1 pixels"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no picture that can be read"),
     ],
 )

@@ -87,8 +87,8 @@ def test_the_picture_in_the_page_is_the_file_itself(ready: Page, studio: str) ->
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty"), (b"no picture", "picture"), (png()[:300], "damaged or cut off"), (png(1, 1), "1x1")],
-    ids=["zero bytes", "no picture", "truncated", "1x1"],
+    [(b"", "empty"), (b"no picture", "picture"), (png()[:300], "damaged or cut off")],
+    ids=["zero bytes", "no picture", "truncated"],
 )
 def test_a_picture_that_cannot_be_used_is_told_and_the_server_works_on(ready: Page, content: bytes, words: str) -> None:
     ready.set_input_files("#img2img_file", files=[{"name": "x.png", "mimeType": "image/png", "buffer": content}])

@@ -1,0 +1,155 @@
+"""What stands in a PNG beside its pixels, within limits of its own.
+
+Pillow refuses a whole picture for one long text, and reads EXIF only where it stands before the pixels. Here the side
+chunks are looked at first: what is too large or damaged is left out and told, and the picture stays a picture.
+"""
+
+import struct
+import zlib
+from typing import NamedTuple
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MOST_TEXT = 1 << 20  # bytes of one text, unpacked; as many as Pillow takes
+MOST_TEXTS = 16 << 20  # of all texts of a file
+MOST_PROFILE = 8 << 20  # bytes of a colour profile, unpacked; a printer's has 1 to 3 MB
+MOST_CHUNKS = 100_000  # a picture of 256 MB in pieces of 8 kB has 33 000
+MOST_NOTES = 3
+
+OF_THE_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # not critical by their name, but what is seen depends on them
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9, b"tIME": 7}  # bytes, where they are fixed
+FRAME = 12  # bytes around what a chunk holds: length, name, checksum
+
+
+class Chunk(NamedTuple):
+    name: bytes
+    start: int  # of its length field
+    end: int  # behind its checksum
+
+    def data(self, file: bytes) -> memoryview:
+        return memoryview(file)[self.start + 8 : self.end - 4]
+
+
+class Side(NamedTuple):
+    """A file that Pillow reads, and what it does not tell. `cicp`: colour code points (ITU-T H.273), or None."""
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+    profile: bytes | None = None
+    cicp: tuple[int, ...] | None = None
+
+
+def looked_through(file: bytes) -> Side:
+    """`file` with nothing beside the pixels that Pillow stumbles over; the same object if there was no need."""
+    if not file.startswith(SIGNATURE):
+        return Side(file)
+    chunks = _chunks(file)
+    side = _Sieve(file)
+    kept = [chunk for chunk in chunks if side.keeps(chunk)]
+    pixels = next((number for number, chunk in enumerate(kept) if chunk.name == b"IDAT"), len(kept))
+    late = [chunk for chunk in kept[pixels:] if chunk.name == b"eXIf"]  # which Pillow would not know before decoding
+    if not late and len(kept) == len(chunks) < MOST_CHUNKS:
+        return Side(file, cicp=side.cicp)
+    early = [*kept[:pixels], *late]
+    ordered = [*early, *(chunk for chunk in kept[pixels:] if chunk.name != b"eXIf")]
+    view = memoryview(file)
+    rebuilt = b"".join([SIGNATURE, *(view[chunk.start : chunk.end] for chunk in ordered), *_rest(view, chunks)])
+    return Side(rebuilt, tuple(side.notes[:MOST_NOTES]), side.profile, side.cicp)
+
+
+def _chunks(file: bytes) -> list[Chunk]:
+    """The whole chunks, up to the end or to where the file is cut off."""
+    found: list[Chunk] = []
+    start = len(SIGNATURE)
+    while start + FRAME <= len(file) and len(found) < MOST_CHUNKS:
+        length, name = struct.unpack_from(">I4s", file, start)
+        end = start + FRAME + length
+        if end > len(file):
+            break
+        found.append(Chunk(name, start, end))
+        if name == b"IEND":
+            break
+        start = end
+    return found
+
+
+def _rest(file: memoryview, chunks: list[Chunk]) -> list[memoryview]:
+    """A last chunk that is cut off, which may hold pixels; nothing of a file that is chunks without end."""
+    return [file[chunks[-1].end :]] if chunks and len(chunks) < MOST_CHUNKS else []
+
+
+class _Sieve:
+    """Tells which chunks stay, and remembers why others do not."""
+
+    def __init__(self, file: bytes) -> None:
+        self.notes: list[str] = []
+        self.profile: bytes | None = None
+        self.cicp: tuple[int, ...] | None = None
+        self._file = file
+        self._texts = 0
+
+    def keeps(self, chunk: Chunk) -> bool:
+        if chunk.name[:1].isupper() or chunk.name in OF_THE_PIXELS:
+            return True
+        data = chunk.data(self._file)
+        told = int.from_bytes(self._file[chunk.end - 4 : chunk.end], "big")
+        is_whole = chunk.name.isalpha() and zlib.crc32(data, zlib.crc32(chunk.name)) == told
+        if not is_whole or len(data) != SIZES.get(chunk.name, len(data)):
+            self._leave_out("Something beside the pixels of the file is damaged: it is left out.")
+            return False
+        if chunk.name in TEXTS:
+            return self._keeps_text(chunk.name, data)
+        if chunk.name == b"iCCP":
+            return self._keeps_profile(bytes(data[:MOST_PROFILE]))
+        if chunk.name == b"cICP":
+            self.cicp = tuple(data)
+        return len(data) <= MOST_TEXT
+
+    def _keeps_text(self, name: bytes, data: memoryview) -> bool:
+        key = bytes(data[:80]).partition(b"\0")[0].decode("latin-1")
+        # Once there is too much, nothing more is unpacked: a kilobyte may hold a megabyte, and there may be many.
+        size = _unpacked_size(name, bytes(data)) if len(data) <= MOST_TEXT and self._texts <= MOST_TEXTS else len(data)
+        self._texts += size
+        if size <= MOST_TEXT and self._texts <= MOST_TEXTS:
+            return True
+        shown = "".join(letter if letter.isprintable() else "?" for letter in key)
+        self._leave_out(f"The text {shown!r} in the file is too long (1 MB is read): it is left out.")
+        return False
+
+    def _keeps_profile(self, data: bytes) -> bool:
+        """Pillow refuses a picture whose profile is larger than a text may be."""
+        _, _, packed = data.partition(b"\0")
+        unpacker = zlib.decompressobj()
+        try:
+            profile = unpacker.decompress(packed[1:], MOST_PROFILE) if packed[:1] == b"\0" else b""
+        except zlib.error:
+            profile = b""
+        if profile and len(profile) <= MOST_TEXT and not unpacker.unconsumed_tail:
+            return True
+        self.profile = b"" if unpacker.unconsumed_tail else profile  # empty: there is one, and it cannot be used
+        return False
+
+    def _leave_out(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def _unpacked_size(name: bytes, data: bytes) -> int:
+    """Bytes of a text; one more than may be where it is packed and larger than that."""
+    _, _, rest = data.partition(b"\0")
+    if name == b"tEXt":
+        return len(rest)
+    if name == b"zTXt":
+        packed = rest[1:]
+        if rest[:1] not in (b"", b"\0"):  # packed in a way that nobody knows
+            return MOST_TEXT + 1
+    else:  # iTXt: flag, method, language, translated key
+        if rest[:1] != b"\1":
+            return len(rest)
+        packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(packed, MOST_TEXT)
+    except zlib.error:
+        return 0  # Pillow reads it as empty
+    return len(text) + bool(unpacker.unconsumed_tail)
