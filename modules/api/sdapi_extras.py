@@ -1,4 +1,7 @@
-"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job; the work is done where the request came in."""
+"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job; the work is done where the request came in.
+
+For a client that hangs up nothing further is begun.
+"""
 
 import html
 import threading
@@ -9,9 +12,11 @@ from fastapi import APIRouter, Request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modules import infotext
+from modules.api.leaving import answer_unless_gone
 from modules.api.openapi import json_body
 from modules.api.sdapi_body import filled, loose_object
 from modules.api.sdapi_generate import Answer
@@ -96,15 +101,17 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
     slots = threading.BoundedSemaphore(AT_ONCE)
 
-    def single(body: dict[str, Any]) -> Response:
+    def single(body: dict[str, Any], left: threading.Event) -> Response:
         payload = filled(SinglePayload, body)
         picture = picture_from(body.get("image"), "image", fetch)
         with slots:
+            if left.is_set():
+                raise ClientDisconnect
             image, told = _processed(payload, picture, services.settings.current)
         shown = image if payload.show_extras_results else ""
         return Answer({"html_info": _as_html(told), "image": shown})
 
-    def batch(body: dict[str, Any]) -> Response:
+    def batch(body: dict[str, Any], left: threading.Event) -> Response:
         payload = filled(BatchPayload, body)
         if not payload.imageList:
             raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
@@ -113,6 +120,8 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         for number, file in enumerate(payload.imageList):
             picture = picture_from(file.data, f"imageList.{number}", fetch)
             with slots:
+                if left.is_set():
+                    raise ClientDisconnect
                 image, told = _processed(payload, picture, services.settings.current)
             images.append(image if payload.show_extras_results else b"")
         return Answer({"html_info": _as_html(told), "images": images})
@@ -120,12 +129,14 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
     async def extra_single_image(request: Request) -> Response:
         """Enlarge a picture: {html_info, image}."""
-        return await run_in_threadpool(single, await loose_object(request))
+        body = await loose_object(request)
+        return await answer_unless_gone(request, lambda left: single(body, left))
 
     @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
     async def extra_batch_images(request: Request) -> Response:
         """Enlarge several pictures in one way: {html_info, images}."""
-        return await run_in_threadpool(batch, await loose_object(request))
+        body = await loose_object(request)
+        return await answer_unless_gone(request, lambda left: batch(body, left))
 
     @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
     async def png_info(request: Request) -> Response:

@@ -1,11 +1,10 @@
 """`/sdapi/v1/txt2img` and `/img2img`: a job, its end awaited, its pictures in the answer.
 
-The job goes on when its client has gone, as in A1111. A waiting client costs no thread.
+A job whose client hangs up ends, unless some of it is to be kept on the disk. A waiting client costs no thread.
 """
 
 import asyncio
 import base64
-import contextlib
 import io
 import json
 import random
@@ -18,11 +17,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modules.a1111 import Kind, translated
 from modules.a1111_loose import listed_styles, strict
 from modules.api.clients import client_of
+from modules.api.leaving import ended, leaving
 from modules.api.openapi import json_body
 from modules.api.sdapi_body import body_bytes, filled, parsed
 from modules.api.sdapi_info import described
@@ -107,13 +108,22 @@ class _Studio:
 
     async def made(self, kind: Kind, request: Request) -> Response:
         timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
-        asked, pending = await run_in_threadpool(self._begun, kind, await body_bytes(request), client_of(request.scope))
-        try:
-            for one in pending:
-                await ended(one.job)
-        finally:
-            for one in pending:
-                self._services.saves.forget(one.job)
+        data = await body_bytes(request)
+        async with leaving(request) as gone:
+            asked, pending = await run_in_threadpool(self._begun, kind, data, client_of(request.scope))
+            del data
+            over = asyncio.gather(*(ended(one.job) for one in pending))
+            try:
+                await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    await run_in_threadpool(_abandon, pending)
+                await over
+            finally:
+                over.cancel()
+                for one in pending:
+                    self._services.saves.forget(one.job)
+            if gone.done():
+                raise ClientDisconnect
         return await run_in_threadpool(_answer, asked, pending, timestamp)
 
     def _begun(self, kind: Kind, data: bytes, client: str) -> tuple[Asked, list[Pending]]:
@@ -239,24 +249,6 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-async def ended(job: Job) -> None:
-    """Returns when `job` has ended, or Palimpsest does. Costs no thread."""
-    loop = asyncio.get_running_loop()
-    wake = asyncio.Event()
-
-    def changed() -> None:  # in the thread of whoever changed something
-        if job.ended or job.is_parked:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
-                loop.call_soon_threadsafe(wake.set)
-
-    remove = job.listeners.add(changed)
-    try:
-        changed()
-        await wake.wait()
-    finally:
-        remove()
-
-
 def failure(job: Job) -> WebuiError | None:
     """Why a job that is over has no pictures to give; None where it ended well, or was stopped."""
     if not job.ended:
@@ -266,6 +258,15 @@ def failure(job: Job) -> WebuiError | None:
         return None
     status = 500 if OUR_FAULT.search(ending.message) else 422
     return WebuiError(ending.message, ending.hint, ending.field, status)
+
+
+def _abandon(pending: Sequence[Pending]) -> None:
+    """End the jobs whose pictures nobody can get any more, the last one first, so that none begins in between."""
+    for one in reversed(pending):
+        if one.collector.keeps(one.job):
+            one.collector.forsake()
+        else:
+            one.job.interrupt()
 
 
 def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Response:

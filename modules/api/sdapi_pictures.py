@@ -51,6 +51,16 @@ class Collector:
             self._made.append(Made(saved, data))
         return saved
 
+    def keeps(self, job: Job) -> bool:
+        """Whether something of `job` is to be kept on the disk."""
+        return self._to_disk or (job.settings.save_init_img and job.kind == "img2img")
+
+    def forsake(self) -> None:
+        """The client has hung up: what is made is not kept for it."""
+        with self._lock:
+            self._to_client = False
+            self._made.clear()
+
     def made(self) -> list[Made]:
         """All that are to be shown so far, in the order they were made."""
         with self._lock:

@@ -1,6 +1,7 @@
 """The application in a real server: many clients at once, and clients that go away in the middle."""
 
 import asyncio
+import json
 import logging
 import socket
 import threading
@@ -13,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from PIL import Image
 
+from modules.api import sdapi_extras
 from modules.api.app import create_api
 from modules.api.services import Services
 from modules.events import ENDINGS
@@ -130,20 +133,90 @@ def test_clients_that_go_away_with_half_a_body_leave_nothing(
     assert len(answer.raise_for_status().json()["images"]) == 1
 
 
-def test_a_client_that_goes_away_while_it_waits_keeps_nothing_in_memory(
-    server: uvicorn.Server, services: Services
-) -> None:
+def hang_up_when(server: uvicorn.Server, path: str, body: dict[str, Any], is_so: Callable[[], object]) -> None:
+    """Send a request, and close the connection once `is_so`."""
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n\r\n"
+    with socket.create_connection(server.address) as connection:  # type: ignore[attr-defined]
+        connection.settimeout(PATIENCE)
+        connection.sendall(head.encode() + data)
+        until(is_so)
+
+
+def test_the_running_job_of_a_client_that_hangs_up_is_interrupted(server: uvicorn.Server, services: Services) -> None:
     body: dict[str, Any] = {"prompt": "images 2 wait", "init_images": [png()]}
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            f"{url(server)}/sdapi/v1/img2img", json=body, timeout=httpx.Timeout(PATIENCE, read=0.2), trust_env=False
-        )
-    until(lambda: services.queue.current())
-    [job] = services.queue.current()
-    job.interrupt()
-    until(lambda: job.ended and not server.server_state.tasks)
+    queue = services.queue
+    hang_up_when(server, "/sdapi/v1/img2img", body, lambda: queue.current() and queue.current()[0].status == "running")
+    until(lambda: not services.queue.current() and not server.server_state.tasks)
+    [job] = services.queue.jobs()
+    assert job.status == "interrupted"
     assert len(job.listeners) == 0
     assert services.saves._own == {}
+    assert files(services.outputs.root) == []
+    answer = httpx.post(f"{url(server)}/sdapi/v1/txt2img", json={"prompt": "a"}, timeout=PATIENCE, trust_env=False)
+    assert len(answer.raise_for_status().json()["images"]) == 1
+
+
+def test_the_waiting_jobs_of_a_client_that_hangs_up_leave_the_queue(server: uvicorn.Server, services: Services) -> None:
+    """One request with three sources is three jobs; another client's running job goes on."""
+    queue = services.queue
+    job = {"kind": "txt2img", "request": {"prompt": "wait"}}
+    other = httpx.post(f"{url(server)}/v1/jobs", json=job, timeout=PATIENCE, trust_env=False).json()
+    body: dict[str, Any] = {"prompt": "a", "init_images": [png(), png(), png()]}
+    hang_up_when(server, "/sdapi/v1/img2img", body, lambda: len(queue.current()) == 4)
+    until(lambda: len(queue.current()) == 1)
+    assert [job.id for job in queue.current()] == [other["id"]]
+    assert [job.status for job in queue.jobs()] == ["interrupted"] * 3 + ["running"]
+    queue.interrupt()
+
+
+@pytest.mark.parametrize(
+    ("fields", "saved"),
+    [
+        ({"save_images": True}, 1),
+        ({"save_images": True, "do_not_save_samples": True}, 0),
+        ({"override_settings": {"save_init_img": True}}, 1),
+    ],
+)
+def test_what_is_to_be_kept_on_the_disk_is_made_for_a_client_that_hangs_up(
+    server: uvicorn.Server, services: Services, fields: dict[str, Any], saved: int
+) -> None:
+    queue = services.queue
+    job = {"kind": "txt2img", "request": {"prompt": "wait"}}
+    first = httpx.post(f"{url(server)}/v1/jobs", json=job, timeout=PATIENCE, trust_env=False).json()
+    hang_up_when(
+        server,
+        "/sdapi/v1/img2img",
+        {"prompt": "steps 1", "init_images": [png()], **fields},
+        lambda: len(queue.current()) == 2,
+    )
+    if not saved:
+        until(lambda: len(queue.current()) == 1)
+    queue.job(first["id"]).interrupt()
+    until(lambda: not queue.current() and not server.server_state.tasks)
+    assert queue.jobs()[0].status == ("finished" if saved else "interrupted")
+    assert len(files(services.outputs.root)) == saved
+
+
+def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
+    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enlarging, go_on = threading.Event(), threading.Event()
+    done: list[float] = []
+
+    def slowly(image: Image.Image, name: str, scale: float) -> Image.Image:
+        enlarging.set()
+        assert go_on.wait(PATIENCE)
+        done.append(scale)
+        return image
+
+    monkeypatch.setattr(sdapi_extras, "enlarged", slowly)
+    body = {"upscaler_1": "Lanczos", "imageList": [{"data": png(8, 8), "name": f"{n}.png"} for n in range(5)]}
+    hang_up_when(server, "/sdapi/v1/extra-batch-images", body, enlarging.is_set)
+    until(lambda: not server.server_state.connections)
+    go_on.set()
+    until(lambda: not server.server_state.tasks)
+    assert 1 <= len(done) <= 2  # the news may come a moment after the connection is gone
 
 
 def test_a_waiting_client_s_body_is_not_kept(server: uvicorn.Server, services: Services) -> None:

@@ -1,0 +1,56 @@
+"""Clients that wait for an answer and may hang up before it comes."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive
+
+from modules.jobs.job import Job
+
+Answer = TypeVar("Answer")
+
+
+@contextlib.asynccontextmanager
+async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
+    """A task that is done once the client has hung up. Enter this when the whole body has been read."""
+    gone = asyncio.create_task(_gone(request.receive))
+    try:
+        yield gone
+    finally:
+        gone.cancel()
+
+
+async def answer_unless_gone(request: Request, work: Callable[[threading.Event], Answer]) -> Answer:
+    """What `work` returns, in a thread; the event it is given is set once the client has hung up."""
+    left = threading.Event()
+    async with leaving(request) as gone:
+        gone.add_done_callback(lambda _: left.set())
+        return await run_in_threadpool(work, left)
+
+
+async def ended(job: Job) -> None:
+    """Returns when `job` has ended, or Palimpsest does. Costs no thread."""
+    loop = asyncio.get_running_loop()
+    wake = asyncio.Event()
+
+    def changed() -> None:  # in the thread of whoever changed something
+        if job.ended or job.is_parked:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+                loop.call_soon_threadsafe(wake.set)
+
+    remove = job.listeners.add(changed)
+    try:
+        changed()
+        await wake.wait()
+    finally:
+        remove()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
