@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from modules import infotext
 from modules.errors import WebuiError
+from modules.fields import cut
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import EXACT, Settings
 
@@ -81,10 +82,10 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
         values |= dict(zip(SOFT_FIELDS, _arguments(scripts, SOFT_INPAINTING), strict=False))
     values = {**_refiner(_arguments(scripts, REFINER)), **values}  # the request's own fields go before
     overrides.pop(READ_TOO_EARLY, None)
-    known = {name: value for name, value in overrides.items() if name in Settings.model_fields}
+    known = cut(Settings, {name: value for name, value in overrides.items() if name in Settings.model_fields})
     known.setdefault("compatibility", EXACT)
     model = Img2ImgRequest if kind == "img2img" else Txt2ImgRequest
-    fields = {name: value for name, value in values.items() if name in model.model_fields}
+    fields = cut(model, {name: value for name, value in values.items() if name in model.model_fields})
     ignored = [name for name in values if name not in model.model_fields and name not in OF_THE_ANSWER]
     ignored += [f"override_settings.{name}" for name in overrides if name not in known]
     return Translated(model.parse({**fields, "override_settings": known}), tuple(ignored))

@@ -18,9 +18,10 @@ NONE_WORDS = ("", "none", "null", "automatic")
 SAME_PREFIX = "use same"  # "Use same sampler": A1111's word for no other
 INDEXES = ("inpaint_full_res", "inpainting_mask_invert")  # numbers that some say as true and false
 TRUTHS: Mapping[str, int] = {"true": 1, "false": 0}
-# Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page.
+# Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page; and
+# ControlNet, which so many clients name that it may be there switched off.
 STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertile", "sampler", "seed", "controlnet"})
-IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": ""}
+IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": "Hypertile"}
 
 
 def strict(kind: Kind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
@@ -104,7 +105,7 @@ def _not_offered(values: dict[str, Any], notes: list[str]) -> None:
 
 
 def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, Any]:
-    """Those that act here. Raises WebuiError for one that is switched on and is not here."""
+    """Those that act here. Raises WebuiError for a name that A1111 does not have either, switched on or off."""
     if given in ([], ()):
         given = {}
     if not isinstance(given, Mapping):
@@ -122,12 +123,12 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
             acting[str(name)] = {"args": list(args)}
         elif folded in STOCK_SCRIPTS and folded not in IS_ON:
             notes.append(f"alwayson_scripts: what {str(name)!r} holds is taken from the fields of the request.")
-        elif _is_on(args):
+        elif folded not in IS_ON or _is_on(args):
             near = difflib.get_close_matches(folded, sorted(names), 1, 0.7)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise WebuiError(
                 f"alwayson_scripts: the script {IS_ON.get(folded) or str(name)[:80]!r} is not offered.{meant}",
-                "Switch it off, or leave it out.",
+                "Switch it off, or leave it out." if folded in IS_ON else "Leave it out.",
                 "alwayson_scripts",
             )
     return acting

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from modules.disk import write_over
 from modules.errors import WebuiError
-from modules.fields import explained
+from modules.fields import cut, explained
 from modules.kept import Unreadable, copy_aside, read_json
 from modules.settings import Settings
 
@@ -173,7 +173,7 @@ def unknown_option(name: str, others: Iterable[str] = ()) -> WebuiError:
 def validated(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` of `NAMES`, each of the option's type. Raises WebuiError about the first that does not fit."""
     try:
-        return A1111Options.model_validate(dict(values)).model_dump(include=set(values))
+        return A1111Options.model_validate(cut(A1111Options, values)).model_dump(include=set(values))
     except ValidationError as error:
         raise explained(A1111Options, error) from error
 

@@ -136,8 +136,8 @@ ENDINGS = (Finished, Failed)
 class EngineState:
     """What the engine process is doing outside of jobs, for the line under the checkpoint selector.
 
-    `state` is one of starting, loading, ready, failed, stopped. `checkpoint` is the name that is loaded or loading,
-    `text_width` how wide its text encoder's vectors are once it is loaded.
+    `state` is one of starting, loading, ready, failed, unloaded (until the next job), stopped. `checkpoint` is the name
+    that is loaded or loading, `text_width` how wide its text encoder's vectors are once it is loaded.
     """
 
     state: str

@@ -4,6 +4,8 @@ A request or settings field is declared once, as `Annotated[type, Field(bounds, 
 `params(cls)` reads the declarations back, for the page, the API documentation and the infotext.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -121,6 +123,22 @@ def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
     if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
         raise ValueError("expected a value, not true or false")
     return value
+
+
+def cut(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the fractions of `model`'s whole-number fields cut towards 0, as A1111's API reads them.
+
+    Text stays as it is: there "12.5" is no whole number either.
+    """
+    return {name: int(value) if _is_cut(model, name, value) else value for name, value in values.items()}
+
+
+def _is_cut(model: type[BaseModel], name: str, value: Any) -> bool:
+    if not isinstance(value, float) or not math.isfinite(value) or name not in model.model_fields:
+        return False
+    annotation = model.model_fields[name].annotation
+    kinds = (annotation, *get_args(annotation))
+    return int in kinds and float not in kinds
 
 
 def shortened(text: str) -> str:

@@ -105,3 +105,25 @@ def test_a_text_fills_in_what_the_body_leaves_out() -> None:
     request = translated("txt2img", {"infotext": text, "seed": 3}, Settings(randn_source="GPU")).request
     assert (request.prompt, request.steps, request.seed, request.width) == ("a wolf", 5, 3, 96)
     assert request.override_settings == {"CLIP_stop_at_last_layers": 2, "compatibility": EXACT}
+
+
+def test_fractions_of_whole_numbers_are_cut_as_in_a1111() -> None:
+    given = {
+        "steps": 20.9,
+        "enable_hr": True,
+        "hr_second_pass_steps": 12.5,
+        "hr_resize_x": 128.7,
+        "seed": -1.5,
+        "width": 96.25,
+    }
+    request = txt2img(**given, cfg_scale=7.5, override_settings={"CLIP_stop_at_last_layers": 2.7})
+    assert isinstance(request, Txt2ImgRequest)
+    assert (request.steps, request.hr_second_pass_steps, request.hr_resize_x) == (20, 12, 128)
+    assert (request.seed, request.width, request.cfg_scale) == (-1, 96, 7.5)
+    assert request.override_settings["CLIP_stop_at_last_layers"] == 2
+
+
+def test_fractions_of_pixels_and_choices_are_cut_too() -> None:
+    request = img2img(mask_blur_x=3.9, inpainting_fill=1.5, resize_mode=2.2, inpaint_full_res_padding=32.99)
+    assert (request.mask_blur_x, request.inpainting_fill) == (3, 1)
+    assert (request.resize_mode, request.inpaint_full_res_padding) == (2, 32)

@@ -21,6 +21,7 @@ from modules.fields import shortened
 log = logging.getLogger(__name__)
 
 OF_A1111 = "/sdapi/"
+PHRASED = (404, 405)  # A1111 answers these with HTTP's own phrase, and clients look for that to know what is offered
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
@@ -145,7 +146,10 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     sentence = sentences.get(error.status_code) or error.detail or f"{status.phrase}."
     name = status.phrase.title().replace(" ", "")
-    response = answer(WebuiError(sentence, status=error.status_code), name, request.url.path)
+    told = WebuiError(sentence, status=error.status_code)
+    if error.status_code in PHRASED and (error.status_code == 404 or request.url.path.startswith(OF_A1111)):
+        told = WebuiError(status.phrase, sentence, status=error.status_code)
+    response = answer(told, name, request.url.path)
     response.headers.update(error.headers or {})
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed(request.app.routes, request.scope))

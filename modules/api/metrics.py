@@ -20,7 +20,7 @@ from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 
 SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
-STATES = ("starting", "loading", "ready", "failed", "stopped")
+STATES = ("starting", "loading", "ready", "failed", "unloaded", "stopped")
 
 
 class Metrics:

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from modules.errors import WebuiError
-from modules.fields import explained
+from modules.fields import cut, explained, shortened
 
 MAX_DEPTH = 32  # of arrays and objects in each other; a script's arguments have about five
 
@@ -34,8 +34,16 @@ def parsed(data: bytes) -> dict[str, Any]:
     """
     if not data.strip():
         return {}
+    endless: list[str] = []  # numbers that are not finite, as they were written
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            endless.append(text)
+        return value
+
     try:
-        value = json.loads(data, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(data, parse_float=number, parse_constant=number)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as error:
@@ -45,23 +53,31 @@ def parsed(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         kind = type(value).__name__
         raise WebuiError(f"The body is a JSON {kind}, and an object was expected.", "Send fields by name.")
-    return value if _is_clean(value) else _cleaned(value)
+    clean = _is_clean(value)
+    if endless and (path := _path_to_endless(value)):
+        field = ".".join(path)
+        raise WebuiError(f"{shortened(field)} = {shortened(endless[0])}: expected a finite number.", field=field)
+    return value if clean else _cleaned(value)
 
 
 def filled(model: type[Model], values: dict[str, Any]) -> Model:
     """`model` with those of `values` it has, without nulls and empty texts. Raises WebuiError about a fault."""
     known = {name: value for name, value in values.items() if name in model.model_fields and value not in (None, "")}
     try:
-        return model.model_validate(known)
+        return model.model_validate(cut(model, known))
     except ValidationError as error:
         raise explained(model, error) from error
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text[:40]} is not finite")
-    return number
+def _path_to_endless(value: Any) -> list[str]:
+    """The names and places that lead to the first number that is not finite. `_is_clean` has bounded the depth."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in entries:
+        if isinstance(item, float) and not math.isfinite(item):
+            return [str(name)]
+        if rest := _path_to_endless(item):
+            return [str(name), *rest]
+    return []
 
 
 def _is_clean(value: Any) -> bool:

@@ -24,13 +24,13 @@ from modules.api.sdapi_pictures import Fetch, picture_from
 from modules.api.services import Services
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.hooks import with_pairs
 from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
 from modules.images.geometry import Size
 from modules.infotext_layout import compose
 from modules.settings import Settings
 from modules.store import metadata
 
+POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
 MOST_PICTURES = 1000  # of one batch
 AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
 
@@ -155,14 +155,16 @@ def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[b
     first = upscaler(payload.upscaler_1, "upscaler_1")
     second = upscaler(payload.upscaler_2, "upscaler_2")
     image = picture.open()
-    text = metadata.read(picture).infotext
+    carried = metadata.read(picture)
     pairs: dict[str, object] = {}
     if first != NONE:
         image, pairs = _enlarged(payload, image, first, second)
     told = compose("", "", pairs)
+    items = {**carried.items, **({POSTPROCESSING: told} if told else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
-    joined = with_pairs(text, pairs) if text else told
-    file = metadata.encoded(flat, settings.samples_format, joined, settings.jpeg_quality, settings.webp_lossless)
+    file = metadata.encoded(
+        flat, settings.samples_format, carried.infotext, settings.jpeg_quality, settings.webp_lossless, items
+    )
     return file.data, told
 
 

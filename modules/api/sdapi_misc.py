@@ -22,13 +22,13 @@ from modules.request import Img2ImgRequest
 REFINER_IS_ON: Mapping[str, Any] = {
     "label": "Refiner", "value": False, "minimum": None, "maximum": None, "step": None, "choices": None,
 }  # fmt: skip
+SECONDS_TO_UNLOAD = 30.0  # that an answer waits; it goes on after that
 KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
 NOT_OFFERED: Mapping[str, str] = {
     "create/embedding": "Textual inversions are used here, and not made.",
     "create/hypernetwork": "Hypernetworks are neither used nor made here.",
     "train/embedding": "Nothing is trained over HTTP.",
     "train/hypernetwork": "Nothing is trained over HTTP.",
-    "unload-checkpoint": "The checkpoint stays loaded while Palimpsest runs.",
     "server-kill": "The server is ended where it was started, not over HTTP.",
     "server-restart": "The server is started again where it was started, not over HTTP.",
     "server-stop": "The server is ended where it was started, not over HTTP.",
@@ -85,6 +85,12 @@ def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extension
             }
             for name in loaded.loaded
         ]  # fmt: skip
+
+    @router.post("/unload-checkpoint")
+    def unload_checkpoint() -> dict[str, Any]:
+        """Free the engine's memory, once no job waits. The next job, or reload-checkpoint, loads again."""
+        services.queue.unload(SECONDS_TO_UNLOAD)
+        return {}
 
     @router.post("/reload-checkpoint")
     def reload_checkpoint() -> dict[str, Any]:

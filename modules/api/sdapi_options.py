@@ -13,6 +13,7 @@ from modules.api.sdapi_lists import known_sha256, selected, title_of
 from modules.api.services import Services
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
+from modules.fields import cut
 from modules.settings import Settings
 
 CHECKPOINT = "sd_model_checkpoint"
@@ -44,7 +45,7 @@ def routes(services: Services) -> APIRouter:
             if name not in Settings.model_fields and name not in NAMES:
                 raise unknown_option(name)
         theirs = validated({name: value for name, value in given.items() if name not in Settings.model_fields})
-        ours = {name: value for name, value in given.items() if name in Settings.model_fields}
+        ours = cut(Settings, {name: value for name, value in given.items() if name in Settings.model_fields})
         chosen = _chosen(services, ours)
         services.settings.current.overridden(ours)  # raises before anything has changed
         ours = services.with_vae(ours)

@@ -51,6 +51,7 @@ class Engine(Protocol):
         self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
     ) -> Iterator[Event | EngineState]: ...
     def ask(self, stop: Stop) -> None: ...
+    def release(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -85,6 +86,7 @@ class JobQueue:
         self._interrupted: Job | None = None  # the running job, once somebody wants it to end
         self._wanted: tuple[Checkpoint, Settings] | None = None  # to be loaded when no job waits
         self._loaded: tuple[Checkpoint, Settings] | None = None
+        self._releasing = False  # the engine process is to end when no job waits
         self._deaths = 0
         self._death_of = ""  # the checkpoint that was loaded or loading when the process last died
         self._state = EngineState("starting")
@@ -172,8 +174,23 @@ class JobQueue:
         """Load `checkpoint` as soon as no job waits, and start the engine process if it is not there yet."""
         with self._changed:
             self._wanted = (checkpoint, settings)
+            self._releasing = False
             self._deaths = 0
             self._start()
+
+    def unload(self, patience: float = 0.0) -> None:
+        """End the engine process as soon as no job waits, so that all its memory is free; the next job starts another.
+
+        Returns when that has happened, when a job runs or waits, or after `patience` seconds.
+        """
+        with self._changed:
+            if self._runner.ident is None or self._closing:
+                return
+            self._wanted, self._releasing = None, True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not self._releasing or self._running or self._waiting or self._closing, patience
+            )
 
     def interrupt(self) -> None:
         """End the running job at its next step; nothing happens if none runs."""
@@ -270,7 +287,9 @@ class JobQueue:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._waiting or self._wanted or self._engine.died)
+                self._changed.wait_for(
+                    lambda: self._closing or self._waiting or self._wanted or self._releasing or self._engine.died
+                )
                 if self._closing:
                     return
             if self._engine.died:
@@ -281,21 +300,31 @@ class JobQueue:
         """Run the next job; where none waits, load what is wanted."""
         with self._changed:
             job = self._running = self._waiting.popleft() if self._waiting else None
-            wanted = None
+            wanted, releasing = None, self._releasing and not job
             if job:
                 self._interrupted = None
                 job.append(Staged("starting"))
                 self._tell_positions()
-            else:
+            elif not releasing:
                 wanted, self._wanted = self._wanted, None
         if job:
             self._keep(self._ledger.begin, job.id)
             self.listeners.call()
             with logs.about_job(job.id):
                 self._carry_out(job)
+        elif releasing:
+            self._release()
         elif wanted:
             with contextlib.suppress(EngineDied):  # noted already
                 self._load(*wanted)
+
+    def _release(self) -> None:
+        self._engine.release()
+        with self._changed:
+            self._loaded = None
+            self._releasing = False
+            self._changed.notify_all()
+        self._set_state(EngineState("unloaded"))
 
     def _carry_out(self, job: Job) -> None:
         """Run `job` to its end, whatever happens."""

@@ -135,6 +135,20 @@ class EngineProcess:
                 self._started.flags[child.INTERRUPTED_RUN] = self._interrupted
                 self._started.flags[child.SKIPS] = self._skips
 
+    def release(self) -> None:
+        """End the process, and with it all memory it holds. The next `load` or `run` starts another.
+
+        Belongs to the thread of `load` and `run`, as they do.
+        """
+        with self._lock:
+            started, self._started = self._started, None
+            if started is None:
+                return
+            with contextlib.suppress(OSError):  # it may have died just now
+                started.pipe.send(child.Quit())
+        self._reap(started.process)
+        started.pipe.close()
+
     def close(self) -> None:
         """End the process for good."""
         with self._lock:

@@ -5,6 +5,8 @@ PNG holds them in the text chunk `parameters`, JPEG and WebP in the EXIF user co
 
 import io
 import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from PIL import Image
@@ -19,6 +21,7 @@ Format = Literal["png", "jpg", "webp"]
 
 PARAMETERS = "parameters"
 PERCEPTUAL = b"\0"  # the rendering intent that stands in a PNG's sRGB chunk
+MAX_KEY = 79  # letters of a PNG text chunk's key
 MAX_SIDE = {"png": 2**31 - 1, "jpg": 65535, "webp": 16383}  # pixels
 MAX_EXIF = {"png": 2**31, "jpg": 65533, "webp": 2**31}  # bytes; a JPEG segment has a length of two bytes
 
@@ -48,13 +51,20 @@ class Metadata(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90, lossless: bool = False) -> Encoded:
+def encoded(
+    image: Image.Image,
+    format: Format,
+    infotext: str,
+    quality: int = 90,
+    lossless: bool = False,
+    items: Mapping[str, str] = MappingProxyType({}),
+) -> Encoded:
     """`image` (RGB or RGBA; JPEG knows no alpha and leaves it out) as a file with its infotext in it.
 
     It says that its colours are sRGB: PNG in a chunk, JPEG and WebP in an ICC profile.
 
     A picture or a text too large for `format` becomes a PNG: nothing is cut. `quality` (1 to 100) acts on JPEG and
-    lossy WebP.
+    lossy WebP. `items` are other texts by their keys; only a PNG has room for them.
     """
     infotext = _storable(infotext)
     comment = exif.with_comment(infotext) if infotext else b""
@@ -64,10 +74,11 @@ def encoded(image: Image.Image, format: Format, infotext: str, quality: int = 90
     if format == "png":
         chunks = PngInfo()
         chunks.add(b"sRGB", PERCEPTUAL)
-        if infotext:
-            # tEXt, or iTXt when Latin-1 does not hold it or would be taken for UTF-8.
-            add = chunks.add_text if _mended(infotext) == infotext else chunks.add_itxt
-            add(PARAMETERS, infotext)
+        for key, text in {PARAMETERS: infotext, **{key: text for key, text in items.items() if _is_key(key)}}.items():
+            if text := _storable(text):
+                # tEXt, or iTXt when Latin-1 does not hold it or would be taken for UTF-8.
+                add = chunks.add_text if _mended(text) == text else chunks.add_itxt
+                add(key, text)
         image.save(file, "PNG", pnginfo=chunks, compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
     elif format == "jpg":
         image.convert("RGB").save(file, "JPEG", quality=quality, exif=comment, icc_profile=SRGB_PROFILE)
@@ -122,6 +133,11 @@ def _decoded(data: bytes) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")
+
+
+def _is_key(key: str) -> bool:
+    """Whether a PNG's text chunk may have this key: 1 to 79 printable Latin-1 letters. The infotext has its own."""
+    return key != PARAMETERS and 0 < len(key) <= MAX_KEY and key.isprintable() and max(key) <= "\xff"
 
 
 def _storable(text: str) -> str:

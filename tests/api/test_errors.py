@@ -16,7 +16,7 @@ from tests.api.conftest import BASE
 @pytest.mark.parametrize(
     ("method", "path", "content", "status", "error", "detail"),
     [
-        ("GET", "/v1/nothing", b"", 404, "NotFound", "There is nothing at /v1/nothing."),
+        ("GET", "/v1/nothing", b"", 404, "NotFound", "Not Found"),
         ("PUT", "/v1/jobs", b"", 405, "MethodNotAllowed", "/v1/jobs does not answer to PUT."),
         ("POST", "/v1/jobs", b"{", 422, "WebuiError", "The body is not JSON ("),
         ("POST", "/v1/jobs", b"[]", 422, "WebuiError", "the body = []: "),

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from httpx import Response
@@ -215,7 +215,7 @@ class TestSloppyClients:
             {"refiner_checkpoint": "None", "refiner_switch_at": 0.8},
             {"override_settings": None, "alwayson_scripts": None, "script_args": None},
             {"alwayson_scripts": {"ControlNet": {"args": [{"enabled": False, "image": ""}]}}},
-            {"alwayson_scripts": {"ADetailer": {"args": [False]}, "animatediff": {"args": []}}},
+            {"alwayson_scripts": {"API payload": {"args": []}, "Hypertile": {"args": [False]}}},
             {"alwayson_scripts": {"Seed": {"args": [-1, False, -1, 0, 0, 0]}, "Refiner": {"args": [False, "", 0.8]}}},
             {"alwayson_scripts": []},
             {"seed_resize_from_w": -1, "s_tmax": 0, "s_churn": 0, "tiling": False, "restore_faces": False},
@@ -313,7 +313,10 @@ class TestErrors:
             ({"sampler_name": "eulr"}, "sampler_name", "did you mean 'Euler'?"),
             ({"scheduler": "karas"}, "scheduler", "did you mean 'Karras'?"),
             ({"script_name": "promt matrix"}, "script_name", "Did you mean 'Prompt matrix'?"),
-            ({"steps": 20.5}, "steps", "expected a whole number from 1 to 150."),
+            ({"steps": "20.5"}, "steps", "expected a whole number from 1 to 150."),
+            ({"steps": 0.5}, "steps", "expected a whole number from 1 to 150."),
+            ({"cfg_scale": "NaN"}, "cfg_scale", "expected a number from 0 to 30."),
+            ({"denoising_strength": "nan"}, "denoising_strength", "expected a number from 0 to 1."),
             ({"steps": True}, "steps", "expected a"),
             ({"steps": -1}, "steps", "expected a whole number from 1 to 150."),
             ({"width": 10**9}, "width", "expected a whole number from 64 to 4096."),
@@ -336,6 +339,8 @@ class TestErrors:
                 "alwayson_scripts",
                 "'ADetailer' is not offered.",
             ),
+            ({"alwayson_scripts": {"ADetailer": {"args": [False]}}}, "alwayson_scripts", "'ADetailer' is not offered."),
+            ({"alwayson_scripts": {"animatediff": {"args": []}}}, "alwayson_scripts", "'animatediff' is not offered."),
             ({"alwayson_scripts": {"Soft inpaintin": {"args": [True]}}}, "alwayson_scripts", "'soft inpainting'?"),
             ({"enable_hr": True, "hr_upscaler": "Latnt"}, "hr_upscaler", "did you mean 'Latent'"),
             ({"force_task_id": "x" * 300}, "force_task_id", "at most 200"),
@@ -372,6 +377,34 @@ class TestErrors:
         assert detail in answer.json()["detail"]
 
     @pytest.mark.parametrize(
+        ("content", "field", "detail"),
+        [
+            (b'{"cfg_scale": NaN}', "cfg_scale", "cfg_scale = NaN: expected a finite number."),
+            (b'{"prompt": "a", "steps": 1e999}', "steps", "steps = 1e999: expected a finite number."),
+            (
+                b'{"override_settings": {"eta_ddim": -Infinity}}',
+                "override_settings.eta_ddim",
+                "override_settings.eta_ddim = -Infinity: expected a finite number.",
+            ),
+            (b'{"script_args": [1, [2, NaN]]}', "script_args.1.1", "script_args.1.1 = NaN: expected a finite number."),
+        ],
+    )
+    def test_a_number_that_is_not_finite_is_told_with_its_field(
+        self, client: TestClient, content: bytes, field: str, detail: str
+    ) -> None:
+        for route in ("txt2img", "img2img", "options", "extra-single-image"):
+            answer = client.post(f"/sdapi/v1/{route}", content=content)
+            assert (answer.status_code, answer.json()["field"], answer.json()["detail"]) == (422, field, detail)
+
+    @pytest.mark.parametrize("route", ["/sdapi/v1/nothing", "/controlnet/version", "/v1/nothing"])
+    def test_a_route_that_is_not_here_is_told_in_the_words_of_http(self, client: TestClient, route: str) -> None:
+        told = client.get(route).json()
+        assert (told["detail"], told["hint"]) == ("Not Found", f"There is nothing at {route}.")
+
+    def test_a_method_that_is_not_here_is_told_in_the_words_of_http(self, client: TestClient) -> None:
+        assert client.get("/sdapi/v1/txt2img").json()["detail"] == "Method Not Allowed"
+
+    @pytest.mark.parametrize(
         "content",
         [
             b"{", b"[]", b'"text"', b"7", b"\xff\xfe\x00", b"[" * 100_000, b'{"a":' * 100_000, b'{"cfg_scale": NaN}',
@@ -388,7 +421,7 @@ class TestErrors:
         "route",
         [
             "interrogate", "create/embedding", "create/hypernetwork", "train/embedding", "train/hypernetwork",
-            "unload-checkpoint", "server-kill", "server-restart", "server-stop", "nothing",
+            "server-kill", "server-restart", "server-stop", "nothing",
         ],
     )  # fmt: skip
     def test_what_is_not_offered_says_so(self, post: Callable[..., Response], route: str) -> None:
@@ -541,16 +574,22 @@ class TestPicturesWithoutAJob:
         blend = made(upscaler_1="Lanczos", upscaler_2="Nearest", extras_upscaler_2_visibility=0.25)
         assert blend.tobytes() == Image.blend(first, second, 0.25).tobytes()
 
-    def test_the_infotext_of_a_picture_stays_and_tells_of_it(self, post: Callable[..., Response]) -> None:
+    @pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+    def test_the_texts_of_a_picture_stay_and_what_was_done_stands_beside_them(
+        self, post: Callable[..., Response], format: Literal["png", "jpg", "webp"]
+    ) -> None:
         text = "a cat\nSteps: 5, Sampler: Euler, Seed: 1, Version: v1"
-        source = base64.b64encode(encoded(Image.new("RGB", (16, 16)), "png", text).data).decode()
-        answer = post("extra-single-image", image=source, upscaler_1="Lanczos", upscaling_resize=2)
-        told = read(Picture.from_text(answer.json()["image"])).infotext
-        assert told == (
-            "a cat\nSteps: 5, Sampler: Euler, Seed: 1, Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos, "
-            "Version: v1"
-        )
-        assert answer.json()["html_info"] == "<p>Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos</p>"
+        others = {"workflow": '{"nodes": ["é"]}'} if format == "png" else {}
+        image = Image.new("RGB", (16, 16))
+        source = base64.b64encode(encoded(image, format, text, items=others).data).decode()
+        done = "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+        one = post("extra-single-image", image=source, upscaler_1="Lanczos", upscaling_resize=2).json()
+        several = post("extra-batch-images", imageList=[{"data": source}], upscaler_1="Lanczos").json()
+        assert one["html_info"] == f"<p>{done}</p>"
+        for result in (one["image"], several["images"][0]):
+            told = read(Picture.from_text(result))
+            assert (told.infotext, told.items) == (text, {**others, "postprocessing": done})
+            assert post("png-info", image=result).json()["items"]["parameters"] == text
 
     def test_several_pictures(self, post: Callable[..., Response]) -> None:
         files = [{"data": png(16, 16), "name": "a.png"}, {"data": png(24, 16)}]

@@ -74,3 +74,17 @@ def test_a_checkpoint_goes_by_several_names(client: TestClient, services: Servic
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": name}).status_code == 200
     assert services.settings.current.sd_model_checkpoint == "refused"
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "refused [refusedref]"
+
+
+def test_the_checkpoint_can_be_unloaded_and_loaded_again(
+    client: TestClient, post: Callable[..., Response], services: Services
+) -> None:
+    def state() -> str:
+        return client.get("/v1/state").json()["engine"]["state"]
+
+    post("txt2img", prompt="a")
+    answer = post("unload-checkpoint")
+    assert (answer.status_code, answer.json(), state()) == (200, {}, "unloaded")
+    assert (post("reload-checkpoint").json(), post("unload-checkpoint").json()) == ({}, {})
+    assert post("txt2img", prompt="b").status_code == 200
+    assert state() == "ready"

@@ -145,7 +145,7 @@ def test_routes_of_its_own_choice(api: webuiapi.WebUIApi) -> None:
     ],
 )
 def test_routes_that_are_not_here_say_so(api: webuiapi.WebUIApi, ask: Callable[[webuiapi.WebUIApi], Any]) -> None:
-    assert "There is nothing at" in ask(api)["detail"]
+    assert ask(api)["detail"] == "Not Found"
 
 
 def test_asking_without_waiting(api: webuiapi.WebUIApi) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modules.errors import WebuiError
@@ -373,3 +374,24 @@ def test_closing_lets_followers_go_and_ends_the_process(make_queue: MakeQueue) -
 def kill(pid: int | None) -> None:
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+
+
+def test_unloading_ends_the_engine_process_and_the_next_job_starts_another(queue: JobQueue) -> None:
+    end(submit(queue, "a"))
+    process = psutil.Process(queue._engine.pid)  # type: ignore[attr-defined]
+    queue.unload(60)
+    assert (queue.state().state, process.is_running()) == ("unloaded", False)
+    job = submit(queue, "b")
+    end(job)
+    assert (job.status, len(job.images), queue.state().state) == ("finished", 1, "ready")
+
+
+def test_unloading_waits_for_the_jobs_and_holds_up_nobody(queue: JobQueue) -> None:
+    running, waiting = submit(queue, "wait"), submit(queue, "b")
+    queue.unload(60)  # returns at once: jobs are there
+    assert not running.ended
+    running.interrupt()
+    end(waiting)
+    assert waiting.status == "finished"
+    queue.unload(60)
+    assert queue.state().state == "unloaded"

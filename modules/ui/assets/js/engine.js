@@ -5,7 +5,7 @@ import { button, byId, h, part } from "./dom.js";
 import { config } from "./store.js";
 import { complain, takeBack, toast } from "./toast.js";
 
-const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", stopped: "Stopped" };
+const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", unloaded: "Not loaded", stopped: "Stopped" };
 const RETRY = 2000; // milliseconds
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
 const OPENS_WITHIN = 6000; // milliseconds
