@@ -12,7 +12,10 @@ from modules.sampler_names import SAMPLERS, SCHEDULES
 LONGEST_NAME = 255  # letters of a file's
 FEWEST_DIGITS = 8  # of a model hash, to be taken for one
 AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
+HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
 VAE_ENDING = ".vae.safetensors"  # of a file that belongs to the checkpoint of the same name
+
+Default = int | float | str
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,22 @@ class Checkpoint:
     name: str
     path: Path
     hash: str = ""
-    defaults: Mapping[str, int | float | str] = field(default_factory=dict)
+    defaults: Mapping[str, Default] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
         """File name without folder and suffix: the `Model` of an infotext."""
         return self.path.name if self.path.is_dir() else self.path.stem
+
+    def form_defaults(self, kind: str) -> dict[str, Default]:
+        """`defaults` by the names of one form's fields: txt2img's `denoising_strength` is that of hires fix."""
+        values = dict(self.defaults)
+        of_hires = values.pop(HIRES_STRENGTH, None)
+        if kind == "txt2img":
+            values.pop("denoising_strength", None)
+            if of_hires is not None:
+                values["denoising_strength"] = of_hires
+        return values
 
 
 @dataclass(frozen=True)

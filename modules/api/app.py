@@ -8,6 +8,7 @@ from modules.api import (
     batches,
     docs_page,
     errors,
+    estimate,
     health,
     history,
     info,
@@ -48,7 +49,7 @@ def create_api(services: Services) -> FastAPI:
         responses=REFUSALS,
     )
     errors.install(app)
-    for part in (docs_page, health, state, jobs, batches, pictures, info, intents, options, outputs, scripts):
+    for part in (docs_page, health, state, jobs, estimate, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))

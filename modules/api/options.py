@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from modules.api.openapi import fields_of
+from modules.api.scripts import KINDS
 from modules.api.services import Services
 from modules.catalog import Catalog, Checkpoint
 from modules.fields import Param, params
@@ -73,7 +74,12 @@ def routes(services: Services) -> APIRouter:
         catalog = services.catalog.current
         return {
             "checkpoints": [
-                {"name": checkpoint.name, "defaults": checkpoint.defaults, "hash": hash_of(checkpoint)}
+                {
+                    "name": checkpoint.name,
+                    "defaults": checkpoint.defaults,
+                    "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
+                    "hash": hash_of(checkpoint),
+                }
                 for checkpoint in catalog.checkpoints
             ],
             "selected": selected(catalog),

@@ -22,7 +22,7 @@ class Family:
     """One row of the table.
 
     `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
-    loaded.
+    loaded. `side` is that of the pictures a checkpoint was trained on, in pixels; 0 for what draws none.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Family:
     recognise: Callable[[Header], bool]
     supported: bool = False
     cure: str = ""
+    side: int = 0
 
 
 def _has_part(*parts: str) -> Callable[[Header], bool]:
@@ -95,13 +96,16 @@ FAMILIES: Final[tuple[Family, ...]] = (
         ),
         cure="Put it into models/ControlNet.",
     ),
-    Family("flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET),
+    Family(
+        "flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET, side=1024
+    ),
     Family(
         "sd3",
         "checkpoint",
         "a Stable Diffusion 3 model",
         _has_part("joint_blocks.0.x_block.attn.qkv.weight"),
         cure=_NOT_YET,
+        side=1024,
     ),
     Family(
         "sdxl",
@@ -109,11 +113,21 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "a Stable Diffusion XL model",
         _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."),
         cure=_NOT_YET,
+        side=1024,
     ),
-    Family("sd2", "checkpoint", "a Stable Diffusion 2 model", lambda h: _FIRST_CONV in h and _is_sd2(h), cure=_NOT_YET),
-    Family("sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True),
-    Family("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET),
-    Family("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True),
+    Family(
+        "sd2",
+        "checkpoint",
+        "a Stable Diffusion 2 model",
+        lambda h: _FIRST_CONV in h and _is_sd2(h),
+        cure=_NOT_YET,
+        side=768,
+    ),
+    Family(
+        "sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True, side=512
+    ),
+    Family("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, side=512),
+    Family("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, side=512),
     Family(
         "vae",
         "part",

@@ -13,10 +13,11 @@ from typing import Any, Final, NamedTuple, cast
 
 from filelock import FileLock
 
-from modules.catalog import Checkpoint, Vae
+from modules.catalog import HIRES_STRENGTH, Checkpoint, Default, Vae
 from modules.disk import write_over
 from modules.errors import WebuiError
 from modules.kept import Unreadable, put_aside, read_json
+from modules.request import Txt2ImgRequest
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ _DTYPE_BITS: Final = {
 _DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "prompt": str, "negative_prompt": str, "width": int, "height": int, "steps": int, "cfg_scale": (int, float),
     "sampler_name": str, "scheduler": str, "denoising_strength": (int, float), "clip_skip": int,
+    "hr_upscaler": str, "hr_scale": (int, float), "hr_second_pass_steps": int, HIRES_STRENGTH: (int, float),
+    "hr_sampler_name": str, "hr_scheduler": str,
 }  # fmt: skip
-
-Default = int | float | str
 
 
 class TensorInfo(NamedTuple):
@@ -348,10 +349,10 @@ def size_in_bytes(header: Header) -> int:
 
 
 def read_defaults(checkpoint: Path) -> dict[str, Default]:
-    """The size, steps, CFG and the like that the JSON beside a checkpoint (`name.json`) wishes, under the API's names.
+    """The size, steps, CFG, hires values and the like that the JSON beside a checkpoint (`name.json`) wishes.
 
-    Other keys are passed over (A1111 keeps notes in a JSON of the same name); a value of the wrong type too, with a
-    line in the log.
+    They have the API's names, but for the strength of hires fix (`HIRES_STRENGTH`). Other keys are passed over (A1111
+    keeps notes in a JSON of the same name); a value that the form does not take too, with a line in the log.
     """
     beside = checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
     try:
@@ -366,8 +367,20 @@ def read_defaults(checkpoint: Path) -> dict[str, Default]:
         kind = _DEFAULTS.get(key)
         if kind is None:
             continue
-        if isinstance(value, kind) and not isinstance(value, bool):
-            defaults[key] = value
-        else:
+        if isinstance(value, bool) or not isinstance(value, kind):
             log.warning("%s: %s=%r is of the wrong type and is passed over.", beside, key, value)
+            continue
+        try:
+            defaults[key] = _checked(key, value)
+        except WebuiError as error:
+            log.warning("%s: %s=%r is passed over. %s", beside, key, value, error.message)
     return defaults
+
+
+def _checked(key: str, value: Default) -> Default:
+    """`value` as the form has it. Raises WebuiError if the field takes no such value."""
+    name = "denoising_strength" if key == HIRES_STRENGTH else key
+    if name not in Txt2ImgRequest.model_fields:  # a setting
+        return value
+    checked: Default = getattr(Txt2ImgRequest.parse({name: value}), name)
+    return checked

@@ -12,6 +12,8 @@ from starlette.testclient import TestClient
 from modules.api.services import Services
 from modules.settings import Settings
 
+FORMS = {"txt2img": {"steps": 12}, "img2img": {"steps": 12}}
+
 
 def state_of(client: TestClient, wanted: str) -> dict[str, str]:
     limit = time.monotonic() + 20
@@ -77,8 +79,8 @@ def test_settings_that_cannot_be_saved_are_not_in_force(client: TestClient, monk
 def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, services: Services) -> None:
     assert client.get("/v1/checkpoints").json() == {
         "checkpoints": [
-            {"name": "good", "defaults": {"steps": 12}, "hash": "goodgoodgo"},
-            {"name": "refused", "defaults": {"steps": 12}, "hash": "refusedref"},
+            {"name": "good", "defaults": {"steps": 12}, "forms": FORMS, "hash": "goodgoodgo"},
+            {"name": "refused", "defaults": {"steps": 12}, "forms": FORMS, "hash": "refusedref"},
         ],
         "selected": "good",
     }

@@ -141,7 +141,7 @@ def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server
     finished(open_page, "txt2img")
     sent = {
         "enable_hr": True, "hr_scale": 1.5, "hr_resize_x": 400, "hr_resize_y": 200, "hr_sampler_name": "LMS",
-        "hr_scheduler": "", "hr_checkpoint_name": "watercolor-v3", "hr_upscaler": "Latent", "denoising_strength": 0.6,
+        "hr_scheduler": "", "hr_checkpoint_name": "watercolor-v3", "hr_upscaler": "Lanczos", "denoising_strength": 0.3,
         "refiner_checkpoint": "broken-model", "refiner_switch_at": 0.8,
     }  # fmt: skip
     request = server.fake.requests[-1]["request"]

@@ -243,3 +243,20 @@ def test_defaults_are_the_known_keys_of_the_json_beside_the_checkpoint(
         assert read_defaults(tmp_path / "fox.safetensors") == {"width": 256, "cfg_scale": 4.5, "sampler_name": "Euler"}
     assert "steps='many'" in caplog.text
     assert read_defaults(tmp_path / "other.safetensors") == {}
+
+
+def test_defaults_that_the_form_does_not_take_are_passed_over_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {
+        "hr_upscaler": "lanczos", "hr_scale": 1.5, "hr_denoising_strength": 0.3, "hr_second_pass_steps": 1000,
+        "width": 3, "scheduler": "Karras", "sampler_name": "Warp 9",
+    }  # fmt: skip
+    (tmp_path / "fox.json").write_text(json.dumps(content))
+    with caplog.at_level(logging.WARNING):
+        found = read_defaults(tmp_path / "fox.safetensors")
+    assert found == {
+        "hr_upscaler": "Lanczos", "hr_scale": 1.5, "hr_denoising_strength": 0.3, "scheduler": "Karras",
+    }  # fmt: skip
+    for told in ("hr_second_pass_steps=1000", "width=3", "'Warp 9'"):
+        assert told in caplog.text

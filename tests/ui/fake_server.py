@@ -19,17 +19,20 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from modules.api.estimate import EstimateBody, requested
 from modules.catalog import Catalog, Checkpoint
 from modules.errors import WebuiError
 from modules.extensions import load as load_extensions
 from modules.fields import params
+from modules.images.geometry import Size
+from modules.processing.estimate import estimate
 from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
 from modules.settings import Settings
 from modules.ui.app import build_page, mount
 
 DEFAULTS = {
-    "width": 256, "height": 256, "steps": 20, "cfg_scale": 7.0, "sampler": "DPM++ 2M", "scheduler": "Karras",
-    "denoising_strength": 0.6,
+    "width": 256, "height": 256, "steps": 20, "cfg_scale": 7.0, "sampler_name": "DPM++ 2M", "scheduler": "Karras",
+    "denoising_strength": 0.6, "hr_upscaler": "Lanczos", "hr_second_pass_steps": 10, "hr_denoising_strength": 0.3,
 }  # fmt: skip
 
 
@@ -384,8 +387,22 @@ def create(fake: Fake) -> FastAPI:
     @app.post("/v1/checkpoints/refresh")
     async def checkpoints() -> dict[str, Any]:
         names = ["palimpsest-starter", "watercolor-v3", "broken-model"]
-        rows = [{"name": name, "hash": "ab12cd34ef", "defaults": DEFAULTS if name.startswith("p") else {}} for name in names]  # noqa: E501
+        there = [Checkpoint(name, Path(name), defaults=DEFAULTS if name.startswith("p") else {}) for name in names]
+        rows = [
+            {
+                "name": one.name, "hash": "ab12cd34ef", "defaults": one.defaults,
+                "forms": {kind: one.form_defaults(kind) for kind in ("txt2img", "img2img")},
+            }
+            for one in there
+        ]  # fmt: skip
         return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or names[0]}
+
+    @app.post("/v1/estimate")
+    async def estimated(body: EstimateBody) -> dict[str, Any]:
+        request = requested(body)
+        settings = fake.settings.overridden(request.override_settings)
+        own = DEFAULTS["width"] if (settings.sd_model_checkpoint or "p").startswith("p") else 512
+        return estimate(request, settings, Size(int(own), int(own))).described()
 
     @app.get("/v1/scripts")
     async def scripts() -> dict[str, Any]:

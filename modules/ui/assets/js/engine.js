@@ -9,8 +9,6 @@ const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed
 const RETRY = 2000; // milliseconds
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
 const OPENS_WITHIN = 6000; // milliseconds
-// How a checkpoint's JSON names what the form calls otherwise.
-const FORM_NAMES = { sampler: "sampler_name" };
 
 export class Engine {
   constructor() {
@@ -68,6 +66,7 @@ export class Engine {
     const answer = await (path ? post(path) : get("/v1/checkpoints"));
     this.list = answer.checkpoints;
     this.put(answer.selected);
+    this.onSelected?.(answer.selected);
     if (!this.list.length) toast("There is no checkpoint yet: put a .safetensors file into models/Stable-diffusion and look again.", { bad: true });
   }
 
@@ -102,15 +101,15 @@ export class Engine {
     this.selected = name;
     try {
       await post("/v1/checkpoint", { name });
+      this.onSelected?.(name);
     } catch (error) {
       complain(error);
       this.put(before);
     }
   }
 
-  // The chosen checkpoint's own defaults, named as the form names them.
-  defaults() {
-    const found = this.list.find((row) => row.name === this.selected)?.defaults ?? {};
-    return Object.fromEntries(Object.entries(found).map(([name, value]) => [FORM_NAMES[name] ?? name, value]));
+  // What the chosen checkpoint brings for the form of `tab`.
+  defaults(tab) {
+    return this.list.find((row) => row.name === this.selected)?.forms?.[tab] ?? {};
   }
 }

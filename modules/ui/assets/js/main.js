@@ -10,6 +10,7 @@ import * as form from "./form.js";
 import { History } from "./history.js";
 import { setUpIntents } from "./intents.js";
 import { setUpKeys } from "./keys.js";
+import { followModel } from "./modeldefaults.js";
 import { PngInfo } from "./pnginfo.js";
 import { SettingsPage } from "./settings.js";
 import { Source } from "./source.js";
@@ -41,14 +42,13 @@ export async function start() {
   page.engine.onRefresh = () => page.settings.load(); // it offers files, too
   page.openTab = openTab;
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
-  page.modelDefaults = () => page.engine.defaults();
-  page.exactSteps = () => Boolean(page.settings.values.img2img_fix_steps);
+  page.modelDefaults = (name) => page.engine.defaults(name);
   page.canvas = new Canvas();
   page.canvas.onBring = (blob) => page.source.bring(blob);
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     stage: page.canvas,
-    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.tabs.img2img?.size.refresh()),
+    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.tabs.img2img?.estimate.refresh()),
     tools: undoButton("img2img"),
   });
   setUpIntents(page.canvas);
@@ -58,7 +58,17 @@ export async function start() {
   useSource("img2img", page.source, page.canvas);
   page.batch = new Batch(page);
   form.describe();
-  const first = NAMES.filter((name) => !form.restore(name));
+  NAMES.forEach((name) => form.restore(name));
+  const estimateAnew = () => NAMES.forEach((name) => page.tabs[name].estimate.refresh());
+  let isFirst = true;
+  page.engine.onSelected = (name) => {
+    const labels = followModel(page.engine);
+    if (labels.length && !isFirst) toast(`Set as ${name} has it: ${labels.join(", ")}.`);
+    isFirst = false;
+    estimateAnew();
+  };
+  page.settings.onSaved = estimateAnew;
+  page.canvas.document.onChange((what) => what === "frame" && page.tabs.img2img.estimate.refresh());
   setUpKeys({
     openedTab,
     generate: (name) => byId(`${name}_generate`).click(),
@@ -69,8 +79,8 @@ export async function start() {
   await adoptResumed().catch(complain);
   NAMES.forEach((name) => page.tabs[name].resume());
   await Promise.all([
-    page.engine.load().then(() => first.forEach((name) => form.set(name, page.engine.defaults()))),
-    page.settings.load().then(() => page.tabs.img2img.size.refresh()),
+    page.engine.load(),
+    page.settings.load(),
     page.source.restore(),
     page.pnginfo.source.restore(),
     page.batch.run.resume(),

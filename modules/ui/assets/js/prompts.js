@@ -12,7 +12,7 @@ const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 const STEP = 0.1;
 
-// {lastInfotext(tab), modelDefaults()} come from the gallery and the checkpoint selector, styles has a button of its own.
+// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles has a button of its own.
 export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
   for (const [name, elem] of Object.entries(BOXES)) {
     const area = byId(`${tab}_${elem}`).querySelector("textarea");
@@ -26,8 +26,8 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
     button({ icon: "trash", title: "Clear both prompts", id: `${tab}_clear_prompt`, onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }) }),
     styles.button(),
     new Networks(tab).button(),
-    button({ icon: "model", title: "Use the model's defaults for size, steps, CFG and sampler", id: `${tab}_model_defaults`, onclick: () => useModel(tab, modelDefaults()) }),
-    button({ icon: "reset", title: "Reset all settings to their defaults", id: `${tab}_reset`, onclick: () => reset(tab, modelDefaults()) }),
+    button({ icon: "model", title: "Use the model's defaults for size, steps, CFG and sampler", id: `${tab}_model_defaults`, onclick: () => useModel(tab, modelDefaults(tab)) }),
+    button({ icon: "reset", title: "Reset all settings to their defaults", id: `${tab}_reset`, onclick: () => reset(tab, modelDefaults(tab)) }),
   ));
 }
 

@@ -54,6 +54,7 @@ export class SettingsPage {
         this.values = { ...this.values, ...(await post("/v1/settings", { [name]: value })) };
         this.showError(name, "");
         this.status.textContent = "Saved";
+        this.onSaved?.();
       } catch (error) {
         this.status.textContent = "";
         if (error.status === 422) this.showError(name, error.message);
@@ -74,6 +75,7 @@ export class SettingsPage {
     try {
       this.put(await post("/v1/settings", defaults));
       this.status.textContent = "All settings are back at their defaults";
+      this.onSaved?.();
     } catch (error) {
       complain(error);
     }

@@ -1,4 +1,4 @@
-// Width and height: swap, aspect lock, the source's own size, what Resize by comes to, and how many steps are walked.
+// Width and height: swap, aspect lock, the source's own size; what they come to, and what is wrong with them.
 
 import { button, byId, h, part, setIcon } from "./dom.js";
 import * as form from "./form.js";
@@ -6,17 +6,13 @@ import { read, write } from "./store.js";
 import { tabRow } from "./tabs.js";
 
 const CELL = 8; // pixels; the result is cut to a multiple of it
+const NEAR = 0.03; // share by which two proportions may differ and are the same
 const down = (pixels) => Math.max(CELL, Math.floor(pixels / CELL) * CELL);
 
-// A1111's rule: int(min(d, 0.999) · steps) + 1 of the schedule's steps are walked, or exactly `steps` if so set.
-export function walkedSteps(steps, strength, exact) {
-  return exact ? steps : Math.trunc(Math.min(strength, 0.999) * steps) + 1;
-}
-
 export class Size {
-  // sourceSize() -> {width, height} or null; exactSteps() -> the setting img2img_fix_steps.
-  constructor(tab, sourceSize = () => null, exactSteps = () => false) {
-    Object.assign(this, { tab, sourceSize, exactSteps });
+  // estimate: of this tab; sourceSize() -> {width, height} or null.
+  constructor(tab, estimate, sourceSize = () => null) {
+    Object.assign(this, { tab, estimate, sourceSize });
     this.ratio = read(`ratio.${tab}`);
     this.own = false; // while we change the other side ourselves
     const tools = h("div", { className: "size-tools" });
@@ -28,10 +24,12 @@ export class Size {
     tools.append(this.lockButton);
     part("size-tools", tab).replaceChildren(tools);
     this.hint = part("size-hint", tab);
+    this.warning = part("size-warning", tab);
     this.text = part("size-text", tab);
     this.showLock();
     if (tab === "img2img") this.tabs();
     form.onChange((which, name) => which === tab && this.follow(name));
+    estimate.onAnswer((told) => this.tell(told));
     this.refresh();
   }
 
@@ -90,16 +88,31 @@ export class Size {
 
   // The source's proportions at about the area that is set now: a size the model knows.
   proportion() {
-    const source = this.sourceSize();
-    const area = form.get(this.tab, "width") * form.get(this.tab, "height");
+    this.putShaped(this.sourceSize(), form.get(this.tab, "width") * form.get(this.tab, "height"));
+  }
+
+  putShaped({ width, height }, area) {
     const near = (pixels) => Math.max(64, Math.round(pixels / CELL) * CELL);
-    const width = Math.sqrt((area * source.width) / source.height);
-    if (this.ratio) this.lock(source.width / source.height);
-    this.put(near(width), near((width * source.height) / source.width));
+    const wide = Math.sqrt((area * width) / height);
+    if (this.ratio) this.lock(width / height);
+    this.put(near(wide), near((wide * height) / width));
+  }
+
+  // The size that the checkpoint was trained at; where the form keeps the source's proportions, at its area.
+  takeNative({ width, height }) {
+    const source = this.sourceSize();
+    if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
+    else if (source && this.isShapedLike(source)) return this.putShaped(source, width * height);
+    if (this.ratio) this.lock(width / height);
+    this.put(width, height);
+  }
+
+  isShapedLike({ width, height }) {
+    return Math.abs((this.current() * height) / width - 1) < NEAR;
   }
 
   follow(name) {
-    if (!["width", "height", "resize_by", "size_tab", "resize_mode", "steps", "denoising_strength"].includes(name)) return;
+    if (!["width", "height", "size_tab", "resize_mode"].includes(name)) return;
     if (this.ratio && !this.own && (name === "width" || name === "height")) {
       const value = form.get(this.tab, name);
       const other = name === "width" ? value / this.ratio : value * this.ratio;
@@ -113,23 +126,29 @@ export class Size {
   refresh() {
     if (this.tab !== "img2img") return;
     this.showTab();
+    this.hintAboutShape(this.sourceSize());
+  }
+
+  // told: the server's estimate, null where it has none for these values.
+  tell(told) {
+    this.warning.replaceChildren();
+    if (told?.warning) {
+      const { width, height } = told.native;
+      this.warning.replaceChildren(h("div", { className: "p-hint", id: `${this.tab}_size_warning`, role: "status" }, h("span", { textContent: told.warning }),
+        button({ text: `Use ${width} × ${height}`, className: "p-link", id: `${this.tab}_use_native`, title: "The size this checkpoint was trained at", onclick: () => this.takeNative(told.native) })));
+    }
+    if (this.tab !== "img2img") return;
     const source = this.sourceSize();
-    const scale = form.get(this.tab, "resize_by");
-    this.text.textContent = source
-      ? `from ${source.width} × ${source.height} to ${down(Math.floor(source.width * scale))} × ${down(Math.floor(source.height * scale))}`
-      : "Load a picture to see its new size.";
     this.hintAboutShape(source);
-    const steps = form.get(this.tab, "steps");
-    const walked = walkedSteps(steps, form.get(this.tab, "denoising_strength"), this.exactSteps());
-    this.stepsText().textContent = `${walked} of ${steps} steps`;
+    if (!source) this.text.textContent = "Load a picture to see its new size.";
+    else if (told) this.text.textContent = `from ${source.width} × ${source.height} to ${told.width} × ${told.height}`;
+    this.stepsText().textContent = told ? `${told.walked_steps} of ${told.steps} steps` : "";
   }
 
   hintAboutShape(source) {
     this.hint.replaceChildren();
-    if (!source || form.get(this.tab, "size_tab") !== "to") return;
+    if (!source || form.get(this.tab, "size_tab") !== "to" || this.isShapedLike(source)) return;
     const [width, height] = [form.get(this.tab, "width"), form.get(this.tab, "height")];
-    const off = (width * source.height) / (height * source.width);
-    if (off > 0.97 && off < 1.03) return;
     const what = ["stretches", "crops", "adds borders to", "stretches"][form.get(this.tab, "resize_mode")];
     this.tellHint(`${width} × ${height} ${what} the source (${source.width} × ${source.height}).`,
       button({ text: "Use its proportions", className: "p-link", id: "img2img_use_proportions", onclick: () => this.proportion() }));

@@ -2,6 +2,7 @@
 
 import { actionRow, save } from "./actions.js";
 import { button, byId, h, part } from "./dom.js";
+import { Estimate } from "./estimate.js";
 import * as form from "./form.js";
 import { Gallery } from "./gallery.js";
 import { setUpHires } from "./hires.js";
@@ -18,18 +19,20 @@ import { toast } from "./toast.js";
 const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
 
 export class Tab {
-  // page: {source, openTab, sendToInfo, modelDefaults(), exactSteps()}
+  // page: {source, openTab, sendToInfo, modelDefaults(tab)}
   constructor(name, page) {
     Object.assign(this, { name, page });
     this.gallery = new Gallery(name);
     this.jobs = new Jobs(name, (event, data, job) => this.hear(event, data, job));
     this.progress = new Progress(name, this.jobs);
     this.result = new Result(name, this.gallery, this.progress, { actions: actionRow(name, this.gallery, page), save, reuseSeed: (seed) => form.set(name, { seed }) });
-    this.size = new Size(name, () => (name === "img2img" ? page.source.picture : null), page.exactSteps);
+    const source = () => (name === "img2img" ? page.source.picture : null);
+    this.estimate = new Estimate(name, source, () => (name === "img2img" ? page.canvas.frame.fields() : {}));
+    this.size = new Size(name, this.estimate, source);
     this.styles = new Styles(name);
     setUpPrompts(name, { styles: this.styles, lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
     setUpOverrides(name);
-    if (name === "txt2img") setUpHires(name);
+    if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
     this.seedTools("seed-tools", "seed");
     this.seedTools("subseed-tools", "subseed");

@@ -1,0 +1,85 @@
+"""What a form comes to before it is sent: steps that are walked, sizes, and what they mean for model and source.
+
+The page asks this instead of keeping rules of its own.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modules.images.geometry import Size
+from modules.processing.plan import CELL, make_plan, with_first_size
+from modules.request import GenerationRequest, Img2ImgRequest
+from modules.settings import Settings
+
+TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    """Hires fix: the result's size in pixels, and the steps that are walked for it."""
+
+    width: int
+    height: int
+    walked_steps: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`steps` were asked for, of which `walked_steps` are walked for a picture of `width` x `height` pixels.
+
+    `native` is the size that the checkpoint was trained at, None without a checkpoint. `warning` is a sentence where
+    the first pass is so much larger that the subject comes several times, else "". `shrinks_source`: the whole source
+    becomes smaller, also where nothing is masked.
+    """
+
+    steps: int
+    walked_steps: int
+    width: int
+    height: int
+    second: SecondPass | None
+    native: Size | None
+    warning: str
+    shrinks_source: bool
+
+    def described(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return {**asdict(self), "native": self.native._asdict() if self.native else None}
+
+
+def estimate(request: GenerationRequest, settings: Settings, native: Size | None) -> Estimate:
+    """`request` under `settings`, the effective ones, with a checkpoint of size `native`.
+
+    Of the source the size alone is read. Raises WebuiError for sizes that cannot be made.
+    """
+    plan = make_plan(with_first_size(request, settings), settings)
+    second = None
+    if plan.hires is not None:
+        size = plan.hires.second.size
+        second = SecondPass(size.width, size.height, plan.hires.second.walk.count)
+    return Estimate(
+        steps=request.steps,
+        walked_steps=plan.first.walk.count,
+        width=plan.size.width,
+        height=plan.size.height,
+        second=second,
+        native=native,
+        warning=_warning(plan.size, native),
+        shrinks_source=isinstance(request, Img2ImgRequest) and _shrinks(request, plan.size),
+    )
+
+
+def _warning(size: Size, native: Size | None) -> str:
+    if native is None or (size.width < native.width * TOO_LARGE and size.height < native.height * TOO_LARGE):
+        return ""
+    return (
+        f"{size.width} × {size.height} is much larger than this checkpoint's {native.width} × {native.height}: "
+        "it may draw the subject several times."
+    )
+
+
+def _shrinks(request: Img2ImgRequest, size: Size) -> bool:
+    """Whether the result has fewer cells than the source on a side; one that is painted on has the source's."""
+    if not request.init_images or (request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by):
+        return False
+    source = request.init_images[0]
+    return size.width < source.width // CELL * CELL or size.height < source.height // CELL * CELL

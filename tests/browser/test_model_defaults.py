@@ -1,0 +1,90 @@
+"""What a checkpoint brings for the forms, and what the page says of sizes and steps that do not suit it."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import FakeServer, load, number, opened, png
+
+
+def choose_checkpoint(page: Page, name: str) -> None:
+    with page.expect_response(lambda response: response.url.endswith("/v1/checkpoint") and response.ok):
+        page.click("#setting_sd_model_checkpoint input")
+        page.click(f".option-list li:has-text('{name}')")
+
+
+@pytest.fixture(autouse=True)
+def first_checkpoint(server: FakeServer) -> None:
+    server.fake.settings = server.fake.settings.overridden(
+        {"sd_model_checkpoint": "palimpsest-starter", "img2img_fix_steps": False}
+    )
+
+
+def test_hires_fix_has_the_checkpoints_values_and_follows_the_next_one(open_page: Page) -> None:
+    upscaler = open_page.locator("#txt2img_hr_upscaler input")
+    expect(upscaler).to_have_value("Lanczos")
+    assert number(open_page, "txt2img_denoising_strength") == 0.3
+    assert number(open_page, "img2img_denoising_strength") == 0.6
+
+    choose_checkpoint(open_page, "watercolor-v3")  # brings nothing: what was put goes back
+    expect(upscaler).to_have_value("Latent")
+    expect(open_page.locator("#txt2img_denoising_strength input[type=number]")).to_have_value("0.7")
+    expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("512")
+
+
+def test_what_somebody_has_chosen_stays(open_page: Page, server: FakeServer) -> None:
+    open_page.click("#tab_txt2img_button")
+    open_page.check("#txt2img_enable_hr input")
+    open_page.fill("#txt2img_hr_scale input[type=number]", "1.5")
+    open_page.fill("#txt2img_steps input[type=number]", "33")
+    open_page.keyboard.press("Tab")
+    choose_checkpoint(open_page, "watercolor-v3")
+    expect(open_page.locator("#txt2img_hr_upscaler input")).to_have_value("Latent")
+    assert (number(open_page, "txt2img_hr_scale"), number(open_page, "txt2img_steps")) == (1.5, 33)
+
+    choose_checkpoint(open_page, "palimpsest-starter")
+    expect(open_page.locator("#txt2img_hr_upscaler input")).to_have_value("Lanczos")
+    assert (number(open_page, "txt2img_hr_scale"), number(open_page, "txt2img_steps")) == (1.5, 33)
+    page = opened(open_page, server.url)  # nor does a reload take it
+    expect(page.locator("#txt2img_steps input[type=number]")).to_have_value("33")
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_a_size_beyond_the_models_is_warned_of_and_one_click_mends_it(open_page: Page, tab: str) -> None:
+    open_page.click(f"#tab_{tab}_button")
+    warning = open_page.locator(f"#{tab}_size_warning")
+    open_page.fill(f"#{tab}_width input[type=number]", "376")
+    open_page.keyboard.press("Tab")
+    expect(warning).to_have_count(0)
+    open_page.fill(f"#{tab}_width input[type=number]", "512")
+    open_page.fill(f"#{tab}_height input[type=number]", "512")
+    open_page.keyboard.press("Tab")
+    expect(warning).to_contain_text("512 × 512 is much larger than this checkpoint's 256 × 256")
+    open_page.click(f"#{tab}_use_native")
+    expect(warning).to_have_count(0)
+    assert (number(open_page, f"{tab}_width"), number(open_page, f"{tab}_height")) == (256, 256)
+
+    choose_checkpoint(open_page, "watercolor-v3")  # 512 by its family
+    open_page.fill(f"#{tab}_width input[type=number]", "768")
+    open_page.keyboard.press("Tab")
+    expect(warning).to_contain_text("this checkpoint's 512 × 512")
+
+
+def test_in_img2img_the_sources_proportions_stay_and_a_scale_is_warned_of_too(open_page: Page) -> None:
+    load(open_page, png(600, 400))
+    open_page.click("#img2img_detect_image_size_btn")
+    expect(open_page.locator("#img2img_size_warning")).to_contain_text("600 × 400 is much larger")
+    open_page.click("#img2img_use_native")
+    expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("312")
+    assert number(open_page, "img2img_height") == 208
+
+    open_page.click("#img2img_tab_resize_by_button")
+    expect(open_page.locator("#img2img_size_warning")).to_contain_text("600 × 400 is much larger")
+
+
+@pytest.mark.parametrize(("strength", "shown"), [("0", "0 of 20 steps"), ("0.3", "20 of 20 steps")])
+def test_steps_are_told_as_the_server_walks_them(
+    open_page: Page, server: FakeServer, strength: str, shown: str
+) -> None:
+    server.fake.settings = server.fake.settings.overridden({"img2img_fix_steps": True})
+    open_page.fill("#img2img_denoising_strength input[type=number]", strength)
+    expect(open_page.locator("#img2img_effective_steps")).to_have_text(shown)

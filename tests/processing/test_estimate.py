@@ -1,0 +1,84 @@
+"""What a form comes to is what its job will do."""
+
+import pytest
+
+from modules.codec import Picture
+from modules.images.geometry import Size
+from modules.processing.estimate import SecondPass, estimate
+from modules.request import Img2ImgRequest, Txt2ImgRequest
+from modules.settings import Settings
+
+STARTER = Size(256, 256)
+
+
+def sized(width: int, height: int) -> tuple[Picture]:
+    return (Picture(b"", "", width, height, ""),)
+
+
+@pytest.mark.parametrize(
+    ("strength", "exact", "walked"),
+    [(0.75, False, 16), (0.0, False, 1), (0.0, True, 0), (0.3, True, 20), (1.0, False, 20)],
+)
+def test_steps_are_those_that_are_walked(strength: float, exact: bool, walked: int) -> None:
+    request = Img2ImgRequest(init_images=sized(256, 256), denoising_strength=strength)
+    found = estimate(request, Settings(img2img_fix_steps=exact), None)
+    assert (found.steps, found.walked_steps) == (20, walked)
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "first", "second"),
+    [
+        ({"hr_scale": 2, "denoising_strength": 0.3}, {}, (256, 192), SecondPass(512, 384, 20)),
+        ({"hr_resize_x": 400, "hr_resize_y": 200, "hr_second_pass_steps": 7}, {}, (256, 192), SecondPass(400, 200, 7)),
+        ({"hr_scale": 2, "denoising_strength": 0}, {}, (256, 192), SecondPass(512, 384, 0)),
+        ({}, {"use_old_hires_fix_width_height": True}, (640, 448), SecondPass(256, 192, 20)),
+    ],
+)
+def test_hires_fix_is_told_as_it_is_made(
+    fields: dict[str, float], settings: dict[str, bool], first: tuple[int, int], second: SecondPass
+) -> None:
+    request = Txt2ImgRequest.parse({"width": 256, "height": 192, "enable_hr": True, **fields})
+    found = estimate(request, Settings(**settings), None)
+    assert ((found.width, found.height), found.second) == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("size", "native", "warned"),
+    [
+        ((256, 256), STARTER, False), ((376, 376), STARTER, False), ((384, 384), STARTER, True),
+        ((512, 512), STARTER, True), ((256, 384), STARTER, True), ((384, 192), STARTER, True),
+        ((512, 512), Size(512, 512), False), ((760, 512), Size(512, 512), False), ((768, 512), Size(512, 512), True),
+        ((1024, 1024), Size(768, 512), True), ((2048, 2048), None, False),
+    ],
+)  # fmt: skip
+def test_from_one_and_a_half_times_the_models_side_on_it_warns(
+    size: tuple[int, int], native: Size | None, warned: bool
+) -> None:
+    request = Txt2ImgRequest(width=size[0], height=size[1])
+    found = estimate(request, Settings(), native)
+    assert (bool(found.warning), found.native) == (warned, native)
+
+
+def test_a_scale_that_makes_a_small_source_too_large_warns_too() -> None:
+    request = Img2ImgRequest(init_images=sized(200, 100), resize_by=2)
+    assert estimate(request, Settings(), STARTER).warning.startswith("400 × 200 is much larger")
+
+
+@pytest.mark.parametrize(
+    ("source", "fields", "shrinks"),
+    [
+        ((2200, 3000), {}, True),
+        ((2200, 3000), {"resize_by": 0.5}, True),
+        ((2200, 3000), {"resize_by": 1}, False),
+        ((300, 256), {}, True),
+        ((263, 256), {}, False),  # what is no whole cell is cut in any case
+        ((128, 128), {}, False),
+        ((2200, 3000), {"outpaint_left": 64}, False),
+        ((2200, 3000), {"outpaint_left": 64, "resize_by": 0.5}, True),
+    ],
+)
+def test_a_source_that_becomes_smaller_is_told(
+    source: tuple[int, int], fields: dict[str, float], shrinks: bool
+) -> None:
+    request = Img2ImgRequest.model_validate({"init_images": sized(*source), "width": 256, "height": 256, **fields})
+    assert estimate(request, Settings(), None).shrinks_source is shrinks
