@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import Response
 
@@ -66,10 +66,15 @@ def routes(services: Services) -> APIRouter:
         return described(queue.job(job_id))
 
     @router.get("/jobs/{job_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
-    async def events(job_id: JobId, last_event_id: LastEventId = "0") -> Response:
-        """A job's events from the start, or after Last-Event-ID, as server-sent events to the end of the job."""
+    async def events(
+        job_id: JobId,
+        last_event_id: LastEventId = "",
+        after: Annotated[int, Query(ge=0, lt=10**15, description="The number of an event that is known already.")] = 0,
+    ) -> Response:
+        """A job's events from the start, or after Last-Event-ID or the number `after`, to the end of the job."""
         job = queue.job(job_id)
-        after = int(last_event_id) if re.fullmatch(r"[0-9]{1,15}", last_event_id) else 0
+        if re.fullmatch(r"[0-9]{1,15}", last_event_id):  # what an EventSource sends that connects again by itself
+            after = int(last_event_id)
         if after and job.ended and not job.entries(after):
             return Response(status_code=204)  # tells an EventSource not to connect again
         return EventStream(JobFeed(job, after))

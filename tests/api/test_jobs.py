@@ -71,6 +71,10 @@ def test_a_stream_resumes_after_the_last_event_id(client: TestClient, finished: 
     assert resumed == whole[4:]  # with the same progress, which earlier events count for
     assert client.get(url, headers={"Last-Event-ID": str(whole[-1][0])}).status_code == 204
     assert events(client.get(url, headers={"Last-Event-ID": "nonsense"}).text) == whole
+    after = f"{url}?after={whole[3][0]}"  # what a page says that opens another stream
+    assert events(client.get(after).text) == resumed
+    assert events(client.get(after, headers={"Last-Event-ID": str(whole[4][0])}).text) == whole[5:]  # it went on
+    assert client.get(f"{url}?after={whole[-1][0]}").status_code == 204
 
 
 def test_interrupt_and_skip_and_removal(client: TestClient, services: Services) -> None:

@@ -110,6 +110,9 @@ class Fake:
             progress.update(steps=steps, images=count, stage="encoding")
             await self.append(job, "started", {"images": count, "batches": count, "steps": steps, "width": width, "height": height, "seed": seed})  # noqa: E501
             await self.append(job, "staged", {"stage": "encoding"})
+            for word in ("mist", "rain"):
+                if f"warn {word}" in request.get("prompt", ""):
+                    await self.append(job, "warned", {"message": f"There is a warning about {word}."})
             await asyncio.sleep(self.pace * 2)
             for index in range(count):
                 progress.update(stage="sampling", image=index + 1)
@@ -343,7 +346,7 @@ def create(fake: Fake) -> FastAPI:
         job = find(key)
 
         async def stream() -> AsyncIterator[str]:
-            sent = int(request.headers.get("last-event-id", 0))
+            sent = int(request.headers.get("last-event-id", request.query_params.get("after", 0)))
             while True:
                 while sent < len(job["log"]):
                     name, data = job["log"][sent]
@@ -358,7 +361,9 @@ def create(fake: Fake) -> FastAPI:
 
     @app.post("/v1/jobs/{key}/{what}")
     async def stop(key: str, what: str) -> dict[str, Any]:
-        find(key)["stop"] = what
+        job = find(key)
+        if what != "skip" or job["status"] == "running":
+            job["stop"] = what
         return {}
 
     @app.delete("/v1/jobs/{key}")

@@ -1,11 +1,12 @@
 // A batch that runs on the server: followed by server-sent events, found again after a reload, shown above the result.
 
+import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
 import { button, h, part } from "./dom.js";
 import { read, write } from "./store.js";
 import { complain } from "./toast.js";
 
-const POLL = 4000; // milliseconds between two looks while the page is hidden or the server is gone
+const POLL = 4000; // milliseconds between two looks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
 const TOLD = 200; // files with a sentence that are listed
 
@@ -19,7 +20,7 @@ function clock(seconds) {
 export class BatchRun {
   // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
   constructor(page, onChange) {
-    Object.assign(this, { page, onChange, batch: null, stream: null, timer: 0 });
+    Object.assign(this, { page, onChange, batch: null, stream: null, again: new Again() });
     this.id = read("batch.id");
     this.seen = read("batch.seen", 0);
     this.told = read("batch.told", []);
@@ -39,7 +40,7 @@ export class BatchRun {
       h("div", { className: "batch-head" }, h("strong", { textContent: "Batch" }), this.words, h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close)),
       this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.details, this.spoken);
     part("result", "img2img").prepend(this.element);
-    document.addEventListener("visibilitychange", () => this.id && !this.ended && this.follow());
+    document.addEventListener("visibilitychange", () => (this.again.worked(), this.id && !this.ended && this.follow()));
     this.told.forEach((line) => this.addLine(line));
   }
 
@@ -67,7 +68,7 @@ export class BatchRun {
 
   forget() {
     this.stream?.close();
-    clearTimeout(this.timer);
+    this.again.stop();
     Object.assign(this, { id: null, batch: null, stream: null, seen: 0, told: [] });
     for (const name of ["id", "seen", "told"]) write(`batch.${name}`, null);
     this.list.replaceChildren();
@@ -78,22 +79,29 @@ export class BatchRun {
   // A hidden page gives its stream back: a browser opens six connections to a host.
   follow() {
     this.stream?.close();
-    clearTimeout(this.timer);
-    if (document.hidden) {
-      this.timer = setTimeout(() => this.look(), POLL);
-      return;
-    }
+    this.again.stop();
+    if (document.hidden) this.again.in(POLL, () => this.look());
+    else this.listen();
+  }
+
+  // From the file on that came last.
+  listen() {
+    this.stream?.close();
     const stream = new EventSource(`/v1/batches/${this.id}/events?after=${this.seen}`);
     this.stream = stream;
-    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && action(JSON.parse(event.data), event));
+    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && (this.again.worked(), action(JSON.parse(event.data), event)));
     hear("batch", (batch) => this.show(batch));
     hear("file", (file, event) => this.add(file, Number(event.lastEventId)));
     hear("previewed", ({ data }) => this.running && this.page.result.showPreview(data));
     stream.onerror = () => {
       if (stream !== this.stream) return;
       stream.close();
-      if (!this.ended) this.timer = setTimeout(() => this.look(), 1000);
+      if (!this.isHeardOut) this.again.retry(() => this.look());
     };
+  }
+
+  get isHeardOut() {
+    return this.ended && this.batch.settled <= this.seen;
   }
 
   async look() {
@@ -102,13 +110,18 @@ export class BatchRun {
       const batch = await get(`/v1/batches/${id}`);
       if (id !== this.id) return;
       this.show(batch);
-      if (batch.settled > this.seen || !this.ended) this.follow();
+      if (this.isHeardOut) return;
+      if (this.ended || !document.hidden) this.listen(); // of what has ended the stream closes by itself
+      else {
+        this.again.worked();
+        this.again.in(POLL, () => this.look());
+      }
     } catch (error) {
       if (id !== this.id) return;
       if (error.status !== 404) {
         this.words.textContent = GONE;
         this.element.hidden = false;
-        this.timer = setTimeout(() => this.look(), POLL);
+        this.again.retry(() => this.look());
         return;
       }
       const { seen, told } = this;

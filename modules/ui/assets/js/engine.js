@@ -1,12 +1,12 @@
 // The top row: which checkpoint is chosen, what the engine is doing with it, and whether the server is there at all.
 
+import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
 import { config } from "./store.js";
 import { complain, takeBack, toast } from "./toast.js";
 
 const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", unloaded: "Not loaded", stopped: "Stopped" };
-const RETRY = 2000; // milliseconds
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
 const OPENS_WITHIN = 6000; // milliseconds
 
@@ -22,32 +22,33 @@ export class Engine {
     document.body.append(this.banner);
     part("engine").replaceChildren(h("div", { className: "engine" },
       button({ icon: "reuse", title: "Look for new checkpoints", id: "refresh_sd_model_checkpoint", onclick: () => this.refresh() }), this.dot, this.words));
-    document.addEventListener("visibilitychange", () => this.watch());
+    this.again = new Again();
+    for (const [where, what] of [[document, "visibilitychange"], [window, "online"]]) where.addEventListener(what, () => (this.again.worked(), this.watch()));
     this.watch();
   }
 
   // One stream, given back while the page is hidden: a browser has six connections to a host for all its tabs.
   watch() {
     this.stream?.close();
-    clearTimeout(this.timer);
+    this.again.stop();
     if (document.hidden) return;
-    this.stream = new EventSource("/v1/state/events");
-    this.stream.addEventListener("state", (event) => this.show(JSON.parse(event.data).engine));
-    this.timer = setTimeout(() => this.lost(), OPENS_WITHIN);
-    this.stream.onopen = () => {
-      clearTimeout(this.timer);
+    const stream = new EventSource("/v1/state/events");
+    this.stream = stream;
+    stream.addEventListener("state", (event) => (this.again.worked(), this.show(JSON.parse(event.data).engine)));
+    this.again.in(OPENS_WITHIN, () => this.lost());
+    stream.onopen = () => {
+      this.again.stop();
       if (!this.banner.hidden) toast("The server is back.");
       this.banner.hidden = true;
     };
-    this.stream.onerror = () => this.lost();
+    stream.onerror = () => stream === this.stream && this.lost();
   }
 
   lost() {
-    clearTimeout(this.timer);
     this.stream.close();
     this.banner.hidden = false;
     takeBack(GONE);
-    this.timer = setTimeout(() => this.watch(), RETRY);
+    this.again.retry(() => this.watch());
   }
 
   show(state) {

@@ -1,5 +1,6 @@
 // The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job never needs the page.
 
+import { Again } from "./again.js";
 import { get, GONE, post, remove } from "./api.js";
 import { read, write } from "./store.js";
 
@@ -11,10 +12,11 @@ export class Jobs {
   constructor(tab, tell) {
     this.tab = tab;
     this.tell = tell;
-    this.list = read(`jobs.${tab}`, []); // [{id, source, mode}], the first is followed
+    this.list = read(`jobs.${tab}`, []); // [{id, source, mode, warned}], the first is followed
     this.stream = null;
-    this.timer = 0;
-    document.addEventListener("visibilitychange", () => this.list.length && this.follow());
+    this.again = new Again();
+    this.heard = { id: "", number: 0 }; // the last event of the job that is followed
+    document.addEventListener("visibilitychange", () => (this.again.worked(), this.follow()));
   }
 
   get current() {
@@ -45,43 +47,61 @@ export class Jobs {
     } else this.tell("waiting", {}, this.current);
   }
 
-  // Follows the first job from its first event on. A browser opens six connections to a host, shared by all its
-  // tabs: a hidden page gives its stream back and only looks now and then.
+  // Follows the first job. A browser opens six connections to a host, shared by all its tabs: a hidden page gives its
+  // stream back and only looks now and then.
   follow() {
     this.stream?.close();
-    clearTimeout(this.timer);
+    this.again.stop();
     const job = this.current;
     if (!job) return;
-    if (document.hidden) {
-      this.timer = setTimeout(() => this.look(job), POLL);
-      return;
-    }
-    const stream = new EventSource(`/v1/jobs/${job.id}/events`);
+    if (document.hidden) this.again.in(POLL, () => this.look(job));
+    else this.listen(job);
+  }
+
+  // From the event on that came last; after a reload from the first, as the page has to be put together again.
+  listen(job) {
+    if (this.heard.id !== job.id) this.heard = { id: job.id, number: 0 };
+    this.stream?.close();
+    const stream = new EventSource(`/v1/jobs/${job.id}/events?after=${this.heard.number}`);
     this.stream = stream;
-    for (const name of NAMES) {
-      stream.addEventListener(name, (event) => {
-        if (stream !== this.stream) return;
-        this.tell(name, JSON.parse(event.data), job);
-        if (name === "finished" || name === "failed") this.next();
-      });
-    }
+    for (const name of NAMES) stream.addEventListener(name, (event) => stream === this.stream && this.hear(name, event, job));
     stream.onerror = () => {
       if (stream !== this.stream) return;
       stream.close();
-      this.timer = setTimeout(() => this.look(job), 1000);
+      this.again.retry(() => this.look(job));
     };
   }
 
-  // What became of a job whose stream broke, or that runs while the page is hidden.
+  hear(name, event, job) {
+    this.again.worked();
+    this.heard.number = Number(event.lastEventId) || this.heard.number;
+    const data = JSON.parse(event.data);
+    if (name !== "warned" || this.isNews(data.message, job)) this.tell(name, data, job);
+    if (name === "finished" || name === "failed") this.next();
+  }
+
+  // A warning is told once, though the log is read again after a reload, and written anew after a restart of the server.
+  isNews(warning, job) {
+    job.warned ??= [];
+    if (job.warned.includes(warning)) return false;
+    job.warned.push(warning);
+    this.keep();
+    return true;
+  }
+
+  // What became of a job whose stream broke, or that runs while the page is hidden. The end of one is listened to at once:
+  // that stream closes by itself.
   async look(job) {
     try {
       const now = await get(`/v1/jobs/${job.id}`);
       if (job !== this.current) return;
       const ended = !["queued", "running"].includes(now.status);
-      if (!document.hidden || ended) this.follow();
-      else this.timer = setTimeout(() => this.look(job), POLL);
       if (document.hidden) this.tell("glimpse", { status: now.status, progress: now.progress }, job);
-      if (document.hidden && ended) this.timer = setTimeout(() => this.look(job), POLL * 10);
+      if (ended || !document.hidden) this.listen(job);
+      else {
+        this.again.worked();
+        this.again.in(POLL, () => this.look(job));
+      }
     } catch (error) {
       if (job !== this.current) return;
       if (error.status === 404) {
@@ -89,7 +109,7 @@ export class Jobs {
         this.next();
       } else {
         this.tell("lost", { message: GONE, final: false }, job);
-        this.timer = setTimeout(() => this.look(job), POLL);
+        this.again.retry(() => this.look(job));
       }
     }
   }
@@ -97,6 +117,7 @@ export class Jobs {
   next() {
     this.stream?.close();
     this.stream = null;
+    this.again.stop();
     this.list.shift();
     this.keep();
     if (!this.current) return;
@@ -104,9 +125,10 @@ export class Jobs {
     this.follow();
   }
 
+  // how: "interrupt" or "skip". Of a job that has not started nothing is skipped: that the server knows.
   async stop(how, started) {
     if (!this.current) return;
-    if (started) await post(`/v1/jobs/${this.current.id}/${how}`);
+    if (how === "skip" || started) await post(`/v1/jobs/${this.current.id}/${how}`);
     else await remove(`/v1/jobs/${this.current.id}`);
   }
 

@@ -1,7 +1,7 @@
 // How far the running job is: bar, words, live preview, the buttons that stop it, and the browser's title.
 
 import { button, byId, h, part } from "./dom.js";
-import { complain } from "./toast.js";
+import { complain, toast } from "./toast.js";
 
 const TITLE = "Palimpsest";
 const shownTitles = new Map();
@@ -39,6 +39,7 @@ export class Progress {
     pressed.disabled = true;
     try {
       await this.jobs.stop(how, this.started);
+      if (how === "skip" && !this.started) toast("The job still waits, so nothing is skipped. Interrupt takes it out of the queue.");
     } catch (error) {
       complain(error);
     }
