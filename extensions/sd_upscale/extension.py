@@ -96,8 +96,7 @@ class SDUpscale(Script):
                         "init_images": (Picture.from_image(source.crop(box)),),
                         "mask": None, "latent_mask": None, "resize_by": None, "resize_mode": 0,
                         "width": tile.width, "height": tile.height, "n_iter": 1, "batch_size": 1,
-                        # A1111's batches: tiles that are drawn together have seeds one after the other.
-                        "seed": request.seed + number + place % request.batch_size,
+                        "seed": request.seed + number + seed_offset(place, request.batch_size),
                     },
                 )  # fmt: skip
                 made = yield Run(child, pairs, is_kept=False)
@@ -105,6 +104,18 @@ class SDUpscale(Script):
                     tiles[place], text = made[0].image, text or made[0].infotext
             if text:
                 yield Keep(combined(size, rows, tiles, arguments.overlap), text, request.seed + number)
+
+
+def seed_offset(place: int, batch_size: int) -> int:
+    """By how much the seed of the tile number `place` lies above the first tile's.
+
+    It is one more than that of the tile before. A1111 counts batches: each begins one above the first tile of the batch
+    before, and its own tiles count on from there.
+
+    >>> [seed_offset(place, 1) for place in range(4)], [seed_offset(place, 2) for place in range(6)]
+    ([0, 1, 2, 3], [0, 1, 1, 2, 2, 3])
+    """
+    return place // batch_size + place % batch_size
 
 
 class SDUpscaleExtension(Extension):

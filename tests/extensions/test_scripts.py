@@ -171,9 +171,15 @@ def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
     (first, second) = done
     assert [(event.width, event.height, event.seed) for event in done] == [(192, 128, 7), (192, 128, 8)]
     assert len(stage.asked) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
-    assert {request.seed for request in stage.asked[:12]} == {7}
-    assert opened(first).getcolors() == [(192 * 128, colour(7))]
+    assert [request.seed for request in stage.asked] == [*range(7, 19), *range(8, 20)]  # A1111 counts the tiles on
+    assert opened(first).getpixel((0, 0)) == colour(7)
+    assert opened(first).getpixel((191, 127)) == colour(18)
     assert "SD upscale overlap: 16, SD upscale upscaler: Lanczos" in second.infotext
+
+
+def test_tiles_of_a_batch_count_from_the_first_tile_of_the_batch_before(stage: Stage) -> None:
+    stage.pictures(img2img("SD upscale", "", 16, "None", 2.0, batch_size=3, init_images=(source(160, 112),)))
+    assert values_of(stage.asked, "seed") == [7, 8, 9, 8, 9, 10]
 
 
 @pytest.mark.parametrize(
