@@ -440,6 +440,8 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
                 continue
         if value != getattr(current, name):
             reading.settings[name] = value
+    if current.token_merging_ratio_img2img:  # the text names the ratio that the picture was made with, whatever it is
+        reading.settings["token_merging_ratio_img2img"] = 0.0
 
 
 def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:

@@ -128,6 +128,24 @@ class Settings(BaseModel):
         Control("Ignore negative prompt during early sampling", kind="slider", step=0.01, infotext="Skip Early CFG",
                 section="Stable Diffusion"),
     ] = 0.0  # fmt: skip
+    token_merging_ratio: Annotated[
+        float,
+        Field(ge=0, le=0.9, description="Share of the picture's places that self-attention sees as one with others "
+              "like them: quicker, with other details. 0 is off."),
+        Control("Token merging ratio", kind="slider", step=0.1, infotext="Token merging ratio",
+                section="Optimizations"),
+    ] = 0.0  # fmt: skip
+    token_merging_ratio_img2img: Annotated[
+        float,
+        Field(ge=0, le=0.9, description="The same for img2img alone; 0 takes the ratio above."),
+        Control("Token merging ratio for img2img", kind="slider", step=0.1, section="Optimizations"),
+    ] = 0.0
+    token_merging_ratio_hr: Annotated[
+        float,
+        Field(ge=0, le=0.9, description="The same for the second pass of hires fix alone; 0 takes the ratio above."),
+        Control("Token merging ratio for high-res pass", kind="slider", step=0.1, infotext="Token merging ratio hr",
+                section="Optimizations"),
+    ] = 0.0  # fmt: skip
 
     initial_noise_multiplier: Annotated[
         float,

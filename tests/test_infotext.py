@@ -186,7 +186,7 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         use_old_emphasis_implementation=True, use_old_karras_scheduler_sigmas=True,
         no_dpmpp_sde_batch_determinism=True, use_old_scheduling=True, use_downcasted_alpha_bar=True,
         use_old_hires_fix_width_height=True, refiner_switch_by_sample_steps=True,
-        hires_fix_refiner_pass="both passes",
+        hires_fix_refiner_pass="both passes", token_merging_ratio=0.3, token_merging_ratio_hr=0.4,
     )  # fmt: skip
     text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))
     back = to_fields(parse(text), settings=Settings(compatibility=EXACT))
@@ -196,6 +196,13 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     with_keys = {name for name, param in params(Img2ImgRequest).items() if param.control.infotext}
     assert back.fields.keys() == (with_keys | {"prompt"}) - {"mask_blur"}  # it stands under x and y
     assert back.settings.keys() == {name for name, param in params(Settings).items() if param.control.infotext}
+
+
+def test_a_ratio_of_img2img_alone_does_not_hide_the_one_of_a_text() -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, Denoising strength: 0.5, Token merging ratio: 0.5, Version: v1.10.0"
+    current = Settings(token_merging_ratio=0.5, token_merging_ratio_img2img=0.2)
+    assert to_fields(parse(text), settings=current).settings["token_merging_ratio_img2img"] == 0
+    assert to_fields(parse(text), settings=Settings()).settings["token_merging_ratio"] == 0.5
 
 
 @pytest.mark.parity
@@ -283,8 +290,8 @@ def note(line: str) -> tuple[dict[str, Any], str]:
          "Sampling steps: 'many' cannot be used, expected a whole number from 1 to 150."),
         ("Clip skip: 99", "CLIP_stop_at_last_layers", None,
          "Clip skip: '99' cannot be used, expected a whole number from 1 to 12."),
-        ("Hypernet: x, Size: 512x512, Token merging ratio: 0.5", "width", 512,
-         "Passed over, Palimpsest has no such setting: Hypernet, Token merging ratio."),
+        ("Hypernet: x, Size: 512x512, Hypertile U-Net: True", "width", 512,
+         "Passed over, Palimpsest has no such setting: Hypernet, Hypertile U-Net."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:

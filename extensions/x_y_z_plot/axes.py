@@ -173,8 +173,8 @@ AXES: tuple[Axis, ...] = (
     Axis("Styles", "text", styled, missing="" if "styles" in GenerationRequest.model_fields else "styles are put into the prompt by the page; vary the words with Prompt S/R"),  # noqa: E501
     Axis("UniPC Order", "whole", unipc_order, cost=0.5),
     _field("Face restore", "text", "face_restorer", names_label=False, why="there is no network that restores faces"),
-    _setting("Token merging ratio", "number", "token_merging_ratio", why="tokens are not merged"),
-    _setting("Token merging ratio high-res", "number", "token_merging_ratio_hr", why="tokens are not merged"),
+    _setting("Token merging ratio", "number", "token_merging_ratio"),
+    _setting("Token merging ratio high-res", "number", "token_merging_ratio_hr"),
     _switch("Always discard next-to-last sigma", "always_discard_next_to_last_sigma"),
     _switch("SGM noise multiplier", "sgm_noise_multiplier"),
     _field("Refiner checkpoint", "text", "refiner_checkpoint", choices=_names("checkpoints"), cost=1.0, why="there is no refiner"),  # noqa: E501

@@ -29,11 +29,21 @@ def effective(request: GenerationRequest, settings: Settings) -> Settings:
     own["eta_ancestral"] = own["eta_ddim"] = request.eta
     if isinstance(request, Img2ImgRequest):
         own["initial_noise_multiplier"] = request.initial_noise_multiplier
+    own |= _merging(request, settings)
     for name in CHURN:
         # In A1111 the request loses against a setting that was changed.
         if settings.compatibility != EXACT or getattr(settings, name) == getattr(Settings(), name):
             own[name] = getattr(request, name)
     return settings.overridden({name: value for name, value in own.items() if value is not None})
+
+
+def _merging(request: GenerationRequest, settings: Settings) -> dict[str, object]:
+    """The ratios of token merging of the first and the second pass, by A1111's order of precedence."""
+    first = settings.token_merging_ratio
+    if isinstance(request, Img2ImgRequest):
+        is_own = "token_merging_ratio" in request.override_settings and first > 0
+        return {"token_merging_ratio": first if is_own else settings.token_merging_ratio_img2img or first}
+    return {"token_merging_ratio_hr": settings.token_merging_ratio_hr or first}
 
 
 def told(request: GenerationRequest, given: Settings, settings: Settings, noted: Collection[str]) -> set[str]:
@@ -82,8 +92,8 @@ def told(request: GenerationRequest, given: Settings, settings: Settings, noted:
         silent.add("sgm_noise_multiplier")
     if not is_img2img:
         silent |= set(IMG2IMG_ALONE)
-        if len(passes) == 1:
-            silent.add("img2img_extra_noise")
+    if len(passes) == 1:
+        silent |= {"token_merging_ratio_hr"} if is_img2img else {"token_merging_ratio_hr", "img2img_extra_noise"}
     silent.add("use_old_hires_fix_width_height")  # the sizes that are written are those after it
     beta = {"beta_dist_alpha", "beta_dist_beta"}
     return ((differing(settings) - beta) | (beta if "Beta" in named else set())) - silent

@@ -13,7 +13,7 @@ from modules.processing.unet import GuidedUNet
 from modules.sampling import timesteps
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import BrownianNoise, ImageNoise
-from modules.sampling.registry import SamplerRow, Walk, levels, partial_walk, resolve, whole_walk
+from modules.sampling.registry import SamplerRow, Walk, highest, levels, partial_walk, resolve, whole_walk
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions, Step
 from modules.settings import Settings
@@ -23,13 +23,13 @@ from modules.settings import Settings
 class Route:
     """What the batches of a job share in one pass.
 
-    `levels` are those of the whole schedule, `walk` the part that is walked; `is_partial` where that begins with a
-    picture and not with plain noise.
+    `ends` are the lowest level above 0 and the highest one of the whole schedule, `walk` the part that is walked;
+    `is_partial` where that begins with a picture and not with plain noise.
     """
 
     sampler: SamplerRow
     model_schedule: ModelSchedule
-    levels: Tensor
+    ends: tuple[float, float]
     walk: Walk
     is_partial: bool
 
@@ -63,13 +63,17 @@ def make_route(leg: Pass, model: StableDiffusion, settings: Settings) -> Route:
     walked = base.lcm() if sampler.row.lcm else base
     if steps == 0:  # nothing to walk: the picture stays as it is
         nothing = torch.zeros(1)
-        return Route(sampler, walked, nothing, Walk(0.0, nothing, options), leg.is_partial)
-    whole = levels(sampler, schedule, steps, base, schedule_options)
-    if leg.is_partial:
-        walk = partial_walk(sampler, whole, steps, leg.walk.count - 1, base, options)
-    else:
-        walk = whole_walk(sampler, whole, steps, base, options)
-    return Route(sampler, walked, whole, walk, leg.is_partial)
+        return Route(sampler, walked, (0.0, 0.0), Walk(0.0, nothing, options), leg.is_partial)
+    # With a low strength the schedule is thousands of levels long, of which only the end is computed.
+    count = leg.walk.count
+    last = levels(sampler, schedule, steps, base, schedule_options, first=leg.walk.first)
+    walk = (
+        partial_walk(sampler, last, count, count - 1, base, options)
+        if leg.is_partial
+        else whole_walk(sampler, last, steps, base, options)
+    )
+    positive = [*last[last > 0].tolist(), highest(sampler, schedule, steps, base, schedule_options)]
+    return Route(sampler, walked, (min(positive), max(positive)), walk, leg.is_partial)
 
 
 def model_schedule(sampler: SamplerRow, model: StableDiffusion) -> ModelSchedule:
@@ -130,8 +134,7 @@ def begin(
     if not route.sampler.row.brownian or len(walked) < 2:
         return Start(x, walked, noise)
     # The tree spans the whole schedule even where img2img walks its end, so that more strength refines the same path.
-    positive = route.levels[route.levels > 0]
-    low, high = float(positive.min()), float(positive.max())
+    low, high = route.ends
     seeds = [image.seed for image in images]
     tree = BrownianNoise(
         settings.randn_source, shape, seeds, low, high, device, is_shared=settings.no_dpmpp_sde_batch_determinism
@@ -154,5 +157,10 @@ def _noised(route: Route, source: Tensor | None, noise: Tensor, settings: Settin
         if is_preserving:
             return noise
         return noise * ((1 + sigma**2) ** 0.5 if settings.sgm_noise_multiplier else sigma)
-    x = timesteps.noised(source, noise, sigma) if is_preserving else source + noise * sigma
-    return x + noise * settings.img2img_extra_noise if settings.img2img_extra_noise else x
+    extra = settings.img2img_extra_noise
+    if is_preserving:
+        x = timesteps.noised(source, noise, sigma)
+        # In such a latent everything is smaller by sqrt(ᾱ), so A1111 lays the extra noise on as much smaller.
+        return x + noise * (extra / (1 + sigma**2) ** 0.5) if extra else x
+    x = source + noise * sigma
+    return x + noise * extra if extra else x

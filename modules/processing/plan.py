@@ -21,6 +21,8 @@ CELL = 8  # pixels of a latent cell's side in SD 1
 LARGEST = 8192  # pixels of a side of the second pass
 OLD_FIRST_PIXELS, OLD_FIRST_STEP = 512 * 512, 64
 MAX_STRENGTH = 0.999  # A1111's clamp: strength 1 still leaves the first step its predecessor
+# Steps of a stretched schedule. At a strength so low all levels that are walked are the lowest one but for rounding.
+MOST_STRETCHED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Walk:
 class Pass:
     """One walk of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise.
 
-    `networks` are the LoRAs that its prompt names, which is without their tags.
+    `networks` are the LoRAs that its prompt names, which is without their tags; `token_merging` the share of tokens
+    that self-attention merges.
     """
 
     sampler: SamplerName
@@ -51,6 +54,7 @@ class Pass:
     timing: Timing
     is_partial: bool
     networks: tuple[NetworkTag, ...] = ()
+    token_merging: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,14 +189,14 @@ def img2img_walk(steps: int, strength: float, exact: bool) -> Walk:
 
     Normally the schedule keeps its length and int(strength * steps) + 1 of its steps are walked: 16 of 20 at 0.75
     (diffusers' pipelines walk 15). `exact` (A1111's `img2img_fix_steps`) stretches the schedule instead so that
-    exactly `steps` are walked; at strength 0 it walks none.
+    exactly `steps` are walked; at strength 0 it walks none. It grows no longer than `MOST_STRETCHED`.
     """
     clamped = min(strength, MAX_STRENGTH)
     if not exact:
         return Walk(steps, steps - int(clamped * steps) - 1)
     if clamped <= 0:
         return Walk(0, 0)
-    stretched = int(steps / clamped)
+    stretched = int(min(steps / clamped, MOST_STRETCHED))
     return Walk(stretched, stretched - steps)
 
 
@@ -233,7 +237,10 @@ def make_plan(request: GenerationRequest, settings: Settings) -> Plan:
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else walk.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
-    first = Pass(sampler, schedule, walk, size, prompt, negative_prompt, when, source is not None, networks)
+    first = Pass(
+        sampler, schedule, walk, size, prompt, negative_prompt, when, source is not None, networks,
+        settings.token_merging_ratio,
+    )  # fmt: skip
     from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
     return Plan(
         first=first,
@@ -286,6 +293,7 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings) -> Hires:
         timing=when,
         is_partial=True,
         networks=networks,
+        token_merging=settings.token_merging_ratio_hr,
     )
     return Hires(Enlargement(request.hr_upscaler, enlarged), second)
 

@@ -35,7 +35,7 @@ class SourceScene:
 
     @property
     def highest(self) -> float:
-        return float(self.route.levels[0])
+        return self.route.ends[1]
 
     def levels(self, steps: int) -> Tensor:
         return self.route.model_schedule.uniform_sigmas(steps).to(self.latent.device)
@@ -44,9 +44,8 @@ class SourceScene:
         leg = replace(self.leg, prompt=prompt, negative_prompt=negative_prompt)
         conditioning = self.prompts.conditioning(self.model, leg, self.settings, self.clock).of(self.images)
         schedule: ModelSchedule = self.route.model_schedule
-        return GuidedUNet(
-            self.model, schedule, conditioning, Guidance(cfg_scale, max(1, leg.walk.count)), self.settings, self.clock
-        )
+        guidance = Guidance(cfg_scale, max(1, leg.walk.count), token_merging=leg.token_merging)
+        return GuidedUNet(self.model, schedule, conditioning, guidance, self.settings, self.clock)
 
 
 def shaped_noise(noise_of: NoiseOf, scene: Callable[[Tensor], Scene], drawn: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from modules.networks.checkpoint import StableDiffusion
+from modules.networks.token_merging import merged_tokens
 from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import Conditioning
 from modules.sampling.denoise import guided
@@ -22,12 +23,14 @@ class Guidance:
     calls: evaluations of the pass as A1111 counts them, twice the steps for samplers of second order.
     levels_are_timesteps: A1111 compares `s_min_uncond` with the timestep in the DDIM family.
     needs_uncond: the sampler asks for the unconditional prediction itself.
+    token_merging: the share of tokens that self-attention merges.
     """
 
     cfg_scale: float
     calls: int
     levels_are_timesteps: bool = False
     needs_uncond: bool = False
+    token_merging: float = 0.0
 
 
 class Refined(NamedTuple):
@@ -216,7 +219,7 @@ class GuidedUNet:
             seen = torch.cat([seen, self._concat.expand(len(seen), -1, -1, -1)], dim=1)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
         scaled = seen.to(self.model.place.dtype, memory_format=torch.channels_last)
-        with self._clock.stage("unet"):
+        with self._clock.stage("unet"), merged_tokens(self.model.unet, self._guidance.token_merging):
             output = self.model.unet(scaled, timestep, context, return_dict=False)[0]
         output = output.to(torch.float32, memory_format=torch.contiguous_format)
         denoised = self._schedule.denoised(x, sigma, output.unflatten(0, (copies, -1)), self.model.prediction_type)

@@ -75,9 +75,9 @@ class ModelSchedule:
         logs = self._logs(t.device)
         return ((1 - w) * logs[low] + w * logs[high]).exp().float()
 
-    def uniform_sigmas(self, n: int) -> Tensor:
-        """n levels evenly spaced in timesteps from the last to the first, and 0; (n + 1,)."""
-        t = torch.linspace(float(self._timestep(-1)), float(self._timestep(0)), n)
+    def uniform_sigmas(self, n: int, part: slice = slice(None)) -> Tensor:
+        """n levels evenly spaced in timesteps from the last to the first, and 0; (n + 1,). `part` takes some."""
+        t = torch.linspace(float(self._timestep(-1)), float(self._timestep(0)), n)[part]
         return torch.cat([self.t_to_sigma(t), torch.zeros(1)])
 
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor, prediction: Prediction) -> Tensor:

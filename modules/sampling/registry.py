@@ -61,6 +61,9 @@ SAMPLER_FUNCTIONS: dict[str, Sampler] = {
     "LCM": samplers.lcm,
 }
 
+# A schedule that is longer than the model's table may repeat a level; these samplers divide by the distance of two.
+DIVIDE_BY_THE_STEP = frozenset({"DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "LMS"})
+
 SCHEDULE_FUNCTIONS: dict[str, Schedule | None] = {
     "Automatic": None,
     "Uniform": schedules.uniform,
@@ -87,21 +90,45 @@ def resolve(sampler: str, schedule: str = "Automatic") -> tuple[SamplerRow, Sche
 
 
 def levels(
-    sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: ModelSchedule, options: ScheduleOptions
+    sampler: SamplerRow,
+    schedule: ScheduleRow,
+    steps: int,
+    model: ModelSchedule,
+    options: ScheduleOptions,
+    first: int = 0,
 ) -> Tensor:
-    """The noise levels of a whole pass, (n + 1,) fp32 on the CPU; img2img walks their end.
+    """The noise levels of a whole pass, (n + 1,) fp32 on the CPU; img2img walks their end, from the level `first` on.
 
     `model` is the checkpoint's own schedule (a sampler with the flag `lcm` gets its `lcm()`). Of the DDIM family the
-    list is `timesteps.grid`, whatever the schedule.
+    list is `timesteps.grid`, whatever the schedule, and always whole: it has no more entries than the model levels.
     """
     if sampler.row.timesteps:
         return timesteps.grid(steps, model, options)
     is_discarding = sampler.row.discard_next_to_last_sigma or options.always_discard_next_to_last_sigma
-    function = schedule.function
-    if function is None:
-        function = SCHEDULE_FUNCTIONS[sampler.row.default_schedule or "Uniform"] or schedules.uniform
-    sigmas = function(steps + is_discarding, model.lcm() if sampler.row.lcm else model, options)
+    function, model = _function(sampler, schedule), _own(sampler, model)
+    sigmas = function(steps + is_discarding, model, options, slice(first, None))
     return schedules.without_next_to_last(sigmas) if is_discarding else sigmas
+
+
+def highest(
+    sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: ModelSchedule, options: ScheduleOptions
+) -> float:
+    """The first of the `levels`, without the others."""
+    if sampler.row.timesteps:
+        return float(timesteps.grid(steps, model, options)[0])
+    is_discarding = sampler.row.discard_next_to_last_sigma or options.always_discard_next_to_last_sigma
+    function, model = _function(sampler, schedule), _own(sampler, model)
+    return float(function(steps + is_discarding, model, options, slice(0, 1))[0])
+
+
+def _function(sampler: SamplerRow, schedule: ScheduleRow) -> Schedule:
+    if schedule.function is not None:
+        return schedule.function
+    return SCHEDULE_FUNCTIONS[sampler.row.default_schedule or "Uniform"] or schedules.uniform
+
+
+def _own(sampler: SamplerRow, model: ModelSchedule) -> ModelSchedule:
+    return model.lcm() if sampler.row.lcm else model
 
 
 @dataclass(frozen=True)
@@ -130,6 +157,8 @@ def partial_walk(
     """The walk of img2img over the end of `whole`, from A1111's step index `t_enc` (0 … steps - 1)."""
     if not sampler.row.timesteps:
         sigmas = whole[steps - t_enc - 1 :]
+        if sampler.name in DIVIDE_BY_THE_STEP:
+            sigmas = sigmas.unique_consecutive()
         return Walk(float(sigmas[0]), sigmas, options)
     sigma, sigmas = timesteps.cut(whole, t_enc)
     if sampler.name == "UniPC" and len(sigmas):

@@ -76,6 +76,19 @@ def test_img2img_walks_the_share_its_strength_says(run: Run) -> None:
     assert steps[-1] == Stepped(0, 6, 6)
 
 
+@pytest.mark.parametrize("strength", [0.0005, 1e-12])
+@pytest.mark.parametrize(("sampler", "schedule"), [("Euler", "Beta"), ("DPM++ 2M", "Simple"), ("DPM++ 2M SDE", "DDIM")])
+def test_hires_fix_of_hardly_any_strength_takes_its_steps(
+    run: Run, sampler: str, schedule: str, strength: float
+) -> None:
+    request = Txt2ImgRequest(
+        enable_hr=True, hr_scale=1.5, denoising_strength=strength, sampler_name=sampler, scheduler=schedule, **SMALL
+    )
+    events = run(request)
+    assert len(pictures(events)) == 1
+    assert [e for e in events if isinstance(e, Failed)] == []
+
+
 @pytest.mark.parametrize(
     "sampler", ["Euler", "Euler a", "Heun", "LMS", "DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DDIM", "LCM"]
 )

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from modules.codec import Picture
 from modules.images.geometry import Size
 from modules.processing.options import effective, told
-from modules.processing.plan import hires_sizes
-from modules.request import Txt2ImgRequest
+from modules.processing.plan import hires_sizes, make_plan
+from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import EXACT, Settings
 
 
@@ -38,6 +40,35 @@ def test_settings_are_told_where_they_matter(
     request_: dict[str, Any], settings: dict[str, Any], names: set[str]
 ) -> None:
     assert named(request_, settings) == names
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "overrides", "first", "second"),
+    [
+        ("txt2img", {"token_merging_ratio": 0.5}, {}, 0.5, 0.5),
+        ("txt2img", {"token_merging_ratio": 0.5}, {"token_merging_ratio_hr": 0.2}, 0.5, 0.2),
+        ("txt2img", {"token_merging_ratio_img2img": 0.5}, {}, 0.0, 0.0),
+        ("img2img", {"token_merging_ratio": 0.5}, {}, 0.5, 0.0),
+        ("img2img", {"token_merging_ratio": 0.5, "token_merging_ratio_img2img": 0.3}, {}, 0.3, 0.0),
+        ("img2img", {"token_merging_ratio_img2img": 0.3}, {"token_merging_ratio": 0.4}, 0.4, 0.0),
+        ("img2img", {"token_merging_ratio_img2img": 0.3}, {"token_merging_ratio": 0.0}, 0.3, 0.0),
+    ],
+)
+def test_each_pass_has_the_ratio_of_token_merging_that_a1111_gives_it(
+    kind: str, settings: dict[str, Any], overrides: dict[str, Any], first: float, second: float
+) -> None:
+    source = Picture.from_image(Image.new("RGB", (64, 64)))
+    body: dict[str, Any] = {"override_settings": overrides, "seed": 1, "subseed": 1}
+    request = (
+        Txt2ImgRequest(enable_hr=True, **body) if kind == "txt2img" else Img2ImgRequest(init_images=(source,), **body)
+    )
+    given = Settings().overridden(settings)
+    held = effective(request, given)
+    plan = make_plan(request, held)
+    assert [leg.token_merging for leg in plan.passes] == [first, second][: len(plan.passes)]
+    names = told(request, given, held, ())
+    assert ("token_merging_ratio" in names) == (first > 0)
+    assert ("token_merging_ratio_hr" in names) == (second > 0)
 
 
 def test_what_shows_while_it_runs_is_told_when_noted() -> None:

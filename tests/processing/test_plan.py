@@ -7,7 +7,7 @@ from PIL import Image
 
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.processing.plan import ImagePlan, Size, Walk, img2img_walk, make_plan, result_size
+from modules.processing.plan import MOST_STRETCHED, ImagePlan, Size, Walk, img2img_walk, make_plan, result_size
 from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 
@@ -35,6 +35,11 @@ def test_img2img_walks_as_many_steps_as_a1111(strength: float, count: int) -> No
 )
 def test_exact_steps_stretch_the_schedule(strength: float, walk: Walk) -> None:
     assert img2img_walk(20, strength, exact=True) == walk
+
+
+@pytest.mark.parametrize("strength", [1e-7, 1e-12, 5e-324])
+def test_no_strength_stretches_the_schedule_beyond_its_bound(strength: float) -> None:
+    assert img2img_walk(20, strength, exact=True) == Walk(MOST_STRETCHED, MOST_STRETCHED - 20)
 
 
 @pytest.mark.parametrize(
