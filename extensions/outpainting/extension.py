@@ -13,9 +13,11 @@ from modules.fields import Control
 from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
 from modules.images.geometry import Box, Size
 from modules.images.grid import grid
+from modules.images.quantize import to_bytes
 from modules.images.tiles import combined, rows_of_tiles
 from modules.infotext import Kind
 from modules.request import MASKED_CONTENTS, Img2ImgRequest
+from modules.settings import EXACT
 
 from .margins import DIRECTIONS, MULTIPLE, Margins, margins
 from .noise import shaped
@@ -92,10 +94,11 @@ class OutpaintingMk2(_Outpainting):
             arguments.mask_blur * 4 if sides.up or sides.down else 0,
         )
         results: list[Made] = []
+        is_exact = studio.settings.compatibility == EXACT
         for number in range(request.images):
             picture, first = source, None
             for side, pixels in grown:
-                canvas = _Grown(picture, side, pixels, arguments, Size(request.width, request.height))
+                canvas = _Grown(picture, side, pixels, arguments, Size(request.width, request.height), is_exact)
                 child = changed(
                     request,
                     {
@@ -124,7 +127,9 @@ class OutpaintingMk2(_Outpainting):
 class _Grown:
     """A picture grown on one side: `picture` with noise on it, `mask` of what is new, `box` the part to be painted."""
 
-    def __init__(self, old: Image.Image, side: str, pixels: int, arguments: Mk2Arguments, process: Size) -> None:
+    def __init__(
+        self, old: Image.Image, side: str, pixels: int, arguments: Mk2Arguments, process: Size, is_exact: bool
+    ) -> None:
         self._side = side
         across = pixels if side in ("left", "right") else 0
         down = pixels if side in ("up", "down") else 0
@@ -137,7 +142,7 @@ class _Grown:
             np.asarray(canvas) / 255.0, np.asarray(self.mask.convert("RGB")) / 255.0, arguments.noise_q,
             arguments.color_variation,
         )  # fmt: skip
-        self.picture = Image.fromarray((noise * 255).astype(np.uint8), "RGB")
+        self.picture = Image.fromarray(to_bytes(noise * 255, is_exact), "RGB")
         part = Size(
             min(process.width, self._size.width) if across else whole.width,
             min(process.height, self._size.height) if down else whole.height,

@@ -5,29 +5,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from modules.images.quantize import to_bytes
 
-def corrected(result: NDArray[np.uint8], target: Image.Image) -> NDArray[np.uint8]:
+
+def corrected(result: NDArray[np.uint8], target: Image.Image, is_exact: bool = False) -> NDArray[np.uint8]:
     """`result` (H, W, 3) with the colours of `target` (RGB, any size), A1111's `img2img_color_correction`.
 
     Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's; of that only hue and saturation are kept,
-    the brightness is the result's own. Eight bits twice make flat areas step: the price of being A1111's to the bit.
+    the brightness is the result's own. Eight bits twice make flat areas step. `is_exact` cuts off to bytes where A1111
+    does, which moves the colours a little towards cyan each time.
     """
     lab = _lab(result)
     goal = _lab(np.asarray(target))
-    matched = np.stack([matched_histogram(lab[..., c], goal[..., c]) for c in range(3)], axis=-1)
+    matched = np.stack([matched_histogram(lab[..., c], goal[..., c], is_exact) for c in range(3)], axis=-1)
     coloured = np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float64) / 255
     blended = with_luminosity(coloured, result.astype(np.float64) / 255)
-    return (blended.clip(0, 1) * 255).astype(np.uint8)
+    return to_bytes(blended.clip(0, 1) * 255, is_exact)
 
 
-def matched_histogram(values: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`values` mapped so that their cumulative histogram is that of `target`; interpolated, then cut off to 8 bit."""
+def matched_histogram(
+    values: NDArray[np.uint8], target: NDArray[np.uint8], is_exact: bool = False
+) -> NDArray[np.uint8]:
+    """`values` mapped so that their cumulative histogram is that of `target`; interpolated, then brought to 8 bit."""
     counts = np.bincount(values.ravel(), minlength=256)
     target_counts = np.bincount(target.ravel(), minlength=256)
     present = np.flatnonzero(target_counts)
     quantiles = np.cumsum(counts) / values.size
     target_quantiles = np.cumsum(target_counts[present]) / target.size
-    return np.interp(quantiles, target_quantiles, present)[values].astype(np.uint8)
+    return to_bytes(np.interp(quantiles, target_quantiles, present), is_exact)[values]
 
 
 def with_luminosity(base: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:

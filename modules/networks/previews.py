@@ -60,4 +60,4 @@ def _patches(cell: int) -> Tensor:
 def preview(latent: Tensor, preview_map: PreviewMap) -> NDArray[np.uint8]:
     """A small picture (h, w, 3) of one latent (channels, h, w), a pixel for each cell."""
     rgb = latent.float().cpu().movedim(0, -1) @ preview_map.matrix + preview_map.bias
-    return (rgb.nan_to_num(0.0).clamp(0.0, 1.0) * 255).to(torch.uint8).numpy()
+    return (rgb.nan_to_num(0.0).clamp(0.0, 1.0) * 255).round().to(torch.uint8).numpy()

@@ -81,9 +81,10 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return (torch.cat(pictures) / 2 + 0.5).clamp(0.0, 1.0)
 
 
-def to_uint8(pictures: Tensor) -> NDArray[np.uint8]:
-    """Pictures (n, 3, H, W) in [0, 1] as (n, H, W, 3), times 255 and cut off, not rounded, as A1111 does."""
-    return (255.0 * pictures.movedim(1, -1)).to(torch.uint8).cpu().numpy()
+def to_uint8(pictures: Tensor, is_exact: bool = True) -> NDArray[np.uint8]:
+    """Pictures (n, 3, H, W) in [0, 1] as bytes (n, H, W, 3): cut off as in A1111, or to the nearest one."""
+    values = 255.0 * pictures.movedim(1, -1)
+    return (values if is_exact else values.round()).to(torch.uint8).cpu().numpy()
 
 
 def from_uint8(pictures: NDArray[np.uint8], device: torch.device | None = None) -> Tensor:

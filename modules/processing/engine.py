@@ -240,7 +240,7 @@ class Engine:
         if plan.source is not None and settings.img2img_color_correction:
             background = settings.img2img_background_color
             colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
-        made_by = self._made_by(job)
+        made_by, is_exact = self._made_by(job), settings.compatibility == EXACT
         for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
             walked, inpainting = yield from self._sampled(job, prepared, number, images)
             if walked.stop is Stop.INTERRUPT:
@@ -250,9 +250,9 @@ class Engine:
             yield Staged("decoding")
             for place, (image, latent) in enumerate(zip(images, walked.latents, strict=True)):
                 with clock.stage("vae_decode"):
-                    pixels = to_uint8(decode(walked.model.vae, latent[None]))[0]
+                    pixels = to_uint8(decode(walked.model.vae, latent[None]), is_exact)[0]
                 if colours_of is not None:
-                    pixels = corrected(pixels, colours_of)
+                    pixels = corrected(pixels, colours_of, is_exact)
                 painted = pixels
                 if inpainting is not None and settings.overlay_inpaint:
                     pixels = inpainting.laid_over(pixels, place, latent)
@@ -423,7 +423,8 @@ class Engine:
                 job.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
             self._require_room(job, 1, images, model)
             yield Staged("enlarging")
-            source = second_start(walked.model, model, walked.latents, plan.hires, images, job.clock)
+            is_exact = settings.compatibility == EXACT
+            source = second_start(walked.model, model, walked.latents, plan.hires, images, job.clock, is_exact)
             yield Staged("sampling")
             done = plan.first.walk.count
             seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
@@ -468,6 +469,7 @@ class Engine:
             calls=max(1, leg.leg.walk.count) * (2 if row.second_order else 1),
             levels_are_timesteps=row.timesteps,
             needs_uncond=is_cfgpp,
+            token_merging=leg.leg.token_merging,
         )
         unet = GuidedUNet(
             model,

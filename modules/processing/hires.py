@@ -44,11 +44,13 @@ def second_start(
     hires: Hires,
     images: Sequence[ImagePlan],
     clock: Stopwatch,
+    is_exact: bool,
 ) -> Tensor:
     """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
 
     The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone,
-    by the VAEs of the `first` and the `second` pass's checkpoint.
+    by the VAEs of the `first` and the `second` pass's checkpoint; `is_exact` cuts that picture off to bytes as A1111
+    does.
     """
     size = hires.enlargement.size
     how = LATENT.get(hires.enlargement.upscaler)
@@ -58,7 +60,7 @@ def second_start(
     else:
         larger = torch.cat(
             [
-                _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, image.seed, clock)
+                _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, image.seed, clock, is_exact)
                 for latent, image in zip(latents, images, strict=True)
             ]
         )
@@ -73,9 +75,10 @@ def _by_way_of_pixels(
     size: Size,
     seed: int,
     clock: Stopwatch,
+    is_exact: bool,
 ) -> Tensor:
     with clock.stage("vae_decode"):
-        picture = Image.fromarray(to_uint8(decode(first.vae, latent[None]))[0])
+        picture = Image.fromarray(to_uint8(decode(first.vae, latent[None]), is_exact)[0])
     larger = np.array(enlarged(picture, upscaler, size))[None]
     with clock.stage("vae_encode"):
         posterior = encode(second.vae, from_uint8(larger, second.place.device))

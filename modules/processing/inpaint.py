@@ -246,7 +246,9 @@ class Inpainting:
         if self.softness is None:
             return prepared.overlay
         size = Size(*prepared.mask.size)
-        mask = soft_inpainting.overlay_mask(self.original[index], latent, self.mask[0, 0], self.softness, size)
+        mask = soft_inpainting.overlay_mask(
+            self.original[index], latent, self.mask[0, 0], self.softness, size, self.canvas.is_exact
+        )
         whole = Size(*prepared.whole.size)
         if prepared.outside is not None:  # there is nothing that could show through
             mask = ImageChops.lighter(mask, prepared.outside)

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from modules.images.geometry import Size
+from modules.images.quantize import to_bytes
 from modules.images.resize import RESIZE_AND_FILL, resized
 from modules.processing.plan import Softness
 
@@ -36,7 +37,9 @@ def blended(original: Tensor, current: Tensor, mask: Tensor, level: Tensor, soft
     return mean * (wanted / (_magnitude(mean) + TINY)).to(mean.dtype)
 
 
-def overlay_mask(original: Tensor, result: Tensor, mask: Tensor, softness: Softness, size: Size) -> Image.Image:
+def overlay_mask(
+    original: Tensor, result: Tensor, mask: Tensor, softness: Softness, size: Size, is_exact: bool = False
+) -> Image.Image:
     """The mask (mode L, of `size`) by which the finished pixels are laid over their source.
 
     original, result: (C, h, w), the latent before and after; mask: (h, w), the latent mask.
@@ -50,7 +53,7 @@ def overlay_mask(original: Tensor, result: Tensor, mask: Tensor, softness: Softn
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # at a half of 0 whatever moved is replaced
         kept = 1 / (1 + np.nan_to_num(distance / half, nan=0.0, posinf=np.inf) ** softness.contrast)
     opacity = 255 * (1 - _smootherstep(kept))
-    image = resized(Image.fromarray(opacity.astype(np.uint8), "L"), RESIZE_AND_FILL, size)
+    image = resized(Image.fromarray(to_bytes(opacity, is_exact), "L"), RESIZE_AND_FILL, size)
     return image.filter(ImageFilter.GaussianBlur(SMOOTHING))
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from modules.images.color import corrected, matched_histogram, with_luminosity
@@ -26,6 +27,25 @@ def test_luminosity_moves_all_channels_alike_and_draws_them_together_at_the_ends
     light = np.array([[[0.3, 0.5, 0.7], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]])
     result = with_luminosity(base, light)
     np.testing.assert_allclose(result[0], [[0.3, 0.5, 0.7], [1, 1, 1], [0, 0, 0], [0.5, 0.5, 0.5]], atol=1e-12)
+
+
+def test_colours_stay_in_a_loop_unless_they_are_cut_off_as_in_a1111() -> None:
+    rng = np.random.default_rng(1)
+    place = np.arange(64)
+    waves = np.stack([162 + 40 * np.sin(place / 9), 152 + 30 * np.cos(place / 7), 152 + 25 * np.sin(place / 5)], -1)
+    begun = np.around(waves[:, None] + rng.normal(0, 6, (64, 64, 3))).astype(np.uint8)
+
+    def looped(is_exact: bool) -> NDArray[np.float64]:
+        """By how much the mean colour has moved after 12 passes that add a little noise."""
+        picture, noise = begun, np.random.default_rng(2)
+        for _ in range(12):
+            result = np.around(picture + noise.normal(0, 3, picture.shape)).clip(0, 255).astype(np.uint8)
+            picture = corrected(result, Image.fromarray(picture), is_exact)
+        return (picture.mean((0, 1)) - begun.mean((0, 1))).astype(np.float64)
+
+    assert np.abs(looped(is_exact=False)).max() < 2
+    red, _, blue = looped(is_exact=True)
+    assert red < -10 < blue  # towards cyan
 
 
 def test_brightness_stays_and_colour_comes() -> None:

@@ -49,9 +49,10 @@ def test_a_batch_decodes_to_the_bytes_of_its_singles(tiny: StableDiffusion) -> N
     assert all(np.array_equal(batch[i], to_uint8(decode(tiny.vae, latents[i : i + 1]))[0]) for i in range(3))
 
 
-def test_bytes_are_cut_off_not_rounded() -> None:
+def test_bytes_are_cut_off_as_in_a1111_or_rounded() -> None:
     values = torch.tensor([0.0, 0.0039, 0.00393, 0.5, 0.9999, 1.0]).reshape(1, 1, 1, 6).expand(1, 3, 1, 6)
     assert to_uint8(values)[0, 0, :, 0].tolist() == [0, 0, 1, 127, 254, 255]
+    assert to_uint8(values, is_exact=False)[0, 0, :, 0].tolist() == [0, 1, 1, 128, 255, 255]
 
 
 def test_pictures_become_tensors_from_minus_one_to_one() -> None:
