@@ -173,6 +173,7 @@ OTHERWISE: dict[str, Any] = {
     "comma_padding_backtrack": 0, "enable_prompt_comments": False, "randn_source": "NV", "tiling": True,
     "pad_cond_uncond": True, "pad_cond_uncond_v0": True, "batch_cond_uncond": False, "s_min_uncond": 1.0,
     "s_min_uncond_all": True, "skip_early_cond": 0.5, "initial_noise_multiplier": 0.5, "img2img_extra_noise": 0.1,
+    "token_merging_ratio": 0.5, "token_merging_ratio_img2img": 0.5, "token_merging_ratio_hr": 0.5,
     "img2img_fix_steps": True, "img2img_background_color": "#000000", "inpainting_mask_weight": 0.5,
     "img2img_color_correction": True, "overlay_inpaint": False, "eta_ancestral": 0.5, "eta_ddim": 0.5, "s_churn": 1.0,
     "s_tmin": 1.0, "s_tmax": 1.0, "s_noise": 1.1, "sigma_min": 0.1, "sigma_max": 10.0, "rho": 5.0,
@@ -193,7 +194,8 @@ FILES_AND_PAGE = {
     "show_progress_every_n_steps",
 }
 # Of hires fix and of SGM's txt2img; one pass or two is a matter of memory.
-NEVER = {"use_old_hires_fix_width_height", "sgm_noise_multiplier", "batch_cond_uncond"} | FILES_AND_PAGE
+OF_HIRES_FIX = {"use_old_hires_fix_width_height", "token_merging_ratio_hr"}
+NEVER = OF_HIRES_FIX | {"sgm_noise_multiplier", "batch_cond_uncond"} | FILES_AND_PAGE
 UNIPC = {name for name in OTHERWISE if name.startswith("uni_pc")}
 CHURN = {"s_churn", "s_tmin", "s_tmax", "s_noise"}
 BETA = {"beta_dist_alpha", "beta_dist_beta"}
