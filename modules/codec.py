@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
@@ -45,6 +46,7 @@ UPRIGHT_BY = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # EXIF orientation -> what makes it upright
+SEEN_OTHERWISE = {"exif", "icc_profile", "gamma", "chromaticity", "transparency"}  # info of a PNG
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
 
 WHITE_OF_16 = 65535.0
@@ -146,9 +148,11 @@ class Picture:
         turn = _turn(image)
         upright = image if turn is None else image.transpose(turn)
         colours = colours_of(image, told.cicp)
-        if upright.mode in OF_MODE and colours.transform is not None:
-            return colours.converted(upright)
-        return colours.converted(_normalised(upright, "transparency" in image.info))
+        if upright.mode not in OF_MODE or colours.transform is None:
+            upright = _normalised(upright, "transparency" in image.info)
+        opened = colours.converted(upright)
+        opened.info.clear()  # Pillow would write the profile, which no longer holds, into whatever is made of this
+        return opened
 
     def rgb(self, background: str = "#ffffff") -> Image.Image:
         """The pixels as RGB, transparency flattened on the CSS colour `background`."""
@@ -162,10 +166,26 @@ class Picture:
     def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
         image, _ = _open(self.data, "image")
-        if image.format == "PNG":
-            with _reading("image"):
-                image.load()  # text may stand behind the pixels
         return dict(image.info)
+
+    @property
+    def is_shown_alike(self) -> bool:
+        """Whether any program that shows the file shows the pixels of `open`: a plain PNG and nothing else.
+
+        A browser turns fewer kinds of files by their EXIF than we do, knows other kinds of profiles, and its JPEG
+        decoder rounds otherwise.
+        """
+        image, told = _open(self.data, "image")
+        is_plain = image.mode in ("RGB", "RGBA", "L") and told.data is self.data and not self.notes
+        return is_plain and image.format == "PNG" and told.cicp is None and not SEEN_OTHERWISE & image.info.keys()
+
+    def shown(self) -> bytes:
+        """The pixels of `open` as a PNG, for whoever is to see what was decoded."""
+        buffer = io.BytesIO()
+        chunks = PngInfo()
+        chunks.add(b"sRGB", b"\0")
+        self.open().save(buffer, "PNG", pnginfo=chunks, compress_level=1)
+        return buffer.getvalue()
 
     def base64(self) -> str:
         return base64.b64encode(self.data).decode("ascii")

@@ -1,7 +1,8 @@
 """What stands in a PNG beside its pixels, within limits of its own.
 
-Pillow refuses a whole picture for one long text, and reads EXIF only where it stands before the pixels. Here the side
-chunks are looked at first: what is too large or damaged is left out and told, and the picture stays a picture.
+Pillow refuses a whole picture for one long text, and reads what stands behind the pixels only once those are decoded.
+Here the side chunks are looked at first: what is too large or damaged is left out and told, and texts and EXIF come to
+stand before the pixels, so that they can be read without them.
 """
 
 import struct
@@ -17,6 +18,7 @@ MOST_NOTES = 3
 
 OF_THE_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # not critical by their name, but what is seen depends on them
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+MOVED = (*TEXTS, b"eXIf")
 SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9, b"tIME": 7}  # bytes, where they are fixed
 FRAME = 12  # bytes around what a chunk holds: length, name, checksum
 
@@ -47,11 +49,11 @@ def looked_through(file: bytes) -> Side:
     side = _Sieve(file)
     kept = [chunk for chunk in chunks if side.keeps(chunk)]
     pixels = next((number for number, chunk in enumerate(kept) if chunk.name == b"IDAT"), len(kept))
-    late = [chunk for chunk in kept[pixels:] if chunk.name == b"eXIf"]  # which Pillow would not know before decoding
+    late = [chunk for chunk in kept[pixels:] if chunk.name in MOVED]
     if not late and len(kept) == len(chunks) < MOST_CHUNKS:
         return Side(file, cicp=side.cicp)
     early = [*kept[:pixels], *late]
-    ordered = [*early, *(chunk for chunk in kept[pixels:] if chunk.name != b"eXIf")]
+    ordered = [*early, *(chunk for chunk in kept[pixels:] if chunk.name not in MOVED)]
     view = memoryview(file)
     rebuilt = b"".join([SIGNATURE, *(view[chunk.start : chunk.end] for chunk in ordered), *_rest(view, chunks)])
     return Side(rebuilt, tuple(side.notes[:MOST_NOTES]), side.profile, side.cicp)

@@ -301,6 +301,14 @@ def test_chunks_that_mean_no_colours_are_told_or_passed_over(gamma: int, xy: tup
     assert picture.open().tobytes() == NOISE.tobytes()
 
 
+@pytest.mark.parametrize("format", ["png", "jpg", "webp"])
+def test_a_source_that_was_converted_is_written_as_srgb(format: Format) -> None:
+    opened = Picture.from_bytes(file_of(PATCH, "PNG", icc_profile=P3)).open()
+    again = Picture.from_bytes(encoded(opened, format, "", lossless=True).data)
+    assert again.notes == ()
+    np.testing.assert_allclose(first_pixel(again), srgb_of(COLOUR, icc.DISPLAY_P3), atol=3)
+
+
 def test_hdr_is_told() -> None:
     picture = Picture.from_bytes(file_of(NOISE, "PNG", pnginfo=chunks(cICP=bytes([9, 16, 0, 1]))))
     assert picture.notes == ("The picture is HDR (PQ): its brightness is taken as it stands.",)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 
 from modules import infotext
 from modules.api.info import described_fields, with_styles
@@ -57,6 +57,14 @@ def routes(services: Services) -> APIRouter:
         """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
         path = pictures.path(picture_id)
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
+
+    @router.get("/{picture_id}/pixels", response_class=FileResponse, responses=answers(["image/png"]))
+    def pixels(picture_id: PictureId) -> Response:
+        """What is worked on, as a PNG: upright, in sRGB, the first frame. Show this, and mask what it shows."""
+        picture = pictures.get(picture_id)
+        if picture.is_shown_alike:
+            return FileResponse(pictures.path(picture_id), media_type="image/png", headers=PICTURE_HEADERS)
+        return Response(picture.shown(), media_type="image/png", headers=PICTURE_HEADERS)
 
     @router.get("/{picture_id}/info")
     def info(picture_id: PictureId) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from modules import icc
 from modules.api import pictures as pictures_module
 from modules.api.services import Services
+from modules.codec import Picture
 from modules.settings import Settings
 from tests.api.test_jobs import png
 
@@ -46,6 +50,67 @@ def test_what_will_be_converted_is_noted(client: TestClient) -> None:
     assert client.post("/v1/pictures", content=gif()).json()["notes"] == [
         "The picture is animated: its first frame is used."
     ]
+
+
+def quarters(format: str, **options: Any) -> bytes:
+    """A picture whose quarters are red and lime above, blue and white below."""
+    image = Image.new("RGB", (64, 32), "white")
+    for corner, colour in (((0, 0), "red"), ((32, 0), "lime"), ((0, 16), "blue")):
+        image.paste(colour, (*corner, corner[0] + 32, corner[1] + 16))
+    buffer = io.BytesIO()
+    image.convert(options.pop("mode", "RGB")).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "corner"),
+    [
+        (quarters("WEBP", lossless=True, exif=turned()), (32, 64), (0, 0, 255)),
+        (quarters("JPEG", quality=100, exif=turned()), (32, 64), (0, 0, 255)),
+        (quarters("PNG", exif=turned()), (32, 64), (0, 0, 255)),
+        (quarters("TIFF"), (64, 32), (255, 0, 0)),
+        (quarters("JPEG", quality=100, mode="CMYK"), (64, 32), (255, 0, 0)),
+        (quarters("PNG", mode="P"), (64, 32), (255, 0, 0)),
+        (quarters("PNG", icc_profile=icc.profile("P3", icc.DISPLAY_P3)), (64, 32), (255, 0, 0)),
+    ],
+    ids=["WebP turned", "JPEG turned", "PNG turned", "TIFF", "CMYK", "palette", "Display P3"],
+)
+def test_what_is_shown_is_what_was_decoded(
+    client: TestClient, data: bytes, size: tuple[int, int], corner: tuple[int, int, int]
+) -> None:
+    told = client.post("/v1/pictures", content=data).json()
+    answer = client.get(f"{told['url']}/pixels")
+    shown = Image.open(io.BytesIO(answer.content))
+    assert (answer.headers["content-type"], shown.format, shown.size) == ("image/png", "PNG", size)
+    assert not {"exif", "icc_profile"} & shown.info.keys()  # nothing by which a browser would turn or colour it again
+    assert shown.tobytes() == Picture.from_bytes(data).open().tobytes()
+    assert max(abs(seen - meant) for seen, meant in zip(shown.getpixel((3, 3)), corner, strict=True)) < 5
+    assert (told["width"], told["height"]) == size
+
+
+def test_a_plain_png_is_shown_as_it_came(client: TestClient) -> None:
+    told = client.post("/v1/pictures", content=png()).json()
+    assert client.get(f"{told['url']}/pixels").content == png()
+    assert client.get(f"/v1/pictures/{'0' * 64}/pixels").status_code == 404
+
+
+def test_info_is_told_without_decoding(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = png()
+    text = b"tEXtparameters\0a cat"
+    chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
+    told = client.post("/v1/pictures", content=whole[:-12] + chunk + whole[-12:]).json()
+
+    def load(self: object) -> None:
+        pytest.fail("the pixels were decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    assert client.get(f"{told['url']}/info").json()["infotext"] == "a cat"
 
 
 def test_a_tiny_picture_is_taken_and_refused_only_where_resizing_cannot_help(client: TestClient) -> None:

@@ -254,6 +254,10 @@ def create(fake: Fake) -> FastAPI:
             raise WebuiError("There is no such picture any more.", "Load it again.", "init_images", 404)
         return Response(fake.pictures[key], media_type="image/png", headers={"cache-control": "immutable"})
 
+    @app.get("/v1/pictures/{key}/pixels")
+    async def pixels(key: str) -> Response:
+        return await picture(key)
+
     @app.get("/v1/pictures/{key}/info")
     async def info(key: str) -> dict[str, Any]:
         text = fake.infotexts.get(key, "")

@@ -1,6 +1,7 @@
 // The source picture as pixels for the screen: the whole, and a small copy of a large one for looking at it from afar.
 
 import { request } from "../js/api.js";
+import { pixelsOf } from "../js/pictures.js";
 
 const SMALL = 2048; // pixels of the small copy's longer side
 
@@ -10,12 +11,12 @@ export class Bitmap {
     this.id = "";
   }
 
-  // Pixels of `picture`, or of none. Throws where this browser cannot show the file (TIFF, say).
+  // Pixels of `picture`, as the server decoded them, or of none. Throws where this browser has no room for them.
   async load(picture) {
     this.close();
     this.id = picture?.id ?? "";
     if (!picture) return;
-    const blob = await (await request("GET", picture.url)).blob();
+    const blob = await (await request("GET", pixelsOf(picture.id))).blob();
     const whole = await createImageBitmap(blob);
     if (this.id !== picture.id) return whole.close();
     const scale = SMALL / Math.max(whole.width, whole.height);

@@ -1,6 +1,7 @@
 // Masks from files and to files, and a smaller copy of a very large source.
 
 import { h } from "../js/dom.js";
+import { decoded } from "../js/pictures.js";
 
 const COPY = 16e6; // pixels of the smaller copy
 
@@ -10,7 +11,7 @@ function contextOf(width, height) {
 
 // A file's brightness, or its alpha where it has any, at the document's size: {readRow(y, into), width, height}.
 export async function chosenMask(file, { width, height }) {
-  const bitmap = await createImageBitmap(file);
+  const bitmap = await createImageBitmap(await decoded(file));
   const context = contextOf(width, height);
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, 0, 0, width, height);

@@ -5,6 +5,7 @@ import { save, sendToImg2img } from "./actions.js";
 import { get, post, request } from "./api.js";
 import { button, h, part } from "./dom.js";
 import { copyButton, fill, pretty } from "./infotext.js";
+import { pixelsOf } from "./pictures.js";
 import { read, write } from "./store.js";
 import { onOpen, openedTab } from "./tabs.js";
 import { complain } from "./toast.js";
@@ -150,7 +151,7 @@ export class History {
   // A source that came from elsewhere.
   brought({ sha256, url }) {
     if (!url) return h("span", { className: "p-soft", textContent: `a picture that is not here any more (${sha256.slice(0, 10)}…)` });
-    return h("span", { className: "thumb history-brought", title: "A picture that was brought from elsewhere" }, h("img", { src: url, alt: "The picture that was brought", loading: "lazy" }));
+    return h("span", { className: "thumb history-brought", title: "A picture that was brought from elsewhere" }, h("img", { src: pixelsOf(sha256), alt: "The picture that was brought", loading: "lazy" }));
   }
 
   enlarge() {

@@ -33,6 +33,16 @@ export async function upload(blob, known = {}) {
   return (await request("POST", "/v1/pictures", { body: bytes, headers })).json();
 }
 
+// The address of what the server decoded. Browsers turn and colour some files otherwise; what is shown and painted on is
+// what is worked on.
+export const pixelsOf = (id) => `/v1/pictures/${id}/pixels`;
+
+// A file as the server decodes it.
+export async function decoded(file) {
+  const { id } = await upload(file);
+  return (await request("GET", pixelsOf(id))).blob();
+}
+
 // A picture the server saved becomes one it takes as a source.
 export async function uploadFrom(url) {
   const response = await request("GET", url);

@@ -3,6 +3,7 @@
 import { Compare } from "./compare.js";
 import { button, h, onEnterOrClick, part } from "./dom.js";
 import { copyButton, pretty } from "./infotext.js";
+import { pixelsOf } from "./pictures.js";
 import { read, write } from "./store.js";
 import { view } from "./viewer.js";
 
@@ -63,7 +64,7 @@ export class Result {
 
   toggleCompare() {
     const on = this.compare.element.hidden;
-    if (on && this.gallery.selected?.source) this.compare.show(`/v1/pictures/${this.gallery.selected.source}`, this.gallery.selected.mode, this.image);
+    if (on && this.gallery.selected?.source) this.compare.show(pixelsOf(this.gallery.selected.source), this.gallery.selected.mode, this.image);
     else this.compare.hide();
     this.compareButton.classList.toggle("on", !this.compare.element.hidden);
     this.compareButton.setAttribute("aria-pressed", String(!this.compare.element.hidden));

@@ -1,7 +1,7 @@
 // A place to drop, paste or choose a picture: img2img's source, and the one of PNG Info.
 
 import { button, h, onEnterOrClick } from "./dom.js";
-import { isThere, pictureIn, upload } from "./pictures.js";
+import { isThere, pictureIn, pixelsOf, upload } from "./pictures.js";
 import { read, write } from "./store.js";
 
 export class Source {
@@ -90,7 +90,7 @@ export class Source {
     this.complain("");
     this.zone.hidden = Boolean(picture && this.stage);
     this.image.hidden = !picture;
-    if (picture && !this.stage) this.image.src = picture.url;
+    if (picture && !this.stage) this.image.src = pixelsOf(picture.id);
     else this.image.removeAttribute("src");
     this.empty.hidden = Boolean(picture);
     for (const tool of this.ownTools) tool.hidden = !picture;
