@@ -166,6 +166,7 @@ def _described(param: Param, catalog: Catalog) -> dict[str, Any]:
         "maximum": param.widget_maximum,
         "step": control.step,
         "choices": list(choices),
+        "unlisted": list(control.unlisted),
         "counts": param.type is int,  # then a choice's value is its place among them
         "default": list(param.default) if isinstance(param.default, tuple) else param.default,
         "description": param.description,

@@ -25,8 +25,9 @@ class Control:
     """What a person sees of a field.
 
     `minimum` and `maximum` are the widget's, where it offers less than the field accepts. `choices` are the labels in
-    order (an integer field counts them from 0), or the name of a list in the catalog, such as "samplers"; `empty` is
-    the label of another one before these, whose value is "".
+    order (an integer field counts them from 0), or the name of a list in the catalog, such as "samplers"; `unlisted`
+    are those of them that keep their number for programs and are not shown, since they cannot be had; `empty` is the
+    label of another one before these, whose value is "".
     `infotext` is the key under which the value stands in a picture's parameters ("Size-1" and "Size-2" are the two
     numbers of `Size: 512x768`), `absent` the value that a text without the key stands for; without it, a request
     field stays as it is in the form and a setting takes its default. `elem` is the elem_id after the tab's prefix
@@ -40,6 +41,7 @@ class Control:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] | str = ()
+    unlisted: tuple[str, ...] = ()
     empty: str = ""
     infotext: str = ""
     absent: Any = ...

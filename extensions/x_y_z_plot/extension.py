@@ -30,12 +30,13 @@ LETTERS = ("X", "Y", "Z")
 def plot_arguments(kind: Kind) -> type[Arguments]:
     """A1111 counts the axes of txt2img and img2img apart, so each has its own choices."""
     labels = tuple(axis.label for axis in axes(kind))
+    missing = tuple(axis.label for axis in axes(kind) if axis.missing)
 
     def axis(letter: str) -> Any:
         return Annotated[
             int,
             Field(ge=0, le=len(labels) - 1, description="What changes along this axis."),
-            Control(f"{letter} type", kind="dropdown", choices=labels),
+            Control(f"{letter} type", kind="dropdown", choices=labels, unlisted=missing),
         ]
 
     def text(letter: str) -> Any:

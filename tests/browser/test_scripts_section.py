@@ -37,6 +37,15 @@ def test_a_script_is_chosen_set_kept_and_sent(open_page: Page, server: FakeServe
     finished(page, "txt2img")
 
 
+def test_an_axis_that_cannot_be_had_is_not_listed_and_the_others_keep_their_numbers(open_page: Page) -> None:
+    open_page.click("#tab_txt2img_button")
+    open_page.select_option("#txt2img_script_list", "X/Y/Z plot")
+    options = open_page.locator("#txt2img_script_x_type option")
+    listed = {option.text_content(): option.get_attribute("value") for option in options.all()}
+    assert {"Face restore", "FP8 mode"} & set(listed) == set()
+    assert (listed["Seed"], listed["Size"]) == ("1", "41")  # A1111's numbers
+
+
 def test_directions_are_ticked(open_page: Page, server: FakeServer) -> None:
     load(open_page, png())
     open_page.select_option("#img2img_script_list", "Outpainting mk2")

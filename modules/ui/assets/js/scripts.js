@@ -8,6 +8,9 @@ import { read, write } from "./store.js";
 
 let offered = null; // the answer of /v1/scripts, one for both forms
 
+// The choices that are shown, each with its number among all.
+const listed = (arg) => arg.choices.map((choice, place) => [choice, place]).filter(([choice]) => !arg.unlisted.includes(choice));
+
 export class ScriptSection {
   constructor(tab) {
     this.tab = tab;
@@ -63,7 +66,7 @@ export class ScriptSection {
   value(arg) {
     const kept = this.values[this.chosen]?.[arg.name];
     if (kept === undefined) return arg.default;
-    const place = arg.counts ? kept < arg.choices.length : arg.choices.includes(kept);
+    const place = listed(arg).some(([choice, number]) => kept === (arg.counts ? number : choice));
     return arg.kind === "checks" || !arg.choices.length || place ? kept : arg.default; // a list may have changed since
   }
 
@@ -124,7 +127,7 @@ export class ScriptSection {
   }
 
   radio(arg, id) {
-    const options = arg.choices.map((choice, place) => {
+    const options = listed(arg).map(([choice, place]) => {
       const value = arg.counts ? place : choice;
       const input = h("input", { type: "radio", name: id, checked: this.value(arg) === value, onchange: () => this.set(arg, value) });
       return h("label", { className: "script-check" }, input, h("span", { textContent: choice }));
@@ -134,7 +137,7 @@ export class ScriptSection {
 
   dropdown(arg, id) {
     const select = h("select", { id, onchange: () => this.set(arg, arg.counts ? Number(select.value) : select.value) },
-      ...arg.choices.map((choice, place) => h("option", { value: arg.counts ? place : choice, textContent: choice, selected: this.value(arg) === (arg.counts ? place : choice) })));
+      ...listed(arg).map(([choice, place]) => h("option", { value: arg.counts ? place : choice, textContent: choice, selected: this.value(arg) === (arg.counts ? place : choice) })));
     return this.field(arg, id, "", select);
   }
 
