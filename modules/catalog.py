@@ -52,7 +52,7 @@ class Lora:
     """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
 
     `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
-    itself.
+    itself; `reason` tells why it cannot be read, "" if it can.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Lora:
     alias: str = ""
     hash: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    reason: str = ""
 
 
 @dataclass(frozen=True)

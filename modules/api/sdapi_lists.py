@@ -95,7 +95,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/loras")
     def loras() -> list[dict[str, Any]]:
-        """The LoRA files that prompts may name."""
+        """The LoRA files that prompts may name, and those that cannot be read, with the `reason`."""
         return [_lora(lora) for lora in services.catalog.current.loras]
 
     @router.get("/cmd-flags")
@@ -200,6 +200,7 @@ def _lora(lora: Lora) -> dict[str, Any]:
         "alias": lora.alias or lora.name,
         "path": lora.path.name,
         "metadata": dict(lora.metadata),
+        **({"reason": lora.reason} if lora.reason else {}),
     }
 
 

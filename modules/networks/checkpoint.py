@@ -1,10 +1,11 @@
 """Loading a checkpoint: a single file in Stable Diffusion 1's layout or a diffusers folder, from local files alone."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -17,11 +18,8 @@ from modules.errors import WebuiError
 from modules.networks import layout
 from modules.networks.detect import PIPELINES, TEXT, UNET, VAE, Family, detect, family_named, require_supported
 from modules.networks.device import Place
-from modules.networks.files import (
-    DIFFUSERS_INDEX,
-    FIELD,
-    HashCache,
-)
+from modules.networks.files import DIFFUSERS_INDEX, HashCache
+from modules.networks.foreign import FIELD, read_json
 from modules.networks.layout import Config, Configs
 from modules.networks.lora_files import Wanted
 from modules.networks.upsampling import double_before_convolving
@@ -90,9 +88,8 @@ def load_checkpoint(
             f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
         )
     parts = _open_folder(file.path) if file.path.is_dir() else _open_single(file.path, needs_vae=vae is None)
-    with torch.device("meta"):
-        unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(parts.configs.unet))
-        text_encoder = _empty_text_encoder(parts.configs.text_encoder)
+    unet = _empty(UNet2DConditionModel, parts.configs.unet, file.name)
+    text_encoder = _empty_text_encoder(parts.configs.text_encoder, file.name)
     double_before_convolving(unet)
     device = place.device
     fill(unet, parts.unet, parts.unet_names, device, place.dtype, torch.channels_last)
@@ -167,6 +164,7 @@ def alphas_cumprod(scheduler: Config) -> Tensor:
 # ---- what the two formats have in common ----
 
 Names = Callable[[str], Sequence[str]]
+Model = TypeVar("Model", UNet2DConditionModel, AutoencoderKL)
 
 
 @dataclass(frozen=True)
@@ -183,13 +181,31 @@ class _Parts:
     text_names: Names
 
 
-def _empty_text_encoder(config: Config) -> CLIPTextModel:
-    return CLIPTextModel(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
+@contextmanager
+def _building(name: str) -> Iterator[None]:
+    """On the meta device; whatever diffusers and transformers raise at a configuration becomes a sentence."""
+    try:
+        with torch.device("meta"):
+            yield
+    except Exception as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise WebuiError(
+            f"{name} has a configuration that makes no model: {said[:200]}.", "Download it again.", field=FIELD
+        ) from error
+
+
+def _empty(kind: type[Model], config: Config, name: str) -> Model:
+    with _building(name):
+        return cast(Model, cast(Any, kind).from_config(config))
+
+
+def _empty_text_encoder(config: Config, name: str) -> CLIPTextModel:
+    with _building(name):
+        return CLIPTextModel(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 
 def _filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:
-    with torch.device("meta"):
-        vae = cast(AutoencoderKL, AutoencoderKL.from_config(config))
+    vae = _empty(AutoencoderKL, config, weights.name)
     fill(vae, weights, names, place.device, place.vae_dtype, torch.channels_last)
     return vae
 
@@ -210,7 +226,7 @@ def _open_single(path: Path, needs_vae: bool) -> _Parts:
             layout.unet_config(weights.header, sidecar, path.name),
             {},
             layout.text_config(weights.header, sidecar, path.name),
-            layout.scheduler_config(weights.header, sidecar),
+            layout.scheduler_config(weights.header, sidecar, path.name),
         )
     return _Parts(
         family, configs, weights, weights, weights,
@@ -289,7 +305,7 @@ def _component(folder: Path, part: str) -> Weights:
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:
     try:
-        return layout.read_json(path)
+        return layout.require_plausible(read_json(path), f"{path.parent.name}/{path.name} in {name}")
     except FileNotFoundError as error:
         raise WebuiError(
             f"{name} lacks {path.parent.name}/{path.name}.", "Download the folder again.", field=FIELD

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from modules.errors import WebuiError
-from modules.networks.files import FIELD, Header
+from modules.networks.files import Header, TensorInfo
+from modules.networks.foreign import FIELD
 
 Kind = Literal["checkpoint", "part", "addition", "unknown"]
 
@@ -43,14 +44,19 @@ def _has(*keys: str) -> Callable[[Header], bool]:
 
 
 def _unet_inputs(channels: int) -> Callable[[Header], bool]:
-    return lambda header: _FIRST_CONV in header and header[_FIRST_CONV].shape[1] == channels
+    return lambda header: _FIRST_CONV in header and _inputs(header[_FIRST_CONV]) == channels
+
+
+def _inputs(info: TensorInfo) -> int:
+    """Channels or numbers that a layer takes in; 0 for what is no layer's weight."""
+    return info.shape[1] if len(info.shape) > 1 else 0
 
 
 def _is_sd2(header: Header) -> bool:
     if any(key.startswith("cond_stage_model.model.") for key in header):  # OpenCLIP
         return True
     has_clip = any(key.startswith("cond_stage_model.transformer.") for key in header)
-    widths = {info.shape[1] for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
+    widths = {_inputs(info) for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
     return not has_clip and widths == {1024}
 
 

@@ -3,18 +3,21 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from modules.catalog import Embedding
 from modules.clip_chunks import CHUNK_LENGTH
 from modules.errors import WebuiError
-from modules.networks.files import HashCache, find_files, read_header
+from modules.networks.files import HashCache, Header, TensorInfo, find_files, read_header
+from modules.networks.foreign import format_of
 from modules.networks.lora_files import Stamp, stamp_of
-from modules.networks.pickle_shapes import read_shapes
+from modules.networks.pickles import PickleReader
+from modules.networks.torch_pickle import EMBEDDING, Content, Stored
 
 log = logging.getLogger(__name__)
 
 SUFFIXES: Final = (".safetensors", ".pt", ".bin")
+LONGEST_HEADER: Final = 2**20  # bytes of a safetensors header; an embedding's describes one tensor
 HASH_DIGITS: Final = 12  # of "TI hashes", as in A1111
 XL_KEYS: Final = frozenset({"clip_l", "clip_g"})
 
@@ -37,14 +40,15 @@ class EmbeddingFiles:
         """Those that are there now, each name once; the ones that cannot be used with their reasons."""
         embeddings: dict[str, Embedding] = {}
         described: dict[Stamp, Embedding] = {}
-        for path in find_files(self._folders, SUFFIXES):
-            try:
-                stamp = stamp_of(path)
-                described[stamp] = self._described.get(stamp) or describe(path)
-            except OSError as error:
-                log.warning("%s cannot be read (%s).", path, error)
-                continue
-            embeddings.setdefault(path.stem, described[stamp])
+        with PickleReader() as pickles:
+            for path in find_files(self._folders, SUFFIXES):
+                try:
+                    stamp = stamp_of(path)
+                    described[stamp] = self._described.get(stamp) or describe(path, pickles)
+                except OSError as error:
+                    log.warning("%s cannot be read (%s).", path, error)
+                    continue
+                embeddings.setdefault(path.stem, described[stamp])
         self._described = described
         return tuple(embeddings.values())
 
@@ -54,17 +58,23 @@ def embedding_hash(embedding: Embedding, hashes: HashCache) -> str:
     return hashes.sha256(embedding.path)[:HASH_DIGITS]
 
 
-def describe(path: Path) -> Embedding:
-    """What `path` holds; its `reason` tells if that is no embedding that can be used."""
+def describe(path: Path, pickles: PickleReader | None = None) -> Embedding:
+    """What `path` holds; its `reason` tells if that is no embedding that can be used.
+
+    Without `pickles` a process is started for this file alone.
+    """
+    if pickles is None:
+        with PickleReader() as pickles:
+            return describe(path, pickles)
     changed = path.stat().st_mtime_ns
     try:
-        content: Any = read_header(path) if path.suffix.lower() == ".safetensors" else read_shapes(path)
+        content = read_content(path, pickles)
         _, shape = vectors_in(content, path.name)
     except WebuiError as error:
         log.warning("%s", error)
         return Embedding(path.stem, path, changed, reason=error.message)
     vectors, width = (1, *shape)[-2:]
-    notes = cast(Mapping[Any, Any], content)
+    notes = content if isinstance(content, Mapping) else {}
     reason = ""
     if vectors > CHUNK_LENGTH:
         reason = f"{path.name} has {vectors} vectors, at most {CHUNK_LENGTH} stand side by side."
@@ -81,39 +91,34 @@ def describe(path: Path) -> Embedding:
     )
 
 
-def vectors_in(content: Any, name: str) -> Inside:
-    """Where the vectors are in what was saved, tensors being anything with a `shape`. Raises WebuiError without any.
+def read_content(path: Path, pickles: PickleReader) -> Content | Header:
+    """What a file tells without its numbers, whatever its name says. Raises WebuiError, OSError."""
+    is_safetensors = format_of(path) == "safetensors"
+    return read_header(path, LONGEST_HEADER) if is_safetensors else pickles.read(path, EMBEDDING)
+
+
+def vectors_in(content: Content | Header, name: str) -> Inside:
+    """Where the vectors are in what was saved. Raises WebuiError without any.
 
     A1111's training saves `string_to_param: {"*": vectors}`, others one tensor under a name of its own.
     """
     if not isinstance(content, Mapping):
         raise WebuiError(f"{name} is no embedding.", "Choose another file.")
-    saved = cast(Mapping[Any, Any], content)
+    saved: Mapping[str, Content | TensorInfo] = content
     if saved.keys() >= XL_KEYS:
         raise WebuiError(f"{name} is made for Stable Diffusion XL.", "Use one for Stable Diffusion 1.")
     keys: tuple[str, ...] = ()
     if "string_to_param" in saved:
-        keys, saved = ("string_to_param",), parameters(saved["string_to_param"])
-    tensors = {str(key): value for key, value in saved.items() if hasattr(value, "shape")}
+        inner = saved["string_to_param"]
+        keys, saved = ("string_to_param",), inner if isinstance(inner, Mapping) else {}
+    tensors = {key: value for key, value in saved.items() if isinstance(value, Stored | TensorInfo)}
     if len(tensors) != 1:
         raise WebuiError(f"{name} holds {len(tensors)} tensors, an embedding one.", "Choose another file.")
     ((key, tensor),) = tensors.items()
-    shape = tuple(int(side) for side in tensor.shape)
+    shape = tensor.shape
     if len(shape) not in (1, 2) or min(shape) < 1:
         raise WebuiError(f"{name} holds a tensor of the shape {list(shape)}, no vectors.", "Choose another file.")
     return Inside((*keys, key), shape)
-
-
-def parameters(holder: Any) -> Mapping[Any, Any]:
-    """The tensors by name in a dict, or in torch's ParameterDict or what stands for it."""
-    inner = (
-        holder
-        if isinstance(holder, Mapping)
-        else vars(holder).get("_parameters")
-        if hasattr(holder, "__dict__")
-        else None
-    )
-    return cast(Mapping[Any, Any], inner) if isinstance(inner, Mapping) else {}
 
 
 def _whole(value: Any) -> int | None:

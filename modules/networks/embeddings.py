@@ -14,8 +14,10 @@ from modules.catalog import Embedding, usable
 from modules.clip_bpe import ClipBPE
 from modules.clip_chunks import Chunk, Vocabulary, Word
 from modules.errors import WebuiError
-from modules.networks.embedding_files import EmbeddingFiles, parameters, vectors_in
-from modules.networks.weights import open_weights
+from modules.networks.embedding_files import EmbeddingFiles, read_content, vectors_in
+from modules.networks.pickles import PickleReader
+from modules.networks.torch_pickle import Stored
+from modules.networks.weights import open_weights, read_stored
 
 ReadVectors = Callable[[str], Tensor]
 """name -> its vectors (n, width), on the CPU."""
@@ -69,11 +71,13 @@ def read_vectors(embedding: Embedding) -> Tensor:
     """(vectors, width), fp32. Raises WebuiError if the file is gone, damaged, or another one by now."""
     path = embedding.path
     try:
-        content = _content(path)
+        with PickleReader() as pickles:
+            content: Any = read_content(path, pickles)
         keys, _ = vectors_in(content, path.name)
-        for key in keys[:-1]:
-            content = parameters(content[key])
-        vectors = content[keys[-1]].detach().float()
+        for key in keys:
+            content = content[key]
+        tensor = read_stored(path, content) if isinstance(content, Stored) else open_weights(path).read(keys[-1])
+        vectors = tensor.float()
     except WebuiError as error:
         raise WebuiError(f"prompt: the embedding {embedding.name!r}: {error.message}", error.hint, "prompt") from error
     except OSError as error:
@@ -90,23 +94,6 @@ def read_vectors(embedding: Embedding) -> Tensor:
             "prompt",
         )
     return vectors
-
-
-def _content(path: Path) -> Any:
-    if path.suffix.lower() == ".safetensors":
-        weights = open_weights(path)
-        return {key: weights.read(key) for key in weights.header}
-    try:
-        # nn.ParameterDict is what the first trainers saved; filling one runs nothing but its own __setstate__.
-        with torch.serialization.safe_globals([torch.nn.ParameterDict]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch says in many ways that it does not like a file
-        raise WebuiError(
-            f"{path.name} is damaged, or holds more than weights; no code of it was run.",
-            "Use a .safetensors version of it.",
-        ) from error
 
 
 @contextmanager

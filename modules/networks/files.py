@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import re
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,11 +17,21 @@ from modules.catalog import HIRES_STRENGTH, Checkpoint, Default, Vae
 from modules.disk import write_over
 from modules.errors import WebuiError
 from modules.kept import Unreadable, put_aside, read_json
+from modules.networks.foreign import (
+    FIELD,
+    LENGTH_BYTES,
+    format_of,
+    header_length,
+    open_file,
+    parse_json,
+    read_text,
+    real_path,
+    truncated,
+)
 from modules.request import Txt2ImgRequest
 
 log = logging.getLogger(__name__)
 
-FIELD: Final = "sd_model_checkpoint"
 SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
 VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
 BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # ends of VAEs' names there
@@ -29,8 +39,7 @@ DIFFUSERS_INDEX: Final = "model_index.json"
 SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
 LOCKS: Final = "locks"  # folder beside the hash cache: a lock for each file that is being read
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_HEADER_LENGTH_BYTES: Final = 8
-_LARGEST_HEADER: Final = 100_000_000  # bytes; the format's own limit
+LONGEST_HEADER: Final = 32 * 2**20  # bytes that are read; the largest hold pictures
 _DTYPE_BITS: Final = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
@@ -66,16 +75,18 @@ class HashCache:
     def sha256(self, file: Path) -> str:
         """The file's sha256 in hex (64 digits). For a diffusers folder, that of its UNet weights."""
         file = weights_of(file)
-        return self._remembered(str(file.resolve()), file, 0)
+        return self._remembered(str(real_path(file)), file, 0)
 
     def tensors_sha256(self, file: Path) -> str:
         """The sha256 of a safetensors file's tensors without its header, which notes may change: a LoRA's hash."""
         known = self.known_tensors(file)
         if known:
             return known
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(_HEADER_LENGTH_BYTES))
-        return self._remembered(_tensors_key(file), file, _HEADER_LENGTH_BYTES + length)
+        start = 0
+        if format_of(file) == "safetensors":
+            with open_file(file) as stream:
+                start = LENGTH_BYTES + header_length(stream.read(LENGTH_BYTES))
+        return self._remembered(_tensors_key(file), file, start)
 
     def known_tensors(self, file: Path) -> str:
         """What `tensors_sha256` would say if it is in the cache and the file has not changed since, else ""."""
@@ -88,7 +99,7 @@ class HashCache:
     def known(self, file: Path) -> str:
         """The sha256 if it is in the cache and the file has not changed since, else ""."""
         file = weights_of(file)
-        return self._known(str(file.resolve()), file)
+        return self._known(str(real_path(file)), file)
 
     def _known(self, key: str, file: Path) -> str:
         entry = self._entries.get(key)
@@ -106,7 +117,7 @@ class HashCache:
             if known:
                 return known
             stamp = _stamp(file)
-            with file.open("rb") as stream:
+            with open_file(file) as stream:
                 stream.seek(start)
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             if stamp == _stamp(file):  # else it was written to meanwhile
@@ -187,7 +198,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _tensors_key(file: Path) -> str:
-    return f"{file.resolve()}#tensors"
+    return f"{real_path(file)}#tensors"
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -227,7 +238,7 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
         for path in paths:
             name = path.relative_to(folder).as_posix()
             known = hashes.known(path) if hashes else ""
-            found.setdefault(path.resolve(), Checkpoint(name, path, known, read_defaults(path)))
+            found.setdefault(real_path(path), Checkpoint(name, path, known, read_defaults(path)))
     return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
 
 
@@ -236,7 +247,7 @@ def find_vaes(
 ) -> tuple[Vae, ...]:
     """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name."""
     paths = [*find_files(folders, VAE_SUFFIXES), *find_files(checkpoint_folders, BESIDE_CHECKPOINTS)]
-    found = {path.resolve(): Vae(path.name, path, hashes.known(path) if hashes else "") for path in reversed(paths)}
+    found = {real_path(path): Vae(path.name, path, hashes.known(path) if hashes else "") for path in reversed(paths)}
     return tuple(sorted(found.values(), key=lambda vae: vae.name.lower()))
 
 
@@ -249,7 +260,7 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
     for _, here, _, files in _walked(folders):
         for name in sorted(files):
             if name.lower().endswith(suffixes):
-                found.setdefault((here / name).resolve(), here / name)
+                found.setdefault(real_path(here / name), here / name)
     return sorted(found.values(), key=lambda path: path.name.lower())
 
 
@@ -262,60 +273,91 @@ def _walked(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], li
     for folder in folders:
         for root, inner, files in os.walk(folder, followlinks=True):
             here = Path(root)
-            if here.resolve() in walked:  # a link that leads back
+            if real_path(here) in walked:  # a link that leads back
                 inner.clear()
                 continue
-            walked.add(here.resolve())
+            walked.add(real_path(here))
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             yield folder, here, inner, [name for name in files if not name.startswith(".")]
 
 
-def read_header(path: Path) -> Header:
-    """Names, types and shapes of a safetensors file's tensors, read without its data.
+class Description(NamedTuple):
+    """What a safetensors file tells without its numbers: its tensors, and of itself, text by name."""
 
-    Raises WebuiError if the file is empty, truncated or no safetensors file; a truncated one is told with expected and
-    actual bytes.
+    header: Header
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path, longest: int = LONGEST_HEADER) -> Header:
+    """Names, types and shapes of a safetensors file's tensors, read without its data. Raises as `read_description`."""
+    return read_description(path, longest).header
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """What a safetensors file tells of itself, text by name. Raises as `read_description`."""
+    return read_description(path).metadata
+
+
+def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
+    """What a safetensors file tells without its numbers.
+
+    Raises WebuiError if the file is empty, truncated, no safetensors file, or its header has more than `longest` bytes;
+    a truncated one is told with expected and actual bytes. Raises OSError.
     """
-    described, length = _described(path)
-    try:
-        described.pop("__metadata__", None)
-        header = {key: TensorInfo(value["dtype"], tuple(value["shape"])) for key, value in described.items()}
-        end = max((value["data_offsets"][1] for value in described.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _damaged(path) from error
-    actual = path.stat().st_size
-    expected = _HEADER_LENGTH_BYTES + length + end
-    if actual < expected:
-        raise _truncated(path, expected, actual)
-    return header
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file tells of itself, text by name. Raises WebuiError as `read_header` does."""
-    metadata = _described(path)[0].get("__metadata__", {})
-    if not isinstance(metadata, dict):
+    described, length = _described(path, longest)
+    told = described.pop("__metadata__", {})
+    if not isinstance(told, dict):
         raise _damaged(path)
-    return {str(key): str(value) for key, value in cast(dict[Any, Any], metadata).items()}
-
-
-def _described(path: Path) -> tuple[dict[str, Any], int]:
-    """(a safetensors file's header as it stands there, its length in bytes)."""
+    metadata = {key: value for key, value in cast(dict[str, Any], told).items() if isinstance(value, str)}
+    header: dict[str, TensorInfo] = {}
+    end = 0
+    for key, value in described.items():
+        header[key], stop = _tensor_info(path, value)
+        end = max(end, stop)
     actual = path.stat().st_size
-    if actual == 0:
-        raise WebuiError(f"{path.name} is empty (0 bytes).", "Download or copy it again.", field=FIELD)
-    with path.open("rb") as file:
-        start = file.read(_HEADER_LENGTH_BYTES)
-        (length,) = struct.unpack("<Q", start) if len(start) == _HEADER_LENGTH_BYTES else (0,)
-        if not 2 <= length <= _LARGEST_HEADER:
+    expected = LENGTH_BYTES + length + end
+    if actual < expected:
+        raise truncated(path, expected, actual)
+    return Description(header, metadata)
+
+
+def _tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int]:
+    """(what a header tells of a tensor, the place behind its last byte). Raises WebuiError unless both are sound."""
+    if not isinstance(value, dict):
+        raise _damaged(path)
+    told = cast(dict[str, Any], value)
+    dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
+        raise _damaged(path)
+    numbers = cast(list[Any], [*shape, *offsets])
+    if len(offsets) != 2 or any(type(number) is not int or not 0 <= number < 2**60 for number in numbers):
+        raise _damaged(path)
+    start, stop = cast(list[int], offsets)
+    bits = math.prod(cast(list[int], shape)) * _DTYPE_BITS.get(dtype, 0)
+    if stop < start or (dtype in _DTYPE_BITS and (stop - start) * 8 != bits):
+        raise _damaged(path)
+    return TensorInfo(dtype, tuple(shape)), stop
+
+
+def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:
+    """(a safetensors file's header as it stands there, its length in bytes)."""
+    if format_of(path) != "safetensors":
+        raise WebuiError(
+            f"{path.name} is not a safetensors file but one that torch has saved.", "Give it the ending .pt.", FIELD
+        )
+    with open_file(path) as file:
+        actual = os.fstat(file.fileno()).st_size
+        length = header_length(file.read(LENGTH_BYTES))
+        if actual < LENGTH_BYTES + length:
+            raise truncated(path, LENGTH_BYTES + length, actual, at_least=True)
+        if length > longest:
             raise WebuiError(
-                f"{path.name} is not a safetensors file.", "Its name may be wrong, or the download.", field=FIELD
+                f"{path.name} has a header of {length} bytes, expected at most {longest}.", "Choose another.", FIELD
             )
-        if actual < _HEADER_LENGTH_BYTES + length:
-            raise _truncated(path, _HEADER_LENGTH_BYTES + length, actual, at_least=True)
         raw = file.read(length)
     try:
-        described = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+        described = parse_json(raw.decode("utf-8"))
+    except ValueError as error:
         raise _damaged(path) from error
     if not isinstance(described, dict):
         raise _damaged(path)
@@ -325,15 +367,6 @@ def _described(path: Path) -> tuple[dict[str, Any], int]:
 def _damaged(path: Path) -> WebuiError:
     return WebuiError(
         f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD
-    )
-
-
-def _truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:
-    wanted = f"at least {expected}" if at_least else f"{expected}"
-    return WebuiError(
-        f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.",
-        "Download or copy it again.",
-        field=FIELD,
     )
 
 
@@ -356,10 +389,10 @@ def read_defaults(checkpoint: Path) -> dict[str, Default]:
     """
     beside = checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
+        content = parse_json(read_text(beside))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, WebuiError) as error:
         log.warning("%s cannot be read (%s); the checkpoint is used without its defaults.", beside, error)
         return {}
     defaults: dict[str, Default] = {}

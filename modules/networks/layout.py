@@ -4,7 +4,7 @@ Shapes tell every width and depth. What they cannot tell, the number of attentio
 schedule, comes from a `.yaml` of the same name beside the file (LDM's layout), else from `configs/sd1`.
 """
 
-import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +15,19 @@ import yaml
 
 from modules.errors import WebuiError
 from modules.networks.detect import TEXT, UNET, VAE
-from modules.networks.files import FIELD, Header
+from modules.networks.files import Header
+from modules.networks.foreign import DEEPEST, FIELD, read_json, read_text
 
 CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
+MOST_CHANNELS: Final = 1_000_000  # of anything that a configuration counts
+MOST_STEPS: Final = 10_000  # of training
+BETAS: Final = (1e-9, 0.999)
+_MOST_LEVELS: Final = 64  # values of one key
+_MOST: Final[Mapping[str, int]] = {
+    "layers_per_block": 16, "transformer_layers_per_block": 16, "num_hidden_layers": 64,
+    "num_train_timesteps": MOST_STEPS,
+}  # fmt: skip
+LARGEST_YAML: Final = 2**16  # bytes; those of Stable Diffusion have two thousand
 
 Config = dict[str, Any]
 
@@ -42,17 +52,23 @@ class Sidecar:
     text_encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_json(path: Path) -> Config:
-    """A JSON file that holds one object. Raises OSError, or ValueError if it is no JSON or no object."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no object")
-    return cast(Config, content)
-
-
 def read_config(family: str, part: str) -> Config:
     """`configs/<family>/<part>.json`: the family's usual sizes."""
     return read_json(CONFIGS / family / f"{part}.json")
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases, as a few lines of them stand for gigabytes, and only as deep as a configuration is."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent) or self.depth > DEEPEST:
+            raise yaml.YAMLError("an alias, or nested too deep")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_sidecar(checkpoint: Path) -> Sidecar:
@@ -65,14 +81,18 @@ def read_sidecar(checkpoint: Path) -> Sidecar:
     if not path.is_file():
         return Sidecar()
     try:
-        model = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        model = yaml.load(read_text(path, LARGEST_YAML), _PlainLoader)["model"]["params"]
         text = dict(_params(model, "cond_stage_config"))
         folder = path.parent / str(text.pop("version", ""))
         if (folder / "config.json").is_file():
-            text = json.loads((folder / "config.json").read_text(encoding="utf-8")) | text
+            text = read_json(folder / "config.json") | text
         vae = _params(model, "first_stage_config")
         return Sidecar(model, _params(model, "unet_config"), dict(vae) | dict(vae.get("ddconfig") or {}), text)
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise WebuiError(
+            f"{path.name} cannot be read: {error.strerror or error}.", "Make it readable, or remove it.", field=FIELD
+        ) from error
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WebuiError(
             f"{path.name} is no model configuration in the layout of Stable Diffusion's yaml files.",
             "Mend it, or remove it to use the usual configuration.",
@@ -90,7 +110,7 @@ def infer_configs(header: Header, sidecar: Sidecar, name: str) -> Configs:
         unet_config(header, sidecar, name),
         vae_config(header, sidecar, name),
         text_config(header, sidecar, name),
-        scheduler_config(header, sidecar),
+        scheduler_config(header, sidecar, name),
     )
 
 
@@ -115,6 +135,8 @@ def unet_config(header: Header, sidecar: Sidecar, name: str, prefix: str = UNET)
             width = shape.of(f"{block}.0.out_layers.3.weight")[0]
             levels[-1].append((width, shape.count(f"{block}.1.transformer_blocks")))
         index += 1
+        if index > _MOST_LEVELS:
+            raise shape.unusual(f"it has more than {_MOST_LEVELS} input_blocks")
     if any(not level or set(level) != {level[0]} for level in levels) or len({len(level) for level in levels}) != 1:
         raise shape.unusual("its levels have different numbers of blocks")
     widths, depths = [level[0][0] for level in levels], [level[0][1] for level in levels]
@@ -135,20 +157,20 @@ def unet_config(header: Header, sidecar: Sidecar, name: str, prefix: str = UNET)
         "transformer_layers_per_block": [depth or middle for depth in depths],
         "cross_attention_dim": shape.of(f"{transformer}.attn2.to_k.weight")[1],
         "use_linear_projection": len(shape.of("middle_block.1.proj_in.weight")) == 2,
-        "norm_num_groups": int(sidecar.unet.get("norm_num_groups", config["norm_num_groups"])),
+        "norm_num_groups": _whole(sidecar.unet, "norm_num_groups", config["norm_num_groups"], name),
         # diffusers' name for the number of heads
-        "attention_head_dim": _unet_heads(sidecar, widths, config["attention_head_dim"]),
+        "attention_head_dim": _unet_heads(sidecar, widths, config["attention_head_dim"], name),
     }
     _require_divides(config["norm_num_groups"], widths, "norm_num_groups", "UNet", name)
     _require_divides(config["attention_head_dim"], widths, "num_heads", "UNet", name)
     return config
 
 
-def _unet_heads(sidecar: Sidecar, widths: Sequence[int], usual: int) -> int | list[int]:
-    channels = int(sidecar.unet.get("num_head_channels") or -1)
-    if channels > 0:
+def _unet_heads(sidecar: Sidecar, widths: Sequence[int], usual: int, name: str) -> int | list[int]:
+    if sidecar.unet.get("num_head_channels") not in (None, 0, -1):
+        channels = _whole(sidecar.unet, "num_head_channels", 1, name)
         return [width // channels for width in widths]
-    return int(sidecar.unet.get("num_heads") or usual)
+    return _whole(sidecar.unet, "num_heads", usual, name) if sidecar.unet.get("num_heads") not in (None, -1) else usual
 
 
 def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE) -> Config:
@@ -168,8 +190,8 @@ def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE) -
         "layers_per_block": counts.pop(),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "norm_num_groups": int(sidecar.vae.get("norm_num_groups", config["norm_num_groups"])),
-        "scaling_factor": float(sidecar.model.get("scale_factor", config["scaling_factor"])),
+        "norm_num_groups": _whole(sidecar.vae, "norm_num_groups", config["norm_num_groups"], name),
+        "scaling_factor": scaling_factor(sidecar, name),
         "use_quant_conv": shape.has("quant_conv."),
         "use_post_quant_conv": shape.has("post_quant_conv."),
         "mid_block_add_attention": shape.has("encoder.mid.attn_1."),
@@ -201,12 +223,66 @@ def text_config(header: Header, sidecar: Sidecar, name: str, prefix: str = TEXT)
     return config
 
 
-def scheduler_config(header: Header, sidecar: Sidecar) -> Config:
+def scaling_factor(sidecar: Sidecar, name: str) -> float:
+    """What latents are multiplied with before the UNet sees them."""
+    usual = read_config("sd1", "vae")["scaling_factor"]
+    return _number(sidecar.model, "scale_factor", usual, (1e-3, 1e3), name)
+
+
+def _whole(values: Mapping[str, Any], key: str, usual: int, name: str, most: int = MOST_CHANNELS) -> int:
+    """A count out of a yaml, 1 to `most`. Raises WebuiError that names the key."""
+    number = values.get(key, usual)
+    if type(number) is not int or not 1 <= number <= most:
+        raise _wrong(name, key, number, f"a whole number from 1 to {most}")
+    return number
+
+
+def _number(values: Mapping[str, Any], key: str, usual: float, within: tuple[float, float], name: str) -> float:
+    """A number out of a yaml; bounds included. Raises WebuiError that names the key."""
+    value = values.get(key, usual)
+    low, high = within
+    try:
+        number = float(value)  # YAML takes 1e-4 for a text
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise _wrong(name, key, value, f"a number from {low:g} to {high:g}")
+    return number
+
+
+def _wrong(name: str, key: str, value: Any, expected: str) -> WebuiError:
+    return WebuiError(
+        f"{Path(name).stem}.yaml: {key}={ascii(value)[:60]}: expected {expected}.",
+        "Mend it, or remove the file to use the usual configuration.",
+        field=FIELD,
+    )
+
+
+def require_plausible(config: Config, name: str) -> Config:
+    """A `config.json` of a diffusers folder whose numbers can be those of a model; else WebuiError names the first."""
+    for key, value in config.items():
+        numbers = cast(list[Any], value) if isinstance(value, list) else [value]
+        most = _MOST.get(key, MOST_CHANNELS)
+        for number in numbers:
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise WebuiError(
+                    f"{name}: {key}={ascii(number)[:60]}: expected at most {most}.", "Download it again.", field=FIELD
+                )
+        if len(numbers) > _MOST_LEVELS:
+            raise WebuiError(
+                f"{name}: {key} has {len(numbers)} values, expected at most {_MOST_LEVELS}.",
+                "Download it again.",
+                field=FIELD,
+            )
+    return config
+
+
+def scheduler_config(header: Header, sidecar: Sidecar, name: str = "") -> Config:
     """Beta range and prediction type; some fine-tunes mark v-prediction by a tensor named `v_pred`."""
     config = read_config("sd1", "scheduler")
-    config["beta_start"] = float(sidecar.model.get("linear_start", config["beta_start"]))
-    config["beta_end"] = float(sidecar.model.get("linear_end", config["beta_end"]))
-    config["num_train_timesteps"] = int(sidecar.model.get("timesteps", config["num_train_timesteps"]))
+    config["beta_start"] = _number(sidecar.model, "linear_start", config["beta_start"], BETAS, name)
+    config["beta_end"] = _number(sidecar.model, "linear_end", config["beta_end"], BETAS, name)
+    config["num_train_timesteps"] = _whole(sidecar.model, "timesteps", config["num_train_timesteps"], name, MOST_STEPS)
     if sidecar.model.get("parameterization") == "v" or "v_pred" in header:
         config["prediction_type"] = "v_prediction"
     return config
@@ -221,8 +297,11 @@ class _Shapes:
         self._name = name
 
     def of(self, key: str) -> tuple[int, ...]:
+        """Of a layer's weight, whose first sides are what goes out of it and what comes in."""
         if key not in self._shapes:
             raise missing_keys([self._prefix + key], self._name)
+        if len(self._shapes[key]) < 2:
+            raise self.unusual(f"{self._prefix}{key} has the shape {list(self._shapes[key])}")
         return self._shapes[key]
 
     def has(self, start: str) -> bool:
@@ -231,7 +310,10 @@ class _Shapes:
     def count(self, start: str) -> int:
         """How many numbers follow `start.` in the names, as in `layers.0`, `layers.1`."""
         numbered = re.compile(re.escape(start) + r"\.(\d+)\.")
-        return len({match[1] for key in self._shapes if (match := numbered.match(key))})
+        found = len({match[1] for key in self._shapes if (match := numbered.match(key))})
+        if found > _MOST_LEVELS:
+            raise self.unusual(f"it has {found} {start}")
+        return found
 
     def unusual(self, what: str) -> WebuiError:
         return WebuiError(

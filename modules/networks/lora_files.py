@@ -1,15 +1,15 @@
 """LoRA files without loading them: finding, naming, hashing, and what they tell of themselves. Free of torch."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
 from modules.catalog import Lora
 from modules.errors import WebuiError
 from modules.networks.files import HashCache, find_files, read_metadata
+from modules.networks.foreign import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -48,22 +48,22 @@ class LoraFiles:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
-        self._described: dict[Stamp, Mapping[str, Any]] = {}
+        self._described: dict[Stamp, Told] = {}
 
     def found(self, hashes: HashCache) -> tuple[Lora, ...]:
-        """Those that are there now, each name once; a damaged one, too, which tells its fault when it is used."""
+        """Those that are there now, each name once; the ones that cannot be read with their reasons."""
         loras: dict[str, Lora] = {}
-        described: dict[Stamp, Mapping[str, Any]] = {}
+        described: dict[Stamp, Told] = {}
         for path in find_files(self._folders, SUFFIXES):
             try:
                 stamp = stamp_of(path)
             except OSError:
                 continue  # it has just gone
-            metadata = self._described.get(stamp)
-            described[stamp] = metadata = _metadata(path) if metadata is None else metadata
+            described[stamp] = metadata, reason = self._described.get(stamp) or _told(path)
             known = str(metadata.get(_HASH) or hashes.known_tensors(path))[:HASH_DIGITS]
             alias = str(metadata.get(_ALIAS) or "").strip()
-            loras.setdefault(path.stem, Lora(path.stem, path, "" if alias == "None" else alias, known, metadata))
+            alias = "" if alias == "None" else alias
+            loras.setdefault(path.stem, Lora(path.stem, path, alias, known, metadata, reason))
         self._described = described
         return tuple(loras.values())
 
@@ -78,28 +78,32 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(path, status.st_mtime_ns, status.st_size)
 
 
-def _metadata(path: Path) -> dict[str, Any]:
-    """What a file tells of itself, texts that are JSON objects as such; nothing for a damaged one."""
+class Told(NamedTuple):
+    """What a file tells of itself, texts that are JSON objects as such; or the reason why it tells nothing."""
+
+    metadata: Mapping[str, Any]
+    reason: str = ""
+
+
+def _told(path: Path) -> Told:
     try:
         told = read_metadata(path)
-    except (WebuiError, OSError) as error:
+    except WebuiError as error:
         log.warning("%s", error)
-        return {}
-    return {_clean(key): _value(text) for key, text in told.items() if key != _PICTURES}
+        return Told({}, error.message)
+    except OSError as error:
+        log.warning("%s", error)
+        return Told({}, f"{path.name} cannot be read: {error.strerror or error}.")
+    return Told({_clean(key): _value(text) for key, text in told.items() if key != _PICTURES})
 
 
 def _value(text: str) -> Any:
     if text.startswith("{"):
         try:
-            return json.loads(_clean(text), parse_constant=_no_number)
-        except (ValueError, RecursionError):
+            return parse_json(_clean(text))
+        except ValueError:
             pass
     return _clean(text)
-
-
-def _no_number(text: str) -> NoReturn:
-    """NaN and the infinities are no JSON, though Python reads them."""
-    raise ValueError(text)
 
 
 def _clean(text: str) -> str:

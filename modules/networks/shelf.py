@@ -14,6 +14,7 @@ from modules.errors import WebuiError
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint, load_vae
 from modules.networks.device import Place, available_bytes, release_memory
 from modules.networks.files import HashCache
+from modules.networks.foreign import real_path
 from modules.networks.lora import Patch
 from modules.networks.previews import PreviewMap, fit_preview
 from modules.networks.vae import cell_size
@@ -133,7 +134,7 @@ def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
 
 
 def _stamp(path: Path) -> Stamp:
-    path = path.resolve()
+    path = real_path(path)
     return Stamp(path, path.stat().st_mtime_ns if path.exists() else 0)
 
 

@@ -1,35 +1,26 @@
 """Tensors by name out of a file, and models filled with them; nothing here asks the network for anything."""
 
-import pickle
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from modules.errors import WebuiError
-from modules.networks.files import FIELD, Header, TensorInfo, read_header
+from modules.networks.files import Header, TensorInfo, read_header
+from modules.networks.foreign import FIELD, format_of, open_file
 from modules.networks.layout import missing_keys
+from modules.networks.pickles import read_pickle
+from modules.networks.torch_pickle import Stored
 
-_DTYPE_NAMES: Final = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-}
+_DTYPES: Final = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,62 +39,41 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a `.safetensors` (mapped, read as asked for) or a pickle (`.ckpt`, `.pt`, `.bin`; nothing but weights).
+    """Open a safetensors file or one that torch has saved (nothing but weights), told by its content, not its name.
 
-    Raises WebuiError for a file that is empty, truncated, not what its suffix says, or holds more than weights.
+    Nothing is read before it is asked for. Raises WebuiError for a file that is empty, truncated, no file of these
+    kinds, or one that holds more than weights; OSError.
     """
-    if path.suffix.lower() == ".safetensors":
+    if format_of(path) == "safetensors":
         header = read_header(path)
         try:
             file = cast(Any, safe_open(path, framework="pt", device="cpu"))
         except (SafetensorError, OSError) as error:
             raise WebuiError(f"{path.name} is damaged: {error}.", "Download or copy it again.", field=FIELD) from error
         return Weights(path.name, header, file.get_tensor)
-    state = _read_pickle(path)
-    header = {key: TensorInfo(_DTYPE_NAMES.get(value.dtype, "F32"), tuple(value.shape)) for key, value in state.items()}
-    return Weights(path.name, header, state.__getitem__)
-
-
-class _Stranger:
-    """Stands for the training callbacks that early checkpoints name beside their weights; nothing of theirs runs."""
-
-
-def _harmless() -> AbstractContextManager[None]:
-    callback = "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"
-    # The function numpy's numbers are pickled with; it has moved between versions.
-    scalar: Any = cast(Any, np.float32(0).__reduce__())[0]
-    numpy_scalars = [(np.dtype, "numpy.dtype"), (scalar, "numpy.core.multiarray.scalar")]
-    number_types = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
-    allowed: list[Any] = [(_Stranger, callback), *numpy_scalars, *number_types]
-    return torch.serialization.safe_globals(allowed)
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    if path.stat().st_size == 0:
-        raise WebuiError(f"{path.name} is empty (0 bytes).", "Download or copy it again.", field=FIELD)
-    try:
-        with _harmless():
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
-        raise WebuiError(
-            f"{path.name} is a pickle that holds more than weights; it was refused, and no code of it was run.",
-            "Use the .safetensors version of the checkpoint.",
-            field=FIELD,
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WebuiError(f"{path.name} is damaged or truncated.", "Download or copy it again.", field=FIELD) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    pairs = state.items() if isinstance(state, dict) else ()
-    tensors = {key: value for key, value in pairs if isinstance(value, Tensor)}
+    content = read_pickle(path)
+    saved = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = saved if isinstance(saved, Mapping) else {}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Stored)}
     if not tensors:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
-    return tensors
+    header = {key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()}
+    return Weights(path.name, header, lambda key: read_stored(path, tensors[key]))
 
 
-def _is_zip(path: Path) -> bool:
-    """torch's files are zip archives since 1.6; only those can be mapped."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+def read_stored(path: Path, stored: Stored) -> Tensor:
+    """A tensor out of a file that torch has saved. Raises WebuiError if the file has become shorter; OSError."""
+    dtype = _DTYPES[stored.dtype]
+    first, sides = stored.offset, zip(stored.shape, stored.stride, strict=True)
+    count = 0 if 0 in stored.shape else 1 + sum(step * (side - 1) for side, step in sides)
+    with open_file(path) as file:
+        file.seek(stored.start + first * dtype.itemsize)
+        data = bytearray(count * dtype.itemsize)
+        if file.readinto(data) != len(data):
+            raise WebuiError(f"{path.name} has become shorter while it was read.", "Use it again.", field=FIELD)
+    if not count:
+        return torch.empty(stored.shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).as_strided(stored.shape, stored.stride)
 
 
 def merged(parts: Sequence[Weights]) -> Weights:

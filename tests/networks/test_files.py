@@ -202,7 +202,7 @@ def test_a_header_tells_names_types_and_shapes(saved: Path) -> None:
     ("keep", "said"),
     [
         (slice(0, 0), "model.safetensors is empty (0 bytes)."),
-        (slice(0, 5), "model.safetensors is not a safetensors file."),
+        (slice(0, 5), "model.safetensors is truncated: it has 5 bytes and should have at least 10."),
         (slice(0, 40), "model.safetensors is truncated: it has 40 bytes and should have at least {header}."),
         (slice(0, -1), "model.safetensors is truncated: it has {short} bytes and should have {full}."),
     ],

@@ -50,11 +50,14 @@ export class Networks {
     const group = (title, items) => items.length ? [h("h3", { textContent: title }), h("div", { className: "networks-names" }, ...items)] : [];
     const name = (text, about, written, field) => button({ text, title: about, className: "networks-name", onclick: () => this.write(written, field()) });
     const embeddings = Object.entries(loaded).map(([word, { vectors }]) => name(word, `${vectors} ${vectors === 1 ? "token" : "tokens"}`, word, () => this.field));
-    const unusable = Object.entries(skipped).map(([word, { reason }]) => h("div", { className: "p-soft", textContent: `${word}: ${reason}` }));
+    const rows = (title, items) => items.length ? [h("details", { className: "styles-save" }, h("summary", { textContent: `${title}: ${items.length}` }), ...items.map(([word, reason]) => h("div", { className: "p-soft", textContent: `${word}: ${reason}` })))] : [];
+    const unusable = Object.entries(skipped).map(([word, { reason }]) => [word, reason]);
+    const unread = loras.filter((lora) => lora.reason).map((lora) => [lora.name, lora.reason]);
     this.list.replaceChildren(
-      ...group("LoRAs", loras.map((lora) => name(lora.name, lora.alias === lora.name ? lora.path : `${lora.path}, also called ${lora.alias}`, `<lora:${lora.name}:1>`, () => "prompt"))),
+      ...group("LoRAs", loras.filter((lora) => !lora.reason).map((lora) => name(lora.name, lora.alias === lora.name ? lora.path : `${lora.path}, also called ${lora.alias}`, `<lora:${lora.name}:1>`, () => "prompt"))),
       ...group("Embeddings", embeddings),
-      ...(unusable.length ? [h("details", { className: "styles-save" }, h("summary", { textContent: `Not for this model: ${unusable.length}` }), ...unusable)] : []));
+      ...rows("LoRAs that cannot be read", unread),
+      ...rows("Not for this model", unusable));
     if (!this.list.children.length) this.list.append(h("p", { className: "p-soft", textContent: "There are none yet." }));
   }
 
