@@ -32,7 +32,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_checkpoints, find_vaes
+from modules.networks.files import HashCache, find_checkpoints, find_vaes, weights_of
 from modules.networks.lora_files import LoraFiles
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
@@ -155,6 +155,7 @@ def open_services(flags: Flags) -> Services:
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
     catalog = CatalogHolder(scanner(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path), hash_of(flags))
+    catalog.start_hashing()
     return Services(
         queue=queue,
         catalog=catalog,
@@ -204,6 +205,8 @@ def hash_of(flags: Flags) -> HashOf:
 
     def sha256(path: Path) -> str:
         with contextlib.suppress(OSError):
+            if not weights_of(path).is_file():  # to open a pipe would be to wait for ever
+                return ""
             return HashCache(flags.data_dir / HASHES).sha256(path)
         return ""
 

@@ -1,16 +1,18 @@
 """The names on offer: what the page's dropdowns list and what a request may name."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modules.errors import WebuiError
+from modules.names import DIGITS, TITLE, folded, meant, shown
 from modules.sampler_names import SAMPLERS, SCHEDULES
 
-LONGEST_NAME = 255  # letters of a file's
-FEWEST_DIGITS = 8  # of a model hash, to be taken for one
+LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
+SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
+SUFFIXES: Final = ("safetensors", "ckpt")  # of checkpoints that are single files
 AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
 HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
 VAE_ENDING = ".vae.safetensors"  # of a file that belongs to the checkpoint of the same name
@@ -23,18 +25,28 @@ class Checkpoint:
     """A checkpoint on disk: a single file or a diffusers folder.
 
     `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
-    cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed when first loaded.
+    cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
+    `family` is what its header tells that it is, "" if nobody has looked; `reason` tells why it cannot be loaded, "" as
+    far as nothing speaks against it.
     """
 
     name: str
     path: Path
     hash: str = ""
     defaults: Mapping[str, Default] = field(default_factory=dict)
+    family: str = ""
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a list shows: A1111's title, `file.safetensors [0123456789]`, and a mark on what cannot be loaded."""
+        title = f"{self.name} [{self.hash[:SHORT_HASH]}]" if self.hash else self.name
+        return f"{title} (cannot be loaded: {self.family or 'damaged'})" if self.reason else title
 
     @property
     def stem(self) -> str:
         """File name without folder and suffix: the `Model` of an infotext."""
-        return self.path.name if self.path.is_dir() else self.path.stem
+        return _without_suffix(shown(self.path.name))
 
     def form_defaults(self, kind: str) -> dict[str, Default]:
         """`defaults` by the names of one form's fields: txt2img's `denoising_strength` is that of hires fix."""
@@ -97,6 +109,22 @@ class Vae:
     hash: str = ""
 
 
+def _without_suffix(name: str) -> str:
+    """A diffusers folder's name may have dots of its own."""
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix.lower() in SUFFIXES else name
+
+
+# What a checkpoint may be called, the fullest name first; the last is A1111's `model_name` of one in a sub-folder.
+CALLED: Final[tuple[Callable[[Checkpoint], str], ...]] = (
+    lambda checkpoint: checkpoint.name,
+    lambda checkpoint: _without_suffix(checkpoint.name),
+    lambda checkpoint: shown(checkpoint.path.name),
+    lambda checkpoint: checkpoint.stem,
+    lambda checkpoint: _without_suffix(checkpoint.name).replace("/", "_"),
+)
+
+
 def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
     """Those that a text encoder `width` wide can use."""
     return tuple(embedding for embedding in embeddings if not embedding.unusable_with(width))
@@ -121,10 +149,11 @@ class Catalog:
             "schedulers": tuple(s.name for s in SCHEDULES),
         }[which]
 
-    def checkpoint(self, name: str) -> Checkpoint:
-        """By name, file name, stem, or model hash of at least eight digits, also as `name [hash]`; the first for "".
+    @property
+    def first_checkpoint(self) -> Checkpoint:
+        """The one to begin with: the first that can be loaded, by its header; else one that nobody has looked into.
 
-        Any letter case. Raises WebuiError with the nearest name.
+        Raises WebuiError if there is none at all.
         """
         if not self.checkpoints:
             raise WebuiError(
@@ -132,52 +161,89 @@ class Catalog:
                 "Put a .safetensors file into models/Stable-diffusion.",
                 "sd_model_checkpoint",
             )
-        wanted, _, bracket = name.strip().lower().partition(" [")
-        if not wanted:
-            return self.checkpoints[0]
-        for checkpoint in self.checkpoints:
-            if wanted in (checkpoint.name.lower(), checkpoint.path.name.lower(), checkpoint.stem.lower()):
-                return checkpoint
-        digits = bracket.rstrip("]") or wanted
-        for checkpoint in self.checkpoints:
-            if len(digits) >= FEWEST_DIGITS and checkpoint.hash.startswith(digits):
-                return checkpoint
-        near = difflib.get_close_matches(name, [c.name for c in self.checkpoints], 1, 0.0)
-        raise WebuiError(f"no checkpoint named {name!r}; did you mean {near[0]!r}?", field="sd_model_checkpoint")
+        return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.family))
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """By name, file name, either without suffix, or model hash of at least eight digits, also as `name [hash]`.
+
+        "" is the first that can be loaded. An exact match comes first, then one in any letter case or Unicode form and
+        with either slash. Raises WebuiError with the nearest name.
+        """
+        first = self.first_checkpoint
+        said = name[:LONGEST_NAME]
+        if not said.strip():
+            return first
+        found = meant(said, self.checkpoints, *CALLED)
+        if found is None and (title := TITLE.fullmatch(said.strip())):
+            found = self._named_and_hashed(title["name"], title["digits"].lower())
+        found = found or next(iter(self.with_hash(said.strip())), None)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name[:100], [c.name for c in self.checkpoints], 1, 0.0)
+        raise WebuiError(f"no checkpoint named {name[:100]!r}; did you mean {near[0]!r}?", field="sd_model_checkpoint")
+
+    def with_hash(self, digits: str) -> tuple[Checkpoint, ...]:
+        """The checkpoints whose hash is known and begins with `digits`; none for fewer than eight."""
+        wanted = digits.lower()
+        if not DIGITS.fullmatch(wanted):
+            return ()
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(wanted))
+
+    def _named_and_hashed(self, name: str, digits: str) -> Checkpoint | None:
+        """Of the files with this hash the one of this name, else the first; without any, the file of this name."""
+        same = self.with_hash(digits)
+        return meant(name, same, *CALLED) or next(iter(same), None) or meant(name, self.checkpoints, *CALLED)
+
+    def checkpoint_of_text(self, name: str, digits: str) -> tuple[Checkpoint, str]:
+        """(the checkpoint that an infotext's "Model" and "Model hash" mean, a note about it or "").
+
+        Either of the two may be "". The file with this hash counts, whatever it is called; of several the one of this
+        name. Raises WebuiError if neither hash nor name is here.
+        """
+        found = None
+        if DIGITS.fullmatch(digits.lower()):
+            found = self._named_and_hashed(name, digits.lower())
+        elif name:
+            found = self.checkpoint(name)
+        if found is None:
+            raise WebuiError(f"no checkpoint named {name or digits!r}.", field="sd_model_checkpoint")
+        if not digits or found.hash.startswith(digits.lower()):
+            return found, ""
+        is_now = f"has the hash {found.hash[:SHORT_HASH]}" if found.hash else "has a hash that is not known yet"
+        return found, f"The picture was made with another {name!r}: its hash was {digits}, the file here {is_now}."
 
     def lora(self, name: str) -> Lora:
-        """By file name or alias, else by either in any letter case. Raises WebuiError with the nearest name."""
+        """By file name or alias, else by either in any letter case or Unicode form. Raises WebuiError with the nearest
+        name."""
         if not self.loras:
             raise WebuiError(
                 f"prompt: there is no LoRA {name[:100]!r}; there are none at all.",
                 "Put its .safetensors file into models/Lora.",
                 "prompt",
             )
-        wanted = name.strip()[:LONGEST_NAME]
-        for said in (str, str.casefold):
-            for called in (lambda lora: lora.name, lambda lora: lora.alias):
-                for lora in self.loras:
-                    if wanted and said(called(lora)) == said(wanted):
-                        return lora
+        wanted = name[:LONGEST_NAME]
+        found = meant(wanted, self.loras, lambda lora: lora.name, lambda lora: lora.alias) if wanted.strip() else None
+        if found is not None:
+            return found
         names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
-        near = difflib.get_close_matches(wanted, names, 1, 0.0)
+        near = difflib.get_close_matches(wanted[:100], names, 1, 0.0)
         raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
 
     def vae(self, name: str) -> Vae | None:
         """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".
 
-        Any letter case. Raises WebuiError with the nearest name.
+        An exact match first, then any letter case or Unicode form. Raises WebuiError with the nearest name.
         """
-        wanted = name.strip()[:LONGEST_NAME].lower()
-        if wanted in (AUTOMATIC.lower(), OWN_VAE.lower()):
+        wanted = name[:LONGEST_NAME]
+        if folded(wanted) in (AUTOMATIC.lower(), OWN_VAE.lower()):
             return None
-        for vae in self.vaes:
-            if wanted in (vae.name.lower(), vae.path.stem.lower()):
-                return vae
-        for vae in self.vaes:
-            if len(wanted) >= FEWEST_DIGITS and vae.hash.startswith(wanted):
-                return vae
-        near = difflib.get_close_matches(name[:LONGEST_NAME], self.names("vaes"), 1, 0.0)
+        found = meant(wanted, self.vaes, lambda vae: vae.name, lambda vae: vae.path.stem) if wanted.strip() else None
+        digits = wanted.strip().lower()
+        if found is None and DIGITS.fullmatch(digits):
+            found = next((vae for vae in self.vaes if vae.hash.startswith(digits)), None)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name[:100], self.names("vaes"), 1, 0.0)
         raise WebuiError(
             f"no VAE named {name[:100]!r}; did you mean {near[0] if near else AUTOMATIC!r}?",
             "" if self.vaes else "Put its file into models/VAE.",
@@ -189,10 +255,10 @@ class Catalog:
 
         Raises WebuiError with the nearest name.
         """
-        if len(digits) >= FEWEST_DIGITS:
-            for vae in self.vaes:
-                if vae.hash.startswith(digits):
-                    return vae
+        if DIGITS.fullmatch(digits):
+            same = [vae for vae in self.vaes if vae.hash.startswith(digits)]
+            if same:
+                return meant(name, same, lambda vae: vae.name, lambda vae: vae.path.stem) or same[0]
         found = self.vae(name)
         if found is None:
             raise WebuiError(f"no VAE named {name[:100]!r}.", field="sd_vae")
@@ -203,7 +269,7 @@ class Catalog:
         vae = self.vae(name)
         if vae is not None:
             return vae.name
-        return AUTOMATIC if name.strip().lower() == AUTOMATIC.lower() else OWN_VAE
+        return AUTOMATIC if folded(name) == AUTOMATIC.lower() else OWN_VAE
 
     def vae_for(self, name: str, checkpoint: Checkpoint) -> Vae | None:
         """The file that the setting `name` means for a checkpoint, None for the checkpoint's own.
@@ -216,5 +282,5 @@ class Catalog:
             return vae
         its_name = f"{checkpoint.stem}{VAE_ENDING}"
         beside = checkpoint.path.with_name(its_name)
-        named = [vae for vae in self.vaes if vae.name.lower() == its_name.lower()]
+        named = [vae for vae in self.vaes if folded(vae.path.name) == folded(its_name)]
         return next((vae for vae in named if vae.path == beside), next(iter(named), None))

@@ -454,14 +454,16 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
             except WebuiError:
                 reading.notes.append(f"The checkpoint {_short(named)} that it was made with is not here.")
                 reading.fields[key] = ""
-    name = reading.pairs.get("Model")
-    if not name:
+    name, digits = reading.pairs.get("Model", ""), reading.pairs.get("Model hash", "")
+    if not name and not digits:
         return
     try:
-        wanted = catalog.checkpoint(name)
+        wanted, note = catalog.checkpoint_of_text(name, digits)
     except WebuiError:
-        reading.notes.append(f"The picture was made with the checkpoint {_short(name)}, which is not here.")
+        reading.notes.append(f"The picture was made with the checkpoint {_short(name or digits)}, which is not here.")
         return
+    if note:
+        reading.notes.append(note)
     try:
         selected = catalog.checkpoint(current.sd_model_checkpoint)
     except WebuiError:  # the selected one has been removed: any other differs from it

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 import modules
 from modules import infotext
-from modules.catalog import FEWEST_DIGITS, OWN_VAE, Catalog, Checkpoint
+from modules.catalog import OWN_VAE, Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.infotext_layout import Infotext
+from modules.names import FEWEST_DIGITS
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 

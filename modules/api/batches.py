@@ -105,7 +105,7 @@ def routes(services: Services) -> APIRouter:
             body.request,
             body.options,
             services.settings.current,
-            services.catalog.current,
+            services.catalog.settled(),
             [Brought(file.name, file.id) for file in body.files],
             body.folder,
             [Brought(mask.name, mask.id) for mask in body.masks],

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Path, Query
 from PIL import Image
 from starlette.responses import FileResponse, Response
 
-from modules import infotext
 from modules.api.info import described_fields
 from modules.api.openapi import answers
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
@@ -73,10 +72,8 @@ def routes(services: Services) -> APIRouter:
         masks as from POST /v1/pictures. What is no longer here is told in `missing`."""
         entry = known(sha256)
         missing: list[str] = []
-        read = infotext.to_fields(
-            infotext.parse(entry.infotext), settings=services.settings.current, catalog=services.catalog.current
-        )
-        told = {**described_fields(read), "styles": []}  # the words in the picture, whichever style they came from
+        # The words in the picture, whichever style they came from.
+        told = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
         found = {what: fetched(what, name, missing) if name else None for what, name in named.items()}
         return {"infotext": entry.infotext, **told, **found, "missing": missing}

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from modules import infotext
 from modules.api.services import Services
 from modules.infotext import ParsedFields
 from modules.prompts.styles import read_styles, taken_out
@@ -34,10 +33,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/infotext")
     def read(body: InfotextBody) -> dict[str, Any]:
         """What a request must hold to make the picture again that has this text."""
-        parsed = infotext.parse(body.text)
-        told = described_fields(
-            infotext.to_fields(parsed, settings=services.settings.current, catalog=services.catalog.current)
-        )
+        told = described_fields(services.read_infotext(body.text))
         return {**told, "styles": []} if body.spelled_out else with_styles(services, told)
 
     @router.post("/tokens")

@@ -51,7 +51,7 @@ def routes(services: Services) -> APIRouter:
         values = _with_pictures(styled(body.request, services.flags.data_dir), services.pictures)
         request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
         settings = services.settings.current.overridden(request.override_settings)
-        checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
+        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
         job = services.submit(client_of(asked), body.kind, request, settings, checkpoint)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 

@@ -8,12 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from modules.api.openapi import fields_of
 from modules.api.scripts import KINDS
 from modules.api.services import Services
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import SHORT_HASH, Catalog, Checkpoint
 from modules.fields import Param, params
 from modules.settings import Settings
 
 CHECKPOINT = "sd_model_checkpoint"
-SHORT_HASH = 10  # hex digits, as in A1111's titles
 
 SomeSettings = Annotated[dict[str, Any], WithJsonSchema(fields_of(Settings))]
 
@@ -32,10 +31,10 @@ def routes(services: Services) -> APIRouter:
         before = services.settings.current
         before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
         values = services.with_vae(values)
-        chosen = services.catalog.current.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
+        chosen = services.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
         if after.sd_model_checkpoint != before.sd_model_checkpoint:
-            checkpoint = chosen or services.catalog.current.checkpoint("")
+            checkpoint = chosen or services.checkpoint("")
             services.queue.select_checkpoint(checkpoint, after)
         return after
 
@@ -65,7 +64,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/checkpoint", status_code=202)
     def choose(body: CheckpointBody) -> dict[str, Any]:
         """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
-        checkpoint = services.catalog.current.checkpoint(body.name)
+        checkpoint = services.checkpoint(body.name)
         after = services.settings.change({CHECKPOINT: checkpoint.name})
         services.queue.select_checkpoint(checkpoint, after)
         return {}
@@ -76,6 +75,8 @@ def routes(services: Services) -> APIRouter:
             "checkpoints": [
                 {
                     "name": checkpoint.name,
+                    "label": checkpoint.label,
+                    "reason": checkpoint.reason,
                     "defaults": checkpoint.defaults,
                     "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
                     "hash": hash_of(checkpoint),
@@ -93,10 +94,10 @@ def routes(services: Services) -> APIRouter:
         return wanted
 
     def hash_of(checkpoint: Checkpoint) -> str:
-        """Known of the one that is loaded, and of those that were before."""
+        """As far as it is known: it is computed in the background."""
         state = services.queue.state()
         loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
-        return (loaded or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
+        return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
 
     return router
 

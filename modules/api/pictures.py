@@ -6,7 +6,6 @@ from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
-from modules import infotext
 from modules.api.info import described_fields, with_styles
 from modules.api.openapi import answers, bytes_body
 from modules.api.services import Services
@@ -70,10 +69,7 @@ def routes(services: Services) -> APIRouter:
     def info(picture_id: PictureId) -> dict[str, Any]:
         """What is written in the file, and what that means as request fields."""
         told = metadata.read(pictures.get(picture_id))
-        read = infotext.to_fields(
-            infotext.parse(told.infotext), settings=services.settings.current, catalog=services.catalog.current
-        )
-        described = with_styles(services, described_fields(read))
+        described = with_styles(services, described_fields(services.read_infotext(told.infotext)))
         return {
             "infotext": told.infotext,
             "items": told.items,

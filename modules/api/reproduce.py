@@ -76,7 +76,7 @@ def routes(services: Services) -> APIRouter:
         try:
             text = metadata.read(picture).infotext
             catalog = services.catalog
-            return recipe(picture, text, catalog.current, kept, source, mask, catalog.hash_of)
+            return recipe(picture, text, catalog.settled(), kept, source, mask, catalog.hash_of)
         except WebuiError as error:
             hint = "Bring it and name its id." if error.field in ("source", "mask") else error.hint
             raise WebuiError(error.message, hint, error.field, error.status) from error

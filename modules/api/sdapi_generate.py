@@ -198,7 +198,7 @@ class _Studio:
     def _submit(self, asked: Asked, client: str) -> list[Pending]:
         services = self._services
         settings = services.settings.current.overridden(asked.requests[0].override_settings)
-        checkpoint = services.catalog.current.checkpoint(settings.sd_model_checkpoint)
+        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
         if not asked.answering.override_settings_restore_afterwards:
             self._keep(asked, checkpoint)
         pending: list[Pending] = []

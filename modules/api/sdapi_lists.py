@@ -9,7 +9,7 @@ from fastapi import APIRouter
 
 from modules.api.sdapi_generate import STYLES
 from modules.api.services import Services
-from modules.catalog import Checkpoint, Embedding, Lora
+from modules.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.errors import WebuiError
 from modules.flags import Flags
 from modules.images.enlarge import UPSCALERS
@@ -17,7 +17,6 @@ from modules.prompts.styles import read_styles
 from modules.request import LATENT_UPSCALERS
 from modules.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 
-SHORT_HASH = 10  # hex digits, as in A1111's titles
 UPSCALER_SCALE = 4  # what A1111 says of those that take any
 NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
 SECRET_WORDS = ("auth", "password", "key", "token", "cert")
@@ -132,10 +131,10 @@ def routes(services: Services) -> APIRouter:
 
 
 def known_sha256(services: Services, checkpoint: Checkpoint) -> str:
-    """Of a checkpoint that was loaded once; "" else."""
+    """As far as it is known; "" else."""
     state = services.queue.state()
     loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
-    return services.catalog.known_hash(checkpoint.path) or checkpoint.hash or loaded
+    return checkpoint.hash or services.catalog.known_hash(checkpoint.path) or loaded
 
 
 def title_of(services: Services, checkpoint: Checkpoint) -> str:

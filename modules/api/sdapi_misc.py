@@ -95,7 +95,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: extensions.Extension
     @router.post("/reload-checkpoint")
     def reload_checkpoint() -> dict[str, Any]:
         """Load the selected checkpoint, if it is not."""
-        checkpoint = selected(services) or services.catalog.current.checkpoint("")
+        checkpoint = selected(services) or services.checkpoint("")
         state = services.queue.state()
         if (state.state, state.checkpoint) != ("ready", checkpoint.name):
             services.queue.select_checkpoint(checkpoint, services.settings.current)

@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modules import infotext
+from modules.api.catalog_holder import CatalogHolder
 from modules.api.limits import JobLimits, require_memory
-from modules.catalog import Catalog, Checkpoint
+from modules.catalog import Checkpoint
 from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
 from modules.extensions import Extensions
 from modules.extensions import load as load_extensions
 from modules.flags import Flags
-from modules.infotext import Kind
+from modules.infotext import Kind, ParsedFields
 from modules.jobs.batch import OwnSaves
 from modules.jobs.batch_desk import Desk
 from modules.jobs.job import Job
@@ -25,45 +27,6 @@ from modules.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
-
-
-class CatalogHolder:
-    """The names on offer, as `scan` found them last.
-
-    `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be.
-    """
-
-    def __init__(
-        self,
-        scan: Callable[[], Catalog],
-        known_hash: Callable[[Path], str] = lambda path: "",
-        hash_of: Callable[[Path], str] = lambda path: "",
-    ) -> None:
-        self.known_hash = known_hash
-        self.hash_of = hash_of
-        self._lock = threading.Lock()
-        self._scan = scan
-        self._current = scan()
-
-    @property
-    def current(self) -> Catalog:
-        return self._current
-
-    def refresh(self) -> Catalog:
-        """Look again at what is there."""
-        found = self._scan()
-        with self._lock:
-            self._current = found
-        return found
-
-    def learn(self, name: str) -> None:
-        """The checkpoint `name` has been loaded, and so its hash is known: from now on it may be named by that."""
-        with self._lock:
-            rows = self._current.checkpoints
-            new = next((row for row in rows if row.name == name and not row.hash), None)
-            if new is not None and (sha256 := self.known_hash(new.path)):
-                known = tuple(replace(row, hash=sha256) if row is new else row for row in rows)
-                self._current = replace(self._current, checkpoints=known)
 
 
 class SettingsHolder:
@@ -114,6 +77,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.queue.listeners.add(self._learn)
+        self.catalog.listeners.add(self.queue.listeners.call)  # whoever follows the state learns of new names
 
     def _learn(self) -> None:
         state = self.queue.state()
@@ -129,13 +93,31 @@ class Services:
         self.require_networks(request, settings)
         return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
 
+    def read_infotext(self, text: str) -> ParsedFields:
+        """What a picture's text means as request fields, its models being files that are here."""
+        parsed = infotext.parse(text)
+        named = [f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE")]
+        others = [parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")]
+        catalog = self.catalog.knowing(*named, *others)
+        return infotext.to_fields(parsed, settings=self.settings.current, catalog=catalog)
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
+        look."""
+        try:
+            return self.catalog.knowing(name).checkpoint(name)
+        except WebuiError:
+            self.catalog.refresh()
+            return self.catalog.knowing(name).checkpoint(name)
+
     def vae_choice(self, name: str) -> str:
         """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
         look."""
         try:
-            return self.catalog.current.vae_choice(name)
+            return self.catalog.knowing(name).vae_choice(name)
         except WebuiError:
-            return self.catalog.refresh().vae_choice(name)
+            self.catalog.refresh()
+            return self.catalog.knowing(name).vae_choice(name)
 
     def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:
         """Settings to be changed, a VAE by its name in the list; what was told may come back though it is gone.

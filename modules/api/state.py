@@ -1,6 +1,7 @@
 """What the engine and the queue are doing now."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -21,33 +22,34 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/v1/state")
     async def state() -> dict[str, Any]:
-        """The engine's state, and the jobs that run and wait."""
-        return described(services.queue)
+        """The engine's state, the jobs that run and wait, and a `catalog` number that grows when the models change."""
+        return described(services.queue, services.catalog.revision)
 
     @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
         """The same now and after every change, as server-sent events without end."""
-        return EventStream(StateFeed(services.queue))
+        return EventStream(StateFeed(services.queue, lambda: services.catalog.revision))
 
     return router
 
 
-def described(queue: JobQueue) -> dict[str, Any]:
+def described(queue: JobQueue, catalog: int) -> dict[str, Any]:
     jobs = [{"id": job.id, "kind": job.kind, "status": job.status, "ahead": job.ahead} for job in queue.current()]
-    return {"engine": asdict(queue.state()), "jobs": jobs}
+    return {"engine": asdict(queue.state()), "jobs": jobs, "catalog": catalog}
 
 
 class StateFeed:
     """The state each time it has changed. A client that is slow gets the newest and not those between."""
 
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: JobQueue, revision: Callable[[], int] = lambda: 0) -> None:
         self.listeners = queue.listeners
         self.over = False
         self._queue = queue
+        self._revision = revision
         self._sent = ""
 
     def read(self) -> str:
-        state = described(self._queue)
+        state = described(self._queue, self._revision())
         text = json.dumps(state)
         if text == self._sent:
             return ""

@@ -118,14 +118,15 @@ class WordBook:
         for name in PROMPTS:
             if not fields.get(name):
                 fields.pop(name, None)
-        name = parsed.pairs.get("Model", "") if "checkpoint" in own else ""
-        if not name:
+        name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "")
+        if "checkpoint" not in own or not (name or digits):
             return Words(fields, notes=parsed.notes)
         try:
-            return Words(fields, catalog.checkpoint(name).name, parsed.notes)
+            checkpoint, note = catalog.checkpoint_of_text(name, digits)
         except WebuiError:
-            gone = f"It was made with the checkpoint {name[:80]!r}, which is not here."
+            gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not here."
             return Words(fields, notes=(*parsed.notes, gone))
+        return Words(fields, checkpoint.name, (*parsed.notes, *filter(None, [note])))
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:

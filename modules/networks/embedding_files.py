@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from modules.catalog import Embedding
 from modules.clip_chunks import CHUNK_LENGTH
 from modules.errors import WebuiError
+from modules.names import shown
 from modules.networks.files import HashCache, Header, TensorInfo, find_files, read_header
 from modules.networks.foreign import format_of
 from modules.networks.lora_files import Stamp, stamp_of
@@ -48,7 +49,7 @@ class EmbeddingFiles:
                 except OSError as error:
                     log.warning("%s cannot be read (%s).", path, error)
                     continue
-                embeddings.setdefault(path.stem, described[stamp])
+                embeddings.setdefault(described[stamp].name, described[stamp])
         self._described = described
         return tuple(embeddings.values())
 
@@ -72,14 +73,14 @@ def describe(path: Path, pickles: PickleReader | None = None) -> Embedding:
         _, shape = vectors_in(content, path.name)
     except WebuiError as error:
         log.warning("%s", error)
-        return Embedding(path.stem, path, changed, reason=error.message)
+        return Embedding(shown(path.stem), path, changed, reason=error.message)
     vectors, width = (1, *shape)[-2:]
     notes = content if isinstance(content, Mapping) else {}
     reason = ""
     if vectors > CHUNK_LENGTH:
         reason = f"{path.name} has {vectors} vectors, at most {CHUNK_LENGTH} stand side by side."
     return Embedding(
-        path.stem,
+        shown(path.stem),
         path,
         changed,
         vectors,

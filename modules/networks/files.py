@@ -17,6 +17,7 @@ from modules.catalog import HIRES_STRENGTH, Checkpoint, Default, Vae
 from modules.disk import write_over
 from modules.errors import WebuiError
 from modules.kept import Unreadable, put_aside, read_json
+from modules.names import told_apart
 from modules.networks.foreign import (
     FIELD,
     LENGTH_BYTES,
@@ -219,13 +220,13 @@ def weights_of(path: Path) -> Path:
 
 
 def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[Checkpoint]:
-    """All checkpoints below `folders`, by name: the path below the folder, with forward slashes.
+    """All checkpoints below `folders`, by name: the path below the folder, with forward slashes. No name comes twice.
 
     Links are followed, hidden files, VAEs and folders that do not exist are passed over. Nothing is opened but the
     small JSON beside a checkpoint, so a damaged file is listed too and tells its fault when it is loaded. What `hashes`
     knows of them is told.
     """
-    found: dict[Path, Checkpoint] = {}
+    found: dict[Path, tuple[Path, str]] = {}
     for folder, here, inner, files in _walked(folders):
         paths = [
             here / name
@@ -235,20 +236,27 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
         if here != folder and is_diffusers_folder(here):
             inner.clear()  # its parts are no checkpoints of their own
             paths = [here]
-        for path in paths:
-            name = path.relative_to(folder).as_posix()
-            known = hashes.known(path) if hashes else ""
-            found.setdefault(real_path(path), Checkpoint(name, path, known, read_defaults(path)))
-    return sorted(found.values(), key=lambda checkpoint: checkpoint.name.lower())
+        for path in sorted(paths):
+            found.setdefault(real_path(path), (path, path.relative_to(folder).as_posix()))
+    checkpoints = [
+        Checkpoint(name, path, hashes.known(path) if hashes else "", read_defaults(path))
+        for name, (path, _) in zip(told_apart(found.values()), found.values(), strict=True)
+    ]
+    return sorted(checkpoints, key=lambda checkpoint: checkpoint.name.lower())
 
 
 def find_vaes(
     folders: Iterable[Path], checkpoint_folders: Iterable[Path] = (), hashes: HashCache | None = None
 ) -> tuple[Vae, ...]:
-    """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name."""
+    """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name.
+
+    No name comes twice.
+    """
     paths = [*find_files(folders, VAE_SUFFIXES), *find_files(checkpoint_folders, BESIDE_CHECKPOINTS)]
-    found = {real_path(path): Vae(path.name, path, hashes.known(path) if hashes else "") for path in reversed(paths)}
-    return tuple(sorted(found.values(), key=lambda vae: vae.name.lower()))
+    found = list({real_path(path): path for path in reversed(paths)}.values())[::-1]
+    names = told_apart((path, path.name) for path in found)
+    vaes = [Vae(name, path, hashes.known(path) if hashes else "") for name, path in zip(names, found, strict=True)]
+    return tuple(sorted(vaes, key=lambda vae: vae.name.lower()))
 
 
 def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from modules.catalog import Lora
 from modules.errors import WebuiError
+from modules.names import shown
 from modules.networks.files import HashCache, find_files, read_metadata
 from modules.networks.foreign import parse_json
 
@@ -63,7 +64,8 @@ class LoraFiles:
             known = str(metadata.get(_HASH) or hashes.known_tensors(path))[:HASH_DIGITS]
             alias = str(metadata.get(_ALIAS) or "").strip()
             alias = "" if alias == "None" else alias
-            loras.setdefault(path.stem, Lora(path.stem, path, alias, known, metadata, reason))
+            name = shown(path.stem)
+            loras.setdefault(name, Lora(name, path, alias, known, metadata, reason))
         self._described = described
         return tuple(loras.values())
 

@@ -79,8 +79,11 @@ def test_settings_that_cannot_be_saved_are_not_in_force(client: TestClient, monk
 def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, services: Services) -> None:
     assert client.get("/v1/checkpoints").json() == {
         "checkpoints": [
-            {"name": "good", "defaults": {"steps": 12}, "forms": FORMS, "hash": "goodgoodgo"},
-            {"name": "refused", "defaults": {"steps": 12}, "forms": FORMS, "hash": "refusedref"},
+            {
+                "name": name, "label": name, "reason": "", "defaults": {"steps": 12}, "forms": FORMS,
+                "hash": f"{name * 10}"[:10],
+            }
+            for name in ("good", "refused")
         ],
         "selected": "good",
     }

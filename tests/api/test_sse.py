@@ -191,6 +191,7 @@ def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue)
                     "text_width": 0,
                 },
                 "jobs": [],
+                "catalog": 0,
             }
         ]  # fmt: skip
         job = submit(queue, "a")

@@ -34,7 +34,7 @@ export class Engine {
     if (document.hidden) return;
     const stream = new EventSource("/v1/state/events");
     this.stream = stream;
-    stream.addEventListener("state", (event) => (this.again.worked(), this.show(JSON.parse(event.data).engine)));
+    stream.addEventListener("state", (event) => (this.again.worked(), this.follow(JSON.parse(event.data))));
     this.again.in(OPENS_WITHIN, () => this.lost());
     stream.onopen = () => {
       this.again.stop();
@@ -49,6 +49,14 @@ export class Engine {
     this.banner.hidden = false;
     takeBack(GONE);
     this.again.retry(() => this.watch());
+  }
+
+  // The server finds models and computes their hashes while the page is open.
+  follow({ engine, catalog }) {
+    const before = this.catalog;
+    this.catalog = catalog;
+    this.show(engine);
+    if (before !== undefined && before !== catalog && this.choices) this.load().catch(complain);
   }
 
   show(state) {
@@ -84,14 +92,14 @@ export class Engine {
   // Puts names and choice into the selector.
   put(selected) {
     this.selected = selected;
-    const names = this.list.map((row) => [row.name, row.name]);
+    const names = this.list.map((row) => [row.label ?? row.name, row.name]);
     this.choices = { __type__: "update", choices: names, value: selected || null };
     byId("checkpoint_apply").click();
   }
 
   // The selector's, then those of the fields that name another checkpoint; what is chosen there stays.
   take() {
-    const names = this.list.map((row) => [row.name, row.name]);
+    const names = this.list.map((row) => [row.label ?? row.name, row.name]);
     const others = Object.values(config.tabs).flat().filter((field) => field.list === "checkpoints");
     return [this.choices ?? undefined, ...others.map((field) => ({ __type__: "update", choices: [[field.empty, ""], ...names] }))];
   }

@@ -1,0 +1,138 @@
+"""The names on offer, as they were found last, and the hashes of the files behind them, computed in the background."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from modules.catalog import Catalog, Checkpoint, Vae
+from modules.jobs.listeners import Listeners
+from modules.names import digits_in, folded, name_in
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 5.0  # seconds that a request waits for hashes that are still being computed
+
+
+class CatalogHolder:
+    """The names on offer, as `scan` found them last. May be used from any thread.
+
+    `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be, and is ""
+    for one that cannot be read. `listeners` are called when the catalog has changed.
+    """
+
+    def __init__(
+        self,
+        scan: Callable[[], Catalog],
+        known_hash: Callable[[Path], str] = lambda path: "",
+        hash_of: Callable[[Path], str] = lambda path: "",
+    ) -> None:
+        self.known_hash = known_hash
+        self.hash_of = hash_of
+        self.listeners = Listeners()
+        self._changed = threading.Condition()  # guards the fields below
+        self._scan = scan
+        self._current = scan()
+        self._revision = 0
+        self._tried: set[Path] = set()  # files whose hash was asked for since the last look
+        self._reading: Path | None = None  # the file whose hash is being computed
+        self._urgent: set[str] = set()  # names, folded, of files whose hash somebody waits for
+        self._hashing = threading.Thread(target=self._hash_all, name="hashes", daemon=True)
+
+    @property
+    def current(self) -> Catalog:
+        return self._current
+
+    @property
+    def revision(self) -> int:
+        """Another number after each change."""
+        return self._revision
+
+    def refresh(self) -> Catalog:
+        """Look again at what is there."""
+        found = self._scan()
+        with self._changed:
+            is_new = found != self._current
+            self._current = found
+            self._tried.clear()
+            self._revision += is_new
+            self._changed.notify_all()
+        if is_new:
+            self.listeners.call()
+        return found
+
+    def learn(self, name: str) -> None:
+        """The checkpoint `name` has been loaded, and so its hash is known: from now on it may be named by that."""
+        row = next((row for row in self._current.checkpoints if row.name == name and not row.hash), None)
+        if row is not None and (sha256 := self.known_hash(row.path)):
+            self._note(row.path, sha256)
+
+    def start_hashing(self) -> None:
+        """From now on, compute the hashes of all files on the list, one after the other."""
+        self._hashing.start()
+
+    def knowing(self, *said: str) -> Catalog:
+        """The catalog, once it tells which files have the hashes in `said`, or that none has.
+
+        Waits no longer than a few seconds: large files that nobody has read yet may be told later.
+        """
+        digits = [found for text in said if (found := digits_in(text))]
+        if not digits or self._tells(digits) or not self._hashing.is_alive():
+            return self._current
+        with self._changed:
+            self._urgent |= {folded(name_in(text)) for text in said}
+            self._changed.wait_for(lambda: self._tells(digits), PATIENCE)
+            return self._current
+
+    def settled(self) -> Catalog:
+        """The catalog with the hashes of all files, as far as a few seconds suffice for that."""
+        with self._changed:
+            if self._hashing.is_alive():
+                self._changed.wait_for(lambda: not self._is_busy(), PATIENCE)
+            return self._current
+
+    def _is_busy(self) -> bool:
+        return self._reading is not None or self._next() is not None
+
+    def _tells(self, digits: list[str]) -> bool:
+        known = [row.hash for row in (*self._current.checkpoints, *self._current.vaes)]
+        return not self._is_busy() or all(any(one.startswith(start) for one in known) for start in digits)
+
+    def _next(self) -> Path | None:
+        """The file whose hash is computed next: of those that somebody waits for, else the first."""
+        rows: list[Checkpoint | Vae] = [*self._current.checkpoints, *self._current.vaes]
+        left = [row for row in rows if not row.hash and row.path not in self._tried]
+        urgent = (row for row in left if {folded(row.path.name), folded(row.path.stem)} & self._urgent)
+        row = next(urgent, None) or next(iter(left), None)
+        return row.path if row else None
+
+    def _hash_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._next() is not None)
+                path = self._next()
+                assert path is not None
+                self._tried.add(path)
+                self._reading = path
+            sha256 = ""
+            try:
+                sha256 = self.hash_of(path)
+            except Exception:  # whatever a file of somebody else's does, the next one has its turn
+                log.exception("The hash of %s cannot be computed.", path)
+            self._note(path, sha256, is_read=True)
+
+    def _note(self, path: Path, sha256: str, is_read: bool = False) -> None:
+        with self._changed:
+            if is_read:
+                self._reading = None
+            if sha256:
+                now = self._current
+                checkpoints = tuple(replace(row, hash=sha256) if row.path == path else row for row in now.checkpoints)
+                vaes = tuple(replace(row, hash=sha256) if row.path == path else row for row in now.vaes)
+                self._current = replace(now, checkpoints=checkpoints, vaes=vaes)
+                self._revision += 1
+            self._changed.notify_all()
+        if sha256:
+            self.listeners.call()

@@ -1,0 +1,107 @@
+"""Names of files as people and programs write them: how one is shown, and which of several files is meant."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+Thing = TypeVar("Thing")
+
+FEWEST_DIGITS: Final = 8  # of a model hash, to be taken for one
+DIGITS: Final = re.compile(r"[0-9a-f]{8,64}")
+TITLE: Final = re.compile(r"(?P<name>.*\S)\s*\[(?P<digits>[0-9a-f]{8,64})\]", re.DOTALL | re.IGNORECASE)
+_BYTE: Final = re.compile("%([89A-F][0-9A-F])")
+_FIRST_ESCAPE: Final = 0xDC00  # Python's stand-in for the byte n of a file's name that is not UTF-8 is this plus n
+
+
+def shown(name: str) -> str:
+    """A file's name as text that can be sent and stored: a byte that is not UTF-8 stands as `%FF`.
+
+    >>> shown("caf\\udce9.png")
+    'caf%E9.png'
+    """
+    if name.isascii():
+        return name
+    return "".join(_shown(letter) for letter in name)
+
+
+def as_on_disk(name: str) -> str:
+    """The file's name that `shown` gave as `name`, if that name has bytes that are not UTF-8.
+
+    >>> shown(as_on_disk("caf%E9.png"))
+    'caf%E9.png'
+    """
+    return _BYTE.sub(lambda match: chr(_FIRST_ESCAPE + int(match[1], 16)), name)
+
+
+def normal(name: str) -> str:
+    """`name` in Unicode's composed form (NFC), with forward slashes, without spaces around it.
+
+    A Mac writes é as e and an accent, Windows writes folders with backslashes; both mean the same file.
+    """
+    return unicodedata.normalize("NFC", name).replace("\\", "/").strip()
+
+
+def folded(name: str) -> str:
+    """`normal`, and small letters for capitals."""
+    return normal(normal(name).casefold())
+
+
+def name_in(said: str) -> str:
+    """The name in a title such as `fox.safetensors [0123456789]`; what is no title is a name as it stands."""
+    title = TITLE.fullmatch(said.strip())
+    return title["name"] if title else said
+
+
+def digits_in(said: str) -> str:
+    """The digits of a hash in a title, or the text itself if it is nothing but that, in small letters; else ""."""
+    title = TITLE.fullmatch(said.strip())
+    digits = (title["digits"] if title else said.strip()).lower()
+    return digits if DIGITS.fullmatch(digits) else ""
+
+
+_READINGS: Final[tuple[Callable[[str], str], ...]] = (str, normal, folded)
+
+
+def meant(said: str, things: Sequence[Thing], *called: Callable[[Thing], str]) -> Thing | None:
+    """Which of `things` is called `said`; None if none is.
+
+    An exact match comes first, then one of the same `normal` form, then one in any letter case; among equals the
+    first way of `called`, then the first thing.
+    """
+    for read in _READINGS:
+        wanted = read(said)
+        for name_of in called:
+            for thing in things:
+                name = name_of(thing)
+                if name and read(name) == wanted:
+                    return thing
+    return None
+
+
+def told_apart(files: Iterable[tuple[Path, str]]) -> list[str]:
+    """The names of files, all different: (path, name) where a name is taken is named with its folders' names as well.
+
+    >>> told_apart([(Path("a/x.pt"), "x.pt"), (Path("b/x.pt"), "x.pt")])
+    ['x.pt', 'b/x.pt']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for path, wanted in files:
+        name = shown(wanted)
+        parents = list(path.parts[: -1 - wanted.count("/")])
+        while name in taken and parents:
+            name = f"{shown(parents.pop()).strip('/')}/{name}"
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _shown(letter: str) -> str:
+    code = ord(letter)
+    if not 0xD800 <= code <= 0xDFFF:
+        return letter
+    return f"%{code - _FIRST_ESCAPE:02X}" if 0xDC80 <= code <= 0xDCFF else f"%u{code:04X}"

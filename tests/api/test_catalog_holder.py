@@ -1,0 +1,127 @@
+"""Hashes that are computed in the background, and what they let a person name."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from modules.api.app import create_api
+from modules.api.catalog_holder import CatalogHolder
+from modules.catalog import Catalog
+from modules.networks.files import HashCache, find_checkpoints, find_vaes
+from tests.api.conftest import BASE, services_in
+
+FILES = ("a/twin", "b/twin", "c/other")
+SHORT = {name: hashlib.sha256(name.encode()).hexdigest()[:10] for name in FILES}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """Three files that hold their own names; none of them has a hash yet."""
+    folder = tmp_path / "models"
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / f"{name}.safetensors").write_bytes(name.encode())
+    (folder / "soft.vae.pt").write_bytes(b"soft")
+    return folder
+
+
+@pytest.fixture
+def holder(models: Path, tmp_path: Path) -> CatalogHolder:
+    def scan() -> Catalog:
+        hashes = HashCache(tmp_path / "hashes.json")
+        return Catalog(tuple(find_checkpoints([models], hashes)), vaes=find_vaes([], [models], hashes))
+
+    return CatalogHolder(scan, hash_of=lambda path: HashCache(tmp_path / "hashes.json").sha256(path))
+
+
+@pytest.fixture
+def client(holder: CatalogHolder, tmp_path: Path) -> Iterator[TestClient]:
+    with services_in(tmp_path) as services:
+        services = replace(services, catalog=holder)
+        holder.start_hashing()
+        with TestClient(create_api(services), base_url=BASE) as client:
+            yield client
+
+
+def test_the_hashes_of_all_files_are_computed_without_a_load(holder: CatalogHolder) -> None:
+    assert {row.hash for row in holder.current.checkpoints} == {""}
+    holder.start_hashing()
+    catalog = holder.settled()
+    assert [(row.name, row.hash[:10]) for row in catalog.checkpoints] == [
+        (f"{name}.safetensors", SHORT[name]) for name in FILES
+    ]
+    assert catalog.vaes[0].hash == hashlib.sha256(b"soft").hexdigest()
+    assert holder.revision == 4
+    assert holder.refresh() == catalog  # and they are kept
+
+
+def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(models: Path) -> None:
+    def hash_of(path: Path) -> str:
+        if path.parent.name == "a":
+            raise PermissionError(path)
+        return "5" * 64
+
+    holder = CatalogHolder(lambda: Catalog(tuple(find_checkpoints([models]))), hash_of=hash_of)
+    holder.start_hashing()
+    assert [row.hash[:1] for row in holder.settled().checkpoints] == ["", "5", "5"]
+    assert holder.knowing("99999999").with_hash("99999999") == ()  # there is nothing left to wait for
+
+
+def test_the_file_that_somebody_asks_for_comes_before_the_others(models: Path) -> None:
+    begun, asked = threading.Event(), threading.Event()
+    read: list[str] = []
+
+    def hash_of(path: Path) -> str:
+        read.append(path.parent.name)
+        begun.set()
+        asked.wait(20)
+        return hashlib.sha256(path.parent.name.encode()).hexdigest()
+
+    holder = CatalogHolder(lambda: Catalog(tuple(find_checkpoints([models]))), hash_of=hash_of)
+    holder.start_hashing()
+    assert begun.wait(20)
+    wanted = hashlib.sha256(b"c").hexdigest()[:10]
+    found: list[str] = []
+    asker = threading.Thread(target=lambda: found.append(holder.knowing(f"other [{wanted}]").checkpoint(wanted).name))
+    asker.start()
+    while not holder._urgent:  # pyright: ignore[reportPrivateUsage]
+        pass
+    asked.set()
+    asker.join(20)
+    assert (found, read[:2]) == (["c/other.safetensors"], ["a", "c"])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "chosen", "notes"),
+    [
+        (f"Model hash: {SHORT['b/twin']}, Model: twin", "b/twin.safetensors", 0),
+        (f"Model hash: {SHORT['c/other']}, Model: renamed since", "c/other.safetensors", 0),
+        (f"Model hash: {SHORT['c/other']}", "c/other.safetensors", 0),
+        ("Model hash: 0123456789, Model: other", "c/other.safetensors", 1),
+    ],
+)
+def test_a_pasted_hash_chooses_the_file_before_any_load(
+    pairs: str, chosen: str, notes: int, client: TestClient
+) -> None:
+    answer = client.post("/v1/infotext", json={"text": f"a fox\nSteps: 4, Seed: 1, {pairs}"}).json()
+    assert answer["settings"].get("sd_model_checkpoint") == chosen
+    assert len(answer["notes"]) == notes, answer["notes"]
+    assert not notes or SHORT["c/other"] in answer["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "said", [f"twin.safetensors [{SHORT['b/twin']}]", f"b\\twin [{SHORT['b/twin']}]", SHORT["b/twin"][:8], "b\\twin"]
+)
+def test_both_doors_choose_by_title_hash_and_folder_before_any_load(said: str, client: TestClient) -> None:
+    assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": said}).status_code == 200
+    title = f"b/twin.safetensors [{SHORT['b/twin']}]"
+    assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == title
+    assert client.post("/v1/checkpoint", json={"name": said}).status_code == 202
+    listed = client.get("/v1/checkpoints").json()
+    assert listed["selected"] == "b/twin.safetensors"
+    assert {"name": "b/twin.safetensors", "label": title}.items() <= listed["checkpoints"][1].items()
