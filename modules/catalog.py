@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modules.errors import WebuiError
-from modules.names import DIGITS, TITLE, folded, meant, shown
+from modules.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, shown
 from modules.sampler_names import SAMPLERS, SCHEDULES
 
 LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
@@ -177,6 +177,8 @@ class Catalog:
         if found is None and (title := TITLE.fullmatch(said.strip())):
             found = self._named_and_hashed(title["name"], title["digits"].lower())
         found = found or next(iter(self.with_hash(said.strip())), None)
+        if found is None and said.rstrip().endswith("]"):  # a title whose digits are none
+            found = meant(said.rpartition(" [")[0], self.checkpoints, *CALLED)
         if found is not None:
             return found
         near = difflib.get_close_matches(name[:100], [c.name for c in self.checkpoints], 1, 0.0)
@@ -185,7 +187,7 @@ class Catalog:
     def with_hash(self, digits: str) -> tuple[Checkpoint, ...]:
         """The checkpoints whose hash is known and begins with `digits`; none for fewer than eight."""
         wanted = digits.lower()
-        if not DIGITS.fullmatch(wanted):
+        if len(wanted) < FEWEST_DIGITS:
             return ()
         return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(wanted))
 

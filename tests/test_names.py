@@ -50,6 +50,7 @@ def test_so_can_its_title(title: str) -> None:
         ("SUB\\deep\\twin [0123456789]", "sub/deep/twin.safetensors"),
         ("sub_deep_twin", "sub/deep/twin.safetensors"),  # A1111's model_name
         ("a [deadbeef]", "a [deadbeef].ckpt"),
+        ("mix [no hash]", "mix.safetensors"),
     ],
 )
 def test_an_exact_match_comes_first_and_unicode_forms_and_slashes_do_not_matter(said: str, name: str) -> None:
