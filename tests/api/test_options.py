@@ -80,7 +80,11 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
     assert client.get("/v1/checkpoints").json() == {
         "checkpoints": [
             {
-                "name": name, "label": name, "reason": "", "defaults": {"steps": 12}, "forms": FORMS,
+                "name": name,
+                "label": name,
+                "reason": "",
+                "defaults": {"steps": 12},
+                "forms": FORMS,
                 "hash": f"{name * 10}"[:10],
             }
             for name in ("good", "refused")
