@@ -28,7 +28,7 @@ from modules.store.metadata import encoded
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120.0  # seconds; a start takes 5 to 10 on an idle machine
+PATIENCE = 600.0  # seconds; a start takes 5 to 10 on an idle machine, 110 were seen on a busy one
 
 
 def free_port() -> int:
@@ -130,7 +130,7 @@ def test_ctrl_c_ends_server_and_engine(tmp_path: Path, checkpoint: Path) -> None
         assert children
         palimpsest.process.send_signal(signal.SIGINT)
         assert palimpsest.process.wait(PATIENCE) in (0, -signal.SIGINT)
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=300)
         assert alive == []
 
 
@@ -139,7 +139,7 @@ def test_no_process_outlives_a_killed_server(tmp_path: Path, checkpoint: Path) -
         palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
         children = psutil.Process(palimpsest.process.pid).children(recursive=True)
         palimpsest.process.kill()
-        _, alive = psutil.wait_procs(children, timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=300)
         assert alive == []
 
 

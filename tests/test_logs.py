@@ -25,7 +25,7 @@ from tests.jobs.conftest import MakeQueue, make_queue, submit
 
 __all__ = ["make_queue"]  # a fixture
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds
 log = logging.getLogger("tests.logs")
 
 

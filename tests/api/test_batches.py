@@ -50,7 +50,7 @@ def events(text: str) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def until(happened: Callable[[], object]) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < limit
         time.sleep(0.01)

@@ -79,12 +79,12 @@ def test_the_file_that_somebody_asks_for_comes_before_the_others(models: Path) -
     def hash_of(path: Path) -> str:
         read.append(path.parent.name)
         begun.set()
-        asked.wait(20)
+        asked.wait(300)
         return hashlib.sha256(path.parent.name.encode()).hexdigest()
 
     holder = CatalogHolder(lambda: Catalog(tuple(find_checkpoints([models]))), hash_of=hash_of)
     holder.start_hashing()
-    assert begun.wait(20)
+    assert begun.wait(300)
     wanted = hashlib.sha256(b"c").hexdigest()[:10]
     found: list[str] = []
     asker = threading.Thread(target=lambda: found.append(holder.knowing(f"other [{wanted}]").checkpoint(wanted).name))

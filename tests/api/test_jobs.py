@@ -29,7 +29,7 @@ def events(text: str) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def until(happened: Callable[[], object]) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < limit
         time.sleep(0.01)

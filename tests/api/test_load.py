@@ -25,7 +25,7 @@ from modules.server import configured
 from tests.api.a1111_client import opened, png
 
 CLIENTS = 64
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 90.0  # seconds for what takes milliseconds on an idle machine
+PATIENCE = 240.0  # seconds for what takes milliseconds on an idle machine
 START = 180.0  # seconds for what takes three: two processes import much
 HOME = ("127.0.0.1", "localhost")
 OWN_SCHEMES = ("data", "blob")

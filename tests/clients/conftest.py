@@ -48,7 +48,7 @@ def server(data_dir: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(300)
         log.close()
 
 

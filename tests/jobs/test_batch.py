@@ -33,7 +33,7 @@ CATALOG = Catalog(
     (Checkpoint("good", Path("good.safetensors")), Checkpoint("other", Path("other.safetensors"))),
     vaes=(Vae("soft.pt", Path("soft.pt")),),
 )
-PATIENCE = 30  # seconds
+PATIENCE = 300  # seconds
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (64, 64), text: str = "") -> bytes:

@@ -27,7 +27,7 @@ from tests.jobs.painter import Painter
 from tests.jobs.test_batch import outcomes, picture, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds
 CATALOG = Catalog((Checkpoint("good", Path("good.safetensors")),))
 
 

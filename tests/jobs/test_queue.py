@@ -41,7 +41,7 @@ def end(job: Job) -> Event:
 
 
 def until(happened: Callable[[], object], what: str) -> None:
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 300
     while not happened():
         assert time.monotonic() < limit, f"waited in vain for {what}"
         time.sleep(0.005)
@@ -280,7 +280,7 @@ def test_the_engine_goes_on_while_a_picture_is_saved(make_queue: MakeQueue) -> N
     may_save = threading.Event()
 
     def slow(job: Job, done: ImageDone) -> ImageSaved:
-        assert may_save.wait(20)
+        assert may_save.wait(300)
         return save(job, done)
 
     queue = make_queue(save=slow)

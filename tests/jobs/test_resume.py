@@ -26,7 +26,7 @@ from modules.store.pictures import Pictures
 from tests.jobs.conftest import CHECKPOINT, FACTORY, submit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 60.0  # seconds
+PATIENCE = 300.0  # seconds
 
 
 class Process:

@@ -51,7 +51,7 @@ def test_photo_like_textures_have_no_captions() -> None:
 
 def test_processes_draw_until_the_sitting_is_over() -> None:
     with Renderers(1, [(64, 64, 1.0)], "first", 5, photos=0.0) as renderers:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         taken = renderers.take(1)
         while not taken and time.monotonic() < until:
             time.sleep(0.02)
