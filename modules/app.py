@@ -34,6 +34,7 @@ from modules.jobs.worker import EngineProcess
 from modules.networks.embedding_files import EmbeddingFiles
 from modules.networks.files import HashCache, find_checkpoints, find_vaes, weights_of
 from modules.networks.lora_files import LoraFiles
+from modules.paths import printable
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
 from modules.settings import Settings
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         server.check_certificate(flags)
         services = open_services(flags)
     except WebuiError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     try:
         services.desk.reopen(services.catalog.current)
@@ -113,7 +114,7 @@ def reproduce(argv: Sequence[str]) -> int:
         engine = create_engine(**engine_options(flags))
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     sys.stdout.write("".join(f"{sentence}\n" for sentence in report.sentences()))
     return 0 if report.is_identical else 2

@@ -33,6 +33,7 @@ from safetensors import SafetensorError, safe_open
 
 from modules.errors import WebuiError
 from modules.flags import ROOT, Flags, parse
+from modules.paths import printable
 
 OLDEST: Final = (3, 11)
 FREE_BYTES: Final = 2 * 10**9  # a day's pictures, and a checkpoint
@@ -85,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
 def table(findings: Sequence[Finding]) -> str:
     width = max(len(finding.check) for finding in findings)
     rows = [
-        f"{'pass' if finding.passed else 'FAIL'}  {finding.check:<{width}}  {finding.sentence}" for finding in findings
+        f"{'pass' if finding.passed else 'FAIL'}  {finding.check:<{width}}  {printable(finding.sentence)}"
+        for finding in findings
     ]
     failed = sum(not finding.passed for finding in findings)
     end = f"{failed} of {len(findings)} checks failed." if failed else f"All {len(findings)} checks passed."

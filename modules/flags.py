@@ -7,6 +7,7 @@ import argparse
 import binascii
 import difflib
 import errno
+import hashlib
 import hmac
 import ipaddress
 import os
@@ -122,12 +123,8 @@ class Credentials:
 
         Takes the same time for every wrong pair: digests are compared, all of them, each in constant time.
         """
-        scheme, _, payload = authorization.strip().partition(" ")
-        if scheme.lower() != "basic":
-            return False
-        try:
-            pair = b64decode(payload.strip(), validate=True)
-        except (binascii.Error, ValueError):
+        pair = _pair(authorization)
+        if pair is None:
             return False
         given = self._digest(pair)
         right = False
@@ -137,6 +134,23 @@ class Credentials:
 
     def _digest(self, pair: bytes) -> bytes:
         return hmac.digest(self._key, pair, "sha256")
+
+
+def account_of(authorization: str) -> str:
+    """The user that an Authorization header names, as a digest; that of "" where it names none."""
+    name = (_pair(authorization) or b"").partition(b":")[0]
+    return hashlib.sha256(name).hexdigest()
+
+
+def _pair(authorization: str) -> bytes | None:
+    """user:password in the value of an Authorization header; None if it is no Basic one."""
+    scheme, _, payload = authorization.strip().partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return b64decode(payload.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 @dataclass(frozen=True)

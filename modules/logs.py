@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from modules.paths import printable
+
 INDENT = "    "  # before each line of a traceback
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s%(about)s: %(message)s"
 
@@ -45,7 +47,8 @@ def set_up(level: str | int, as_json: bool = False) -> None:
 class TextFormatter(logging.Formatter):
     """A line as people read it, with ` [job ID]` where it is about one. Line breaks in a message stay one line.
 
-    A traceback follows it indented, so that nothing an error says can pass for a line of the log.
+    What a terminal would obey, and names of files may hold, is escaped. A traceback follows it indented, so that
+    nothing an error says can pass for a line of the log.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -54,11 +57,12 @@ class TextFormatter(logging.Formatter):
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = record.message.replace("\r", "\\r").replace("\n", "\\n")  # nobody writes lines of his own
+        record.message = printable(record.message)  # nobody writes lines of his own, or commands to the terminal
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
-        return textwrap.indent(super().formatException(ei), INDENT, lambda line: True)
+        lines = super().formatException(ei).split("\n")
+        return textwrap.indent("\n".join(map(printable, lines)), INDENT, lambda line: True)
 
 
 class JsonFormatter(logging.Formatter):
@@ -77,4 +81,4 @@ class JsonFormatter(logging.Formatter):
             entry["job"] = job_id()
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)  # in ASCII: nothing in it that a terminal obeys, or that cannot be written

@@ -154,3 +154,14 @@ def test_a_password_stands_nowhere_in_the_log(tmp_path: Path, written: io.String
     assert "/fault failed" in everything
     for word in (SECRET, basic, wrong):
         assert word not in everything
+
+
+def test_what_a_terminal_obeys_does_not_reach_it(written: io.StringIO) -> None:
+    name = "red\x1b[31m\x9b2J\u202egnp.exe\ud800.png"
+    try:
+        raise ValueError(f"no {name}")
+    except ValueError:
+        log.exception("%s cannot be read", name)
+    text = written.getvalue()
+    assert not set("\x1b\x9b\u202e\ud800") & set(text)
+    assert "red\\x1b[31m" in text or "red\\u001b[31m" in text

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.errors import WebuiError
 from modules.fields import shortened
+from modules.paths import printable
 
 log = logging.getLogger(__name__)
 
@@ -56,23 +57,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONResponse:
     """`path` is what was asked for: clients of A1111's routes look for two fields more."""
-    detail, hint = _on_one_line(error.message), _on_one_line(error.hint)
-    body = {"error": name, "detail": detail, "field": shortened(_on_one_line(error.field)), "hint": hint}
+    detail, hint = printable(error.message), printable(error.hint)
+    body = {"error": name, "detail": detail, "field": shortened(printable(error.field)), "hint": hint}
     if path.startswith(OF_A1111):
         body |= {"body": "", "errors": f"{detail} {hint}".strip()}
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else None
     return JSONResponse(body, error.status, headers)
-
-
-def _on_one_line(text: str) -> str:
-    """`text` with escapes for line breaks, controls and halves of surrogate pairs: names of clients may hold any.
-
-    >>> _on_one_line("a\\nb")
-    'a\\\\nb'
-    """
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def install(app: FastAPI) -> None:

@@ -5,10 +5,12 @@ service. So only public addresses are asked, the name is resolved once and that 
 (otherwise a name could mean another address by then), and every redirect goes through the same check.
 """
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -24,19 +26,26 @@ SILENCE = 10.0  # seconds that one wait may take
 BLOCK = 1 << 16  # bytes
 MOVED = (301, 302, 303, 307, 308)
 
+# https://www.iana.org/assignments/iana-ipv6-special-registry and .../ipv6-address-space: of all IPv6 addresses only
+# 2000::/3 is given out to the internet. Of it, some wrap an IPv4 address (6to4, Teredo) and some are for examples.
+UNICAST = ipaddress.IPv6Network("2000::/3")
+NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # a public IPv4 address behind a translator (RFC 6052)
+RELAYS = ipaddress.IPv4Network("192.88.99.0/24")  # into 6to4 (RFC 7526)
+
 Allowed = Callable[[str], bool]
 
 
 def is_public(address: str) -> bool:
     """Whether `address` belongs to the internet at large: no loopback, private, link-local or multicast one."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        embedded = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if embedded is not None:
-            return is_public(str(embedded)) and parsed.ipv4_mapped is not None
-        if parsed in ipaddress.ip_network("64:ff9b::/96"):  # an IPv4 address behind a translator
-            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-    return parsed.is_global and not parsed.is_multicast
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed.is_global and not parsed.is_multicast and parsed not in RELAYS
+    if parsed.ipv4_mapped is not None:
+        return is_public(str(parsed.ipv4_mapped))
+    if parsed in TRANSLATED:
+        return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+    return parsed in UNICAST and parsed.is_global and not any(parsed in network for network in NOT_PUBLIC)
 
 
 def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
@@ -87,7 +96,7 @@ def _resolved(parts: SplitResult, field: str, allowed: Allowed) -> str:
 
 def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:
     """The bytes, or the status of a failure, or where a redirect leads."""
-    connection = _Pinned(parts, address)
+    connection = _Pinned(parts, address, end)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("GET", target, headers={"User-Agent": f"Palimpsest/{modules.__version__}"})
@@ -99,26 +108,56 @@ def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:
         data = bytearray()
         while block := answer.read1(BLOCK):
             data += block
-            if len(data) > MAX_BYTES or time.monotonic() > end:
-                raise ValueError("too large or too slow")
+            if len(data) > MAX_BYTES:
+                raise ValueError("too large")
+        if time.monotonic() >= end:  # the connection was shut, and what came may be a part
+            raise TimeoutError
         return bytes(data)
     finally:
-        connection.close()
+        connection.let_go()
 
 
 class _Pinned(http.client.HTTPConnection):
-    """Connects to the address that was checked, whatever the name means by now."""
+    """Connects to the address that was checked, whatever the name means by now.
 
-    def __init__(self, parts: SplitResult, address: str) -> None:
+    At `end` on the monotonic clock the connection is shut, however slowly its bytes drip: a timeout of a socket is for
+    one wait, and a head has as many as it has bytes.
+    """
+
+    def __init__(self, parts: SplitResult, address: str, end: float) -> None:
         super().__init__(parts.hostname or "", parts.port or PORTS[parts.scheme], timeout=SILENCE)
         self._address = address
         self._is_tls = parts.scheme == "https"
+        self._end = end
+        self._twin: socket.socket | None = None  # the connection under a handle that nobody else closes
+        self._shut: threading.Timer | None = None
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._address, self.port), SILENCE)
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        plain = socket.create_connection((self._address, self.port), min(SILENCE, left))
+        plain.settimeout(SILENCE)
+        self._twin = plain.dup()
+        self._shut = threading.Timer(self._end - time.monotonic(), self._shut_down)
+        self._shut.daemon = True
+        self._shut.start()
         self.sock = (
             ssl.create_default_context().wrap_socket(plain, server_hostname=self.host) if self._is_tls else plain
         )
+
+    def let_go(self) -> None:
+        """Close it for good. Not in `close`: that is called before the body is read, where the server closes too."""
+        if self._shut is not None:
+            self._shut.cancel()
+        if self._twin is not None:
+            self._twin.close()
+        self.close()
+
+    def _shut_down(self) -> None:
+        assert self._twin is not None
+        with contextlib.suppress(OSError):  # the other side has closed it
+            self._twin.shutdown(socket.SHUT_RDWR)
 
 
 def _refused(field: str, url: str, why: str, status: int) -> WebuiError:

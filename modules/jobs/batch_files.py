@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from modules.codec import MAX_BYTES
 from modules.errors import WebuiError
+from modules.paths import below, checked_name, legible
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 TEXT, TABLE, ZIP = ".txt", ".csv", ".zip"
@@ -24,7 +25,6 @@ MAX_TOTAL = 64 << 30  # bytes of all files of a zip together
 MAX_RATIO = 200  # of a zipped file to its compressed size, where it is larger than:
 RATIO_FROM = 1 << 20  # bytes; white pictures shrink well
 MAX_DIRECTORY = 8 << 20  # bytes of a zip's list of files, which zipfile reads whole: some 80 for each file
-MAX_NAME = 400
 END_OF_ZIP, END_OF_ZIP64 = b"PK\5\6", b"PK\6\6"
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 NUMBERS = re.compile(r"(\d+)")
@@ -169,7 +169,7 @@ class Folders:
                 break
             inside = path.relative_to(folder).as_posix()
             if not _is_hidden(inside) and path.is_file() and path.resolve().is_relative_to(root):
-                entries.append(Entry(checked_name(inside), path.stat().st_size, _file_reader(inside, path)))
+                entries.append(Entry(checked_name(legible(inside)), path.stat().st_size, _file_reader(inside, path)))
         return entries
 
     def names(self, most: int = 200) -> list[str]:
@@ -184,14 +184,10 @@ class Folders:
 
     def _located(self, name: str) -> tuple[Path, Path]:
         first, _, rest = name.strip().replace("\\", "/").strip("/").partition("/")
-        if first in self._roots and not any(part in ("..", ".") or "\0" in part for part in rest.split("/")):
-            root = self._roots[first].resolve()
-            try:
-                folder = (root / rest).resolve(strict=True)
-            except (OSError, RuntimeError, ValueError):  # not there, links in a circle
-                folder = None
-            if folder is not None and folder.is_dir() and folder.is_relative_to(root):
-                return folder, root
+        if first in self._roots and not any(part in ("..", ".") for part in rest.split("/")):
+            folder = below(self._roots[first], rest, strict=True)
+            if folder is not None and folder.is_dir():
+                return folder, self._roots[first].resolve()
         names = " or ".join(f"{name}/" for name in self._roots)
         raise WebuiError(
             f"folder: there is no folder {name[:200]!r}.",
@@ -199,27 +195,6 @@ class Folders:
             "folder",
             status=404,
         )
-
-
-def checked_name(name: str, within: str = "") -> str:
-    """`name` with forward slashes. Raises WebuiError if it leads out of the folder it is in."""
-    plain = name.replace("\\", "/")
-    parts = plain.split("/")
-    is_bad = (
-        not plain
-        or len(plain) > MAX_NAME
-        or any(part in ("", ".", "..") for part in parts)
-        or re.match(r"[A-Za-z]:(/|$)", plain) is not None
-        or any(ord(sign) < ord(" ") for sign in plain)
-    )
-    if is_bad:
-        of = f"{within}: " if within else ""
-        raise WebuiError(
-            f"{of}the file name {name[:200]!r} is refused: a name leads into its own folder and nowhere else.",
-            "Give the file another name.",
-            "files",
-        )
-    return plain
 
 
 def text_of(entry: Entry) -> str:

@@ -7,15 +7,15 @@ that made its pictures.
 import json
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from modules.disk import refusal, write_all, write_new
 from modules.errors import WebuiError
+from modules.paths import below, checked_folder, plain_part
 from modules.settings import Settings
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
@@ -23,10 +23,6 @@ from modules.store.outputs import Outputs
 log = logging.getLogger(__name__)
 
 MANIFEST = "palimpsest-batch.jsonl"
-MAX_FOLDER = 200  # letters
-MAX_PART = 200  # bytes of a file's or folder's name; systems take 255, and a number and a suffix follow
-FORBIDDEN = re.compile(r'[\x00-\x1f\\:"*?<>|/]')  # in a name, on one system or another
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # which Windows takes for devices
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class Results:
     def __init__(self, outputs: Outputs, folder: str) -> None:
         self.folder = checked_folder(folder)
         self.outputs = outputs
-        self._manifest = outputs.root / self.folder / MANIFEST
+        self._manifest = self._inside(f"{self.folder}/{MANIFEST}")
         self._done = {(done.name, done.key): done for done in self._read()}
 
     def finished(self, name: str, key: str) -> Done | None:
@@ -59,8 +55,8 @@ class Results:
         several `pictures` the first is "batch/holiday/photo-1".
         """
         path = PurePosixPath(name)
-        parent = PurePosixPath(self.folder, *(_plain(part) for part in path.parent.parts))
-        stem = _plain(path.stem)
+        parent = PurePosixPath(self.folder, *(plain_part(part) for part in path.parent.parts))
+        stem = plain_part(path.stem)
         folder = self.outputs.root / parent
         taken = {file.stem.casefold() for file in folder.iterdir()} if folder.is_dir() else set[str]()
         number = 1
@@ -80,10 +76,10 @@ class Results:
     ) -> str:
         """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it. `announce` is told before.
 
-        Raises FileExistsError if it is taken, WebuiError if the disk refuses.
+        Raises FileExistsError if it is taken, WebuiError if the disk refuses or a link leads out of outputs.
         """
         file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
-        path = self.outputs.root / f"{name}.{file.format}"
+        path = self._inside(f"{name}.{file.format}")
         announce(self.outputs.relative(path), file.data)
         try:
             write_new(path, file.data)
@@ -106,6 +102,16 @@ class Results:
         except OSError as error:
             raise refusal("The list of finished files", self._manifest.parent, error) from error
         self._done[done.name, done.key] = done
+
+    def _inside(self, relative: str) -> Path:
+        """A path below the outputs folder. Raises WebuiError where a link on the way to it leads out of there."""
+        if below(self.outputs.root, relative) is None:
+            raise WebuiError(
+                f"output = {self.folder[:200]!r}: a link leads from there out of the outputs folder.",
+                "Name another folder, or put a folder in the place of the link.",
+                "output",
+            )
+        return self.outputs.root / relative
 
     def _is_there(self, path: str) -> bool:
         try:
@@ -134,26 +140,3 @@ class Results:
 def numbered(base: str, index: int, pictures: int) -> str:
     """The name of picture `index` (from 0) of several; a single one has no number."""
     return base if pictures == 1 else f"{base}-{index + 1}"
-
-
-def checked_folder(folder: str) -> str:
-    """The name of a folder in outputs, with forward slashes. Raises WebuiError if it is none, or leads elsewhere."""
-    parts = folder.strip().replace("\\", "/").strip("/").split("/")
-    is_bad = len(folder) > MAX_FOLDER or any(
-        not part or part != part.strip() or part.startswith(".") or part.endswith(".") or FORBIDDEN.search(part)
-        or DEVICES.fullmatch(part) for part in parts
-    )  # fmt: skip
-    if is_bad:
-        raise WebuiError(
-            f"output = {folder[:200]!r}: expected the name of a folder inside outputs, such as 'batch/cats'.",
-            'Leave out dots at the beginning and the signs : * ? " < > |.',
-            "output",
-        )
-    return "/".join(parts)
-
-
-def _plain(part: str) -> str:
-    """A part of a file's name as every system and `Outputs.locate` take it."""
-    data = FORBIDDEN.sub("_", part).encode("utf-8", "replace")[:MAX_PART]
-    plain = data.decode("utf-8", "ignore").strip(" .")
-    return f"_{plain}" if not plain or DEVICES.fullmatch(plain) else plain

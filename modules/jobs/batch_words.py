@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from modules import infotext
 from modules.catalog import Catalog
+from modules.cells import unguarded
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.fields import params
@@ -164,7 +165,8 @@ def read_table(table: Entry) -> tuple[dict[str, Row], list[str]]:
     notes = [f"{table.name}: there is no such field, passed over: {', '.join(unknown)}."] if unknown else []
     rows: dict[str, Row] = {}
     for number, cells in lines[1:]:
-        pairs = {column: cell.strip() for column, cell in zip(header, cells, strict=False) if column in known}
+        told = {column: unguarded(cell.strip()) for column, cell in zip(header, cells, strict=False)}
+        pairs = {column: cell for column, cell in told.items() if column in known}
         name = pairs.pop(FILE, "").replace("\\", "/").strip("/").casefold()
         if name:
             values = {column: cell for column, cell in pairs.items() if cell}

@@ -17,10 +17,12 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from modules import infotext
+from modules.cells import guarded
 from modules.codec import Picture
 from modules.disk import refusal, sweep, write_all, write_new
 from modules.errors import WebuiError
 from modules.infotext import Kind
+from modules.paths import FORBIDDEN, below
 from modules.settings import Settings
 from modules.store.metadata import encoded, read
 
@@ -34,7 +36,7 @@ LOG_COLUMNS = (
     "sd_model_hash",
 )  # fmt: skip
 ZIP_BLOCK = 1 << 20  # bytes
-EARLIEST_IN_ZIP = 1980  # year
+EARLIEST_IN_ZIP, LATEST_IN_ZIP = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # a zip knows no other years
 
 
 class Outputs:
@@ -109,16 +111,10 @@ class Outputs:
     def locate(self, relative: str) -> Path:
         """The saved picture of this name. Raises WebuiError (404) for all else: other files, folders, ways out."""
         parts = PurePosixPath(relative).parts
-        plain = bool(parts) and not any(
-            part.startswith(".") or any(sign in part for sign in '\\:\0"*?<>|') or part == "/" for part in parts
-        )
-        if plain and len(relative) < 1024 and PurePosixPath(relative).suffix.lower() in SUFFIXES:
-            try:
-                root = self.root.resolve()
-                path = (root / relative).resolve(strict=True)  # follows links: one that leads out is seen
-            except (OSError, RuntimeError):  # not there, too long a name, links in a circle
-                path = root = self.root
-            if path != root and path.is_relative_to(root) and path.is_file():
+        plain = bool(parts) and not any(part.startswith(".") or FORBIDDEN.search(part) for part in parts)
+        if plain and PurePosixPath(relative).suffix.lower() in SUFFIXES:
+            path = below(self.root, relative, strict=True)
+            if path is not None and path.is_file():
                 return path
         raise WebuiError(
             f"path: there is no saved picture {relative[:200]!r}.",
@@ -215,7 +211,7 @@ def _append(log: Path, row: dict[str, str]) -> None:
         writer = csv.writer(text)
         if before == 0:
             writer.writerow(LOG_COLUMNS)
-        writer.writerow([row[column] for column in LOG_COLUMNS])
+        writer.writerow([guarded(row[column]) for column in LOG_COLUMNS])
         try:
             write_all(file.fileno(), text.getvalue().encode("utf-8", "replace"))
             os.fsync(file.fileno())
@@ -245,12 +241,20 @@ class _Blocks(io.RawIOBase):
         return data
 
 
+def _zip_time(seconds: float) -> tuple[int, int, int, int, int, int]:
+    """A file's time of change as a zip holds it: the nearest that it can."""
+    try:
+        year, month, day, hour, minute, second = datetime.fromtimestamp(seconds).timetuple()[:6]
+    except (OverflowError, ValueError, OSError):  # a year that the calendar or the system does not know
+        return EARLIEST_IN_ZIP if seconds < 0 else LATEST_IN_ZIP
+    return min(max((year, month, day, hour, minute, second), EARLIEST_IN_ZIP), LATEST_IN_ZIP)
+
+
 def _zip_blocks(entries: list[tuple[str, Path]]) -> Iterator[bytes]:
     blocks = _Blocks()
     with zipfile.ZipFile(blocks, "w", zipfile.ZIP_STORED) as archive:
         for name, path in entries:
-            changed = datetime.fromtimestamp(path.stat().st_mtime)
-            entry = zipfile.ZipInfo(name, (max(changed.year, EARLIEST_IN_ZIP), *changed.timetuple()[1:6]))
+            entry = zipfile.ZipInfo(name, _zip_time(path.stat().st_mtime))
             with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
                 while block := source.read(ZIP_BLOCK):
                     target.write(block)

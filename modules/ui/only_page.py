@@ -10,6 +10,8 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from modules.paths import could_be, printable
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -32,8 +34,8 @@ class OnlyPage:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": "There is nothing here."})
         else:
-            detail = f"There is nothing at {str(scope['path'])[:200]}."
-            body = json.dumps({"error": "NotFound", "detail": detail, "field": "", "hint": ""}).encode()
+            hint = f"There is nothing at {printable(str(scope['path'])[:200])}."
+            body = json.dumps({"error": "NotFound", "detail": "Not Found", "field": "", "hint": hint}).encode()
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
             await send({"type": "http.response.start", "status": 404, "headers": headers})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
@@ -48,4 +50,4 @@ def is_needed(scope: Message) -> bool:
     if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
         return False
     path = str(scope["path"])
-    return path in PAGES or FILES.fullmatch(path) is not None
+    return path in PAGES or (could_be(path) and FILES.fullmatch(path) is not None)

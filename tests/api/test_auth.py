@@ -3,6 +3,7 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
-from modules.api.auth import FREE_GUESSES, MOST_WAITING, SECONDS_A_GUESS, BasicAuth
+from modules.api.auth import FREE_GUESSES, FREE_OF_ACCOUNT, MOST_WAITING, SECONDS_A_GUESS, SECONDS_BETWEEN, BasicAuth
 from modules.api.services import Services
 from modules.flags import Credentials
 from tests.api.conftest import BASE
@@ -143,11 +144,69 @@ def test_a_browser_that_was_let_in_does_not_wait_behind_a_flood_of_guesses(clock
             assert len(waiting) == MOST_WAITING
             assert (await browser.get("/", headers=RIGHT)).status_code == 200  # its cookie spares the queue
             assert (await browser.get("/")).status_code == 401  # and is no key
-            assert (await guesser.get("/", headers=RIGHT)).status_code == 429  # the others' queue is full
+            assert (await guesser.get("/", headers=RIGHT)).status_code == 200  # the right one opens without it
             for task in waiting:
                 task.cancel()
 
     asyncio.run(story())
+
+
+def test_the_right_password_opens_while_two_hundred_guesses_are_in_flight(clock: Clock) -> None:
+    app = BasicAuth(PlainTextResponse("in"), Credentials(["ann:secret"]), now=clock)
+
+    async def story() -> None:
+        transport = httpx.ASGITransport(app, client=("10.0.0.9", 1))
+        async with httpx.AsyncClient(transport=transport, base_url=BASE, timeout=60) as client:
+            flood = [asyncio.create_task(client.get("/", headers=WRONG)) for _ in range(200)]
+            await asyncio.sleep(0)
+            client.cookies.clear()
+            right = await client.get("/", headers=RIGHT)
+            assert right.status_code == 200
+            statuses = [(await answer).status_code for answer in flood]
+            assert sorted(statuses) == [401] * FREE_GUESSES + [429] * (200 - FREE_GUESSES)
+
+    asyncio.run(story())
+
+
+def test_somebody_s_cookie_is_no_licence_to_guess(guarded: BasicAuth) -> None:
+    client = asked(guarded)
+    assert client.get("/", headers=RIGHT).status_code == 200  # from here on the client sends its cookie
+    statuses = [client.get("/", headers=WRONG).status_code for _ in range(FREE_GUESSES + 3)]
+    assert statuses == [401] * FREE_GUESSES + [429] * 3
+    assert client.get("/", headers=RIGHT).status_code == 200
+
+
+def test_guesses_about_one_account_are_counted_from_all_addresses_together(guarded: BasicAuth) -> None:
+    statuses = [asked(guarded, f"10.0.1.{n}").get("/", headers=WRONG).status_code for n in range(FREE_OF_ACCOUNT + 2)]
+    assert statuses == [401] * FREE_OF_ACCOUNT + [429] * 2
+    assert asked(guarded, "10.0.2.1").get("/", headers=RIGHT).status_code == 200
+    other = {"authorization": "Basic " + b64encode(b"bob:guess").decode()}
+    assert asked(guarded, "10.0.2.1").get("/", headers=other).status_code == 401  # another account
+
+
+def test_a_flood_of_guesses_is_looked_at_one_after_another(guarded: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come at once, from however many addresses: no two in the same hundredth of a second."""
+    looked_at: list[int] = []
+    naps = 0
+
+    async def nap(seconds: float) -> None:
+        nonlocal naps
+        naps += seconds == SECONDS_BETWEEN
+
+    monkeypatch.setattr("modules.api.auth.asyncio.sleep", nap)
+    monkeypatch.setattr(Credentials, "admit", lambda self, authorization: looked_at.append(naps) or False)
+
+    async def story() -> None:
+        async with AsyncExitStack() as stack:
+            asking: list[Any] = []
+            for number in range(FREE_OF_ACCOUNT + 40):
+                transport = httpx.ASGITransport(guarded, client=(f"10.0.3.{number}", 1))
+                client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=BASE))
+                asking.append(client.get("/", headers=WRONG))
+            await asyncio.gather(*asking)
+
+    asyncio.run(story())
+    assert looked_at[FREE_OF_ACCOUNT:] == list(range(1, 41))
 
 
 def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(guarded: BasicAuth) -> None:

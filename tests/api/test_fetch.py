@@ -1,5 +1,6 @@
 """A client's URL leads nowhere but to the public internet."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from modules.errors import WebuiError
         ("169.254.169.254", False), ("100.64.0.1", False), ("224.0.0.1", False), ("255.255.255.255", False),
         ("::1", False), ("::", False), ("fe80::1%eth0", False), ("fc00::1", False), ("ff02::1", False),
         ("::ffff:127.0.0.1", False), ("::ffff:10.0.0.1", False), ("64:ff9b::7f00:1", False), ("2002:7f00:1::", False),
+        ("fec0::1", False), ("::127.0.0.1", False), ("::93.184.216.34", False), ("64:ff9b:1::1", False),
+        ("64:ff9b:1::5db8:d822", False), ("2001:db8::1", False), ("2001::1", False), ("3fff::1", False),
+        ("4000::1", False), ("100::1", False), ("5f00::1", False), ("192.88.99.1", False), ("240.0.0.1", False),
+        ("64:ff9b::5db8:d822", True), ("2a00:1450:4001:82a::200e", True),
         ("93.184.216.34", True), ("2606:2800:220:1::1", True), ("::ffff:93.184.216.34", True),
     ],
 )  # fmt: skip
@@ -46,7 +51,12 @@ def test_other_urls_are_refused_before_anything_is_asked(monkeypatch: pytest.Mon
 
 
 class Site(BaseHTTPRequestHandler):
+    over = threading.Event()  # the test is
+
     def do_GET(self) -> None:
+        if self.path in ("/drip-head", "/drip-body"):
+            self.drip()
+            return
         if self.path == "/picture":
             self.answer(200, b"bytes")
         elif self.path == "/moved":
@@ -57,6 +67,13 @@ class Site(BaseHTTPRequestHandler):
             self.answer(302, b"", Location="/round")
         else:
             self.answer(404, b"")
+
+    def drip(self) -> None:
+        """A byte every 50 ms, without end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 99999\r\n\r\n" if "body" in self.path else b"X: "))
+        with contextlib.suppress(OSError):
+            while not self.over.wait(0.05):
+                self.wfile.write(b"a")
 
     def answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -75,7 +92,9 @@ def site() -> Iterator[str]:
     with HTTPServer(("127.0.0.1", 0), Site) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
+        Site.over.clear()
         yield f"http://127.0.0.1:{server.server_port}"
+        Site.over.set()
         server.shutdown()
         thread.join()
 
@@ -88,6 +107,17 @@ def here(address: str) -> bool:
 def test_a_picture_is_fetched_and_redirects_are_followed(site: str) -> None:
     assert fetch(f"{site}/picture", "image", here) == b"bytes"
     assert fetch(f"{site}/moved", "image", here) == b"bytes"
+
+
+@pytest.mark.parametrize("path", ["drip-head", "drip-body"])
+def test_an_answer_that_drips_holds_nobody_beyond_the_bound(
+    site: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the dripping server waits for ever: that this returns is the claim."""
+    monkeypatch.setattr("modules.api.fetch.SECONDS", 0.5)
+    with pytest.raises(WebuiError, match="cannot be fetched") as refused:
+        fetch(f"{site}/{path}", "image", here)
+    assert (refused.value.field, refused.value.status) == ("image", 502)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -145,3 +146,14 @@ def test_open_shows_the_folder_to_who_sits_at_the_machine(
     local = TestClient(client.app, base_url="http://127.0.0.1:7860", client=("127.0.0.1", 50000))
     assert local.post("/v1/outputs/open", json={"path": path}).json() == {}
     assert [command[1] for command in opened] == [str(folder)]
+
+
+@pytest.mark.parametrize(
+    "name", ["\ud800.png", "a" * 5000 + ".png", "a" * 300 + ".png", "\x1b[31m.png", "a/" * 600 + "b.png"]
+)
+def test_names_that_no_file_has_are_told_so(client: TestClient, name: str) -> None:
+    headers = {"content-type": "application/json"}
+    for route, body in (("save", {"paths": [name]}), ("open", {"path": name})):
+        answer = client.post(f"/v1/outputs/{route}", content=json.dumps(body), headers=headers)
+        assert (answer.status_code, answer.json()["field"]) == (404, "path")
+        assert answer.json()["detail"].isprintable()

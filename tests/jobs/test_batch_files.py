@@ -1,8 +1,10 @@
 """Files of a batch: names, zips that mean harm, folders that lead elsewhere."""
 
 import io
+import os
 import stat
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ import pytest
 
 from modules.errors import WebuiError
 from modules.jobs import batch_files
-from modules.jobs.batch_files import Entry, Folders, checked_name, from_files, from_zip, sorted_out, text_of
+from modules.jobs.batch_files import Entry, Folders, from_files, from_zip, sorted_out, text_of
+from modules.paths import checked_name
 
 
 def entry(name: str, data: bytes = b"") -> Entry:
@@ -198,3 +201,15 @@ def test_texts_in_other_codes(data: bytes, text: str) -> None:
 def test_a_text_that_is_too_long_is_refused() -> None:
     with pytest.raises(WebuiError, match="at most 1000000 are read"):
         text_of(Entry("a.txt", 1_000_001, io.BytesIO().read))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_names_that_are_no_text_are_read_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "inputs" / "a"
+    folder.mkdir(parents=True)
+    for name in (b"caf\xe9.png", b"red\x1b[31m.png", b"plain.png"):
+        (tmp_path / "inputs" / "a" / os.fsdecode(name)).write_bytes(name)
+    found = Folders({"inputs": tmp_path / "inputs"}).entries("inputs/a")
+    assert {one.name: one.read() for one in found} == {
+        "caf?.png": b"caf\xe9.png", "red?[31m.png": b"red\x1b[31m.png", "plain.png": b"plain.png",
+    }  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from modules.errors import WebuiError
-from modules.jobs.batch_results import MANIFEST, Done, Results, checked_folder, numbered
+from modules.jobs.batch_results import MANIFEST, Done, Results, numbered
+from modules.paths import checked_folder
 from modules.settings import Settings
 from modules.store.outputs import Outputs
 
@@ -109,3 +110,28 @@ def test_a_manifest_cannot_name_pictures_elsewhere(outputs: Outputs, tmp_path: P
     RED.save(tmp_path / "x.png")
     (outputs.root / "batch" / MANIFEST).write_text('{"name": "a.png", "key": "k", "pictures": ["../x.png"]}\n')
     assert Results(outputs, "batch").finished("a.png", "k") is None
+
+
+@pytest.mark.parametrize("folder", ["out", "out/new", "batch"])
+def test_a_folder_that_leads_out_of_outputs_is_refused(outputs: Outputs, tmp_path: Path, folder: str) -> None:
+    """By a link, on the way or at its end; or the manifest is one."""
+    outside = tmp_path / "outside"
+    for made in (outside, outputs.root / "batch"):
+        made.mkdir(parents=True)
+    (outputs.root / "out").symlink_to(outside)
+    (outputs.root / "batch" / MANIFEST).symlink_to(outside / "list")
+    with pytest.raises(WebuiError, match="a link leads from there out of the outputs folder") as refused:
+        Results(outputs, folder)
+    assert refused.value.field == "output"
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_below_a_batch_s_folder_is_not_followed_out(outputs: Outputs, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    for made in (outside, outputs.root / "batch"):
+        made.mkdir(parents=True)
+    (outputs.root / "batch" / "holiday").symlink_to(outside)
+    results = Results(outputs, "batch")
+    with pytest.raises(WebuiError, match="a link leads from there"):
+        results.save(RED, results.free_name("holiday/photo.png", 1), "", Settings())
+    assert list(outside.iterdir()) == []

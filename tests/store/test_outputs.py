@@ -8,7 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +285,29 @@ def test_files_of_one_name_keep_their_folders_in_a_zip(outputs: Outputs) -> None
 def test_a_zip_is_refused_before_its_first_byte(outputs: Outputs) -> None:
     with pytest.raises(WebuiError):
         outputs.zipped([save(outputs), "../secret.png"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (datetime(2160, 5, 6, 7, 8, 9).timestamp(), (2107, 12, 31, 23, 59, 58)),
+        (datetime(1971, 5, 6).timestamp(), (1980, 1, 1, 0, 0, 0)),
+        (datetime(2026, 5, 6, 7, 8, 10).timestamp(), (2026, 5, 6, 7, 8, 10)),
+    ],
+)
+def test_a_file_of_any_year_goes_into_a_zip(
+    outputs: Outputs, seconds: float, expected: tuple[int, int, int, int, int, int]
+) -> None:
+    name = save(outputs)
+    os.utime(outputs.root / name, (seconds, seconds))
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(outputs.zipped([name]))))
+    assert [entry.date_time for entry in archive.infolist()] == [expected]
+
+
+def test_a_prompt_that_a_spreadsheet_would_run_is_guarded_in_the_log(outputs: Outputs) -> None:
+    text = '=HYPERLINK("http://x")\nNegative prompt: -ugly\nSteps: 5, Sampler: Euler, Seed: 7, CFG scale: 7'
+    name = outputs.relative(outputs.save(IMAGE, "img2img", 7, text, Settings()))
+    outputs.keep(name)
+    [row] = csv.DictReader((outputs.root / "saved" / "log.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["prompt"], row["negative_prompt"]) == ('\'=HYPERLINK("http://x")', "'-ugly")
+    assert (row["seed"], row["cfgs"]) == ("7", "7")

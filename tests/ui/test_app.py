@@ -5,12 +5,14 @@ import re
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from modules.catalog import Catalog, Checkpoint
 from modules.fields import params
 from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
-from modules.ui.app import Page, build_page
+from modules.ui.app import Page, build_page, mount
 from tests.ui.fake_server import in_a_loop
 
 MOST_INPUTS = 60  # beyond, a click costs a second (measured with Gradio 6.31)
@@ -133,3 +135,13 @@ def test_the_scripts_know_the_fields_in_the_order_of_the_events_inputs(page: Pag
 def test_the_page_names_no_address_outside(page: Page) -> None:
     text = json.dumps(page.blocks.get_config_file())
     assert set(re.findall(r"https?://([\w.]+)", text)) <= {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/assets/" + "a" * 5000 + ".js", "/static/" + "a" * 300, "/assets/" + "a/" * 600 + "b.js"]
+)
+def test_what_is_not_there_is_told_as_a1111_does(page: Page, path: str) -> None:
+    app = in_a_loop(lambda: mount(FastAPI(), page))
+    answer = TestClient(app, raise_server_exceptions=False).get(path)
+    assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")
+    assert len(answer.text) < 400

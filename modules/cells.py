@@ -1,0 +1,26 @@
+"""Cells of a table that somebody opens in a spreadsheet, which takes some texts for formulas and runs them."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # https://owasp.org/www-community/attacks/CSV_Injection
+GUARD = "'"
+
+
+def guarded(cell: str) -> str:
+    """`cell`, behind an apostrophe if a spreadsheet would take it for a formula; numbers are left as they are.
+
+    >>> guarded("=1+1"), guarded("-1.5"), guarded("a cat")
+    ("'=1+1", '-1.5', 'a cat')
+    """
+    return f"{GUARD}{cell}" if cell.startswith(FORMULA) and not _is_number(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """What `guarded` was given."""
+    return cell[1:] if cell[:1] == GUARD and guarded(cell[1:]) == cell else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
