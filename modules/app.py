@@ -32,7 +32,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
 from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_checkpoints, find_vaes, weights_of
+from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from modules.networks.lora_files import LoraFiles
 from modules.paths import printable
 from modules.reproduction import HashOf, Kept
@@ -205,9 +205,7 @@ def hash_of(flags: Flags) -> HashOf:
     """The sha256 of a checkpoint's weights, which are read if need be; "" for one that cannot be read any more."""
 
     def sha256(path: Path) -> str:
-        with contextlib.suppress(OSError):
-            if not weights_of(path).is_file():  # to open a pipe would be to wait for ever
-                return ""
+        with contextlib.suppress(OSError, WebuiError):
             return HashCache(flags.data_dir / HASHES).sha256(path)
         return ""
 

@@ -54,6 +54,7 @@ WHITE_OF_16 = 65535.0
 # 16 bits that somebody has stored as floats are seen by values that no light of such a scene has.
 RANGES_OF_FLOATS = ((1.0, 8.0), (255.0, 255.5), (WHITE_OF_16, 65535.5))
 RANGES_OF_INTEGERS = ((255.0, 255.0), (WHITE_OF_16, 65535.0), (2**31 - 1.0, 2**31 - 1.0))
+_URL_SAFE = str.maketrans("-_", "+/")
 
 _large_one = threading.Lock()
 
@@ -123,10 +124,13 @@ class Picture:
 
     @classmethod
     def from_text(cls, text: str, field: str = "image") -> "Picture":
-        """From base64, with or without a `data:image/…;base64,` prefix."""
+        """From base64, with or without a `data:image/…;base64,` prefix.
+
+        Of RFC 4648 either alphabet, the standard one or that for URLs, with or without the padding at its end.
+        """
         payload = text.partition(",")[2] if text.startswith("data:") else text
         try:
-            data = base64.b64decode(payload, validate=False)
+            data = base64.b64decode(payload.translate(_URL_SAFE) + "==", validate=False)
         except (binascii.Error, ValueError) as error:
             raise WebuiError(
                 f"{field}: the text is not base64 ({error}).", "Send the picture's bytes as base64.", field

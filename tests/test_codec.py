@@ -349,6 +349,19 @@ def test_pictures_come_as_base64(prefix: str) -> None:
     assert Picture.from_text(prefix + base64.b64encode(data).decode()).data == data
 
 
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_base64_may_be_of_the_alphabet_for_urls_and_without_padding(prefix: str, padding: int) -> None:
+    noise = Image.effect_noise((64, 64), 100)
+    data = Picture.from_image(noise).data
+    data += b"\0" * (-len(data) % 3) + b"\0" * (3 - padding)  # behind its end, which readers pass over
+    text = base64.urlsafe_b64encode(data).decode()
+    assert {"-", "_"} <= set(text)
+    assert len(text) - len(text.rstrip("=")) == padding % 3
+    assert Picture.from_text(prefix + text).data == data
+    assert Picture.from_text(prefix + text.rstrip("=")).data == data
+
+
 @pytest.mark.parametrize("text", ["", "data:image/png;base64,", "C:\\pictures\\cat.png", "a/b", "漢字", "A"])
 def test_text_that_is_no_picture_gets_a_sentence(text: str) -> None:
     with pytest.raises(WebuiError, match=r"^init_images: the (file|text) is"):

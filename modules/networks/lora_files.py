@@ -10,7 +10,7 @@ from modules.catalog import Lora
 from modules.errors import WebuiError
 from modules.names import shown
 from modules.networks.files import HashCache, find_files, read_metadata
-from modules.networks.foreign import parse_json
+from modules.networks.foreign import format_of, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,8 @@ class Told(NamedTuple):
 
 def _told(path: Path) -> Told:
     try:
+        if format_of(path) != "safetensors":
+            return Told({})  # torch's files hold no notes
         told = read_metadata(path)
     except WebuiError as error:
         log.warning("%s", error)

@@ -323,6 +323,8 @@ class Engine:
             try:
                 hashes[tag.name] = lora_hash(lora, self._hashes)
                 return Wanted(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim)
+            except WebuiError as error:
+                raise WebuiError(f"prompt: the LoRA {tag.name!r}: {error.message}", error.hint, "prompt") from error
             except OSError as error:
                 raise WebuiError(
                     f"prompt: the LoRA {tag.name!r} cannot be read: {error.strerror or error}.", "", "prompt"

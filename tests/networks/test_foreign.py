@@ -26,7 +26,7 @@ from modules.networks.checkpoint import load_checkpoint, load_vae
 from modules.networks.detect import detect
 from modules.networks.device import Place
 from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_checkpoints, find_vaes, read_defaults, read_header
+from modules.networks.files import HashCache, TensorInfo, find_checkpoints, find_vaes, read_defaults, read_header
 from modules.networks.foreign import format_of, parse_json
 from modules.networks.layout import LARGEST_YAML, infer_configs, read_sidecar, scaling_factor, scheduler_config
 from modules.networks.lora_files import LoraFiles, lora_hash
@@ -287,6 +287,86 @@ def test_many_pickles_are_read_by_one_process(tmp_path: Path, monkeypatch: pytes
     assert [each.vectors for each in sorted(files.found(), key=lambda each: each.vectors)] == list(range(1, 21))
     files.found()  # nothing has changed
     assert started == [1]
+
+
+# ---- the true cause ----
+
+OTHERS: list[tuple[bytes, str]] = [
+    (b"", "is empty (0 bytes)."),
+    *((bytes([16] + [0] * (size - 1)), f"is truncated: it has {size} bytes and should have at least 10.")
+      for size in range(1, 8)),
+    (b"<!DOCTYPE html><html>log in</html>", "is not a safetensors file but a web page (HTML)."),
+    (b"\n  <html lang=en>", "is not a safetensors file but a web page (HTML)."),
+    (b'{"error": "Unauthorized", "detail": "log in"}', "is not a safetensors file but a JSON text."),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+     "is not a safetensors file but a Git LFS pointer to the file."),
+    (b"\x89PNG\r\n\x1a\n" + bytes(99), "is not a safetensors file but a picture (PNG)."),
+    (b"GGUF" + bytes(99), "is not a safetensors file but a GGUF file."),
+    (b"\x1f\x8b\x08" + bytes(99), "is not a safetensors file but a gzip archive."),
+    (bytes(5000), "is not a safetensors file: it begins with nothing but zeros."),
+    (b"some words that somebody has written", "is not a safetensors file."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), OTHERS, ids=[said[:40] for _, said in OTHERS])
+def test_every_reader_tells_what_a_file_is(
+    content: bytes, said: str, tmp_path: Path, place: Place, bpe: ClipBPE
+) -> None:
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    hashes = HashCache(tmp_path / "h.json")
+    sentence = f"x.safetensors {said}"
+    for read in (read_header, open_weights, hashes.tensors_sha256, lambda path: load_vae(path, place)):
+        with pytest.raises(WebuiError) as error:
+            read(path)
+        assert error.value.message == sentence
+    with pytest.raises(WebuiError) as error:
+        load_checkpoint(Checkpoint(path.name, path), place, bpe, hashes)
+    assert error.value.message == sentence
+    assert EmbeddingFiles([tmp_path]).found()[0].reason == sentence
+    assert LoraFiles([tmp_path]).found(hashes)[0].reason == sentence
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".bin", ".safetensors"])
+@pytest.mark.parametrize("written", ["safetensors", "zip", "pickle"])
+def test_a_file_is_what_it_holds_and_not_what_it_is_called(suffix: str, written: str, tmp_path: Path) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).half()}
+    path = tmp_path / f"x{suffix}"
+    if written == "safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save(tensors, path, _use_new_zipfile_serialization=written == "zip")
+    weights = open_weights(path)
+    assert torch.equal(weights.read("a"), tensors["a"])
+    assert weights.header["a"] == TensorInfo("F16", (2, 3))
+    hashes = HashCache(tmp_path / "h.json")
+    assert hashes.tensors_sha256(path)
+    if suffix != ".ckpt":
+        (found,) = EmbeddingFiles([tmp_path]).found()
+        assert (found.reason, found.vectors, found.width) == ("", 2, 3)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(24.0).reshape(4, 6)[1:, ::2], torch.arange(6.0).reshape(2, 3).T, torch.tensor(7.0),
+        torch.empty(0, 3), torch.arange(4).to(torch.bfloat16), torch.tensor([True, False]),
+        torch.arange(4.0).to(torch.float8_e4m3fn), torch.nn.Parameter(torch.ones(2)),
+        torch.arange(3, dtype=torch.uint8),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_tensors_are_those_that_were_saved(tensor: torch.Tensor, is_zip: bool, tmp_path: Path) -> None:
+    """Views, scalars, odd types; behind an odd number of bytes, too."""
+    path = tmp_path / "x.pt"
+    saved = {"odd": torch.ones(3, dtype=torch.int8), "a": tensor}
+    torch.save(saved, path, _use_new_zipfile_serialization=is_zip)
+    weights = open_weights(path)
+    for key, theirs in saved.items():
+        ours = weights.read(key)
+        assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        assert torch.equal(ours.float(), theirs.detach().float())
 
 
 # ---- any bytes at all ----

@@ -178,6 +178,15 @@ def test_a_tag_that_means_nothing_fails_the_job_in_a_sentence(prompt: str, messa
     assert (failed.message, failed.field) == (message, "prompt")
 
 
+@pytest.mark.parametrize("content", [*(b"\x10\0\0\0\0\0\0"[:size] for size in range(8)), b"<html>", b"PK", b"{}"])
+def test_a_file_that_is_none_fails_the_job_in_a_sentence(content: bytes, shop: Shop) -> None:
+    (shop.loras / "none.safetensors").write_bytes(content)
+    failed = shop.events("a <lora:none:1>")[-1]
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith("prompt: the LoRA 'none': none.safetensors is ")
+    assert failed.field == "prompt"
+
+
 def test_layers_without_effect_are_told_once(shop: Shop) -> None:
     layers = kohya(shop.factors["ink"]) | {
         f"lora_unet_none.lora_{role}.weight": torch.ones(1, 1) for role in ("up", "down")
