@@ -12,6 +12,7 @@ from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
 
 TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
+LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on alone
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Estimate:
 
     `native` is the size that the checkpoint was trained at, None without a checkpoint. `warning` is a sentence where
     the first pass is so much larger that the subject comes several times, else "". `shrinks_source`: the whole source
-    becomes smaller, also where nothing is masked.
+    becomes smaller, also where nothing is masked; `is_source_large`: by so much that nobody will want it.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class Estimate:
     native: Size | None
     warning: str
     shrinks_source: bool
+    is_source_large: bool
 
     def described(self) -> dict[str, Any]:
         """All of it as JSON-able values."""
@@ -64,7 +66,8 @@ def estimate(request: GenerationRequest, settings: Settings, native: Size | None
         second=second,
         native=native,
         warning=_warning(plan.size, native),
-        shrinks_source=isinstance(request, Img2ImgRequest) and _shrinks(request, plan.size),
+        shrinks_source=_shrunk(request, plan.size) > 1,
+        is_source_large=_shrunk(request, plan.size) >= LARGE_SOURCE,
     )
 
 
@@ -77,9 +80,11 @@ def _warning(size: Size, native: Size | None) -> str:
     )
 
 
-def _shrinks(request: Img2ImgRequest, size: Size) -> bool:
-    """Whether the result has fewer cells than the source on a side; one that is painted on has the source's."""
-    if not request.init_images or (request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by):
-        return False
+def _shrunk(request: GenerationRequest, size: Size) -> float:
+    """How many times larger a side of the source is than the result's; one that is painted on has the source's size."""
+    if not isinstance(request, Img2ImgRequest):
+        return 1.0
+    if request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by:
+        return 1.0
     source = request.init_images[0]
-    return size.width < source.width // CELL * CELL or size.height < source.height // CELL * CELL
+    return max(source.width // CELL * CELL / size.width, source.height // CELL * CELL / size.height)

@@ -26,13 +26,14 @@ def canvas(part: Callable[[str], None]) -> None:
     part("source")
 
 
-def mask_controls(place: Place) -> None:
+def mask_controls(place: Place, part: Callable[[str], None]) -> None:
     """Blur, mode, content, area and padding in A1111's words and order, then what is ours, then soft inpainting."""
     with gr.Column(min_width=0, elem_id="img2img_inpaint_controls", elem_classes=["inpaint-controls"]):
         place("mask_blur")
         place("inpainting_mask_invert")
         place("inpainting_fill")
         place("inpaint_full_res")
+        part("area-note")
         place("inpaint_full_res_padding")
         place("inpaint_color_match")
         place("mask_strength_by_grey")

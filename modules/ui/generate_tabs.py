@@ -94,7 +94,7 @@ def _img2img_settings(tab: _Tab) -> None:
     canvas(tab.part)
     tab.part("intents")
     tab.place("resize_mode")
-    mask_controls(tab.place)
+    mask_controls(tab.place, tab.part)
     _sampler(tab)
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):

@@ -17,7 +17,7 @@ def test_the_page_learns_steps_sizes_and_the_models_own(client: TestClient) -> N
         "second": {"width": 1536, "height": 1536, "walked_steps": 20}, "native": {"width": 512, "height": 512},
         "warning": "1024 × 1024 is much larger than this checkpoint's 512 × 512: it may draw the subject several "
         "times.",
-        "shrinks_source": False,
+        "shrinks_source": False, "is_source_large": False,
     }  # fmt: skip
 
 

@@ -65,20 +65,23 @@ def test_a_scale_that_makes_a_small_source_too_large_warns_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "fields", "shrinks"),
+    ("source", "fields", "shrinks", "is_large"),
     [
-        ((2200, 3000), {}, True),
-        ((2200, 3000), {"resize_by": 0.5}, True),
-        ((2200, 3000), {"resize_by": 1}, False),
-        ((300, 256), {}, True),
-        ((263, 256), {}, False),  # what is no whole cell is cut in any case
-        ((128, 128), {}, False),
-        ((2200, 3000), {"outpaint_left": 64}, False),
-        ((2200, 3000), {"outpaint_left": 64, "resize_by": 0.5}, True),
+        ((2200, 3000), {}, True, True),
+        ((2200, 3000), {"resize_by": 0.5}, True, True),
+        ((2200, 3000), {"resize_by": 0.75}, True, False),
+        ((2200, 3000), {"resize_by": 1}, False, False),
+        ((384, 100), {}, True, True),
+        ((376, 256), {}, True, False),
+        ((263, 256), {}, False, False),  # what is no whole cell is cut in any case
+        ((128, 128), {}, False, False),
+        ((2200, 3000), {"outpaint_left": 64}, False, False),
+        ((2200, 3000), {"outpaint_left": 64, "resize_by": 0.5}, True, True),
     ],
 )
 def test_a_source_that_becomes_smaller_is_told(
-    source: tuple[int, int], fields: dict[str, float], shrinks: bool
+    source: tuple[int, int], fields: dict[str, float], shrinks: bool, is_large: bool
 ) -> None:
     request = Img2ImgRequest.model_validate({"init_images": sized(*source), "width": 256, "height": 256, **fields})
-    assert estimate(request, Settings(), None).shrinks_source is shrinks
+    found = estimate(request, Settings(), None)
+    assert (found.shrinks_source, found.is_source_large) == (shrinks, is_large)

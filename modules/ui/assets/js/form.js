@@ -25,26 +25,26 @@ export const get = (tab, name) => values[tab][name];
 export const all = (tab) => ({ ...values[tab] });
 export const has = (tab, name) => name in values[tab];
 
-// action(tab, name, value) is called after every change, whoever made it.
+// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters), else "script".
 export const onChange = (action) => listeners.push(action);
 
 const save = later((tab) => write(`form.${tab}`, values[tab]), 250);
 addEventListener("pagehide", () => Object.keys(values).forEach((tab) => write(`form.${tab}`, values[tab])));
 
-function tell(tab, name, value) {
+function tell(tab, name, value, who) {
   values[tab][name] = value;
   clearError(tab, name);
-  listeners.forEach((action) => action(tab, name, value));
+  listeners.forEach((action) => action(tab, name, value, who));
   save(tab);
 }
 
 // Called by Gradio when a person, or a script through set(), changed a component.
 export function changed(tab, name, value) {
-  if (values[tab][name] !== value) tell(tab, name, value);
+  if (values[tab][name] !== value) tell(tab, name, value, "person");
 }
 
 // Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
-export function set(tab, partial) {
+export function set(tab, partial, who = "script") {
   const notes = [];
   for (const [name, wanted] of Object.entries(partial)) {
     if (!has(tab, name)) continue;
@@ -56,7 +56,7 @@ export function set(tab, partial) {
       value = fitting;
     }
     pending[tab][name] = value;
-    tell(tab, name, value);
+    tell(tab, name, value, who);
   }
   byId(`${tab}_apply`).click();
   return notes;

@@ -3,6 +3,7 @@
 import { Canvas } from "../canvas/canvas.js";
 import { Batch } from "./batch.js";
 import { get } from "./api.js";
+import { InpaintArea } from "./area.js";
 import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -48,13 +49,14 @@ export async function start() {
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     stage: page.canvas,
-    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.tabs.img2img?.estimate.refresh()),
+    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.area?.setPicture(picture, who), page.tabs.img2img?.estimate.refresh()),
     tools: undoButton("img2img"),
   });
   setUpIntents(page.canvas);
   page.pnginfo = new PngInfo(page);
   page.history = new History(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
   useSource("img2img", page.source, page.canvas);
   page.batch = new Batch(page);
   form.describe();

@@ -58,6 +58,7 @@ export class Tab {
     result.complain("");
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
     await page.source.busy;
+    if (name === "img2img") Object.assign(values, await page.area.settled());
     if (name === "img2img" && page.source.picture) page.source.complain(""); // of a file that was refused before
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;
