@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -59,6 +60,18 @@ def sweep_below(folder: Path) -> None:
         for name in names:
             if name.endswith(DRAFT):
                 _remove_stale(Path(here) / name)
+
+
+def sizes_in(folder: Path, name: re.Pattern[str]) -> dict[str, int]:
+    """The bytes of the files in `folder` whose names match, the one unused for longest first."""
+    found: list[tuple[int, str, int]] = []
+    with contextlib.suppress(OSError):  # there is no such folder, or none that can be read
+        for path in folder.iterdir():
+            if name.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+                    status = path.stat()
+                    found.append((status.st_mtime_ns, path.name, status.st_size))
+    return {name: size for _, name, size in sorted(found)}
 
 
 def refusal(what: str, folder: Path, error: OSError) -> WebuiError:

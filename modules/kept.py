@@ -68,16 +68,19 @@ def read_json(path: Path, names_files: bool = False) -> Any:
     return parsed(read_bytes(path), names_files)
 
 
-def put_aside(path: Path, reason: object) -> None:
-    """Give a damaged file, or whatever has its name, another name beside it. That it stays where it is, if the disk
-    refuses, is told as well."""
+def put_aside(path: Path, reason: object) -> Path | None:
+    """Give a damaged file, or whatever has its name, another name beside it, which is returned.
+
+    That it stays where it is, if the disk refuses, is told as well.
+    """
     aside = _free(path, DAMAGED)
     try:
         path.rename(aside)
     except OSError as error:
         log.error("%s cannot be read (%s), nor put aside (%s).", path, reason, error.strerror or error)
-        return
+        return None
     log.warning("%s cannot be read (%s); it is put aside as %s.", path, reason, aside.name)
+    return aside
 
 
 def copy_aside(path: Path) -> None:

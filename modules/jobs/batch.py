@@ -21,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from modules.catalog import Catalog, Checkpoint
 from modules.codec import Picture
@@ -221,7 +221,9 @@ class Batch:
     def _remember(self, past: Told) -> None:
         for values in past.files:
             file = _file_state(values)
-            if file.index < len(self._files) and self._files[file.index].name == file.name:
+            if file is None or file.index not in range(len(self._files)) or file.index in self._settled:
+                continue
+            if self._files[file.index].name == file.name and file.outcome in SETTLED:
                 self._files[file.index] = file
                 self._settled.append(file.index)
         if past.ending is not None:
@@ -902,11 +904,16 @@ def _begun(batch: Batch, materials: Materials) -> Begun:
     )
 
 
-def _file_state(values: Mapping[str, Any]) -> FileState:
-    """What `asdict` made of it, read from JSON. Raises TypeError or KeyError for anything else."""
-    read: dict[str, Any] = {name: tuple(values[name]) for name in ("notes", "earlier")}
-    read["pictures"] = tuple(ImageSaved(**picture) for picture in values["pictures"])
-    return FileState(**{**values, **read})
+FILE_STATE = TypeAdapter(FileState)
+
+
+def _file_state(values: Mapping[str, Any]) -> FileState | None:
+    """What `asdict` made of it, read from JSON; None for anything else."""
+    try:
+        return FILE_STATE.validate_python(values)
+    except ValidationError as error:
+        log.warning("What became of a file of a batch cannot be read: %s", error.errors()[0]["msg"])
+        return None
 
 
 def _status(name: str) -> Status:

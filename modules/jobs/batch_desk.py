@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from modules.catalog import Catalog
 from modules.errors import WebuiError
 from modules.jobs.batch import Batch, Batches, BatchOptions, Materials
@@ -84,9 +82,10 @@ class Desk:
                     catalog,
                 )
                 self.batches.take_up(past, materials, self.spool.release)
-            except (WebuiError, ValidationError, TypeError, KeyError) as error:
+            except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on
                 log.warning("Batch %s is none that could be gone on with, its results stay: %s", begun.id, error)
-                self.batches.journals.of(begun.id).forget()
+                log.debug("batch %s", begun.id, exc_info=error)
+                self.batches.journals.of(begun.id).put_aside("the batch cannot be gone on with")
                 continue
             if not past.ending:
                 ids = [file_id for _, file_id in (*begun.files, *begun.masks)]

@@ -1,23 +1,28 @@
 """Batches on disk: what each was asked for, and what has become of its files, so that one goes on after a restart.
 
 A file of JSON lines for each batch. The first is written when the batch begins; each that follows tells one thing that
-has happened, and is on the disk before anything else happens. A line that a crash cut off is passed over.
+has happened, and is on the disk before anything else happens. A line that a crash cut off, or that cannot be read, is
+passed over; a journal without its first line is put aside.
 """
 
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from modules.disk import refusal, write_all, write_new
+from modules.kept import Unreadable, parsed, put_aside, read_bytes
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
+LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Begun:
     """
 
     id: str
-    created: float
+    created: Annotated[float, Field(ge=0, lt=LATEST)]
     names: tuple[str, ...]
     form: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -45,7 +50,7 @@ class Begun:
 class Taken:
     """A file's job is about to be put into the queue, under this id. `key` is what its results are known by."""
 
-    index: int
+    index: Annotated[int, Field(ge=0)]
     job: str
     key: str
     notes: tuple[str, ...]
@@ -95,7 +100,15 @@ class Journal:
 
     def forget(self) -> None:
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                log.error("%s cannot be removed: %s.", self._path, error)
+
+    def put_aside(self, reason: object) -> None:
+        """The batch cannot be gone on with: its journal stays, and is not read again."""
+        if self._path is not None:
+            put_aside(self._path, reason)
 
     def _add(self, said: Mapping[str, Any]) -> None:
         """A batch goes on if the disk refuses: then it is told otherwise after a restart, and the manifest knows."""
@@ -125,7 +138,12 @@ class Journals:
         """The batches of earlier runs, the oldest first."""
         if self._folder is None or not self._folder.is_dir():
             return []
-        found = [_read(path) for path in self._folder.iterdir() if NAME.fullmatch(path.name)]
+        try:
+            paths = [path for path in self._folder.iterdir() if NAME.fullmatch(path.name)]
+        except OSError as error:
+            log.error("%s cannot be read: %s. Its batches are not gone on with.", self._folder, error)
+            return []
+        found = [_read(path) for path in paths]
         return sorted((told for told in found if told is not None), key=lambda told: told.begun.created)
 
 
@@ -133,19 +151,28 @@ def _line(said: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(said, ensure_ascii=False)}\n".encode("utf-8", "replace")
 
 
+BEGUN, TAKEN = TypeAdapter(Begun), TypeAdapter(Taken)
+
+
 def _read(path: Path) -> Told | None:
-    """None for a file that is no journal, or one of another version: its batch is forgotten."""
+    """None for a file that is no journal; it is put aside."""
     begun: Begun | None = None
     taken: dict[int, Taken] = {}
     files: list[Mapping[str, Any]] = []
     is_stopping, ending = False, None
     try:
-        for said in _lines(path):
-            match said:
+        lines = read_bytes(path).splitlines()
+    except (Unreadable, FileNotFoundError) as reason:
+        put_aside(path, reason)
+        return None
+    for number, line in enumerate(lines, 1):
+        try:
+            match parsed(line):
                 case {"begun": dict(values)}:
-                    begun = _begun(values)
+                    begun = BEGUN.validate_python(values)
                 case {"taken": dict(values)}:
-                    taken[int(values["index"])] = _taken(values)
+                    one = TAKEN.validate_python(values)
+                    taken[one.index] = one
                 case {"file": dict(values)}:
                     files.append(values)
                 case {"stopping": True}:
@@ -153,29 +180,19 @@ def _read(path: Path) -> Told | None:
                 case {"ending": [str(status), str(message)]}:
                     ending = status, message
                 case _:
-                    log.warning("%s: a line is passed over, it is none of a journal", path)
-    except (OSError, TypeError, KeyError, ValueError) as error:
-        log.warning("%s cannot be read (%s): the batch is forgotten, its results stay", path, error)
+                    raise Unreadable("it is none of a journal")
+        except (Unreadable, ValidationError) as reason:
+            log.warning("%s, line %d is passed over: %s", path, number, _in_a_line(reason))
+    if begun is None or f"{begun.id}.jsonl" != path.name:
+        put_aside(path, "what the batch was asked for is not in it; the batch is forgotten, its results stay")
         return None
-    return None if begun is None else Told(begun, taken, tuple(files), is_stopping, ending)
+    # A line may tell of a file that there is none of, if another was damaged.
+    taken = {index: one for index, one in taken.items() if index < len(begun.names)}
+    return Told(begun, taken, tuple(files), is_stopping, ending)
 
 
-def _lines(path: Path) -> Iterator[Any]:
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            log.warning("%s: a line is passed over, it was cut off", path)
-
-
-def _taken(values: dict[str, Any]) -> Taken:
-    notes: dict[str, Any] = {"notes": tuple(map(str, values["notes"]))}
-    return Taken(**(values | notes))
-
-
-def _begun(values: dict[str, Any]) -> Begun:
-    lists: dict[str, Any] = {
-        name: tuple((str(file), str(file_id)) for file, file_id in values[name]) for name in ("files", "masks")
-    }
-    lists["names"] = tuple(map(str, values["names"]))
-    return Begun(**(values | lists))
+def _in_a_line(reason: Exception) -> str:
+    if isinstance(reason, ValidationError):
+        first = reason.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(reason)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from modules.disk import refusal, write_all, write_new
 from modules.errors import WebuiError
+from modules.kept import Unreadable, parsed, read_bytes
 from modules.paths import below, checked_folder, plain_part
 from modules.settings import Settings
 from modules.store.metadata import encoded
@@ -123,17 +124,17 @@ class Results:
     def _read(self) -> Iterable[Done]:
         """What the manifest holds; lines that are none (a crash cut one off, somebody edited it) are passed over."""
         try:
-            lines = self._manifest.read_text("utf-8").splitlines()
+            lines = read_bytes(self._manifest).splitlines()
         except FileNotFoundError:
             return
-        except (OSError, UnicodeDecodeError) as error:
-            log.warning("%s cannot be read (%s): finished files will be made again", self._manifest, error)
+        except Unreadable as reason:
+            log.warning("%s cannot be read (%s): finished files will be made again", self._manifest, reason)
             return
         for number, line in enumerate(lines, 1):
             try:
-                told = json.loads(line)
+                told = parsed(line)
                 yield Done(str(told["name"]), str(told["key"]), tuple(map(str, told["pictures"])))
-            except (ValueError, KeyError, TypeError):
+            except (Unreadable, KeyError, TypeError):
                 log.warning("%s, line %d is passed over: it is no line of a manifest", self._manifest, number)
 
 

@@ -1,7 +1,8 @@
 """What has been made, newest first: an index over the pictures in the outputs folder, and what came from what.
 
 All of it stands in the files, which carry their parameters and with them the sha256 of their source. The SQLite file is
-only quicker to ask; it is brought up to date whenever somebody looks, and made anew where it is gone or damaged.
+only quicker to ask; it is brought up to date whenever somebody looks, made anew where it is gone or damaged, and kept
+in memory where the disk takes none.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from modules import infotext
 from modules.codec import Picture
 from modules.errors import WebuiError
+from modules.kept import put_aside
+from modules.store.faults import is_busy, is_unwritable
 from modules.store.metadata import read
 from modules.store.outputs import SAVED, SUFFIXES, Outputs
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +41,8 @@ CREATE INDEX IF NOT EXISTS by_time ON pictures (changed);
 """
 COLUMNS = "path, changed, sha256, kind, seed, width, height, infotext, source, mask, latent_mask"
 MOST_ANCESTORS = 100
+SECONDS_FOR_LOCK = 5.0  # until another program, or another thread that reads new pictures, lets go of the index
+SECONDS_ANEW = 5.0  # that pictures are read for before an index that was made anew answers
 LONGEST_KEY = 64  # hex digits of a sha256
 
 
@@ -72,38 +79,27 @@ class History:
         self._outputs = outputs
         self._file = file
         self._looking = threading.Lock()
+        self._is_checked = False
+        self._in_memory = threading.Lock()  # guards what follows
+        self._memory: sqlite3.Connection | None = None  # the index, where the disk takes none
 
     def look(self, seconds: float) -> int:
         """Read what is new, newest first, for about so many seconds; how many pictures are still unread then."""
-        end = time.monotonic() + seconds
-        with self._looking, self._open() as table:
-            found = dict(self._files())
-            known = {path: stamp for path, *stamp in table.execute("SELECT path, size, changed FROM pictures")}
-            gone = [(path,) for path in known if path not in found]
-            table.executemany("DELETE FROM pictures WHERE path = ?", gone)
-            new = [(path, stamp) for path, stamp in found.items() if known.get(path) != stamp]
-            new.sort(key=lambda row: row[1][1], reverse=True)
-            for number, (path, stamp) in enumerate(new):
-                if time.monotonic() > end:
-                    return len(new) - number
-                self._read(table, path, stamp)
-        return 0
+        with self._looking:
+            return self._ask(lambda table: self._look(table, seconds))
 
     def page(self, count: int, before: Place | None = None) -> list[Entry]:
         """`count` pictures, newest first, from `before` on."""
         where = "HAVING (newest, sha256) < (?, ?)" if before else ""
-        with self._open() as table:
-            rows = table.execute(
-                f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE width > 0 GROUP BY sha256 {where} "
-                "ORDER BY newest DESC, sha256 DESC LIMIT ?",
-                (*(before or ()), count),
-            )
-            return [Entry(*row[:-1]) for row in rows]
+        query = (
+            f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE width > 0 GROUP BY sha256 {where} "
+            "ORDER BY newest DESC, sha256 DESC LIMIT ?"
+        )
+        return self._ask(lambda table: _entries(table.execute(query, (*(before or ()), count))))
 
     def find(self, sha256: str) -> Entry | None:
         """The picture of this sha256, if there is one."""
-        with self._open() as table:
-            return _found(table, sha256)
+        return self._ask(lambda table: _found(table, sha256))
 
     def file(self, sha256: str) -> Path:
         """Its file. Raises WebuiError (404) if it is not here, or no longer what it was."""
@@ -123,37 +119,47 @@ class History:
     def sources(self, entry: Entry) -> list[Entry | str]:
         """What it was made from, the nearest first; last the sha256 of what is not in the outputs folder, if it ends
         so."""
-        found: list[Entry | str] = []
-        seen = {entry.sha256}
-        with self._open() as table:
+
+        def sources(table: sqlite3.Connection) -> list[Entry | str]:
+            found: list[Entry | str] = []
+            seen = {entry.sha256}
             sha256 = entry.source
             while sha256 and sha256 not in seen and len(found) < MOST_ANCESTORS:
                 seen.add(sha256)
                 source = _found(table, sha256)
                 found.append(source or sha256)
                 sha256 = source.source if source else ""
-        return found
+            return found
+
+        return self._ask(sources)
 
     def made_from(self, sha256: str) -> list[Entry]:
         """The pictures whose source it is, newest first."""
-        with self._open() as table:
-            rows = table.execute(
-                f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE source = ? AND width > 0 "
-                "GROUP BY sha256 ORDER BY newest DESC",
-                (sha256,),
-            )
-            return [Entry(*row[:-1]) for row in rows]
+        query = (
+            f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE source = ? AND width > 0 "
+            "GROUP BY sha256 ORDER BY newest DESC"
+        )
+        return self._ask(lambda table: _entries(table.execute(query, (sha256,))))
 
     def counts(self, hashes: list[str]) -> dict[str, int]:
         """How many pictures were made from each."""
         marks = ", ".join("?" * len(hashes))
-        with self._open() as table:
-            return dict(
-                table.execute(
-                    f"SELECT source, COUNT(DISTINCT sha256) FROM pictures WHERE source IN ({marks}) GROUP BY source",
-                    hashes,
-                )
-            )
+        query = f"SELECT source, COUNT(DISTINCT sha256) FROM pictures WHERE source IN ({marks}) GROUP BY source"
+        return self._ask(lambda table: dict(table.execute(query, hashes)))
+
+    def _look(self, table: sqlite3.Connection, seconds: float) -> int:
+        end = time.monotonic() + seconds
+        found = dict(self._files())
+        known = {path: stamp for path, *stamp in table.execute("SELECT path, size, changed FROM pictures")}
+        gone = [(path,) for path in known if path not in found]
+        table.executemany("DELETE FROM pictures WHERE path = ?", gone)
+        new = [(path, stamp) for path, stamp in found.items() if known.get(path) != stamp]
+        new.sort(key=lambda row: row[1][1], reverse=True)
+        for number, (path, stamp) in enumerate(new):
+            if time.monotonic() > end:
+                return len(new) - number
+            self._read(table, path, stamp)
+        return 0
 
     def _files(self) -> Iterator[tuple[str, list[int]]]:
         """(path, [size, time of change]) of each picture, links and hidden files passed over."""
@@ -186,31 +192,91 @@ class History:
             log.warning("%s is left out of the history: %s", path, error)
         table.execute(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 12)})", (path, *stamp, *values))
 
+    def _ask(self, ask: Callable[[sqlite3.Connection], T]) -> T:
+        """What `ask` finds in the index. One that is damaged is made anew, and asked again.
+
+        Raises WebuiError (503) while another program has it locked.
+        """
+        try:
+            with self._open() as table:
+                return ask(table)
+        except (sqlite3.DatabaseError, OSError) as error:
+            self._make_anew(error)
+        with self._open() as table:
+            self._look(table, SECONDS_ANEW)
+            return ask(table)
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            table = _opened(self._file)
-        except sqlite3.DatabaseError:
-            log.warning("The history's index %s is damaged; it is made anew.", self._file)
-            self._file.unlink(missing_ok=True)
-            table = _opened(self._file)
-        with contextlib.closing(table), table:
+        with self._in_memory:
+            memory = self._memory
+            if memory is not None:
+                with memory:
+                    yield memory
+                return
+        with contextlib.closing(_opened(self._file, not self._is_checked)) as table, table:
+            self._is_checked = True
             yield table
 
+    def _make_anew(self, error: sqlite3.DatabaseError | OSError) -> None:
+        """Begin an empty index in place of one that cannot be used; in memory, where the disk takes none."""
+        if isinstance(error, sqlite3.Error) and is_busy(error):
+            raise WebuiError(
+                f"The history's index {self._file.name} is in use by another program.",
+                "Look again when that is done.",
+                status=503,
+            ) from error
+        try:
+            if isinstance(error, sqlite3.Error) and is_unwritable(error):
+                raise error
+            if self._file.is_dir():
+                put_aside(self._file, "it is a folder")
+            else:
+                log.warning("The history's index %s cannot be used (%s); it is made anew.", self._file, error)
+                for ending in ("", "-journal", "-wal", "-shm"):
+                    self._file.with_name(self._file.name + ending).unlink(missing_ok=True)
+            _opened(self._file).close()
+        except (sqlite3.Error, OSError) as refused:
+            log.error("The history's index is kept in memory until the next start: %s.", refused)
+            memory = sqlite3.connect(":memory:", check_same_thread=False)
+            _prepare(memory)
+            with self._in_memory:
+                self._memory = self._memory or memory
 
-def _opened(file: Path) -> sqlite3.Connection:
+
+def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:
+    """Raises sqlite3.Error and OSError. The first time the whole file is looked through."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    table = sqlite3.connect(file)
+    table = sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)
     try:
-        table.execute("PRAGMA synchronous = OFF")  # what is lost is read again
-        if table.execute("PRAGMA user_version").fetchone() != (VERSION,):
-            table.execute("DROP TABLE IF EXISTS pictures")
-            table.executescript(f"{TABLE}; PRAGMA user_version = {VERSION}")
-        table.execute("SELECT 1 FROM pictures LIMIT 1")
+        _prepare(table)
+        if is_first and (fault := table.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(fault)
     except BaseException:
         table.close()
         raise
     return table
+
+
+def _prepare(table: sqlite3.Connection) -> None:
+    """Make the tables that are not there; those of another version are thrown away."""
+    table.execute("PRAGMA synchronous = OFF")  # what is lost is read again
+    if table.execute("PRAGMA user_version").fetchone() != (VERSION,):
+        table.execute("DROP TABLE IF EXISTS pictures")
+        table.executescript(f"{TABLE}; PRAGMA user_version = {VERSION}")
+    table.execute(f"SELECT {COLUMNS}, size FROM pictures LIMIT 1")
+
+
+def _entries(rows: sqlite3.Cursor) -> list[Entry]:
+    return [_entry(row[:-1]) for row in rows]
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    """Raises sqlite3.DatabaseError for values of other types: the file was damaged."""
+    kinds = (str, int, str, str, str, int, int, str, str, str, str)
+    if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
+        raise sqlite3.DatabaseError("a row of the history's index is damaged")
+    return Entry(*row)  # pyright: ignore[reportArgumentType]  # looked at just now
 
 
 def _found(table: sqlite3.Connection, sha256: str) -> Entry | None:
@@ -218,4 +284,4 @@ def _found(table: sqlite3.Connection, sha256: str) -> Entry | None:
         f"SELECT {COLUMNS} FROM pictures WHERE sha256 = ? AND width > 0 ORDER BY changed DESC LIMIT 1", (sha256,)
     )
     row = rows.fetchone()
-    return Entry(*row) if row else None
+    return _entry(row) if row else None

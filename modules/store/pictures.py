@@ -1,5 +1,6 @@
 """Uploaded source pictures on disk, by the sha256 of their bytes, so that they survive a reload and a restart."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from modules.codec import Picture
-from modules.disk import refusal, write_over
+from modules.disk import refusal, sizes_in, sweep, write_over
 from modules.errors import WebuiError
 
 GIBIBYTE = 1 << 30
@@ -59,7 +60,8 @@ class Pictures:
                 size = self._sizes.pop(name)
                 if path.is_file():
                     self._sizes[name] = size  # now the one used last
-                    os.utime(path)
+                    with contextlib.suppress(OSError):
+                        os.utime(path)
                     return path
         raise WebuiError(
             f"There is no source picture {sha256[:12]!r} any more.",
@@ -71,11 +73,15 @@ class Pictures:
     def get(self, sha256: str) -> Picture:
         """The picture of this sha256. Raises WebuiError (404) if it is not here, or no longer what it was."""
         path = self.path(sha256)
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError:
+            data = b""  # its sector, or its file, is gone: damaged like one that was changed
         if hashlib.sha256(data).hexdigest() != sha256:
             with self._lock:
                 self._sizes.pop(path.name, None)
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise WebuiError(
                 f"The source picture {sha256[:12]!r} was damaged on the disk.",
                 "Drop, paste or choose it again.",
@@ -109,7 +115,5 @@ class Pictures:
 
 
 def _found(folder: Path) -> dict[str, int]:
-    if not folder.is_dir():
-        return {}
-    files = [(path.stat(), path.name) for path in folder.iterdir() if NAME.fullmatch(path.name)]
-    return {name: stat.st_size for stat, name in sorted(files, key=lambda file: file[0].st_mtime_ns)}
+    sweep(folder)
+    return sizes_in(folder, NAME)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from modules.disk import DRAFT, refusal, sweep
+from modules.disk import DRAFT, refusal, sizes_in, sweep
 from modules.errors import WebuiError
 
 GIBIBYTE = 1 << 30
@@ -135,8 +135,5 @@ class Writer:
 
 
 def _found(folder: Path) -> dict[str, int]:
-    if not folder.is_dir():
-        return {}
     sweep(folder)
-    files = [(path.stat(), path.name) for path in folder.iterdir() if NAME.fullmatch(path.name)]
-    return {name: stat.st_size for stat, name in sorted(files, key=lambda file: file[0].st_mtime_ns)}
+    return sizes_in(folder, NAME)

@@ -51,7 +51,7 @@ class Painter:
             yield Failed("The engine cannot make that.", "Ask for another thing.")
             return
         yield Started(request.images, request.images, STEPS, request.width, request.height, request.seed)
-        while self.held.is_set() and not self.stop:
+        while self.held.is_set() and not self.stop and not self.closed:
             time.sleep(0.005)
         for index in range(request.images):
             size = (request.width, request.height)

@@ -262,7 +262,9 @@ def test_only_the_last_ones_are_remembered_also_on_disk(tmp_path: Path, monkeypa
 
 def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
     queue = opened(tmp_path)
-    queue._ledger._db.execute("PRAGMA query_only = ON")  # pyright: ignore[reportPrivateUsage]
+    db = queue._ledger._db  # pyright: ignore[reportPrivateUsage]
+    assert db is not None
+    db.execute("PRAGMA query_only = ON")
     with pytest.raises(WebuiError, match="The job cannot be kept in") as caught:
         submit(queue, "a")
     assert caught.value.status == 507

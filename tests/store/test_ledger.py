@@ -14,7 +14,7 @@ from modules.errors import WebuiError
 from modules.events import Finished, ImageSaved, Started, Stepped, Warned
 from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
-from modules.store import ledger as ledger_module
+from modules.store import ledger_file
 from modules.store.ledger import Entered, Ledger
 from modules.store.pictures import Pictures
 
@@ -81,7 +81,7 @@ def test_deaths_are_counted_until_a_picture_is_saved(tmp_path: Path) -> None:
 
 
 def test_a_second_palimpsest_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "SECONDS_FOR_LOCK", 0.05)
+    monkeypatch.setattr(ledger_file, "SECONDS_FOR_LOCK", 0.05)
     first = Ledger(tmp_path / "jobs.sqlite")
     with pytest.raises(WebuiError, match=r"used by another Palimpsest that runs\. .* --data-dir"):
         Ledger(tmp_path / "jobs.sqlite")
