@@ -16,7 +16,7 @@ from modules.fields import Control, explained, number_not_bool
 from modules.sampler_names import resolve_names
 
 MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
-MAX_SEED = 2**63 - 1  # what a 64-bit generator takes
+MAX_SEED = 2**64 - 1  # what a 64-bit generator takes
 SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
 
 MASK_MODES = ("Inpaint masked", "Inpaint not masked")
@@ -31,6 +31,13 @@ HR_UPSCALERS = (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")
 RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
 LATENT_UPSCALE = 3  # of these
 LATENT_CELL = 8  # pixels a side; what the encoder sees is whole cells
+
+
+def counted_up(seed: int, by: int) -> int:
+    """The seed `by` pictures after `seed`; after the largest comes 0."""
+    counted = seed + by
+    return counted if counted <= MAX_SEED else counted - MAX_SEED - 1
+
 
 Prompt = Annotated[
     str,

@@ -73,15 +73,22 @@ def _numbers(item: str, grammar: Grammar, label: str) -> list[float]:
             raise WebuiError(
                 f"{label} = {item[:60]!r}: expected {kind}, or a range such as 1-5, 1-5 (+2) or 1-10 [5]."
             ) from None
-    start, end = (float(match[side].replace(" ", "")) for side in ("start", "end"))
+    start, end = (_number(match[side], grammar) for side in ("start", "end"))
     if match["count"] is not None:
         count = min(int(match["count"]), MOST + 1)
         return np.linspace(start, end, count).tolist()
-    step = float(match["step"]) if match["step"] is not None else 1.0
+    step = _number(match["step"], grammar) if match["step"] is not None else 1
     if step == 0:
         raise WebuiError(f"{label} = {item!r}: a step of 0 leads nowhere.")
     # A1111's ends: whole numbers run up to the end, others may run one step past it.
     stop = end + 1 if grammar == "whole" else end + step
     if (stop - start) / step > MOST:
         raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Take a larger step.")
+    if grammar == "whole":  # to the digit: a seed has up to 64 bits, a float 53
+        return list(range(int(start), int(stop), int(step)))
     return np.arange(start, stop, step).tolist()
+
+
+def _number(text: str, grammar: Grammar) -> int | float:
+    plain = "".join(text.split())
+    return int(plain) if grammar == "whole" else float(plain)

@@ -39,7 +39,7 @@ from modules.images.grid import grid
 from modules.jobs.job import Job
 from modules.prompts.styles import apply_styles, read_styles
 from modules.prompts.tags import take_tags
-from modules.request import SEED_RANGE, GenerationRequest
+from modules.request import SEED_RANGE, GenerationRequest, counted_up
 from modules.settings import Settings
 from modules.store.metadata import encoded
 
@@ -186,8 +186,8 @@ class _Studio:
             drawn.model_copy(
                 update={
                     "init_images": (source,),
-                    "seed": drawn.seed + number * step,
-                    "subseed": drawn.subseed + number,
+                    "seed": counted_up(drawn.seed, number * step),
+                    "subseed": counted_up(drawn.subseed, number),
                     "n_iter": 1,
                     "batch_size": 1,
                 }

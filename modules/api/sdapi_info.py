@@ -7,7 +7,7 @@ import modules
 from modules import infotext
 from modules.infotext_layout import FIXED_ORDER, LAST, Infotext
 from modules.jobs.job import Job
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 
 SIZES = tuple(f"{key}-{side}" for key in ("Size", "Seed resize from") for side in (1, 2))
 OF_THE_JOB = frozenset((*FIXED_ORDER, *LAST, *SIZES))  # keys that have a place of their own
@@ -44,7 +44,7 @@ def described(
         "seed": first_seed,
         "all_seeds": of_images,
         "subseed": request.subseed,
-        "all_subseeds": [request.subseed + number for number in range(len(of_images))],
+        "all_subseeds": [counted_up(request.subseed, number) for number in range(len(of_images))],
         "subseed_strength": request.subseed_strength,
         "width": request.width,
         "height": request.height,

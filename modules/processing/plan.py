@@ -13,7 +13,7 @@ from modules.errors import WebuiError
 from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing, timing, without_comments
 from modules.prompts.tags import NetworkTag, network_tags, take_tags
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 from modules.sampler_names import SamplerName, ScheduleName, resolve_names
 from modules.settings import EXACT, Settings
 
@@ -432,6 +432,7 @@ def _batches(request: GenerationRequest) -> tuple[tuple[ImagePlan, ...], ...]:
     # With a variation A1111 holds the seed and counts the variation seed up; without one it counts the seed.
     varied = request.subseed_strength > 0
     images = [
-        ImagePlan(i, request.seed if varied else request.seed + i, request.subseed + i) for i in range(request.images)
+        ImagePlan(i, counted_up(request.seed, 0 if varied else i), counted_up(request.subseed, i))
+        for i in range(request.images)
     ]
     return tuple(tuple(images[i : i + request.batch_size]) for i in range(0, len(images), request.batch_size))

@@ -74,7 +74,10 @@ class Generator:
         self._device = device
         self._philox = Philox(seed) if source == "NV" else None
         where = device if source == "GPU" else torch.device("cpu")
-        self._torch = torch.Generator(where).manual_seed(seed) if source != "NV" else None
+        # An ENSD may lead beyond 64 bits, which torch refuses and Philox leaves out.
+        self._torch = (
+            torch.Generator(where).manual_seed(seed if seed < 2**64 else seed % 2**64) if source != "NV" else None
+        )
 
     def randn(self, shape: Sequence[int]) -> Tensor:
         """The next tensor, fp32, on the device."""

@@ -260,6 +260,19 @@ def test_orders_of_words(stage: Stage) -> None:
     assert values_of(stage.asked, "prompt") == ["a one, big two!", "a two, big one!"]
 
 
+@pytest.mark.parametrize(
+    ("written", "seeds"),
+    [
+        ("6687881544318117707, 6687881544318117708", [6687881544318117707, 6687881544318117708]),
+        ("18446744073709551609-18446744073709551615 (+3)", [2**64 - 7, 2**64 - 4, 2**64 - 1]),
+        ("9007199254740993-9007199254740990 (-1)", [2**53 + 1, 2**53]),  # to one before the end, as in A1111
+    ],
+)
+def test_seeds_of_64_bits_on_an_axis_keep_their_digits(stage: Stage, written: str, seeds: list[int]) -> None:
+    stage.pictures(txt2img("x/y/z plot", "Seed", written))
+    assert values_of(stage.asked, "seed") == seeds
+
+
 def test_seeds_that_vary_with_the_axes(stage: Stage) -> None:
     args = (4, "4,5", [], 6, "1,2", [], 0, "", [], True, False, False, False, True, True)
     stage.pictures(txt2img("x/y/z plot", *args))

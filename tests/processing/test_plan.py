@@ -67,6 +67,13 @@ def test_images_count_the_seed_up() -> None:
     )
 
 
+def test_after_the_largest_seed_comes_the_first() -> None:
+    plan = make_plan(Txt2ImgRequest(seed=2**64 - 1, subseed=2**64 - 2, n_iter=3), Settings())
+    assert plan.batches == (
+        (ImagePlan(0, 2**64 - 1, 2**64 - 2),), (ImagePlan(1, 0, 2**64 - 1),), (ImagePlan(2, 1, 0),),
+    )  # fmt: skip
+
+
 def test_a_variation_counts_the_variation_seed_up_and_holds_the_seed() -> None:
     plan = make_plan(Txt2ImgRequest(seed=7, subseed=1, subseed_strength=0.3, n_iter=2), Settings())
     assert plan.batches == ((ImagePlan(0, 7, 1),), (ImagePlan(1, 7, 2),))

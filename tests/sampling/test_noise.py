@@ -60,6 +60,13 @@ def test_ensd_seeds_the_step_noise_apart() -> None:
     assert torch.equal(noise(1.0, 0.5), ImageNoise("CPU", SHAPE, [5 + 31337]).first())
 
 
+@pytest.mark.parametrize("source", ["CPU", "NV"])
+def test_beyond_64_bits_a_seed_begins_anew(source: Source) -> None:
+    noise = ImageNoise(source, SHAPE, [2**64 - 1], eta_noise_seed_delta=31337)
+    noise.first()
+    assert torch.equal(noise(1.0, 0.5), ImageNoise(source, SHAPE, [31336]).first())
+
+
 @pytest.mark.parametrize(("strength", "seed"), [(0.0, 1), (1.0, 2)])
 def test_variation_of_full_or_no_strength_is_one_of_the_two_noises(strength: float, seed: int) -> None:
     varied = ImageNoise("CPU", SHAPE, [1], subseeds=[2], subseed_strength=strength).first()

@@ -104,7 +104,7 @@ class Fake:
             share = min(request.get("denoising_strength", 1.0), 0.999)
             steps = request.get("steps", 20)
             steps = int(share * steps) + 1 if job["kind"] == "img2img" else steps
-            seed = request.get("seed", -1)
+            seed = int(request.get("seed", -1))  # a large one comes as its digits
             seed = 1234567 if seed == -1 else seed
             width, height = request.get("width", 512), request.get("height", 512)
             progress.update(steps=steps, images=count, stage="encoding")

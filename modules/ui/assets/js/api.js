@@ -1,5 +1,7 @@
 // Talking to the server: every refusal arrives as one sentence that can be shown as it is.
 
+import { parsed } from "./json.js";
+
 export class Refusal extends Error {
   constructor(sentence, field = "", status = 0) {
     super(sentence);
@@ -33,11 +35,11 @@ export async function request(method, path, options = {}) {
   return response;
 }
 
-export const get = async (path) => (await request("GET", path)).json();
+export const get = async (path) => parsed(await (await request("GET", path)).text());
 
 export async function post(path, body = {}) {
   const options = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  return (await request("POST", path, options)).json();
+  return parsed(await (await request("POST", path, options)).text());
 }
 
 export const remove = (path) => request("DELETE", path);

@@ -3,6 +3,7 @@
 import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
 import { button, h, part } from "./dom.js";
+import { parsed } from "./json.js";
 import { read, write } from "./store.js";
 import { complain } from "./toast.js";
 
@@ -89,7 +90,7 @@ export class BatchRun {
     this.stream?.close();
     const stream = new EventSource(`/v1/batches/${this.id}/events?after=${this.seen}`);
     this.stream = stream;
-    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && (this.again.worked(), action(JSON.parse(event.data), event)));
+    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && (this.again.worked(), action(parsed(event.data), event)));
     hear("batch", (batch) => this.show(batch));
     hear("file", (file, event) => this.add(file, Number(event.lastEventId)));
     hear("previewed", ({ data }) => this.running && this.page.result.showPreview(data));

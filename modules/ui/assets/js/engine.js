@@ -3,6 +3,7 @@
 import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
+import { parsed } from "./json.js";
 import { config } from "./store.js";
 import { complain, takeBack, toast } from "./toast.js";
 
@@ -34,7 +35,7 @@ export class Engine {
     if (document.hidden) return;
     const stream = new EventSource("/v1/state/events");
     this.stream = stream;
-    stream.addEventListener("state", (event) => (this.again.worked(), this.follow(JSON.parse(event.data))));
+    stream.addEventListener("state", (event) => (this.again.worked(), this.follow(parsed(event.data))));
     this.again.in(OPENS_WITHIN, () => this.lost());
     stream.onopen = () => {
       this.again.stop();

@@ -1,6 +1,7 @@
 // The values of the two forms: a mirror of Gradio's components, and the way to change them from a script.
 
 import { byId, h, later } from "./dom.js";
+import { whole } from "./json.js";
 import { config, read, write } from "./store.js";
 import { toast } from "./toast.js";
 
@@ -40,8 +41,11 @@ function tell(tab, name, value, who) {
 
 // Called by Gradio when a person, or a script through set(), changed a component.
 export function changed(tab, name, value) {
-  if (values[tab][name] !== value) tell(tab, name, value, "person");
+  if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) tell(tab, name, value, "person");
 }
+
+// `value` as Gradio has it, or what stands in a number box of our own.
+export const exact = (tab, name, value) => (ownBox(elementOf(tab, name)) ? values[tab][name] : value);
 
 // Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
 export function set(tab, partial, who = "script") {
@@ -50,17 +54,28 @@ export function set(tab, partial, who = "script") {
     if (!has(tab, name)) continue;
     const field = fieldsOf(tab).find((known) => known.name === name);
     let value = wanted ?? field?.default;
-    if (typeof value === "number" && field && field.minimum !== null) {
-      const fitting = Math.min(Math.max(value, field.minimum), field.maximum ?? Infinity);
+    if (field?.whole) value = whole(value) ?? value;
+    if (field && field.minimum !== null && (typeof value === "number" || whole(value) !== null)) {
+      const fitting = within(value, field.minimum, field.maximum);
       if (fitting !== value) notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
       value = fitting;
     }
-    pending[tab][name] = value;
+    const box = ownBox(elementOf(tab, name));
+    if (box) box.value = value ?? "";
+    else pending[tab][name] = value;
     tell(tab, name, value, who);
   }
   byId(`${tab}_apply`).click();
   return notes;
 }
+
+const within = (value, minimum, maximum) => {
+  if (isAbove(minimum, value)) return minimum;
+  return maximum !== null && isAbove(value, maximum) ? maximum : value;
+};
+
+// Of numbers, or of whole ones as digits.
+const isAbove = (one, other) => (typeof one === typeof other && typeof one === "number" ? one > other : BigInt(one) > BigInt(other));
 
 // What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
 export function take(tab) {
@@ -134,10 +149,35 @@ export function describe() {
   for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
     const block = byId(field.elem);
     if (block && field.description) block.title = field.description;
+    if (block && field.whole && tabOf(field)) ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
     block?.addEventListener("focusin", ({ target }) => target.type === "number" && (target.dataset.before = target.value));
     block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
   }
 }
+
+const tabOf = (field) => Object.keys(config.tabs).find((tab) => config.tabs[tab].includes(field));
+
+// A box for a whole number is the page's own: Gradio takes JavaScript's number for it, which rounds a seed of 64 bits, and
+// writes that back while one types. take(value): a number, its digits where that would be rounded, null for none.
+export function ownNumber(block, take) {
+  const box = block.querySelector("input[type=number]");
+  if (!box || block.querySelector("input[type=range]")) return;
+  box.dataset.own = "yes";
+  block.addEventListener("input", (event) => {
+    event.stopImmediatePropagation();
+    take(box.value === "" ? null : whole(box.value) ?? Number(box.value));
+  }, true);
+  box.addEventListener("keydown", (event) => {
+    const by = { ArrowUp: 1n, ArrowDown: -1n }[event.key];
+    if (!by || typeof whole(box.value) !== "string") return;
+    event.preventDefault();
+    box.value = String(BigInt(box.value) + by);
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  });
+}
+
+// The box of ownNumber() in `block`, or null.
+export const ownBox = (block) => block?.querySelector("input[data-own]") ?? null;
 
 // A slider takes its minimum for a box that was emptied, where the last number is meant, and the nearest number it has for
 // what it has not: that is said.

@@ -2,6 +2,7 @@
 
 import { Again } from "./again.js";
 import { get, GONE, post, remove } from "./api.js";
+import { parsed } from "./json.js";
 import { read, write } from "./store.js";
 
 const NAMES = ["queued", "started", "staged", "stepped", "previewed", "image_saved", "warned", "finished", "failed"];
@@ -75,7 +76,7 @@ export class Jobs {
   hear(name, event, job) {
     this.again.worked();
     this.heard.number = Number(event.lastEventId) || this.heard.number;
-    const data = JSON.parse(event.data);
+    const data = parsed(event.data);
     if (name !== "warned" || this.isNews(data.message, job)) this.tell(name, data, job);
     if (name === "finished" || name === "failed") this.next();
   }

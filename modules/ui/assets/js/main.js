@@ -105,7 +105,7 @@ export const checkpointChosen = (name) => page.engine.choose(name);
 
 export function generate(tab, ...values) {
   const fields = config.tabs[tab].map((field) => field.name);
-  const given = Object.fromEntries([...fields, ...config.switches].map((name, index) => [name, values[index]]));
+  const given = Object.fromEntries([...fields, ...config.switches].map((name, index) => [name, form.exact(tab, name, values[index])]));
   page.tabs[tab].generate(given);
 }
 

@@ -2,8 +2,11 @@
 
 import { get, post } from "./api.js";
 import { button, byId, h, later, part } from "./dom.js";
+import { ownBox, ownNumber } from "./form.js";
 import { config } from "./store.js";
 import { complain } from "./toast.js";
+
+const blockOf = (name) => byId(config.settings.find((field) => field.name === name)?.elem ?? "");
 
 export class SettingsPage {
   constructor() {
@@ -16,6 +19,7 @@ export class SettingsPage {
       h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }), this.status,
       button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() })));
     this.send = later(() => this.flush(), 400);
+    for (const { name, whole } of config.settings) if (whole) ownNumber(blockOf(name), (value) => this.changed(name, value, true));
   }
 
   async load() {
@@ -27,11 +31,15 @@ export class SettingsPage {
   put(values) {
     this.values = { ...this.values, ...values };
     this.wanted = { ...values };
+    for (const [name, value] of Object.entries(values)) {
+      const box = ownBox(blockOf(name));
+      if (box) box.value = value;
+    }
     byId("setting_apply").click();
   }
 
   take() {
-    return config.settings.map((field) => (field.list ? this.offered(field.name) : this.wanted[field.name]));
+    return config.settings.map((field) => (ownBox(byId(field.elem)) ? undefined : field.list ? this.offered(field.name) : this.wanted[field.name]));
   }
 
   // A list of files with its choice, which is shown also where its file is gone.
@@ -40,8 +48,9 @@ export class SettingsPage {
     return { __type__: "update", choices: [...new Set([...(this.choices[name] ?? []), value])].map((choice) => [choice, choice]), value };
   }
 
-  changed(name, value) {
-    if (value === null || value === this.values[name]) return;
+  changed(name, value, own = false) {
+    if (Boolean(ownBox(blockOf(name))) !== own) return; // a box of ours: Gradio does not know what stands in it
+    if (value === null || value === (this.pending[name] ?? this.values[name])) return;
     this.pending[name] = value;
     this.send();
   }
@@ -64,7 +73,7 @@ export class SettingsPage {
   }
 
   showError(name, sentence) {
-    const block = byId(config.settings.find((field) => field.name === name).elem);
+    const block = blockOf(name);
     block.querySelector(".p-error")?.remove();
     block.classList.toggle("p-wrong", Boolean(sentence));
     if (sentence) block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));

@@ -1,9 +1,11 @@
 // What the page remembers in this browser, and what the server told it about the form.
 // Keys hold the port: two Palimpsests on one machine are two memories.
 
+import { parsed } from "./json.js";
+
 const PREFIX = `palimpsest:${location.port || "80"}:`;
 
-export const config = JSON.parse(document.getElementById("palimpsest-config").textContent);
+export const config = parsed(document.getElementById("palimpsest-config").textContent);
 
 export function read(name, otherwise = null) {
   try {
