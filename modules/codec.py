@@ -10,12 +10,12 @@ import binascii
 import hashlib
 import io
 import struct
-import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from modules import png_side
+from modules.budget import MEMORY
 from modules.colour import OF_MODE, avif_code_points, colours_of
 from modules.errors import WebuiError
 from modules.exif import orientation
@@ -32,7 +33,8 @@ from modules.exif import orientation
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
 MAX_BYTES = 256 * 1024 * 1024
-LARGE = 16_000_000  # pixels; what is larger is decoded one at a time, as each may take 400 MB for a moment
+PIXEL = 4  # bytes that Pillow takes for one, RGB or not
+COPIES = 3  # of the pixels at most, from their decoding to what `open` gives
 
 # What Pillow's readers were seen to raise on a hundred thousand damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, IndexError, KeyError, struct.error, zlib.error)
@@ -56,8 +58,6 @@ RANGES_OF_FLOATS = ((1.0, 8.0), (255.0, 255.5), (WHITE_OF_16, 65535.5))
 RANGES_OF_INTEGERS = ((255.0, 255.0), (WHITE_OF_16, 65535.0), (2**31 - 1.0, 2**31 - 1.0))
 _URL_SAFE = str.maketrans("-_", "+/")
 
-_large_one = threading.Lock()
-
 
 @dataclass(frozen=True)
 class ByName:
@@ -73,36 +73,50 @@ class Picture:
 
     `width` and `height` are pixels after EXIF orientation is applied. `notes` are sentences about what will be
     converted (an animation's first frame, CMYK, 16 bit, other colours than sRGB) or left out, for the person who
-    brought the picture.
+    brought the picture. `content` is the file's bytes, or where they lie: who only waits keeps no bytes in memory.
     """
 
-    data: bytes = field(repr=False, compare=False)
+    content: bytes | Path = field(repr=False, compare=False)
     sha256: str
     width: int
     height: int
     format: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def data(self) -> bytes:
+        """The file's bytes. Raises WebuiError if they lie on the disk and are not there any more, or are others."""
+        if isinstance(self.content, bytes):
+            return self.content
+        try:
+            data = self.content.read_bytes()
+        except OSError as error:
+            raise self._lost(error.strerror or str(error)) from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise self._lost("the file has changed")
+        return data
+
+    def lying_at(self, path: Path) -> "Picture":
+        """The same, its bytes left in the file `path`, which holds them."""
+        return replace(self, content=path)
+
+    def _lost(self, reason: str) -> WebuiError:
+        return WebuiError(
+            f"The source picture {self.sha256[:12]!r} cannot be read any more ({reason}).",
+            "Drop, paste or choose it again.",
+            "init_images",
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "content": self.data}  # into another process it travels as bytes
+
     @classmethod
     def from_bytes(cls, data: bytes, field: str = "image") -> "Picture":
         """Check `data` and wrap it. Raises WebuiError with a sentence about `field`."""
-        if not data:
-            raise WebuiError(f"{field}: the file is empty (0 bytes).", "Choose a PNG, JPEG or WebP picture.", field)
-        if len(data) > MAX_BYTES:
-            raise WebuiError(
-                f"{field}: the file has {len(data) // 2**20} MB, more than the {MAX_BYTES // 2**20} MB that are read.",
-                "Save it smaller, for example as JPEG.",
-                field,
-            )
+        _require_size(data, field)
         image, told = _open(data, field)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise WebuiError(
-                f"{field}: the picture is {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels.",
-                "Scale it down first.",
-                field,
-            )
-        with _reading(field), _large_one if width * height > LARGE else nullcontext():
+        width, height = _require_pixels(image, field)
+        with _reading(field), MEMORY.room(width * height * PIXEL):
             notes = (*_notes(image, told), *told.notes)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
         return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
@@ -116,6 +130,19 @@ class Picture:
         return cls._described(data, image, sha256, notes)
 
     @classmethod
+    def unread(cls, data: bytes, field: str = "image") -> "Picture":
+        """`data` for whoever wants what stands beside the pixels: their header is checked, they are not decoded.
+
+        Raises WebuiError as `from_bytes` does, but for what only decoding finds.
+        """
+        _require_size(data, field)
+        image, told = _open(data, field)
+        _require_pixels(image, field)
+        with _reading(field):
+            notes = (*_notes(image, told), *told.notes)
+        return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
+
+    @classmethod
     def _described(cls, data: bytes, image: Image.Image, sha256: str, notes: tuple[str, ...]) -> "Picture":
         width, height = image.size
         if _turn(image) in SIDEWAYS:
@@ -124,18 +151,8 @@ class Picture:
 
     @classmethod
     def from_text(cls, text: str, field: str = "image") -> "Picture":
-        """From base64, with or without a `data:image/…;base64,` prefix.
-
-        Of RFC 4648 either alphabet, the standard one or that for URLs, with or without the padding at its end.
-        """
-        payload = text.partition(",")[2] if text.startswith("data:") else text
-        try:
-            data = base64.b64decode(payload.translate(_URL_SAFE) + "==", validate=False)
-        except (binascii.Error, ValueError) as error:
-            raise WebuiError(
-                f"{field}: the text is not base64 ({error}).", "Send the picture's bytes as base64.", field
-            ) from error
-        return cls.from_bytes(data, field)
+        """From base64 (see `bytes_of_text`)."""
+        return cls.from_bytes(bytes_of_text(text, field), field)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> "Picture":
@@ -146,6 +163,14 @@ class Picture:
 
     def open(self) -> Image.Image:
         """The pixels, upright, in sRGB: mode RGB, or RGBA if there is any transparency. First frame of an animation."""
+        with self.room():
+            return self._opened()
+
+    def room(self) -> AbstractContextManager[None]:
+        """Room in memory for the pixels of `open` and for what is made of them. Raises Busy."""
+        return MEMORY.room(self.width * self.height * PIXEL * COPIES)
+
+    def _opened(self) -> Image.Image:
         image, told = _open(self.data, "image")
         with _reading("image"):
             image.load()
@@ -165,7 +190,8 @@ class Picture:
     @property
     def pixels_md5(self) -> str:
         """The name that A1111 gives a source: of its pixels, as `open` tells them, in hex."""
-        return hashlib.md5(self.open().tobytes(), usedforsecurity=False).hexdigest()
+        with self.room():
+            return hashlib.md5(self.open().tobytes(), usedforsecurity=False).hexdigest()
 
     def text(self) -> dict[Any, Any]:
         """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
@@ -179,8 +205,9 @@ class Picture:
         A browser turns fewer kinds of files by their EXIF than we do, knows other kinds of profiles, and its JPEG
         decoder rounds otherwise.
         """
-        image, told = _open(self.data, "image")
-        is_plain = image.mode in ("RGB", "RGBA", "L") and told.data is self.data and not self.notes
+        data = self.data
+        image, told = _open(data, "image")
+        is_plain = image.mode in ("RGB", "RGBA", "L") and told.data is data and not self.notes
         return is_plain and image.format == "PNG" and told.cicp is None and not SEEN_OTHERWISE & image.info.keys()
 
     def shown(self) -> bytes:
@@ -188,7 +215,8 @@ class Picture:
         buffer = io.BytesIO()
         chunks = PngInfo()
         chunks.add(b"sRGB", b"\0")
-        self.open().save(buffer, "PNG", pnginfo=chunks, compress_level=1)
+        with self.room():
+            self.open().save(buffer, "PNG", pnginfo=chunks, compress_level=1)
         return buffer.getvalue()
 
     def base64(self) -> str:
@@ -220,12 +248,49 @@ class Picture:
         )
 
 
+def bytes_of_text(text: str, field: str = "image") -> bytes:
+    """What base64 means, with or without a `data:image/…;base64,` prefix.
+
+    Of RFC 4648 either alphabet, the standard one or that for URLs, with or without the padding at its end.
+    """
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(payload.translate(_URL_SAFE) + "==", validate=False)
+    except (binascii.Error, ValueError) as error:
+        raise WebuiError(
+            f"{field}: the text is not base64 ({error}).", "Send the picture's bytes as base64.", field
+        ) from error
+
+
 def flattened(image: Image.Image, background: str) -> Image.Image:
     """RGB of `image`; where it is transparent the CSS colour `background` shows through."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
     return Image.alpha_composite(ground, image).convert("RGB")
+
+
+def _require_size(data: bytes, field: str) -> None:
+    if not data:
+        raise WebuiError(f"{field}: the file is empty (0 bytes).", "Choose a PNG, JPEG or WebP picture.", field)
+    if len(data) > MAX_BYTES:
+        raise WebuiError(
+            f"{field}: the file has {len(data) // 2**20} MB, more than the {MAX_BYTES // 2**20} MB that are read.",
+            "Save it smaller, for example as JPEG.",
+            field,
+        )
+
+
+def _require_pixels(image: Image.Image, field: str) -> tuple[int, int]:
+    """Width and height, as they are stored."""
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise WebuiError(
+            f"{field}: the picture is {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels.",
+            "Scale it down first.",
+            field,
+        )
+    return width, height
 
 
 def _open(data: bytes, field: str) -> tuple[ImageFile.ImageFile, png_side.Side]:
@@ -300,7 +365,7 @@ def _normalised(image: Image.Image, transparent_colour: bool) -> Image.Image:
         return _eight_bit(image).convert("RGB")
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_colour
     if not has_alpha:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     opaque = rgba.getchannel("A").getextrema() == (255, 255)
     return rgba.convert("RGB") if opaque else rgba

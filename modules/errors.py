@@ -1,4 +1,4 @@
-"""The one exception that means: a person can mend this."""
+"""The exceptions that mean: a person can mend this."""
 
 
 class WebuiError(Exception):
@@ -18,3 +18,11 @@ class WebuiError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip() if self.hint else self.message
+
+
+class Busy(WebuiError):
+    """The client asked for more than there is at the moment, and may ask again in `retry_after` seconds."""
+
+    def __init__(self, message: str, hint: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, hint, status=429)
+        self.retry_after = retry_after

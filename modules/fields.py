@@ -7,16 +7,18 @@ A request or settings field is declared once, as `Annotated[type, Field(bounds, 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from modules.errors import WebuiError
 
 Kind = Literal["auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "checks", "picture", "hidden"]
 
 
+MOST_TOLD = 20  # unknown fields that are looked at: pydantic makes an error of each, and one is told
 LONG = 80  # letters of a refused value that are shown
 
 
@@ -90,6 +92,25 @@ def params(model: type[BaseModel]) -> dict[str, Param]:
             control=control,
         )
     return found
+
+
+def few(model: type[BaseModel], values: Any) -> Any:
+    """`values` with at most MOST_TOLD fields that `model` does not have: to refuse a million would take seconds."""
+    if not isinstance(values, Mapping) or len(values) <= len(model.model_fields) + MOST_TOLD:
+        return values
+    unknown = islice((name for name in values if name not in model.model_fields), MOST_TOLD)
+    return {name: values[name] for name in (*(known for known in model.model_fields if known in values), *unknown)}
+
+
+class Strict(BaseModel):
+    """A model that refuses unknown fields, however many there are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, values: Any) -> Any:
+        return few(cls, values)
 
 
 def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:

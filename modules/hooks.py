@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from modules.catalog import Catalog
 from modules.errors import WebuiError
-from modules.fields import explained, number_not_bool
+from modules.fields import Strict, explained, number_not_bool
 from modules.infotext_layout import Kind, compose
 from modules.request import GenerationRequest
 from modules.settings import Settings
@@ -30,7 +30,7 @@ class Extension:
         return ()
 
 
-class Arguments(BaseModel):
+class Arguments(Strict):
     """A script's arguments: fields declared as a request's are, in the order of A1111's `script_args`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,11 +8,11 @@ import difflib
 import random
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.fields import Control, explained, number_not_bool
+from modules.fields import Control, Strict, explained, number_not_bool
 from modules.sampler_names import resolve_names
 
 MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
@@ -427,7 +427,7 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(Strict):
     """What txt2img and img2img have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -628,6 +628,13 @@ class Img2ImgRequest(GenerationRequest):
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
+        given = values.get("init_images")
+        if isinstance(given, list | tuple) and len(given) > 1:  # before any of them is decoded
+            raise WebuiError(
+                f"init_images: {len(given)} pictures were sent, one was expected.",
+                "Send a job for each.",
+                "init_images",
+            )
         request = super().parse(values)
         if not request.init_images:
             has_mask = request.mask is not None or request.latent_mask is not None
@@ -636,12 +643,6 @@ class Img2ImgRequest(GenerationRequest):
                 if has_mask
                 else "There is no source picture.",
                 "Drop, paste or choose one in the img2img tab.",
-                "init_images",
-            )
-        if len(request.init_images) > 1:
-            raise WebuiError(
-                f"init_images: {len(request.init_images)} pictures were sent, one was expected.",
-                "Send a job for each.",
                 "init_images",
             )
         for source in request.init_images:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from modules.disk import write_over
 from modules.errors import WebuiError
-from modules.fields import Control, explained, number_not_bool
+from modules.fields import Control, explained, few, number_not_bool
 from modules.kept import Unreadable, copy_aside, read_json
 
 log = logging.getLogger(__name__)
@@ -441,7 +441,7 @@ class Settings(BaseModel):
         if not values:
             return self
         try:
-            return type(self)(**{**self.model_dump(), **values})
+            return type(self)(**{**self.model_dump(), **few(type(self), values)})
         except ValidationError as error:
             raise explained(type(self), error) from error
 

@@ -6,8 +6,7 @@ import pickle
 import random
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,24 +169,6 @@ def test_a_png_of_chunks_without_end_is_refused_soon() -> None:
 def test_a_file_too_large_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("modules.codec.MAX_BYTES", 1000)
     assert "more than the" in refusal(b"\0" * 1001).message
-
-
-@pytest.mark.parametrize(("large", "alone"), [(32 * 24 - 1, ["taken", "given back"]), (32 * 24, [])])
-def test_large_pictures_are_decoded_one_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, large: int, alone: list[str]
-) -> None:
-    seen: list[str] = []
-
-    @contextmanager
-    def turn() -> Iterator[None]:
-        seen.append("taken")
-        yield
-        seen.append("given back")
-
-    monkeypatch.setattr("modules.codec.LARGE", large)
-    monkeypatch.setattr("modules.codec._large_one", turn())
-    Picture.from_bytes(file_of(NOISE, "PNG"))
-    assert seen == alone
 
 
 def test_a_picture_that_no_memory_is_there_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -391,3 +372,18 @@ def test_floats_that_are_no_numbers_do_not_matter() -> None:
     values[0, :3] = [np.nan, np.inf, -np.inf]
     opened = np.asarray(Picture.from_bytes(file_of(Image.fromarray(values), "TIFF")).open())
     assert opened[0, :4, 0].tolist() == [0, 255, 0, 128]
+
+
+def test_a_picture_whose_bytes_lie_on_the_disk_keeps_none_in_memory(tmp_path: Path) -> None:
+    picture = Picture.from_image(NOISE)
+    path = tmp_path / "source.png"
+    path.write_bytes(picture.data)
+    lying = picture.lying_at(path)
+    assert (lying, lying.content, lying.open().tobytes()) == (picture, path, NOISE.tobytes())
+    assert pickle.loads(pickle.dumps(lying)).content == picture.data
+    path.write_bytes(b"another")
+    with pytest.raises(WebuiError, match="the file has changed"):
+        lying.open()
+    path.unlink()
+    with pytest.raises(WebuiError, match=r"cannot be read any more \(No such file"):
+        lying.open()

@@ -37,6 +37,7 @@ from modules.codec import MAX_BYTES
 from modules.flags import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
+TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size
 
 
 def create_api(services: Services) -> FastAPI:
@@ -60,7 +61,7 @@ def create_api(services: Services) -> FastAPI:
     flags = services.flags
     # The last one added is the outermost.
     app.add_middleware(OneSlash)
-    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(BodyLimit, limit=MAX_BODY, to_disk=TO_DISK)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(BasicAuth, credentials=flags.auth)
     if flags.cors_origins:

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import Field, ValidationError, WithJsonSchema
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
@@ -17,7 +17,7 @@ from modules.api.sse import NOTHING_NEW, EventStream, event_text
 from modules.codec import MAX_BYTES
 from modules.errors import WebuiError
 from modules.events import Previewed
-from modules.fields import shortened
+from modules.fields import Strict, shortened
 from modules.jobs.batch import Batch, BatchOptions, FileState
 from modules.jobs.batch_desk import Brought
 from modules.jobs.batch_files import MOST_FILES
@@ -29,19 +29,15 @@ FILES, MASKS, BATCH = "files", "masks", "batch"  # the parts of a form
 BatchId = Annotated[str, Path(description="As POST /v1/batches gave it.")]
 
 
-class FileBody(BaseModel):
+class FileBody(Strict):
     """A file that was brought: the name it has in the batch, and its id."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=1000, description="The file's, by which texts and masks find it.")
     id: str = Field(pattern=f"^{NAME.pattern}$", description="As POST /v1/batches/files gave it.")
 
 
-class BatchBody(BaseModel):
+class BatchBody(Strict):
     """What a batch is made of. Files and folder may be given together."""
-
-    model_config = ConfigDict(extra="forbid")
 
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Img2ImgRequest))] = Field(
         default_factory=dict, description="The fields of an img2img job, without pictures."
@@ -159,7 +155,7 @@ def routes(services: Services) -> APIRouter:
             after = int(last_event_id)
             if batch.ended and after >= len(batch.settled()):
                 return Response(status_code=204)  # tells an EventSource not to connect again
-        return EventStream(BatchFeed(batch, after))
+        return EventStream(BatchFeed(batch, after), services.streams)
 
     @router.post("/{batch_id}/stop")
     def stop(batch_id: BatchId) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modules.errors import WebuiError
+from modules.errors import Busy, WebuiError
 from modules.fields import shortened
 from modules.paths import printable
 
@@ -24,14 +24,6 @@ log = logging.getLogger(__name__)
 OF_A1111 = "/sdapi/"
 PHRASED = (404, 405)  # A1111 answers these with HTTP's own phrase, and clients look for that to know what is offered
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
-
-
-class Busy(WebuiError):
-    """The client asked for more than its share, and may ask again in `retry_after` seconds."""
-
-    def __init__(self, message: str, hint: str = "", retry_after: int = 1) -> None:
-        super().__init__(message, hint, status=429)
-        self.retry_after = retry_after
 
 
 class ErrorBody(BaseModel):
@@ -132,6 +124,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         405: f"{request.url.path} does not answer to {request.method}.",
         408: "The body came too slowly.",
         413: "The body is too large.",
+        429: "The server has no memory to spare for this body right now; send it again in a few seconds.",
     }
     status = HTTPStatus(error.status_code)
     sentence = sentences.get(error.status_code) or error.detail or f"{status.phrase}."

@@ -3,13 +3,14 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from modules.api.jobs import REQUESTS
 from modules.api.openapi import fields_of
 from modules.api.services import Services
 from modules.codec import Picture
 from modules.errors import WebuiError
+from modules.fields import Strict
 from modules.images.geometry import Size
 from modules.infotext import Kind
 from modules.networks.native import NativeSizes
@@ -20,16 +21,12 @@ LARGEST_SIDE = 100_000  # pixels
 OF_SOURCE = ("resize_by", "outpaint_left", "outpaint_right", "outpaint_top", "outpaint_bottom")
 
 
-class SourceSize(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class SourceSize(Strict):
     width: int = Field(ge=1, le=LARGEST_SIDE, description="In pixels.")
     height: int = Field(ge=1, le=LARGEST_SIDE, description="In pixels.")
 
 
-class EstimateBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class EstimateBody(Strict):
     kind: Kind = Field(description="Whose form it is.")
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values()))] = Field(
         description="Fields of the kind without its pictures; what is left out has its default."

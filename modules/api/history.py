@@ -52,10 +52,13 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{sha256}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
     def thumbnail(sha256: Sha256) -> Response:
         """The picture small, as WebP."""
-        image = Picture.from_bytes(history.file(sha256).read_bytes(), "sha256").open()
-        image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        picture = Picture.unread(history.file(sha256).read_bytes(), "sha256")
         file = io.BytesIO()
-        image.save(file, "WEBP", quality=82)
+        with picture.room():
+            image = picture.open()
+            image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            image.save(file, "WEBP", quality=82)
+            del image
         return Response(file.getvalue(), media_type="image/webp", headers=PICTURE_HEADERS)
 
     @router.get("/{sha256}/lineage")

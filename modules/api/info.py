@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from modules.api.services import Services
+from modules.fields import Strict
 from modules.infotext import ParsedFields
 from modules.prompts.styles import read_styles, taken_out
 from modules.request import MAX_PROMPT
@@ -14,16 +15,12 @@ STYLES = "styles.csv"  # in the data folder, as in A1111
 MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
 
 
-class InfotextBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class InfotextBody(Strict):
     text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as they stand in its file.")
     spelled_out: bool = Field(default=False, description="Keep the prompts' words, whichever styles they came from.")
 
 
-class TokensBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class TokensBody(Strict):
     text: str = Field(description="A prompt.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
 from modules.api.clients import client_of
@@ -18,6 +18,7 @@ from modules.api.styles import styled
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import ENDINGS, Event, ImageSaved, Previewed
+from modules.fields import Strict
 from modules.infotext import Kind
 from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
@@ -32,9 +33,7 @@ LastEventId = Annotated[str, Header(description="The number of the event that ca
 EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
 
 
-class JobBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class JobBody(Strict):
     kind: Kind = Field(description="Whether there are source pictures.")
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
         description="Fields of the kind; what is left out has its default."
@@ -77,7 +76,7 @@ def routes(services: Services) -> APIRouter:
             after = int(last_event_id)
         if after and job.ended and not job.entries(after):
             return Response(status_code=204)  # tells an EventSource not to connect again
-        return EventStream(JobFeed(job, after))
+        return EventStream(JobFeed(job, after), services.streams)
 
     @router.post("/jobs/{job_id}/interrupt")
     def interrupt(job_id: JobId) -> dict[str, Any]:
@@ -174,7 +173,7 @@ def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]
         name: _picture(values[name], pictures, name) for name in ("mask", "latent_mask") if name in values
     }
     sources = values.get("init_images")
-    if isinstance(sources, list):
+    if isinstance(sources, list) and len(sources) == 1:  # of more none is looked at: they are refused
         found["init_images"] = [_picture(source, pictures, "init_images") for source in sources]
     return {**values, **found}
 

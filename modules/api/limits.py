@@ -8,8 +8,7 @@ from typing import TypeVar
 
 import psutil
 
-from modules.api.errors import Busy
-from modules.errors import WebuiError
+from modules.errors import Busy, WebuiError
 from modules.flags import MAX_QUEUED_JOBS
 from modules.jobs.job import Job
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest

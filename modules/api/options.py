@@ -3,13 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from modules.api.openapi import fields_of
 from modules.api.scripts import KINDS
 from modules.api.services import Services
 from modules.catalog import SHORT_HASH, Catalog, Checkpoint
-from modules.fields import Param, params
+from modules.fields import Param, Strict, params
 from modules.settings import Settings
 
 CHECKPOINT = "sd_model_checkpoint"
@@ -17,9 +17,7 @@ CHECKPOINT = "sd_model_checkpoint"
 SomeSettings = Annotated[dict[str, Any], WithJsonSchema(fields_of(Settings))]
 
 
-class CheckpointBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class CheckpointBody(Strict):
     name: str = Field(description="Of GET /v1/checkpoints, or its file's name, title or hash.")
 
 

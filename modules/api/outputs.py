@@ -14,13 +14,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from modules.api.guard import LOCAL_NAMES
 from modules.api.openapi import answers
 from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.services import Services
+from modules.fields import Strict
 from modules.flags import has_screen
 
 MOST_AT_ONCE = 1000  # pictures in one zip or one save
@@ -28,15 +29,11 @@ MOST_AT_ONCE = 1000  # pictures in one zip or one save
 OPENERS = {"win32": "explorer", "darwin": "open"}  # elsewhere freedesktop.org's xdg-open
 
 
-class SaveBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class SaveBody(Strict):
     paths: list[str] = Field(min_length=1, max_length=MOST_AT_ONCE, description="Of pictures, as jobs tell them.")
 
 
-class OpenBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class OpenBody(Strict):
     path: str = Field(default="", description="Of a picture; empty for the outputs folder itself.")
 
 

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from modules.api.clients import client_of
 from modules.api.services import Services
 from modules.codec import Picture
 from modules.errors import WebuiError
+from modules.fields import Strict
 from modules.infotext import Kind
 from modules.reproduction import Recipe, compared, ran_with, recipe
 from modules.request import Img2ImgRequest
@@ -19,9 +20,7 @@ from modules.store import metadata
 SHA256 = "^[0-9a-f]{64}$"
 
 
-class ReproduceBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ReproduceBody(Strict):
     picture: str = Field(pattern=SHA256, description="The id of the picture, as /v1/pictures told it.")
     source: str = Field("", description="The id of the picture that it was made from, where it is not kept.")
     mask: str = Field("", description="The id of its mask, where that is not kept.")

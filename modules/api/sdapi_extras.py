@@ -196,7 +196,7 @@ def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> t
 def _told(image: Any, fetch: Fetch | None) -> Response:
     if not isinstance(image, str) or not image.strip():
         return Answer({"info": "", "items": {}, "parameters": {}})  # as A1111: no picture tells nothing
-    told = metadata.read(picture_from(image, "image", fetch))
+    told = metadata.read(picture_from(image, "image", fetch, Picture.unread))
     items = {"parameters": told.infotext, **told.items} if told.infotext else told.items
     return Answer({"info": told.infotext, "items": items, "parameters": _parameters(told.infotext)})
 

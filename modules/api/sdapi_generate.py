@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from starlette.responses import Response
 
 from modules.a1111 import Kind, translated
 from modules.a1111_loose import listed_styles, strict
+from modules.api.body_limit import body_is_gone
 from modules.api.clients import client_of
 from modules.api.leaving import ended, leaving
 from modules.api.openapi import json_body
@@ -65,7 +66,6 @@ class Pending:
     """A job and where its pictures are collected."""
 
     job: Job
-    request: GenerationRequest
     collector: Collector
 
 
@@ -112,6 +112,7 @@ class _Studio:
         async with leaving(request) as gone:
             asked, pending = await run_in_threadpool(self._begun, kind, data, client_of(request.scope))
             del data
+            body_is_gone(request.scope)
             over = asyncio.gather(*(ended(one.job) for one in pending))
             try:
                 await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +130,8 @@ class _Studio:
     def _begun(self, kind: Kind, data: bytes, client: str) -> tuple[Asked, list[Pending]]:
         """A body's jobs in the queue. The body is gone when this returns: many clients may wait with large ones."""
         asked = self._asked(kind, parsed(data))
-        return asked, self._submit(asked, client)
+        pending = self._submit(asked, client)
+        return replace(asked, requests=()), pending
 
     def _asked(self, kind: Kind, body: Mapping[str, Any]) -> Asked:
         """Raises WebuiError for whatever is wrong with a body."""
@@ -138,16 +140,17 @@ class _Studio:
         if kind == "img2img" and not values.get("init_images"):
             lacking = "there is a mask, but no picture that it could lie on" if values.get("mask") else "it is empty"
             raise WebuiError(f"Init image not found: init_images: {lacking}.", "Send one.", "init_images", status=404)
+        count = len(values["init_images"]) if isinstance(values.get("init_images"), list) else 0
+        if count > MOST_SOURCES:  # before any of them is looked at
+            raise WebuiError(
+                f"init_images: {count} pictures were sent, at most {MOST_SOURCES} are taken at once.",
+                field="init_images",
+            )
         values = with_pictures(values, self._fetch)
         styles = listed_styles(values.pop("styles", []))
         if str(values.pop("disable_extra_networks", False)).lower() in ("true", "1"):
             values |= {name: take_tags(str(values[name]))[0] for name in ("prompt", "hr_prompt") if name in values}
         sources = values.get("init_images", [])
-        if len(sources) > MOST_SOURCES:
-            raise WebuiError(
-                f"init_images: {len(sources)} pictures were sent, at most {MOST_SOURCES} are taken at once.",
-                field="init_images",
-            )
         first = translated(
             kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
         )
@@ -226,7 +229,7 @@ class _Studio:
         job = services.saves.submit(
             lambda: services.submit(client, asked.kind, request, settings, checkpoint), collector
         )
-        return Pending(job, request, collector)
+        return Pending(job, collector)
 
     def _keep(self, asked: Asked, checkpoint: Checkpoint) -> None:
         """Have the overrides of a request hold for all that come, as its client wants."""

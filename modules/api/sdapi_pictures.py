@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from modules.codec import Picture
+from modules.codec import Picture, bytes_of_text
 from modules.errors import WebuiError
 from modules.events import ImageDone, ImageSaved
 from modules.jobs.job import Job
@@ -67,8 +67,13 @@ class Collector:
             return [made for made in self._made if made.image.shown]
 
 
-def picture_from(text: Any, field: str, fetch: Fetch | None = None) -> Picture:
-    """From base64, a data URI, or a URL where `fetch` is there to fetch it."""
+def picture_from(
+    text: Any,
+    field: str,
+    fetch: Fetch | None = None,
+    read: Callable[[bytes, str], Picture] = Picture.from_bytes,
+) -> Picture:
+    """From base64, a data URI, or a URL where `fetch` is there to fetch it; `read` makes a picture of the bytes."""
     if isinstance(text, Picture):
         return text
     if not isinstance(text, str) or not text.strip():
@@ -81,8 +86,8 @@ def picture_from(text: Any, field: str, fetch: Fetch | None = None) -> Picture:
                 "Send the picture as base64, or start Palimpsest with --allow-url-fetch.",
                 field,
             )
-        return Picture.from_bytes(fetch(text, field), field)
-    return Picture.from_text(text, field)
+        return read(fetch(text, field), field)
+    return read(bytes_of_text(text, field), field)
 
 
 def with_pictures(values: Mapping[str, Any], fetch: Fetch | None = None) -> dict[str, Any]:

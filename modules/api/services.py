@@ -9,6 +9,7 @@ from typing import Any
 from modules import infotext
 from modules.api.catalog_holder import CatalogHolder
 from modules.api.limits import JobLimits, require_memory
+from modules.api.sse import Places
 from modules.catalog import Checkpoint
 from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
@@ -73,6 +74,7 @@ class Services:
     saves: OwnSaves
     history: History
     limits: JobLimits = field(default_factory=JobLimits)
+    streams: Places = field(default_factory=Places)
     extensions: Extensions = field(default_factory=load_extensions)
 
     def __post_init__(self) -> None:

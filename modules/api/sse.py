@@ -3,16 +3,44 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from modules.api.errors import answer
+from modules.errors import Busy
 from modules.jobs.listeners import Listeners
 
 HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
+MOST_STREAMS = 384  # three quarters of the connections that the server takes
+SECONDS_TO_RETRY = 30
 RETRY_MILLISECONDS = 1000  # after which a browser connects again
 NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Over, and nothing is new: do not connect again."}}
+
+
+class Places:
+    """How many streams there may be at a time: each holds a connection for hours, and there are MOST_CONNECTIONS."""
+
+    def __init__(self, most: int = MOST_STREAMS) -> None:
+        self._most = most
+        self._taken = 0  # counted on the event loop alone
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Raises Busy if all are taken."""
+        if self._taken >= self._most:
+            raise Busy(
+                f"There are {self._taken} event streams open, and no more are served.",
+                "Close pages that are not looked at, or ask for the state from time to time.",
+                SECONDS_TO_RETRY,
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class Feed(Protocol):
@@ -40,12 +68,20 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, places: Places | None = None) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._feed = feed
+        self._places = places or Places()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with self._places.one():
+                await self._stream(receive, send)
+        except Busy as error:
+            await answer(error)(scope, receive, send)
+
+    async def _stream(self, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
 

@@ -28,7 +28,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
         """The same now and after every change, as server-sent events without end."""
-        return EventStream(StateFeed(services.queue, lambda: services.catalog.revision))
+        return EventStream(StateFeed(services.queue, lambda: services.catalog.revision), services.streams)
 
     return router
 

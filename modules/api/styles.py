@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi import Path as InPath
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from modules.api.services import Services
 from modules.disk import refusal, write_over
 from modules.errors import WebuiError
+from modules.fields import Strict
 from modules.prompts.style_file import Style, StyleFile, read_style_file
 from modules.prompts.styles import apply_styles, read_styles, require_styles
 from modules.request import MAX_PROMPT
@@ -22,16 +23,12 @@ StyleName = Annotated[str, InPath(description="The style's name.")]
 PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
 
 
-class StyleBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class StyleBody(Strict):
     prompt: str = Field("", max_length=MAX_PROMPT, description="Put around the prompt, or behind it.")
     negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Likewise for the negative prompt.")
 
 
-class ApplyBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ApplyBody(Strict):
     prompt: str = Field("", max_length=MAX_PROMPT, description="The prompt.")
     negative_prompt: str = Field("", max_length=MAX_PROMPT, description="The negative prompt.")
     styles: list[str] = Field(max_length=MOST, description="Names of styles, in the order they are put around.")

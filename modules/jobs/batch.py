@@ -21,13 +21,13 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, Protocol
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from modules.catalog import Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Failed, ImageDone, ImageSaved
-from modules.fields import params
+from modules.fields import Strict, params
 from modules.images.geometry import Size, scaled
 from modules.jobs.batch_files import Entry, FileSet
 from modules.jobs.batch_journal import Begun, Journals, Taken, Told
@@ -61,7 +61,7 @@ Outcome = Literal["waiting", "running", "done", "kept", "failed", "left out", "s
 SETTLED: tuple[Outcome, ...] = ("done", "kept", "failed", "left out", "skipped")
 
 
-class BatchOptions(BaseModel):
+class BatchOptions(Strict):
     """How a batch is made, beside the form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

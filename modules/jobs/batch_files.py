@@ -4,6 +4,7 @@ Nothing is unpacked and nothing is held: an entry is read when its turn comes. N
 they become names of results.
 """
 
+import io
 import re
 import stat
 import struct
@@ -25,7 +26,8 @@ MAX_TOTAL = 64 << 30  # bytes of all files of a zip together
 MAX_RATIO = 200  # of a zipped file to its compressed size, where it is larger than:
 RATIO_FROM = 1 << 20  # bytes; white pictures shrink well
 MAX_DIRECTORY = 8 << 20  # bytes of a zip's list of files, which zipfile reads whole: some 80 for each file
-END_OF_ZIP, END_OF_ZIP64 = b"PK\5\6", b"PK\6\6"
+END_OF_ZIP, LAST_RECORD = b"PK\5\6", 22  # bytes
+ZIP64 = 0xFFFFFFFF  # in place of a length: it stands in another record
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 NUMBERS = re.compile(r"(\d+)")
 
@@ -123,10 +125,12 @@ def from_zip(name: str, path: Path) -> list[Entry]:
         return WebuiError(f"{name}: {reason}.", hint, "files")
 
     try:
-        if _directory_bytes(path) > MAX_DIRECTORY:
-            raise refused("the zip lists far too many files")
-        with zipfile.ZipFile(path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
+        with _Bounded(path) as file:
+            _require_short(file)
+            with zipfile.ZipFile(file) as archive:
+                infos = [info for info in archive.infolist() if not info.is_dir()]
+    except _TooLong:
+        raise refused("the zip lists far too many files") from None
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise refused(f"the zip cannot be read ({error})") from error
     if len(infos) > MOST_FILES:
@@ -227,9 +231,9 @@ def _file_reader(name: str, path: Path) -> Callable[[], bytes]:
 def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
-            with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+            with _Bounded(path) as held, zipfile.ZipFile(held) as archive, archive.open(info) as file:
                 data = file.read(info.file_size + 1)  # no further than it was said to be large
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error, _TooLong) as error:
             raise WebuiError(f"{info.filename}: it is damaged in {name} ({error}).", field="files") from error
         if len(data) != info.file_size:
             raise WebuiError(f"{info.filename}: it is damaged in {name} (not of the size it was said to be).")
@@ -238,18 +242,33 @@ def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], by
     return read
 
 
-def _directory_bytes(path: Path) -> int:
-    """How large a zip says its list of files is, without reading it."""
-    with path.open("rb") as file:
-        length = file.seek(0, 2)
-        file.seek(max(0, length - (1 << 16) - 200))
-        tail = file.read()
-    at = tail.rfind(END_OF_ZIP)
-    if at < 0:
-        raise zipfile.BadZipFile("its end is missing")
-    size = int(struct.unpack_from("<I", tail, at + 12)[0])
-    at64 = tail.rfind(END_OF_ZIP64)
-    return int(struct.unpack_from("<Q", tail, at64 + 40)[0]) if at64 >= 0 else size
+class _TooLong(Exception):
+    """A zip's list of files is longer than is read."""
+
+
+class _Bounded(io.FileIO):
+    """A zip that is read in pieces of bounded size. Its list of files is one piece, whichever record tells its length;
+    a false one is believed by zipfile alone, and millions of names are half a minute of work.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            at = self.tell()
+            size = self.seek(0, io.SEEK_END) - at
+            self.seek(at)
+        if size > MAX_DIRECTORY:
+            raise _TooLong
+        return super().read(size) or b""
+
+
+def _require_short(file: _Bounded) -> None:
+    """Raises _TooLong for a list that is said to be too long and is not there, where zipfile would speak of offsets."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(max(0, length - LAST_RECORD))
+    record = file.read()
+    is_plain = record.startswith(END_OF_ZIP) and record.endswith(b"\0\0")  # no comment behind it
+    if is_plain and MAX_DIRECTORY < struct.unpack_from("<I", record, 12)[0] < ZIP64:
+        raise _TooLong
 
 
 def _is_hidden(name: str) -> bool:

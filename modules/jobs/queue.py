@@ -109,6 +109,7 @@ class JobQueue:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
             self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
+            job.request = self._ledger.lying(job.request)  # sixty waiting photos would be gigabytes
             with self._changed:
                 job.append(Queued(len(self._waiting) + (self._running is not None)))
                 self._jobs[job.id] = job
@@ -336,6 +337,8 @@ class JobQueue:
             ending = self._load_for(job) or self._run(job, saves)
         except EngineDied as caught:
             death, ending = caught, Failed(caught.message, caught.hint)
+        except WebuiError as error:  # its source is gone from the disk
+            ending = Failed(error.message, error.hint, error.field)
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("job %s failed (id %s)", job.id, trace_id)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from modules.errors import WebuiError
 from modules.prompts.style_file import Style, read_style_file
+from modules.request import MAX_PROMPT
 
 PLACEHOLDER = "{prompt}"
 
@@ -24,11 +25,15 @@ def apply_styles(
 ) -> tuple[str, str]:
     """Both prompts with the named styles put around them in turn. Unknown names change nothing, as in A1111.
 
+    Raises WebuiError before a prompt grows beyond what is read: a style may hold `{prompt}` many times.
+
     >>> apply_styles("a cat", "", ["oil"], {"oil": Style("oil", "oil painting of {prompt}", "photo")})
     ('oil painting of a cat', 'photo')
     """
     for name in names:
         if name in styles:
+            _require_length("prompt", name, styles[name].prompt, prompt)
+            _require_length("negative_prompt", name, styles[name].negative_prompt, negative_prompt)
             prompt = merged(styles[name].prompt, prompt)
             negative_prompt = merged(styles[name].negative_prompt, negative_prompt)
     return prompt, negative_prompt
@@ -93,6 +98,20 @@ def merged(style: str, prompt: str) -> str:
     if PLACEHOLDER in style:
         return style.replace(PLACEHOLDER, prompt)
     return ", ".join(part for part in (prompt.strip(), style.strip()) if part)
+
+
+def _require_length(field: str, name: str, style: str, prompt: str) -> None:
+    if not style:
+        return  # a prompt that is too long by itself is told so where it is checked
+    marks = style.count(PLACEHOLDER)
+    length = len(style) + marks * (len(prompt) - len(PLACEHOLDER)) if marks else len(style) + len(prompt)
+    if length > MAX_PROMPT:
+        raise WebuiError(
+            f"{field}: with the style {name[:100]!r} around it, it would have {length} characters; at most "
+            f"{MAX_PROMPT} are read.",
+            "Choose fewer styles, or shorten the style.",
+            field,
+        )
 
 
 def _plain(text: str) -> str:

@@ -22,7 +22,7 @@ from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Event, Failed, Finished, ImageSaved
 from modules.kept import Unreadable
-from modules.request import GenerationRequest
+from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
 from modules.store.faults import is_damage
 from modules.store.ledger_file import ASIDE, Row, Rows, opened, readable, rows
@@ -98,6 +98,16 @@ class Ledger:
             for sha256 in held:
                 self._let_go(sha256)
             raise
+
+    def lying(self, request: GenerationRequest) -> GenerationRequest:
+        """`request`, which was added, with its pictures on the disk and not in memory."""
+        if self._pictures is None or not isinstance(request, Img2ImgRequest):
+            return request
+        update: dict[str, Any] = {"init_images": tuple(map(self._pictures.lying, request.init_images))}
+        for name in ("mask", "latent_mask"):
+            if (picture := getattr(request, name)) is not None:
+                update[name] = self._pictures.lying(picture)
+        return request.model_copy(update=update)
 
     def begin(self, job_id: str) -> None:
         """The job runs from now on."""
@@ -228,7 +238,7 @@ class Ledger:
         if sha256 not in found:
             if self._pictures is None:
                 raise WebuiError(f"There is no source picture {sha256[:12]!r} any more.", status=404)
-            found[sha256] = self._pictures.get(sha256)
+            found[sha256] = self._pictures.lying(self._pictures.get(sha256))
         return found[sha256]
 
     def _let_go(self, sha256: str) -> None:

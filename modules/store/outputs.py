@@ -92,10 +92,14 @@ class Outputs:
 
     def save_source(self, picture: Picture, settings: Settings) -> None:
         """Keep a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError as `save`."""
-        image = picture.open()
-        file = encoded(
-            image, settings.samples_format, read(picture).infotext, settings.jpeg_quality, settings.webp_lossless
-        )
+        with picture.room():
+            file = encoded(
+                picture.open(),
+                settings.samples_format,
+                read(picture).infotext,
+                settings.jpeg_quality,
+                settings.webp_lossless,
+            )
         path = self.root / SOURCES / f"{picture.pixels_md5}.{file.format}"
         try:
             write_new(path, file.data)
@@ -185,7 +189,7 @@ def _copied(data: bytes, folder: Path, source: Path) -> tuple[Path, bool]:
 
 def _log_row(data: bytes, name: str) -> dict[str, str]:
     """A line of A1111's log for a picture, from what is written in it."""
-    picture = Picture.from_bytes(data)
+    picture = Picture.unread(data)
     text = infotext.parse(read(picture).infotext)
     pairs = text.pairs
     return {

@@ -90,6 +90,10 @@ class Pictures:
             )
         return Picture.checked_before(data, sha256)
 
+    def lying(self, picture: Picture) -> Picture:
+        """`picture` with its bytes left in its file. Raises WebuiError (404) if it is not here."""
+        return picture.lying_at(self.path(picture.sha256))
+
     def hold(self, sha256: str) -> None:
         """This picture, if it is here, does not give way from now on."""
         with self._lock:

@@ -2,14 +2,22 @@
 
 import logging
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
+from modules.api.batches import BatchBody
 from modules.api.body_limit import BodyLimit
+from modules.api.jobs import JobBody
 from modules.api.services import Services
+from modules.budget import Budget, Ticket
+from modules.fields import MOST_TOLD
+from modules.request import Img2ImgRequest, Txt2ImgRequest
 from tests.api.conftest import BASE
 
 
@@ -84,6 +92,61 @@ def test_a_body_beyond_the_limit_is_413_with_or_without_its_length(services: Ser
         assert answer.status_code == 413
         assert set(answer.json()) == {"error", "detail", "field", "hint"}
     assert client.post("/v1/tokens", json={"text": "a"}).status_code == 200
+
+
+def test_all_bodies_together_have_a_share_of_the_budget(services: Services) -> None:
+    budget = Budget(20 << 20, line=0)
+    client = TestClient(BodyLimit(create_api(services), 50 << 20, budget=budget), base_url=BASE)
+    body = b'{"text": "' + b"a" * (1 << 20) + b'"}'
+    held = budget.ask(10 << 20, lambda: None, is_body=True)  # other clients' bodies
+    answer = client.post("/v1/tokens", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert answer.json()["detail"].startswith("The server has no memory to spare for this body")
+    assert client.post("/v1/tokens", json={"text": "a"}).status_code == 200  # a small one needs none
+    budget.give_back(held)
+    answer = client.post("/v1/tokens", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, budget.taken) == (200, 0)
+
+
+def test_a_body_that_finds_no_room_waits_for_it(services: Services) -> None:
+    budget = Budget(20 << 20)
+    held = budget.ask(10 << 20, lambda: None, is_body=True)
+    client = TestClient(BodyLimit(create_api(services), 50 << 20, budget=budget), base_url=BASE)
+    asked = budget.ask
+
+    def ask(size: int, wake: Callable[[], None], is_body: bool = False) -> Ticket:
+        ticket = asked(size, wake, is_body)
+        budget.give_back(held)  # while it waits
+        monkey.undo()
+        return ticket
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(budget, "ask", ask)
+        answer = client.post("/v1/tokens", json={"text": "a" * (1 << 20)})
+    assert (answer.status_code, budget.taken) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/jobs", {"kind": "txt2img", "request": {"prompt": "a cat"}}),
+        ("/v1/styles/apply", {"prompt": "a cat", "styles": []}),
+        ("/v1/infotext", {"text": "a cat"}),
+    ],
+)
+def test_of_many_unknown_fields_a_few_are_looked_at(client: TestClient, path: str, body: dict[str, Any]) -> None:
+    unknown = {f"unknown{number}": number for number in range(100_000)}
+    wide = {**body, **unknown} if "request" not in body else {**body, "request": {**body["request"], **unknown}}
+    answer = client.post(path, json=wide)
+    assert (answer.status_code, "unknown0" in answer.json()["detail"]) == (422, True)
+
+
+def test_no_model_makes_an_error_of_each_unknown_field() -> None:
+    unknown = {f"unknown{number}": number for number in range(1000)}
+    for model in (Txt2ImgRequest, Img2ImgRequest, JobBody, BatchBody):
+        with pytest.raises(ValidationError) as caught:
+            model.model_validate({"prompt": "a cat", **unknown})
+        assert caught.value.error_count() <= MOST_TOLD + 5
 
 
 def test_no_page_of_documentation_loads_scripts_from_elsewhere(client: TestClient) -> None:

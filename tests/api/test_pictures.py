@@ -113,6 +113,22 @@ def test_info_is_told_without_decoding(client: TestClient, monkeypatch: pytest.M
     assert client.get(f"{told['url']}/info").json()["infotext"] == "a cat"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v1/jobs", {"kind": "img2img", "request": {"init_images": ["aGVsbG8="] * 300}}, "300 pictures were sent"),
+        ("/sdapi/v1/img2img", {"init_images": ["aGVsbG8="] * 300}, "300 pictures were sent"),
+        ("/sdapi/v1/extra-batch-images", {"imageList": [{"data": "aGVsbG8="}] * 1001}, "imageList"),
+    ],
+)
+def test_pictures_are_counted_before_any_is_looked_at(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr("modules.codec._open", lambda *_: pytest.fail("a picture was looked at"))
+    answer = client.post(path, json=body)
+    assert (answer.status_code, words in answer.json()["detail"]) == (422, True)
+
+
 def test_a_tiny_picture_is_taken_and_refused_only_where_resizing_cannot_help(client: TestClient) -> None:
     told = client.post("/v1/pictures", content=png(1, 1)).json()
     assert (told["width"], told["height"]) == (1, 1)

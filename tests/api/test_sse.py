@@ -10,9 +10,10 @@ import pytest
 from starlette.types import Message
 
 from modules.api import sse
-from modules.api.sse import EventStream
+from modules.api.sse import MOST_STREAMS, EventStream, Places
 from modules.api.state import StateFeed
 from modules.jobs.listeners import Listeners
+from modules.server import MOST_CONNECTIONS
 from tests.jobs.conftest import MakeQueue, make_queue, submit
 
 __all__ = ["make_queue"]  # a fixture
@@ -43,6 +44,7 @@ class Client:
     def __init__(self) -> None:
         self.sent: list[str] = []
         self.finished = False
+        self.status = 0
         self.may_take = asyncio.Event()
         self.may_take.set()
         self._left = asyncio.Event()
@@ -53,8 +55,10 @@ class Client:
 
     async def send(self, message: Message) -> None:
         await self.may_take.wait()
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
         if message["type"] == "http.response.body":
-            self.finished = not message["more_body"]
+            self.finished = not message.get("more_body", False)
             if message["body"]:
                 self.sent.append(message["body"].decode())
 
@@ -206,3 +210,30 @@ def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue)
         assert states(client)[-1]["engine"]["state"] == "stopped"
 
     asyncio.run(story())
+
+
+def test_event_streams_do_not_take_all_places() -> None:
+    async def story() -> None:
+        places = Places(2)
+        feeds = [Words() for _ in range(3)]
+        first, second, third = (Client() for _ in range(3))
+        served = [client.serve(EventStream(feed, places)) for feed, client in zip(feeds, (first, second), strict=False)]
+        await until(lambda: first.sent and second.sent)
+        await asyncio.wait_for(third.serve(EventStream(feeds[2], places)), 20)
+        assert third.status == 429
+        assert "There are 2 event streams open" in third.sent[0]
+        first.leave()
+        await asyncio.wait_for(served[0], 20)
+        fourth = Client()
+        last = fourth.serve(EventStream(feeds[2], places))
+        await until(lambda: fourth.sent)
+        assert fourth.status == 200
+        for client in (second, fourth):
+            client.leave()
+        await asyncio.wait_for(asyncio.gather(served[1], last), 20)
+
+    asyncio.run(story())
+
+
+def test_the_server_keeps_connections_for_others_than_streams() -> None:
+    assert MOST_STREAMS <= MOST_CONNECTIONS * 3 // 4

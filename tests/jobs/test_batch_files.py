@@ -140,6 +140,26 @@ def test_zips_that_are_refused(tmp_path: Path, make: Callable[[Path], Path], wor
     assert caught.value.message.startswith("x.zip: ")
 
 
+@pytest.mark.parametrize("record", ["in the offset", "zip64 in a comment"])
+def test_a_false_end_record_opens_no_long_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str) -> None:
+    """What tells the length of the list is the record that zipfile believes, and not another."""
+    path = write_zip(tmp_path / "x", {f"{number:04}.png": b"" for number in range(400)})
+    monkeypatch.setattr(batch_files, "MAX_DIRECTORY", 8000)  # a list of 400 names has 20 kB
+    data = path.read_bytes()
+    end = data.rfind(b"PK\5\6")
+    if record == "in the offset":  # of the true record: a search from behind finds it first
+        false = data[:end] + data[end : end + 16] + b"PK\5\6" + data[end + 20 :]
+    else:
+        comment = b"PK\6\6" + bytes(52)
+        false = data[: end + 20] + len(comment).to_bytes(2, "little") + comment
+    path.write_bytes(false)
+    with pytest.raises(WebuiError, match=r"far too many files|cannot be read"):
+        from_zip("x.zip", path)
+    path.write_bytes(data)
+    with pytest.raises(WebuiError, match="the zip lists far too many files"):
+        from_zip("x.zip", path)
+
+
 def test_a_zip_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_files, "MOST_FILES", 2)
     path = write_zip(tmp_path / "x", {f"{number}.png": b"" for number in range(3)})
