@@ -524,9 +524,11 @@ class Txt2ImgRequest(GenerationRequest):
 
     @field_validator("hr_upscaler")
     @classmethod
-    def _known_upscaler(cls, value: str) -> str:
+    def _known_upscaler(cls, value: str, info: ValidationInfo) -> str:
         folded = {name.casefold(): name for name in HR_UPSCALERS}
         if value.strip().casefold() not in folded:
+            if not info.data.get("enable_hr"):
+                return "Latent"  # as in A1111: what is not used is not looked up
             near = difflib.get_close_matches(value, HR_UPSCALERS, 1, 0.0)[0]
             raise ValueError(f"no upscaler of that name; did you mean {near!r}")
         return folded[value.strip().casefold()]
@@ -544,9 +546,14 @@ class Txt2ImgRequest(GenerationRequest):
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
         request = super().parse(values)
-        sampler, scheduler = resolve_names(
-            request.hr_sampler_name or request.sampler_name, request.hr_scheduler or "Automatic"
-        )
+        try:
+            sampler, scheduler = resolve_names(
+                request.hr_sampler_name or request.sampler_name, request.hr_scheduler or "Automatic", "hr_"
+            )
+        except WebuiError:
+            if request.enable_hr:
+                raise
+            return request.model_copy(update={"hr_sampler_name": "", "hr_scheduler": ""})
         return request.model_copy(
             update={
                 "hr_sampler_name": sampler.name if request.hr_sampler_name else "",

@@ -117,23 +117,24 @@ SCHEDULES = (
 Row = TypeVar("Row", SamplerName, ScheduleName)
 
 
-def resolve_names(sampler: str, schedule: str = "Automatic") -> tuple[SamplerName, ScheduleName]:
+def resolve_names(sampler: str, schedule: str = "Automatic", prefix: str = "") -> tuple[SamplerName, ScheduleName]:
     """The rows that a sampler text and a schedule text name, in any letter case, by label or alias.
 
     A schedule at the end of the sampler text ("DPM++ 2M Karras", "k_dpmpp_2m_ka") wins over `schedule`, as in A1111;
     the sampler's own default so named becomes Automatic.
-    Raises WebuiError for an unknown name, with the nearest known one.
+    Raises WebuiError for an unknown name, with the nearest known one; it is about the field `prefix` + `sampler_name`
+    or `scheduler`.
 
     >>> [row.name for row in resolve_names("k_euler_a", "karras")]
     ['Euler a', 'Karras']
     """
-    schedule_row = _schedule_row(schedule)
+    schedule_row = _schedule_row(schedule, prefix)
     sampler_row = _find(sampler, SAMPLERS)
     if sampler_row is None:
         head, tail_row = _split_schedule(sampler)
         sampler_row = _find(head, SAMPLERS)
         if sampler_row is None or tail_row is None:
-            raise _unknown("sampler", sampler, SAMPLERS)
+            raise _unknown("sampler", f"{prefix}sampler_name", sampler, SAMPLERS)
         is_default = tail_row.name == sampler_row.default_schedule
         schedule_row = SCHEDULES[0] if is_default else tail_row
     return sampler_row, schedule_row
@@ -144,10 +145,10 @@ def nearest_sampler(text: str) -> str:
     return _nearest(text, SAMPLERS)
 
 
-def _schedule_row(text: str) -> ScheduleName:
+def _schedule_row(text: str, prefix: str) -> ScheduleName:
     row = _find(text.strip() or "Automatic", SCHEDULES)
     if row is None:
-        raise _unknown("scheduler", text, SCHEDULES)
+        raise _unknown("scheduler", f"{prefix}scheduler", text, SCHEDULES)
     return row
 
 
@@ -177,6 +178,5 @@ def _nearest(text: str, rows: Iterable[SamplerName] | Iterable[ScheduleName]) ->
     return labels[difflib.get_close_matches(_fold(text), labels, n=1, cutoff=0.0)[0]]
 
 
-def _unknown(kind: str, text: str, rows: tuple[SamplerName, ...] | tuple[ScheduleName, ...]) -> WebuiError:
-    field = "sampler_name" if kind == "sampler" else "scheduler"
+def _unknown(kind: str, field: str, text: str, rows: tuple[SamplerName, ...] | tuple[ScheduleName, ...]) -> WebuiError:
     return WebuiError(f"{field}={text!r}: no {kind} of that name; did you mean {_nearest(text, rows)!r}?", field=field)

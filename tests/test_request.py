@@ -148,3 +148,20 @@ def test_a_request_travels_to_the_engine_unchanged() -> None:
     assert back.init_images[0].data == SOURCE.data
     assert back.images == 6
     assert Img2ImgRequest.model_validate_json(request.model_dump_json()) == request
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "near"),
+    [
+        ({"hr_sampler_name": "Eular a"}, "hr_sampler_name", "'Euler a'"),
+        ({"hr_scheduler": "Karas"}, "hr_scheduler", "'Karras'"),
+        ({"hr_upscaler": "Lanczoz"}, "hr_upscaler", "'Lanczos'"),
+    ],
+)
+def test_names_of_the_second_pass_are_looked_up_when_there_is_one(
+    values: dict[str, str], field: str, near: str
+) -> None:
+    with pytest.raises(WebuiError, match=near) as caught:
+        Txt2ImgRequest.parse({"enable_hr": True, **values})
+    assert (caught.value.field, field in caught.value.message) == (field, True)
+    assert Txt2ImgRequest.parse(values) == Txt2ImgRequest.parse({})

@@ -87,7 +87,7 @@ from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet, Refined, Refiner
 from modules.prompts.tags import NETWORK_KINDS, NetworkTag, take_tags
-from modules.request import GenerationRequest
+from modules.request import GenerationRequest, Txt2ImgRequest
 from modules.sampling.timesteps import CFGPP_SCALE
 from modules.settings import EXACT, Settings
 
@@ -223,10 +223,8 @@ class Engine:
         A batch that is stopped leaves no picture.
         """
         plan, settings, clock = job.plan, job.settings, job.clock
-        for tag in take_tags(f"{request.prompt} {getattr(request, 'hr_prompt', '')}")[1]:
-            if tag.kind not in NETWORK_KINDS:
-                name = ":".join((tag.kind, *tag.positional[:1]))
-                yield Warned(f"<{name}> has no effect: there are no networks of this kind. The tag is left out.")
+        for name in _unusable_tags(request, settings):
+            yield Warned(f"<{name}> has no effect: there are no networks of this kind. The tag is left out.")
         if plan.source is not None:
             for note in (*plan.source.picture.notes, *filter(None, [ignored_size(request)])):
                 yield Warned(note)
@@ -290,7 +288,9 @@ class Engine:
             except WebuiError as error:
                 raise WebuiError(error.message, error.hint, field) from error
 
-        second = named(getattr(request, "hr_checkpoint_name", ""), "hr_checkpoint_name")
+        second = None
+        if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+            second = named(request.hr_checkpoint_name, "hr_checkpoint_name")
         return _Cast(
             main=checkpoint,
             second=second,
@@ -612,6 +612,15 @@ class _Walked(NamedTuple):
     stop: Stop
     latents: Tensor
     model: StableDiffusion
+
+
+def _unusable_tags(request: GenerationRequest, settings: Settings) -> list[str]:
+    """`kind:name` of the tags for which there are no networks, in the prompts that are read."""
+    texts = [request.prompt]
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        texts.append(request.hr_prompt)
+    tags = [tag for text in texts for tag in take_tags(read_prompt(text, settings))[1]]
+    return [":".join((tag.kind, *tag.positional[:1])) for tag in tags if tag.kind not in NETWORK_KINDS]
 
 
 def _preview(number: int, latent: Tensor, previews: PreviewMap) -> Previewed:

@@ -230,6 +230,23 @@ def test_a_tag_of_another_kind_is_told_and_is_no_word_of_the_prompt(run: Run) ->
     assert pictures(tagged) == pictures(run(Txt2ImgRequest(prompt="a cat ", **SMALL)))
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"prompt": "a cat # <hypernet:fox:1>"}, 0),
+        ({"prompt": "a cat # <lora:fox:1>\non a roof"}, 0),
+        ({"hr_prompt": "<hypernet:fox:1>", "hr_checkpoint_name": "nowhere", "hr_sampler_name": "Eular"}, 0),
+        ({"hr_prompt": "<lora:fox:1>"}, 0),
+        ({"hr_prompt": "a cat <hypernet:fox:1>", "enable_hr": True, "hr_scale": 1.5}, 1),
+        ({"hr_prompt": "a cat # <hypernet:fox:1>", "enable_hr": True, "hr_scale": 1.5}, 0),
+    ],
+)
+def test_what_is_not_read_is_not_complained_about(run: Run, fields: dict[str, Any], told: int) -> None:
+    events = run(Txt2ImgRequest.parse({**SMALL, **fields}))
+    assert len([event for event in events if isinstance(event, Warned)]) == told
+    assert len(pictures(events)) == 1
+
+
 def test_a_lora_that_is_not_there_fails_the_job(run: Run) -> None:
     failed = run(Txt2ImgRequest(prompt="a cat <lora:fox:0.8>", **SMALL))[-1]
     assert isinstance(failed, Failed)
