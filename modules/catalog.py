@@ -15,7 +15,7 @@ SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
 SUFFIXES: Final = ("safetensors", "ckpt")  # of checkpoints that are single files
 AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
 HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
-VAE_ENDING = ".vae.safetensors"  # of a file that belongs to the checkpoint of the same name
+VAE_ENDINGS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")  # of files that belong to the checkpoint of the same name
 
 Default = int | float | str
 
@@ -276,13 +276,14 @@ class Catalog:
     def vae_for(self, name: str, checkpoint: Checkpoint) -> Vae | None:
         """The file that the setting `name` means for a checkpoint, None for the checkpoint's own.
 
-        "Automatic" is a file of the checkpoint's name that ends with `.vae.safetensors`, that beside it first. Raises
-        WebuiError with the nearest name.
+        "Automatic" is a file of the checkpoint's name that ends with one of `VAE_ENDINGS`, those beside it first.
+        Raises WebuiError with the nearest name.
         """
         vae = self.vae(name)
         if vae is not None or self.vae_choice(name) == OWN_VAE:
             return vae
-        its_name = f"{checkpoint.stem}{VAE_ENDING}"
-        beside = checkpoint.path.with_name(its_name)
-        named = [vae for vae in self.vaes if folded(vae.path.name) == folded(its_name)]
-        return next((vae for vae in named if vae.path == beside), next(iter(named), None))
+        its_names = [folded(f"{checkpoint.stem}{ending}") for ending in VAE_ENDINGS]
+        named = [vae for vae in self.vaes if folded(vae.path.name) in its_names]
+        named.sort(key=lambda vae: its_names.index(folded(vae.path.name)))
+        beside = (vae for vae in named if vae.path.parent == checkpoint.path.parent)
+        return next(beside, next(iter(named), None))

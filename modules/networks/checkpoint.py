@@ -18,7 +18,7 @@ from modules.errors import WebuiError
 from modules.networks import layout
 from modules.networks.detect import PIPELINES, TEXT, UNET, VAE, Family, detect, family_named, require_supported
 from modules.networks.device import Place
-from modules.networks.files import DIFFUSERS_INDEX, HashCache
+from modules.networks.files import DIFFUSERS_INDEX, HashCache, is_diffusers_part
 from modules.networks.foreign import FIELD, read_json
 from modules.networks.layout import Config, Configs
 from modules.networks.lora_files import Wanted
@@ -36,13 +36,18 @@ _OLD_VAE_NAMES: Final = {"to_q": "query", "to_k": "key", "to_v": "value", "to_ou
 _WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
+class MissingVae(WebuiError):
+    """All that a checkpoint lacks is a VAE, which may come from a file of its own."""
+
+
 @dataclass(frozen=True)
 class StableDiffusion:
     """A loaded checkpoint, its parts on one device, in evaluation mode and without gradients.
 
     `alphas_cumprod` (1000,) is fp32 on the CPU; `size` the parts' bytes in memory; `name` the infotext's "Model",
     `hash` its "Model hash". `networks` are the LoRAs that are in the weights besides (see lora.py). `vae_name` and
-    `vae_hash` are the infotext's words for a VAE that came from a file of its own, "" for the checkpoint's.
+    `vae_hash` are the infotext's words for a VAE that came from a file of its own, "" for the checkpoint's. A
+    checkpoint with `zero_terminal_snr` was trained on noise levels that end in nothing but noise.
     """
 
     unet: UNet2DConditionModel
@@ -59,6 +64,8 @@ class StableDiffusion:
     networks: tuple[Wanted, ...] = ()
     vae_name: str = ""
     vae_hash: str = ""
+    has_own_vae: bool = True
+    zero_terminal_snr: bool = False
 
     @property
     def is_inpainting(self) -> bool:
@@ -76,18 +83,30 @@ class StableDiffusion:
 
 
 def load_checkpoint(
-    file: Checkpoint, place: Place, tokenizer: ClipBPE, hashes: HashCache, vae: Path | None = None
+    file: Checkpoint,
+    place: Place,
+    tokenizer: ClipBPE,
+    hashes: HashCache,
+    vae: Path | None = None,
+    spare: Path | None = None,
 ) -> StableDiffusion:
-    """Load `file` onto `place`; `vae` is a VAE's own file to be used instead of the one inside.
+    """Load `file` onto `place`; `vae` is a VAE's own file to be used for the one inside, `spare` for want of one.
 
     Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or
-    incomplete.
+    incomplete; MissingVae if all it lacks is a VAE.
     """
     if not file.path.exists():
         raise WebuiError(
             f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
         )
-    parts = _open_folder(file.path) if file.path.is_dir() else _open_single(file.path, needs_vae=vae is None)
+    opened = _open_folder if file.path.is_dir() else _open_single
+    try:
+        parts = opened(file.path, needs_vae=vae is None)
+        has_own_vae = vae is None
+    except MissingVae:
+        if spare is None:
+            raise
+        parts, vae, has_own_vae = opened(file.path, needs_vae=False), spare, False
     unet = _empty(UNet2DConditionModel, parts.configs.unet, file.name)
     text_encoder = _empty_text_encoder(parts.configs.text_encoder, file.name)
     double_before_convolving(unet)
@@ -100,7 +119,7 @@ def load_checkpoint(
     if vae is None:
         autoencoder = _filled_vae(parts.configs.vae, parts.vae, parts.vae_names, place)
     else:
-        autoencoder = load_vae(vae, place)
+        autoencoder = load_vae(vae, place, parts.scaling_factor)
     size = sum(p.numel() * p.element_size() for part in (unet, autoencoder, text_encoder) for p in part.parameters())
     log.info("Loaded %s: %s, %.0f MB", file.name, parts.family.name, size / 1e6)
     return StableDiffusion(
@@ -115,6 +134,8 @@ def load_checkpoint(
         prediction_type=parts.configs.scheduler["prediction_type"],
         place=place,
         size=size,
+        has_own_vae=has_own_vae,
+        zero_terminal_snr=parts.configs.scheduler.get("rescale_betas_zero_snr") is True,
     )
 
 
@@ -140,14 +161,20 @@ def _loaded_vae(path: Path, place: Place, scaling_factor: float | None) -> Autoe
         raise WebuiError(
             f"{path.name} is {detect(weights.header).label}, not a VAE.", "Choose another.", field="sd_vae"
         )
-    if any(key.startswith("encoder.down_blocks.") for key in weights.header):
-        raise WebuiError(
-            f"{path.name} is a VAE in diffusers' layout, expected the original one.", "Choose another.", field="sd_vae"
-        )
-    config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
+    is_diffusers = any(key.startswith(f"{prefix}encoder.down_blocks.") for key in weights.header)
+    if is_diffusers:
+        stored = _read_json(path.with_name("config.json"), path.parent.name) if is_diffusers_part(path) else {}
+        config = layout.diffusers_vae_config(weights.header, stored, path.name, prefix)
+    else:
+        config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
     if scaling_factor is not None:
         config |= {"scaling_factor": scaling_factor}
-    return _filled_vae(config, weights, lambda name: [prefix + layout.vae_ldm_name(name, config)], place)
+
+    def names(name: str) -> list[str]:
+        theirs = [name, _old_vae_name(name)] if is_diffusers else [layout.vae_ldm_name(name, config)]
+        return [prefix + each for each in theirs]
+
+    return _filled_vae(config, weights, names, place)
 
 
 def alphas_cumprod(scheduler: Config) -> Tensor:
@@ -179,6 +206,7 @@ class _Parts:
     unet_names: Names
     vae_names: Names
     text_names: Names
+    scaling_factor: float  # of latents, also where no VAE is inside
 
 
 @contextmanager
@@ -215,9 +243,8 @@ def _open_single(path: Path, needs_vae: bool) -> _Parts:
     family = require_supported(detect(weights.header), path)
     missing = [part for part in layout.missing_parts(weights.header) if needs_vae or part != "VAE"]
     if missing:
-        raise WebuiError(
-            f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD
-        )
+        kind = MissingVae if missing == ["VAE"] else WebuiError
+        raise kind(f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD)
     sidecar = layout.read_sidecar(path)
     if needs_vae:
         configs = layout.infer_configs(weights.header, sidecar, path.name)
@@ -233,6 +260,7 @@ def _open_single(path: Path, needs_vae: bool) -> _Parts:
         unet_names=lambda name: [UNET + layout.unet_ldm_name(name, configs.unet)],
         vae_names=lambda name: [VAE + layout.vae_ldm_name(name, configs.vae)],
         text_names=lambda name: [TEXT + name.removeprefix("text_model.")],
+        scaling_factor=layout.scaling_factor(sidecar, path.name),
     )  # fmt: skip
 
 
@@ -245,7 +273,7 @@ def _with_text_model(key: str) -> str:
 # ---- diffusers folders ----
 
 
-def _open_folder(path: Path) -> _Parts:
+def _open_folder(path: Path, needs_vae: bool) -> _Parts:
     pipeline = str(_read_json(path / DIFFUSERS_INDEX, path.name).get("_class_name", ""))
     family = family_named(PIPELINES.get(pipeline, ""))
     unet_config = _read_json(path / "unet" / "config.json", path.name)
@@ -261,18 +289,42 @@ def _open_folder(path: Path) -> _Parts:
     scheduler = layout.read_config("sd1", "scheduler")
     if (path / "scheduler" / "scheduler_config.json").is_file():
         stored = _read_json(path / "scheduler" / "scheduler_config.json", path.name)
-        scheduler |= {key: stored[key] for key in scheduler if key in stored}
-    vae_config = _read_json(path / "vae" / "config.json", path.name)
+        _require_schedule(stored, path.name)
+        scheduler |= {key: stored[key] for key in (*scheduler, "rescale_betas_zero_snr") if key in stored}
+    vae_config: Config = {}
+    if needs_vae:
+        if not (path / "vae").is_dir():
+            raise MissingVae(f"{path.name} lacks vae/config.json.", "Download the folder again.", field=FIELD)
+        vae_config = _read_json(path / "vae" / "config.json", path.name)
+    unet = _component(path, "unet")
     return _Parts(
         family,
         Configs(_public(unet_config), _public(vae_config), text_config, scheduler),
-        unet=_component(path, "unet"),
-        vae=_component(path, "vae"),
+        unet=unet,
+        vae=_component(path, "vae") if needs_vae else unet,
         text_encoder=_component(path, "text_encoder"),
         unet_names=lambda name: [name],
         vae_names=lambda name: [name, _old_vae_name(name)],
         text_names=lambda name: [name, f"text_model.{name}"],
+        scaling_factor=vae_config.get("scaling_factor", layout.read_config("sd1", "vae")["scaling_factor"]),
     )
+
+
+def _require_schedule(stored: Config, name: str) -> None:
+    """Raises WebuiError, with the key, for noise levels or a prediction that would be passed over."""
+    known: Config = {
+        "beta_schedule": ("linear", "scaled_linear"),
+        "prediction_type": ("epsilon", "v_prediction"),
+        "trained_betas": (None,),
+    }
+    for key, values in known.items():
+        if (value := stored.get(key, values[0])) not in values:
+            expected = " or ".join(map(str, values))
+            raise WebuiError(
+                f"{name}: scheduler_config.json has {key}={ascii(value)[:60]}, expected {expected}.",
+                "Use another checkpoint.",
+                field=FIELD,
+            )
 
 
 def _public(config: Config) -> Config:

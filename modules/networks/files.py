@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
 VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
 BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # ends of VAEs' names there
+DIFFUSERS_WEIGHTS: Final = "diffusion_pytorch_model"  # how a part's file is called, whatever its model
 DIFFUSERS_INDEX: Final = "model_index.json"
 SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
 LOCKS: Final = "locks"  # folder beside the hash cache: a lock for each file that is being read
@@ -250,13 +251,21 @@ def find_vaes(
 ) -> tuple[Vae, ...]:
     """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name.
 
-    No name comes twice.
+    One in a folder of its own with a `config.json`, as diffusers saves it, has the folder's name. No name comes twice.
     """
-    paths = [*find_files(folders, VAE_SUFFIXES), *find_files(checkpoint_folders, BESIDE_CHECKPOINTS)]
+    paths = [
+        *find_files(folders, (*VAE_SUFFIXES, f"{DIFFUSERS_WEIGHTS}.bin")),
+        *find_files(checkpoint_folders, BESIDE_CHECKPOINTS),
+    ]
     found = list({real_path(path): path for path in reversed(paths)}.values())[::-1]
-    names = told_apart((path, path.name) for path in found)
+    names = told_apart((path, path.parent.name if is_diffusers_part(path) else path.name) for path in found)
     vaes = [Vae(name, path, hashes.known(path) if hashes else "") for name, path in zip(names, found, strict=True)]
     return tuple(sorted(vaes, key=lambda vae: vae.name.lower()))
+
+
+def is_diffusers_part(path: Path) -> bool:
+    """Whether `path` are the weights of a folder that diffusers has saved, which its `config.json` describes."""
+    return path.name.startswith(DIFFUSERS_WEIGHTS) and (path.parent / "config.json").is_file()
 
 
 def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:

@@ -200,6 +200,31 @@ def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE) -
     return config
 
 
+def diffusers_vae_config(header: Header, stored: Config, name: str, prefix: str = "") -> Config:
+    """As `vae_config`, of a VAE whose tensors have diffusers' names. `stored` is its `config.json`, or empty."""
+    config = read_config("sd1", "vae")
+    shape = _Shapes(header, prefix, name)
+    levels = shape.count("encoder.down_blocks")
+    counts = {shape.count(f"encoder.down_blocks.{level}.resnets") for level in range(levels)}
+    if len(counts) != 1:
+        raise shape.unusual("its VAE's levels differ in their blocks")
+    config |= {
+        "in_channels": shape.of("encoder.conv_in.weight")[1],
+        "out_channels": shape.of("decoder.conv_out.weight")[0],
+        "latent_channels": shape.of("decoder.conv_in.weight")[1],
+        "block_out_channels": [
+            shape.of(f"encoder.down_blocks.{level}.resnets.0.conv2.weight")[0] for level in range(levels)
+        ],
+        "layers_per_block": counts.pop(),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "use_quant_conv": shape.has("quant_conv."),
+        "use_post_quant_conv": shape.has("post_quant_conv."),
+        "mid_block_add_attention": shape.has("encoder.mid_block.attentions.0."),
+    }
+    return config | {key: stored[key] for key in ("norm_num_groups", "scaling_factor") if key in stored}
+
+
 def text_config(header: Header, sidecar: Sidecar, name: str, prefix: str = TEXT) -> Config:
     """transformers' config of the text encoder. Where no yaml tells the number of heads, each is 64 wide as in CLIP."""
     config = read_config("sd1", "text_encoder")
@@ -278,13 +303,15 @@ def require_plausible(config: Config, name: str) -> Config:
 
 
 def scheduler_config(header: Header, sidecar: Sidecar, name: str = "") -> Config:
-    """Beta range and prediction type; some fine-tunes mark v-prediction by a tensor named `v_pred`."""
+    """Beta range and prediction type. Fine-tunes mark v-prediction by a tensor `v_pred`, zero SNR by `ztsnr`."""
     config = read_config("sd1", "scheduler")
     config["beta_start"] = _number(sidecar.model, "linear_start", config["beta_start"], BETAS, name)
     config["beta_end"] = _number(sidecar.model, "linear_end", config["beta_end"], BETAS, name)
     config["num_train_timesteps"] = _whole(sidecar.model, "timesteps", config["num_train_timesteps"], name, MOST_STEPS)
     if sidecar.model.get("parameterization") == "v" or "v_pred" in header:
         config["prediction_type"] = "v_prediction"
+    if "ztsnr" in header:
+        config["rescale_betas_zero_snr"] = True
     return config
 
 

@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL
 from modules.catalog import Checkpoint, Vae
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
-from modules.networks.checkpoint import StableDiffusion, load_checkpoint, load_vae
+from modules.networks.checkpoint import MissingVae, StableDiffusion, load_checkpoint, load_vae
 from modules.networks.device import Place, available_bytes, release_memory
 from modules.networks.files import HashCache
-from modules.networks.foreign import real_path
+from modules.networks.foreign import FIELD, real_path
 from modules.networks.lora import Patch
 from modules.networks.previews import PreviewMap, fit_preview
 from modules.networks.vae import cell_size
@@ -78,16 +78,22 @@ class Shelf:
         """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
 
         Nothing is written over: without `vae`, its own is there as before. Raises WebuiError for a file that cannot be
-        loaded, and for a VAE that does not fit.
+        loaded, and for a VAE that does not fit; MissingVae for one without a VAE inside.
         """
         stamp = _stamp(checkpoint.path)
         if stamp not in self._held:
             self._make_room(_bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE)
-            model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes)
-            self._held[stamp] = Loaded(model, fit_preview(model.vae), Patch(model))
+            spare = vae.path if vae is not None else None
+            model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes, spare=spare)
+            previews = fit_preview(model.vae)
+            self._held[stamp] = Loaded(model, previews, Patch(model))
+            if spare is not None and not model.has_own_vae:
+                self._vaes[_vae_key(spare, model)] = LoadedVae(model.vae, previews)
         self._held.move_to_end(stamp)
         loaded = self._held[stamp]
         if vae is None:
+            if not loaded.model.has_own_vae:
+                raise MissingVae(f"{checkpoint.name} has no VAE inside.", "Choose a VAE in the settings.", FIELD)
             return loaded
         other = self._other(vae, loaded.model)
         digits = self._hashes.short(vae.path)
@@ -95,10 +101,9 @@ class Shelf:
         return loaded._replace(model=model, previews=other.previews)
 
     def _other(self, vae: Vae, model: StableDiffusion) -> LoadedVae:
-        scale = float(model.vae.config["scaling_factor"])
-        key = VaeKey(_stamp(vae.path), scale)
+        key = _vae_key(vae.path, model)
         if key not in self._vaes:
-            part = load_vae(vae.path, self._place, scale)
+            part = load_vae(vae.path, self._place, key.scaling_factor)
             _require_fit(vae, part, model)
             while len(self._vaes) >= MOST:
                 self._vaes.popitem(last=False)
@@ -131,6 +136,10 @@ def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
             "Choose another.",
             "sd_vae",
         )
+
+
+def _vae_key(path: Path, model: StableDiffusion) -> VaeKey:
+    return VaeKey(_stamp(path), float(model.vae.config["scaling_factor"]))
 
 
 def _stamp(path: Path) -> Stamp:

@@ -39,7 +39,7 @@ from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.infotext import declared_pairs
 from modules.infotext_layout import compose
-from modules.networks.checkpoint import StableDiffusion
+from modules.networks.checkpoint import MissingVae, StableDiffusion
 from modules.networks.device import (
     Place,
     choose_place,
@@ -158,7 +158,14 @@ class Engine:
         try:
             if checkpoint not in self._shelf:
                 yield EngineState("loading", checkpoint.name, device=device)
-            model = self._shelf.take(checkpoint).model
+            try:
+                model = self._shelf.take(checkpoint).model
+            except MissingVae as error:
+                vae = self._vaes(settings, _Cast(checkpoint)).get(checkpoint.path)
+                if vae is None:
+                    cure = "Choose one as SD VAE in the settings, or use a complete checkpoint."
+                    raise WebuiError(error.message, cure, error.field) from error
+                model = self._shelf.take(checkpoint, vae).model
             width = model.text_encoder.config.hidden_size
             yield EngineState("ready", checkpoint.name, model.hash, device=device, text_width=width)
         except WebuiError as error:
@@ -563,9 +570,9 @@ class _Cast:
     """
 
     main: Checkpoint
-    second: Checkpoint | None
-    refiner: Checkpoint | None
-    switch_at: float | None
+    second: Checkpoint | None = None
+    refiner: Checkpoint | None = None
+    switch_at: float | None = None
 
     def of(self, index: int) -> Checkpoint:
         """The checkpoint that a pass begins with."""

@@ -79,6 +79,8 @@ def make_route(leg: Pass, model: StableDiffusion, settings: Settings) -> Route:
 def model_schedule(sampler: SamplerRow, model: StableDiffusion) -> ModelSchedule:
     """The noise levels of a checkpoint that takes over on the way; A1111 alters the first one's alone."""
     base = ModelSchedule(model.alphas_cumprod)
+    if model.zero_terminal_snr:
+        base = base.zero_terminal_snr()
     return base.lcm() if sampler.row.lcm else base
 
 
@@ -86,7 +88,8 @@ def _model_schedule(model: StableDiffusion, settings: Settings) -> ModelSchedule
     schedule = ModelSchedule(model.alphas_cumprod)
     if settings.use_downcasted_alpha_bar:
         schedule = schedule.downcast()
-    return schedule.zero_terminal_snr() if settings.sd_noise_schedule == "Zero Terminal SNR" else schedule
+    is_rescaled = model.zero_terminal_snr or settings.sd_noise_schedule == "Zero Terminal SNR"
+    return schedule.zero_terminal_snr() if is_rescaled else schedule
 
 
 @dataclass(frozen=True)

@@ -319,6 +319,24 @@ def test_a_diffusers_folder_without_weights_is_told(tiny: StableDiffusion, tmp_p
         load(folder)
 
 
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"beta_schedule": "squaredcos_cap_v2"}, "beta_schedule='squaredcos_cap_v2', expected linear or scaled_linear"),
+        ({"prediction_type": "sample"}, "prediction_type='sample', expected epsilon or v_prediction"),
+        ({"trained_betas": [0.1]}, r"trained_betas=\[0\.1\], expected None"),
+    ],
+)
+def test_noise_levels_that_would_be_passed_over_are_refused(
+    stored: dict[str, Any], said: str, tiny: StableDiffusion, tmp_path: Path, load: Load
+) -> None:
+    folder = diffusers_folder(tiny, tmp_path / "folder", old_names=False)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(stored))
+    with pytest.raises(WebuiError, match=rf"folder: scheduler_config\.json has {said}"):
+        load(folder)
+
+
 def test_early_checkpoints_with_training_callbacks_in_them_load(
     tiny: StableDiffusion, tiny_file: Path, tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:

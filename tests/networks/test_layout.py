@@ -83,6 +83,11 @@ def test_a_tensor_named_v_pred_marks_v_prediction() -> None:
     assert scheduler_config(marked, Sidecar())["prediction_type"] == "v_prediction"
 
 
+def test_a_tensor_named_ztsnr_marks_zero_terminal_snr() -> None:
+    assert scheduler_config({**HEADER, "ztsnr": TensorInfo("F32", ())}, Sidecar())["rescale_betas_zero_snr"] is True
+    assert scheduler_config(HEADER, Sidecar()).get("rescale_betas_zero_snr") is None
+
+
 def test_the_text_encoders_config_may_lie_in_a_folder_that_the_yaml_names(tmp_path: Path) -> None:
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text('{"num_attention_heads": 4, "eos_token_id": 2}')

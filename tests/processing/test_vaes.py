@@ -1,5 +1,6 @@
 """VAEs from files of their own: chosen by the setting, told in the infotext, and gone without a trace."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
+from safetensors.torch import save_file as save_torch
 
 from modules.catalog import Catalog, Checkpoint
+from modules.clip_bpe import ClipBPE
 from modules.codec import Picture
 from modules.events import EngineState, Event, Failed, ImageDone, Stop
 from modules.infotext import parse
+from modules.networks.checkpoint import load_checkpoint, load_vae
+from modules.networks.device import Place
 from modules.networks.files import HashCache, find_vaes
 from modules.processing.engine import create_engine
 from modules.processing.rerun import rerun
@@ -23,6 +30,7 @@ from modules.settings import Settings
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 PREFIX = "first_stage_model."
+PLACE = Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
 SMALL: dict[str, Any] = {
     "prompt": "a cat", "width": 64, "height": 64, "steps": 1, "seed": 7, "subseed": 1, "sampler_name": "Euler",
 }  # fmt: skip
@@ -64,7 +72,9 @@ class Studio:
         self.dark = write_vae(self.vaes / "dark.safetensors", darker)
         write_vae(self.vaes / "wide.safetensors", wider)
         save_file({"lora_unet_x.lora_up.weight": np.zeros((2, 2), np.float32)}, self.vaes / "lora.safetensors")
-        theirs = {"decoder.conv_in.weight": (8, 4, 3, 3), "encoder.down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)}
+        theirs = {f"encoder.down_blocks.{name}.conv1.weight": (8, 8, 3, 3)
+                  for name in ("0.resnets.0", "1.resnets.0", "1.resnets.1")}  # fmt: skip
+        theirs["decoder.conv_in.weight"] = (8, 4, 3, 3)
         save_file({key: np.zeros(shape, np.float32) for key, shape in theirs.items()}, self.vaes / "theirs.safetensors")
         (self.vaes / "short.safetensors").write_bytes(self.dark.read_bytes()[:-8])
         self.hashes = HashCache(folder / "cache" / "hashes.json")
@@ -141,6 +151,78 @@ def test_automatic_takes_the_file_of_the_checkpoints_name(studio: Studio) -> Non
     assert studio.done(TEXT).pixels == own.pixels
 
 
+@pytest.mark.parametrize("ending", [".vae.pt", ".vae.ckpt"])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_automatic_takes_a_pickle_of_the_checkpoints_name(studio: Studio, ending: str, is_old: bool) -> None:
+    beside = studio.folder / f"tiny{ending}"
+    torch.save({"state_dict": load_file(studio.dark)}, beside, _use_new_zipfile_serialization=not is_old)
+    try:
+        found = studio.done(TEXT)
+        assert found.pixels == studio.done(TEXT, "dark").pixels
+        assert parse(found.infotext).pairs["VAE"] == beside.name
+    finally:
+        beside.unlink()
+
+
+@pytest.mark.parametrize("in_folder", [True, False])
+@pytest.mark.parametrize("old_names", [True, False])
+def test_a_vae_may_have_diffusers_layout(studio: Studio, in_folder: bool, old_names: bool) -> None:
+    """Written by diffusers itself; saved alone, its shapes tell what its config.json would."""
+    vae = load_vae(studio.dark, PLACE)
+    folder = studio.vaes / "ours"
+    vae.save_pretrained(folder)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    if old_names:
+        renamed = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+        for new, old in renamed.items():
+            tensors = {key.replace(f".{new}.", f".{old}."): value for key, value in tensors.items()}
+        save_torch(tensors, weights)
+    if not in_folder:
+        weights.rename(studio.vaes / "ours.safetensors")
+    try:
+        assert ("ours" if in_folder else "ours.safetensors") in [vae.name for vae in studio.catalog().vaes]
+        assert studio.done(TEXT, "ours").pixels == studio.done(TEXT, "dark").pixels
+    finally:
+        shutil.rmtree(folder)
+        (studio.vaes / "ours.safetensors").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_checkpoint_without_a_vae_takes_the_one_that_is_chosen(
+    studio: Studio, is_folder: bool, tmp_path: Path
+) -> None:
+    if is_folder:
+        model = load_checkpoint(studio.checkpoint, PLACE, ClipBPE(), studio.hashes)
+        path = tmp_path / "bare"
+        model.unet.save_pretrained(path / "unet")
+        model.text_encoder.save_pretrained(path / "text_encoder")
+        (path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    else:
+        path = write_tiny_checkpoint(tmp_path / "bare.safetensors")
+        save_torch({key: value for key, value in load_file(path).items() if not key.startswith(PREFIX)}, path)
+    bare = Checkpoint(path.name, path)
+    engine = create_engine("cpu", "full", str(tmp_path / "cache"), vae_dirs=str(studio.vaes))
+
+    def last(sd_vae: str) -> ImageDone | Failed:
+        options = Settings(live_previews_enable=False, sd_vae=sd_vae)
+        events = list(engine.run(TEXT, options, bare, lambda: Stop.NONE))
+        return next(event for event in events if isinstance(event, ImageDone | Failed))
+
+    states = list(engine.load(bare, Settings(sd_vae="dark")))
+    assert states[-1].state == "ready"
+    for name in ("dark", "same", "dark"):
+        made = last(name)
+        assert isinstance(made, ImageDone)
+        assert made.pixels == studio.done(TEXT, name).pixels
+        assert parse(made.infotext).pairs["VAE"] == f"{name}.safetensors"
+    for name in ("None", "Automatic"):
+        failed = last(name)
+        assert isinstance(failed, Failed)
+        assert "VAE" in failed.message
+        assert "settings" in f"{failed.message} {failed.hint}"
+
+
 def test_tiling_ends_with_the_job_for_a_vae_too(studio: Studio) -> None:
     before = studio.done(TEXT, "dark").pixels
     assert studio.done(TEXT, "dark", tiling=True).pixels != before
@@ -169,7 +251,7 @@ def test_a_picture_is_made_again_with_its_vae(studio: Studio) -> None:
             "The VAE wide.safetensors does not fit the checkpoint tiny: its latents have 16 channels and cells of 8 "
             "pixels, expected 4 and 8.",
         ),
-        ("theirs", "theirs.safetensors is a VAE in diffusers' layout, expected the original one."),
+        ("theirs", "theirs.safetensors has a layout that cannot be loaded: its VAE's levels differ in their blocks"),
         ("short", "short.safetensors is truncated"),
     ],
 )
