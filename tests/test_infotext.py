@@ -338,7 +338,13 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
         ("Version: v1.10.1", "Automatic", {"sd_vae": "None"}, ()),
         ("Version: v1.10.1", "None", {}, ()),
         ("Version: v1.10.1", "gone.pt", {"sd_vae": "None"}, ()),
-        ("Model hash: 0123456789", "soft.pt", {}, ()),  # a text that was cut says nothing by what it lacks
+        # A text that was cut says nothing by what it lacks.
+        (
+            "Model hash: 0123456789",
+            "soft.pt",
+            {},
+            ("The picture was made with the checkpoint '0123456789', which is not here.",),
+        ),
     ],
 )
 def test_the_vae_of_a_text_is_chosen_where_it_is_here(
