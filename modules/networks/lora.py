@@ -5,7 +5,6 @@ convolutions, also with a middle factor), and those of diffusers and PEFT. The m
 tensors, which are kept, so the way back is exact and costs nothing.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from modules.errors import WebuiError
 from modules.networks.checkpoint import StableDiffusion
 from modules.networks.files import Header, read_metadata
+from modules.networks.foreign import format_of, parse_json, read_json
 from modules.networks.layout import unet_ldm_name
 from modules.networks.lora_files import FIELD, Wanted
 from modules.networks.weights import Weights, open_weights
@@ -55,14 +55,19 @@ _ROLES: Final = tuple(
 )
 # diffusers before 0.18: `attn1.processor.to_q_lora.down.weight`
 _PROCESSOR: Final = re.compile(r"\.processor\.(to_q|to_k|to_v|to_out)_lora\.")
+_ADAPTER_MODEL, _ADAPTER_CONFIG = "adapter_model", "adapter_config.json"  # PEFT's names for both files
 _ADAPTER_METADATA: Final = "lora_adapter_metadata"  # where diffusers keeps PEFT's configuration, as JSON
 
 
 class Target(NamedTuple):
-    """A weight that a LoRA may change: its tensor, and whether it is the text encoder's."""
+    """A weight that a LoRA may change: its tensor, whether it is the text encoder's, its place in `Wanted.blocks`.
+
+    None is the place of what lies outside of all blocks.
+    """
 
     parameter: nn.Parameter
     is_text: bool
+    block: int | None = None
 
 
 class Change(NamedTuple):
@@ -130,6 +135,8 @@ def _merged(model: StableDiffusion, wanted: Sequence[Wanted]) -> tuple[dict[nn.P
                 continue
             _require_fit(one, layer, change, target, model.name)
             strength = one.te if target.is_text else one.unet
+            if one.blocks and target.block is not None:
+                strength *= one.blocks[target.block]
             if strength:
                 scaled = change._replace(scale=change.scale * strength)
                 changes.setdefault(target.parameter, []).append(scaled)
@@ -193,7 +200,7 @@ def _layers(weights: Weights, wanted: Wanted) -> Iterator[tuple[str, Change]]:
     layers = {name: keys for name, keys in layers.items() if "up" in keys or "down" in keys}
     if not layers:
         raise _refused(wanted, "holds no LoRA", "Choose another file.")
-    adapters = _adapter_metadata(wanted)
+    adapters = _adapter_metadata(wanted, format_of(wanted.stamp.path) == "safetensors")
     for name, keys in layers.items():
         if "up" not in keys or "down" not in keys:
             raise _refused(wanted, f"lacks one of the two factors of {name}", "Download it again.")
@@ -212,7 +219,7 @@ def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adap
         if role in keys and math.prod(weights.header[keys[role]].shape) == 1:
             return float(weights.read(keys[role])) / divisor
     part = next((part for part in ("unet", "text_encoder") if name.startswith(f"{part}.")), "unet")
-    own = name.removeprefix(f"{part}.")
+    own = name.removeprefix(f"{part}.").removeprefix("base_model.model.")
     patterns = adapters.get(f"{part}.alpha_pattern")
     alpha = adapters.get(f"{part}.lora_alpha")
     for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
@@ -223,12 +230,23 @@ def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adap
     return alpha / (math.sqrt(rank) if adapters.get(f"{part}.use_rslora") is True else rank)
 
 
-def _adapter_metadata(wanted: Wanted) -> Mapping[str, Any]:
+def _adapter_metadata(wanted: Wanted, is_safetensors: bool) -> Mapping[str, Any]:
+    """PEFT's configuration, as diffusers keeps it in the file, or as PEFT saves it beside `adapter_model`."""
+    path = wanted.stamp.path
     try:
-        told = json.loads(read_metadata(wanted.stamp.path).get(_ADAPTER_METADATA, "{}"))
-    except (ValueError, RecursionError):
+        told = parse_json(read_metadata(path).get(_ADAPTER_METADATA, "{}")) if is_safetensors else {}
+    except ValueError:
+        told = {}
+    if told or path.stem != _ADAPTER_MODEL:
+        return cast(dict[str, Any], told) if isinstance(told, dict) else {}
+    try:
+        beside = read_json(path.with_name(_ADAPTER_CONFIG))
+    except FileNotFoundError:
         return {}
-    return cast(dict[str, Any], told) if isinstance(told, dict) else {}
+    except (OSError, ValueError, WebuiError) as error:
+        why = f"has an {_ADAPTER_CONFIG} beside it that cannot be read"
+        raise _refused(wanted, why, "Download it again.") from error
+    return {f"{part}.{key}": value for part in ("unet", "text_encoder") for key, value in beside.items()}
 
 
 def _require_fit(wanted: Wanted, layer: str, change: Change, target: Target, checkpoint: str) -> None:
@@ -274,7 +292,7 @@ def _targets(model: StableDiffusion) -> dict[str, Target]:
     targets: dict[str, Target] = {}
     for name, parameter in _matrices(model.unet):
         ldm = unet_ldm_name(f"{name}.weight", model.unet.config).removesuffix(".weight")
-        target = Target(parameter, is_text=False)
+        target = Target(parameter, is_text=False, block=_block(ldm))
         for spelling in {name, name.replace("to_out.0", "to_out")}:
             for prefix in ("unet.", "base_model.model.", ""):
                 targets[prefix + spelling] = target
@@ -282,12 +300,22 @@ def _targets(model: StableDiffusion) -> dict[str, Target]:
             targets["lora_unet_" + spelling.replace(".", "_")] = target
     for name, parameter in _matrices(model.text_encoder):
         name = name.removeprefix("text_model.")
-        target = Target(parameter, is_text=True)
-        for prefix in ("text_encoder.text_model.", "text_encoder.", "text_model."):
+        target = Target(parameter, is_text=True, block=0)
+        for prefix in ("text_encoder.text_model.", "text_encoder.", "text_model.", "base_model.model.text_model."):
             targets[prefix + name] = target
         for prefix in ("lora_te_text_model_", "lora_te_"):
             targets[prefix + name.replace(".", "_")] = target
     return targets
+
+
+def _block(ldm: str) -> int | None:
+    """The place in `Wanted.blocks` of the UNet's layer with this name; None where it lies in no block."""
+    side, _, rest = ldm.partition(".")
+    if side == "middle_block":
+        return 13
+    number = rest.partition(".")[0]
+    starts = {"input_blocks": 1, "output_blocks": 14}
+    return starts[side] + int(number) if side in starts and int(number) < 12 else None
 
 
 def _matrices(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

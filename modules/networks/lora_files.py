@@ -34,7 +34,8 @@ class Stamp(NamedTuple):
 class Wanted:
     """A LoRA with the weights that a prompt gives it, 1 being as it was trained. `name` is what the prompt calls it.
 
-    `dyn_dim` takes the first so many of its ranks.
+    `dyn_dim` takes the first so many of its ranks. `blocks` are the weights of the text encoder, of the UNet's input
+    blocks 0 to 11, its middle, and its output blocks 0 to 11; () is 1 each.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Wanted:
     te: float
     unet: float
     dyn_dim: int | None = None
+    blocks: tuple[float, ...] = ()
 
 
 class LoraFiles:

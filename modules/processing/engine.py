@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,6 +87,7 @@ from modules.processing.scene import NoiseOf, SourceScene, shaped_noise
 from modules.processing.scripts import run_script
 from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet, Refined, Refiner
+from modules.prompts.lora_arguments import Window
 from modules.prompts.tags import NETWORK_KINDS, NetworkTag, take_tags
 from modules.request import GenerationRequest, Txt2ImgRequest
 from modules.sampling.timesteps import CFGPP_SCALE
@@ -232,6 +234,8 @@ class Engine:
         plan, settings, clock = job.plan, job.settings, job.clock
         for name in _unusable_tags(request, settings):
             yield Warned(f"<{name}> has no effect: there are no networks of this kind. The tag is left out.")
+        for note in dict.fromkeys(note for leg in plan.passes for tag in leg.networks for note in _unread(tag)):
+            yield Warned(note)
         if plan.source is not None:
             for note in (*plan.source.picture.notes, *filter(None, [ignored_size(request)])):
                 yield Warned(note)
@@ -329,7 +333,7 @@ class Engine:
             lora = catalog.lora(tag.name)
             try:
                 hashes[tag.name] = lora_hash(lora, self._hashes)
-                return Wanted(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim)
+                return Wanted(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim, tag.blocks)
             except WebuiError as error:
                 raise WebuiError(f"prompt: the LoRA {tag.name!r}: {error.message}", error.hint, "prompt") from error
             except OSError as error:
@@ -495,7 +499,14 @@ class Engine:
         if inpainting is not None:
             denoise = inpainting.around(unet, route.model_schedule, route.walk.sigmas, row.timesteps)
         latents = start.x
-        for step in walk(route, start, denoise):
+        refiner = job.cast.refiner
+        steps = walk(route, start, denoise)
+        for number_of_step in count():
+            current = refiner if unet.is_refined and refiner is not None else checkpoint
+            self._lay_over_loras(job, index, current, number_of_step)
+            step = next(steps, None)
+            if step is None:
+                break
             latents = step.x
             yield Stepped(number, steps_done + step.i + 1, max(plan.steps, steps_done + start.steps))
             stop = job.should_stop()
@@ -505,6 +516,17 @@ class Engine:
                 yield _preview(number, step.denoised[0], previews)
         job.noted.update(unet.noted)
         return _Walked(Stop.NONE, latents, unet.model)
+
+    def _lay_over_loras(self, job: "_Job", index: int, checkpoint: Checkpoint, step: int) -> None:
+        """Have those LoRAs of a pass in the UNet's weights that act in a step, if not all of them do in all steps."""
+        tags, networks = job.plan.passes[index].networks, job.networks[index]
+        if all(tag.window == Window() for tag in tags):
+            return
+        acting = tuple(
+            one if tag.window.start <= step < tag.window.stop else replace(one, unet=0.0)
+            for tag, one in zip(tags, networks, strict=True)
+        )
+        self._shelf.take(checkpoint, job.vaes.get(checkpoint.path)).patch.changed(acting)
 
     def _require_room(self, job: "_Job", index: int, images: Sequence[ImagePlan], model: StableDiffusion) -> None:
         """Raises WebuiError, with the size that fits, if memory does not suffice for a pass."""
@@ -619,6 +641,11 @@ class _Walked(NamedTuple):
     stop: Stop
     latents: Tensor
     model: StableDiffusion
+
+
+def _unread(tag: NetworkTag) -> list[str]:
+    """Sentences about the arguments of a LoRA's tag that mean nothing."""
+    return [f"{argument[:60]!r} in <lora:{tag.name}> has no effect: it is not understood." for argument in tag.unread]
 
 
 def _unusable_tags(request: GenerationRequest, settings: Settings) -> list[str]:

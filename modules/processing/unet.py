@@ -104,6 +104,7 @@ class GuidedUNet:
         refiner: Refiner | None = None,
     ) -> None:
         self.model = model
+        self.is_refined = False
         self._schedule = schedule
         self._conditioning = conditioning
         self._guidance = guidance
@@ -163,6 +164,7 @@ class GuidedUNet:
         if refiner is None or not refiner.is_due(share, self._schedule, sigma, guidance.levels_are_timesteps):
             return
         self._refiner = None
+        self.is_refined = True
         del self.model  # two may not fit
         self.model, self._schedule, self._conditioning = refiner.take()
         self._prompts = None

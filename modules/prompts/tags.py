@@ -9,8 +9,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from modules.errors import WebuiError
+from modules.prompts.lora_arguments import Window, block_weights, window
 
 TAG = re.compile(r"<(\w+):([^>]+)>")
+_ARGUMENTS = ("te", "unet", "dyn", "lbw", "start", "stop", "step")
 NETWORK_KINDS = ("lora", "lyco")  # one family under two names
 
 
@@ -24,12 +26,19 @@ class Tag:
 
 
 class NetworkTag(NamedTuple):
-    """A LoRA or LyCORIS by name, with its weights for text encoder and UNet; dyn_dim limits its rank."""
+    """A LoRA or LyCORIS by name, with its weights for text encoder and UNet; dyn_dim limits its rank.
+
+    `blocks` weigh the blocks that lora_arguments.py names, () is 1 each; it acts in the steps of `window`. `unread`
+    are the arguments that mean nothing.
+    """
 
     name: str
     te: float
     unet: float
     dyn_dim: int | None
+    blocks: tuple[float, ...] = ()
+    window: Window = Window()
+    unread: tuple[str, ...] = ()
 
 
 def take_tags(prompt: str) -> tuple[str, list[Tag]]:
@@ -76,7 +85,16 @@ def _network(tag: Tag) -> NetworkTag:
     te_weight = _number(tag, tag.named.get("te", te), 1.0)
     unet_weight = _number(tag, tag.named.get("unet", unet), te_weight)
     rank = tag.named.get("dyn", dyn)
-    return NetworkTag(name, te_weight, unet_weight, None if rank is None else int(_number(tag, rank, 0.0)))
+    dyn_dim = None if rank is None else int(_number(tag, rank, 0.0))
+    named = tag.named
+    unread = [*tag.positional[4:], *(f"{key}={value}" for key, value in named.items() if key not in _ARGUMENTS)]
+    blocks = block_weights(named["lbw"]) if "lbw" in named else ()
+    if blocks is None:
+        unread.append(f"lbw={named['lbw']}")
+    when = window(named.get("start"), named.get("stop"), named.get("step"))
+    if when is None:
+        unread += [f"{key}={named[key]}" for key in ("start", "stop", "step") if key in named]
+    return NetworkTag(name, te_weight, unet_weight, dyn_dim, blocks or (), when or Window(), tuple(unread))
 
 
 def _number(tag: Tag, text: str | None, default: float) -> float:

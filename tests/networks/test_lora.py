@@ -112,7 +112,10 @@ def assert_merged(tiny: StableDiffusion, expected: Mapping[str, Tensor], before:
 
 
 @pytest.mark.parametrize(("te", "unet"), [(1.0, 1.0), (0.5, -0.75)])
-@pytest.mark.parametrize("layout", ["kohya", "kohya without alpha", "LDM's names", "PEFT", "PEFT with alpha", "0.17"])
+@pytest.mark.parametrize(
+    "layout",
+    ["kohya", "kohya without alpha", "LDM's names", "PEFT", "PEFT with alpha", "PEFT with alpha beside it", "0.17"],
+)
 def test_the_weights_are_those_merged_by_hand(
     layout: str, te: float, unet: float, tiny: StableDiffusion, patch: Patch, factors: Factors, tmp_path: Path
 ) -> None:
@@ -127,6 +130,10 @@ def test_the_weights_are_those_merged_by_hand(
     if layout == "PEFT with alpha":
         told = {f"{part}.lora_alpha": ALPHA for part in ("unet", "text_encoder")}
         metadata = {"lora_adapter_metadata": json.dumps(told)}
+    name = "a.safetensors"
+    if layout == "PEFT with alpha beside it":
+        name = "adapter_model.safetensors"
+        (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": ALPHA, "peft_type": "LORA"}))
     if layout == "0.17":  # attention processors, as diffusers saved them then
         factors = {layer: each for layer, each in factors.items() if "attn" in layer and layer in UNET}
         tensors = {}
@@ -135,7 +142,7 @@ def test_the_weights_are_those_merged_by_hand(
             tensors[f"unet.{block}.processor.{kind}_lora.up.weight"] = up
             tensors[f"unet.{block}.processor.{kind}_lora.down.weight"] = down
     before, expected = state(tiny), by_hand(tiny, factors, te, unet, alpha)
-    assert patch.changed([wanted(written(tmp_path / "a.safetensors", tensors, metadata), te, unet)]).networks
+    assert patch.changed([wanted(written(tmp_path / name, tensors, metadata), te, unet)]).networks
     assert patch.notes == ()
     assert_merged(tiny, expected, before)
 

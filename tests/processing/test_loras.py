@@ -187,6 +187,47 @@ def test_a_file_that_is_none_fails_the_job_in_a_sentence(content: bytes, shop: S
     assert failed.field == "prompt"
 
 
+ONES = ",".join("1" * 25)
+
+
+@pytest.mark.parametrize(
+    ("argument", "same"),
+    [
+        ("lbw=NONE", "0"),
+        ("lbw=all", "1"),
+        ("lbw=ALL0.5", "0.5"),
+        (f"lbw=0,{ONES}", "0:1"),
+        ("lbw=1" + ",0" * 16, "1:0"),
+        ("lbw=0.5" + ",0" * 25, "0.5:0"),
+        ("start=3", "1:0"),
+        ("stop=0", "1:0"),
+        ("step=0-3", "1"),
+        ("start=0", "1"),
+    ],
+)
+def test_blocks_are_weighed_and_steps_chosen(argument: str, same: str, shop: Shop) -> None:
+    found = shop.picture(f"a cat<lora:ink:1:{argument}>", steps=3)
+    assert found.pixels == shop.picture(f"a cat<lora:ink:{same}>", steps=3).pixels
+
+
+def test_a_lora_acts_in_its_steps_alone(shop: Shop) -> None:
+    """Of three steps each choice makes another picture, twice the same, and none leaves a trace."""
+    plain = shop.picture(steps=3).pixels
+    choices = ("start=1", "start=2", "stop=1", "stop=2", "step=1-2", "start=0", "stop=0")
+    for _ in range(2):
+        made = [shop.picture(f"a cat<lora:ink:1:{choice}>", steps=3, n_iter=1).pixels for choice in choices]
+        assert len(set(made)) == len(choices)
+        assert shop.picture(steps=3).pixels == plain
+    both = shop.events("a cat<lora:ink:1:start=1>", steps=3, n_iter=2, seed=7)
+    assert next(event.pixels for event in both if isinstance(event, ImageDone)) == made[0]
+
+
+@pytest.mark.parametrize("argument", ["lbw=SOME", "lbw=1,2", "lbw=nan" + ",1" * 16, "start=soon", "step=5", "x=1"])
+def test_an_argument_that_means_nothing_is_told(argument: str, shop: Shop) -> None:
+    told = [event.message for event in shop.events(f"a <lora:ink:1:{argument}>") if isinstance(event, Warned)]
+    assert told == [f"{argument[:60]!r} in <lora:ink> has no effect: it is not understood."]
+
+
 def test_layers_without_effect_are_told_once(shop: Shop) -> None:
     layers = kohya(shop.factors["ink"]) | {
         f"lora_unet_none.lora_{role}.weight": torch.ones(1, 1) for role in ("up", "down")
