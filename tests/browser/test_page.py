@@ -530,13 +530,16 @@ def test_a_result_goes_back_in_and_comes_out_again(made: Page, server: FakeServe
 
 def test_twenty_sends_can_be_undone(made: Page) -> None:
     for turn in range(20):
-        made.fill("#img2img_prompt textarea", f"turn {turn}")
-        made.click("#img2img_send_to_img2img")
+        made.click(f"#img2img_gallery .thumb >> nth={(turn + 1) % 2}")
+        made.click("#img2img_send_to_img2img_all")
         expect(made.locator(".toast")).to_have_count(1)
         wait_for(lambda turn=turn: len(made.evaluate(UNDO)) == turn + 1, "the send to be noted")
+        expect(made.locator("#img2img_seed input")).to_have_value(str(501 - turn % 2))
+    made.fill("#img2img_prompt textarea", "a wolf")  # no send's work: none takes it back
     for turn in reversed(range(20)):
         made.click("#img2img_undo")
-        expect(made.locator("#img2img_prompt textarea")).to_have_value(f"turn {turn}")
+        expect(made.locator("#img2img_seed input")).to_have_value(str(500 + turn % 2))
+        expect(made.locator("#img2img_prompt textarea")).to_have_value("a wolf")
     expect(made.locator("#img2img_image .source-text")).to_have_text("96 × 64 PNG")
 
 

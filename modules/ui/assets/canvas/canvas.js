@@ -4,7 +4,7 @@ import { h } from "../js/dom.js";
 import * as form from "../js/form.js";
 import { openedTab, tabRow } from "../js/tabs.js";
 import { complain } from "../js/toast.js";
-import { remember } from "../js/undo.js";
+import { done, forget, remember } from "../js/undo.js";
 import { Acts } from "./acts.js";
 import { Document, MODES } from "./document.js";
 import { Frame } from "./frame.js";
@@ -13,6 +13,7 @@ import { Keys } from "./keys.js";
 import { cutOut, smallerCopy } from "./maskfile.js";
 import { Pointer } from "./pointer.js";
 import { BrushSettings, rgb } from "./settings.js";
+import { Layer } from "./tiles.js";
 import { Told } from "./told.js";
 import { Toolbar } from "./toolbar.js";
 import { Tools } from "./tools.js";
@@ -124,6 +125,14 @@ export class Canvas {
     this.view.show(picture).catch((error) => this.told.say(`This browser cannot show the picture (${error.message}); it is used all the same.`));
   }
 
+  // A picture that is sent here: nothing lies on it of what was painted or framed before. setPicture() brings it.
+  startOver({ width, height }, setPicture) {
+    this.coming = { mask: new Layer(width, height), sketch: new Layer(width, height, 4) };
+    setPicture();
+    this.coming = null;
+    this.document.setFrame(null);
+  }
+
   // What this tab had before: gives back the picture.
   async restore() {
     try {
@@ -161,9 +170,12 @@ export class Canvas {
   // The part of the picture in `box` becomes the source, with what is painted there.
   async crop(box) {
     const { mask, sketch } = this.document;
-    remember(TAB, "crop");
+    const step = remember(TAB, "crop");
+    const { picture } = this.document;
     this.coming = { mask: mask.cropped(box), sketch: sketch.cropped(box) };
-    await this.onBring?.(await cutOut(this.view.bitmap, box));
+    await this.onBring?.(await cutOut(this.view.bitmap, box), true);
+    if (this.document.picture === picture) forget(TAB, step); // it was refused
+    else done(TAB, step);
   }
 
   async shrinkSource() {

@@ -1,6 +1,7 @@
 // The frame around the picture: drawn beyond it, the model paints on there (outpainting); drawn within it, it is a crop.
 
 import { button, h } from "../js/dom.js";
+import { toast } from "../js/toast.js";
 
 const STEP = 8; // pixels; the model works in cells of so many
 const MOST = 4096; // pixels that may be painted on at one side
@@ -24,7 +25,7 @@ export class Frame {
     this.cropButton = button({ text: "Crop", id: "canvas_crop", className: "p-small p-strong", onclick: () => canvas.crop(this.inner) });
     this.element = h("div", { className: "canvas-frame", id: "canvas_frame_panel", hidden: true }, this.size, this.fillBox,
       h("label", { className: "canvas-check" }, this.lock, "Keep proportions"), this.cropButton,
-      button({ text: "Remove frame", id: "canvas_frame_off", className: "p-small", onclick: () => canvas.document.setFrame(null) }));
+      button({ text: "Remove frame", id: "canvas_frame_off", className: "p-small", onclick: () => this.remove() }));
     this.lines = ["dark", "light"].map((kind) => canvas.view.svg("path", { class: `${kind} frame`, d: "" }));
     canvas.document.onChange((what) => ["frame", "picture", "mode"].includes(what) && this.refresh());
     canvas.view.camera.onChange(() => this.draw());
@@ -45,8 +46,19 @@ export class Frame {
   toggle() {
     const { document } = this.canvas;
     if (!document.picture) return;
-    document.setFrame(this.box ? null : { left: 0, top: 0, right: document.width, bottom: document.height });
-    if (this.box) this.canvas.view.fit();
+    if (this.box) return this.remove();
+    document.setFrame({ left: 0, top: 0, right: document.width, bottom: document.height });
+    this.canvas.view.fit();
+  }
+
+  // One that was drawn can be had back, as long as there is no other and the picture is the same.
+  remove() {
+    const { document } = this.canvas;
+    const { box } = this;
+    const { picture } = document;
+    const isDrawn = this.paintsOn || this.isCrop;
+    document.setFrame(null);
+    if (isDrawn) toast("The frame is removed.", { action: { text: "Undo", run: () => document.picture === picture && !this.box && document.setFrame(box) } });
   }
 
   // A frame to begin with: an eighth of the picture more on each side. A crop stays what it is.

@@ -5,7 +5,7 @@ import { get, GONE, post } from "./api.js";
 import { button, h, part } from "./dom.js";
 import { parsed } from "./json.js";
 import { read, write } from "./store.js";
-import { complain } from "./toast.js";
+import { complain, toast } from "./toast.js";
 
 const POLL = 4000; // milliseconds between two looks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
@@ -33,7 +33,7 @@ export class BatchRun {
     this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next file (Alt+Enter)", id: "img2img_batch_skip", className: "p-small", onclick: () => this.ask("skip") });
     this.stop = button({ icon: "stop", text: "Stop", title: "Make no further files; finished ones are kept (Esc)", id: "img2img_batch_stop", className: "p-small", onclick: () => this.ask("stop") });
     this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => this.fetchZip() });
-    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.forget() });
+    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.putAway() });
     this.list = h("ul", { className: "batch-told" });
     this.details = h("details", { className: "infotext-box batch-details", hidden: true, open: true }, h("summary", {}, h("span", {})), this.list);
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
@@ -75,6 +75,20 @@ export class BatchRun {
     this.list.replaceChildren();
     this.details.hidden = this.element.hidden = true;
     this.onChange();
+  }
+
+  // The report of a batch that has ended can be had back until there is another.
+  putAway() {
+    const { id, seen, told } = this;
+    this.forget();
+    const back = () => {
+      if (this.id) return;
+      Object.assign(this, { id, seen, told });
+      for (const name of ["id", "seen", "told"]) write(`batch.${name}`, this[name]);
+      told.forEach((line) => this.addLine(line));
+      this.look();
+    };
+    toast("The batch is put away.", { action: { text: "Undo", run: back } });
   }
 
   // A hidden page gives its stream back: a browser opens six connections to a host.

@@ -2,6 +2,7 @@
 
 import { chosen, dropped } from "./batchfiles.js";
 import { button, h } from "./dom.js";
+import { toast } from "./toast.js";
 
 // files: a set of files (batchfiles.js); onChange(folder) is told of each change, with the name of a chosen folder.
 export class Zone {
@@ -15,7 +16,7 @@ export class Zone {
     const folder = picker({ webkitdirectory: true }, "dir");
     this.words = h("strong", {});
     this.more = h("span", {});
-    this.clear = button({ icon: "trash", title: "Put them away", className: "p-small", id: `${id}_clear`, onclick: () => (files.clear(), onChange("")) });
+    this.clear = button({ icon: "trash", title: "Put them away", className: "p-small", id: `${id}_clear`, onclick: () => this.putAway() });
     this.element = h("div", { className: `batch-zone ${small ? "small" : ""}`, id: `${id}_zone` },
       h("div", { className: "source-call" }, this.words, this.more),
       h("div", { className: "batch-buttons" }, button({ icon: "picture", text: "Files", className: "p-small", title: "Choose files", onclick: () => some.click() }), button({ icon: "folder", text: "Folder", className: "p-small", title: "Choose a folder of this computer", onclick: () => folder.click() }), this.clear),
@@ -27,6 +28,15 @@ export class Zone {
     on("dragleave", () => ((depth -= 1), depth <= 0 && lit(false)));
     on("dragover", () => {});
     on("drop", (event) => ((depth = 0), lit(false), this.take(dropped(event.dataTransfer))));
+  }
+
+  // They can be had back; what was added since stays.
+  putAway() {
+    const { files } = this;
+    const { list } = files;
+    files.clear();
+    this.onChange("");
+    toast("The files are put away.", { action: { text: "Undo", run: () => (files.add(list.filter(({ name }) => !files.byName.has(name))), this.onChange("")) } });
   }
 
   async take(promise) {

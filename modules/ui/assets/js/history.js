@@ -176,6 +176,7 @@ export class History {
     const { canvas } = this.page;
     try {
       const told = await post(`/v1/history/${picture.sha256}/open`);
+      const mask = told.mask ? await (await request("GET", told.mask.url)).blob() : null;
       const step = remember(tab, "send");
       const margins = tab === "img2img" && told.source ? marginsOf(told.fields) : null;
       const isGrown = margins !== null && Object.values(margins).some(Boolean);
@@ -184,9 +185,9 @@ export class History {
       if (isSizedByFrame) SIZES.forEach((name) => delete told.fields[name]);
       const notes = [...fill(tab, told, false), ...told.missing];
       if (margins) {
-        this.page.source.set({ ...told.source, name: told.source.id });
+        canvas.startOver(told.source, () => this.page.source.set({ ...told.source, name: told.source.id }));
         canvas.setMode(told.mask ? "inpaint" : "img2img");
-        if (told.mask) await canvas.acts.loadMask(await (await request("GET", told.mask.url)).blob());
+        if (mask) await canvas.acts.loadMask(mask);
         if (isGrown) canvas.settings.set({ outpaintFill: told.fields.outpaint_fill, outpaintFeather: told.fields.outpaint_feather });
         canvas.frame.setMargins(margins);
         if (isSizedByFrame) this.page.tabs.img2img.size.detect();

@@ -56,7 +56,4 @@ export function fill(tab, read, undoable = true) {
   return [...(read.notes ?? []), ...clamped];
 }
 
-// spelledOut: the prompts keep their words though a style has them, and no style is chosen, as for a picture of ours.
-export async function fillFrom(tab, text, undoable = true, spelledOut = false) {
-  return fill(tab, await post("/v1/infotext", { text, spelled_out: spelledOut }), undoable);
-}
+export const fillFrom = async (tab, text) => fill(tab, await post("/v1/infotext", { text }));

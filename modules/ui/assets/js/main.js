@@ -19,7 +19,7 @@ import { config } from "./store.js";
 import { Tab } from "./tab.js";
 import { openedTab, openTab, setUpTabs } from "./tabs.js";
 import { complain, toast } from "./toast.js";
-import { undoButton, useSource } from "./undo.js";
+import { undoButton } from "./undo.js";
 
 applyColours();
 
@@ -45,7 +45,7 @@ export async function start() {
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
   page.modelDefaults = (name) => page.engine.defaults(name);
   page.canvas = new Canvas();
-  page.canvas.onBring = (blob) => page.source.bring(blob);
+  page.canvas.onBring = (blob, isNoted) => page.source.bring(blob, isNoted);
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     stage: page.canvas,
@@ -57,7 +57,6 @@ export async function start() {
   page.history = new History(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
-  useSource("img2img", page.source, page.canvas);
   page.batch = new Batch(page);
   form.describe();
   NAMES.forEach((name) => form.restore(name));

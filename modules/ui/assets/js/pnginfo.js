@@ -1,22 +1,23 @@
 // The PNG Info tab: what a picture says about how it was made, and the ways on from there.
 
+import { putIntoImg2img } from "./actions.js";
 import { get, post } from "./api.js";
 import { button, h, part } from "./dom.js";
 import { copyButton, fill, pretty } from "./infotext.js";
 import { uploadFrom } from "./pictures.js";
 import { Source } from "./source.js";
 import { complain } from "./toast.js";
-import { remember, toastWithUndo } from "./undo.js";
+import { remember, toastWithUndo, undoButton } from "./undo.js";
 
 export class PngInfo {
-  // page: {source, openTab}: img2img's source and the way to open a tab.
+  // page: {source, canvas, tabs, openTab}: img2img's source and canvas, and the way to open a tab.
   constructor(page) {
     this.page = page;
     this.info = null;
     const left = h("div", { className: "pnginfo-left" });
     this.right = h("div", { className: "pnginfo-right", "aria-live": "polite" });
     part("pnginfo").replaceChildren(h("div", { className: "pnginfo" }, left, this.right));
-    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", onChange: (picture) => this.show(picture) });
+    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", onChange: (picture) => this.show(picture), tools: undoButton("pnginfo") });
     this.report = h("div", { className: "pnginfo-report", role: "status" });
     this.show(null);
   }
@@ -95,8 +96,8 @@ export class PngInfo {
   send(tab, withFields, withPicture) {
     const step = remember(tab, "send");
     const notes = withFields ? fill(tab, this.info, false) : [];
-    if (withPicture) this.page.source.set(this.source.picture);
-    this.page.openTab(tab);
+    if (withPicture) putIntoImg2img(this.source.picture, "img2img", this.page);
+    else this.page.openTab(tab);
     toastWithUndo(tab, [`Sent to ${tab}.`, ...notes].join(" "), step);
   }
 

@@ -4,9 +4,11 @@ import { get, post } from "./api.js";
 import { button, byId, h, later, part } from "./dom.js";
 import { ownBox, ownNumber } from "./form.js";
 import { config } from "./store.js";
-import { complain } from "./toast.js";
+import { complain, toast } from "./toast.js";
 
 const blockOf = (name) => byId(config.settings.find((field) => field.name === name)?.elem ?? "");
+
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export class SettingsPage {
   constructor() {
@@ -81,12 +83,23 @@ export class SettingsPage {
 
   async reset() {
     const defaults = Object.fromEntries(config.settings.map((field) => [field.name, field.default]));
+    const before = this.values;
+    if (!(await this.sendAll(defaults, "All settings are back at their defaults"))) return;
+    // What has been set since stays.
+    const isOurs = (name) => same(this.values[name], defaults[name]) && !same(before[name], defaults[name]);
+    const back = () => this.sendAll(Object.fromEntries(Object.keys(defaults).filter(isOurs).map((name) => [name, before[name]])), "The settings are as they were");
+    toast("All settings are back at their defaults.", { action: { text: "Undo", run: back } });
+  }
+
+  async sendAll(values, sentence) {
     try {
-      this.put(await post("/v1/settings", defaults));
-      this.status.textContent = "All settings are back at their defaults";
+      this.put(await post("/v1/settings", values));
+      this.status.textContent = sentence;
       this.onSaved?.();
+      return true;
     } catch (error) {
       complain(error);
+      return false;
     }
   }
 }

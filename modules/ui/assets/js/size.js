@@ -75,15 +75,20 @@ export class Size {
     this.lockButton.setAttribute("aria-pressed", String(Boolean(this.ratio)));
   }
 
-  // The source's size, made smaller where a side is longer than the form takes.
+  // The source's size.
   detect() {
     const source = this.sourceSize();
     if (!source) return this.tellHint("There is no source picture to measure.");
-    const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
-    const scale = Math.min(1, most / Math.max(source.width, source.height));
-    if (this.ratio) this.lock(source.width / source.height);
-    this.put(down(source.width * scale), down(source.height * scale));
+    this.take(source);
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
+  }
+
+  // The form's size is that of a picture, made smaller where a side is longer than the form takes.
+  take({ width, height }) {
+    const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
+    const scale = Math.min(1, most / Math.max(width, height));
+    if (this.ratio) this.lock(width / height);
+    this.put(down(width * scale), down(height * scale));
   }
 
   // The source's proportions at about the area that is set now: a size the model knows.

@@ -3,6 +3,7 @@
 import { button, h, onEnterOrClick } from "./dom.js";
 import { isThere, pictureIn, pixelsOf, upload } from "./pictures.js";
 import { read, write } from "./store.js";
+import { remember, replace, toastWithUndo, useSource } from "./undo.js";
 
 export class Source {
   // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
@@ -27,7 +28,7 @@ export class Source {
     this.text = h("span", { className: "source-text" });
     this.ownTools = [
       button({ icon: "picture", text: "Replace", className: "p-small", onclick: () => this.chooser.click() }),
-      button({ icon: "trash", title: "Remove the picture", className: "p-small", id: `${name}_remove`, onclick: () => this.set(null, "person") }),
+      button({ icon: "trash", title: "Remove the picture", className: "p-small", id: `${name}_remove`, onclick: () => this.remove() }),
     ];
     this.bar = h("div", { className: "source-bar" }, this.text, tools, ...this.ownTools);
     this.note = h("div", { className: "source-note", hidden: true });
@@ -37,6 +38,7 @@ export class Source {
     for (const tool of this.ownTools) tool.hidden = true;
     onEnterOrClick(this.zone, () => this.chooser.click());
     this.acceptDrops();
+    useSource(name, this, stage);
   }
 
   acceptDrops() {
@@ -65,7 +67,8 @@ export class Source {
   }
 
   // A file or blob; what was there stays if it is refused. A newer one overtakes an older that is still on its way.
-  bring(blob) {
+  // isNoted: the caller has noted the way back.
+  bring(blob, isNoted = false) {
     if (!blob) return Promise.resolve();
     const turn = ++this.turn;
     this.complain("");
@@ -73,7 +76,10 @@ export class Source {
     this.busy = upload(blob, this.known)
       .then((picture) => {
         this.known[picture.id] = picture;
-        if (turn === this.turn) this.set({ ...picture, name: blob.name ?? "" }, "person");
+        const put = () => this.set({ ...picture, name: blob.name ?? "" }, "person");
+        if (turn !== this.turn) return;
+        if (this.picture && !isNoted) replace(this.name, put);
+        else put();
       })
       .catch((error) => turn === this.turn && this.complain(error.message))
       .finally(() => {
@@ -82,6 +88,12 @@ export class Source {
         this.element.classList.remove("busy");
       });
     return this.busy;
+  }
+
+  remove() {
+    const step = remember(this.name, "remove");
+    this.set(null, "person");
+    toastWithUndo(this.name, "The picture is removed.", step);
   }
 
   set(picture, who = "script") {

@@ -9,6 +9,9 @@ import { remember, toastWithUndo } from "./undo.js";
 
 const PROMPTS = ["prompt", "negative_prompt"];
 
+const sameStyle = (one, other) => PROMPTS.every((name) => one[name] === other[name]);
+const put = ({ name, prompt, negative_prompt }) => request("PUT", `/v1/styles/${encodeURIComponent(name)}`, { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prompt, negative_prompt }) });
+
 export class Styles {
   constructor(tab) {
     this.tab = tab;
@@ -97,14 +100,27 @@ export class Styles {
   async save() {
     const name = this.name.value.trim();
     if (!name) return this.complain("Name: a style needs one, to be chosen by.");
-    const body = { prompt: this.prompt.value, negative_prompt: this.negative.value };
-    await this.change(() => request("PUT", `/v1/styles/${encodeURIComponent(name)}`, { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }), `The style ${name} is saved.`);
+    const row = { name, prompt: this.prompt.value, negative_prompt: this.negative.value };
+    const before = this.rows.find((one) => one.name === name);
+    const action = before && !sameStyle(before, row) ? { text: "Undo", run: () => this.putBack(before, row) } : null;
+    await this.change(() => put(row), `The style ${name} is saved.`, action);
+  }
+
+  // A style as it was, unless it has been changed since: then it is no more `left`, or null where it was deleted.
+  async putBack(row, left) {
+    try {
+      const now = (await get("/v1/styles")).find((one) => one.name === row.name);
+      if (left ? !now || !sameStyle(now, left) : now) return toast(`The style ${row.name} has been changed since; it stays as it is.`);
+      this.put(await (await put(row)).json());
+    } catch (error) {
+      complain(error);
+    }
   }
 
   // A deleted style can be had back.
   async delete(row) {
-    const body = JSON.stringify({ prompt: row.prompt, negative_prompt: row.negative_prompt });
-    const back = () => request("PUT", `/v1/styles/${encodeURIComponent(row.name)}`, { headers: { "Content-Type": "application/json" }, body }).then((answer) => answer.json()).then((rows) => this.put(rows)).catch(complain);
+    const wasChosen = this.chosen.includes(row.name);
+    const back = () => this.putBack(row, null).then(() => wasChosen && !this.chosen.includes(row.name) && this.choose([...this.chosen, row.name]));
     if (await this.change(() => remove(`/v1/styles/${encodeURIComponent(row.name)}`), `The style ${row.name} is deleted.`, { text: "Undo", run: back })) {
       this.choose(this.chosen.filter((name) => name !== row.name));
     }
