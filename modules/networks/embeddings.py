@@ -25,14 +25,32 @@ ReadVectors = Callable[[str], Tensor]
 
 @dataclass(frozen=True)
 class Words:
-    """The embeddings that a checkpoint can use. `of` are their files as they are, `read` fetches vectors."""
+    """The embeddings that a checkpoint can use. `of` are their files as they are, `read` fetches vectors.
+
+    `unusable` are those that it cannot use, `unheard` the words that they would be.
+    """
 
     of: tuple[Embedding, ...]
     vocabulary: Vocabulary
     read: ReadVectors
+    unusable: tuple[Embedding, ...]
+    unheard: Vocabulary
 
     def file(self, name: str) -> Embedding:
         return next(embedding for embedding in self.of if embedding.name == name)
+
+    def unusable_in(self, text: str, tokenizer: ClipBPE) -> tuple[Embedding, ...]:
+        """The embeddings that are named in a text and cannot be used, each once."""
+        tokens = tokenizer.encode(text) if self.unusable else []
+        named: set[str] = set()
+        position = 0
+        while position < len(tokens):
+            known = self.vocabulary.at(tokens, position)
+            found = self.unheard.at(tokens, position) if known is None else None
+            if found is not None:
+                named.add(found[0].name)
+            position += (known or found or (None, 1))[1]
+        return tuple(embedding for embedding in self.unusable if embedding.name in named)
 
 
 class EmbeddingShelf:
@@ -58,7 +76,9 @@ class EmbeddingShelf:
             fitting = usable(self._found, width)
             by_name = {embedding.name: embedding for embedding in fitting}
             vocabulary = Vocabulary([Word(each.name, each.vectors) for each in fitting], tokenizer)
-            self._words[width] = Words(fitting, vocabulary, lambda name: self._read(by_name[name]))
+            others = tuple(each for each in self._found if each.name not in by_name)
+            unheard = Vocabulary([Word(each.name, 1) for each in others], tokenizer)
+            self._words[width] = Words(fitting, vocabulary, lambda name: self._read(by_name[name]), others, unheard)
         return self._words[width]
 
     def _read(self, embedding: Embedding) -> Tensor:

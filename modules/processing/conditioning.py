@@ -38,11 +38,15 @@ class PromptKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Timeline:
-    """A prompt over the steps: one conditioning for each stage, (stages, tokens, width). `words` are its embeddings."""
+    """A prompt over the steps: one conditioning for each stage, (stages, tokens, width). `words` are its embeddings.
+
+    `unusable` are embeddings that it names in vain.
+    """
 
     stages: list[Stage]
     conds: Tensor
     words: tuple[Embedding, ...] = ()
+    unusable: tuple[Embedding, ...] = ()
 
     def at(self, call: int) -> Tensor:
         """The conditioning (tokens, width) of the 0-based evaluation `call`."""
@@ -54,7 +58,8 @@ class Conditioning:
     """The prompts of a batch: for each picture its AND parts with their weights, and the negative prompt.
 
     `empty` (77, width) is the empty prompt, where shorter prompts are to be filled up with it. `noted` are the settings
-    that had an effect on the prompts, `words` the embeddings in them, those of the negative prompt last.
+    that had an effect on the prompts, `words` the embeddings in them, those of the negative prompt last; `unusable` are
+    those that are named in vain.
     """
 
     parts: tuple[tuple[tuple[Timeline, float], ...], ...]
@@ -62,6 +67,7 @@ class Conditioning:
     empty: Tensor | None = None
     noted: frozenset[str] = frozenset()
     words: tuple[Embedding, ...] = ()
+    unusable: tuple[Embedding, ...] = ()
 
     def of(self, images: Sequence[ImagePlan]) -> "Conditioning":
         """The same prompts for each of `images`."""
@@ -117,7 +123,8 @@ class PromptEncoder:
             if any(schedule(text, when, is_exact) != schedule(text, new, is_exact) for text in prompts):
                 noted.add("use_old_scheduling")
         words = tuple(dict.fromkeys(word for timeline in timelines for word in timeline.words))
-        return Conditioning((parts,), negative, empty, frozenset(noted), words)
+        unusable = tuple(dict.fromkeys(word for timeline in timelines for word in timeline.unusable))
+        return Conditioning((parts,), negative, empty, frozenset(noted), words, unusable)
 
     def clear(self) -> None:
         self._cache.clear()
@@ -138,7 +145,7 @@ class PromptEncoder:
             is_exact,
             settings.use_old_emphasis_implementation,
             tuple(replace(one, unet=0.0) for one in model.networks if one.te),
-            words.of,
+            (*words.of, *words.unusable),
         )
 
         def make() -> _Encoded:
@@ -165,17 +172,20 @@ class PromptEncoder:
                         words=telling,
                         is_exact=is_exact,
                     )
-            return _Encoded(conds.to(model.unet.dtype), tuple(map(words.file, spoken)))
+            vain = [each for stage in stages for text, _ in _pieces(stage.text, settings)
+                    for each in words.unusable_in(text, model.tokenizer)]  # fmt: skip
+            return _Encoded(conds.to(model.unet.dtype), tuple(map(words.file, spoken)), tuple(dict.fromkeys(vain)))
 
         made = self._cache.get_or_make(key, make, lambda made: made.conds.numel() * made.conds.element_size())
-        return Timeline(stages, made.conds, made.words)
+        return Timeline(stages, made.conds, made.words, made.unusable)
 
 
 class _Encoded(NamedTuple):
-    """The conditioning of a prompt's stages, and the embeddings in it."""
+    """The conditioning of a prompt's stages, the embeddings in it, and those that cannot be used."""
 
     conds: Tensor
     words: tuple[Embedding, ...]
+    unusable: tuple[Embedding, ...]
 
 
 def _pieces(text: str, settings: Settings) -> list[Piece]:

@@ -363,12 +363,18 @@ class Engine:
             model = self._taken(job, job.cast.of(index), index)
             conditioning = self._prompts.conditioning(model, leg, job.settings, job.clock)
             job.noted.update(conditioning.noted)
-            self._tell_words(job, conditioning)
+            self._tell_words(job, conditioning, model)
             job.legs[index] = _Leg(leg, make_route(leg, model, job.settings), conditioning)
         return job.legs[index]
 
-    def _tell_words(self, job: "_Job", conditioning: Conditioning) -> None:
-        """Have the infotext name the embeddings in a prompt, with the names' signs that it needs itself left out."""
+    def _tell_words(self, job: "_Job", conditioning: Conditioning, model: StableDiffusion) -> None:
+        """Have the infotext name the embeddings in a prompt, with the names' signs that it needs itself left out.
+
+        Those that cannot be used are told in notes.
+        """
+        for word in conditioning.unusable:
+            why = word.unusable_with(model.text_encoder.config.hidden_size)
+            job.notes.setdefault(f"The embedding {word.name!r} has no effect: {why}", False)
         job.words.update(dict.fromkeys(conditioning.words))
         try:
             hashes = [(word.name, embedding_hash(word, self._hashes)) for word in job.words]
@@ -400,7 +406,7 @@ class Engine:
             if job.cast.switch_at is not None:
                 job.pairs["Refiner switch at"] = str(job.cast.switch_at)
             conditioning = self._prompts.conditioning(model, leg.leg, settings, job.clock)
-            self._tell_words(job, conditioning)
+            self._tell_words(job, conditioning, model)
             return Refined(model, model_schedule(leg.route.sampler, model), conditioning.of(images))
 
         return Refiner(job.cast.switch_at, settings.refiner_switch_by_sample_steps, take)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from modules.catalog import Checkpoint
-from modules.events import EngineState, Failed, ImageDone, Stop
+from modules.events import EngineState, Failed, ImageDone, Stop, Warned
 from modules.infotext import parse
 from modules.processing.engine import Engine, create_engine
 from modules.request import Txt2ImgRequest
@@ -77,6 +77,27 @@ def test_the_word_draws_another_picture_in_either_prompt(shop: Shop) -> None:
     events = without.run(request, Settings(), Checkpoint(shop.path.stem, shop.path), lambda: Stop.NONE)
     (read,) = (event.pixels for event in events if isinstance(event, ImageDone))
     assert len({plain.pixels, spoken.pixels, avoided.pixels, read}) == 4
+
+
+def test_an_embedding_that_cannot_be_used_is_told_where_it_is_named(shop: Shop) -> None:
+    """One of another width and one that is damaged, in either prompt; a word that begins alike is another."""
+    (shop.folder / "torn.pt").write_bytes(b"PK")
+    wide = (
+        "The embedding 'wide' has no effect: wide.safetensors has vectors 32 wide, the checkpoint's text encoder is 16 "
+        "wide."
+    )
+    torn = "The embedding 'torn' has no effect: torn.pt is damaged or truncated: it has 2 bytes."
+
+    def told(*prompts: str, **more: Any) -> list[str]:
+        return [event.message for event in shop.events(*prompts, **more) if isinstance(event, Warned)]
+
+    for _ in range(2):  # what was encoded before is told as well
+        assert told("a cat, (Wide:1.2), wide", n_iter=2) == [wide]
+        assert told("a cat", "torn") == [torn]
+        assert told("a [cat:torn:0.5] AND wide") == [torn, wide]
+        assert told("a widest cat, dusk") == []
+    (shop.folder / "torn.pt").unlink()
+    assert told("a cat", "torn") == []
 
 
 def test_a_file_that_is_new_or_changed_counts_for_the_next_job(shop: Shop) -> None:
