@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
+from modules.api.admission import require_networks, with_checkpoints
 from modules.api.jobs import EVENTS_AT_ONCE, LastEventId, event_data
 from modules.api.openapi import answers, bytes_body, fields_of, json_or_form_body
 from modules.api.services import Services
@@ -97,8 +98,10 @@ def routes(services: Services) -> APIRouter:
         return await run_in_threadpool(begin, body)
 
     def begin(body: BatchBody) -> dict[str, Any]:
+        settings = services.settings.current.overridden(body.request.get("override_settings") or {})
+        require_networks(body.request, settings, services.lora_finder())
         batch = desk.start(
-            body.request,
+            {**body.request, **with_checkpoints(body.request, services.checkpoint)},
             body.options,
             services.settings.current,
             services.catalog.settled(),

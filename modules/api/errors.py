@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modules.api.admission import MissingNetworks
 from modules.errors import Busy, WebuiError
 from modules.fields import shortened
 from modules.paths import printable
@@ -97,7 +98,8 @@ class ErrorBoundary:
 
 async def _webui_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, WebuiError)
-    return answer(error, path=request.url.path)
+    name = type(error).__name__ if isinstance(error, MissingNetworks) else WebuiError.__name__
+    return answer(error, name, request.url.path)
 
 
 async def _wrong_body(request: Request, error: Exception) -> JSONResponse:

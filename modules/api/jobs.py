@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
+from modules.api.admission import MissingNetworks
 from modules.api.clients import client_of
 from modules.api.openapi import fields_of
 from modules.api.services import Services
@@ -22,6 +24,7 @@ from modules.fields import Strict
 from modules.infotext import Kind
 from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
+from modules.prompts.tags import without_networks
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.store.pictures import Pictures
 
@@ -38,6 +41,9 @@ class JobBody(Strict):
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
         description="Fields of the kind; what is left out has its default."
     )
+    leave_out_missing: bool = Field(
+        default=False, description="Take tags of LoRAs that are not here out of the prompts, instead of refusing."
+    )
 
 
 def routes(services: Services) -> APIRouter:
@@ -51,7 +57,13 @@ def routes(services: Services) -> APIRouter:
         request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
         settings = services.settings.current.overridden(request.override_settings)
         checkpoint = services.checkpoint(settings.sd_model_checkpoint)
-        job = services.submit(client_of(asked), body.kind, request, settings, checkpoint)
+        client = client_of(asked)
+        try:
+            job = services.submit(client, body.kind, request, settings, checkpoint)
+        except MissingNetworks as missing:
+            if not body.leave_out_missing:
+                raise
+            job = services.submit(client, body.kind, _without(request, missing.names), settings, checkpoint)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 
     @router.get("/jobs")
@@ -165,6 +177,12 @@ class JobFeed:
             texts.append(event_text(event_name(event), data, number))
         self.over = self.over or (self._job.is_parked and not texts)
         return "".join(texts)
+
+
+def _without(request: GenerationRequest, names: Collection[str]) -> GenerationRequest:
+    """`request` without the tags of these LoRAs."""
+    prompts = [name for name in ("prompt", "hr_prompt") if name in type(request).model_fields]
+    return request.model_copy(update={name: without_networks(getattr(request, name), names) for name in prompts})
 
 
 def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:

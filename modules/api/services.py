@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from modules import infotext
+from modules.api.admission import require_networks, with_checkpoints
 from modules.api.catalog_holder import CatalogHolder
 from modules.api.limits import JobLimits, require_memory
 from modules.api.sse import Places
-from modules.catalog import Checkpoint
+from modules.catalog import Checkpoint, Lora
 from modules.clip_chunks import TokenCount
 from modules.errors import WebuiError
 from modules.extensions import Extensions
@@ -21,8 +22,6 @@ from modules.jobs.batch import OwnSaves
 from modules.jobs.batch_desk import Desk
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.processing.plan import read_prompt
-from modules.prompts.tags import network_tags, take_tags
 from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.history import History
@@ -92,7 +91,9 @@ class Services:
         """Put a job of `client` (see clients.py) into the queue. Raises WebuiError, Busy for more than its share."""
         require_memory(request)
         self.vae_choice(settings.sd_vae)
-        self.require_networks(request, settings)
+        named = {name: getattr(request, name) for name in type(request).model_fields}
+        require_networks(named, settings, self.lora_finder())
+        request = request.model_copy(update=with_checkpoints(named, self.checkpoint))
         return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
 
     def read_infotext(self, text: str) -> ParsedFields:
@@ -131,15 +132,18 @@ class Services:
             return values
         return {**values, "sd_vae": self.vae_choice(name)}
 
-    def require_networks(self, request: GenerationRequest, settings: Settings) -> None:
-        """Raises WebuiError, with the nearest name, if a prompt names a LoRA that is not there after another look."""
-        for name in ("prompt", "hr_prompt") if getattr(request, "enable_hr", False) else ("prompt",):
-            text = read_prompt(str(getattr(request, name, "")), settings)
+    def lora_finder(self) -> Callable[[str], Lora]:
+        """Finds LoRAs by name, with one more look for all that are missing. It raises WebuiError with the nearest."""
+        looked = False
+
+        def find(name: str) -> Lora:
+            nonlocal looked
             try:
-                for tag in network_tags(take_tags(text)[1]):
-                    try:
-                        self.catalog.current.lora(tag.name)
-                    except WebuiError:
-                        self.catalog.refresh().lora(tag.name)
-            except WebuiError as error:
-                raise WebuiError(error.message.replace("prompt:", f"{name}:", 1), error.hint, name) from error
+                return self.catalog.current.lora(name)
+            except WebuiError:
+                if looked:
+                    raise
+            looked = True
+            return self.catalog.refresh().lora(name)
+
+        return find

@@ -198,7 +198,7 @@ class Engine:
             plan = make_plan(request, settings)
             cast = self._cast(request, checkpoint)
             vaes = self._vaes(settings, cast)
-            networks, pairs = self._networks(plan)
+            networks, pairs, missing = self._networks(plan, settings)
             self._embeddings.look()
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
@@ -209,6 +209,8 @@ class Engine:
                 if state.state == "failed":
                     yield Failed(state.message, field="sd_model_checkpoint")
                     return
+            for sentence in missing:
+                yield Warned(sentence)
             with ExitStack() as wrapped:
                 job = _Job(
                     request, plan, settings, cast, vaes, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise
@@ -322,15 +324,27 @@ class Engine:
         found = {checkpoint.path: catalog.vae_for(settings.sd_vae, checkpoint) for checkpoint in checkpoints}
         return {path: vae for path, vae in found.items() if vae is not None}
 
-    def _networks(self, plan: Plan) -> tuple[tuple[tuple[Wanted, ...], ...], dict[str, str]]:
-        """(the LoRAs of each pass, what the infotext says of them). Raises WebuiError with the nearest name."""
+    def _networks(
+        self, plan: Plan, settings: Settings
+    ) -> tuple[tuple[tuple[Wanted, ...], ...], dict[str, str], tuple[str, ...]]:
+        """(the LoRAs of each pass, what the infotext says of them, sentences about those that are not here).
+
+        Raises WebuiError with the nearest name, where the settings do not have A1111's way: to draw without it.
+        """
         if not any(leg.networks for leg in plan.passes):
-            return tuple(() for _ in plan.passes), {}
+            return tuple(() for _ in plan.passes), {}, ()
         catalog = Catalog(loras=self._loras.found(self._hashes))
         hashes: dict[str, str] = {}
+        missing: dict[str, None] = {}
 
-        def wanted(tag: NetworkTag) -> Wanted:
-            lora = catalog.lora(tag.name)
+        def wanted(tag: NetworkTag) -> Wanted | None:
+            try:
+                lora = catalog.lora(tag.name)
+            except WebuiError as error:
+                if settings.compatibility != EXACT:
+                    raise
+                missing[f"{error.message} The picture is made without it."] = None
+                return None
             try:
                 hashes[tag.name] = lora_hash(lora, self._hashes)
                 return Wanted(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim, tag.blocks)
@@ -341,8 +355,9 @@ class Engine:
                     f"prompt: the LoRA {tag.name!r} cannot be read: {error.strerror or error}.", "", "prompt"
                 ) from error
 
-        networks = tuple(tuple(map(wanted, leg.networks)) for leg in plan.passes)
-        return networks, {"Lora hashes": ", ".join(f"{name}: {digits}" for name, digits in hashes.items())}
+        networks = tuple(tuple(filter(None, map(wanted, leg.networks))) for leg in plan.passes)
+        told = {"Lora hashes": ", ".join(f"{name}: {digits}" for name, digits in hashes.items())} if hashes else {}
+        return networks, told, tuple(missing)
 
     def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
         """A checkpoint as a pass of the job wants it."""

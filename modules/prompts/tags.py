@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -56,6 +57,21 @@ def take_tags(prompt: str) -> tuple[str, list[Tag]]:
         return ""
 
     return TAG.sub(taken, prompt[:end]) + prompt[end:], tags
+
+
+def without_networks(prompt: str, names: Collection[str]) -> str:
+    """`prompt` without the tags of the LoRAs called `names`.
+
+    >>> without_networks("a <lora:foo:1> <lora:bar:1>cat", {"bar"})
+    'a <lora:foo:1> cat'
+    """
+
+    def kept(match: re.Match[str]) -> str:
+        tag = _tag(match.group(1), match.group(2))
+        return "" if tag.kind in NETWORK_KINDS and tag.positional[:1] and tag.positional[0] in names else match.group()
+
+    end = prompt.rfind(">") + 1
+    return TAG.sub(kept, prompt[:end]) + prompt[end:]
 
 
 def network_tags(tags: list[Tag]) -> list[NetworkTag]:

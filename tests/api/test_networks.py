@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +13,7 @@ from modules.api.services import CatalogHolder, Services
 from modules.api.tokens import TokenCounter
 from modules.app import words_of
 from modules.catalog import Embedding, Lora
+from modules.settings import EXACT
 from tests.api.conftest import BASE, services_in
 
 INK = Lora(
@@ -65,23 +66,74 @@ def test_they_are_listed_as_a1111_does(client: TestClient, studio: Studio) -> No
 
 
 @pytest.mark.parametrize(
-    ("field", "prompt", "detail"),
+    ("field", "prompt", "detail", "error"),
     [
-        ("prompt", "a <lora:inc:1>", "there is no LoRA 'inc'; did you mean 'ink'?"),
-        ("hr_prompt", "a <lyco:Indian:1>", "there is no LoRA 'Indian'; did you mean 'India'?"),
-        ("prompt", "a <lora:ink:strong>", "weight 'strong' of <lora:ink> must be a number such as 0.8."),
+        ("prompt", "a <lora:inc:1>", "there is no LoRA 'inc'; did you mean 'ink'?", "MissingNetworks"),
+        ("hr_prompt", "a <lyco:Indian:1>", "there is no LoRA 'Indian'; did you mean 'India'?", "MissingNetworks"),
+        ("prompt", "a <lora:ink:strong>", "weight 'strong' of <lora:ink> must be a number such as 0.8.", "WebuiError"),
     ],
 )
 def test_an_unknown_one_is_refused_with_the_nearest_name(
-    field: str, prompt: str, detail: str, client: TestClient
+    field: str, prompt: str, detail: str, error: str, client: TestClient
 ) -> None:
     request = {field: prompt, "enable_hr": True, "width": 64, "height": 64}
+    ours = {**request, "override_settings": {"compatibility": "Palimpsest"}}
     for answer in (
-        client.post("/sdapi/v1/txt2img", json=request),
+        client.post("/sdapi/v1/txt2img", json=ours),
         client.post("/v1/jobs", json={"kind": "txt2img", "request": request}),
     ):
-        assert (answer.status_code, answer.json()["field"]) == (422, field)
+        assert (answer.status_code, answer.json()["field"], answer.json()["error"]) == (422, field, error)
         assert answer.json()["detail"] == f"{field}: {detail}"
+
+
+def test_a1111_draws_without_an_unknown_one_and_so_do_its_routes_and_its_setting(client: TestClient) -> None:
+    request = {"prompt": "a <lora:inc:1> <lora:ink:1>", "width": 64, "height": 64}
+    exact = {**request, "override_settings": {"compatibility": EXACT}}
+    assert client.post("/sdapi/v1/txt2img", json=request).status_code == 200
+    assert client.post("/v1/jobs", json={"kind": "txt2img", "request": exact}).status_code == 201
+    weight = client.post("/sdapi/v1/txt2img", json={**request, "prompt": "a <lora:inc:strong>"})
+    assert (weight.status_code, weight.json()["field"]) == (422, "prompt")
+
+
+def test_a_picture_can_be_wanted_without_those_that_are_missing(client: TestClient, studio: Studio) -> None:
+    request = {"prompt": "a <lora:inc:1><lora:ink:1> <lyco:gone:0.5>cat", "width": 64, "height": 64}
+    answer = client.post("/v1/jobs", json={"kind": "txt2img", "request": request, "leave_out_missing": True})
+    assert answer.status_code == 201, answer.text
+    assert studio.services.queue.job(answer.json()["id"]).request.prompt == "a <lora:ink:1> cat"
+
+
+def test_a_batch_is_refused_before_its_first_file(client: TestClient) -> None:
+    for field, value in (("prompt", "a <lora:inc:1>"), ("refiner_checkpoint", "goood")):
+        answer = client.post("/v1/batches", json={"request": {field: value}, "folder": "inputs"})
+        assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "more"),
+    [
+        ("refiner_checkpoint", {}),
+        ("refiner_checkpoint", {"enable_hr": True}),
+        ("hr_checkpoint_name", {"enable_hr": True}),
+    ],
+)
+def test_an_unknown_checkpoint_is_refused_at_the_door_and_a_known_one_goes_by_its_name(
+    field: str, more: dict[str, Any], client: TestClient, studio: Studio
+) -> None:
+    sizes = {"width": 64, "height": 64, **more}
+    for route, body in (
+        ("/sdapi/v1/txt2img", {field: "goood", **sizes}),
+        ("/v1/jobs", {"kind": "txt2img", "request": {field: "goood", **sizes}}),
+    ):
+        answer = client.post(route, json=body)
+        assert (answer.status_code, answer.json()["field"]) == (422, field)
+        assert answer.json()["detail"] == f"{field}: no checkpoint named 'goood'; did you mean 'good'?"
+    answer = client.post("/v1/jobs", json={"kind": "txt2img", "request": {field: "GOOD.safetensors", **sizes}})
+    assert getattr(studio.services.queue.job(answer.json()["id"]).request, field) == "good"
+
+
+def test_names_of_a_hires_pass_that_is_off_are_not_looked_up(client: TestClient) -> None:
+    request = {"hr_checkpoint_name": "goood", "hr_prompt": "a <lora:inc:1>", "width": 64, "height": 64}
+    assert client.post("/v1/jobs", json={"kind": "txt2img", "request": request}).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -721,3 +721,26 @@ def test_every_control_has_a_name(open_page: Page) -> None:
             .map((element) => element.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize(("answer", "jobs"), [("#ask_yes", 1), ("#ask_no", 0), ("Escape", 0)])
+def test_a_lora_that_is_not_here_can_be_done_without(
+    open_page: Page, server: FakeServer, answer: str, jobs: int
+) -> None:
+    before = len(server.fake.jobs)
+    open_page.click("#tab_txt2img_button")
+    open_page.fill("#txt2img_prompt textarea", "a cat <lora:gone:1>")
+    open_page.click("#txt2img_generate")
+    dialog = open_page.locator("dialog.p-ask")
+    expect(dialog).to_contain_text("Generate without it?")
+    expect(dialog).to_contain_text("there is no LoRA 'gone'; did you mean 'ink'?")
+    if folder := os.environ.get("SCREENSHOTS"):
+        open_page.screenshot(path=str(Path(folder) / "ask.png"))
+    if answer == "Escape":
+        open_page.keyboard.press(answer)
+    else:
+        open_page.click(answer)
+    expect(dialog).to_have_count(0)
+    wait_for(lambda: len(server.fake.jobs) == before + jobs, "the job")
+    assert bool(server.fake.requests[-1].get("leave_out_missing")) is bool(jobs)
+    expect(open_page.locator(".toast.bad")).to_have_count(1 - jobs)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modules.catalog import Checkpoint
-from modules.events import Failed, ImageDone, Stop, Warned
+from modules.events import Failed, Finished, ImageDone, Stop, Warned
 from modules.infotext import parse
 from modules.networks.files import HashCache
 from modules.processing.engine import create_engine
@@ -46,10 +46,12 @@ class Shop:
         self.cache = folder / "cache"
         self.engine = create_engine("cpu", "full", str(self.cache), lora_dirs=os.pathsep.join(["", str(self.loras)]))
 
-    def events(self, prompt: str = "a cat", path: Path | None = None, **more: Any) -> list[Any]:
+    def events(
+        self, prompt: str = "a cat", path: Path | None = None, settings: Settings | None = None, **more: Any
+    ) -> list[Any]:
         path = path or self.path
         request = Txt2ImgRequest(prompt=prompt, **{**SMALL, **more})
-        return list(self.engine.run(request, Settings(), Checkpoint(path.stem, path), lambda: Stop.NONE))
+        return list(self.engine.run(request, settings or Settings(), Checkpoint(path.stem, path), lambda: Stop.NONE))
 
     def picture(self, prompt: str = "a cat", path: Path | None = None, **more: Any) -> ImageDone:
         events = self.events(prompt, path, **more)
@@ -176,6 +178,41 @@ def test_a_tag_that_means_nothing_fails_the_job_in_a_sentence(prompt: str, messa
     failed = shop.events(prompt)[-1]
     assert isinstance(failed, Failed)
     assert (failed.message, failed.field) == (message, "prompt")
+
+
+def test_under_a1111_exact_a_picture_is_made_without_a_lora_that_is_not_here(shop: Shop) -> None:
+    plain, without = (
+        shop.events(prompt, settings=Settings(compatibility=EXACT)) for prompt in ("a ", "a <lora:inc:1>")
+    )
+    warned = [event.message for event in without if isinstance(event, Warned)]
+    assert warned == ["prompt: there is no LoRA 'inc'; did you mean 'ink'? The picture is made without it."]
+    [one], [other] = ([event for event in events if isinstance(event, ImageDone)] for events in (plain, without))
+    assert one.pixels == other.pixels
+    assert "Lora hashes" not in other.infotext
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more", "expected"),
+    [
+        ("a <hypernet:x:1>", {}, ["<hypernet:x>"]),
+        ("a\n# <hypernet:x:1>\nb", {}, []),
+        ("a # <hypernet:x:1>", {}, []),
+        ("a", {"hr_prompt": "b <hypernet:y:1>"}, []),
+        ("a", {"hr_prompt": "b <hypernet:y:1>", "enable_hr": True, "hr_scale": 1.0}, ["<hypernet:y>"]),
+        ("a", {"hr_prompt": "b # <hypernet:y:1>", "enable_hr": True, "hr_scale": 1.0}, []),
+    ],
+)
+def test_only_tags_that_are_read_are_warned_of(
+    prompt: str, more: dict[str, Any], expected: list[str], shop: Shop
+) -> None:
+    events = shop.events(prompt, **more)
+    warned = [event.message for event in events if isinstance(event, Warned)]
+    assert [sentence.split(" has no effect")[0] for sentence in warned] == expected
+    assert isinstance(events[-1], Finished)
+
+
+def test_the_hires_checkpoint_of_a_pass_that_is_off_is_not_looked_for(shop: Shop) -> None:
+    assert isinstance(shop.events("a", hr_checkpoint_name="gone")[-1], Finished)
 
 
 @pytest.mark.parametrize("content", [*(b"\x10\0\0\0\0\0\0"[:size] for size in range(8)), b"<html>", b"PK", b"{}"])

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from modules.api.admission import MissingNetworks
 from modules.api.estimate import EstimateBody, requested
 from modules.catalog import Catalog, Checkpoint
 from modules.errors import WebuiError
@@ -203,7 +204,7 @@ def create(fake: Fake) -> FastAPI:
 
     @app.exception_handler(WebuiError)
     async def refused(_request: Request, error: WebuiError) -> Response:
-        return JSONResponse({"error": "WebuiError", "detail": error.message, "hint": error.hint, "field": error.field}, error.status)  # noqa: E501
+        return JSONResponse({"error": type(error).__name__, "detail": error.message, "hint": error.hint, "field": error.field}, error.status)  # noqa: E501
 
     def state() -> dict[str, Any]:
         waiting = [{key: job[key] for key in ("id", "kind", "status", "ahead")} for job in fake.jobs.values() if job["status"] in ("queued", "running")]  # noqa: E501
@@ -318,6 +319,9 @@ def create(fake: Fake) -> FastAPI:
         require_styles(request.get("styles", []), fake.styles)
         if body["kind"] == "img2img" and not request.get("init_images"):
             raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")  # noqa: E501
+        if "<lora:gone:1>" in request.get("prompt", "") and not body.get("leave_out_missing"):
+            gone = WebuiError("prompt: there is no LoRA 'gone'; did you mean 'ink'?", field="prompt")
+            raise MissingNetworks(gone, frozenset(["gone"]))
         if len(request.get("prompt", "")) > 20_000:
             raise WebuiError(f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.", field="prompt")  # noqa: E501
         key = f"job{len(fake.jobs) + 1}"

@@ -3,10 +3,11 @@
 import { parsed } from "./json.js";
 
 export class Refusal extends Error {
-  constructor(sentence, field = "", status = 0) {
+  constructor(sentence, field = "", status = 0, kind = "") {
     super(sentence);
     this.field = field;
     this.status = status;
+    this.kind = kind;
   }
 }
 
@@ -16,7 +17,7 @@ async function refusal(response) {
   try {
     const body = await response.json();
     if (typeof body.detail === "string") {
-      return new Refusal([body.detail, body.hint].filter(Boolean).join(" "), body.field ?? "", response.status);
+      return new Refusal([body.detail, body.hint].filter(Boolean).join(" "), body.field ?? "", response.status, body.error ?? "");
     }
   } catch {
     // no JSON: told by the status below

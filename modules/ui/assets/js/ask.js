@@ -1,0 +1,24 @@
+// A question that only the person at the page can answer.
+
+import { button, h } from "./dom.js";
+
+// Resolves to whether `yes` was pressed; Esc and Cancel are no. The focus returns to where it was.
+export function ask(sentence, question, yes) {
+  return new Promise((resolve) => {
+    const before = document.activeElement;
+    const element = h("dialog", { className: "p-dialog p-ask", role: "alertdialog", "aria-labelledby": "ask_question", "aria-describedby": "ask_sentence" },
+      h("div", { className: "p-dialog-head" }, h("h2", { id: "ask_question", textContent: question })),
+      h("p", { id: "ask_sentence", textContent: sentence }),
+      h("div", { className: "p-ask-answers" },
+        button({ text: "Cancel", id: "ask_no", onclick: () => element.close() }),
+        button({ text: yes, id: "ask_yes", className: "p-strong", onclick: () => element.close("yes") })));
+    element.addEventListener("close", () => {
+      resolve(element.returnValue === "yes");
+      element.remove();
+      before?.focus();
+    });
+    document.body.append(element);
+    element.showModal();
+    element.querySelector("#ask_yes").focus();
+  });
+}
