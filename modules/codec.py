@@ -34,6 +34,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
 MAX_BYTES = 256 * 1024 * 1024
 PIXEL = 4  # bytes that Pillow takes for one, RGB or not
+# Pillow unpacks a PNG in pieces of this many bytes, each without letting other threads run: of 64 kB, as it comes, one
+# may become 64 MB, and the server answers nobody meanwhile.
+PIECE = 4096
 COPIES = 3  # of the pixels at most, from their decoding to what `open` gives
 
 # What Pillow's readers were seen to raise on a hundred thousand damaged files.
@@ -119,7 +122,9 @@ class Picture:
         with _reading(field), MEMORY.room(width * height * PIXEL):
             notes = (*_notes(image, told), *told.notes)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
-        return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
+            described = cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
+            del image  # its pixels go before their room does
+        return described
 
     @classmethod
     def checked_before(cls, data: bytes, sha256: str) -> "Picture":
@@ -300,6 +305,8 @@ def _open(data: bytes, field: str) -> tuple[ImageFile.ImageFile, png_side.Side]:
         image = Image.open(io.BytesIO(told.data), formats=FORMATS)
         if told.profile is not None:
             image.info["icc_profile"] = told.profile
+        if image.format == "PNG":
+            image.decodermaxblock = PIECE
         if image.format == "AVIF":
             told = told._replace(cicp=avif_code_points(data))
         return image, told

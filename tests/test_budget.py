@@ -12,10 +12,10 @@ from modules.errors import Busy
 from tests.test_codec import NOISE, file_of
 
 
-def waiting(budget: Budget, size: int, is_body: bool = False) -> threading.Event:
+def waiting(budget: Budget, size: int, body: object | None = None) -> threading.Event:
     """Asks for room; the event is set when it is granted."""
     granted = threading.Event()
-    if budget.ask(size, granted.set, is_body).is_granted:
+    if budget.ask(size, granted.set, body).is_granted:
         granted.set()
     return granted
 
@@ -49,9 +49,27 @@ def test_a_line_too_long_and_a_wait_too_long_are_told_to_come_again() -> None:
 
 def test_bodies_leave_room_for_what_came_in_them() -> None:
     budget = Budget(100)
-    budget.ask(30, lambda: None, is_body=True)
-    assert not waiting(budget, 30, is_body=True).is_set()
+    one, other, third = object(), object(), object()
+    assert waiting(budget, 30, one).is_set()
+    assert waiting(budget, 30, other).is_set()  # beyond their half: one may
+    assert not waiting(budget, 30, third).is_set()
     assert waiting(budget, 50).is_set()
+
+
+def test_of_bodies_that_wait_for_each_other_one_goes_on() -> None:
+    """Each has half of what it needs, and all together have all there is."""
+    budget = Budget(100)
+    bodies = [object() for _ in range(5)]
+    held = {body: [budget.ask(10, lambda: None, body)] for body in bodies}
+    assert all(ticket.is_granted for tickets in held.values() for ticket in tickets)
+    for body in bodies:
+        held[body].append(budget.ask(10, lambda: None, body))
+    for number, body in enumerate(bodies):
+        assert [tickets[1].is_granted for tickets in held.values()][: number + 1] == [True] * (number + 1)
+        for ticket in held[body]:
+            budget.give_back(ticket)
+        budget.done(body)
+    assert budget.taken == 0
 
 
 def test_what_is_larger_than_the_budget_has_it_alone() -> None:

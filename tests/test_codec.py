@@ -387,3 +387,26 @@ def test_a_picture_whose_bytes_lie_on_the_disk_keeps_none_in_memory(tmp_path: Pa
     path.unlink()
     with pytest.raises(WebuiError, match=r"cannot be read any more \(No such file"):
         lying.open()
+
+
+def test_a_png_is_unpacked_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a piece is unpacked no other thread runs, and a kilobyte may hold a megabyte."""
+    sizes: list[int] = []
+    decoder = Image._getdecoder
+
+    class Watched:
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+
+        def decode(self, data: bytes) -> Any:
+            sizes.append(len(data))
+            return self._inner.decode(data)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+    monkeypatch.setattr(Image, "_getdecoder", lambda *args: Watched(decoder(*args)))
+    large = NOISE.resize((640, 480))
+    assert Picture.from_bytes(file_of(large, "PNG")).open().tobytes() == large.tobytes()
+    assert sum(sizes) > 100_000
+    assert max(sizes) < 3 * 4096  # what is left of a piece goes with the next

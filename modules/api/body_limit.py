@@ -38,7 +38,7 @@ class _Room:
     async def _block(self) -> None:
         loop = asyncio.get_running_loop()
         granted = asyncio.Event()
-        ticket = self._budget.ask(BLOCK * COPIES, lambda: loop.call_soon_threadsafe(granted.set), is_body=True)
+        ticket = self._budget.ask(BLOCK * COPIES, lambda: loop.call_soon_threadsafe(granted.set), self)
         self._tickets.append(ticket)
         if ticket.is_granted:
             return
@@ -51,6 +51,7 @@ class _Room:
     def leave(self) -> None:
         while self._tickets:
             self._budget.give_back(self._tickets.pop())
+        self._budget.done(self)
 
 
 def body_is_gone(scope: Scope) -> None:

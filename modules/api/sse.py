@@ -79,7 +79,9 @@ class EventStream(Response):
             with self._places.one():
                 await self._stream(receive, send)
         except Busy as error:
-            await answer(error)(scope, receive, send)
+            refusal = answer(error)
+            refusal.headers["Connection"] = "close"  # or it would take the place of another, idle
+            await refusal(scope, receive, send)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()

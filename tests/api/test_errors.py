@@ -98,32 +98,36 @@ def test_all_bodies_together_have_a_share_of_the_budget(services: Services) -> N
     budget = Budget(20 << 20, line=0)
     client = TestClient(BodyLimit(create_api(services), 50 << 20, budget=budget), base_url=BASE)
     body = b'{"text": "' + b"a" * (1 << 20) + b'"}'
-    held = budget.ask(10 << 20, lambda: None, is_body=True)  # other clients' bodies
+    held = [budget.ask(5 << 20, lambda: None, body) for body in ("another client's", "a third one's", "the latter's")]
     answer = client.post("/v1/tokens", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
     assert answer.json()["detail"].startswith("The server has no memory to spare for this body")
     assert client.post("/v1/tokens", json={"text": "a"}).status_code == 200  # a small one needs none
-    budget.give_back(held)
+    for ticket in held:
+        budget.give_back(ticket)
     answer = client.post("/v1/tokens", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, budget.taken) == (200, 0)
 
 
 def test_a_body_that_finds_no_room_waits_for_it(services: Services) -> None:
     budget = Budget(20 << 20)
-    held = budget.ask(10 << 20, lambda: None, is_body=True)
+    held = [budget.ask(9 << 20, lambda: None, body) for body in ("another client's", "a third one's")]
     client = TestClient(BodyLimit(create_api(services), 50 << 20, budget=budget), base_url=BASE)
     asked = budget.ask
+    waited: list[bool] = []
 
-    def ask(size: int, wake: Callable[[], None], is_body: bool = False) -> Ticket:
-        ticket = asked(size, wake, is_body)
-        budget.give_back(held)  # while it waits
+    def ask(size: int, wake: Callable[[], object], body: object | None = None) -> Ticket:
+        ticket = asked(size, wake, body)
+        waited.append(not ticket.is_granted)
+        for other in held:  # while it waits
+            budget.give_back(other)
         monkey.undo()
         return ticket
 
     with pytest.MonkeyPatch.context() as monkey:
         monkey.setattr(budget, "ask", ask)
         answer = client.post("/v1/tokens", json={"text": "a" * (1 << 20)})
-    assert (answer.status_code, budget.taken) == (200, 0)
+    assert (answer.status_code, budget.taken, waited) == (200, 0, [True])
 
 
 @pytest.mark.parametrize(
