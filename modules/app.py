@@ -264,6 +264,7 @@ def serve(services: Services) -> None:
     from modules.api.app import create_api  # noqa: PLC0415
     from modules.ui.app import build_page, mount  # noqa: PLC0415
 
+    server.give_memory_back()
     flags = services.flags
     page = build_page(services.catalog.current, services.settings.current)
     app = mount(create_api(services), page, flags.theme)

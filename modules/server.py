@@ -5,6 +5,8 @@ connections. Each of these lets one client hold up all others (slow-loris and it
 """
 
 import asyncio
+import contextlib
+import ctypes
 import ssl
 from typing import Any
 
@@ -20,6 +22,7 @@ LEAST_TAKEN = 16 * 1024  # bytes in these seconds
 MOST_CONNECTIONS = 512  # at the same time; a system's usual bound on open files is 1024
 MOST_OF_ONE = 128  # of one address that is not this machine's
 SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that asks every few seconds must not meet its closing
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # glibc's malloc.h; bytes
 SECONDS_TO_CLOSE = 2  # for answers under way when the server ends; event streams would go on for ever
 
 FULL = (
@@ -118,6 +121,16 @@ class PatientProtocol(H11Protocol):
         if self._take_timer is not None:
             self._take_timer.cancel()
             self._take_timer = None
+
+
+def give_memory_back() -> None:
+    """Have the C library give large blocks back to the system when they are freed, in this process from now on.
+
+    glibc raises the bound from which it does so to 32 MB by itself, and keeps what is smaller for the thread that had
+    it: Pillow's blocks have 16 MB, and forty threads kept 400 MB each of pictures long gone (measured: 3.1 GB).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another system
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def check_certificate(flags: Flags) -> None:

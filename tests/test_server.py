@@ -4,6 +4,8 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -207,3 +209,27 @@ def wait_until(ready: Callable[[], bool]) -> None:
     end = time.monotonic() + 300
     while not ready() and time.monotonic() < end:
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how much memory the process has")
+def test_large_blocks_go_back_to_the_system_when_they_are_freed() -> None:
+    """In a process of its own, as it changes how that one takes memory."""
+    story = """
+        import threading
+        from PIL import Image
+        from modules.server import give_memory_back
+
+        def resident():
+            with open("/proc/self/status") as file:
+                return next(int(line.split()[1]) >> 10 for line in file if line.startswith("VmRSS"))
+
+        give_memory_back()
+        before = resident()
+        for _ in range(8):
+            thread = threading.Thread(target=lambda: Image.new("RGB", (4000, 4000), "red").copy())
+            thread.start()
+            thread.join()
+        print(resident() - before)
+    """
+    told = subprocess.run([sys.executable, "-c", textwrap.dedent(story)], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 100  # MB; two pictures of one thread have 122
