@@ -290,3 +290,30 @@ def test_files_can_be_dropped(batch_page: Page) -> None:
     )
     expect(batch_page.locator("#img2img_batch_zone strong")).to_have_text("1 picture, 1 CSV · 1 KB")
     expect(batch_page.locator("#img2img_image")).not_to_have_class("filled")
+
+
+def test_files_and_a_report_that_were_put_away_come_back(batch_page: Page, batch_server: BatchServer) -> None:
+    choose(batch_page, {"away.png": png(64, 64, 41)})
+    batch_page.click("#img2img_batch_clear")
+    expect(batch_page.locator("#img2img_batch_zone")).to_contain_text("Drop pictures")
+    choose(batch_page, {"later.png": png(64, 64, 42)})
+    batch_page.locator(".toast", has_text="put away").get_by_role("button", name="Undo").click()
+    expect(batch_page.locator("#img2img_batch_zone")).to_contain_text("2 pictures")
+    begin(batch_page)
+    words(batch_page, "finished, 2 files · 2 done")
+    batch_page.click("#img2img_batch_close")
+    expect(batch_page.locator("#img2img_batch_run")).to_be_hidden()
+    batch_page.locator(".toast", has_text="The batch is put away.").get_by_role("button", name="Undo").click()
+    words(batch_page, "finished, 2 files · 2 done")
+
+
+def test_a_result_of_a_batch_that_is_sent_starts_anew_at_its_size(batch_page: Page) -> None:
+    choose(batch_page, {"sent.png": png(64, 64, 43)})
+    begin(batch_page)
+    words(batch_page, "finished, 1 file · 1 done")
+    batch_page.fill("#img2img_width input[type=number]", "128")
+    batch_page.keyboard.press("Tab")
+    batch_page.click("#img2img_send_to_img2img")
+    expect(batch_page.locator("#img2img_image .source-text")).to_be_visible()
+    expect(batch_page.locator("#tab_img2img")).to_have_attribute("data-mode", "img2img")
+    expect(batch_page.locator("#img2img_width input[type=number]")).to_have_value("64")

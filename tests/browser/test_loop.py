@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from modules.prompts.styles import Style
 from tests.browser.conftest import FakeServer, finished, load, png, submit, wait_for
 
 pytestmark = pytest.mark.browser
@@ -247,3 +248,28 @@ def test_settings_that_were_reset_come_back_but_for_what_was_set_since(open_page
     wait_for(lambda: server.fake.settings.eta_noise_seed_delta == 31337, "the old seed delta")
     assert server.fake.settings.jpeg_quality == 60
     expect(open_page.locator("#setting_eta_noise_seed_delta input")).to_have_value("31337")
+
+
+def test_a_frame_that_was_removed_comes_back(open_page: Page) -> None:
+    load(open_page, png(320, 240))
+    open_page.click("#img2img_intent_expand")
+    framed = open_page.inner_text("#canvas_frame_size")
+    open_page.click("#canvas_frame_off")
+    expect(open_page.locator("#canvas_frame_panel")).to_be_hidden()
+    open_page.locator(".toast", has_text="The frame is removed.").get_by_role("button", name="Undo").click()
+    expect(open_page.locator("#canvas_frame_size")).to_have_text(framed)
+
+
+def test_a_style_that_was_saved_over_comes_back(open_page: Page, server: FakeServer) -> None:
+    server.fake.styles = {"ink": Style("ink", "ink drawing", "colour")}
+    open_page.click("#img2img_styles_edit_button")
+    row = open_page.locator("#img2img_styles_dialog [data-style=ink]")
+    row.get_by_role("button", name="Edit ink").click()
+    open_page.fill("#img2img_style_prompt", "oil painting")
+    open_page.click("#img2img_style_save")
+    expect(row).to_contain_text("oil painting")
+    toast = open_page.locator(".toast", has_text="The style ink is saved.")
+    toast.get_by_role("button", name="Undo").dispatch_event("click")  # the dialogue lies over it
+    expect(row).to_contain_text("ink drawing")
+    assert server.fake.styles["ink"] == Style("ink", "ink drawing", "colour")
+    server.fake.styles.clear()
