@@ -107,7 +107,8 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         with slots:
             if left.is_set():
                 raise ClientDisconnect
-            image, told = _processed(payload, picture, services.settings.current)
+            with picture.room():
+                image, told = _processed(payload, picture, services.settings.current)
         shown = image if payload.show_extras_results else ""
         return Answer({"html_info": _as_html(told), "image": shown})
 
@@ -122,7 +123,8 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
             with slots:
                 if left.is_set():
                     raise ClientDisconnect
-                image, told = _processed(payload, picture, services.settings.current)
+                with picture.room():
+                    image, told = _processed(payload, picture, services.settings.current)
             images.append(image if payload.show_extras_results else b"")
         return Answer({"html_info": _as_html(told), "images": images})
 
