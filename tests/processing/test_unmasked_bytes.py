@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from modules import icc
 from modules.codec import Picture
 from modules.images.geometry import Size, covering, fitting
 from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
@@ -170,3 +171,37 @@ def test_what_is_not_masked_keeps_its_bytes(
     assert result.shape == (*expected.size[::-1], 3)
     apart = (result != np.asarray(expected)).any(axis=2)
     assert not (apart & ~may_change).any()
+
+
+@pytest.mark.parametrize("area", [WHOLE, ONLY_MASKED])
+def test_of_a_source_in_other_colours_the_converted_pixels_are_kept(area: int) -> None:
+    rng = np.random.default_rng(3)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG", icc_profile=icc.profile("Display P3", icc.DISPLAY_P3))
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (20, 20, 40, 40))
+    request = Img2ImgRequest.parse({
+        "init_images": [buffer.getvalue()], "mask": encoded(mask), "mask_blur": 2, "width": 64, "height": 64,
+        "inpaint_full_res": area, "seed": 1,
+    })  # fmt: skip
+    source = np.asarray(request.init_images[0].rgb())
+    assert (source != pixels).any()
+    result = redrawn(request, OURS, rng)
+    assert result is not None
+    assert (result[~masked(request)] == source[~masked(request)]).all()
+    assert (result[masked(request)] != source[masked(request)]).any()
+
+
+@pytest.mark.parametrize("area", [WHOLE, ONLY_MASKED])
+@pytest.mark.parametrize("mode", [JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL])
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (50, 2)])
+def test_a_tiny_source_is_resized_like_any(size: tuple[int, int], mode: int, area: int) -> None:
+    source, mask = Image.new("RGB", size, "red"), Image.new("L", size, 255)
+    request = Img2ImgRequest.parse({
+        "init_images": [encoded(source)], "mask": encoded(mask), "width": 64, "height": 64, "resize_mode": mode,
+        "inpaint_full_res": area, "seed": 1,
+    })  # fmt: skip
+    result = redrawn(request, OURS, np.random.default_rng(0))
+    assert result is not None
+    assert result.shape[2] == 3
