@@ -18,6 +18,7 @@ BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
 UNIT = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, UNDEFINED: 1}  # bytes of one value
 SRGB, ADOBE_RGB = 1, 2  # values of COLOUR_SPACE
 UNICODE = b"UNICODE\0"
+PARAMETERS_IN_UTF_8 = (b"Steps: ", b'": ')  # A1111's text, or JSON
 CHARACTER_SET = 8  # bytes that name it, before the comment
 
 
@@ -103,13 +104,9 @@ def _number(order: str, raw: bytes) -> int:
 
 
 def _utf_8(text: bytes) -> str:
-    """The text of a writer that says UNICODE and writes UTF-8; "" for UTF-16, whose spaces and digits hold zeros."""
-    if 0 in text.rstrip(b"\0"):
-        return ""
-    try:
-        return text.rstrip(b"\0").decode("utf-8")
-    except UnicodeDecodeError:
-        return ""
+    """The text of a writer that says UNICODE and writes UTF-8; "" for UTF-16, in which no parameters look like this."""
+    is_likely = any(sign in text for sign in PARAMETERS_IN_UTF_8)
+    return text.decode("utf-8", "replace") if is_likely else ""
 
 
 def _utf_16(text: bytes) -> str:

@@ -46,4 +46,4 @@ def test_fitting_twice_gives_the_same_and_moves_no_random_numbers(tiny: StableDi
 def test_numbers_out_of_range_and_none_are_drawn_as_well_as_they_can() -> None:
     latent = torch.tensor([9.0, -9.0, float("nan"), 0.5]).reshape(1, 2, 2)
     seen = preview(latent, PreviewMap(torch.ones(1, 3), torch.zeros(3)))
-    assert seen[..., 0].tolist() == [[255, 0], [0, 127]]
+    assert seen[..., 0].tolist() == [[255, 0], [0, 128]]
