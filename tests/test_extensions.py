@@ -6,7 +6,8 @@ import pytest
 
 from modules.errors import WebuiError
 from modules.extensions import Extensions, load
-from modules.hooks import Arguments, changed, with_pairs
+from modules.fields import params
+from modules.hooks import Arguments, Kind, changed, with_pairs
 from modules.request import Txt2ImgRequest
 
 GOOD = """
@@ -103,3 +104,18 @@ def test_pairs_of_a_script_stand_before_the_version() -> None:
     assert with_pairs("a\nSteps: 1, Version: v1", {"Script": "X", "Y": "a, b"}) == (
         'a\nSteps: 1, Script: X, Y: "a, b", Version: v1'
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "unlisted"),
+    [
+        ("txt2img", {"Initial noise multiplier", "Styles", "Face restore", "FP8 mode"}),
+        ("img2img", {"Image CFG Scale", "Styles", "Face restore", "Token merging ratio high-res", "FP8 mode"}),
+    ],
+)
+def test_axes_without_effect_in_a_form_are_not_listed_there(kind: Kind, unlisted: set[str]) -> None:
+    [plot] = [script for script in load().scripts(kind) if script.name == "X/Y/Z plot"]
+    declared = params(plot.arguments(kind))
+    for name in ("x_type", "y_type", "z_type"):
+        assert set(declared[name].control.unlisted) == unlisted
+        assert unlisted < set(declared[name].control.choices)  # the others keep A1111's numbers

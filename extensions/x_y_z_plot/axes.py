@@ -1,7 +1,7 @@
 """What an axis can vary, in A1111's order: clients send its number."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modules.catalog import Catalog
@@ -20,7 +20,10 @@ Choices = Callable[[Catalog], Sequence[str]]
 
 @dataclass(frozen=True)
 class Axis:
-    """`cost` tells what takes long to change: such an axis is walked outermost. `missing` is why it is not offered."""
+    """`cost` tells what takes long to change: such an axis is walked outermost. `missing` is why it is not offered.
+
+    `acts` are the forms in which it changes anything; A1111 counts it in both.
+    """
 
     label: str
     grammar: Grammar
@@ -30,6 +33,7 @@ class Axis:
     choices: Choices | None = None
     cost: float = 0.0
     missing: str = ""
+    acts: tuple[Kind, ...] = ("txt2img", "img2img")
 
     def told(self, value: Any) -> str:
         """The value in the legend."""
@@ -45,7 +49,11 @@ class Axis:
 
 def axes(kind: Kind) -> tuple[Axis, ...]:
     """Those of a form; the number of an axis is its place."""
-    return tuple(axis for axis in AXES if kind in axis.kinds)
+    return tuple(_in_form(axis, kind) for axis in AXES if kind in axis.kinds)
+
+
+def _in_form(axis: Axis, kind: Kind) -> Axis:
+    return axis if kind in axis.acts or axis.missing else replace(axis, missing=f"it has no effect in {kind}")
 
 
 def replaced(request: Request, value: str, every: Sequence[str]) -> Request:
@@ -164,7 +172,7 @@ AXES: tuple[Axis, ...] = (
     _field("Eta", "number", "eta"),
     _setting("Clip skip", "whole", "CLIP_stop_at_last_layers"),
     _field("Denoising", "number", "denoising_strength"),
-    _field("Initial noise multiplier", "number", "initial_noise_multiplier"),
+    _field("Initial noise multiplier", "number", "initial_noise_multiplier", acts=IMG),
     _setting("Extra noise", "number", "img2img_extra_noise"),
     _field("Hires upscaler", "text", "hr_upscaler", kinds=TXT,
            choices=lambda catalog: (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")),
@@ -174,7 +182,7 @@ AXES: tuple[Axis, ...] = (
     Axis("UniPC Order", "whole", unipc_order, cost=0.5),
     _field("Face restore", "text", "face_restorer", names_label=False, why="there is no network that restores faces"),
     _setting("Token merging ratio", "number", "token_merging_ratio"),
-    _setting("Token merging ratio high-res", "number", "token_merging_ratio_hr"),
+    _setting("Token merging ratio high-res", "number", "token_merging_ratio_hr", acts=TXT),
     _switch("Always discard next-to-last sigma", "always_discard_next_to_last_sigma"),
     _switch("SGM noise multiplier", "sgm_noise_multiplier"),
     _field("Refiner checkpoint", "text", "refiner_checkpoint", choices=_names("checkpoints"), cost=1.0, why="there is no refiner"),  # noqa: E501

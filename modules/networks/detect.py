@@ -100,7 +100,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
             "zero_convs.",
             "controlnet_down_blocks.",
         ),
-        cure="Put it into models/ControlNet.",
+        cure="ControlNet is not offered here: nothing reads it.",
     ),
     Family(
         "flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET, side=1024
@@ -153,7 +153,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "addition",
         "an upscaler",
         _has("conv_first.weight", "model.0.weight"),
-        cure="Put it into models/ESRGAN.",
+        cure="Upscalers from files are not offered here: nothing reads it.",
     ),
     Family(
         "text-encoder",

@@ -315,7 +315,7 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
     [
         ((4, "four"), "X values = 'four': expected a whole number, or a range"),
         ((4, "900"), "Sampling steps (steps) = 900: expected a whole number from 1 to 150"),
-        ((10, "Euller"), "Euler"),
+        ((9, "Euller"), "Euler"),
         ((4, ""), "X values: there are none for Steps."),
         ((7, "dog,cat"), "Prompt S/R: 'dog' stands neither"),
         ((4, "1-100000"), "more than 1000 values"),
@@ -327,6 +327,12 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
 )
 def test_what_cannot_be_plotted_is_told_before_it_begins(stage: Stage, args: tuple[Any, ...], words: str) -> None:
     assert words in str(refusal(lambda: stage.extensions.checked(txt2img("x/y/z plot", *args), Catalog())))
+
+
+def test_a_hires_sampler_is_looked_up_where_the_hires_pass_is_on(stage: Stage) -> None:
+    plot = txt2img("x/y/z plot", 10, "Euller", enable_hr=True)
+    told = refusal(lambda: stage.extensions.checked(plot, Catalog()))
+    assert "hr_sampler_name='Euller': no sampler of that name; did you mean 'Euler'?" in str(told)
 
 
 def test_a_sheet_that_would_be_too_large_is_refused(stage: Stage) -> None:

@@ -66,7 +66,15 @@ def test_every_family_of_the_table_is_tried_here() -> None:
     [
         ("lora", "x.safetensors is a LoRA, not a checkpoint. Put it into models/Lora."),
         ("vae", "x.safetensors is a VAE, not a checkpoint. Put it into models/VAE."),
-        ("controlnet", "x.safetensors is a ControlNet, not a checkpoint. Put it into models/ControlNet."),
+        (
+            "controlnet",
+            "x.safetensors is a ControlNet, not a checkpoint. ControlNet is not offered here: nothing reads it.",
+        ),
+        (
+            "upscaler",
+            "x.safetensors is an upscaler, not a checkpoint. "
+            "Upscalers from files are not offered here: nothing reads it.",
+        ),
         (
             "sdxl",
             "x.safetensors is a Stable Diffusion XL model, a family that is not supported yet. "
