@@ -22,6 +22,7 @@ from modules.api.tokens import TokenCounter
 from modules.catalog import Catalog, usable
 from modules.clip_chunks import Word
 from modules.codec import Picture
+from modules.disk import sweep, sweep_below
 from modules.errors import WebuiError
 from modules.extensions import load as load_extensions
 from modules.flags import ROOT, Flags, parse, require_free_port
@@ -76,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
+    threading.Thread(target=sweep_drafts, args=(flags,), name="sweep", daemon=True).start()
     try:
         services.desk.reopen(services.catalog.current)
         services.queue.resume(lies_in(services.outputs))
@@ -171,6 +173,13 @@ def open_services(flags: Flags) -> Services:
         extensions=load_extensions(flags.extensions_dir),
         limits=JobLimits(flags.max_queued_jobs),
     )
+
+
+def sweep_drafts(flags: Flags) -> None:
+    """Remove what a process that was killed had begun to write, wherever files of ours are written."""
+    sweep(flags.data_dir)
+    for folder in (flags.outputs_dir, flags.data_dir / "cache", flags.data_dir / "queue"):
+        sweep_below(folder)
 
 
 def engine_options(flags: Flags) -> dict[str, str]:

@@ -111,6 +111,21 @@ class Warned:
 
 
 @dataclass(frozen=True)
+class Parked:
+    """Batch `batch` (0-based) ended the engine process twice, for the reason in `message`; the others are made."""
+
+    batch: int
+    message: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """The job begins with its batch `batches`: those before it belong to the job of which it makes the rest."""
+
+    batches: int
+
+
+@dataclass(frozen=True)
 class Finished:
     """The job is over. `timings`: seconds by stage; `interrupted` tells whether it was stopped before its end."""
 
@@ -128,7 +143,20 @@ class Failed:
     field: str = ""
 
 
-Event = Queued | Started | Staged | Stepped | Previewed | ImageDone | ImageSaved | Warned | Finished | Failed
+Event = (
+    Queued
+    | Started
+    | Staged
+    | Stepped
+    | Previewed
+    | ImageDone
+    | ImageSaved
+    | Warned
+    | Parked
+    | LeftOut
+    | Finished
+    | Failed
+)
 ENDINGS = (Finished, Failed)
 
 

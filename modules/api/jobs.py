@@ -102,6 +102,12 @@ def routes(services: Services) -> APIRouter:
         queue.job(job_id).skip()
         return {}
 
+    @router.post("/jobs/{job_id}/retry", status_code=201)
+    def retry(job_id: JobId, asked: Request) -> dict[str, Any]:
+        """Make what a failed job has not made: parked batches, and what came after its last picture. Its seeds stay."""
+        jobs = services.retry(client_of(asked), job_id)
+        return {"jobs": [{"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"} for job in jobs]}
+
     @router.delete("/jobs/{job_id}")
     def remove(job_id: JobId) -> dict[str, Any]:
         """Take a waiting job out of the queue; a running one is interrupted."""

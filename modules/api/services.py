@@ -96,6 +96,10 @@ class Services:
         request = request.model_copy(update=with_checkpoints(named, self.checkpoint))
         return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
 
+    def retry(self, client: str, job_id: str) -> list[Job]:
+        """Have `client` make what a failed job has not made. Raises WebuiError, Busy for more than its share."""
+        return self.queue.retry(job_id, lambda put: self.limits.submit(client, put))
+
     def read_infotext(self, text: str) -> ParsedFields:
         """What a picture's text means as request fields, its models being files that are here."""
         parsed = infotext.parse(text)

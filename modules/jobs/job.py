@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from modules.catalog import Checkpoint
-from modules.events import ENDINGS, Event, Finished, ImageDone, ImageSaved, Previewed, Queued, Stop
+from modules.events import ENDINGS, Event, Finished, ImageDone, ImageSaved, LeftOut, Parked, Previewed, Queued, Stop
 from modules.infotext import Kind
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
@@ -144,6 +144,16 @@ class Job:
     def images(self) -> tuple[ImageSaved, ...]:
         """The pictures that are saved so far."""
         return tuple(entry.event for entry in self.entries() if isinstance(entry.event, ImageSaved))
+
+    @property
+    def parked(self) -> tuple[Parked, ...]:
+        """The batches that ended the engine process and are left out."""
+        return tuple(entry.event for entry in self.entries() if isinstance(entry.event, Parked))
+
+    @property
+    def left_out(self) -> int:
+        """How many batches, from the first, belong to another job."""
+        return max((entry.event.batches for entry in self.entries() if isinstance(entry.event, LeftOut)), default=0)
 
     def interrupt(self) -> None:
         """End the job at the next step, or take it out of the queue; pictures that are saved stay. Returns at once."""

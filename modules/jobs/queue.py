@@ -6,16 +6,31 @@ import random
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from modules import logs
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Queued, Staged, Stop, Warned
+from modules.events import (
+    EngineState,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    ImageSaved,
+    LeftOut,
+    Parked,
+    Queued,
+    Staged,
+    Stepped,
+    Stop,
+    Warned,
+)
 from modules.infotext import Kind
 from modules.jobs.job import Job, Past
 from modules.jobs.listeners import Listeners
@@ -29,13 +44,28 @@ log = logging.getLogger(__name__)
 
 REMEMBERED_JOBS = 100  # that have ended
 REMEMBERED_SECONDS = 30 * 24 * 3600.0  # after they were submitted, if Palimpsest is started again
-DEATHS_OF_A_JOB = 2  # of the engine process while the job made the same picture, before the job has failed
+DEATHS_OF_A_BATCH = 2  # of the engine process while a job made the same batch, before that is left out
+DEATHS_OF_LOADING = 2  # of the engine process while it loaded the same checkpoint, before the job has failed
 CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
+LOADING = "loading "  # begins the stages in which a checkpoint is loaded
 DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
 
 
 class DiedRunning(EngineDied):
-    """The engine process ended while it ran a job, and not while it loaded a checkpoint."""
+    """The engine process ended while it made batch `batch`, and not while it loaded a checkpoint."""
+
+    def __init__(self, death: EngineDied, batch: int) -> None:
+        super().__init__(death.message, death.hint)
+        self.batch = batch
+
+
+class DiedLoading(EngineDied):
+    """The engine process ended while it loaded `name`, for the `times`th time since that was last loaded."""
+
+    def __init__(self, death: EngineDied, name: str, times: int) -> None:
+        super().__init__(death.message, death.hint)
+        self.name = name
+        self.times = times
 
 
 class Engine(Protocol):
@@ -62,9 +92,10 @@ class JobQueue:
     are called when the engine's state, the jobs waiting or the job running change.
 
     If the engine process dies, it is started again with the same checkpoint, and the job that ran is taken up again at
-    its first picture that is not saved; if it dies again at the same picture, the job fails with a sentence and the
-    next one runs. If it dies twice in a row without having run a job, its state is failed, and it is started again only
-    when a checkpoint is chosen or a job comes.
+    its first picture that is not saved. A batch that ends it twice is parked: the job goes on with its others, then
+    fails with the reason, and `retry` makes what is missing. Dying while a checkpoint loads counts against no picture;
+    where that happens twice, the job fails. If it dies twice in a row without having run a job, its state is failed,
+    and it is started again only when a checkpoint is chosen or a job comes.
 
     With a `ledger` on disk, `resume` puts the jobs of an earlier run of Palimpsest where they were, however that ended.
     """
@@ -87,6 +118,7 @@ class JobQueue:
         self._wanted: tuple[Checkpoint, Settings] | None = None  # to be loaded when no job waits
         self._loaded: tuple[Checkpoint, Settings] | None = None
         self._releasing = False  # the engine process is to end when no job waits
+        self._loading_deaths: Counter[str] = Counter()  # by checkpoint, since it was last loaded
         self._deaths = 0
         self._death_of = ""  # the checkpoint that was loaded or loading when the process last died
         self._state = EngineState("starting")
@@ -95,11 +127,18 @@ class JobQueue:
         engine.listeners.add(self._wake)
 
     def submit(
-        self, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, job_id: str = ""
+        self,
+        kind: Kind,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        job_id: str = "",
+        left_out: int = 0,
     ) -> Job:
         """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
 
-        Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits.
+        Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits. The first `left_out`
+        batches are not made: another job has them.
 
         Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
         """
@@ -108,6 +147,9 @@ class JobQueue:
         with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
+            if left_out:
+                job.append(LeftOut(left_out))
+                self._ledger.note(job.id, LeftOut(left_out))
             self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
             job.request = self._ledger.lying(job.request)  # sixty waiting photos would be gigabytes
             with self._changed:
@@ -125,27 +167,50 @@ class JobQueue:
         first job is submitted.
         """
         now = time.time()
-        with self._accepting, self._changed:
-            for entered in self._ledger.entered(is_there):
-                if entered.ended and now - entered.created > REMEMBERED_SECONDS:
-                    self._keep(self._ledger.forget, [entered.id])
-                    continue
-                job = self._made_again(entered)
-                self._jobs[job.id] = job
-                if job.ended:
-                    continue
-                failed = _cannot_go_on(entered)
-                job.append(failed or Queued(len(self._waiting)))
-                if failed:
-                    self._keep(self._ledger.end, job.id, failed, job.images)
-                else:
-                    self._waiting.append(job)
-            self._forget_oldest()
-            if self._waiting:
+        with self._accepting:
+            entered = self._ledger.entered(is_there)
+            old = [each.id for each in entered if each.ended and now - each.created > REMEMBERED_SECONDS]
+            jobs = {each.id: self._made_again(each) for each in entered if each.id not in old}
+            for each in entered:
+                failed = _cannot_go_on(each)
+                if each.id in jobs and not jobs[each.id].ended and failed:
+                    jobs[each.id].append(failed)
+                    self._keep(self._ledger.end, each.id, failed, jobs[each.id].images)
+            with self._changed:
+                self._jobs.update(jobs)
+                for job in jobs.values():
+                    if not job.ended:
+                        job.append(Queued(len(self._waiting)))
+                        self._waiting.append(job)
                 count = len(self._waiting)
-                log.info("%d %s of the last time and run now.", count, "job waits" if count == 1 else "jobs wait")
-                self._start()
+                old += self._forget_oldest()
+                if count:
+                    self._start()
+            self._forget(old)
+        if count:
+            log.info("%d %s of the last time and run now.", count, "job waits" if count == 1 else "jobs wait")
         self.listeners.call()
+
+    def retry(self, job_id: str, admit: Callable[[Callable[[], Job]], Job] = lambda put: put()) -> list[Job]:
+        """Put what a failed job has not made at the end of the queue: a job for each batch that was parked, one more
+        for what came after the last that was made.
+
+        Raises WebuiError for a job that has not failed, whose sources are gone, or that the disk refuses.
+        """
+        job = self.job(job_id)
+        if job.status != "failed":
+            raise WebuiError(
+                f"The job {job_id} is {job.status}; only one that has failed can be made again.", "", "id", status=409
+            )
+        if isinstance(job.request, Img2ImgRequest) and not job.request.init_images:
+            raise WebuiError(
+                f"The source pictures of the job {job_id} are no longer kept.", "Submit it again.", "id", status=409
+            )
+        puts = [
+            partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first)
+            for request, first in missing(job)
+        ]
+        return [admit(put) for put in puts]
 
     def job(self, job_id: str) -> Job:
         """Raises WebuiError with status 404 if there is none, or none any more."""
@@ -177,6 +242,7 @@ class JobQueue:
             self._wanted = (checkpoint, settings)
             self._releasing = False
             self._deaths = 0
+            del self._loading_deaths[checkpoint.name]
             self._start()
 
     def unload(self, patience: float = 0.0) -> None:
@@ -278,11 +344,13 @@ class JobQueue:
             if stop != Stop.INTERRUPT or job not in self._waiting:
                 return
             self._waiting.remove(job)
-            ending = Finished(0.0, {}, interrupted=True)
-            self._keep(self._ledger.end, job.id, ending, job.images)
-            job.append(ending)
             self._tell_positions()
-            self._forget_oldest()
+        ending = Finished(0.0, {}, interrupted=True)
+        self._keep(self._ledger.end, job.id, ending, job.images)
+        with self._changed:
+            job.append(ending)
+            forgotten = self._forget_oldest()
+        self._forget(forgotten)
         self.listeners.call()
 
     def _serve(self) -> None:
@@ -336,7 +404,7 @@ class JobQueue:
         try:
             ending = self._load_for(job) or self._run(job, saves)
         except EngineDied as caught:
-            death, ending = caught, Failed(caught.message, caught.hint)
+            death, ending = caught, _failed_by(caught)
         except WebuiError as error:  # its source is gone from the disk
             ending = Failed(error.message, error.hint, error.field)
         except Exception:
@@ -347,7 +415,7 @@ class JobQueue:
         failure = saves.finish()
         if death and not failure and self._handed_back(job, death):
             return
-        ending = failure or ending
+        ending = failure or _with_parked(job, ending)
         now = time.monotonic()
         if isinstance(ending, Finished):
             ending = replace(ending, seconds=now - begun, timings={**ending.timings, "saving": now - handed_over})
@@ -356,7 +424,8 @@ class JobQueue:
             job.append(ending)
             self._running = None
             self._tell_positions()
-            self._forget_oldest()
+            forgotten = self._forget_oldest()
+        self._forget(forgotten)
         self.listeners.call()
 
     def _handed_back(self, job: Job, death: EngineDied) -> bool:
@@ -369,33 +438,51 @@ class JobQueue:
                 self._running = None
             job.park()
             return True
-        if not isinstance(death, DiedRunning) or self._deaths_of(job) >= DEATHS_OF_A_JOB:
+        if isinstance(death, DiedRunning) and self._deaths_of(job) >= DEATHS_OF_A_BATCH:
+            return self._parked(job, death)
+        if isinstance(death, DiedLoading) and death.times >= DEATHS_OF_LOADING:
             return False
         warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")
         self._ledger.note(job.id, warned)
         self._keep(self._ledger.hand_back, job.id)
+        self._put_back(job, warned)
+        return True
+
+    def _parked(self, job: Job, death: DiedRunning) -> bool:
+        """Leave out the batch that ended the engine process twice; whether the job has others to make."""
+        if job.request.script_name:  # its pictures come from each other
+            return False
+        parked = Parked(max(_first_batch(job), death.batch), death.message)
+        self._keep(self._ledger.park, job.id, parked)
+        if (parked.batch + 1) * job.request.batch_size >= job.request.images:
+            job.append(parked)
+            return False
+        self._put_back(job, parked)
+        return True
+
+    def _put_back(self, job: Job, why: Event) -> None:
+        """The job that ran waits again, before all others."""
         with self._changed:
-            job.append(warned)
+            job.append(why)
             job.append(Queued(0))
             self._waiting.appendleft(job)
             self._running = None
             self._tell_positions()
         self.listeners.call()
-        return True
 
     def _deaths_of(self, job: Job) -> int:
         try:
             return self._ledger.count_death(job.id)
         except WebuiError as error:
             log.error("%s The job is not run again.", error)
-            return DEATHS_OF_A_JOB
+            return DEATHS_OF_A_BATCH
 
     def _load_for(self, job: Job) -> Failed | None:
         """Have the job's checkpoint ready; None if it is. Raises EngineDied."""
         state = self.state()
         if state.state == "ready" and state.checkpoint == job.checkpoint.name:
             return None
-        job.append(Staged(f"loading {job.checkpoint.name}"))
+        job.append(Staged(f"{LOADING}{job.checkpoint.name}"))
         state = self._load(job.checkpoint, job.settings)
         if state.state == "ready":
             return None
@@ -412,13 +499,19 @@ class JobQueue:
                 self._set_state(state)
         except EngineDied as death:
             self._note_death(death, (checkpoint, settings))
-            raise
+            raise DiedLoading(death, checkpoint.name, self._died_loading(checkpoint.name)) from death
         if state.state == "ready":
             self._loaded = checkpoint, settings
+            del self._loading_deaths[checkpoint.name]
         elif state.state != "failed":
             state = EngineState("failed", checkpoint.name, message=f"{checkpoint.name} was not loaded.")
             self._set_state(state)
         return state
+
+    def _died_loading(self, what: str) -> int:
+        """How often the process has died while it loaded this."""
+        self._loading_deaths[what] += 1
+        return self._loading_deaths[what]
 
     def _run(self, job: Job, saves: Saves) -> Finished | Failed:
         """Raises EngineDied, once what the process had loaded is wanted again."""
@@ -430,8 +523,13 @@ class JobQueue:
                 return Finished(0.0, {})
             events = self._engine.run(job.request, job.settings, job.checkpoint, first)
         ending: Finished | Failed | None = None
+        loading, batch = job.checkpoint.name, first  # what the process does just now; "" once it has the checkpoint
         try:
             for event in events:
+                if isinstance(event, Staged):
+                    loading = event.stage.removeprefix(LOADING) if event.stage.startswith(LOADING) else ""
+                elif isinstance(event, Stepped):
+                    loading, batch = "", event.batch
                 if isinstance(event, EngineState):
                     self._set_state(event)
                 elif isinstance(event, ImageDone):
@@ -445,7 +543,10 @@ class JobQueue:
             with self._changed:
                 self._wanted = self._wanted or (job.checkpoint, job.settings)
             self._set_state(EngineState("starting", job.checkpoint.name, message=death.message))
-            raise DiedRunning(death.message, death.hint) from death
+            if loading:  # counted for this job: that another loads it well says nothing of what is loaded beside it
+                died = self._died_loading(f"{loading} {job.id}")
+                raise DiedLoading(death, loading, died) from death
+            raise DiedRunning(death, batch) from death
         self._deaths = 0
         return ending or Failed("The engine ended the job without a word.", "Run it again; the log may tell why.")
 
@@ -470,31 +571,72 @@ class JobQueue:
             if job.ahead != ahead:
                 job.append(Queued(ahead))
 
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self) -> list[str]:
+        """The ids of those that are no longer remembered; the ledger is told by `_forget`, outside the lock."""
         ended = [job_id for job_id, job in self._jobs.items() if job.ended]
         forgotten = ended[:-REMEMBERED_JOBS]
         for job_id in forgotten:
             del self._jobs[job_id]
-        if forgotten:
-            self._keep(self._ledger.forget, forgotten)
+        return forgotten
+
+    def _forget(self, job_ids: list[str]) -> None:
+        if job_ids:
+            self._keep(self._ledger.forget, job_ids)
 
 
 def _first_batch(job: Job) -> int:
-    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is.
+    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is, and
+    so does one that was parked.
 
     A script's pictures come from each other, and how many there are it alone knows: it begins anew, and of its pictures
     those that are saved already are not saved again.
     """
     if job.request.script_name:
         return 0
+    passed = max(job.left_out, *(parked.batch + 1 for parked in job.parked), 0)
     size, count = job.request.batch_size, job.request.images
     there = {(image.index % count, image.suffix) for image in job.images}
     wanted = ("", *job.settings.beside) if is_masked(job.request) else ("",)
     saved = {index for index, _ in there if there.issuperset((index, suffix) for suffix in wanted)}
     if not saved:
-        return 0
+        return passed
     last = max(saved) // size
-    return last + 1 if saved.issuperset(range(last * size, (last + 1) * size)) else last
+    return max(passed, last + 1 if saved.issuperset(range(last * size, (last + 1) * size)) else last)
+
+
+def missing(job: Job) -> list[tuple[GenerationRequest, int]]:
+    """(a request that makes what `job` has not made, the batches that it leaves out): for each batch that was parked,
+    and for those behind the last one that was made."""
+    if job.request.script_name:
+        return [(job.request, 0)]
+    parts = [(job.request.model_copy(update={"n_iter": each.batch + 1}), each.batch) for each in job.parked]
+    first = _first_batch(job)
+    return [*parts, (job.request, first)] if first < job.request.n_iter else parts
+
+
+def _failed_by(death: EngineDied) -> Failed:
+    """How a job ends that lost its engine process for good."""
+    if isinstance(death, DiedLoading):
+        when = f"That was while {death.name} was being loaded, for the {death.times}. time."
+        return Failed(death.message, f"{when} Close other programs or choose another checkpoint, then retry the job.")
+    return Failed(death.message, death.hint)
+
+
+def _with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
+    """The ending of a job, which has not finished if one of its batches was parked."""
+    parked = job.parked
+    if not parked or (isinstance(ending, Finished) and ending.interrupted):
+        return ending
+    if isinstance(ending, Failed) and ending.message != parked[-1].message:
+        return ending
+    size, count = job.request.batch_size, job.request.images
+    numbers = [str(each.batch * size + place + 1) for each in parked for place in range(size)]
+    which = f"picture {numbers[0]}" if len(numbers) == 1 else f"pictures {', '.join(numbers)}"
+    return Failed(
+        parked[-1].message,
+        f"It ended {DEATHS_OF_A_BATCH} times while it made {which} of {count}, which is left out. "
+        "Retry the job to make what is missing, or choose a smaller size or batch size.",
+    )
 
 
 def is_masked(request: GenerationRequest) -> bool:
@@ -506,7 +648,7 @@ def _cannot_go_on(entered: Entered) -> Failed | None:
     """Why a job of the last time is not run again; None if it is."""
     if entered.reason:
         return Failed(entered.reason, "Submit it again.")
-    if entered.deaths >= DEATHS_OF_A_JOB:
+    if entered.deaths >= DEATHS_OF_A_BATCH:
         return Failed(
             f"The engine process ended {entered.deaths} times while it made the same picture of this job.",
             "Make the picture or the batch size smaller.",

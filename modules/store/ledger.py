@@ -20,7 +20,7 @@ from typing import Any
 from modules.catalog import Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.events import Event, Failed, Finished, ImageSaved
+from modules.events import Event, Failed, Finished, ImageSaved, Parked
 from modules.kept import Unreadable
 from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
@@ -70,7 +70,7 @@ class Ledger:
         settings: Settings,
         checkpoint: Checkpoint,
     ) -> None:
-        """Enter a job at the end of the queue. Its pictures are held until it ends."""
+        """Enter a job at the end of the queue, with what was noted of it. Its pictures are held until it ends."""
         pictures: dict[str, Picture] = {}
         text = request_text(request, lambda picture: pictures.setdefault(picture.sha256, picture))
         held: list[str] = []
@@ -93,6 +93,7 @@ class Ledger:
                         checkpoint_text(checkpoint),
                     ),
                 )
+                self._flush(db, job_id)
                 db.executemany("INSERT INTO needs VALUES (?, ?)", [(job_id, sha256) for sha256 in pictures])
         except BaseException:
             for sha256 in held:
@@ -127,6 +128,13 @@ class Ledger:
             db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", (job_id,))
             found = db.execute("SELECT deaths FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return int(found[0]) if found else 0
+
+    def park(self, job_id: str, parked: Parked) -> None:
+        """The job waits again, without the batch that ended the engine process; of others no death is known."""
+        with self._transaction() as db:
+            self._flush(db, job_id)
+            _insert(db, job_id, parked)
+            db.execute("UPDATE jobs SET state = 'waiting', deaths = 0, cuts = 0 WHERE id = ?", (job_id,))
 
     def note(self, job_id: str, event: Event) -> None:
         """Enter an event together with what is written next; one that is not kept is passed over."""

@@ -14,13 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from modules.catalog import Checkpoint
 from modules.codec import ByName, Picture
 from modules.errors import WebuiError
-from modules.events import ENDINGS, Event, Failed, Finished, ImageSaved, Started, Warned
+from modules.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Warned
 from modules.kept import Unreadable, parsed
 from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.ledger_file import Row
 
-KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Finished, Failed)}
+KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Parked, LeftOut, Finished, Failed)}
 READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
 PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")
@@ -33,7 +33,7 @@ NEWER = "The job was entered by another version of Palimpsest"
 class Entered:
     """A job as the ledger has it.
 
-    `events` are its Started, ImageSaved, Warned and ending, in order; `ended` tells whether there is an ending.
+    `events` are those that are kept, in order; `ended` tells whether there is an ending.
     `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
     both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more; that of a
     job that has ended is without its pictures.

@@ -97,6 +97,20 @@ def test_interrupt_and_skip_and_removal(client: TestClient, services: Services) 
     assert client.post(f"{running}/interrupt").json() == {}
 
 
+def test_a_failed_job_is_retried_and_no_other(client: TestClient, finished: Finished) -> None:
+    failed = finished(prompt="images 2 webui-error", n_iter=2, seed=5)
+    answer = client.post(f"/v1/jobs/{failed['id']}/retry")
+    assert answer.status_code == 201
+    [again] = answer.json()["jobs"]
+    until(lambda: client.get(again["url"]).json()["status"] == "failed")  # it does the same again
+
+    well = finished(prompt="steps 2")
+    refused = client.post(f"/v1/jobs/{well['id']}/retry")
+    assert (refused.status_code, refused.json()["field"]) == (409, "id")
+    assert refused.json()["detail"].endswith("is finished; only one that has failed can be made again.")
+    assert client.post("/v1/jobs/0000/retry").status_code == 404
+
+
 def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finished) -> None:
     picture = client.post("/v1/pictures", content=png()).json()
     assert finished("img2img", init_images=[picture["id"]])["status"] == "finished"

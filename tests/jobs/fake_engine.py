@@ -2,8 +2,9 @@
 
 `images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
 until it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3,
-`raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer` and `refused`
-do as they say when they are loaded.
+`kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file `cured`, whose name follows,
+`raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`, `kills once`
+and `refused` do as they say when they are loaded.
 """
 
 import os
@@ -45,7 +46,7 @@ class FakeEngine:
             with self.loads.open("a") as file:
                 file.write(checkpoint.name + "\n")
         yield EngineState("loading", checkpoint.name, device="fake")
-        if checkpoint.name == "killer":
+        if checkpoint.name == "killer" or (checkpoint.name == "kills once" and self.loads and once_of(self.loads)):
             os.kill(os.getpid(), signal.SIGKILL)
         if checkpoint.name == "refused":
             raise WebuiError("refused.safetensors is a LoRA.", "Put it into models/Lora.", "sd_model_checkpoint")
@@ -82,6 +83,9 @@ class FakeEngine:
                 return
             if stop == Stop.SKIP:
                 continue
+            fatal = re.search(r"kills (\d+) (\S+)", words)
+            if fatal and int(fatal[1]) == index and not Path(fatal[2]).exists():
+                os.kill(os.getpid(), signal.SIGKILL)
             if index == images - 1:
                 misbehave(words)
             yield Staged("decoding")
@@ -96,6 +100,11 @@ class FakeEngine:
                         bytes([100 + place]) * ((2 + place) * size * size), shown=shown, suffix=suffix,
                     )  # fmt: skip
         yield Finished(0.1, {"sampling": 0.05})
+
+
+def once_of(loads: Path) -> bool:
+    """Whether this is the first load that is noted there."""
+    return len(loads.read_text().splitlines()) == 1
 
 
 def misbehave(words: str) -> None:

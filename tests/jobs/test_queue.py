@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from modules.events import (
     Finished,
     ImageDone,
     ImageSaved,
+    Parked,
     Previewed,
     Queued,
     Staged,
@@ -206,6 +208,105 @@ def test_a_checkpoint_that_kills_the_engine_is_tried_twice_and_then_left_alone(
 
     assert isinstance(end(submit(queue, "a", CHECKPOINT)), Finished)
     assert queue.state().state == "ready"
+
+
+def test_a_death_while_the_checkpoint_loads_costs_the_job_nothing(make_queue: MakeQueue, tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    job = submit(queue, "images 3", named("kills once"))
+
+    assert isinstance(end(job), Finished)
+    assert [image.index for image in job.images] == [0, 1, 2]
+    assert loads.read_text().split("\n")[:2] == ["kills once"] * 2
+
+
+def test_a_checkpoint_that_ends_the_engine_twice_while_it_loads_fails_its_job_with_the_reason_and_a_retry(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    loads = tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    job = submit(queue, "images 2", named("killer"))
+    failed = end(job)
+
+    assert isinstance(failed, Failed)
+    assert "memory ran out" in failed.message
+    assert failed.hint.startswith("That was while killer was being loaded, for the 2. time.")
+    assert loads.read_text().split() == ["killer", "killer"]
+    assert job.parked == ()  # nothing is held against its pictures
+    [again] = queue.retry(job.id)
+    assert again.request == job.request
+    end(again)
+
+
+def test_a_picture_that_ends_the_engine_twice_is_parked_and_the_others_are_made(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    queue = make_queue()
+    cured = tmp_path / "cured"
+    job = submit(queue, f"images 4 kills 1 {cured}")
+    failed = end(job)
+
+    assert isinstance(failed, Failed)
+    assert failed.message == "The engine process ended: it was killed, most often because memory ran out."
+    assert failed.hint.startswith("It ended 2 times while it made picture 2 of 4, which is left out. Retry the job")
+    assert [image.index for image in job.images] == [0, 2, 3]
+    assert job.parked == (Parked(1, failed.message),)
+
+    cured.touch()
+    [again] = queue.retry(job.id)
+    assert isinstance(end(again), Finished)
+    assert (again.request.n_iter, again.left_out) == (2, 1)  # this engine goes by the prompt, and makes four
+    assert (again.images[0].index, again.images[0].seed) == (1, 6)  # the seed that it had
+    with pytest.raises(WebuiError, match="only one that has failed can be made again") as caught:
+        queue.retry(again.id)
+    assert caught.value.status == 409
+
+
+def test_what_a_full_disk_has_cut_off_is_made_by_a_retry(make_queue: MakeQueue, tmp_path: Path) -> None:
+    is_full = threading.Event()
+    is_full.set()
+
+    def full(job: Job, done: ImageDone) -> ImageSaved:
+        if done.index == 1 and is_full.is_set():
+            raise WebuiError("The disk is full.")
+        return save(job, done)
+
+    queue = make_queue(save=full)
+    job = submit(queue, "images 4")
+    end(job)
+    is_full.clear()
+    [again] = queue.retry(job.id)
+    assert isinstance(end(again), Finished)
+    assert [image.index for image in (*job.images, *again.images)] == [0, 1, 2, 3]
+
+
+def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = make_queue()
+    running, waiting = submit(queue, "wait"), submit(queue, "a")
+    until(lambda: running.status == "running", "the first to run")
+    syncing, go_on = threading.Event(), threading.Event()
+    ledger = queue._ledger  # pyright: ignore[reportPrivateUsage]
+    end_of = ledger.end
+
+    def slow(*values: Any) -> None:
+        syncing.set()
+        assert go_on.wait(20)
+        end_of(*values)
+
+    monkeypatch.setattr(ledger, "end", slow)
+    stopper = threading.Thread(target=waiting.interrupt)
+    stopper.start()
+    assert syncing.wait(20)
+    looked: list[tuple[Job, ...]] = []
+    looker = threading.Thread(target=lambda: looked.append(queue.jobs()))
+    looker.start()
+    looker.join(20)  # would wait for the disk, and for ever here
+    assert looked == [(waiting, running)]
+    go_on.set()
+    stopper.join(20)
+    assert waiting.status == "interrupted"
+    queue.interrupt()
+    end(running)
 
 
 def test_a_checkpoint_that_is_refused_fails_its_job_with_the_reason_and_the_engine_lives(queue: JobQueue) -> None:

@@ -1,10 +1,11 @@
 """What was accepted is made, once and in order, whenever the process is killed; results stay known."""
 
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,13 @@ from PIL import Image
 
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.events import Failed, Finished, ImageDone, ImageSaved, Queued, Started
+from modules.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
-from modules.request import Img2ImgRequest
+from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 from modules.store.ledger import Ledger, lies_in
 from modules.store.outputs import Outputs
@@ -130,6 +131,41 @@ def test_an_orderly_end_hands_the_running_job_back_and_keeps_the_queue(tmp_path:
     assert again.images[:seen] == running.images
     assert ended(queue.job(waiting.id)).status == "finished"
     assert [seed for seed, _ in pictures(tmp_path)] == [5, 6, 7, 8, 9, 5]
+    queue.close()
+
+
+def test_a_parked_picture_stays_parked_after_a_restart_and_the_others_are_made(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    job = submit(queue, f"images 3 wait kills 0 {tmp_path / 'cured'}")
+    until_running(job)
+    queue.close()
+    ledger = Ledger(tmp_path / "jobs.sqlite")
+    ledger.park(job.id, Parked(0, "The engine process ended."))
+    ledger.close()
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE jobs SET request = replace(request, ' wait', '')")
+
+    queue = opened(tmp_path)
+    again = ended(queue.job(job.id))
+    assert [image.index for image in again.images] == [1, 2]
+    failed = again.entries()[-1].event
+    assert isinstance(failed, Failed)
+    assert failed.message == "The engine process ended."
+    assert failed.hint.startswith("It ended 2 times while it made picture 1 of 3, which is left out.")
+    queue.close()
+
+
+def test_what_another_job_has_made_is_left_out_after_a_restart_too(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    running = submit(queue, "wait")
+    request = Txt2ImgRequest(prompt="images 3", n_iter=3, seed=5)
+    waiting = queue.submit("txt2img", request, Settings(), CHECKPOINT, left_out=2)
+    until_running(running)
+    queue.close()
+
+    queue = opened(tmp_path)
+    queue.job(running.id).interrupt()
+    assert [image.seed for image in ended(queue.job(waiting.id)).images] == [7]
     queue.close()
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from modules.app import sweep_drafts
 from modules.codec import Picture
 from modules.disk import DRAFT
 from modules.errors import WebuiError
+from modules.flags import Flags
 from modules.settings import Settings
 from modules.store.metadata import read
 from modules.store.outputs import LOG_COLUMNS, Outputs
@@ -311,3 +313,23 @@ def test_a_prompt_that_a_spreadsheet_would_run_is_guarded_in_the_log(outputs: Ou
     [row] = csv.DictReader((outputs.root / "saved" / "log.csv").read_text(encoding="utf-8").splitlines())
     assert (row["prompt"], row["negative_prompt"]) == ('\'=HYPERLINK("http://x")', "'-ugly")
     assert (row["seed"], row["cfgs"]) == ("7", "7")
+
+
+def test_old_drafts_are_swept_wherever_files_are_written_and_fresh_ones_stay(tmp_path: Path) -> None:
+    places = (
+        "", "outputs/txt2img-images/2020-01-31", "outputs/saved", "outputs/batch/holiday", "cache/pictures",
+        "queue/batches",
+    )  # fmt: skip
+    old: list[Path] = []
+    fresh: list[Path] = []
+    for place in places:
+        folder = tmp_path / place
+        folder.mkdir(parents=True, exist_ok=True)
+        old.append(folder / f".00000-1.png.aaaa{DRAFT}")
+        fresh.append(folder / f".00000-2.png.bbbb{DRAFT}")
+        for draft in (old[-1], fresh[-1]):
+            draft.write_bytes(b"half")
+        os.utime(old[-1], (1000, 1000))
+    sweep_drafts(Flags(data_dir=tmp_path))
+    assert [draft for draft in old if draft.exists()] == []
+    assert all(draft.exists() for draft in fresh)

@@ -50,7 +50,16 @@ export class Jobs {
 
   // details: what the page wants to know of the job later.
   async submit(request, details) {
-    const answer = await accepted({ kind: this.tab, request });
+    this.take(await accepted({ kind: this.tab, request }), details);
+  }
+
+  // Has the server make what a failed job has not made.
+  async retry({ id, source, mode }) {
+    const { jobs } = await post(`/v1/jobs/${id}/retry`);
+    for (const answer of jobs) this.take(answer, { source, mode });
+  }
+
+  take(answer, details) {
     this.list.push({ id: answer.id, ...details });
     this.keep();
     if (this.list.length === 1) {

@@ -83,8 +83,10 @@ export class Result {
     this.refreshStage();
   }
 
-  complain(sentence) {
-    this.alert.textContent = sentence;
+  // action: {text, run} of a button behind the sentence, which goes with it.
+  complain(sentence, action = null) {
+    const act = () => (this.complain(""), action.run());
+    this.alert.replaceChildren(...(action ? [`${sentence} `, button({ text: action.text, className: "p-link", onclick: act })] : [sentence]));
     this.alert.hidden = !sentence;
   }
 

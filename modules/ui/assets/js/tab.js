@@ -73,6 +73,14 @@ export class Tab {
     }
   }
 
+  async retry(job) {
+    try {
+      await this.jobs.retry(job);
+    } catch (error) {
+      this.result.complain(error.message);
+    }
+  }
+
   async generateBatch(request) {
     try {
       await this.page.batch.generate(await this.styles.spelledOut(request));
@@ -114,7 +122,11 @@ export class Tab {
       if (data.shown === false) return;
       gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, sheet, source: job.source, mode: job.mode });
     }
-    if (event === "failed") this.complain([data.message, data.hint].filter(Boolean).join(" "), data.field);
+    if (event === "failed") {
+      const sentence = [data.message, data.hint].filter(Boolean).join(" ");
+      if (data.field) this.complain(sentence, data.field);
+      else result.complain(sentence, { text: "Retry", run: () => this.retry(job) });
+    }
     if (event === "finished" || event === "failed") this.end(event, data);
   }
 
