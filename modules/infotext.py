@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from modules.catalog import OWN_VAE, Catalog
 from modules.errors import WebuiError
 from modules.fields import Param, expectation, params
-from modules.foreign import from_json
 from modules.infotext_layout import (
     FEWEST_PAIRS,
     FIXED_ORDER,
@@ -27,6 +26,7 @@ from modules.infotext_layout import (
     prompts_of,
     sizes_joined,
 )
+from modules.other_programs import from_json
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.sampler_names import nearest_sampler, resolve_names
 from modules.settings import EXACT, Settings
@@ -85,7 +85,7 @@ class ParsedFields:
 def parse(text: str) -> Infotext:
     """Take an infotext apart. Any text is an infotext: one without settings is a prompt.
 
-    JSON of other programs is read as `foreign.from_json` says; JSON of unknown ones gives nothing but a note.
+    JSON of other programs is read as `other_programs.from_json` says; JSON of unknown ones gives nothing but a note.
     """
     translation = from_json(text)
     if translation is not None:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo, iTXt
 from modules import exif
 from modules.codec import Picture
 from modules.colour import SRGB_PROFILE
-from modules.foreign import from_items
+from modules.other_programs import from_items
 
 Format = Literal["png", "jpg", "webp"]
 

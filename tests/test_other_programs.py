@@ -12,9 +12,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.codec import Picture
-from modules.foreign import from_items, from_json
 from modules.infotext import parse, to_fields
 from modules.infotext_layout import Infotext
+from modules.other_programs import from_items, from_json
 from modules.store.metadata import read
 
 SWARM = {
