@@ -104,6 +104,15 @@ export function onEnterOrClick(element, action) {
   });
 }
 
+// Puts `text` in the place of `start` to `end` of a text box so that the browser's own undo takes it back.
+export function insertText(area, start, end, text) {
+  area.focus();
+  area.setSelectionRange(start, end);
+  if (document.execCommand(text ? "insertText" : "delete", false, text)) return;
+  area.setRangeText(text, start, end, "end"); // a browser without it has no way that can be taken back
+  area.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 export function later(action, milliseconds) {
   let timer = 0;
   return (...values) => {

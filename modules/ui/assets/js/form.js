@@ -181,14 +181,24 @@ export const ownBox = (block) => block?.querySelector("input[data-own]") ?? null
 
 // A slider takes its minimum for a box that was emptied, where the last number is meant, and the nearest number it has for
 // what it has not: that is said.
-function mendTyped({ label, minimum, maximum }, block, typed) {
+function mendTyped({ label, minimum, maximum, whole }, block, typed) {
   if (typed.type !== "number" || !block.querySelector("input[type=range]")) return;
   if (typed.value === "" && typed.dataset.before) {
     typed.value = typed.dataset.before;
     typed.dispatchEvent(new Event("input", { bubbles: true }));
   } else if (typed.value !== "") {
+    if (whole && typed.value.includes(".")) makeWhole(label, typed);
     typed.dataset.before = fitted(label, Number(typed.value), minimum, maximum);
   }
+}
+
+// 7.5 of what is counted is told; 1.024 is 1024, written as elsewhere.
+function makeWhole(label, typed) {
+  const before = typed.value;
+  const isGrouped = /^\d{1,3}\.\d{3}$/.test(before);
+  typed.value = isGrouped ? before.replace(".", "") : String(Math.round(Number(before)));
+  if (!isGrouped && Number(before) !== Number(typed.value)) toast(`${label}: ${before} is no whole number; it is set to ${typed.value}.`);
+  typed.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 // The nearest number from minimum to maximum (null: there is none), and a sentence where that is another one.

@@ -17,7 +17,7 @@ export function setUpKeys(page) {
       } else if (event.key === "Enter" && event.altKey && page.isRunning(tab)) {
         event.preventDefault();
         page.stop(tab, "skip");
-      } else if (event.key === "Escape" && page.isRunning(tab) && document.activeElement?.getAttribute("aria-expanded") !== "true") {
+      } else if (event.key === "Escape" && page.isRunning(tab) && event.target.getAttribute?.("aria-expanded") !== "true") {
         event.preventDefault();
         page.stop(tab, "interrupt");
       }

@@ -6,12 +6,14 @@ import { get } from "./api.js";
 import { InpaintArea } from "./area.js";
 import { applyColours, setUpBrand } from "./colours.js";
 import { byId, part } from "./dom.js";
+import { setUpDropdowns } from "./dropdowns.js";
 import { Engine } from "./engine.js";
 import * as form from "./form.js";
 import { History } from "./history.js";
 import { setUpIntents } from "./intents.js";
 import { setUpKeys } from "./keys.js";
 import { followModel } from "./modeldefaults.js";
+import { setUpNumbers } from "./numbers.js";
 import { PngInfo } from "./pnginfo.js";
 import { SettingsPage } from "./settings.js";
 import { Source } from "./source.js";
@@ -38,6 +40,8 @@ export async function start() {
   applyColours(); // Gradio has set its own by now
   page.engine = new Engine();
   setUpBrand();
+  setUpDropdowns();
+  setUpNumbers();
   setUpTabs();
   page.settings = new SettingsPage();
   page.engine.onRefresh = () => page.settings.load(); // it offers files, too

@@ -1,8 +1,7 @@
 // LoRAs and embeddings: the dialogue in which a click writes one into the prompt.
 
 import { get, post } from "./api.js";
-import { button, byId, h } from "./dom.js";
-import * as form from "./form.js";
+import { button, byId, h, insertText } from "./dom.js";
 
 const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 
@@ -65,11 +64,12 @@ export class Networks {
   write(text, field) {
     const area = byId(`${this.tab}_${BOXES[field]}`).querySelector("textarea");
     const [before, after] = [area.value.slice(0, area.selectionStart), area.value.slice(area.selectionEnd)];
-    const start = before && !/\s$/.test(before) ? `${before} ${text}` : before + text;
-    form.set(this.tab, { [field]: after && !/^[\s,.)]/.test(after) ? `${start} ${after}` : start + after });
+    const gap = before && !/\s$/.test(before) ? " " : "";
+    const [start, end] = [area.selectionStart, area.selectionEnd];
     this.element.close();
-    area.focus();
-    area.setSelectionRange(start.length, start.length);
+    insertText(area, start, end, gap + text + (after && !/^[\s,.)]/.test(after) ? " " : ""));
+    const at = start + gap.length + text.length;
+    area.setSelectionRange(at, at);
   }
 
   complain(sentence) {

@@ -1,7 +1,7 @@
 // The prompt boxes: token counters, pasted parameters, attention by Ctrl+Up and Ctrl+Down, and the tools beside Generate.
 
 import { post } from "./api.js";
-import { button, byId, h, later, part } from "./dom.js";
+import { button, byId, h, insertText, later, part } from "./dom.js";
 import * as form from "./form.js";
 import { fillFrom, looksLikeInfotext } from "./infotext.js";
 import { Networks } from "./networks.js";
@@ -122,8 +122,7 @@ function weigh(area, event) {
   if (around) [start, end] = [around.index, around.index + around[0].length];
   const rounded = Number(weight.toFixed(2));
   const put = rounded === 1 ? inner : `(${inner}:${rounded})`;
-  area.setRangeText(put, start, end, "end");
+  insertText(area, start, end, put);
   const from = rounded === 1 ? start : start + 1;
   area.setSelectionRange(from, from + inner.length);
-  area.dispatchEvent(new Event("input", { bubbles: true }));
 }
