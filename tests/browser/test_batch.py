@@ -162,6 +162,8 @@ def test_the_batch_goes_on_without_the_page_and_is_found_again(batch_page: Page,
     words(batch_page, "finished, 3 files · 3 done")
     expect(batch_page.locator("#img2img_gallery .thumb")).to_have_count(3)
     expect(batch_page.locator("#img2img_batch_stop")).to_be_hidden()
+    opened(batch_page, batch_server.url)  # its end has been seen
+    expect(batch_page.locator("#img2img_batch_run")).to_be_hidden()
 
 
 def test_stop_by_button_and_skip_by_keys(batch_page: Page, batch_server: BatchServer) -> None:

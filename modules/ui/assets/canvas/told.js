@@ -16,7 +16,7 @@ export class Told {
     this.offer = h("div", { className: "canvas-question", id: "canvas_offer", hidden: true });
     this.once = "";
     canvas.document.onChange((what) => {
-      if (what === "history") this.once = "";
+      if (["history", "picture", "mode"].includes(what)) this.once = "";
       if (canvas.document.mask.isEmpty && canvas.document.sketch.isEmpty && !canvas.document.mask.saved && !canvas.document.sketch.saved) this.stopAsking();
       this.refresh();
     });

@@ -53,9 +53,15 @@ export class BatchRun {
     return this.id !== null && !this.ended;
   }
 
-  // After a reload: the batch of the last visit.
+  // After a reload: the batch of the last visit, unless its end has been seen there.
   async resume() {
-    if (this.id) await this.look();
+    if (read("batch.over") === this.id) this.forget();
+    else if (this.id) await this.look();
+  }
+
+  // Something else is made: what has ended need not be told any longer.
+  leave() {
+    if (this.ended) this.forget();
   }
 
   begin({ id, notes }, failed) {
@@ -198,6 +204,7 @@ export class BatchRun {
     this.zip.hidden = counts.done + counts.kept === 0;
     this.stop.disabled = this.skip.disabled = batch.stopping;
     this.stop.querySelector("span").textContent = batch.stopping ? "Stopping…" : "Stop";
+    if (this.ended && !document.hidden) write("batch.over", this.id);
     if (this.ended && !wasEnded) {
       if (settled <= this.seen) this.stream?.close();
       this.page.result.endPreview();

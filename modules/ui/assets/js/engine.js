@@ -5,7 +5,7 @@ import { get, GONE, post } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
 import { parsed } from "./json.js";
 import { config } from "./store.js";
-import { complain, takeBack, toast } from "./toast.js";
+import { complain, takeBack, takeBackEverywhere, toast } from "./toast.js";
 
 const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", unloaded: "Not loaded", stopped: "Stopped" };
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
@@ -39,8 +39,12 @@ export class Engine {
     this.again.in(OPENS_WITHIN, () => this.lost());
     stream.onopen = () => {
       this.again.stop();
-      if (!this.banner.hidden) toast("The server is back.");
+      const wasGone = !this.banner.hidden;
       this.banner.hidden = true;
+      if (!wasGone) return;
+      takeBackEverywhere(GONE);
+      document.dispatchEvent(new Event("server-back"));
+      toast("The server is back.");
     };
     stream.onerror = () => stream === this.stream && this.lost();
   }

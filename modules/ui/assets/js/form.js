@@ -14,7 +14,7 @@ export const fieldsOf = (tab) => config.tabs[tab];
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
   const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
-  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [] };
+  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [], intent: null };
 }
 
 for (const tab of Object.keys(config.tabs)) {
@@ -135,6 +135,10 @@ export function showError(tab, name, sentence) {
   block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));
   block.scrollIntoView({ block: "nearest" });
   return true;
+}
+
+export function clearErrors(tab) {
+  for (const { name } of fieldsOf(tab)) clearError(tab, name);
 }
 
 export function clearError(tab, name) {

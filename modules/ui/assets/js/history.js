@@ -36,6 +36,7 @@ export class History {
     this.showDetail(null);
     onOpen("history", () => this.load());
     if (openedTab() === "history") this.load();
+    document.addEventListener("server-back", () => openedTab() === "history" && this.load());
   }
 
   // From the newest on, or the page after `before`.

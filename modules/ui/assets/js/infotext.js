@@ -52,7 +52,7 @@ async function copy(text) {
 // caller's step, if it noted one). Gives back the sentences there are to say.
 export function fill(tab, read, undoable = true) {
   if (undoable) remember(tab, "parameters");
-  const clamped = form.set(tab, form.fromRequest(read), "text");
+  const clamped = form.set(tab, { ...form.fromRequest(read), intent: null }, "text");
   return [...(read.notes ?? []), ...clamped];
 }
 

@@ -10,7 +10,7 @@ import { setUpDropdowns } from "./dropdowns.js";
 import { Engine } from "./engine.js";
 import * as form from "./form.js";
 import { History } from "./history.js";
-import { setUpIntents } from "./intents.js";
+import { Intents } from "./intents.js";
 import { setUpKeys } from "./keys.js";
 import { followModel } from "./modeldefaults.js";
 import { setUpNumbers } from "./numbers.js";
@@ -53,10 +53,10 @@ export async function start() {
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     stage: page.canvas,
-    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.area?.setPicture(picture, who), page.tabs.img2img?.estimate.refresh()),
+    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.area?.setPicture(picture, who), page.intents?.setPicture(picture), page.tabs.img2img?.estimate.refresh()),
     tools: undoButton("img2img"),
   });
-  setUpIntents(page.canvas);
+  page.intents = new Intents(page.canvas);
   page.pnginfo = new PngInfo(page);
   page.history = new History(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);

@@ -20,6 +20,7 @@ export class PngInfo {
     this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", onChange: (picture) => this.show(picture), tools: undoButton("pnginfo") });
     this.report = h("div", { className: "pnginfo-report", role: "status" });
     this.show(null);
+    document.addEventListener("server-back", () => this.source.picture && !this.info && this.show(this.source.picture));
   }
 
   async show(picture) {

@@ -83,6 +83,10 @@ export class Result {
     this.refreshStage();
   }
 
+  takeBack(sentence) {
+    if (this.alert.textContent === sentence) this.complain("");
+  }
+
   // action: {text, run} of a button behind the sentence, which goes with it.
   complain(sentence, action = null) {
     const act = () => (this.complain(""), action.run());

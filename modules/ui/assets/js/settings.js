@@ -7,6 +7,7 @@ import { config } from "./store.js";
 import { complain, toast } from "./toast.js";
 
 const blockOf = (name) => byId(config.settings.find((field) => field.name === name)?.elem ?? "");
+const SAID = 6000; // milliseconds that "Saved" stands
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
@@ -22,6 +23,7 @@ export class SettingsPage {
       button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() })));
     this.send = later(() => this.flush(), 400);
     for (const { name, whole } of config.settings) if (whole) ownNumber(blockOf(name), (value) => this.changed(name, value, true));
+    this.silence = later(() => (this.status.textContent = ""), SAID);
   }
 
   async load() {
@@ -64,7 +66,7 @@ export class SettingsPage {
       try {
         this.values = { ...this.values, ...(await post("/v1/settings", { [name]: value })) };
         this.showError(name, "");
-        this.status.textContent = "Saved";
+        this.say("Saved");
         this.onSaved?.();
       } catch (error) {
         this.status.textContent = "";
@@ -72,6 +74,12 @@ export class SettingsPage {
         else complain(error);
       }
     }
+  }
+
+  // Said for a moment.
+  say(sentence) {
+    this.status.textContent = sentence;
+    this.silence();
   }
 
   showError(name, sentence) {
@@ -94,7 +102,7 @@ export class SettingsPage {
   async sendAll(values, sentence) {
     try {
       this.put(await post("/v1/settings", values));
-      this.status.textContent = sentence;
+      this.say(sentence);
       this.onSaved?.();
       return true;
     } catch (error) {

@@ -1,6 +1,7 @@
 // One generating tab put together: form, jobs, progress, gallery and result.
 
 import { actionRow, save } from "./actions.js";
+import { GONE } from "./api.js";
 import { button, byId, h, part } from "./dom.js";
 import { Estimate } from "./estimate.js";
 import * as form from "./form.js";
@@ -56,9 +57,11 @@ export class Tab {
   async generate(values) {
     const { name, page, result } = this;
     result.complain("");
+    form.clearErrors(name);
+    if (name === "img2img") page.batch.run.leave();
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
     await page.source.busy;
-    if (name === "img2img") Object.assign(values, await page.area.settled());
+    if (name === "img2img") Object.assign(values, page.intents.settled(), await page.area.settled());
     if (name === "img2img" && page.source.picture) page.source.complain(""); // of a file that was refused before
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;
@@ -110,6 +113,7 @@ export class Tab {
       if (data.final) this.end();
       return;
     }
+    result.takeBack(GONE); // what was said while the server did not answer
     if (event === "waiting") return progress.showWaiting();
     if (event === "queued") return progress.queued(data.ahead);
     if (event === "started" || event === "glimpse") result.complain("");

@@ -1,11 +1,11 @@
-// Short messages that come up at the top of the page and go by themselves, or with the tab they were said in.
+// Short messages that come up at the edge of the page, away from Generate, and go by themselves, or with the tab they were said in.
 
 import { GONE } from "./api.js";
-import { button, h } from "./dom.js";
+import { button, byId, h } from "./dom.js";
 import { onSwitch, openedTab } from "./tabs.js";
 
 const SECONDS = 6;
-const MOST = 2; // at once: a third would lie on Generate
+const MOST = 2; // at once
 let stack = null;
 
 export function toast(sentence, { bad = false, action = null } = {}) {
@@ -23,17 +23,34 @@ export function toast(sentence, { bad = false, action = null } = {}) {
     button({ icon: "close", title: "Close", className: "p-bare", onclick: close }),
   );
   stack.append(note);
-  while (stack.children.length > MOST) stack.firstChild.remove();
+  while (stack.children.length > MOST || (stack.children.length > 1 && coversGenerate())) stack.firstChild.remove();
   const wait = SECONDS * 1000 * (action || bad ? 2 : 1); // there is more to read of a mistake
   const leave = () => (note.matches(":hover, :focus-within") ? setTimeout(leave, wait / 2) : close());
   setTimeout(leave, wait);
   return note;
 }
 
+// On a low screen two messages reach up to the button.
+function coversGenerate() {
+  const generate = byId(`${openedTab()}_generate`)?.getBoundingClientRect();
+  const own = stack.getBoundingClientRect();
+  return Boolean(generate?.width) && own.top < generate.bottom && own.bottom > generate.top && own.left < generate.right && own.right > generate.left;
+}
+
 onSwitch((name) => stack?.querySelectorAll(`.toast[data-said-in]:not([data-said-in="${name}"])`).forEach((note) => note.remove()));
 
 // That the server is gone is told by the banner, once it is there.
 export const complain = (error) => (error.message === GONE && document.querySelector(".banner:not([hidden])") ? null : toast(error.message, { bad: true }));
+
+// A sentence that is true no longer, wherever it stands.
+export function takeBackEverywhere(sentence) {
+  takeBack(sentence);
+  for (const place of document.querySelectorAll(".p-error, .p-alert, [role=status]")) {
+    if (place.textContent !== sentence) continue;
+    place.textContent = "";
+    if (!place.matches("[role=status]")) place.hidden = true;
+  }
+}
 
 export function takeBack(sentence) {
   for (const note of [...(stack?.children ?? [])]) if (note.dataset.sentence === sentence) note.remove();
