@@ -28,7 +28,7 @@ from modules.infotext_layout import (
 )
 from modules.other_programs import from_json
 from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.sampler_names import nearest_sampler, resolve_names
+from modules.sampler_names import SCHEDULES, nearest_sampler, resolve_names
 from modules.settings import EXACT, Settings
 
 # They tell about the picture and set nothing, so nobody has to be told that they were passed over.
@@ -51,6 +51,8 @@ INFORMATION = frozenset(
     }
 )
 
+# Ours: a schedule that was chosen by its name, where A1111's key has the same word for what was not.
+NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE = "Schedule type chosen", "Hires schedule type chosen"
 HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
 
 FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none and is a prompt
@@ -163,6 +165,8 @@ def declared_pairs(
         is_left_out = is_exact and param.control.ours
         if value is not None and not is_left_out and WRITTEN_IF.get(name, _always)(request):
             pairs[param.control.infotext] = _shown(param, value)
+    if not is_exact:
+        pairs |= _named_schedules(request)
     for name, param in _with_keys(Settings).items():
         value = getattr(settings, name)
         is_told = value != _absent_setting(param) if told is None else name in told
@@ -248,6 +252,19 @@ def _hires_schedule(request: GenerationRequest) -> str | None:
     first = _looked_up(request.sampler_name, request.scheduler)
     second = _looked_up(request.hr_sampler_name or request.sampler_name, request.hr_scheduler or request.scheduler)
     return None if second == first else second
+
+
+def _named_schedules(request: GenerationRequest) -> dict[str, str]:
+    """Schedules that were chosen by name where A1111's keys say the same of "Automatic" and of the first pass's."""
+    pairs: dict[str, str] = {}
+    sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
+    if schedule.name == sampler.default_schedule:
+        pairs[NAMED_SCHEDULE] = schedule.name
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr and request.hr_scheduler:
+        named = resolve_names(request.sampler_name, request.hr_scheduler)[1].name
+        if named != _hires_schedule(request):
+            pairs[NAMED_HIRES_SCHEDULE] = named
+    return pairs
 
 
 def _looked_up(sampler_name: str, scheduler: str) -> str | None:
@@ -386,10 +403,13 @@ class _Reading:
 def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
     declared = _with_keys(model)
     is_hires = any(key in reading.pairs for key in HIRES_KEYS)
+    named, named_hires = (reading.pairs.pop(key, "") for key in (NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE))
     sampler = reading.pairs.pop(declared["sampler_name"].control.infotext, None)
     scheduler = reading.pairs.pop(declared["scheduler"].control.infotext, "Automatic")
     if sampler is not None:
         _read_sampler(reading, sampler, scheduler)
+        if reading.fields.get("scheduler") == "Automatic" and named == scheduler:
+            reading.fields["scheduler"] = _schedule_named(named) or "Automatic"
     for name, param in declared.items():
         if name in ("negative_prompt", "sampler_name", "scheduler"):
             continue
@@ -402,6 +422,13 @@ def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
             reading.fields[name] = param.control.absent
     if model is Txt2ImgRequest:
         reading.fields["enable_hr"] = is_hires
+        if is_hires and (schedule := _schedule_named(named_hires)):
+            reading.fields["hr_scheduler"] = schedule
+
+
+def _schedule_named(name: str) -> str:
+    """The schedule of that name as the form has it; "" if there is none."""
+    return next((row.name for row in SCHEDULES if row.name == name), "")
 
 
 def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
@@ -530,7 +557,7 @@ def _short(text: str) -> str:
 
 # Every key that a text of settings may hold, and those keys by their letters alone.
 KNOWN = frozenset(
-    {*FIXED_ORDER, *LAST, *INFORMATION, "Script"}
+    {*FIXED_ORDER, *LAST, *INFORMATION, "Script", NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
     | {
         param.control.infotext
         for model in (Txt2ImgRequest, Img2ImgRequest, Settings)

@@ -269,6 +269,34 @@ def test_sampler_names_of_all_ages_are_understood(sampler: str, schedule: str, f
     assert (back.fields["sampler_name"], back.fields["scheduler"], back.notes) == (*fields, ())
 
 
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"),
+    [("DPM++ 2M", "Karras"), ("DPM++ 2M", "Automatic"), ("DPM++ 2M", "Exponential"), ("DPM++ 2M SDE", "Exponential"),
+     ("Euler", "Karras"), ("Euler a", "Automatic")],
+)  # fmt: skip
+def test_a_schedule_comes_back_as_it_was_chosen(sampler: str, scheduler: str) -> None:
+    request = Img2ImgRequest(sampler_name=sampler, scheduler=scheduler)
+    text = compose("a", "", {**declared_pairs(request, Settings()), "Seed": "1", "Version": "v1.10.0"})
+    back = to_fields(parse(text))
+    assert (back.fields["sampler_name"], back.fields["scheduler"], back.notes) == (sampler, scheduler, ())
+    assert "chosen" not in compose("a", "", declared_pairs(request, Settings(compatibility=EXACT)))
+
+
+@pytest.mark.parametrize("scheduler", ["Karras", "Automatic"])
+@pytest.mark.parametrize("second", ["", "Karras", "Automatic", "Exponential"])
+def test_the_second_passs_schedule_too(scheduler: str, second: str) -> None:
+    request = Txt2ImgRequest(scheduler=scheduler, enable_hr=True, hr_scheduler=second)
+    text = compose("a", "", {**declared_pairs(request, Settings()), "Seed": "1", "Version": "v1.10.0"})
+    back = to_fields(parse(text))
+    assert (back.fields["scheduler"], back.fields["hr_scheduler"], back.ignored) == (scheduler, second, {})
+
+
+def test_a_chosen_schedule_that_the_text_does_not_have_is_passed_over() -> None:
+    pairs = "Steps: 5, Seed: 1, Sampler: DPM++ 2M, Schedule type: Karras, Schedule type chosen: Wavy"
+    back = to_fields(parse(f"a\n{pairs}"))
+    assert (back.fields["scheduler"], back.notes) == ("Automatic", ())
+
+
 def note(line: str) -> tuple[dict[str, Any], str]:
     back = to_fields(parse(f"a\nSeed: 1, {line}, Version: v1.10.0"), "img2img")
     (sentence,) = back.notes

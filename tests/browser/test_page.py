@@ -619,6 +619,24 @@ def test_a_chosen_picture_of_the_history_comes_into_sight(made: Page) -> None:
         expect(made.locator(".history-picture")).to_be_in_viewport()
 
 
+def test_on_a_phone_a_tapped_picture_is_wholly_in_sight(open_page: Page) -> None:
+    load(open_page, png(96, 64))
+    generate(open_page, prompt="a fox", steps=1, batch_count=24, seed=700)
+    finished(open_page)
+    open_page.set_viewport_size({"width": 390, "height": 844})
+    open_page.click("#tab_history_button")
+    for at in (23, 12):
+        thumb = open_page.locator("#history_grid .thumb").nth(at)
+        thumb.scroll_into_view_if_needed()
+        thumb.click()
+        expect(thumb).to_have_attribute("aria-selected", "true")
+        open_page.wait_for_function("() => document.querySelector('.history-picture')?.complete")
+        box = open_page.locator(".history-picture").bounding_box()
+        assert box
+        assert 0 <= box["y"] and box["y"] + box["height"] <= 844
+    open_page.set_viewport_size({"width": 1440, "height": 900})
+
+
 def test_seeds_are_reused_and_thrown(made: Page) -> None:
     made.click("#img2img_gallery .thumb >> nth=0")
     made.click("#img2img_random_seed")

@@ -116,6 +116,9 @@ export class History {
     this.lineage = null;
     if (!picture) return this.detail.replaceChildren();
     const image = h("img", { className: "history-picture", src: picture.url, alt: promptOf(picture), tabindex: "0", title: "Full screen", draggable: "true", onclick: () => this.enlarge() });
+    // Its place is there before the picture is: nothing moves below somebody who has scrolled to it.
+    image.style.aspectRatio = `${picture.width} / ${picture.height}`;
+    image.style.width = `min(100%, ${picture.width}px, calc(var(--tallest) * ${picture.width / picture.height}))`;
     image.addEventListener("keydown", (event) => event.key === "Enter" && this.enlarge());
     const tab = picture.kind === "img2img" ? "img2img" : "txt2img";
     this.lineage = h("div", { className: "history-lineage", id: "history_lineage" });
