@@ -36,6 +36,7 @@ from modules.jobs.batch_words import Own, Where, WordBook
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture, save_source
+from modules.processing.estimate import is_source_large
 from modules.processing.options import NOTED, effective, told
 from modules.request import SEED_RANGE, Img2ImgRequest
 from modules.settings import Settings
@@ -77,6 +78,10 @@ class BatchOptions(Strict):
     )
     unmasked: Literal["leave out", "whole"] = Field(
         default="leave out", description="What becomes of a picture without a mask, where there are masks by name."
+    )
+    large_sources: Literal["as asked", "only masked"] = Field(
+        default="as asked",
+        description="only masked works on the mask alone where the whole picture would become much smaller.",
     )
     size: Literal["form", "source"] = Field(
         default="form", description="The form's, or each source's own. The caps hold for both; proportions stay."
@@ -615,7 +620,7 @@ class _Run:
         mask, notes = self._masks.of(entry)
         values = words.over(materials.form, options.words_mode == "append")
         request = Img2ImgRequest.parse({**values, "init_images": (picture,), "mask": mask})
-        request = sized(request, options)
+        request, alone = _masked_alone(sized(request, options), options)
         settings = materials.settings.overridden(request.override_settings)
         checkpoint = materials.catalog.checkpoint(settings.sd_model_checkpoint)
         vae = materials.catalog.vae_for(settings.sd_vae, checkpoint)
@@ -629,7 +634,7 @@ class _Run:
         seeds = {name: seed for name, seed in batch.seeds.items() if getattr(request, name) == -1}
         request = request.model_copy(update=seeds)
         source = self._keep_source(request.init_images[0])
-        taken = Taken(index, secrets.token_hex(8), key, (*picture.notes, *words.notes, *notes, *fitted), source)
+        taken = Taken(index, secrets.token_hex(8), key, (*picture.notes, *words.notes, *notes, *alone, *fitted), source)
         batch.journal.take(taken)  # first: a job of which the batch knew nothing would be nobody's after a crash
         self._saves.own(taken.job, self._saving(entry.name))
         try:
@@ -804,6 +809,16 @@ def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
     if options.size == "source":
         update["resize_mode"] = 0  # the proportions are the source's but for a few pixels
     return request.model_copy(update=update)
+
+
+def _masked_alone(request: Img2ImgRequest, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+    """The request, a large source's mask worked on alone where the options say so, and a sentence about that."""
+    is_whole = request.mask is not None and request.inpaint_full_res == 0
+    if not is_whole or options.large_sources == "as asked" or options.size == "source" or not is_source_large(request):
+        return request, ()
+    source = request.init_images[0]
+    note = f"Only the masked part was worked on, so that the rest keeps its {source.width}x{source.height} pixels."
+    return request.model_copy(update={"inpaint_full_res": 1}), (note,)
 
 
 def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint, vae: str = "") -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modules.images.geometry import Size
-from modules.processing.plan import CELL, make_plan, with_first_size
+from modules.processing.plan import CELL, make_plan, result_size, with_first_size
 from modules.request import GenerationRequest, Img2ImgRequest
 from modules.settings import Settings
 
@@ -66,8 +66,8 @@ def estimate(request: GenerationRequest, settings: Settings, native: Size | None
         second=second,
         native=native,
         warning=_warning(plan.size, native),
-        shrinks_source=_shrunk(request, plan.size) > 1,
-        is_source_large=_shrunk(request, plan.size) >= LARGE_SOURCE,
+        shrinks_source=isinstance(request, Img2ImgRequest) and _shrunk(request, plan.size) > 1,
+        is_source_large=isinstance(request, Img2ImgRequest) and is_source_large(request),
     )
 
 
@@ -80,10 +80,13 @@ def _warning(size: Size, native: Size | None) -> str:
     )
 
 
-def _shrunk(request: GenerationRequest, size: Size) -> float:
+def is_source_large(request: Img2ImgRequest) -> bool:
+    """Whether the whole source would become so much smaller that a mask on it is better worked on alone."""
+    return _shrunk(request, result_size(request)[0]) >= LARGE_SOURCE
+
+
+def _shrunk(request: Img2ImgRequest, size: Size) -> float:
     """How many times larger a side of the source is than the result's; one that is painted on has the source's size."""
-    if not isinstance(request, Img2ImgRequest):
-        return 1.0
     if request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by:
         return 1.0
     source = request.init_images[0]

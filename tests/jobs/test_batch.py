@@ -407,6 +407,24 @@ def test_only_masked_scales_the_source_itself(studio: Studio) -> None:
     assert sizes == [(200, 96), (200, 96)]
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "area"),
+    [((400, 200), {"large_sources": "only masked"}, 1), ((400, 200), {}, 0),
+     ((80, 64), {"large_sources": "only masked"}, 0),
+     ((400, 200), {"large_sources": "only masked", "size": "source"}, 0)],
+)  # fmt: skip
+def test_a_large_picture_is_worked_on_where_it_is_masked(
+    studio: Studio, size: tuple[int, int], options: dict[str, Any], area: int
+) -> None:
+    batch = studio.run(
+        {"a.png": picture("red", size)}, {"m.png": picture("white", size)}, form={"width": 64, "height": 64}, **options
+    )
+    ((request, _),) = studio.painter.requests
+    assert request.inpaint_full_res == area
+    said = [note for state in batch.settled() for note in state.notes if note.startswith("Only the masked part")]
+    assert len(said) == area
+
+
 def test_stop_keeps_what_is_saved_and_a_second_run_goes_on(studio: Studio) -> None:
     files = {f"{number}.png": picture("red", (64, 64 + number)) for number in range(5)}
     studio.painter.held_from = 3

@@ -5,7 +5,7 @@ import { read, write } from "./store.js";
 
 const OWN = { prompt: "Prompt", negative_prompt: "Negative prompt", seed: "Seed", cfg_scale: "CFG scale", sampler_name: "Sampler", steps: "Steps", checkpoint: "Model hash" };
 const DEFAULTS = {
-  text: true, csv: true, metadata: false, own: [], words_mode: "append", masks_for: "auto", unmasked: "leave out",
+  text: true, csv: true, metadata: false, own: [], words_mode: "append", masks_for: "auto", unmasked: "leave out", large_sources: "only masked",
   size: "form", max_side: null, max_megapixels: null, output: "batch", skip_finished: true, folder: "", mask_folder: "",
 };
 
@@ -19,7 +19,8 @@ export class Options {
     this.maskFolder = this.choice("mask_folder", "or on the server", [["", "none"]], "A folder with masks.");
     this.masks = h("div", { className: "batch-line", id: "img2img_batch_mask_options" },
       this.choice("masks_for", "Masks", [["auto", "by name, a single one for all"], ["name", "by name"], ["all", "one for all"]], "A mask belongs to the picture of its name (photo.png or photo_mask.png), or the first one to all."),
-      this.choice("unmasked", "Without a mask", [["leave out", "leave out"], ["whole", "redraw whole"]], "What becomes of pictures that have no mask."));
+      this.choice("unmasked", "Without a mask", [["leave out", "leave out"], ["whole", "redraw whole"]], "What becomes of pictures that have no mask."),
+      this.choice("large_sources", "Large pictures", [["only masked", "only the masked part"], ["as asked", "as Inpaint area says"]], "Whole picture makes all of a picture as small as the result, also where nothing is masked."));
     this.own = h("div", { className: "batch-line batch-own" }, ...Object.entries(OWN).map(([name, label]) => this.check(label, this.values.own.includes(name), (on) => this.set({ own: Object.keys(OWN).filter((one) => (one === name ? on : this.values.own.includes(one))) }), `batch_own_${name}`)));
     this.words = h("div", { className: "batch-group" }, h("h4", { textContent: "Prompts from the files" }),
       h("div", { className: "batch-line" },
