@@ -633,7 +633,8 @@ def test_on_a_phone_a_tapped_picture_is_wholly_in_sight(open_page: Page) -> None
         open_page.wait_for_function("() => document.querySelector('.history-picture')?.complete")
         box = open_page.locator(".history-picture").bounding_box()
         assert box
-        assert 0 <= box["y"] and box["y"] + box["height"] <= 844
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 844
     open_page.set_viewport_size({"width": 1440, "height": 900})
 
 
