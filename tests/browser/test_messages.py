@@ -38,6 +38,10 @@ def test_that_the_server_is_gone_is_said_until_it_is_back(open_page: Page, serve
     load(open_page, png())
     server.stop()
     expect(open_page.locator(".banner")).to_be_visible()
+    open_page.fill("#img2img_prompt textarea", "a fox")
+    expect(open_page.locator("#img2img_token_counter")).to_have_text("–/75")
+    open_page.fill("#img2img_denoising_strength input[type=number]", "0.5")
+    expect(open_page.locator("#img2img_effective_steps")).to_have_text("")
     open_page.click("#img2img_generate")
     expect(open_page.locator("#img2img_alert")).to_contain_text("does not answer")
     open_page.set_input_files(
@@ -47,6 +51,8 @@ def test_that_the_server_is_gone_is_said_until_it_is_back(open_page: Page, serve
     server.start()
     expect(open_page.locator(".banner")).to_be_hidden()
     expect(open_page.locator("#img2img_alert")).to_be_hidden()
+    expect(open_page.locator("#img2img_token_counter")).to_have_text("2/75")
+    expect(open_page.locator("#img2img_effective_steps")).to_have_text("11 of 20 steps")
     expect(open_page.locator("#pnginfo_image > .p-error")).to_be_hidden()
 
 

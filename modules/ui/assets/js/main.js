@@ -73,6 +73,7 @@ export async function start() {
     estimateAnew();
   };
   page.settings.onSaved = estimateAnew;
+  document.addEventListener("server-back", estimateAnew);
   page.canvas.document.onChange((what) => what === "frame" && page.tabs.img2img.estimate.refresh());
   setUpKeys({
     openedTab,

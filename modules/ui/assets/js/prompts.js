@@ -53,6 +53,7 @@ function counter(tab, name, area) {
     else shown.title = "Tokens used; every 75 begin another chunk";
   };
   area.addEventListener("input", () => recount(area.value));
+  document.addEventListener("server-back", () => recount(area.value));
   form.onChange((which, field, value) => which === tab && field === name && value !== counted && recount(value));
 }
 
