@@ -66,7 +66,7 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
     given = {name: value for name, value in body.items() if value is not None}
     overrides = dict(given.pop("override_settings", {}))
     if "infotext" in given:
-        from_text, from_settings = _from_infotext(kind, str(given["infotext"]), settings)
+        from_text, from_settings = _from_infotext(kind, str(given["infotext"]), settings, given)
         given = {**from_text, **given}
         overrides = {**from_settings, **overrides}
     values = {**DEFAULTS[kind], **given}
@@ -91,9 +91,17 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
     return Translated(model.parse({**fields, "override_settings": known}), tuple(ignored))
 
 
-def _from_infotext(kind: Kind, text: str, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(fields, settings) that a text stands for; A1111 reads it only for what the body leaves out."""
+def _from_infotext(
+    kind: Kind, text: str, settings: Settings, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(fields, settings) that a text stands for; A1111 reads it only for what the body leaves out.
+
+    Raises WebuiError for a size that is out of bounds, unless the body has its own.
+    """
     read = infotext.to_fields(infotext.parse(text), kind, settings)
+    for name, sentence in read.refused.items():
+        if name not in given:
+            raise WebuiError(f"infotext: {sentence.partition(';')[0]}.", f"Give {name} beside the text.", "infotext")
     exact = {name: value for name, value in read.settings.items() if name != "compatibility"}
     return dict(read.fields), exact
 

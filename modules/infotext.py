@@ -6,7 +6,7 @@ Which key belongs to which field stands in the declarations (`Control.infotext`)
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -53,6 +53,10 @@ INFORMATION = frozenset(
 
 # Ours: a schedule that was chosen by its name, where A1111's key has the same word for what was not.
 NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE = "Schedule type chosen", "Hires schedule type chosen"
+
+# Fields of a size. One that is out of bounds is not brought within them.
+SIZES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y", "hr_scale", "resize_by"})
+
 HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
 
 FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none and is a prompt
@@ -75,6 +79,7 @@ class ParsedFields:
 
     `fields` are valid values of request fields by name, `settings` those settings that the text stands for and that
     differ from the current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the person.
+    `refused` are those of the notes that tell of a size which is not taken, by its field.
     """
 
     kind: Kind
@@ -82,6 +87,7 @@ class ParsedFields:
     settings: dict[str, Any]
     ignored: dict[str, str]
     notes: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def parse(text: str) -> Infotext:
@@ -204,7 +210,9 @@ def to_fields(
     unknown = [_short(key)[1:-1] for key in sizes_joined(ignored) if key not in elsewhere]
     if unknown:
         reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(unknown) + ".")
-    return ParsedFields(kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes))
+    return ParsedFields(
+        kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes), reading.refused
+    )
 
 
 def implied(infotext: Infotext) -> dict[str, str]:
@@ -385,6 +393,7 @@ class _Reading:
         self.notes = notes
         self.fields: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
+        self.refused: dict[str, str] = {}
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
         """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
@@ -392,12 +401,24 @@ class _Reading:
         number = _number(text)
         for bound, beyond in ((param.minimum, "less"), (param.maximum, "more")):
             if number is not None and bound is not None and (number < bound if beyond == "less" else number > bound):
+                if param.name in SIZES:
+                    self.refuse(param, f"{param.control.label}: {_short(text)[1:-1]} is {beyond} than {bound:g}")
+                    return
                 self.notes.append(f"{param.control.label}: {text} is {beyond} than {bound:g}, {bound:g} is set.")
                 value = bound
         try:
             self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
         except ValidationError as error:
-            self.notes.append(f"{param.control.label}: {_short(text)} cannot be used, {expectation(param, error)}.")
+            what = f"{param.control.label}: {_short(text)} cannot be used, {expectation(param, error)}"
+            if param.name in SIZES:
+                self.refuse(param, what)
+            else:
+                self.notes.append(f"{what}.")
+
+    def refuse(self, param: Param, what: str) -> None:
+        """Leave a size as it is: the nearest one that can be made is not what was meant, and may take hours."""
+        self.refused[param.name] = f"{what}; the size stays as it is."
+        self.notes.append(self.refused[param.name])
 
 
 def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
@@ -420,6 +441,9 @@ def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
             reading.take(model, param, text)
         elif param.control.absent is not ...:
             reading.fields[name] = param.control.absent
+    for pair in (("width", "height"), ("hr_resize_x", "hr_resize_y")):
+        if reading.refused.keys() & set(pair):  # one side alone has another shape
+            reading.fields = {name: value for name, value in reading.fields.items() if name not in pair}
     if model is Txt2ImgRequest:
         reading.fields["enable_hr"] = is_hires
         if is_hires and (schedule := _schedule_named(named_hires)):

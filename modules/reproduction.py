@@ -106,6 +106,12 @@ def recipe(
             "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
         )
     read = infotext.to_fields(parsed, settings=Settings())
+    for sentence in read.refused.values():
+        raise WebuiError(
+            f"{sentence.partition(';')[0]}, so the picture cannot be made again.",
+            "Its parameters are damaged.",
+            "picture",
+        )
     fields = dict(read.fields)
     missing = [*_with_networks_of(catalog, parsed, fields), *_missing_words(catalog, parsed)]
     causes = [*_causes(picture, parsed, missing), *read.notes]

@@ -127,3 +127,12 @@ def test_fractions_of_pixels_and_choices_are_cut_too() -> None:
     request = img2img(mask_blur_x=3.9, inpainting_fill=1.5, resize_mode=2.2, inpaint_full_res_padding=32.99)
     assert (request.mask_blur_x, request.inpainting_fill) == (3, 1)
     assert (request.resize_mode, request.inpaint_full_res_padding) == (2, 32)
+
+
+def test_a_text_with_a_size_beyond_all_bounds_is_refused_unless_the_body_has_its_own() -> None:
+    text = "a cat\nSteps: 20, Sampler: Euler, Size: 99999999x99999999, Seed: 3"
+    with pytest.raises(WebuiError, match="infotext: Width: 99999999 is more than 4096") as refusal:
+        translated("txt2img", {"infotext": text})
+    assert refusal.value.field == "infotext"
+    request = translated("txt2img", {"infotext": text, "width": 64, "height": 128}).request
+    assert (request.width, request.height) == (64, 128)

@@ -198,6 +198,14 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     assert back.settings.keys() == {name for name, param in params(Settings).items() if param.control.infotext}
 
 
+def test_a_size_beyond_all_bounds_sets_no_size() -> None:
+    text = "a\nSteps: 20, Sampler: Euler, Size: 99999999x99999999, Hires upscale: 99, Hires upscaler: Latent"
+    back = to_fields(parse(text), "txt2img")
+    assert not back.fields.keys() & {"width", "height", "hr_scale"}
+    assert back.refused.keys() == {"width", "height", "hr_scale"}
+    assert set(back.refused.values()) <= set(back.notes)
+
+
 def test_a_ratio_of_img2img_alone_does_not_hide_the_one_of_a_text() -> None:
     text = "a cat\nSteps: 20, Sampler: Euler, Denoising strength: 0.5, Token merging ratio: 0.5, Version: v1.10.0"
     current = Settings(token_merging_ratio=0.5, token_merging_ratio_img2img=0.2)
@@ -312,6 +320,9 @@ def note(line: str) -> tuple[dict[str, Any], str]:
          "There is no schedule type 'Wavy'; Automatic is set."),
         ("Steps: 500", "steps", 150, "Sampling steps: 500 is more than 150, 150 is set."),
         ("Steps: 0", "steps", 1, "Sampling steps: 0 is less than 1, 1 is set."),
+        ("Size: 99999999x512", "width", None, "Width: 99999999 is more than 4096; the size stays as it is."),
+        ("Size: 512x8", "width", None, "Height: 8 is less than 64; the size stays as it is."),
+        ("Resize by: 400", "resize_by", None, "Scale: 400 is more than 4; the size stays as it is."),
         ("CFG scale: nan", "cfg_scale", None,
          "CFG Scale: 'nan' cannot be used, expected a number from 0 to 30."),
         ("Steps: many", "steps", None,

@@ -114,6 +114,7 @@ class WordBook:
     def _from_infotext(self, text: str, own: frozenset[str] | set[str], settings: Settings, catalog: Catalog) -> Words:
         parsed = infotext.parse(text)
         read = infotext.to_fields(parsed, "img2img", settings, catalog)
+        notes = (*parsed.notes, *(sentence for field, sentence in read.refused.items() if field in own))
         wanted = own | ({"scheduler"} if "sampler_name" in own else set())
         fields = {name: value for name, value in read.fields.items() if name in wanted}
         for name in PROMPTS:
@@ -121,13 +122,13 @@ class WordBook:
                 fields.pop(name, None)
         name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "")
         if "checkpoint" not in own or not (name or digits):
-            return Words(fields, notes=parsed.notes)
+            return Words(fields, notes=notes)
         try:
             checkpoint, note = catalog.checkpoint_of_text(name, digits)
         except WebuiError:
             gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not here."
-            return Words(fields, notes=(*parsed.notes, gone))
-        return Words(fields, checkpoint.name, (*parsed.notes, *filter(None, [note])))
+            return Words(fields, notes=(*notes, gone))
+        return Words(fields, checkpoint.name, (*notes, *filter(None, [note])))
 
 
 def names_of(entry: Entry) -> tuple[str, ...]:
