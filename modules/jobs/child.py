@@ -10,7 +10,7 @@ import queue
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
@@ -24,10 +24,11 @@ from modules.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Slots of the flags that parent and child share. Each is written by the parent alone, so no lock is needed, and a child
-# that is killed cannot leave one locked.
+# Slots of the flags that parent and child share. Each is written by one of them alone, so no lock is needed, and a
+# child that is killed cannot leave one locked.
 INTERRUPTED_RUN = 0  # number of the last run that was to be interrupted
 SKIPS = 1  # how often a skip was asked for, ever
+HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt of; the child's
 
 
 class Engine(Protocol):
@@ -92,7 +93,7 @@ def main(
     factory: str,
     options: Mapping[str, str],
     pipe: Connection,
-    flags: Sequence[int],
+    flags: MutableSequence[int],
     loglevel: int,
     log_json: bool = False,
 ) -> None:
@@ -139,7 +140,7 @@ def _load(engine: Engine, command: Load) -> Iterator[EngineState]:
         yield EngineState("failed", name, message=_sentence(error, f"{name} could not be loaded"))
 
 
-def _run(engine: Engine, command: Run, flags: Sequence[int]) -> Iterator[Event | EngineState]:
+def _run(engine: Engine, command: Run, flags: MutableSequence[int]) -> Iterator[Event | EngineState]:
     should_stop = _should_stop(command, flags)
     try:
         yield from engine.run(
@@ -151,12 +152,13 @@ def _run(engine: Engine, command: Run, flags: Sequence[int]) -> Iterator[Event |
         yield Failed(_sentence(error, "The engine met an error"), "The log has the details; the next job can be run.")
 
 
-def _should_stop(command: Run, flags: Sequence[int]) -> Callable[[], Stop]:
+def _should_stop(command: Run, flags: MutableSequence[int]) -> Callable[[], Stop]:
     skips_seen = command.skips
 
     def should_stop() -> Stop:
         nonlocal skips_seen
         if flags[INTERRUPTED_RUN] == command.number:
+            flags[HEARD_RUN] = command.number
             return Stop.INTERRUPT
         if flags[SKIPS] != skips_seen:
             skips_seen = flags[SKIPS]

@@ -405,6 +405,8 @@ class JobQueue:
             ending = self._load_for(job) or self._run(job, saves)
         except EngineDied as caught:
             death, ending = caught, _failed_by(caught)
+            if self._interrupted is job:  # it was to end, and its engine was ended for it where it did not hear
+                ending = Finished(0.0, {}, interrupted=True)
         except WebuiError as error:  # its source is gone from the disk
             ending = Failed(error.message, error.hint, error.field)
         except Exception:

@@ -24,6 +24,7 @@ from modules.settings import Settings
 log = logging.getLogger(__name__)
 
 ENGINE_FACTORY = "modules.processing.engine:create_engine"
+SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before it is told to quit
 SECONDS_TO_END = 5.0  # for a process that was told to quit, before it is killed
 
 # Negative exit codes are signals; a container's memory limit shows as 137 = 128 + 9.
@@ -43,7 +44,7 @@ class EngineDied(Exception):
 class _Started:
     process: SpawnProcess
     pipe: Any  # a Connection, on Windows a PipeConnection
-    flags: Any  # two 64 bit integers, see child.INTERRUPTED_RUN and child.SKIPS
+    flags: Any  # 64 bit integers, see child.INTERRUPTED_RUN, child.SKIPS and child.HEARD_RUN
 
 
 class EngineProcess:
@@ -64,6 +65,8 @@ class EngineProcess:
         self._number = 0
         self._interrupted = 0
         self._skips = 0
+        self._running = 0  # number of the run that the process is at
+        self._ended_deaf: SpawnProcess | None = None
         self._closed = False
 
     @property
@@ -120,12 +123,23 @@ class EngineProcess:
     def _run(self, command: child.Run) -> Iterator[Event | EngineState]:
         self.start()
         self._send(command)
-        for answer in self._answers():
-            assert not isinstance(answer, child.Done)
-            yield answer
+        with self._lock:
+            self._running = command.number
+            if self._interrupted == command.number:
+                self._watch_ear()
+        try:
+            for answer in self._answers():
+                assert not isinstance(answer, child.Done)
+                yield answer
+        finally:
+            self._running = 0
 
     def ask(self, stop: Stop) -> None:
-        """Stop the run in progress, or skip its batch, at its next step."""
+        """Stop the run in progress, or skip its batch.
+
+        An engine that does not hear an interrupt soon, as it is in the middle of a long call, is ended: then the run
+        raises EngineDied.
+        """
         with self._lock:
             if stop == Stop.SKIP:
                 self._skips += 1
@@ -134,6 +148,26 @@ class EngineProcess:
             if self._started is not None:
                 self._started.flags[child.INTERRUPTED_RUN] = self._interrupted
                 self._started.flags[child.SKIPS] = self._skips
+            if stop == Stop.INTERRUPT and self._running:
+                self._watch_ear()
+
+    def _watch_ear(self) -> None:
+        """See to it, under the lock, that the run that is to be interrupted does end."""
+        timer = threading.Timer(SECONDS_TO_HEAR, self._end_if_deaf, (self._running, self._started))
+        timer.daemon = True
+        timer.start()
+
+    def _end_if_deaf(self, number: int, started: _Started | None) -> None:
+        """End the process that is still at the run `number` and has not heard that it is to stop."""
+        with self._lock:
+            is_at_it = self._started is started and self._running == number
+            if started is None or not is_at_it or self._closed or started.flags[child.HEARD_RUN] == number:
+                return
+            self._ended_deaf = started.process
+            log.info("The engine is in the middle of a long call; it is ended and started again.")
+            with contextlib.suppress(OSError):  # it may have died just now
+                started.pipe.send(child.Quit())
+        self._reap(started.process)
 
     def release(self) -> None:
         """End the process, and with it all memory it holds. The next `load` or `run` starts another.
@@ -162,7 +196,7 @@ class EngineProcess:
 
     def _spawn(self) -> _Started:
         ours, theirs = self._context.Pipe(duplex=True)
-        flags = RawArray(ctypes.c_longlong, [self._interrupted, self._skips])
+        flags = RawArray(ctypes.c_longlong, [self._interrupted, self._skips, 0])
         process = self._context.Process(
             target=child.main,
             args=(self._factory, self._options, theirs, flags, log.getEffectiveLevel(), logs.is_json()),
@@ -209,6 +243,10 @@ class EngineProcess:
         self._reap(started.process)
         started.pipe.close()
         code = started.process.exitcode
+        if self._ended_deaf is started.process:
+            return EngineDied(
+                "The engine is started again, as it was in the middle of a long call when it was stopped."
+            )
         level = logging.DEBUG if self._closed else logging.WARNING
         log.log(level, "The engine process (pid %s) ended with exit code %s.", started.process.pid, code)
         return _death(code)

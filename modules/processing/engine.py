@@ -4,7 +4,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -38,6 +38,7 @@ from modules.extensions import Extensions
 from modules.extensions import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
+from modules.images.resize import LATENT_UPSCALE
 from modules.infotext import declared_pairs
 from modules.infotext_layout import compose
 from modules.networks.checkpoint import MissingVae, StableDiffusion
@@ -54,6 +55,7 @@ from modules.networks.embedding_files import embedding_hash
 from modules.networks.embeddings import EmbeddingShelf
 from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
+from modules.networks.parts import Ear, InParts, Stopped, is_large
 from modules.networks.previews import PreviewMap, preview
 from modules.networks.shelf import Shelf
 from modules.networks.tiling import wrapping_around
@@ -98,6 +100,7 @@ log = logging.getLogger(__name__)
 PROMPT_CACHE_BYTES = 64 * 2**20
 SOURCE_CACHE_BYTES = 128 * 2**20
 PREVIEW_QUALITY = 85
+SHORT_PROMPTS = 2000  # letters of both; longer ones take more than a moment
 
 ShouldStop = Callable[[], Stop]
 
@@ -213,10 +216,25 @@ class Engine:
                 yield Warned(sentence)
             with ExitStack() as wrapped:
                 job = _Job(
-                    request, plan, settings, cast, vaes, should_stop, clock, wrapped, networks, pairs=pairs, noise=noise
+                    request,
+                    plan,
+                    settings,
+                    cast,
+                    vaes,
+                    should_stop,
+                    Ear(should_stop),
+                    clock,
+                    wrapped,
+                    networks,
+                    pairs=pairs,
+                    noise=noise,
                 )
+                if self._is_large(job):
+                    wrapped.enter_context(InParts(job.ear.hear))
                 stopped = yield from self._batches(job, request, given, first_batch)
             yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
+        except Stopped:  # before the first batch
+            yield Finished(clock.total(), dict(clock.seconds), interrupted=True)
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
         except (RuntimeError, MemoryError) as error:
@@ -233,7 +251,7 @@ class Engine:
 
         A batch that is stopped leaves no picture.
         """
-        plan, settings, clock = job.plan, job.settings, job.clock
+        plan, settings = job.plan, job.settings
         for name in _unusable_tags(request, settings):
             yield Warned(f"<{name}> has no effect: there are no networks of this kind. The tag is left out.")
         for note in dict.fromkeys(note for leg in plan.passes for tag in leg.networks for note in _unread(tag)):
@@ -243,6 +261,8 @@ class Engine:
                 yield Warned(note)
         self._require_room(job, 0, plan.batches[0], self._taken(job, job.cast.main, 0))
         prepared = None
+        if plan.source is not None:
+            job.ear.hear()
         if plan.source is not None and plan.canvas is not None:
             prepared = prepare(plan.source, plan.canvas, plan.asked, settings.img2img_background_color)
             for note in notes(plan.source, plan.canvas, plan.asked, prepared, settings.overlay_inpaint):
@@ -251,32 +271,64 @@ class Engine:
         if plan.source is not None and settings.img2img_color_correction:
             background = settings.img2img_background_color
             colours_of = prepared.image if prepared else source_pixels(plan.source, plan.asked, background)
-        made_by, is_exact = self._made_by(job), settings.compatibility == EXACT
+        made_by = self._made_by(job)
+        shown = _Shown(request, given, made_by, prepared, colours_of)
         for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
-            walked, inpainting = yield from self._sampled(job, prepared, number, images)
-            if walked.stop is Stop.INTERRUPT:
+            job.ear.is_in_batch = True
+            try:
+                stop = yield from self._batch(job, shown, number, images)
+            except Stopped as stopped:
+                stop = stopped.stop
+            if stop is Stop.INTERRUPT:
                 return True
-            if walked.stop is Stop.SKIP:
-                continue
-            yield Staged("decoding")
-            for place, (image, latent) in enumerate(zip(images, walked.latents, strict=True)):
-                with clock.stage("vae_decode"):
-                    pixels = to_uint8(decode(walked.model.vae, latent[None]), is_exact)[0]
-                if colours_of is not None:
-                    pixels = corrected(pixels, colours_of, is_exact)
-                painted = pixels
-                if inpainting is not None and settings.overlay_inpaint:
-                    pixels = inpainting.laid_over(pixels, place, latent)
-                if inpainting is not None:
-                    pixels = inpainting.cut(pixels)
-                named = told(request, given, settings, job.noted)
-                pairs = {**made_by, **job.pairs}
-                done = _done(request, settings, named, plan, prepared, image, pixels, pairs)
-                yield done
-                if inpainting is not None:
-                    layers = inpainting.beside(place, latent, painted, settings)
-                    yield from _beside(done, layers, settings, request.images)
         return False
+
+    def _batch(
+        self, job: "_Job", shown: "_Shown", number: int, images: Sequence[ImagePlan]
+    ) -> Generator[Event, None, Stop]:
+        """The pictures of one batch; returns how it was stopped. Raises Stopped out of a computation."""
+        settings, request, prepared = job.settings, shown.request, shown.prepared
+        is_exact = settings.compatibility == EXACT
+        walked, inpainting = yield from self._sampled(job, prepared, number, images)
+        if walked.stop:
+            return walked.stop
+        yield Staged("decoding")
+        for place, (image, latent) in enumerate(zip(images, walked.latents, strict=True)):
+            if place:
+                job.ear.hear()
+            with job.clock.stage("vae_decode"):
+                pixels = to_uint8(decode(walked.model.vae, latent[None]), is_exact)[0]
+            if shown.colours_of is not None:
+                pixels = corrected(pixels, shown.colours_of, is_exact)
+            painted = pixels
+            if inpainting is not None and settings.overlay_inpaint:
+                pixels = inpainting.laid_over(pixels, place, latent)
+            if inpainting is not None:
+                pixels = inpainting.cut(pixels)
+            named = told(request, shown.given, settings, job.noted)
+            pairs = {**shown.made_by, **job.pairs}
+            done = _done(request, settings, named, job.plan, prepared, image, pixels, pairs)
+            yield done
+            if inpainting is not None:
+                layers = inpainting.beside(place, latent, painted, settings)
+                yield from _beside(done, layers, settings, request.images)
+        return Stop.NONE
+
+    def _is_large(self, job: "_Job") -> bool:
+        """Whether the job's computations are to be made in parts that hear a stop."""
+        plan, model = job.plan, self._taken(job, job.cast.main, 0)
+        sizes = [leg.size for leg in plan.passes]
+        if plan.source is not None and plan.source.resize_mode == LATENT_UPSCALE:
+            sizes.append(Size(plan.source.picture.width, plan.source.picture.height))
+        pixels = max(size.width * size.height for size in sizes) * len(plan.batches[0])
+        return is_large(pixels, sum(part.numel() for part in model.unet.parameters()), model.place.device)
+
+    def _conditioning(self, job: "_Job", model: StableDiffusion, leg: Pass) -> Conditioning:
+        """The prompts of a pass. Long ones, and those with many stages, hear a stop while they are read."""
+        is_short = len(leg.prompt) + len(leg.negative_prompt) <= SHORT_PROMPTS
+        is_short = is_short and "[" not in leg.prompt + leg.negative_prompt
+        with nullcontext() if is_short else InParts(job.ear.hear):
+            return self._prompts.conditioning(model, leg, job.settings, job.clock)
 
     def _made_by(self, job: "_Job") -> dict[str, str]:
         """What the infotext says of the checkpoint."""
@@ -361,8 +413,9 @@ class Engine:
 
     def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
         """A checkpoint as a pass of the job wants it."""
-        loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path))
-        model = replace(loaded.model, networks=loaded.patch.changed(job.networks[index]).networks)
+        with job.ear.deaf():  # weights are changed as a whole or not at all
+            loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path))
+            model = replace(loaded.model, networks=loaded.patch.changed(job.networks[index]).networks)
         for note in loaded.patch.notes:
             job.notes.setdefault(note, False)
         # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
@@ -376,7 +429,7 @@ class Engine:
         if index not in job.legs:
             leg = job.plan.passes[index]
             model = self._taken(job, job.cast.of(index), index)
-            conditioning = self._prompts.conditioning(model, leg, job.settings, job.clock)
+            conditioning = self._conditioning(job, model, leg)
             job.noted.update(conditioning.noted)
             self._tell_words(job, conditioning, model)
             job.legs[index] = _Leg(leg, make_route(leg, model, job.settings), conditioning)
@@ -420,7 +473,7 @@ class Engine:
             job.pairs["Refiner"] = f"{model.name} [{model.hash}]"
             if job.cast.switch_at is not None:
                 job.pairs["Refiner switch at"] = str(job.cast.switch_at)
-            conditioning = self._prompts.conditioning(model, leg.leg, settings, job.clock)
+            conditioning = self._conditioning(job, model, leg.leg)
             self._tell_words(job, conditioning, model)
             return Refined(model, model_schedule(leg.route.sampler, model), conditioning.of(images))
 
@@ -443,6 +496,7 @@ class Engine:
             if prepared is not None and plan.canvas is not None:
                 inpainting = begin_inpainting(plan, plan.canvas, prepared, source, settings)
                 source = inpainting.original
+            job.ear.hear()
         yield Staged("sampling")
         seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
         del model  # a refiner may need its memory
@@ -458,7 +512,9 @@ class Engine:
             self._require_room(job, 1, images, model)
             yield Staged("enlarging")
             is_exact = settings.compatibility == EXACT
-            source = second_start(walked.model, model, walked.latents, plan.hires, images, job.clock, is_exact)
+            source = second_start(
+                walked.model, model, walked.latents, plan.hires, images, job.clock, is_exact, job.ear.hear
+            )
             yield Staged("sampling")
             done = plan.first.walk.count
             seen = self._seen_by_inpainting_models(model, plan, prepared, settings, job.clock)
@@ -493,7 +549,9 @@ class Engine:
         multiplier = settings.initial_noise_multiplier if plan.source is not None else 1.0
         shaped = None
         if job.noise is not None and source is not None:
-            scene = partial(SourceScene, model, leg.leg, route, source, images, self._prompts, settings, job.clock)
+            scene = partial(
+                SourceScene, model, leg.leg, route, source, images, self._prompts, settings, job.clock, job.ear.hear
+            )
             shaped = partial(shaped_noise, job.noise, scene)
         start = begin(route, plan, images, source, shape, settings, model.place.device, multiplier, shaped)
         row = leg.leg.sampler
@@ -638,6 +696,7 @@ class _Job:
     cast: _Cast
     vaes: Mapping[Path, Vae]
     should_stop: ShouldStop
+    ear: Ear
     clock: Stopwatch
     wrapped: ExitStack
     networks: tuple[tuple[Wanted, ...], ...]
@@ -654,6 +713,20 @@ class _Job:
         new = [note for note, is_told in self.notes.items() if not is_told]
         self.notes.update(dict.fromkeys(new, True))
         return new
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the pictures of all batches have in common: the texts' parts, and what lies over and under them.
+
+    `given` are the settings before the request had its say, `colours_of` the picture whose colours they get.
+    """
+
+    request: GenerationRequest
+    given: Settings
+    made_by: Mapping[str, str]
+    prepared: Prepared | None
+    colours_of: Image.Image | None
 
 
 class _Walked(NamedTuple):

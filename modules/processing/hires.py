@@ -1,6 +1,6 @@
 """Between the passes of hires fix: the first pass's latents become those that the second one starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -45,13 +45,19 @@ def second_start(
     images: Sequence[ImagePlan],
     clock: Stopwatch,
     is_exact: bool,
+    hear: Callable[[], None],
 ) -> Tensor:
     """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
 
     The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone,
     by the VAEs of the `first` and the `second` pass's checkpoint; `is_exact` cuts that picture off to bytes as A1111
-    does.
+    does. `hear` is called before each.
     """
+
+    def by_way_of_pixels(latent: Tensor, seed: int) -> Tensor:
+        hear()
+        return _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, seed, clock, is_exact)
+
     size = hires.enlargement.size
     how = LATENT.get(hires.enlargement.upscaler)
     if how is not None:
@@ -59,10 +65,7 @@ def second_start(
         larger = torch.nn.functional.interpolate(latents, size=cells, mode=how.mode, antialias=how.antialias)
     else:
         larger = torch.cat(
-            [
-                _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, image.seed, clock, is_exact)
-                for latent, image in zip(latents, images, strict=True)
-            ]
+            [by_way_of_pixels(latent, image.seed) for latent, image in zip(latents, images, strict=True)]
         )
     return _cut(larger, Size(hires.second.size.width // CELL, hires.second.size.height // CELL))
 

@@ -21,7 +21,7 @@ NoiseOf = Callable[[Scene], Any]
 
 @dataclass(frozen=True)
 class SourceScene:
-    """`hooks.Scene` for one batch."""
+    """`hooks.Scene` for one batch. `hear` is called before each evaluation of the network."""
 
     model: StableDiffusion
     leg: Pass
@@ -31,6 +31,7 @@ class SourceScene:
     prompts: PromptEncoder
     settings: Settings
     clock: Stopwatch
+    hear: Callable[[], None]
     noise: Tensor
 
     @property
@@ -45,7 +46,13 @@ class SourceScene:
         conditioning = self.prompts.conditioning(self.model, leg, self.settings, self.clock).of(self.images)
         schedule: ModelSchedule = self.route.model_schedule
         guidance = Guidance(cfg_scale, max(1, leg.walk.count), token_merging=leg.token_merging)
-        return GuidedUNet(self.model, schedule, conditioning, guidance, self.settings, self.clock)
+        unet = GuidedUNet(self.model, schedule, conditioning, guidance, self.settings, self.clock)
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            self.hear()  # a script may call it as often as a walk has steps
+            return unet(x, sigma)
+
+        return denoise
 
 
 def shaped_noise(noise_of: NoiseOf, scene: Callable[[Tensor], Scene], drawn: Tensor) -> Tensor:

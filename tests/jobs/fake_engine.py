@@ -1,10 +1,10 @@
 """An engine without a model, for real engine processes in tests. What it does is asked for by words of the prompt.
 
 `images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
-until it is stopped; `killed` ends the process with SIGKILL in the middle of the last picture, `exits` with exit code 3,
-`kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file `cured`, whose name follows,
-`raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`, `kills once`
-and `refused` do as they say when they are loaded.
+until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture, `exits`
+with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file `cured`, whose
+name follows, `raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`,
+`kills once` and `refused` do as they say when they are loaded.
 """
 
 import os
@@ -66,6 +66,8 @@ class FakeEngine:
         yield Staged("sampling")
         if "warns" in words:
             yield Warned("This is only a test.")
+        while "deaf" in words:
+            time.sleep(0.005)
         for index in range(first_batch, images):
             stop = Stop.NONE
             for step in range(1, steps + 1):

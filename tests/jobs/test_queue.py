@@ -110,6 +110,29 @@ def test_interrupt_ends_the_running_job_and_keeps_its_finished_pictures(queue: J
     assert end(submit(queue, "next")).__class__ is Finished
 
 
+def test_an_engine_that_does_not_hear_the_interrupt_is_ended_and_started_again(queue: JobQueue) -> None:
+    job = submit(queue, "deaf")
+    until(lambda: any(isinstance(entry.event, Started) for entry in job.entries()), "the run")
+    job.interrupt()
+
+    finished = end(job)
+    assert isinstance(finished, Finished)
+    assert finished.interrupted
+    assert job.status == "interrupted"
+    after = submit(queue, "next")
+    assert isinstance(end(after), Finished)
+    assert len(after.images) == 1
+
+
+def test_an_engine_that_has_heard_takes_the_time_it_needs(queue: JobQueue) -> None:
+    job = submit(queue, "images 3 wait")
+    until(lambda: Staged("sampling") in [entry.event for entry in job.entries()], "the run")
+    job.interrupt()
+
+    assert isinstance(end(job), Finished)
+    assert queue.state().message == ""
+
+
 def test_an_interrupt_while_the_checkpoint_loads_is_not_lost(queue: JobQueue) -> None:
     job = submit(queue, "images 50 slow")
     job.interrupt()
