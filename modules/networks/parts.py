@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from modules.events import Stop
 
-# Multiplications and additions of a call: a piece takes some tenths of a second on two slow cores.
-LARGE: Final = 4e10
-PIECE: Final = 1e10
+# Multiplications and additions of a call: a piece takes a tenth of a second on two slow cores.
+LARGE: Final = 1.6e10
+PIECE: Final = 4e9
 BLOCK: Final = 32  # queries that the kernel takes at once
 LARGE_PIXELS: Final = 768 * 768  # of a job whose steps are to hear, on a CPU
 LARGE_PIXELS_ELSEWHERE: Final = 2048 * 2048
