@@ -1,7 +1,7 @@
 // What can be done with the selected picture: save, zip, show its folder, download, send it on.
 
 import { post } from "./api.js";
-import { button, h } from "./dom.js";
+import { button, download, h } from "./dom.js";
 import { fill } from "./infotext.js";
 import { uploadFrom } from "./pictures.js";
 import { complain, toast } from "./toast.js";
@@ -25,16 +25,9 @@ async function openFolder(picture) {
   }
 }
 
-function fetchFile(address, name = "") {
-  const link = h("a", { href: address, download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-}
-
 function zip(gallery) {
   const paths = gallery.sameJob(gallery.selected).map((picture) => `path=${encodeURIComponent(picture.path)}`);
-  fetchFile(`/v1/outputs/zip?${paths.join("&")}`);
+  download(`/v1/outputs/zip?${paths.join("&")}`);
 }
 
 // `picture` is img2img's source from now on, in `mode` of the canvas. In img2img it starts anew, without a mask, sketch or
@@ -75,7 +68,7 @@ export function actionRow(tab, gallery, page) {
     h("div", { className: "actions-group" },
       button({ icon: "save", text: "Save", id: `save_${tab}`, title: "Copy into the outputs/saved folder and note it in its log", onclick: selected(save) }),
       button({ icon: "zip", text: "Zip", id: `save_zip_${tab}`, title: "Download all pictures of this job as a zip", onclick: selected(() => zip(gallery)) }),
-      button({ icon: "download", title: "Download this picture", id: `${tab}_download`, onclick: selected((picture) => fetchFile(picture.url, picture.path.split("/").at(-1))) }),
+      button({ icon: "download", title: "Download this picture", id: `${tab}_download`, onclick: selected((picture) => download(picture.url, picture.path.split("/").at(-1))) }),
       button({ icon: "folder", title: "Open the folder of this picture", id: `${tab}_open_folder`, onclick: selected(openFolder) }),
       button({ icon: "info", title: "Send to PNG Info", id: `${tab}_send_to_pnginfo`, onclick: selected((picture) => page.sendToInfo(picture)) })),
   );

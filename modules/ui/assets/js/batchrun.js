@@ -2,21 +2,15 @@
 
 import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
-import { button, h, part } from "./dom.js";
+import { Remarks } from "./batchremarks.js";
+import { button, download, h, part } from "./dom.js";
 import { parsed } from "./json.js";
+import { clock } from "./progress.js";
 import { read, write } from "./store.js";
 import { complain, toast } from "./toast.js";
 
 const POLL = 4000; // milliseconds between two looks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
-const TOLD = 200; // files with a sentence that are listed
-
-function clock(seconds) {
-  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s left`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 90) return `about ${minutes} min left`;
-  return `about ${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
-}
 
 export class BatchRun {
   // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
@@ -24,7 +18,6 @@ export class BatchRun {
     Object.assign(this, { page, onChange, batch: null, stream: null, again: new Again() });
     this.id = read("batch.id");
     this.seen = read("batch.seen", 0);
-    this.told = read("batch.told", []);
     this.fill = h("div", { className: "bar-fill" });
     this.bar = h("div", { className: "bar", role: "progressbar", "aria-label": "Progress of the batch", "aria-valuemin": "0", "aria-valuemax": "100" }, this.fill);
     this.words = h("span", { className: "progress-words", id: "img2img_batch_words" });
@@ -32,17 +25,15 @@ export class BatchRun {
     this.current = h("div", { className: "batch-current", id: "img2img_batch_current" });
     this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next file (Alt+Enter)", id: "img2img_batch_skip", className: "p-small", onclick: () => this.ask("skip") });
     this.stop = button({ icon: "stop", text: "Stop", title: "Make no further files; finished ones are kept (Esc)", id: "img2img_batch_stop", className: "p-small", onclick: () => this.ask("stop") });
-    this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => this.fetchZip() });
+    this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => download(`/v1/batches/${this.id}/zip`) });
     this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.putAway() });
-    this.list = h("ul", { className: "batch-told" });
-    this.details = h("details", { className: "infotext-box batch-details", hidden: true, open: true }, h("summary", {}, h("span", {})), this.list);
+    this.remarks = new Remarks();
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
     this.element = h("div", { className: "batch-run", id: "img2img_batch_run", hidden: true },
       h("div", { className: "batch-head" }, h("strong", { textContent: "Batch" }), this.words, h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close)),
-      this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.details, this.spoken);
+      this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.remarks.element, this.spoken);
     part("result", "img2img").prepend(this.element);
     document.addEventListener("visibilitychange", () => (this.again.worked(), this.id && !this.ended && this.follow()));
-    this.told.forEach((line) => this.addLine(line));
   }
 
   get ended() {
@@ -68,7 +59,7 @@ export class BatchRun {
     this.forget();
     this.id = id;
     write("batch.id", id);
-    for (const sentence of [...failed, ...notes]) this.tell({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
+    for (const sentence of [...failed, ...notes]) this.remarks.add({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
     this.follow();
     this.onChange();
   }
@@ -76,22 +67,23 @@ export class BatchRun {
   forget() {
     this.stream?.close();
     this.again.stop();
-    Object.assign(this, { id: null, batch: null, stream: null, seen: 0, told: [] });
-    for (const name of ["id", "seen", "told"]) write(`batch.${name}`, null);
-    this.list.replaceChildren();
-    this.details.hidden = this.element.hidden = true;
+    Object.assign(this, { id: null, batch: null, stream: null, seen: 0 });
+    for (const name of ["id", "seen"]) write(`batch.${name}`, null);
+    this.remarks.set([]);
+    this.element.hidden = true;
     this.onChange();
   }
 
   // The report of a batch that has ended can be had back until there is another.
   putAway() {
-    const { id, seen, told } = this;
+    const { id, seen } = this;
+    const { lines } = this.remarks;
     this.forget();
     const back = () => {
       if (this.id) return;
-      Object.assign(this, { id, seen, told });
-      for (const name of ["id", "seen", "told"]) write(`batch.${name}`, this[name]);
-      told.forEach((line) => this.addLine(line));
+      Object.assign(this, { id, seen });
+      for (const name of ["id", "seen"]) write(`batch.${name}`, this[name]);
+      this.remarks.set(lines);
       this.look();
     };
     toast("The batch is put away.", { action: { text: "Undo", run: back } });
@@ -145,10 +137,11 @@ export class BatchRun {
         this.again.retry(() => this.look());
         return;
       }
-      const { seen, told } = this;
+      const { seen } = this;
+      const { lines } = this.remarks;
       this.forget();
       this.words.textContent = "";
-      complain(new Error(`The batch is gone: the server was started anew. ${seen ? `${seen} files had been dealt with${told.length ? ", some with remarks" : ""}. ` : ""}Start it again; finished files are passed over.`));
+      complain(new Error(`The batch is gone: the server was started anew. ${seen ? `${seen} files had been dealt with${lines.length ? ", some with remarks" : ""}. ` : ""}Start it again; finished files are passed over.`));
     }
   }
 
@@ -161,25 +154,7 @@ export class BatchRun {
       this.page.gallery.add({ job: `batch ${this.id}`, index: file.index * 1000 + index, seed, width, height, infotext, path, url, source: file.source || null, mode: 0 });
     }
     const sentence = [file.outcome === "kept" ? "" : file.sentence, ...file.notes].filter(Boolean).join(" ");
-    if (sentence) this.tell({ name: file.name, sentence, outcome: file.outcome });
-  }
-
-  tell(line) {
-    this.told.push(line);
-    if (this.told.length > TOLD) return;
-    write("batch.told", this.told);
-    this.addLine(line);
-  }
-
-  addLine({ name, sentence, outcome }) {
-    // Most sentences begin with the file's name already.
-    const plain = name && sentence.startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence;
-    this.list.append(h("li", { className: outcome === "failed" ? "bad" : "" }, name ? h("b", { textContent: name }) : null, h("span", { textContent: plain })));
-    this.details.hidden = false;
-    const failed = this.told.filter((one) => one.outcome === "failed").length;
-    const others = this.told.length - failed;
-    const words = [failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`, others && `${others} ${others === 1 ? "remark" : "remarks"}`].filter(Boolean);
-    this.details.querySelector("summary span").textContent = words.join(", ");
+    if (sentence) this.remarks.add({ name: file.name, sentence, outcome: file.outcome });
   }
 
   show(batch) {
@@ -220,12 +195,5 @@ export class BatchRun {
     } catch (error) {
       complain(error);
     }
-  }
-
-  fetchZip() {
-    const link = h("a", { href: `/v1/batches/${this.id}/zip`, download: "" });
-    document.body.append(link);
-    link.click();
-    link.remove();
   }
 }

@@ -120,3 +120,11 @@ export function later(action, milliseconds) {
     timer = setTimeout(() => action(...values), milliseconds);
   };
 }
+
+// Has the browser save what is at `address`; without `name` under the server's name for it.
+export function download(address, name = "") {
+  const link = h("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

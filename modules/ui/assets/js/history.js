@@ -3,7 +3,7 @@
 
 import { save, sendToImg2img } from "./actions.js";
 import { get, post, request } from "./api.js";
-import { button, h, part } from "./dom.js";
+import { button, download, h, part } from "./dom.js";
 import { copyButton, fill, pretty } from "./infotext.js";
 import { pixelsOf } from "./pictures.js";
 import { read, write } from "./store.js";
@@ -130,7 +130,7 @@ export class History {
           picture.infotext ? button({ icon: "undo", text: `Open in ${tab}`, id: "history_open", className: "p-strong", title: "The form as it was, with the source and the mask", onclick: () => this.open(picture, tab) }) : null,
           button({ icon: "send", text: "Send to img2img", id: "history_send", title: "This picture becomes img2img's source", onclick: () => sendToImg2img(picture, this.page) })),
         h("div", { className: "actions-group" },
-          button({ icon: "download", title: "Download this picture", id: "history_download", onclick: () => this.download(picture) }),
+          button({ icon: "download", title: "Download this picture", id: "history_download", onclick: () => download(picture.url, nameOf(picture)) }),
           button({ icon: "info", title: "Send to PNG Info", id: "history_send_to_pnginfo", onclick: () => this.page.sendToInfo(picture) }))),
       this.lineage,
       h("details", { className: "infotext-box", open: true }, h("summary", {}, h("span", { textContent: "Parameters" }), picture.infotext ? copyButton(() => picture.infotext) : null), h("div", { className: "infotext-holder" }, pretty(picture.infotext))));
@@ -166,13 +166,6 @@ export class History {
       step: (by) => history.choose(gallery.pictures[gallery.pictures.indexOf(history.selected) + by] ?? history.selected),
     };
     view(gallery, save);
-  }
-
-  download(picture) {
-    const link = h("a", { href: picture.url, download: nameOf(picture) });
-    document.body.append(link);
-    link.click();
-    link.remove();
   }
 
   // The form as it was: parameters, source, and the mask and the frame where there were any. Undo brings back what stood there.

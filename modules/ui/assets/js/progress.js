@@ -6,10 +6,13 @@ import { complain, toast } from "./toast.js";
 const TITLE = "Palimpsest";
 const shownTitles = new Map();
 
-function clock(seconds) {
-  if (seconds < 1.5) return "about 1 s left";
-  if (seconds < 90) return `about ${Math.round(seconds)} s left`;
-  return `about ${Math.floor(seconds / 60)} min ${String(Math.round(seconds % 60)).padStart(2, "0")} s left`;
+// How long something still takes, in words.
+export function clock(seconds) {
+  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s left`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 10) return `about ${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s left`;
+  if (minutes < 90) return `about ${minutes} min left`;
+  return `about ${Math.floor(minutes / 60)} h ${minutes % 60} min left`;
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { button, h, part } from "./dom.js";
-import { fitted } from "./form.js";
+import { fitted } from "./numberbox.js";
 import { read, write } from "./store.js";
 
 let offered = null; // the answer of /v1/scripts, one for both forms

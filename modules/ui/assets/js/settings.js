@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { button, byId, h, later, part } from "./dom.js";
-import { ownBox, ownNumber } from "./form.js";
+import { ownBox, ownNumber } from "./numberbox.js";
 import { config } from "./store.js";
 import { complain, toast } from "./toast.js";
 
