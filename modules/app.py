@@ -32,8 +32,9 @@ from modules.jobs.batch_journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
+from modules.networks.checkpoint_files import CheckpointFiles
 from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_checkpoints, find_vaes
+from modules.networks.files import HashCache, find_vaes
 from modules.networks.lora_files import LoraFiles
 from modules.paths import printable
 from modules.reproduction import HashOf, Kept
@@ -198,14 +199,14 @@ def engine_options(flags: Flags) -> dict[str, str]:
 
 def scanner(flags: Flags) -> Callable[[], Catalog]:
     """Looks, each time it is called, what is there to choose from."""
+    checkpoints = CheckpointFiles(checkpoint_folders(flags))
     loras = LoraFiles(lora_folders(flags))
     embeddings = EmbeddingFiles(embedding_folders(flags))
 
     def scan() -> Catalog:
         hashes = HashCache(flags.data_dir / HASHES)
-        checkpoints = tuple(find_checkpoints(checkpoint_folders(flags), hashes))
         vaes = find_vaes(vae_folders(flags), checkpoint_folders(flags), hashes)
-        return Catalog(checkpoints, loras.found(hashes), embeddings.found(), vaes)
+        return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes)
 
     return scan
 
@@ -255,7 +256,7 @@ def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:
 
 
 def start_engine(services: Services) -> None:
-    """Start the engine process with the checkpoint of the settings, or the first there is if that one is gone."""
+    """Start the engine process with the checkpoint of the settings, or the first that can be loaded."""
     catalog, settings = services.catalog.current, services.settings.current
     try:
         checkpoint = catalog.checkpoint(settings.sd_model_checkpoint)

@@ -88,7 +88,7 @@ def routes(services: Services) -> APIRouter:
         """By its name in the catalog; what was selected and is no longer there keeps its name."""
         wanted = services.settings.current.sd_model_checkpoint
         if not wanted:
-            return catalog.checkpoints[0].name if catalog.checkpoints else ""
+            return catalog.first_checkpoint.name if catalog.checkpoints else ""
         return wanted
 
     def hash_of(checkpoint: Checkpoint) -> str:

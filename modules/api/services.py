@@ -1,5 +1,6 @@
 """What the routes work on. Each object owns its state and may be used from any thread."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,14 +29,23 @@ from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "sd_model_checkpoint"
+
 
 class SettingsHolder:
-    """The settings in force, and the file they are kept in."""
+    """The settings in force, and the file they are kept in.
+
+    A checkpoint that is chosen is in force at once, and kept once it has been loaded.
+    """
 
     def __init__(self, settings: Settings, path: Path) -> None:
+        self.refusals = 0  # how often a choice was taken back
         self._current = settings
         self._path = path
         self._lock = threading.Lock()
+        self._kept_checkpoint = settings.sd_model_checkpoint
 
     @property
     def current(self) -> Settings:
@@ -46,16 +56,44 @@ class SettingsHolder:
         refuses."""
         with self._lock:
             changed = self._current.overridden(values)
+            before = self._kept_checkpoint
+            if not changed.sd_model_checkpoint:  # whichever comes first
+                self._kept_checkpoint = ""
             try:
-                changed.save(self._path)
-            except OSError as error:
-                raise WebuiError(
-                    f"The settings cannot be saved in {self._path}: {error.strerror or error}.",
-                    "Make room on the disk, or make the folder writable.",
-                    status=507,
-                ) from error
+                self._save(changed)
+            except WebuiError:
+                self._kept_checkpoint = before
+                raise
             self._current = changed
             return changed
+
+    def loaded(self, name: str) -> None:
+        """The checkpoint `name` can be loaded: it is kept, if it is the one that is chosen. Raises WebuiError."""
+        with self._lock:
+            if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
+                before, self._kept_checkpoint = self._kept_checkpoint, name
+                try:
+                    self._save(self._current)
+                except WebuiError:
+                    self._kept_checkpoint = before
+                    raise
+
+    def refused(self, name: str) -> None:
+        """The checkpoint `name` cannot be loaded: if it was chosen, the one before is chosen again."""
+        with self._lock:
+            if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
+                self._current = self._current.overridden({CHECKPOINT: self._kept_checkpoint})
+                self.refusals += 1
+
+    def _save(self, settings: Settings) -> None:
+        try:
+            settings.overridden({CHECKPOINT: self._kept_checkpoint}).save(self._path)
+        except OSError as error:
+            raise WebuiError(
+                f"The settings cannot be saved in {self._path}: {error.strerror or error}.",
+                "Make room on the disk, or make the folder writable.",
+                status=507,
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -84,6 +122,17 @@ class Services:
         state = self.queue.state()
         if state.state == "ready":
             self.catalog.learn(state.checkpoint)
+            try:
+                self.settings.loaded(state.checkpoint)
+            except WebuiError as error:
+                log.warning("%s", error)
+        if state.state == "failed":
+            self.settings.refused(state.checkpoint)
+
+    @property
+    def models_revision(self) -> int:
+        """Another number after each change of the lists of models, and where a choice of one was taken back."""
+        return self.catalog.revision + self.settings.refusals
 
     def submit(
         self, client: str, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
@@ -110,12 +159,12 @@ class Services:
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
-        look."""
+        look, and with the reason if its header shows that it cannot be loaded."""
         try:
-            return self.catalog.knowing(name).checkpoint(name)
+            return _loadable(self.catalog.knowing(name).checkpoint(name))
         except WebuiError:
             self.catalog.refresh()
-            return self.catalog.knowing(name).checkpoint(name)
+            return _loadable(self.catalog.knowing(name).checkpoint(name))
 
     def vae_choice(self, name: str) -> str:
         """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
@@ -151,3 +200,9 @@ class Services:
             return self.catalog.refresh().lora(name)
 
         return find
+
+
+def _loadable(checkpoint: Checkpoint) -> Checkpoint:
+    if checkpoint.reason:
+        raise WebuiError(checkpoint.reason, field=CHECKPOINT)
+    return checkpoint

@@ -23,12 +23,12 @@ def routes(services: Services) -> APIRouter:
     @router.get("/v1/state")
     async def state() -> dict[str, Any]:
         """The engine's state, the jobs that run and wait, and a `catalog` number that grows when the models change."""
-        return described(services.queue, services.catalog.revision)
+        return described(services.queue, services.models_revision)
 
     @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
         """The same now and after every change, as server-sent events without end."""
-        return EventStream(StateFeed(services.queue, lambda: services.catalog.revision), services.streams)
+        return EventStream(StateFeed(services.queue, lambda: services.models_revision), services.streams)
 
     return router
 

@@ -117,6 +117,7 @@ class JobQueue:
         self._interrupted: Job | None = None  # the running job, once somebody wants it to end
         self._wanted: tuple[Checkpoint, Settings] | None = None  # to be loaded when no job waits
         self._loaded: tuple[Checkpoint, Settings] | None = None
+        self._refusal = ""  # why the checkpoint that was asked for last is not the one that is loaded
         self._releasing = False  # the engine process is to end when no job waits
         self._loading_deaths: Counter[str] = Counter()  # by checkpoint, since it was last loaded
         self._deaths = 0
@@ -240,6 +241,7 @@ class JobQueue:
         """Load `checkpoint` as soon as no job waits, and start the engine process if it is not there yet."""
         with self._changed:
             self._wanted = (checkpoint, settings)
+            self._refusal = ""
             self._releasing = False
             self._deaths = 0
             del self._loading_deaths[checkpoint.name]
@@ -369,13 +371,14 @@ class JobQueue:
         """Run the next job; where none waits, load what is wanted."""
         with self._changed:
             job = self._running = self._waiting.popleft() if self._waiting else None
-            wanted, releasing = None, self._releasing and not job
+            wanted, refusal, releasing = None, "", self._releasing and not job
             if job:
                 self._interrupted = None
                 job.append(Staged("starting"))
                 self._tell_positions()
             elif not releasing:
                 wanted, self._wanted = self._wanted, None
+                refusal, self._refusal = self._refusal, ""
         if job:
             self._keep(self._ledger.begin, job.id)
             self.listeners.call()
@@ -385,7 +388,9 @@ class JobQueue:
             self._release()
         elif wanted:
             with contextlib.suppress(EngineDied):  # noted already
-                self._load(*wanted)
+                state = self._load(*wanted)
+                if refusal and state.state == "ready":  # why it is not the one that was asked for last
+                    self._set_state(replace(state, message=refusal))
 
     def _release(self) -> None:
         self._engine.release()
@@ -508,12 +513,20 @@ class JobQueue:
         elif state.state != "failed":
             state = EngineState("failed", checkpoint.name, message=f"{checkpoint.name} was not loaded.")
             self._set_state(state)
+        if state.state == "failed":
+            self._go_back(checkpoint, state.message)
         return state
 
     def _died_loading(self, what: str) -> int:
         """How often the process has died while it loaded this."""
         self._loading_deaths[what] += 1
         return self._loading_deaths[what]
+
+    def _go_back(self, refused: Checkpoint, reason: str) -> None:
+        """The engine still holds what it had loaded before: that is what is ready again, if nothing else is wanted."""
+        with self._changed:
+            if self._loaded is not None and self._loaded[0] != refused and self._wanted is None:
+                self._wanted, self._refusal = self._loaded, reason
 
     def _run(self, job: Job, saves: Saves) -> Finished | Failed:
         """Raises EngineDied, once what the process had loaded is wanted again."""

@@ -16,14 +16,15 @@ from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
 from modules.networks import layout
-from modules.networks.detect import PIPELINES, TEXT, UNET, VAE, Family, detect, family_named, require_supported
+from modules.networks.checkpoint_files import family_of_folder
+from modules.networks.detect import TEXT, UNET, VAE, Family, detect, family_named, require_supported
 from modules.networks.device import Place
-from modules.networks.files import DIFFUSERS_INDEX, HashCache, is_diffusers_part
+from modules.networks.files import HashCache, is_diffusers_part
 from modules.networks.foreign import FIELD, read_json
 from modules.networks.layout import Config, Configs
 from modules.networks.lora_files import Wanted
 from modules.networks.upsampling import double_before_convolving
-from modules.networks.weights import Weights, fill, merged, open_weights
+from modules.networks.weights import Weights, fill, merged, open_weights, require_fitting
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,13 @@ def load_checkpoint(
     hashes: HashCache,
     vae: Path | None = None,
     spare: Path | None = None,
+    make_room: Callable[[int], None] = lambda needed: None,
 ) -> StableDiffusion:
     """Load `file` onto `place`; `vae` is a VAE's own file to be used for the one inside, `spare` for want of one.
 
-    Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or
-    incomplete; MissingVae if all it lacks is a VAE.
+    `make_room` is told how many bytes it will take, once all that its header shows is in order and before any of its
+    weights is read. Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or
+    family, or incomplete; MissingVae if all it lacks is a VAE.
     """
     if not file.path.exists():
         raise WebuiError(
@@ -110,6 +113,11 @@ def load_checkpoint(
     unet = _empty(UNet2DConditionModel, parts.configs.unet, file.name)
     text_encoder = _empty_text_encoder(parts.configs.text_encoder, file.name)
     double_before_convolving(unet)
+    require_fitting(unet, parts.unet, parts.unet_names)
+    require_fitting(text_encoder, parts.text_encoder, parts.text_names)
+    if vae is None:
+        require_fitting(_empty(AutoencoderKL, parts.configs.vae, file.name), parts.vae, parts.vae_names)
+    make_room(_bytes(unet, place.dtype) + _bytes(text_encoder, place.text_dtype))
     device = place.device
     fill(unet, parts.unet, parts.unet_names, device, place.dtype, torch.channels_last)
     fill(text_encoder, parts.text_encoder, parts.text_names, device, place.text_dtype)
@@ -137,6 +145,10 @@ def load_checkpoint(
         has_own_vae=has_own_vae,
         zero_terminal_snr=parts.configs.scheduler.get("rescale_betas_zero_snr") is True,
     )
+
+
+def _bytes(model: torch.nn.Module, dtype: torch.dtype) -> int:
+    return sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
 
 
 def load_vae(path: Path, place: Place, scaling_factor: float | None = None) -> AutoencoderKL:
@@ -274,8 +286,9 @@ def _with_text_model(key: str) -> str:
 
 
 def _open_folder(path: Path, needs_vae: bool) -> _Parts:
-    pipeline = str(_read_json(path / DIFFUSERS_INDEX, path.name).get("_class_name", ""))
-    family = family_named(PIPELINES.get(pipeline, ""))
+    family = family_of_folder(path)
+    if not family.supported:  # its parts may have other names, so none is missed
+        require_supported(family, path)
     unet_config = _read_json(path / "unet" / "config.json", path.name)
     if family.name == "sd1" and unet_config.get("in_channels") == 9:
         family = family_named("sd1-inpaint")

@@ -167,7 +167,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         "addition",
         "a textual inversion embedding",
         _is_embedding,
-        cure="Put it into the embeddings folder.",
+        cure="Put it into models/embeddings.",
     ),
 )
 

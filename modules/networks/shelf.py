@@ -78,13 +78,21 @@ class Shelf:
         """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
 
         Nothing is written over: without `vae`, its own is there as before. Raises WebuiError for a file that cannot be
-        loaded, and for a VAE that does not fit; MissingVae for one without a VAE inside.
+        loaded, and for a VAE that does not fit; MissingVae for one without a VAE inside. Others are let go only once
+        all that its header shows is in order.
         """
         stamp = _stamp(checkpoint.path)
         if stamp not in self._held:
-            self._make_room(_bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE)
+            needed = _bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE
+
+            def make_room(least: int) -> None:
+                self._require_memory(checkpoint, least)
+                self._make_room(needed)
+
             spare = vae.path if vae is not None else None
-            model = load_checkpoint(checkpoint, self._place, self._tokenizer, self._hashes, spare=spare)
+            model = load_checkpoint(
+                checkpoint, self._place, self._tokenizer, self._hashes, spare=spare, make_room=make_room
+            )
             previews = fit_preview(model.vae)
             self._held[stamp] = Loaded(model, previews, Patch(model))
             if spare is not None and not model.has_own_vae:
@@ -117,6 +125,17 @@ class Shelf:
         self._held.clear()
         self._vaes.clear()
         release_memory(self._place.device)
+
+    def _require_memory(self, checkpoint: Checkpoint, least: int) -> None:
+        """Raises WebuiError, and nothing has been let go, if the weights do not fit even where nothing else is held."""
+        held = sum(loaded.model.size for loaded in self._held.values())
+        free = available_bytes(self._place.device) + held
+        if least > free:
+            raise WebuiError(
+                f"{checkpoint.name} needs {least / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB can be had.",
+                "Close other programs, or choose a smaller checkpoint.",
+                "sd_model_checkpoint",
+            )
 
     def _make_room(self, needed: int) -> None:
         while self._held and (len(self._held) >= MOST or available_bytes(self._place.device) < needed):

@@ -23,6 +23,11 @@ _DTYPES: Final = {
 }  # fmt: skip
 
 
+_FLOATS: Final = tuple(name for name, dtype in _DTYPES.items() if dtype.is_floating_point)
+_NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # how a file that cannot be mapped is told
+_SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # beside weights that are quotients
+
+
 @dataclass(frozen=True)
 class Weights:
     """A file's tensors: what they are, and `read(key)` to get one. `name` is for messages."""
@@ -49,6 +54,12 @@ def open_weights(path: Path) -> Weights:
         try:
             file = cast(Any, safe_open(path, framework="pt", device="cpu"))
         except (SafetensorError, OSError) as error:
+            if any(words in str(error).lower() for words in _NO_MEMORY):
+                raise WebuiError(
+                    f"{path.name} has {path.stat().st_size / 1e9:.1f} GB, for which there is not enough memory.",
+                    "Close other programs, or choose a smaller checkpoint.",
+                    field=FIELD,
+                ) from error
             raise WebuiError(f"{path.name} is damaged: {error}.", "Download or copy it again.", field=FIELD) from error
         return Weights(path.name, header, file.get_tensor)
     content = read_pickle(path)
@@ -99,31 +110,56 @@ def fill(
     each other. Raises WebuiError that names the first missing key, or the key with the wrong shape; the model is then
     unusable.
     """
+    require_fitting(model, weights, names)
     state: dict[str, Tensor] = {}
+    for name, wanted in model.state_dict().items():
+        key = next(key for key in names(name) if key in weights.header)
+        tensor = weights.read(key)
+        if not _is_finite(tensor):
+            raise WebuiError(
+                f"{weights.name} is damaged: {key} holds numbers that are none (NaN or infinite).",
+                "Download or merge it again.",
+                field=FIELD,
+            )
+        order = memory_format if wanted.ndim == 4 else torch.preserve_format
+        # Type and order in one pass: two take twice as long, and convolutions are most of a UNet.
+        state[name] = tensor.reshape(wanted.shape).to(device, dtype, memory_format=order)
+    model.load_state_dict(state, assign=True)
+    model.requires_grad_(False).eval()
+
+
+def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], Sequence[str]]) -> None:
+    """Raises WebuiError, by the header alone, if `fill` would find a tensor missing, of another shape or quantised."""
     missing: list[str] = []
+    scaled = next((key for key in weights.header if key.rpartition(".")[2] in _SCALES), None)
+    if scaled is not None:
+        raise WebuiError(
+            f"{weights.name} is quantised to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", field=FIELD
+        )
     for name, wanted in model.state_dict().items():
         candidates = names(name)
         key = next((key for key in candidates if key in weights.header), None)
         if key is None:
             missing.append(candidates[0])
             continue
-        tensor = weights.read(key)
-        if not tensor.is_floating_point():
+        dtype, shape = weights.header[key]
+        if dtype not in _FLOATS:
+            raise WebuiError(f"{weights.name} is quantised ({key} is {dtype}).", "Use the fp16 version.", field=FIELD)
+        if _without_ones(shape) != _without_ones(wanted.shape):
             raise WebuiError(
-                f"{weights.name} is quantised ({key} is {weights.header[key].dtype}).",
-                "Use the fp16 version.",
-                field=FIELD,
-            )
-        if tensor.numel() != wanted.numel() or tensor.squeeze().shape != wanted.squeeze().shape:
-            raise WebuiError(
-                f"{weights.name}: {key} has the shape {list(tensor.shape)}, expected {list(wanted.shape)}.",
+                f"{weights.name}: {key} has the shape {list(shape)}, expected {list(wanted.shape)}.",
                 "A .yaml or config.json beside it may belong to another model.",
                 field=FIELD,
             )
-        order = memory_format if wanted.ndim == 4 else torch.preserve_format
-        # Type and order in one pass: two take twice as long, and convolutions are most of a UNet.
-        state[name] = tensor.reshape(wanted.shape).to(device, dtype, memory_format=order)
     if missing:
         raise missing_keys(missing, weights.name)
-    model.load_state_dict(state, assign=True)
-    model.requires_grad_(False).eval()
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [side for side in shape if side != 1]
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite. A sum is ten times as quick to tell as looking at each, and seldom wrong."""
+    total = tensor.sum(dtype=torch.float32)
+    return bool(torch.isfinite(total)) or bool(torch.isfinite(tensor.to(torch.float32)).all())

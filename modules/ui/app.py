@@ -77,8 +77,9 @@ def _header(catalog: Catalog, settings: Settings) -> Component:
     param = params(Settings)[ON_TOP]
     with gr.Row(elem_id="header"):
         part("brand")
-        names = catalog.names("checkpoints")
-        chosen = settings.sd_model_checkpoint if settings.sd_model_checkpoint in names else next(iter(names), None)
+        chosen: str | None = settings.sd_model_checkpoint
+        if chosen not in catalog.names("checkpoints"):
+            chosen = catalog.first_checkpoint.name if catalog.checkpoints else None
         checkpoint = form.widget(param, catalog, PREFIX, value=chosen, min_width=180)
         part("engine")
     checkpoint.input(  # pyright: ignore[reportAttributeAccessIssue] - Gradio adds events to its classes at run time

@@ -94,7 +94,7 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
     answer = client.post("/v1/checkpoint", json={"name": "refused"})
     assert (answer.status_code, answer.json()) == (202, {})
     assert "is a LoRA" in state_of(client, "failed")["message"]
-    assert services.settings.current.sd_model_checkpoint == "refused"
+    assert services.settings.current.sd_model_checkpoint == ""  # what cannot be loaded is not remembered
 
     client.post("/v1/settings", json={"sd_model_checkpoint": "GOOD.safetensors"})  # the other door
     assert state_of(client, "ready")["checkpoint"] == "good"
@@ -119,3 +119,43 @@ def test_refresh_finds_what_has_come(tmp_path: Path) -> None:
     assert holder.current.checkpoints == ()
     assert [checkpoint.name for checkpoint in holder.refresh().checkpoints] == ["new"]
     assert holder.current.checkpoints == tuple(found)
+
+
+@pytest.mark.parametrize("door", ["/v1/checkpoint", "/v1/settings", "/sdapi/v1/options"])
+def test_a_checkpoint_that_cannot_be_loaded_leaves_the_one_before_in_place_and_in_the_file(
+    door: str, client: TestClient, services: Services, tmp_path: Path
+) -> None:
+    client.post("/v1/checkpoint", json={"name": "good"})
+    state_of(client, "ready")
+    answer = client.post(door, json={"name" if door == "/v1/checkpoint" else "sd_model_checkpoint": "refused"})
+    assert answer.status_code < 300
+    limit = time.monotonic() + 20
+    while "is a LoRA" not in (engine := services.queue.state()).message or engine.state != "ready":
+        assert time.monotonic() < limit, engine
+        time.sleep(0.01)
+    assert engine.checkpoint == "good"
+    assert services.settings.current.sd_model_checkpoint == "good"
+    assert client.get("/v1/checkpoints").json()["selected"] == "good"
+    client.post("/v1/settings", json={"eta_ddim": 0.5})
+    assert json.loads((tmp_path / "config.json").read_text()) == {"sd_model_checkpoint": "good", "eta_ddim": 0.5}
+
+
+@pytest.mark.parametrize("door", ["/v1/checkpoint", "/v1/settings", "/sdapi/v1/options"])
+def test_what_the_header_shows_is_told_before_anything_changes(
+    door: str, client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modules.catalog import Catalog, Checkpoint
+
+    reason = "up.safetensors is an upscaler, not a checkpoint."
+    rows = (Checkpoint("good", Path("good.safetensors")), Checkpoint("up", Path("up.safetensors"), reason=reason))
+    monkeypatch.setattr(services.catalog, "_scan", lambda: Catalog(rows))
+    services.catalog.refresh()
+    before = services.queue.state()
+    answer = client.post(door, json={"name" if door == "/v1/checkpoint" else "sd_model_checkpoint": "up"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, reason)
+    assert (services.queue.state(), services.settings.current) == (before, Settings())
+    assert client.get("/v1/checkpoints").json()["checkpoints"][1]["reason"] == reason
+    answer = client.post(
+        "/v1/jobs", json={"kind": "txt2img", "request": {"override_settings": {"sd_model_checkpoint": "up"}}}
+    )
+    assert (answer.status_code, answer.json()["detail"]) == (422, reason)

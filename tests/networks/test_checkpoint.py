@@ -2,6 +2,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from torch import Tensor
 from modules.catalog import Checkpoint
 from modules.clip_bpe import ClipBPE
 from modules.errors import WebuiError
+from modules.networks import shelf as shelf_module
 from modules.networks.checkpoint import StableDiffusion, alphas_cumprod, load_checkpoint, load_vae
 from modules.networks.device import Place
 from modules.networks.files import HashCache
 from modules.networks.layout import read_config
+from modules.networks.shelf import Shelf
 from tests.tiny import write_tiny_checkpoint
 
 Load = Callable[[Path], StableDiffusion]
@@ -357,3 +360,48 @@ def test_early_checkpoints_with_training_callbacks_in_them_load(
     with caplog.at_level(logging.WARNING):
         assert_same_weights(load(tmp_path / "x.ckpt"), tiny)
     assert caplog.text == ""
+
+
+def test_weights_that_are_no_numbers_are_told_by_name(tiny_file: Path, tmp_path: Path, load: Load) -> None:
+    key = "model.diffusion_model.out.2.weight"
+
+    def broken(content: Tensors) -> Tensors:
+        content[key].view(-1)[-1] = float("nan")
+        return content
+
+    with pytest.raises(WebuiError, match=re.escape(f"x.safetensors is damaged: {key} holds numbers that are none")):
+        load(changed(tiny_file, tmp_path, broken))
+
+
+def test_scaled_8_bit_weights_are_told(tiny_file: Path, tmp_path: Path, load: Load) -> None:
+    scale = {"model.diffusion_model.out.2.scale_weight": torch.ones(1)}
+    with pytest.raises(WebuiError, match=r"x\.safetensors is quantised to scaled 8 bit numbers"):
+        load(changed(tiny_file, tmp_path, lambda content: content | scale))
+
+
+@pytest.fixture
+def shelf(place: Place, bpe: ClipBPE, tmp_path: Path) -> Shelf:
+    return Shelf(place, bpe, HashCache(tmp_path / "hashes.json"))
+
+
+def test_nothing_is_let_go_for_a_file_whose_header_shows_that_it_cannot_be_loaded(
+    shelf: Shelf, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_its_end(content: Tensors) -> Tensors:
+        return {key: tensor for key, tensor in content.items() if key != "model.diffusion_model.out.2.weight"}
+
+    good, bad = (Checkpoint(path.name, path) for path in (tiny_file, changed(tiny_file, tmp_path, without_its_end)))
+    shelf.take(good)
+    monkeypatch.setattr(shelf_module, "available_bytes", lambda device: 0)
+    with pytest.raises(WebuiError, match=r"out\.2\.weight"):
+        shelf.take(bad)
+    assert good in shelf
+
+
+def test_a_checkpoint_larger_than_the_memory_is_told_before_it_is_read(
+    shelf: Shelf, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_module, "available_bytes", lambda device: 1000)
+    with pytest.raises(WebuiError, match=r"big needs 0\.0 GB of memory, 0\.0 GB can be had"):
+        shelf.take(Checkpoint("big", tiny_file))
+    assert len(shelf) == 0
