@@ -160,6 +160,35 @@ A1111Options: type[BaseModel] = create_model(
     "A1111Options", __config__=ConfigDict(frozen=True, extra="forbid"), **_fields()
 )
 NAMES = frozenset(A1111Options.model_fields)
+BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
+
+
+def own_settings(file: Path) -> tuple[Settings, Path]:
+    """(the settings of a data folder whose settings file is `file`, where they are kept).
+
+    At an installation of A1111 `file` is that program's: what is understood of it is the beginning, it stays as it is,
+    and changes go into a file of our own beside it.
+    """
+    own = file.with_name(BESIDE_A1111)
+    if own.exists():
+        return Settings.load(own), own
+    if not _is_a1111s(file):
+        return Settings.load(file), file
+    settings, others = Settings.read(file)
+    log.info(
+        "%s is A1111's. It stays as it is; settings of ours that stand in it are taken over (%d others are not), and "
+        "changes are kept in %s.",
+        file, len(others), own.name,
+    )  # fmt: skip
+    return settings, own
+
+
+def _is_a1111s(file: Path) -> bool:
+    try:
+        kept = read_json(file)
+    except (FileNotFoundError, Unreadable):
+        return False
+    return isinstance(kept, dict) and bool(cast(dict[str, Any], kept).keys() & NAMES)
 
 
 def unknown_option(name: str, others: Iterable[str] = ()) -> WebuiError:

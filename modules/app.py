@@ -16,6 +16,7 @@ import uvicorn
 
 import modules
 from modules import doctor, logs, server
+from modules.a1111_options import own_settings
 from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.tokens import TokenCounter
@@ -39,7 +40,6 @@ from modules.networks.lora_files import LoraFiles
 from modules.paths import printable
 from modules.reproduction import HashOf, Kept
 from modules.reproduction import recipe as make_recipe
-from modules.settings import Settings
 from modules.store.history import History
 from modules.store.ledger import Ledger, lies_in
 from modules.store.metadata import read
@@ -151,10 +151,10 @@ def open_services(flags: Flags) -> Services:
     outputs = Outputs(flags.outputs_dir)
     pictures = Pictures(cache / "pictures")
     engine = EngineProcess(options=engine_options(flags))
-    settings = Settings.load(flags.settings_file)
+    settings, settings_file = own_settings(flags.settings_file)
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
-    holder = SettingsHolder(settings, flags.settings_file)
+    holder = SettingsHolder(settings, settings_file)
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
@@ -225,8 +225,7 @@ def hash_of(flags: Flags) -> HashOf:
 def checkpoint_folders(flags: Flags) -> list[Path]:
     """The models folder, `--ckpt-dir`, `--ckpt`'s, and that of the checkpoint that ships."""
     folders = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
-    if flags.ckpt_dir is not None:
-        folders.append(flags.ckpt_dir)
+    folders += flags.ckpt_dirs
     if flags.ckpt is not None:
         folders.append(flags.ckpt.parent)
     return folders
@@ -235,19 +234,19 @@ def checkpoint_folders(flags: Flags) -> list[Path]:
 def lora_folders(flags: Flags) -> list[Path]:
     """The models folder's, under both of A1111's names, and `--lora-dir`."""
     folders = [flags.models_dir / name for name in LORAS]
-    return folders if flags.lora_dir is None else [*folders, flags.lora_dir]
+    return [*folders, *flags.lora_dirs]
 
 
 def embedding_folders(flags: Flags) -> list[Path]:
     """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
     folders = [flags.models_dir / EMBEDDINGS, flags.data_dir / EMBEDDINGS]
-    return folders if flags.embeddings_dir is None else [*folders, flags.embeddings_dir]
+    return [*folders, *flags.embeddings_dirs]
 
 
 def vae_folders(flags: Flags) -> list[Path]:
     """The models folder's, and `--vae-dir`."""
     folders = [flags.models_dir / VAES]
-    return folders if flags.vae_dir is None else [*folders, flags.vae_dir]
+    return [*folders, *flags.vae_dirs]
 
 
 def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:

@@ -84,6 +84,17 @@ _NOT_OFFERED: Mapping[str, str] = MappingProxyType(
     }
 )
 
+MORE_FOLDERS: Mapping[str, str] = MappingProxyType(
+    {
+        "--ckpt-dir": "checkpoints",
+        "--lora-dir": "LoRAs",
+        "--embeddings-dir": "textual inversions",
+        "--vae-dir": "VAEs",
+    }
+)
+MODEL_FOLDERS = ("Stable-diffusion", "Lora", "LyCORIS", "VAE", "embeddings")  # those that are read in a models folder
+ONLY_ONE = ("--data-dir", "--models-dir", "--ckpt")  # flags of one file or folder
+
 EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean: on all of this machine's
 ANY_ORIGIN = "*"
 MAX_QUEUED_JOBS = 100  # of one client; the page's own queue of a long evening fits
@@ -162,10 +173,10 @@ class Flags:
     data_dir: Path = ROOT
     models_dir: Path = ROOT / "models"
     ckpt: Path | None = None  # the checkpoint to start with, instead of the one used last
-    ckpt_dir: Path | None = None  # searched for checkpoints besides models_dir/Stable-diffusion
-    lora_dir: Path | None = None  # searched for LoRAs besides models_dir/Lora
-    embeddings_dir: Path | None = None  # searched for textual inversions besides models_dir/embeddings
-    vae_dir: Path | None = None  # searched for VAEs besides models_dir/VAE
+    ckpt_dirs: tuple[Path, ...] = ()  # searched for checkpoints besides models_dir/Stable-diffusion
+    lora_dirs: tuple[Path, ...] = ()  # searched for LoRAs besides models_dir/Lora
+    embeddings_dirs: tuple[Path, ...] = ()  # searched for textual inversions besides models_dir/embeddings
+    vae_dirs: tuple[Path, ...] = ()  # searched for VAEs besides models_dir/VAE
     precision: Literal["auto", "full"] = "auto"  # full: all in 32 bit floats
     use_cpu: bool = False
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: as the browser wishes
@@ -364,10 +375,15 @@ def parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--models-dir", type=Path, metavar="DIR", help="where models are (default: DATA_DIR/models)")
     where.add_argument("--ckpt", type=Path, metavar="FILE", help="checkpoint to start with")
-    where.add_argument("--ckpt-dir", type=Path, metavar="DIR", help="one more folder of checkpoints")
-    where.add_argument("--lora-dir", type=Path, metavar="DIR", help="one more folder of LoRAs")
-    where.add_argument("--embeddings-dir", type=Path, metavar="DIR", help="one more folder of textual inversions")
-    where.add_argument("--vae-dir", type=Path, metavar="DIR", help="one more folder of VAEs")
+    for flag, what in MORE_FOLDERS.items():
+        where.add_argument(
+            flag,
+            type=Path,
+            action="append",
+            default=[],
+            metavar="DIR",
+            help=f"one more folder of {what} (repeat it for several)",
+        )
     how = new.add_argument_group("computing")
     how.add_argument(
         "--precision",
@@ -423,17 +439,27 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
     if said.precision in ("half", "autocast"):
         remarks.append(f"--precision {said.precision} is taken as auto: precision is chosen to suit the device.")
     data_dir: Path = said.data_dir.expanduser().absolute()
-    models_dir: Path = said.models_dir.expanduser().absolute() if said.models_dir else data_dir / "models"
+    if data_dir.exists() and not data_dir.is_dir():
+        raise WebuiError(f"--data-dir {said.data_dir}: expected a folder, and this is a file.", field="--data-dir")
+    models_dir: Path = _existing("--models-dir", said.models_dir) or data_dir / "models"
+    if said.models_dir and not any((models_dir / name).is_dir() for name in MODEL_FOLDERS):
+        remarks.append(
+            f"--models-dir {said.models_dir}: nothing is found there, as it has none of the folders "
+            f"{', '.join(MODEL_FOLDERS)}; name the folder that holds them."
+        )
+    for flag in ONLY_ONE:
+        if sum(word == flag or word.startswith(f"{flag}=") for word in argv) > 1:
+            remarks.append(f"{flag} was given more than once, and the last one counts.")
     return Flags(
         port=said.port,
         server_name=server_name,
         data_dir=data_dir,
         models_dir=models_dir,
         ckpt=_existing("--ckpt", said.ckpt),
-        ckpt_dir=_existing("--ckpt-dir", said.ckpt_dir),
-        lora_dir=_existing("--lora-dir", said.lora_dir),
-        embeddings_dir=_existing("--embeddings-dir", said.embeddings_dir),
-        vae_dir=_existing("--vae-dir", said.vae_dir),
+        ckpt_dirs=_folders("--ckpt-dir", said.ckpt_dir),
+        lora_dirs=_folders("--lora-dir", said.lora_dir),
+        embeddings_dirs=_folders("--embeddings-dir", said.embeddings_dir),
+        vae_dirs=_folders("--vae-dir", said.vae_dir),
         precision="full" if said.no_half or said.precision == "full" else "auto",
         use_cpu=said.use_cpu is not None,
         theme=said.theme,
@@ -449,6 +475,11 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         max_queued_jobs=said.max_queued_jobs,
         remarks=tuple(dict.fromkeys(remarks)),
     )
+
+
+def _folders(flag: str, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """`paths` made absolute, each once."""
+    return tuple(dict.fromkeys(path for each in paths if (path := _existing(flag, each)) is not None))
 
 
 def _existing(flag: str, path: Path | None) -> Path | None:

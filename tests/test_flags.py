@@ -20,7 +20,7 @@ def test_without_flags_everything_has_its_default() -> None:
         data_dir=ROOT,
         models_dir=ROOT / "models",
         ckpt=None,
-        ckpt_dir=None,
+        ckpt_dirs=(),
         precision="auto",
         use_cpu=False,
         theme="auto",
@@ -44,8 +44,9 @@ def test_relative_paths_count_from_the_working_directory(tmp_path: Path, monkeyp
     Path("a.safetensors").touch()
     read = parse(["--data-dir", "data", "--ckpt", "a.safetensors", "--ckpt-dir", "more"], SCREEN)
     assert (read.data_dir, read.models_dir) == (tmp_path / "data", tmp_path / "data/models")
-    assert (read.ckpt, read.ckpt_dir) == (tmp_path / "a.safetensors", tmp_path / "more")
+    assert (read.ckpt, read.ckpt_dirs) == (tmp_path / "a.safetensors", (tmp_path / "more",))
     assert read.outputs_dir == tmp_path / "data/outputs"
+    Path("m").mkdir()
     assert parse(["--data-dir", "data", "--models-dir", "m"], SCREEN).models_dir == tmp_path / "m"
 
 
@@ -245,3 +246,46 @@ def test_what_no_password_means_is_told() -> None:
 )
 def test_where_the_page_is(flags: Flags, url: str, is_local: bool) -> None:
     assert (flags.url, flags.is_local) == (url, is_local)
+
+
+@pytest.mark.parametrize(
+    ("flag", "field"),
+    [
+        ("--ckpt-dir", "ckpt_dirs"),
+        ("--lora-dir", "lora_dirs"),
+        ("--embeddings-dir", "embeddings_dirs"),
+        ("--vae-dir", "vae_dirs"),
+    ],
+)
+def test_a_folder_more_is_one_more_each_time(flag: str, field: str, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    read = parse([flag, str(one), flag, str(two), flag, str(one)], SCREEN)
+    assert getattr(read, field) == (one, two)
+    with pytest.raises(WebuiError, match="there is no such file or folder"):
+        parse([flag, str(one), flag, str(tmp_path / "typo")], SCREEN)
+
+
+def test_a_models_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WebuiError, match=r"--models-dir .*modles: there is no such file or folder; check the path"):
+        parse(["--models-dir", str(tmp_path / "modles")], SCREEN)
+
+
+def test_a_models_folder_without_any_that_is_read_is_told(tmp_path: Path) -> None:
+    (remark,) = parse(["--models-dir", str(tmp_path)], SCREEN).remarks
+    assert "it has none of the folders Stable-diffusion, Lora, LyCORIS, VAE, embeddings" in remark
+    (tmp_path / "VAE").mkdir()
+    assert parse(["--models-dir", str(tmp_path)], SCREEN).remarks == ()
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(WebuiError, match=r"--data-dir .*data: expected a folder"):
+        parse(["--data-dir", str(tmp_path / "data")], SCREEN)
+
+
+def test_the_last_of_two_data_folders_counts_and_that_is_told(tmp_path: Path) -> None:
+    read = parse(["--data-dir", str(tmp_path / "a"), f"--data-dir={tmp_path / 'b'}"], SCREEN)
+    assert read.data_dir == tmp_path / "b"
+    assert read.remarks == ("--data-dir was given more than once, and the last one counts.",)

@@ -13,6 +13,7 @@ from modules.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.errors import WebuiError
 from modules.flags import Flags
 from modules.images.enlarge import UPSCALERS
+from modules.names import shown
 from modules.prompts.styles import read_styles
 from modules.request import LATENT_UPSCALERS
 from modules.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
@@ -150,9 +151,9 @@ def told_flags(flags: Flags) -> dict[str, Any]:
         if any(word in name for word in SECRET_WORDS):
             told[name] = None
         elif isinstance(value, Path):
-            told[name] = value.name
+            told[name] = shown(value.name)
         elif isinstance(value, tuple):
-            told[name] = list(value)
+            told[name] = [shown(each.name) if isinstance(each, Path) else each for each in value]
         else:
             told[name] = value
     return told
@@ -197,7 +198,7 @@ def _lora(lora: Lora) -> dict[str, Any]:
     return {
         "name": lora.name,
         "alias": lora.alias or lora.name,
-        "path": lora.path.name,
+        "path": shown(lora.path.name),
         "metadata": dict(lora.metadata),
         **({"reason": lora.reason} if lora.reason else {}),
     }
