@@ -1,5 +1,7 @@
 """The exceptions that mean: a person can mend this."""
 
+from modules.names import shown
+
 
 class WebuiError(Exception):
     """A mistake a user can mend, told in one sentence.
@@ -10,6 +12,7 @@ class WebuiError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "", field: str = "", status: int = 422) -> None:
+        message, hint = shown(message), shown(hint)  # a file's name in it may hold bytes that cannot be sent
         super().__init__(message, hint, field, status)  # positional, so that it survives pickling between processes
         self.message = message
         self.hint = hint

@@ -18,3 +18,8 @@ def test_text_is_the_sentence_and_the_cure(error: WebuiError, text: str) -> None
 def test_it_survives_the_way_between_processes() -> None:
     error = pickle.loads(pickle.dumps(WebuiError("It broke.", "Mend it.", "width", 404)))
     assert (error.message, error.hint, error.field, error.status) == ("It broke.", "Mend it.", "width", 404)
+
+
+def test_a_file_name_that_is_no_utf_8_can_be_sent_in_a_sentence() -> None:
+    error = WebuiError("caf\udce9.ckpt is damaged.", "Copy caf\udce9.ckpt again.")
+    assert str(error).encode() == b"caf%E9.ckpt is damaged. Copy caf%E9.ckpt again."
