@@ -19,7 +19,7 @@ from modules.networks.checkpoint import StableDiffusion
 from modules.networks.files import Header, read_metadata
 from modules.networks.foreign import format_of, parse_json, read_json
 from modules.networks.layout import unet_ldm_name
-from modules.networks.lora_files import FIELD, Wanted
+from modules.networks.lora_files import FIELD, Wanted, stamp_of
 from modules.networks.weights import Weights, open_weights
 
 # Kinds of change that are none of these, by a part of their keys.
@@ -149,7 +149,10 @@ def _merged(model: StableDiffusion, wanted: Sequence[Wanted]) -> tuple[dict[nn.P
             )
         if any(key.startswith(_BUNDLED) for key in weights.header):
             notes.append(f"The embeddings inside of the LoRA {one.name!r} are not read.")
-    return {parameter: _sum(parameter.data, parts) for parameter, parts in changes.items()}, tuple(notes)
+    merged = {parameter: _sum(parameter.data, parts) for parameter, parts in changes.items()}
+    for one in wanted:
+        _require_unchanged(one)
+    return merged, tuple(notes)
 
 
 def _sum(weight: Tensor, changes: Sequence[Change]) -> Tensor:
@@ -184,6 +187,13 @@ def _opened(wanted: Wanted) -> Weights:
         if any(pattern.search(key) for key in weights.header):
             raise _refused(wanted, f"is {kind}, which is not supported", "Use a plain LoRA or LoCon instead.")
     return weights
+
+
+def _require_unchanged(wanted: Wanted) -> None:
+    """Raises WebuiError if the file is another one than when the job began."""
+    path = wanted.stamp.path
+    if not path.exists() or stamp_of(path) != wanted.stamp:
+        raise _refused(wanted, "was replaced while the job ran", "Generate again.")
 
 
 def _layers(weights: Weights, wanted: Wanted) -> Iterator[tuple[str, Change]]:

@@ -23,11 +23,12 @@ _PICTURES: Final = "ssmd_cover_images"  # megabytes that nobody reads here
 
 
 class Stamp(NamedTuple):
-    """A file as it was when it was looked at."""
+    """A file as it was when it was looked at: its time of change in nanoseconds, its bytes, its number on the disk."""
 
     path: Path
     changed: int
     size: int
+    inode: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def lora_hash(lora: Lora, hashes: HashCache) -> str:
 
 def stamp_of(path: Path) -> Stamp:
     status = path.stat()
-    return Stamp(path, status.st_mtime_ns, status.st_size)
+    return Stamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 class Told(NamedTuple):

@@ -16,6 +16,7 @@ from modules.networks.device import Place, available_bytes, release_memory
 from modules.networks.files import HashCache
 from modules.networks.foreign import FIELD, real_path
 from modules.networks.lora import Patch
+from modules.networks.lora_files import Stamp, stamp_of
 from modules.networks.previews import PreviewMap, fit_preview
 from modules.networks.vae import cell_size
 
@@ -34,25 +35,32 @@ class Loaded(NamedTuple):
     patch: Patch
 
 
-class Stamp(NamedTuple):
-    """A file as it was when it was read."""
+class Stamps:
+    """The files of a job as they were when it first took them."""
 
-    path: Path
-    changed: int
+    def __init__(self) -> None:
+        self._first: dict[Path, tuple[Stamp, ...]] = {}
+
+    def of(self, path: Path) -> tuple[Stamp, ...]:
+        """The stamp of each file of a checkpoint or VAE, which may be a folder; none for one that is not there."""
+        if path not in self._first:
+            self._first[path] = _stamps(path)
+        return self._first[path]
 
 
 class VaeKey(NamedTuple):
     """A VAE's file, and the scale of the latents of the checkpoint it serves."""
 
-    stamp: Stamp
+    stamps: tuple[Stamp, ...]
     scaling_factor: float
 
 
 class LoadedVae(NamedTuple):
-    """A VAE from a file of its own."""
+    """A VAE from a file of its own, and the beginning of its hash."""
 
     part: AutoencoderKL
     previews: PreviewMap
+    digits: str
 
 
 class Shelf:
@@ -65,24 +73,27 @@ class Shelf:
         self._place = place
         self._tokenizer = tokenizer
         self._hashes = hashes
-        self._held: OrderedDict[Stamp, Loaded] = OrderedDict()
+        self._held: OrderedDict[tuple[Stamp, ...], Loaded] = OrderedDict()
         self._vaes: OrderedDict[VaeKey, LoadedVae] = OrderedDict()
 
     def __contains__(self, checkpoint: Checkpoint) -> bool:
-        return _stamp(checkpoint.path) in self._held
+        return _stamps(checkpoint.path) in self._held
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, checkpoint: Checkpoint, vae: Vae | None = None) -> Loaded:
+    def take(self, checkpoint: Checkpoint, vae: Vae | None = None, stamps: Stamps | None = None) -> Loaded:
         """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
 
-        Nothing is written over: without `vae`, its own is there as before. Raises WebuiError for a file that cannot be
-        loaded, and for a VAE that does not fit; MissingVae for one without a VAE inside. Others are let go only once
-        all that its header shows is in order.
+        Nothing is written over: without `vae`, its own is there as before. With the `stamps` of a job its files are
+        those that it began with, though others have taken their places since. Raises WebuiError for a file that cannot
+        be loaded or was replaced before that, and for a VAE that does not fit; MissingVae for one without a VAE inside.
+        Others are let go only once all that its header shows is in order.
         """
-        stamp = _stamp(checkpoint.path)
+        stamps = stamps or Stamps()
+        stamp = stamps.of(checkpoint.path)
         if stamp not in self._held:
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)
             needed = _bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE
 
             def make_room(least: int) -> None:
@@ -94,28 +105,34 @@ class Shelf:
                 checkpoint, self._place, self._tokenizer, self._hashes, spare=spare, make_room=make_room
             )
             previews = fit_preview(model.vae)
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)
             self._held[stamp] = Loaded(model, previews, Patch(model))
             if spare is not None and not model.has_own_vae:
-                self._vaes[_vae_key(spare, model)] = LoadedVae(model.vae, previews)
+                key = _vae_key(stamps.of(spare), model)
+                self._vaes[key] = LoadedVae(model.vae, previews, self._hashes.short(spare))
+        elif [one.inode for one in _stamps(checkpoint.path)] == [one.inode for one in stamp]:
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)  # weights may be read as they lie in the file
         self._held.move_to_end(stamp)
         loaded = self._held[stamp]
         if vae is None:
             if not loaded.model.has_own_vae:
                 raise MissingVae(f"{checkpoint.name} has no VAE inside.", "Choose a VAE in the settings.", FIELD)
             return loaded
-        other = self._other(vae, loaded.model)
-        digits = self._hashes.short(vae.path)
-        model = replace(loaded.model, vae=other.part, vae_name=vae.name, vae_hash=digits)
+        other = self._other(vae, loaded.model, stamps.of(vae.path))
+        model = replace(loaded.model, vae=other.part, vae_name=vae.name, vae_hash=other.digits)
         return loaded._replace(model=model, previews=other.previews)
 
-    def _other(self, vae: Vae, model: StableDiffusion) -> LoadedVae:
-        key = _vae_key(vae.path, model)
+    def _other(self, vae: Vae, model: StableDiffusion, stamps: tuple[Stamp, ...]) -> LoadedVae:
+        key = _vae_key(stamps, model)
         if key not in self._vaes:
+            _require_unchanged(vae.name, vae.path, stamps)
             part = load_vae(vae.path, self._place, key.scaling_factor)
             _require_fit(vae, part, model)
+            digits = self._hashes.short(vae.path)
+            _require_unchanged(vae.name, vae.path, stamps)
             while len(self._vaes) >= MOST:
                 self._vaes.popitem(last=False)
-            self._vaes[key] = LoadedVae(part, fit_preview(part))
+            self._vaes[key] = LoadedVae(part, fit_preview(part), digits)
         else:
             _require_fit(vae, self._vaes[key].part, model)
         self._vaes.move_to_end(key)
@@ -140,8 +157,9 @@ class Shelf:
     def _make_room(self, needed: int) -> None:
         while self._held and (len(self._held) >= MOST or available_bytes(self._place.device) < needed):
             self._vaes.clear()
-            stamp, _ = self._held.popitem(last=False)
-            log.info("Let go of %s", stamp.path.name)
+            _, loaded = self._held.popitem(last=False)
+            log.info("Let go of %s", loaded.model.name)
+            del loaded
             release_memory(self._place.device)
 
 
@@ -157,13 +175,24 @@ def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
         )
 
 
-def _vae_key(path: Path, model: StableDiffusion) -> VaeKey:
-    return VaeKey(_stamp(path), float(model.vae.config["scaling_factor"]))
+def _vae_key(stamps: tuple[Stamp, ...], model: StableDiffusion) -> VaeKey:
+    return VaeKey(stamps, float(model.vae.config["scaling_factor"]))
 
 
-def _stamp(path: Path) -> Stamp:
+def _require_unchanged(name: str, path: Path, stamps: tuple[Stamp, ...]) -> None:
+    """Raises WebuiError if a file was replaced or written to since the stamps were taken."""
+    if _stamps(path) != stamps:
+        raise WebuiError(
+            f"The file {name} was replaced while the job ran: the rest would come from another model.",
+            "Generate again.",
+            FIELD,
+        )
+
+
+def _stamps(path: Path) -> tuple[Stamp, ...]:
     path = real_path(path)
-    return Stamp(path, path.stat().st_mtime_ns if path.exists() else 0)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return tuple(stamp_of(file) for file in files if file.exists())
 
 
 def _bytes_on_disk(path: Path) -> int:

@@ -57,7 +57,7 @@ from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
 from modules.networks.parts import Ear, InParts, Stopped, is_large
 from modules.networks.previews import PreviewMap, preview
-from modules.networks.shelf import Shelf
+from modules.networks.shelf import Shelf, Stamps
 from modules.networks.tiling import wrapping_around
 from modules.networks.vae import decode, to_uint8
 from modules.processing.clock import Stopwatch
@@ -414,7 +414,7 @@ class Engine:
     def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
         """A checkpoint as a pass of the job wants it."""
         with job.ear.deaf():  # weights are changed as a whole or not at all
-            loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path))
+            loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps)
             model = replace(loaded.model, networks=loaded.patch.changed(job.networks[index]).networks)
         for note in loaded.patch.notes:
             job.notes.setdefault(note, False)
@@ -542,7 +542,7 @@ class Engine:
         route = leg.route
         checkpoint = job.cast.of(index)
         model = self._taken(job, checkpoint, index)
-        previews = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path)).previews
+        previews = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).previews
         for note in job.untold():
             yield Warned(note)
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
@@ -605,7 +605,7 @@ class Engine:
             one if tag.window.start <= step < tag.window.stop else replace(one, unet=0.0)
             for tag, one in zip(tags, networks, strict=True)
         )
-        self._shelf.take(checkpoint, job.vaes.get(checkpoint.path)).patch.changed(acting)
+        self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).patch.changed(acting)
 
     def _require_room(self, job: "_Job", index: int, images: Sequence[ImagePlan], model: StableDiffusion) -> None:
         """Raises WebuiError, with the size that fits, if memory does not suffice for a pass."""
@@ -687,7 +687,8 @@ class _Job:
     While they are walked, `noted` grows by the settings whose effect shows, `pairs` by what the infotext is to say of
     networks and other checkpoints, and `wrapped` by the checkpoints whose pictures continue at the opposite edge, which
     are in `wrapping` by their hashes. `networks` are the LoRAs of each pass, `notes` what is to be said about them, and
-    whether it was; `words` the embeddings in the prompts.
+    whether it was; `words` the embeddings in the prompts. `stamps` are the model
+    files as the job first took them.
     """
 
     request: GenerationRequest
@@ -707,6 +708,7 @@ class _Job:
     notes: dict[str, bool] = field(default_factory=dict)
     words: dict[Embedding, None] = field(default_factory=dict)
     noise: NoiseOf | None = None
+    stamps: Stamps = field(default_factory=Stamps)
 
     def untold(self) -> list[str]:
         """Notes that nobody has heard yet; from now on they are told."""
