@@ -103,8 +103,8 @@ def _img2img_settings(tab: _Tab) -> None:
             with gr.Column(min_width=0, elem_id="img2img_tab_resize_by"):
                 tab.place("resize_by")
                 tab.part("size-text")
-            tab.part("size-warning")
         _batch(tab)
+    tab.part("size-warning")
     tab.part("size-hint")
     tab.place("cfg_scale")
     tab.place("denoising_strength")
@@ -123,8 +123,8 @@ def _txt2img_settings(tab: _Tab) -> None:
     with gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_classes=["size"]):
             _width_and_height(tab)
-            tab.part("size-warning")
         _batch(tab)
+    tab.part("size-warning")
     tab.place("cfg_scale")
 
 
