@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modules.errors import WebuiError
-from modules.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, shown
+from modules.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, name_in_tag, shown
 from modules.sampler_names import SAMPLERS, SCHEDULES
 
 LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
@@ -124,6 +124,12 @@ CALLED: Final[tuple[Callable[[Checkpoint], str], ...]] = (
     lambda checkpoint: _without_suffix(checkpoint.name).replace("/", "_"),
 )
 
+LORA_CALLED: Final[tuple[Callable[[Lora], str], ...]] = (
+    lambda lora: lora.name,
+    lambda lora: lora.alias,
+    lambda lora: name_in_tag(lora.name),
+)
+
 
 def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
     """Those that a text encoder `width` wide can use."""
@@ -215,8 +221,10 @@ class Catalog:
         return found, f"The picture was made with another {name!r}: its hash was {digits}, the file here {is_now}."
 
     def lora(self, name: str) -> Lora:
-        """By file name or alias, else by either in any letter case or Unicode form. Raises WebuiError with the nearest
-        name."""
+        """By file name, alias, or the name as a tag holds it, else by one of these in any letter case or Unicode form.
+
+        Raises WebuiError with the nearest name.
+        """
         if not self.loras:
             raise WebuiError(
                 f"prompt: there is no LoRA {name[:100]!r}; there are none at all.",
@@ -224,7 +232,7 @@ class Catalog:
                 "prompt",
             )
         wanted = name[:LONGEST_NAME]
-        found = meant(wanted, self.loras, lambda lora: lora.name, lambda lora: lora.alias) if wanted.strip() else None
+        found = meant(wanted, self.loras, *LORA_CALLED) if wanted.strip() else None
         if found is not None:
             return found
         names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]

@@ -3,6 +3,7 @@
 A piece is `(text, weight)` as the prompt parser gives it; `("BREAK", -1)` ends the current chunk. The rules: A1111's.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -11,6 +12,8 @@ from modules.clip_bpe import COMMA, END, START, ClipBPE
 CHUNK_LENGTH: Final = 75  # tokens of text; with the two markers 77, the length of CLIP's position table
 COMMA_BACKTRACK: Final = 20
 BREAK: Final = ("BREAK", -1)
+_LETTER: Final = r"[^\W\d_]"
+_ENDS_IN_SIGN: Final = re.compile(r"^[^\w\s].*\w|\w.*[^\w\s]$", re.DOTALL)
 
 Piece = tuple[str, float]
 
@@ -68,6 +71,23 @@ class Vocabulary:
                 self._by_first.setdefault(tokens[0], []).append((tokens, word))
         for named in self._by_first.values():
             named.sort(key=lambda pair: len(pair[0]), reverse=True)
+        edged = {word.name for named in self._by_first.values() for _, word in named if _ENDS_IN_SIGN.search(word.name)}
+        patterns = [_apart(name) for name in sorted(edged, key=len, reverse=True)]
+        self._edged = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
+
+    def tokens(self, text: str, tokenizer: ClipBPE) -> list[int]:
+        """The tokens of `text`; words that begin or end in a sign are encoded apart from the signs beside them.
+
+        CLIP makes one token of the signs in `style (v1), night`, in which `style (v1)` could not be found.
+        """
+        if self._edged is None:
+            return tokenizer.encode(text)
+        tokens: list[int] = []
+        end = 0
+        for match in self._edged.finditer(text):
+            tokens += tokenizer.encode(text[end : match.start()]) + tokenizer.encode(match.group())
+            end = match.end()
+        return tokens + tokenizer.encode(text[end:])
 
     def at(self, tokens: Sequence[int], position: int) -> tuple[Word, int] | None:
         """(the word that begins at `position`, how many tokens its name has); None if there is none."""
@@ -75,6 +95,13 @@ class Vocabulary:
             if tuple(tokens[position : position + len(name)]) == name:
                 return word, len(name)
         return None
+
+
+def _apart(name: str) -> str:
+    """A pattern for `name`, not in the midst of a longer word."""
+    before = rf"(?<!{_LETTER})" if re.match(_LETTER, name) else ""
+    after = rf"(?!{_LETTER})" if re.match(_LETTER, name[-1]) else ""
+    return before + re.escape(name) + after
 
 
 def _closed(tokens: Sequence[int], multipliers: Sequence[float], words: Sequence[Placed] = ()) -> Chunk:
@@ -100,7 +127,8 @@ def chunk_prompt(
 
     When a chunk is full and a comma lies in its last `comma_backtrack` tokens (0 to 74; 0 turns this off), what follows
     the comma moves to the next chunk, so that a phrase is not cut in two. A1111 leaves the vectors of words that move
-    where they were, over the end markers of the old chunk: so do we with `is_exact`.
+    where they were, over the end markers of the old chunk, and finds no word that ends in a sign with another one
+    behind it: so do we with `is_exact`.
     """
     chunks: list[Chunk] = []
     filling = _Filling([], [], [])
@@ -116,7 +144,7 @@ def chunk_prompt(
             close()
             continue
         text, weight = piece
-        encoded = tokenizer.encode(text)
+        encoded = vocabulary.tokens(text, tokenizer) if vocabulary and not is_exact else tokenizer.encode(text)
         position = 0
         while position < len(encoded):
             token, filled = encoded[position], len(filling.tokens)

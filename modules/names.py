@@ -11,6 +11,7 @@ Thing = TypeVar("Thing")
 FEWEST_DIGITS: Final = 8  # of a model hash, to be taken for one
 DIGITS: Final = re.compile(r"[0-9a-f]{8,64}")
 TITLE: Final = re.compile(r"(?P<name>.*\S)\s*\[(?P<digits>[0-9a-f]{8,64})\]", re.DOTALL | re.IGNORECASE)
+_SIGNS_OF_TAGS: Final = re.compile(r"[:<>=#\x00-\x1f\x7f]")
 _BYTE: Final = re.compile("%([89A-F][0-9A-F])")
 _FIRST_ESCAPE: Final = 0xDC00  # Python's stand-in for the byte n of a file's name that is not UTF-8 is this plus n
 
@@ -33,6 +34,15 @@ def as_on_disk(name: str) -> str:
     'caf%E9.png'
     """
     return _BYTE.sub(lambda match: chr(_FIRST_ESCAPE + int(match[1], 16)), name)
+
+
+def name_in_tag(name: str) -> str:
+    """A LoRA's name without the signs that have a meaning in `<lora:name:1>`, or cannot stand in a line: `%3A` for `:`.
+
+    >>> name_in_tag("ink: v2")
+    'ink%3A v2'
+    """
+    return _SIGNS_OF_TAGS.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def normal(name: str) -> str:

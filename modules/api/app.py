@@ -15,6 +15,7 @@ from modules.api import (
     intents,
     jobs,
     metrics,
+    networks,
     options,
     outputs,
     pictures,
@@ -54,6 +55,7 @@ def create_api(services: Services) -> FastAPI:
         app.include_router(part.routes(services))
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))
+    app.include_router(networks.routes(services))
     app.include_router(history.routes(services))
     app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)

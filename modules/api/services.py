@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modules import infotext
 from modules.api.admission import require_networks, with_checkpoints
@@ -13,7 +13,8 @@ from modules.api.catalog_holder import CatalogHolder
 from modules.api.limits import JobLimits, require_memory
 from modules.api.sse import Places
 from modules.catalog import Checkpoint, Lora
-from modules.clip_chunks import TokenCount
+from modules.clip_bpe import ClipBPE
+from modules.clip_chunks import TokenCount, Vocabulary
 from modules.errors import WebuiError
 from modules.extensions import Extensions
 from modules.extensions import load as load_extensions
@@ -32,6 +33,14 @@ from modules.store.pictures import Pictures
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "sd_model_checkpoint"
+
+
+class CountsTokens(Protocol):
+    """Counts the tokens of a prompt; `reader` is what it finds the words of embeddings with."""
+
+    def __call__(self, prompt: str) -> TokenCount: ...
+
+    def reader(self) -> tuple[ClipBPE, Vocabulary]: ...
 
 
 class SettingsHolder:
@@ -106,7 +115,7 @@ class Services:
     outputs: Outputs
     pictures: Pictures
     flags: Flags
-    count_tokens: Callable[[str], TokenCount]
+    count_tokens: CountsTokens
     desk: Desk
     saves: OwnSaves
     history: History

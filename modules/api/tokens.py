@@ -24,17 +24,20 @@ class TokenCounter:
         self._words = words
         self._lock = threading.Lock()
         self._tokenizer: ClipBPE | None = None
-        self._vocabulary: tuple[tuple[Word, ...], Vocabulary | None] = ((), None)
+        self._vocabulary: tuple[tuple[Word, ...], Vocabulary] | None = None
 
-    def __call__(self, prompt: str) -> TokenCount:
+    def reader(self) -> tuple[ClipBPE, Vocabulary]:
+        """What finds the words of the embeddings in a text."""
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = ClipBPE()
-            tokenizer = self._tokenizer
             words = self._words()
-            if words != self._vocabulary[0]:
-                self._vocabulary = words, Vocabulary(words, tokenizer)
-            vocabulary = self._vocabulary[1]
+            if self._vocabulary is None or words != self._vocabulary[0]:
+                self._vocabulary = words, Vocabulary(words, self._tokenizer)
+            return self._tokenizer, self._vocabulary[1]
+
+    def __call__(self, prompt: str) -> TokenCount:
+        tokenizer, vocabulary = self.reader()
         settings = self._settings.current
         text, _ = take_tags(prompt)
         texts = {stage.text for part in composition(text) for stage in schedule(part.text, timing(STEPS))}

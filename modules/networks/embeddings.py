@@ -41,7 +41,7 @@ class Words:
 
     def unusable_in(self, text: str, tokenizer: ClipBPE) -> tuple[Embedding, ...]:
         """The embeddings that are named in a text and cannot be used, each once."""
-        tokens = tokenizer.encode(text) if self.unusable else []
+        tokens = self.unheard.tokens(text, tokenizer) if self.unusable else []
         named: set[str] = set()
         position = 0
         while position < len(tokens):

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
+from modules.api.networks import UNWRITABLE
 from modules.api.services import CatalogHolder, Services
 from modules.api.tokens import TokenCounter
 from modules.app import words_of
@@ -24,6 +25,7 @@ LATE = Lora("late", Path("late.safetensors"))
 DUSK = Embedding("dusk", Path("dusk.pt"), 1, 3, 768, step=500, sd_checkpoint="abc", sd_checkpoint_name="good")
 WIDE = Embedding("wide", Path("wide.pt"), 1, 2, 1024)
 TORN = Embedding("torn", Path("torn.pt"), 1, reason="torn.pt is damaged or truncated.")
+BRACKETS = Embedding("style (v1)", Path("style (v1).pt"), 1, 2, 768)
 
 
 class Studio(NamedTuple):
@@ -39,7 +41,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     with services_in(tmp_path_factory.mktemp("studio")) as services:
         names, loras = services.catalog.current, [INK]
         holder = CatalogHolder(
-            lambda: replace(names, loras=tuple(loras), embeddings=(DUSK, TORN, WIDE)), services.catalog.known_hash
+            lambda: replace(names, loras=tuple(loras), embeddings=(DUSK, TORN, WIDE, BRACKETS)),
+            services.catalog.known_hash,
         )
         counter = TokenCounter(services.settings, lambda: words_of(holder.current, 768))
         services = replace(services, catalog=holder, count_tokens=counter)
@@ -63,6 +66,47 @@ def test_they_are_listed_as_a1111_does(client: TestClient, studio: Studio) -> No
     assert [(each["name"], each["alias"]) for each in client.get("/sdapi/v1/loras").json()] == [
         ("ink", "India"), ("late", "late")
     ]  # fmt: skip
+
+
+def test_the_page_lists_what_a_click_writes_or_why_it_writes_nothing(client: TestClient, studio: Studio) -> None:
+    torn = Lora("torn", Path("torn.safetensors"), reason="torn.safetensors is damaged or truncated.")
+    studio.loras.extend([Lora("wet: v2", Path("wet: v2.safetensors")), torn, Lora("x:y", Path("x:y.pt"), "ink")])
+    studio.loras.append(Lora("x%3Ay", Path("x%3Ay.pt")))
+    studio.services.catalog.refresh()
+    listed = client.get("/v1/networks").json()
+    assert [(each["name"], each["text"], each["reason"]) for each in listed["loras"]] == [
+        ("ink", "<lora:ink:1>", ""),
+        ("wet: v2", "<lora:wet%3A v2:1>", ""),
+        ("torn", "", torn.reason),
+        ("x:y", "", UNWRITABLE),
+        ("x%3Ay", "<lora:x%3Ay:1>", ""),
+    ]
+    assert listed["loras"][0] == {
+        "name": "ink", "file": "ink.safetensors", "alias": "India", "text": "<lora:ink:1>", "reason": ""
+    }  # fmt: skip
+    told = {each["name"]: (each["vectors"], each["text"], each["reason"]) for each in listed["embeddings"]}
+    assert told["dusk"] == (3, "dusk", "")
+    assert told["style (v1)"] == (2, r"style \(v1\)", "")
+    assert told["torn"] == (0, "", TORN.reason)
+    assert client.post("/v1/infotext", json={"text": r"a style \(v1\)"}).status_code == 200
+    request = {"prompt": "a <lora:wet%3A v2:1>", "width": 64, "height": 64}
+    assert client.post("/v1/jobs", json={"kind": "txt2img", "request": request}).status_code == 201
+
+
+@pytest.mark.parametrize("alias", ["", "a" * 100_000])
+def test_what_the_page_fetches_does_not_grow_with_what_trainers_noted(
+    alias: str, client: TestClient, studio: Studio
+) -> None:
+    notes = {"ss_tag_frequency": "x" * 240_000}
+    reasons = ("", "broken " * 10_000)
+    studio.loras[:] = [
+        Lora(f"ink-{n:04}", Path(f"ink-{n:04}.safetensors"), alias and f"{n}{alias}", "", notes, reasons[n % 2])
+        for n in range(1000)
+    ]
+    studio.services.catalog.refresh()
+    answer = client.get("/v1/networks")
+    assert len(answer.json()["loras"]) == 1000
+    assert len(answer.content) < 1000 * 1000  # bytes
 
 
 @pytest.mark.parametrize(
@@ -156,7 +200,8 @@ def test_embeddings_are_listed_as_a1111_does_those_that_cannot_be_used_with_the_
         "loaded": {
             "dusk": {
                 "step": 500, "sd_checkpoint": "abc", "sd_checkpoint_name": "good", "shape": 768, "vectors": 3
-            }
+            },
+            "style (v1)": {**row, "shape": 768, "vectors": 2},
         },
         "skipped": {
             "torn": {**row, "shape": 0, "vectors": 0, "reason": "torn.pt is damaged or truncated."},

@@ -202,7 +202,12 @@ def test_a_click_writes_a_lora_or_an_embedding_into_the_prompt(open_page: Page) 
     expect(prompt).to_have_value("a fox <lora:ink:1>")
     expect(prompt).to_be_focused()
     negative.focus()
-    for name, written in (("easynegative", "photo, easynegative"), ("wash-v2", "photo, easynegative")):
+    written_so_far = r"photo, easynegative style \(v1\)"
+    for name, written in (
+        ("easynegative", "photo, easynegative"),
+        ("style (v1)", written_so_far),
+        ("wash-v2", written_so_far),
+    ):
         open_page.click("#img2img_networks_button")
         dialogue.get_by_text(name).click()
         expect(dialogue).to_be_hidden()

@@ -277,16 +277,19 @@ def create(fake: Fake) -> FastAPI:
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**told, "styles": found.names} if found.names else told
 
-    @app.get("/sdapi/v1/loras")
-    def loras() -> list[dict[str, Any]]:
-        names = [("ink", "India"), ("wash-v2", "wash-v2")]
-        return [{"name": name, "alias": alias, "path": f"{name}.safetensors", "metadata": {}} for name, alias in names]
-
-    @app.get("/sdapi/v1/embeddings")
-    def embeddings() -> dict[str, Any]:
+    @app.get("/v1/networks")
+    def networks() -> dict[str, Any]:
+        large = "large.pt is made for Stable Diffusion XL."
         return {
-            "loaded": {"easynegative": {"vectors": 8, "shape": 768}},
-            "skipped": {"large": {"vectors": 8, "shape": 2048, "reason": "large.pt is made for Stable Diffusion XL."}},
+            "loras": [
+                {"name": name, "file": f"{name}.safetensors", "alias": alias, "text": f"<lora:{name}:1>", "reason": ""}
+                for name, alias in (("ink", "India"), ("wash-v2", ""))
+            ],
+            "embeddings": [
+                {"name": "easynegative", "vectors": 8, "text": "easynegative", "reason": ""},
+                {"name": "style (v1)", "vectors": 1, "text": r"style \(v1\)", "reason": ""},
+                {"name": "large", "vectors": 8, "text": "", "reason": large},
+            ],
         }
 
     @app.post("/sdapi/v1/refresh-{what}")

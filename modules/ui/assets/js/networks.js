@@ -38,25 +38,21 @@ export class Networks {
     this.complain("");
     try {
       if (again) await Promise.all(["loras", "embeddings"].map((what) => post(`/sdapi/v1/refresh-${what}`)));
-      const [loras, { loaded, skipped }] = await Promise.all([get("/sdapi/v1/loras"), get("/sdapi/v1/embeddings")]);
-      this.put(loras, loaded, skipped);
+      this.put(await get("/v1/networks"));
     } catch (error) {
       this.complain(error.message);
     }
   }
 
-  put(loras, loaded, skipped) {
+  put({ loras, embeddings }) {
     const group = (title, items) => items.length ? [h("h3", { textContent: title }), h("div", { className: "networks-names" }, ...items)] : [];
-    const name = (text, about, written, field) => button({ text, title: about, className: "networks-name", onclick: () => this.write(written, field()) });
-    const embeddings = Object.entries(loaded).map(([word, { vectors }]) => name(word, `${vectors} ${vectors === 1 ? "token" : "tokens"}`, word, () => this.field));
-    const rows = (title, items) => items.length ? [h("details", { className: "styles-save" }, h("summary", { textContent: `${title}: ${items.length}` }), ...items.map(([word, reason]) => h("div", { className: "p-soft", textContent: `${word}: ${reason}` })))] : [];
-    const unusable = Object.entries(skipped).map(([word, { reason }]) => [word, reason]);
-    const unread = loras.filter((lora) => lora.reason).map((lora) => [lora.name, lora.reason]);
+    const usable = (items, about, field) => items.filter((item) => item.text).map((item) => button({ text: item.name, title: about(item), className: "networks-name", onclick: () => this.write(item.text, field()) }));
+    const rows = (title, items) => items.length ? [h("details", { className: "styles-save" }, h("summary", { textContent: `${title}: ${items.length}` }), ...items.map(({ name, reason }) => h("div", { className: "p-soft", textContent: `${name}: ${reason}` })))] : [];
     this.list.replaceChildren(
-      ...group("LoRAs", loras.filter((lora) => !lora.reason).map((lora) => name(lora.name, lora.alias === lora.name ? lora.path : `${lora.path}, also called ${lora.alias}`, `<lora:${lora.name}:1>`, () => "prompt"))),
-      ...group("Embeddings", embeddings),
-      ...rows("LoRAs that cannot be read", unread),
-      ...rows("Not for this model", unusable));
+      ...group("LoRAs", usable(loras, ({ file, alias }) => alias ? `${file}, also called ${alias}` : file, () => "prompt")),
+      ...group("Embeddings", usable(embeddings, ({ vectors }) => `${vectors} ${vectors === 1 ? "token" : "tokens"}`, () => this.field)),
+      ...rows("LoRAs that cannot be used", loras.filter(({ reason }) => reason)),
+      ...rows("Not for this model", embeddings.filter(({ reason }) => reason)));
     if (!this.list.children.length) this.list.append(h("p", { className: "p-soft", textContent: "There are none yet." }));
   }
 

@@ -1,0 +1,63 @@
+"""How a LoRA or an embedding is written into a prompt: each text is read back, so that it means that file."""
+
+import re
+from typing import Final
+
+from modules.catalog import Catalog, Lora
+from modules.clip_bpe import ClipBPE
+from modules.clip_chunks import Vocabulary
+from modules.errors import WebuiError
+from modules.names import name_in_tag
+from modules.prompts.attention import parse_attention
+from modules.prompts.schedule import composition, schedule, timing, without_comments
+from modules.prompts.tags import NetworkTag, network_tags, take_tags
+
+LONGEST_ALIAS: Final = 200  # letters of one that is written; a trainer may have noted any text
+_BRACKET: Final = re.compile(r"[()\[\]\\]")
+_STEPS: Final = 20  # any number: a text that changes while it is drawn is no name
+
+
+def lora_tag(lora: Lora, catalog: Catalog) -> str:
+    """`<lora:name:1>` with the name, the alias or the escaped name, whichever means `lora`; "" if none does.
+
+    `lora` is one of `catalog`.
+    """
+    for name in (lora.name, lora.alias[: LONGEST_ALIAS + 1], name_in_tag(lora.name)):
+        tag = f"<lora:{name}:1>"
+        if len(name) <= LONGEST_ALIAS + len(lora.name) and name.isprintable() and _means(tag, lora, catalog):
+            return tag
+    return ""
+
+
+def embedding_word(name: str, tokenizer: ClipBPE, vocabulary: Vocabulary) -> str:
+    r"""The embedding `name` as a prompt means it, such as `style \(v1\)`; "" if a prompt cannot, or means another.
+
+    `vocabulary` has the words of all embeddings that may stand in the prompt.
+    """
+    text = _BRACKET.sub(r"\\\g<0>", name)
+    if not name.isprintable() or _pieces(text) != [(name, 1.0)]:
+        return ""
+    tokens = tokenizer.encode(name)
+    found = vocabulary.at(tokens, 0) if tokens else None
+    return text if found and (found[0].name, found[1]) == (name, len(tokens)) else ""
+
+
+def _means(tag: str, lora: Lora, catalog: Catalog) -> bool:
+    """Whether the prompt `tag` is `lora` at weight 1 and nothing else."""
+    rest, tags = take_tags(without_comments(tag))
+    try:
+        read = network_tags(tags)
+        name = read[0].name if len(read) == 1 else ""
+        is_plain = not rest and bool(name) and read == [NetworkTag(name, 1.0, 1.0, None)]
+        # No two files of a catalog have the same name, and an exact match of it comes first.
+        return is_plain and (name == lora.name or catalog.lora(name) is lora)
+    except WebuiError:
+        return False
+
+
+def _pieces(text: str) -> list[tuple[str, float]]:
+    """A prompt as the text encoder gets it; empty where it is not one text throughout."""
+    rest, tags = take_tags(without_comments(text))
+    parts = composition(rest)
+    stages = [stage.text for part in parts for stage in schedule(part.text, timing(_STEPS))]
+    return parse_attention(stages[0]) if len(stages) == 1 and not tags and parts[0].weight == 1 else []
