@@ -82,7 +82,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
 
     @router.post("/sdapi/v1/interrupt")
     def interrupt() -> dict[str, Any]:
-        """End the running job at its next step; finished pictures are answered."""
+        """End the running job, in the middle of a step too; finished pictures are answered."""
         tasks.stopping(tasks.running(), "interrupted")
         queue.interrupt()
         return {}

@@ -68,6 +68,10 @@ class DiedLoading(EngineDied):
         self.times = times
 
 
+class _LetGo(Exception):
+    """The job was interrupted, and so has ended, while its checkpoint was being loaded."""
+
+
 class Engine(Protocol):
     """What the queue needs of an engine process; `worker.EngineProcess` is one."""
 
@@ -115,6 +119,7 @@ class JobQueue:
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
         self._interrupted: Job | None = None  # the running job, once somebody wants it to end
+        self._loading_for: Job | None = None  # the running job, while its checkpoint is loaded
         self._wanted: tuple[Checkpoint, Settings] | None = None  # to be loaded when no job waits
         self._loaded: tuple[Checkpoint, Settings] | None = None
         self._refusal = ""  # why the checkpoint that was asked for last is not the one that is loaded
@@ -262,7 +267,7 @@ class JobQueue:
             )
 
     def interrupt(self) -> None:
-        """End the running job at its next step; nothing happens if none runs."""
+        """End the running job, as soon as the engine hears it or has been ended; nothing happens if none runs."""
         with self._changed:
             running = self._running
         if running:
@@ -336,16 +341,22 @@ class JobQueue:
             self._changed.notify_all()
 
     def _ask(self, job: Job, stop: Stop) -> None:
-        """A person wants `job` to stop. What has ended stays as it is."""
+        """A person wants `job` to stop. What has ended stays as it is.
+
+        A job whose checkpoint is still being loaded ends at once; the loading goes on, for the next one.
+        """
         with self._changed:
-            if job is self._running:
+            if job is self._loading_for and stop == Stop.INTERRUPT:
+                self._running = self._loading_for = None
+            elif job is self._running:
                 if stop == Stop.INTERRUPT:
                     self._interrupted = job
                 self._engine.ask(stop)
                 return
-            if stop != Stop.INTERRUPT or job not in self._waiting:
+            elif stop == Stop.INTERRUPT and job in self._waiting:
+                self._waiting.remove(job)
+            else:
                 return
-            self._waiting.remove(job)
             self._tell_positions()
         ending = Finished(0.0, {}, interrupted=True)
         self._keep(self._ledger.end, job.id, ending, job.images)
@@ -408,6 +419,8 @@ class JobQueue:
         ending: Finished | Failed
         try:
             ending = self._load_for(job) or self._run(job, saves)
+        except _LetGo:
+            return
         except EngineDied as caught:
             death, ending = caught, _failed_by(caught)
             if self._interrupted is job:  # it was to end, and its engine was ended for it where it did not hear
@@ -485,15 +498,29 @@ class JobQueue:
             return DEATHS_OF_A_BATCH
 
     def _load_for(self, job: Job) -> Failed | None:
-        """Have the job's checkpoint ready; None if it is. Raises EngineDied."""
+        """Have the job's checkpoint ready; None if it is. Raises EngineDied, and _LetGo if the job has ended since."""
         state = self.state()
         if state.state == "ready" and state.checkpoint == job.checkpoint.name:
             return None
-        job.append(Staged(f"{LOADING}{job.checkpoint.name}"))
-        state = self._load(job.checkpoint, job.settings)
+        with self._changed:
+            if self._interrupted is job:
+                return None  # and the run does not begin
+            self._loading_for = job
+            job.append(Staged(f"{LOADING}{job.checkpoint.name}"))
+        try:
+            state = self._load(job.checkpoint, job.settings)
+        finally:
+            self._require_held(job)
         if state.state == "ready":
             return None
         return Failed(state.message or f"{job.checkpoint.name} could not be loaded.", field="sd_model_checkpoint")
+
+    def _require_held(self, job: Job) -> None:
+        """The loading for `job` is over. Raises _LetGo if somebody has ended the job meanwhile."""
+        with self._changed:
+            is_held, self._loading_for = self._loading_for is job, None
+        if not is_held:
+            raise _LetGo
 
     def _load(self, checkpoint: Checkpoint, settings: Settings) -> EngineState:
         """The state after loading. Raises EngineDied, once it is noted."""

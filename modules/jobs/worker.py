@@ -24,7 +24,7 @@ from modules.settings import Settings
 log = logging.getLogger(__name__)
 
 ENGINE_FACTORY = "modules.processing.engine:create_engine"
-SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before it is told to quit
+SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before its process is killed
 SECONDS_TO_END = 5.0  # for a process that was told to quit, before it is killed
 
 # Negative exit codes are signals; a container's memory limit shows as 137 = 128 + 9.
@@ -158,16 +158,17 @@ class EngineProcess:
         timer.start()
 
     def _end_if_deaf(self, number: int, started: _Started | None) -> None:
-        """End the process that is still at the run `number` and has not heard that it is to stop."""
+        """End the process that is still at the run `number` and has not heard that it is to stop.
+
+        It is killed and not told to quit: on a busy machine the thread that would hear that may wait for seconds.
+        """
         with self._lock:
             is_at_it = self._started is started and self._running == number
             if started is None or not is_at_it or self._closed or started.flags[child.HEARD_RUN] == number:
                 return
             self._ended_deaf = started.process
             log.info("The engine is in the middle of a long call; it is ended and started again.")
-            with contextlib.suppress(OSError):  # it may have died just now
-                started.pipe.send(child.Quit())
-        self._reap(started.process)
+            started.process.kill()
 
     def release(self) -> None:
         """End the process, and with it all memory it holds. The next `load` or `run` starts another.

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -145,13 +145,14 @@ def sse(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @contextmanager
-def server(checkpoint: Path, folder: Path) -> Iterator[str]:
-    """The real server in a process of its own, on a free port, with its data in `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def server(checkpoint: Path, folder: Path, port: int = 0, extra: Sequence[str] = ()) -> Iterator[str]:
+    """The real server in a process of its own, with its data in `folder`. Port 0 is a free one."""
+    if not port:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [sys.executable, "webui.py", "--port", str(port), "--no-autolaunch", "--loglevel", "WARNING"]
-    command += ["--data-dir", str(folder), "--ckpt", str(checkpoint)]
+    command += ["--data-dir", str(folder), "--ckpt", str(checkpoint), *extra]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     try:
         yield f"http://127.0.0.1:{port}"

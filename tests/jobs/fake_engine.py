@@ -4,7 +4,8 @@
 until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture, `exits`
 with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file `cured`, whose
 name follows, `raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`,
-`kills once` and `refused` do as they say when they are loaded.
+`kills once` and `refused` do as they say when they are loaded; one whose file ends in `.gate` is loading until that
+file is there.
 """
 
 import os
@@ -46,6 +47,8 @@ class FakeEngine:
             with self.loads.open("a") as file:
                 file.write(checkpoint.name + "\n")
         yield EngineState("loading", checkpoint.name, device="fake")
+        while checkpoint.path.suffix == ".gate" and not checkpoint.path.exists():
+            time.sleep(0.005)
         if checkpoint.name == "killer" or (checkpoint.name == "kills once" and self.loads and once_of(self.loads)):
             os.kill(os.getpid(), signal.SIGKILL)
         if checkpoint.name == "refused":

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.events import (
     EngineState,
@@ -140,6 +141,59 @@ def test_an_interrupt_while_the_checkpoint_loads_is_not_lost(queue: JobQueue) ->
     assert isinstance(end(job), Finished)
     assert job.status == "interrupted"
     assert job.images == ()
+
+
+def interrupted_while_loading(queue: JobQueue, checkpoint: Checkpoint) -> None:
+    """A job that is interrupted while its checkpoint, which waits for its gate, is loaded: it ends all the same."""
+    job = submit(queue, "first", checkpoint)
+    until(lambda: queue.state() == EngineState("loading", checkpoint.name, device="fake"), "the loading")
+    job.interrupt()
+    finished = end(job)
+    assert isinstance(finished, Finished)
+    assert finished.interrupted
+    assert queue.current() == ()
+
+
+def test_an_interrupted_job_does_not_wait_for_its_checkpoint_which_is_loaded_for_the_next_one(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    gate, loads = tmp_path / "slow.gate", tmp_path / "loads"
+    queue = make_queue(loads=str(loads))
+    slow = Checkpoint("slow", gate)
+    interrupted_while_loading(queue, slow)
+    after = submit(queue, "next", slow)
+    assert after.status == "queued"
+    gate.touch()
+
+    assert isinstance(end(after), Finished)
+    assert loads.read_text().splitlines() == ["slow"]
+
+
+def test_a_job_that_is_interrupted_while_loading_leaves_the_next_one_its_own_checkpoint(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    gate = tmp_path / "slow.gate"
+    queue = make_queue()
+    interrupted_while_loading(queue, Checkpoint("slow", gate))
+    after = submit(queue, "next")
+    gate.touch()
+
+    assert isinstance(end(after), Finished)
+    assert queue.state().checkpoint == CHECKPOINT.name
+
+
+@pytest.mark.parametrize("name", ["killer", "refused"])
+def test_a_loading_that_fails_after_its_job_was_interrupted_is_no_matter_of_that_job(
+    make_queue: MakeQueue, tmp_path: Path, name: str
+) -> None:
+    gate = tmp_path / "bad.gate"
+    queue = make_queue()
+    interrupted_while_loading(queue, Checkpoint(name, gate))
+    after = submit(queue, "next")
+    gate.touch()
+
+    assert isinstance(end(after), Finished)
+    assert len(after.images) == 1
 
 
 def test_skip_ends_one_batch_and_the_job_goes_on(queue: JobQueue) -> None:
