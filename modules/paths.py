@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from modules.errors import WebuiError
+from modules.names import as_on_disk
 
 LONGEST_PART = 255  # bytes of the name of one file or folder, on all common systems
 LONGEST_PATH = 1024  # bytes of all of it; macOS takes no more
@@ -37,10 +38,18 @@ def could_be(path: str) -> bool:
 def below(root: Path, relative: str, strict: bool = False) -> Path | None:
     """The path `relative` names below `root`, links followed; None if it leads out of `root`, or could be no path.
 
-    `strict` asks that it is there.
+    `strict` asks that it is there. A name with bytes that are not UTF-8 is meant by the text that `names.shown` gives
+    for it, unless another one is called so.
     """
     if not could_be(relative):
         return None
+    on_disk = as_on_disk(relative)
+    if on_disk != relative and _within(root, relative, strict=True) is None:
+        return _within(root, on_disk, strict=True) or _within(root, relative, strict)
+    return _within(root, relative, strict)
+
+
+def _within(root: Path, relative: str, strict: bool) -> Path | None:
     try:
         home = root.resolve()
         path = (home / relative).resolve(strict=strict)

@@ -23,6 +23,7 @@ from modules.api.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.services import Services
 from modules.fields import Strict
 from modules.flags import has_screen
+from modules.names import shown
 
 MOST_AT_ONCE = 1000  # pictures in one zip or one save
 
@@ -62,7 +63,7 @@ def routes(services: Services) -> APIRouter:
         """Open a picture's folder on this machine's screen; where that cannot be, its path is answered."""
         folder = outputs.locate(body.path).parent if body.path else outputs.root
         here = request.client is not None and request.client.host in LOCAL_NAMES
-        return {} if here and _shown(folder) else {"folder": str(folder.resolve())}
+        return {} if here and _shown(folder) else {"folder": shown(str(folder.resolve()))}
 
     @router.get("/{path:path}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{path:path}", include_in_schema=False)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from modules.codec import MAX_BYTES
 from modules.errors import WebuiError
+from modules.names import shown
 from modules.paths import below, checked_name, legible
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
@@ -182,7 +183,7 @@ class Folders:
         for name, root in self._roots.items():
             if root.is_dir():
                 below = sorted(path for path in (*root.glob("*"), *root.glob("*/*")) if path.is_dir())
-                inside = [path.relative_to(root).as_posix() for path in below]
+                inside = [shown(path.relative_to(root).as_posix()) for path in below]
                 found += [name, *(f"{name}/{path}" for path in inside if not _is_hidden(path))]
         return found[:most]
 

@@ -22,6 +22,7 @@ from modules.codec import Picture
 from modules.disk import refusal, sweep, write_all, write_new
 from modules.errors import WebuiError
 from modules.infotext import Kind
+from modules.names import shown
 from modules.paths import FORBIDDEN, below
 from modules.settings import Settings
 from modules.store.metadata import encoded, read
@@ -109,8 +110,8 @@ class Outputs:
             raise refusal("The source picture", path.parent, error) from error
 
     def relative(self, path: Path) -> str:
-        """`path` as the page and the API name it: below the root, with forward slashes."""
-        return path.relative_to(self.root).as_posix()
+        """`path` as the page and the API name it: below the root, with forward slashes, `%FF` for no UTF-8."""
+        return shown(path.relative_to(self.root).as_posix())
 
     def locate(self, relative: str) -> Path:
         """The saved picture of this name. Raises WebuiError (404) for all else: other files, folders, ways out."""
@@ -140,7 +141,7 @@ class Outputs:
                 copy, is_new = _copied(data, folder, source)
                 if is_new:
                     try:
-                        _append(folder / LOG, _log_row(data, copy.name))
+                        _append(folder / LOG, _log_row(data, shown(copy.name)))
                     except BaseException:
                         copy.unlink(missing_ok=True)
                         raise
@@ -154,9 +155,9 @@ class Outputs:
         All names are looked up before the first byte; raises WebuiError if one is missing.
         """
         located = {relative: self.locate(relative) for relative in relatives}
-        names = [path.name for path in located.values()]
+        names = [shown(path.name) for path in located.values()]
         unique = len(set(names)) == len(names)
-        entries = [(path.name if unique else relative, path) for relative, path in located.items()]
+        entries = [(shown(path.name) if unique else relative, path) for relative, path in located.items()]
         return _zip_blocks(entries)
 
 
