@@ -1,6 +1,6 @@
 """How long an interrupt takes to end a large job, and whether the next job runs.
 
-    python -m tests.bench.bench_stop [--port 0] [--only step encoder decoder huge loading starting] [--checkpoint FILE]
+    python -m tests.bench.bench_stop [--port 0] [--only CASE ...] [--checkpoint FILE]
 
 Starts the real server as a user does and talks to it over loopback. Prints one JSON line a case:
 
@@ -9,16 +9,18 @@ Starts the real server as a user does and talks to it over loopback. Prints one 
     decoder   2048 x 2048, while the result is decoded
     huge      3840 x 3840 from text, in the middle of the first step
     loading   while another checkpoint is loaded, a file of 4 GB (sparse on the disk)
+    second    while a job that runs loads that checkpoint for its second pass, which no stop is heard in
     starting  while the engine process, which was unloaded, is started again
 
 `seconds` are those from the POST of the interrupt to the end that the job's events tell, `interrupted` is whether it is
-told as that, `engine` whether the same process went on ("heard") or another one took its place ("ended"), `next` how
-the next job ended, a small one, and `next_s` after how many seconds.
+told as that, `engine` whether the "same" process went on or a "new" one took its place, `next` how the next job ended,
+a small one, and `next_s` after how many seconds.
 """
 
 import argparse
 import io
 import json
+import shutil
 import struct
 import tempfile
 import threading
@@ -91,12 +93,13 @@ def main() -> None:
         "decoder": ("txt2img", {**large, "steps": 1, "cfg_scale": 1}, "decoding", 2.0),
         "huge": ("txt2img", {**large, "width": 3840, "height": 3840}, "sampling", 5.0),
         "loading": ("txt2img", {**SMALL, "override_settings": {"sd_model_checkpoint": HEAVY}}, "loading", 0.5),
+        "second": ("txt2img", {**SMALL, "enable_hr": True, "hr_checkpoint_name": HEAVY}, "loading", 0.5),
         "starting": ("txt2img", SMALL, "loading", 0.5),
     }
     for name in options.only or cases:
         kind, request, stage, later = cases[name]
         with tempfile.TemporaryDirectory() as folder:
-            if name == "loading":
+            if name in ("loading", "second"):
                 write_heavy(options.checkpoint, Path(folder, f"{HEAVY}.safetensors"))
             extra = ("--ckpt-dir", folder)
             with (
@@ -125,7 +128,7 @@ def stopped(client: httpx.Client, job: Running, stage: str, later: float) -> dic
     return {
         "seconds": round(ended - asked, 2),
         "interrupted": how == "finished" and said["interrupted"],
-        "engine": "heard" if engine() == before else "ended",
+        "engine": "same" if engine() == before else "new",
         "next": next_how if next_how == "finished" and not next_said["interrupted"] else next_said,
         "next_s": round(time.perf_counter() - begun, 1),
     }
@@ -147,6 +150,8 @@ def uploaded(client: httpx.Client) -> str:
 
 def write_heavy(checkpoint: Path, path: Path) -> None:
     """A copy of `checkpoint` with a tensor of zeros that no model knows: its hash takes seconds."""
+    if (described := checkpoint.with_suffix(".yaml")).exists():
+        shutil.copy(described, path.with_suffix(".yaml"))
     with checkpoint.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
