@@ -160,7 +160,7 @@ class EngineProcess:
     def _end_if_deaf(self, number: int, started: _Started | None) -> None:
         """End the process that is still at the run `number` and has not heard that it is to stop.
 
-        It is killed and not told to quit: on a busy machine the thread that would hear that may wait for seconds.
+        It is killed and not told to quit: on a busy machine one was still there 5 s after it was told.
         """
         with self._lock:
             is_at_it = self._started is started and self._running == number
