@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -88,7 +89,10 @@ class PickleReader:
         if process is None:
             return None
         process.kill()
-        with process:  # waits, and closes its pipes
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # closing sends what is left of the question, which nobody reads any longer
+            process.stdin.close()
+        with process:  # waits, and closes the other pipe
             pass
         return process.returncode
 
