@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from modules.api.errors import answer
 from modules.errors import Busy
 from modules.jobs.listeners import Listeners
+from modules.names import shown
 
 HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
 MOST_STREAMS = 384  # three quarters of the connections that the server takes
@@ -57,7 +58,7 @@ class Feed(Protocol):
 def event_text(name: str, data: dict[str, Any], number: int | None = None) -> str:
     """One event as it goes over the wire."""
     head = f"id: {number}\n" if number is not None else ""
-    return f"{head}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"{head}event: {name}\ndata: {shown(json.dumps(data, ensure_ascii=False))}\n\n"
 
 
 class EventStream(Response):

@@ -1,6 +1,8 @@
 """Tensors by name out of a file, and models filled with them; nothing here asks the network for anything."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -52,7 +54,8 @@ def open_weights(path: Path) -> Weights:
     if format_of(path) == "safetensors":
         header = read_header(path)
         try:
-            file = cast(Any, safe_open(path, framework="pt", device="cpu"))
+            with _openable(path) as name:
+                file = cast(Any, safe_open(name, framework="pt", device="cpu"))
         except (SafetensorError, OSError) as error:
             if any(words in str(error).lower() for words in _NO_MEMORY):
                 raise WebuiError(
@@ -60,7 +63,8 @@ def open_weights(path: Path) -> Weights:
                     "Close other programs, or choose a smaller checkpoint.",
                     field=FIELD,
                 ) from error
-            raise WebuiError(f"{path.name} is damaged: {error}.", "Download or copy it again.", field=FIELD) from error
+            why = str(error).replace(str(path), path.name)
+            raise WebuiError(f"{path.name} is damaged: {why}.", "Download or copy it again.", field=FIELD) from error
         return Weights(path.name, header, file.get_tensor)
     content = read_pickle(path)
     saved = content.get("state_dict", content) if isinstance(content, Mapping) else None
@@ -70,6 +74,16 @@ def open_weights(path: Path) -> Weights:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
     header = {key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()}
     return Weights(path.name, header, lambda key: read_stored(path, tensors[key]))
+
+
+@contextmanager
+def _openable(path: Path) -> Iterator[str]:
+    """A name under which safetensors, which wants UTF-8, can open the file; Linux alone has names that are not."""
+    if str(path).encode("utf-8", "replace") == os.fsencode(path):
+        yield str(path)
+        return
+    with open_file(path) as file:
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def read_stored(path: Path, stored: Stored) -> Tensor:

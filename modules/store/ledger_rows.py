@@ -16,6 +16,7 @@ from modules.codec import ByName, Picture
 from modules.errors import WebuiError
 from modules.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Warned
 from modules.kept import Unreadable, parsed
+from modules.names import shown
 from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.ledger_file import Row
@@ -103,7 +104,7 @@ def entered(row: Row, events: tuple[Event, ...], find: Callable[[str], Picture])
 
 
 def event_text(event: Event) -> str:
-    return json.dumps(asdict(event), ensure_ascii=False)
+    return shown(json.dumps(asdict(event), ensure_ascii=False))  # a sentence may hold a name that is not UTF-8
 
 
 def checkpoint_text(checkpoint: Checkpoint) -> str:

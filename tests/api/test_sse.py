@@ -177,6 +177,12 @@ def test_an_event_is_written_as_the_standard_asks() -> None:
     )
 
 
+def test_half_a_letter_can_be_sent() -> None:
+    assert sse.event_text("warned", {"message": "caf\udce9.png"}).encode() == (
+        b'event: warned\ndata: {"message": "caf%E9.png"}\n\n'
+    )
+
+
 def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue) -> None:
     queue = make_queue()
 

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -529,3 +530,14 @@ def test_a_good_checkpoint_is_within_the_bounds() -> None:
         content = read_content(path, CHECKPOINT._replace(operations=40_000, values=1_200))
     assert isinstance(content, dict)
     assert len(content) == 1100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode elsewhere")
+def test_a_file_whose_name_is_not_utf_8_is_opened(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.safetensors"))
+    save_file({"weight": torch.arange(4.0)}, tmp_path / "plain.safetensors")
+    (tmp_path / "plain.safetensors").rename(path)
+    assert open_weights(path).read("weight").tolist() == [0.0, 1.0, 2.0, 3.0]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WebuiError, match=r"caf%E9\.safetensors is truncated"):
+        open_weights(path)

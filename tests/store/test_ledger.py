@@ -11,7 +11,7 @@ from PIL import Image
 from modules.catalog import Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.events import Finished, ImageSaved, Started, Stepped, Warned
+from modules.events import Failed, Finished, ImageSaved, Started, Stepped, Warned
 from modules.request import Img2ImgRequest, Txt2ImgRequest
 from modules.settings import Settings
 from modules.store import ledger_file
@@ -54,6 +54,18 @@ def test_what_is_entered_comes_back_whole(tmp_path: Path) -> None:
         Entered("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT, events, ended=True, deaths=0, cuts=0),
         Entered("2", "txt2img", 2.5, REQUEST, SETTINGS, CHECKPOINT, (), ended=False, deaths=0, cuts=0),
     ]
+
+
+def test_a_sentence_with_a_name_that_is_not_utf_8_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite"
+    ledger = Ledger(path)
+    ledger.add("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT)
+    ledger.begin("1")
+    ledger.note("1", Warned("caf\udce9.png is odd, \ud800 too."))
+    ledger.end("1", Failed("caf\udce9.pt is damaged."), [])
+    ledger.close()
+    (job,) = read(path)
+    assert job.events == (Warned("caf%E9.png is odd, %uD800 too."), Failed("caf%E9.pt is damaged."))
 
 
 def test_pictures_lie_once_under_their_hash_and_not_in_the_rows(tmp_path: Path) -> None:
