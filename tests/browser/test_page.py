@@ -421,7 +421,7 @@ def test_a_failed_job_says_why_and_the_form_stays(open_page: Page) -> None:
     generate(open_page, "txt2img", prompt="fail", steps=2)
     expect(open_page.locator("#txt2img_alert")).to_have_text(
         "The engine process ended (killed or out of memory). Make the picture smaller or close other programs; "
-        "the next job runs."
+        "the next job runs. Retry"
     )
     finished(open_page, "txt2img")
     generate(open_page, "txt2img", prompt="a castle")
