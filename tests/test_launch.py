@@ -190,7 +190,7 @@ def test_the_launchers_own_flags_do_not_go_on_to_webui(words: list[str]) -> None
 def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs launch.py itself, in a copy whose webui.py only tells its flags, with this environment's Python."""
     (tmp_path / "modules").mkdir()
-    for name in ("launch.py", "modules/__init__.py", "modules/flags.py", "modules/errors.py"):
+    for name in ("launch.py", "modules/__init__.py", "modules/flags.py", "modules/errors.py", "modules/names.py"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "webui.py").write_text("import sys; print(sys.argv[1:])")
     environ = {key: value for key, value in os.environ.items() if key != "COMMANDLINE_ARGS"}

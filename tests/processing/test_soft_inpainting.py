@@ -86,4 +86,4 @@ def test_half_shows_at_the_threshold_and_a_threshold_of_nothing_replaces_all_tha
             (result, Softness(1, 0.5, 4, 1, 0.5, 2)),
         )
     ]
-    assert masks == [127, 255, 0, 255]
+    assert masks == [128, 255, 0, 255]
