@@ -103,6 +103,17 @@ def test_what_stands_beside_parameters_is_read(items: dict[str, str], program: s
     assert {name: fields[name] for name in (*FIELDS, "sampler_name")} == {**FIELDS, "sampler_name": sampler}
 
 
+def test_json_under_parameters_is_shown_in_words_and_kept_as_it_stands() -> None:
+    chunks = PngInfo()
+    raw = json.dumps(SWARM, indent=2)
+    chunks.add_text("parameters", raw)
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG", pnginfo=chunks)
+    told = read(Picture.from_bytes(file.getvalue()))
+    assert told.infotext.startswith("a shell, spiral: fine\nNegative prompt: photo\nSteps: 25, Sampler: DPM++ 2M,")
+    assert (told.items, told.notes) == ({"parameters": raw}, ("Read from the parameters of SwarmUI.",))
+
+
 def test_parameters_count_more_than_a_graph_beside_them() -> None:
     chunks = PngInfo()
     chunks.add_text("parameters", "a cat\nSteps: 3, Sampler: Euler, Seed: 1")

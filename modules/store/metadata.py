@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo, iTXt
 from modules import exif
 from modules.codec import Picture
 from modules.colour import SRGB_PROFILE
-from modules.other_programs import from_items
+from modules.other_programs import from_items, from_json
 
 Format = Literal["png", "jpg", "webp"]
 
@@ -91,8 +91,8 @@ def encoded(
 def read(picture: Picture) -> Metadata:
     """What is written in a picture's file, whoever made it. Never raises: damaged entries are as if not there.
 
-    Where a file has both, the EXIF comment counts and not the text chunk, as in A1111. What other programs write
-    beside `parameters` is translated.
+    Where a file has both, the EXIF comment counts and not the text chunk, as in A1111. What other programs write, as
+    `parameters` or beside it, is translated; the items hold it as it stands.
     """
     info = picture.text()
     items = {
@@ -106,7 +106,8 @@ def read(picture: Picture) -> Metadata:
     if isinstance(block, bytes):
         infotext = exif.user_comment(block) or infotext
     if infotext and items.get("Software") != "NovelAI":
-        return Metadata(infotext, items)
+        told = from_json(infotext)
+        return Metadata(told.text, {PARAMETERS: infotext, **items}, (told.note,)) if told else Metadata(infotext, items)
     xmp = info.get("xmp")
     told = {**items, "xmp": _decoded(xmp)} if isinstance(xmp, bytes) else items
     translation = from_items(told, picture.width, picture.height)

@@ -264,7 +264,7 @@ def create(fake: Fake) -> FastAPI:
         text = fake.infotexts.get(key, "")
         fields, _ = fields_of(text) if text else ({}, [])
         kind = "img2img" if "denoising_strength" in fields else "txt2img"
-        return {"infotext": text, "items": {"Software": "a stand-in"}, "fields": fields, "kind": kind}
+        return {"infotext": text, "items": {"Software": "a stand-in"}, "fields": fields, "kind": kind, "notes": []}
 
     @app.post("/v1/infotext")
     async def infotext(body: dict[str, Any]) -> dict[str, Any]:

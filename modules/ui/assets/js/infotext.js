@@ -13,9 +13,11 @@ export const looksLikeInfotext = (text) => LAST_LINE.test(text.trim().split("\n"
 // For showing only (the server does the real reading): {prompt, negative, pairs: [[key, value]]}.
 export function taken(text) {
   const lines = text.trim().split("\n");
-  const last = LAST_LINE.test(lines.at(-1)) ? lines.pop() : "";
+  const at = lines.findLastIndex((line) => LAST_LINE.test(line));
+  const [last = "", ...behind] = at < 0 ? [] : lines.splice(at);
   const [prompt, negative = ""] = lines.join("\n").split(/\n?Negative prompt: /);
   const pairs = [...last.matchAll(/([\w ().+-]+?): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/g)].map((match) => [match[1].trim(), match[2]]);
+  for (const [, key, value] of behind.map((line) => line.match(/^([A-Z][\w ]*): (.*)/) ?? [])) if (key) pairs.push([key, value]);
   return { prompt, negative, pairs };
 }
 

@@ -34,7 +34,8 @@ export class PngInfo {
       const info = await get(`/v1/pictures/${picture.id}/info`);
       if (this.source.picture !== picture) return;
       this.info = info;
-      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext), info.infotext ? copyButton(() => info.infotext) : null), this.actions(info), this.report, this.items(info.items));
+      const notes = info.notes.length ? h("p", { className: "p-soft", textContent: info.notes.join(" ") }) : "";
+      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext), info.infotext ? copyButton(() => info.infotext) : null), notes, this.actions(info), this.report, this.items(info.items));
     } catch (error) {
       this.right.replaceChildren(h("p", { className: "p-error", role: "alert", textContent: error.message }));
     }
