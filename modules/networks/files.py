@@ -257,7 +257,8 @@ def find_vaes(
         *find_files(folders, (*VAE_SUFFIXES, f"{DIFFUSERS_WEIGHTS}.bin")),
         *find_files(checkpoint_folders, BESIDE_CHECKPOINTS),
     ]
-    found = list({real_path(path): path for path in reversed(paths)}.values())[::-1]
+    # A pipe, a device or a link to nothing would be taken unasked where it lies beside a checkpoint.
+    found = list({real_path(path): path for path in reversed(paths) if path.is_file()}.values())[::-1]
     names = told_apart((path, path.parent.name if is_diffusers_part(path) else path.name) for path in found)
     vaes = [Vae(name, path, hashes.known(path) if hashes else "") for name, path in zip(names, found, strict=True)]
     return tuple(sorted(vaes, key=lambda vae: vae.name.lower()))

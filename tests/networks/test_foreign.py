@@ -541,3 +541,11 @@ def test_a_file_whose_name_is_not_utf_8_is_opened(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WebuiError, match=r"caf%E9\.safetensors is truncated"):
         open_weights(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_what_is_no_file_is_no_vae_beside_a_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fox.vae.pt")
+    (tmp_path / "cat.vae.pt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "dog.vae.pt").write_bytes(b"")
+    assert [vae.name for vae in find_vaes([], [tmp_path])] == ["dog.vae.pt"]
