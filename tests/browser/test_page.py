@@ -164,6 +164,7 @@ def test_styles_are_saved_chosen_put_into_the_prompts_and_deleted(open_page: Pag
     open_page.fill("#img2img_neg_prompt textarea", "")
     page = opened(open_page, server.url)
     expect(page.locator("#img2img_styles .chip")).to_have_text("oil")
+    page.fill("#img2img_neg_prompt textarea", "")  # a busy browser may not have kept it before it was loaded anew
     load(page, png())
     generate(page, steps=2)
     finished(page)
