@@ -34,8 +34,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from modules import flags
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.flags import command_line
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -56,12 +56,14 @@ def main() -> None:
     words = sys.argv[2:] if testing else shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
     if not testing and {"-h", "--help"} & set(words):
         print(__doc__, "\nFlags that go on to webui.py:\n", sep="")
-        flags.parse(["--help"])
+        command_line.parse(["--help"])
     ours, rest = own_flags().parse_known_args(words)
     if sys.prefix == sys.base_prefix and not ours.no_venv:
         enter_venv()
     if not testing:
-        flags.require_free_port(flags.parse(rest))  # a mistyped flag is told now, not after the installation
+        command_line.require_free_port(
+            command_line.parse(rest)
+        )  # a mistyped flag is told now, not after the installation
     if not ours.skip_install:
         set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", ours.torch_index)
     if testing:
@@ -72,9 +74,9 @@ def main() -> None:
     become([sys.executable, str(ROOT / "webui.py"), *rest])
 
 
-def own_flags() -> flags.Parser:
+def own_flags() -> command_line.Parser:
     """The parser of the flags that end here; all others go on."""
-    parser = flags.Parser(add_help=False, allow_abbrev=False)
+    parser = command_line.Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--no-venv", action="store_true")
     parser.add_argument("--skip-install", action="store_true")
     parser.add_argument("--torch-index", default="", metavar="URL")

@@ -15,33 +15,34 @@ from pathlib import Path
 import uvicorn
 
 import modules
-from modules import doctor, logs, server
-from modules.a1111_options import own_settings
+from modules.a1111.options import own_settings
 from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
-from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog, usable
-from modules.clip_chunks import Word
-from modules.codec import Picture
-from modules.disk import sweep, sweep_below
-from modules.errors import WebuiError
-from modules.extensions import load as load_extensions
-from modules.flags import ROOT, Flags, parse, require_free_port
-from modules.jobs.batch import Batches, OwnSaves
-from modules.jobs.batch_desk import Desk
-from modules.jobs.batch_journal import Journals
+from modules.api.v1.tokens import TokenCounter
+from modules.base import logs
+from modules.base.disk import sweep, sweep_below
+from modules.base.errors import WebuiError
+from modules.base.paths import printable
+from modules.base.picture import Picture
+from modules.clip.chunks import Word
+from modules.extension.loading import load as load_extensions
+from modules.flags.command_line import ROOT, Flags, parse, require_free_port
+from modules.infotext.recipe import HashOf, Kept
+from modules.infotext.recipe import recipe as make_recipe
+from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.intake import BatchIntake
+from modules.jobs.batch.journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineProcess
-from modules.networks.checkpoint_files import CheckpointFiles
-from modules.networks.embedding_files import EmbeddingFiles
-from modules.networks.files import HashCache, find_vaes
-from modules.networks.lora_files import LoraFiles
-from modules.paths import printable
-from modules.reproduction import HashOf, Kept
-from modules.reproduction import recipe as make_recipe
+from modules.jobs.workers.process import EngineProcess
+from modules.networks.files.checkpoints import CheckpointFiles
+from modules.networks.files.embeddings import EmbeddingFiles
+from modules.networks.files.listing import HashCache, find_vaes
+from modules.networks.files.loras import LoraFiles
+from modules.schema.catalog import Catalog, usable
+from modules.server import doctor, listen
 from modules.store.history import History
-from modules.store.ledger import Ledger, lies_in
+from modules.store.job_store import JobStore, lies_in
 from modules.store.metadata import read
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -73,20 +74,20 @@ def main(argv: Sequence[str]) -> int:
         for remark in flags.remarks:
             log.info(remark)
         require_free_port(flags)
-        server.check_certificate(flags)
+        listen.check_certificate(flags)
         services = open_services(flags)
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     threading.Thread(target=sweep_drafts, args=(flags,), name="sweep", daemon=True).start()
     try:
-        services.desk.reopen(services.catalog.current)
+        services.intake.reopen(services.catalog.current)
         services.queue.resume(lies_in(services.outputs))
-        services.desk.batches.go_on()
+        services.intake.batches.go_on()
         start_engine(services)
         serve(services)
     finally:
-        services.desk.batches.close()
+        services.intake.batches.close()
         services.queue.close()
     return 0
 
@@ -156,7 +157,7 @@ def open_services(flags: Flags) -> Services:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, settings_file)
     saves = OwnSaves(save_to(outputs))
-    queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
+    queue = JobQueue(engine, saves, job_store=JobStore(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
     catalog = CatalogHolder(scanner(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path), hash_of(flags))
     catalog.start_hashing()
@@ -168,7 +169,7 @@ def open_services(flags: Flags) -> Services:
         pictures=pictures,
         flags=flags,
         count_tokens=TokenCounter(holder, lambda: words_of(catalog.current, queue.state().text_width)),
-        desk=Desk.of(batches, flags.data_dir, flags.outputs_dir),
+        intake=BatchIntake.of(batches, flags.data_dir, flags.outputs_dir),
         saves=saves,
         history=History(outputs, cache / "history.sqlite"),
         extensions=load_extensions(flags.extensions_dir),
@@ -273,11 +274,11 @@ def serve(services: Services) -> None:
     from modules.api.app import create_api  # noqa: PLC0415
     from modules.ui.app import build_page, mount  # noqa: PLC0415
 
-    server.give_memory_back()
+    listen.give_memory_back()
     flags = services.flags
     page = build_page(services.catalog.current, services.settings.current)
     app = mount(create_api(services), page, flags.theme)
-    _Server(server.configured(app, flags), services).run()
+    _Server(listen.configured(app, flags), services).run()
 
 
 class _Server(uvicorn.Server):
@@ -287,7 +288,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._flags = services.flags
         self._queue = services.queue
-        self._batches = services.desk.batches
+        self._batches = services.intake.batches
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         await super().startup()

@@ -19,11 +19,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from modules.app import reproduce
-from modules.catalog import Checkpoint
-from modules.events import ImageDone, Stop
+from modules.base.events import ImageDone, Stop
 from modules.processing.engine import create_engine
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from modules.store.metadata import encoded
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from modules.networks.files import read_defaults
+from modules.networks.files.listing import read_defaults
 
 BUNDLED = Path(__file__).resolve().parent.parent / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
 LARGEST = 60_000_000  # bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import launch
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 ROOT = Path(__file__).resolve().parent.parent
 Usage = namedtuple("Usage", "total used free")  # of shutil.disk_usage
@@ -189,8 +189,14 @@ def test_the_launchers_own_flags_do_not_go_on_to_webui(words: list[str]) -> None
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs launch.py itself, in a copy whose webui.py only tells its flags, with this environment's Python."""
-    (tmp_path / "modules").mkdir()
-    for name in ("launch.py", "modules/__init__.py", "modules/flags.py", "modules/errors.py", "modules/names.py"):
+    for name in (
+        "launch.py",
+        "modules/__init__.py",
+        "modules/flags/command_line.py",
+        "modules/base/errors.py",
+        "modules/base/names.py",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "webui.py").write_text("import sys; print(sys.argv[1:])")
     environ = {key: value for key, value in os.environ.items() if key != "COMMANDLINE_ARGS"}

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Run, Scene, Script, Studio, changed
-from modules.infotext import Kind
-from modules.request import Img2ImgRequest
-from modules.sampler_names import resolve_names
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Scene, Script, Studio, changed
+from modules.infotext.text import Kind
+from modules.schema.request import Img2ImgRequest
+from modules.schema.sampler_names import resolve_names
 
 
 class AlternativeArguments(Arguments):

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from PIL import Image
 from pydantic import Field
 
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.base.picture import Picture
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
 from modules.images.grid import grid
-from modules.infotext import Kind
-from modules.request import Img2ImgRequest
+from modules.infotext.text import Kind
+from modules.schema.request import Img2ImgRequest
 
 ORIGINAL = 1  # masked content
 MOST_PIXELS = 200_000_000  # of the sheet

@@ -7,17 +7,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import Field, field_validator
 
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.base.picture import Picture
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
 from modules.images.geometry import Box, Size
 from modules.images.grid import grid
 from modules.images.quantize import to_bytes
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext import Kind
-from modules.request import MASKED_CONTENTS, Img2ImgRequest
-from modules.settings import EXACT
+from modules.infotext.text import Kind
+from modules.schema.request import MASKED_CONTENTS, Img2ImgRequest
+from modules.schema.settings import EXACT
 
 from .margins import DIRECTIONS, MULTIPLE, Margins, margins
 from .noise import shaped

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
 from modules.images.geometry import Size
 from modules.images.sheet import Sheet, Words
-from modules.infotext import Kind
-from modules.request import GenerationRequest
+from modules.infotext.text import Kind
+from modules.schema.request import GenerationRequest
 
 MOST_PARTS = 10  # 1024 pictures
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Run, Script, Studio, changed, overriding
-from modules.infotext import Kind
-from modules.request import GenerationRequest
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Script, Studio, changed, overriding
+from modules.infotext.text import Kind
+from modules.schema.request import GenerationRequest
 
 MOST_LINES = 10_000
 

@@ -5,15 +5,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.base.picture import Picture
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
 from modules.images.enlarge import UPSCALERS, upscaler
 from modules.images.geometry import Size
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext import Kind
-from modules.request import Img2ImgRequest
+from modules.infotext.text import Kind
+from modules.schema.request import Img2ImgRequest
 
 MOST_PIXELS = 100_000_000  # of the result
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modules.catalog import Catalog
-from modules.errors import WebuiError
-from modules.hooks import Request, changed, overriding
-from modules.infotext import Kind
-from modules.request import LATENT_UPSCALERS, GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.base.errors import WebuiError
+from modules.extension.hooks import Request, changed, overriding
+from modules.infotext.text import Kind
+from modules.schema.catalog import Catalog
+from modules.schema.request import LATENT_UPSCALERS, GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 from .values import Grammar, listed
 

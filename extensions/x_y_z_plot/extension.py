@@ -8,15 +8,27 @@ from typing import Annotated, Any
 from PIL import Image
 from pydantic import Field, field_validator
 
-from modules.catalog import Catalog
-from modules.errors import WebuiError
-from modules.fields import Control
-from modules.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed, with_pairs
+from modules.base.errors import WebuiError
+from modules.base.fields import Control
+from modules.extension.hooks import (
+    Ahead,
+    Arguments,
+    Course,
+    Extension,
+    Keep,
+    Made,
+    Run,
+    Script,
+    Studio,
+    changed,
+    with_pairs,
+)
 from modules.images.geometry import Size
 from modules.images.grid import grid, shape
 from modules.images.sheet import Sheet, Words
-from modules.infotext import Kind
-from modules.request import SEED_RANGE, GenerationRequest
+from modules.infotext.text import Kind
+from modules.schema.catalog import Catalog
+from modules.schema.request import SEED_RANGE, GenerationRequest
 
 from .axes import Axis, axes
 from .values import joined, listed, values

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 Grammar = Literal["whole", "number", "text", "orders"]
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from modules.catalog import Checkpoint, Lora
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.processing.plan import read_prompt
 from modules.prompts.tags import network_tags, take_tags
-from modules.settings import EXACT, Settings
+from modules.schema.catalog import Checkpoint, Lora
+from modules.schema.settings import EXACT, Settings
 
 NOBODY = ("", "none")  # instead of a checkpoint's name
 

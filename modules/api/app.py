@@ -4,38 +4,35 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import modules
-from modules.api import (
+from modules.api import docs_page, errors, health, metrics
+from modules.api.a1111.routes import a1111_routes
+from modules.api.errors import REFUSALS, ErrorBoundary
+from modules.api.fetch import fetch
+from modules.api.metrics import CountRequests, Metrics
+from modules.api.middleware.auth import BasicAuth
+from modules.api.middleware.body_limit import BodyLimit
+from modules.api.middleware.guard import Guard
+from modules.api.middleware.headers import SecurityHeaders
+from modules.api.middleware.slashes import OneSlash
+from modules.api.services import Services
+from modules.api.v1 import (
     batches,
-    docs_page,
-    errors,
     estimate,
-    health,
     history,
     info,
     intents,
     jobs,
-    metrics,
     networks,
     options,
     outputs,
     pictures,
     reproduce,
     scripts,
-    sdapi,
     state,
     styles,
 )
-from modules.api.auth import BasicAuth
-from modules.api.body_limit import BodyLimit
-from modules.api.errors import REFUSALS, ErrorBoundary
-from modules.api.fetch import fetch
-from modules.api.guard import Guard
-from modules.api.headers import SecurityHeaders
-from modules.api.metrics import CountRequests, Metrics
-from modules.api.services import Services
-from modules.api.slashes import OneSlash
-from modules.codec import MAX_BYTES
-from modules.flags import ANY_ORIGIN
+from modules.base.picture import MAX_BYTES
+from modules.flags.command_line import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
 TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size
@@ -57,7 +54,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))
     app.include_router(history.routes(services))
-    app.include_router(sdapi.routes(services, fetch if services.flags.allow_url_fetch else None))
+    app.include_router(a1111_routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from modules.catalog import Catalog, Checkpoint, Vae
+from modules.base.names import digits_in, folded, name_in
 from modules.jobs.listeners import Listeners
-from modules.names import digits_in, folded, name_in
+from modules.schema.catalog import Catalog, Checkpoint, Vae
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
 from modules.api.services import Services
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 FILES = {
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",

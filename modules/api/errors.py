@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.admission import MissingNetworks
-from modules.errors import Busy, WebuiError
-from modules.fields import shortened
-from modules.paths import printable
+from modules.base.errors import Busy, WebuiError
+from modules.base.fields import shortened
+from modules.base.paths import printable
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import modules
-from modules.codec import MAX_BYTES
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.base.picture import MAX_BYTES
 
 PORTS = {"http": 80, "https": 443}
 MOST_REDIRECTS = 4

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import psutil
 
-from modules.errors import Busy, WebuiError
-from modules.flags import MAX_QUEUED_JOBS
+from modules.base.errors import Busy, WebuiError
+from modules.flags.command_line import MAX_QUEUED_JOBS
 from modules.jobs.job import Job
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 
 Queued = TypeVar("Queued", bound=Job)
 

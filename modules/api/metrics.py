@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.services import Services
-from modules.events import Finished
+from modules.base.events import Finished
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 

@@ -7,25 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from modules import infotext
 from modules.api.admission import require_networks, with_checkpoints
 from modules.api.catalog_holder import CatalogHolder
 from modules.api.limits import JobLimits, require_memory
 from modules.api.sse import Places
-from modules.catalog import Checkpoint, Lora
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import TokenCount, Vocabulary
-from modules.errors import WebuiError
-from modules.extensions import Extensions
-from modules.extensions import load as load_extensions
-from modules.flags import Flags
-from modules.infotext import Kind, ParsedFields
-from modules.jobs.batch import OwnSaves
-from modules.jobs.batch_desk import Desk
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import TokenCount, Vocabulary
+from modules.extension.loading import Extensions
+from modules.extension.loading import load as load_extensions
+from modules.flags.command_line import Flags
+from modules.infotext import text as infotext
+from modules.infotext.text import Kind, ParsedFields
+from modules.jobs.batch.batches import OwnSaves
+from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.request import GenerationRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint, Lora
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -116,7 +116,7 @@ class Services:
     pictures: Pictures
     flags: Flags
     count_tokens: CountsTokens
-    desk: Desk
+    intake: BatchIntake
     saves: OwnSaves
     history: History
     limits: JobLimits = field(default_factory=JobLimits)

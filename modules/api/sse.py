@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modules.api.errors import answer
-from modules.errors import Busy
+from modules.base.errors import Busy
+from modules.base.names import shown
 from modules.jobs.listeners import Listeners
-from modules.names import shown
 
 HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
 MOST_STREAMS = 384  # three quarters of the connections that the server takes

@@ -4,7 +4,7 @@ import difflib
 
 from PIL import Image
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.images.geometry import Size
 
 NONE, LANCZOS, NEAREST = "None", "Lanczos", "Nearest"

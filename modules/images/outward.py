@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modules.images.geometry import Margins
-from modules.request import OUTPAINT_FILLS
+from modules.schema.request import OUTPAINT_FILLS
 
 Floats = NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 from PIL import Image
 
 from modules.images.geometry import Box, Placement, Size, covering, fitting
-from modules.request import RESIZE_MODES
+from modules.schema.request import RESIZE_MODES
 
 JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL, LATENT_UPSCALE = range(len(RESIZE_MODES))
 MOST_PIXELS = 100_000_000  # of a scaled picture before it is cut

@@ -7,13 +7,24 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from modules.catalog import Checkpoint
-from modules.events import ENDINGS, Event, Finished, ImageDone, ImageSaved, LeftOut, Parked, Previewed, Queued, Stop
-from modules.infotext import Kind
+from modules.base.events import (
+    ENDINGS,
+    Event,
+    Finished,
+    ImageDone,
+    ImageSaved,
+    LeftOut,
+    Parked,
+    Previewed,
+    Queued,
+    Stop,
+)
+from modules.infotext.text import Kind
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
 
 # Of these only the last is kept: an older one tells nothing more, and previews are large.
 SUPERSEDED = (Previewed, Queued)

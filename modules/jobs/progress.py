@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from modules.events import Event, Failed, Finished, ImageSaved, Queued, Staged, Started, Stepped
+from modules.base.events import Event, Failed, Finished, ImageSaved, Queued, Staged, Started, Stepped
 
 Status = Literal["queued", "running", "finished", "interrupted", "failed"]
 

@@ -1,4 +1,4 @@
-"""Jobs in the order they came, run one at a time on the engine process by one thread, kept on disk by the ledger."""
+"""Jobs in the order they came, run one at a time on the engine process by one thread, kept on disk by the job store."""
 
 import contextlib
 import logging
@@ -13,10 +13,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from modules import logs
-from modules.catalog import Checkpoint
-from modules.errors import WebuiError
-from modules.events import (
+from modules.base import logs
+from modules.base.errors import WebuiError
+from modules.base.events import (
     EngineState,
     Event,
     Failed,
@@ -31,14 +30,15 @@ from modules.events import (
     Stop,
     Warned,
 )
-from modules.infotext import Kind
+from modules.infotext.text import Kind
 from modules.jobs.job import Job, Past
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture, Saves
-from modules.jobs.worker import EngineDied
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
-from modules.store.ledger import Entered, Ledger
+from modules.jobs.workers.process import EngineDied
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
+from modules.store.job_store import Entered, JobStore
 
 log = logging.getLogger(__name__)
 
@@ -101,18 +101,18 @@ class JobQueue:
     where that happens twice, the job fails. If it dies twice in a row without having run a job, its state is failed,
     and it is started again only when a checkpoint is chosen or a job comes.
 
-    With a `ledger` on disk, `resume` puts the jobs of an earlier run of Palimpsest where they were, however that ended.
+    With a `job_store` on disk, `resume` puts the jobs of an earlier run where they were, however that ended.
     """
 
     def __init__(
-        self, engine: Engine, save: SavePicture, draw: random.Random | None = None, ledger: Ledger | None = None
+        self, engine: Engine, save: SavePicture, draw: random.Random | None = None, job_store: JobStore | None = None
     ) -> None:
         self.listeners = Listeners()
         self._engine = engine
         self._save = save
         self._draw = draw or random.SystemRandom()
-        self._ledger = ledger or Ledger()
-        self._accepting = threading.Lock()  # order in the ledger is order in the queue; taken before _changed
+        self._job_store = job_store or JobStore()
+        self._accepting = threading.Lock()  # order in the job store is order in the queue; taken before _changed
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="save")
         self._changed = threading.Condition()  # guards what follows
         self._jobs: dict[str, Job] = {}  # oldest first
@@ -155,9 +155,9 @@ class JobQueue:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
             if left_out:
                 job.append(LeftOut(left_out))
-                self._ledger.note(job.id, LeftOut(left_out))
-            self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
-            job.request = self._ledger.lying(job.request)  # sixty waiting photos would be gigabytes
+                self._job_store.note(job.id, LeftOut(left_out))
+            self._job_store.add(job.id, kind, job.created, job.request, settings, checkpoint)
+            job.request = self._job_store.lying(job.request)  # sixty waiting photos would be gigabytes
             with self._changed:
                 job.append(Queued(len(self._waiting) + (self._running is not None)))
                 self._jobs[job.id] = job
@@ -167,21 +167,21 @@ class JobQueue:
         return job
 
     def resume(self, is_there: Callable[[ImageSaved, str], bool]) -> None:
-        """Put the jobs of the ledger where they were: those that waited, or ran, wait and run again in their order.
+        """Put the jobs of the job store where they were: those that waited, or ran, wait and run again in their order.
 
         `is_there` is asked whether a file of this sha256 lies where a picture's event says. Call it once, before the
         first job is submitted.
         """
         now = time.time()
         with self._accepting:
-            entered = self._ledger.entered(is_there)
+            entered = self._job_store.entered(is_there)
             old = [each.id for each in entered if each.ended and now - each.created > REMEMBERED_SECONDS]
             jobs = {each.id: self._made_again(each) for each in entered if each.id not in old}
             for each in entered:
                 failed = _cannot_go_on(each)
                 if each.id in jobs and not jobs[each.id].ended and failed:
                     jobs[each.id].append(failed)
-                    self._keep(self._ledger.end, each.id, failed, jobs[each.id].images)
+                    self._keep(self._job_store.end, each.id, failed, jobs[each.id].images)
             with self._changed:
                 self._jobs.update(jobs)
                 for job in jobs.values():
@@ -281,7 +281,7 @@ class JobQueue:
             running.skip()
 
     def close(self) -> None:
-        """End the engine process. Jobs stay in the ledger as they are: those that wait, and the one that runs.
+        """End the engine process. Jobs stay in the job store as they are: those that wait, and the one that runs.
 
         Pictures the engine has handed over are saved first; the one that was being made is made by the next run.
         """
@@ -298,7 +298,7 @@ class JobQueue:
         if started:
             self._runner.join()
         self._saver.shutdown()
-        self._ledger.close()
+        self._job_store.close()
         self._set_state(EngineState("stopped"))
 
     # What follows runs on the runner thread, but for _made, _made_again, _start, _wake and _ask.
@@ -313,7 +313,7 @@ class JobQueue:
         job_id: str = "",
     ) -> Job:
         def announce(image: ImageSaved, sha256: str) -> None:
-            self._ledger.announce(job.id, image, sha256)
+            self._job_store.announce(job.id, image, sha256)
 
         job = Job(kind, request, settings, checkpoint, self._ask, past=past, announce=announce, job_id=job_id)
         return job
@@ -325,7 +325,7 @@ class JobQueue:
         return self._made(kind, request, entered.settings, entered.checkpoint, past)
 
     def _keep(self, method: Callable[..., object], *values: object) -> None:
-        """Write to the ledger what is no reason to end a job when the disk refuses it."""
+        """Write to the job store what is no reason to end a job when the disk refuses it."""
         try:
             method(*values)
         except WebuiError as error:
@@ -359,7 +359,7 @@ class JobQueue:
                 return
             self._tell_positions()
         ending = Finished(0.0, {}, interrupted=True)
-        self._keep(self._ledger.end, job.id, ending, job.images)
+        self._keep(self._job_store.end, job.id, ending, job.images)
         with self._changed:
             job.append(ending)
             forgotten = self._forget_oldest()
@@ -391,7 +391,7 @@ class JobQueue:
                 wanted, self._wanted = self._wanted, None
                 refusal, self._refusal = self._refusal, ""
         if job:
-            self._keep(self._ledger.begin, job.id)
+            self._keep(self._job_store.begin, job.id)
             self.listeners.call()
             with logs.about_job(job.id):
                 self._carry_out(job)
@@ -414,7 +414,7 @@ class JobQueue:
     def _carry_out(self, job: Job) -> None:
         """Run `job` to its end, whatever happens."""
         begun = time.monotonic()
-        saves = Saves(job, self._save, self._saver, self._ledger, lambda: self._engine.ask(Stop.INTERRUPT))
+        saves = Saves(job, self._save, self._saver, self._job_store, lambda: self._engine.ask(Stop.INTERRUPT))
         death: EngineDied | None = None
         ending: Finished | Failed
         try:
@@ -439,7 +439,7 @@ class JobQueue:
         now = time.monotonic()
         if isinstance(ending, Finished):
             ending = replace(ending, seconds=now - begun, timings={**ending.timings, "saving": now - handed_over})
-        self._keep(self._ledger.end, job.id, ending, job.images)
+        self._keep(self._job_store.end, job.id, ending, job.images)
         with self._changed:
             job.append(ending)
             self._running = None
@@ -453,7 +453,7 @@ class JobQueue:
         if self._interrupted is job:
             return False
         if self._closing:
-            self._keep(self._ledger.hand_back, job.id)
+            self._keep(self._job_store.hand_back, job.id)
             with self._changed:
                 self._running = None
             job.park()
@@ -463,8 +463,8 @@ class JobQueue:
         if isinstance(death, DiedLoading) and death.times >= DEATHS_OF_LOADING:
             return False
         warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")
-        self._ledger.note(job.id, warned)
-        self._keep(self._ledger.hand_back, job.id)
+        self._job_store.note(job.id, warned)
+        self._keep(self._job_store.hand_back, job.id)
         self._put_back(job, warned)
         return True
 
@@ -473,7 +473,7 @@ class JobQueue:
         if job.request.script_name:  # its pictures come from each other
             return False
         parked = Parked(max(_first_batch(job), death.batch), death.message)
-        self._keep(self._ledger.park, job.id, parked)
+        self._keep(self._job_store.park, job.id, parked)
         if (parked.batch + 1) * job.request.batch_size >= job.request.images:
             job.append(parked)
             return False
@@ -492,7 +492,7 @@ class JobQueue:
 
     def _deaths_of(self, job: Job) -> int:
         try:
-            return self._ledger.count_death(job.id)
+            return self._job_store.count_death(job.id)
         except WebuiError as error:
             log.error("%s The job is not run again.", error)
             return DEATHS_OF_A_BATCH
@@ -579,7 +579,7 @@ class JobQueue:
                 elif isinstance(event, Finished | Failed):
                     ending = event
                 else:
-                    self._ledger.note(job.id, event)
+                    self._job_store.note(job.id, event)
                     job.append(event)
         except EngineDied as death:
             with self._changed:
@@ -614,7 +614,7 @@ class JobQueue:
                 job.append(Queued(ahead))
 
     def _forget_oldest(self) -> list[str]:
-        """The ids of those that are no longer remembered; the ledger is told by `_forget`, outside the lock."""
+        """The ids of those that are no longer remembered; the job store is told by `_forget`, outside the lock."""
         ended = [job_id for job_id, job in self._jobs.items() if job.ended]
         forgotten = ended[:-REMEMBERED_JOBS]
         for job_id in forgotten:
@@ -623,7 +623,7 @@ class JobQueue:
 
     def _forget(self, job_ids: list[str]) -> None:
         if job_ids:
-            self._keep(self._ledger.forget, job_ids)
+            self._keep(self._job_store.forget, job_ids)
 
 
 def _first_batch(job: Job) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from modules import logs
-from modules.errors import WebuiError
-from modules.events import Failed, ImageDone, ImageSaved
+from modules.base import logs
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
-from modules.request import Img2ImgRequest
-from modules.store.ledger import Ledger, sha256_of
+from modules.schema.request import Img2ImgRequest
+from modules.store.job_store import JobStore, sha256_of
 from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -48,18 +48,18 @@ def save_source(outputs: Outputs, job: Job) -> None:
 
 
 class Saves:
-    """The pictures of one run, saved in order on `executor`'s one thread and told to ledger and log of the job.
+    """The pictures of one run, saved in order on `executor`'s one thread and told to job store and log of the job.
 
     What an earlier run of the job has saved is not saved again. After the first failure nothing more is saved,
     `on_failure` is called once, and `finish` tells the reason.
     """
 
     def __init__(
-        self, job: Job, save: SavePicture, executor: Executor, ledger: Ledger, on_failure: Callable[[], None]
+        self, job: Job, save: SavePicture, executor: Executor, job_store: JobStore, on_failure: Callable[[], None]
     ) -> None:
         self._job = job
         self._there = {image.index for image in job.images}
-        self._ledger = ledger
+        self._job_store = job_store
         self._save = save
         self._executor = executor
         self._on_failure = on_failure
@@ -88,7 +88,7 @@ class Saves:
             return
         try:
             saved = self._save(self._job, done)
-            self._ledger.saved(self._job.id, saved)
+            self._job_store.saved(self._job.id, saved)
         except WebuiError as error:
             self.failure = Failed(error.message, error.hint, error.field)
         except OSError as error:

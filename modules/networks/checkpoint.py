@@ -12,19 +12,19 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
 from modules.networks import layout
-from modules.networks.checkpoint_files import family_of_folder
-from modules.networks.detect import TEXT, UNET, VAE, Family, detect, family_named, require_supported
 from modules.networks.device import Place
-from modules.networks.files import HashCache, is_diffusers_part
-from modules.networks.foreign import FIELD, read_json
+from modules.networks.files.checkpoints import family_of_folder
+from modules.networks.files.detect import TEXT, UNET, VAE, Family, detect, family_named, require_supported
+from modules.networks.files.foreign import FIELD, read_json
+from modules.networks.files.listing import HashCache, is_diffusers_part
+from modules.networks.files.loras import Wanted
 from modules.networks.layout import Config, Configs
-from modules.networks.lora_files import Wanted
 from modules.networks.upsampling import double_before_convolving
 from modules.networks.weights import Weights, fill, merged, open_weights, require_fitting
+from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
 

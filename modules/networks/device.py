@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 Precision = Literal["autocast", "full"]
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from modules.catalog import Embedding, usable
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import Chunk, Vocabulary, Word
-from modules.errors import WebuiError
-from modules.networks.embedding_files import EmbeddingFiles, read_content, vectors_in
-from modules.networks.pickles import PickleReader
-from modules.networks.torch_pickle import Stored
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import Chunk, Vocabulary, Word
+from modules.networks.files.embeddings import EmbeddingFiles, read_content, vectors_in
+from modules.networks.files.pickles import PickleReader
+from modules.networks.files.torch_pickle import Stored
 from modules.networks.weights import open_weights, read_stored
+from modules.schema.catalog import Embedding, usable
 
 ReadVectors = Callable[[str], Tensor]
 """name -> its vectors (n, width), on the CPU."""
@@ -53,7 +53,7 @@ class Words:
         return tuple(embedding for embedding in self.unusable if embedding.name in named)
 
 
-class EmbeddingShelf:
+class EmbeddingCache:
     """The embeddings in some folders, for whichever checkpoint. Vectors are read when a prompt has their word."""
 
     def __init__(self, folders: Sequence[Path]) -> None:

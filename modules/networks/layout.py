@@ -13,10 +13,10 @@ from typing import Any, Final, cast
 
 import yaml
 
-from modules.errors import WebuiError
-from modules.networks.detect import TEXT, UNET, VAE
-from modules.networks.files import Header
-from modules.networks.foreign import DEEPEST, FIELD, read_json, read_text
+from modules.base.errors import WebuiError
+from modules.networks.files.detect import TEXT, UNET, VAE
+from modules.networks.files.foreign import DEEPEST, FIELD, read_json, read_text
+from modules.networks.files.listing import Header
 
 CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
 MOST_CHANNELS: Final = 1_000_000  # of anything that a configuration counts

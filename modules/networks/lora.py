@@ -14,12 +14,12 @@ from typing import Any, Final, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.networks.checkpoint import StableDiffusion
-from modules.networks.files import Header, read_metadata
-from modules.networks.foreign import format_of, parse_json, read_json
+from modules.networks.files.foreign import format_of, parse_json, read_json
+from modules.networks.files.listing import Header, read_metadata
+from modules.networks.files.loras import FIELD, Wanted, stamp_of
 from modules.networks.layout import unet_ldm_name
-from modules.networks.lora_files import FIELD, Wanted, stamp_of
 from modules.networks.weights import Weights, open_weights
 
 # Kinds of change that are none of these, by a part of their keys.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from modules.events import Stop
+from modules.base.events import Stop
 
 # Multiplications and additions of a call: a piece takes a tenth of a second on two slow cores.
 LARGE: Final = 1.6e10

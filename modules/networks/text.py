@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt, old_chunk
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt, old_chunk
 from modules.networks.embeddings import Words, spoken
 
 Emphasis = Literal["None", "Ignore", "Original", "No norm"]

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.networks.device import available_bytes, is_out_of_memory, release_memory
 
 log = logging.getLogger(__name__)

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from modules.catalog import Embedding
-from modules.clip_chunks import Piece
+from modules.clip.chunks import Piece
 from modules.networks.cache import ByteCache
 from modules.networks.checkpoint import StableDiffusion
-from modules.networks.embeddings import EmbeddingShelf
-from modules.networks.lora_files import Wanted
+from modules.networks.embeddings import EmbeddingCache
+from modules.networks.files.loras import Wanted
 from modules.networks.text import encode_old, encode_prompts
 from modules.processing.clock import Stopwatch
 from modules.processing.plan import ImagePlan, Pass
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import Stage, Timing, composition, schedule, stage_at
-from modules.settings import EXACT, Settings
+from modules.schema.catalog import Embedding
+from modules.schema.settings import EXACT, Settings
 
 
 class PromptKey(NamedTuple):
@@ -97,9 +97,9 @@ class Conditioning:
 class PromptEncoder:
     """Encodes prompts, and keeps the latest ones. Names of `embeddings` in them are words of their own."""
 
-    def __init__(self, limit: int, embeddings: EmbeddingShelf | None = None) -> None:
+    def __init__(self, limit: int, embeddings: EmbeddingCache | None = None) -> None:
         self._cache: ByteCache[PromptKey, _Encoded] = ByteCache(limit)
-        self._embeddings = embeddings or EmbeddingShelf(())
+        self._embeddings = embeddings or EmbeddingCache(())
 
     def conditioning(self, model: StableDiffusion, leg: Pass, settings: Settings, clock: Stopwatch) -> Conditioning:
         """The conditioning of one picture in one pass."""

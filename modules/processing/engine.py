@@ -18,10 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 import modules
-from modules.catalog import OWN_VAE, Catalog, Checkpoint, Embedding, Vae
-from modules.clip_bpe import ClipBPE
-from modules.errors import WebuiError
-from modules.events import (
+from modules.base.errors import WebuiError
+from modules.base.events import (
     EngineState,
     Event,
     Failed,
@@ -34,13 +32,14 @@ from modules.events import (
     Stop,
     Warned,
 )
-from modules.extensions import Extensions
-from modules.extensions import load as load_extensions
+from modules.clip.bpe import ClipBPE
+from modules.extension.loading import Extensions
+from modules.extension.loading import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.images.resize import LATENT_UPSCALE
-from modules.infotext import declared_pairs
-from modules.infotext_layout import compose
+from modules.infotext.layout import compose
+from modules.infotext.text import declared_pairs
 from modules.networks.checkpoint import MissingVae, StableDiffusion
 from modules.networks.device import (
     Place,
@@ -51,13 +50,13 @@ from modules.networks.device import (
     require_finite,
     threads,
 )
-from modules.networks.embedding_files import embedding_hash
-from modules.networks.embeddings import EmbeddingShelf
-from modules.networks.files import HashCache, find_checkpoints, find_vaes
-from modules.networks.lora_files import LoraFiles, Wanted, lora_hash, stamp_of
+from modules.networks.embeddings import EmbeddingCache
+from modules.networks.files.embeddings import embedding_hash
+from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
+from modules.networks.files.loras import LoraFiles, Wanted, lora_hash, stamp_of
+from modules.networks.model_cache import ModelCache, Stamps
 from modules.networks.parts import Ear, InParts, Stopped, is_large
 from modules.networks.previews import PreviewMap, preview
-from modules.networks.shelf import Shelf, Stamps
 from modules.networks.tiling import wrapping_around
 from modules.networks.vae import decode, to_uint8
 from modules.processing.clock import Stopwatch
@@ -91,9 +90,10 @@ from modules.processing.source import SourceEncoder, source_pixels
 from modules.processing.unet import Guidance, GuidedUNet, Refined, Refiner
 from modules.prompts.lora_arguments import Window
 from modules.prompts.tags import NETWORK_KINDS, NetworkTag, take_tags
-from modules.request import GenerationRequest, Txt2ImgRequest
 from modules.sampling.timesteps import CFGPP_SCALE
-from modules.settings import EXACT, Settings
+from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint, Embedding, Vae
+from modules.schema.request import GenerationRequest, Txt2ImgRequest
+from modules.schema.settings import EXACT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +150,9 @@ class Engine:
         self._checkpoint_dirs = checkpoint_dirs
         self._vae_dirs = vae_dirs
         self._hashes = HashCache(cache_dir / "hashes.json")
-        self._shelf = Shelf(place, ClipBPE(), self._hashes)
+        self._model_cache = ModelCache(place, ClipBPE(), self._hashes)
         self._loras = LoraFiles(lora_dirs)
-        self._embeddings = EmbeddingShelf(embedding_dirs)
+        self._embeddings = EmbeddingCache(embedding_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
@@ -161,16 +161,16 @@ class Engine:
         """Load `checkpoint` unless it is loaded already; tells what it is doing."""
         device = describe(self._place)
         try:
-            if checkpoint not in self._shelf:
+            if checkpoint not in self._model_cache:
                 yield EngineState("loading", checkpoint.name, device=device)
             try:
-                model = self._shelf.take(checkpoint).model
+                model = self._model_cache.take(checkpoint).model
             except MissingVae as error:
                 vae = self._vaes(settings, _Cast(checkpoint)).get(checkpoint.path)
                 if vae is None:
                     cure = "Choose one as SD VAE in the settings, or use a complete checkpoint."
                     raise WebuiError(error.message, cure, error.field) from error
-                model = self._shelf.take(checkpoint, vae).model
+                model = self._model_cache.take(checkpoint, vae).model
             width = model.text_encoder.config.hidden_size
             yield EngineState("ready", checkpoint.name, model.hash, device=device, text_width=width)
         except WebuiError as error:
@@ -414,7 +414,7 @@ class Engine:
     def _taken(self, job: "_Job", checkpoint: Checkpoint, index: int) -> StableDiffusion:
         """A checkpoint as a pass of the job wants it."""
         with job.ear.deaf():  # weights are changed as a whole or not at all
-            loaded = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps)
+            loaded = self._model_cache.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps)
             model = replace(loaded.model, networks=loaded.patch.changed(job.networks[index]).networks)
         for note in loaded.patch.notes:
             job.notes.setdefault(note, False)
@@ -504,7 +504,7 @@ class Engine:
         if not walked.stop and plan.hires is not None:
             require_finite(walked.latents, "The UNet", self._place)
             second = job.cast.of(1)
-            if second not in self._shelf:
+            if second not in self._model_cache:
                 yield Staged(f"loading {second.name}")
             model = self._taken(job, second, 1)
             if job.cast.second is not None:
@@ -542,7 +542,7 @@ class Engine:
         route = leg.route
         checkpoint = job.cast.of(index)
         model = self._taken(job, checkpoint, index)
-        previews = self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).previews
+        previews = self._model_cache.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).previews
         for note in job.untold():
             yield Warned(note)
         shape = (model.latent_channels, leg.leg.size.height // CELL, leg.leg.size.width // CELL)
@@ -605,7 +605,7 @@ class Engine:
             one if tag.window.start <= step < tag.window.stop else replace(one, unet=0.0)
             for tag, one in zip(tags, networks, strict=True)
         )
-        self._shelf.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).patch.changed(acting)
+        self._model_cache.take(checkpoint, job.vaes.get(checkpoint.path), job.stamps).patch.changed(acting)
 
     def _require_room(self, job: "_Job", index: int, images: Sequence[ImagePlan], model: StableDiffusion) -> None:
         """Raises WebuiError, with the size that fits, if memory does not suffice for a pass."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from modules.images.geometry import Size
 from modules.processing.plan import CELL, make_plan, result_size, with_first_size
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
 
 TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
 LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on alone

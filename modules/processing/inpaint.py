@@ -21,11 +21,11 @@ from modules.processing import area_strength, soft_inpainting
 from modules.processing.outpaint import Grown, cells_outside, grown
 from modules.processing.plan import CELL, Canvas, Plan, Softness, Source
 from modules.processing.unet import GuidedUNet
-from modules.request import MASKED_CONTENTS, RESIZE_MODES
 from modules.sampling.denoise import Blend, hard_blend, masked, masked_input
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import ImageNoise
-from modules.settings import COMPOSITE, MASK, Settings
+from modules.schema.request import MASKED_CONTENTS, RESIZE_MODES
+from modules.schema.settings import COMPOSITE, MASK, Settings
 
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from modules.infotext import differing
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.sampler_names import CHURN, resolve_names
-from modules.settings import EXACT, Settings
+from modules.infotext.text import differing
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.sampler_names import CHURN, resolve_names
+from modules.schema.settings import EXACT, Settings
 
 # They are told about where they had an effect, which the engine notes while it runs.
 NOTED = frozenset(

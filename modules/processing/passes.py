@@ -16,7 +16,7 @@ from modules.sampling.noise import BrownianNoise, ImageNoise
 from modules.sampling.registry import SamplerRow, Walk, highest, levels, partial_walk, resolve, whole_walk
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions, Step
-from modules.settings import Settings
+from modules.schema.settings import Settings
 
 
 @dataclass(frozen=True)

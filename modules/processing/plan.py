@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from modules.codec import Picture
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
 from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing, timing, without_comments
 from modules.prompts.tags import NetworkTag, network_tags, take_tags
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
-from modules.sampler_names import SamplerName, ScheduleName, resolve_names
-from modules.settings import EXACT, Settings
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
+from modules.schema.sampler_names import SamplerName, ScheduleName, resolve_names
+from modules.schema.settings import EXACT, Settings
 
 CELL = 8  # pixels of a latent cell's side in SD 1
 LARGEST = 8192  # pixels of a side of the second pass

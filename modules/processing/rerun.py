@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import EngineState, Failed, ImageDone, Stop
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Failed, ImageDone, Stop
+from modules.base.picture import Picture
+from modules.infotext.recipe import Recipe, Report, compared, ran_with
 from modules.processing.engine import Engine
-from modules.reproduction import Recipe, Report, compared, ran_with
 
 
 def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:

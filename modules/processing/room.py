@@ -13,7 +13,7 @@ from typing import Final
 import psutil
 import torch
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.images.geometry import Size
 from modules.networks.device import available_bytes, release_memory
 from modules.processing.plan import CELL

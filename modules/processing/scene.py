@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from modules.hooks import Scene
+from modules.extension.hooks import Scene
 from modules.networks.checkpoint import StableDiffusion
 from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import PromptEncoder
@@ -14,7 +14,7 @@ from modules.processing.passes import Route
 from modules.processing.plan import ImagePlan, Pass
 from modules.processing.unet import Guidance, GuidedUNet
 from modules.sampling.discrete import ModelSchedule
-from modules.settings import Settings
+from modules.schema.settings import Settings
 
 NoiseOf = Callable[[Scene], Any]
 

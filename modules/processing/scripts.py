@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.errors import WebuiError
-from modules.events import (
+from modules.base.errors import WebuiError
+from modules.base.events import (
     EngineState,
     Event,
     Failed,
@@ -22,12 +21,13 @@ from modules.events import (
     Stop,
     Warned,
 )
-from modules.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
+from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
 from modules.images.enlarge import FILTERS, NONE, UPSCALERS
-from modules.infotext import Kind
+from modules.infotext.text import Kind
 from modules.processing.plan import CELL, make_plan
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
 
 ShouldStop = Callable[[], Stop]
 

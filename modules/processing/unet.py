@@ -13,7 +13,7 @@ from modules.processing.clock import Stopwatch
 from modules.processing.conditioning import Conditioning
 from modules.sampling.denoise import guided
 from modules.sampling.discrete import ModelSchedule, c_in
-from modules.settings import Settings
+from modules.schema.settings import Settings
 
 
 @dataclass(frozen=True)

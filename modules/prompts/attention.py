@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from modules.clip_chunks import BREAK, Piece
+from modules.clip.chunks import BREAK, Piece
 
 ROUND_MULTIPLIER = 1.1
 SQUARE_MULTIPLIER = 1 / 1.1

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 DELIMITERS = ",;\t|"
 COLUMNS = ("name", "prompt", "negative_prompt")

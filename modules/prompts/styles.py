@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.prompts.style_file import Style, read_style_file
-from modules.request import MAX_PROMPT
+from modules.schema.request import MAX_PROMPT
 
 PLACEHOLDER = "{prompt}"
 

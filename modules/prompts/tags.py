@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.prompts.lora_arguments import Window, block_weights, window
 
 TAG = re.compile(r"<(\w+):([^>]+)>")

@@ -3,14 +3,14 @@
 import re
 from typing import Final
 
-from modules.catalog import Catalog, Lora
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import Vocabulary
-from modules.errors import WebuiError
-from modules.names import name_in_tag
+from modules.base.errors import WebuiError
+from modules.base.names import name_in_tag
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import Vocabulary
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
 from modules.prompts.tags import NetworkTag, network_tags, take_tags
+from modules.schema.catalog import Catalog, Lora
 
 LONGEST_ALIAS: Final = 200  # letters of one that is written; a trainer may have noted any text
 _BRACKET: Final = re.compile(r"[()\[\]\\]")

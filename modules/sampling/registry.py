@@ -1,4 +1,4 @@
-"""Names to functions: a row for each sampler and schedule of `modules.sampler_names`, and the levels a pass walks."""
+"""Names to functions: a row for each sampler and schedule of `schema.sampler_names`, and the levels a pass walks."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from modules import sampler_names
-from modules.sampler_names import SamplerName, ScheduleName
 from modules.sampling import samplers, schedules, timesteps
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.schedules import Schedule, ScheduleOptions
 from modules.sampling.step import Sampler, SamplerOptions
+from modules.schema import sampler_names
+from modules.schema.sampler_names import SamplerName, ScheduleName
 
 
 @dataclass(frozen=True)

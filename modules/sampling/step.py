@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """Everything that tunes a sampler; which fields one reads stands in its row of `modules.sampler_names`.
+    """Everything that tunes a sampler; which fields one reads stands in its row of `modules.schema.sampler_names`.
 
     eta: share of fresh noise, 1 fully ancestral, 0 deterministic; eta_ddim: the same for the DDIM family.
     s_churn, s_tmin, s_tmax, s_noise: Karras et al. 2022, algorithm 2 (s_tmax 0: no upper end).

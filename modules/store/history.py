@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from modules import infotext
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.kept import put_aside
+from modules.base.errors import WebuiError
+from modules.base.kept import put_aside
+from modules.base.picture import Picture
+from modules.infotext import text as infotext
 from modules.store.faults import is_busy, is_unwritable
 from modules.store.metadata import read
 from modules.store.outputs import SAVED, SUFFIXES, Outputs

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, iTXt
 
-from modules import exif
-from modules.codec import Picture
-from modules.colour import SRGB_PROFILE
-from modules.other_programs import from_items, from_json
+from modules.base import exif
+from modules.base.colour import SRGB_PROFILE
+from modules.base.picture import Picture
+from modules.infotext.other_programs import from_items, from_json
 
 Format = Literal["png", "jpg", "webp"]
 

@@ -16,15 +16,15 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from modules import infotext
-from modules.cells import guarded
-from modules.codec import Picture
-from modules.disk import refusal, sweep, write_all, write_new
-from modules.errors import WebuiError
-from modules.infotext import Kind
-from modules.names import shown
-from modules.paths import FORBIDDEN, below
-from modules.settings import Settings
+from modules.base.cells import guarded
+from modules.base.disk import refusal, sweep, write_all, write_new
+from modules.base.errors import WebuiError
+from modules.base.names import shown
+from modules.base.paths import FORBIDDEN, below
+from modules.base.picture import Picture
+from modules.infotext import text as infotext
+from modules.infotext.text import Kind
+from modules.schema.settings import Settings
 from modules.store.metadata import encoded, read
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

@@ -8,9 +8,9 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from modules.codec import Picture
-from modules.disk import refusal, sizes_in, sweep, write_over
-from modules.errors import WebuiError
+from modules.base.disk import refusal, sizes_in, sweep, write_over
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
 
 GIBIBYTE = 1 << 30
 SUFFIX = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff", "AVIF": "avif"}

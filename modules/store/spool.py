@@ -11,8 +11,8 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from modules.disk import DRAFT, refusal, sizes_in, sweep
-from modules.errors import WebuiError
+from modules.base.disk import DRAFT, refusal, sizes_in, sweep
+from modules.base.errors import WebuiError
 
 GIBIBYTE = 1 << 30
 NAME = re.compile(r"[0-9a-f]{64}")

@@ -15,10 +15,10 @@ import gradio as gr
 from gradio.components import Component
 from starlette.routing import Mount
 
-from modules.catalog import Catalog
-from modules.fields import params
-from modules.intents import INTENTS
-from modules.settings import Settings
+from modules.base.fields import params
+from modules.schema.catalog import Catalog
+from modules.schema.intents import INTENTS
+from modules.schema.settings import Settings
 from modules.ui import assets, form
 from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
 from modules.ui.only_page import OnlyPage

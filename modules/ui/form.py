@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from modules.catalog import Catalog
-from modules.fields import Kind, Param
+from modules.base.fields import Kind, Param
+from modules.schema.catalog import Catalog
 
 # What a widget shows for a field whose default is "none": the value that changes nothing, or A1111's.
 NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0, "refiner_switch_at": 0.8})

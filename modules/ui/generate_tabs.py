@@ -11,9 +11,9 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from modules.catalog import Catalog
-from modules.fields import Param, params
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.base.fields import Param, params
+from modules.schema.catalog import Catalog
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.ui import form
 from modules.ui.canvas import canvas, mask_controls
 from modules.ui.parts import part

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from modules.paths import could_be, printable
+from modules.base.paths import could_be, printable
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -5,9 +5,9 @@ from itertools import groupby
 import gradio as gr
 from gradio.components import Component
 
-from modules.catalog import Catalog
-from modules.fields import Param, params
-from modules.settings import Settings
+from modules.base.fields import Param, params
+from modules.schema.catalog import Catalog
+from modules.schema.settings import Settings
 from modules.ui import form
 from modules.ui.parts import heading, part
 from modules.ui.scripts import call, pull

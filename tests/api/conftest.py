@@ -10,17 +10,17 @@ from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
-from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog, Checkpoint, Vae
-from modules.flags import Flags
-from modules.jobs.batch import Batches, OwnSaves
-from modules.jobs.batch_desk import Desk
+from modules.api.v1.tokens import TokenCounter
+from modules.flags.command_line import Flags
+from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineProcess
-from modules.settings import Settings
+from modules.jobs.workers.process import EngineProcess
+from modules.schema.catalog import Catalog, Checkpoint, Vae
+from modules.schema.settings import Settings
 from modules.store.history import History
-from modules.store.ledger import Ledger
+from modules.store.job_store import JobStore
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -31,13 +31,13 @@ VAES = ("Soft.safetensors", "sharp.vae.pt")
 
 @contextmanager
 def services_in(
-    tmp_path: Path, engine: str = "tests.jobs.fake_engine:create", ledger: Path | None = None
+    tmp_path: Path, engine: str = "tests.jobs.fake_engine:create", job_store: Path | None = None
 ) -> Iterator[Services]:
-    """All of them over an engine process without a model, with their files below `tmp_path`; `ledger` keeps jobs."""
+    """All of them over an engine process without a model, with their files below `tmp_path`; `job_store` keeps jobs."""
     outputs = Outputs(tmp_path / "outputs")
     saves = OwnSaves(save_to(outputs))
     pictures = Pictures(tmp_path / "pictures")
-    queue = JobQueue(EngineProcess(engine), saves, ledger=Ledger(ledger, pictures) if ledger else None)
+    queue = JobQueue(EngineProcess(engine), saves, job_store=JobStore(job_store, pictures) if job_store else None)
     settings = SettingsHolder(Settings(), tmp_path / "config.json")
     yield Services(
         queue=queue,
@@ -53,7 +53,7 @@ def services_in(
         pictures=pictures,
         flags=Flags(data_dir=tmp_path),
         count_tokens=TokenCounter(settings),
-        desk=Desk.of(Batches(queue, saves, outputs, pictures), tmp_path, outputs.root),
+        intake=BatchIntake.of(Batches(queue, saves, outputs, pictures), tmp_path, outputs.root),
         saves=saves,
         history=History(outputs, tmp_path / "history.sqlite"),
     )

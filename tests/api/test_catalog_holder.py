@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.api.catalog_holder import CatalogHolder
-from modules.catalog import Catalog
-from modules.networks.files import HashCache, find_checkpoints, find_vaes
+from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
+from modules.schema.catalog import Catalog
 from tests.api.conftest import BASE, services_in
 
 FILES = ("a/twin", "b/twin", "c/other")

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
-from modules.api.batches import BatchBody
-from modules.api.body_limit import BodyLimit
-from modules.api.jobs import JobBody
+from modules.api.middleware.body_limit import BodyLimit
 from modules.api.services import Services
-from modules.budget import Budget, Ticket
-from modules.fields import MOST_TOLD
-from modules.request import Img2ImgRequest, Txt2ImgRequest
+from modules.api.v1.batches import BatchBody
+from modules.api.v1.jobs import JobBody
+from modules.base.budget import Budget, Ticket
+from modules.base.fields import MOST_TOLD
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from tests.api.conftest import BASE
 
 

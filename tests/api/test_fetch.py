@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modules.api.fetch import fetch, is_public
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 
 
 @pytest.mark.parametrize(

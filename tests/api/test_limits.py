@@ -8,8 +8,8 @@ from starlette.testclient import TestClient
 from modules.api.app import create_api
 from modules.api.limits import JobLimits, require_memory
 from modules.api.services import Services
-from modules.errors import WebuiError
-from modules.request import Txt2ImgRequest
+from modules.base.errors import WebuiError
+from modules.schema.request import Txt2ImgRequest
 from tests.api.conftest import BASE
 
 WAITS = {"kind": "txt2img", "request": {"prompt": "wait"}}

@@ -16,12 +16,12 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from modules.api import sdapi_extras
+from modules.api.a1111 import extras
 from modules.api.app import create_api
 from modules.api.services import Services
-from modules.events import ENDINGS
-from modules.flags import Flags
-from modules.server import configured
+from modules.base.events import ENDINGS
+from modules.flags.command_line import Flags
+from modules.server.listen import configured
 from tests.api.a1111_client import opened, png
 
 CLIENTS = 64
@@ -210,7 +210,7 @@ def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
         done.append(scale)
         return image
 
-    monkeypatch.setattr(sdapi_extras, "enlarged", slowly)
+    monkeypatch.setattr(extras, "enlarged", slowly)
     body = {"upscaler_1": "Lanczos", "imageList": [{"data": png(8, 8), "name": f"{n}.png"} for n in range(5)]}
     hang_up_when(server, "/sdapi/v1/extra-batch-images", body, enlarging.is_set)
     until(lambda: not server.server_state.connections)

@@ -15,7 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from modules.api.services import Services
-from modules.settings import Settings
+from modules.schema.settings import Settings
 from tests.api.conftest import BASE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")

@@ -11,9 +11,9 @@ from starlette.types import Message
 
 from modules.api import sse
 from modules.api.sse import MOST_STREAMS, EventStream, Places
-from modules.api.state import StateFeed
+from modules.api.v1.state import StateFeed
 from modules.jobs.listeners import Listeners
-from modules.server import MOST_CONNECTIONS
+from modules.server.listen import MOST_CONNECTIONS
 from tests.jobs.conftest import MakeQueue, make_queue, submit
 
 __all__ = ["make_queue"]  # a fixture

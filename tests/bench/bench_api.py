@@ -4,7 +4,7 @@
 
 The real server, on loopback, in a process of its own, over an engine process without a model, which hands a finished
 picture of 512x512 over at once. So the whole wait is what stands around the engine: base64 and PNG in, the queue and
-its ledger on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
+its job_store on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
 
     overhead_ms         median milliseconds of POST /sdapi/v1/img2img, to the last byte of the answer
     slowest_tenth_ms    of ten requests one takes longer
@@ -36,12 +36,12 @@ import uvicorn
 from PIL import Image
 
 from modules.api.app import create_api
-from modules.catalog import Checkpoint
-from modules.events import EngineState, Event, Finished, ImageDone, Staged, Started, Stepped, Stop
-from modules.flags import Flags
-from modules.request import GenerationRequest
-from modules.server import configured
-from modules.settings import Settings
+from modules.base.events import EngineState, Event, Finished, ImageDone, Staged, Started, Stepped, Stop
+from modules.flags.command_line import Flags
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+from modules.server.listen import configured
 from modules.store.metadata import encoded
 from tests.api.conftest import services_in
 

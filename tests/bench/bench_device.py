@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import Failed, ImageDone, Stop
+from modules.base.events import Failed, ImageDone, Stop
+from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = Checkpoint("palimpsest-starter", ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors")

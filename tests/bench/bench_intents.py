@@ -32,15 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import Failed, ImageDone, Stop
+from modules.base.events import Failed, ImageDone, Stop
+from modules.base.picture import Picture
 from modules.images import masks
 from modules.images.geometry import Margins
-from modules.intents import INTENTS, intent
 from modules.processing.engine import Engine, create_engine
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.intents import INTENTS, intent
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from modules.starter.backgrounds import BACKGROUNDS, plain
 from modules.starter.noise import Field
 from modules.starter.pen import Pen

@@ -18,12 +18,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from modules.catalog import Checkpoint
-from modules.events import Finished, Staged, Stepped, Stop
+from modules.base.events import Finished, Staged, Stepped, Stop
 from modules.processing.engine import Engine, create_engine
-from modules.request import Txt2ImgRequest
-from modules.sampler_names import SAMPLERS
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.sampler_names import SAMPLERS
+from modules.schema.settings import Settings
 
 BUNDLED = Path(__file__).resolve().parents[2] / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
 STEPS = 12

@@ -30,10 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules.codec import Picture
-from modules.intents import intent
+from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
-from modules.request import OUTPAINT_FILLS, Img2ImgRequest
+from modules.schema.intents import intent
+from modules.schema.request import OUTPAINT_FILLS, Img2ImgRequest
 from modules.starter.spec import FIRST, random_spec
 from modules.starter.world import draw, tutorial_start
 from tests.bench.bench_img2img import BUNDLED

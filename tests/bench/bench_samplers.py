@@ -22,12 +22,12 @@ from torch import Tensor
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
 from modules.prompts.tags import take_tags
-from modules.sampler_names import SAMPLERS
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import BrownianNoise, ImageNoise
 from modules.sampling.registry import levels, resolve, whole_walk
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions
+from modules.schema.sampler_names import SAMPLERS
 
 STEPS = 20
 REPEATS = 5

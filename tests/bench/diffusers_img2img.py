@@ -16,12 +16,12 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
+from modules.clip.bpe import ClipBPE
 from modules.networks.checkpoint import load_checkpoint
 from modules.networks.device import choose_place, threads
-from modules.networks.files import HashCache
+from modules.networks.files.listing import HashCache
 from modules.networks.text import encode_prompt
+from modules.schema.catalog import Checkpoint
 from tests.bench.bench_img2img import REQUEST
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import Failed, ImageDone, Stop
+from modules.base.events import Failed, ImageDone, Stop
+from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from modules.starter.sheets import save, sheet
 
 ROOT = Path(__file__).resolve().parents[2]

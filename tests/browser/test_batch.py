@@ -13,14 +13,14 @@ from playwright.sync_api import Page, expect
 
 from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
-from modules.api.tokens import TokenCounter
-from modules.catalog import Catalog, Checkpoint
-from modules.flags import Flags
-from modules.jobs.batch import Batches, OwnSaves
-from modules.jobs.batch_desk import Desk
+from modules.api.v1.tokens import TokenCounter
+from modules.flags.command_line import Flags
+from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.settings import Settings
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -50,7 +50,7 @@ class BatchServer:
             pictures=pictures,
             flags=Flags(data_dir=folder),
             count_tokens=TokenCounter(settings),
-            desk=Desk.of(Batches(queue, saves, outputs, pictures), folder, outputs.root),
+            intake=BatchIntake.of(Batches(queue, saves, outputs, pictures), folder, outputs.root),
             saves=saves,
             history=History(outputs, folder / "history.sqlite"),
         )
@@ -72,7 +72,7 @@ class BatchServer:
 
     def stop(self) -> None:
         self.painter.held.clear()
-        self.services.desk.batches.close()
+        self.services.intake.batches.close()
         self.services.queue.close()
         self.server.should_exit = self.server.force_exit = True
         self.thread.join(PATIENCE)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from modules.fields import params
-from modules.intents import INTENTS, Intent, intent
-from modules.request import Img2ImgRequest
+from modules.base.fields import params
+from modules.schema.intents import INTENTS, Intent, intent
+from modules.schema.request import Img2ImgRequest
 from modules.ui.form import elem_id
 from tests.browser.conftest import FakeServer, finished, load, number, opened, png, submit, wait_for
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
-from modules.extensions import Extensions, load
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
+from modules.base.picture import Picture
+from modules.extension.loading import Extensions, load
 from modules.processing.scripts import run_script
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 HERE = Checkpoint("here", Path("here.safetensors"))
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.catalog import Catalog
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
+from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
 from modules.images.grid import grid
+from modules.schema.catalog import Catalog
 from tests.extensions.conftest import Stage, colour, img2img, opened, refusal, source, txt2img, values_of
 
 # -- One job of many

@@ -8,15 +8,15 @@ import sys
 import threading
 from pathlib import Path
 
-from modules.catalog import Catalog
-from modules.jobs.batch import Batches, BatchOptions, OwnSaves
-from modules.jobs.batch_desk import Desk
-from modules.jobs.batch_journal import Journals
+from modules.jobs.batch.batches import Batches, BatchOptions, OwnSaves
+from modules.jobs.batch.intake import BatchIntake
+from modules.jobs.batch.journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineProcess
-from modules.settings import Settings
-from modules.store.ledger import Ledger, lies_in
+from modules.jobs.workers.process import EngineProcess
+from modules.schema.catalog import Catalog
+from modules.schema.settings import Settings
+from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import CHECKPOINT, FACTORY
@@ -29,17 +29,17 @@ CATALOG = Catalog((CHECKPOINT,))
 def main(folder: Path) -> None:
     outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
     saves = OwnSaves(save_to(outputs))
-    queue = JobQueue(EngineProcess(FACTORY), saves, ledger=Ledger(folder / "jobs.sqlite", pictures))
+    queue = JobQueue(EngineProcess(FACTORY), saves, job_store=JobStore(folder / "jobs.sqlite", pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(folder / "batches"))
-    desk = Desk.of(batches, folder, outputs.root)
-    desk.reopen(CATALOG)
+    intake = BatchIntake.of(batches, folder, outputs.root)
+    intake.reopen(CATALOG)
     queue.resume(lies_in(outputs))
     batches.go_on()
     say("open")
     for line in sys.stdin:
         if line.strip():
             form = {"prompt": line.strip(), "n_iter": number(line, "images", 1), "width": 64, "height": 64, "seed": 5}
-            say(desk.start(form, BatchOptions(), Settings(), CATALOG, folder="inputs").id)
+            say(intake.start(form, BatchOptions(), Settings(), CATALOG, folder="inputs").id)
             continue
         for batch in batches.batches():
             ended = threading.Event()

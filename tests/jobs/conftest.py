@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from modules.catalog import Checkpoint
-from modules.events import ImageDone, ImageSaved
+from modules.base.events import ImageDone, ImageSaved
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.jobs.worker import EngineProcess
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.jobs.workers.process import EngineProcess
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.jobs.fake_engine import number
 
 FACTORY = "tests.jobs.fake_engine:create"

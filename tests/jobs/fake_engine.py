@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from modules.catalog import Checkpoint
-from modules.errors import WebuiError
-from modules.events import (
+from modules.base.errors import WebuiError
+from modules.base.events import (
     EngineState,
     Event,
     Finished,
@@ -29,8 +28,9 @@ from modules.events import (
     Stop,
     Warned,
 )
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
 
 SIDE = 8
 

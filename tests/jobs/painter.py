@@ -7,12 +7,12 @@ from typing import Any
 
 from PIL import ImageOps
 
-from modules.catalog import Checkpoint
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop
+from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop
 from modules.jobs.listeners import Listeners
-from modules.jobs.worker import EngineDied
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
+from modules.jobs.workers.process import EngineDied
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
 
 STEPS = 4
 

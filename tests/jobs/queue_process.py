@@ -1,7 +1,7 @@
 """A process with a queue over the fake engine, for tests that kill it: `python -m tests.jobs.queue_process FOLDER`.
 
-Resumes what FOLDER's ledger holds and prints "open". Then each line on stdin is a prompt to be submitted, answered by
-the job's id; an empty line is answered by "idle" once no job is left. The end of stdin closes the queue.
+Resumes the jobs of FOLDER and prints "open". Then each line on stdin is a prompt to be submitted, answered by the job's
+id; an empty line is answered by "idle" once no job is left. The end of stdin closes the queue.
 """
 
 import sys
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineProcess
-from modules.store.ledger import Ledger, lies_in
+from modules.jobs.workers.process import EngineProcess
+from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import FACTORY, submit
@@ -24,8 +24,8 @@ def say(word: str) -> None:
 
 def main(folder: Path) -> None:
     outputs = Outputs(folder / "outputs")
-    ledger = Ledger(folder / "jobs.sqlite", Pictures(folder / "pictures"))
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=ledger)
+    job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=job_store)
     queue.resume(lies_in(outputs))
     say("open")
     changed = threading.Event()

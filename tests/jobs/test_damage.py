@@ -16,27 +16,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from modules.a1111_options import KeptOptions
-from modules.api.jobs import described
-from modules.catalog import Catalog, Checkpoint
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import Failed
-from modules.jobs.batch import Batches, BatchOptions, OwnSaves
-from modules.jobs.batch_desk import Brought, Desk
-from modules.jobs.batch_journal import Journals
+from modules.a1111.options import KeptOptions
+from modules.api.v1.jobs import described
+from modules.base.errors import WebuiError
+from modules.base.events import Failed
+from modules.base.picture import Picture
+from modules.jobs.batch.batches import Batches, BatchOptions, OwnSaves
+from modules.jobs.batch.intake import BatchIntake, Brought
+from modules.jobs.batch.journal import Journals
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.networks.files import HashCache, find_checkpoints
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.networks.files.listing import HashCache, find_checkpoints
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from modules.store.history import History
-from modules.store.ledger import Ledger, lies_in
+from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from tests.jobs.batch.test_batches import picture, until
 from tests.jobs.painter import Painter
-from tests.jobs.test_batch import picture, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = Checkpoint("good", Path("good.safetensors"), "ab" * 32, {"steps": 12})
@@ -61,13 +61,13 @@ class Run:
         self.settings = Settings.load(folder / "config.json")
         self.options = KeptOptions(folder / "config-a1111.json")
         saves = OwnSaves(save_to(self.outputs))
-        self.queue = JobQueue(self.painter, saves, ledger=Ledger(folder / "queue" / "jobs.sqlite", self.pictures))
+        self.queue = JobQueue(self.painter, saves, job_store=JobStore(folder / "queue" / "jobs.sqlite", self.pictures))
         journals = Journals(folder / "queue" / "batches")
         self.batches = Batches(self.queue, saves, self.outputs, self.pictures, journals=journals)
-        self.desk = Desk.of(self.batches, folder, self.outputs.root)
+        self.intake = BatchIntake.of(self.batches, folder, self.outputs.root)
         self.history = History(self.outputs, folder / "cache" / "history.sqlite")
         self.hashes = HashCache(folder / "cache" / "hashes.json")
-        self.desk.reopen(CATALOG)
+        self.intake.reopen(CATALOG)
         self.queue.resume(lies_in(self.outputs))
         self.batches.go_on()
 
@@ -115,8 +115,8 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(run: Run) -> Any:
     files = {f"{number}.png": picture("red", (64, 64 + number)) for number in range(3)}
-    brought = [Brought(name, run.desk.spool.put(data)) for name, data in files.items()]
-    return run.desk.start(
+    brought = [Brought(name, run.intake.spool.put(data)) for name, data in files.items()]
+    return run.intake.start(
         {"width": 64, "height": 64, "steps": 2, "seed": 7},
         BatchOptions(skip_finished=False),
         Settings(),
@@ -361,7 +361,7 @@ def test_an_index_with_other_columns_is_made_anew(lived_in: Path, tmp_path_facto
 FULL_DISK = """
 import logging, resource, sys
 from pathlib import Path
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from tests.jobs.test_damage import Run
 
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

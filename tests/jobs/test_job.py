@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import (
+from modules.base.events import (
     Event,
     Failed,
     Finished,
@@ -22,9 +20,11 @@ from modules.events import (
     Stepped,
     Stop,
 )
+from modules.base.picture import Picture
 from modules.jobs.job import Job
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 SAVED = ImageSaved(0, 5, 8, 8, "text", "a.png")
 

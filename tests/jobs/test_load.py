@@ -3,18 +3,18 @@
 import threading
 from pathlib import Path
 
-from modules.events import Finished, ImageSaved
+from modules.base.events import Finished, ImageSaved
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.jobs.worker import EngineProcess
-from modules.store.ledger import Ledger
+from modules.jobs.workers.process import EngineProcess
+from modules.store.job_store import JobStore
 from tests.jobs.conftest import FACTORY, save, submit
 
 CLIENTS = 64
 
 
 def test_64_clients_submit_at_once(tmp_path: Path) -> None:
-    queue = JobQueue(EngineProcess(FACTORY), save, ledger=Ledger(tmp_path / "jobs.sqlite"))
+    queue = JobQueue(EngineProcess(FACTORY), save, job_store=JobStore(tmp_path / "jobs.sqlite"))
     together = threading.Barrier(CLIENTS)
     jobs: dict[int, Job] = {}
     order: list[str] = []
@@ -33,9 +33,9 @@ def test_64_clients_submit_at_once(tmp_path: Path) -> None:
         thread.join()
     queue.close()
 
-    ledger = Ledger(tmp_path / "jobs.sqlite")
-    entered = ledger.entered(lambda image, sha256: True)
-    ledger.close()
+    job_store = JobStore(tmp_path / "jobs.sqlite")
+    entered = job_store.entered(lambda image, sha256: True)
+    job_store.close()
     assert sorted(job.id for job in jobs.values()) == sorted(job.id for job in entered)
     assert [job.id for job in entered] == order  # accepted, and run
     for number, job in jobs.items():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.events import Event, Failed, Finished, ImageSaved, Previewed, Queued, Staged, Started, Stepped
+from modules.base.events import Event, Failed, Finished, ImageSaved, Previewed, Queued, Staged, Started, Stepped
 from modules.jobs.progress import Progress, ProgressFold
 
 STARTED = Started(images=4, batches=2, steps=4, width=8, height=8, seed=5)

@@ -13,9 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from modules.catalog import Checkpoint
-from modules.errors import WebuiError
-from modules.events import (
+from modules.base.errors import WebuiError
+from modules.base.events import (
     EngineState,
     Event,
     Failed,
@@ -33,8 +32,9 @@ from modules.events import (
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, MakeQueue, named, save, submit
 
 
@@ -362,15 +362,15 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
     running, waiting = submit(queue, "wait"), submit(queue, "a")
     until(lambda: running.status == "running", "the first to run")
     syncing, go_on = threading.Event(), threading.Event()
-    ledger = queue._ledger  # pyright: ignore[reportPrivateUsage]
-    end_of = ledger.end
+    job_store = queue._job_store  # pyright: ignore[reportPrivateUsage]
+    end_of = job_store.end
 
     def slow(*values: Any) -> None:
         syncing.set()
         assert go_on.wait(20)
         end_of(*values)
 
-    monkeypatch.setattr(ledger, "end", slow)
+    monkeypatch.setattr(job_store, "end", slow)
     stopper = threading.Thread(target=waiting.interrupt)
     stopper.start()
     assert syncing.wait(20)

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
+from modules.base.picture import Picture
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
-from modules.jobs.worker import EngineProcess
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
-from modules.store.ledger import Ledger, lies_in
+from modules.jobs.workers.process import EngineProcess
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
+from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import CHECKPOINT, FACTORY, submit
@@ -92,7 +92,7 @@ def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(
         assert last.say("") == "idle"
         assert pictures(tmp_path) == wanted
 
-    with_results = Ledger(tmp_path / "jobs.sqlite", Pictures(tmp_path / "pictures"))
+    with_results = JobStore(tmp_path / "jobs.sqlite", Pictures(tmp_path / "pictures"))
     entered = with_results.entered(lambda image, sha256: True)
     with_results.close()
     assert [job.id for job in entered] == ids
@@ -104,8 +104,8 @@ def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(
 
 def opened(folder: Path) -> JobQueue:
     outputs = Outputs(folder / "outputs")
-    ledger = Ledger(folder / "jobs.sqlite", Pictures(folder / "pictures"))
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=ledger)
+    job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=job_store)
     queue.resume(lies_in(outputs))
     return queue
 
@@ -139,9 +139,9 @@ def test_a_parked_picture_stays_parked_after_a_restart_and_the_others_are_made(t
     job = submit(queue, f"images 3 wait kills 0 {tmp_path / 'cured'}")
     until_running(job)
     queue.close()
-    ledger = Ledger(tmp_path / "jobs.sqlite")
-    ledger.park(job.id, Parked(0, "The engine process ended."))
-    ledger.close()
+    job_store = JobStore(tmp_path / "jobs.sqlite")
+    job_store.park(job.id, Parked(0, "The engine process ended."))
+    job_store.close()
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as db:
         db.execute("UPDATE jobs SET request = replace(request, ' wait', '')")
 
@@ -206,9 +206,9 @@ def test_a_picture_that_was_announced_and_not_written_is_made(tmp_path: Path) ->
     until_there_are(tmp_path, 2)
     queue.close()
     announced = ImageSaved(len(job.images), 0, 8, 8, "", "txt2img-images/2026-01-01/00099-1.png")
-    ledger = Ledger(tmp_path / "jobs.sqlite")
-    ledger.announce(job.id, announced, "0" * 64)
-    ledger.close()
+    job_store = JobStore(tmp_path / "jobs.sqlite")
+    job_store.announce(job.id, announced, "0" * 64)
+    job_store.close()
 
     queue = opened(tmp_path)
     assert [image.index for image in ended(queue.job(job.id)).images] == [0, 1, 2, 3]
@@ -220,7 +220,7 @@ def test_a_picture_that_was_announced_and_not_written_is_made(tmp_path: Path) ->
 def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: Path) -> None:
     source = Picture.from_image(Image.effect_noise((64, 64), 50).convert("RGB"))
     outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=Ledger(tmp_path / "jobs.sqlite", kept))
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=JobStore(tmp_path / "jobs.sqlite", kept))
     submit(queue, "wait")
     request = Img2ImgRequest.parse({"init_images": [source], "mask": source, "prompt": "a"})
     job = queue.submit("img2img", request, Settings(), CHECKPOINT)
@@ -262,11 +262,11 @@ def test_a_job_during_which_palimpsest_always_ends_fails_instead_of_looping(tmp_
     job = submit(queue, "wait")
     until_running(job)
     queue.close()
-    ledger = Ledger(tmp_path / "jobs.sqlite")
+    job_store = JobStore(tmp_path / "jobs.sqlite")
     for _ in range(queue_module.CUTS_OF_A_JOB):
-        ledger.begin(job.id)
-        ledger.entered(lambda image, sha256: True)
-    ledger.close()
+        job_store.begin(job.id)
+        job_store.entered(lambda image, sha256: True)
+    job_store.close()
 
     queue = opened(tmp_path)
     failed = queue.job(job.id).entries()[-1].event
@@ -298,7 +298,7 @@ def test_only_the_last_ones_are_remembered_also_on_disk(tmp_path: Path, monkeypa
 
 def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
     queue = opened(tmp_path)
-    db = queue._ledger._db  # pyright: ignore[reportPrivateUsage]
+    db = queue._job_store._db  # pyright: ignore[reportPrivateUsage]
     assert db is not None
     db.execute("PRAGMA query_only = ON")
     with pytest.raises(WebuiError, match="The job cannot be kept in") as caught:
@@ -309,7 +309,7 @@ def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
 
 
 def test_a_failing_save_leaves_no_picture_in_the_ledger(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "jobs.sqlite")
+    job_store = JobStore(tmp_path / "jobs.sqlite")
 
     def save(job: Job, done: ImageDone) -> ImageSaved:
         image = ImageSaved(done.index, done.seed, 8, 8, "", f"{done.index}.png")
@@ -318,9 +318,9 @@ def test_a_failing_save_leaves_no_picture_in_the_ledger(tmp_path: Path) -> None:
             raise WebuiError("The disk is full.")
         return image
 
-    queue = JobQueue(EngineProcess(FACTORY), save, ledger=ledger)
+    queue = JobQueue(EngineProcess(FACTORY), save, job_store=job_store)
     job = ended(submit(queue, "images 3"))
     assert job.status == "failed"
-    entered = ledger.entered(lambda image, sha256: True)
+    entered = job_store.entered(lambda image, sha256: True)
     assert [type(event) for event in entered[0].events] == [Started, ImageSaved, Failed]
     queue.close()

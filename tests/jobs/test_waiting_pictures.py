@@ -6,16 +6,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Stop
+from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Stop
+from modules.base.picture import Picture
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
 from modules.jobs.queue import JobQueue
-from modules.jobs.worker import EngineDied
-from modules.request import GenerationRequest, Img2ImgRequest
-from modules.settings import Settings
-from modules.store.ledger import Ledger
+from modules.jobs.workers.process import EngineDied
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
+from modules.store.job_store import JobStore
 from modules.store.pictures import Pictures
 
 CHECKPOINT = Checkpoint("a.safetensors", Path("a.safetensors"))
@@ -58,7 +58,7 @@ def save(job: Job, done: ImageDone) -> ImageSaved:
 
 
 def opened(folder: Path, engine: Held) -> JobQueue:
-    return JobQueue(engine, save, ledger=Ledger(folder / "jobs.sqlite", Pictures(folder / "pictures")))
+    return JobQueue(engine, save, job_store=JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures")))
 
 
 def contents(job: Job) -> list[bytes | Path]:

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
+from modules.clip.bpe import ClipBPE
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place
-from modules.networks.files import HashCache
+from modules.networks.files.listing import HashCache
+from modules.schema.catalog import Checkpoint
 from tests.tiny import write_tiny_checkpoint
 
 

@@ -15,15 +15,15 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.errors import WebuiError
-from modules.networks import shelf as shelf_module
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.networks import model_cache
 from modules.networks.checkpoint import StableDiffusion, alphas_cumprod, load_checkpoint, load_vae
 from modules.networks.device import Place
-from modules.networks.files import HashCache
+from modules.networks.files.listing import HashCache
 from modules.networks.layout import read_config
-from modules.networks.shelf import Shelf
+from modules.networks.model_cache import ModelCache
+from modules.schema.catalog import Checkpoint
 from tests.tiny import write_tiny_checkpoint
 
 Load = Callable[[Path], StableDiffusion]
@@ -380,28 +380,28 @@ def test_scaled_8_bit_weights_are_told(tiny_file: Path, tmp_path: Path, load: Lo
 
 
 @pytest.fixture
-def shelf(place: Place, bpe: ClipBPE, tmp_path: Path) -> Shelf:
-    return Shelf(place, bpe, HashCache(tmp_path / "hashes.json"))
+def cache(place: Place, bpe: ClipBPE, tmp_path: Path) -> ModelCache:
+    return ModelCache(place, bpe, HashCache(tmp_path / "hashes.json"))
 
 
 def test_nothing_is_let_go_for_a_file_whose_header_shows_that_it_cannot_be_loaded(
-    shelf: Shelf, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: ModelCache, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_its_end(content: Tensors) -> Tensors:
         return {key: tensor for key, tensor in content.items() if key != "model.diffusion_model.out.2.weight"}
 
     good, bad = (Checkpoint(path.name, path) for path in (tiny_file, changed(tiny_file, tmp_path, without_its_end)))
-    shelf.take(good)
-    monkeypatch.setattr(shelf_module, "available_bytes", lambda device: 0)
+    cache.take(good)
+    monkeypatch.setattr(model_cache, "available_bytes", lambda device: 0)
     with pytest.raises(WebuiError, match=r"out\.2\.weight"):
-        shelf.take(bad)
-    assert good in shelf
+        cache.take(bad)
+    assert good in cache
 
 
 def test_a_checkpoint_larger_than_the_memory_is_told_before_it_is_read(
-    shelf: Shelf, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+    cache: ModelCache, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf_module, "available_bytes", lambda device: 1000)
+    monkeypatch.setattr(model_cache, "available_bytes", lambda device: 1000)
     with pytest.raises(WebuiError, match=r"big needs 0\.0 GB of memory, 0\.0 GB can be had"):
-        shelf.take(Checkpoint("big", tiny_file))
-    assert len(shelf) == 0
+        cache.take(Checkpoint("big", tiny_file))
+    assert len(cache) == 0

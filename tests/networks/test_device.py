@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.networks import device
 from modules.networks.device import (
     Place,

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modules.catalog import Embedding
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import EMPTY_CHUNK
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import EMPTY_CHUNK
 from modules.networks.checkpoint import StableDiffusion
-from modules.networks.embedding_files import EmbeddingFiles, describe
-from modules.networks.embeddings import EmbeddingShelf, read_vectors
+from modules.networks.embeddings import EmbeddingCache, read_vectors
+from modules.networks.files.embeddings import EmbeddingFiles, describe
 from modules.networks.text import encode_old, encode_prompt
+from modules.schema.catalog import Embedding
 
 WIDTH = 16  # the tiny text encoder's
 
@@ -127,17 +127,17 @@ def test_a_file_that_lies_about_itself_by_now_is_told(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> EmbeddingShelf:
+def cache(tmp_path: Path) -> EmbeddingCache:
     saved(tmp_path / "fox.pt", trained(vectors(2)))
     saved(tmp_path / "wide.pt", trained(vectors(2, 2 * WIDTH)))
-    shelf = EmbeddingShelf([tmp_path])
-    shelf.look()
-    return shelf
+    cache = EmbeddingCache([tmp_path])
+    cache.look()
+    return cache
 
 
-def test_the_vectors_stand_where_the_word_was(shelf: EmbeddingShelf, tiny: StableDiffusion, bpe: ClipBPE) -> None:
+def test_the_vectors_stand_where_the_word_was(cache: EmbeddingCache, tiny: StableDiffusion, bpe: ClipBPE) -> None:
     """Against a vocabulary whose own entries are those vectors."""
-    words = shelf.words(WIDTH, bpe)
+    words = cache.words(WIDTH, bpe)
     spoken = encode_prompt(tiny.text_encoder, bpe, [("a fox, ", 1.0), ("Fox", 1.4)], words=words)
     two = bpe.encode("one two")
     assert len(two) == 2
@@ -155,24 +155,24 @@ def test_the_vectors_stand_where_the_word_was(shelf: EmbeddingShelf, tiny: Stabl
     assert torch.equal(encode_prompt(tiny.text_encoder, bpe, [("a cat", 1.0)], words=words), without)
 
 
-def test_the_old_emphasis_knows_them_too(shelf: EmbeddingShelf, tiny: StableDiffusion, bpe: ClipBPE) -> None:
-    words = shelf.words(WIDTH, bpe)
+def test_the_old_emphasis_knows_them_too(cache: EmbeddingCache, tiny: StableDiffusion, bpe: ClipBPE) -> None:
+    words = cache.words(WIDTH, bpe)
     old = encode_old(tiny.text_encoder, bpe, ["a fox"], 1, "Original", words)
     torch.testing.assert_close(old[0], encode_prompt(tiny.text_encoder, bpe, [("a fox", 1.0)], words=words))
     full = encode_old(tiny.text_encoder, bpe, ["cat " * 74 + "fox fox"], 1, "Original", words)
     assert full.shape == (1, len(EMPTY_CHUNK.tokens), WIDTH)
 
 
-def test_another_width_has_other_words(shelf: EmbeddingShelf, bpe: ClipBPE) -> None:
-    assert [each.name for each in shelf.words(WIDTH, bpe).of] == ["fox"]
-    assert [each.name for each in shelf.words(2 * WIDTH, bpe).of] == ["wide"]
+def test_another_width_has_other_words(cache: EmbeddingCache, bpe: ClipBPE) -> None:
+    assert [each.name for each in cache.words(WIDTH, bpe).of] == ["fox"]
+    assert [each.name for each in cache.words(2 * WIDTH, bpe).of] == ["wide"]
 
 
-def test_what_is_new_is_a_word_after_a_look(shelf: EmbeddingShelf, bpe: ClipBPE, tmp_path: Path) -> None:
-    first = shelf.words(WIDTH, bpe)
-    shelf.look()
-    assert shelf.words(WIDTH, bpe) is first
+def test_what_is_new_is_a_word_after_a_look(cache: EmbeddingCache, bpe: ClipBPE, tmp_path: Path) -> None:
+    first = cache.words(WIDTH, bpe)
+    cache.look()
+    assert cache.words(WIDTH, bpe) is first
     saved(tmp_path / "deer.bin", {"<deer>": vectors(4)})
-    shelf.look()
-    assert [each.name for each in shelf.words(WIDTH, bpe).of] == ["deer", "fox"]
-    assert first.read("fox") is shelf.words(WIDTH, bpe).read("fox")
+    cache.look()
+    assert [each.name for each in cache.words(WIDTH, bpe).of] == ["deer", "fox"]
+    assert first.read("fox") is cache.words(WIDTH, bpe).read("fox")

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import WebuiError
-from modules.networks.files import TensorInfo
+from modules.base.errors import WebuiError
+from modules.networks.files.listing import TensorInfo
 from modules.networks.layout import (
     Sidecar,
     infer_configs,

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.networks.checkpoint import StableDiffusion
+from modules.networks.files.loras import Wanted, stamp_of
 from modules.networks.lora import Patch
-from modules.networks.lora_files import Wanted, stamp_of
 
 # (layer, rank) in diffusers' names: a linear layer, one with a bias, a 1 x 1 and a 3 x 3 convolution.
 UNET = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from modules.events import Stop
+from modules.base.events import Stop
 from modules.networks import parts
 from modules.networks.parts import Ear, InParts, Stopped, is_large
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import BREAK, EMPTY_CHUNK
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import BREAK, EMPTY_CHUNK
 from modules.networks.checkpoint import StableDiffusion
 from modules.networks.layout import read_config
 from modules.networks.text import Emphasis, encode_chunks, encode_prompt, encode_prompts, match_lengths

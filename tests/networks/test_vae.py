@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.networks import vae
 from modules.networks.checkpoint import StableDiffusion
 from modules.networks.vae import Span, decode, decode_tiled, encode, encode_tiled, feather, from_uint8, spans, to_uint8

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from modules.catalog import Checkpoint
 from modules.processing.engine import Engine, create_engine
+from modules.schema.catalog import Checkpoint
 
 DATA = Path(__file__).parent / "data"
 CHECKPOINT_SHA256 = "58564d6acf29ef000b8290ad13d33e8624958985731bb9a002f8ff9b2d05a228"

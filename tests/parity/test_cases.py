@@ -15,13 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modules import infotext
-from modules.a1111 import Kind, translated
-from modules.catalog import Checkpoint
-from modules.events import Failed, ImageDone, Stop
+from modules.a1111.request import Kind, translated
+from modules.base.events import Failed, ImageDone, Stop
+from modules.infotext import text as infotext
 from modules.processing import engine as engine_module
 from modules.processing.engine import Engine
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
 
 pytestmark = pytest.mark.parity

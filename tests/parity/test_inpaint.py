@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from modules import infotext
-from modules.a1111 import translated
+from modules.a1111.request import translated
 from modules.images.geometry import Size
-from modules.infotext import declared_pairs
-from modules.infotext_layout import compose
+from modules.infotext import text as infotext
+from modules.infotext.layout import compose
+from modules.infotext.text import declared_pairs
 from modules.processing.inpaint import Prepared, latent_mask, prepare
 from modules.processing.plan import Plan, make_plan
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
 
 pytestmark = pytest.mark.parity

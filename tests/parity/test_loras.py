@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
+from modules.clip.bpe import ClipBPE
 from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place
-from modules.networks.files import HashCache
+from modules.networks.files.listing import HashCache
+from modules.networks.files.loras import Wanted, stamp_of
 from modules.networks.lora import Patch
-from modules.networks.lora_files import Wanted, stamp_of
+from modules.schema.catalog import Checkpoint
 
 RANK, ALPHA, TE, UNET = 4, 2.0, 0.6, -0.8
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from modules.a1111 import translated
-from modules.catalog import Checkpoint
-from modules.events import Failed, ImageDone, Stop
+from modules.a1111.request import translated
+from modules.base.events import Failed, ImageDone, Stop
 from modules.processing.engine import Engine
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.settings import Settings
 from tests.parity.conftest import DATA, recorded_cases, with_inputs
 from tests.parity.test_cases import A1111, LARGEST_PIXEL, MEAN_PIXEL, differences
 

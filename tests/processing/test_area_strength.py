@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules.events import ImageDone
-from modules.infotext import parse
+from modules.base.events import ImageDone
+from modules.infotext.text import parse
 from modules.processing.area_strength import freed, remaining, steps_of
 from modules.processing.plan import img2img_walk
-from modules.request import Img2ImgRequest
-from modules.sampler_names import SAMPLERS
 from modules.sampling.denoise import masked
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.registry import Walk, levels, partial_walk, resolve
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 from modules.sampling.timesteps import noised
+from modules.schema.request import Img2ImgRequest
+from modules.schema.sampler_names import SAMPLERS
 from tests.processing.test_inpaint import SMALL, Run, mask, picture, pixels, run_with, source
 
 OWN_LEVELS = ("DPM fast", "DPM adaptive")  # they choose theirs, so that the walk's count for nothing

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modules.catalog import Checkpoint
-from modules.events import EngineState, Failed, ImageDone, Stop, Warned
-from modules.infotext import parse
+from modules.base.events import EngineState, Failed, ImageDone, Stop, Warned
+from modules.infotext.text import parse
 from modules.processing.engine import Engine, create_engine
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import TEXT_WIDTH, write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}

@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import EngineState, Event, Failed, Finished, ImageDone, Previewed, Started, Stepped, Stop, Warned
-from modules.infotext import parse
+from modules.base.events import (
+    EngineState,
+    Event,
+    Failed,
+    Finished,
+    ImageDone,
+    Previewed,
+    Started,
+    Stepped,
+    Stop,
+    Warned,
+)
+from modules.base.picture import Picture
+from modules.infotext.text import parse
 from modules.processing.engine import Engine, create_engine
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 7, "subseed": 1}

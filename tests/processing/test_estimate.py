@@ -2,11 +2,11 @@
 
 import pytest
 
-from modules.codec import Picture
+from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.processing.estimate import SecondPass, estimate
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 STARTER = Size(256, 256)
 

@@ -12,17 +12,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.events import EngineState, Event, Failed, ImageDone, Stop, Warned
+from modules.base.events import EngineState, Event, Failed, ImageDone, Stop, Warned
+from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.images.masks import blurred
-from modules.infotext import parse
+from modules.infotext.text import parse
 from modules.networks.vae import Posterior
 from modules.processing.engine import create_engine
 from modules.processing.inpaint import inpainting_input, latent_mask
-from modules.request import Img2ImgRequest
-from modules.settings import EXACT, Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import EXACT, Settings
 from tests.tiny import write_tiny_checkpoint
 
 QUIET = Settings(live_previews_enable=False)

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modules.catalog import Checkpoint
-from modules.events import Failed, Finished, ImageDone, Stop, Warned
-from modules.infotext import parse
-from modules.networks.files import HashCache
+from modules.base.events import Failed, Finished, ImageDone, Stop, Warned
+from modules.infotext.text import parse
+from modules.networks.files.listing import HashCache
 from modules.processing.engine import create_engine
-from modules.request import Txt2ImgRequest
-from modules.settings import EXACT, Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import EXACT, Settings
 from tests.tiny import write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}

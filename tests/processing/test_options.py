@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.codec import Picture
+from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.processing.options import effective, told
 from modules.processing.plan import hires_sizes, make_plan
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import EXACT, Settings
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import EXACT, Settings
 
 
 def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, ...] = ()) -> set[str]:

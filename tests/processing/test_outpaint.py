@@ -9,22 +9,22 @@ import pytest
 import torch
 from PIL import Image
 
-from modules.catalog import Catalog, Checkpoint
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import Failed, ImageDone, Stop
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, ImageDone, Stop
+from modules.base.picture import Picture
 from modules.images.geometry import Box, Margins, Size
 from modules.images.masks import blurred
-from modules.infotext import parse
+from modules.infotext.recipe import recipe
+from modules.infotext.text import parse
 from modules.networks.vae import Posterior
 from modules.processing.engine import Engine, create_engine
 from modules.processing.inpaint import inpainting_input, prepare
 from modules.processing.outpaint import cells_outside
 from modules.processing.plan import ignored_size, make_plan, result_size
 from modules.processing.rerun import rerun
-from modules.reproduction import recipe
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from tests.processing.test_inpaint import SMALL, Run, mask, pixels, run_with, source, warnings
 from tests.tiny import write_tiny_checkpoint
 

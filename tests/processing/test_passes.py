@@ -5,13 +5,13 @@ import torch
 
 from modules.processing.passes import Route, begin
 from modules.processing.plan import ImagePlan, make_plan
-from modules.request import Txt2ImgRequest
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import ImageNoise
 from modules.sampling.registry import highest, levels, partial_walk, resolve
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
-from modules.settings import Settings
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 
 MODEL = ModelSchedule.scaled_linear()
 OPTIONS = ScheduleOptions()

@@ -5,11 +5,11 @@ import io
 import pytest
 from PIL import Image
 
-from modules.codec import Picture
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
 from modules.processing.plan import MOST_STRETCHED, ImagePlan, Size, Walk, img2img_walk, make_plan, result_size
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 
 
 def picture(width: int, height: int) -> Picture:

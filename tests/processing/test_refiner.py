@@ -9,19 +9,19 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from modules.catalog import Catalog, Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.events import EngineState, Event, Failed, ImageDone, Stop
-from modules.infotext import parse, to_fields
-from modules.networks import shelf as shelf_module
+from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
+from modules.clip.bpe import ClipBPE
+from modules.infotext.text import parse, to_fields
+from modules.networks import model_cache
 from modules.networks.device import choose_place
-from modules.networks.files import HashCache
-from modules.networks.shelf import Shelf
+from modules.networks.files.listing import HashCache
+from modules.networks.model_cache import ModelCache
 from modules.processing.engine import create_engine
 from modules.processing.unet import Refined, Refiner
-from modules.request import GenerationRequest, Txt2ImgRequest
 from modules.sampling.discrete import ModelSchedule
-from modules.settings import Settings
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.request import GenerationRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import TINY_YAML, tiny_tensors, write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {
@@ -168,14 +168,14 @@ def test_the_old_way_of_hires_fix_takes_width_and_height_for_the_result(run: Run
 def test_a_shelf_lets_go_of_what_was_used_longest_ago(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shelf = Shelf(choose_place(use_cpu=True, precision="full"), ClipBPE(), HashCache(tmp_path / "hashes.json"))
+    cache = ModelCache(choose_place(use_cpu=True, precision="full"), ClipBPE(), HashCache(tmp_path / "hashes.json"))
     tiny, sharp = (Checkpoint(name, folder / f"{name}.safetensors") for name in ("tiny", "sharp"))
-    first = shelf.take(tiny)
-    shelf.take(sharp)
-    assert shelf.take(tiny) is first
-    monkeypatch.setattr(shelf_module, "available_bytes", lambda device: 0)
+    first = cache.take(tiny)
+    cache.take(sharp)
+    assert cache.take(tiny) is first
+    monkeypatch.setattr(model_cache, "available_bytes", lambda device: 0)
     copy = folder.parent / "copy.safetensors"
     copy.write_bytes(tiny.path.read_bytes())
     copy.with_suffix(".yaml").write_text(TINY_YAML, encoding="utf-8")
-    shelf.take(Checkpoint("copy", copy))
-    assert (len(shelf), tiny in shelf, sharp in shelf) == (1, False, False)
+    cache.take(Checkpoint("copy", copy))
+    assert (len(cache), tiny in cache, sharp in cache) == (1, False, False)

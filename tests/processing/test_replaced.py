@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modules.catalog import Checkpoint
-from modules.events import EngineState, Event, Failed, ImageDone, Stepped, Stop
-from modules.infotext import parse
+from modules.base.events import EngineState, Event, Failed, ImageDone, Stepped, Stop
+from modules.infotext.text import parse
 from modules.processing.engine import Engine, create_engine
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import TINY_YAML, tiny_tensors, write_tiny_checkpoint
 
 THREE: dict[str, Any] = {

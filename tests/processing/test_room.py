@@ -7,16 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from modules.catalog import Checkpoint
-from modules.codec import Picture
-from modules.errors import WebuiError
-from modules.events import Failed, Staged, Stop
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, Staged, Stop
+from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.processing import room as room_module
 from modules.processing.engine import create_engine
 from modules.processing.room import ASKED_FROM, Room, largest, peak_bytes
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
 CPU = torch.device("cpu")

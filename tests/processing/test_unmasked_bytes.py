@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from modules import icc
-from modules.codec import Picture
+from modules.base import icc
+from modules.base.picture import Picture
 from modules.images.geometry import Size, covering, fitting
 from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
 from modules.processing.inpaint import begin_inpainting, prepare
 from modules.processing.plan import CELL, make_plan, margins
-from modules.request import Img2ImgRequest
-from modules.settings import EXACT, OURS, Settings
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import EXACT, OURS, Settings
 
 Bools = NDArray[np.bool_]
 LANCZOS_REACH = 3  # pixels to each side of what is scaled, times the scale where it becomes smaller

@@ -14,19 +14,19 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch
 
-from modules.catalog import Catalog, Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.codec import Picture
-from modules.events import EngineState, Event, Failed, ImageDone, Stop
-from modules.infotext import parse
+from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
+from modules.base.picture import Picture
+from modules.clip.bpe import ClipBPE
+from modules.infotext.recipe import recipe
+from modules.infotext.text import parse
 from modules.networks.checkpoint import load_checkpoint, load_vae
 from modules.networks.device import Place
-from modules.networks.files import HashCache, find_vaes
+from modules.networks.files.listing import HashCache, find_vaes
 from modules.processing.engine import create_engine
 from modules.processing.rerun import rerun
-from modules.reproduction import recipe
-from modules.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 PREFIX = "first_stage_model."

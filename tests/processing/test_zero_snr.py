@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from modules.catalog import Checkpoint
-from modules.clip_bpe import ClipBPE
-from modules.events import Failed, ImageDone, Stop
+from modules.base.events import Failed, ImageDone, Stop
+from modules.clip.bpe import ClipBPE
 from modules.networks.checkpoint import load_checkpoint
 from modules.networks.device import Place
-from modules.networks.files import HashCache
+from modules.networks.files.listing import HashCache
 from modules.processing.engine import create_engine
-from modules.request import Txt2ImgRequest
-from modules.settings import Settings
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
 REQUEST = Txt2ImgRequest(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.clip_chunks import BREAK
+from modules.clip.chunks import BREAK
 from modules.prompts.attention import parse_attention
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "prompts.json"

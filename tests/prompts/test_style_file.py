@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.prompts.style_file import Style, read_style_file, style_file
 
 OIL = Style("oil", "oil painting of {prompt}", "photo")

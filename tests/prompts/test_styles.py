@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.prompts.style_file import Style
 from modules.prompts.styles import Taken, apply_styles, merged, read_styles, taken_out
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.prompts.tags import NetworkTag, network_tags, take_tags
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "prompts.json"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from modules.catalog import Catalog, Lora
-from modules.clip_bpe import ClipBPE
-from modules.clip_chunks import Vocabulary, Word, chunk_prompt
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import Vocabulary, Word, chunk_prompt
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
 from modules.prompts.tags import network_tags, take_tags
 from modules.prompts.written import embedding_word, lora_tag
+from modules.schema.catalog import Catalog, Lora
 
 BPE = ClipBPE()
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from modules.sampler_names import SAMPLERS, SCHEDULES
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.registry import (
     SAMPLER_FUNCTIONS,
@@ -15,6 +14,7 @@ from modules.sampling.registry import (
 )
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
+from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 
 MODEL = ModelSchedule.scaled_linear()
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.sampler_names import SAMPLERS
 from modules.sampling.discrete import ModelSchedule
 from modules.sampling.noise import BrownianNoise, ImageNoise
 from modules.sampling.registry import levels, resolve, whole_walk
 from modules.sampling.samplers import ancestral_step, multistep_coefficients, restart_steps
 from modules.sampling.schedules import ScheduleOptions, karras_levels
 from modules.sampling.step import Noise, SamplerOptions, Step
+from modules.schema.sampler_names import SAMPLERS
 
 MEAN, STD = 0.3, 0.5  # of the normal distribution that every value of this world's latents is drawn from
 HIGH, LOW = 10.0, 0.1

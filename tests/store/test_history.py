@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modules.errors import WebuiError
-from modules.settings import Settings
+from modules.base.errors import WebuiError
+from modules.schema.settings import Settings
 from modules.store.history import Entry, History, Place
 from modules.store.outputs import Outputs
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from modules.codec import Picture
+from modules.base.picture import Picture
 from modules.store.metadata import Format, Metadata, encoded, read
 
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8))

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from modules.app import sweep_drafts
-from modules.codec import Picture
-from modules.disk import DRAFT
-from modules.errors import WebuiError
-from modules.flags import Flags
-from modules.settings import Settings
+from modules.base.disk import DRAFT
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+from modules.flags.command_line import Flags
+from modules.schema.settings import Settings
 from modules.store.metadata import read
 from modules.store.outputs import LOG_COLUMNS, Outputs
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modules.codec import Picture
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
 from modules.store.pictures import Pictures
 
 

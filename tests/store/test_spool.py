@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import WebuiError
+from modules.base.errors import WebuiError
 from modules.store.spool import Spool
 
 

@@ -20,15 +20,15 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from modules.api.admission import MissingNetworks
-from modules.api.estimate import EstimateBody, requested
-from modules.catalog import Catalog, Checkpoint
-from modules.errors import WebuiError
-from modules.extensions import load as load_extensions
-from modules.fields import params
+from modules.api.v1.estimate import EstimateBody, requested
+from modules.base.errors import WebuiError
+from modules.base.fields import params
+from modules.extension.loading import load as load_extensions
 from modules.images.geometry import Size
 from modules.processing.estimate import estimate
 from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
-from modules.settings import Settings
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.settings import Settings
 from modules.ui.app import build_page, mount
 
 DEFAULTS = {
@@ -66,7 +66,13 @@ class Fake:
         self.infotexts: dict[str, str] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.settings = Settings()
-        self.state = {"state": "ready", "checkpoint": "palimpsest-starter", "checkpoint_hash": "ab12cd34ef", "message": "", "device": "CPU"}  # noqa: E501
+        self.state = {
+            "state": "ready",
+            "checkpoint": "palimpsest-starter",
+            "checkpoint_hash": "ab12cd34ef",
+            "message": "",
+            "device": "CPU",
+        }
         self.changed = asyncio.Event()
         self.numbers = itertools.count(1)
         self.lock = asyncio.Lock()
@@ -109,7 +115,11 @@ class Fake:
             seed = 1234567 if seed == -1 else seed
             width, height = request.get("width", 512), request.get("height", 512)
             progress.update(steps=steps, images=count, stage="encoding")
-            await self.append(job, "started", {"images": count, "batches": count, "steps": steps, "width": width, "height": height, "seed": seed})  # noqa: E501
+            await self.append(
+                job,
+                "started",
+                {"images": count, "batches": count, "steps": steps, "width": width, "height": height, "seed": seed},
+            )
             await self.append(job, "staged", {"stage": "encoding"})
             for word in ("mist", "rain"):
                 if f"warn {word}" in request.get("prompt", ""):
@@ -124,13 +134,19 @@ class Fake:
                         await asyncio.sleep(0.02)
                     if job["stop"]:
                         break
-                    progress.update(step=step, fraction=(index + step / steps) / count, eta_seconds=(count - index) * (steps - step) * self.pace)  # noqa: E501
+                    progress.update(
+                        step=step,
+                        fraction=(index + step / steps) / count,
+                        eta_seconds=(count - index) * (steps - step) * self.pace,
+                    )
                     await self.append(job, "stepped", {"batch": index, "step": step, "steps": steps})
                     if step % 2 == 0:
                         small = io.BytesIO()
                         painted(width // 4, height // 4, seed + index, step / steps * 0.9).save(small, "JPEG")
                         data = "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode()
-                        await self.append(job, "previewed", {"batch": index, "width": width // 4, "height": height // 4, "data": data})  # noqa: E501
+                        await self.append(
+                            job, "previewed", {"batch": index, "width": width // 4, "height": height // 4, "data": data}
+                        )
                 if job["stop"] == "skip":
                     job["stop"] = ""
                     continue
@@ -142,7 +158,15 @@ class Fake:
                 await self.save(job, index, seed + index, width, height)
             if "fail" in request.get("prompt", ""):
                 job["status"] = "failed"
-                await self.append(job, "failed", {"message": "The engine process ended (killed or out of memory).", "hint": "Make the picture smaller or close other programs; the next job runs.", "field": ""})  # noqa: E501
+                await self.append(
+                    job,
+                    "failed",
+                    {
+                        "message": "The engine process ended (killed or out of memory).",
+                        "hint": "Make the picture smaller or close other programs; the next job runs.",
+                        "field": "",
+                    },
+                )
                 return
             job["status"] = "interrupted" if job["stop"] else "finished"
             await self.append(job, "finished", {"seconds": 2.5, "timings": {}, "interrupted": bool(job["stop"])})
@@ -154,14 +178,26 @@ class Fake:
         path = f"{job['kind']}-images/2026-11-25/{next(self.numbers):05d}-{seed}.png"
         self.outputs[path] = content.getvalue()
         negative = request.get("negative_prompt", "")
-        text = request.get("prompt", "") + (f"\nNegative prompt: {negative}" if negative else "") + (
-            f"\nSteps: {request.get('steps', 20)}, Sampler: {request.get('sampler_name')}, Schedule type: "
-            f"{request.get('scheduler')}, CFG scale: {request.get('cfg_scale')}, Seed: {seed}, Size: {width}x{height}, "
-            "Model hash: ab12cd34ef, Model: palimpsest-starter"
-            + (f", Denoising strength: {request['denoising_strength']}" if job["kind"] == "img2img" else "")
-            + ", Version: 0.1.0"
+        text = (
+            request.get("prompt", "")
+            + (f"\nNegative prompt: {negative}" if negative else "")
+            + (
+                f"\nSteps: {request.get('steps', 20)}, Sampler: {request.get('sampler_name')}, Schedule type: "
+                f"{request.get('scheduler')}, CFG scale: {request.get('cfg_scale')}, Seed: {seed}, "
+                f"Size: {width}x{height}, Model hash: ab12cd34ef, Model: palimpsest-starter"
+                + (f", Denoising strength: {request['denoising_strength']}" if job["kind"] == "img2img" else "")
+                + ", Version: 0.1.0"
+            )
         )
-        image = {"index": index, "seed": seed, "width": width, "height": height, "infotext": text, "path": path, "url": f"/v1/outputs/{path}"}  # noqa: E501
+        image = {
+            "index": index,
+            "seed": seed,
+            "width": width,
+            "height": height,
+            "infotext": text,
+            "path": path,
+            "url": f"/v1/outputs/{path}",
+        }
         job["images"].append(image)
         self.infotexts[hashlib.sha256(content.getvalue()).hexdigest()] = text
         await self.append(job, "image_saved", image)
@@ -204,10 +240,17 @@ def create(fake: Fake) -> FastAPI:
 
     @app.exception_handler(WebuiError)
     async def refused(_request: Request, error: WebuiError) -> Response:
-        return JSONResponse({"error": type(error).__name__, "detail": error.message, "hint": error.hint, "field": error.field}, error.status)  # noqa: E501
+        return JSONResponse(
+            {"error": type(error).__name__, "detail": error.message, "hint": error.hint, "field": error.field},
+            error.status,
+        )
 
     def state() -> dict[str, Any]:
-        waiting = [{key: job[key] for key in ("id", "kind", "status", "ahead")} for job in fake.jobs.values() if job["status"] in ("queued", "running")]  # noqa: E501
+        waiting = [
+            {key: job[key] for key in ("id", "kind", "status", "ahead")}
+            for job in fake.jobs.values()
+            if job["status"] in ("queued", "running")
+        ]
         return {"engine": fake.state, "jobs": waiting}
 
     @app.get("/internal/ping")
@@ -241,13 +284,26 @@ def create(fake: Fake) -> FastAPI:
             image = Image.open(io.BytesIO(content))
             image.load()
         except UnidentifiedImageError as error:
-            raise WebuiError("init_images: this is no picture that can be read.", "PNG, JPEG and WebP files are.", "init_images") from error  # noqa: E501
+            raise WebuiError(
+                "init_images: this is no picture that can be read.", "PNG, JPEG and WebP files are.", "init_images"
+            ) from error
         except OSError as error:
-            raise WebuiError("init_images: the file is damaged or cut off.", "Open it in an image editor and save it again.", "init_images") from error  # noqa: E501
+            raise WebuiError(
+                "init_images: the file is damaged or cut off.",
+                "Open it in an image editor and save it again.",
+                "init_images",
+            ) from error
         key = hashlib.sha256(content).hexdigest()
         fake.pictures[key] = content
         notes = ["The picture is animated: its first frame is used."] if getattr(image, "n_frames", 1) > 1 else []
-        return {"id": key, "width": image.width, "height": image.height, "format": image.format, "notes": notes, "url": f"/v1/pictures/{key}"}  # noqa: E501
+        return {
+            "id": key,
+            "width": image.width,
+            "height": image.height,
+            "format": image.format,
+            "notes": notes,
+            "url": f"/v1/pictures/{key}",
+        }
 
     @app.api_route("/v1/pictures/{key}", methods=["GET", "HEAD"])
     async def picture(key: str) -> Response:
@@ -321,16 +377,40 @@ def create(fake: Fake) -> FastAPI:
         fake.requests.append(body)
         require_styles(request.get("styles", []), fake.styles)
         if body["kind"] == "img2img" and not request.get("init_images"):
-            raise WebuiError("There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images")  # noqa: E501
+            raise WebuiError(
+                "There is no source picture.", "Drop, paste or choose one in the img2img tab.", "init_images"
+            )
         if "<lora:gone:1>" in request.get("prompt", "") and not body.get("leave_out_missing"):
             gone = WebuiError("prompt: there is no LoRA 'gone'; did you mean 'ink'?", field="prompt")
             raise MissingNetworks(gone, frozenset(["gone"]))
         if len(request.get("prompt", "")) > 20_000:
-            raise WebuiError(f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.", field="prompt")  # noqa: E501
+            raise WebuiError(
+                f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.",
+                field="prompt",
+            )
         key = f"job{len(fake.jobs) + 1}"
         ahead = sum(job["status"] in ("queued", "running") for job in fake.jobs.values())
-        progress = {"fraction": 0, "step": 0, "steps": 0, "image": 0, "images": request.get("n_iter", 1), "stage": "", "eta_seconds": None, "seconds": 0}  # noqa: E501
-        job = {"id": key, "kind": body["kind"], "request": request, "status": "queued", "ahead": ahead, "log": [], "images": [], "progress": progress, "stop": ""}  # noqa: E501
+        progress = {
+            "fraction": 0,
+            "step": 0,
+            "steps": 0,
+            "image": 0,
+            "images": request.get("n_iter", 1),
+            "stage": "",
+            "eta_seconds": None,
+            "seconds": 0,
+        }
+        job = {
+            "id": key,
+            "kind": body["kind"],
+            "request": request,
+            "status": "queued",
+            "ahead": ahead,
+            "log": [],
+            "images": [],
+            "progress": progress,
+            "stop": "",
+        }
         fake.jobs[key] = job
         await fake.append(job, "queued", {"ahead": ahead})
         job["task"] = asyncio.create_task(fake.run(job))
@@ -392,7 +472,11 @@ def create(fake: Fake) -> FastAPI:
             await fake.tell()
             await asyncio.sleep(1)
             bad = body["name"] == "broken-model"
-            fake.state = {**fake.state, "state": "failed" if bad else "ready", "message": "broken-model.safetensors is cut off; copy it again." if bad else ""}  # noqa: E501
+            fake.state = {
+                **fake.state,
+                "state": "failed" if bad else "ready",
+                "message": "broken-model.safetensors is cut off; copy it again." if bad else "",
+            }
             await fake.tell()
 
         fake.loading = asyncio.create_task(load())  # type: ignore[attr-defined]
@@ -423,7 +507,11 @@ def create(fake: Fake) -> FastAPI:
     @app.get("/v1/scripts")
     async def scripts() -> dict[str, Any]:
         there = load_extensions()
-        return {"txt2img": there.described("txt2img", Catalog()), "img2img": there.described("img2img", Catalog()), "problems": fake.problems}  # noqa: E501
+        return {
+            "txt2img": there.described("txt2img", Catalog()),
+            "img2img": there.described("img2img", Catalog()),
+            "problems": fake.problems,
+        }
 
     @app.get("/v1/settings")
     async def settings() -> dict[str, Any]:

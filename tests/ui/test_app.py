@@ -8,10 +8,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from modules.catalog import Catalog, Checkpoint
-from modules.fields import params
-from modules.request import Img2ImgRequest, Txt2ImgRequest
-from modules.settings import Settings
+from modules.base.fields import params
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
 from modules.ui.app import Page, build_page, mount
 from tests.ui.fake_server import in_a_loop
 

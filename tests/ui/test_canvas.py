@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from modules.catalog import Catalog
-from modules.fields import params
-from modules.request import Img2ImgRequest
-from modules.settings import Settings
+from modules.base.fields import params
+from modules.schema.catalog import Catalog
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
 from modules.ui import assets
 from modules.ui.app import Page, build_page
 from tests.ui.fake_server import in_a_loop

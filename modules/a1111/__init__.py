@@ -1,0 +1,1 @@
+"""A1111's names: its requests, its loosely typed values, its options."""

@@ -1,0 +1,1 @@
+"""A1111's HTTP interface, below /sdapi/v1 and /internal."""

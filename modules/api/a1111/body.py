@@ -1,0 +1,108 @@
+"""Bodies as A1111's clients send them: JSON under any content type, or none; nothing at all means no fields."""
+
+import json
+import math
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from modules.base.errors import WebuiError
+from modules.base.fields import cut, explained, shortened
+
+MAX_DEPTH = 32  # of arrays and objects in each other; a script's arguments have about five
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def body_bytes(request: Request) -> bytes:
+    """The body, which nobody keeps: `request.body()` would hold it as long as the request is answered."""
+    return b"".join([piece async for piece in request.stream()])
+
+
+async def loose_object(request: Request) -> dict[str, Any]:
+    """The body as an object. Raises WebuiError for what is no JSON object, or holds numbers that JSON does not have."""
+    return await run_in_threadpool(parsed, await body_bytes(request))
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """The object that `data` holds; {} for blank data.
+
+    >>> parsed(b'{"steps": 20.0}')
+    {'steps': 20.0}
+    """
+    if not data.strip():
+        return {}
+    endless: list[str] = []  # numbers that are not finite, as they were written
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            endless.append(text)
+        return value
+
+    try:
+        value = json.loads(data, parse_float=number, parse_constant=number)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:
+        raise WebuiError(f"The body is not JSON ({str(error)[:200]}).", "Send a JSON object.") from error
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise WebuiError(f"The body is a JSON {kind}, and an object was expected.", "Send fields by name.")
+    clean = _is_clean(value)
+    if endless and (path := _path_to_endless(value)):
+        field = ".".join(path)
+        raise WebuiError(f"{shortened(field)} = {shortened(endless[0])}: expected a finite number.", field=field)
+    return value if clean else _cleaned(value)
+
+
+def filled(model: type[Model], values: dict[str, Any]) -> Model:
+    """`model` with those of `values` it has, without nulls and empty texts. Raises WebuiError about a fault."""
+    known = {name: value for name, value in values.items() if name in model.model_fields and value not in (None, "")}
+    try:
+        return model.model_validate(cut(model, known))
+    except ValidationError as error:
+        raise explained(model, error) from error
+
+
+def _path_to_endless(value: Any) -> list[str]:
+    """The names and places that lead to the first number that is not finite. `_is_clean` has bounded the depth."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, item in entries:
+        if isinstance(item, float) and not math.isfinite(item):
+            return [str(name)]
+        if rest := _path_to_endless(item):
+            return [str(name), *rest]
+    return []
+
+
+def _is_clean(value: Any) -> bool:
+    """Whether all texts can be written again: JSON may hold halves of surrogate pairs. Raises WebuiError for depth."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        deeper: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                deeper += item.keys()
+                deeper += item.values()
+            elif isinstance(item, list):
+                deeper += item
+            elif isinstance(item, str) and not item.isascii() and any("\ud800" <= sign <= "\udfff" for sign in item):
+                return False
+        if not deeper:
+            return True
+        level = deeper
+    raise _too_deep()
+
+
+def _cleaned(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` with a question mark for each half of a pair."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _too_deep() -> WebuiError:
+    return WebuiError(f"The body is nested more than {MAX_DEPTH} levels deep.", "Send it flatter.")

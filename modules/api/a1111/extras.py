@@ -1,0 +1,214 @@
+"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job; the work is done where the request came in.
+
+For a client that hangs up nothing further is begun.
+"""
+
+import html
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from modules.api.a1111.body import filled, loose_object
+from modules.api.a1111.generate import Answer
+from modules.api.a1111.leaving import answer_unless_gone
+from modules.api.a1111.pictures import Fetch, picture_from
+from modules.api.openapi import json_body
+from modules.api.services import Services
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
+from modules.images.geometry import Size
+from modules.infotext import text as infotext
+from modules.infotext.layout import compose
+from modules.schema.settings import Settings
+from modules.store import metadata
+
+POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
+MOST_PICTURES = 1000  # of one batch
+AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
+
+
+class Extras(BaseModel):
+    """Fields that all extras routes share."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    resize_mode: int = Field(
+        default=0, ge=0, le=1, description="0 enlarges by upscaling_resize, 1 to upscaling_resize_w/_h."
+    )
+    show_extras_results: bool = Field(default=True, description="Whether the answer holds the picture.")
+    gfpgan_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
+    codeformer_weight: float = Field(default=0.0, ge=0, le=1, description="Belongs to codeformer_visibility.")
+    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="How many times larger the result is.")
+    upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
+    upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
+    upscaling_crop: bool = Field(
+        default=True, description="In resize mode 1: cut what stands over. Else the result covers."
+    )
+    upscaler_1: str = Field(
+        default=NONE, max_length=200, description="None, Lanczos or Nearest; None leaves the picture."
+    )
+    upscaler_2: str = Field(default=NONE, max_length=200, description="Another one, laid over the first one's result.")
+    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="How far the second one shows.")
+    upscale_first: bool = Field(default=False, description="Belongs to face restorers, which are not offered.")
+
+
+class SinglePayload(Extras):
+    image: str = Field(default="", description="The picture: base64 or a data URI.")
+
+
+class FileData(BaseModel):
+    data: str = Field(description="The picture: base64 or a data URI.")
+    name: str = Field(default="", description="Its file name; it is not used.")
+
+
+class BatchPayload(Extras):
+    imageList: list[FileData] = Field(  # A1111's name
+        default_factory=list[FileData], max_length=MOST_PICTURES, description="The pictures."
+    )
+
+
+class PngInfoPayload(BaseModel):
+    image: str = Field(default="", description="The picture file: base64 or a data URI.")
+
+
+class SingleAnswer(BaseModel):
+    html_info: str = Field(description="What was done, as HTML.")
+    image: str = Field(description="The picture, as base64; empty where show_extras_results is false.")
+
+
+class BatchAnswer(BaseModel):
+    html_info: str = Field(description="What was done to the last one, as HTML.")
+    images: list[str] = Field(description="The pictures in their order, as base64.")
+
+
+class PngInfoAnswer(BaseModel):
+    info: str = Field(description="The infotext; empty where the picture has none.")
+    items: dict[str, str] = Field(description="All texts in the file, by their keys.")
+    parameters: dict[str, str] = Field(description="Prompt, Negative prompt, and the pairs of the infotext.")
+
+
+def routes(services: Services, fetch: Fetch | None) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1", tags=["A1111: extras"])
+
+    slots = threading.BoundedSemaphore(AT_ONCE)
+
+    def single(body: dict[str, Any], left: threading.Event) -> Response:
+        payload = filled(SinglePayload, body)
+        picture = picture_from(body.get("image"), "image", fetch)
+        with slots:
+            if left.is_set():
+                raise ClientDisconnect
+            with picture.room():
+                image, told = _processed(payload, picture, services.settings.current)
+        shown = image if payload.show_extras_results else ""
+        return Answer({"html_info": _as_html(told), "image": shown})
+
+    def batch(body: dict[str, Any], left: threading.Event) -> Response:
+        payload = filled(BatchPayload, body)
+        if not payload.imageList:
+            raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
+        images: list[bytes] = []
+        told = ""
+        for number, file in enumerate(payload.imageList):
+            picture = picture_from(file.data, f"imageList.{number}", fetch)
+            with slots:
+                if left.is_set():
+                    raise ClientDisconnect
+                with picture.room():
+                    image, told = _processed(payload, picture, services.settings.current)
+            images.append(image if payload.show_extras_results else b"")
+        return Answer({"html_info": _as_html(told), "images": images})
+
+    @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
+    async def extra_single_image(request: Request) -> Response:
+        """Enlarge a picture: {html_info, image}."""
+        body = await loose_object(request)
+        return await answer_unless_gone(request, lambda left: single(body, left))
+
+    @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
+    async def extra_batch_images(request: Request) -> Response:
+        """Enlarge several pictures in one way: {html_info, images}."""
+        body = await loose_object(request)
+        return await answer_unless_gone(request, lambda left: batch(body, left))
+
+    @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
+    async def png_info(request: Request) -> Response:
+        """What is written in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
+        body = await loose_object(request)
+        return await run_in_threadpool(_told, body.get("image"), fetch)
+
+    return router
+
+
+def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
+    """(the file, what was done as A1111's pairs). Raises WebuiError for what is not offered or too large."""
+    for name in ("gfpgan_visibility", "codeformer_visibility"):
+        if getattr(payload, name) > 0:
+            raise WebuiError(f"{name}: no face restorer is offered.", "Set it to 0.", name)
+    first = upscaler(payload.upscaler_1, "upscaler_1")
+    second = upscaler(payload.upscaler_2, "upscaler_2")
+    image = picture.open()
+    carried = metadata.read(picture)
+    pairs: dict[str, object] = {}
+    if first != NONE:
+        image, pairs = _enlarged(payload, image, first, second)
+    told = compose("", "", pairs)
+    items = {**carried.items, **({POSTPROCESSING: told} if told else {})}
+    flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
+    file = metadata.encoded(
+        flat, settings.samples_format, carried.infotext, settings.jpeg_quality, settings.webp_lossless, items
+    )
+    return file.data, told
+
+
+def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> tuple[Image.Image, dict[str, object]]:
+    size = Size(*image.size)
+    target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
+    is_to = payload.resize_mode == 1
+    scale = covering_scale(size, target) if is_to else payload.upscaling_resize
+    require_fits(size, scale, "upscaling_resize_w" if is_to else "upscaling_resize")
+    fit: Callable[[Image.Image], Image.Image] = (
+        (lambda larger: centred(larger, target)) if is_to and payload.upscaling_crop else (lambda larger: larger)
+    )
+    result = fit(enlarged(image, first, scale))
+    pairs: dict[str, object] = {}
+    if is_to:
+        pairs["Postprocess upscale to"] = f"{target.width}x{target.height}"
+        if payload.upscaling_crop:
+            pairs["Postprocess crop to fit"] = True
+    else:
+        pairs["Postprocess upscale by"] = payload.upscaling_resize
+    pairs["Postprocess upscaler"] = first
+    if second != NONE and payload.extras_upscaler_2_visibility > 0:
+        result = Image.blend(result, fit(enlarged(image, second, scale)), payload.extras_upscaler_2_visibility)
+        pairs["Postprocess upscaler 2"] = second
+        pairs["Postprocess upscaler 2 visibility"] = payload.extras_upscaler_2_visibility
+    return result, pairs
+
+
+def _told(image: Any, fetch: Fetch | None) -> Response:
+    if not isinstance(image, str) or not image.strip():
+        return Answer({"info": "", "items": {}, "parameters": {}})  # as A1111: no picture tells nothing
+    told = metadata.read(picture_from(image, "image", fetch, Picture.unread))
+    items = {"parameters": told.infotext, **told.items} if told.infotext else told.items
+    return Answer({"info": told.infotext, "items": items, "parameters": _parameters(told.infotext)})
+
+
+def _parameters(text: str) -> Mapping[str, str]:
+    if not text:
+        return {}
+    parsed = infotext.parse(text)
+    return {"Prompt": parsed.prompt, "Negative prompt": parsed.negative_prompt, **parsed.pairs}
+
+
+def _as_html(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"

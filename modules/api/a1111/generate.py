@@ -1,0 +1,321 @@
+"""`/sdapi/v1/txt2img` and `/img2img`: a job, its end awaited, its pictures in the answer.
+
+A job whose client hangs up ends, unless some of it is to be kept on the disk. A waiting client costs no thread.
+"""
+
+import asyncio
+import base64
+import io
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from modules.a1111.loose import listed_styles, strict
+from modules.a1111.request import Kind, translated
+from modules.api.a1111.body import body_bytes, filled, parsed
+from modules.api.a1111.info import described
+from modules.api.a1111.leaving import ended, leaving
+from modules.api.a1111.payloads import PAYLOADS, Answering, Generated, echoed
+from modules.api.a1111.pictures import Collector, Fetch, Made, with_pictures
+from modules.api.a1111.tasks import Tasks
+from modules.api.clients import client_of
+from modules.api.middleware.body_limit import body_is_gone
+from modules.api.openapi import json_body
+from modules.api.services import Services
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, Warned
+from modules.extension.loading import Extensions
+from modules.images.grid import grid
+from modules.jobs.job import Job
+from modules.prompts.styles import apply_styles, read_styles
+from modules.prompts.tags import take_tags
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import SEED_RANGE, GenerationRequest, counted_up
+from modules.schema.settings import Settings
+from modules.store.metadata import encoded
+
+STYLES = "styles.csv"  # in the data folder, as in A1111
+MOST_SOURCES = 64
+OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences about errors of Palimpsest itself
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A body, understood. One request for each source picture."""
+
+    kind: Kind
+    requests: tuple[GenerationRequest, ...]
+    answering: Answering
+    parameters: Mapping[str, Any]
+    styles: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A job and where its pictures are collected."""
+
+    job: Job
+    collector: Collector
+
+
+class Answer(Response):
+    """JSON in ASCII, so that no text of a client can make it unwritable.
+
+    Bytes, or a list of them, become base64. Nobody looks through that for letters that JSON writes otherwise.
+    """
+
+    media_type = "application/json"
+
+    def render(self, content: Mapping[str, Any]) -> bytes:
+        return b"{" + b",".join(_json(name) + b":" + _json(value) for name, value in content.items()) + b"}"
+
+
+def routes(services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Extensions) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1", tags=["A1111: generate"])
+    studio = _Studio(services, tasks, fetch, scripts)
+
+    @router.post("/txt2img", openapi_extra=json_body(PAYLOADS["txt2img"]), response_model=Generated)
+    async def txt2img(request: Request) -> Response:
+        """Make pictures from words; the answer comes when they are done: {images, parameters, info}."""
+        return await studio.made("txt2img", request)
+
+    @router.post("/img2img", openapi_extra=json_body(PAYLOADS["img2img"]), response_model=Generated)
+    async def img2img(request: Request) -> Response:
+        """Make pictures from a picture and words; the answer comes when they are done: {images, parameters, info}."""
+        return await studio.made("img2img", request)
+
+    return router
+
+
+class _Studio:
+    def __init__(self, services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Extensions) -> None:
+        self._services = services
+        self._tasks = tasks
+        self._fetch = fetch
+        self._scripts = scripts
+        self._draw = random.SystemRandom()
+
+    async def made(self, kind: Kind, request: Request) -> Response:
+        timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
+        data = await body_bytes(request)
+        async with leaving(request) as gone:
+            asked, pending = await run_in_threadpool(self._begun, kind, data, client_of(request.scope))
+            del data
+            body_is_gone(request.scope)
+            over = asyncio.gather(*(ended(one.job) for one in pending))
+            try:
+                await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
+                if gone.done():
+                    await run_in_threadpool(_abandon, pending)
+                await over
+            finally:
+                over.cancel()
+                for one in pending:
+                    self._services.saves.forget(one.job)
+            if gone.done():
+                raise ClientDisconnect
+        return await run_in_threadpool(_answer, asked, pending, timestamp)
+
+    def _begun(self, kind: Kind, data: bytes, client: str) -> tuple[Asked, list[Pending]]:
+        """A body's jobs in the queue. The body is gone when this returns: many clients may wait with large ones."""
+        asked = self._asked(kind, parsed(data))
+        pending = self._submit(asked, client)
+        return replace(asked, requests=()), pending
+
+    def _asked(self, kind: Kind, body: Mapping[str, Any]) -> Asked:
+        """Raises WebuiError for whatever is wrong with a body."""
+        answering = filled(Answering, dict(body))
+        values, notes = strict(kind, body)
+        if kind == "img2img" and not values.get("init_images"):
+            lacking = "there is a mask, but no picture that it could lie on" if values.get("mask") else "it is empty"
+            raise WebuiError(f"Init image not found: init_images: {lacking}.", "Send one.", "init_images", status=404)
+        count = len(values["init_images"]) if isinstance(values.get("init_images"), list) else 0
+        if count > MOST_SOURCES:  # before any of them is looked at
+            raise WebuiError(
+                f"init_images: {count} pictures were sent, at most {MOST_SOURCES} are taken at once.",
+                field="init_images",
+            )
+        values = with_pictures(values, self._fetch)
+        styles = listed_styles(values.pop("styles", []))
+        if str(values.pop("disable_extra_networks", False)).lower() in ("true", "1"):
+            values |= {name: take_tags(str(values[name]))[0] for name in ("prompt", "hr_prompt") if name in values}
+        sources = values.get("init_images", [])
+        first = translated(
+            kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
+        )
+        notes += [f"{name} changes nothing here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
+        checked = self._scripts.checked(first.request, self._services.catalog.current)
+        request, missing = self._styled(checked, styles)
+        notes += [f"There is no style {name[:80]!r}." for name in missing]
+        return Asked(
+            kind,
+            self._spread(request, sources),
+            answering,
+            echoed(kind, body, answering.include_init_images),
+            tuple(styles),
+            tuple(notes),
+        )
+
+    def _styled(self, request: GenerationRequest, names: Sequence[str]) -> tuple[GenerationRequest, list[str]]:
+        """The request with the styles in its prompts, and those names that no style has."""
+        if not names:
+            return request, []
+        known = read_styles(self._services.flags.data_dir / STYLES)
+        prompt, negative = apply_styles(request.prompt, request.negative_prompt, names, known)
+        styled = request.model_copy(update={"prompt": prompt, "negative_prompt": negative})
+        return styled, [name for name in names if name not in known]
+
+    def _spread(self, request: GenerationRequest, sources: Sequence[Any]) -> tuple[GenerationRequest, ...]:
+        """One request for each source and batch; their pictures have the seeds they would have in one batch."""
+        if len(sources) < 2:
+            return (request,)
+        update = {
+            name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed") if getattr(request, name) == -1
+        }
+        drawn = request.model_copy(update=update)
+        step = 0 if drawn.subseed_strength else 1
+        return tuple(
+            drawn.model_copy(
+                update={
+                    "init_images": (source,),
+                    "seed": counted_up(drawn.seed, number * step),
+                    "subseed": counted_up(drawn.subseed, number),
+                    "n_iter": 1,
+                    "batch_size": 1,
+                }
+            )
+            for number, source in enumerate(list(sources) * request.n_iter)
+        )
+
+    def _submit(self, asked: Asked, client: str) -> list[Pending]:
+        services = self._services
+        settings = services.settings.current.overridden(asked.requests[0].override_settings)
+        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
+        if not asked.answering.override_settings_restore_afterwards:
+            self._keep(asked, checkpoint)
+        pending: list[Pending] = []
+        try:
+            for request in asked.requests:
+                pending.append(self._submitted(asked, client, request, settings, checkpoint))
+        except WebuiError:
+            for one in pending:
+                one.job.interrupt()
+            raise
+        if asked.answering.force_task_id:
+            self._tasks.name(asked.answering.force_task_id, [one.job for one in pending])
+        return pending
+
+    def _submitted(
+        self, asked: Asked, client: str, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+    ) -> Pending:
+        services, answering = self._services, asked.answering
+        collector = Collector(
+            services.outputs,
+            services.saves.otherwise,
+            to_disk=answering.save_images and not answering.do_not_save_samples,
+            to_client=answering.send_images,
+        )
+        job = services.saves.submit(
+            lambda: services.submit(client, asked.kind, request, settings, checkpoint), collector
+        )
+        return Pending(job, collector)
+
+    def _keep(self, asked: Asked, checkpoint: Checkpoint) -> None:
+        """Have the overrides of a request hold for all that come, as its client wants."""
+        kept = {name: value for name, value in asked.requests[0].override_settings.items() if name != "compatibility"}
+        if "sd_model_checkpoint" in kept:
+            kept["sd_model_checkpoint"] = checkpoint.name
+        if kept:
+            self._services.settings.change(self._services.with_vae(kept))
+
+
+def _json(value: Any) -> bytes:
+    """
+    >>> _json([b"abc", b""])
+    b'["YWJj",""]'
+    """
+    if isinstance(value, bytes):
+        return b'"' + base64.b64encode(value) + b'"'
+    if isinstance(value, list) and value and all(isinstance(item, bytes) for item in value):
+        return b"[" + b",".join(map(_json, value)) + b"]"
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def failure(job: Job) -> WebuiError | None:
+    """Why a job that is over has no pictures to give; None where it ended well, or was stopped."""
+    if not job.ended:
+        return WebuiError("Palimpsest was ended while the job waited.", "Send it again.", status=503)
+    ending = job.entries()[-1].event
+    if not isinstance(ending, Failed):
+        return None
+    status = 500 if OUR_FAULT.search(ending.message) else 422
+    return WebuiError(ending.message, ending.hint, ending.field, status)
+
+
+def _abandon(pending: Sequence[Pending]) -> None:
+    """End the jobs whose pictures nobody can get any more, the last one first, so that none begins in between."""
+    for one in reversed(pending):
+        if one.collector.keeps(one.job):
+            one.collector.forsake()
+        else:
+            one.job.interrupt()
+
+
+def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Response:
+    for one in pending:
+        if error := failure(one.job):
+            raise error
+    made = [made for one in pending for made in one.collector.made()]
+    sheets = [each for each in made if each.image.sheet]
+    singles = [each for each in made if not each.image.sheet]
+    request = pending[0].job.request
+    ordered = [*sheets, *singles]
+    images = [each.data for each in ordered]
+    # A mask stands behind its picture and has no text of its own in the answer.
+    texts = [each.image.infotext for each in ordered if not each.image.suffix]
+    seeds = [each.image.seed for each in ordered if not each.image.suffix]
+    singles = [each for each in singles if not each.image.suffix]
+    count = len(sheets)
+    if _wants_grid(asked, sheets, singles):
+        images.insert(0, _grid(singles, pending[0].job.settings))
+        texts.insert(0, singles[0].image.infotext)
+        seeds.insert(0, singles[0].image.seed)
+        count = 1
+    said = [e.event.message for one in pending for e in one.job.entries() if isinstance(e.event, Warned)]
+    notes = (*asked.notes, *dict.fromkeys(said))
+    info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, notes)
+    sent = images if asked.answering.send_images else []
+    return Answer({"images": sent, "parameters": dict(asked.parameters), "info": json.dumps(info)})
+
+
+def _wants_grid(asked: Asked, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
+    """A1111 puts a grid before several pictures, but for clients that save nothing."""
+    answering = asked.answering
+    return (
+        answering.save_images
+        and answering.send_images
+        and not answering.do_not_save_grid
+        and not sheets
+        and len(singles) > 1
+    )
+
+
+def _grid(singles: Sequence[Made], settings: Settings) -> bytes:
+    pictures = [_opened(made.data) for made in singles]
+    text = singles[0].image.infotext
+    return encoded(grid(pictures), settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless).data
+
+
+def _opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data)).convert("RGB")

@@ -1,0 +1,33 @@
+"""What A1111's own page asks its server and some clients ask too."""
+
+import platform
+import sys
+from typing import Any
+
+from fastapi import APIRouter
+
+import modules
+from modules.api.a1111.lists import ram, told_flags
+from modules.api.services import Services
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/internal", tags=["A1111: others"])
+
+    @router.get("/sysinfo")
+    def sysinfo() -> dict[str, Any]:
+        """What a report of an error should hold: versions, machine, flags and settings; no path, name or password."""
+        state = services.queue.state()
+        return {
+            "Platform": platform.platform(),
+            "Python": sys.version.split()[0],
+            "Version": modules.__version__,
+            "Checkpoint": state.checkpoint,
+            "Device": state.device,
+            "CPU": platform.machine(),
+            "RAM": ram(),
+            "Commandline": told_flags(services.flags),
+            "Config": services.settings.current.model_dump(),
+        }
+
+    return router

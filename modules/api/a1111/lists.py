@@ -1,0 +1,234 @@
+"""What there is to choose from, as A1111 lists it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fastapi import APIRouter
+
+from modules.api.a1111.generate import STYLES
+from modules.api.services import Services
+from modules.base.errors import WebuiError
+from modules.base.names import shown
+from modules.flags.command_line import Flags
+from modules.images.enlarge import UPSCALERS
+from modules.prompts.styles import read_styles
+from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
+from modules.schema.request import LATENT_UPSCALERS
+from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
+
+UPSCALER_SCALE = 4  # what A1111 says of those that take any
+NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
+SECRET_WORDS = ("auth", "password", "key", "token", "cert")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1", tags=["A1111: lists"])
+
+    @router.get("/samplers")
+    def samplers() -> list[dict[str, Any]]:
+        """The sampling methods, with their older names."""
+        return [{"name": row.name, "aliases": list(row.aliases), "options": _sampler_options(row)} for row in SAMPLERS]
+
+    @router.get("/schedulers")
+    def schedulers() -> list[dict[str, Any]]:
+        """The schedule types; `name` and `label` both may be sent."""
+        return [_scheduler(row) for row in SCHEDULES]
+
+    @router.get("/upscalers")
+    def upscalers() -> list[dict[str, Any]]:
+        """What enlarges pictures, in hires fix and extras."""
+        return [
+            {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": UPSCALER_SCALE}
+            for name in UPSCALERS
+        ]
+
+    @router.get("/latent-upscale-modes")
+    def latent_upscale_modes() -> list[dict[str, Any]]:
+        """What enlarges latents, in hires fix."""
+        return [{"name": name} for name in LATENT_UPSCALERS]
+
+    @router.get("/sd-models")
+    def sd_models() -> list[dict[str, Any]]:
+        """The checkpoints. Any of title, model_name, file name and hash may be sent where one is chosen."""
+        return [_checkpoint(services, checkpoint) for checkpoint in services.catalog.current.checkpoints]
+
+    @router.get("/sd-vae")
+    def sd_vae() -> list[dict[str, Any]]:
+        """The VAE files. Either name may be sent as the option `sd_vae`, and Automatic and None besides."""
+        names = dict.fromkeys(vae.name for vae in services.catalog.current.vaes)
+        return [{"model_name": name, "filename": name} for name in names]
+
+    @router.get("/hypernetworks")
+    def hypernetworks() -> list[dict[str, Any]]:
+        """Hypernetworks: none are offered."""
+        return []
+
+    @router.get("/face-restorers")
+    def face_restorers() -> list[dict[str, Any]]:
+        """Face restorers: none are offered."""
+        return []
+
+    @router.get("/realesrgan-models")
+    def realesrgan_models() -> list[dict[str, Any]]:
+        """RealESRGAN models: none are offered."""
+        return []
+
+    @router.get("/prompt-styles")
+    def prompt_styles() -> list[dict[str, Any]]:
+        """The styles in styles.csv."""
+        return [style._asdict() for style in read_styles(services.flags.data_dir / STYLES).values()]
+
+    @router.get("/embeddings")
+    def embeddings() -> dict[str, Any]:
+        """Textual inversions: those that the loaded checkpoint can use, and those that it cannot, with the `reason`."""
+        width = services.queue.state().text_width
+        loaded: dict[str, Any] = {}
+        skipped: dict[str, Any] = {}
+        for embedding in services.catalog.current.embeddings:
+            if reason := embedding.unusable_with(width):
+                skipped[embedding.name] = {**_embedding(embedding), "reason": reason}
+            else:
+                loaded[embedding.name] = _embedding(embedding)
+        return {"loaded": loaded, "skipped": skipped}
+
+    @router.get("/loras")
+    def loras() -> list[dict[str, Any]]:
+        """The LoRA files that prompts may name, and those that cannot be read, with the `reason`."""
+        return [_lora(lora) for lora in services.catalog.current.loras]
+
+    @router.get("/cmd-flags")
+    def cmd_flags() -> dict[str, Any]:
+        """The command line the server was started with, without what is secret."""
+        return told_flags(services.flags)
+
+    @router.get("/memory")
+    def memory() -> dict[str, Any]:
+        """Main memory in bytes: of Palimpsest's processes, and of the machine."""
+        return {"ram": ram(), "cuda": {"error": "Palimpsest does not read the graphics card's memory."}}
+
+    @router.post("/refresh-checkpoints")
+    def refresh_checkpoints() -> None:
+        """Look again into the folders of checkpoints."""
+        services.catalog.refresh()
+
+    @router.post("/refresh-vae")
+    def refresh_vae() -> None:
+        """Look again into the folders of VAEs."""
+        services.catalog.refresh()
+
+    @router.post("/refresh-embeddings")
+    def refresh_embeddings() -> None:
+        """Look again into the folders of textual inversions."""
+        services.catalog.refresh()
+
+    @router.post("/refresh-loras")
+    def refresh_loras() -> None:
+        """Look again into the folders of LoRA files."""
+        services.catalog.refresh()
+
+    return router
+
+
+def known_sha256(services: Services, checkpoint: Checkpoint) -> str:
+    """As far as it is known; "" else."""
+    state = services.queue.state()
+    loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
+    return checkpoint.hash or services.catalog.known_hash(checkpoint.path) or loaded
+
+
+def title_of(services: Services, checkpoint: Checkpoint) -> str:
+    """A1111's name for a checkpoint: `file.safetensors [0123456789]`, without a hash that is not known yet."""
+    sha256 = known_sha256(services, checkpoint)
+    return f"{checkpoint.name} [{sha256[:SHORT_HASH]}]" if sha256 else checkpoint.name
+
+
+def told_flags(flags: Flags) -> dict[str, Any]:
+    """The flags as JSON, paths by their last part, nothing that lets anybody in."""
+    told: dict[str, Any] = {"api": True, "listen": not flags.is_local}
+    for name, value in vars(flags).items():
+        if any(word in name for word in SECRET_WORDS):
+            told[name] = None
+        elif isinstance(value, Path):
+            told[name] = shown(value.name)
+        elif isinstance(value, tuple):
+            told[name] = [shown(each.name) if isinstance(each, Path) else each for each in value]
+        else:
+            told[name] = value
+    return told
+
+
+def ram() -> dict[str, int]:
+    """Bytes: free of the machine, used by this process and those it started, and all there is."""
+    own = psutil.Process(os.getpid())
+    used = own.memory_info().rss
+    for child in own.children(recursive=True):
+        try:
+            used += child.memory_info().rss
+        except psutil.Error:
+            continue  # it has just ended
+    machine = psutil.virtual_memory()
+    return {"free": machine.available, "used": used, "total": machine.total}
+
+
+def _checkpoint(services: Services, checkpoint: Checkpoint) -> dict[str, Any]:
+    sha256 = known_sha256(services, checkpoint)
+    return {
+        "title": title_of(services, checkpoint),
+        "model_name": checkpoint.stem,
+        "hash": sha256[:SHORT_HASH] or None,
+        "sha256": sha256 or None,
+        "filename": checkpoint.name,
+        "config": None,
+    }
+
+
+def _embedding(embedding: Embedding) -> dict[str, Any]:
+    return {
+        "step": embedding.step,
+        "sd_checkpoint": embedding.sd_checkpoint,
+        "sd_checkpoint_name": embedding.sd_checkpoint_name,
+        "shape": embedding.width,
+        "vectors": embedding.vectors,
+    }
+
+
+def _lora(lora: Lora) -> dict[str, Any]:
+    return {
+        "name": lora.name,
+        "alias": lora.alias or lora.name,
+        "path": shown(lora.path.name),
+        "metadata": dict(lora.metadata),
+        **({"reason": lora.reason} if lora.reason else {}),
+    }
+
+
+def _sampler_options(row: SamplerName) -> dict[str, str]:
+    """Texts throughout, as in A1111."""
+    flags = {
+        "second_order": row.second_order,
+        "brownian_noise": row.brownian,
+        "discard_next_to_last_sigma": row.discard_next_to_last_sigma,
+        "uses_ensd": row.uses_ensd,
+    }
+    options = {name: "True" for name, value in flags.items() if value}
+    return {"scheduler": row.default_schedule.lower(), **options} if row.default_schedule else options
+
+
+def _scheduler(row: ScheduleName) -> dict[str, Any]:
+    return {
+        "name": row.aliases[0],
+        "label": row.name,
+        "aliases": list(row.aliases[1:]) or None,
+        "default_rho": -1 if row.default_rho is None else row.default_rho,
+        "need_inner_model": row.name in NEEDS_MODEL,
+    }
+
+
+def selected(services: Services) -> Checkpoint | None:
+    """The checkpoint that is selected; None where it is gone."""
+    try:
+        return services.catalog.current.checkpoint(services.settings.current.sd_model_checkpoint)
+    except WebuiError:
+        return None

@@ -1,0 +1,37 @@
+"""All routes of A1111's HTTP API, as its clients know them. docs/api-a1111.md tells what differs."""
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from modules.api.a1111 import extras, generate, internal, lists, misc, options, progress
+from modules.api.a1111.pictures import Fetch
+from modules.api.a1111.tasks import Tasks
+from modules.api.services import Services
+
+
+def a1111_routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
+    """Each route with and without a slash at its end. `fetch` gets pictures that are named by URL, if that is on."""
+    tasks = Tasks(services.queue)
+    parts = (
+        generate.routes(services, tasks, fetch, services.extensions),
+        extras.routes(services, fetch),
+        progress.routes(services, tasks),
+        options.routes(services),
+        lists.routes(services),
+        misc.routes(services, fetch, services.extensions),
+        internal.routes(services),
+    )
+    router = APIRouter()
+    for part in parts:
+        for route in list(part.routes):
+            if isinstance(route, APIRoute):
+                part.add_api_route(
+                    # The prefix is in the path already, and would be put before it again.
+                    f"{route.path.removeprefix(part.prefix)}/",
+                    route.endpoint,
+                    methods=sorted(route.methods or ()),
+                    response_model=route.response_model,
+                    include_in_schema=False,
+                )
+        router.include_router(part)
+    return router

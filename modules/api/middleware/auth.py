@@ -1,0 +1,172 @@
+"""HTTP Basic authentication in front of everything (RFC 7617), and a brake on guessing.
+
+Wrong guesses are counted for the address they come from, for the account they are about, and for the cookie that a
+browser carries once it was let in. Each has some free, and gets one back every six seconds. From then on attempts are
+looked at one after another, a hundred a second at most. The answer to a wrong one is held back for a second, or is 429
+at once where several wait for theirs. So who waits for the answer guesses once a second, and a flood a hundred times a
+second, from however many addresses; the right password always opens, in a flood after some seconds. A browser that was
+let in before does not wait for anybody else: its cookie is no key, it only spares the queue.
+"""
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modules.api.clients import client_of
+from modules.api.errors import answer
+from modules.base.errors import WebuiError
+from modules.flags.command_line import Credentials, account_of
+
+OPEN = ("/healthz",)  # tells nothing but that the server runs
+FREE_GUESSES = 10
+SECONDS_A_GUESS = 6.0  # after which a guess is forgiven
+FREE_OF_ACCOUNT = 50  # for an account, from all addresses together
+SECONDS_BETWEEN = 0.01  # two attempts that are looked at, once the free guesses are used up
+SECONDS_TO_WAIT = 1.0  # for the answer to a wrong one, then
+MOST_WAITING = 8  # wrong attempts of one address whose answers are held back
+MOST_REMEMBERED = 30_000  # addresses, accounts and cookies
+CHALLENGE = 'Basic realm="Palimpsest", charset="UTF-8"'
+COOKIE = "palimpsest_known"
+
+
+@dataclass
+class _Record:
+    """What is remembered of an address, an account or a cookie: wrong guesses, forgiven with time."""
+
+    free: int
+    guesses: float = 0.0
+    at: float = 0.0  # seconds; when `guesses` was right
+    waiting: int = 0  # wrong attempts whose answers are held back
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # of the next attempt to be looked at
+    held: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the free guesses are used up."""
+        return self.guesses >= self.free
+
+
+class BasicAuth:
+    """Lets in who has one of `credentials`; 401 with a challenge for all else, 429 for who guesses on.
+
+    `now` is a clock in seconds. With no credentials everybody is let in, whatever their Authorization header says.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        now: Callable[[], float] = time.monotonic,
+        seconds_to_wait: float = SECONDS_TO_WAIT,
+    ) -> None:
+        self.app = app
+        self._credentials = credentials
+        self._now = now
+        self._wait = seconds_to_wait
+        self._records: OrderedDict[tuple[str, str], _Record] = OrderedDict()  # the one heard of last at the end
+        self._cookie_key = secrets.token_bytes(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._credentials or scope["type"] not in ("http", "websocket") or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        authorization = headers.get("authorization", "")
+        known = self._known(headers.get("cookie", ""))
+        refusal = await self._refusal(client_of(scope), authorization, known)
+        if refusal is None:
+            await self.app(scope, receive, send if known else self._with_cookie(scope, send))
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.message})
+        else:
+            response = answer(refusal, "TooManyRequests" if refusal.status == 429 else "Unauthorized")
+            response.headers["WWW-Authenticate"] = CHALLENGE
+            if refusal.status == 429:
+                response.headers["Retry-After"] = str(max(1, round(self._wait * MOST_WAITING)))
+            await response(scope, receive, send)
+
+    async def _refusal(self, client: str, authorization: str, known: str) -> WebuiError | None:
+        """Why the request is not let in; None if it is. `known` is the cookie of a browser that was let in, or ""."""
+        if authorization.strip().lower() in ("", "basic"):
+            return _unauthorized("This server asks for a user and a password.")  # no attempt: browsers begin so
+        address = self._record("address", client, FREE_GUESSES)
+        counted = [address, self._record("account", account_of(authorization), FREE_OF_ACCOUNT)]
+        cookie = self._record("cookie", known, FREE_GUESSES) if known else None
+        if cookie is not None:
+            counted.append(cookie)
+        spared = cookie is not None and not cookie.is_over
+        slow = [] if spared else [record for record in counted if record.is_over]
+        for record in slow:
+            async with record.turn:
+                await asyncio.sleep(SECONDS_BETWEEN)
+        if self._credentials.admit(authorization):
+            return None
+        for record in counted:
+            record.guesses = min(record.guesses + 1, record.free + 1)
+        if not slow:
+            return _unauthorized("User or password is wrong.")
+        await self._hold_back(address)
+        return _too_many()
+
+    async def _hold_back(self, address: _Record) -> None:
+        """Wait with the answer to a wrong attempt, unless several from there wait already."""
+        if address.waiting >= MOST_WAITING:
+            return
+        address.waiting += 1
+        try:
+            async with address.held:
+                await asyncio.sleep(self._wait)
+        finally:
+            address.waiting -= 1
+
+    def _record(self, kind: str, name: str, free: int) -> _Record:
+        """What is known of the address, account or cookie `name`, its guesses forgiven as far as time went by."""
+        now = self._now()
+        record = self._records.setdefault((kind, name), _Record(free, at=now))
+        self._records.move_to_end((kind, name))
+        record.guesses = max(0.0, record.guesses - (now - record.at) / SECONDS_A_GUESS)
+        record.at = now
+        if len(self._records) > MOST_REMEMBERED:
+            self._records.popitem(last=False)
+        return record
+
+    def _with_cookie(self, scope: Scope, send: Send) -> Send:
+        nonce = secrets.token_urlsafe(16)
+        secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
+        value = f"{COOKIE}={nonce}.{self._signature(nonce)}; HttpOnly; SameSite=Strict; Path=/{secure}"
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).append("Set-Cookie", value)
+            await send(message)
+
+        return marked
+
+    def _known(self, cookies: str) -> str:
+        """The nonce in the cookie of a browser that was let in; "" for all else."""
+        try:
+            morsel = SimpleCookie(cookies[:4096]).get(COOKIE)
+        except CookieError:
+            return ""
+        nonce, _, signature = morsel.value.partition(".") if morsel else ("", "", "")
+        return nonce if hmac.compare_digest(signature.encode(), self._signature(nonce).encode()) else ""
+
+    def _signature(self, nonce: str) -> str:
+        return hmac.digest(self._cookie_key, nonce.encode(), "sha256").hex()
+
+
+def _unauthorized(sentence: str) -> WebuiError:
+    return WebuiError(sentence, "Send them as HTTP Basic authentication.", status=401)
+
+
+def _too_many() -> WebuiError:
+    return WebuiError("There were too many wrong passwords.", "Wait a little.", status=429)

@@ -1,0 +1,97 @@
+"""Keeps other web sites out of a server that trusts whoever sits at the machine.
+
+A page from elsewhere, open in the same browser, can send requests to 127.0.0.1. It cannot read answers, but it could
+start and stop jobs, and with a name of its own that resolves to 127.0.0.1 (DNS rebinding) it could read as well.
+Browsers say where a request comes from, in headers that pages cannot forge: Host, Origin and Sec-Fetch-Site. Programs
+that are no browser send neither Origin nor Sec-Fetch-Site, and are let in whatever else their requests look like.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modules.api.errors import answer
+from modules.base.errors import WebuiError
+from modules.flags.command_line import ANY_ORIGIN, EVERYWHERE
+
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+READING = ("GET", "HEAD")
+PAGES = ("/", "/docs")  # what pages from elsewhere may link to; all else is not to be shown or probed there
+
+
+class Guard:
+    """Refuses, with 403 and a sentence, what another site's page sends.
+
+    `names` are further names of this server; one of them being the address "on all of this machine" admits each
+    address that is written as numbers, which no rebound name can be, and the machine's own name. Pages of `origins`
+    are let in like our own.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str] = (), origins: Collection[str] = ()) -> None:
+        self.app = app
+        self._names = {name.lower() for name in (*LOCAL_NAMES, *names)}
+        self._everywhere = bool(self._names & set(EVERYWHERE))
+        if self._everywhere:
+            machine = socket.gethostname().lower()
+            self._names |= {machine, f"{machine.partition('.')[0]}.local"}
+        self._origins = frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else ""
+        if not refusal:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+        else:
+            hint = "Open Palimpsest by the address it printed when it started; --allow-host names one more."
+            await answer(WebuiError(refusal, hint, status=403), "Forbidden")(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str:
+        """Why the request is refused; "" if it is not."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._is_ours(_name(host)) or len(headers.getlist("host")) > 1:
+            return f"The request is for the host {host[:100]!r}, which is not this server."
+        reading = scope.get("method") in READING  # a websocket has no method and does more than read
+        origin = headers.get("origin")
+        if origin is not None and (origin.lower() in self._origins or ANY_ORIGIN in self._origins):
+            return ""
+        if not reading and origin is not None and _authority(origin) != host.lower():
+            return f"The request comes from a page of {origin[:100]!r}, not from Palimpsest's own."
+        # "same-site" is what another server on this machine is: a site has many ports.
+        foreign = headers.get("sec-fetch-site", "") in ("cross-site", "same-site")
+        if foreign and not (reading and scope["path"] in PAGES):
+            return "The request comes from a page of another site."
+        return ""
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._names or (self._everywhere and _is_address(name))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without port and brackets, in lower case; "" if it makes no sense."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _authority(origin: str) -> str:
+    """Host and port of an Origin header, in lower case; "" for "null" and nonsense."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

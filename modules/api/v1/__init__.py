@@ -1,0 +1,1 @@
+"""Palimpsest's own HTTP interface, below /v1."""

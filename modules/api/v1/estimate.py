@@ -1,0 +1,63 @@
+"""What a form comes to before it is sent."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field, WithJsonSchema
+
+from modules.api.openapi import fields_of
+from modules.api.services import Services
+from modules.api.v1.jobs import REQUESTS
+from modules.base.errors import WebuiError
+from modules.base.fields import Strict
+from modules.base.picture import Picture
+from modules.images.geometry import Size
+from modules.infotext.text import Kind
+from modules.networks.files.native import NativeSizes
+from modules.processing.estimate import estimate
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+
+LARGEST_SIDE = 100_000  # pixels
+OF_SOURCE = ("resize_by", "outpaint_left", "outpaint_right", "outpaint_top", "outpaint_bottom")
+
+
+class SourceSize(Strict):
+    width: int = Field(ge=1, le=LARGEST_SIDE, description="In pixels.")
+    height: int = Field(ge=1, le=LARGEST_SIDE, description="In pixels.")
+
+
+class EstimateBody(Strict):
+    kind: Kind = Field(description="Whose form it is.")
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values()))] = Field(
+        description="Fields of the kind without its pictures; what is left out has its default."
+    )
+    source: SourceSize | None = Field(default=None, description="Size of the source picture, where there is one.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["jobs"])
+    sizes = NativeSizes()
+
+    @router.post("/estimate")
+    def estimated(body: EstimateBody) -> dict[str, Any]:
+        """Steps, sizes, and what they mean for checkpoint and source, of a request that is not sent yet."""
+        request = requested(body)
+        settings = services.settings.current.overridden(request.override_settings)
+        try:
+            native = Size(*sizes.of(services.catalog.current.checkpoint(settings.sd_model_checkpoint)))
+        except WebuiError:  # there is none, or the one that is selected is not there any more
+            native = None
+        return estimate(request, settings, native).described()
+
+    return router
+
+
+def requested(body: EstimateBody) -> GenerationRequest:
+    """The request as far as it counts; its source is a size and no pixels. Raises WebuiError for a wrong field."""
+    if REQUESTS[body.kind] is not Img2ImgRequest:
+        return REQUESTS[body.kind].parse(body.request)
+    if body.source is None:  # what goes by the source cannot be told; the rest can
+        values = {name: value for name, value in body.request.items() if name not in OF_SOURCE}
+        return Img2ImgRequest.parse({**values, "init_images": (Picture(b"", "", 1, 1, ""),)})
+    source = Picture(b"", "", body.source.width, body.source.height, "")
+    return Img2ImgRequest.parse({**body.request, "init_images": (source,)})

@@ -1,0 +1,144 @@
+"""The history: what has been made, newest first, what it was made from and what came of it, and how to go on there.
+
+Pictures are named by the sha256 of their bytes, never by a folder.
+"""
+
+import io
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from PIL import Image
+from starlette.responses import FileResponse, Response
+
+from modules.api.openapi import answers
+from modules.api.services import Services
+from modules.api.v1.info import described_fields
+from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+from modules.store.history import Entry, Place
+
+SECONDS = 1.5  # that one look at new files may take
+MOST = 200  # pictures on a page
+THUMBNAIL = 288  # pixels of the longer side
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The sha256 of the file's bytes.")]
+PLACE = "^([0-9]{1,20}-[0-9a-f]{64})?$"
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/history", tags=["history"])
+    history, pictures = services.history, services.pictures
+
+    @router.get("")
+    def listed(
+        before: Annotated[str, Query(pattern=PLACE, description="`next` of the page before.")] = "",
+        count: Annotated[int, Query(ge=1, le=MOST, description="Pictures on this page.")] = 60,
+    ) -> dict[str, Any]:
+        """The pictures in the outputs folder, newest first. While some are `unread`, ask again: more will be there."""
+        unread = history.look(SECONDS)
+        entries = history.page(count, _place(before))
+        children = history.counts([entry.sha256 for entry in entries])
+        rows = [described(entry) | {"children": children.get(entry.sha256, 0)} for entry in entries]
+        last = f"{entries[-1].changed}-{entries[-1].sha256}" if len(entries) == count else ""
+        return {"pictures": rows, "next": last, "unread": unread}
+
+    @router.get("/{sha256}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
+    def picture(sha256: Sha256) -> FileResponse:
+        """The file's bytes."""
+        file = history.file(sha256)
+        return FileResponse(file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=PICTURE_HEADERS)
+
+    @router.get("/{sha256}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
+    def thumbnail(sha256: Sha256) -> Response:
+        """The picture small, as WebP."""
+        picture = Picture.unread(history.file(sha256).read_bytes(), "sha256")
+        file = io.BytesIO()
+        with picture.room():
+            image = picture.open()
+            image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            image.save(file, "WEBP", quality=82)
+            del image
+        return Response(file.getvalue(), media_type="image/webp", headers=PICTURE_HEADERS)
+
+    @router.get("/{sha256}/lineage")
+    def lineage(sha256: Sha256) -> dict[str, Any]:
+        """What a picture was made from, the nearest first, and what was made from it, newest first."""
+        entry = known(sha256)
+        sources = [described(one) if isinstance(one, Entry) else brought(one) for one in history.sources(entry)]
+        children = [described(child) for child in history.made_from(sha256)]
+        return {"picture": described(entry), "sources": sources, "children": children}
+
+    @router.post("/{sha256}/open")
+    def reopen(sha256: Sha256) -> dict[str, Any]:
+        """What a form needs to go on from here: fields as from POST /v1/infotext with `spelled_out`, source and
+        masks as from POST /v1/pictures. What is no longer here is told in `missing`."""
+        entry = known(sha256)
+        missing: list[str] = []
+        # The words in the picture, whichever style they came from.
+        told = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
+        named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
+        found = {what: fetched(what, name, missing) if name else None for what, name in named.items()}
+        return {"infotext": entry.infotext, **told, **found, "missing": missing}
+
+    def known(sha256: str) -> Entry:
+        entry = history.find(sha256)
+        if entry is None:
+            history.file(sha256)  # says so
+            raise AssertionError("a picture without an entry has no file")
+        return entry
+
+    def brought(sha256: str) -> dict[str, Any]:
+        """A picture that was brought from elsewhere, and whether it is still kept."""
+        try:
+            pictures.path(sha256)
+        except WebuiError:
+            return {"sha256": sha256, "url": ""}
+        return {"sha256": sha256, "url": f"/v1/pictures/{sha256}"}
+
+    def fetched(what: str, sha256: str, missing: list[str]) -> dict[str, Any] | None:
+        """A picture among those that a job may name: one of the outputs is put there."""
+        try:
+            try:
+                one = pictures.get(sha256)
+            except WebuiError:
+                one = Picture.from_bytes(history.file(sha256).read_bytes(), what)
+                pictures.put(one)
+        except (WebuiError, OSError):
+            missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is not here any more.")
+            return None
+        return {
+            "id": one.sha256,
+            "width": one.width,
+            "height": one.height,
+            "format": one.format,
+            "notes": one.notes,
+            "url": f"/v1/pictures/{one.sha256}",
+        }
+
+    return router
+
+
+def described(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON."""
+    return {
+        "sha256": entry.sha256,
+        "url": f"/v1/history/{entry.sha256}",
+        "thumbnail": f"/v1/history/{entry.sha256}/thumbnail",
+        "path": entry.path,
+        "kind": entry.kind,
+        "made": entry.changed / 1e9,
+        "seed": entry.seed,
+        "width": entry.width,
+        "height": entry.height,
+        "infotext": entry.infotext,
+        "source": entry.source,
+        "mask": entry.mask,
+    }
+
+
+def _place(text: str) -> Place | None:
+    if not re.fullmatch(PLACE, text) or not text:
+        return None
+    changed, _, sha256 = text.partition("-")
+    return Place(min(int(changed), 2**63 - 1), sha256)

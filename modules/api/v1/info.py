@@ -1,0 +1,68 @@
+"""What texts mean: infotexts as request fields, prompts as tokens."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from modules.api.services import Services
+from modules.base.fields import Strict
+from modules.infotext.text import ParsedFields
+from modules.prompts.styles import read_styles, taken_out
+from modules.schema.request import MAX_PROMPT
+
+STYLES = "styles.csv"  # in the data folder, as in A1111
+MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
+
+
+class InfotextBody(Strict):
+    text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as they stand in its file.")
+    spelled_out: bool = Field(default=False, description="Keep the prompts' words, whichever styles they came from.")
+
+
+class TokensBody(Strict):
+    text: str = Field(description="A prompt.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["texts"])
+
+    @router.post("/infotext")
+    def read(body: InfotextBody) -> dict[str, Any]:
+        """What a request must hold to make the picture again that has this text."""
+        told = described_fields(services.read_infotext(body.text))
+        return {**told, "styles": []} if body.spelled_out else with_styles(services, told)
+
+    @router.post("/tokens")
+    def tokens(body: TokensBody) -> dict[str, Any]:
+        """How many tokens a prompt has, and how many fit into the chunks it takes."""
+        count = services.count_tokens(body.text[:MAX_PROMPT])  # what is longer is refused when it is submitted
+        return {"count": count.tokens, "capacity": count.capacity}
+
+    return router
+
+
+def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the styles that its prompts bear as `styles`, if the setting is to take them out or choose them.
+
+    Without `styles` those that are chosen stay.
+    """
+    how = services.settings.current.infotext_styles
+    fields = described["fields"]
+    if how == "Ignore" or not {"prompt", "negative_prompt"} <= set(fields):
+        return described
+    known = read_styles(services.flags.data_dir / STYLES)
+    found = taken_out(fields["prompt"], fields["negative_prompt"], known.values())
+    prompts = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
+    told = {**described, "fields": {**fields, **prompts}}
+    return {**told, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else told
+
+
+def described_fields(read: ParsedFields) -> dict[str, Any]:
+    return {
+        "kind": read.kind,
+        "fields": read.fields,
+        "settings": read.settings,
+        "ignored": read.ignored,
+        "notes": read.notes,
+    }

@@ -1,0 +1,211 @@
+"""Jobs: submit, list, follow, stop."""
+
+import base64
+import re
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import Field, WithJsonSchema
+from starlette.responses import Response
+
+from modules.api.admission import MissingNetworks
+from modules.api.clients import client_of
+from modules.api.openapi import fields_of
+from modules.api.services import Services
+from modules.api.sse import NOTHING_NEW, EventStream, event_text
+from modules.api.v1.styles import styled
+from modules.base.errors import WebuiError
+from modules.base.events import ENDINGS, Event, ImageSaved, Previewed
+from modules.base.fields import Strict
+from modules.base.picture import Picture
+from modules.infotext.text import Kind
+from modules.jobs.job import Job
+from modules.jobs.progress import ProgressFold
+from modules.prompts.tags import without_networks
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.store.pictures import Pictures
+
+REQUESTS: dict[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+PICTURE_ID = re.compile(r"[0-9a-f]{64}")
+STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles, put around the prompt."}
+JobId = Annotated[str, Path(description="As POST /v1/jobs gave it.")]
+LastEventId = Annotated[str, Header(description="The number of the event that came last; those after it are sent.")]
+EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
+
+
+class JobBody(Strict):
+    kind: Kind = Field(description="Whether there are source pictures.")
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
+        description="Fields of the kind; what is left out has its default."
+    )
+    leave_out_missing: bool = Field(
+        default=False, description="Take tags of LoRAs that are not here out of the prompts, instead of refusing."
+    )
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["jobs"])
+    queue = services.queue
+
+    @router.post("/jobs", status_code=201)
+    def submit(body: JobBody, asked: Request) -> dict[str, Any]:
+        """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
+        values = _with_pictures(styled(body.request, services.flags.data_dir), services.pictures)
+        request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
+        settings = services.settings.current.overridden(request.override_settings)
+        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
+        client = client_of(asked)
+        try:
+            job = services.submit(client, body.kind, request, settings, checkpoint)
+        except MissingNetworks as missing:
+            if not body.leave_out_missing:
+                raise
+            job = services.submit(client, body.kind, _without(request, missing.names), settings, checkpoint)
+        return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
+
+    @router.get("/jobs")
+    async def jobs() -> list[dict[str, Any]]:
+        """The jobs that are remembered, newest first."""
+        return [described(job) for job in queue.jobs()]
+
+    @router.get("/jobs/{job_id}")
+    async def job(job_id: JobId) -> dict[str, Any]:
+        """Where a job stands and what it has made."""
+        return described(queue.job(job_id))
+
+    @router.get("/jobs/{job_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
+    async def events(
+        job_id: JobId,
+        last_event_id: LastEventId = "",
+        after: Annotated[int, Query(ge=0, lt=10**15, description="The number of an event that is known already.")] = 0,
+    ) -> Response:
+        """A job's events from the start, or after Last-Event-ID or the number `after`, to the end of the job."""
+        job = queue.job(job_id)
+        if re.fullmatch(r"[0-9]{1,15}", last_event_id):  # what an EventSource sends that connects again by itself
+            after = int(last_event_id)
+        if after and job.ended and not job.entries(after):
+            return Response(status_code=204)  # tells an EventSource not to connect again
+        return EventStream(JobFeed(job, after), services.streams)
+
+    @router.post("/jobs/{job_id}/interrupt")
+    def interrupt(job_id: JobId) -> dict[str, Any]:
+        """End a job; finished pictures stay."""
+        queue.job(job_id).interrupt()
+        return {}
+
+    @router.post("/jobs/{job_id}/skip")
+    def skip(job_id: JobId) -> dict[str, Any]:
+        """End a job's current batch."""
+        queue.job(job_id).skip()
+        return {}
+
+    @router.post("/jobs/{job_id}/retry", status_code=201)
+    def retry(job_id: JobId, asked: Request) -> dict[str, Any]:
+        """Make what a failed job has not made: parked batches, and what came after its last picture. Its seeds stay."""
+        jobs = services.retry(client_of(asked), job_id)
+        return {"jobs": [{"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"} for job in jobs]}
+
+    @router.delete("/jobs/{job_id}")
+    def remove(job_id: JobId) -> dict[str, Any]:
+        """Take a waiting job out of the queue; a running one is interrupted."""
+        queue.job(job_id).interrupt()
+        return {}
+
+    @router.post("/interrupt")
+    def interrupt_running() -> dict[str, Any]:
+        """End the running job, whichever it is."""
+        queue.interrupt()
+        return {}
+
+    @router.post("/skip")
+    def skip_running() -> dict[str, Any]:
+        """End the running job's current batch."""
+        queue.skip()
+        return {}
+
+    return router
+
+
+def described(job: Job) -> dict[str, Any]:
+    """A job as JSON."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "status": job.status,
+        "ahead": job.ahead,
+        "created": job.created,
+        "images": [event_data(image) for image in job.images],
+        "resumed": job.is_resumed,
+        "progress": asdict(job.progress()),
+    }
+
+
+def event_name(event: Event) -> str:
+    """ImageSaved is "image_saved"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """An event's fields as JSON, with what a page needs to show a picture."""
+    data = dict(vars(event))
+    if isinstance(event, Previewed):
+        data["data"] = "data:image/jpeg;base64," + base64.b64encode(event.data).decode("ascii")
+    if isinstance(event, ImageSaved):
+        # A client of A1111's routes may have taken its pictures along without their being saved.
+        data["url"] = f"/v1/outputs/{quote(event.path)}" if event.path else ""
+    return data
+
+
+class JobFeed:
+    """A job's log beyond number `after` for one client, each event with the progress at that point."""
+
+    def __init__(self, job: Job, after: int) -> None:
+        self.listeners = job.listeners
+        self.over = False
+        self._job = job
+        self._fold = ProgressFold()
+        self._read = 0
+        for number, at, event in job.entries():
+            if number <= after:
+                self._fold.add(event, at)
+                self._read = number
+
+    def read(self) -> str:
+        texts: list[str] = []
+        for number, at, event in self._job.entries(self._read)[:EVENTS_AT_ONCE]:
+            self._read = number
+            self._fold.add(event, at)
+            self.over = isinstance(event, ENDINGS)
+            data = event_data(event) | {"progress": asdict(self._fold.progress(at))}
+            texts.append(event_text(event_name(event), data, number))
+        self.over = self.over or (self._job.is_parked and not texts)
+        return "".join(texts)
+
+
+def _without(request: GenerationRequest, names: Collection[str]) -> GenerationRequest:
+    """`request` without the tags of these LoRAs."""
+    prompts = [name for name in ("prompt", "hr_prompt") if name in type(request).model_fields]
+    return request.model_copy(update={name: without_networks(getattr(request, name), names) for name in prompts})
+
+
+def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """`values` with the ids in init_images, mask and latent_mask replaced by their pictures."""
+    found: dict[str, Any] = {
+        name: _picture(values[name], pictures, name) for name in ("mask", "latent_mask") if name in values
+    }
+    sources = values.get("init_images")
+    if isinstance(sources, list) and len(sources) == 1:  # of more none is looked at: they are refused
+        found["init_images"] = [_picture(source, pictures, "init_images") for source in sources]
+    return {**values, **found}
+
+
+def _picture(source: Any, pictures: Pictures, field: str) -> Picture | Any:
+    if not (isinstance(source, str) and PICTURE_ID.fullmatch(source)):
+        return source
+    try:
+        return pictures.get(source)
+    except WebuiError as error:
+        raise WebuiError(error.message, error.hint, field, error.status) from error

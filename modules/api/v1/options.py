@@ -1,0 +1,117 @@
+"""Settings and checkpoints."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import Field, WithJsonSchema
+
+from modules.api.openapi import fields_of
+from modules.api.services import Services
+from modules.api.v1.scripts import KINDS
+from modules.base.fields import Param, Strict, params
+from modules.schema.catalog import SHORT_HASH, Catalog, Checkpoint
+from modules.schema.settings import Settings
+
+CHECKPOINT = "sd_model_checkpoint"
+
+SomeSettings = Annotated[dict[str, Any], WithJsonSchema(fields_of(Settings))]
+
+
+class CheckpointBody(Strict):
+    name: str = Field(description="Of GET /v1/checkpoints, or its file's name, title or hash.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["options"])
+
+    def change(values: dict[str, Any]) -> Settings:
+        """Changes settings; another checkpoint is looked up before anything changes, and loaded after."""
+        before = services.settings.current
+        before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
+        values = services.with_vae(values)
+        chosen = services.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
+        after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
+        if after.sd_model_checkpoint != before.sd_model_checkpoint:
+            checkpoint = chosen or services.checkpoint("")
+            services.queue.select_checkpoint(checkpoint, after)
+        return after
+
+    @router.get("/settings")
+    async def settings() -> dict[str, Any]:
+        """The settings in force and how they are declared."""
+        catalog = services.catalog.current
+        declared = [described(param, catalog) for param in params(Settings).values()]
+        return {"values": services.settings.current.model_dump(), "declared": declared}
+
+    @router.post("/settings")
+    def change_settings(values: SomeSettings) -> dict[str, Any]:
+        """Change some settings; all values are answered. One wrong value, and nothing changes."""
+        return change(values).model_dump()
+
+    @router.get("/checkpoints")
+    def checkpoints() -> dict[str, Any]:
+        """The checkpoints that are there and the one that is selected."""
+        return listed()
+
+    @router.post("/checkpoints/refresh")
+    def refresh() -> dict[str, Any]:
+        """Look again into the folders."""
+        services.catalog.refresh()
+        return listed()
+
+    @router.post("/checkpoint", status_code=202)
+    def choose(body: CheckpointBody) -> dict[str, Any]:
+        """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
+        checkpoint = services.checkpoint(body.name)
+        after = services.settings.change({CHECKPOINT: checkpoint.name})
+        services.queue.select_checkpoint(checkpoint, after)
+        return {}
+
+    def listed() -> dict[str, Any]:
+        catalog = services.catalog.current
+        return {
+            "checkpoints": [
+                {
+                    "name": checkpoint.name,
+                    "label": checkpoint.label,
+                    "reason": checkpoint.reason,
+                    "defaults": checkpoint.defaults,
+                    "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
+                    "hash": hash_of(checkpoint),
+                }
+                for checkpoint in catalog.checkpoints
+            ],
+            "selected": selected(catalog),
+        }
+
+    def selected(catalog: Catalog) -> str:
+        """By its name in the catalog; what was selected and is no longer there keeps its name."""
+        wanted = services.settings.current.sd_model_checkpoint
+        if not wanted:
+            return catalog.first_checkpoint.name if catalog.checkpoints else ""
+        return wanted
+
+    def hash_of(checkpoint: Checkpoint) -> str:
+        """As far as it is known: it is computed in the background."""
+        state = services.queue.state()
+        loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
+        return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
+
+    return router
+
+
+def described(param: Param, catalog: Catalog) -> dict[str, Any]:
+    """A declared setting, as a page builds a widget of it."""
+    control = param.control
+    return {
+        "name": param.name,
+        "label": control.label,
+        "kind": control.kind,
+        "min": param.widget_minimum,
+        "max": param.widget_maximum,
+        "step": control.step,
+        "choices": catalog.names(control.choices) if isinstance(control.choices, str) else control.choices,
+        "default": param.default,
+        "description": param.description,
+        "section": control.section,
+    }

@@ -1,0 +1,102 @@
+"""Source pictures: brought once, kept under the sha256 of their bytes, named by it in requests."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from modules.api.openapi import answers, bytes_body
+from modules.api.services import Services
+from modules.api.v1.info import described_fields, with_styles
+from modules.base.errors import WebuiError
+from modules.base.picture import MAX_BYTES, Picture
+from modules.store import metadata
+
+MEDIA_TYPES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
+    ".bmp": "image/bmp", ".tiff": "image/tiff", ".avif": "image/avif",
+}  # fmt: skip
+
+# Pictures never change under their name, are nothing but pictures, and are nobody else's.
+PICTURE_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+PictureId = Annotated[str, Path(description="The sha256 of the picture's bytes, as POST /v1/pictures gave it.")]
+FIELD = "init_images"
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/pictures", tags=["pictures"])
+    pictures = services.pictures
+
+    def put(data: bytes) -> dict[str, Any]:
+        picture = Picture.from_bytes(data, FIELD)
+        pictures.put(picture)
+        return {
+            "id": picture.sha256,
+            "width": picture.width,
+            "height": picture.height,
+            "format": picture.format,
+            "notes": picture.notes,
+            "url": f"/v1/pictures/{picture.sha256}",
+        }
+
+    @router.post("", status_code=201, openapi_extra=bytes_body("A picture file."))
+    async def add(request: Request) -> dict[str, Any]:
+        """Bring a picture: the body is the file's bytes."""
+        return await run_in_threadpool(put, await _bytes_of(request))
+
+    @router.get("/{picture_id}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
+    @router.head("/{picture_id}", include_in_schema=False)
+    def picture(picture_id: PictureId) -> FileResponse:
+        """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
+        path = pictures.path(picture_id)
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
+
+    @router.get("/{picture_id}/pixels", response_class=FileResponse, responses=answers(["image/png"]))
+    def pixels(picture_id: PictureId) -> Response:
+        """What is worked on, as a PNG: upright, in sRGB, the first frame. Show this, and mask what it shows."""
+        picture = pictures.get(picture_id)
+        if picture.is_shown_alike:
+            return FileResponse(pictures.path(picture_id), media_type="image/png", headers=PICTURE_HEADERS)
+        return Response(picture.shown(), media_type="image/png", headers=PICTURE_HEADERS)
+
+    @router.get("/{picture_id}/info")
+    def info(picture_id: PictureId) -> dict[str, Any]:
+        """What is written in the file, and what that means as request fields."""
+        told = metadata.read(pictures.get(picture_id))
+        described = with_styles(services, described_fields(services.read_infotext(told.infotext)))
+        return {
+            "infotext": told.infotext,
+            "items": told.items,
+            **described,
+            "notes": [*told.notes, *described["notes"]],
+        }
+
+    return router
+
+
+async def _bytes_of(request: Request) -> bytes:
+    """The body, no further than a picture may be large."""
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > MAX_BYTES:
+        raise _too_large()
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise _too_large()
+    return bytes(data)
+
+
+def _too_large() -> WebuiError:
+    return WebuiError(
+        f"{FIELD}: the file is larger than the {MAX_BYTES // 2**20} MB that are read.",
+        "Save it smaller, for example as JPEG.",
+        FIELD,
+        status=413,
+    )

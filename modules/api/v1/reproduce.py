@@ -1,0 +1,89 @@
+"""A picture made again from its own text, as a job, and how near it came."""
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import Field
+
+from modules.api.clients import client_of
+from modules.api.services import Services
+from modules.base.errors import WebuiError
+from modules.base.fields import Strict
+from modules.base.picture import Picture
+from modules.infotext.recipe import Recipe, compared, ran_with, recipe
+from modules.infotext.text import Kind
+from modules.schema.request import Img2ImgRequest
+from modules.store import metadata
+
+SHA256 = "^[0-9a-f]{64}$"
+
+
+class ReproduceBody(Strict):
+    picture: str = Field(pattern=SHA256, description="The id of the picture, as /v1/pictures told it.")
+    source: str = Field("", description="The id of the picture that it was made from, where it is not kept.")
+    mask: str = Field("", description="The id of its mask, where that is not kept.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/reproduce", tags=["reproduce"])
+
+    @router.post("", status_code=201)
+    def reproduce(body: ReproduceBody, asked: Request) -> dict[str, Any]:
+        """Make a picture again; the job's id. Source and mask are found by their hash, or asked for in words."""
+        made = recipe_of(body.picture, body.source, body.mask)
+        kind: Kind = "img2img" if isinstance(made.request, Img2ImgRequest) else "txt2img"
+        # PNG whatever the original was: what is compared must be what the engine made.
+        settings = made.settings.overridden({"samples_format": "png"})
+        job = services.submit(client_of(asked), kind, made.request, settings, made.checkpoint)
+        return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}", "report": f"/v1/reproduce/{job.id}"}
+
+    @router.get("/{job_id}")
+    def report(
+        job_id: Annotated[str, Path(description="Of the job that made it again.")],
+        picture: Annotated[str, Query(description="As in POST /v1/reproduce.")],
+        source: Annotated[str, Query(description="Likewise.")] = "",
+        mask: Annotated[str, Query(description="Likewise.")] = "",
+    ) -> dict[str, Any]:
+        """How near a finished job came to the picture it was to make again."""
+        job = services.queue.job(job_id)
+        if not job.images:
+            raise WebuiError(
+                f"The job has made no picture; it is {job.status}.", "Ask once it has finished.", status=409
+            )
+        made = recipe_of(picture, source, mask)
+        again = Picture.from_bytes(services.outputs.locate(job.images[0].path).read_bytes())
+        state = services.queue.state()
+        found = compared(
+            np.array(services.pictures.get(picture).rgb()),
+            np.array(again.rgb()),
+            (*made.causes, *ran_with(made.text, state.checkpoint_hash, state.device, job.images[0].infotext)),
+        )
+        return {
+            "identical": found.is_identical,
+            "pixels": found.pixels,
+            "differing": found.differing,
+            "largest": found.largest,
+            "psnr": found.psnr if found.psnr is not None and math.isfinite(found.psnr) else None,
+            "sentences": found.sentences(),
+        }
+
+    def recipe_of(picture_id: str, source_id: str, mask_id: str) -> Recipe:
+        picture = services.pictures.get(picture_id)
+        source, mask = (services.pictures.get(name) if name else None for name in (source_id, mask_id))
+        try:
+            text = metadata.read(picture).infotext
+            catalog = services.catalog
+            return recipe(picture, text, catalog.settled(), kept, source, mask, catalog.hash_of)
+        except WebuiError as error:
+            hint = "Bring it and name its id." if error.field in ("source", "mask") else error.hint
+            raise WebuiError(error.message, hint, error.field, error.status) from error
+
+    def kept(sha256: str) -> Picture | None:
+        try:
+            return services.pictures.get(sha256)
+        except WebuiError:
+            return None
+
+    return router

@@ -1,0 +1,23 @@
+"""The scripts on offer, for a page that builds their controls."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from modules.api.services import Services
+from modules.infotext.text import Kind
+
+KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["scripts"])
+
+    @router.get("/scripts")
+    def scripts() -> dict[str, Any]:
+        """By form: names, and arguments in the order of script_args. `problems` tells of extensions left out."""
+        catalog = services.catalog.current
+        offered = {kind: services.extensions.described(kind, catalog) for kind in KINDS}
+        return {**offered, "problems": services.extensions.problems}
+
+    return router

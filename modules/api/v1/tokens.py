@@ -1,0 +1,52 @@
+"""How many tokens a prompt has, counted as the text encoder will read it, without torch."""
+
+import threading
+from collections.abc import Callable
+
+from modules.api.services import SettingsHolder
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import TokenCount, Vocabulary, Word, count_tokens
+from modules.prompts.attention import parse_attention
+from modules.prompts.schedule import composition, schedule, timing
+from modules.prompts.tags import take_tags
+
+STEPS = 20  # a prompt that changes while it is drawn is looked at over so many; its texts hardly depend on it
+
+
+class TokenCounter:
+    """Of a prompt that changes or is composed, the longest text counts. CLIP's vocabulary is read at first use.
+
+    `words` are the embeddings that may stand in a prompt.
+    """
+
+    def __init__(self, settings: SettingsHolder, words: Callable[[], tuple[Word, ...]] = lambda: ()) -> None:
+        self._settings = settings
+        self._words = words
+        self._lock = threading.Lock()
+        self._tokenizer: ClipBPE | None = None
+        self._vocabulary: tuple[tuple[Word, ...], Vocabulary] | None = None
+
+    def reader(self) -> tuple[ClipBPE, Vocabulary]:
+        """What finds the words of the embeddings in a text."""
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = ClipBPE()
+            words = self._words()
+            if self._vocabulary is None or words != self._vocabulary[0]:
+                self._vocabulary = words, Vocabulary(words, self._tokenizer)
+            return self._tokenizer, self._vocabulary[1]
+
+    def __call__(self, prompt: str) -> TokenCount:
+        tokenizer, vocabulary = self.reader()
+        settings = self._settings.current
+        text, _ = take_tags(prompt)
+        texts = {stage.text for part in composition(text) for stage in schedule(part.text, timing(STEPS))}
+        return max(
+            count_tokens(
+                [(text, 1.0)] if settings.emphasis == "None" else parse_attention(text),
+                tokenizer,
+                settings.comma_padding_backtrack,
+                vocabulary,
+            )
+            for text in texts
+        )

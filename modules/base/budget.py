@@ -1,0 +1,149 @@
+"""Memory at the door: one number of bytes for all pictures that are being decoded and all bodies that are being read.
+
+Who finds no room waits in line; who finds the line too long, or waits too long, is asked to come again (429). Bodies
+may take half of it, so that there is always room to decode what came in one. They ask for room as they arrive; so that
+two halves of bodies do not wait for each other, one body may always go on, whatever it takes.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from modules.base.errors import Busy
+
+LIMIT = 3 << 29  # bytes: 1.5 GB
+LINE = 16  # that wait at a time: a thread each, of the forty that answer requests
+PATIENCE = 60.0  # seconds
+SECONDS_TO_RETRY = 5
+
+
+class Ticket:
+    """Room for `size` bytes, granted or waited for. `wake` is called once, by whoever makes room.
+
+    `body` is the body that it is for; None for a picture.
+    """
+
+    def __init__(self, size: int, wake: Callable[[], object], body: object | None) -> None:
+        self.size = size
+        self.wake = wake
+        self.body = body
+        self.is_granted = False
+
+    @property
+    def is_body(self) -> bool:
+        return self.body is not None
+
+
+class Budget:
+    """Safe from any thread. Room is granted in the order in which it was asked for, bodies and pictures each."""
+
+    def __init__(self, limit: int = LIMIT, line: int = LINE, patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self._limit = limit
+        self._line = line
+        self._lock = threading.Lock()
+        self._taken = {True: 0, False: 0}  # bytes, by whether a body has them
+        self._waiting: dict[bool, deque[Ticket]] = {True: deque(), False: deque()}
+        self._ahead: object | None = None  # the body that goes on beyond the bodies' half
+        self._mine = threading.local()
+
+    @property
+    def taken(self) -> int:
+        """Bytes."""
+        with self._lock:
+            return sum(self._taken.values())
+
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Room to decode `size` bytes; what one thread decodes within that is part of it. Raises Busy.
+
+        More than half of the budget is counted as half: a picture that large is decoded with nothing beside it.
+        """
+        if getattr(self._mine, "has_room", False):
+            yield
+            return
+        granted = threading.Event()
+        ticket = self.ask(size, granted.set)
+        try:
+            if not ticket.is_granted and not granted.wait(self.patience):
+                raise self.busy()
+            self._mine.has_room = True
+            yield
+        finally:
+            self._mine.has_room = False
+            self.give_back(ticket)
+
+    def ask(self, size: int, wake: Callable[[], object], body: object | None = None) -> Ticket:
+        """A ticket, granted already if there is room; else `wake` is called when it is. Raises Busy if too many wait.
+
+        Give it back, granted or not; when the last one of a `body` is back, `done` with it.
+        """
+        ticket = Ticket(min(size, self._limit // 2), wake, body)
+        with self._lock:
+            line = self._waiting[ticket.is_body]
+            if (not line and self._fits(ticket)) or self._goes_ahead(ticket):
+                self._grant(ticket)
+            elif len(line) >= self._line:
+                raise self.busy()
+            else:
+                line.append(ticket)
+        return ticket
+
+    def give_back(self, ticket: Ticket) -> None:
+        """The room of `ticket` is free again, or it is no longer waited for."""
+        with self._lock:
+            if ticket.is_granted:
+                self._taken[ticket.is_body] -= ticket.size
+            else:
+                self._waiting[ticket.is_body].remove(ticket)
+            woken = self._advanced()
+        for one in woken:
+            one.wake()
+
+    def done(self, body: object) -> None:
+        """`body` asks for no more: another one may go ahead."""
+        with self._lock:
+            if self._ahead is body:
+                self._ahead = None
+            woken = self._advanced()
+        for one in woken:
+            one.wake()
+
+    def busy(self) -> Busy:
+        return Busy(
+            "The server has no memory to spare for this right now: too many large pictures are being read.",
+            "Send it again in a few seconds.",
+            retry_after=SECONDS_TO_RETRY,
+        )
+
+    def _advanced(self) -> list[Ticket]:
+        """Those in line that have room now, granted."""
+        woken: list[Ticket] = []
+        for line in self._waiting.values():
+            while line and (self._fits(line[0]) or self._goes_ahead(line[0])):
+                woken.append(line.popleft())
+                self._grant(woken[-1])
+        return woken
+
+    def _fits(self, ticket: Ticket) -> bool:
+        half = self._limit // 2
+        if ticket.is_body:
+            others = max(self._taken[False] - half, 0)  # pictures may use what no body does
+            return self._taken[True] + ticket.size <= half - others
+        return self._taken[False] + ticket.size <= self._limit - min(self._taken[True], half)
+
+    def _goes_ahead(self, ticket: Ticket) -> bool:
+        """Whether `ticket` is of the one body that may go on; it becomes that if there is none."""
+        if ticket.is_body and self._ahead is None and self._taken[True]:
+            self._ahead = ticket.body
+        return ticket.is_body and self._ahead is ticket.body
+
+    def _grant(self, ticket: Ticket) -> None:
+        ticket.is_granted = True
+        self._taken[ticket.is_body] += ticket.size
+
+
+# The machine has one memory, and pictures are decoded in places that share nothing else: this is the one object of the
+# process that counts it.
+MEMORY = Budget()

@@ -1,0 +1,132 @@
+"""Writing files so that they are there whole or not at all, and never take another file's place."""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+
+from modules.base.errors import WebuiError
+
+DRAFT = ".palimpsest-draft"
+STALE_SECONDS = 3600  # a draft this old belongs to a process that was killed
+
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}  # exFAT, some network drives
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write `data` as the new file `path`, durably; its folder is made if need be.
+
+    Raises FileExistsError if `path` is taken, whatever took it meanwhile, and OSError if the disk refuses; then
+    nothing is left behind.
+    """
+    draft = _drafted(path, data)
+    try:
+        _claim(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_over(path: Path, data: bytes) -> None:
+    """Write `data` as `path`, durably, in place of what may stand there. Raises OSError; then the old file stands."""
+    draft = _drafted(path, data)
+    try:
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_all(handle: int, data: bytes) -> None:
+    """Write `data` to an open file; a single write may take less than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def sweep(folder: Path) -> None:
+    """Remove drafts that a killed process left in `folder`; one that cannot be removed stays."""
+    with contextlib.suppress(OSError):
+        for draft in folder.glob(f"*{DRAFT}"):
+            _remove_stale(draft)
+
+
+def sweep_below(folder: Path) -> None:
+    """`sweep` in `folder` and all folders in it, links not followed."""
+    for here, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(DRAFT):
+                _remove_stale(Path(here) / name)
+
+
+def sizes_in(folder: Path, name: re.Pattern[str]) -> dict[str, int]:
+    """The bytes of the files in `folder` whose names match, the one unused for longest first."""
+    found: list[tuple[int, str, int]] = []
+    with contextlib.suppress(OSError):  # there is no such folder, or none that can be read
+        for path in folder.iterdir():
+            if name.fullmatch(path.name):
+                with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+                    status = path.stat()
+                    found.append((status.st_mtime_ns, path.name, status.st_size))
+    return {name: size for _, name, size in sorted(found)}
+
+
+def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
+    """The sentence for an OSError met while `what` was written to `folder`."""
+    if error.errno in FULL:
+        reason, hint = "the disk is full", "Free some space, then generate again; what was saved before is whole."
+    elif error.errno in FORBIDDEN:
+        reason, hint = "it cannot be written", "Allow writing there, or start with another --data-dir."
+    else:
+        reason, hint = error.strerror or str(error), "Look whether the drive is there and well."
+    return WebuiError(f"{what} cannot be saved in {folder}: {reason}.", hint, status=507)
+
+
+def _remove_stale(draft: Path) -> None:
+    with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
+        if time.time() - draft.lstat().st_mtime > STALE_SECONDS:
+            draft.unlink()
+
+
+def _drafted(path: Path, data: bytes) -> Path:
+    """`data` on the disk, whole, under a name of its own beside `path`."""
+    if not path.parent.is_dir():
+        _make(path.parent)
+    draft = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}{DRAFT}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        try:
+            write_all(handle, data)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # a file has the folder's name; not to be taken for the file to be written
+        raise NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way", str(folder)) from error
+
+
+def _claim(draft: Path, path: Path) -> None:
+    """Give `draft` the name `path` as well, unless that is taken."""
+    try:
+        path.hardlink_to(draft)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # Without hard links: take the name with an empty file, which fails if it is taken, then move over it.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        try:
+            draft.replace(path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise

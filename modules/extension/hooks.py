@@ -1,0 +1,206 @@
+"""Where others join in: an extension is a class derived from `Extension`, a script one derived from `Script`.
+
+An extension lives in `extensions/<name>/extension.py`; the scripts that come with Palimpsest use the same door, see
+`docs/extensions.md`. Both processes import it, so it imports no torch at its top; what it is given of tensors it may
+calculate with.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+from PIL import Image
+from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from modules.base.errors import WebuiError
+from modules.base.fields import Strict, explained, number_not_bool
+from modules.infotext.layout import Kind, compose
+from modules.schema.catalog import Catalog
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+
+Request = TypeVar("Request", bound=GenerationRequest)
+
+
+class Extension:
+    """What an extension adds. A method that is not overridden adds nothing."""
+
+    def scripts(self) -> Sequence["Script"]:
+        """What the dropdown "Script" below the form offers besides."""
+        return ()
+
+
+class Arguments(Strict):
+    """A script's arguments: fields declared as a request's are, in the order of A1111's `script_args`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_not_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_not_bool(cls, info.field_name or "", value)
+
+    @classmethod
+    def parse(cls, values: Sequence[Any]) -> Self:
+        """From a list by position; what is missing at its end takes its default. Raises WebuiError about the first
+        value that is wrong; its field is `script_args.<name>`."""
+        names = list(cls.model_fields)
+        if len(values) > len(names):
+            raise WebuiError(
+                f"script_args: {len(values)} values were sent, at most {len(names)} were expected: {', '.join(names)}.",
+                field="script_args",
+            )
+        try:
+            return cls(**dict(zip(names, values, strict=False)))
+        except ValidationError as error:
+            told = explained(cls, error)
+            raise WebuiError(told.message, told.hint, f"script_args.{told.field}") from error
+
+
+class Script:
+    """Makes many pictures, or one by a way of its own, out of one request.
+
+    `name` is what the dropdown shows and what `script_name` means, in any letter case. `kinds` are the forms it is
+    offered on. `description` is one sentence for the person.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Kind, ...]] = ("txt2img", "img2img")
+
+    def arguments(self, kind: Kind) -> type[Arguments]:
+        """How its arguments are declared."""
+        return Arguments
+
+    def offers(self, kind: Kind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
+        """For text arguments, what a button beside them fills in: {argument: {value of the one before it: text}}."""
+        return {}
+
+    def check(self, kind: Kind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:
+        """Raises WebuiError for what a person should hear before the job waits in the queue."""
+
+    def run(self, kind: Kind, request: Any, arguments: Any, studio: "Studio") -> "Course":
+        """The job, wish by wish. `request` is as it was asked for, seeds of −1 included.
+
+        A `Run` is answered by its pictures; there are fewer, or none, where a person skipped or interrupted. After an
+        interruption no run makes pictures any more, and what there is may still be put together.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """Wish, the first: tell how much there is to do."""
+
+    pictures: int
+    batches: int
+
+
+class Scene(Protocol):
+    """What a pass of the sampler is about to begin with. Tensors are fp32 on the engine's device."""
+
+    @property
+    def latent(self) -> Any:
+        """The encoded source, (B, C, h, w)."""
+        ...
+
+    @property
+    def noise(self) -> Any:
+        """The noise that was drawn for it, standard normal, same shape."""
+        ...
+
+    @property
+    def highest(self) -> float:
+        """The highest noise level of the whole schedule, of which img2img walks the end."""
+        ...
+
+    def levels(self, steps: int) -> Any:
+        """The checkpoint's own noise levels in `steps` steps, falling, then 0: (steps + 1,)."""
+        ...
+
+    def denoiser(self, prompt: str, negative_prompt: str, cfg_scale: float) -> Callable[[Any, Any], Any]:
+        """Another guided UNet: (x (B, C, h, w), sigma (B,)) -> the picture without noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """Wish: make the pictures of `request`.
+
+    `pairs` stand in their infotext besides. Pictures that are not `kept` go to the script alone; those that are not
+    `shown` are saved and stay out of the gallery. `noise` answers other noise to be laid over the source than drawn.
+    """
+
+    request: GenerationRequest
+    pairs: Mapping[str, object] = field(default_factory=dict[str, object])
+    is_kept: bool = True
+    is_shown: bool = True
+    noise: Callable[[Scene], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Wish: save a picture (RGB) that the script has put together. `sheet` is the name of a file of many pictures."""
+
+    image: Image.Image
+    infotext: str
+    seed: int
+    sheet: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A picture that was made, RGB."""
+
+    image: Image.Image
+    seed: int
+    infotext: str
+
+
+Wish = Ahead | Run | Keep
+Course = Generator[Wish, tuple[Made, ...], None]
+
+
+class Studio(Protocol):
+    """What the engine offers to a running script."""
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the job."""
+        ...
+
+    def seeded(self, request: Request) -> Request:
+        """`request` with seeds of −1 drawn."""
+        ...
+
+    def size(self, request: GenerationRequest) -> tuple[int, int]:
+        """Width and height of the pictures that `request` makes."""
+        ...
+
+    def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
+        """`image` enlarged; raises WebuiError if there is no such upscaler."""
+        ...
+
+    def tell(self, message: str) -> None:
+        """Something a person should know; the job goes on."""
+        ...
+
+
+def changed(request: Request, values: Mapping[str, Any]) -> Request:
+    """`request` with other values and without a script, checked. Raises WebuiError about the first that is wrong."""
+    fields = {name: getattr(request, name) for name in type(request).model_fields}
+    return type(request).parse({**fields, "script_name": "", "script_args": (), **values})
+
+
+def overriding(request: Request, settings: Mapping[str, Any]) -> Request:
+    """`request` with these settings for its job alone."""
+    return changed(request, {"override_settings": {**request.override_settings, **settings}})
+
+
+def with_pairs(infotext: str, pairs: Mapping[str, object]) -> str:
+    """`infotext` with more pairs, where A1111 writes a script's: before the version."""
+    if not pairs:
+        return infotext
+    added = compose("", "", pairs)
+    at = infotext.rfind(", Version: ")
+    return f"{infotext}, {added}" if at < 0 else f"{infotext[:at]}, {added}{infotext[at:]}"

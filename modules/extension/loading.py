@@ -1,0 +1,175 @@
+"""Extensions: finding and loading them, and what they offer. One that is broken is told about and left out.
+
+An extension is a folder with an `extension.py`: in `extensions` beside webui.py, where those are that come with
+Palimpsest, or in the `extensions` folder of the user's data. A file named `disabled` beside it turns it off.
+"""
+
+import difflib
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from modules.base.errors import WebuiError
+from modules.base.fields import Param, params
+from modules.extension.hooks import Arguments, Extension, Request, Script
+from modules.infotext.text import Kind
+from modules.schema.catalog import Catalog
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+
+log = logging.getLogger(__name__)
+
+BUILT_IN = Path(__file__).parents[2] / "extensions"
+FILE = "extension.py"
+OFF = "disabled"
+PACKAGE = "palimpsest_extension_"  # before an extension's name: what its module is called
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """Those that could be loaded, by folder name; `problems` are sentences about the others."""
+
+    loaded: dict[str, Extension]
+    all_scripts: tuple[Script, ...]
+    problems: tuple[str, ...] = ()
+
+    def scripts(self, kind: Kind) -> tuple[Script, ...]:
+        """What the dropdown of a form offers."""
+        return tuple(script for script in self.all_scripts if kind in script.kinds)
+
+    def script(self, kind: Kind, name: str) -> Script:
+        """By name, in any letter case. Raises WebuiError with the nearest name."""
+        offered = {script.name.casefold(): script for script in self.scripts(kind)}
+        script = offered.get(name.strip().casefold())
+        if script is not None:
+            return script
+        elsewhere = {script.name.casefold() for script in self.all_scripts}
+        if name.strip().casefold() in elsewhere:
+            other = "img2img" if kind == "txt2img" else "txt2img"
+            raise WebuiError(f"Script (script_name) = {name!r}: it is there for {other} only.", field="script_name")
+        near = difflib.get_close_matches(name.strip().casefold(), offered, 1, 0.0)
+        nearest = f" Did you mean {offered[near[0]].name!r}?" if near else ""
+        raise WebuiError(
+            f"Script (script_name) = {name[:100]!r}: there is no such script.{nearest}", field="script_name"
+        )
+
+    def chosen(self, request: GenerationRequest) -> tuple[Kind, Script, Arguments]:
+        """The script that `request` names, and its arguments. Raises WebuiError if one of them is wrong."""
+        kind = kind_of(request)
+        script = self.script(kind, request.script_name)
+        return kind, script, script.arguments(kind).parse(request.script_args)
+
+    def checked(self, request: Request, catalog: Catalog) -> Request:
+        """`request`, its script's name as that is written; as it is without one. Raises WebuiError as `chosen` does."""
+        if not request.script_name:
+            return request
+        kind, script, arguments = self.chosen(request)
+        script.check(kind, request, arguments, catalog)
+        return request.model_copy(update={"script_name": script.name})
+
+    def described(self, kind: Kind, catalog: Catalog) -> list[dict[str, Any]]:
+        """The scripts of a form and their arguments by position, as JSON-able values."""
+        return [
+            {
+                "name": script.name,
+                "description": script.description,
+                "args": [_described(param, catalog) for param in params(script.arguments(kind)).values()],
+                "offers": {name: dict(by) for name, by in script.offers(kind, catalog).items()},
+            }
+            for script in self.scripts(kind)
+        ]
+
+
+def kind_of(request: object) -> Kind:
+    return "img2img" if isinstance(request, Img2ImgRequest) else "txt2img"
+
+
+def load(users: Path | None = None) -> Extensions:
+    """Those that come with Palimpsest, then those in the folder `users`. Never raises."""
+    loaded: dict[str, Extension] = {}
+    scripts: dict[str, Script] = {}
+    problems: list[str] = []
+    for folder in _folders([BUILT_IN, *([users] if users else [])]):
+        try:
+            extension = _extension(folder)
+            offered = {script.name.casefold(): script for script in extension.scripts()}
+            taken = sorted(script.name for name, script in offered.items() if name in scripts)
+            if taken:
+                raise WebuiError(f"there is a script {taken[0]!r} already")
+        except (Exception, SystemExit) as error:
+            reason = str(error) if isinstance(error, WebuiError) else f"{type(error).__name__}: {error}"
+            problem = f"The extension {folder.name!r} could not be loaded ({reason}); all else works."
+            log.error(problem, exc_info=None if isinstance(error, WebuiError) else error)
+            problems.append(problem)
+        else:
+            loaded[folder.name] = extension
+            scripts |= offered
+    ordered = sorted(scripts.values(), key=lambda script: script.name.casefold())
+    return Extensions(loaded, tuple(ordered), tuple(problems))
+
+
+def _folders(roots: Iterable[Path]) -> list[Path]:
+    """The folders of extensions that are on; of two with one name the first."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            continue
+        for folder in sorted(root.iterdir()):
+            is_on = (folder / FILE).is_file() and not (folder / OFF).exists() and not folder.name.startswith(".")
+            if is_on:
+                found.setdefault(folder.name, folder)
+    return list(found.values())
+
+
+def _extension(folder: Path) -> Extension:
+    module = _module(folder)
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Extension) and value.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        raise WebuiError(f"{FILE} holds {len(classes)} classes derived from Extension, expected one")
+    return classes[0]()
+
+
+def _module(folder: Path) -> ModuleType:
+    """`extension.py` as a package of its own, so that it can import files beside it (`from . import axes`)."""
+    name = PACKAGE + "".join(sign if sign.isalnum() else "_" for sign in folder.name)
+    spec = importlib.util.spec_from_file_location(name, folder / FILE, submodule_search_locations=[str(folder)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
+        del sys.modules[known]  # of an earlier load: its files may have changed
+    sys.modules[name] = module  # before it runs: pydantic and dataclasses look a class's module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _described(param: Param, catalog: Catalog) -> dict[str, Any]:
+    control = param.control
+    choices: Sequence[str] = catalog.names(control.choices) if isinstance(control.choices, str) else control.choices
+    return {
+        "name": param.name,
+        "label": control.label,
+        "kind": control.kind,
+        "minimum": param.widget_minimum,
+        "maximum": param.widget_maximum,
+        "step": control.step,
+        "choices": list(choices),
+        "unlisted": list(control.unlisted),
+        "counts": param.type is int,  # then a choice's value is its place among them
+        "default": list(param.default) if isinstance(param.default, tuple) else param.default,
+        "description": param.description,
+        "lines": control.lines,
+        "placeholder": control.placeholder,
+    }

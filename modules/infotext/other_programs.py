@@ -1,0 +1,312 @@
+"""What other programs write about a picture, in A1111's words.
+
+SwarmUI, Fooocus, NovelAI and Draw Things write flat JSON, which is read here; the graphs of ComfyUI and the three
+formats of InvokeAI are read by sd-parsers. JSON of a program that is not known is named and never taken for a prompt.
+"""
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from sd_parsers.data import PromptInfo, Sampler
+from sd_parsers.exceptions import ParserError
+from sd_parsers.parsers import ComfyUIParser, InvokeAIParser
+
+from modules.infotext.layout import FEWEST_PAIRS, compose
+
+MAX_JSON = 4_000_000  # characters; ComfyUI's largest workflows have some 500 000
+MAX_NODES = 2_000  # of a graph
+MAX_PASSES = 16  # of a graph that are looked at
+DREAM = re.compile(r'"[^"]*".*', re.DOTALL)
+XMP_COMMENT = re.compile(r"<exif:UserComment>.{0,200}?<rdf:li[^>]{0,100}>([^<]*)</rdf:li>", re.DOTALL)
+
+# What sd-parsers raises on bytes that only look like those of the program.
+UNREADABLE = (ParserError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
+
+# k-diffusion's and diffusers' names, as ComfyUI, SwarmUI, Fooocus, InvokeAI and NovelAI write them.
+SAMPLERS = {
+    "euler": "Euler", "euler_ancestral": "Euler a", "euler_a": "Euler a", "heun": "Heun", "lms": "LMS",
+    "dpm_2": "DPM2", "kdpm_2": "DPM2", "dpm_2_ancestral": "DPM2 a", "kdpm_2_a": "DPM2 a", "dpm_fast": "DPM fast",
+    "dpm_adaptive": "DPM adaptive", "dpmpp_2s_ancestral": "DPM++ 2S a", "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_2m": "DPM++ 2M", "dpmpp_2m_sde": "DPM++ 2M SDE", "dpmpp_2m_sde_heun": "DPM++ 2M SDE Heun",
+    "dpmpp_3m_sde": "DPM++ 3M SDE", "ddim": "DDIM", "uni_pc": "UniPC", "unipc": "UniPC", "pndm": "PLMS", "lcm": "LCM",
+    "restart": "Restart",
+}  # fmt: skip
+SCHEDULES = {
+    "normal": "Normal", "karras": "Karras", "exponential": "Exponential", "sgm_uniform": "SGM Uniform",
+    "simple": "Simple", "ddim_uniform": "DDIM", "beta": "Beta", "kl_optimal": "KL Optimal",
+    "align_your_steps": "Align Your Steps",
+}  # fmt: skip
+
+
+class Translation(NamedTuple):
+    """A text in A1111's layout, "" if nothing could be taken, and a sentence that names the program."""
+
+    text: str
+    note: str
+
+
+class _Told(NamedTuple):
+    """What a program says: two prompts, and pairs under A1111's keys with None for what it does not say."""
+
+    prompt: str
+    negative_prompt: str
+    pairs: dict[str, object]
+
+
+def from_json(text: str) -> Translation | None:
+    """The translation of a text that is a JSON object; None for any other text."""
+    parsed = _parsed(text)
+    if parsed is None:
+        return None
+    for program, read in READERS:
+        told = read(parsed)
+        if told is not None:
+            return _translated(program, told)
+    if _is_graph(parsed):
+        return _from_graph(parsed)
+    keys = ", ".join(str(key)[:40] for key in list(parsed)[:5])
+    return Translation("", f"This is JSON of a program that is not known (it begins with {keys}): nothing was taken.")
+
+
+def from_items(items: Mapping[str, str], width: int, height: int) -> Translation | None:
+    """The translation of what stands in a picture of `width` x `height` pixels beside `parameters`.
+
+    None if no program is known by it.
+    """
+    if items.get("Software") == "NovelAI" or items.get("Source", "").startswith("NovelAI"):
+        comment = _parsed(items.get("Comment", "")) or {}
+        told = _novelai({"width": width, "height": height, **comment, "Description": items.get("Description", "")})
+        return _translated("NovelAI", told) if told is not None else None
+    if {"invokeai_metadata", "sd-metadata", "Dream"} & set(items):
+        return _from_invokeai(items)
+    for key in ("XML:com.adobe.xmp", "xmp"):
+        found = XMP_COMMENT.search(items.get(key, "")[:MAX_JSON])
+        if found:
+            return from_json(html.unescape(found[1]))
+    graph = _parsed(items.get("prompt", ""))
+    if graph is not None and _is_graph(graph):
+        return _from_graph(graph)
+    if "workflow" in items and _parsed(items["workflow"]):
+        return Translation("", "ComfyUI made this picture and left its graph out of it: nothing was taken.")
+    return None
+
+
+def _swarmui(told: Mapping[str, Any]) -> _Told | None:
+    values = told.get("sui_image_params")
+    if not isinstance(values, dict):
+        return None
+    is_varied = _number(values.get("variationseedstrength")) not in (None, "0", "0.0")
+    return _Told(
+        _text(values.get("prompt")),
+        _text(values.get("negativeprompt")),
+        {
+            **_sampling(values.get("sampler"), values.get("scheduler")),
+            "Steps": _number(values.get("steps")),
+            "CFG scale": _number(values.get("cfgscale")),
+            "Seed": _number(values.get("seed")),
+            **_size(values.get("width"), values.get("height")),
+            "Model": _stem(values.get("model")),
+            "VAE": _stem(values.get("vae")),
+            "Denoising strength": _number(values.get("initimagecreativity")),
+            "Variation seed": _number(values.get("variationseed")) if is_varied else None,
+            "Variation seed strength": _number(values.get("variationseedstrength")) if is_varied else None,
+        },
+    )
+
+
+def _fooocus(told: Mapping[str, Any]) -> _Told | None:
+    if told.get("metadata_scheme") != "fooocus" and not {"base_model", "sharpness", "prompt"} <= set(told):
+        return None
+    return _Told(
+        _text(told.get("prompt")),
+        _text(told.get("negative_prompt")),
+        {
+            **_sampling(told.get("sampler"), told.get("scheduler")),
+            "Steps": _number(told.get("steps")),
+            "CFG scale": _number(told.get("guidance_scale")),
+            "Seed": _number(told.get("seed")),
+            **_size(*_two_numbers(told.get("resolution"))),
+            "Model hash": _text(told.get("base_model_hash")) or None,
+            "Model": _stem(told.get("base_model")),
+            "Clip skip": _number(told.get("clip_skip")),
+        },
+    )
+
+
+def _novelai(told: Mapping[str, Any]) -> _Told | None:
+    """NovelAI's pictures come from Clip skip 2 and ENSD 31337, as A1111 says."""
+    if "uc" not in told or "c" in told or not {"steps", "scale", "sampler"} & set(told):
+        return None
+    return _Told(
+        _text(told.get("Description")) or _text(told.get("prompt")),
+        _text(told.get("uc")),
+        {
+            **_sampling(told.get("sampler"), told.get("noise_schedule")),
+            "Steps": _number(told.get("steps")),
+            "CFG scale": _number(told.get("scale")),
+            "Seed": _number(told.get("seed")),
+            **_size(told.get("width"), told.get("height")),
+            "Denoising strength": _number(told.get("strength")),
+            "Clip skip": 2,
+            "ENSD": 31337,
+        },
+    )
+
+
+def _draw_things(told: Mapping[str, Any]) -> _Told | None:
+    if not {"c", "sampler", "steps"} <= set(told):
+        return None
+    strength = _number(told.get("strength"))
+    return _Told(
+        _text(told.get("c")),
+        _text(told.get("uc")),
+        {
+            **_sampling(told.get("sampler"), None),
+            "Steps": _number(told.get("steps")),
+            "CFG scale": _number(told.get("scale")),
+            "Seed": _number(told.get("seed")),
+            **_size(*_two_numbers(told.get("size"))),
+            "Model": _stem(told.get("model")),
+            "Denoising strength": None if strength in ("1", "1.0") else strength,  # 1 is txt2img there
+        },
+    )
+
+
+READERS: tuple[tuple[str, Callable[[Mapping[str, Any]], _Told | None]], ...] = (
+    ("SwarmUI", _swarmui),
+    ("Fooocus", _fooocus),
+    ("NovelAI", _novelai),
+    ("Draw Things", _draw_things),
+)
+
+
+def _is_graph(told: Mapping[str, Any]) -> bool:
+    """Whether it is a graph in ComfyUI's API format: nodes by id, each with its class."""
+    return bool(told) and all(isinstance(node, dict) and "class_type" in node for node in told.values())
+
+
+def _from_graph(graph: Mapping[str, Any]) -> Translation:
+    """ComfyUI's pass that has prompts, the first one if there are several."""
+    if len(graph) > MAX_NODES:
+        return Translation("", f"ComfyUI's graph has {len(graph)} nodes, more than {MAX_NODES}: nothing was taken.")
+    # The kind of a link is the name of the input it goes to: that is all the reader asks of the workflow.
+    links = [
+        (0, str(source[0]), 0, node_id, 0, str(name).upper())
+        for node_id, node in graph.items()
+        for name, source in _inputs(node).items()
+        if isinstance(source, list) and len(source) == 2
+    ]
+    try:
+        read = ComfyUIParser().parse({"prompt": dict(graph), "workflow": {"links": links}})
+    except UNREADABLE:
+        read = None
+    passes = [sampler for sampler in read.samplers[:MAX_PASSES] if sampler.prompts] if read is not None else []
+    if not passes:
+        return Translation("", "ComfyUI's graph has no sampler whose prompt can be found: nothing was taken.")
+    told = _of_sampler(passes[0])
+    latent = next((_inputs(node) for node in graph.values() if "EmptyLatent" in str(node["class_type"])), {})
+    told.pairs.update(_size(latent.get("width"), latent.get("height")))
+    which = f", of {len(passes)} passes the first" if len(passes) > 1 else ""
+    return _translated(f"ComfyUI{which}", told)
+
+
+def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _from_invokeai(items: Mapping[str, str]) -> Translation | None:
+    if len(items.get("Dream", "")) > MAX_JSON or not DREAM.match(items.get("Dream", '""')):
+        return None
+    try:
+        read: PromptInfo = InvokeAIParser().parse(dict(items))
+    except UNREADABLE:
+        return Translation("", "InvokeAI's parameters in this picture cannot be read: nothing was taken.")
+    if not read.samplers:
+        return None
+    told = _of_sampler(read.samplers[0])
+    size = read.metadata
+    told.pairs.update(_size(size.get("width"), size.get("height")))
+    told.pairs["Denoising strength"] = _number(size.get("strength"))
+    return _translated("InvokeAI", told)
+
+
+def _of_sampler(sampler: Sampler) -> _Told:
+    values = {str(key): value for key, value in sampler.parameters.items()}
+    return _Told(
+        "\n".join(_text(prompt.value) for prompt in sampler.prompts),
+        "\n".join(_text(prompt.value) for prompt in sampler.negative_prompts),
+        {
+            **_sampling(sampler.name, values.get("scheduler")),
+            "Steps": _number(values.get("steps")),
+            "CFG scale": _number(values.get("cfg_scale")),
+            "Seed": _number(values.get("seed", values.get("noise_seed"))),
+            "Model": _stem(sampler.model.name) if sampler.model is not None else None,
+            "Model hash": _text(sampler.model.hash) or None if sampler.model is not None else None,
+            "Denoising strength": None if values.get("denoise") in (None, 1) else _number(values.get("denoise")),
+        },
+    )
+
+
+def _translated(program: str, told: _Told) -> Translation:
+    pairs = {key: value for key, value in told.pairs.items() if value is not None}
+    if len(pairs) < FEWEST_PAIRS:
+        return Translation("", f"The parameters of {program} hold hardly a setting: nothing was taken.")
+    return Translation(compose(told.prompt, told.negative_prompt, pairs), f"Read from the parameters of {program}.")
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """The JSON object that `text` is, None if it is none. Numbers that no program writes (NaN) become text."""
+    if not text.lstrip().startswith("{") or len(text) > MAX_JSON:
+        return None
+    try:
+        parsed = json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _sampling(sampler: object, schedule: object) -> dict[str, object]:
+    name = re.sub(r"^k_|_gpu$", "", _text(sampler))
+    if name.endswith("_k") and name[:-2] in SAMPLERS:  # InvokeAI's way of saying Karras
+        name, schedule = name[:-2], schedule or "karras"
+    known = SCHEDULES.get(_text(schedule), _text(schedule))
+    return {"Sampler": SAMPLERS.get(name, name) or None, "Schedule type": known or None}
+
+
+def _size(width: object, height: object) -> dict[str, object]:
+    sides = _number(width) or "", _number(height) or ""
+    return {"Size": "x".join(sides)} if all(side.isdecimal() for side in sides) else {}
+
+
+def _two_numbers(text: object) -> tuple[str, str]:
+    """The first two whole numbers of "(1152, 896)" or "512x512", "" where there is none."""
+    first, second, *_ = (*re.findall(r"\d+", _text(text)), "", "")
+    return first, second
+
+
+def _number(value: object) -> str | None:
+    """A number as text, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    try:
+        return text if math.isfinite(float(text)) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str:
+    return str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
+def _stem(value: object) -> str | None:
+    """The name of a model without folders and suffix, as A1111 writes it."""
+    if isinstance(value, dict):  # InvokeAI's model fields
+        value = value.get("name") or value.get("model_name")
+    name = re.split(r"[/\\]", _text(value))[-1]
+    return re.sub(r"\.(safetensors|sft|ckpt|pt|gguf)$", "", name) or None

@@ -1,0 +1,278 @@
+"""A picture made again from the text it carries: what to run, how near the result is, and what can explain a rest.
+
+Pure: who runs the recipe (the command `reproduce`, or the page by way of the queue) brings the pixels.
+"""
+
+import contextlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import modules
+from modules.base.errors import WebuiError
+from modules.base.names import FEWEST_DIGITS
+from modules.base.picture import Picture
+from modules.infotext import text as infotext
+from modules.infotext.layout import Infotext
+from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
+
+NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]+)([^>]*)>")
+HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
+NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
+# A text with one of these keys comes from a masked picture.
+MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
+# These come from a masked picture, too, unless it was outpainted.
+AREA_KEYS = ("Inpaint area", "Soft inpainting enabled")
+OUTPAINT_KEYS = ("Outpaint left", "Outpaint right", "Outpaint top", "Outpaint bottom")
+LOSSY = ("JPEG", "WEBP", "AVIF")
+
+Kept = Callable[[str], Picture | None]
+"""sha256 -> the picture of that name, if it is still here."""
+
+HashOf = Callable[[Path], str]
+"""A checkpoint -> the sha256 of its weights. Asked only where no name and no known hash leads to one."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to run. `causes` are the sentences known beforehand that can explain a difference."""
+
+    request: GenerationRequest
+    settings: Settings
+    checkpoint: Checkpoint
+    text: Infotext
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How near a picture came to its original.
+
+    `differing` pixels of `pixels` differ, `largest` is the largest difference of a channel (0 to 255); `psnr` in dB is
+    infinite for equal pictures. None of the three is known where the sizes differ.
+    """
+
+    pixels: int
+    differing: int | None
+    largest: int | None
+    psnr: float | None
+    causes: tuple[str, ...]
+
+    @property
+    def is_identical(self) -> bool:
+        return self.differing == 0
+
+    def sentences(self) -> list[str]:
+        """The report in words, one sentence a line."""
+        if self.is_identical:
+            return ["identical"]
+        if self.differing is None or self.largest is None or self.psnr is None:
+            return ["The sizes differ.", *self.causes]
+        share = 100 * self.differing / self.pixels
+        measured = (
+            f"{self.differing} of {self.pixels} pixels differ ({share:.2g} %), by {self.largest} of 255 at most; "
+            f"PSNR {self.psnr:.1f} dB."
+        )
+        return [measured, *(self.causes or ("No cause is known.",))]
+
+
+def recipe(
+    picture: Picture,
+    text: str,
+    catalog: Catalog,
+    kept: Kept,
+    source: Picture | None = None,
+    mask: Picture | None = None,
+    hash_of: HashOf = lambda path: "",
+) -> Recipe:
+    """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
+
+    Checkpoint and VAE are those of the text's hashes, whatever they are called by now, else those of its names; LoRAs
+    that are not here under their names likewise. The picture is made without those that are missing.
+
+    Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
+    """
+    parsed = infotext.parse(text)
+    if not parsed.pairs:
+        raise WebuiError(
+            "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
+        )
+    read = infotext.to_fields(parsed, settings=Settings())
+    for sentence in read.refused.values():
+        raise WebuiError(
+            f"{sentence.partition(';')[0]}, so the picture cannot be made again.",
+            "Its parameters are damaged.",
+            "picture",
+        )
+    fields = dict(read.fields)
+    missing = [*_with_networks_of(catalog, parsed, fields), *_missing_words(catalog, parsed)]
+    causes = [*_causes(picture, parsed, missing), *read.notes]
+    if read.kind == "img2img":
+        source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
+        fields["init_images"] = (source,)
+        if _is_masked(parsed):
+            fields["mask"] = _found("mask", "Mask hash", "--mask", parsed, kept, mask, causes)
+            if "Latent mask hash" in parsed.pairs:
+                fields["latent_mask"] = _found("latent mask", "Latent mask hash", "", parsed, kept, None, causes)
+    model = Img2ImgRequest if read.kind == "img2img" else Txt2ImgRequest
+    vae = _vae(catalog, parsed, causes, hash_of)
+    settings = Settings().overridden({**read.settings, "sd_vae": vae, "live_previews_enable": False})
+    return Recipe(model.parse(fields), settings, _checkpoint(catalog, parsed, causes, hash_of), parsed, tuple(causes))
+
+
+def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tuple[str, ...]) -> Report:
+    """Two pictures (H, W, 3) held against each other."""
+    pixels = original.shape[0] * original.shape[1]
+    if original.shape != again.shape:
+        (height, width), (new_height, new_width) = original.shape[:2], again.shape[:2]
+        size = f"The picture has {width}x{height} pixels, the new one {new_width}x{new_height}."
+        return Report(pixels, None, None, None, (size, *causes))
+    apart = np.abs(original.astype(np.int16) - again.astype(np.int16))
+    error = float(np.mean(np.square(apart, dtype=np.float64)))
+    psnr = 10 * math.log10(255**2 / error) if error else math.inf
+    return Report(pixels, int((apart.max(axis=2) > 0).sum()), int(apart.max()), psnr, causes)
+
+
+def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "") -> tuple[str, ...]:
+    """Sentences about where it ran: the checkpoint that was loaded, and the device in words.
+
+    `again` is the new picture's text, which tells the hashes of its networks.
+    """
+    found: list[str] = []
+    wanted = parsed.pairs.get("Model hash", "")
+    if wanted and checkpoint_hash and wanted != checkpoint_hash:
+        found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
+    now = infotext.parse(again).pairs
+    if "VAE hash" in now and parsed.pairs.get("VAE hash", now["VAE hash"]) != now["VAE hash"]:
+        found.append(
+            f"The VAE {now.get('VAE', '')!r} is another file: its hash is {now['VAE hash']}, "
+            f"the picture's was {parsed.pairs['VAE hash']}."
+        )
+    for key, kind in NETWORK_KEYS.items():
+        hashes = dict(HASHES.findall(now.get(key, "")))
+        for name, digits in HASHES.findall(parsed.pairs.get(key, "")):
+            if name in hashes and hashes[name] != digits:
+                is_now = f"its hash is {hashes[name]}, the picture's was {digits}"
+                found.append(f"The {kind} {name.strip()!r} is another file: {is_now}.")
+    is_cpu = "cuda" not in device.lower() and "nvidia" not in device.lower()
+    if parsed.pairs.get("RNG", "GPU") == "GPU" and is_cpu:
+        found.append(
+            "Its random numbers may be a graphics card's, which this device does not draw; try RNG: NV for a picture "
+            "that was made on one."
+        )
+    if not is_cpu:
+        found.append("A graphics card works with half precision and its own attention kernels, which round otherwise.")
+    return tuple(found)
+
+
+def _is_masked(parsed: Infotext) -> bool:
+    keys = MASK_KEYS if any(key in parsed.pairs for key in OUTPAINT_KEYS) else (*MASK_KEYS, *AREA_KEYS)
+    return any(key in parsed.pairs for key in keys)
+
+
+def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]) -> list[str]:
+    """Leave in the prompts the LoRAs that are here, under their names here; returns the names of the others."""
+    digits = {name.strip(): digits for name, digits in HASHES.findall(parsed.pairs.get("Lora hashes", ""))}
+    missing: set[str] = set()
+
+    def here(match: re.Match[str]) -> str:
+        kind, name, weights = match.groups()
+        if kind != "hypernet":
+            with contextlib.suppress(WebuiError):
+                catalog.lora(name)
+                return match[0]
+            wanted = digits.get(name, "")
+            for lora in catalog.loras:
+                if len(wanted) >= FEWEST_DIGITS and lora.hash.startswith(wanted):
+                    return f"<lora:{lora.name}{weights}>"
+        missing.add(name)
+        return ""
+
+    for field in ("prompt", "hr_prompt"):
+        if field in fields:
+            fields[field] = NETWORK.sub(here, str(fields[field]))
+    return sorted(missing | {match[1] for match in NETWORK.findall(parsed.negative_prompt)})
+
+
+def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:
+    """Embeddings that the text names and that are not here."""
+    names = [name.strip() for name, _ in HASHES.findall(parsed.pairs.get("TI hashes", ""))]
+    here = {embedding.name.replace(":", "").replace(",", "") for embedding in catalog.embeddings}
+    return [name for name in dict.fromkeys(names) if name not in here]
+
+
+def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]:
+    found: list[str] = []
+    version = parsed.pairs.get("Version", "")
+    if version and version != f"Palimpsest {modules.__version__}":
+        found.append(f"The picture was made by version {version}; this is Palimpsest {modules.__version__}.")
+    if missing:
+        found.append("Networks that were not applied: " + ", ".join(missing) + ".")
+    if parsed.pairs.get("Sampler") == "DPM adaptive":
+        found.append("DPM adaptive depends on all pictures of a batch; this one was made alone.")
+    if picture.format.upper() in LOSSY:
+        found.append(f"The file is a {picture.format.upper()}, which does not keep every pixel.")
+    return found
+
+
+def _found(
+    what: str, key: str, flag: str, parsed: Infotext, kept: Kept, given: Picture | None, causes: list[str]
+) -> Picture:
+    """The picture that stands under `key`, or the one that was given."""
+    wanted = parsed.pairs.get(key, "")
+    if given is not None:
+        if wanted and given.sha256 != wanted:
+            causes.append(f"The {what} that was given is not the file it was made from.")
+        return given
+    picture = kept(wanted) if wanted else None
+    if picture is None:
+        raise WebuiError(
+            f"The {what} it was made from is not here{f' (sha256 {wanted[:10]}…)' if wanted else ''}.",
+            f"Give it with {flag} FILE." if flag else "It cannot be made again without.",
+            what,
+        )
+    return picture
+
+
+def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> Checkpoint:
+    name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "").lower()
+    first = catalog.checkpoint("")
+    named: Checkpoint | None = None
+    with contextlib.suppress(WebuiError):
+        named = catalog.checkpoint(name) if name else None
+    if len(digits) >= FEWEST_DIGITS:
+        if named and named.hash.startswith(digits):
+            return named
+        known = next((one for one in catalog.checkpoints if one.hash.startswith(digits)), None)
+        if known is None and (named is None or named.hash):  # none of that name, or one that is known to be another
+            unknown = (one for one in catalog.checkpoints if not one.hash)
+            known = next((one for one in unknown if hash_of(one.path).startswith(digits)), None)
+        if known:
+            return known
+    if named is None:
+        said = f"{name!r}" if name else "that made it"
+        causes.append(f"The checkpoint {said} is not here; {first.name!r} was taken.")
+    return named or first
+
+
+def _vae(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> str:
+    """The setting that stands for the VAE of the text."""
+    name, digits = parsed.pairs.get("VAE", ""), parsed.pairs.get("VAE hash", "").lower()
+    if not name and not digits:
+        return OWN_VAE
+    with contextlib.suppress(WebuiError):
+        return catalog.vae_of_text(name, digits).name
+    if len(digits) >= FEWEST_DIGITS:
+        for vae in catalog.vaes:
+            if not vae.hash and hash_of(vae.path).startswith(digits):
+                return vae.name
+    causes.append(f"It was decoded with the VAE {name or digits!r}; here with the checkpoint's own.")
+    return OWN_VAE

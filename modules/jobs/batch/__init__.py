@@ -1,0 +1,1 @@
+"""A batch: one form for many files."""

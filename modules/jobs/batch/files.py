@@ -1,0 +1,284 @@
+"""What a batch works on: files by name, from uploads, from a zip, or from a folder below the data folders.
+
+Nothing is unpacked and nothing is held: an entry is read when its turn comes. Names are checked before anything else:
+they become names of results.
+"""
+
+import io
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from modules.base.errors import WebuiError
+from modules.base.names import shown
+from modules.base.paths import below, checked_name, legible
+from modules.base.picture import MAX_BYTES
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
+TEXT, TABLE, ZIP = ".txt", ".csv", ".zip"
+MOST_FILES = 10_000
+MAX_TEXT = 1_000_000  # bytes of a .txt or .csv
+MAX_TOTAL = 64 << 30  # bytes of all files of a zip together
+MAX_RATIO = 200  # of a zipped file to its compressed size, where it is larger than:
+RATIO_FROM = 1 << 20  # bytes; white pictures shrink well
+MAX_DIRECTORY = 8 << 20  # bytes of a zip's list of files, which zipfile reads whole: some 80 for each file
+END_OF_ZIP, LAST_RECORD = b"PK\5\6", 22  # bytes
+ZIP64 = 0xFFFFFFFF  # in place of a length: it stands in another record
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+NUMBERS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file by its name below what was brought ("holiday/photo.png"). `read` raises WebuiError if it cannot be."""
+
+    name: str
+    size: int  # bytes
+    read: Callable[[], bytes] = field(repr=False, compare=False)
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def key(self) -> str:
+        """The name without its suffix, in one letter case: what masks and texts have in common with their picture."""
+        return self.name[: -len(self.suffix)].casefold() if self.suffix else self.name.casefold()
+
+    @property
+    def stem(self) -> str:
+        """The last part of `key`."""
+        return self.key.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Entries in order of their names: pictures, the texts and tables beside them, and what is none of these."""
+
+    pictures: tuple[Entry, ...] = ()
+    texts: tuple[Entry, ...] = ()
+    tables: tuple[Entry, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def sorted_out(entries: Iterable[Entry]) -> FileSet:
+    """Raises WebuiError if there are too many."""
+    ordered = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: _natural(entry.name))
+    if len(ordered) > MOST_FILES:
+        raise WebuiError(
+            f"files: {len(ordered)} files were brought; at most {MOST_FILES} are taken.",
+            "Bring them in parts.",
+            "files",
+        )
+    by_suffix: dict[str, list[Entry]] = {TEXT: [], TABLE: [], "picture": [], "": []}
+    for entry in ordered:
+        kind = "picture" if entry.suffix in PICTURE_SUFFIXES else entry.suffix if entry.suffix in by_suffix else ""
+        by_suffix[kind].append(entry)
+    return FileSet(
+        tuple(by_suffix["picture"]),
+        tuple(by_suffix[TEXT]),
+        tuple(by_suffix[TABLE]),
+        tuple(entry.name for entry in by_suffix[""]),
+    )
+
+
+def in_order(names: Sequence[str], entries: Iterable[Entry]) -> FileSet:
+    """As `sorted_out` of `entries`, but the pictures are those called `names`, in that order.
+
+    One that is not there any more cannot be read, which is found out when its turn comes.
+    """
+    found = sorted_out(entries)
+    by_name: dict[str, list[Entry]] = {}
+    for entry in found.pictures:
+        by_name.setdefault(entry.name, []).append(entry)
+    pictures = [by_name[name].pop(0) if by_name.get(name) else Entry(name, 0, _gone(name)) for name in names]
+    return replace(found, pictures=tuple(pictures), others=())
+
+
+def _gone(name: str) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise WebuiError(f"{name}: the file is not here any more.", "Bring it again.", "files", status=404)
+
+    return read
+
+
+def from_files(files: Sequence[tuple[str, Path]]) -> list[Entry]:
+    """Entries of uploaded files; a zip among them is opened. Raises WebuiError for a name or zip that is refused."""
+    entries: list[Entry] = []
+    for name, path in files:
+        name = checked_name(name)
+        if name.lower().endswith(ZIP):
+            entries += from_zip(name, path)
+        else:
+            entries.append(Entry(name, path.stat().st_size, _file_reader(name, path)))
+    return entries
+
+
+def from_zip(name: str, path: Path) -> list[Entry]:
+    """The files in a zip. Raises WebuiError if it is damaged, encrypted, leads out of itself, or is a bomb."""
+
+    def refused(reason: str, hint: str = "Pack the pictures anew.") -> WebuiError:
+        return WebuiError(f"{name}: {reason}.", hint, "files")
+
+    try:
+        with _Bounded(path) as file:
+            _require_short(file)
+            with zipfile.ZipFile(file) as archive:
+                infos = [info for info in archive.infolist() if not info.is_dir()]
+    except _TooLong:
+        raise refused("the zip lists far too many files") from None
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+        raise refused(f"the zip cannot be read ({error})") from error
+    if len(infos) > MOST_FILES:
+        raise refused(f"the zip holds {len(infos)} files; at most {MOST_FILES} are taken", "Pack them in parts.")
+    if sum(info.file_size for info in infos) > MAX_TOTAL:
+        raise refused("its files would take more than 64 GB unpacked")
+    entries: list[Entry] = []
+    for info in infos:
+        inside = checked_name(info.filename, within=name)
+        shown = inside[-80:]
+        if info.flag_bits & 1:
+            raise refused("the zip is encrypted", "Pack it without a password.")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise refused(f"{shown} is a link and no file")
+        if info.compress_type not in COMPRESSIONS:
+            raise refused(f"{shown} is packed by a method that is not read", "Pack it as an ordinary zip (deflate).")
+        if info.file_size > MAX_BYTES:
+            raise refused(f"{shown} has {info.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read")
+        if info.file_size > max(RATIO_FROM, MAX_RATIO * info.compress_size):
+            raise refused(f"{shown} would grow to {info.file_size // max(info.compress_size, 1)} times its size")
+        entries.append(Entry(inside, info.file_size, _zip_reader(name, path, info)))
+    return entries
+
+
+class Folders:
+    """The folders on the server that a batch may read: those below `roots`, by names such as "inputs/holiday"."""
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = dict(roots)
+
+    def entries(self, name: str) -> list[Entry]:
+        """All files in a folder and below it. Links that lead out of the roots are passed over.
+
+        Raises WebuiError (404) if there is no such folder.
+        """
+        folder, root = self._located(name)
+        entries: list[Entry] = []
+        for path in sorted(folder.rglob("*")):
+            if len(entries) > MOST_FILES:
+                break
+            inside = path.relative_to(folder).as_posix()
+            if not _is_hidden(inside) and path.is_file() and path.resolve().is_relative_to(root):
+                entries.append(Entry(checked_name(legible(inside)), path.stat().st_size, _file_reader(inside, path)))
+        return entries
+
+    def names(self, most: int = 200) -> list[str]:
+        """The folders there are, two levels deep."""
+        found: list[str] = []
+        for name, root in self._roots.items():
+            if root.is_dir():
+                below = sorted(path for path in (*root.glob("*"), *root.glob("*/*")) if path.is_dir())
+                inside = [shown(path.relative_to(root).as_posix()) for path in below]
+                found += [name, *(f"{name}/{path}" for path in inside if not _is_hidden(path))]
+        return found[:most]
+
+    def _located(self, name: str) -> tuple[Path, Path]:
+        first, _, rest = name.strip().replace("\\", "/").strip("/").partition("/")
+        if first in self._roots and not any(part in ("..", ".") for part in rest.split("/")):
+            folder = below(self._roots[first], rest, strict=True)
+            if folder is not None and folder.is_dir():
+                return folder, self._roots[first].resolve()
+        names = " or ".join(f"{name}/" for name in self._roots)
+        raise WebuiError(
+            f"folder: there is no folder {name[:200]!r}.",
+            f"Name a folder below {names} of the data folder, such as inputs/holiday.",
+            "folder",
+            status=404,
+        )
+
+
+def text_of(entry: Entry) -> str:
+    """The text of a .txt or .csv: UTF-8, else taken for Latin-1. Raises WebuiError if it is no text of that size."""
+    if entry.size > MAX_TEXT:
+        raise WebuiError(f"{entry.name}: the text has {entry.size} bytes; at most {MAX_TEXT} are read.", field="files")
+    data = entry.read()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _file_reader(name: str, path: Path) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise WebuiError(
+                    f"{name}: the file has more than the {MAX_BYTES >> 20} MB that are read.", field="files"
+                )
+            return path.read_bytes()
+        except OSError as error:
+            raise WebuiError(f"{name}: the file cannot be read: {error.strerror or error}.", field="files") from error
+
+    return read
+
+
+def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        try:
+            with _Bounded(path) as held, zipfile.ZipFile(held) as archive, archive.open(info) as file:
+                data = file.read(info.file_size + 1)  # no further than it was said to be large
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error, _TooLong) as error:
+            raise WebuiError(f"{info.filename}: it is damaged in {name} ({error}).", field="files") from error
+        if len(data) != info.file_size:
+            raise WebuiError(f"{info.filename}: it is damaged in {name} (not of the size it was said to be).")
+        return data
+
+    return read
+
+
+class _TooLong(Exception):
+    """A zip's list of files is longer than is read."""
+
+
+class _Bounded(io.FileIO):
+    """A zip that is read in pieces of bounded size. Its list of files is one piece, whichever record tells its length;
+    a false one is believed by zipfile alone, and millions of names are half a minute of work.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            at = self.tell()
+            size = self.seek(0, io.SEEK_END) - at
+            self.seek(at)
+        if size > MAX_DIRECTORY:
+            raise _TooLong
+        return super().read(size) or b""
+
+
+def _require_short(file: _Bounded) -> None:
+    """Raises _TooLong for a list that is said to be too long and is not there, where zipfile would speak of offsets."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(max(0, length - LAST_RECORD))
+    record = file.read()
+    is_plain = record.startswith(END_OF_ZIP) and record.endswith(b"\0\0")  # no comment behind it
+    if is_plain and MAX_DIRECTORY < struct.unpack_from("<I", record, 12)[0] < ZIP64:
+        raise _TooLong
+
+
+def _is_hidden(name: str) -> bool:
+    """What systems put beside pictures: .DS_Store, __MACOSX, Thumbs.db."""
+    parts = name.split("/")
+    return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1].lower() == "thumbs.db"
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """For sorting: photo2 before photo10."""
+    parts = NUMBERS.split(name.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,0 +1,106 @@
+"""Where batches are handed in: names and ids become files, files become a batch."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modules.base.errors import WebuiError
+from modules.jobs.batch.batches import Batch, Batches, BatchOptions, Materials
+from modules.jobs.batch.files import Entry, FileSet, Folders, from_files, in_order, sorted_out
+from modules.schema.catalog import Catalog
+from modules.schema.settings import Settings
+from modules.store.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+class Brought(NamedTuple):
+    """A file of the spool under the name it came with."""
+
+    name: str
+    id: str
+
+
+@dataclass(frozen=True)
+class BatchIntake:
+    """The batches, what they were brought, and the folders they may read."""
+
+    batches: Batches
+    spool: Spool
+    folders: Folders
+
+    @classmethod
+    def of(cls, batches: Batches, data_dir: Path, outputs_dir: Path) -> "BatchIntake":
+        """The intake with its folders below `data_dir`."""
+        roots = {"inputs": data_dir / "inputs", "outputs": outputs_dir}
+        return cls(batches, Spool(data_dir / "cache" / "batches"), Folders(roots))
+
+    def start(
+        self,
+        form: Mapping[str, Any],
+        options: BatchOptions,
+        settings: Settings,
+        catalog: Catalog,
+        files: Sequence[Brought] = (),
+        folder: str = "",
+        masks: Sequence[Brought] = (),
+        mask_folder: str = "",
+    ) -> Batch:
+        """Begin a batch with what was brought and what lies in the folders.
+
+        Raises WebuiError for files that are not here, zips that are refused, folders that are none, and whatever
+        `Batches.start` finds wrong.
+        """
+        brought = {"files": tuple(files), "folder": folder, "masks": tuple(masks), "mask_folder": mask_folder}
+        materials = Materials(
+            form, self._file_set(files, folder), self._file_set(masks, mask_folder), options, settings, catalog, brought
+        )
+        ids = [brought.id for brought in (*files, *masks)]
+        return self.batches.start(materials, lambda batch: self.spool.claim(batch, ids), self.spool.release)
+
+    def _file_set(self, files: Sequence[Brought], folder: str) -> FileSet:
+        entries = from_files([(brought.name, self.spool.path(brought.id)) for brought in files])
+        if folder:
+            entries += self.folders.entries(folder)
+        return sorted_out(entries)
+
+    def reopen(self, catalog: Catalog) -> None:
+        """Bring back the batches of earlier runs. To be called before the queue takes up its jobs; `Batches.go_on`,
+        after that, carries on those that had not ended."""
+        for past in self.batches.journals.told():
+            begun = past.begun
+            try:
+                known = {name: value for name, value in begun.settings.items() if name in Settings.model_fields}
+                materials = Materials(
+                    begun.form,
+                    in_order(begun.names, () if past.ending else self._found(begun.files, begun.folder)),
+                    sorted_out(() if past.ending else self._found(begun.masks, begun.mask_folder)),
+                    BatchOptions.model_validate(begun.options),
+                    Settings().overridden(known),
+                    catalog,
+                )
+                self.batches.take_up(past, materials, self.spool.release)
+            except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on
+                log.warning("Batch %s is none that could be gone on with, its results stay: %s", begun.id, error)
+                log.debug("batch %s", begun.id, exc_info=error)
+                self.batches.journals.of(begun.id).put_aside("the batch cannot be gone on with")
+                continue
+            if not past.ending:
+                ids = [file_id for _, file_id in (*begun.files, *begun.masks)]
+                self.spool.claim(begun.id, [file_id for file_id in ids if self.spool.has(file_id)])
+
+    def _found(self, files: Sequence[tuple[str, str]], folder: str) -> list[Entry]:
+        """What is still here of what was brought and of what lay in the folder."""
+        entries: list[Entry] = []
+        for name, file_id in files:
+            try:
+                entries += from_files([(name, self.spool.path(file_id))])
+            except WebuiError as error:
+                log.warning("%s: %s", name, error)
+        try:
+            entries += self.folders.entries(folder) if folder else []
+        except WebuiError as error:
+            log.warning("%s", error)
+        return entries

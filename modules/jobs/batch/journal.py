@@ -1,0 +1,198 @@
+"""Batches on disk: what each was asked for, and what has become of its files, so that one goes on after a restart.
+
+A file of JSON lines for each batch. The first is written when the batch begins; each that follows tells one thing that
+has happened, and is on the disk before anything else happens. A line that a crash cut off, or that cannot be read, is
+passed over; a journal without its first line is put aside.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from modules.base.disk import refusal, write_all, write_new
+from modules.base.kept import Unreadable, parsed, put_aside, read_bytes
+
+log = logging.getLogger(__name__)
+
+NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
+LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a batch was asked for, as it is written down: names and ids, no bytes.
+
+    `files` and `masks` are [name, id in the spool]; `names` those of the pictures, in their order, so that a file that
+    comes into a folder later is none of this batch. `form`, `options` and `settings` are JSON-able values.
+    """
+
+    id: str
+    created: Annotated[float, Field(ge=0, lt=LATEST)]
+    names: tuple[str, ...]
+    form: Mapping[str, Any]
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seeds: Mapping[str, int]
+    files: tuple[tuple[str, str], ...] = ()
+    folder: str = ""
+    masks: tuple[tuple[str, str], ...] = ()
+    mask_folder: str = ""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A file's job is about to be put into the queue, under this id. `key` is what its results are known by."""
+
+    index: Annotated[int, Field(ge=0)]
+    job: str
+    key: str
+    notes: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A batch of an earlier run. `files` are the settled ones, as JSON, in the order in which they were.
+
+    `ending` is its status and message, None if it had not ended; `is_stopping` tells whether a person had stopped it.
+    """
+
+    begun: Begun
+    taken: Mapping[int, Taken] = field(default_factory=dict)
+    files: tuple[Mapping[str, Any], ...] = ()
+    is_stopping: bool = False
+    ending: tuple[str, str] | None = None
+
+
+class Journal:
+    """The file `path` of one batch; without one, nothing is kept."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def begin(self, begun: Begun) -> None:
+        """Raises WebuiError, with the reason, if the disk refuses."""
+        if self._path is None:
+            return
+        try:
+            write_new(self._path, _line({"begun": asdict(begun)}))
+        except OSError as error:
+            raise refusal("The batch", self._path.parent, error) from error
+
+    def take(self, taken: Taken) -> None:
+        self._add({"taken": asdict(taken)})
+
+    def settle(self, file: Mapping[str, Any]) -> None:
+        self._add({"file": file})
+
+    def stop(self) -> None:
+        self._add({"stopping": True})
+
+    def end(self, status: str, message: str) -> None:
+        self._add({"ending": [status, message]})
+
+    def forget(self) -> None:
+        if self._path is not None:
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as error:
+                log.error("%s cannot be removed: %s.", self._path, error)
+
+    def put_aside(self, reason: object) -> None:
+        """The batch cannot be gone on with: its journal stays, and is not read again."""
+        if self._path is not None:
+            put_aside(self._path, reason)
+
+    def _add(self, said: Mapping[str, Any]) -> None:
+        """A batch goes on if the disk refuses: then it is told otherwise after a restart, and the manifest knows."""
+        if self._path is None:
+            return
+        try:
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                write_all(handle, _line(said))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            log.error("%s: %s. After a restart this batch may be told otherwise than it was.", self._path, error)
+
+
+class Journals:
+    """The journals in `folder`; without one, nothing is kept."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    def of(self, batch_id: str) -> Journal:
+        return Journal(None if self._folder is None else self._folder / f"{batch_id}.jsonl")
+
+    def told(self) -> list[Told]:
+        """The batches of earlier runs, the oldest first."""
+        if self._folder is None or not self._folder.is_dir():
+            return []
+        try:
+            paths = [path for path in self._folder.iterdir() if NAME.fullmatch(path.name)]
+        except OSError as error:
+            log.error("%s cannot be read: %s. Its batches are not gone on with.", self._folder, error)
+            return []
+        found = [_read(path) for path in paths]
+        return sorted((told for told in found if told is not None), key=lambda told: told.begun.created)
+
+
+def _line(said: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(said, ensure_ascii=False)}\n".encode("utf-8", "replace")
+
+
+BEGUN, TAKEN = TypeAdapter(Begun), TypeAdapter(Taken)
+
+
+def _read(path: Path) -> Told | None:
+    """None for a file that is no journal; it is put aside."""
+    begun: Begun | None = None
+    taken: dict[int, Taken] = {}
+    files: list[Mapping[str, Any]] = []
+    is_stopping, ending = False, None
+    try:
+        lines = read_bytes(path).splitlines()
+    except (Unreadable, FileNotFoundError) as reason:
+        put_aside(path, reason)
+        return None
+    for number, line in enumerate(lines, 1):
+        try:
+            match parsed(line):
+                case {"begun": dict(values)}:
+                    begun = BEGUN.validate_python(values)
+                case {"taken": dict(values)}:
+                    one = TAKEN.validate_python(values)
+                    taken[one.index] = one
+                case {"file": dict(values)}:
+                    files.append(values)
+                case {"stopping": True}:
+                    is_stopping = True
+                case {"ending": [str(status), str(message)]}:
+                    ending = status, message
+                case _:
+                    raise Unreadable("it is none of a journal")
+        except (Unreadable, ValidationError) as reason:
+            log.warning("%s, line %d is passed over: %s", path, number, _in_a_line(reason))
+    if begun is None or f"{begun.id}.jsonl" != path.name:
+        put_aside(path, "what the batch was asked for is not in it; the batch is forgotten, its results stay")
+        return None
+    # A line may tell of a file that there is none of, if another was damaged.
+    taken = {index: one for index, one in taken.items() if index < len(begun.names)}
+    return Told(begun, taken, tuple(files), is_stopping, ending)
+
+
+def _in_a_line(reason: Exception) -> str:
+    if isinstance(reason, ValidationError):
+        first = reason.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(reason)

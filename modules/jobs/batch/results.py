@@ -1,0 +1,143 @@
+"""Where the results of a batch go: a folder in outputs, names as the sources had them, and a manifest of what is done.
+
+The manifest is what lets a second run pass over finished files: a line of JSON for each, with the hash of everything
+that made its pictures.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from modules.base.disk import refusal, write_all, write_new
+from modules.base.errors import WebuiError
+from modules.base.kept import Unreadable, parsed, read_bytes
+from modules.base.paths import below, checked_folder, plain_part
+from modules.schema.settings import Settings
+from modules.store.metadata import encoded
+from modules.store.outputs import Outputs
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "palimpsest-batch.jsonl"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A file of the manifest. `key` is the hash of what made it, `pictures` are names that `Outputs.locate` takes."""
+
+    name: str
+    key: str
+    pictures: tuple[str, ...]
+
+
+class Results:
+    """The folder `folder` of the outputs. Belongs to one batch at a time; two may still share it, nothing is lost."""
+
+    def __init__(self, outputs: Outputs, folder: str) -> None:
+        self.folder = checked_folder(folder)
+        self.outputs = outputs
+        self._manifest = self._inside(f"{self.folder}/{MANIFEST}")
+        self._done = {(done.name, done.key): done for done in self._read()}
+
+    def finished(self, name: str, key: str) -> Done | None:
+        """The file of this name, if it was made in the same way before and all its pictures are still there."""
+        done = self._done.get((name, key))
+        return done if done is not None and all(self._is_there(path) for path in done.pictures) else None
+
+    def free_name(self, name: str, pictures: int) -> str:
+        """A name for the results of the source `name`, below the outputs folder and without suffix, that nothing has.
+
+        "holiday/photo.png" is "batch/holiday/photo"; where that is taken, "batch/holiday/photo_2", and so on. Of
+        several `pictures` the first is "batch/holiday/photo-1".
+        """
+        path = PurePosixPath(name)
+        parent = PurePosixPath(self.folder, *(plain_part(part) for part in path.parent.parts))
+        stem = plain_part(path.stem)
+        folder = self.outputs.root / parent
+        taken = {file.stem.casefold() for file in folder.iterdir()} if folder.is_dir() else set[str]()
+        number = 1
+        while True:
+            base = stem if number == 1 else f"{stem}_{number}"
+            if taken.isdisjoint(numbered(base, index, pictures).casefold() for index in range(pictures)):
+                return f"{parent}/{base}"
+            number += 1
+
+    def save(
+        self,
+        image: Image.Image,
+        name: str,
+        text: str,
+        settings: Settings,
+        announce: Callable[[str, bytes], None] = lambda path, data: None,
+    ) -> str:
+        """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it. `announce` is told before.
+
+        Raises FileExistsError if it is taken, WebuiError if the disk refuses or a link leads out of outputs.
+        """
+        file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
+        path = self._inside(f"{name}.{file.format}")
+        announce(self.outputs.relative(path), file.data)
+        try:
+            write_new(path, file.data)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise refusal("The picture", path.parent, error) from error
+        return self.outputs.relative(path)
+
+    def note(self, done: Done) -> None:
+        """Add a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
+        line = json.dumps({"name": done.name, "key": done.key, "pictures": done.pictures}, ensure_ascii=False)
+        try:
+            handle = os.open(self._manifest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                write_all(handle, f"{line}\n".encode("utf-8", "replace"))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise refusal("The list of finished files", self._manifest.parent, error) from error
+        self._done[done.name, done.key] = done
+
+    def _inside(self, relative: str) -> Path:
+        """A path below the outputs folder. Raises WebuiError where a link on the way to it leads out of there."""
+        if below(self.outputs.root, relative) is None:
+            raise WebuiError(
+                f"output = {self.folder[:200]!r}: a link leads from there out of the outputs folder.",
+                "Name another folder, or put a folder in the place of the link.",
+                "output",
+            )
+        return self.outputs.root / relative
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            self.outputs.locate(path)
+        except WebuiError:
+            return False
+        return True
+
+    def _read(self) -> Iterable[Done]:
+        """What the manifest holds; lines that are none (a crash cut one off, somebody edited it) are passed over."""
+        try:
+            lines = read_bytes(self._manifest).splitlines()
+        except FileNotFoundError:
+            return
+        except Unreadable as reason:
+            log.warning("%s cannot be read (%s): finished files will be made again", self._manifest, reason)
+            return
+        for number, line in enumerate(lines, 1):
+            try:
+                told = parsed(line)
+                yield Done(str(told["name"]), str(told["key"]), tuple(map(str, told["pictures"])))
+            except (Unreadable, KeyError, TypeError):
+                log.warning("%s, line %d is passed over: it is no line of a manifest", self._manifest, number)
+
+
+def numbered(base: str, index: int, pictures: int) -> str:
+    """The name of picture `index` (from 0) of several; a single one has no number."""
+    return base if pictures == 1 else f"{base}-{index + 1}"

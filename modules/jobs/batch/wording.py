@@ -1,0 +1,180 @@
+"""What a file of a batch says about itself: its own metadata, a .txt beside it, a row of a CSV.
+
+The later counts more: metadata, then the .txt, then the CSV.
+"""
+
+import csv
+import difflib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from modules.base.cells import unguarded
+from modules.base.errors import WebuiError
+from modules.base.fields import params
+from modules.base.picture import Picture
+from modules.infotext import text as infotext
+from modules.jobs.batch.files import Entry, FileSet, text_of
+from modules.schema.catalog import Catalog
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
+from modules.store import metadata
+
+Where = Literal["metadata", "text", "csv"]
+Own = Literal["prompt", "negative_prompt", "seed", "cfg_scale", "sampler_name", "steps", "checkpoint"]
+PROMPTS = ("prompt", "negative_prompt")
+CHECKPOINT = "sd_model_checkpoint"
+FILE = "file"
+
+# Other words for the columns of a CSV, among them those of A1111's log.csv.
+ALIASES = {
+    "filename": FILE, "image": FILE, "name": FILE, "negative": "negative_prompt", "cfg": "cfg_scale",
+    "cfgs": "cfg_scale", "sampler": "sampler_name", "schedule_type": "scheduler", "denoising": "denoising_strength",
+    "strength": "denoising_strength", "sd_model_name": "checkpoint", "model": "checkpoint", CHECKPOINT: "checkpoint",
+}  # fmt: skip
+DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a file changes of the form. `fields` are request fields, `checkpoint` a name or "", `notes` sentences."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+    notes: tuple[str, ...] = ()
+
+    def over(self, form: Mapping[str, Any], append: bool) -> dict[str, Any]:
+        """The form's values with this file's. `append`: prompts come behind the form's, as in A1111."""
+        values = {**form, **self.fields}
+        for name in PROMPTS:
+            if append and name in self.fields:
+                values[name] = f"{form.get(name) or ''} {self.fields[name]}".strip()
+        if self.checkpoint:
+            values["override_settings"] = {**values.get("override_settings", {}), CHECKPOINT: self.checkpoint}
+        return values
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a CSV about one file; `place` names it in sentences."""
+
+    place: str
+    values: Mapping[str, str]
+
+
+class WordBook:
+    """The words of all files of a batch, looked up by name. Texts are read when they are asked for, tables at once.
+
+    Raises WebuiError for a table that cannot be understood.
+    """
+
+    def __init__(self, files: FileSet, sources: Sequence[Where], own: Sequence[Own]) -> None:
+        self._metadata = "metadata" in sources
+        self._own = frozenset(own)
+        self._texts = {entry.key: entry for entry in files.texts} if "text" in sources else {}
+        self._rows: dict[str, Row] = {}
+        self.notes: list[str] = []
+        self._asked: set[str] = set()
+        for table in files.tables if "csv" in sources else ():
+            rows, notes = read_table(table)
+            self._rows |= rows
+            self.notes += notes
+        known = {name for entry in files.pictures for name in names_of(entry)}
+        unknown = [row.place for name, row in self._rows.items() if name not in known]
+        if unknown:
+            self.notes.append(f"No picture has the name in {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}.")
+
+    def words(self, entry: Entry, picture: Picture, settings: Settings, catalog: Catalog) -> Words:
+        """What is said about one picture. Raises WebuiError for a text that cannot be read."""
+        fields: dict[str, Any] = {}
+        checkpoint = ""
+        notes: list[str] = []
+        if self._metadata and self._own:
+            told = metadata.read(picture)
+            found = self._from_infotext(told.infotext, self._own, settings, catalog) if told.infotext else Words()
+            fields, checkpoint, notes = dict(found.fields), found.checkpoint, [*told.notes, *found.notes]
+        text = self._texts.get(entry.key)
+        if text is not None:
+            found = self._from_infotext(text_of(text), self._own | set(PROMPTS), settings, catalog)
+            fields |= found.fields
+            checkpoint = found.checkpoint or checkpoint
+            notes += found.notes
+        row = next((self._rows[name] for name in names_of(entry) if name in self._rows), None)
+        if row is not None:
+            values = dict(row.values)
+            checkpoint = values.pop("checkpoint", checkpoint)
+            try:
+                Img2ImgRequest.parse({**values, "init_images": (picture,)})
+            except WebuiError as error:
+                raise WebuiError(f"{row.place}: {error.message}", error.hint, error.field) from error
+            fields |= values
+        return Words(fields, checkpoint, tuple(notes))
+
+    def _from_infotext(self, text: str, own: frozenset[str] | set[str], settings: Settings, catalog: Catalog) -> Words:
+        parsed = infotext.parse(text)
+        read = infotext.to_fields(parsed, "img2img", settings, catalog)
+        notes = (*parsed.notes, *(sentence for field, sentence in read.refused.items() if field in own))
+        wanted = own | ({"scheduler"} if "sampler_name" in own else set())
+        fields = {name: value for name, value in read.fields.items() if name in wanted}
+        for name in PROMPTS:
+            if not fields.get(name):
+                fields.pop(name, None)
+        name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "")
+        if "checkpoint" not in own or not (name or digits):
+            return Words(fields, notes=notes)
+        try:
+            checkpoint, note = catalog.checkpoint_of_text(name, digits)
+        except WebuiError:
+            gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not here."
+            return Words(fields, notes=(*notes, gone))
+        return Words(fields, checkpoint.name, (*notes, *filter(None, [note])))
+
+
+def names_of(entry: Entry) -> tuple[str, ...]:
+    """The names under which a table may speak of a picture, the fullest first."""
+    name = entry.name.casefold()
+    return (name, entry.key, name.rpartition("/")[2], entry.stem)
+
+
+def read_table(table: Entry) -> tuple[dict[str, Row], list[str]]:
+    """Rows by the file they name, and sentences about what was passed over.
+
+    Columns: file, prompt, negative_prompt, seed and any other field of a request. An empty cell says nothing.
+    """
+    text = text_of(table)
+    first_line = text.partition("\n")[0]
+    delimiter = max(DELIMITERS, key=first_line.count)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise WebuiError(f"{table.name}: it is no CSV that can be read ({error}).", field="files") from error
+    lines = [(number, line) for number, line in enumerate(lines, 1) if any(cell.strip() for cell in line)]
+    if not lines:
+        raise WebuiError(f"{table.name}: the CSV is empty.", "Its first line names the columns.", "files")
+    header = [_column(cell) for cell in lines[0][1]]
+    if FILE not in header:
+        near = difflib.get_close_matches(FILE, header, 1)
+        raise WebuiError(
+            f"{table.name}: there is no column 'file'"
+            + (f" (is it {near[0]!r}?)." if near else f"; its columns are {', '.join(header)[:200]}."),
+            "The first line names the columns: file,prompt,negative_prompt,seed …",
+            "files",
+        )
+    known = {*params(Img2ImgRequest), "checkpoint", FILE}
+    unknown = [column for column in header if column and column not in known]
+    notes = [f"{table.name}: there is no such field, passed over: {', '.join(unknown)}."] if unknown else []
+    rows: dict[str, Row] = {}
+    for number, cells in lines[1:]:
+        told = {column: unguarded(cell.strip()) for column, cell in zip(header, cells, strict=False)}
+        pairs = {column: cell for column, cell in told.items() if column in known}
+        name = pairs.pop(FILE, "").replace("\\", "/").strip("/").casefold()
+        if name:
+            values = {column: cell for column, cell in pairs.items() if cell}
+            rows[name] = Row(f"{table.name}, line {number}", values)
+    return rows, notes
+
+
+def _column(cell: str) -> str:
+    name = "_".join(cell.strip().lower().replace("-", " ").split())
+    return ALIASES.get(name, name)

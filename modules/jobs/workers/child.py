@@ -1,0 +1,178 @@
+"""What runs in the engine process: build the engine, take commands from the pipe, send back what the engine yields.
+
+Imports little, as this is imported before the engine is: neither gradio nor fastapi come into the engine process.
+"""
+
+import importlib
+import logging
+import os
+import queue
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from modules.base import logs
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Failed, Stop
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Slots of the flags that parent and child share. Each is written by one of them alone, so no lock is needed, and a
+# child that is killed cannot leave one locked.
+INTERRUPTED_RUN = 0  # number of the last run that was to be interrupted
+SKIPS = 1  # how often a skip was asked for, ever
+HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt of; the child's
+
+
+class Engine(Protocol):
+    """What an engine factory returns.
+
+    `should_stop` answers SKIP once for each time a person asked, so whoever receives it ends the batch there and then;
+    INTERRUPT it answers to the end of the run. `run` may yield an `EngineState` among its events; batches before
+    `first_batch` were made before and are left out.
+    """
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
+
+    def run(
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        should_stop: Callable[[], Stop],
+        first_batch: int = 0,
+    ) -> Iterator[Event | EngineState]: ...
+
+
+@dataclass(frozen=True)
+class Load:
+    """Command: have this checkpoint ready. Answered by `EngineState`s."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """Command: run a request. Answered by events.
+
+    `number` and `skips` tell stop wishes for this run from earlier ones.
+    """
+
+    number: int
+    skips: int
+    request: GenerationRequest
+    settings: Settings
+    checkpoint: Checkpoint
+    first_batch: int = 0
+    job: str = ""  # id, for the log
+
+
+@dataclass(frozen=True)
+class Quit:
+    """Command: end at once, whatever is being done."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Answer: the command has been carried out."""
+
+
+Command = Load | Run | Quit
+Answer = Event | EngineState | Done
+
+
+def main(
+    factory: str,
+    options: Mapping[str, str],
+    pipe: Connection,
+    flags: MutableSequence[int],
+    loglevel: int,
+    log_json: bool = False,
+) -> None:
+    """The engine process, start to end. `factory` is "package.module:function", called with `options` by keyword."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole terminal; the web process ends this one
+    logs.set_up(loglevel, log_json)
+    commands: queue.SimpleQueue[Load | Run] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, commands), name="commands", daemon=True).start()
+    try:
+        engine = _create(factory, options)
+    except Exception as error:
+        pipe.send(EngineState("failed", message=_sentence(error, "The engine could not be started")))
+        pipe.close()
+        raise SystemExit(1) from error
+    pipe.send(Done())
+    while True:
+        command = commands.get()
+        with logs.about_job(command.job if isinstance(command, Run) else ""):
+            for answer in _load(engine, command) if isinstance(command, Load) else _run(engine, command, flags):
+                pipe.send(answer)
+        pipe.send(Done())
+
+
+def _create(factory: str, options: Mapping[str, str]) -> Engine:
+    module, _, function = factory.partition(":")
+    return getattr(importlib.import_module(module), function)(**options)
+
+
+def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> None:
+    """Passes commands on. Ends the process at once, however busy, when told to or when the web process is gone."""
+    try:
+        while not isinstance(command := pipe.recv(), Quit):
+            commands.put(command)
+    except (EOFError, OSError):
+        log.info("The web process is gone; the engine process ends.")
+    os._exit(0)  # not sys.exit: the main thread may be in the middle of a forward pass
+
+
+def _load(engine: Engine, command: Load) -> Iterator[EngineState]:
+    try:
+        yield from engine.load(command.checkpoint, command.settings)
+    except Exception as error:
+        name = command.checkpoint.name
+        yield EngineState("failed", name, message=_sentence(error, f"{name} could not be loaded"))
+
+
+def _run(engine: Engine, command: Run, flags: MutableSequence[int]) -> Iterator[Event | EngineState]:
+    should_stop = _should_stop(command, flags)
+    try:
+        yield from engine.run(
+            command.request, command.settings, command.checkpoint, should_stop, first_batch=command.first_batch
+        )
+    except WebuiError as error:
+        yield Failed(error.message, error.hint, error.field)
+    except Exception as error:
+        yield Failed(_sentence(error, "The engine met an error"), "The log has the details; the next job can be run.")
+
+
+def _should_stop(command: Run, flags: MutableSequence[int]) -> Callable[[], Stop]:
+    skips_seen = command.skips
+
+    def should_stop() -> Stop:
+        nonlocal skips_seen
+        if flags[INTERRUPTED_RUN] == command.number:
+            flags[HEARD_RUN] = command.number
+            return Stop.INTERRUPT
+        if flags[SKIPS] != skips_seen:
+            skips_seen = flags[SKIPS]
+            return Stop.SKIP
+        return Stop.NONE
+
+    return should_stop
+
+
+def _sentence(error: Exception, what: str) -> str:
+    """One sentence for a person; the trace of what is no person's mistake goes to the log under an id."""
+    if isinstance(error, WebuiError):
+        return str(error)
+    trace_id = secrets.token_hex(3)
+    log.error("%s (id %s)", what, trace_id, exc_info=error)
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    return f"{what}: {type(error).__name__}{f': {first_line}' if first_line else ''} (id {trace_id} in the log)."

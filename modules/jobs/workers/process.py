@@ -1,0 +1,276 @@
+"""The engine process, as the web process sees it: start, load, run, stop, and what is said when it dies."""
+
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from multiprocessing.sharedctypes import RawArray
+from typing import Any
+
+from modules.base import logs
+from modules.base.events import EngineState, Event, Stop
+from modules.jobs.listeners import Listeners
+from modules.jobs.workers import child
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ENGINE_FACTORY = "modules.processing.engine:create_engine"
+SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before its process is killed
+SECONDS_TO_END = 5.0  # for a process that was told to quit, before it is killed
+
+# Negative exit codes are signals; a container's memory limit shows as 137 = 128 + 9.
+KILLED = (-signal.Signals.SIGKILL.value if hasattr(signal, "SIGKILL") else -9, 137)
+
+
+class EngineDied(Exception):
+    """The engine process ended by itself. `message` is one sentence for a person, `hint` its cure."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class _Started:
+    process: SpawnProcess
+    pipe: Any  # a Connection, on Windows a PipeConnection
+    flags: Any  # 64 bit integers, see child.INTERRUPTED_RUN, child.SKIPS and child.HEARD_RUN
+
+
+class EngineProcess:
+    """One spawned process that holds one engine. `load` and `run` belong to one thread; `ask` and `close` to any.
+
+    The process is started when it is needed, and again after it has died. It ends when the web process does, even if
+    that was killed. `listeners` are called when the process ends.
+    """
+
+    def __init__(self, factory: str = ENGINE_FACTORY, options: Mapping[str, str] | None = None) -> None:
+        self.listeners = Listeners()
+        self._factory = factory
+        self._options = dict(options or {})
+        self._context = multiprocessing.get_context("spawn")
+        self._lock = threading.Lock()  # guards sending and the fields below
+        self._started: _Started | None = None
+        self._reaping = threading.Lock()  # of two threads that wait for a process only one gets its exit code
+        self._number = 0
+        self._interrupted = 0
+        self._skips = 0
+        self._running = 0  # number of the run that the process is at
+        self._ended_deaf: SpawnProcess | None = None
+        self._closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """None while there is no process."""
+        started = self._started
+        return started.process.pid if started else None
+
+    @property
+    def died(self) -> bool:
+        """Whether a process was started and has ended by itself, which the next `load` or `run` would meet."""
+        started = self._started
+        return started is not None and not self._closed and bool(connection.wait([started.process.sentinel], 0))
+
+    def start(self) -> None:
+        """Start the process, unless it runs, and wait until the engine is built. Raises EngineDied."""
+        if self._started is not None:
+            return
+        with self._lock:
+            if self._closed:
+                raise EngineDied("The engine was stopped.")
+            self._started = self._spawn()
+        threading.Thread(target=self._watch, args=(self._started.process,), name="engine watch", daemon=True).start()
+        reason = ""
+        try:
+            for answer in self._answers():
+                reason = answer.message if isinstance(answer, EngineState) else ""
+        except EngineDied as death:
+            if reason:
+                raise EngineDied(reason) from death
+            raise
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+        """Have `checkpoint` ready: its states as they come, the last one ready or failed. Raises EngineDied."""
+        self.start()
+        self._send(child.Load(checkpoint, settings))
+        for answer in self._answers():
+            assert isinstance(answer, EngineState), answer
+            yield answer
+
+    def run(
+        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
+    ) -> Iterator[Event | EngineState]:
+        """Run a request: its events as they come. Raises EngineDied, from the iteration.
+
+        Batches before `first_batch` are left out.
+        From the call on, `ask` is for this run; iterate to the end before the next call.
+        """
+        with self._lock:
+            self._number += 1
+            command = child.Run(self._number, self._skips, request, settings, checkpoint, first_batch, logs.job_id())
+        return self._run(command)
+
+    def _run(self, command: child.Run) -> Iterator[Event | EngineState]:
+        self.start()
+        self._send(command)
+        with self._lock:
+            self._running = command.number
+            if self._interrupted == command.number:
+                self._watch_ear()
+        try:
+            for answer in self._answers():
+                assert not isinstance(answer, child.Done)
+                yield answer
+        finally:
+            self._running = 0
+
+    def ask(self, stop: Stop) -> None:
+        """Stop the run in progress, or skip its batch.
+
+        An engine that does not hear an interrupt soon, as it is in the middle of a long call, is ended: then the run
+        raises EngineDied.
+        """
+        with self._lock:
+            if stop == Stop.SKIP:
+                self._skips += 1
+            if stop == Stop.INTERRUPT:
+                self._interrupted = self._number
+            if self._started is not None:
+                self._started.flags[child.INTERRUPTED_RUN] = self._interrupted
+                self._started.flags[child.SKIPS] = self._skips
+            if stop == Stop.INTERRUPT and self._running:
+                self._watch_ear()
+
+    def _watch_ear(self) -> None:
+        """See to it, under the lock, that the run that is to be interrupted does end."""
+        timer = threading.Timer(SECONDS_TO_HEAR, self._end_if_deaf, (self._running, self._started))
+        timer.daemon = True
+        timer.start()
+
+    def _end_if_deaf(self, number: int, started: _Started | None) -> None:
+        """End the process that is still at the run `number` and has not heard that it is to stop.
+
+        It is killed and not told to quit: on a busy machine one was still there 5 s after it was told.
+        """
+        with self._lock:
+            is_at_it = self._started is started and self._running == number
+            if started is None or not is_at_it or self._closed or started.flags[child.HEARD_RUN] == number:
+                return
+            self._ended_deaf = started.process
+            log.info("The engine is in the middle of a long call; it is ended and started again.")
+            started.process.kill()
+
+    def release(self) -> None:
+        """End the process, and with it all memory it holds. The next `load` or `run` starts another.
+
+        Belongs to the thread of `load` and `run`, as they do.
+        """
+        with self._lock:
+            started, self._started = self._started, None
+            if started is None:
+                return
+            with contextlib.suppress(OSError):  # it may have died just now
+                started.pipe.send(child.Quit())
+        self._reap(started.process)
+        started.pipe.close()
+
+    def close(self) -> None:
+        """End the process for good."""
+        with self._lock:
+            self._closed = True
+            started = self._started
+            if started is None:
+                return
+            with contextlib.suppress(OSError):  # it may have died just now
+                started.pipe.send(child.Quit())
+        self._reap(started.process)
+
+    def _spawn(self) -> _Started:
+        ours, theirs = self._context.Pipe(duplex=True)
+        flags = RawArray(ctypes.c_longlong, [self._interrupted, self._skips, 0])
+        process = self._context.Process(
+            target=child.main,
+            args=(self._factory, self._options, theirs, flags, log.getEffectiveLevel(), logs.is_json()),
+            name="palimpsest engine",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()  # the child has the only one now, so its death is an end of file here
+        return _Started(process, ours, flags)
+
+    def _watch(self, process: SpawnProcess) -> None:
+        connection.wait([process.sentinel])
+        self.listeners.call()
+
+    def _send(self, command: child.Command) -> None:
+        with self._lock:
+            started = self._started
+            assert started is not None
+            try:
+                started.pipe.send(command)
+                return
+            except OSError as error:
+                cause = error
+        raise self.bury() from cause
+
+    def _answers(self) -> Iterator[child.Answer]:
+        """What the process sends, up to its next `Done`. Raises EngineDied if it ends instead."""
+        started = self._started
+        assert started is not None
+        while True:
+            try:
+                answer: child.Answer = started.pipe.recv()
+            except (EOFError, OSError) as error:
+                raise self.bury() from error
+            if isinstance(answer, child.Done):
+                return
+            yield answer
+
+    def bury(self) -> EngineDied:
+        """Take the process that died away, so that the next call starts another. What to tell of it."""
+        with self._lock:
+            started, self._started = self._started, None
+        assert started is not None
+        self._reap(started.process)
+        started.pipe.close()
+        code = started.process.exitcode
+        if self._ended_deaf is started.process:
+            return EngineDied(
+                "The engine is started again, as it was in the middle of a long call when it was stopped."
+            )
+        level = logging.DEBUG if self._closed else logging.WARNING
+        log.log(level, "The engine process (pid %s) ended with exit code %s.", started.process.pid, code)
+        return _death(code)
+
+    def _reap(self, process: SpawnProcess) -> None:
+        with self._reaping:
+            process.join(SECONDS_TO_END)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _death(code: int | None) -> EngineDied:
+    if code in KILLED:
+        return EngineDied(
+            "The engine process ended: it was killed, most often because memory ran out.",
+            "Make the picture or the batch size smaller, or close other programs. The engine starts again by itself.",
+        )
+    how = f"exit code {code}"
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):  # a signal without a name
+            how = signal.Signals(-code).name
+    return EngineDied(
+        f"The engine process ended unexpectedly ({how}).",
+        "It starts again by itself; if this happens again, the log may tell why.",
+    )

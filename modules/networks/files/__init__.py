@@ -1,0 +1,1 @@
+"""The files of models: found, listed, recognised and looked at without trust."""

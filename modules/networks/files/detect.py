@@ -1,0 +1,211 @@
+"""What a file of tensors is, told by its keys and shapes: a table, one row a family. Free of torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from modules.base.errors import WebuiError
+from modules.networks.files.foreign import FIELD
+from modules.networks.files.listing import Header, TensorInfo
+
+Kind = Literal["checkpoint", "part", "addition", "unknown"]
+
+UNET: Final = "model.diffusion_model."
+VAE: Final = "first_stage_model."
+TEXT: Final = "cond_stage_model.transformer.text_model."
+_FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
+_CONTEXT: Final = "attn2.to_k.weight"
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
+    loaded. `side` is that of the pictures a checkpoint was trained on, in pixels; 0 for what draws none.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    recognise: Callable[[Header], bool]
+    supported: bool = False
+    cure: str = ""
+    side: int = 0
+
+
+def _has_part(*parts: str) -> Callable[[Header], bool]:
+    return lambda header: any(part in key for key in header for part in parts)
+
+
+def _has(*keys: str) -> Callable[[Header], bool]:
+    return lambda header: any(key in header for key in keys)
+
+
+def _unet_inputs(channels: int) -> Callable[[Header], bool]:
+    return lambda header: _FIRST_CONV in header and _inputs(header[_FIRST_CONV]) == channels
+
+
+def _inputs(info: TensorInfo) -> int:
+    """Channels or numbers that a layer takes in; 0 for what is no layer's weight."""
+    return info.shape[1] if len(info.shape) > 1 else 0
+
+
+def _is_sd2(header: Header) -> bool:
+    if any(key.startswith("cond_stage_model.model.") for key in header):  # OpenCLIP
+        return True
+    has_clip = any(key.startswith("cond_stage_model.transformer.") for key in header)
+    widths = {_inputs(info) for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
+    return not has_clip and widths == {1024}
+
+
+def _is_embedding(header: Header) -> bool:
+    small = len(header) <= 2 and all(len(info.shape) in (1, 2) and info.shape[0] <= 1024 for info in header.values())
+    return bool(header) and small and not any("." in key for key in header if key not in ("emb_params", "*"))
+
+
+_NOT_YET: Final = "Use a Stable Diffusion 1 checkpoint."
+_NOT_ALONE: Final = "Choose a whole checkpoint."
+
+# The first row that fits counts, so what is narrower stands above what is wider.
+FAMILIES: Final[tuple[Family, ...]] = (
+    Family(
+        "lora",
+        "addition",
+        "a LoRA",
+        _has_part(
+            ".lora_down.",
+            ".lora_up.",
+            ".lora_A.",
+            ".lora_B.",
+            ".hada_w1",
+            ".lokr_w",
+            ".oft_blocks",
+            ".oft_diag",
+            "lora_unet_",
+            ".ia3.",
+            ".processor.to_q_lora",
+        ),
+        cure="Put it into models/Lora.",
+    ),
+    Family(
+        "controlnet",
+        "addition",
+        "a ControlNet",
+        _has_part(
+            "control_model.",
+            "input_hint_block.",
+            "controlnet_cond_embedding.",
+            "zero_convs.",
+            "controlnet_down_blocks.",
+        ),
+        cure="ControlNet is not offered here: nothing reads it.",
+    ),
+    Family(
+        "flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET, side=1024
+    ),
+    Family(
+        "sd3",
+        "checkpoint",
+        "a Stable Diffusion 3 model",
+        _has_part("joint_blocks.0.x_block.attn.qkv.weight"),
+        cure=_NOT_YET,
+        side=1024,
+    ),
+    Family(
+        "sdxl",
+        "checkpoint",
+        "a Stable Diffusion XL model",
+        _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."),
+        cure=_NOT_YET,
+        side=1024,
+    ),
+    Family(
+        "sd2",
+        "checkpoint",
+        "a Stable Diffusion 2 model",
+        lambda h: _FIRST_CONV in h and _is_sd2(h),
+        cure=_NOT_YET,
+        side=768,
+    ),
+    Family(
+        "sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True, side=512
+    ),
+    Family("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, side=512),
+    Family("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, side=512),
+    Family(
+        "vae",
+        "part",
+        "a VAE",
+        _has("decoder.conv_in.weight", f"{VAE}decoder.conv_in.weight"),
+        cure="Put it into models/VAE.",
+    ),
+    Family(
+        "unet",
+        "part",
+        "a UNet alone",
+        _has("input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight", _FIRST_CONV),
+        cure=_NOT_ALONE,
+    ),
+    Family(
+        "upscaler",
+        "addition",
+        "an upscaler",
+        _has("conv_first.weight", "model.0.weight"),
+        cure="Upscalers from files are not offered here: nothing reads it.",
+    ),
+    Family(
+        "text-encoder",
+        "part",
+        "a text encoder",
+        _has_part("text_model.encoder.layers.0.", "encoder.block.0.layer.0.SelfAttention."),
+        cure=_NOT_ALONE,
+    ),
+    Family(
+        "embedding",
+        "addition",
+        "a textual inversion embedding",
+        _is_embedding,
+        cure="Put it into models/embeddings.",
+    ),
+)
+
+UNKNOWN: Final = Family("unknown", "unknown", "of no kind that is known here", lambda header: True, cure=_NOT_YET)
+
+# Pipelines of diffusers folders, by the class named in model_index.json.
+PIPELINES: Final[Mapping[str, str]] = {
+    "StableDiffusionPipeline": "sd1",
+    "StableDiffusionImg2ImgPipeline": "sd1",
+    "StableDiffusionInpaintPipeline": "sd1",
+    "LatentConsistencyModelPipeline": "sd1",
+    "StableDiffusionInstructPix2PixPipeline": "instruct-pix2pix",
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionXLImg2ImgPipeline": "sdxl",
+    "StableDiffusionXLInpaintPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd3",
+    "FluxPipeline": "flux",
+}
+
+
+def detect(header: Header) -> Family:
+    """The family a file belongs to; `UNKNOWN` if no row of the table fits."""
+    return next((family for family in FAMILIES if family.recognise(header)), UNKNOWN)
+
+
+def family_named(name: str) -> Family:
+    """The row called `name`; `UNKNOWN` if there is none."""
+    return next((family for family in FAMILIES if family.name == name), UNKNOWN)
+
+
+def require_supported(family: Family, path: Path) -> Family:
+    """Hand back a family that can be loaded; else raise WebuiError that says what the file is and where it belongs."""
+    if family.supported:
+        return family
+    if family.kind == "checkpoint":
+        raise WebuiError(
+            f"{path.name} is {family.label}, a family that is not supported yet.", family.cure, field=FIELD
+        )
+    if family.kind == "unknown":
+        raise WebuiError(f"{path.name} is {family.label}.", family.cure, field=FIELD)
+    raise WebuiError(f"{path.name} is {family.label}, not a checkpoint.", family.cure, field=FIELD)

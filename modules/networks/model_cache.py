@@ -1,0 +1,200 @@
+"""Loaded checkpoints: as many as memory allows, the latest used last."""
+
+import logging
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from diffusers import AutoencoderKL
+
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.networks.checkpoint import MissingVae, StableDiffusion, load_checkpoint, load_vae
+from modules.networks.device import Place, available_bytes, release_memory
+from modules.networks.files.foreign import FIELD, real_path
+from modules.networks.files.listing import HashCache
+from modules.networks.files.loras import Stamp, stamp_of
+from modules.networks.lora import Patch
+from modules.networks.previews import PreviewMap, fit_preview
+from modules.networks.vae import cell_size
+from modules.schema.catalog import Checkpoint, Vae
+
+log = logging.getLogger(__name__)
+
+MOST: Final = 3  # a job has one, another for its second pass, and a refiner; each may have a VAE from a file
+_GROWTH: Final = 2  # fp16 on disk becomes fp32 at worst
+_LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
+
+
+class Loaded(NamedTuple):
+    """A checkpoint in memory, how its latents are shown while they grow, and what lays LoRAs over its weights."""
+
+    model: StableDiffusion
+    previews: PreviewMap
+    patch: Patch
+
+
+class Stamps:
+    """The files of a job as they were when it first took them."""
+
+    def __init__(self) -> None:
+        self._first: dict[Path, tuple[Stamp, ...]] = {}
+
+    def of(self, path: Path) -> tuple[Stamp, ...]:
+        """The stamp of each file of a checkpoint or VAE, which may be a folder; none for one that is not there."""
+        if path not in self._first:
+            self._first[path] = _stamps(path)
+        return self._first[path]
+
+
+class VaeKey(NamedTuple):
+    """A VAE's file, and the scale of the latents of the checkpoint it serves."""
+
+    stamps: tuple[Stamp, ...]
+    scaling_factor: float
+
+
+class LoadedVae(NamedTuple):
+    """A VAE from a file of its own, and the beginning of its hash."""
+
+    part: AutoencoderKL
+    previews: PreviewMap
+    digits: str
+
+
+class ModelCache:
+    """Holds up to `MOST` checkpoints. Another one is loaded only after those that leave no memory for it are gone.
+
+    Whoever takes a checkpoint should not keep it longer than for its work: it is freed when nobody holds it.
+    """
+
+    def __init__(self, place: Place, tokenizer: ClipBPE, hashes: HashCache) -> None:
+        self._place = place
+        self._tokenizer = tokenizer
+        self._hashes = hashes
+        self._held: OrderedDict[tuple[Stamp, ...], Loaded] = OrderedDict()
+        self._vaes: OrderedDict[VaeKey, LoadedVae] = OrderedDict()
+
+    def __contains__(self, checkpoint: Checkpoint) -> bool:
+        return _stamps(checkpoint.path) in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, checkpoint: Checkpoint, vae: Vae | None = None, stamps: Stamps | None = None) -> Loaded:
+        """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
+
+        Nothing is written over: without `vae`, its own is there as before. With the `stamps` of a job its files are
+        those that it began with, though others have taken their places since. Raises WebuiError for a file that cannot
+        be loaded or was replaced before that, and for a VAE that does not fit; MissingVae for one without a VAE inside.
+        Others are let go only once all that its header shows is in order.
+        """
+        stamps = stamps or Stamps()
+        stamp = stamps.of(checkpoint.path)
+        if stamp not in self._held:
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)
+            needed = _bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE
+
+            def make_room(least: int) -> None:
+                self._require_memory(checkpoint, least)
+                self._make_room(needed)
+
+            spare = vae.path if vae is not None else None
+            model = load_checkpoint(
+                checkpoint, self._place, self._tokenizer, self._hashes, spare=spare, make_room=make_room
+            )
+            previews = fit_preview(model.vae)
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)
+            self._held[stamp] = Loaded(model, previews, Patch(model))
+            if spare is not None and not model.has_own_vae:
+                key = _vae_key(stamps.of(spare), model)
+                self._vaes[key] = LoadedVae(model.vae, previews, self._hashes.short(spare))
+        elif [one.inode for one in _stamps(checkpoint.path)] == [one.inode for one in stamp]:
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)  # weights may be read as they lie in the file
+        self._held.move_to_end(stamp)
+        loaded = self._held[stamp]
+        if vae is None:
+            if not loaded.model.has_own_vae:
+                raise MissingVae(f"{checkpoint.name} has no VAE inside.", "Choose a VAE in the settings.", FIELD)
+            return loaded
+        other = self._other(vae, loaded.model, stamps.of(vae.path))
+        model = replace(loaded.model, vae=other.part, vae_name=vae.name, vae_hash=other.digits)
+        return loaded._replace(model=model, previews=other.previews)
+
+    def _other(self, vae: Vae, model: StableDiffusion, stamps: tuple[Stamp, ...]) -> LoadedVae:
+        key = _vae_key(stamps, model)
+        if key not in self._vaes:
+            _require_unchanged(vae.name, vae.path, stamps)
+            part = load_vae(vae.path, self._place, key.scaling_factor)
+            _require_fit(vae, part, model)
+            digits = self._hashes.short(vae.path)
+            _require_unchanged(vae.name, vae.path, stamps)
+            while len(self._vaes) >= MOST:
+                self._vaes.popitem(last=False)
+            self._vaes[key] = LoadedVae(part, fit_preview(part), digits)
+        else:
+            _require_fit(vae, self._vaes[key].part, model)
+        self._vaes.move_to_end(key)
+        return self._vaes[key]
+
+    def clear(self) -> None:
+        self._held.clear()
+        self._vaes.clear()
+        release_memory(self._place.device)
+
+    def _require_memory(self, checkpoint: Checkpoint, least: int) -> None:
+        """Raises WebuiError, and nothing has been let go, if the weights do not fit even where nothing else is held."""
+        held = sum(loaded.model.size for loaded in self._held.values())
+        free = available_bytes(self._place.device) + held
+        if least > free:
+            raise WebuiError(
+                f"{checkpoint.name} needs {least / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB can be had.",
+                "Close other programs, or choose a smaller checkpoint.",
+                "sd_model_checkpoint",
+            )
+
+    def _make_room(self, needed: int) -> None:
+        while self._held and (len(self._held) >= MOST or available_bytes(self._place.device) < needed):
+            self._vaes.clear()
+            _, loaded = self._held.popitem(last=False)
+            log.info("Let go of %s", loaded.model.name)
+            del loaded
+            release_memory(self._place.device)
+
+
+def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
+    """Raises WebuiError for latents that the checkpoint's UNet does not know."""
+    channels, cell = part.config["latent_channels"], cell_size(part)
+    if (channels, cell) != (model.latent_channels, model.scale):
+        raise WebuiError(
+            f"The VAE {vae.name} does not fit the checkpoint {model.name}: its latents have {channels} channels and "
+            f"cells of {cell} pixels, expected {model.latent_channels} and {model.scale}.",
+            "Choose another.",
+            "sd_vae",
+        )
+
+
+def _vae_key(stamps: tuple[Stamp, ...], model: StableDiffusion) -> VaeKey:
+    return VaeKey(stamps, float(model.vae.config["scaling_factor"]))
+
+
+def _require_unchanged(name: str, path: Path, stamps: tuple[Stamp, ...]) -> None:
+    """Raises WebuiError if a file was replaced or written to since the stamps were taken."""
+    if _stamps(path) != stamps:
+        raise WebuiError(
+            f"The file {name} was replaced while the job ran: the rest would come from another model.",
+            "Generate again.",
+            FIELD,
+        )
+
+
+def _stamps(path: Path) -> tuple[Stamp, ...]:
+    path = real_path(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return tuple(stamp_of(file) for file in files if file.exists())
+
+
+def _bytes_on_disk(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,1 @@
+"""What is asked for, declared once: requests, settings, catalog, sampler names, intents."""

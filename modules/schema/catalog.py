@@ -1,0 +1,297 @@
+"""The names on offer: what the page's dropdowns list and what a request may name."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from modules.base.errors import WebuiError
+from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, name_in_tag, shown
+from modules.schema.sampler_names import SAMPLERS, SCHEDULES
+
+LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
+SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
+SUFFIXES: Final = ("safetensors", "ckpt")  # of checkpoints that are single files
+AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
+HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
+VAE_ENDINGS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")  # of files that belong to the checkpoint of the same name
+
+Default = int | float | str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk: a single file or a diffusers folder.
+
+    `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
+    cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
+    `family` is what its header tells that it is, "" if nobody has looked; `reason` tells why it cannot be loaded, "" as
+    far as nothing speaks against it.
+    """
+
+    name: str
+    path: Path
+    hash: str = ""
+    defaults: Mapping[str, Default] = field(default_factory=dict)
+    family: str = ""
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a list shows: A1111's title, `file.safetensors [0123456789]`, and a mark on what cannot be loaded."""
+        title = f"{self.name} [{self.hash[:SHORT_HASH]}]" if self.hash else self.name
+        return f"{title} (cannot be loaded: {self.family or 'damaged'})" if self.reason else title
+
+    @property
+    def stem(self) -> str:
+        """File name without folder and suffix: the `Model` of an infotext."""
+        return _without_suffix(shown(self.path.name))
+
+    def form_defaults(self, kind: str) -> dict[str, Default]:
+        """`defaults` by the names of one form's fields: txt2img's `denoising_strength` is that of hires fix."""
+        values = dict(self.defaults)
+        of_hires = values.pop(HIRES_STRENGTH, None)
+        if kind == "txt2img":
+            values.pop("denoising_strength", None)
+            if of_hires is not None:
+                values["denoising_strength"] = of_hires
+        return values
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
+
+    `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
+    itself; `reason` tells why it cannot be read, "" if it can.
+    """
+
+    name: str
+    path: Path
+    alias: str = ""
+    hash: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A textual inversion's file: `name` is the word, its file's name without suffix.
+
+    It stands for `vectors` vectors, `width` wide each. `changed` is the file's time of change. `reason` tells why no
+    checkpoint can use it, "" if some can. The rest is what the trainer noted.
+    """
+
+    name: str
+    path: Path
+    changed: int = 0
+    vectors: int = 0
+    width: int = 0
+    reason: str = ""
+    step: int | None = None
+    sd_checkpoint: str | None = None
+    sd_checkpoint_name: str | None = None
+
+    def unusable_with(self, width: int) -> str:
+        """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
+        if self.reason or width in (0, self.width):
+            return self.reason
+        return f"{self.path.name} has vectors {self.width} wide, the checkpoint's text encoder is {width} wide."
+
+
+@dataclass(frozen=True)
+class Vae:
+    """A VAE's file. `name` is its file's, `hash` the sha256 in hex, as far as it is known."""
+
+    name: str
+    path: Path
+    hash: str = ""
+
+
+def _without_suffix(name: str) -> str:
+    """A diffusers folder's name may have dots of its own."""
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem and suffix.lower() in SUFFIXES else name
+
+
+# What a checkpoint may be called, the fullest name first; the last is A1111's `model_name` of one in a sub-folder.
+CALLED: Final[tuple[Callable[[Checkpoint], str], ...]] = (
+    lambda checkpoint: checkpoint.name,
+    lambda checkpoint: _without_suffix(checkpoint.name),
+    lambda checkpoint: shown(checkpoint.path.name),
+    lambda checkpoint: checkpoint.stem,
+    lambda checkpoint: _without_suffix(checkpoint.name).replace("/", "_"),
+)
+
+LORA_CALLED: Final[tuple[Callable[[Lora], str], ...]] = (
+    lambda lora: lora.name,
+    lambda lora: lora.alias,
+    lambda lora: name_in_tag(lora.name),
+)
+
+
+def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
+    """Those that a text encoder `width` wide can use."""
+    return tuple(embedding for embedding in embeddings if not embedding.unusable_with(width))
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Names by list, as `Control.choices` refers to them."""
+
+    checkpoints: tuple[Checkpoint, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    embeddings: tuple[Embedding, ...] = ()
+    vaes: tuple[Vae, ...] = ()
+
+    def names(self, which: str) -> tuple[str, ...]:
+        """The labels of one list: checkpoints, loras, vaes, samplers or schedulers."""
+        return {
+            "checkpoints": tuple(c.name for c in self.checkpoints),
+            "loras": tuple(lora.name for lora in self.loras),
+            "vaes": (AUTOMATIC, OWN_VAE, *dict.fromkeys(vae.name for vae in self.vaes)),
+            "samplers": tuple(s.name for s in SAMPLERS),
+            "schedulers": tuple(s.name for s in SCHEDULES),
+        }[which]
+
+    @property
+    def first_checkpoint(self) -> Checkpoint:
+        """The one to begin with: the first that can be loaded, by its header; else one that nobody has looked into.
+
+        Raises WebuiError if there is none at all.
+        """
+        if not self.checkpoints:
+            raise WebuiError(
+                "There is no checkpoint.",
+                "Put a .safetensors file into models/Stable-diffusion.",
+                "sd_model_checkpoint",
+            )
+        return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.family))
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """By name, file name, either without suffix, or model hash of at least eight digits, also as `name [hash]`.
+
+        "" is the first that can be loaded. An exact match comes first, then one in any letter case or Unicode form and
+        with either slash. Raises WebuiError with the nearest name.
+        """
+        first = self.first_checkpoint
+        said = name[:LONGEST_NAME]
+        if not said.strip():
+            return first
+        found = meant(said, self.checkpoints, *CALLED)
+        if found is None and (title := TITLE.fullmatch(said.strip())):
+            found = self._named_and_hashed(title["name"], title["digits"].lower())
+        found = found or next(iter(self.with_hash(said.strip())), None)
+        if found is None and said.rstrip().endswith("]"):  # a title whose digits are none
+            found = meant(said.rpartition(" [")[0], self.checkpoints, *CALLED)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name[:100], [c.name for c in self.checkpoints], 1, 0.0)
+        raise WebuiError(f"no checkpoint named {name[:100]!r}; did you mean {near[0]!r}?", field="sd_model_checkpoint")
+
+    def with_hash(self, digits: str) -> tuple[Checkpoint, ...]:
+        """The checkpoints whose hash is known and begins with `digits`; none for fewer than eight."""
+        wanted = digits.lower()
+        if len(wanted) < FEWEST_DIGITS:
+            return ()
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(wanted))
+
+    def _named_and_hashed(self, name: str, digits: str) -> Checkpoint | None:
+        """Of the files with this hash the one of this name, else the first; without any, the file of this name."""
+        same = self.with_hash(digits)
+        return meant(name, same, *CALLED) or next(iter(same), None) or meant(name, self.checkpoints, *CALLED)
+
+    def checkpoint_of_text(self, name: str, digits: str) -> tuple[Checkpoint, str]:
+        """(the checkpoint that an infotext's "Model" and "Model hash" mean, a note about it or "").
+
+        Either of the two may be "". The file with this hash counts, whatever it is called; of several the one of this
+        name. Raises WebuiError if neither hash nor name is here.
+        """
+        found = None
+        if DIGITS.fullmatch(digits.lower()):
+            found = self._named_and_hashed(name, digits.lower())
+        elif name:
+            found = self.checkpoint(name)
+        if found is None:
+            raise WebuiError(f"no checkpoint named {name or digits!r}.", field="sd_model_checkpoint")
+        if not digits or found.hash.startswith(digits.lower()):
+            return found, ""
+        is_now = f"has the hash {found.hash[:SHORT_HASH]}" if found.hash else "has a hash that is not known yet"
+        return found, f"The picture was made with another {name!r}: its hash was {digits}, the file here {is_now}."
+
+    def lora(self, name: str) -> Lora:
+        """By file name, alias, or the name as a tag holds it, else by one of these in any letter case or Unicode form.
+
+        Raises WebuiError with the nearest name.
+        """
+        if not self.loras:
+            raise WebuiError(
+                f"prompt: there is no LoRA {name[:100]!r}; there are none at all.",
+                "Put its .safetensors file into models/Lora.",
+                "prompt",
+            )
+        wanted = name[:LONGEST_NAME]
+        found = meant(wanted, self.loras, *LORA_CALLED) if wanted.strip() else None
+        if found is not None:
+            return found
+        names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
+        near = difflib.get_close_matches(wanted[:100], names, 1, 0.0)
+        raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
+
+    def vae(self, name: str) -> Vae | None:
+        """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".
+
+        An exact match first, then any letter case or Unicode form. Raises WebuiError with the nearest name.
+        """
+        wanted = name[:LONGEST_NAME]
+        if folded(wanted) in (AUTOMATIC.lower(), OWN_VAE.lower()):
+            return None
+        found = meant(wanted, self.vaes, lambda vae: vae.name, lambda vae: vae.path.stem) if wanted.strip() else None
+        digits = wanted.strip().lower()
+        if found is None and DIGITS.fullmatch(digits):
+            found = next((vae for vae in self.vaes if vae.hash.startswith(digits)), None)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name[:100], self.names("vaes"), 1, 0.0)
+        raise WebuiError(
+            f"no VAE named {name[:100]!r}; did you mean {near[0] if near else AUTOMATIC!r}?",
+            "" if self.vaes else "Put its file into models/VAE.",
+            "sd_vae",
+        )
+
+    def vae_of_text(self, name: str, digits: str) -> Vae:
+        """By what an infotext says of a VAE: the file with this hash, else the one of this name.
+
+        Raises WebuiError with the nearest name.
+        """
+        if DIGITS.fullmatch(digits):
+            same = [vae for vae in self.vaes if vae.hash.startswith(digits)]
+            if same:
+                return meant(name, same, lambda vae: vae.name, lambda vae: vae.path.stem) or same[0]
+        found = self.vae(name)
+        if found is None:
+            raise WebuiError(f"no VAE named {name[:100]!r}.", field="sd_vae")
+        return found
+
+    def vae_choice(self, name: str) -> str:
+        """`name` as the list has it. Raises WebuiError with the nearest name."""
+        vae = self.vae(name)
+        if vae is not None:
+            return vae.name
+        return AUTOMATIC if folded(name) == AUTOMATIC.lower() else OWN_VAE
+
+    def vae_for(self, name: str, checkpoint: Checkpoint) -> Vae | None:
+        """The file that the setting `name` means for a checkpoint, None for the checkpoint's own.
+
+        "Automatic" is a file of the checkpoint's name that ends with one of `VAE_ENDINGS`, those beside it first.
+        Raises WebuiError with the nearest name.
+        """
+        vae = self.vae(name)
+        if vae is not None or self.vae_choice(name) == OWN_VAE:
+            return vae
+        its_names = [folded(f"{checkpoint.stem}{ending}") for ending in VAE_ENDINGS]
+        named = [vae for vae in self.vaes if folded(vae.path.name) in its_names]
+        named.sort(key=lambda vae: its_names.index(folded(vae.path.name)))
+        beside = (vae for vae in named if vae.path.parent == checkpoint.path.parent)
+        return next(beside, next(iter(named), None))

@@ -1,0 +1,116 @@
+"""What people want of a part of a picture, as values of the parameters there are: five presets, in artists' words.
+
+An intent sets fields of an img2img request and nothing else, so what it does can be seen in the form and changed there.
+All set the same fields: what one has set, another does not leave behind.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from modules.base.errors import WebuiError
+from modules.base.fields import params
+from modules.schema.request import Img2ImgRequest
+
+Values = Mapping[str, Any]
+
+# Where an intent says nothing else.
+PLAIN: Values = MappingProxyType(
+    {
+        "inpainting_mask_invert": 0,
+        "inpainting_fill": 1,
+        "inpaint_full_res": 0,
+        "mask_blur": 4,
+        "mask_strength_by_grey": False,
+        "soft_inpainting": False,
+        "inpaint_color_match": 0.0,
+        "denoising_strength": 0.75,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Intent:
+    """`needs` is "mask", "subject" (a mask over what stays) or "frame" (margins to paint on); `ask` asks for it.
+
+    `values` are all fields it sets. `words` says what to write into the prompt.
+    """
+
+    name: str
+    label: str
+    description: str
+    needs: str
+    ask: str
+    words: str
+    values: Values
+
+    def described(self) -> dict[str, Any]:
+        """All of it as JSON-able values."""
+        return {
+            "name": self.name, "label": self.label, "description": self.description, "needs": self.needs,
+            "ask": self.ask, "words": self.words, "sentence": self.sentence, "values": dict(self.values),
+        }  # fmt: skip
+
+    @property
+    def sentence(self) -> str:
+        """What it sets, as far as it is not what everybody has, in the form's words: "Masked content: fill, …"."""
+        declared = params(Img2ImgRequest)
+        shown: list[str] = []
+        for name, value in self.values.items():
+            if value != PLAIN.get(name):
+                choices = declared[name].control.choices
+                text = choices[value] if isinstance(choices, tuple) and choices else f"{value}"
+                shown.append(f"{declared[name].control.label}: {text}")
+        return ", ".join(shown)
+
+
+def _intent(name: str, label: str, description: str, needs: str, words: str, **values: Any) -> Intent:
+    ask = {
+        "mask": "Paint over the place first (Inpaint, brush).",
+        "frame": "Draw the frame out beyond the picture first (Frame, then its edges).",
+        "subject": "Paint over what is to stay first (Inpaint, brush).",
+    }[needs]
+    return Intent(name, label, description, needs, ask, words, MappingProxyType({**PLAIN, **values}))
+
+
+# Chosen by what was seen on `tests.bench.bench_intents`' sheets; docs/canvas.md says why.
+INTENTS: tuple[Intent, ...] = (
+    _intent(
+        "fill", "Fill", "Redraw what is painted over so that it goes on from what lies around it.", "mask",
+        "the whole picture",
+        inpainting_fill=0, denoising_strength=0.65,
+    ),
+    _intent(
+        "expand", "Expand", "Go on with the picture beyond its edges; what is there stays as it is.", "frame",
+        "what lies beyond the edges, and not the subject again",
+        denoising_strength=0.6, outpaint_fill=0, outpaint_feather=64,
+    ),
+    _intent(
+        "add", "Add", "Put something new where it is painted over.", "mask",
+        "the new thing first, then the picture",
+        inpainting_fill=0, mask_blur=8, denoising_strength=0.8,
+    ),
+    _intent(
+        "remove", "Remove", "Take away what is painted over, and close the hole with what lies around it.", "mask",
+        "what lies behind, and not what is to go",
+        inpainting_fill=0, denoising_strength=0.65,
+    ),
+    _intent(
+        "replace_background", "Replace background", "Keep what is painted over, and draw everything else anew.",
+        "subject", "the new background, and the subject",
+        inpainting_mask_invert=1, denoising_strength=1.0,
+    ),
+)  # fmt: skip
+
+
+def intent(name: str) -> Intent:
+    """The intent of that name. Raises WebuiError with the names there are."""
+    for found in INTENTS:
+        if found.name == name:
+            return found
+    raise WebuiError(
+        f"intent = {name!r}: there is no such intent.",
+        "There are " + ", ".join(found.name for found in INTENTS) + ".",
+        "intent",
+    )

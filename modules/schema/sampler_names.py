@@ -1,0 +1,182 @@
+"""The names of samplers and schedules, with aliases and flags: what a form or a validator needs, without torch.
+
+The functions stand in `modules.sampling.registry`, which has exactly these names. Order is A1111's menu order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from modules.base.errors import WebuiError
+
+CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
+
+
+@dataclass(frozen=True)
+class SamplerName:
+    """One sampler of the menu.
+
+    name: the label, as an infotext writes it.  aliases: A1111's internal names.
+    default_schedule: what "Automatic" stands for; None is the model's own timesteps (the list of "Uniform").
+    second_order: calls the model about twice a step, and prompt edits are timed over twice the steps.
+    brownian: its step noise is a Brownian tree.  discard_next_to_last_sigma: asks for one sigma more and drops it.
+    uses_ensd: its step noise is seeded with seed + "eta noise seed delta".
+    timesteps: of the DDIM family, with its own grid (any schedule type is ignored) and variance-preserving latents.
+    lcm: walks the 50 timesteps a latent consistency model was distilled on.
+    options: the fields of `SamplerOptions` it reads.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    default_schedule: str | None = None
+    second_order: bool = False
+    brownian: bool = False
+    discard_next_to_last_sigma: bool = False
+    uses_ensd: bool = False
+    timesteps: bool = False
+    lcm: bool = False
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScheduleName:
+    """One schedule type of the menu; default_rho is None where the curve has no rho."""
+
+    name: str
+    aliases: tuple[str, ...]
+    default_rho: float | None = None
+
+
+SAMPLERS = (
+    SamplerName("DPM++ 2M", ("k_dpmpp_2m",), "Karras"),
+    SamplerName("DPM++ SDE", ("k_dpmpp_sde",), "Karras", second_order=True, brownian=True, options=("eta", "s_noise")),
+    SamplerName("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), "Exponential", brownian=True, options=("eta", "s_noise")),
+    SamplerName(
+        "DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), "Exponential", brownian=True, options=("eta", "s_noise")
+    ),
+    SamplerName(
+        "DPM++ 2S a", ("k_dpmpp_2s_a",), "Karras", second_order=True, uses_ensd=True, options=("eta", "s_noise")
+    ),
+    SamplerName(
+        "DPM++ 3M SDE",
+        ("k_dpmpp_3m_sde",),
+        "Exponential",
+        brownian=True,
+        discard_next_to_last_sigma=True,
+        options=("eta", "s_noise"),
+    ),
+    SamplerName("Euler a", ("k_euler_a", "k_euler_ancestral"), uses_ensd=True, options=("eta",)),
+    SamplerName("Euler", ("k_euler",), options=CHURN),
+    SamplerName("LMS", ("k_lms",)),
+    SamplerName("Heun", ("k_heun",), second_order=True, options=CHURN),
+    SamplerName("DPM2", ("k_dpm_2",), "Karras", second_order=True, discard_next_to_last_sigma=True, options=CHURN),
+    SamplerName(
+        "DPM2 a",
+        ("k_dpm_2_a",),
+        "Karras",
+        second_order=True,
+        discard_next_to_last_sigma=True,
+        uses_ensd=True,
+        options=("eta", "s_noise"),
+    ),
+    SamplerName("DPM fast", ("k_dpm_fast",), uses_ensd=True, options=("eta", "s_noise")),
+    SamplerName("DPM adaptive", ("k_dpm_ad",), uses_ensd=True, options=("eta",)),
+    SamplerName("Restart", ("restart",), "Karras", second_order=True),
+    SamplerName("DDIM", ("ddim",), timesteps=True, options=("eta_ddim",)),
+    SamplerName("DDIM CFG++", ("ddim_cfgpp",), timesteps=True, options=("eta_ddim",)),
+    SamplerName("PLMS", ("plms",), timesteps=True),
+    SamplerName(
+        "UniPC",
+        ("unipc",),
+        timesteps=True,
+        options=("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final"),
+    ),
+    SamplerName("LCM", ("k_lcm",), lcm=True),
+)
+
+SCHEDULES = (
+    ScheduleName("Automatic", ("automatic",)),
+    ScheduleName("Uniform", ("uniform",)),
+    ScheduleName("Karras", ("karras",), default_rho=7.0),
+    ScheduleName("Exponential", ("exponential",)),
+    ScheduleName("Polyexponential", ("polyexponential",), default_rho=1.0),
+    ScheduleName("SGM Uniform", ("sgm_uniform", "SGMUniform")),
+    ScheduleName("KL Optimal", ("kl_optimal",)),
+    ScheduleName("Align Your Steps", ("align_your_steps",)),
+    ScheduleName("Simple", ("simple",)),
+    ScheduleName("Normal", ("normal",)),
+    ScheduleName("DDIM", ("ddim",)),
+    ScheduleName("Beta", ("beta",)),
+)
+
+
+Row = TypeVar("Row", SamplerName, ScheduleName)
+
+
+def resolve_names(sampler: str, schedule: str = "Automatic", prefix: str = "") -> tuple[SamplerName, ScheduleName]:
+    """The rows that a sampler text and a schedule text name, in any letter case, by label or alias.
+
+    A schedule at the end of the sampler text ("DPM++ 2M Karras", "k_dpmpp_2m_ka") wins over `schedule`, as in A1111;
+    the sampler's own default so named becomes Automatic.
+    Raises WebuiError for an unknown name, with the nearest known one; it is about the field `prefix` + `sampler_name`
+    or `scheduler`.
+
+    >>> [row.name for row in resolve_names("k_euler_a", "karras")]
+    ['Euler a', 'Karras']
+    """
+    schedule_row = _schedule_row(schedule, prefix)
+    sampler_row = _find(sampler, SAMPLERS)
+    if sampler_row is None:
+        head, tail_row = _split_schedule(sampler)
+        sampler_row = _find(head, SAMPLERS)
+        if sampler_row is None or tail_row is None:
+            raise _unknown("sampler", f"{prefix}sampler_name", sampler, SAMPLERS)
+        is_default = tail_row.name == sampler_row.default_schedule
+        schedule_row = SCHEDULES[0] if is_default else tail_row
+    return sampler_row, schedule_row
+
+
+def nearest_sampler(text: str) -> str:
+    """The label of the sampler whose name or alias looks most like `text`."""
+    return _nearest(text, SAMPLERS)
+
+
+def _schedule_row(text: str, prefix: str) -> ScheduleName:
+    row = _find(text.strip() or "Automatic", SCHEDULES)
+    if row is None:
+        raise _unknown("scheduler", f"{prefix}scheduler", text, SCHEDULES)
+    return row
+
+
+def _split_schedule(text: str) -> tuple[str, ScheduleName | None]:
+    """("DPM++ 2M Karras") -> ("DPM++ 2M", Karras); old A1111 wrote `_ka` for Karras in its aliases."""
+    if re.search(r"_ka$", text.strip(), re.IGNORECASE):
+        return text.strip()[:-3], _find("Karras", SCHEDULES)
+    folded = _fold(text)
+    for row in sorted(SCHEDULES, key=lambda row: -len(row.name)):
+        for name in (row.name, *row.aliases):
+            if folded.endswith(" " + _fold(name)):
+                return folded[: -len(_fold(name)) - 1], row
+    return text, None
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _find(text: str, rows: Iterable[Row]) -> Row | None:
+    wanted = _fold(text)
+    return next((row for row in rows if wanted in {_fold(name) for name in (row.name, *row.aliases)}), None)
+
+
+def _nearest(text: str, rows: Iterable[SamplerName] | Iterable[ScheduleName]) -> str:
+    labels = {_fold(name): row.name for row in rows for name in (row.name, *row.aliases)}
+    return labels[difflib.get_close_matches(_fold(text), labels, n=1, cutoff=0.0)[0]]
+
+
+def _unknown(kind: str, field: str, text: str, rows: tuple[SamplerName, ...] | tuple[ScheduleName, ...]) -> WebuiError:
+    return WebuiError(f"{field}={text!r}: no {kind} of that name; did you mean {_nearest(text, rows)!r}?", field=field)

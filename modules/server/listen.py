@@ -1,0 +1,167 @@
+"""The HTTP server: uvicorn, with patience that ends.
+
+uvicorn waits for ever for a request's head, for a client that takes no more of its answer, and takes any number of
+connections. Each of these lets one client hold up all others (slow-loris and its like); here each has a bound.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import ssl
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from modules.base.errors import WebuiError
+from modules.flags.command_line import Flags, is_loopback
+
+SECONDS_FOR_HEAD = 10.0  # from a request's first byte, or a connection's start, to the end of its head
+SECONDS_TO_TAKE = 30.0  # in which a client must take something of what waits for it
+LEAST_TAKEN = 16 * 1024  # bytes in these seconds
+MOST_CONNECTIONS = 512  # at the same time; a system's usual bound on open files is 1024
+MOST_OF_ONE = 128  # of one address that is not this machine's
+SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that asks every few seconds must not meet its closing
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # glibc's malloc.h; bytes
+SECONDS_TO_CLOSE = 2  # for answers under way when the server ends; event streams would go on for ever
+
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-length: 21\r\n\r\nToo many connections."
+)
+
+
+class PatientProtocol(H11Protocol):
+    """One connection. It is closed if a head does not come in time, or if its client stops taking what it asked for.
+
+    Bodies have their own bound, in api/body_limit.py: how long one may take depends on its size.
+    """
+
+    seconds_for_head = SECONDS_FOR_HEAD
+    seconds_to_take = SECONDS_TO_TAKE
+    most_connections = MOST_CONNECTIONS
+    most_of_one = MOST_OF_ONE
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._take_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        if self._is_one_too_many():
+            transport.write(FULL)
+            transport.close()
+            return
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        self._stop_take_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._look()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_take_timer()
+        self._expect_taking()
+
+    def resume_writing(self) -> None:
+        self._stop_take_timer()
+        super().resume_writing()
+
+    def _is_one_too_many(self) -> bool:
+        if len(self.connections) > self.most_connections:
+            return True
+        if self.client is None or is_loopback(self.client[0]):
+            return False
+        same = sum(getattr(other, "client", None) is not None and other.client[0] == self.client[0]  # pyright: ignore
+                   for other in self.connections)  # fmt: skip
+        return same > self.most_of_one
+
+    def _look(self) -> None:
+        """A head is waited for whenever no request is being answered; between requests uvicorn closes by itself."""
+        answering = self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+        if answering:
+            self._stop_head_timer()
+        elif self._head_timer is None and self.timeout_keep_alive_task is None:
+            self._expect_head()
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.seconds_for_head, self._give_up)
+
+    def _give_up(self) -> None:
+        self._head_timer = None
+        self.transport.abort()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _expect_taking(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._take_timer = self.loop.call_later(self.seconds_to_take, self._check_taking, waiting)
+
+    def _check_taking(self, waiting: int) -> None:
+        if self.transport.get_write_buffer_size() > waiting - LEAST_TAKEN:
+            self._take_timer = None
+            self.transport.abort()
+        else:
+            self._expect_taking()
+
+    def _stop_take_timer(self) -> None:
+        if self._take_timer is not None:
+            self._take_timer.cancel()
+            self._take_timer = None
+
+
+def give_memory_back() -> None:
+    """Have the C library give large blocks back to the system when they are freed, in this process from now on.
+
+    glibc raises the bound from which it does so to 32 MB by itself, and keeps what is smaller for the thread that had
+    it: Pillow's blocks have 16 MB, and forty threads kept 400 MB each of pictures long gone (measured: 3.1 GB).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another system
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
+def check_certificate(flags: Flags) -> None:
+    """Raises WebuiError if the certificate or its key cannot be used."""
+    if flags.tls_certfile is None:
+        return
+    try:
+        # Without a function for it, OpenSSL would ask the terminal for a key's password.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(flags.tls_certfile, flags.tls_keyfile, lambda: "")
+    except (ssl.SSLError, OSError) as error:
+        raise WebuiError(
+            f"--tls-certfile {flags.tls_certfile}, --tls-keyfile {flags.tls_keyfile}: they cannot be used ({error}).",
+            "Both must be PEM, and the key the certificate's own, without a password.",
+            field="--tls-certfile",
+        ) from error
+
+
+def configured(app: Any, flags: Flags) -> uvicorn.Config:
+    """uvicorn's configuration for `app`."""
+    return uvicorn.Config(
+        app,
+        host=flags.server_name,
+        port=flags.port,
+        http=PatientProtocol,
+        ws="none",  # nothing here speaks it
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,  # anybody can send X-Forwarded-For
+        server_header=False,
+        timeout_keep_alive=SECONDS_BETWEEN_REQUESTS,
+        ssl_certfile=flags.tls_certfile,
+        ssl_keyfile=flags.tls_keyfile,
+        timeout_graceful_shutdown=SECONDS_TO_CLOSE,
+    )

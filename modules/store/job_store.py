@@ -1,0 +1,350 @@
+"""The queue on disk: every job that was accepted, until it and its results are forgotten.
+
+A SQLite file (WAL, each commit synced) that only the web process opens. A job's row is there before its client learns
+the job's id, and each of its pictures is announced before it is written, so that after a crash nothing that was
+accepted is lost and nothing that was saved is made again. Pictures that a waiting job needs lie in `Pictures`, held
+there by their hash.
+"""
+
+import hashlib
+import json
+import logging
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modules.base.errors import WebuiError
+from modules.base.events import Event, Failed, Finished, ImageSaved, Parked
+from modules.base.kept import Unreadable
+from modules.base.picture import Picture
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.settings import Settings
+from modules.store.faults import is_damage
+from modules.store.job_store_file import ASIDE, Row, Rows, opened, readable, rows
+from modules.store.job_store_rows import (
+    KEPT_EVENTS,
+    Entered,
+    checkpoint_text,
+    entered,
+    event_of,
+    event_text,
+    is_job,
+    request_text,
+)
+from modules.store.outputs import Outputs
+from modules.store.pictures import Pictures
+
+log = logging.getLogger(__name__)
+
+
+class JobStore:
+    """The jobs in the file `path`; without one they are in memory, and gone with the process.
+
+    Safe to use from several threads. Its methods raise WebuiError where the disk refuses; then nothing has changed.
+    A file that cannot be written does not keep Palimpsest from starting: what can be read of it is there, and each
+    method tries again. A damaged file is put aside, and what can be read of it taken over.
+    """
+
+    def __init__(self, path: Path | None = None, pictures: Pictures | None = None) -> None:
+        self._path = path
+        self._pictures = pictures
+        self._lock = threading.Lock()
+        self._buffered: dict[str, list[Event]] = defaultdict(list)  # job -> events that go with the next commit
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = opened(path)
+        except (OSError, sqlite3.Error) as error:
+            log.error("%s", self._refusal(error))
+
+    def add(
+        self,
+        job_id: str,
+        kind: str,
+        created: float,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+    ) -> None:
+        """Enter a job at the end of the queue, with what was noted of it. Its pictures are held until it ends."""
+        pictures: dict[str, Picture] = {}
+        text = request_text(request, lambda picture: pictures.setdefault(picture.sha256, picture))
+        held: list[str] = []
+        try:
+            if self._pictures is not None:
+                for picture in pictures.values():
+                    self._pictures.put(picture, held=True)
+                    held.append(picture.sha256)
+            with self._transaction() as db:
+                db.execute(
+                    "INSERT INTO jobs (id, kind, created, model, request, settings, checkpoint) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        job_id,
+                        kind,
+                        created,
+                        type(request).__name__,
+                        text,
+                        settings.model_dump_json(),
+                        checkpoint_text(checkpoint),
+                    ),
+                )
+                self._flush(db, job_id)
+                db.executemany("INSERT INTO needs VALUES (?, ?)", [(job_id, sha256) for sha256 in pictures])
+        except BaseException:
+            for sha256 in held:
+                self._let_go(sha256)
+            raise
+
+    def lying(self, request: GenerationRequest) -> GenerationRequest:
+        """`request`, which was added, with its pictures on the disk and not in memory."""
+        if self._pictures is None or not isinstance(request, Img2ImgRequest):
+            return request
+        update: dict[str, Any] = {"init_images": tuple(map(self._pictures.lying, request.init_images))}
+        for name in ("mask", "latent_mask"):
+            if (picture := getattr(request, name)) is not None:
+                update[name] = self._pictures.lying(picture)
+        return request.model_copy(update=update)
+
+    def begin(self, job_id: str) -> None:
+        """The job runs from now on."""
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job_id,))
+
+    def hand_back(self, job_id: str) -> None:
+        """The job waits again, with no fault of its own."""
+        with self._transaction() as db:
+            self._flush(db, job_id)
+            db.execute("UPDATE jobs SET state = 'waiting' WHERE id = ?", (job_id,))
+
+    def count_death(self, job_id: str) -> int:
+        """The job ended the engine process: how often that is, since its last picture."""
+        with self._transaction() as db:
+            self._flush(db, job_id)
+            db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", (job_id,))
+            found = db.execute("SELECT deaths FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def park(self, job_id: str, parked: Parked) -> None:
+        """The job waits again, without the batch that ended the engine process; of others no death is known."""
+        with self._transaction() as db:
+            self._flush(db, job_id)
+            _insert(db, job_id, parked)
+            db.execute("UPDATE jobs SET state = 'waiting', deaths = 0, cuts = 0 WHERE id = ?", (job_id,))
+
+    def note(self, job_id: str, event: Event) -> None:
+        """Enter an event together with what is written next; one that is not kept is passed over."""
+        if type(event).__name__ in KEPT_EVENTS:
+            with self._lock:
+                self._buffered[job_id].append(event)
+
+    def announce(self, job_id: str, image: ImageSaved, sha256: str) -> None:
+        """A picture's file, of this hash, is about to be written; what was announced under its index is void."""
+        with self._transaction() as db:
+            self._withdraw(db, job_id, image.index)
+            self._flush(db, job_id)
+            _insert(db, job_id, image, sha256)
+            db.execute("UPDATE jobs SET deaths = 0, cuts = 0 WHERE id = ?", (job_id,))
+
+    def saved(self, job_id: str, image: ImageSaved) -> None:
+        """A picture is on the disk. Enters it where it was not announced."""
+        with self._transaction() as db:
+            if not db.execute(f"SELECT 1 FROM events {OF_INDEX}", (job_id, image.index)).fetchone():
+                self._flush(db, job_id)
+                _insert(db, job_id, image)
+
+    def end(self, job_id: str, ending: Finished | Failed, saved: Sequence[ImageSaved]) -> None:
+        """The job is over; its pictures are no longer held. What was announced and is not among `saved` is void."""
+        with self._transaction() as db:
+            self._flush(db, job_id)
+            indexes = {image.index for image in saved}
+            for place, data in db.execute(
+                "SELECT place, data FROM events WHERE job = ? AND name = 'ImageSaved'", (job_id,)
+            ).fetchall():
+                if _index(data) not in indexes:
+                    db.execute("DELETE FROM events WHERE place = ?", (place,))
+            _insert(db, job_id, ending)
+            db.execute("UPDATE jobs SET state = 'ended' WHERE id = ?", (job_id,))
+            needed = [row[0] for row in db.execute("SELECT sha256 FROM needs WHERE job = ?", (job_id,))]
+            db.execute("DELETE FROM needs WHERE job = ?", (job_id,))
+        for sha256 in needed:
+            self._let_go(sha256)
+
+    def forget(self, job_ids: list[str]) -> None:
+        """Take ended jobs out of the file."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
+
+    def entered(self, is_there: Callable[[ImageSaved, str], bool]) -> list[Entered]:
+        """All jobs, in the order they came. For the beginning, before any other method.
+
+        `is_there(image, sha256)` tells whether a file of that hash lies where the image says: of a job that was cut off
+        the last picture may have been announced and not written. Jobs that ran are counted as cut off, and wait again.
+        What cannot be read is put aside and told, each row by itself; a job of which that is the request is told as one
+        that cannot be made.
+        """
+        with self._lock:
+            found = readable(self._path) if self._db is None else rows(self._db)
+        wrong: list[tuple[str, Row, str]] = [("jobs", row, "it has no id") for row in found.jobs if not is_job(row)]
+        events: dict[str, list[tuple[Row, Event]]] = defaultdict(list)
+        for row in found.events:
+            try:
+                events[str(row["job"])].append((row, event_of(row)))
+            except Unreadable as reason:
+                wrong.append(("events", row, str(reason)))
+        jobs = [row for row in found.jobs if is_job(row)]
+        unwritten = [row for job in jobs for row in _unwritten(job, events[job["id"]], is_there)]
+        self._put_right(wrong, unwritten)
+        self._hold(found, {job["id"] for job in jobs})
+        pictures: dict[str, Picture] = {}
+        lost = [row["place"] for row in unwritten]
+        return [
+            entered(
+                job,
+                tuple(event for row, event in events[job["id"]] if row["place"] not in lost),
+                lambda sha256: self._picture(sha256, pictures),
+            )
+            for job in jobs
+        ]
+
+    def _put_right(self, wrong: list[tuple[str, Row, str]], unwritten: list[Row]) -> None:
+        """Enter what was found when the file was read; where the disk refuses, the next start finds it again."""
+        for table, _, reason in wrong:
+            log.warning("A row of the queue's %s cannot be read (%s); it is put aside.", table, reason)
+        for row in unwritten:
+            log.info("A picture of job %s had not been written when Palimpsest ended.", row["job"])
+        try:
+            with self._transaction() as db:
+                db.execute(ASIDE)
+                for table, row, reason in wrong:
+                    said = (_plain(row.get("job")), table, repr(dict(row)), _plain(row.get("sha256")), reason)
+                    db.execute("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", said)
+                    db.execute(f"DELETE FROM {table} WHERE place = ?", (row["place"],))
+                db.executemany("DELETE FROM events WHERE place = ?", [(row["place"],) for row in unwritten])
+                db.execute("UPDATE jobs SET state = 'waiting', cuts = cuts + 1 WHERE state = 'running'")
+        except WebuiError as error:
+            log.error("%s", error)
+
+    def _hold(self, found: Rows, jobs: set[str]) -> None:
+        """Hold the pictures that jobs need."""
+        needed = [row["sha256"] for row in found.needs if row["job"] in jobs and isinstance(row["sha256"], str)]
+        if self._pictures is not None:
+            for sha256 in needed:
+                self._pictures.hold(sha256)
+
+    def close(self) -> None:
+        """Let go of the file. Nothing may follow."""
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+
+    def _picture(self, sha256: str, found: dict[str, Picture]) -> Picture:
+        if sha256 not in found:
+            if self._pictures is None:
+                raise WebuiError(f"There is no source picture {sha256[:12]!r} any more.", status=404)
+            found[sha256] = self._pictures.lying(self._pictures.get(sha256))
+        return found[sha256]
+
+    def _let_go(self, sha256: str) -> None:
+        if self._pictures is not None:
+            self._pictures.let_go(sha256)
+
+    def _flush(self, db: sqlite3.Connection, job_id: str) -> None:
+        for event in self._buffered.pop(job_id, ()):
+            _insert(db, job_id, event)
+
+    def _withdraw(self, db: sqlite3.Connection, job_id: str, index: int) -> None:
+        db.execute(f"DELETE FROM events {OF_INDEX}", (job_id, index))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, and on the disk when it is left."""
+        with self._lock:
+            try:
+                db = self._db = self._db or opened(self._path)
+            except (OSError, sqlite3.Error) as error:
+                raise self._refusal(error) from error
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back(db)
+                if isinstance(error, sqlite3.Error):
+                    if is_damage(error):  # what can be read is taken over by whatever is written next
+                        db.close()
+                        self._db = None
+                    raise self._refusal(error) from error
+                raise
+
+    def _roll_back(self, db: sqlite3.Connection) -> None:
+        try:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            log.error("%s", self._refusal(error))
+            db.close()
+            self._db = None
+
+    def _refusal(self, error: OSError | sqlite3.Error) -> WebuiError:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return WebuiError(
+            f"The job cannot be kept in {self._path or 'memory'}: {reason or error}.",
+            "Free some space on the disk, or make the folder writable.",
+            status=507,
+        )
+
+
+OF_INDEX = (
+    "WHERE job = ? AND name = 'ImageSaved' AND CASE WHEN json_valid(data) THEN json_extract(data, '$.index') END = ?"
+)
+
+
+def _unwritten(job: Row, events: list[tuple[Row, Event]], is_there: Callable[[ImageSaved, str], bool]) -> list[Row]:
+    """The newest event of a job that has not ended, if that is a picture that was announced and is not there."""
+    if job["state"] == "ended" or not events:
+        return []
+    row, event = events[-1]
+    sha256 = row["sha256"]
+    is_lost = isinstance(event, ImageSaved) and isinstance(sha256, str) and not is_there(event, sha256)
+    return [row] if is_lost else []
+
+
+def _index(data: str) -> int | None:
+    """Which picture an ImageSaved tells of; None where that cannot be read."""
+    try:
+        return int(json.loads(data)["index"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _plain(value: Any) -> str | None:
+    return value if value is None else str(value)
+
+
+def lies_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
+    """For `JobStore.entered`: whether a picture was written, and not another one under its name."""
+
+    def is_there(image: ImageSaved, sha256: str) -> bool:
+        try:
+            return sha256_of(outputs.locate(image.path).read_bytes()) == sha256
+        except (WebuiError, OSError):
+            return False
+
+    return is_there
+
+
+def sha256_of(data: bytes) -> str:
+    """As `JobStore.announce` wants it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _insert(db: sqlite3.Connection, job_id: str, event: Event, sha256: str | None = None) -> None:
+    db.execute(
+        "INSERT INTO events (job, name, data, sha256) VALUES (?, ?, ?, ?)",
+        (job_id, type(event).__name__, event_text(event), sha256),
+    )

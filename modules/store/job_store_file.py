@@ -1,0 +1,330 @@
+"""The queue's SQLite file: opened, checked whole, and where it is damaged or foreign, made anew from what can be read.
+
+A damaged file is looked at as a copy in memory: its header is put right, the write-ahead log is laid over it, and rows
+are asked for one by one, so that a bad page costs the rows that lie on it. The file itself is put aside as it was.
+"""
+
+import contextlib
+import logging
+import sqlite3
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from modules.base.errors import WebuiError
+from modules.base.kept import LARGEST, Unreadable, put_aside, read_bytes
+from modules.store.faults import is_busy
+
+log = logging.getLogger(__name__)
+
+SECONDS_FOR_LOCK = 5.0  # until another process that ends just now lets go of the file
+LAYOUT = 1  # of the tables
+TABLES = """
+CREATE TABLE IF NOT EXISTS jobs (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    created REAL NOT NULL,
+    model TEXT NOT NULL,
+    request TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    checkpoint TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting',
+    deaths INTEGER NOT NULL DEFAULT 0,
+    cuts INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS events (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    data TEXT NOT NULL,
+    sha256 TEXT
+);
+CREATE TABLE IF NOT EXISTS needs (
+    job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    sha256 TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_of_job ON events (job);
+CREATE INDEX IF NOT EXISTS needs_of_job ON needs (job);
+"""
+ASIDE = "CREATE TABLE IF NOT EXISTS unreadable (job TEXT, name TEXT, data BLOB, sha256 TEXT, reason TEXT)"
+OWN = ("jobs", "events", "needs")  # the tables
+PROBED = 20_000  # places that are asked for one by one behind a bad page
+
+MAGIC = b"SQLite format 3\0"
+PAGE = 4096  # bytes; SQLite's default, and so that of all our files
+HEADER, WAL_HEADER, FRAME_HEADER = 100, 32, 24  # bytes
+
+Row = Mapping[str, Any]  # a row by the names of its columns; texts that are not UTF-8 are bytes
+
+
+class Rows(NamedTuple):
+    """What could be read, table by table, each in the order of its places."""
+
+    jobs: list[Row]
+    events: list[Row]
+    needs: list[Row]
+
+
+class Locked(Exception):
+    """Another process has the file."""
+
+
+def opened(path: Path | None) -> sqlite3.Connection:
+    """The database, whole and of this layout. What was damaged is put aside, and what can be read of it taken over.
+
+    Raises WebuiError if another Palimpsest has it; OSError or sqlite3.Error if the disk refuses, and then the file is
+    as it was.
+    """
+    if path is None:
+        return _made(":memory:")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        put_aside(path, "it is no file")
+    if not path.exists() and _draft_of(path).exists():  # cut off between the old file's going and the new one's coming
+        _draft_of(path).replace(path)
+    try:
+        return _whole(path)
+    except Locked as error:
+        raise WebuiError(
+            f"The folder {path.parent} is used by another Palimpsest that runs.",
+            "End that one, or start this one with another --data-dir.",
+        ) from error
+    except (sqlite3.Error, Unreadable) as error:
+        if not path.is_file():
+            raise
+        reason = str(error)
+    with path.open("rb"):  # one that may not be read is not damaged
+        pass
+    return _made_anew(path, reason)
+
+
+def readable(path: Path | None) -> Rows:
+    """What can be read of the file without writing anything, whatever state it is in."""
+    if path is None or not path.is_file():
+        return Rows([], [], [])
+    try:
+        images = _images(path)
+    except (Unreadable, OSError) as error:
+        log.warning("%s cannot be read (%s).", path, error)
+        return Rows([], [], [])
+    best = Rows([], [], [])
+    for image in images:
+        with contextlib.closing(sqlite3.connect(":memory:")) as db:
+            try:
+                db.deserialize(image)
+                found = rows(db)
+            except (sqlite3.Error, MemoryError, OverflowError):
+                continue
+        if len(found.jobs) > len(best.jobs):
+            best = found
+    return best
+
+
+def rows(db: sqlite3.Connection) -> Rows:
+    """All rows that can be read."""
+    before, db.text_factory = db.text_factory, bytes
+    try:
+        return Rows(*(list(_rows_of(db, table)) for table in OWN))
+    finally:
+        db.text_factory = before
+
+
+def _whole(path: Path) -> sqlite3.Connection:
+    """Raises Locked, sqlite3.Error, and Unreadable with what is wrong with the file."""
+    # SQLite reads what is missing as zeros. A crash may cut the end off; then a write-ahead log has it.
+    is_cut = path.is_file() and path.stat().st_size % PAGE != 0 and not path.with_name(f"{path.name}-wal").exists()
+    db = _connected(str(path))
+    try:
+        if is_cut:
+            raise Unreadable("its end is missing")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if there.isdisjoint(OWN):
+            db.executescript(f"{TABLES}; PRAGMA user_version = {LAYOUT}")
+        elif version != LAYOUT or any(_columns(db, table) != COLUMNS[table] for table in OWN):
+            raise Unreadable("another version of Palimpsest wrote it")
+        fault = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if fault != "ok":
+            raise Unreadable(str(fault).replace("\n", " "))
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _made(name: str) -> sqlite3.Connection:
+    """A new database."""
+    db = _connected(name)
+    db.executescript(f"{TABLES}; PRAGMA user_version = {LAYOUT}")
+    return db
+
+
+def _connected(name: str) -> sqlite3.Connection:
+    """Raises Locked. Writes nothing to a file that is a database already, so that it can be read on a full disk."""
+    db = sqlite3.connect(name, timeout=SECONDS_FOR_LOCK, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process alone, and no file of shared memory
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # a commit survives the loss of power
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        db.close()
+        if is_busy(error):
+            raise Locked from error
+        raise
+    return db
+
+
+def _made_anew(path: Path, reason: str) -> sqlite3.Connection:
+    """A new file with the rows of the old one, which is put aside once the new one is written."""
+    found = readable(path)
+    draft = _draft_of(path)
+    _remove(draft)
+    try:
+        with contextlib.closing(_made(str(draft))) as db:
+            taken = _taken_over(db, found)
+    except BaseException:
+        _remove(draft)
+        raise
+    aside = put_aside(path, reason)
+    log_of_old = path.with_name(f"{path.name}-wal")
+    if aside is not None and log_of_old.exists():
+        log_of_old.replace(aside.with_name(f"{aside.name}-wal"))
+    _remove(path)
+    draft.replace(path)
+    log.warning("%d jobs of the queue in %s could be read and are taken over.", taken, path)
+    return _connected(str(path))
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _remove(draft: Path) -> None:
+    for rest in ("", "-wal", "-shm"):
+        draft.with_name(draft.name + rest).unlink(missing_ok=True)
+
+
+def _taken_over(db: sqlite3.Connection, found: Rows) -> int:
+    """Enter rows of another file, with the columns that there are here; how many jobs they are."""
+    db.execute("BEGIN")
+    for table, its in zip(OWN, found, strict=True):
+        for row in its:
+            known = {name: row[name] for name in COLUMNS[table] if row.get(name) is not None and name != "place"}
+            with contextlib.suppress(sqlite3.IntegrityError):  # a column is empty, or the job is not here
+                db.execute(
+                    f"INSERT INTO {table} ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})",
+                    tuple(known.values()),
+                )
+    db.execute("COMMIT")
+    return int(db.execute("SELECT COUNT(*) FROM jobs").fetchone()[0])
+
+
+def _rows_of(db: sqlite3.Connection, table: str) -> Iterator[Row]:
+    """The rows of a table; behind one that cannot be read each place is asked for by itself."""
+    last = 0
+    try:
+        for place, row in _selected(db, f"SELECT rowid, * FROM {table} WHERE rowid > 0 ORDER BY rowid"):
+            last = place
+            yield row
+        return
+    except sqlite3.DatabaseError as error:
+        log.debug("%s of the queue: %s", table, error)
+    for place in range(last + 1, last + PROBED):
+        with contextlib.suppress(sqlite3.DatabaseError):
+            yield from (row for _, row in _selected(db, f"SELECT rowid, * FROM {table} WHERE rowid = {place}"))
+
+
+def _selected(db: sqlite3.Connection, query: str) -> Iterator[tuple[int, Row]]:
+    cursor = db.execute(query)
+    names = [column[0] for column in cursor.description][1:]
+    for place, *values in cursor:
+        yield place, dict(zip(names, map(_text, values), strict=True))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode("utf-8")
+    return value
+
+
+def _columns(db: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    return tuple(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+
+
+def _images(path: Path) -> list[bytes]:
+    """The database's bytes as they would be without damage to its header, and with a first page as ours have it.
+
+    Raises Unreadable and OSError.
+    """
+    data = bytearray(read_bytes(path))
+    with contextlib.suppress(FileNotFoundError, Unreadable):
+        _lay_over(data, read_bytes(path.with_name(f"{path.name}-wal")))
+    if len(data) > LARGEST:
+        raise Unreadable("it is too large")
+    if not data:
+        return []
+    data.extend(b"\0" * (-len(data) % PAGE))  # its end may have been cut off
+    with contextlib.closing(_made(":memory:")) as db:
+        first = db.serialize()[:PAGE]
+    data[:HEADER] = _mended(bytes(data[:HEADER]), len(data) // PAGE)
+    return [bytes(data), _mended(first[:HEADER], len(data) // PAGE) + first[HEADER:] + bytes(data[PAGE:])]
+
+
+def _mended(header: bytes, pages: int) -> bytes:
+    """A database's header for a file in memory of so many pages: no write-ahead log, no list of free pages."""
+    mended = bytearray(header)
+    mended[:24] = MAGIC + struct.pack(">HBBBBBB", PAGE, 1, 1, 0, 64, 32, 32)
+    mended[28:40] = struct.pack(">III", pages, 0, 0)
+    mended[44:48] = struct.pack(">I", 4)  # format of the schema
+    mended[52:60] = struct.pack(">II", 0, 1)  # no vacuum, UTF-8
+    mended[64:68] = bytes(4)
+    mended[92:96] = mended[24:28]  # the size is valid for this count of changes
+    return bytes(mended)
+
+
+def _lay_over(data: bytearray, wal: bytes) -> None:
+    """Put the pages of a write-ahead log in their places, up to the last commit that is whole.
+
+    As SQLite's file format has it: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+    """
+    if len(wal) < WAL_HEADER or struct.unpack(">I", wal[8:12])[0] != PAGE:
+        return
+    order = ">" if wal[3] & 1 else "<"
+    salts, sums = wal[16:24], _checksum(order, wal[:24], (0, 0))
+    pages: dict[int, bytes] = {}
+    for start in range(WAL_HEADER, len(wal) - FRAME_HEADER - PAGE + 1, FRAME_HEADER + PAGE):
+        head, page = wal[start : start + FRAME_HEADER], wal[start + FRAME_HEADER : start + FRAME_HEADER + PAGE]
+        sums = _checksum(order, page, _checksum(order, head[:8], sums))
+        if head[8:16] != salts or struct.pack(">II", *sums) != head[16:24]:
+            return
+        number, size = struct.unpack(">II", head[:8])
+        pages[number] = page
+        if size:  # a commit
+            data.extend(b"\0" * (size * PAGE - len(data)))
+            for each, content in pages.items():
+                data[(each - 1) * PAGE : each * PAGE] = content
+            pages = {}
+
+
+def _checksum(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    first, second = sums
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _own_columns() -> dict[str, tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(TABLES)
+        return {table: _columns(db, table) for table in OWN}
+
+
+COLUMNS = _own_columns()

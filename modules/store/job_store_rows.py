@@ -1,0 +1,185 @@
+"""A job and its events as rows of the job store, and back: what cannot be read costs itself alone."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from modules.base.errors import WebuiError
+from modules.base.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Warned
+from modules.base.kept import Unreadable, parsed
+from modules.base.names import shown
+from modules.base.picture import ByName, Picture
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+from modules.store.job_store_file import Row
+
+KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Parked, LeftOut, Finished, Failed)}
+READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
+PICTURE = re.compile("[0-9a-f]{64}")
+JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")
+LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
+NOWHERE = Checkpoint("?", Path("?"))  # stands for a checkpoint that cannot be read
+NEWER = "The job was entered by another version of Palimpsest"
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A job as the job store has it.
+
+    `events` are those that are kept, in order; `ended` tells whether there is an ending.
+    `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
+    both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more; that of a
+    job that has ended is without its pictures.
+    """
+
+    id: str
+    kind: str
+    created: float
+    request: GenerationRequest | None
+    settings: Settings
+    checkpoint: Checkpoint
+    events: tuple[Event, ...]
+    ended: bool
+    deaths: int
+    cuts: int
+    reason: str = ""
+
+
+def is_job(row: Row) -> bool:
+    """Whether a row has what a job is known by."""
+    return isinstance(row["id"], str) and JOB_ID.fullmatch(row["id"]) is not None
+
+
+def event_of(row: Row) -> Event:
+    """The event of a row; fields that another version has added are left out. Raises Unreadable."""
+    name = row["name"]
+    if name not in READERS:
+        raise Unreadable(f"there is no event {str(name)[:40]!r}")
+    told = _object(row["data"])
+    known = {field.name: told[field.name] for field in fields(KEPT_EVENTS[name]) if field.name in told}
+    try:
+        return READERS[name].validate_python(known)
+    except ValidationError as error:
+        raise Unreadable(f"it is no {name}") from error
+
+
+def entered(row: Row, events: tuple[Event, ...], find: Callable[[str], Picture]) -> Entered:
+    """The job of a row. What of it cannot be read is the `reason` for which it is not made."""
+    ending = next((number for number, event in enumerate(events) if isinstance(event, ENDINGS)), None)
+    ended = ending is not None or row["state"] == "ended"
+    reasons: list[str] = []
+    if ended and ending is None:
+        reasons.append("The job has ended; how, cannot be read any more.")
+    request, settings, checkpoint = None, Settings(), NOWHERE
+    try:
+        asked = _object(row["request"])
+        request = _request(str(row["model"]), _without_pictures(asked) if ended else asked, find)
+        settings = _settings(row["settings"])
+        checkpoint = _checkpoint(row["checkpoint"])
+    except Unreadable as reason:
+        reasons.append(f"What was asked for cannot be read any more: {reason}.")
+    except WebuiError as error:
+        reasons.append(str(error))
+    return Entered(
+        row["id"],
+        "img2img" if row["kind"] == "img2img" else "txt2img",
+        _time(row["created"]),
+        request,
+        settings,
+        checkpoint,
+        events if ending is None else events[: ending + 1],
+        ending is not None,
+        _count(row["deaths"]),
+        _count(row["cuts"]) + (row["state"] == "running"),
+        " ".join(reasons),
+    )
+
+
+def event_text(event: Event) -> str:
+    return shown(json.dumps(asdict(event), ensure_ascii=False))  # a sentence may hold a name that is not UTF-8
+
+
+def checkpoint_text(checkpoint: Checkpoint) -> str:
+    told = {"name": checkpoint.name, "path": str(checkpoint.path), "hash": checkpoint.hash}
+    return json.dumps(told | {"defaults": dict(checkpoint.defaults)})
+
+
+def request_text(request: GenerationRequest, keep: Callable[[Picture], object]) -> str:
+    def never(sha256: str) -> Picture:
+        raise AssertionError(f"writing reads no picture {sha256}")
+
+    return json.dumps(request.model_dump(mode="json", context=ByName(keep, never)), ensure_ascii=False)
+
+
+def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
+    """Raises Unreadable."""
+    if not isinstance(text, str):
+        raise Unreadable("it is no text")
+    value = parsed(text.encode("utf-8"), names_files)
+    if not isinstance(value, dict):
+        raise Unreadable("it is no JSON object")
+    return cast(dict[str, Any], value)
+
+
+def _request(model: str, asked: dict[str, Any], find: Callable[[str], Picture]) -> GenerationRequest:
+    """Raises WebuiError where a picture is gone, or where another version wrote what this one does not know."""
+    classes = {cls.__name__: cls for cls in _subclasses(GenerationRequest)}
+    if model not in classes:
+        raise WebuiError(f"{NEWER}: it has no {model[:40]}.")
+    try:
+        return classes[model].model_validate(asked, context=ByName(lambda picture: None, find))
+    except ValidationError as error:
+        count = error.error_count()
+        raise WebuiError(f"{NEWER} ({count} fields differ).") from error
+
+
+def _settings(text: Any) -> Settings:
+    known = {name: value for name, value in _object(text).items() if name in Settings.model_fields}
+    return Settings().overridden(known)
+
+
+def _checkpoint(text: Any) -> Checkpoint:
+    match _object(text, names_files=True):
+        case {"name": str(name), "path": str(path), "hash": str(digest), "defaults": dict(defaults)}:
+            if "\0" in path:
+                raise Unreadable("the checkpoint's path is none")
+            plain = {key: value for key, value in defaults.items() if isinstance(value, int | float | str)}
+            return Checkpoint(name, Path(path), digest, plain)
+        case _:
+            raise Unreadable("the checkpoint is none")
+
+
+def _time(value: Any) -> float:
+    is_time = isinstance(value, int | float) and math.isfinite(value) and 0 <= value < LATEST
+    return float(value) if is_time else time.time()
+
+
+def _count(value: Any) -> int:
+    return max(value, 0) if isinstance(value, int) else 0
+
+
+def _without_pictures(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A job that has ended does not need them, and they may be gone."""
+
+    def is_picture(value: Any) -> bool:
+        return isinstance(value, str) and PICTURE.fullmatch(value) is not None
+
+    return {
+        name: value
+        for name, value in asked.items()
+        if not is_picture(value) and not (isinstance(value, list) and any(map(is_picture, value)))
+    }
+
+
+def _subclasses(cls: type[GenerationRequest]) -> Iterator[type[GenerationRequest]]:
+    yield cls
+    for sub in cls.__subclasses__():
+        yield from _subclasses(sub)

@@ -1,0 +1,94 @@
+"""What the list says of files that cannot be loaded, and which file is the first to begin with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from modules.networks.files.checkpoints import CheckpointFiles, look_into
+from modules.networks.files.listing import HashCache
+from modules.schema.catalog import Catalog
+
+SD1 = {"model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3)}
+OTHERS = {
+    "a-upscaler": ({"conv_first.weight": (8, 3, 3, 3)}, "an upscaler", "nothing reads it"),
+    "b-controlnet": ({"control_model.input_hint_block.0.weight": (1, 3, 3, 3)}, "a ControlNet", "nothing reads it"),
+    "c-lora": ({"lora_unet_x.lora_down.weight": (4, 8)}, "a LoRA", "models/Lora"),
+    "d-sdxl": ({"conditioner.embedders.0.x": (4, 8)}, "a Stable Diffusion XL model", "not supported yet"),
+    "e-words": ({"emb_params": (2, 8)}, "a textual inversion embedding", "models/embeddings"),
+}
+
+
+def tensors(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    return {name: np.zeros(shape, np.float16) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, (shapes, _, _) in OTHERS.items():
+        save_file(tensors(shapes), models / f"{name}.safetensors")
+    (models / "0-page.safetensors").write_bytes(b"<html>not found</html>")
+    (models / "1-cut.safetensors").write_bytes((models / "c-lora.safetensors").read_bytes()[:-1])
+    (models / "2-old.ckpt").write_bytes(b"\x80\x02}q\x00.")
+    save_file(tensors(SD1), models / "z-good.safetensors")
+    return models
+
+
+def found(folder: Path, tmp_path: Path) -> Catalog:
+    return Catalog(CheckpointFiles([folder]).found(HashCache(tmp_path / "hashes.json")))
+
+
+def test_the_first_that_can_be_loaded_is_the_one_to_begin_with(folder: Path, tmp_path: Path) -> None:
+    catalog = found(folder, tmp_path)
+    assert catalog.checkpoint("").name == "z-good.safetensors"
+    (folder / "z-good.safetensors").unlink()
+    assert found(folder, tmp_path).checkpoint("").name == "2-old.ckpt"  # nobody has looked into it
+    (folder / "2-old.ckpt").unlink()
+    assert found(folder, tmp_path).checkpoint("").reason  # which is told when it is loaded
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_cannot_be_loaded_is_marked_with_its_reason(name: str, folder: Path, tmp_path: Path) -> None:
+    _, label, cure = OTHERS[name]
+    row = found(folder, tmp_path).checkpoint(name)
+    assert (row.family, row.label) == (label, f"{name}.safetensors (cannot be loaded: {label})")
+    assert cure in row.reason
+
+
+def test_damaged_files_are_marked_and_sound_ones_are_not(folder: Path, tmp_path: Path) -> None:
+    rows = {row.name: row for row in found(folder, tmp_path).checkpoints}
+    assert "web page" in rows["0-page.safetensors"].reason
+    assert "truncated" in rows["1-cut.safetensors"].reason
+    assert rows["1-cut.safetensors"].label == "1-cut.safetensors (cannot be loaded: damaged)"
+    assert (rows["z-good.safetensors"].reason, rows["2-old.ckpt"].reason) == ("", "")
+
+
+def test_a_file_is_looked_into_again_when_it_has_changed(folder: Path, tmp_path: Path) -> None:
+    files, hashes = CheckpointFiles([folder]), HashCache(tmp_path / "hashes.json")
+    assert Catalog(files.found(hashes)).checkpoint("c-lora").reason
+    save_file(tensors(SD1 | {"more": (2, 2)}), folder / "c-lora.safetensors")
+    assert not Catalog(files.found(hashes)).checkpoint("c-lora").reason
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "parts", "reason"),
+    [
+        ("FluxPipeline", (), "x is a Flux model, a family that is not supported yet."),
+        ("ZImagePipeline", (), "x is of no kind that is known here (ZImagePipeline)."),
+        ("StableDiffusionPipeline", ("unet",), "x lacks text_encoder/config.json."),
+        ("StableDiffusionPipeline", ("unet", "text_encoder"), ""),
+    ],
+)
+def test_a_folder_is_told_by_its_pipeline(pipeline: str, parts: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    for part in parts:
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text("{}")
+    folder.mkdir(exist_ok=True)
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
+    assert look_into(folder).reason.startswith(reason)
+    assert bool(look_into(folder).reason) == bool(reason)
