@@ -44,6 +44,12 @@ LISTS = {  # the stamp in the environment: the requirement files it stands for
     "palimpsest.stamp": ("requirements.txt",),
     "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", NO_DEPS),
 }
+# All of it: a process a core, each with whole files. A few tests that are named start quicker in one. A run that has
+# not ended after 80 minutes starts no further test, so that what it found is summed up before somebody ends it.
+ALL_TESTS = [
+    *("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"),
+    *("--durations", "10", "--session-timeout", "4800"),
+]
 FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
 CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -69,8 +75,7 @@ def main() -> None:
     if testing:
         os.environ["CHROMIUM"] = chromium()
         os.chdir(ROOT)
-        # All of it: a process a core, each with whole files. A few tests that are named start quicker in one.
-        become([sys.executable, "-m", "pytest", *(rest or ["-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"])])
+        become([sys.executable, "-m", "pytest", *(rest or ALL_TESTS)])
     become([sys.executable, str(ROOT / "webui.py"), *rest])
 
 

@@ -1,4 +1,4 @@
-"""What every test gets: repeatable hypothesis runs, and no way out of the machine."""
+"""What every test gets: repeatable hypothesis runs, failures told at once, and no way out of the machine."""
 
 import os
 import shutil
@@ -17,6 +17,7 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
+FAILURE_LINES = 30  # of a traceback, printed when it happens; the whole stands at the end of the run
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -26,6 +27,29 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+class FailuresAtOnce:
+    """Prints a failed test's name and the end of its traceback when it fails: a run that is cut off has told them."""
+
+    def __init__(self, terminal: pytest.TerminalReporter) -> None:
+        self.terminal = terminal
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"FAILED now: {report.nodeid} ({report.when})", red=True)
+            self.terminal.write_line("\n".join(report.longreprtext.splitlines()[-FAILURE_LINES:]))
+            self.terminal.flush()
+
+
+@pytest.hookimpl(trylast=True)  # after the terminal has come
+def pytest_configure(config: pytest.Config) -> None:
+    """With xdist, reports come to the controller, which is the only one with a terminal to print to."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(terminal), "failures-at-once")
 
 
 @pytest.fixture(autouse=True, scope="session")
