@@ -158,7 +158,8 @@ class _Grown:
         left = 0 if self._side == "left" else whole.width - painted.width
         top = 0 if self._side == "up" else whole.height - painted.height
         whole.paste(painted, (left, top))
-        return whole.crop((0, 0, *self._size))
+        width, height = self._size
+        return whole.crop((0, 0, width, height))
 
     def _hole(self, size: Size, within: Size, margin: int) -> Image.Image:
         """L: 255, but for what lies `margin` pixels inside of the edge that grows."""

@@ -60,6 +60,6 @@ def _forward(picture: NDArray[Any]) -> NDArray[np.complex128]:
     return np.fft.ifftshift(np.fft.fft2(shifted, axes=(0, 1), norm="ortho"), axes=(0, 1))
 
 
-def _backward(spectrum: NDArray[np.complex128]) -> NDArray[np.complex128]:
+def _backward(spectrum: NDArray[Any]) -> NDArray[np.complex128]:
     shifted = np.fft.fftshift(spectrum, axes=(0, 1))
     return np.fft.ifftshift(np.fft.ifft2(shifted, axes=(0, 1), norm="ortho"), axes=(0, 1))

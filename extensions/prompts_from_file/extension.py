@@ -89,7 +89,7 @@ def children(request: GenerationRequest, arguments: LinesArguments) -> list[Gene
 
 
 def _child(request: GenerationRequest, line: str, arguments: LinesArguments, lines_before: int) -> GenerationRequest:
-    values = options(line) if "--" in line else {"prompt": line}
+    values: dict[str, Any] = options(line) if "--" in line else {"prompt": line}
     settings = {"sd_model_checkpoint": values.pop("sd_model")} if "sd_model" in values else {}
     for name in ("prompt", "negative_prompt"):
         of_form = getattr(request, name)

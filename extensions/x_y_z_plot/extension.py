@@ -1,5 +1,8 @@
 """X/Y/Z plot: a picture for each combination of up to three axes, on a sheet with a legend."""
 
+# pyright: reportInvalidTypeForm=false
+# An argument's choices depend on the form, so its type is made by a call, which pydantic reads at run time.
+
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -76,7 +76,7 @@ class Script:
         """For text arguments, what a button beside them fills in: {argument: {value of the one before it: text}}."""
         return {}
 
-    def check(self, kind: Kind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:
+    def check(self, kind: Kind, request: Any, arguments: Any, catalog: Catalog) -> None:
         """Raises WebuiError for what a person should hear before the job waits in the queue."""
 
     def run(self, kind: Kind, request: Any, arguments: Any, studio: "Studio") -> "Course":

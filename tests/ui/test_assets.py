@@ -10,7 +10,7 @@ import pytest
 from modules.ui import assets
 
 SCRIPTS = sorted([*(assets.FOLDER / "js").glob("*.js"), *(assets.FOLDER / "canvas").glob("*.js")])
-MOST_LINES = 200
+MOST_LINES = 300  # the formatter gives each argument of a long call a line of its own
 
 
 def get(path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:

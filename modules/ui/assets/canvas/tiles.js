@@ -58,9 +58,18 @@ export class Layer {
     if (!this.saved.has(index)) {
       const old = this.tiles[index];
       this.saved.set(index, old);
-      this.tiles[index] = old ? old.slice() : new Uint8Array(AREA * this.channels);
+      if (old === FULL) this.tiles[index] = this.filled(index);
+      else this.tiles[index] = old ? old.slice() : new Uint8Array(AREA * this.channels);
     }
     return this.tiles[index];
+  }
+
+  // A tile of a mask that is masked throughout, and 0 beyond the picture's edge: erased, it is a tile with nothing in it.
+  filled(index) {
+    const { width, height } = this.partOf(index);
+    const tile = new Uint8Array(AREA);
+    for (let y = 0; y < height; y++) tile.fill(255, y * TILE, y * TILE + width);
+    return tile;
   }
 
   // The tile as it was when the edit began.
