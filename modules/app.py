@@ -22,6 +22,7 @@ from modules.api.v1.tokens import TokenCounter
 from modules.base import logs
 from modules.base.disk import sweep, sweep_below
 from modules.base.errors import WebuiError
+from modules.base.kept import make_way
 from modules.base.paths import printable
 from modules.base.picture import Picture
 from modules.clip.chunks import Word
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
+OWN_FOLDERS = ("cache", "cache/pictures", "cache/batches", "queue", BATCHES)  # outer ones first
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
@@ -112,9 +114,9 @@ def reproduce(argv: Sequence[str]) -> int:
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
-        recipe = make_recipe(
-            picture, read(picture).infotext, scanner(flags)(), kept(pictures), source, mask, hash_of(flags)
-        )
+        catalog = scanner(flags, CheckpointFiles(checkpoint_folders(flags)))()
+        text = read(picture).infotext
+        recipe = make_recipe(picture, text, catalog, kept(pictures), source, mask, hash_of(flags))
         engine = create_engine(**engine_options(flags))
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
@@ -146,8 +148,11 @@ def _opened(path: Path) -> Picture:
 def open_services(flags: Flags) -> Services:
     """Everything behind the page. Starts no process yet and opens no port.
 
-    Raises WebuiError if the settings file cannot be understood, or if another Palimpsest uses the folder.
+    Raises WebuiError if the settings file cannot be understood, if another Palimpsest uses the folder, or if pictures
+    could never be saved.
     """
+    require_folder(flags.outputs_dir)
+    make_way(flags.data_dir, OWN_FOLDERS)
     cache = flags.data_dir / "cache"
     outputs = Outputs(flags.outputs_dir)
     pictures = Pictures(cache / "pictures")
@@ -159,7 +164,13 @@ def open_services(flags: Flags) -> Services:
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(engine, saves, job_store=JobStore(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
-    catalog = CatalogHolder(scanner(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path), hash_of(flags))
+    checkpoints = CheckpointFiles(checkpoint_folders(flags))
+    catalog = CatalogHolder(
+        scanner(flags, checkpoints),
+        lambda path: HashCache(flags.data_dir / HASHES).known(path),
+        hash_of(flags),
+        checkpoints.look_further,
+    )
     catalog.start_hashing()
     return Services(
         queue=queue,
@@ -175,6 +186,17 @@ def open_services(flags: Flags) -> Services:
         extensions=load_extensions(flags.extensions_dir),
         limits=JobLimits(flags.max_queued_jobs),
     )
+
+
+def require_folder(outputs: Path) -> None:
+    """Raises WebuiError if something else has the name of the pictures' folder: unlike our own it is not moved."""
+    if os.path.lexists(outputs) and not outputs.is_dir():
+        what = "a link that leads nowhere" if outputs.is_symlink() else "no folder"
+        raise WebuiError(
+            f"Pictures cannot be saved in {outputs}: it is {what}.",
+            "Move or rename it, or start with another --data-dir.",
+            "--data-dir",
+        )
 
 
 def sweep_drafts(flags: Flags) -> None:
@@ -198,9 +220,8 @@ def engine_options(flags: Flags) -> dict[str, str]:
     }
 
 
-def scanner(flags: Flags) -> Callable[[], Catalog]:
+def scanner(flags: Flags, checkpoints: CheckpointFiles) -> Callable[[], Catalog]:
     """Looks, each time it is called, what is there to choose from."""
-    checkpoints = CheckpointFiles(checkpoint_folders(flags))
     loras = LoraFiles(lora_folders(flags))
     embeddings = EmbeddingFiles(embedding_folders(flags))
 

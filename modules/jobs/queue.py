@@ -28,6 +28,7 @@ from modules.base.events import (
     Staged,
     Stepped,
     Stop,
+    Unkept,
     Warned,
 )
 from modules.infotext.text import Kind
@@ -55,7 +56,7 @@ class DiedRunning(EngineDied):
     """The engine process ended while it made batch `batch`, and not while it loaded a checkpoint."""
 
     def __init__(self, death: EngineDied, batch: int) -> None:
-        super().__init__(death.message, death.hint)
+        super().__init__(death.message, death.hint, death.of_file)
         self.batch = batch
 
 
@@ -140,11 +141,15 @@ class JobQueue:
         checkpoint: Checkpoint,
         job_id: str = "",
         left_out: int = 0,
+        made: tuple[ImageSaved, ...] = (),
+        is_kept: bool = True,
     ) -> Job:
         """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
 
         Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits. The first `left_out`
-        batches are not made: another job has them.
+        batches are not made: another job has them. Pictures that another job has `made` are this one's from the start
+        and are not saved again. A job of which nothing `is_kept` on the disk ends with its client: the next start of
+        Palimpsest does not run it.
 
         Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
         """
@@ -153,9 +158,9 @@ class JobQueue:
         with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
-            if left_out:
-                job.append(LeftOut(left_out))
-                self._job_store.note(job.id, LeftOut(left_out))
+            for event in (*([LeftOut(left_out)] if left_out else []), *([] if is_kept else [Unkept()]), *made):
+                job.append(event)
+                self._job_store.note(job.id, event)
             self._job_store.add(job.id, kind, job.created, job.request, settings, checkpoint)
             job.request = self._job_store.lying(job.request)  # sixty waiting photos would be gigabytes
             with self._changed:
@@ -199,7 +204,8 @@ class JobQueue:
 
     def retry(self, job_id: str, admit: Callable[[Callable[[], Job]], Job] = lambda put: put()) -> list[Job]:
         """Put what a failed job has not made at the end of the queue: a job for each batch that was parked, one more
-        for what came after the last that was made.
+        for what came after the last that was made. A script runs whole, and those of its pictures that are saved stay
+        as they are.
 
         Raises WebuiError for a job that has not failed, whose sources are gone, or that the disk refuses.
         """
@@ -208,12 +214,11 @@ class JobQueue:
             raise WebuiError(
                 f"The job {job_id} is {job.status}; only one that has failed can be made again.", "", "id", status=409
             )
-        if isinstance(job.request, Img2ImgRequest) and not job.request.init_images:
-            raise WebuiError(
-                f"The source pictures of the job {job_id} are no longer kept.", "Submit it again.", "id", status=409
-            )
+        if job.lost:
+            raise WebuiError(f"The job {job_id} cannot be made again: {job.lost}", "Submit it anew.", "id", status=409)
+        made = job.images if job.request.script_name else ()
         puts = [
-            partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first)
+            partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first, made=made)
             for request, first in missing(job)
         ]
         return [admit(put) for put in puts]
@@ -321,7 +326,7 @@ class JobQueue:
     def _made_again(self, entered: Entered) -> Job:
         request = entered.request or (Img2ImgRequest() if entered.kind == "img2img" else Txt2ImgRequest())
         kind: Kind = "img2img" if entered.kind == "img2img" else "txt2img"
-        past = Past(entered.id, entered.created, entered.events)
+        past = Past(entered.id, entered.created, entered.events, entered.reason)
         return self._made(kind, request, entered.settings, entered.checkpoint, past)
 
     def _keep(self, method: Callable[..., object], *values: object) -> None:
@@ -459,7 +464,7 @@ class JobQueue:
             job.park()
             return True
         if isinstance(death, DiedRunning) and self._deaths_of(job) >= DEATHS_OF_A_BATCH:
-            return self._parked(job, death)
+            return not death.of_file and self._parked(job, death)
         if isinstance(death, DiedLoading) and death.times >= DEATHS_OF_LOADING:
             return False
         warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")
@@ -690,6 +695,11 @@ def _cannot_go_on(entered: Entered) -> Failed | None:
     """Why a job of the last time is not run again; None if it is."""
     if entered.reason:
         return Failed(entered.reason, "Submit it again.")
+    if any(isinstance(event, Unkept) for event in entered.events):
+        return Failed(
+            "Palimpsest was ended before the job was, and the client that waited for its pictures has lost them.",
+            "Send it again; with save_images they are kept on the disk, and a job is not lost.",
+        )
     if entered.deaths >= DEATHS_OF_A_BATCH:
         return Failed(
             f"The engine process ended {entered.deaths} times while it made the same picture of this job.",

@@ -18,7 +18,7 @@ from modules.api.services import Services
 from modules.api.sse import NOTHING_NEW, EventStream, event_text
 from modules.api.v1.styles import styled
 from modules.base.errors import WebuiError
-from modules.base.events import ENDINGS, Event, ImageSaved, Previewed
+from modules.base.events import ENDINGS, Event, Failed, ImageSaved, Previewed
 from modules.base.fields import Strict
 from modules.base.picture import Picture
 from modules.infotext.text import Kind
@@ -179,7 +179,10 @@ class JobFeed:
             self._read = number
             self._fold.add(event, at)
             self.over = isinstance(event, ENDINGS)
-            data = event_data(event) | {"progress": asdict(self._fold.progress(at))}
+            data = event_data(event)
+            if isinstance(event, Failed):
+                data["retry"] = not self._job.lost
+            data |= {"progress": asdict(self._fold.progress(at))}
             texts.append(event_text(event_name(event), data, number))
         self.over = self.over or (self._job.is_parked and not texts)
         return "".join(texts)
