@@ -33,6 +33,7 @@ from modules.jobs.batch_journal import Journals
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
 from modules.jobs.worker import EngineProcess
+from modules.kept import make_way
 from modules.networks.checkpoint_files import CheckpointFiles
 from modules.networks.embedding_files import EmbeddingFiles
 from modules.networks.files import HashCache, find_vaes
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
+OWN_FOLDERS = ("cache", "cache/pictures", "cache/batches", "queue", BATCHES)  # outer ones first
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
@@ -145,8 +147,11 @@ def _opened(path: Path) -> Picture:
 def open_services(flags: Flags) -> Services:
     """Everything behind the page. Starts no process yet and opens no port.
 
-    Raises WebuiError if the settings file cannot be understood, or if another Palimpsest uses the folder.
+    Raises WebuiError if the settings file cannot be understood, if another Palimpsest uses the folder, or if pictures
+    could never be saved.
     """
+    require_folder(flags.outputs_dir)
+    make_way(flags.data_dir, OWN_FOLDERS)
     cache = flags.data_dir / "cache"
     outputs = Outputs(flags.outputs_dir)
     pictures = Pictures(cache / "pictures")
@@ -174,6 +179,17 @@ def open_services(flags: Flags) -> Services:
         extensions=load_extensions(flags.extensions_dir),
         limits=JobLimits(flags.max_queued_jobs),
     )
+
+
+def require_folder(outputs: Path) -> None:
+    """Raises WebuiError if something else has the name of the pictures' folder: unlike our own it is not moved."""
+    if os.path.lexists(outputs) and not outputs.is_dir():
+        what = "a link that leads nowhere" if outputs.is_symlink() else "no folder"
+        raise WebuiError(
+            f"Pictures cannot be saved in {outputs}: it is {what}.",
+            "Move or rename it, or start with another --data-dir.",
+            "--data-dir",
+        )
 
 
 def sweep_drafts(flags: Flags) -> None:

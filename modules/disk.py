@@ -80,6 +80,9 @@ def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
         reason, hint = "the disk is full", "Free some space, then generate again; what was saved before is whole."
     elif error.errno in FORBIDDEN:
         reason, hint = "it cannot be written", "Allow writing there, or start with another --data-dir."
+    elif error.errno == errno.ENOTDIR:
+        reason = error.strerror or "a file is in the way"
+        hint = f"Move or rename {error.filename or folder}, then generate again."
     else:
         reason, hint = error.strerror or str(error), "Look whether the drive is there and well."
     return WebuiError(f"{what} cannot be saved in {folder}: {reason}.", hint, status=507)
@@ -112,8 +115,9 @@ def _drafted(path: Path, data: bytes) -> Path:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:  # a file has the folder's name; not to be taken for the file to be written
-        raise NotADirectoryError(errno.ENOTDIR, "a file of that name is in the way", str(folder)) from error
+    except (FileExistsError, NotADirectoryError) as error:  # not to be taken for the file to be written
+        name = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        raise NotADirectoryError(errno.ENOTDIR, f"{name} is no folder", str(name)) from error
 
 
 def _claim(draft: Path, path: Path) -> None:

@@ -439,8 +439,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
     if said.precision in ("half", "autocast"):
         remarks.append(f"--precision {said.precision} is taken as auto: precision is chosen to suit the device.")
     data_dir: Path = said.data_dir.expanduser().absolute()
-    if data_dir.exists() and not data_dir.is_dir():
-        raise WebuiError(f"--data-dir {said.data_dir}: expected a folder, and this is a file.", field="--data-dir")
+    for place in (data_dir, *data_dir.parents):
+        if place.exists() and not place.is_dir():
+            which = "this" if place == data_dir else str(place)
+            raise WebuiError(
+                f"--data-dir {said.data_dir}: expected a folder, and {which} is a file.", field="--data-dir"
+            )
     models_dir: Path = _existing("--models-dir", said.models_dir) or data_dir / "models"
     if said.models_dir and not any((models_dir / name).is_dir() for name in MODEL_FOLDERS):
         remarks.append(

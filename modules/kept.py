@@ -11,6 +11,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -81,6 +82,13 @@ def put_aside(path: Path, reason: object) -> Path | None:
         return None
     log.warning("%s cannot be read (%s); it is put aside as %s.", path, reason, aside.name)
     return aside
+
+
+def make_way(data_dir: Path, folders: Sequence[str]) -> None:
+    """Put aside what is no folder and has the name of one of ours in `data_dir`: a file, a pipe, a link to nothing."""
+    for name in folders:
+        if os.path.lexists(path := data_dir / name) and not path.is_dir():
+            put_aside(path, "it is no folder")
 
 
 def copy_aside(path: Path) -> None:

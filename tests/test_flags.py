@@ -283,6 +283,8 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(WebuiError, match=r"--data-dir .*data: expected a folder"):
         parse(["--data-dir", str(tmp_path / "data")], SCREEN)
+    with pytest.raises(WebuiError, match=r"--data-dir .*inside: expected a folder, and .*data is a file"):
+        parse(["--data-dir", str(tmp_path / "data" / "inside")], SCREEN)
 
 
 def test_the_last_of_two_data_folders_counts_and_that_is_told(tmp_path: Path) -> None:

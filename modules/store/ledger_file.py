@@ -6,6 +6,7 @@ are asked for one by one, so that a bad page costs the rows that lie on it. The 
 
 import contextlib
 import logging
+import os
 import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,7 @@ OWN = ("jobs", "events", "needs")  # the tables
 PROBED = 20_000  # places that are asked for one by one behind a bad page
 
 MAGIC = b"SQLite format 3\0"
+ENDINGS = ("", "-wal", "-shm", "-journal")  # SQLite's files beside the database
 PAGE = 4096  # bytes; SQLite's default, and so that of all our files
 HEADER, WAL_HEADER, FRAME_HEADER = 100, 32, 24  # bytes
 
@@ -80,8 +82,10 @@ def opened(path: Path | None) -> sqlite3.Connection:
     if path is None:
         return _made(":memory:")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        put_aside(path, "it is no file")
+    for each in (path, _draft_of(path)):
+        for ending in ENDINGS:
+            if os.path.lexists(name := each.with_name(each.name + ending)) and not name.is_file():
+                put_aside(name, "it is no file")
     if not path.exists() and _draft_of(path).exists():  # cut off between the old file's going and the new one's coming
         _draft_of(path).replace(path)
     try:
@@ -205,8 +209,8 @@ def _draft_of(path: Path) -> Path:
 
 
 def _remove(draft: Path) -> None:
-    for rest in ("", "-wal", "-shm"):
-        draft.with_name(draft.name + rest).unlink(missing_ok=True)
+    for ending in ENDINGS:
+        draft.with_name(draft.name + ending).unlink(missing_ok=True)
 
 
 def _taken_over(db: sqlite3.Connection, found: Rows) -> int:

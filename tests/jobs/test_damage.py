@@ -1,6 +1,7 @@
 """Palimpsest starts and works whatever has become of the files that it wrote, and on a full disk."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -18,16 +19,19 @@ from PIL import Image
 
 from modules.a1111_options import KeptOptions
 from modules.api.jobs import described
+from modules.app import OWN_FOLDERS, open_services
 from modules.catalog import Catalog, Checkpoint
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Failed
+from modules.flags import Flags
 from modules.jobs.batch import Batches, BatchOptions, OwnSaves
 from modules.jobs.batch_desk import Brought, Desk
 from modules.jobs.batch_journal import Journals
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import save_to
+from modules.kept import make_way
 from modules.networks.files import HashCache, find_checkpoints
 from modules.request import Img2ImgRequest
 from modules.settings import Settings
@@ -57,6 +61,7 @@ class Run:
         if is_held:
             self.painter.held.set()
         self.folder = folder
+        make_way(folder, OWN_FOLDERS)
         self.outputs, self.pictures = Outputs(folder / "outputs"), Pictures(folder / "cache" / "pictures")
         self.settings = Settings.load(folder / "config.json")
         self.options = KeptOptions(folder / "config-a1111.json")
@@ -332,6 +337,85 @@ def test_a_folder_in_the_place_of_a_file(lived_in: Path, tmp_path_factory: pytes
     (folder / name).unlink()
     (folder / name / "inside").mkdir(parents=True)
     works(folder)
+
+
+@pytest.mark.parametrize("name", ["jobs.sqlite-wal", "jobs.sqlite.new", "jobs.sqlite.new-wal"])
+def test_a_folder_that_has_the_name_of_a_file_beside_the_queues(
+    lived_in: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    folder = copy_of(lived_in, tmp_path_factory)
+    (folder / "queue" / "jobs.sqlite-wal").unlink(missing_ok=True)
+    (folder / "queue" / name / "inside").mkdir(parents=True)
+    if name.startswith("jobs.sqlite.new"):  # which is written when the old one is damaged
+        file = folder / "queue" / "jobs.sqlite"
+        file.write_bytes(file.read_bytes()[:-100])
+    works(folder)
+
+
+def a_file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def a_link_to_nothing(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("put", [a_file, a_link_to_nothing, a_pipe])
+@pytest.mark.parametrize("name", OWN_FOLDERS)
+def test_what_has_the_name_of_a_folder_of_ours_is_put_aside(
+    lived_in: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    put: Callable[[Path], None],
+) -> None:
+    folder = copy_of(lived_in, tmp_path_factory)
+    place = folder / name
+    shutil.rmtree(place)
+    put(place)
+    works(folder)
+    [aside] = place.parent.glob(f"{place.name}.damaged-*") if put is not a_link_to_nothing else [
+        path for path in place.parent.iterdir() if path.is_symlink()
+    ]  # fmt: skip
+    assert f"{place} cannot be read (it is no folder); it is put aside as {aside.name}." in caplog.text
+    if put is a_file:
+        assert aside.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["cache", "queue", "cache/pictures"])
+def test_a_server_takes_jobs_where_a_file_has_the_name_of_a_folder_of_ours(tmp_path: Path, name: str) -> None:
+    a_file_at = tmp_path / name
+    a_file_at.parent.mkdir(exist_ok=True)
+    a_file(a_file_at)
+    services = open_services(Flags(data_dir=tmp_path, models_dir=tmp_path / "models"))
+    try:
+        source = Picture.from_image(Image.new("RGB", (64, 64)))
+        services.pictures.put(source)
+        services.queue.resume(lies_in(services.outputs))
+    finally:
+        services.desk.batches.close()
+        services.queue.close()
+    assert services.pictures.get(source.sha256) == source
+    assert (tmp_path / "queue" / "jobs.sqlite").is_file()
+
+
+@pytest.mark.parametrize("put", [a_file, a_link_to_nothing])
+def test_outputs_that_are_no_folder_are_told_at_the_start_and_left(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    put(tmp_path / "outputs")
+    with pytest.raises(WebuiError, match=r"^Pictures cannot be saved in .*outputs: it is .* Move or rename it, or "):
+        open_services(Flags(data_dir=tmp_path, models_dir=tmp_path / "models"))
+    assert os.path.lexists(tmp_path / "outputs")
+
+
+def test_a_file_in_the_way_of_a_folder_that_is_made_later_is_named_with_the_cure(tmp_path: Path) -> None:
+    a_file(tmp_path / "pictures")
+    with pytest.raises(WebuiError) as caught:
+        Pictures(tmp_path / "pictures").put(Picture.from_image(Image.new("RGB", (64, 64))))
+    assert caught.value.hint == f"Move or rename {tmp_path / 'pictures'}, then generate again."
 
 
 def test_an_index_that_another_program_has_locked_is_not_thrown_away(
