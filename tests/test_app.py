@@ -129,9 +129,40 @@ def test_ctrl_c_ends_server_and_engine(tmp_path: Path, checkpoint: Path) -> None
         children = psutil.Process(palimpsest.process.pid).children(recursive=True)
         assert children
         palimpsest.process.send_signal(signal.SIGINT)
-        assert palimpsest.process.wait(PATIENCE) in (0, -signal.SIGINT)
+        assert palimpsest.process.wait(PATIENCE) == 130
         _, alive = psutil.wait_procs(children, timeout=300)
         assert alive == []
+
+
+def has_loaded(process: subprocess.Popen[bytes], library: str) -> bool:
+    return any(library in mapped.path for mapped in psutil.Process(process.pid).memory_maps())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the moments are told by /proc")
+@pytest.mark.parametrize("moment", ["imports", "start", "page"])
+def test_ctrl_c_is_quiet_at_any_moment(tmp_path: Path, checkpoint: Path, moment: str) -> None:
+    reached = {
+        "imports": lambda: has_loaded(process, "pydantic_core"),
+        "start": lambda: (tmp_path / "queue" / "jobs.sqlite").exists(),
+        "page": lambda: b"Palimpsest" in log.read_bytes(),
+    }[moment]
+    log = tmp_path / "log"
+    data = command(free_port(), tmp_path, "--use-cpu", "--ckpt", str(checkpoint))
+    with log.open("wb") as said:
+        process = subprocess.Popen(data, cwd=ROOT, stdout=said, stderr=said)
+    end = time.monotonic() + PATIENCE
+    try:
+        while not reached():
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
+    assert "KeyboardInterrupt" not in log.read_text()
 
 
 def test_no_process_outlives_a_killed_server(tmp_path: Path, checkpoint: Path) -> None:
