@@ -113,9 +113,9 @@ def reproduce(argv: Sequence[str]) -> int:
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
-        recipe = make_recipe(
-            picture, read(picture).infotext, scanner(flags)(), kept(pictures), source, mask, hash_of(flags)
-        )
+        catalog = scanner(flags, CheckpointFiles(checkpoint_folders(flags)))()
+        text = read(picture).infotext
+        recipe = make_recipe(picture, text, catalog, kept(pictures), source, mask, hash_of(flags))
         engine = create_engine(**engine_options(flags))
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
@@ -163,7 +163,13 @@ def open_services(flags: Flags) -> Services:
     saves = OwnSaves(save_to(outputs))
     queue = JobQueue(engine, saves, ledger=Ledger(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
-    catalog = CatalogHolder(scanner(flags), lambda path: HashCache(flags.data_dir / HASHES).known(path), hash_of(flags))
+    checkpoints = CheckpointFiles(checkpoint_folders(flags))
+    catalog = CatalogHolder(
+        scanner(flags, checkpoints),
+        lambda path: HashCache(flags.data_dir / HASHES).known(path),
+        hash_of(flags),
+        checkpoints.look_further,
+    )
     catalog.start_hashing()
     return Services(
         queue=queue,
@@ -213,9 +219,8 @@ def engine_options(flags: Flags) -> dict[str, str]:
     }
 
 
-def scanner(flags: Flags) -> Callable[[], Catalog]:
+def scanner(flags: Flags, checkpoints: CheckpointFiles) -> Callable[[], Catalog]:
     """Looks, each time it is called, what is there to choose from."""
-    checkpoints = CheckpointFiles(checkpoint_folders(flags))
     loras = LoraFiles(lora_folders(flags))
     embeddings = EmbeddingFiles(embedding_folders(flags))
 

@@ -1,4 +1,4 @@
-"""The names on offer, as they were found last, and the hashes of the files behind them, computed in the background."""
+"""The names on offer, as they were found last. Hashes, and looks that take their time, follow in the background."""
 
 import logging
 import threading
@@ -20,7 +20,8 @@ class CatalogHolder:
     """The names on offer, as `scan` found them last. May be used from any thread.
 
     `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be, and is ""
-    for one that cannot be read. `listeners` are called when the catalog has changed.
+    for one that cannot be read. `look_further` looks at what a scan has passed over because it takes long, and tells
+    whether another scan would find more. `listeners` are called when the catalog has changed.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class CatalogHolder:
         scan: Callable[[], Catalog],
         known_hash: Callable[[Path], str] = lambda path: "",
         hash_of: Callable[[Path], str] = lambda path: "",
+        look_further: Callable[[], bool] = lambda: False,
     ) -> None:
         self.known_hash = known_hash
         self.hash_of = hash_of
@@ -39,6 +41,9 @@ class CatalogHolder:
         self._tried: set[Path] = set()  # files whose hash was asked for since the last look
         self._reading: Path | None = None  # the file whose hash is being computed
         self._urgent: set[str] = set()  # names, folded, of files whose hash somebody waits for
+        self._look_further = look_further
+        self._is_looked = False  # further, since the last scan
+        self._looking = threading.Thread(target=self._look_on, name="looks", daemon=True)
         self._hashing = threading.Thread(target=self._hash_all, name="hashes", daemon=True)
 
     @property
@@ -57,6 +62,7 @@ class CatalogHolder:
             is_new = found != self._current
             self._current = found
             self._tried.clear()
+            self._is_looked = False
             self._revision += is_new
             self._changed.notify_all()
         if is_new:
@@ -70,7 +76,8 @@ class CatalogHolder:
             self._note(row.path, sha256)
 
     def start_hashing(self) -> None:
-        """From now on, compute the hashes of all files on the list, one after the other."""
+        """From now on, look further after each scan, and compute the hashes of all files, one after the other."""
+        self._looking.start()
         self._hashing.start()
 
     def knowing(self, *said: str) -> Catalog:
@@ -107,6 +114,19 @@ class CatalogHolder:
         urgent = (row for row in left if {folded(row.path.name), folded(row.path.stem)} & self._urgent)
         row = next(urgent, None) or next(iter(left), None)
         return row.path if row else None
+
+    def _look_on(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._is_looked)
+                self._is_looked = True
+            try:
+                is_news = self._look_further()
+            except Exception:  # as with the hashes
+                log.exception("Files could not be looked into.")
+                continue
+            if is_news:
+                self.refresh()
 
     def _hash_all(self) -> None:
         while True:

@@ -9,12 +9,15 @@ from typing import Final, NamedTuple
 from modules.catalog import Checkpoint
 from modules.errors import WebuiError
 from modules.networks.detect import PIPELINES, UNKNOWN, Family, detect, family_named, require_supported
-from modules.networks.files import DIFFUSERS_INDEX, HashCache, find_checkpoints, read_header
+from modules.networks.files import DIFFUSERS_INDEX, HashCache, TensorInfo, find_checkpoints, read_header
 from modules.networks.foreign import FIELD, format_of, read_json
 from modules.networks.lora_files import Stamp, stamp_of
+from modules.networks.pickles import PickleReader
+from modules.networks.torch_pickle import CHECKPOINT, MoreThanWeights, tensors_of
 
 log = logging.getLogger(__name__)
 
+_PICKLE: Final = "a pickle with code"  # what a list calls a file that holds more than weights
 _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
 
 
@@ -25,12 +28,19 @@ class Seen(NamedTuple):
     reason: str
 
 
+UNSEEN: Final = Seen("", "")  # a file that torch has saved, as far as its first bytes tell
+
+
 class CheckpointFiles:
-    """The checkpoints in some folders. A file's header is read again only when the file has changed."""
+    """The checkpoints in some folders. A file's header is read again only when the file has changed.
+
+    Following a pickle takes its time: it is done by `look_further`, which may run in another thread than `found`.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
         self._seen: dict[Stamp, Seen] = {}
+        self._followed: dict[Stamp, Seen] = {}  # of files that torch has saved
 
     def found(self, hashes: HashCache) -> tuple[Checkpoint, ...]:
         """Those that are there now; the ones that cannot be loaded with their reasons."""
@@ -43,9 +53,42 @@ class CheckpointFiles:
                 rows.append(replace(row, reason=_unreadable(row.path, error)))
                 continue
             seen[stamp] = known = self._seen.get(stamp) or look_into(row.path)
+            if known == UNSEEN:
+                known = self._followed.get(stamp, known)
             rows.append(replace(row, family=known.family, reason=known.reason))
         self._seen = seen
         return tuple(rows)
+
+    def look_further(self) -> bool:
+        """Follow the pickles that were found and nobody has followed yet. Tells whether anything is known now."""
+        now = self._seen
+        left = [stamp for stamp, known in now.items() if known == UNSEEN and stamp not in self._followed]
+        if not left:
+            return False
+        followed = {stamp: known for stamp, known in self._followed.items() if stamp in now}
+        with PickleReader() as pickles:
+            for stamp in left:
+                followed[stamp] = follow(stamp.path, pickles)
+        self._followed = followed
+        return any(followed[stamp] != UNSEEN for stamp in left)
+
+
+def follow(path: Path, pickles: PickleReader) -> Seen:
+    """What a file that torch has saved tells; nothing of it is run."""
+    family = None
+    try:
+        tensors = tensors_of(pickles.read(path, CHECKPOINT))
+        if not tensors:
+            raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", FIELD)
+        family = detect({key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()})
+        require_supported(family, path)
+    except WebuiError as error:
+        log.info("%s", error)
+        what = _PICKLE if isinstance(error, MoreThanWeights) else ""
+        return Seen(family.label if family else what, str(error))
+    except OSError as error:
+        return Seen("", _unreadable(path, error))
+    return Seen(family.label, "")
 
 
 def look_into(path: Path) -> Seen:

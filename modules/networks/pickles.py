@@ -15,7 +15,7 @@ from typing import Any, Final, Self, cast
 
 from modules.errors import WebuiError
 from modules.networks.foreign import FIELD
-from modules.networks.torch_pickle import CHECKPOINT, Bounds, Content, Stored, read_content
+from modules.networks.torch_pickle import CHECKPOINT, Bounds, Content, MoreThanWeights, Stored, read_content
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class PickleReader:
             )
         answer = cast(dict[str, Any], json.loads(line))
         if "refused" in answer:
-            raise WebuiError(*answer["refused"])
+            raise (MoreThanWeights if answer["is_code"] else WebuiError)(*answer["refused"])
         if "failed" in answer:
             raise OSError(*answer["failed"])
         return _unpacked(answer["content"])
@@ -139,7 +139,8 @@ def _answer(question: bytes) -> dict[str, Any]:
     try:
         return {"content": _packed(read_content(Path(path), Bounds(*bounds)))}
     except WebuiError as error:
-        return {"refused": (error.message, error.hint, error.field, error.status)}
+        told = (error.message, error.hint, error.field, error.status)
+        return {"refused": told, "is_code": isinstance(error, MoreThanWeights)}
     except OSError as error:
         return {"failed": (error.errno, error.strerror or str(error), os.fspath(path))}
 

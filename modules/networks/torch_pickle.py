@@ -69,6 +69,10 @@ Content = Mapping[str, "Content"] | Stored | str | int | float | bool | None
 """What is told of a file: dicts with texts as keys, tensors, and simple values; None stands for anything else."""
 
 
+class MoreThanWeights(WebuiError):
+    """A pickle names something that weights do not need. No code of it was run."""
+
+
 class _Refused(Exception):
     """The name of something that is more than weights."""
 
@@ -119,13 +123,20 @@ def read_content(path: Path, bounds: Bounds) -> Content:
             raise
         raise _damaged(path) from error
     except _Refused as error:
-        raise WebuiError(
+        raise MoreThanWeights(
             f"{path.name} is a pickle that holds more than weights; no code of it was run. It names {error}.",
             "Use the .safetensors version of it.",
             FIELD,
         ) from error
     except Exception as error:  # a pickle is a program: whatever a damaged one does ends here
         raise _damaged(path) from error
+
+
+def tensors_of(content: Content) -> dict[str, Stored]:
+    """The tensors of a model that was saved whole or as `state_dict`, by name; none where there are none."""
+    saved = content.get("state_dict", content) if isinstance(content, Mapping) else None
+    state = saved if isinstance(saved, Mapping) else {}
+    return {key: value for key, value in state.items() if isinstance(value, Stored)}
 
 
 def _damaged(path: Path) -> WebuiError:

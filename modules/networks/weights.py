@@ -1,7 +1,7 @@
 """Tensors by name out of a file, and models filled with them; nothing here asks the network for anything."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from modules.networks.files import Header, TensorInfo, read_header
 from modules.networks.foreign import FIELD, format_of, open_file
 from modules.networks.layout import missing_keys
 from modules.networks.pickles import read_pickle
-from modules.networks.torch_pickle import Stored
+from modules.networks.torch_pickle import Stored, tensors_of
 
 _DTYPES: Final = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -66,10 +66,7 @@ def open_weights(path: Path) -> Weights:
             why = str(error).replace(str(path), path.name)
             raise WebuiError(f"{path.name} is damaged: {why}.", "Download or copy it again.", field=FIELD) from error
         return Weights(path.name, header, file.get_tensor)
-    content = read_pickle(path)
-    saved = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    state = saved if isinstance(saved, Mapping) else {}
-    tensors = {key: value for key, value in state.items() if isinstance(value, Stored)}
+    tensors = tensors_of(read_pickle(path))
     if not tensors:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
     header = {key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()}

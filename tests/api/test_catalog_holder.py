@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.api.catalog_holder import CatalogHolder
-from modules.catalog import Catalog
+from modules.catalog import Catalog, Checkpoint
 from modules.networks.files import HashCache, find_checkpoints, find_vaes
 from tests.api.conftest import BASE, services_in
 
@@ -125,3 +125,26 @@ def test_both_doors_choose_by_title_hash_and_folder_before_any_load(said: str, c
     listed = client.get("/v1/checkpoints").json()
     assert listed["selected"] == "b/twin.safetensors"
     assert {"name": "b/twin.safetensors", "label": title}.items() <= listed["checkpoints"][1].items()
+
+
+def test_what_takes_long_is_looked_at_after_each_scan_and_then_listed() -> None:
+    there, seen = ["a.ckpt"], set[str]()
+    marked = threading.Event()
+
+    def scan() -> Catalog:
+        return Catalog(tuple(Checkpoint(name, Path(name), reason="code" * (name in seen)) for name in there))
+
+    def look_further() -> bool:
+        is_news = not seen.issuperset(there)
+        seen.update(there)
+        return is_news
+
+    holder = CatalogHolder(scan, look_further=look_further)
+    holder.listeners.add(lambda: marked.set() if all(row.reason for row in holder.current.checkpoints) else None)
+    holder.start_hashing()
+    assert marked.wait(60)
+    there.append("b.ckpt")
+    marked.clear()
+    holder.refresh()
+    assert marked.wait(60)
+    assert [row.reason for row in holder.current.checkpoints] == ["code", "code"]

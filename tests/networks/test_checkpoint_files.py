@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
 from modules.catalog import Catalog
@@ -92,3 +93,45 @@ def test_a_folder_is_told_by_its_pipeline(pipeline: str, parts: tuple[str, ...],
     (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     assert look_into(folder).reason.startswith(reason)
     assert bool(look_into(folder).reason) == bool(reason)
+
+
+class Code:
+    """What a pickle runs when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("run",)
+
+
+def test_pickles_are_followed_later_and_then_marked_too(tmp_path: Path) -> None:
+    torch.save({"state_dict": {name: torch.zeros(shape) for name, shape in SD1.items()}}, tmp_path / "good.ckpt")
+    torch.save({"state_dict": {"conv_first.weight": torch.zeros(8, 3, 3, 3)}}, tmp_path / "upscaler.ckpt")
+    torch.save({"state_dict": {}, "callback": Code()}, tmp_path / "code.ckpt")
+    torch.save({"step": 5}, tmp_path / "empty.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "good.ckpt").read_bytes()[:-30])
+    files, hashes = CheckpointFiles([tmp_path]), HashCache(tmp_path / "hashes.json")
+    assert {row.label for row in files.found(hashes)} == {row.name for row in files.found(hashes)}  # nobody has looked
+    assert files.look_further()
+    labels = {row.name: row.label.removeprefix(row.name) for row in files.found(hashes)}
+    assert labels == {
+        "good.ckpt": "",
+        "upscaler.ckpt": " (cannot be loaded: an upscaler)",
+        "code.ckpt": " (cannot be loaded: a pickle with code)",
+        "empty.ckpt": " (cannot be loaded: damaged)",
+        "cut.ckpt": " (cannot be loaded: damaged)",
+    }
+    reasons = {row.name: row.reason for row in files.found(hashes)}
+    assert "more than weights" in reasons["code.ckpt"]
+    assert not files.look_further()  # once is enough
+    assert Catalog(files.found(hashes)).checkpoint("").name == "good.ckpt"
+
+
+def test_a_pickle_is_followed_again_when_it_has_changed(tmp_path: Path) -> None:
+    files, hashes = CheckpointFiles([tmp_path]), HashCache(tmp_path / "hashes.json")
+    torch.save({"callback": Code()}, tmp_path / "a.ckpt")
+    files.found(hashes)
+    files.look_further()
+    assert files.found(hashes)[0].reason
+    torch.save({name: torch.zeros(shape) for name, shape in SD1.items()}, tmp_path / "a.ckpt")
+    assert not files.found(hashes)[0].reason
+    files.look_further()
+    assert (files.found(hashes)[0].family, files.found(hashes)[0].reason) == ("a Stable Diffusion 1 model", "")
