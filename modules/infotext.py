@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -63,6 +63,8 @@ FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green c
 STEPS_FIRST = re.compile(r"\s*Steps: *\d+ *,", re.ASCII)
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"-?\d+", re.ASCII)
+WITH_COMMAS = re.compile(r"[-+]?\d+(?:,\d+)+", re.ASCII)
+GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+", re.ASCII)
 LOOKS_LIKE = {  # values that a key has in every text of settings
     "Steps": WHOLE, "Seed": WHOLE, "Size": SIZE, "CFG scale": NUMBER, "Denoising strength": NUMBER, "Clip skip": WHOLE,
     "Variation seed": WHOLE, "ENSD": WHOLE,
@@ -397,6 +399,7 @@ class _Reading:
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
         """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
+        text = _with_point(param, text)
         value = _indexed(param, text)
         number = _number(text)
         for bound, beyond in ((param.minimum, "less"), (param.maximum, "more")):
@@ -483,7 +486,7 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
         if key in given:
             reading.pairs.pop(key, None)
             try:
-                value = getattr(Settings.model_validate({name: given[key]}), name)
+                value = getattr(Settings.model_validate({name: _with_point(param, given[key])}), name)
             except ValidationError as error:
                 reading.notes.append(
                     f"{param.control.label}: {_short(given[key])} cannot be used, {expectation(param, error)}."
@@ -565,6 +568,18 @@ def _indexed(param: Param, text: str) -> str | int:
     counted = isinstance(param.control.choices, tuple) and param.type is int
     labels = [label.lower() for label in param.control.choices] if counted else []
     return labels.index(text.lower()) if text.lower() in labels else text
+
+
+def _with_point(param: Param, text: str) -> str:
+    """A number with a point before its fraction, whatever country it is from; `1,024` is 1024 where things are counted.
+
+    Other texts, and those of fields that hold no number, as they are.
+    """
+    types: set[Any] = set(get_args(param.type)) or {param.type}
+    if not types & {int, float} or WITH_COMMAS.fullmatch(text) is None:
+        return text
+    is_grouped = GROUPED.fullmatch(text) is not None and (float not in types or text.count(",") > 1)
+    return text.replace(",", "" if is_grouped else ".")
 
 
 def _number(text: str) -> float | None:

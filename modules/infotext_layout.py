@@ -29,6 +29,10 @@ LAST = ("Version", "User")
 # A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
 # begin only where none is going on, so that a megabyte of hostile text is read in linear time.
 PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(?P<key>\w[\w \-/]++):\s*(?P<value>"(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
+# What stands behind a whole number's comma where a program of another country wrote the fraction so, `7,5`, or a person
+# thousands. A1111 itself has a blank behind each comma.
+AFTER_COMMA = re.compile(r"\d+(?:,\d+)*(?=\s*(?:,|$))", re.ASCII)
+WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 KEY_ALONE = re.compile(r"\w[\w \-/]+")
 SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
 FEWEST_PAIRS = 3  # a line with fewer is the prompt's, as in A1111
@@ -84,13 +88,15 @@ def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> s
 
 
 def pairs_of(line: str) -> dict[str, str]:
-    """All pairs of a line, keys alone as well, in order."""
+    """All pairs of a line, keys alone as well, in order. A number with commas is given as it stands there."""
     pairs: dict[str, str] = {}
     end = 0
     for match in PAIR.finditer(line):
         _keys_alone(line[end : match.start()], pairs)
         end = match.end()
         key, value = match["key"].strip(), _unquoted(match["value"].strip())
+        if WHOLE.fullmatch(value) and (after := AFTER_COMMA.match(line, end)):
+            value, end = f"{value},{after[0]}", after.end()
         size = SIZE.fullmatch(value)
         if size:
             pairs[f"{key}-1"], pairs[f"{key}-2"] = size.groups()

@@ -438,3 +438,26 @@ def test_the_version_tells_what_an_old_text_leaves_unsaid(
 )
 def test_the_kind_of_job_is_told_by_the_keys(keys: str, kind: str) -> None:
     assert to_fields(parse(f"a\nSteps: 1, Sampler: Euler, {keys}")).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name", "value"),
+    [
+        ("CFG scale: 7,5, Seed: 5", "cfg_scale", 7.5),
+        ("Seed: 5, Denoising strength: 0,35", "denoising_strength", 0.35),
+        ("Eta: 0,25, Seed: 5", "eta_ancestral", 0.25),
+        ("Seed: 1,234,567, CFG scale: 7", "seed", 1234567),
+        ("CFG scale: 7, 5, Seed: 5", "cfg_scale", 7.0),  # behind a blank stands something else
+        ('CFG scale: "7,5", Seed: 5', "cfg_scale", 7.5),
+    ],
+)
+def test_a_comma_in_a_number_is_read_as_people_write_it(pairs: str, name: str, value: float) -> None:
+    read = to_fields(parse(f"a cat\nSteps: 20, Sampler: Euler, {pairs}, Size: 512x512, Version: v1.10.0"), "img2img")
+    assert {**read.fields, **read.settings}[name] == value
+    assert not any("75" in note or "35" in note for note in read.notes)
+
+
+def test_a_fraction_of_what_is_counted_is_told() -> None:
+    read = to_fields(parse("a cat\nSteps: 20,5, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 512x512"))
+    assert "steps" not in read.fields
+    assert any(note.startswith("Sampling steps: '20.5' cannot be used") for note in read.notes), read.notes

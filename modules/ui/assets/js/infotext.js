@@ -16,7 +16,7 @@ export function taken(text) {
   const at = lines.findLastIndex((line) => LAST_LINE.test(line));
   const [last = "", ...behind] = at < 0 ? [] : lines.splice(at);
   const [prompt, negative = ""] = lines.join("\n").split(/\n?Negative prompt: /);
-  const pairs = [...last.matchAll(/([\w ().+-]+?): ("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/g)].map((match) => [match[1].trim(), match[2]]);
+  const pairs = [...last.matchAll(/([\w ().+-]+?): ("(?:[^"\\]|\\.)*"|(?:[^,]|,(?=\d))*)(?:, |$)/g)].map((match) => [match[1].trim(), match[2]]);
   for (const [, key, value] of behind.map((line) => line.match(/^([A-Z][\w ]*): (.*)/) ?? [])) if (key) pairs.push([key, value]);
   return { prompt, negative, pairs };
 }
