@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from modules.api.admission import require_networks, with_checkpoints
+from modules.api.admission import MissingNetworks, require_networks, with_checkpoints
 from modules.api.jobs import EVENTS_AT_ONCE, LastEventId, event_data
 from modules.api.openapi import answers, bytes_body, fields_of, json_or_form_body
 from modules.api.services import Services
@@ -22,6 +22,7 @@ from modules.fields import Strict, shortened
 from modules.jobs.batch import Batch, BatchOptions, FileState
 from modules.jobs.batch_desk import Brought
 from modules.jobs.batch_files import MOST_FILES
+from modules.prompts.tags import without_networks
 from modules.request import Img2ImgRequest
 from modules.store.spool import NAME
 
@@ -54,6 +55,9 @@ class BatchBody(Strict):
         default_factory=list, max_length=2 * MOST_FILES, description="One for all, or one for each by its name."
     )
     mask_folder: str = Field(default="", max_length=1000, description="On the server, likewise.")
+    leave_out_missing: bool = Field(
+        default=False, description="Take tags of LoRAs that are not here out of the prompt, instead of refusing."
+    )
 
 
 def routes(services: Services) -> APIRouter:
@@ -99,9 +103,15 @@ def routes(services: Services) -> APIRouter:
 
     def begin(body: BatchBody) -> dict[str, Any]:
         settings = services.settings.current.overridden(body.request.get("override_settings") or {})
-        require_networks(body.request, settings, services.lora_finder())
+        form = body.request
+        try:
+            require_networks(form, settings, services.lora_finder())
+        except MissingNetworks as missing:
+            if not body.leave_out_missing:
+                raise
+            form = {**form, "prompt": without_networks(form["prompt"], missing.names)}
         batch = desk.start(
-            {**body.request, **with_checkpoints(body.request, services.checkpoint)},
+            {**form, **with_checkpoints(form, services.checkpoint)},
             body.options,
             services.settings.current,
             services.catalog.settled(),

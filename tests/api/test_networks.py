@@ -1,11 +1,13 @@
 """LoRAs and embeddings over HTTP: listed, counted, and refused at the door where they are not there."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
@@ -14,6 +16,7 @@ from modules.api.services import CatalogHolder, Services
 from modules.api.tokens import TokenCounter
 from modules.app import words_of
 from modules.catalog import Embedding, Lora
+from modules.codec import Picture
 from modules.settings import EXACT
 from tests.api.conftest import BASE, services_in
 
@@ -26,6 +29,8 @@ DUSK = Embedding("dusk", Path("dusk.pt"), 1, 3, 768, step=500, sd_checkpoint="ab
 WIDE = Embedding("wide", Path("wide.pt"), 1, 2, 1024)
 TORN = Embedding("torn", Path("torn.pt"), 1, reason="torn.pt is damaged or truncated.")
 BRACKETS = Embedding("style (v1)", Path("style (v1).pt"), 1, 2, 768)
+
+PICTURE = Picture.from_image(Image.new("RGB", (64, 64))).data
 
 
 class Studio(NamedTuple):
@@ -150,6 +155,15 @@ def test_a_batch_is_refused_before_its_first_file(client: TestClient) -> None:
     for field, value in (("prompt", "a <lora:inc:1>"), ("refiner_checkpoint", "goood")):
         answer = client.post("/v1/batches", json={"request": {field: value}, "folder": "inputs"})
         assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+
+
+def test_a_batch_can_be_wanted_without_those_that_are_missing(client: TestClient, studio: Studio) -> None:
+    request = {"prompt": "a <lora:inc:1><lora:ink:1> <lyco:gone:0.5>cat"}
+    files = [("files", ("a.png", PICTURE, "image/png"))]
+    told = {"request": request, "leave_out_missing": True}
+    answer = client.post("/v1/batches", files=files, data={"batch": json.dumps(told)})
+    assert answer.status_code == 201, answer.text
+    assert studio.services.desk.batches.batch(answer.json()["id"]).materials.form["prompt"] == "a <lora:ink:1> cat"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 // A question that only the person at the page can answer.
 
+import { post } from "./api.js";
 import { button, h } from "./dom.js";
 
 // Resolves to whether `yes` was pressed; Esc and Cancel are no. The focus returns to where it was.
@@ -21,4 +22,14 @@ export function ask(sentence, question, yes) {
     element.showModal();
     element.querySelector("#ask_yes").focus();
   });
+}
+
+// Posts a request for pictures. LoRAs that are not here have it refused; it is made without them if the person wants that.
+export async function postOrAsk(path, body) {
+  try {
+    return await post(path, body);
+  } catch (error) {
+    if (error.kind !== "MissingNetworks" || !(await ask(error.message, "Generate without it?", "Generate"))) throw error;
+    return post(path, { ...body, leave_out_missing: true });
+  }
 }

@@ -1,6 +1,7 @@
 // The files of a batch before they are brought: chosen, dropped (folders too) or picked as a folder, named by their paths.
 
-import { post, request } from "./api.js";
+import { request } from "./api.js";
+import { postOrAsk } from "./ask.js";
 
 const PICTURES = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$/i;
 const KINDS = [
@@ -123,4 +124,4 @@ export async function bring(files, known, tell, signal) {
   return { brought: brought.filter(Boolean), failed };
 }
 
-export const begin = (body) => post("/v1/batches", body);
+export const begin = (body) => postOrAsk("/v1/batches", body);

@@ -2,22 +2,12 @@
 
 import { Again } from "./again.js";
 import { get, GONE, post, remove } from "./api.js";
-import { ask } from "./ask.js";
+import { postOrAsk } from "./ask.js";
 import { parsed } from "./json.js";
 import { read, write } from "./store.js";
 
 const NAMES = ["queued", "started", "staged", "stepped", "previewed", "image_saved", "warned", "finished", "failed"];
 const POLL = 3000; // milliseconds between two looks at a job while the page is hidden
-
-// A LoRA that is not here is refused; the picture is made without it if the person wants that.
-async function accepted(body) {
-  try {
-    return await post("/v1/jobs", body);
-  } catch (error) {
-    if (error.kind !== "MissingNetworks" || !(await ask(error.message, "Generate without it?", "Generate"))) throw error;
-    return post("/v1/jobs", { ...body, leave_out_missing: true });
-  }
-}
 
 export class Jobs {
   // tell(name, data, job): each event, and "lost" (a sentence) when the server or the job is gone.
@@ -50,7 +40,7 @@ export class Jobs {
 
   // details: what the page wants to know of the job later.
   async submit(request, details) {
-    this.take(await accepted({ kind: this.tab, request }), details);
+    this.take(await postOrAsk("/v1/jobs", { kind: this.tab, request }), details);
   }
 
   // Has the server make what a failed job has not made.
