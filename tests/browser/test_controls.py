@@ -24,6 +24,20 @@ def test_a_list_closes_when_the_focus_goes_on(open_page: Page) -> None:
     expect(lists).to_have_count(0)
 
 
+@pytest.mark.parametrize("key", ["", "ArrowDown"])
+@pytest.mark.parametrize(
+    ("elem", "after"), [("img2img_sampling", "img2img_scheduler"), ("img2img_scheduler", "img2img_steps")]
+)
+def test_one_tab_leaves_an_open_list(open_page: Page, elem: str, after: str, key: str) -> None:
+    open_page.click(f"#{elem} input")
+    if key:
+        open_page.keyboard.press(key)
+    expect(open_page.locator("[data-testid=dropdown-option]").first).to_be_visible()
+    open_page.keyboard.press("Tab")
+    expect(open_page.locator(f"#{after} input:focus")).to_have_count(1)
+    expect(open_page.locator(f"#{elem} {OPEN}")).to_have_count(0)
+
+
 def test_esc_closes_a_list_and_leaves_the_job_alone(open_page: Page, server: FakeServer) -> None:
     load(open_page, png())
     server.fake.held = True
