@@ -225,7 +225,8 @@ def test_styles_in_pasted_parameters_are_chosen(open_page: Page, server: FakeSer
     open_page.click("#img2img_styles_edit_button")
     expect(open_page.locator("[data-style=fog] input")).to_be_checked()
     open_page.click("[data-style=fog] button[title='Delete fog']")
-    expect(open_page.locator(".styles-list .p-soft >> visible=true")).to_contain_text("There is no style yet.")
+    expect(open_page.locator(".styles-list .p-soft >> visible=true")).to_contain_text("No styles yet.")
+    expect(open_page.locator("#img2img_style_apply")).to_be_disabled()
     assert server.fake.styles == {}
 
 

@@ -17,7 +17,7 @@ export class PngInfo {
     const left = h("div", { className: "pnginfo-left" });
     this.right = h("div", { className: "pnginfo-right", "aria-live": "polite" });
     part("pnginfo").replaceChildren(h("div", { className: "pnginfo" }, left, this.right));
-    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", onChange: (picture) => this.show(picture), tools: undoButton("pnginfo") });
+    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", word: "Picture", isAlone: true, onChange: (picture) => this.show(picture), tools: undoButton("pnginfo") });
     this.report = h("div", { className: "pnginfo-report", role: "status" });
     this.show(null);
     document.addEventListener("server-back", () => this.source.picture && !this.info && this.show(this.source.picture));

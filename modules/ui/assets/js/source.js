@@ -7,10 +7,11 @@ import { remember, replace, toastWithUndo, useSource } from "./undo.js";
 
 export class Source {
   // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
-  // tools: more buttons for the row below the picture. stage: the canvas that shows the picture instead of the zone,
+  // tools: more buttons for the row below the picture. word: what the picture is called; isAlone: a file that is refused takes
+  // the place of the picture, as what is told beside it must not be taken for the file's. stage: the canvas that shows the picture instead of the zone,
   // {head, element, restore()}; it also remembers the picture.
-  constructor(place, name, { hint, onChange, tools = null, stage = null }) {
-    Object.assign(this, { name, onChange, stage });
+  constructor(place, name, { hint, onChange, tools = null, stage = null, word = "Source picture", isAlone = false }) {
+    Object.assign(this, { name, onChange, stage, word, isAlone });
     this.picture = null;
     this.turn = 0;
     this.busy = null;
@@ -19,12 +20,12 @@ export class Source {
       type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: `${name}_file`,
       onchange: () => (this.bring(this.chooser.files[0]), (this.chooser.value = "")),
     });
-    this.image = h("img", { alt: "Source picture", hidden: true, draggable: "false" });
+    this.image = h("img", { alt: word, hidden: true, draggable: "false" });
     this.empty = h("div", { className: "source-empty" },
       h("div", { className: "source-mark" }),
       h("div", { className: "source-call" }, h("strong", { textContent: "Drop a picture here" }), h("span", { textContent: hint })),
     );
-    this.zone = h("div", { className: "source-zone", tabindex: "0", role: "button", "aria-label": "Source picture: drop, paste or choose one" }, this.image, this.empty);
+    this.zone = h("div", { className: "source-zone", tabindex: "0", role: "button", "aria-label": `${word}: drop, paste or choose one` }, this.image, this.empty);
     this.text = h("span", { className: "source-text" });
     this.ownTools = [
       button({ icon: "picture", text: "Replace", className: "p-small", onclick: () => this.chooser.click() }),
@@ -81,13 +82,18 @@ export class Source {
         if (this.picture && !isNoted) replace(this.name, put);
         else put();
       })
-      .catch((error) => turn === this.turn && this.complain(error.message))
+      .catch((error) => turn === this.turn && this.refuse(error))
       .finally(() => {
         if (turn !== this.turn) return;
         this.busy = null;
         this.element.classList.remove("busy");
       });
     return this.busy;
+  }
+
+  refuse({ field, message }) {
+    if (this.isAlone && field && this.picture) this.set(null, "person");
+    this.complain(message);
   }
 
   remove() {
@@ -116,7 +122,7 @@ export class Source {
   }
 
   complain(sentence) {
-    this.error.textContent = sentence.replace(/^init_images:/, "Source picture:");
+    this.error.textContent = sentence.replace(/^init_images:/, `${this.word}:`);
     this.error.hidden = !sentence;
     if (sentence) this.error.scrollIntoView({ block: "nearest" });
   }

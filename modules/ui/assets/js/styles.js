@@ -78,7 +78,8 @@ export class Styles {
   put(rows) {
     this.rows = rows;
     this.list.replaceChildren(...rows.map((row) => this.row(row)));
-    if (!rows.length) this.list.append(h("p", { className: "p-soft", textContent: "There is no style yet. Save the prompts of this form as the first." }));
+    byId(`${this.tab}_style_apply`).disabled = !rows.length;
+    if (!rows.length) this.list.append(h("p", { className: "p-soft", textContent: "No styles yet. Save the prompts of this form as the first." }));
   }
 
   row(row) {
