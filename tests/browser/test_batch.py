@@ -319,3 +319,60 @@ def test_a_result_of_a_batch_that_is_sent_starts_anew_at_its_size(batch_page: Pa
     expect(batch_page.locator("#img2img_image .source-text")).to_be_visible()
     expect(batch_page.locator("#tab_img2img")).to_have_attribute("data-mode", "img2img")
     expect(batch_page.locator("#img2img_width input[type=number]")).to_have_value("64")
+
+
+@pytest.mark.parametrize("act", ["tab", "mode", "edit", "drop"])
+def test_a_plain_report_leaves(batch_page: Page, act: str) -> None:
+    report = batch_page.locator("#img2img_batch_run")
+    choose(batch_page, {"done.png": png(64, 64, 44)})
+    begin(batch_page)
+    words(batch_page, "finished, 1 file · 1 done")
+    batch_page.click("#img2img_fullscreen")  # to look at the results is not to go on
+    batch_page.keyboard.press("Escape")
+    expect(report).to_be_visible()
+    if act == "tab":
+        batch_page.click("#tab_history_button")
+    elif act == "mode":
+        batch_page.click("#img2img_inpaint_mode")
+    elif act == "edit":
+        batch_page.fill("#img2img_prompt textarea", "a fox")
+    else:
+        choose(batch_page, {"next.png": png(64, 64, 45)})
+    expect(report).to_be_hidden()
+    told = batch_page.locator(".toast", has_text="Batch finished, 1 file · 1 done, in outputs/")
+    told.get_by_role("button", name="Show").click()
+    batch_page.click("#tab_img2img_button")
+    words(batch_page, "finished, 1 file · 1 done")
+    batch_page.fill("#img2img_prompt textarea", "a boat")
+    expect(report).to_be_visible()  # it was asked for
+
+
+def test_a_report_with_remarks_becomes_a_line_that_can_be_opened(batch_page: Page) -> None:
+    choose(batch_page, {"good.png": png(64, 64, 46), "bad.png": b"no picture"})
+    begin(batch_page)
+    words(batch_page, "finished, 2 files · 1 done · 1 failed")
+    remark = batch_page.locator("#img2img_batch_run li")
+    expect(remark).to_be_visible()
+    batch_page.fill("#img2img_prompt textarea", "a fox")
+    expect(remark).to_be_hidden()
+    expect(batch_page.locator("#img2img_batch_run .bar")).to_be_hidden()
+    batch_page.click("#img2img_batch_run summary")
+    expect(remark).to_contain_text("bad.png")
+    batch_page.fill("#img2img_prompt textarea", "a boat")
+    expect(remark).to_be_visible()
+
+
+@pytest.mark.parametrize(("answer", "made"), [("#ask_yes", 1), ("#ask_no", 0)])
+def test_a_batch_can_do_without_a_lora_that_is_not_here(
+    batch_page: Page, batch_server: BatchServer, answer: str, made: int
+) -> None:
+    choose(batch_page, {"a.png": png(64, 64, 47)})
+    batch_page.fill("#img2img_prompt textarea", "a fox <lora:gone:1>")
+    batch_page.click("#img2img_generate")
+    expect(batch_page.locator("dialog.p-ask")).to_contain_text("Generate without it?")
+    batch_page.click(answer)
+    if made:
+        words(batch_page, "finished, 1 file · 1 done")
+    else:
+        expect(batch_page.get_by_role("alert").filter(has_text="there is no LoRA 'gone'")).to_be_visible()
+    assert [request.prompt.strip() for request, _ in batch_server.painter.requests] == ["a fox"] * made

@@ -119,3 +119,34 @@ def test_an_intents_values_stay_for_its_mask_and_its_help_goes_with_the_job(
     strength(open_page, "1")  # for another try
     open_page.click("#img2img_send_to_img2img")
     strength(open_page, "0.6")
+
+
+def test_what_a_vain_paste_said_goes_with_the_next_that_succeeds(open_page: Page) -> None:
+    vain = open_page.locator(".toast", has_text="holds no parameters")
+    open_page.fill("#img2img_prompt textarea", "a fox")
+    open_page.click("#img2img_paste")
+    expect(vain).to_be_visible()
+    open_page.fill("#img2img_prompt textarea", "a cat\nSteps: 9, Sampler: Euler, CFG scale: 5, Seed: 4, Size: 64x64")
+    open_page.click("#img2img_paste")
+    expect(open_page.locator(".toast", has_text="The form is filled")).to_be_visible()
+    expect(vain).to_have_count(0)
+
+
+def test_what_a_vain_press_said_goes_with_generate(open_page: Page) -> None:
+    load(open_page, png())
+    open_page.click("#img2img_reuse_seed")
+    vain = open_page.locator(".toast", has_text="no picture yet whose seed")
+    expect(vain).to_be_visible()
+    submit(open_page)
+    expect(vain).to_have_count(0)
+    finished(open_page)
+
+
+def test_png_info_names_a_file_that_is_no_picture_and_shows_nothing_else(open_page: Page) -> None:
+    open_page.click("#tab_pnginfo_button")
+    load(open_page, png(), tab="pnginfo")
+    expect(open_page.locator("#pnginfo_picture_to_img2img")).to_be_visible()
+    open_page.set_input_files("#pnginfo_file", files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}])
+    expect(open_page.locator("#pnginfo_image > .p-error")).to_contain_text("Picture: this is no picture")
+    expect(open_page.locator("#pnginfo_image.filled")).to_have_count(0)
+    expect(open_page.locator("#pnginfo_picture_to_img2img")).to_have_count(0)

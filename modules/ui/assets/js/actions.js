@@ -10,18 +10,18 @@ import { remember, toastWithUndo } from "./undo.js";
 export async function save(picture) {
   try {
     const answer = await post("/v1/outputs/save", { paths: [picture.path] });
-    toast(`Saved as ${answer.saved[0]}.`);
+    toast(`Saved as ${answer.saved[0]}.`, { area: "outputs" });
   } catch (error) {
-    complain(error);
+    complain(error, "outputs");
   }
 }
 
 async function openFolder(picture) {
   try {
     const answer = await post("/v1/outputs/open", { path: picture.path });
-    if (answer.folder) toast(`The picture is in ${answer.folder}`);
+    if (answer.folder) toast(`The picture is in ${answer.folder}`, { area: "outputs" });
   } catch (error) {
-    complain(error);
+    complain(error, "outputs");
   }
 }
 
@@ -52,7 +52,7 @@ export async function sendToImg2img(picture, page, { withParameters = false, mod
     const done = mode === "inpaint" ? "The picture is in Inpaint: paint what is to be redrawn." : withParameters ? "The picture and its parameters are in img2img." : "The picture is img2img's source now.";
     toastWithUndo("img2img", [done, ...notes].join(" "), step);
   } catch (error) {
-    complain(error);
+    complain(error, "form");
   }
 }
 

@@ -3,8 +3,10 @@
 import { Again } from "./again.js";
 import { get, GONE, post } from "./api.js";
 import { Remarks } from "./batchremarks.js";
+import { Report, words } from "./batchreport.js";
 import { button, download, h, part } from "./dom.js";
 import { parsed } from "./json.js";
+import { onNextAct } from "./nextact.js";
 import { clock } from "./progress.js";
 import { read, write } from "./store.js";
 import { complain, toast } from "./toast.js";
@@ -16,6 +18,7 @@ export class BatchRun {
   // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
   constructor(page, onChange) {
     Object.assign(this, { page, onChange, batch: null, stream: null, again: new Again() });
+    this.report = new Report(this);
     this.id = read("batch.id");
     this.seen = read("batch.seen", 0);
     this.fill = h("div", { className: "bar-fill" });
@@ -26,13 +29,14 @@ export class BatchRun {
     this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next file (Alt+Enter)", id: "img2img_batch_skip", className: "p-small", onclick: () => this.ask("skip") });
     this.stop = button({ icon: "stop", text: "Stop", title: "Make no further files; finished ones are kept (Esc)", id: "img2img_batch_stop", className: "p-small", onclick: () => this.ask("stop") });
     this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => download(`/v1/batches/${this.id}/zip`) });
-    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.putAway() });
+    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.report.putAway() });
     this.remarks = new Remarks();
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
     this.element = h("div", { className: "batch-run", id: "img2img_batch_run", hidden: true },
       h("div", { className: "batch-head" }, h("strong", { textContent: "Batch" }), this.words, h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close)),
       this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.remarks.element, this.spoken);
     part("result", "img2img").prepend(this.element);
+    onNextAct(part("result", "img2img"), () => this.report.giveWay());
     document.addEventListener("visibilitychange", () => (this.again.worked(), this.id && !this.ended && this.follow()));
   }
 
@@ -68,25 +72,12 @@ export class BatchRun {
     this.stream?.close();
     this.again.stop();
     Object.assign(this, { id: null, batch: null, stream: null, seen: 0 });
+    this.report.fold(false);
+    this.report.isCalledBack = false;
     for (const name of ["id", "seen"]) write(`batch.${name}`, null);
     this.remarks.set([]);
     this.element.hidden = true;
     this.onChange();
-  }
-
-  // The report of a batch that has ended can be had back until there is another.
-  putAway() {
-    const { id, seen } = this;
-    const { lines } = this.remarks;
-    this.forget();
-    const back = () => {
-      if (this.id) return;
-      Object.assign(this, { id, seen });
-      for (const name of ["id", "seen"]) write(`batch.${name}`, this[name]);
-      this.remarks.set(lines);
-      this.look();
-    };
-    toast("The batch is put away.", { action: { text: "Undo", run: back } });
   }
 
   // A hidden page gives its stream back: a browser opens six connections to a host.
@@ -160,16 +151,14 @@ export class BatchRun {
   show(batch) {
     const wasEnded = this.ended;
     this.batch = batch;
-    const { counts, total, settled, current, status } = batch;
+    const { counts, settled, current, status } = batch;
     const percent = Math.round(batch.fraction * 100);
     this.element.hidden = false;
     this.element.dataset.status = status;
     this.fill.style.width = `${percent}%`;
     this.bar.setAttribute("aria-valuenow", percent);
     this.bar.classList.toggle("unknown", status === "waiting");
-    const tally = [[counts.done, "done"], [counts.kept, "finished before"], [counts.failed, "failed"], [counts.left_out, "left out"], [counts.skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
-    const heads = { waiting: "waits for another batch", running: `${Math.min(settled + 1, total)} of ${total}`, finished: `finished, ${total} ${total === 1 ? "file" : "files"}`, stopped: `stopped at ${settled} of ${total}`, failed: `ended at ${settled} of ${total}` };
-    this.words.textContent = [heads[status], ...tally].join(" · ");
+    this.words.textContent = words(batch);
     const step = current?.progress.steps ? ` · step ${current.progress.step} of ${current.progress.steps}` : "";
     this.current.textContent = this.ended ? batch.message || `in outputs/${batch.output}` : current ? `${current.name}${step}` : "";
     this.current.classList.toggle("bad", status === "failed");

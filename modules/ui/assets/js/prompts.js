@@ -72,7 +72,7 @@ async function fillAndTell(tab, text) {
     const notes = await fillFrom(tab, text);
     toastWithUndo(tab, notes.length ? notes.join(" ") : "The form is filled from the parameters.");
   } catch (error) {
-    complain(error);
+    complain(error, "form");
   }
 }
 
@@ -87,7 +87,7 @@ function readPrompt(tab, lastInfotext) {
   const typed = form.get(tab, "prompt");
   const text = looksLikeInfotext(typed) ? typed : typed.trim() ? "" : lastInfotext(tab);
   if (text) fillAndTell(tab, text);
-  else toast(typed.trim() ? "The prompt box holds no parameters; their last line begins with “Steps:”." : "There is no picture yet to take parameters from.");
+  else toast(typed.trim() ? "The prompt box holds no parameters; their last line begins with “Steps:”." : "There is no picture yet to take parameters from.", { area: "form" });
 }
 
 function withUndo(tab, sentence, values) {
@@ -98,7 +98,7 @@ function withUndo(tab, sentence, values) {
 
 function useModel(tab, defaults) {
   if (Object.keys(defaults).length) withUndo(tab, "The model's defaults are set.", defaults);
-  else toast("This model brings no defaults of its own.");
+  else toast("This model brings no defaults of its own.", { area: "form" });
 }
 
 function reset(tab, defaults) {

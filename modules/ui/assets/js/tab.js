@@ -15,7 +15,7 @@ import { Result } from "./result.js";
 import { ScriptSection } from "./scripts.js";
 import { Size } from "./size.js";
 import { Styles } from "./styles.js";
-import { toast } from "./toast.js";
+import { begins, toast } from "./toast.js";
 
 const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
 
@@ -49,7 +49,7 @@ export class Tab {
 
   reuse(field) {
     const seed = this.gallery.selected?.seed;
-    if (seed === undefined) toast("There is no picture yet whose seed could be taken.");
+    if (seed === undefined) toast("There is no picture yet whose seed could be taken.", { area: "form" });
     else form.set(this.name, { [field]: seed });
   }
 
@@ -57,6 +57,7 @@ export class Tab {
   async generate(values) {
     const { name, page, result } = this;
     result.complain("");
+    begins("form");
     form.clearErrors(name);
     if (name === "img2img") page.batch.run.leave();
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));

@@ -8,16 +8,18 @@ const SECONDS = 6;
 const MOST = 2; // at once
 let stack = null;
 
-export function toast(sentence, { bad = false, action = null } = {}) {
+// area: what the message is about, such as "form". One of the same area takes its place, and so does what begins there.
+export function toast(sentence, { bad = false, action = null, area = "" } = {}) {
   if (!stack) {
     stack = h("div", { className: "toasts", "aria-live": "polite" });
     document.body.append(stack);
   }
-  for (const old of stack.children) if (old.dataset.sentence === sentence) old.remove();
+  takeBack(sentence);
+  begins(area);
   const close = () => note.remove();
   const note = h(
     "div",
-    { className: `toast ${bad ? "bad" : ""}`, role: bad ? "alert" : "status", "data-sentence": sentence, "data-said-in": openedTab() },
+    { className: `toast ${bad ? "bad" : ""}`, role: bad ? "alert" : "status", "data-sentence": sentence, "data-said-in": openedTab(), "data-area": area || null },
     h("span", { textContent: sentence }),
     action ? button({ text: action.text, className: "p-link", onclick: () => (close(), action.run()) }) : null,
     button({ icon: "close", title: "Close", className: "p-bare", onclick: close }),
@@ -40,7 +42,12 @@ function coversGenerate() {
 onSwitch((name) => stack?.querySelectorAll(`.toast[data-said-in]:not([data-said-in="${name}"])`).forEach((note) => note.remove()));
 
 // That the server is gone is told by the banner, once it is there.
-export const complain = (error) => (error.message === GONE && document.querySelector(".banner:not([hidden])") ? null : toast(error.message, { bad: true }));
+export const complain = (error, area = "") => (error.message === GONE && document.querySelector(".banner:not([hidden])") ? null : toast(error.message, { bad: true, area }));
+
+// Something is done in `area`: what was said there before is settled, unless it holds a way back.
+export function begins(area) {
+  if (area) for (const note of stack?.querySelectorAll(`.toast[data-area="${area}"]:not(:has(.p-link))`) ?? []) note.remove();
+}
 
 // A sentence that is true no longer, wherever it stands.
 export function takeBackEverywhere(sentence) {

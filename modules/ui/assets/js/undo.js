@@ -4,7 +4,7 @@
 import { button } from "./dom.js";
 import * as form from "./form.js";
 import { read, write } from "./store.js";
-import { toast } from "./toast.js";
+import { begins, toast } from "./toast.js";
 
 const LEVELS = 30;
 const MOVES = ["send", "crop", "remove", "replace"]; // steps that change the picture, and so what is on it
@@ -56,8 +56,8 @@ function close(step, after) {
 export function toastWithUndo(tab, sentence, step = stack(tab).at(-1)) {
   if (step) done(tab, step);
   const isLast = () => stack(tab).at(-1) === step;
-  if (!step || !isLast()) return toast(sentence); // another step came in between
-  const note = toast(sentence, { action: { text: "Undo", run: () => isLast() && undo(tab) } });
+  if (!step || !isLast()) return toast(sentence, { area: "form" }); // another step came in between
+  const note = toast(sentence, { area: "form", action: { text: "Undo", run: () => isLast() && undo(tab) } });
   notes.set(note, { tab, step });
   return note;
 }
@@ -91,6 +91,7 @@ export function forget(tab, step) {
 // Another picture takes the place of the one that is there: act() does it. Only a message can take that back.
 export function replace(tab, act) {
   const step = { reason: "replace", choice: null, before: state(tab), after: null };
+  begins("form");
   act();
   close(step, state(tab));
   toast("The picture is replaced.", { action: { text: "Undo", run: () => takeBack(tab, step) } });

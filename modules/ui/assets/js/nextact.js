@@ -1,0 +1,13 @@
+// What a person does next: changes a field, brings or paints a picture, opens another tab.
+
+import { onSwitch } from "./tabs.js";
+
+const EDITS = ["input", "change", "drop", "paste"];
+
+// action() is called at each such act, except within `own`, where things are only looked at.
+export function onNextAct(own, action) {
+  for (const name of EDITS) document.addEventListener(name, ({ target }) => own.contains(target) || action(), true);
+  document.addEventListener("pointerdown", ({ target }) => target.closest?.(".canvas-stage") && action(), true);
+  document.addEventListener("click", ({ target }) => target.closest?.("#tab_img2img [role=tab]") && action(), true);
+  onSwitch(action);
+}
