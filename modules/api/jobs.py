@@ -19,7 +19,7 @@ from modules.api.sse import NOTHING_NEW, EventStream, event_text
 from modules.api.styles import styled
 from modules.codec import Picture
 from modules.errors import WebuiError
-from modules.events import ENDINGS, Event, ImageSaved, Previewed
+from modules.events import ENDINGS, Event, Failed, ImageSaved, Previewed
 from modules.fields import Strict
 from modules.infotext import Kind
 from modules.jobs.job import Job
@@ -179,7 +179,10 @@ class JobFeed:
             self._read = number
             self._fold.add(event, at)
             self.over = isinstance(event, ENDINGS)
-            data = event_data(event) | {"progress": asdict(self._fold.progress(at))}
+            data = event_data(event)
+            if isinstance(event, Failed):
+                data["retry"] = not self._job.lost
+            data |= {"progress": asdict(self._fold.progress(at))}
             texts.append(event_text(event_name(event), data, number))
         self.over = self.over or (self._job.is_parked and not texts)
         return "".join(texts)

@@ -31,11 +31,12 @@ Announce = Callable[[ImageSaved, str], None]
 
 
 class Past(NamedTuple):
-    """What was kept of a job when Palimpsest ended."""
+    """What was kept of a job when Palimpsest ended. `lost` says what of it cannot be read any more, "" if all can."""
 
     id: str
     created: float
     events: tuple[Event, ...]
+    lost: str = ""
 
 
 class Job:
@@ -69,6 +70,7 @@ class Job:
         self.checkpoint = checkpoint
         self.created = past.created if past else time.time()
         self.is_resumed = past is not None
+        self.lost = past.lost if past else ""  # why it cannot be made again
         self.is_parked = False
         self.listeners = Listeners()
         self.announce = announce

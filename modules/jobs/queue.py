@@ -208,10 +208,8 @@ class JobQueue:
             raise WebuiError(
                 f"The job {job_id} is {job.status}; only one that has failed can be made again.", "", "id", status=409
             )
-        if isinstance(job.request, Img2ImgRequest) and not job.request.init_images:
-            raise WebuiError(
-                f"The source pictures of the job {job_id} are no longer kept.", "Submit it again.", "id", status=409
-            )
+        if job.lost:
+            raise WebuiError(f"The job {job_id} cannot be made again: {job.lost}", "Submit it anew.", "id", status=409)
         puts = [
             partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first)
             for request, first in missing(job)
@@ -321,7 +319,7 @@ class JobQueue:
     def _made_again(self, entered: Entered) -> Job:
         request = entered.request or (Img2ImgRequest() if entered.kind == "img2img" else Txt2ImgRequest())
         kind: Kind = "img2img" if entered.kind == "img2img" else "txt2img"
-        past = Past(entered.id, entered.created, entered.events)
+        past = Past(entered.id, entered.created, entered.events, entered.reason)
         return self._made(kind, request, entered.settings, entered.checkpoint, past)
 
     def _keep(self, method: Callable[..., object], *values: object) -> None:

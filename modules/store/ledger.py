@@ -158,7 +158,11 @@ class Ledger:
                 _insert(db, job_id, image)
 
     def end(self, job_id: str, ending: Finished | Failed, saved: Sequence[ImageSaved]) -> None:
-        """The job is over; its pictures are no longer held. What was announced and is not among `saved` is void."""
+        """The job is over. What was announced and is not among `saved` is void.
+
+        The pictures it needed are held on if it has failed, as it can be made again until it is forgotten.
+        """
+        needed: list[str] = []
         with self._transaction() as db:
             self._flush(db, job_id)
             indexes = {image.index for image in saved}
@@ -169,15 +173,19 @@ class Ledger:
                     db.execute("DELETE FROM events WHERE place = ?", (place,))
             _insert(db, job_id, ending)
             db.execute("UPDATE jobs SET state = 'ended' WHERE id = ?", (job_id,))
-            needed = [row[0] for row in db.execute("SELECT sha256 FROM needs WHERE job = ?", (job_id,))]
-            db.execute("DELETE FROM needs WHERE job = ?", (job_id,))
+            if isinstance(ending, Finished):
+                needed = _needs(db, job_id)
+                db.execute("DELETE FROM needs WHERE job = ?", (job_id,))
         for sha256 in needed:
             self._let_go(sha256)
 
     def forget(self, job_ids: list[str]) -> None:
-        """Take ended jobs out of the file."""
+        """Take ended jobs out of the file; pictures of theirs that were held on are let go."""
         with self._transaction() as db:
+            needed = [sha256 for job_id in job_ids for sha256 in _needs(db, job_id)]
             db.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
+        for sha256 in needed:
+            self._let_go(sha256)
 
     def entered(self, is_there: Callable[[ImageSaved, str], bool]) -> list[Entered]:
         """All jobs, in the order they came. For the beginning, before any other method.
@@ -341,6 +349,12 @@ def lies_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
 def sha256_of(data: bytes) -> str:
     """As `Ledger.announce` wants it."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _needs(db: sqlite3.Connection, job_id: str) -> list[str]:
+    """The pictures that are held for a job; what damage has left in the place of a hash was never held."""
+    found = db.execute("SELECT sha256 FROM needs WHERE job = ? AND typeof(sha256) = 'text'", (job_id,))
+    return [row[0] for row in found]
 
 
 def _insert(db: sqlite3.Connection, job_id: str, event: Event, sha256: str | None = None) -> None:

@@ -36,8 +36,9 @@ class Entered:
 
     `events` are those that are kept, in order; `ended` tells whether there is an ending.
     `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
-    both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more; that of a
-    job that has ended is without its pictures.
+    both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more. That of a
+    job that has finished is without its pictures; so is that of one that has failed, if these are gone, and then
+    `reason` says so.
     """
 
     id: str
@@ -81,9 +82,13 @@ def entered(row: Row, events: tuple[Event, ...], find: Callable[[str], Picture])
     request, settings, checkpoint = None, Settings(), NOWHERE
     try:
         asked = _object(row["request"])
-        request = _request(str(row["model"]), _without_pictures(asked) if ended else asked, find)
         settings = _settings(row["settings"])
         checkpoint = _checkpoint(row["checkpoint"])
+        model, bare = str(row["model"]), _without_pictures(asked)
+        if ended:
+            request = _request(model, bare, find)
+        if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be made again
+            request = _request(model, asked, find)
     except Unreadable as reason:
         reasons.append(f"What was asked for cannot be read any more: {reason}.")
     except WebuiError as error:

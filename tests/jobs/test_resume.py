@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from modules.api.jobs import JobFeed
 from modules.codec import Picture
 from modules.errors import WebuiError
 from modules.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
@@ -236,6 +237,69 @@ def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: 
     for waiting in queue.current():
         waiting.interrupt()
     assert ended(again).status in ("finished", "interrupted")
+    queue.close()
+
+
+def failed_with_pictures(folder: Path) -> tuple[Job, list[Picture]]:
+    """A job with a source and a mask that has failed, in a folder in which nothing else would be kept."""
+    source, mask = (Picture.from_image(Image.new("L", (64, 64), grey)) for grey in (10, 255))
+    outputs, kept = Outputs(folder / "outputs"), Pictures(folder / "pictures", limit=1)
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=Ledger(folder / "jobs.sqlite", kept))
+    request = Img2ImgRequest.parse({"init_images": [source], "mask": mask, "prompt": "webui-error"})
+    job = ended(queue.submit("img2img", request, Settings(), CHECKPOINT))
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push them out
+    queue.close()
+    return job, [source, mask]
+
+
+def test_a_failed_job_can_be_made_again_with_its_sources_and_mask_after_a_restart(tmp_path: Path) -> None:
+    failed, pictures_of = failed_with_pictures(tmp_path)
+    outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
+    ledger = Ledger(tmp_path / "jobs.sqlite", kept)
+    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=ledger)
+    queue.resume(lies_in(outputs))
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16), "red")))
+    [again] = queue.retry(failed.id)
+    assert again.request == failed.request
+    assert isinstance(again.request, Img2ImgRequest)
+    assert again.request.mask is not None
+    assert [p.data for p in (*again.request.init_images, again.request.mask)] == [p.data for p in pictures_of]
+    ended(again)
+
+    ledger.forget([failed.id, again.id])  # now they may go
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16), "blue")))
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
+    queue.close()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_failed_job_whose_source_or_mask_is_gone_says_so_and_is_not_made_without(tmp_path: Path, lost: int) -> None:
+    failed, pictures_of = failed_with_pictures(tmp_path)
+    [file] = (tmp_path / "pictures").glob(f"{pictures_of[lost].sha256}.*")
+    file.unlink()
+
+    queue = opened(tmp_path)
+    job = queue.job(failed.id)
+    assert job.lost.startswith(f"There is no source picture {pictures_of[lost].sha256[:12]!r} any more.")
+    assert '"retry": false' in JobFeed(job, 0).read()  # and the page offers none
+    with pytest.raises(WebuiError, match=r"cannot be made again: There is no source picture") as caught:
+        queue.retry(failed.id)
+    assert caught.value.status == 409
+    assert len(queue.jobs()) == 1
+    queue.close()
+
+
+def test_a_job_that_cannot_be_read_any_more_is_not_made_from_nothing(tmp_path: Path) -> None:
+    queue = opened(tmp_path)
+    job = ended(submit(queue, "webui-error"))
+    assert '"retry": true' in JobFeed(job, 0).read()
+    queue.close()
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE jobs SET request = '[]'")
+
+    queue = opened(tmp_path)
+    with pytest.raises(WebuiError, match="cannot be made again: What was asked for cannot be read any more"):
+        queue.retry(job.id)
     queue.close()
 
 

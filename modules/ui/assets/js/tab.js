@@ -130,7 +130,7 @@ export class Tab {
     if (event === "failed") {
       const sentence = [data.message, data.hint].filter(Boolean).join(" ");
       if (data.field) this.complain(sentence, data.field);
-      else result.complain(sentence, { text: "Retry", run: () => this.retry(job) });
+      else result.complain(sentence, data.retry === false ? undefined : { text: "Retry", run: () => this.retry(job) });
     }
     if (event === "finished" || event === "failed") this.end(event, data);
   }
