@@ -55,7 +55,7 @@ class DiedRunning(EngineDied):
     """The engine process ended while it made batch `batch`, and not while it loaded a checkpoint."""
 
     def __init__(self, death: EngineDied, batch: int) -> None:
-        super().__init__(death.message, death.hint)
+        super().__init__(death.message, death.hint, death.of_file)
         self.batch = batch
 
 
@@ -140,11 +140,13 @@ class JobQueue:
         checkpoint: Checkpoint,
         job_id: str = "",
         left_out: int = 0,
+        made: tuple[ImageSaved, ...] = (),
     ) -> Job:
         """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
 
         Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits. The first `left_out`
-        batches are not made: another job has them.
+        batches are not made: another job has them. Pictures that another job has `made` are this one's from the start
+        and are not saved again.
 
         Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
         """
@@ -153,9 +155,9 @@ class JobQueue:
         with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
-            if left_out:
-                job.append(LeftOut(left_out))
-                self._ledger.note(job.id, LeftOut(left_out))
+            for event in (*([LeftOut(left_out)] if left_out else []), *made):
+                job.append(event)
+                self._ledger.note(job.id, event)
             self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
             job.request = self._ledger.lying(job.request)  # sixty waiting photos would be gigabytes
             with self._changed:
@@ -199,7 +201,8 @@ class JobQueue:
 
     def retry(self, job_id: str, admit: Callable[[Callable[[], Job]], Job] = lambda put: put()) -> list[Job]:
         """Put what a failed job has not made at the end of the queue: a job for each batch that was parked, one more
-        for what came after the last that was made.
+        for what came after the last that was made. A script runs whole, and those of its pictures that are saved stay
+        as they are.
 
         Raises WebuiError for a job that has not failed, whose sources are gone, or that the disk refuses.
         """
@@ -210,8 +213,9 @@ class JobQueue:
             )
         if job.lost:
             raise WebuiError(f"The job {job_id} cannot be made again: {job.lost}", "Submit it anew.", "id", status=409)
+        made = job.images if job.request.script_name else ()
         puts = [
-            partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first)
+            partial(self.submit, job.kind, request, job.settings, job.checkpoint, left_out=first, made=made)
             for request, first in missing(job)
         ]
         return [admit(put) for put in puts]
@@ -457,7 +461,7 @@ class JobQueue:
             job.park()
             return True
         if isinstance(death, DiedRunning) and self._deaths_of(job) >= DEATHS_OF_A_BATCH:
-            return self._parked(job, death)
+            return not death.of_file and self._parked(job, death)
         if isinstance(death, DiedLoading) and death.times >= DEATHS_OF_LOADING:
             return False
         warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")

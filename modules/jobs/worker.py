@@ -28,16 +28,21 @@ SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before its pr
 SECONDS_TO_END = 5.0  # for a process that was told to quit, before it is killed
 
 # Negative exit codes are signals; a container's memory limit shows as 137 = 128 + 9.
+CUT_OFF = -signal.Signals.SIGBUS.value if hasattr(signal, "SIGBUS") else None  # what is mapped is not in its file
 KILLED = (-signal.Signals.SIGKILL.value if hasattr(signal, "SIGKILL") else -9, 137)
 
 
 class EngineDied(Exception):
-    """The engine process ended by itself. `message` is one sentence for a person, `hint` its cure."""
+    """The engine process ended by itself. `message` is one sentence for a person, `hint` its cure.
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    `of_file` tells that a file was at fault, and no picture.
+    """
+
+    def __init__(self, message: str, hint: str = "", of_file: bool = False) -> None:
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.of_file = of_file
 
 
 @dataclass(frozen=True)
@@ -265,6 +270,12 @@ def _death(code: int | None) -> EngineDied:
         return EngineDied(
             "The engine process ended: it was killed, most often because memory ran out.",
             "Make the picture or the batch size smaller, or close other programs. The engine starts again by itself.",
+        )
+    if code is not None and code == CUT_OFF:
+        return EngineDied(
+            "The engine process ended (SIGBUS): most often a model file was cut off or written over while it was read.",
+            "Put the whole file in its place, then retry the job. The engine starts again by itself.",
+            of_file=True,
         )
     how = f"exit code {code}"
     if code is not None and code < 0:

@@ -1,13 +1,14 @@
 """An engine without a model, for real engine processes in tests. What it does is asked for by words of the prompt.
 
 `images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
-until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture, `exits`
-with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file `cured`, whose
-name follows, `raises` and `webui-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`,
-`kills once` and `refused` do as they say when they are loaded; one whose file ends in `.gate` is loading until that
-file is there.
+until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture,
+`exits` with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file
+`cured`, whose name follows, `cuts off FILE` with SIGBUS, as it reads a file that was cut off, `raises` and `webui-
+error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`, `kills once` and `refused` do
+as they say when they are loaded; one whose file ends in `.gate` is loading until that file is there.
 """
 
+import mmap
 import os
 import re
 import signal
@@ -119,12 +120,22 @@ def misbehave(words: str) -> None:
     if once and not Path(once[1]).exists():
         Path(once[1]).touch()
         os._exit(3)
+    if cut := re.search(r"cuts off (\S+)", words):
+        read_cut_off(Path(cut[1]))
     if "exits" in words:
         os._exit(3)
     if "webui-error" in words:
         raise WebuiError("steps=0: must be at least 1.", "Take more steps.", "steps")
     if "raises" in words:
         raise ValueError("the numbers do not fit")
+
+
+def read_cut_off(path: Path) -> None:
+    """Read bytes that were in a file when it was mapped, as safetensors maps one, and no longer are."""
+    path.write_bytes(b"weights" * 10_000)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        file.truncate(0)
+        bytes(mapped)
 
 
 def number(words: str, name: str, otherwise: int) -> int:

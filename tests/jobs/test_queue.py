@@ -33,9 +33,13 @@ from modules.events import (
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
+from modules.jobs.saving import save_to
+from modules.jobs.worker import EngineProcess
 from modules.request import Txt2ImgRequest
 from modules.settings import Settings
-from tests.jobs.conftest import CHECKPOINT, MakeQueue, named, save, submit
+from modules.store.ledger import Ledger, lies_in
+from modules.store.outputs import Outputs
+from tests.jobs.conftest import CHECKPOINT, FACTORY, MakeQueue, named, save, submit
 
 
 def end(job: Job) -> Event:
@@ -337,6 +341,54 @@ def test_a_picture_that_ends_the_engine_twice_is_parked_and_the_others_are_made(
     with pytest.raises(WebuiError, match="only one that has failed can be made again") as caught:
         queue.retry(again.id)
     assert caught.value.status == 409
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="Windows has another way to say it")
+def test_a_file_that_is_cut_off_while_it_is_read_is_told_and_no_picture_is_parked_for_it(
+    make_queue: MakeQueue, tmp_path: Path
+) -> None:
+    queue = make_queue()
+    job = submit(queue, f"images 2 cuts off {tmp_path / 'model'}")
+    failed = end(job)
+
+    assert isinstance(failed, Failed)
+    assert "a model file was cut off or written over while it was read" in failed.message
+    assert failed.hint.startswith("Put the whole file in its place, then retry the job.")
+    assert job.parked == ()
+    assert [image.index for image in job.images] == [0]
+    warned = [entry.event for entry in job.entries() if isinstance(entry.event, Warned)]
+    assert [event.message for event in warned] == [
+        f"{failed.message} The job is taken up again at its first picture that is not saved."
+    ]  # once: the file may be whole again by then
+    assert isinstance(end(submit(queue, "images 1")), Finished)
+
+
+def test_pictures_of_a_script_that_are_saved_are_not_saved_again_by_a_retry(tmp_path: Path) -> None:
+    outputs, cured = Outputs(tmp_path / "outputs"), tmp_path / "cured"
+
+    def opened() -> JobQueue:
+        queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), ledger=Ledger(tmp_path / "jobs.sqlite"))
+        queue.resume(lies_in(outputs))
+        return queue
+
+    queue = opened()
+    failed = submit(queue, f"images 4 kills 2 {cured}", script_name="x/y/z plot")
+    assert isinstance(end(failed), Failed)
+    assert [image.index for image in failed.images] == [0, 1]
+    queue.close()
+
+    queue = opened()  # its pictures are known after a restart too
+    cured.touch()
+    [again] = queue.retry(failed.id)
+    assert isinstance(end(again), Finished)
+    assert [image.index for image in again.images] == [0, 1, 2, 3]
+    assert again.images[:2] == failed.images
+    assert len(list(outputs.root.rglob("*.png"))) == 4
+    queue.close()
+
+    queue = opened()
+    assert queue.job(again.id).images == again.images
+    queue.close()
 
 
 def test_what_a_full_disk_has_cut_off_is_made_by_a_retry(make_queue: MakeQueue, tmp_path: Path) -> None:
