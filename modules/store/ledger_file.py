@@ -219,6 +219,8 @@ def _taken_over(db: sqlite3.Connection, found: Rows) -> int:
     for table, its in zip(OWN, found, strict=True):
         for row in its:
             known = {name: row[name] for name in COLUMNS[table] if row.get(name) is not None and name != "place"}
+            if not known:  # damage has left nothing of it
+                continue
             with contextlib.suppress(sqlite3.IntegrityError):  # a column is empty, or the job is not here
                 db.execute(
                     f"INSERT INTO {table} ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})",

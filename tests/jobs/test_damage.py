@@ -287,6 +287,8 @@ def jobs_in(folder: Path) -> int:
         "ALTER TABLE events ADD COLUMN colour TEXT; PRAGMA user_version = 2",
         "ALTER TABLE jobs DROP COLUMN cuts",
         "PRAGMA user_version = 7",
+        "DROP TABLE needs; CREATE TABLE needs (job, sha256); INSERT INTO needs VALUES (NULL, NULL); "
+        "PRAGMA user_version = 7",
     ],
 )
 def test_rows_of_another_version_are_read_as_far_as_they_are_known(
