@@ -32,6 +32,7 @@ from modules.exif import orientation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
+PIECE_OF_BASE64 = 1 << 20  # characters, decoded under the interpreter's lock in a millisecond or two
 MAX_BYTES = 256 * 1024 * 1024
 PIXEL = 4  # bytes that Pillow takes for one, RGB or not
 # Pillow unpacks a PNG in pieces of this many bytes, each without letting other threads run: of 64 kB, as it comes, one
@@ -260,11 +261,26 @@ def bytes_of_text(text: str, field: str = "image") -> bytes:
     """
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(payload.translate(_URL_SAFE) + "==", validate=False)
+        return _in_pieces(payload) or base64.b64decode(payload.translate(_URL_SAFE) + "==", validate=False)
     except (binascii.Error, ValueError) as error:
         raise WebuiError(
             f"{field}: the text is not base64 ({error}).", "Send the picture's bytes as base64.", field
         ) from error
+
+
+def _in_pieces(payload: str) -> bytes | None:
+    """A long text, decoded piece by piece, so that other threads come in between; None if it is not all base64."""
+    pieces: list[bytes] = []
+    for start in range(0, len(payload), PIECE_OF_BASE64):
+        text = payload[start : start + PIECE_OF_BASE64]
+        try:
+            piece = base64.b64decode(text.translate(_URL_SAFE) + "==", validate=False)
+        except ValueError:
+            return None
+        if len(text) == PIECE_OF_BASE64 and len(piece) != PIECE_OF_BASE64 // 4 * 3:  # line breaks move the quartets
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def flattened(image: Image.Image, background: str) -> Image.Image:

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel
 
+from modules import codec
 from modules.codec import FORMATS, Picture, flattened
 from modules.errors import WebuiError
 
@@ -410,3 +411,13 @@ def test_a_png_is_unpacked_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     assert Picture.from_bytes(file_of(large, "PNG")).open().tobytes() == large.tobytes()
     assert sum(sizes) > 100_000
     assert max(sizes) < 3 * 4096  # what is left of a piece goes with the next
+
+
+@pytest.mark.parametrize("spoilt", ["", "\n", "\r\n", " "])
+def test_a_long_text_is_the_same_in_pieces_and_as_a_whole(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
+    monkeypatch.setattr(codec, "PIECE_OF_BASE64", 16)
+    for length in range(64):
+        data = bytes(range(200, 200 + min(length, 56))) + bytes(max(length - 56, 0))
+        for written in (base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode().rstrip("=")):
+            lines = spoilt.join(written[start : start + 5] for start in range(0, len(written), 5))
+            assert codec.bytes_of_text(lines) == data

@@ -39,6 +39,13 @@ from modules.flags import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
 TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size
+RAW = ("/v1/batches/files", "/v1/pictures")  # whose bodies are files
+OF_PICTURES = (
+    "/v1/jobs",
+    "/v1/pictures",
+    *(f"/sdapi/v1/{name}" for name in ("txt2img", "img2img", "extra-single-image", "extra-batch-images")),
+    *(f"/sdapi/v1/{name}" for name in ("png-info", "interrogate")),
+)
 
 
 def create_api(services: Services) -> FastAPI:
@@ -62,8 +69,8 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags
     # The last one added is the outermost.
+    app.add_middleware(BodyLimit, limit=MAX_BODY, to_disk=TO_DISK, raw=RAW, large=OF_PICTURES)
     app.add_middleware(OneSlash)
-    app.add_middleware(BodyLimit, limit=MAX_BODY, to_disk=TO_DISK)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(BasicAuth, credentials=flags.auth)
     if flags.cors_origins:

@@ -15,10 +15,14 @@ from modules.errors import Busy, WebuiError
 SECONDS_OF_SILENCE = 20.0  # between two pieces of a body
 SECONDS_TO_BEGIN = 60.0  # after which a body must have come at the rate below, on average
 SMALL = 64 * 1024  # bytes that nobody counts
+SMALL_BODY = 4 << 20  # bytes of a body without pictures; an infotext of a million letters has that at the most
 BLOCK = 1 << 20  # bytes for which room is asked at a time
 COPIES = 3  # of a body in memory: as it came, its texts, and what they mean
 ROOM = "palimpsest.body_room"  # in the scope
 LEAST_RATE = 16 * 1024  # bytes a second; the slowest mobile networks are faster
+MOST_VALUES = 250_000  # of a JSON body. Of the largest, a batch of 10 000 files, 30 000 names and hashes are told
+SEPARATORS = (b",", b"{", b"[")  # one of them stands before each value
+TOO_MANY = f"The body holds more than {MOST_VALUES} values; a large picture is one."
 
 
 class _Room:
@@ -67,6 +71,10 @@ class BodyLimit:
     A body that stands still for `silence` seconds, or crawls, is answered 408. All bodies together have a share of
     `budget`: one that finds no room there is not read on until there is, or answered 429. `to_disk` are the paths whose
     bodies are written to the disk as they come.
+
+    JSON is parsed under the interpreter's lock, during which nobody is answered: a text of 15 MB takes milliseconds, a
+    million values take seconds. So values are counted as they come, and only paths that take pictures, `large`, may
+    have bodies of more than `small` bytes. `raw` are the paths whose bodies are files and no JSON.
     """
 
     def __init__(
@@ -76,30 +84,39 @@ class BodyLimit:
         silence: float = SECONDS_OF_SILENCE,
         budget: Budget = MEMORY,
         to_disk: Collection[str] = (),
+        raw: Collection[str] = (),
+        large: Collection[str] | None = None,
+        small: int = SMALL_BODY,
     ) -> None:
         self.app = app
         self._limit = limit
         self._silence = silence
         self._budget = budget
         self._to_disk = to_disk
+        self._raw = raw
+        self._large = large
+        self._small = small
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit = self._limit_of(scope["path"])
         told = Headers(scope=scope).get("content-length", "")
-        if told.isdecimal() and int(told) > self._limit:
-            error = WebuiError(f"The body has {int(told)} bytes; at most {self._limit} are read.", status=413)
-            await answer(error)(scope, receive, send)
+        if told.isdecimal() and int(told) > limit:
+            why = f"The body has {int(told)} bytes; at most {limit} are read"
+            error = WebuiError(f"{why}{'' if limit == self._limit else ' at this address'}.", status=413)
+            await answer(error, path=scope["path"])(scope, receive, send)
             return
-        taken = 0
+        is_json = self._is_json(scope)
+        taken = values = 0
         whole = False
         begun = time.monotonic()
         room = _Room(self._budget)
         scope[ROOM] = room
 
         async def counted() -> Message:
-            nonlocal taken, whole, begun
+            nonlocal taken, values, whole, begun
             if whole:
                 return await receive()  # what comes now is the news that the client has gone, and may take for ever
             left = begun + SECONDS_TO_BEGIN + taken / LEAST_RATE - time.monotonic()
@@ -108,10 +125,15 @@ class BodyLimit:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408) from None
-            taken += len(message.get("body", b""))
+            piece = message.get("body", b"")
+            taken += len(piece)
             whole = message["type"] != "http.request" or not message.get("more_body", False)
-            if taken > self._limit:
+            if taken > limit:
                 raise HTTPException(413)  # which FastAPI passes on; errors.py has the sentence
+            if is_json:
+                values += sum(map(piece.count, SEPARATORS))
+                if values > MOST_VALUES:
+                    raise HTTPException(413, TOO_MANY)
             if scope["path"] not in self._to_disk:
                 asked = time.monotonic()
                 try:
@@ -125,3 +147,14 @@ class BodyLimit:
             await self.app(scope, counted, send)
         finally:
             room.leave()
+
+    def _limit_of(self, path: str) -> int:
+        if self._large is None or path in self._large or path in self._to_disk:
+            return self._limit
+        return min(self._limit, self._small)
+
+    def _is_json(self, scope: Scope) -> bool:
+        """Whether the body is parsed as JSON: A1111's routes take it under any name, ours of files under its own."""
+        if scope["path"] in self._raw:
+            return False
+        return scope["path"] not in self._to_disk or "json" in Headers(scope=scope).get("content-type", "")

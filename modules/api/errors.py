@@ -129,6 +129,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         429: "The server has no memory to spare for this body right now; send it again in a few seconds.",
     }
     status = HTTPStatus(error.status_code)
+    if error.status_code == 413 and error.detail != status.phrase:
+        sentences[413] = error.detail
     sentence = sentences.get(error.status_code) or error.detail or f"{status.phrase}."
     name = status.phrase.title().replace(" ", "")
     told = WebuiError(sentence, status=error.status_code)

@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import modules
@@ -24,6 +25,8 @@ MOST_REDIRECTS = 4
 SECONDS = 30.0  # for all of it
 SILENCE = 10.0  # seconds that one wait may take
 BLOCK = 1 << 16  # bytes
+LOOKUP = "look-up of a host"  # names the threads that resolve
+MOST_LOOKUPS = 16  # at the same time
 MOVED = (301, 302, 303, 307, 308)
 
 # https://www.iana.org/assignments/iana-ipv6-special-registry and .../ipv6-address-space: of all IPv6 addresses only
@@ -53,7 +56,7 @@ def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
     end = time.monotonic() + SECONDS
     for _ in range(MOST_REDIRECTS + 1):
         parts = _checked(url, field)
-        address = _resolved(parts, field, allowed)
+        address = _resolved(parts, field, allowed, end)
         try:
             answer = _asked(parts, address, end)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -81,17 +84,40 @@ def _checked(url: str, field: str) -> SplitResult:
     return parts
 
 
-def _resolved(parts: SplitResult, field: str, allowed: Allowed) -> str:
+def _resolved(parts: SplitResult, field: str, allowed: Allowed, end: float) -> str:
     """The address to connect to: all that the name has must be allowed."""
-    host = parts.hostname or ""
     try:
-        found = socket.getaddrinfo(host, parts.port or PORTS[parts.scheme], type=socket.SOCK_STREAM)
+        found = _looked_up(parts.hostname or "", parts.port or PORTS[parts.scheme], end)
+    except TimeoutError as error:
+        raise _refused(field, parts.geturl(), "is at a server whose name nobody resolves in time", 502) from error
     except (OSError, UnicodeError) as error:
         raise _refused(field, parts.geturl(), "is at a server that cannot be found", 422) from error
-    addresses = [str(entry[4][0]) for entry in found]
-    if not addresses or not all(map(allowed, addresses)):
+    if not found or not all(map(allowed, found)):
         raise _refused(field, parts.geturl(), "is not fetched: its server is in a private network", 422)
-    return addresses[0]
+    return found[0]
+
+
+def _looked_up(host: str, port: int, end: float) -> list[str]:
+    """The addresses of `host`. Raises OSError, UnicodeError, and TimeoutError at `end` on the monotonic clock.
+
+    A look-up cannot be ended: one that hangs has a thread of its own, which is left behind until the system's resolver
+    gives up, and no more than `MOST_LOOKUPS` of them are.
+    """
+    left = sum(thread.name == LOOKUP for thread in threading.enumerate())
+    if left >= MOST_LOOKUPS:
+        raise TimeoutError
+    answer: Future[list[str]] = Future()
+
+    def look_up() -> None:
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            answer.set_exception(error)
+        else:
+            answer.set_result([str(entry[4][0]) for entry in entries])
+
+    threading.Thread(target=look_up, name=LOOKUP, daemon=True).start()
+    return answer.result(max(end - time.monotonic(), 0.0))
 
 
 def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:

@@ -1,12 +1,15 @@
 """Every error is one sentence of JSON; what is our own fault is logged with its trace, under the id that is told."""
 
+import json
 import logging
 import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
@@ -162,3 +165,38 @@ def test_no_page_of_documentation_loads_scripts_from_elsewhere(client: TestClien
     assert client.get("/redoc").status_code == 404
     assert client.get("/docs/../app.py").status_code == client.get("/docs/core.py").status_code == 404
     assert client.get("/openapi.json").json()["info"]["title"] == "Palimpsest"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{" + ",".join(f'"{n}":0' for n in range(300_000)) + "}", "[" + "{}," * 300_000 + "1]", "[[[" * 100_000],
+    ids=["fields", "objects", "depth"],
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/sdapi/v1/txt2img", "/sdapi/v1/options", "/v1/batches"])
+def test_a_body_of_too_many_values_is_not_parsed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: str
+) -> None:
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed"))
+    answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    monkeypatch.setattr(json, "loads", loads)
+    assert answer.status_code == 413
+    assert "250000 values" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/estimate", "/sdapi/v1/options", "/v1/styles/a"])
+def test_addresses_that_take_no_pictures_take_no_large_bodies(client: TestClient, path: str) -> None:
+    text = json.dumps({"text": "a" * (5 << 20)}).encode()
+    method = "PUT" if "styles" in path else "POST"
+    for content in (text, iter([text])):
+        answer = client.request(method, path, content=content, headers={"content-type": "application/json"})
+        assert answer.status_code == 413, answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/pictures", "/v1/batches/files"])
+def test_a_file_is_no_list_of_values_however_many_commas_it_holds(client: TestClient, path: str) -> None:
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    data = file.getvalue() + b"," * 300_000
+    answer = client.post(path, content=data, headers={"content-type": "image/png"}, params={"name": "a.png"})
+    assert answer.status_code == 201, answer.text

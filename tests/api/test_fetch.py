@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from modules.api.fetch import fetch, is_public
+from modules.api.fetch import LOOKUP, MOST_LOOKUPS, fetch, is_public
 from modules.errors import WebuiError
 
 
@@ -126,3 +126,69 @@ def test_an_answer_that_drips_holds_nobody_beyond_the_bound(
 def test_redirects_lead_nowhere_else(site: str, path: str, why: str) -> None:
     with pytest.raises(WebuiError, match=why):
         fetch(f"{site}/{path}", "image", here)
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No name is resolved until the event is set."""
+    go_on = threading.Event()
+
+    def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
+        go_on.wait()
+        raise socket.gaierror("released")
+
+    monkeypatch.setattr("modules.api.fetch.SECONDS", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield go_on
+    go_on.set()
+    for thread in look_ups():
+        thread.join()
+
+
+def look_ups() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == LOOKUP]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_nobody_resolves_holds_nobody_beyond_the_bound(hanging: threading.Event, scheme: str) -> None:
+    """Whoever waits for the resolver waits for ever: that this returns is the claim."""
+    with pytest.raises(WebuiError, match="nobody resolves in time") as refused:
+        fetch(f"{scheme}://slow.example/picture", "image", here)
+    assert (refused.value.field, refused.value.status) == ("image", 502)
+
+
+def test_look_ups_that_hang_do_not_pile_up(hanging: threading.Event) -> None:
+    for _ in range(MOST_LOOKUPS + 3):
+        with pytest.raises(WebuiError, match="nobody resolves in time"):
+            fetch("http://slow.example/picture", "image", here)
+    assert len(look_ups()) == MOST_LOOKUPS
+
+
+def test_a_handshake_that_drips_holds_nobody_beyond_the_bound(
+    dripping_tls: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modules.api.fetch.SECONDS", 0.5)
+    with pytest.raises(WebuiError, match="cannot be fetched") as refused:
+        fetch(f"{dripping_tls}/picture", "image", here)
+    assert (refused.value.field, refused.value.status) == ("image", 502)
+
+
+@pytest.fixture
+def dripping_tls() -> Iterator[str]:
+    """Begins a TLS record of 16 kB and sends a byte of it every 50 ms, without end."""
+    over = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection = listening.accept()[0]
+            with connection:
+                connection.sendall(b"\x16\x03\x03\x40\x00")
+                while not over.wait(0.05):
+                    connection.sendall(b"\x02")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+        over.set()
+    thread.join()
