@@ -126,6 +126,11 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Unkept:
+    """Nothing that the job makes is kept on the disk: all is for a client that waits, and is void without it."""
+
+
+@dataclass(frozen=True)
 class Finished:
     """The job is over. `timings`: seconds by stage; `interrupted` tells whether it was stopped before its end."""
 
@@ -154,6 +159,7 @@ Event = (
     | Warned
     | Parked
     | LeftOut
+    | Unkept
     | Finished
     | Failed
 )

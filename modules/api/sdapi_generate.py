@@ -226,8 +226,9 @@ class _Studio:
             to_disk=answering.save_images and not answering.do_not_save_samples,
             to_client=answering.send_images,
         )
+        is_kept = collector.keeps(asked.kind, settings)
         job = services.saves.submit(
-            lambda: services.submit(client, asked.kind, request, settings, checkpoint), collector
+            lambda: services.submit(client, asked.kind, request, settings, checkpoint, is_kept), collector
         )
         return Pending(job, collector)
 
@@ -266,7 +267,7 @@ def failure(job: Job) -> WebuiError | None:
 def _abandon(pending: Sequence[Pending]) -> None:
     """End the jobs whose pictures nobody can get any more, the last one first, so that none begins in between."""
     for one in reversed(pending):
-        if one.collector.keeps(one.job):
+        if one.collector.keeps(one.job.kind, one.job.settings):
             one.collector.forsake()
         else:
             one.job.interrupt()

@@ -10,8 +10,10 @@ from PIL import Image
 from modules.codec import Picture, bytes_of_text
 from modules.errors import WebuiError
 from modules.events import ImageDone, ImageSaved
+from modules.infotext import Kind
 from modules.jobs.job import Job
 from modules.jobs.saving import SavePicture, save_source
+from modules.settings import Settings
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 
@@ -51,9 +53,9 @@ class Collector:
             self._made.append(Made(saved, data))
         return saved
 
-    def keeps(self, job: Job) -> bool:
-        """Whether something of `job` is to be kept on the disk."""
-        return self._to_disk or (job.settings.save_init_img and job.kind == "img2img")
+    def keeps(self, kind: Kind, settings: Settings) -> bool:
+        """Whether something of a job is to be kept on the disk."""
+        return self._to_disk or (settings.save_init_img and kind == "img2img")
 
     def forsake(self) -> None:
         """The client has hung up: what is made is not kept for it."""

@@ -144,15 +144,26 @@ class Services:
         return self.catalog.revision + self.settings.refusals
 
     def submit(
-        self, client: str, kind: Kind, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
+        self,
+        client: str,
+        kind: Kind,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        is_kept: bool = True,
     ) -> Job:
-        """Put a job of `client` (see clients.py) into the queue. Raises WebuiError, Busy for more than its share."""
+        """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `JobQueue.submit`.
+
+        Raises WebuiError, Busy for more than its share.
+        """
         require_memory(request)
         self.vae_choice(settings.sd_vae)
         named = {name: getattr(request, name) for name in type(request).model_fields}
         require_networks(named, settings, self.lora_finder())
         request = request.model_copy(update=with_checkpoints(named, self.checkpoint))
-        return self.limits.submit(client, lambda: self.queue.submit(kind, request, settings, checkpoint))
+        return self.limits.submit(
+            client, lambda: self.queue.submit(kind, request, settings, checkpoint, is_kept=is_kept)
+        )
 
     def retry(self, client: str, job_id: str) -> list[Job]:
         """Have `client` make what a failed job has not made. Raises WebuiError, Busy for more than its share."""

@@ -29,6 +29,7 @@ from modules.events import (
     Staged,
     Stepped,
     Stop,
+    Unkept,
     Warned,
 )
 from modules.infotext import Kind
@@ -141,12 +142,14 @@ class JobQueue:
         job_id: str = "",
         left_out: int = 0,
         made: tuple[ImageSaved, ...] = (),
+        is_kept: bool = True,
     ) -> Job:
         """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
 
         Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits. The first `left_out`
         batches are not made: another job has them. Pictures that another job has `made` are this one's from the start
-        and are not saved again.
+        and are not saved again. A job of which nothing `is_kept` on the disk ends with its client: the next start of
+        Palimpsest does not run it.
 
         Raises WebuiError if a setting it overrides is wrong, or if the disk refuses.
         """
@@ -155,7 +158,7 @@ class JobQueue:
         with self._accepting:
             if self._closing:
                 raise WebuiError("Palimpsest is shutting down.", "Start it again.", status=503)
-            for event in (*([LeftOut(left_out)] if left_out else []), *made):
+            for event in (*([LeftOut(left_out)] if left_out else []), *([] if is_kept else [Unkept()]), *made):
                 job.append(event)
                 self._ledger.note(job.id, event)
             self._ledger.add(job.id, kind, job.created, job.request, settings, checkpoint)
@@ -692,6 +695,11 @@ def _cannot_go_on(entered: Entered) -> Failed | None:
     """Why a job of the last time is not run again; None if it is."""
     if entered.reason:
         return Failed(entered.reason, "Submit it again.")
+    if any(isinstance(event, Unkept) for event in entered.events):
+        return Failed(
+            "Palimpsest was ended before the job was, and the client that waited for its pictures has lost them.",
+            "Send it again; with save_images they are kept on the disk, and a job is not lost.",
+        )
     if entered.deaths >= DEATHS_OF_A_BATCH:
         return Failed(
             f"The engine process ended {entered.deaths} times while it made the same picture of this job.",

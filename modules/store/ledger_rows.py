@@ -14,14 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 from modules.catalog import Checkpoint
 from modules.codec import ByName, Picture
 from modules.errors import WebuiError
-from modules.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Warned
+from modules.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Unkept, Warned
 from modules.kept import Unreadable, parsed
 from modules.names import shown
 from modules.request import GenerationRequest
 from modules.settings import Settings
 from modules.store.ledger_file import Row
 
-KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Parked, LeftOut, Finished, Failed)}
+KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Parked, LeftOut, Unkept, Finished, Failed)}
 READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
 PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")

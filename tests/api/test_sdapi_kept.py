@@ -9,6 +9,7 @@ from httpx import Response
 from starlette.testclient import TestClient
 
 from modules.api.services import Services
+from modules.events import Unkept
 from tests.api.a1111_client import opened
 
 
@@ -88,3 +89,20 @@ def test_the_checkpoint_can_be_unloaded_and_loaded_again(
     assert (post("reload-checkpoint").json(), post("unload-checkpoint").json()) == ({}, {})
     assert post("txt2img", prompt="b").status_code == 200
     assert state() == "ready"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_kept"),
+    [
+        ({}, False),
+        ({"save_images": True}, True),
+        ({"save_images": True, "do_not_save_samples": True}, False),
+        ({"save_images": True, "send_images": False}, True),
+    ],
+)
+def test_what_is_for_a_waiting_client_alone_is_marked(
+    post: Callable[..., Response], services: Services, body: dict[str, Any], is_kept: bool
+) -> None:
+    assert post("txt2img", prompt="images 1", **body).status_code == 200
+    (job,) = services.queue.jobs()
+    assert any(isinstance(entry.event, Unkept) for entry in job.entries()) is not is_kept

@@ -170,6 +170,27 @@ def test_what_another_job_has_made_is_left_out_after_a_restart_too(tmp_path: Pat
     queue.close()
 
 
+def test_a_job_of_which_nothing_is_kept_is_not_run_after_a_restart(tmp_path: Path) -> None:
+    """Neither the one that ran nor those that waited; those between them that are kept run."""
+    queue = opened(tmp_path)
+    running, waiting = (
+        queue.submit("txt2img", Txt2ImgRequest(prompt=prompt), Settings(), CHECKPOINT, is_kept=False)
+        for prompt in ("wait", "images 1")
+    )
+    kept = submit(queue, "images 1")
+    until_running(running)
+    queue.close()
+
+    queue = opened(tmp_path)
+    for job in (running, waiting):
+        failed = ended(queue.job(job.id)).entries()[-1].event
+        assert isinstance(failed, Failed)
+        assert "has lost them" in failed.message
+    assert len(ended(queue.job(kept.id)).images) == 1
+    assert len(list((tmp_path / "outputs").rglob("*.png"))) == 1
+    queue.close()
+
+
 def test_results_and_failures_are_known_after_a_restart(tmp_path: Path) -> None:
     queue = opened(tmp_path)
     jobs = [ended(submit(queue, words)) for words in ("images 2 warns", "webui-error")]
