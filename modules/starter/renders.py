@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import queue
 import random
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from modules.starter.world import draw, photo_like
 # Captions kept with each picture: training draws one of them at each use.
 CAPTIONS: Final = 8
 CHUNK: Final = 16
-# Chunks that wait in the queue before the processes pause.
+# Chunks that have arrived and wait before the processes pause.
 WAITING: Final = 96
 PHOTO_SIZE: Final = 256
 EMPTY_PROMPT: Final = 0.1
@@ -75,38 +75,45 @@ def photo_chunk(count: int, rng: random.Random) -> Drawn:
     return Drawn(pictures, np.empty((0,), np.int16), np.empty((0,), np.float16))
 
 
-def work(outbox: Any, photos: Any, sizes: Sequence[Size], mix: str, seed: int) -> None:
+def work(outbox: Connection, photos: Any, sizes: Sequence[Size], mix: str, seed: int) -> None:
     """Draw until the process is ended; `photos` is the share of photo-like chunks, which may change meanwhile."""
     rng = random.Random(seed)
     vocabulary = Vocabulary.of_the_world()
     weights = [weight for _, _, weight in sizes]
     while True:
         if rng.random() < photos.value:
-            outbox.put(photo_chunk(CHUNK, rng))
+            outbox.send(photo_chunk(CHUNK, rng))
         else:
             width, height, _ = rng.choices(sizes, weights)[0]
-            outbox.put(draw_chunk(CHUNK, width, height, MIXES[mix], vocabulary, rng))
+            outbox.send(draw_chunk(CHUNK, width, height, MIXES[mix], vocabulary, rng))
 
 
 class Renderers:
-    """Drawing processes and the thread that unpacks what they send. To be started before CUDA is."""
+    """Drawing processes and the thread that unpacks what they send. To be started before CUDA is.
+
+    Each process has a pipe of its own whose other end nobody else holds: a process that is ended in the middle of a
+    chunk ends its pipe, so that the thread hears of it. (In a queue that all share it would wait for the rest.)
+    """
 
     def __init__(self, workers: int, sizes: Sequence[Size], mix: str, seed: int, photos: float) -> None:
-        context = multiprocessing.get_context("fork")
-        self._outbox = context.Queue(WAITING)
-        self._photos = context.Value("d", photos)
-        self.processes = [
-            context.Process(target=work, args=(self._outbox, self._photos, sizes, mix, seed * 1009 + rank), daemon=True)
-            for rank in range(workers)
-        ]
+        self._context = multiprocessing.get_context("fork")
+        self._photos = self._context.Value("d", photos)
+        self._tasks = [(sizes, mix, seed * 1009 + rank) for rank in range(workers)]
+        self.processes: list[Any] = []
+        self._inboxes: list[Connection] = []
         self._arrived: deque[Drawn] = deque()
         self._room = threading.Semaphore(WAITING)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._unpack, daemon=True)
 
     def __enter__(self) -> Renderers:
-        for process in self.processes:
+        for task in self._tasks:
+            inbox, outbox = self._context.Pipe(duplex=False)
+            process = self._context.Process(target=work, args=(outbox, self._photos, *task), daemon=True)
             process.start()
+            outbox.close()  # before the next process is forked, which would hold it open
+            self.processes.append(process)
+            self._inboxes.append(inbox)
         self._thread.start()
         return self
 
@@ -119,15 +126,21 @@ class Renderers:
         for process in self.processes:
             process.join()
         self._thread.join()
+        for inbox in self._inboxes:
+            inbox.close()
 
     def _unpack(self) -> None:
-        while not self._ended.is_set():
-            if not self._room.acquire(timeout=0.2):
-                continue
-            try:
-                self._arrived.append(self._outbox.get(timeout=0.2))
-            except queue.Empty:
-                self._room.release()
+        open_inboxes = list(self._inboxes)
+        while open_inboxes and not self._ended.is_set():
+            for inbox in wait(open_inboxes, timeout=0.2):
+                while not self._room.acquire(timeout=0.2):
+                    if self._ended.is_set():
+                        return
+                try:
+                    self._arrived.append(inbox.recv())
+                except (EOFError, OSError):  # the process has ended, perhaps in the middle of a chunk
+                    self._room.release()
+                    open_inboxes.remove(inbox)
 
     def no_more_photos(self) -> None:
         self._photos.value = 0.0

@@ -1,11 +1,15 @@
 """Pictures for training: bytes with captions and weights, drawn by processes that do not outlive the sitting."""
 
+import os
 import random
+import struct
 import time
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
 
+from modules.starter import renders
 from modules.starter.renders import CAPTIONS, CHUNK, Renderers, draw_chunk, photo_chunk
 from modules.starter.spec import FIRST
 from modules.starter.train_unet import SHORT_LENGTH
@@ -69,3 +73,16 @@ def test_a_drawing_process_that_died_is_an_error_and_not_a_wait() -> None:
         process.join()
         with pytest.raises(RuntimeError, match=f"{process.pid}"):
             renderers.take(1)
+
+
+def half_a_chunk(outbox: Connection, *_: object) -> None:
+    """A drawing process that never gets further than the head of its first chunk, which promises a megabyte."""
+    os.write(outbox.fileno(), struct.pack("!i", 1_000_000) + b"begun")
+    time.sleep(3600)
+
+
+def test_processes_that_are_ended_in_the_middle_of_a_chunk_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renders, "work", half_a_chunk)
+    with Renderers(2, [(64, 64, 1.0)], "first", 7, photos=0.0) as drawing:
+        assert drawing.take(1) == []
+    assert not any(process.is_alive() for process in drawing.processes)
