@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_JOBS = 100  # that have ended
 REMEMBERED_SECONDS = 30 * 24 * 3600.0  # after they were submitted, if Palimpsest is started again
 DEATHS_OF_A_BATCH = 2  # of the engine process while a job made the same batch, before that is left out
-DEATHS_OF_LOADING = 2  # of the engine process while it loaded the same checkpoint, before the job has failed
+DEATHS_OF_LOADING = 4  # of the engine process in a row while it loaded a job's checkpoint, before the job has failed
 CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
 LOADING = "loading "  # begins the stages in which a checkpoint is loaded
 DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
@@ -99,8 +99,8 @@ class JobQueue:
     If the engine process dies, it is started again with the same checkpoint, and the job that ran is taken up again at
     its first picture that is not saved. A batch that ends it twice is parked: the job goes on with its others, then
     fails with the reason, and `retry` makes what is missing. Dying while a checkpoint loads counts against no picture;
-    where that happens twice, the job fails. If it dies twice in a row without having run a job, its state is failed,
-    and it is started again only when a checkpoint is chosen or a job comes.
+    where that happens four times in a row, the job fails. If it dies twice in a row without having run a job, its state
+    is failed, and it is started again only when a checkpoint is chosen or a job comes.
 
     With a `ledger` on disk, `resume` puts the jobs of an earlier run of Palimpsest where they were, however that ended.
     """
