@@ -1,0 +1,136 @@
+"""What txt2img and img2img have in common: the base class of a request."""
+
+import random
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from modules.base.fields import Strict, explained, number_not_bool
+from modules.schema.request.fields import (
+    MAX_SEED,
+    BatchCount,
+    BatchSize,
+    CfgScale,
+    Eta,
+    Height,
+    NegativePrompt,
+    Prompt,
+    RefinerCheckpoint,
+    RefinerSwitchAt,
+    SamplerName,
+    Scheduler,
+    SChurn,
+    Seed,
+    SeedResizeFromH,
+    SeedResizeFromW,
+    SMinUncond,
+    SNoise,
+    Steps,
+    STmax,
+    STmin,
+    Subseed,
+    SubseedStrength,
+    Tiling,
+    Width,
+)
+from modules.schema.sampler_names import resolve_names
+
+MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
+SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
+
+
+def counted_up(seed: int, by: int) -> int:
+    """The seed `by` pictures after `seed`; after the largest comes 0."""
+    counted = seed + by
+    return counted if counted <= MAX_SEED else counted - MAX_SEED - 1
+
+
+def bounded(value: str) -> str:
+    """A prompt as it can be kept: JSON can hold NUL and halves of surrogate pairs; no file or tokenizer could."""
+    if len(value) > MAX_PROMPT:
+        raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
+    return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def whole(value: Any) -> Any:
+    """20.0 as 20, which is what sliders and JavaScript mean by it; 20.5 stays wrong."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class GenerationRequest(Strict):
+    """What txt2img and img2img have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: Prompt = ""
+    negative_prompt: NegativePrompt = ""
+    sampler_name: SamplerName = "DPM++ 2M"
+    scheduler: Scheduler = "Automatic"
+    steps: Steps = 20
+    cfg_scale: CfgScale = 7.0
+    width: Width = 512
+    height: Height = 512
+    n_iter: BatchCount = 1
+    batch_size: BatchSize = 1
+    seed: Seed = -1
+    subseed: Subseed = -1
+    subseed_strength: SubseedStrength = 0.0
+    seed_resize_from_w: SeedResizeFromW = 0
+    seed_resize_from_h: SeedResizeFromH = 0
+    eta: Eta = None
+    s_churn: SChurn = None
+    s_tmin: STmin = None
+    s_tmax: STmax = None
+    s_noise: SNoise = None
+    s_min_uncond: SMinUncond = None
+    tiling: Tiling = None
+    refiner_checkpoint: RefinerCheckpoint = ""
+    refiner_switch_at: RefinerSwitchAt = None
+    override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
+    script_name: str = Field(
+        default="", max_length=200, description="A script that makes many jobs of this one; /v1/scripts lists them."
+    )
+    script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, by position.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_not_bool(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_not_bool(cls, info.field_name or "", value)
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _bounded(cls, value: str) -> str:
+        return bounded(value)
+
+    @field_validator("steps", "n_iter", "batch_size", "width", "height", mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        return whole(value)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        """A request from loose values; raises WebuiError with one sentence about the first field that is wrong."""
+        try:
+            request = cls(**values)
+        except ValidationError as error:
+            raise explained(cls, error) from error
+        sampler, scheduler = resolve_names(request.sampler_name, request.scheduler)
+        return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
+
+    def resolved(self, draw: random.Random) -> Self:
+        """The same request with seeds of −1 drawn, so that it can be run again to the byte.
+
+        A script is told that the seed was −1, as it may want another for each picture; it draws them from the subseed.
+        """
+        return self.model_copy(
+            update={
+                name: draw.randrange(SEED_RANGE)
+                for name in ("seed", "subseed")
+                if getattr(self, name) == -1 and not (name == "seed" and self.script_name)
+            }
+        )  # fmt: skip
+
+    @property
+    def images(self) -> int:
+        """Pictures the job makes."""
+        return self.n_iter * self.batch_size

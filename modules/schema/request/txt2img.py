@@ -1,0 +1,81 @@
+"""The request for a picture from a prompt alone."""
+
+import difflib
+from typing import Any, Self
+
+from pydantic import ValidationInfo, field_validator
+
+from modules.base.errors import WebuiError
+from modules.schema.request.fields import DenoisingStrength
+from modules.schema.request.generation import GenerationRequest, bounded, whole
+from modules.schema.request.hires import (
+    HR_UPSCALERS,
+    EnableHr,
+    HrCheckpointName,
+    HrNegativePrompt,
+    HrPrompt,
+    HrResizeX,
+    HrResizeY,
+    HrSamplerName,
+    HrScale,
+    HrScheduler,
+    HrSecondPassSteps,
+    HrUpscaler,
+)
+from modules.schema.sampler_names import resolve_names
+
+
+class Txt2ImgRequest(GenerationRequest):
+    """A picture from words alone; with `enable_hr` a small one first, then the same larger (hires fix)."""
+
+    enable_hr: EnableHr = False
+    denoising_strength: DenoisingStrength = 0.7
+    hr_checkpoint_name: HrCheckpointName = ""
+    hr_sampler_name: HrSamplerName = ""
+    hr_prompt: HrPrompt = ""
+    hr_negative_prompt: HrNegativePrompt = ""
+    hr_scheduler: HrScheduler = ""
+    hr_scale: HrScale = 2.0
+    hr_resize_x: HrResizeX = 0
+    hr_resize_y: HrResizeY = 0
+    hr_second_pass_steps: HrSecondPassSteps = 0
+    hr_upscaler: HrUpscaler = "Latent"
+
+    @field_validator("hr_upscaler")
+    @classmethod
+    def _known_upscaler(cls, value: str, info: ValidationInfo) -> str:
+        folded = {name.casefold(): name for name in HR_UPSCALERS}
+        if value.strip().casefold() not in folded:
+            if not info.data.get("enable_hr"):
+                return "Latent"  # as in A1111: what is not used is not looked up
+            near = difflib.get_close_matches(value, HR_UPSCALERS, 1, 0.0)[0]
+            raise ValueError(f"no upscaler of that name; did you mean {near!r}")
+        return folded[value.strip().casefold()]
+
+    @field_validator("hr_prompt", "hr_negative_prompt")
+    @classmethod
+    def _bounded_too(cls, value: str) -> str:
+        return bounded(value)
+
+    @field_validator("hr_second_pass_steps", "hr_resize_x", "hr_resize_y", mode="before")
+    @classmethod
+    def _whole_too(cls, value: Any) -> Any:
+        return whole(value)
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> Self:
+        request = super().parse(values)
+        try:
+            sampler, scheduler = resolve_names(
+                request.hr_sampler_name or request.sampler_name, request.hr_scheduler or "Automatic", "hr_"
+            )
+        except WebuiError:
+            if request.enable_hr:
+                raise
+            return request.model_copy(update={"hr_sampler_name": "", "hr_scheduler": ""})
+        return request.model_copy(
+            update={
+                "hr_sampler_name": sampler.name if request.hr_sampler_name else "",
+                "hr_scheduler": scheduler.name if request.hr_scheduler else "",
+            }
+        )

@@ -1,0 +1,75 @@
+"""Settings of img2img."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from modules.base.fields import Control
+from modules.schema.settings.section import Section
+
+CSS_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+class Img2ImgSettings(Section):
+    """The section img2img."""
+
+    initial_noise_multiplier: Annotated[
+        float,
+        Field(ge=0, le=1.5, description="Multiplies the noise that is laid over the source."),
+        Control("Noise multiplier for img2img", kind="slider", step=0.001, infotext="Noise multiplier",
+                section="img2img"),
+    ] = 1.0  # fmt: skip
+    img2img_extra_noise: Annotated[
+        float,
+        Field(ge=0, le=1, description="Noise laid over the source beyond what the sampler takes away again."),
+        Control("Extra noise multiplier for img2img and hires fix", kind="slider", step=0.01, infotext="Extra noise",
+                absent=0.0, section="img2img"),
+    ] = 0.0  # fmt: skip
+    img2img_fix_steps: Annotated[
+        bool,
+        Field(description="Walk exactly as many steps as the slider says, whatever the denoising strength."),
+        Control("With img2img, do exactly the amount of steps the slider specifies", kind="checkbox",
+                infotext="Fix steps", ours=True, section="img2img"),
+    ] = False  # fmt: skip
+    img2img_background_color: Annotated[
+        str,
+        Field(description="Shows through where the source is transparent."),
+        Control("Background color for transparent pictures", kind="textbox", infotext="Background color", ours=True,
+                section="img2img"),
+    ] = "#ffffff"  # fmt: skip
+    inpainting_mask_weight: Annotated[
+        float,
+        Field(ge=0, le=1, description="How much of what lies under the mask is hidden from inpainting checkpoints."),
+        Control("Inpainting conditioning mask strength", kind="slider", step=0.01, infotext="Conditional mask weight",
+                absent=1.0, section="img2img"),
+    ] = 1.0  # fmt: skip
+    img2img_color_correction: Annotated[
+        bool,
+        Field(description="Give each result the colours of its source; flat areas may show steps."),
+        Control("Apply color correction to img2img results to match original colors", kind="checkbox",
+                infotext="Color correction", absent=False, ours=True, section="img2img"),
+    ] = False  # fmt: skip
+    overlay_inpaint: Annotated[
+        bool,
+        Field(description="Lay the original over the result where it was not masked, so that it keeps every byte."),
+        Control("Overlay original for inpaint", kind="checkbox", infotext="Overlay original", absent=True, ours=True,
+                section="img2img"),
+    ] = True  # fmt: skip
+    return_mask: Annotated[
+        bool,
+        Field(description="Show the mask after each inpainted picture; A1111's clients get it with the pictures."),
+        Control("For inpainting, include the greyscale mask in results", kind="checkbox", section="img2img"),
+    ] = False
+    return_mask_composite: Annotated[
+        bool,
+        Field(description="Show what was painted under the mask alone, all else transparent, after each picture."),
+        Control("For inpainting, include masked composite in results", kind="checkbox", section="img2img"),
+    ] = False
+
+    @field_validator("img2img_background_color")
+    @classmethod
+    def _a_colour(cls, value: str) -> str:
+        if not CSS_HEX.fullmatch(value):
+            raise ValueError("expected a colour as #rrggbb, such as #ffffff")
+        return value
