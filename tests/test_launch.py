@@ -159,6 +159,28 @@ def test_a_torchvision_that_does_not_fit_is_told_with_the_command_that_removes_i
     launch.check_torchvision()
 
 
+def test_the_checks_of_the_scripts_are_installed_once(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "ROOT", tmp_path)
+    (tmp_path / "package-lock.json").write_text("{}")
+    machine.refused = {"ci"}
+    launch.set_up_node()  # without a network: the tests are run all the same
+    assert len(machine.commands) == launch.NPM_TRIES
+    machine.refused = set()
+    machine.commands.clear()
+    launch.set_up_node()
+    (command,) = machine.commands
+    assert [Path(word).name for word in command[:2]] == ["node.exe" if os.name == "nt" else "node", "npm-cli.js"]
+    assert command[2:5] == ["--prefix", str(tmp_path), "ci"]
+    assert all(Path(word).is_file() for word in command[:2])
+    launch.set_up_node()
+    assert len(machine.commands) == 1, "nothing has changed"
+    (tmp_path / "package-lock.json").write_text('{"lockfileVersion": 3}')
+    launch.set_up_node()
+    assert len(machine.commands) == 2, "other versions are wanted"
+
+
 def test_a_system_python_is_left_alone(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.sys, "base_prefix", str(tmp_path))
     monkeypatch.setattr(launch.sysconfig, "get_path", lambda name: str(tmp_path))

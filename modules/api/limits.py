@@ -71,7 +71,7 @@ def free_memory() -> int:
     """Bytes that a new job could take: of the machine, or of the container that this runs in."""
     free = psutil.virtual_memory().available
     for file in CGROUP_LIMITS:
-        if file.is_file() and (text := file.read_text().strip()).isdecimal():
+        if file.is_file() and (text := file.read_text(encoding="utf-8").strip()).isdecimal():
             return min(free, int(text))
     return free
 

@@ -17,7 +17,8 @@ LONGEST_NAME = 400  # letters of a file that is brought
 LONGEST_FOLDER = 200  # letters
 ROOM = 55  # bytes of LONGEST_PART that are left for a number and a suffix
 FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\\:"*?<>|/]')  # in a name, on one system or another
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # which Windows takes for devices
+# What Windows takes for devices, with any suffix, and with spaces before it.
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of pairs; Python has them for bytes that are not UTF-8
 DRIVE = re.compile(r"[A-Za-z]:(/|$)")
@@ -105,7 +106,7 @@ def legible(name: str) -> str:
 
 def plain_part(part: str) -> str:
     """A part of a file's name as every system takes it, with room for a number and a suffix."""
-    data = FORBIDDEN.sub("_", part).encode("utf-8", "replace")[: LONGEST_PART - ROOM]
+    data = SURROGATES.sub("_", FORBIDDEN.sub("_", part)).encode("utf-8")[: LONGEST_PART - ROOM]
     plain = data.decode("utf-8", "ignore").strip(" .")
     return f"_{plain}" if not plain or DEVICES.fullmatch(plain) else plain
 

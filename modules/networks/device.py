@@ -83,7 +83,7 @@ def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/
     Cached files count as free: the system lets them go before it refuses.
     """
     try:
-        inside = proc.read_text().rpartition("::")[2].strip()
+        inside = proc.read_text(encoding="utf-8").rpartition("::")[2].strip()
     except OSError:
         return None
     folder = root / inside.lstrip("/")
@@ -92,9 +92,9 @@ def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/
         if not group.is_relative_to(root):
             break
         try:
-            limit = (group / "memory.max").read_text().strip()
-            used = int((group / "memory.current").read_text())
-            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            limit = (group / "memory.max").read_text(encoding="utf-8").strip()
+            used = int((group / "memory.current").read_text(encoding="utf-8"))
+            stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
         except (OSError, ValueError):  # the root has no limit, nor has a group that does not count memory
             continue
         if limit.isdecimal():

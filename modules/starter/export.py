@@ -166,8 +166,10 @@ def export(state: Path, target: Path, widths: Widths, defaults: dict[str, Any]) 
     beside.chmod(0o644)
     beside.replace(target)
     header = "# Widths in the layout of Stable Diffusion's yaml files; norm_num_groups is an addition.\n"
-    target.with_suffix(".yaml").write_text(header + yaml.safe_dump(configuration(widths), sort_keys=False))
-    target.with_suffix(".json").write_text(json.dumps(defaults, indent=2) + "\n")
+    target.with_suffix(".yaml").write_text(
+        header + yaml.safe_dump(configuration(widths), sort_keys=False), encoding="utf-8"
+    )
+    target.with_suffix(".json").write_text(json.dumps(defaults, indent=2) + "\n", encoding="utf-8")
     return size
 
 
@@ -211,7 +213,7 @@ def halved(tensors: StateDict) -> StateDict:
 
 def load_single_file(path: Path) -> tuple[UNet2DConditionModel, CLIPTextModel, AutoencoderKL]:
     """The networks of an exported file, as float32, by the widths in the yaml beside it."""
-    parameters = yaml.safe_load(path.with_suffix(".yaml").read_text())["model"]["params"]
+    parameters = yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))["model"]["params"]
     unet_told, text_told = parameters["unet_config"]["params"], parameters["cond_stage_config"]["params"]
     vae_told = parameters["first_stage_config"]["params"]["ddconfig"]
     widths = Widths(

@@ -348,7 +348,7 @@ def work(rank: int, shared: Shared) -> None:
                 time.process_time(),
             )
             if rank == 0:
-                with (shared.state / "loss.jsonl").open("a") as file:
+                with (shared.state / "loss.jsonl").open("a", encoding="utf-8") as file:
                     file.write(json.dumps({"samples": total, "loss": round(loss_average, 5)}) + "\n")
         if time.monotonic() - last_save > recipe.save_every * 60:
             last_save = time.monotonic()
@@ -376,7 +376,7 @@ def save_state(shared: Shared, elapsed: float) -> None:
     pictures = generate(shared.average, shared.vae, shared.vocabulary, list(SHEET_PROMPTS), width, height)
     save(sheet(pictures, 4, SHEET_PROMPTS), shared.state / "sheets" / f"{total:08d}.png")
     lines = (
-        [json.loads(line) for line in (shared.state / "loss.jsonl").read_text().splitlines()]
+        [json.loads(line) for line in (shared.state / "loss.jsonl").read_text(encoding="utf-8").splitlines()]
         if (shared.state / "loss.jsonl").exists()
         else []
     )
