@@ -11,7 +11,12 @@ test("a union holds both boxes, and a void one adds nothing", () => {
 });
 
 test("a box without a pixel is void", () => {
-  assert.deepEqual([null, boxOf(0, 0, 0, 5), boxOf(0, 4, 5, 4), boxOf(3, 0, 2, 5)].map(isVoid), [true, true, true, true]);
+  assert.deepEqual([null, boxOf(0, 0, 0, 5), boxOf(0, 4, 5, 4), boxOf(3, 0, 2, 5)].map(isVoid), [
+    true,
+    true,
+    true,
+    true,
+  ]);
   assert.equal(isVoid(boxOf(0, 0, 1, 1)), false);
 });
 

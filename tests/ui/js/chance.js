@@ -13,7 +13,9 @@ export function chance(seed) {
 export function drawn(values, width) {
   const rows = [];
   for (let at = 0; at < values.length; at += width) {
-    rows.push(Array.from(values.slice(at, at + width), (value) => (value === 0 ? "." : value === 255 ? "#" : "+")).join(""));
+    rows.push(
+      Array.from(values.slice(at, at + width), (value) => (value === 0 ? "." : value === 255 ? "#" : "+")).join(""),
+    );
   }
   return rows;
 }

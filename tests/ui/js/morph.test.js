@@ -30,7 +30,9 @@ function grownByHand(values, by) {
   const isSeed = (value) => (by > 0 ? value >= 128 : value < 128);
   return values.map((value, at) => {
     const [x, y] = [at % WIDTH, Math.floor(at / WIDTH)];
-    const isNear = values.some((other, from) => isSeed(other) && (x - (from % WIDTH)) ** 2 + (y - Math.floor(from / WIDTH)) ** 2 <= by * by);
+    const isNear = values.some(
+      (other, from) => isSeed(other) && (x - (from % WIDTH)) ** 2 + (y - Math.floor(from / WIDTH)) ** 2 <= by * by,
+    );
     return isNear ? (by > 0 ? 255 : 0) : value;
   });
 }
@@ -45,20 +47,36 @@ test("a mask grows and shrinks by a distance, to the pixel", () => {
     }
     const mask = maskOf(values);
     const { bounds } = measured(mask);
-    assert.deepEqual(drawn(changed(mask, () => grow(mask, bounds, by)), WIDTH), drawn(grownByHand(values, by), WIDTH), `by ${by}`);
+    assert.deepEqual(
+      drawn(
+        changed(mask, () => grow(mask, bounds, by)),
+        WIDTH,
+      ),
+      drawn(grownByHand(values, by), WIDTH),
+      `by ${by}`,
+    );
   }
 });
 
 test("the picture's edge is no edge of the mask", () => {
   const mask = maskOf(valuesOf(["##....", "##....", "......"]), 6, 3);
-  assert.deepEqual(drawn(changed(mask, () => grow(mask, boxOf(0, 0, 2, 2), -1)), 6), ["#.....", "......", "......"]);
+  assert.deepEqual(
+    drawn(
+      changed(mask, () => grow(mask, boxOf(0, 0, 2, 2), -1)),
+      6,
+    ),
+    ["#.....", "......", "......"],
+  );
 });
 
 test("an inverted mask is 255 less each value, and itself again when inverted twice", () => {
   const below = chance(9);
   const values = Uint8Array.from({ length: WIDTH * HEIGHT }, () => below(256));
   const mask = maskOf(values);
-  assert.deepEqual(changed(mask, invert), values.map((value) => 255 - value));
+  assert.deepEqual(
+    changed(mask, invert),
+    values.map((value) => 255 - value),
+  );
   assert.deepEqual(changed(mask, invert), values);
   const empty = new Layer(WIDTH, HEIGHT);
   changed(empty, invert);
@@ -70,7 +88,11 @@ test("a feathered edge falls over about twice the radius and is half where it wa
   for (let y = 0; y < HEIGHT; y++) values.fill(255, y * WIDTH, y * WIDTH + WIDTH / 2);
   const mask = maskOf(values);
   const row = [...changed(mask, () => feather(mask, boxOf(0, 0, WIDTH / 2, HEIGHT), 6)).slice(0, WIDTH)];
-  assert.deepEqual(row, [...row].sort((one, other) => other - one), "it only falls");
+  assert.deepEqual(
+    row,
+    [...row].sort((one, other) => other - one),
+    "it only falls",
+  );
   assert.deepEqual([row[10], row[29]], [255, 0]);
   assert.ok(Math.abs(row[19] + row[20] - 255) <= 1, `symmetric about the old edge: ${row[19]}, ${row[20]}`);
   assert.ok(row[19] < 160, `${row[19]}`);

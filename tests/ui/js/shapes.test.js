@@ -17,7 +17,12 @@ function rowsOf(draw) {
 }
 
 const byHand = (isInside) =>
-  drawn(Uint8Array.from({ length: BOX.right * BOX.bottom }, (_, at) => (isInside((at % BOX.right) + 0.5, Math.floor(at / BOX.right) + 0.5) ? 255 : 0)), BOX.right);
+  drawn(
+    Uint8Array.from({ length: BOX.right * BOX.bottom }, (_, at) =>
+      isInside((at % BOX.right) + 0.5, Math.floor(at / BOX.right) + 0.5) ? 255 : 0,
+    ),
+    BOX.right,
+  );
 
 function distanceToLine(x, y, a, b) {
   const [dx, dy] = [b.x - a.x, b.y - a.y];
@@ -26,18 +31,43 @@ function distanceToLine(x, y, a, b) {
 }
 
 test("a polygon holds the pixels whose centres lie in it, even-odd", () => {
-  const square = [{ x: 2, y: 2 }, { x: 12, y: 2 }, { x: 12, y: 10 }, { x: 2, y: 10 }];
-  const bowtie = [{ x: 2, y: 2 }, { x: 18, y: 14 }, { x: 18, y: 2 }, { x: 2, y: 14 }];
-  assert.deepEqual(rowsOf((visit) => polygonRows(square, BOX, visit)), byHand((x, y) => x > 2 && x < 12 && y > 2 && y < 10));
+  const square = [
+    { x: 2, y: 2 },
+    { x: 12, y: 2 },
+    { x: 12, y: 10 },
+    { x: 2, y: 10 },
+  ];
+  const bowtie = [
+    { x: 2, y: 2 },
+    { x: 18, y: 14 },
+    { x: 18, y: 2 },
+    { x: 2, y: 14 },
+  ];
+  assert.deepEqual(
+    rowsOf((visit) => polygonRows(square, BOX, visit)),
+    byHand((x, y) => x > 2 && x < 12 && y > 2 && y < 10),
+  );
   const isIn = (x, y) => Math.abs(y - 8) < (Math.abs(x - 10) * 6) / 8 && x > 2 && x < 18;
-  assert.deepEqual(rowsOf((visit) => polygonRows(bowtie, BOX, visit)), byHand(isIn));
+  assert.deepEqual(
+    rowsOf((visit) => polygonRows(bowtie, BOX, visit)),
+    byHand(isIn),
+  );
 });
 
 test("an ellipse fills the box between two corners, whichever they are", () => {
   const isIn = (x, y) => ((x - 10.2) / 7.3) ** 2 + ((y - 8.1) / 5.7) ** 2 <= 1;
-  const corners = [{ x: 10.2 - 7.3, y: 8.1 + 5.7 }, { x: 10.2 + 7.3, y: 8.1 - 5.7 }];
-  assert.deepEqual(rowsOf((visit) => ellipseRows(...corners, BOX, visit)), byHand(isIn));
-  assert.deepEqual(rowsOf((visit) => ellipseRows(...corners.reverse(), BOX, visit)), byHand(isIn));
+  const corners = [
+    { x: 10.2 - 7.3, y: 8.1 + 5.7 },
+    { x: 10.2 + 7.3, y: 8.1 - 5.7 },
+  ];
+  assert.deepEqual(
+    rowsOf((visit) => ellipseRows(...corners, BOX, visit)),
+    byHand(isIn),
+  );
+  assert.deepEqual(
+    rowsOf((visit) => ellipseRows(...corners.reverse(), BOX, visit)),
+    byHand(isIn),
+  );
 });
 
 test("a round brush holds what is within its radius of the line", () => {
@@ -46,13 +76,28 @@ test("a round brush holds what is within its radius of the line", () => {
     const point = () => ({ x: below(2400) / 100 + 0.003, y: below(1800) / 100 + 0.007 });
     const [a, b, r] = [point(), turn % 4 ? point() : null, 0.5 + below(600) / 100];
     const end = b ?? a; // a dot
-    assert.deepEqual(rowsOf((visit) => capsuleRows(a, end, r, BOX, visit)), byHand((x, y) => distanceToLine(x, y, a, end) <= r), JSON.stringify([a, end, r]));
+    assert.deepEqual(
+      rowsOf((visit) => capsuleRows(a, end, r, BOX, visit)),
+      byHand((x, y) => distanceToLine(x, y, a, end) <= r),
+      JSON.stringify([a, end, r]),
+    );
   }
 });
 
 test("shapes stay inside their box", () => {
-  capsuleRows({ x: -50, y: 9 }, { x: 80, y: 9 }, 30, BOX, (y, x0, x1) => assert.deepEqual([y >= 0 && y < 18, x0, x1], [true, 0, 24]));
-  assert.deepEqual(boxAround([{ x: 3, y: 9 }, { x: -1, y: 4 }], 2), boxOf(-3, 2, 5, 11));
+  capsuleRows({ x: -50, y: 9 }, { x: 80, y: 9 }, 30, BOX, (y, x0, x1) =>
+    assert.deepEqual([y >= 0 && y < 18, x0, x1], [true, 0, 24]),
+  );
+  assert.deepEqual(
+    boxAround(
+      [
+        { x: 3, y: 9 },
+        { x: -1, y: 4 },
+      ],
+      2,
+    ),
+    boxOf(-3, 2, 5, 11),
+  );
 });
 
 test("the wand takes what hangs together and is about as coloured, across tiles", () => {
@@ -62,7 +107,12 @@ test("the wand takes what hangs together and is about as coloured, across tiles"
     pixels: ({ left, top, right, bottom }) => {
       const data = new Uint8Array((right - left) * (bottom - top) * 4);
       for (let y = top; y < bottom; y++) {
-        for (let x = left; x < right; x++) data.fill(isWall(x, y) ? 200 : 100 + ((x + y) % 5), ((y - top) * (right - left) + x - left) * 4, ((y - top) * (right - left) + x - left) * 4 + 4);
+        for (let x = left; x < right; x++)
+          data.fill(
+            isWall(x, y) ? 200 : 100 + ((x + y) % 5),
+            ((y - top) * (right - left) + x - left) * 4,
+            ((y - top) * (right - left) + x - left) * 4 + 4,
+          );
       }
       return data;
     },

@@ -102,7 +102,12 @@ test("a layer is measured over tiles: where, and whether all, nothing or greys",
     layer.span(10, TILE - 2, TILE + 2, 255);
     layer.span(TILE + 1, 4, 6, 255);
   });
-  assert.deepEqual(measured(layer), { bounds: boxOf(4, 10, TILE + 2, TILE + 2), isEmpty: false, isFull: false, isSoft: false });
+  assert.deepEqual(measured(layer), {
+    bounds: boxOf(4, 10, TILE + 2, TILE + 2),
+    isEmpty: false,
+    isFull: false,
+    isSoft: false,
+  });
   edited(layer, () => layer.span(0, 0, 1, 128));
   assert.deepEqual(measured(layer).isSoft, true);
   edited(layer, () => layer.write(layer.all, new Uint8Array(WIDTH * HEIGHT).fill(255)));
@@ -114,7 +119,10 @@ test("a reduced pixel is the most of those it stands for, after a change too", (
   const reduced = new Reduced(layer, 2);
   edited(layer, () => layer.span(9, 5, 6, 200));
   assert.equal(reduced.tile(0)[2 * (TILE / 4) + 1], 200);
-  assert.equal(reduced.tile(0).reduce((sum, value) => sum + value, 0), 200);
+  assert.equal(
+    reduced.tile(0).reduce((sum, value) => sum + value, 0),
+    200,
+  );
   edited(layer, () => layer.span(9, 5, 6, 90));
   reduced.invalidate(boxOf(5, 9, 6, 10));
   assert.equal(reduced.tile(0)[2 * (TILE / 4) + 1], 90);

@@ -29,7 +29,8 @@ async function readBack(blob) {
   for (let y = 0; y < height; y++) {
     assert.equal(data[y * (across + 1)], 2);
     for (let x = 0; x < across; x++) above[x] += data[y * (across + 1) + 1 + x];
-    for (let x = 0; x < width; x++) values[y * width + x] = depth === 8 ? above[x] : (above[x >> 3] >> (7 - (x & 7))) & 1 ? 255 : 0;
+    for (let x = 0; x < width; x++)
+      values[y * width + x] = depth === 8 ? above[x] : (above[x >> 3] >> (7 - (x & 7))) & 1 ? 255 : 0;
   }
   return { width, height, depth, values };
 }
@@ -43,12 +44,24 @@ function layerOf(width, height, channels, values) {
 }
 
 test("a mask of black and white takes one bit a pixel, one with greys eight", async () => {
-  for (const [most, depth] of [[2, 1], [256, 8]]) {
-    for (const [width, height] of [[1, 1], [7, 3], [521, 600]]) {
+  for (const [most, depth] of [
+    [2, 1],
+    [256, 8],
+  ]) {
+    for (const [width, height] of [
+      [1, 1],
+      [7, 3],
+      [521, 600],
+    ]) {
       const below = chance(width + most);
       const values = Uint8Array.from({ length: width * height }, () => (most === 2 ? below(2) * 255 : below(256)));
       values[0] = most === 2 ? 255 : 77;
-      assert.deepEqual(await readBack(await maskFile(layerOf(width, height, 1, values))), { width, height, depth, values });
+      assert.deepEqual(await readBack(await maskFile(layerOf(width, height, 1, values))), {
+        width,
+        height,
+        depth,
+        values,
+      });
     }
   }
 });
@@ -61,7 +74,14 @@ test("of a sketch, what is painted is white, however thin", async () => {
 // A canvas's document in the mode "inpaint" with one masked pixel, and what it would upload.
 function sending(mode, masked) {
   const mask = layerOf(8, 8, 1, new Uint8Array(64).fill(masked ? 255 : 0, 0, 1));
-  const document = { mode, picture: { id: "abc" }, mask, sketch: new Layer(8, 8, 4), masking: mode === "inpaint" ? mask : null, version: { mask: 1, sketch: 0 } };
+  const document = {
+    mode,
+    picture: { id: "abc" },
+    mask,
+    sketch: new Layer(8, 8, 4),
+    masking: mode === "inpaint" ? mask : null,
+    version: { mask: 1, sketch: 0 },
+  };
   const wire = new Wire(document, null);
   const files = [];
   wire.send = async (what, key, make) => {

@@ -9,7 +9,15 @@ import { maskFile } from "./wire.js";
 export class Acts {
   constructor(document, view, told) {
     Object.assign(this, { document, view, told });
-    this.chooser = h("input", { type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: "canvas_mask_file", onchange: () => this.loadMask(this.chooser.files[0]) });
+    this.chooser = h("input", {
+      type: "file",
+      accept: "image/*",
+      className: "p-hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      id: "canvas_mask_file",
+      onchange: () => this.loadMask(this.chooser.files[0]),
+    });
   }
 
   // One step over a layer as a whole.
@@ -51,7 +59,10 @@ export class Acts {
     try {
       const { readRow, width, height } = await chosenMask(file, this.document);
       this.take(readRow);
-      if (width !== this.document.width || height !== this.document.height) this.told.say(`The mask was ${width} × ${height}; it is resized to ${this.document.width} × ${this.document.height}.`);
+      if (width !== this.document.width || height !== this.document.height)
+        this.told.say(
+          `The mask was ${width} × ${height}; it is resized to ${this.document.width} × ${this.document.height}.`,
+        );
     } catch {
       this.told.say("The mask's file is no picture this browser can read. PNG, JPEG and WebP files are.");
     }

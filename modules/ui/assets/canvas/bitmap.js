@@ -21,7 +21,11 @@ export class Bitmap {
     if (this.id !== picture.id) return whole.close();
     const scale = SMALL / Math.max(whole.width, whole.height);
     if (scale < 1) {
-      const size = { resizeWidth: Math.round(whole.width * scale), resizeHeight: Math.round(whole.height * scale), resizeQuality: "medium" };
+      const size = {
+        resizeWidth: Math.round(whole.width * scale),
+        resizeHeight: Math.round(whole.height * scale),
+        resizeQuality: "medium",
+      };
       const small = await createImageBitmap(whole, size);
       if (this.id !== picture.id) return (small.close(), whole.close());
       this.small = small;
@@ -41,12 +45,32 @@ export class Bitmap {
     const from = this.small && view.scale <= this.small.width / size.width ? this.small : this.whole;
     context.imageSmoothingEnabled = view.scale < 2;
     context.imageSmoothingQuality = "medium";
-    const seen = { left: Math.max(0, -view.x / view.scale), top: Math.max(0, -view.y / view.scale), right: Math.min(size.width, (context.canvas.width - view.x) / view.scale), bottom: Math.min(size.height, (context.canvas.height - view.y) / view.scale) };
+    const seen = {
+      left: Math.max(0, -view.x / view.scale),
+      top: Math.max(0, -view.y / view.scale),
+      right: Math.min(size.width, (context.canvas.width - view.x) / view.scale),
+      bottom: Math.min(size.height, (context.canvas.height - view.y) / view.scale),
+    };
     if (seen.left >= seen.right || seen.top >= seen.bottom) return;
     // Whole pixels of the source, so that what is seen lies exactly where the whole would.
-    const [left, top, right, bottom] = [Math.floor(seen.left), Math.floor(seen.top), Math.min(size.width, Math.ceil(seen.right)), Math.min(size.height, Math.ceil(seen.bottom))];
+    const [left, top, right, bottom] = [
+      Math.floor(seen.left),
+      Math.floor(seen.top),
+      Math.min(size.width, Math.ceil(seen.right)),
+      Math.min(size.height, Math.ceil(seen.bottom)),
+    ];
     const [sx, sy] = [from.width / size.width, from.height / size.height];
-    context.drawImage(from, left * sx, top * sy, (right - left) * sx, (bottom - top) * sy, left * view.scale + view.x, top * view.scale + view.y, (right - left) * view.scale, (bottom - top) * view.scale);
+    context.drawImage(
+      from,
+      left * sx,
+      top * sy,
+      (right - left) * sx,
+      (bottom - top) * sy,
+      left * view.scale + view.x,
+      top * view.scale + view.y,
+      (right - left) * view.scale,
+      (bottom - top) * view.scale,
+    );
   }
 
   // The pixels of a box of the picture, RGBA.

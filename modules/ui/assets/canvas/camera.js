@@ -32,7 +32,12 @@ export class Camera {
   fit(content) {
     const [width, height] = [content.right - content.left, content.bottom - content.top];
     const scale = Math.min((this.width - 2 * MARGIN) / width, (this.height - 2 * MARGIN) / height, 8);
-    this.set(scale, (this.width - width * scale) / 2 - content.left * scale, (this.height - height * scale) / 2 - content.top * scale, true);
+    this.set(
+      scale,
+      (this.width - width * scale) / 2 - content.left * scale,
+      (this.height - height * scale) / 2 - content.top * scale,
+      true,
+    );
   }
 
   // One pixel of the picture on one of the screen, around the middle of the stage.

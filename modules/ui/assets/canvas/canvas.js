@@ -27,25 +27,51 @@ export class Canvas {
   constructor() {
     this.document = new Document();
     this.settings = new BrushSettings();
-    this.view = new View(this.document, () => ({ colour: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint), opacity: this.settings.cover }));
+    this.view = new View(this.document, () => ({
+      colour: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint),
+      opacity: this.settings.cover,
+    }));
     this.told = new Told(this);
     this.tools = new Tools(this.document, this.view, this.settings, (sentence) => this.told.say(sentence));
     this.acts = new Acts(this.document, this.view, this.told);
     this.frame = new Frame(this);
     this.toolbar = new Toolbar(this);
-    this.element = h("div", { className: "canvas", hidden: true }, this.toolbar.element, this.frame.element, this.view.element, this.told.question, this.told.offer, this.told.line, this.acts.chooser);
+    this.element = h(
+      "div",
+      { className: "canvas", hidden: true },
+      this.toolbar.element,
+      this.frame.element,
+      this.view.element,
+      this.told.question,
+      this.told.offer,
+      this.told.line,
+      this.acts.chooser,
+    );
     this.head = this.modeRow();
     this.keys = new Keys(this);
     this.pointer = new Pointer(this.view, this.tools, this.settings, this.keys, this.frame);
     this.wire = new Wire(this.document, this.view.bitmap);
-    this.keep = new Keep(this.document, (error) => complain(new Error(`This browser does not keep the canvas for later: ${error.message}`)));
+    this.keep = new Keep(this.document, (error) =>
+      complain(new Error(`This browser does not keep the canvas for later: ${error.message}`)),
+    );
     this.guides();
     this.document.onChange((what) => ["mode", "frame", "picture"].includes(what) && this.showMode());
-    form.onChange((tab, name) => tab === TAB && ["inpainting_mask_invert", "mask_strength_by_grey", "soft_inpainting"].includes(name) && (this.view.changed(null), this.told.refresh()));
-    form.onChange((tab, name, value) => tab === TAB && name === "soft_inpainting" && document.getElementById("img2img_soft_inpainting").classList.toggle("closed", !value));
+    form.onChange(
+      (tab, name) =>
+        tab === TAB &&
+        ["inpainting_mask_invert", "mask_strength_by_grey", "soft_inpainting"].includes(name) &&
+        (this.view.changed(null), this.told.refresh()),
+    );
+    form.onChange(
+      (tab, name, value) =>
+        tab === TAB &&
+        name === "soft_inpainting" &&
+        document.getElementById("img2img_soft_inpainting").classList.toggle("closed", !value),
+    );
     let strength = this.settings.strength;
     this.settings.onChange(() => {
-      if (this.settings.strength < 1 && strength === 1 && !this.greysCount()) form.set(TAB, { mask_strength_by_grey: true });
+      if (this.settings.strength < 1 && strength === 1 && !this.greysCount())
+        form.set(TAB, { mask_strength_by_grey: true });
       strength = this.settings.strength;
     });
     this.showMode();
@@ -53,7 +79,12 @@ export class Canvas {
 
   modeRow() {
     const labels = Object.fromEntries(Object.entries(MODES).map(([name, { label }]) => [name, label]));
-    const row = tabRow(labels, "What is done with the picture", (name) => `img2img_${name}_mode`, (name) => this.document.setMode(name));
+    const row = tabRow(
+      labels,
+      "What is done with the picture",
+      (name) => `img2img_${name}_mode`,
+      (name) => this.document.setMode(name),
+    );
     row.classList.add("canvas-modes");
     return row;
   }
@@ -64,22 +95,35 @@ export class Canvas {
       tab.setAttribute("aria-selected", String(tab.dataset.tabId === mode));
       tab.tabIndex = tab.dataset.tabId === mode ? 0 : -1;
     }
-    Object.assign(document.getElementById("tab_img2img").dataset, { mode, masks: MODES[mode].masks || this.frame.paintsOn ? "yes" : "no" });
-    if (MODES[mode].masks !== "mask" && this.settings.tool === "wand" && !MODES[mode].paints) this.settings.set({ tool: "brush" });
+    Object.assign(document.getElementById("tab_img2img").dataset, {
+      mode,
+      masks: MODES[mode].masks || this.frame.paintsOn ? "yes" : "no",
+    });
+    if (MODES[mode].masks !== "mask" && this.settings.tool === "wand" && !MODES[mode].paints)
+      this.settings.set({ tool: "brush" });
   }
 
   // The ring of the brush and the outline of a shape, light on dark so that they are seen on everything.
   guides() {
-    const parts = ["dark", "light"].map((kind) => ({ ring: this.view.svg("circle", { class: kind, r: 0 }), path: this.view.svg("path", { class: kind, d: "" }) }));
+    const parts = ["dark", "light"].map((kind) => ({
+      ring: this.view.svg("circle", { class: kind, r: 0 }),
+      path: this.view.svg("path", { class: kind, d: "" }),
+    }));
     this.tools.onGuide = (path) => parts.forEach((part) => part.path.setAttribute("d", path));
     const ring = (at) => {
       const hasSize = ["brush", "eraser", "line"].includes(this.settings.tool);
       const radius = hasSize ? (this.settings.size / 2) * this.view.camera.scale : 0;
-      parts.forEach((part) => (part.ring.setAttribute("r", at ? radius : 0), at && (part.ring.setAttribute("cx", at.x), part.ring.setAttribute("cy", at.y))));
+      parts.forEach(
+        (part) => (
+          part.ring.setAttribute("r", at ? radius : 0),
+          at && (part.ring.setAttribute("cx", at.x), part.ring.setAttribute("cy", at.y))
+        ),
+      );
       this.view.element.dataset.cursor = at ? (hasSize && radius > 3 ? "ring" : "cross") : "";
     };
     this.pointer.onCursor = ring;
-    for (const thing of [this.settings, this.view.camera]) thing.onChange(() => this.pointer.cursor && ring(this.pointer.cursor));
+    for (const thing of [this.settings, this.view.camera])
+      thing.onChange(() => this.pointer.cursor && ring(this.pointer.cursor));
   }
 
   isOpen() {
@@ -112,17 +156,23 @@ export class Canvas {
     if (who !== "restore" || picture?.id !== doc.picture?.id) {
       const had = !(doc.mask.isEmpty && doc.sketch.isEmpty);
       const { coming } = this;
-      const isComing = Boolean(coming) && (!picture || (coming.mask.width === picture.width && coming.mask.height === picture.height));
+      const isComing =
+        Boolean(coming) && (!picture || (coming.mask.width === picture.width && coming.mask.height === picture.height));
       const wasResized = doc.setPicture(picture, isComing ? coming : null);
       this.coming = null;
-      if (!picture || !had || isComing || picture.id === before.picture?.id || this.told.isAbout(picture)) this.told.stopAsking();
+      if (!picture || !had || isComing || picture.id === before.picture?.id || this.told.isAbout(picture))
+        this.told.stopAsking();
       else this.told.ask(before, wasResized);
     }
     this.element.hidden = !picture;
     if (!picture && this.element.classList.contains("canvas-whole")) this.toggleWhole();
     this.told.offerSmaller(picture);
     this.view.fit();
-    this.view.show(picture).catch((error) => this.told.say(`This browser cannot show the picture (${error.message}); it is used all the same.`));
+    this.view
+      .show(picture)
+      .catch((error) =>
+        this.told.say(`This browser cannot show the picture (${error.message}); it is used all the same.`),
+      );
   }
 
   // A picture that is sent here: nothing lies on it of what was painted or framed before. setPicture() brings it.
@@ -149,7 +199,8 @@ export class Canvas {
     }
   }
 
-  // For the way back: what a step in the browser's memory holds of the canvas, and what is only kept while the page lives.
+  // For the way back: what a step in the browser's memory holds of the canvas, and what is only kept while the page
+  // lives.
   noted() {
     this.document.settle();
     const { mode, frame, mask, sketch } = this.document;
@@ -174,7 +225,8 @@ export class Canvas {
     const { picture } = this.document;
     this.coming = { mask: mask.cropped(box), sketch: sketch.cropped(box) };
     await this.onBring?.(await cutOut(this.view.bitmap, box), true);
-    if (this.document.picture === picture) forget(TAB, step); // it was refused
+    if (this.document.picture === picture)
+      forget(TAB, step); // it was refused
     else done(TAB, step);
   }
 

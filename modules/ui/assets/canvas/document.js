@@ -27,7 +27,8 @@ export class Document {
     this.settle = () => {}; // brings what is being drawn to its end; set by the tools
   }
 
-  // action(what, box): what is "mask", "sketch" (box: what changed, null for all), "picture", "mode", "frame" or "history".
+  // action(what, box): what is "mask", "sketch" (box: what changed, null for all), "picture", "mode", "frame" or
+  // "history".
   onChange(action) {
     this.listeners.push(action);
   }
@@ -96,14 +97,25 @@ export class Document {
   // Other layers in one step; from: the id of the picture that the ones that go belong to.
   replace({ mask, sketch }, from) {
     if (this.mask.isSame(mask) && this.sketch.isSame(sketch)) return;
-    this.history.push({ mask: this.mask, sketch: this.sketch, picture: from, bytes: this.mask.bytes + this.sketch.bytes });
+    this.history.push({
+      mask: this.mask,
+      sketch: this.sketch,
+      picture: from,
+      bytes: this.mask.bytes + this.sketch.bytes,
+    });
     Object.assign(this, { mask, sketch });
     for (const what of ["mask", "sketch", "history"]) this.tell(what);
   }
 
   // Layers as they were kept.
   load({ mask, sketch, mode, frame }) {
-    Object.assign(this, { mask, sketch, mode: MODES[mode] ? mode : "img2img", frame: frame ?? null, sizedBy: this.picture?.id ?? "" });
+    Object.assign(this, {
+      mask,
+      sketch,
+      mode: MODES[mode] ? mode : "img2img",
+      frame: frame ?? null,
+      sizedBy: this.picture?.id ?? "",
+    });
     for (const what of ["mask", "sketch", "mode", "frame"]) this.tell(what);
   }
 
@@ -183,13 +195,16 @@ export function resized(layer, width, height) {
   const { channels } = layer;
   const from = new Uint8Array(layer.width * channels);
   const into = new Uint8Array(width * channels);
-  const columns = Uint32Array.from({ length: width }, (_, x) => Math.min(layer.width - 1, Math.floor(((x + 0.5) * layer.width) / width)));
+  const columns = Uint32Array.from({ length: width }, (_, x) =>
+    Math.min(layer.width - 1, Math.floor(((x + 0.5) * layer.width) / width)),
+  );
   made.begin();
   for (let y = 0; y < height; y++) {
     layer.readRow(0, Math.min(layer.height - 1, Math.floor(((y + 0.5) * layer.height) / height)), layer.width, from);
     if (from.every((value) => value === 0)) continue;
     for (let x = 0; x < width; x++) {
-      for (let channel = 0; channel < channels; channel++) into[x * channels + channel] = from[columns[x] * channels + channel];
+      for (let channel = 0; channel < channels; channel++)
+        into[x * channels + channel] = from[columns[x] * channels + channel];
     }
     made.write({ left: 0, top: y, right: width, bottom: y + 1 }, into);
   }

@@ -10,7 +10,12 @@ export function flood(bitmap, { width, height }, x, y, tolerance, visit) {
   const pixelsOf = (index) => {
     if (!tiles.has(index)) {
       const [left, top] = [(index % columns) * TILE, Math.floor(index / columns) * TILE];
-      const data = bitmap.pixels({ left, top, right: Math.min(left + TILE, width), bottom: Math.min(top + TILE, height) });
+      const data = bitmap.pixels({
+        left,
+        top,
+        right: Math.min(left + TILE, width),
+        bottom: Math.min(top + TILE, height),
+      });
       tiles.set(index, { data, across: Math.min(TILE, width - left) });
       seen.set(index, new Uint8Array(TILE * TILE));
     }
@@ -28,9 +33,15 @@ export function flood(bitmap, { width, height }, x, y, tolerance, visit) {
     const [inX, inY] = [px % TILE, py % TILE];
     if (seen.get(index)[inY * TILE + inX]) return false;
     const at = (inY * across + inX) * 4;
-    return Math.abs(data[at] - red) <= tolerance && Math.abs(data[at + 1] - green) <= tolerance && Math.abs(data[at + 2] - blue) <= tolerance && Math.abs(data[at + 3] - alpha) <= tolerance;
+    return (
+      Math.abs(data[at] - red) <= tolerance &&
+      Math.abs(data[at + 1] - green) <= tolerance &&
+      Math.abs(data[at + 2] - blue) <= tolerance &&
+      Math.abs(data[at + 3] - alpha) <= tolerance
+    );
   };
-  const mark = (px, py) => (seen.get(Math.floor(py / TILE) * columns + Math.floor(px / TILE))[(py % TILE) * TILE + (px % TILE)] = 1);
+  const mark = (px, py) =>
+    (seen.get(Math.floor(py / TILE) * columns + Math.floor(px / TILE))[(py % TILE) * TILE + (px % TILE)] = 1);
 
   const waiting = [[x, y]];
   while (waiting.length) {

@@ -1,4 +1,5 @@
-// The frame around the picture: drawn beyond it, the model paints on there (outpainting); drawn within it, it is a crop.
+// The frame around the picture: drawn beyond it, the model paints on there (outpainting); drawn within it, it is a
+// crop.
 
 import { button, h } from "../js/dom.js";
 import { toast } from "../js/toast.js";
@@ -17,15 +18,46 @@ export class Frame {
     const { settings } = canvas;
     this.size = h("span", { className: "canvas-frame-size", id: "canvas_frame_size" });
     this.lock = h("input", { type: "checkbox", id: "canvas_frame_lock" });
-    this.fill = h("select", { id: "canvas_frame_fill", "aria-label": "What stands in the new part to begin with", onchange: () => settings.set({ outpaintFill: Number(this.fill.value) }) },
-      ...FILLS.map((name, index) => h("option", { value: String(index), textContent: name })));
+    this.fill = h(
+      "select",
+      {
+        id: "canvas_frame_fill",
+        "aria-label": "What stands in the new part to begin with",
+        onchange: () => settings.set({ outpaintFill: Number(this.fill.value) }),
+      },
+      ...FILLS.map((name, index) => h("option", { value: String(index), textContent: name })),
+    );
     const [widest, feather] = [512, "Pixels over which the new part leaves the tone of the old edge"];
-    this.feather = h("input", { type: "number", id: "canvas_frame_feather", min: "0", max: String(widest), "aria-label": "Feather", onchange: () => settings.set({ outpaintFeather: Math.min(widest, Math.max(0, Math.round(Number(this.feather.value)) || 0)) }) });
-    this.fillBox = h("span", { className: "canvas-frame-new" }, h("label", { className: "canvas-check" }, "Fill ", this.fill), h("label", { className: "canvas-number", title: feather }, "Feather ", this.feather, " px"));
-    this.cropButton = button({ text: "Crop", id: "canvas_crop", className: "p-small p-strong", onclick: () => canvas.crop(this.inner) });
-    this.element = h("div", { className: "canvas-frame", id: "canvas_frame_panel", hidden: true }, this.size, this.fillBox,
-      h("label", { className: "canvas-check" }, this.lock, "Keep proportions"), this.cropButton,
-      button({ text: "Remove frame", id: "canvas_frame_off", className: "p-small", onclick: () => this.remove() }));
+    this.feather = h("input", {
+      type: "number",
+      id: "canvas_frame_feather",
+      min: "0",
+      max: String(widest),
+      "aria-label": "Feather",
+      onchange: () =>
+        settings.set({ outpaintFeather: Math.min(widest, Math.max(0, Math.round(Number(this.feather.value)) || 0)) }),
+    });
+    this.fillBox = h(
+      "span",
+      { className: "canvas-frame-new" },
+      h("label", { className: "canvas-check" }, "Fill ", this.fill),
+      h("label", { className: "canvas-number", title: feather }, "Feather ", this.feather, " px"),
+    );
+    this.cropButton = button({
+      text: "Crop",
+      id: "canvas_crop",
+      className: "p-small p-strong",
+      onclick: () => canvas.crop(this.inner),
+    });
+    this.element = h(
+      "div",
+      { className: "canvas-frame", id: "canvas_frame_panel", hidden: true },
+      this.size,
+      this.fillBox,
+      h("label", { className: "canvas-check" }, this.lock, "Keep proportions"),
+      this.cropButton,
+      button({ text: "Remove frame", id: "canvas_frame_off", className: "p-small", onclick: () => this.remove() }),
+    );
     this.lines = ["dark", "light"].map((kind) => canvas.view.svg("path", { class: `${kind} frame`, d: "" }));
     canvas.document.onChange((what) => ["frame", "picture", "mode"].includes(what) && this.refresh());
     canvas.view.camera.onChange(() => this.draw());
@@ -58,7 +90,10 @@ export class Frame {
     const { picture } = document;
     const isDrawn = this.paintsOn || this.isCrop;
     document.setFrame(null);
-    if (isDrawn) toast("The frame is removed.", { action: { text: "Undo", run: () => document.picture === picture && !this.box && document.setFrame(box) } });
+    if (isDrawn)
+      toast("The frame is removed.", {
+        action: { text: "Undo", run: () => document.picture === picture && !this.box && document.setFrame(box) },
+      });
   }
 
   // A frame to begin with: an eighth of the picture more on each side. A crop stays what it is.
@@ -74,13 +109,22 @@ export class Frame {
     const { document } = this.canvas;
     const { box } = this;
     if (!box) return { left: 0, top: 0, right: 0, bottom: 0 };
-    return { left: Math.max(0, -box.left), top: Math.max(0, -box.top), right: Math.max(0, box.right - document.width), bottom: Math.max(0, box.bottom - document.height) };
+    return {
+      left: Math.max(0, -box.left),
+      top: Math.max(0, -box.top),
+      right: Math.max(0, box.right - document.width),
+      bottom: Math.max(0, box.bottom - document.height),
+    };
   }
 
   // Pixels to paint on at each side of the picture that is there; the frame goes where they are all none.
   setMargins({ left, top, right, bottom }) {
     const { document, view } = this.canvas;
-    document.setFrame(left || top || right || bottom ? { left: -left, top: -top, right: document.width + right, bottom: document.height + bottom } : null);
+    document.setFrame(
+      left || top || right || bottom
+        ? { left: -left, top: -top, right: document.width + right, bottom: document.height + bottom }
+        : null,
+    );
     view.fit();
   }
 
@@ -88,7 +132,12 @@ export class Frame {
   get inner() {
     const { width, height } = this.canvas.document;
     const { left, top, right, bottom } = this.box;
-    return { left: Math.max(0, left), top: Math.max(0, top), right: Math.min(width, right), bottom: Math.min(height, bottom) };
+    return {
+      left: Math.max(0, left),
+      top: Math.max(0, top),
+      right: Math.min(width, right),
+      bottom: Math.min(height, bottom),
+    };
   }
 
   get isCrop() {
@@ -105,7 +154,14 @@ export class Frame {
   fields() {
     const { left, top, right, bottom } = this.margins;
     if (!this.paintsOn) return {};
-    return { outpaint_left: left, outpaint_right: right, outpaint_top: top, outpaint_bottom: bottom, outpaint_fill: this.canvas.settings.outpaintFill, outpaint_feather: this.canvas.settings.outpaintFeather };
+    return {
+      outpaint_left: left,
+      outpaint_right: right,
+      outpaint_top: top,
+      outpaint_bottom: bottom,
+      outpaint_fill: this.canvas.settings.outpaintFill,
+      outpaint_feather: this.canvas.settings.outpaintFeather,
+    };
   }
 
   refresh() {
@@ -118,8 +174,14 @@ export class Frame {
     const { left, top, right, bottom } = this.margins;
     const grows = this.paintsOn;
     const [across, down] = [box.right - box.left, box.bottom - box.top];
-    this.size.textContent = grows ? `${width} × ${height} → ${width + left + right} × ${height + top + bottom}` : this.isCrop ? `Crop to ${across} × ${down}` : "Drag an edge: outwards paints on, inwards crops.";
-    this.size.title = grows ? "The result has this size; Width and Height do not count, unless only the masked area is worked on." : "";
+    this.size.textContent = grows
+      ? `${width} × ${height} → ${width + left + right} × ${height + top + bottom}`
+      : this.isCrop
+        ? `Crop to ${across} × ${down}`
+        : "Drag an edge: outwards paints on, inwards crops.";
+    this.size.title = grows
+      ? "The result has this size; Width and Height do not count, unless only the masked area is worked on."
+      : "";
     this.fillBox.hidden = !grows;
     this.cropButton.hidden = !this.isCrop;
   }
@@ -128,10 +190,23 @@ export class Frame {
     const { box } = this;
     let path = "";
     if (box) {
-      const [a, b] = [this.canvas.view.camera.toStage(box.left, box.top), this.canvas.view.camera.toStage(box.right, box.bottom)];
+      const [a, b] = [
+        this.canvas.view.camera.toStage(box.left, box.top),
+        this.canvas.view.camera.toStage(box.right, box.bottom),
+      ];
       const [cx, cy] = [(a.x + b.x) / 2, (a.y + b.y) / 2];
       path = `M${a.x} ${a.y}H${b.x}V${b.y}H${a.x}Z`;
-      for (const [x, y] of [[a.x, a.y], [cx, a.y], [b.x, a.y], [a.x, cy], [b.x, cy], [a.x, b.y], [cx, b.y], [b.x, b.y]]) path += `M${x - 4} ${y - 4}h8v8h-8z`;
+      for (const [x, y] of [
+        [a.x, a.y],
+        [cx, a.y],
+        [b.x, a.y],
+        [a.x, cy],
+        [b.x, cy],
+        [a.x, b.y],
+        [cx, b.y],
+        [b.x, b.y],
+      ])
+        path += `M${x - 4} ${y - 4}h8v8h-8z`;
     }
     for (const line of this.lines) line.setAttribute("d", path);
   }
@@ -140,9 +215,17 @@ export class Frame {
   hit({ x, y }, pointerType) {
     if (!this.box) return null;
     const near = NEAR[pointerType] ?? NEAR.mouse;
-    const [a, b] = [this.canvas.view.camera.toStage(this.box.left, this.box.top), this.canvas.view.camera.toStage(this.box.right, this.box.bottom)];
+    const [a, b] = [
+      this.canvas.view.camera.toStage(this.box.left, this.box.top),
+      this.canvas.view.camera.toStage(this.box.right, this.box.bottom),
+    ];
     const within = x > a.x - near && x < b.x + near && y > a.y - near && y < b.y + near;
-    const sides = { left: Math.abs(x - a.x) < near, right: Math.abs(x - b.x) < near, top: Math.abs(y - a.y) < near, bottom: Math.abs(y - b.y) < near };
+    const sides = {
+      left: Math.abs(x - a.x) < near,
+      right: Math.abs(x - b.x) < near,
+      top: Math.abs(y - a.y) < near,
+      bottom: Math.abs(y - b.y) < near,
+    };
     return within && Object.values(sides).some(Boolean) ? sides : null;
   }
 
@@ -169,8 +252,10 @@ export class Frame {
     if (this.lock.checked) keepProportions(next, frame, sides);
     const margin = (value) => Math.min(MOST, Math.round(value / STEP) * STEP);
     this.canvas.document.setFrame({
-      left: next.left < 0 ? -margin(-next.left) : Math.round(next.left), top: next.top < 0 ? -margin(-next.top) : Math.round(next.top),
-      right: next.right > width ? width + margin(next.right - width) : Math.round(next.right), bottom: next.bottom > height ? height + margin(next.bottom - height) : Math.round(next.bottom),
+      left: next.left < 0 ? -margin(-next.left) : Math.round(next.left),
+      top: next.top < 0 ? -margin(-next.top) : Math.round(next.top),
+      right: next.right > width ? width + margin(next.right - width) : Math.round(next.right),
+      bottom: next.bottom > height ? height + margin(next.bottom - height) : Math.round(next.bottom),
     });
   }
 
@@ -182,7 +267,8 @@ export class Frame {
   }
 }
 
-// Brings `box` to the proportions of `from`: what was not dragged follows on both sides, at a corner the dragged side does.
+// Brings `box` to the proportions of `from`: what was not dragged follows on both sides, at a corner the dragged side
+// does.
 function keepProportions(box, from, sides) {
   const ratio = (from.right - from.left) / (from.bottom - from.top);
   if (sides.left || sides.right) {

@@ -22,7 +22,8 @@ export class History {
     this.undone = [];
     this.done.push(step);
     let bytes = this.bytes;
-    while (this.done.length > MOST_STEPS || (bytes > MOST_BYTES && this.done.length > 1)) bytes -= this.done.shift().bytes;
+    while (this.done.length > MOST_STEPS || (bytes > MOST_BYTES && this.done.length > 1))
+      bytes -= this.done.shift().bytes;
   }
 
   undo() {

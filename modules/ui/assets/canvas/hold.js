@@ -24,12 +24,13 @@ export async function isHeld(name) {
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-const locked = (name) => new Promise((resolve) => {
-  navigator.locks.request(name, { ifAvailable: true }, (lock) => {
-    resolve(lock !== null);
-    return lock ? new Promise(() => {}) : undefined;
+const locked = (name) =>
+  new Promise((resolve) => {
+    navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+      resolve(lock !== null);
+      return lock ? new Promise(() => {}) : undefined;
+    });
   });
-});
 
 async function asked(name) {
   const bid = Math.random();

@@ -10,8 +10,18 @@ const PAUSE = 250; // milliseconds between a change and its being kept
 const DOCUMENTS = 8; // of other tabs that are remembered
 const TRIES = 8; // a tab that is reloaded frees its name a moment late
 
-const answer = (request) => new Promise((resolve, reject) => Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }));
-const done = (transaction) => new Promise((resolve, reject) => Object.assign(transaction, { oncomplete: () => resolve(), onerror: () => reject(transaction.error), onabort: () => reject(transaction.error) }));
+const answer = (request) =>
+  new Promise((resolve, reject) =>
+    Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }),
+  );
+const done = (transaction) =>
+  new Promise((resolve, reject) =>
+    Object.assign(transaction, {
+      oncomplete: () => resolve(),
+      onerror: () => reject(transaction.error),
+      onabort: () => reject(transaction.error),
+    }),
+  );
 const lockOf = (tab) => `${NAME}:${tab}`;
 const rangeOf = (tab) => IDBKeyRange.bound([tab, "", 0], [tab, "~", Infinity]);
 
@@ -72,12 +82,18 @@ export class Keep {
   // Documents, the latest first, of pages that never said goodbye: they live, or they have crashed.
   async crashed() {
     const all = await answer(this.database.transaction("documents").objectStore("documents").getAll());
-    return all.filter((one) => one.isOpen && one.picture).sort((one, other) => other.at - one.at).map((one) => one.tab);
+    return all
+      .filter((one) => one.isOpen && one.picture)
+      .sort((one, other) => other.at - one.at)
+      .map((one) => one.tab);
   }
 
   async load(tab) {
     const transaction = this.database.transaction(["documents", "tiles"]);
-    const [document, tiles] = await Promise.all([answer(transaction.objectStore("documents").get(tab)), answer(transaction.objectStore("tiles").getAll(rangeOf(tab)))]);
+    const [document, tiles] = await Promise.all([
+      answer(transaction.objectStore("documents").get(tab)),
+      answer(transaction.objectStore("tiles").getAll(rangeOf(tab))),
+    ]);
     if (!document) return null;
     const { picture, mode, frame, width, height } = document;
     const layers = { mask: new Layer(width, height), sketch: new Layer(width, height, 4) };
@@ -94,7 +110,8 @@ export class Keep {
       if (this.isOverdue) this.save(); // or quick strokes, one after the other, would never be kept
       return;
     }
-    if (what === "picture") this.save(); // a new picture at once: the page may be left the next moment
+    if (what === "picture")
+      this.save(); // a new picture at once: the page may be left the next moment
     else this.later();
   }
 
@@ -148,7 +165,9 @@ export class Keep {
 
   // The documents of tabs that are long gone; those of open ones stay, however old.
   async forget() {
-    const all = (await answer(this.database.transaction("documents").objectStore("documents").getAll())).sort((one, other) => other.at - one.at);
+    const all = (await answer(this.database.transaction("documents").objectStore("documents").getAll())).sort(
+      (one, other) => other.at - one.at,
+    );
     for (const { tab } of all.slice(DOCUMENTS)) {
       if (tab === this.tab || (await isHeld(lockOf(tab)))) continue;
       const transaction = this.database.transaction(["documents", "tiles"], "readwrite");

@@ -2,7 +2,12 @@
 
 import { TOOLS } from "./settings.js";
 
-const typing = (target) => target instanceof HTMLElement && (target.isContentEditable || target.tagName === "TEXTAREA" || target.tagName === "SELECT" || (target.tagName === "INPUT" && !["range", "checkbox", "color"].includes(target.type)));
+const typing = (target) =>
+  target instanceof HTMLElement &&
+  (target.isContentEditable ||
+    target.tagName === "TEXTAREA" ||
+    target.tagName === "SELECT" ||
+    (target.tagName === "INPUT" && !["range", "checkbox", "color"].includes(target.type)));
 
 export class Keys {
   // canvas: {element, document, view, settings, tools, toggleWhole(), isOpen()}.
@@ -25,7 +30,10 @@ export class Keys {
 
   get isMine() {
     const { element } = this.canvas;
-    return this.canvas.isOpen() && (this.isOver || element.contains(document.activeElement) || element.classList.contains("canvas-whole"));
+    return (
+      this.canvas.isOpen() &&
+      (this.isOver || element.contains(document.activeElement) || element.classList.contains("canvas-whole"))
+    );
   }
 
   up(event) {
@@ -68,7 +76,18 @@ export class Keys {
       else return false;
       return true;
     }
-    const actions = { q: () => settings.grow(1 / 1.15), w: () => settings.grow(1.15), "[": () => settings.grow(1 / 1.15), "]": () => settings.grow(1.15), s: () => canvas.toggleWhole(), r: () => view.fit(), 1: () => view.camera.actual(), "+": () => view.camera.zoom(1.25), "=": () => view.camera.zoom(1.25), "-": () => view.camera.zoom(1 / 1.25) };
+    const actions = {
+      q: () => settings.grow(1 / 1.15),
+      w: () => settings.grow(1.15),
+      "[": () => settings.grow(1 / 1.15),
+      "]": () => settings.grow(1.15),
+      s: () => canvas.toggleWhole(),
+      r: () => view.fit(),
+      1: () => view.camera.actual(),
+      "+": () => view.camera.zoom(1.25),
+      "=": () => view.camera.zoom(1.25),
+      "-": () => view.camera.zoom(1 / 1.25),
+    };
     if (key in actions) actions[key]();
     else {
       const tool = Object.keys(TOOLS).find((name) => TOOLS[name].key === key);

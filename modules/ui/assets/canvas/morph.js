@@ -19,10 +19,15 @@ export function invert(mask) {
   });
 }
 
-// by > 0 grows the mask by so many pixels in every direction, by < 0 shrinks it. The picture's edge is no edge of the mask.
+// by > 0 grows the mask by so many pixels in every direction, by < 0 shrinks it. The picture's edge is no edge of the
+// mask.
 export function grow(mask, bounds, by) {
   const reach = Math.abs(by);
-  const box = clipped(boxOf(bounds.left - reach, bounds.top - reach, bounds.right + reach, bounds.bottom + reach), mask.width, mask.height);
+  const box = clipped(
+    boxOf(bounds.left - reach, bounds.top - reach, bounds.right + reach, bounds.bottom + reach),
+    mask.width,
+    mask.height,
+  );
   const [width, height] = [box.right - box.left, box.bottom - box.top];
   const values = mask.read(box);
   const isSeed = by > 0 ? (value) => value >= HALF : (value) => value < HALF;
@@ -33,7 +38,8 @@ export function grow(mask, bounds, by) {
   mask.write(box, values);
 }
 
-// Squared distance of each pixel to the nearest seed (Felzenszwalb and Huttenlocher 2012: parabolas, columns then rows).
+// Squared distance of each pixel to the nearest seed (Felzenszwalb and Huttenlocher 2012: parabolas, columns then
+// rows).
 function distances(values, width, height, isSeed) {
   const far = new Float32Array(width * height);
   for (let at = 0; at < far.length; at++) far[at] = isSeed(values[at]) ? 0 : FAR;
@@ -68,7 +74,11 @@ function distances(values, width, height, isSeed) {
 
 // Softens the edge over about `radius` pixels to each side: three box blurs, close to a Gaussian.
 export function feather(mask, bounds, radius) {
-  const box = clipped(boxOf(bounds.left - radius, bounds.top - radius, bounds.right + radius, bounds.bottom + radius), mask.width, mask.height);
+  const box = clipped(
+    boxOf(bounds.left - radius, bounds.top - radius, bounds.right + radius, bounds.bottom + radius),
+    mask.width,
+    mask.height,
+  );
   const [width, height] = [box.right - box.left, box.bottom - box.top];
   const values = mask.read(box);
   const half = Math.max(1, Math.round(radius / 3));
@@ -92,4 +102,3 @@ function average(values, start, step, count, half, line) {
     sum += of(at + half + 1) - of(at - half);
   }
 }
-

@@ -12,8 +12,8 @@ export class Overlay {
     document.onChange((what, box) => what === "mask" && this.reduced?.invalidate(box));
   }
 
-  // Pixels (RGBA) of the screen's `box` (its own pixels); `view`: {scale, x, y} from the picture to the screen's pixels,
-  // `tint`: {colour, opacity, line}.
+  // Pixels (RGBA) of the screen's `box` (its own pixels); `view`: {scale, x, y} from the picture to the screen's
+  // pixels, `tint`: {colour, opacity, line}.
   paint(box, view, tint, showSketch) {
     const [width, height] = [box.right - box.left, box.bottom - box.top];
     const image = new ImageData(width, height);
@@ -21,7 +21,12 @@ export class Overlay {
     const { masking, sketch, mask } = this.document;
     if (showSketch && !sketch.isEmpty) this.sketch(words, box, view);
     if (!masking || masking.isEmpty) return image;
-    const wide = { left: box.left - tint.line, top: box.top - tint.line, right: box.right + tint.line, bottom: box.bottom + tint.line };
+    const wide = {
+      left: box.left - tint.line,
+      top: box.top - tint.line,
+      right: box.right + tint.line,
+      bottom: box.bottom + tint.line,
+    };
     const values = masking === mask ? this.mask(wide, view) : this.alpha(wide, view);
     if (values) colour(image.data, values, width, height, tint, masking === mask);
     return image;
@@ -46,14 +51,28 @@ export class Overlay {
     if (this.reduced?.layer !== layer || this.reduced.level !== level) this.reduced = new Reduced(layer, level);
     const side = TILE >> level;
     const values = new Uint8Array((box.right - box.left) * (box.bottom - box.top));
-    const found = this.scan(layer, box, view, level, (index) => this.reduced.tile(index), (tile, row, column, at) => (values[at] = tile[row * side + column]));
+    const found = this.scan(
+      layer,
+      box,
+      view,
+      level,
+      (index) => this.reduced.tile(index),
+      (tile, row, column, at) => (values[at] = tile[row * side + column]),
+    );
     return found ? values : null;
   }
 
   alpha(box, view) {
     const layer = this.document.sketch;
     const values = new Uint8Array((box.right - box.left) * (box.bottom - box.top));
-    const found = this.scan(layer, box, view, 0, (index) => layer.tiles[index], (tile, row, column, at) => (values[at] = tile[(row * TILE + column) * 4 + 3] ? 255 : 0));
+    const found = this.scan(
+      layer,
+      box,
+      view,
+      0,
+      (index) => layer.tiles[index],
+      (tile, row, column, at) => (values[at] = tile[(row * TILE + column) * 4 + 3] ? 255 : 0),
+    );
     return found ? values : null;
   }
 
@@ -95,14 +114,20 @@ export class Overlay {
 }
 
 // Tint over what is in `data`; the mask's edge is a light line within and a dark one without. `values` is wider than
-// `data` by the line's width on each side. Inpaint sketch's mask (isTinted false) shows its edge alone: its colours are the sketch.
+// `data` by the line's width on each side. Inpaint sketch's mask (isTinted false) shows its edge alone: its colours are
+// the sketch.
 function colour(data, values, width, height, { colour: [red, green, blue], opacity, line }, isTinted) {
   const wide = width + 2 * line;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const at = (y + line) * wide + x + line;
       const value = values[at];
-      const [up, down, left, right] = [values[at - wide * line], values[at + wide * line], values[at - line], values[at + line]];
+      const [up, down, left, right] = [
+        values[at - wide * line],
+        values[at + wide * line],
+        values[at - line],
+        values[at + line],
+      ];
       if (value === 0) {
         if (up || down || left || right) lay(data, (y * width + x) * 4, 0, 0, 0, 0.65);
       } else if (!up || !down || !left || !right) lay(data, (y * width + x) * 4, 255, 255, 255, 0.95);

@@ -49,7 +49,12 @@ export async function greyPng(width, height, readRow, isSoft) {
   }
   await writer.close();
   const header = Uint8Array.of(...number(width), ...number(height), isSoft ? 8 : 1, 0, 0, 0, 0);
-  const parts = [Uint8Array.from(SIGNATURE), ...chunk("IHDR", header), ...chunk("IDAT", new Uint8Array(await squeezed)), ...chunk("IEND", new Uint8Array(0))];
+  const parts = [
+    Uint8Array.from(SIGNATURE),
+    ...chunk("IHDR", header),
+    ...chunk("IDAT", new Uint8Array(await squeezed)),
+    ...chunk("IEND", new Uint8Array(0)),
+  ];
   return new Blob(parts, { type: "image/png" });
 }
 

@@ -28,7 +28,8 @@ export class Pointer {
   }
 
   at(event) {
-    // While the frame is dragged, what is said about it grows and shrinks above the stage: where it was when that began counts.
+    // While the frame is dragged, what is said about it grows and shrinks above the stage: where it was when that began
+    // counts.
     const box = this.framing === null ? this.view.element.getBoundingClientRect() : this.framedAt;
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
@@ -36,11 +37,23 @@ export class Pointer {
   point(event) {
     const { x, y } = this.at(event);
     const pen = event.pointerType === "pen";
-    return { ...this.view.camera.toPicture(x, y), pressure: event.pressure, isPen: pen, alt: event.altKey, shift: event.shiftKey, isEraser: pen && (event.buttons & ERASER_BUTTON) !== 0 };
+    return {
+      ...this.view.camera.toPicture(x, y),
+      pressure: event.pressure,
+      isPen: pen,
+      alt: event.altKey,
+      shift: event.shiftKey,
+      isEraser: pen && (event.buttons & ERASER_BUTTON) !== 0,
+    };
   }
 
   get draws() {
-    return this.tools.document.painted !== null && this.tools.document.picture !== null && this.settings.tool !== "hand" && !this.keys.isPanning;
+    return (
+      this.tools.document.painted !== null &&
+      this.tools.document.picture !== null &&
+      this.settings.tool !== "hand" &&
+      !this.keys.isPanning
+    );
   }
 
   down(event) {
@@ -160,7 +173,8 @@ export class Pointer {
 
   // The ring that shows what the brush would cover.
   showCursor(event) {
-    const sides = event && this.drawing === null && !this.panning ? this.frame.hit(this.at(event), event.pointerType) : null;
+    const sides =
+      event && this.drawing === null && !this.panning ? this.frame.hit(this.at(event), event.pointerType) : null;
     this.view.element.style.cursor = this.frame.cursor(sides);
     const shows = event && event.pointerType !== "touch" && this.draws && !sides;
     this.cursor = shows ? this.at(event) : null;

@@ -19,7 +19,10 @@ export class Reduced {
       this.stale.clear();
       return;
     }
-    this.layer.each(box, (index, part) => this.tiles.has(index) && this.stale.set(index, union(this.stale.get(index) ?? null, part)));
+    this.layer.each(
+      box,
+      (index, part) => this.tiles.has(index) && this.stale.set(index, union(this.stale.get(index) ?? null, part)),
+    );
   }
 
   tile(index) {
@@ -38,7 +41,11 @@ export class Reduced {
 
   make(full, made, box) {
     const step = 1 << this.level;
-    const small = clipped({ left: box.left / step, top: box.top / step, right: box.right / step, bottom: box.bottom / step }, this.side, this.side);
+    const small = clipped(
+      { left: box.left / step, top: box.top / step, right: box.right / step, bottom: box.bottom / step },
+      this.side,
+      this.side,
+    );
     if (isVoid(small)) return;
     for (let y = small.top; y < small.bottom; y++) {
       for (let x = small.left; x < small.right; x++) {

@@ -21,7 +21,12 @@ export function packed(tile) {
     lengths[count++] = end - at;
     at = end;
   }
-  return { channels, values: values.slice(0, count), lengths: lengths.slice(0, count), bytes: count * (4 + values.BYTES_PER_ELEMENT) };
+  return {
+    channels,
+    values: values.slice(0, count),
+    lengths: lengths.slice(0, count),
+    bytes: count * (4 + values.BYTES_PER_ELEMENT),
+  };
 }
 
 export function unpacked(small) {

@@ -14,7 +14,20 @@ export const TOOLS = {
   hand: { icon: "hand", title: "Move the picture (H), or hold Space or F", key: "h" },
 };
 
-const FIRST = { tool: "brush", size: 64, hardness: 1, strength: 1, opacity: 1, tolerance: 24, colour: "#c8402f", tint: "#e6284f", cover: 0.5, pressure: true, outpaintFill: 0, outpaintFeather: 32 };
+const FIRST = {
+  tool: "brush",
+  size: 64,
+  hardness: 1,
+  strength: 1,
+  opacity: 1,
+  tolerance: 24,
+  colour: "#c8402f",
+  tint: "#e6284f",
+  cover: 0.5,
+  pressure: true,
+  outpaintFill: 0,
+  outpaintFeather: 32,
+};
 export const SMALLEST = 1; // pixels across
 export const LARGEST = 2048;
 
@@ -44,4 +57,5 @@ export class BrushSettings {
 }
 
 export const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-export const hexOf = ([red, green, blue]) => "#" + [red, green, blue].map((value) => value.toString(16).padStart(2, "0")).join("");
+export const hexOf = ([red, green, blue]) =>
+  "#" + [red, green, blue].map((value) => value.toString(16).padStart(2, "0")).join("");

@@ -37,7 +37,14 @@ export function capsuleRows(a, b, r, box, visit) {
   const [dx, dy] = [b.x - a.x, b.y - a.y];
   const length = Math.hypot(dx, dy);
   const [nx, ny] = length ? [(-dy / length) * r, (dx / length) * r] : [0, 0];
-  const corners = length ? [{ x: a.x + nx, y: a.y + ny }, { x: b.x + nx, y: b.y + ny }, { x: b.x - nx, y: b.y - ny }, { x: a.x - nx, y: a.y - ny }] : [];
+  const corners = length
+    ? [
+        { x: a.x + nx, y: a.y + ny },
+        { x: b.x + nx, y: b.y + ny },
+        { x: b.x - nx, y: b.y - ny },
+        { x: a.x - nx, y: a.y - ny },
+      ]
+    : [];
   for (let y = box.top; y < box.bottom; y++) {
     const level = y + 0.5;
     let [from, to] = [Infinity, -Infinity];

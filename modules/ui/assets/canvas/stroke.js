@@ -20,7 +20,10 @@ export class Stroke {
     this.last = point;
     if (Math.abs(from.r - point.r) < 0.01) return this.segment(from, point, point.r);
     // A radius that changes under pressure: discs, close enough that their steps are less than half a pixel.
-    const count = Math.max(1, Math.ceil(Math.hypot(point.x - from.x, point.y - from.y) / Math.max(0.5, Math.sqrt(Math.min(from.r, point.r)))));
+    const count = Math.max(
+      1,
+      Math.ceil(Math.hypot(point.x - from.x, point.y - from.y) / Math.max(0.5, Math.sqrt(Math.min(from.r, point.r)))),
+    );
     let changed = null;
     for (let index = 1; index <= count; index++) {
       const t = index / count;

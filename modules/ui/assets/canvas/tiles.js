@@ -1,5 +1,6 @@
-// A layer of a picture in tiles of 512 × 512, there only where something is painted: one byte a pixel (mask) or four (sketch).
-// Tiles never change outside of an edit: begin() … end(). Whoever holds one, like the history, holds it for good.
+// A layer of a picture in tiles of 512 × 512, there only where something is painted: one byte a pixel (mask) or four
+// (sketch). Tiles never change outside of an edit: begin() … end(). Whoever holds one, like the history, holds it for
+// good.
 
 import { boxOf, clipped } from "./boxes.js";
 
@@ -36,7 +37,9 @@ export class Layer {
   }
 
   isSame({ width, height, tiles }) {
-    return width === this.width && height === this.height && tiles.every((tile, index) => same(tile, this.tiles[index]));
+    return (
+      width === this.width && height === this.height && tiles.every((tile, index) => same(tile, this.tiles[index]))
+    );
   }
 
   // What lies in `box`, as a layer of its own.
@@ -64,7 +67,8 @@ export class Layer {
     return this.tiles[index];
   }
 
-  // A tile of a mask that is masked throughout, and 0 beyond the picture's edge: erased, it is a tile with nothing in it.
+  // A tile of a mask that is masked throughout, and 0 beyond the picture's edge: erased, it is a tile with nothing in
+  // it.
   filled(index) {
     const { width, height } = this.partOf(index);
     const tile = new Uint8Array(AREA);
@@ -119,14 +123,20 @@ export class Layer {
     return boxOf(left, top, left + width, top + height);
   }
 
-  // Calls visit(index, part, left, top) for the tiles that `box` touches: `part` in the tile's own pixels, and its corner.
+  // Calls visit(index, part, left, top) for the tiles that `box` touches: `part` in the tile's own pixels, and its
+  // corner.
   each(box, visit) {
     const { left, top, right, bottom } = clipped(box, this.width, this.height);
     if (left >= right || top >= bottom) return;
     for (let row = Math.floor(top / TILE); row * TILE < bottom; row++) {
       for (let column = Math.floor(left / TILE); column * TILE < right; column++) {
         const [x, y] = [column * TILE, row * TILE];
-        visit(row * this.columns + column, boxOf(Math.max(left - x, 0), Math.max(top - y, 0), Math.min(right - x, TILE), Math.min(bottom - y, TILE)), x, y);
+        visit(
+          row * this.columns + column,
+          boxOf(Math.max(left - x, 0), Math.max(top - y, 0), Math.min(right - x, TILE), Math.min(bottom - y, TILE)),
+          x,
+          y,
+        );
       }
     }
   }
@@ -172,7 +182,10 @@ export class Layer {
       const tile = this.writable(index);
       for (let row = part.top; row < part.bottom; row++) {
         const from = ((row + y - box.top) * width + part.left + x - box.left) * channels;
-        tile.set(pixels.subarray(from, from + (part.right - part.left) * channels), (row * TILE + part.left) * channels);
+        tile.set(
+          pixels.subarray(from, from + (part.right - part.left) * channels),
+          (row * TILE + part.left) * channels,
+        );
       }
     });
   }

@@ -12,12 +12,24 @@ export class Told {
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("div", { className: "canvas-told", id: "canvas_told", "aria-live": "polite" });
-    this.question = h("div", { className: "canvas-question", id: "canvas_question", role: "group", "aria-label": "What becomes of the mask", hidden: true });
+    this.question = h("div", {
+      className: "canvas-question",
+      id: "canvas_question",
+      role: "group",
+      "aria-label": "What becomes of the mask",
+      hidden: true,
+    });
     this.offer = h("div", { className: "canvas-question", id: "canvas_offer", hidden: true });
     this.once = "";
     canvas.document.onChange((what) => {
       if (["history", "picture", "mode"].includes(what)) this.once = "";
-      if (canvas.document.mask.isEmpty && canvas.document.sketch.isEmpty && !canvas.document.mask.saved && !canvas.document.sketch.saved) this.stopAsking();
+      if (
+        canvas.document.mask.isEmpty &&
+        canvas.document.sketch.isEmpty &&
+        !canvas.document.mask.saved &&
+        !canvas.document.sketch.saved
+      )
+        this.stopAsking();
       this.refresh();
     });
   }
@@ -30,21 +42,37 @@ export class Told {
 
   refresh() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.line.replaceChildren(...this.sentences().map((text) => h("span", { textContent: text }))), 60);
+    this.timer = setTimeout(
+      () => this.line.replaceChildren(...this.sentences().map((text) => h("span", { textContent: text }))),
+      60,
+    );
   }
 
   sentences() {
     const { document } = this.canvas;
     const { mode, mask, sketch, masking, picture } = document;
-    if (mask.saved || sketch.saved) return [...this.line.children].map((child) => child.textContent); // a stroke is under way
+    // A stroke is under way
+    if (mask.saved || sketch.saved) return [...this.line.children].map((child) => child.textContent);
     const said = this.once ? [this.once] : [];
     const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
-    if (!picture) return has.mask || has.sketch ? [...said, "What you painted is kept until there is a picture again."] : said;
+    if (!picture)
+      return has.mask || has.sketch ? [...said, "What you painted is kept until there is a picture again."] : said;
     const paintsOn = this.canvas.frame.paintsOn;
-    if (paintsOn) said.push(masking && !masking.isEmpty ? "Generate paints what the frame adds and redraws what is masked." : "Generate paints what the frame adds; the picture itself stays as it is.");
+    if (paintsOn)
+      said.push(
+        masking && !masking.isEmpty
+          ? "Generate paints what the frame adds and redraws what is masked."
+          : "Generate paints what the frame adds; the picture itself stays as it is.",
+      );
     if (masking && !(paintsOn && masking.isEmpty)) said.push(...this.aboutMask(masking, masking === sketch));
-    const unused = ["mask", "sketch"].filter((name) => has[name] && masking !== document[name] && MODES[mode].paints !== name);
-    if (unused.length) said.push(`The ${unused.join(" and the ")} you painted ${unused.length > 1 ? "are" : "is"} kept, but ${MODES[mode].label} does not use ${unused.length > 1 ? "them" : "it"}.`);
+    const unused = ["mask", "sketch"].filter(
+      (name) => has[name] && masking !== document[name] && MODES[mode].paints !== name,
+    );
+    if (unused.length)
+      said.push(
+        `The ${unused.join(" and the ")} you painted ${unused.length > 1 ? "are" : "is"} kept, ` +
+          `but ${MODES[mode].label} does not use ${unused.length > 1 ? "them" : "it"}.`,
+      );
     return said;
   }
 
@@ -55,9 +83,19 @@ export class Told {
     const load = this.canvas.document.mode === "inpaint_upload" ? " Load one, or paint it." : "";
     if (isEmpty) return [`The mask is empty: Generate redraws the whole picture, as img2img does.${load}`];
     const said = [];
-    if (isFull) said.push(inverted ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn." : "The mask covers the whole picture.");
+    if (isFull)
+      said.push(
+        inverted
+          ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn."
+          : "The mask covers the whole picture.",
+      );
     else if (inverted) said.push("Inpaint not masked: what is tinted stays, all else is redrawn.");
-    if (isSoft && !isSketch) said.push(this.canvas.greysCount() ? "The mask has greys: there it redraws in part." : "The mask has greys: soft edges. To redraw by degrees, turn on Greys are strengths.");
+    if (isSoft && !isSketch)
+      said.push(
+        this.canvas.greysCount()
+          ? "The mask has greys: there it redraws in part."
+          : "The mask has greys: soft edges. To redraw by degrees, turn on Greys are strengths.",
+      );
     return said;
   }
 
@@ -65,13 +103,27 @@ export class Told {
   ask(before, wasResized, only = "") {
     const { document } = this.canvas;
     this.asked = [before, wasResized];
-    const what = only || (!document.mask.isEmpty && !document.sketch.isEmpty ? "mask and sketch" : document.mask.isEmpty ? "sketch" : "mask");
-    const resized = wasResized ? ` It was resized from ${before.width} × ${before.height} to ${document.width} × ${document.height}.` : "";
+    const what =
+      only ||
+      (!document.mask.isEmpty && !document.sketch.isEmpty
+        ? "mask and sketch"
+        : document.mask.isEmpty
+          ? "sketch"
+          : "mask");
+    const resized = wasResized
+      ? ` It was resized from ${before.width} × ${before.height} to ${document.width} × ${document.height}.`
+      : "";
     const close = () => (this.question.hidden = true);
     this.question.replaceChildren(
       h("span", { textContent: `The picture was replaced; the ${what} of the old one is still here.${resized}` }),
       button({ text: `Keep ${what}`, id: "canvas_keep", className: "p-small", onclick: close }),
-      button({ text: `Clear ${what}`, id: "canvas_drop", className: "p-small p-strong", onclick: () => (close(), this.canvas.acts.do(only ? `clear ${only}` : "clear all")) }));
+      button({
+        text: `Clear ${what}`,
+        id: "canvas_drop",
+        className: "p-small p-strong",
+        onclick: () => (close(), this.canvas.acts.do(only ? `clear ${only}` : "clear all")),
+      }),
+    );
     this.question.hidden = false;
   }
 
@@ -98,8 +150,18 @@ export class Told {
     this.offer.hidden = pixels < LARGE;
     if (this.offer.hidden) return;
     this.offer.replaceChildren(
-      h("span", { textContent: `The picture has ${Math.round(pixels / 1e6)} megapixels. On a small machine a copy of 16 megapixels is quicker.` }),
-      button({ text: "Use a smaller copy", id: "canvas_smaller_copy", className: "p-small", onclick: () => this.canvas.shrinkSource() }),
-      button({ text: "Keep it as it is", className: "p-small", onclick: () => (this.offer.hidden = true) }));
+      h("span", {
+        textContent:
+          `The picture has ${Math.round(pixels / 1e6)} megapixels. ` +
+          `On a small machine a copy of 16 megapixels is quicker.`,
+      }),
+      button({
+        text: "Use a smaller copy",
+        id: "canvas_smaller_copy",
+        className: "p-small",
+        onclick: () => this.canvas.shrinkSource(),
+      }),
+      button({ text: "Keep it as it is", className: "p-small", onclick: () => (this.offer.hidden = true) }),
+    );
   }
 }

@@ -12,28 +12,101 @@ export class Toolbar {
     this.canvas = canvas;
     const { document, settings, view } = canvas;
     this.tools = Object.entries(TOOLS).map(([name, { icon, title }]) =>
-      button({ icon, title, className: "p-small", id: `canvas_tool_${name}`, onclick: () => settings.set({ tool: name }) }));
-    const act = (icon, title, id, onclick) => button({ icon, title, id: `canvas_${id}`, className: "p-small", onclick });
+      button({
+        icon,
+        title,
+        className: "p-small",
+        id: `canvas_tool_${name}`,
+        onclick: () => settings.set({ tool: name }),
+      }),
+    );
+    const act = (icon, title, id, onclick) =>
+      button({ icon, title, id: `canvas_${id}`, className: "p-small", onclick });
     this.undo = act("undo", "Undo (Ctrl+Z)", "undo", () => document.undo());
     this.redo = act("redo", "Redo (Ctrl+Y)", "redo", () => document.redo());
     this.invert = act("invert", "Invert the mask", "invert", () => canvas.acts.do("invert"));
     this.clear = act("trash", "Clear what is painted", "clear", () => canvas.acts.do("clear"));
-    this.load = button({ text: "Load mask…", id: "canvas_upload_mask", className: "p-small p-strong canvas-load", onclick: () => canvas.acts.chooseMask() });
+    this.load = button({
+      text: "Load mask…",
+      id: "canvas_upload_mask",
+      className: "p-small p-strong canvas-load",
+      onclick: () => canvas.acts.chooseMask(),
+    });
     this.more = this.menu();
-    this.zoom = h("input", { type: "number", className: "canvas-zoom", id: "canvas_zoom", min: "1", max: "3200", "aria-label": "Zoom in percent", title: "Zoom in percent of the picture's own size", onchange: () => this.zoom.value > 0 && view.camera.zoomTo(this.zoom.value / 100 / view.camera.ratio, view.camera.width / 2, view.camera.height / 2) });
+    this.zoom = h("input", {
+      type: "number",
+      className: "canvas-zoom",
+      id: "canvas_zoom",
+      min: "1",
+      max: "3200",
+      "aria-label": "Zoom in percent",
+      title: "Zoom in percent of the picture's own size",
+      onchange: () =>
+        this.zoom.value > 0 &&
+        view.camera.zoomTo(this.zoom.value / 100 / view.camera.ratio, view.camera.width / 2, view.camera.height / 2),
+    });
     this.painting = h("div", { className: "canvas-group", role: "toolbar", "aria-label": "Tools" }, ...this.tools);
-    this.steps = h("div", { className: "canvas-group" }, this.undo, this.redo, this.invert, this.clear, this.more, this.load);
-    this.looking = h("div", { className: "canvas-group canvas-looking" }, h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
+    this.steps = h(
+      "div",
+      { className: "canvas-group" },
+      this.undo,
+      this.redo,
+      this.invert,
+      this.clear,
+      this.more,
+      this.load,
+    );
+    this.looking = h(
+      "div",
+      { className: "canvas-group canvas-looking" },
+      h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
       act("frame", "Frame: paint on beyond the picture, or crop it", "frame", () => canvas.frame.toggle()),
-      act("fit", "Fit (R)", "fit", () => view.fit()), act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()), act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()));
-    this.size = slider("Size", "canvas_size", { min: 0, max: 1000, title: "Across, in the picture's pixels (Q and W, or Ctrl+wheel)" }, (at) => settings.set({ size: LARGEST ** (at / 1000) }));
-    this.hardness = slider("Hardness", "canvas_hardness", { min: 0, max: 100 }, (value) => settings.set({ hardness: value / 100 }));
-    this.strength = slider("Strength", "canvas_strength", { min: 1, max: 100, title: "How strongly the painted area is redrawn: 100 % wholly, less by degrees" }, (value) => settings.set({ strength: value / 100 }));
-    this.opacity = slider("Opacity", "canvas_opacity", { min: 1, max: 100 }, (value) => settings.set({ opacity: value / 100 }));
-    this.tolerance = slider("Tolerance", "canvas_tolerance", { min: 0, max: 255, title: "How much the colour may differ for the wand" }, (value) => settings.set({ tolerance: value }));
-    this.colour = h("input", { type: "color", id: "canvas_colour", "aria-label": "Colour", title: "Colour of the sketch", oninput: () => settings.set({ colour: this.colour.value }) });
+      act("fit", "Fit (R)", "fit", () => view.fit()),
+      act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()),
+      act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()),
+    );
+    this.size = slider(
+      "Size",
+      "canvas_size",
+      { min: 0, max: 1000, title: "Across, in the picture's pixels (Q and W, or Ctrl+wheel)" },
+      (at) => settings.set({ size: LARGEST ** (at / 1000) }),
+    );
+    this.hardness = slider("Hardness", "canvas_hardness", { min: 0, max: 100 }, (value) =>
+      settings.set({ hardness: value / 100 }),
+    );
+    this.strength = slider(
+      "Strength",
+      "canvas_strength",
+      { min: 1, max: 100, title: "How strongly the painted area is redrawn: 100 % wholly, less by degrees" },
+      (value) => settings.set({ strength: value / 100 }),
+    );
+    this.opacity = slider("Opacity", "canvas_opacity", { min: 1, max: 100 }, (value) =>
+      settings.set({ opacity: value / 100 }),
+    );
+    this.tolerance = slider(
+      "Tolerance",
+      "canvas_tolerance",
+      { min: 0, max: 255, title: "How much the colour may differ for the wand" },
+      (value) => settings.set({ tolerance: value }),
+    );
+    this.colour = h("input", {
+      type: "color",
+      id: "canvas_colour",
+      "aria-label": "Colour",
+      title: "Colour of the sketch",
+      oninput: () => settings.set({ colour: this.colour.value }),
+    });
     this.colourBox = h("label", { className: "canvas-colour" }, h("span", { textContent: "Colour" }), this.colour);
-    this.sliders = h("div", { className: "canvas-sliders" }, this.colourBox, this.size.element, this.hardness.element, this.strength.element, this.opacity.element, this.tolerance.element);
+    this.sliders = h(
+      "div",
+      { className: "canvas-sliders" },
+      this.colourBox,
+      this.size.element,
+      this.hardness.element,
+      this.strength.element,
+      this.opacity.element,
+      this.tolerance.element,
+    );
     this.element = h("div", { className: "canvas-tools" }, this.painting, this.steps, this.looking, this.sliders);
     settings.onChange(() => this.refresh());
     document.onChange((what) => ["mode", "history", "picture"].includes(what) && this.refresh());
@@ -45,18 +118,71 @@ export class Toolbar {
   menu() {
     const { canvas } = this;
     const { settings } = canvas;
-    const pixels = h("input", { type: "number", value: "8", min: "1", max: "512", id: "canvas_pixels", "aria-label": "Pixels to grow, shrink or feather by" });
+    const pixels = h("input", {
+      type: "number",
+      value: "8",
+      min: "1",
+      max: "512",
+      id: "canvas_pixels",
+      "aria-label": "Pixels to grow, shrink or feather by",
+    });
     const by = () => Math.min(512, Math.max(1, Math.round(Number(pixels.value)) || 1));
     const item = (text, id, onclick) => button({ text, id: `canvas_${id}`, className: "p-small", onclick });
-    this.cover = slider("Tint", "canvas_cover", { min: 15, max: 90, title: "How strongly the mask tints the picture; it is never hidden" }, (value) => (settings.set({ cover: value / 100 }), canvas.view.changed(null)));
-    this.tint = h("input", { type: "color", "aria-label": "Colour of the mask's tint", value: settings.tint, oninput: () => (settings.set({ tint: this.tint.value }), canvas.view.changed(null)) });
-    this.pressure = h("input", { type: "checkbox", id: "canvas_pressure", checked: settings.pressure, onchange: () => settings.set({ pressure: this.pressure.checked }) });
-    const list = h("div", { className: "canvas-menu" },
-      h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-number" }, pixels, " px"), item("Grow", "grow", () => canvas.acts.do("grow", by())), item("Shrink", "shrink", () => canvas.acts.do("shrink", by())), item("Feather", "feather", () => canvas.acts.do("feather", by()))),
-      h("div", { className: "canvas-row canvas-of-mask" }, item("Load mask…", "load_mask", () => canvas.acts.chooseMask()), item("Save mask", "save_mask", () => canvas.acts.saveMask()), item("Transparency as mask", "alpha_mask", () => canvas.acts.do("alpha"))),
-      h("div", { className: "canvas-row canvas-of-mask" }, h("label", { className: "canvas-colour" }, this.tint), this.cover.element),
-      h("label", { className: "canvas-row canvas-check" }, this.pressure, "A pen's pressure changes the size"));
-    const more = h("details", { className: "canvas-more" }, h("summary", { className: "p-button p-small", title: "Mask: grow, shrink, feather, load, save", id: "canvas_more", textContent: "Mask ▾" }), list);
+    this.cover = slider(
+      "Tint",
+      "canvas_cover",
+      { min: 15, max: 90, title: "How strongly the mask tints the picture; it is never hidden" },
+      (value) => (settings.set({ cover: value / 100 }), canvas.view.changed(null)),
+    );
+    this.tint = h("input", {
+      type: "color",
+      "aria-label": "Colour of the mask's tint",
+      value: settings.tint,
+      oninput: () => (settings.set({ tint: this.tint.value }), canvas.view.changed(null)),
+    });
+    this.pressure = h("input", {
+      type: "checkbox",
+      id: "canvas_pressure",
+      checked: settings.pressure,
+      onchange: () => settings.set({ pressure: this.pressure.checked }),
+    });
+    const list = h(
+      "div",
+      { className: "canvas-menu" },
+      h(
+        "div",
+        { className: "canvas-row canvas-of-mask" },
+        h("label", { className: "canvas-number" }, pixels, " px"),
+        item("Grow", "grow", () => canvas.acts.do("grow", by())),
+        item("Shrink", "shrink", () => canvas.acts.do("shrink", by())),
+        item("Feather", "feather", () => canvas.acts.do("feather", by())),
+      ),
+      h(
+        "div",
+        { className: "canvas-row canvas-of-mask" },
+        item("Load mask…", "load_mask", () => canvas.acts.chooseMask()),
+        item("Save mask", "save_mask", () => canvas.acts.saveMask()),
+        item("Transparency as mask", "alpha_mask", () => canvas.acts.do("alpha")),
+      ),
+      h(
+        "div",
+        { className: "canvas-row canvas-of-mask" },
+        h("label", { className: "canvas-colour" }, this.tint),
+        this.cover.element,
+      ),
+      h("label", { className: "canvas-row canvas-check" }, this.pressure, "A pen's pressure changes the size"),
+    );
+    const more = h(
+      "details",
+      { className: "canvas-more" },
+      h("summary", {
+        className: "p-button p-small",
+        title: "Mask: grow, shrink, feather, load, save",
+        id: "canvas_more",
+        textContent: "Mask ▾",
+      }),
+      list,
+    );
     globalThis.document.addEventListener("pointerdown", (event) => !more.contains(event.target) && (more.open = false));
     return more;
   }
@@ -95,7 +221,15 @@ export class Toolbar {
 
 // A slider with its name before and its value behind it: {element, show(value, text)}.
 function slider(name, id, { min, max, title = "" }, onInput) {
-  const input = h("input", { type: "range", id, min, max, step: "1", "aria-label": name, oninput: () => onInput(Number(input.value)) });
+  const input = h("input", {
+    type: "range",
+    id,
+    min,
+    max,
+    step: "1",
+    "aria-label": name,
+    oninput: () => onInput(Number(input.value)),
+  });
   const text = h("output", {});
   const element = h("label", { className: "canvas-slider", title }, h("span", { textContent: name }), input, text);
   const show = (value, words) => {

@@ -79,8 +79,10 @@ export class Tools {
     const stroke = new Stroke(this.document.painted, this.ink(first.alt));
     if (this.shape === "lasso") stroke.polygon(points);
     else if (this.shape === "ellipse") stroke.ellipse(first, last);
-    else if (this.shape === "rectangle") stroke.polygon([first, { x: last.x, y: first.y }, last, { x: first.x, y: last.y }]);
-    else if (this.shape === "line") for (const point of [first, last]) stroke.to({ ...point, r: this.settings.size / 2 });
+    else if (this.shape === "rectangle")
+      stroke.polygon([first, { x: last.x, y: first.y }, last, { x: first.x, y: last.y }]);
+    else if (this.shape === "line")
+      for (const point of [first, last]) stroke.to({ ...point, r: this.settings.size / 2 });
     this.document.finish(this.layerName, stroke.end());
   }
 
@@ -108,7 +110,10 @@ export class Tools {
     const over = this.document.sketch.at(x, y);
     const alpha = over[3] / 255;
     const colour = [0, 1, 2].map((channel) => Math.round(over[channel] * alpha + under[channel] * (1 - alpha)));
-    this.settings.set({ colour: "#" + colour.map((value) => value.toString(16).padStart(2, "0")).join(""), tool: "brush" });
+    this.settings.set({
+      colour: "#" + colour.map((value) => value.toString(16).padStart(2, "0")).join(""),
+      tool: "brush",
+    });
   }
 
   // The outline of a shape being drawn, in the stage's coordinates.
@@ -120,7 +125,9 @@ export class Tools {
       if (this.shape === "rectangle") path = `M${first.x} ${first.y}H${last.x}V${last.y}H${first.x}Z`;
       else if (this.shape === "ellipse") {
         const [rx, ry] = [Math.abs(last.x - first.x) / 2, Math.abs(last.y - first.y) / 2];
-        path = `M${Math.min(first.x, last.x)} ${(first.y + last.y) / 2}a${rx} ${ry} 0 1 0 ${2 * rx} 0a${rx} ${ry} 0 1 0 ${-2 * rx} 0`;
+        path =
+          `M${Math.min(first.x, last.x)} ${(first.y + last.y) / 2}` +
+          `a${rx} ${ry} 0 1 0 ${2 * rx} 0a${rx} ${ry} 0 1 0 ${-2 * rx} 0`;
       } else path = "M" + at.map(({ x, y }) => `${x} ${y}`).join("L") + (this.shape === "lasso" ? "Z" : "");
     }
     this.onGuide?.(path);

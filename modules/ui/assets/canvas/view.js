@@ -18,7 +18,13 @@ export class View {
     this.above = h("canvas", { className: "canvas-layers", "aria-hidden": "true" });
     this.guides = globalThis.document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.guides.setAttribute("class", "canvas-guides");
-    this.element = h("div", { className: "canvas-stage", tabindex: "0", role: "application", "aria-label": "Picture with mask" }, this.below, this.above, this.guides);
+    this.element = h(
+      "div",
+      { className: "canvas-stage", tabindex: "0", role: "application", "aria-label": "Picture with mask" },
+      this.below,
+      this.above,
+      this.guides,
+    );
     this.under = this.below.getContext("2d", { alpha: true });
     this.over = this.above.getContext("2d", { alpha: true });
     this.stale = null; // box of the screen's pixels to be drawn again
@@ -97,7 +103,18 @@ export class View {
     const { scale, x, y } = this.screen;
     const all = boxOf(0, 0, this.above.width, this.above.height);
     const line = this.line + 1;
-    const wanted = box ? clipped(boxOf(box.left * scale + x - line, box.top * scale + y - line, box.right * scale + x + line, box.bottom * scale + y + line), all.right, all.bottom) : all;
+    const wanted = box
+      ? clipped(
+          boxOf(
+            box.left * scale + x - line,
+            box.top * scale + y - line,
+            box.right * scale + x + line,
+            box.bottom * scale + y + line,
+          ),
+          all.right,
+          all.bottom,
+        )
+      : all;
     if (!isVoid(wanted)) this.stale = union(this.stale, wanted);
     this.frame ||= requestAnimationFrame(() => this.draw());
   }
@@ -112,7 +129,15 @@ export class View {
     const box = this.stale;
     this.stale = null;
     if (!isVoid(box)) {
-      const image = this.overlay.paint(box, this.screen, { ...this.tint(), line: this.line }, !this.hidesSketch && this.document.mode !== "img2img" && this.document.mode !== "inpaint" && this.document.mode !== "inpaint_upload");
+      const image = this.overlay.paint(
+        box,
+        this.screen,
+        { ...this.tint(), line: this.line },
+        !this.hidesSketch &&
+          this.document.mode !== "img2img" &&
+          this.document.mode !== "inpaint" &&
+          this.document.mode !== "inpaint_upload",
+      );
       this.over.putImageData(image, box.left, box.top);
     }
     this.element.dataset.drawn = String(performance.now()); // for whoever measures

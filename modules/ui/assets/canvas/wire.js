@@ -6,7 +6,22 @@ import { greyPng } from "./png.js";
 import { TILE } from "./tiles.js";
 
 // The fields that say something only with a mask.
-export const MASK_FIELDS = ["soft_inpainting", "mask_blend_power", "mask_blend_scale", "inpaint_detail_preservation", "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast", "inpainting_mask_invert", "mask_blur", "inpaint_full_res", "inpaint_full_res_padding", "inpainting_fill", "mask_strength_by_grey", "inpaint_color_match"];
+export const MASK_FIELDS = [
+  "soft_inpainting",
+  "mask_blend_power",
+  "mask_blend_scale",
+  "inpaint_detail_preservation",
+  "composite_mask_influence",
+  "composite_difference_threshold",
+  "composite_difference_contrast",
+  "inpainting_mask_invert",
+  "mask_blur",
+  "inpaint_full_res",
+  "inpaint_full_res_padding",
+  "inpainting_fill",
+  "mask_strength_by_grey",
+  "inpaint_color_match",
+];
 
 export class Wire {
   constructor(document, bitmap) {
@@ -23,11 +38,19 @@ export class Wire {
     if (!picture) return { init_images: [] };
     const isPainted = (document.mode === "sketch" || document.mode === "inpaint_sketch") && !sketch.isEmpty;
     const soft = document.mode === "inpaint_sketch" ? blur : 0;
-    const fields = { init_images: [isPainted ? (await this.send("flat", `${picture.id} ${document.version.sketch} ${soft}`, () => this.flat(soft))).id : picture.id] };
+    const fields = {
+      init_images: [
+        isPainted
+          ? (await this.send("flat", `${picture.id} ${document.version.sketch} ${soft}`, () => this.flat(soft))).id
+          : picture.id,
+      ],
+    };
     const layer = document.masking;
     if (!layer || measured(layer).isEmpty) return fields;
     const name = layer === sketch ? "sketch" : "mask";
-    fields.mask = (await this.send("mask", `${name} ${layer.width}×${layer.height} ${document.version[name]}`, () => maskFile(layer))).id;
+    fields.mask = (
+      await this.send("mask", `${name} ${layer.width}×${layer.height} ${document.version[name]}`, () => maskFile(layer))
+    ).id;
     return fields;
   }
 
@@ -82,7 +105,8 @@ function opaque(tile) {
 // A mask as a grey PNG; of a sketch, white where it is painted.
 export function maskFile(layer) {
   const { width, height } = layer;
-  if (layer.channels === 1) return greyPng(width, height, (y, into) => layer.readRow(0, y, width, into), measured(layer).isSoft);
+  if (layer.channels === 1)
+    return greyPng(width, height, (y, into) => layer.readRow(0, y, width, into), measured(layer).isSoft);
   const colours = new Uint8Array(width * 4);
   const readRow = (y, into) => {
     layer.readRow(0, y, width, colours);

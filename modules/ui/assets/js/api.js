@@ -17,7 +17,12 @@ async function refusal(response) {
   try {
     const body = await response.json();
     if (typeof body.detail === "string") {
-      return new Refusal([body.detail, body.hint].filter(Boolean).join(" "), body.field ?? "", response.status, body.error ?? "");
+      return new Refusal(
+        [body.detail, body.hint].filter(Boolean).join(" "),
+        body.field ?? "",
+        response.status,
+        body.error ?? "",
+      );
     }
   } catch {
     // no JSON: told by the status below

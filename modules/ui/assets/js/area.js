@@ -1,5 +1,5 @@
-// Inpaint area: where Whole picture would make a large source small, also where nothing is masked, Only masked is chosen,
-// unless a person or a picture's parameters want it otherwise.
+// Inpaint area: where Whole picture would make a large source small, also where nothing is masked, Only masked is
+// chosen, unless a person or a picture's parameters want it otherwise.
 
 import { button, h, part } from "./dom.js";
 import * as form from "./form.js";
@@ -16,7 +16,10 @@ export class InpaintArea {
     this.picture = null;
     this.place = part("area-note", TAB);
     estimate.onAnswer((told) => this.follow(told));
-    form.onChange((tab, name, value, who) => tab === TAB && name === FIELD && who !== "script" && this.keep({ isOurs: false, isTheirs: true }));
+    form.onChange(
+      (tab, name, _value, who) =>
+        tab === TAB && name === FIELD && who !== "script" && this.keep({ isOurs: false, isTheirs: true }),
+    );
     canvas.document.onChange((what) => what === "mode" && estimate.refresh());
   }
 
@@ -53,15 +56,27 @@ export class InpaintArea {
   note(told, picture) {
     const other = form.get(TAB, FIELD) === MASKED ? WHOLE : MASKED;
     const source = `${picture.width} × ${picture.height}`;
-    const sentence = other === WHOLE
-      ? `Only masked: the rest of the ${source} source keeps its size and its bytes. Whole picture would make all of it ${told.width} × ${told.height}.`
-      : `Whole picture makes all of the ${source} source ${told.width} × ${told.height}, also where nothing is masked.`;
+    const sentence =
+      other === WHOLE
+        ? `Only masked: the rest of the ${source} source keeps its size and its bytes. ` +
+          `Whole picture would make all of it ${told.width} × ${told.height}.`
+        : `Whole picture makes all of the ${source} source ${told.width} × ${told.height}, ` +
+          `also where nothing is masked.`;
     const choose = () => {
       this.keep({ isOurs: false, isTheirs: true });
       this.set(other);
     };
-    return h("div", { className: "p-hint", id: "img2img_area_note", role: "status" }, h("span", { textContent: sentence }),
-      button({ text: other === WHOLE ? "Use Whole picture" : "Use Only masked", className: "p-link", id: "img2img_area_other", onclick: choose }));
+    return h(
+      "div",
+      { className: "p-hint", id: "img2img_area_note", role: "status" },
+      h("span", { textContent: sentence }),
+      button({
+        text: other === WHOLE ? "Use Whole picture" : "Use Only masked",
+        className: "p-link",
+        id: "img2img_area_other",
+        onclick: choose,
+      }),
+    );
   }
 
   // The area once it is settled for the form as it is now.

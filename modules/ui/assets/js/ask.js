@@ -7,12 +7,23 @@ import { button, h } from "./dom.js";
 export function ask(sentence, question, yes) {
   return new Promise((resolve) => {
     const before = document.activeElement;
-    const element = h("dialog", { className: "p-dialog p-ask", role: "alertdialog", "aria-labelledby": "ask_question", "aria-describedby": "ask_sentence" },
+    const element = h(
+      "dialog",
+      {
+        className: "p-dialog p-ask",
+        role: "alertdialog",
+        "aria-labelledby": "ask_question",
+        "aria-describedby": "ask_sentence",
+      },
       h("div", { className: "p-dialog-head" }, h("h2", { id: "ask_question", textContent: question })),
       h("p", { id: "ask_sentence", textContent: sentence }),
-      h("div", { className: "p-ask-answers" },
+      h(
+        "div",
+        { className: "p-ask-answers" },
         button({ text: "Cancel", id: "ask_no", onclick: () => element.close() }),
-        button({ text: yes, id: "ask_yes", className: "p-strong", onclick: () => element.close("yes") })));
+        button({ text: yes, id: "ask_yes", className: "p-strong", onclick: () => element.close("yes") }),
+      ),
+    );
     element.addEventListener("close", () => {
       resolve(element.returnValue === "yes");
       element.remove();
@@ -24,12 +35,14 @@ export function ask(sentence, question, yes) {
   });
 }
 
-// Posts a request for pictures. LoRAs that are not here have it refused; it is made without them if the person wants that.
+// Posts a request for pictures. LoRAs that are not here have it refused; it is made without them if the person wants
+// that.
 export async function postOrAsk(path, body) {
   try {
     return await post(path, body);
   } catch (error) {
-    if (error.kind !== "MissingNetworks" || !(await ask(error.message, "Generate without it?", "Generate"))) throw error;
+    if (error.kind !== "MissingNetworks" || !(await ask(error.message, "Generate without it?", "Generate")))
+      throw error;
     return post(path, { ...body, leave_out_missing: true });
   }
 }

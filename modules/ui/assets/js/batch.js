@@ -1,4 +1,5 @@
-// The Batch mode of img2img: files, masks, per-file prompts, size caps and the output folder; Generate begins the batch.
+// The Batch mode of img2img: files, masks, per-file prompts, size caps and the output folder; Generate begins the
+// batch.
 
 import { MASK_FIELDS } from "../canvas/wire.js";
 import { get } from "./api.js";
@@ -32,9 +33,22 @@ export class Batch {
   // The canvas's row of modes gets one more.
   joinModes() {
     const row = this.page.canvas.head;
-    this.tab = h("button", { type: "button", role: "tab", id: "img2img_batch_mode", textContent: "Batch", "data-tab-id": "batch", "aria-selected": "false", tabindex: "-1", onclick: () => this.open(true) });
+    this.tab = h("button", {
+      type: "button",
+      role: "tab",
+      id: "img2img_batch_mode",
+      textContent: "Batch",
+      "data-tab-id": "batch",
+      "aria-selected": "false",
+      tabindex: "-1",
+      onclick: () => this.open(true),
+    });
     row.append(this.tab);
-    row.addEventListener("click", (event) => event.target.closest("[role=tab]") !== this.tab && event.target.closest("[role=tab]") && this.open(false));
+    row.addEventListener(
+      "click",
+      (event) =>
+        event.target.closest("[role=tab]") !== this.tab && event.target.closest("[role=tab]") && this.open(false),
+    );
     row.after(this.panel);
     // A picture that is sent to the canvas, or a mode that is asked for, is to be seen.
     const { canvas, source } = this.page;
@@ -68,13 +82,42 @@ export class Batch {
 
   built() {
     this.error = h("div", { className: "p-error", role: "alert", hidden: true, id: "img2img_batch_error" });
-    this.fileZone = new Zone(this.files, { id: "img2img_batch", call: "Drop pictures, a folder or a zip here", hint: "with a .txt beside a picture or a CSV for its own prompt", onChange: (folder) => this.brought(folder), onError: (error) => this.complain(error.message) });
-    this.maskZone = new Zone(this.masks, { id: "img2img_batch_mask", call: "Masks, if only parts are to be redrawn", hint: "named as their picture, or one for all", small: true, onChange: () => this.refresh(), onError: (error) => this.complain(error.message) });
+    this.fileZone = new Zone(this.files, {
+      id: "img2img_batch",
+      call: "Drop pictures, a folder or a zip here",
+      hint: "with a .txt beside a picture or a CSV for its own prompt",
+      onChange: (folder) => this.brought(folder),
+      onError: (error) => this.complain(error.message),
+    });
+    this.maskZone = new Zone(this.masks, {
+      id: "img2img_batch_mask",
+      call: "Masks, if only parts are to be redrawn",
+      hint: "named as their picture, or one for all",
+      small: true,
+      onChange: () => this.refresh(),
+      onError: (error) => this.complain(error.message),
+    });
     const { folder, maskFolder, masks, words, own, size } = this.options;
     this.fileZone.element.append(folder);
     this.maskZone.element.append(maskFolder);
-    this.sent = h("div", { className: "batch-sending", hidden: true }, h("span", {}), button({ text: "Cancel", className: "p-link", onclick: () => this.sending?.abort() }));
-    return h("div", { className: "batch-panel", id: "img2img_batch_panel" }, this.fileZone.element, this.maskZone.element, masks, words, own, size, this.sent, this.error);
+    this.sent = h(
+      "div",
+      { className: "batch-sending", hidden: true },
+      h("span", {}),
+      button({ text: "Cancel", className: "p-link", onclick: () => this.sending?.abort() }),
+    );
+    return h(
+      "div",
+      { className: "batch-panel", id: "img2img_batch_panel" },
+      this.fileZone.element,
+      this.maskZone.element,
+      masks,
+      words,
+      own,
+      size,
+      this.sent,
+      this.error,
+    );
   }
 
   brought(folder) {
@@ -124,7 +167,8 @@ export class Batch {
   }
 
   bring(blob) {
-    if (blob) this.fileZone.take(Promise.resolve({ folder: "", files: [{ name: blob.name || "pasted.png", file: blob }] }));
+    if (blob)
+      this.fileZone.take(Promise.resolve({ folder: "", files: [{ name: blob.name || "pasted.png", file: blob }] }));
   }
 
   // request: the form's fields.
@@ -132,7 +176,8 @@ export class Batch {
     if (this.sending) return;
     this.complain("");
     const { values } = this.options;
-    if (!this.files.size && !values.folder) return this.complain("There are no pictures yet. Drop or choose some, or name a folder on the server.");
+    if (!this.files.size && !values.folder)
+      return this.complain("There are no pictures yet. Drop or choose some, or name a folder on the server.");
     if (!this.hasMasks) for (const field of MASK_FIELDS) delete request[field];
     this.sending = new AbortController();
     try {
@@ -143,7 +188,8 @@ export class Batch {
       this.page.tabs[TAB].gallery.following = true;
       if (matchMedia("(max-width: 760px)").matches) this.run.element.scrollIntoView({ block: "start" });
     } catch (error) {
-      if (!this.sending.signal.aborted && !form.showError(TAB, error.field, error.message)) this.complain(error.message);
+      if (!this.sending.signal.aborted && !form.showError(TAB, error.field, error.message))
+        this.complain(error.message);
     } finally {
       this.sending = null;
       this.sent.hidden = true;

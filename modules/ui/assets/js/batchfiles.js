@@ -1,4 +1,5 @@
-// The files of a batch before they are brought: chosen, dropped (folders too) or picked as a folder, named by their paths.
+// The files of a batch before they are brought: chosen, dropped (folders too) or picked as a folder, named by their
+// paths.
 
 import { request } from "./api.js";
 import { postOrAsk } from "./ask.js";
@@ -18,7 +19,10 @@ const HIDDEN = /(^|\/)(\.[^/]*|__MACOSX|Thumbs\.db)(\/|$)/i;
 export function chosen(list) {
   const files = [...list].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   const folder = files[0]?.file.webkitRelativePath.split("/")[0] ?? "";
-  return { folder, files: folder ? files.map(({ name, file }) => ({ name: name.slice(folder.length + 1), file })) : files };
+  return {
+    folder,
+    files: folder ? files.map(({ name, file }) => ({ name: name.slice(folder.length + 1), file })) : files,
+  };
 }
 
 // The same out of something dropped. Folders are walked; a single one gives its name.
@@ -28,7 +32,10 @@ export async function dropped(transfer) {
   const only = entries.length === 1 && entries[0].isDirectory ? entries[0] : null;
   const files = [];
   for (const entry of entries) await walk(entry, files);
-  return { folder: only?.name ?? "", files: only ? files.map(({ name, file }) => ({ name: name.slice(only.name.length + 1), file })) : files };
+  return {
+    folder: only?.name ?? "",
+    files: only ? files.map(({ name, file }) => ({ name: name.slice(only.name.length + 1), file })) : files,
+  };
 }
 
 async function walk(entry, files) {
@@ -72,9 +79,12 @@ export class Files {
     const names = [...this.byName.keys()];
     const counted = KINDS.map(([one, many, pattern]) => [names.filter((name) => pattern.test(name)).length, one, many]);
     const others = names.length - counted.reduce((sum, [count]) => sum + count, 0);
-    const words = [...counted, [others, "other file, passed over", "other files, passed over"]].filter(([count]) => count).map(([count, one, many]) => `${count} ${count === 1 ? one : many}`);
+    const words = [...counted, [others, "other file, passed over", "other files, passed over"]]
+      .filter(([count]) => count)
+      .map(([count, one, many]) => `${count} ${count === 1 ? one : many}`);
     const bytes = [...this.byName.values()].reduce((sum, file) => sum + file.size, 0);
-    return `${words.join(", ")} · ${bytes < 2 ** 20 ? `${Math.ceil(bytes / 1024)} KB` : `${Math.round(bytes / 2 ** 20)} MB`}`;
+    const size = bytes < 2 ** 20 ? `${Math.ceil(bytes / 1024)} KB` : `${Math.round(bytes / 2 ** 20)} MB`;
+    return `${words.join(", ")} · ${size}`;
   }
 }
 
@@ -91,18 +101,26 @@ async function isHere(id, signal) {
 
 // One file to the server, unless it is there: its id. `known` are ids that this page has brought before.
 async function bringOne(name, file, known, signal) {
-  if (file.size > LARGEST) throw new Error(`${name} has ${Math.round(file.size / 2 ** 20)} MB; at most 256 MB are taken.`);
+  if (file.size > LARGEST)
+    throw new Error(`${name} has ${Math.round(file.size / 2 ** 20)} MB; at most 256 MB are taken.`);
   const bytes = await file.arrayBuffer().catch(() => {
     throw new Error(`${name} could not be read. Was it moved or deleted?`);
   });
   const id = await hashOf(bytes);
   if (id && known.has(id) && (await isHere(id, signal))) return id;
-  const answer = await (await request("POST", "/v1/batches/files", { body: bytes, signal, headers: { "Content-Type": "application/octet-stream" } })).json();
+  const answer = await (
+    await request("POST", "/v1/batches/files", {
+      body: bytes,
+      signal,
+      headers: { "Content-Type": "application/octet-stream" },
+    })
+  ).json();
   known.add(answer.id);
   return answer.id;
 }
 
-// All of them, a few at a time: [{name, id}]. tell(done, total) after each. A file that cannot be read is told at the end.
+// All of them, a few at a time: [{name, id}]. tell(done, total) after each. A file that cannot be read is told at the
+// end.
 export async function bring(files, known, tell, signal) {
   const waiting = [...files.entries()];
   const brought = [];

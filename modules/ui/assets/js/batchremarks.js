@@ -9,7 +9,12 @@ export class Remarks {
   constructor() {
     this.list = h("ul", { className: "batch-told" });
     this.summary = h("span", {});
-    this.element = h("details", { className: "infotext-box batch-details", hidden: true, open: true }, h("summary", {}, this.summary), this.list);
+    this.element = h(
+      "details",
+      { className: "infotext-box batch-details", hidden: true, open: true },
+      h("summary", {}, this.summary),
+      this.list,
+    );
     this.set(read("batch.told", []));
   }
 
@@ -32,14 +37,22 @@ export class Remarks {
   row({ name, sentence, outcome }) {
     // Most sentences begin with the file's name already.
     const plain = name && sentence.startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence;
-    return h("li", { className: outcome === "failed" ? "bad" : "" }, name ? h("b", { textContent: name }) : null, h("span", { textContent: plain }));
+    return h(
+      "li",
+      { className: outcome === "failed" ? "bad" : "" },
+      name ? h("b", { textContent: name }) : null,
+      h("span", { textContent: plain }),
+    );
   }
 
   count() {
     this.element.hidden = !this.lines.length;
     const failed = this.lines.filter((one) => one.outcome === "failed").length;
     const others = this.lines.length - failed;
-    const words = [failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`, others && `${others} ${others === 1 ? "remark" : "remarks"}`].filter(Boolean);
+    const words = [
+      failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`,
+      others && `${others} ${others === 1 ? "remark" : "remarks"}`,
+    ].filter(Boolean);
     this.summary.textContent = words.join(", ");
   }
 }

@@ -4,8 +4,22 @@ import { write } from "./store.js";
 import { toast } from "./toast.js";
 
 export function words({ counts, total, settled, status }) {
-  const tally = [[counts.done, "done"], [counts.kept, "finished before"], [counts.failed, "failed"], [counts.left_out, "left out"], [counts.skipped, "skipped"]].filter(([count]) => count).map(([count, word]) => `${count} ${word}`);
-  const heads = { waiting: "waits for another batch", running: `${Math.min(settled + 1, total)} of ${total}`, finished: `finished, ${total} ${total === 1 ? "file" : "files"}`, stopped: `stopped at ${settled} of ${total}`, failed: `ended at ${settled} of ${total}` };
+  const tally = [
+    [counts.done, "done"],
+    [counts.kept, "finished before"],
+    [counts.failed, "failed"],
+    [counts.left_out, "left out"],
+    [counts.skipped, "skipped"],
+  ]
+    .filter(([count]) => count)
+    .map(([count, word]) => `${count} ${word}`);
+  const heads = {
+    waiting: "waits for another batch",
+    running: `${Math.min(settled + 1, total)} of ${total}`,
+    finished: `finished, ${total} ${total === 1 ? "file" : "files"}`,
+    stopped: `stopped at ${settled} of ${total}`,
+    failed: `ended at ${settled} of ${total}`,
+  };
   return [heads[status], ...tally].join(" · ");
 }
 
@@ -16,7 +30,8 @@ export class Report {
     this.isCalledBack = false;
   }
 
-  // The person goes on: a report that asks for nothing leaves, one with remarks becomes a line. What was called back stays.
+  // The person goes on: a report that asks for nothing leaves, one with remarks becomes a line. What was called back
+  // stays.
   giveWay() {
     const { run } = this;
     if (!run.isHeardOut || this.isCalledBack || run.batch.status === "failed") return;

@@ -9,7 +9,7 @@ import { parsed } from "./json.js";
 import { onNextAct } from "./nextact.js";
 import { clock } from "./progress.js";
 import { read, write } from "./store.js";
-import { complain, toast } from "./toast.js";
+import { complain } from "./toast.js";
 
 const POLL = 4000; // milliseconds between two looks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
@@ -22,19 +22,68 @@ export class BatchRun {
     this.id = read("batch.id");
     this.seen = read("batch.seen", 0);
     this.fill = h("div", { className: "bar-fill" });
-    this.bar = h("div", { className: "bar", role: "progressbar", "aria-label": "Progress of the batch", "aria-valuemin": "0", "aria-valuemax": "100" }, this.fill);
+    this.bar = h(
+      "div",
+      {
+        className: "bar",
+        role: "progressbar",
+        "aria-label": "Progress of the batch",
+        "aria-valuemin": "0",
+        "aria-valuemax": "100",
+      },
+      this.fill,
+    );
     this.words = h("span", { className: "progress-words", id: "img2img_batch_words" });
     this.rest = h("span", { className: "progress-rest" });
     this.current = h("div", { className: "batch-current", id: "img2img_batch_current" });
-    this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next file (Alt+Enter)", id: "img2img_batch_skip", className: "p-small", onclick: () => this.ask("skip") });
-    this.stop = button({ icon: "stop", text: "Stop", title: "Make no further files; finished ones are kept (Esc)", id: "img2img_batch_stop", className: "p-small", onclick: () => this.ask("stop") });
-    this.zip = button({ icon: "zip", text: "Zip", title: "Download the results so far as a zip", id: "img2img_batch_zip", className: "p-small", onclick: () => download(`/v1/batches/${this.id}/zip`) });
-    this.close = button({ icon: "close", title: "Put this away", id: "img2img_batch_close", className: "p-small", onclick: () => this.report.putAway() });
+    this.skip = button({
+      icon: "skip",
+      text: "Skip",
+      title: "Go on with the next file (Alt+Enter)",
+      id: "img2img_batch_skip",
+      className: "p-small",
+      onclick: () => this.ask("skip"),
+    });
+    this.stop = button({
+      icon: "stop",
+      text: "Stop",
+      title: "Make no further files; finished ones are kept (Esc)",
+      id: "img2img_batch_stop",
+      className: "p-small",
+      onclick: () => this.ask("stop"),
+    });
+    this.zip = button({
+      icon: "zip",
+      text: "Zip",
+      title: "Download the results so far as a zip",
+      id: "img2img_batch_zip",
+      className: "p-small",
+      onclick: () => download(`/v1/batches/${this.id}/zip`),
+    });
+    this.close = button({
+      icon: "close",
+      title: "Put this away",
+      id: "img2img_batch_close",
+      className: "p-small",
+      onclick: () => this.report.putAway(),
+    });
     this.remarks = new Remarks();
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
-    this.element = h("div", { className: "batch-run", id: "img2img_batch_run", hidden: true },
-      h("div", { className: "batch-head" }, h("strong", { textContent: "Batch" }), this.words, h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close)),
-      this.bar, h("div", { className: "progress-line" }, this.current, this.rest), this.remarks.element, this.spoken);
+    this.element = h(
+      "div",
+      { className: "batch-run", id: "img2img_batch_run", hidden: true },
+      h(
+        "div",
+        { className: "batch-head" },
+        h("strong", { textContent: "Batch" }),
+        this.words,
+        h("div", { className: "batch-tools" }, this.skip, this.stop, this.zip, this.close),
+      ),
+      this.bar,
+      h("div", { className: "progress-line" }, this.current, this.rest),
+      this.remarks.element,
+      this.spoken,
+    );
     part("result", "img2img").prepend(this.element);
     onNextAct(part("result", "img2img"), () => this.report.giveWay());
     document.addEventListener("visibilitychange", () => (this.again.worked(), this.id && !this.ended && this.follow()));
@@ -63,7 +112,8 @@ export class BatchRun {
     this.forget();
     this.id = id;
     write("batch.id", id);
-    for (const sentence of [...failed, ...notes]) this.remarks.add({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
+    for (const sentence of [...failed, ...notes])
+      this.remarks.add({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
     this.follow();
     this.onChange();
   }
@@ -93,7 +143,11 @@ export class BatchRun {
     this.stream?.close();
     const stream = new EventSource(`/v1/batches/${this.id}/events?after=${this.seen}`);
     this.stream = stream;
-    const hear = (name, action) => stream.addEventListener(name, (event) => stream === this.stream && (this.again.worked(), action(parsed(event.data), event)));
+    const hear = (name, action) =>
+      stream.addEventListener(
+        name,
+        (event) => stream === this.stream && (this.again.worked(), action(parsed(event.data), event)),
+      );
     hear("batch", (batch) => this.show(batch));
     hear("file", (file, event) => this.add(file, Number(event.lastEventId)));
     hear("previewed", ({ data }) => this.running && this.page.result.showPreview(data));
@@ -115,7 +169,8 @@ export class BatchRun {
       if (id !== this.id) return;
       this.show(batch);
       if (this.isHeardOut) return;
-      if (this.ended || !document.hidden) this.listen(); // of what has ended the stream closes by itself
+      if (this.ended || !document.hidden)
+        this.listen(); // of what has ended the stream closes by itself
       else {
         this.again.worked();
         this.again.in(POLL, () => this.look());
@@ -132,7 +187,13 @@ export class BatchRun {
       const { lines } = this.remarks;
       this.forget();
       this.words.textContent = "";
-      complain(new Error(`The batch is gone: the server was started anew. ${seen ? `${seen} files had been dealt with${lines.length ? ", some with remarks" : ""}. ` : ""}Start it again; finished files are passed over.`));
+      complain(
+        new Error(
+          "The batch is gone: the server was started anew. " +
+            (seen ? `${seen} files had been dealt with${lines.length ? ", some with remarks" : ""}. ` : "") +
+            "Start it again; finished files are passed over.",
+        ),
+      );
     }
   }
 
@@ -142,7 +203,18 @@ export class BatchRun {
     this.page.result.endPreview();
     for (const picture of file.pictures) {
       const { index, seed, width, height, infotext, path, url } = picture;
-      this.page.gallery.add({ job: `batch ${this.id}`, index: file.index * 1000 + index, seed, width, height, infotext, path, url, source: file.source || null, mode: 0 });
+      this.page.gallery.add({
+        job: `batch ${this.id}`,
+        index: file.index * 1000 + index,
+        seed,
+        width,
+        height,
+        infotext,
+        path,
+        url,
+        source: file.source || null,
+        mode: 0,
+      });
     }
     const sentence = [file.outcome === "kept" ? "" : file.sentence, ...file.notes].filter(Boolean).join(" ");
     if (sentence) this.remarks.add({ name: file.name, sentence, outcome: file.outcome });
@@ -160,9 +232,17 @@ export class BatchRun {
     this.bar.classList.toggle("unknown", status === "waiting");
     this.words.textContent = words(batch);
     const step = current?.progress.steps ? ` · step ${current.progress.step} of ${current.progress.steps}` : "";
-    this.current.textContent = this.ended ? batch.message || `in outputs/${batch.output}` : current ? `${current.name}${step}` : "";
+    this.current.textContent = this.ended
+      ? batch.message || `in outputs/${batch.output}`
+      : current
+        ? `${current.name}${step}`
+        : "";
     this.current.classList.toggle("bad", status === "failed");
-    this.rest.textContent = this.ended ? "" : [percent ? `${percent} %` : "", batch.eta_seconds === null ? "" : clock(batch.eta_seconds)].filter(Boolean).join(" · ");
+    this.rest.textContent = this.ended
+      ? ""
+      : [percent ? `${percent} %` : "", batch.eta_seconds === null ? "" : clock(batch.eta_seconds)]
+          .filter(Boolean)
+          .join(" · ");
     this.skip.hidden = this.stop.hidden = this.ended;
     this.close.hidden = !this.ended;
     this.zip.hidden = counts.done + counts.kept === 0;

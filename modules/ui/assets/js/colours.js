@@ -19,7 +19,9 @@ export function applyColours() {
 export function setUpBrand() {
   const title = () => (document.body.classList.contains("dark") ? "Light colours" : "Dark colours");
   const toggle = button({
-    icon: "sun", title: "Colours", id: "colours",
+    icon: "sun",
+    title: "Colours",
+    id: "colours",
     onclick: () => {
       write("theme", document.body.classList.contains("dark") ? "light" : "dark");
       applyColours();
@@ -27,7 +29,14 @@ export function setUpBrand() {
     },
   });
   const refresh = () => setIcon(toggle, document.body.classList.contains("dark") ? "sun" : "moon", title());
-  part("brand").replaceChildren(h("div", { className: "brand" }, h("span", { className: "brand-mark" }), h("span", { className: "brand-name", textContent: "Palimpsest" })));
+  part("brand").replaceChildren(
+    h(
+      "div",
+      { className: "brand" },
+      h("span", { className: "brand-mark" }),
+      h("span", { className: "brand-name", textContent: "Palimpsest" }),
+    ),
+  );
   part("engine").querySelector(".engine").append(toggle);
   wish.addEventListener("change", () => (applyColours(), refresh()));
   refresh();

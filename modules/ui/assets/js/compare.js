@@ -9,9 +9,22 @@ export class Compare {
   constructor() {
     this.at = 50;
     this.before = h("img", { alt: "Before", draggable: "false" });
-    this.handle = h("div", { className: "compare-handle", tabindex: "0", role: "slider", "aria-label": "Before and after", "aria-valuemin": "0", "aria-valuemax": "100" });
-    this.element = h("div", { className: "compare", hidden: true }, this.before,
-      h("span", { className: "compare-label left", textContent: "before" }), h("span", { className: "compare-label right", textContent: "after" }), this.handle);
+    this.handle = h("div", {
+      className: "compare-handle",
+      tabindex: "0",
+      role: "slider",
+      "aria-label": "Before and after",
+      "aria-valuemin": "0",
+      "aria-valuemax": "100",
+    });
+    this.element = h(
+      "div",
+      { className: "compare", hidden: true },
+      this.before,
+      h("span", { className: "compare-label left", textContent: "before" }),
+      h("span", { className: "compare-label right", textContent: "after" }),
+      this.handle,
+    );
     this.element.addEventListener("pointerdown", (event) => {
       this.element.setPointerCapture(event.pointerId);
       this.drag(event);
@@ -52,7 +65,12 @@ export class Compare {
     if (this.element.hidden || !image.naturalWidth) return;
     const scale = Math.min(image.offsetWidth / image.naturalWidth, image.offsetHeight / image.naturalHeight);
     const [width, height] = [image.naturalWidth * scale, image.naturalHeight * scale];
-    Object.assign(this.element.style, { left: `${(image.offsetWidth - width) / 2}px`, top: `${(image.offsetHeight - height) / 2}px`, width: `${width}px`, height: `${height}px` });
+    Object.assign(this.element.style, {
+      left: `${(image.offsetWidth - width) / 2}px`,
+      top: `${(image.offsetHeight - height) / 2}px`,
+      width: `${width}px`,
+      height: `${height}px`,
+    });
   }
 
   hide() {

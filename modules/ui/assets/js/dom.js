@@ -24,8 +24,12 @@ const ICONS = {
   right: "M9.5 5.5 16 12l-6.5 6.5",
   copy: "M9 9h11v11H9zM5.5 15H4V4h11v1.5",
   styles: "M4.5 5.5h10v5h-10zM4.5 14.500h6M4.5 18.500h9M18.500 4.5v15m-2.500-2.500 2.500 2.500 2.500-2.500",
-  network: "M6 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM18 9.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM6 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM8.3 8l7.4 3M8.3 16l7.4-3",
-  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2m0 15v2m-9.5-9.5h2m15 0h2M5.3 5.3l1.4 1.4m10.6 10.6 1.4 1.4m0-13.4-1.4 1.4M6.7 17.3l-1.4 1.4",
+  network:
+    "M6 4.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5z" +
+    "M18 9.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM6 14.5a2.5 2.5 0 1 0 0 5 2.5 2.5 0 0 0 0-5zM8.3 8l7.4 3M8.3 16l7.4-3",
+  sun:
+    "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2m0 15v2m-9.5-9.5h2m15 0h2" +
+    "M5.3 5.3l1.4 1.4m10.6 10.6 1.4 1.4m0-13.4-1.4 1.4M6.7 17.3l-1.4 1.4",
   moon: "M19.5 14A8 8 0 0 1 10 4.5a8 8 0 1 0 9.5 9.5z",
   picture: "M4 5h16v14H4zM4 16l5-5 4 4 2.5-2.5L20 17M15.5 9.5h.01",
   info: "M12 11v6M12 7.5h.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",
@@ -35,12 +39,16 @@ const ICONS = {
   brush: "M20 4 10.5 13.5M9 13c-2 0-3.5 1.5-3.5 3.5S4.5 20 3.5 20c4 1.5 9-.5 9-3.5A3.5 3.5 0 0 0 9 13z",
   eraser: "M8.5 19 3.5 14 13.5 4l6.5 6.5L11.5 19zM8.5 9l6.5 6.5M8.5 19H20",
   line: "M5 19 19 5",
-  lasso: "M12 4.5c5 0 8.5 2.300 8.5 5.5s-3.5 5.5-8.5 5.5S3.5 13.200 3.5 10 7 4.5 12 4.5zM7 14.5c-2 1.5-1 4 1.5 4 .5 1-.5 2-2 2.5",
+  lasso:
+    "M12 4.5c5 0 8.5 2.300 8.5 5.5s-3.5 5.5-8.5 5.5S3.5 13.200 3.5 10 7 4.5 12 4.5z" +
+    "M7 14.5c-2 1.5-1 4 1.5 4 .5 1-.5 2-2 2.5",
   rectangle: "M4 6h16v12H4z",
   ellipse: "M12 6c4.5 0 8 2.5 8 6s-3.5 6-8 6-8-2.5-8-6 3.5-6 8-6z",
   wand: "M4.5 19.5 14 10m2-6v3m-1.5-1.5h3M20 9v3m-1.5-1.5h3M9 5v2M8 6h2",
   picker: "M13 7l4 4m-2-6 1.5-1.5a2.5 2.5 0 0 1 4 4L19 9zM14.5 8.5 6 17l-1.5 2.5L7 18l8.5-8.5",
-  hand: "M12 3v18M3 12h18M12 3 9.5 5.5M12 3l2.5 2.5M12 21l-2.5-2.5M12 21l2.5-2.5M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5",
+  hand:
+    "M12 3v18M3 12h18M12 3 9.5 5.5M12 3l2.5 2.5" +
+    "M12 21l-2.5-2.5M12 21l2.5-2.5M3 12l2.5-2.5M3 12l2.5 2.5M21 12l-2.5-2.5M21 12l-2.5 2.5",
   redo: "M15.5 5l4 4-4 4M19 9h-9a5.5 5.5 0 0 0 0 11h4",
   invert: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
   fit: "M4 8V4h4m8 0h4v4m0 8v4h-4m-8 0H4v-4M8 9h8v6H8z",
@@ -77,7 +85,14 @@ export function icon(name) {
 export function button({ icon: name, text, title, id, className = "", onclick }) {
   return h(
     "button",
-    { type: "button", id, className: `p-button ${text ? "" : "p-icon"} ${className}`, title, "aria-label": text ? null : title, onclick },
+    {
+      type: "button",
+      id,
+      className: `p-button ${text ? "" : "p-icon"} ${className}`,
+      title,
+      "aria-label": text ? null : title,
+      onclick,
+    },
     name ? icon(name) : null,
     text ? h("span", { textContent: text }) : null,
   );
@@ -91,8 +106,7 @@ export function setIcon(element, name, title) {
 
 export const byId = (id) => document.getElementById(id);
 
-export const part = (name, tab) =>
-  document.querySelector(`[data-part="${name}"]${tab ? `[data-tab="${tab}"]` : ""}`);
+export const part = (name, tab) => document.querySelector(`[data-part="${name}"]${tab ? `[data-tab="${tab}"]` : ""}`);
 
 export function onEnterOrClick(element, action) {
   element.addEventListener("click", action);

@@ -1,13 +1,17 @@
-// Gradio's dropdowns keep their lists open when the focus goes elsewhere, and hear Esc only while they have it: here they
-// are closed, by the key that Gradio itself closes them with.
+// Gradio's dropdowns keep their lists open when the focus goes elsewhere, and hear Esc only while they have it: here
+// they are closed, by the key that Gradio itself closes them with.
 
 const LEAVING = ["Tab", "Shift", "Control", "Alt", "Meta"];
 const open = () => [...document.querySelectorAll('[role="combobox"][aria-expanded="true"]')];
 const close = (input) => input.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
-const closeAll = (but = null) => open().filter((input) => input !== but).forEach(close);
+const closeAll = (but = null) =>
+  open()
+    .filter((input) => input !== but)
+    .forEach(close);
 
 // What scrolls is a stop of Tab in Chrome, also a list that is about to go: the focus would go with it.
-const unstop = () => document.querySelectorAll(".options, .options > [role=listbox]").forEach((list) => (list.tabIndex = -1));
+const unstop = () =>
+  document.querySelectorAll(".options, .options > [role=listbox]").forEach((list) => (list.tabIndex = -1));
 
 // The list of a dropdown stands beside its input, in the same block.
 const ofBlock = (target) => open().find((input) => input.closest(".block")?.contains(target)) ?? null;
@@ -19,7 +23,7 @@ export function setUpDropdowns() {
       if (!event.isTrusted) return;
       // Gradio opens the list at every key but Esc, also at the one that leaves it.
       if (LEAVING.includes(event.key) && event.target.getAttribute?.("role") === "combobox") event.stopPropagation();
-      if (event.key === "Tab") (unstop(), closeAll());
+      if (event.key === "Tab") unstop(), closeAll();
       if (event.key !== "Escape" || !open().length) return;
       event.preventDefault();
       event.stopImmediatePropagation(); // it was meant for the list, and not for the job that runs

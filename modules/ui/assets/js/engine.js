@@ -7,7 +7,14 @@ import { parsed } from "./json.js";
 import { config } from "./store.js";
 import { complain, takeBack, takeBackEverywhere, toast } from "./toast.js";
 
-const WORDS = { starting: "Starting", loading: "Loading", ready: "Ready", failed: "Failed", unloaded: "Not loaded", stopped: "Stopped" };
+const WORDS = {
+  starting: "Starting",
+  loading: "Loading",
+  ready: "Ready",
+  failed: "Failed",
+  unloaded: "Not loaded",
+  stopped: "Stopped",
+};
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
 const OPENS_WITHIN = 6000; // milliseconds
 
@@ -21,10 +28,26 @@ export class Engine {
     this.words = h("span", { className: "engine-words", id: "engine_status", role: "status" });
     this.banner = h("div", { className: "banner", role: "alert", hidden: true, textContent: GONE });
     document.body.append(this.banner);
-    part("engine").replaceChildren(h("div", { className: "engine" },
-      button({ icon: "reuse", title: "Look for new checkpoints", id: "refresh_sd_model_checkpoint", onclick: () => this.refresh() }), this.dot, this.words));
+    part("engine").replaceChildren(
+      h(
+        "div",
+        { className: "engine" },
+        button({
+          icon: "reuse",
+          title: "Look for new checkpoints",
+          id: "refresh_sd_model_checkpoint",
+          onclick: () => this.refresh(),
+        }),
+        this.dot,
+        this.words,
+      ),
+    );
     this.again = new Again();
-    for (const [where, what] of [[document, "visibilitychange"], [window, "online"]]) where.addEventListener(what, () => (this.again.worked(), this.watch()));
+    for (const [where, what] of [
+      [document, "visibilitychange"],
+      [window, "online"],
+    ])
+      where.addEventListener(what, () => (this.again.worked(), this.watch()));
     this.watch();
   }
 
@@ -81,7 +104,10 @@ export class Engine {
     this.list = answer.checkpoints;
     this.put(answer.selected);
     this.onSelected?.(answer.selected);
-    if (!this.list.length) toast("There is no checkpoint yet: put a .safetensors file into models/Stable-diffusion and look again.", { bad: true });
+    if (!this.list.length)
+      toast("There is no checkpoint yet: put a .safetensors file into models/Stable-diffusion and look again.", {
+        bad: true,
+      });
   }
 
   async refresh() {
@@ -105,8 +131,13 @@ export class Engine {
   // The selector's, then those of the fields that name another checkpoint; what is chosen there stays.
   take() {
     const names = this.list.map((row) => [row.label ?? row.name, row.name]);
-    const others = Object.values(config.tabs).flat().filter((field) => field.list === "checkpoints");
-    return [this.choices ?? undefined, ...others.map((field) => ({ __type__: "update", choices: [[field.empty, ""], ...names] }))];
+    const others = Object.values(config.tabs)
+      .flat()
+      .filter((field) => field.list === "checkpoints");
+    return [
+      this.choices ?? undefined,
+      ...others.map((field) => ({ __type__: "update", choices: [[field.empty, ""], ...names] })),
+    ];
   }
 
   async choose(name) {

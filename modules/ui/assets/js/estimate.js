@@ -4,7 +4,21 @@ import { post } from "./api.js";
 import { later } from "./dom.js";
 import * as form from "./form.js";
 
-const FIELDS = ["width", "height", "steps", "denoising_strength", "resize_by", "size_tab", "inpaint_full_res", "enable_hr", "hr_scale", "hr_resize_x", "hr_resize_y", "hr_second_pass_steps", "override_settings"];
+const FIELDS = [
+  "width",
+  "height",
+  "steps",
+  "denoising_strength",
+  "resize_by",
+  "size_tab",
+  "inpaint_full_res",
+  "enable_hr",
+  "hr_scale",
+  "hr_resize_x",
+  "hr_resize_y",
+  "hr_second_pass_steps",
+  "override_settings",
+];
 const PAUSE = 80; // milliseconds after a change
 
 export class Estimate {
@@ -35,11 +49,17 @@ export class Estimate {
   async askNow() {
     const { turn } = this;
     const values = form.toRequest(this.tab, form.all(this.tab));
-    const request = Object.fromEntries(FIELDS.filter((name) => name in values && name !== "size_tab").map((name) => [name, values[name]]));
+    const request = Object.fromEntries(
+      FIELDS.filter((name) => name in values && name !== "size_tab").map((name) => [name, values[name]]),
+    );
     const source = this.source();
     const size = source && { width: source.width, height: source.height };
     let error = null;
-    const told = await post("/v1/estimate", { kind: this.tab, request: { ...request, ...this.more() }, source: size }).catch((refused) => ((error = refused), null));
+    const told = await post("/v1/estimate", {
+      kind: this.tab,
+      request: { ...request, ...this.more() },
+      source: size,
+    }).catch((refused) => ((error = refused), null));
     if (turn !== this.turn) return;
     this.answered = turn;
     this.told = told;

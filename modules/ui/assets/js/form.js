@@ -26,7 +26,8 @@ export const get = (tab, name) => values[tab][name];
 export const all = (tab) => ({ ...values[tab] });
 export const has = (tab, name) => name in values[tab];
 
-// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters), else "script".
+// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters), else
+// "script".
 export const onChange = (action) => listeners.push(action);
 
 const save = later((tab) => write(`form.${tab}`, values[tab]), 250);
@@ -57,7 +58,8 @@ export function set(tab, partial, who = "script") {
     if (field?.whole) value = whole(value) ?? value;
     if (field && field.minimum !== null && (typeof value === "number" || whole(value) !== null)) {
       const fitting = within(value, field.minimum, field.maximum);
-      if (fitting !== value) notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
+      if (fitting !== value)
+        notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
       value = fitting;
     }
     const box = ownBox(elementOf(tab, name));
@@ -75,7 +77,8 @@ const within = (value, minimum, maximum) => {
 };
 
 // Of numbers, or of whole ones as digits.
-const isAbove = (one, other) => (typeof one === typeof other && typeof one === "number" ? one > other : BigInt(one) > BigInt(other));
+const isAbove = (one, other) =>
+  typeof one === typeof other && typeof one === "number" ? one > other : BigInt(one) > BigInt(other);
 
 // What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
 export function take(tab) {
@@ -153,8 +156,12 @@ export function describe() {
   for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
     const block = byId(field.elem);
     if (block && field.description) block.title = field.description;
-    if (block && field.whole && tabOf(field)) ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
-    block?.addEventListener("focusin", ({ target }) => target.type === "number" && (target.dataset.before = target.value));
+    if (block && field.whole && tabOf(field))
+      ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
+    block?.addEventListener(
+      "focusin",
+      ({ target }) => target.type === "number" && (target.dataset.before = target.value),
+    );
     block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
   }
 }

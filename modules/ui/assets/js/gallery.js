@@ -23,9 +23,11 @@ export class Gallery {
   }
 
   add(picture) {
-    if (this.pictures.some((known) => known.url === picture.url)) return; // the log of a job is read again after a reload
+    // The log of a job is read again after a reload
+    if (this.pictures.some((known) => known.url === picture.url)) return;
     const group = this.pictures.filter((known) => known.job === picture.job && (known.sheet || !picture.sheet)).length;
-    this.pictures.splice(group, 0, picture); // a job's pictures stay in their order, sheets first, before those of older jobs
+    // A job's pictures stay in their order, sheets first, before those of older jobs
+    this.pictures.splice(group, 0, picture);
     this.pictures.splice(MOST);
     if (this.following) this.selected = picture;
     this.tell();

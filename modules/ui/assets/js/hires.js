@@ -7,7 +7,8 @@ export function setUpHires(estimate) {
   const line = h("p", { className: "p-soft", id: `${tab}_hr_finalres` });
   part("hires-text", tab).replaceChildren(line);
   estimate.onAnswer((told, error) => {
-    if (told?.second) line.textContent = `from ${told.width} × ${told.height} to ${told.second.width} × ${told.second.height}`;
+    if (told?.second)
+      line.textContent = `from ${told.width} × ${told.height} to ${told.second.width} × ${told.second.height}`;
     else line.textContent = error?.status === 422 ? error.message : "";
   });
 }

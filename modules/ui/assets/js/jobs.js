@@ -1,4 +1,5 @@
-// The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job never needs the page.
+// The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job never needs the
+// page.
 
 import { Again } from "./again.js";
 import { get, GONE, post, remove } from "./api.js";
@@ -75,7 +76,8 @@ export class Jobs {
     this.stream?.close();
     const stream = new EventSource(`/v1/jobs/${job.id}/events?after=${this.heard.number}`);
     this.stream = stream;
-    for (const name of NAMES) stream.addEventListener(name, (event) => stream === this.stream && this.hear(name, event, job));
+    for (const name of NAMES)
+      stream.addEventListener(name, (event) => stream === this.stream && this.hear(name, event, job));
     stream.onerror = () => {
       if (stream !== this.stream) return;
       stream.close();
@@ -91,7 +93,8 @@ export class Jobs {
     if (name === "finished" || name === "failed") this.next();
   }
 
-  // A warning is told once, though the log is read again after a reload, and written anew after a restart of the server.
+  // A warning is told once, though the log is read again after a reload, and written anew after a restart of the
+  // server.
   isNews(warning, job) {
     job.warned ??= [];
     if (job.warned.includes(warning)) return false;
@@ -100,8 +103,8 @@ export class Jobs {
     return true;
   }
 
-  // What became of a job whose stream broke, or that runs while the page is hidden. The end of one is listened to at once:
-  // that stream closes by itself.
+  // What became of a job whose stream broke, or that runs while the page is hidden. The end of one is listened to at
+  // once: that stream closes by itself.
   async look(job) {
     try {
       const now = await get(`/v1/jobs/${job.id}`);
@@ -116,7 +119,14 @@ export class Jobs {
     } catch (error) {
       if (job !== this.current) return;
       if (error.status === 404) {
-        this.tell("lost", { message: "The server does not know this job any more. Pictures saved before are in the outputs folder.", final: true }, job);
+        this.tell(
+          "lost",
+          {
+            message: "The server does not know this job any more. Pictures saved before are in the outputs folder.",
+            final: true,
+          },
+          job,
+        );
         this.next();
       } else {
         this.tell("lost", { message: GONE, final: false }, job);

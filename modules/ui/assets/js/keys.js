@@ -2,7 +2,8 @@
 
 import { pictureIn } from "./pictures.js";
 
-const typing = (target) => target instanceof HTMLElement && (target.isContentEditable || ["TEXTAREA", "INPUT"].includes(target.tagName));
+const typing = (target) =>
+  target instanceof HTMLElement && (target.isContentEditable || ["TEXTAREA", "INPUT"].includes(target.tagName));
 
 // page: {openedTab(), generate(tab), stop(tab, how), isRunning(tab), sourceOf(tab)}.
 export function setUpKeys(page) {
@@ -10,14 +11,24 @@ export function setUpKeys(page) {
     "keydown",
     (event) => {
       const tab = page.openedTab();
-      if (event.defaultPrevented || event.repeat || document.querySelector("dialog[open]") || !(tab === "txt2img" || tab === "img2img")) return;
+      if (
+        event.defaultPrevented ||
+        event.repeat ||
+        document.querySelector("dialog[open]") ||
+        !(tab === "txt2img" || tab === "img2img")
+      )
+        return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         page.generate(tab);
       } else if (event.key === "Enter" && event.altKey && page.isRunning(tab)) {
         event.preventDefault();
         page.stop(tab, "skip");
-      } else if (event.key === "Escape" && page.isRunning(tab) && event.target.getAttribute?.("aria-expanded") !== "true") {
+      } else if (
+        event.key === "Escape" &&
+        page.isRunning(tab) &&
+        event.target.getAttribute?.("aria-expanded") !== "true"
+      ) {
         event.preventDefault();
         page.stop(tab, "interrupt");
       }

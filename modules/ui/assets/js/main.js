@@ -53,7 +53,12 @@ export async function start() {
   page.source = new Source(part("source", "img2img"), "img2img", {
     hint: "or paste it, or click to choose a file",
     stage: page.canvas,
-    onChange: (picture, who) => (page.canvas.setPicture(picture, who), page.area?.setPicture(picture, who), page.intents?.setPicture(picture), page.tabs.img2img?.estimate.refresh()),
+    onChange: (picture, who) => (
+      page.canvas.setPicture(picture, who),
+      page.area?.setPicture(picture, who),
+      page.intents?.setPicture(picture),
+      page.tabs.img2img?.estimate.refresh()
+    ),
     tools: undoButton("img2img"),
   });
   page.intents = new Intents(page.canvas);
@@ -80,7 +85,8 @@ export async function start() {
     generate: (name) => byId(`${name}_generate`).click(),
     stop: (name, how) => (page.tabs[name].running ? page.tabs[name].progress.stop(how) : page.batch.end(how)),
     isRunning: (name) => page.tabs[name].running || (name === "img2img" && page.batch.running),
-    sourceOf: (name) => ({ img2img: page.batch.isOpen ? page.batch : page.source, pnginfo: page.pnginfo.source })[name] ?? null,
+    sourceOf: (name) =>
+      ({ img2img: page.batch.isOpen ? page.batch : page.source, pnginfo: page.pnginfo.source })[name] ?? null,
   });
   await adoptResumed().catch(complain);
   NAMES.forEach((name) => page.tabs[name].resume());
@@ -96,7 +102,9 @@ export async function start() {
 
 // What the server took up again after a restart, submitted by whichever page, is shown and followed here.
 async function adoptResumed() {
-  const jobs = (await get("/v1/jobs")).filter((job) => job.resumed && ["queued", "running"].includes(job.status)).reverse();
+  const jobs = (await get("/v1/jobs"))
+    .filter((job) => job.resumed && ["queued", "running"].includes(job.status))
+    .reverse();
   for (const name of NAMES) {
     if (page.tabs[name].jobs.adopt(jobs)) toast("Jobs from before the restart are made now.");
   }
@@ -109,7 +117,9 @@ export const checkpointChosen = (name) => page.engine.choose(name);
 
 export function generate(tab, ...values) {
   const fields = config.tabs[tab].map((field) => field.name);
-  const given = Object.fromEntries([...fields, ...config.switches].map((name, index) => [name, form.exact(tab, name, values[index])]));
+  const given = Object.fromEntries(
+    [...fields, ...config.switches].map((name, index) => [name, form.exact(tab, name, values[index])]),
+  );
   page.tabs[tab].generate(given);
 }
 

@@ -1,5 +1,5 @@
-// Numbers as people write them: a comma before the fraction, or between thousands. A number field drops what it does not
-// know, so that "7,5" became 75.
+// Numbers as people write them: a comma before the fraction, or between thousands. A number field drops what it does
+// not know, so that "7,5" became 75.
 
 const GROUPED = /^[+-]?\d{1,3}(,\d{3})+$/;
 const isNumber = (target) => target instanceof HTMLInputElement && target.type === "number";

@@ -23,7 +23,11 @@ export async function isThere(id) {
 
 // blob -> {id, width, height, format, notes, url}. `known` maps ids to such answers from before.
 export async function upload(blob, known = {}) {
-  if (blob.size > LARGEST) throw new Refusal(`The file has ${Math.round(blob.size / 2 ** 20)} MB; at most 256 MB are taken. Make it smaller.`, "init_images");
+  if (blob.size > LARGEST)
+    throw new Refusal(
+      `The file has ${Math.round(blob.size / 2 ** 20)} MB; at most 256 MB are taken. Make it smaller.`,
+      "init_images",
+    );
   const bytes = await blob.arrayBuffer().catch(() => {
     throw new Refusal(UNREADABLE, "init_images");
   });
@@ -33,8 +37,8 @@ export async function upload(blob, known = {}) {
   return (await request("POST", "/v1/pictures", { body: bytes, headers })).json();
 }
 
-// The address of what the server decoded. Browsers turn and colour some files otherwise; what is shown and painted on is
-// what is worked on.
+// The address of what the server decoded. Browsers turn and colour some files otherwise; what is shown and painted on
+// is what is worked on.
 export const pixelsOf = (id) => `/v1/pictures/${id}/pixels`;
 
 // A file as the server decodes it.

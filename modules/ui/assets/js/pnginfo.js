@@ -17,7 +17,13 @@ export class PngInfo {
     const left = h("div", { className: "pnginfo-left" });
     this.right = h("div", { className: "pnginfo-right", "aria-live": "polite" });
     part("pnginfo").replaceChildren(h("div", { className: "pnginfo" }, left, this.right));
-    this.source = new Source(left, "pnginfo", { hint: "to read how it was made: paste it, or click to choose a file", word: "Picture", isAlone: true, onChange: (picture) => this.show(picture), tools: undoButton("pnginfo") });
+    this.source = new Source(left, "pnginfo", {
+      hint: "to read how it was made: paste it, or click to choose a file",
+      word: "Picture",
+      isAlone: true,
+      onChange: (picture) => this.show(picture),
+      tools: undoButton("pnginfo"),
+    });
     this.report = h("div", { className: "pnginfo-report", role: "status" });
     this.show(null);
     document.addEventListener("server-back", () => this.source.picture && !this.info && this.show(this.source.picture));
@@ -27,7 +33,14 @@ export class PngInfo {
     this.info = null;
     this.report.replaceChildren();
     if (!picture) {
-      this.right.replaceChildren(h("p", { className: "p-soft", textContent: "Pictures made here, or by another program that writes its parameters into the file, tell their prompt, seed and settings." }));
+      this.right.replaceChildren(
+        h("p", {
+          className: "p-soft",
+          textContent:
+            "Pictures made here, or by another program that writes its parameters into the file, " +
+            "tell their prompt, seed and settings.",
+        }),
+      );
       return;
     }
     try {
@@ -35,7 +48,18 @@ export class PngInfo {
       if (this.source.picture !== picture) return;
       this.info = info;
       const notes = info.notes.length ? h("p", { className: "p-soft", textContent: info.notes.join(" ") }) : "";
-      this.right.replaceChildren(h("div", { className: "pnginfo-text" }, pretty(info.infotext), info.infotext ? copyButton(() => info.infotext) : null), notes, this.actions(info), this.report, this.items(info.items));
+      this.right.replaceChildren(
+        h(
+          "div",
+          { className: "pnginfo-text" },
+          pretty(info.infotext),
+          info.infotext ? copyButton(() => info.infotext) : null,
+        ),
+        notes,
+        this.actions(info),
+        this.report,
+        this.items(info.items),
+      );
     } catch (error) {
       this.right.replaceChildren(h("p", { className: "p-error", role: "alert", textContent: error.message }));
     }
@@ -45,12 +69,39 @@ export class PngInfo {
     const row = h("div", { className: "actions-row" });
     if (info.infotext) {
       row.append(
-        button({ icon: "sendall", text: "Send to txt2img", id: "pnginfo_send_to_txt2img", title: "Fill txt2img's form from these parameters", onclick: () => this.send("txt2img", true, false) }),
-        button({ icon: "reuse", text: "Reproduce", id: "pnginfo_reproduce", title: "Make this picture again from its parameters, and tell whether it is the same", onclick: () => this.reproduce() }),
-        button({ icon: "sendall", text: "Send to img2img", id: "pnginfo_send_to_img2img", title: "Picture and parameters into img2img", className: "p-strong", onclick: () => this.send("img2img", true, true) }),
+        button({
+          icon: "sendall",
+          text: "Send to txt2img",
+          id: "pnginfo_send_to_txt2img",
+          title: "Fill txt2img's form from these parameters",
+          onclick: () => this.send("txt2img", true, false),
+        }),
+        button({
+          icon: "reuse",
+          text: "Reproduce",
+          id: "pnginfo_reproduce",
+          title: "Make this picture again from its parameters, and tell whether it is the same",
+          onclick: () => this.reproduce(),
+        }),
+        button({
+          icon: "sendall",
+          text: "Send to img2img",
+          id: "pnginfo_send_to_img2img",
+          title: "Picture and parameters into img2img",
+          className: "p-strong",
+          onclick: () => this.send("img2img", true, true),
+        }),
       );
     }
-    row.append(button({ icon: "send", text: "Picture to img2img", id: "pnginfo_picture_to_img2img", title: "Only the picture becomes img2img's source", onclick: () => this.send("img2img", false, true) }));
+    row.append(
+      button({
+        icon: "send",
+        text: "Picture to img2img",
+        id: "pnginfo_picture_to_img2img",
+        title: "Only the picture becomes img2img's source",
+        onclick: () => this.send("img2img", false, true),
+      }),
+    );
     return row;
   }
 
@@ -59,7 +110,8 @@ export class PngInfo {
     const picture = this.source.picture;
     const asked = { picture: picture.id };
     const say = (...lines) => {
-      if (this.source.picture === picture) this.report.replaceChildren(...lines.map((line) => h("p", { textContent: line })));
+      if (this.source.picture === picture)
+        this.report.replaceChildren(...lines.map((line) => h("p", { textContent: line })));
     };
     say("Waiting for its turn …");
     try {
@@ -69,12 +121,22 @@ export class PngInfo {
         asked.source = own.id;
         return post("/v1/reproduce", asked);
       });
-      const done = await this.ended(job.url, (now) => say(now.status === "running" ? `Making it again: ${Math.round(now.progress.fraction * 100)} %` : "Waiting for its turn …"));
-      if (done.status !== "finished") throw new Error(`The job has ${done.status === "failed" ? "failed; the log tells why." : "been interrupted."}`);
+      const done = await this.ended(job.url, (now) =>
+        say(
+          now.status === "running"
+            ? `Making it again: ${Math.round(now.progress.fraction * 100)} %`
+            : "Waiting for its turn …",
+        ),
+      );
+      if (done.status !== "finished")
+        throw new Error(`The job has ${done.status === "failed" ? "failed; the log tells why." : "been interrupted."}`);
       const report = await get(`${job.report}?${new URLSearchParams(asked)}`);
       say(...(report.identical ? ["Identical: every pixel is the same."] : report.sentences));
     } catch (error) {
-      const cure = { source: "Put the picture it was made from into img2img, then press Reproduce again.", mask: "Masks can be given on the command line: python webui.py reproduce PICTURE --mask FILE." }[error.field];
+      const cure = {
+        source: "Put the picture it was made from into img2img, then press Reproduce again.",
+        mask: "Masks can be given on the command line: python webui.py reproduce PICTURE --mask FILE.",
+      }[error.field];
       say([error.message, cure].filter(Boolean).join(" "));
     }
   }
@@ -91,8 +153,18 @@ export class PngInfo {
   items(items) {
     const rows = Object.entries(items ?? {});
     if (!rows.length) return "";
-    return h("details", { className: "infotext-box" }, h("summary", {}, h("span", { textContent: `Other entries in the file (${rows.length})` })),
-      h("dl", { className: "pnginfo-items" }, ...rows.map(([key, value]) => h("div", {}, h("dt", { textContent: key }), h("dd", { textContent: String(value) })))));
+    return h(
+      "details",
+      { className: "infotext-box" },
+      h("summary", {}, h("span", { textContent: `Other entries in the file (${rows.length})` })),
+      h(
+        "dl",
+        { className: "pnginfo-items" },
+        ...rows.map(([key, value]) =>
+          h("div", {}, h("dt", { textContent: key }), h("dd", { textContent: String(value) })),
+        ),
+      ),
+    );
   }
 
   send(tab, withFields, withPicture) {

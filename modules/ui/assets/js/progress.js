@@ -23,14 +23,36 @@ export class Progress {
     this.jobs = jobs;
     this.started = false;
     this.fill = h("div", { className: "bar-fill" });
-    this.bar = h("div", { className: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100" }, this.fill);
+    this.bar = h(
+      "div",
+      { className: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100" },
+      this.fill,
+    );
     this.words = h("span", { className: "progress-words" });
     this.rest = h("span", { className: "progress-rest" });
     this.waiting = h("span", { className: "progress-waiting", hidden: true });
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
-    this.element = h("div", { className: "progress", id: `${tab}_progress`, hidden: true }, this.bar, h("div", { className: "progress-line" }, this.words, this.rest, this.waiting), this.spoken);
-    this.interrupt = button({ icon: "stop", text: "Interrupt", title: "Stop; finished pictures are kept (Esc)", id: `${tab}_interrupt`, onclick: () => this.stop("interrupt") });
-    this.skip = button({ icon: "skip", text: "Skip", title: "Go on with the next batch (Alt+Enter)", id: `${tab}_skip`, onclick: () => this.stop("skip") });
+    this.element = h(
+      "div",
+      { className: "progress", id: `${tab}_progress`, hidden: true },
+      this.bar,
+      h("div", { className: "progress-line" }, this.words, this.rest, this.waiting),
+      this.spoken,
+    );
+    this.interrupt = button({
+      icon: "stop",
+      text: "Interrupt",
+      title: "Stop; finished pictures are kept (Esc)",
+      id: `${tab}_interrupt`,
+      onclick: () => this.stop("interrupt"),
+    });
+    this.skip = button({
+      icon: "skip",
+      text: "Skip",
+      title: "Go on with the next batch (Alt+Enter)",
+      id: `${tab}_skip`,
+      onclick: () => this.stop("skip"),
+    });
     this.buttons = h("div", { className: "run-buttons", hidden: true }, this.interrupt, this.skip);
     part("run", tab).replaceChildren(this.buttons);
   }
@@ -42,7 +64,8 @@ export class Progress {
     pressed.disabled = true;
     try {
       await this.jobs.stop(how, this.started);
-      if (how === "skip" && !this.started) toast("The job still waits, so nothing is skipped. Interrupt takes it out of the queue.");
+      if (how === "skip" && !this.started)
+        toast("The job still waits, so nothing is skipped. Interrupt takes it out of the queue.");
     } catch (error) {
       complain(error);
     }
@@ -102,7 +125,12 @@ export class Progress {
     this.waiting.hidden = count < 1;
     this.waiting.replaceChildren(
       h("span", { textContent: `${count} more waiting` }),
-      button({ text: "Cancel", className: "p-link", title: "Take the waiting jobs out of the queue", onclick: () => this.jobs.cancelWaiting().catch(complain) }),
+      button({
+        text: "Cancel",
+        className: "p-link",
+        title: "Take the waiting jobs out of the queue",
+        onclick: () => this.jobs.cancelWaiting().catch(complain),
+      }),
     );
   }
 

@@ -1,4 +1,5 @@
-// The prompt boxes: token counters, pasted parameters, attention by Ctrl+Up and Ctrl+Down, and the tools beside Generate.
+// The prompt boxes: token counters, pasted parameters, attention by Ctrl+Up and Ctrl+Down, and the tools beside
+// Generate.
 
 import { post } from "./api.js";
 import { button, byId, h, insertText, later, part } from "./dom.js";
@@ -12,7 +13,8 @@ const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 const STEP = 0.1;
 
-// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles has a button of its own.
+// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles has a button of its
+// own.
 export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
   for (const [name, elem] of Object.entries(BOXES)) {
     const area = byId(`${tab}_${elem}`).querySelector("textarea");
@@ -21,18 +23,47 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
     area.addEventListener("keydown", (event) => weigh(area, event));
   }
   const read = () => readPrompt(tab, lastInfotext);
-  part("prompt-tools", tab).replaceChildren(h("div", { className: "prompt-tools" },
-    button({ icon: "fill", title: "Fill the form from the parameters in the prompt box (from the last picture if it is empty)", id: `${tab}_paste`, onclick: read }),
-    button({ icon: "trash", title: "Clear both prompts", id: `${tab}_clear_prompt`, onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }) }),
-    styles.button(),
-    new Networks(tab).button(),
-    button({ icon: "model", title: "Use the model's defaults for size, steps, CFG and sampler", id: `${tab}_model_defaults`, onclick: () => useModel(tab, modelDefaults(tab)) }),
-    button({ icon: "reset", title: "Reset all settings to their defaults", id: `${tab}_reset`, onclick: () => reset(tab, modelDefaults(tab)) }),
-  ));
+  part("prompt-tools", tab).replaceChildren(
+    h(
+      "div",
+      { className: "prompt-tools" },
+      button({
+        icon: "fill",
+        title: "Fill the form from the parameters in the prompt box (from the last picture if it is empty)",
+        id: `${tab}_paste`,
+        onclick: read,
+      }),
+      button({
+        icon: "trash",
+        title: "Clear both prompts",
+        id: `${tab}_clear_prompt`,
+        onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }),
+      }),
+      styles.button(),
+      new Networks(tab).button(),
+      button({
+        icon: "model",
+        title: "Use the model's defaults for size, steps, CFG and sampler",
+        id: `${tab}_model_defaults`,
+        onclick: () => useModel(tab, modelDefaults(tab)),
+      }),
+      button({
+        icon: "reset",
+        title: "Reset all settings to their defaults",
+        id: `${tab}_reset`,
+        onclick: () => reset(tab, modelDefaults(tab)),
+      }),
+    ),
+  );
 }
 
 function counter(tab, name, area) {
-  const shown = h("span", { className: "p-counter", id: `${tab}_${COUNTERS[name]}`, textContent: "0/75", title: "Tokens used; every 75 begin another chunk" });
+  const shown = h("span", {
+    className: "p-counter",
+    id: `${tab}_${COUNTERS[name]}`,
+    textContent: "0/75",
+    title: "Tokens used; every 75 begin another chunk",
+  });
   byId(`${tab}_${BOXES[name]}`).append(shown);
   let counted = "";
   const count = later(async (text) => {
@@ -47,7 +78,7 @@ function counter(tab, name, area) {
   const recount = (text) => {
     counted = text;
     if (text) count(text);
-    else (count(""), (shown.textContent = "0/75"));
+    else count(""), (shown.textContent = "0/75");
     shown.classList.toggle("bad", !balanced(text));
     if (!balanced(text)) shown.title = "The brackets do not match";
     else shown.title = "Tokens used; every 75 begin another chunk";
@@ -87,7 +118,13 @@ function readPrompt(tab, lastInfotext) {
   const typed = form.get(tab, "prompt");
   const text = looksLikeInfotext(typed) ? typed : typed.trim() ? "" : lastInfotext(tab);
   if (text) fillAndTell(tab, text);
-  else toast(typed.trim() ? "The prompt box holds no parameters; their last line begins with “Steps:”." : "There is no picture yet to take parameters from.", { area: "form" });
+  else
+    toast(
+      typed.trim()
+        ? "The prompt box holds no parameters; their last line begins with “Steps:”."
+        : "There is no picture yet to take parameters from.",
+      { area: "form" },
+    );
 }
 
 function withUndo(tab, sentence, values) {
@@ -112,7 +149,9 @@ function weigh(area, event) {
   event.preventDefault();
   const text = area.value;
   let [start, end] = [area.selectionStart, area.selectionEnd];
-  const around = [...text.matchAll(/\(([^()]+):([\d.]+)\)/g)].find((match) => match.index <= start && end <= match.index + match[0].length);
+  const around = [...text.matchAll(/\(([^()]+):([\d.]+)\)/g)].find(
+    (match) => match.index <= start && end <= match.index + match[0].length,
+  );
   if (!around && start === end) {
     start -= text.slice(0, start).match(/[^\s,()]*$/)[0].length;
     end += text.slice(end).match(/^[^\s,()]*/)[0].length;

@@ -1,4 +1,5 @@
-// The right half of a tab: the selected picture or the live preview, its thumbnails, its facts and what can be done with it.
+// The right half of a tab: the selected picture or the live preview, its thumbnails, its facts and what can be done
+// with it.
 
 import { Compare } from "./compare.js";
 import { button, h, onEnterOrClick, part } from "./dom.js";
@@ -15,26 +16,116 @@ export class Result {
     this.image = h("img", { className: "shot", alt: "Result", hidden: true, draggable: "true" });
     this.preview = h("img", { className: "shot preview", alt: "Live preview", hidden: true });
     this.compare = tab === "img2img" ? new Compare() : null;
-    this.empty = h("div", { className: "stage-empty" }, h("div", { className: "stage-mark" }),
-      h("p", { textContent: tab === "img2img" ? "Drop a picture on the left, say what it should become, and press Generate." : "Say what you want to see, and press Generate." }),
-      h("p", { className: "p-keys" }, h("kbd", { textContent: "Ctrl" }), "+", h("kbd", { textContent: "Enter" }), " generates · ", h("kbd", { textContent: "Esc" }), " interrupts"));
-    this.compareButton = this.compare && button({ icon: "compare", title: "Compare with the source", className: "p-glass", id: `${tab}_compare`, onclick: () => this.toggleCompare() });
-    const expand = button({ icon: "expand", title: "Full screen", className: "p-glass", id: `${tab}_fullscreen`, onclick: () => this.open() });
+    this.empty = h(
+      "div",
+      { className: "stage-empty" },
+      h("div", { className: "stage-mark" }),
+      h("p", {
+        textContent:
+          tab === "img2img"
+            ? "Drop a picture on the left, say what it should become, and press Generate."
+            : "Say what you want to see, and press Generate.",
+      }),
+      h(
+        "p",
+        { className: "p-keys" },
+        h("kbd", { textContent: "Ctrl" }),
+        "+",
+        h("kbd", { textContent: "Enter" }),
+        " generates · ",
+        h("kbd", { textContent: "Esc" }),
+        " interrupts",
+      ),
+    );
+    this.compareButton =
+      this.compare &&
+      button({
+        icon: "compare",
+        title: "Compare with the source",
+        className: "p-glass",
+        id: `${tab}_compare`,
+        onclick: () => this.toggleCompare(),
+      });
+    const expand = button({
+      icon: "expand",
+      title: "Full screen",
+      className: "p-glass",
+      id: `${tab}_fullscreen`,
+      onclick: () => this.open(),
+    });
     this.tools = h("div", { className: "stage-tools", hidden: true }, this.compareButton, expand);
-    this.left = button({ icon: "left", title: "Previous picture", className: "p-glass stage-left", onclick: () => gallery.step(-1) });
-    this.right = button({ icon: "right", title: "Next picture", className: "p-glass stage-right", onclick: () => gallery.step(1) });
-    this.stage = h("div", { className: "stage", tabindex: "0", role: "group", "aria-label": "Result" }, this.empty, this.image, this.preview, this.compare?.element, this.tools, this.left, this.right);
-    this.strip = h("div", { className: "strip", role: "listbox", "aria-label": "Pictures", "aria-orientation": "horizontal", id: `${tab}_gallery`, hidden: true });
+    this.left = button({
+      icon: "left",
+      title: "Previous picture",
+      className: "p-glass stage-left",
+      onclick: () => gallery.step(-1),
+    });
+    this.right = button({
+      icon: "right",
+      title: "Next picture",
+      className: "p-glass stage-right",
+      onclick: () => gallery.step(1),
+    });
+    this.stage = h(
+      "div",
+      { className: "stage", tabindex: "0", role: "group", "aria-label": "Result" },
+      this.empty,
+      this.image,
+      this.preview,
+      this.compare?.element,
+      this.tools,
+      this.left,
+      this.right,
+    );
+    this.strip = h("div", {
+      className: "strip",
+      role: "listbox",
+      "aria-label": "Pictures",
+      "aria-orientation": "horizontal",
+      id: `${tab}_gallery`,
+      hidden: true,
+    });
     this.alert = h("div", { className: "p-alert", role: "alert", hidden: true, id: `${tab}_alert` });
     this.facts = h("span", { className: "facts-text" });
-    this.factsRow = h("div", { className: "facts", hidden: true }, this.facts, button({ icon: "reuse", text: "Reuse seed", className: "p-small", onclick: () => reuseSeed(gallery.selected.seed) }));
+    this.factsRow = h(
+      "div",
+      { className: "facts", hidden: true },
+      this.facts,
+      button({
+        icon: "reuse",
+        text: "Reuse seed",
+        className: "p-small",
+        onclick: () => reuseSeed(gallery.selected.seed),
+      }),
+    );
     this.text = h("div", { className: "infotext-holder", id: `${tab}_html_info` });
-    this.details = h("details", { className: "infotext-box", hidden: true, open: read(`open.${tab}`, false) },
-      h("summary", {}, h("span", { textContent: "Parameters" }), copyButton(() => gallery.selected?.infotext ?? "")), this.text);
+    this.details = h(
+      "details",
+      { className: "infotext-box", hidden: true, open: read(`open.${tab}`, false) },
+      h(
+        "summary",
+        {},
+        h("span", { textContent: "Parameters" }),
+        copyButton(() => gallery.selected?.infotext ?? ""),
+      ),
+      this.text,
+    );
     this.details.addEventListener("toggle", () => write(`open.${tab}`, this.details.open));
     this.details.querySelector(".p-copy").addEventListener("click", (event) => event.preventDefault());
     this.actions = actions;
-    part("result", tab).replaceChildren(h("div", { className: "result" }, this.stage, progress.element, this.alert, this.strip, this.actions, this.factsRow, this.details));
+    part("result", tab).replaceChildren(
+      h(
+        "div",
+        { className: "result" },
+        this.stage,
+        progress.element,
+        this.alert,
+        this.strip,
+        this.actions,
+        this.factsRow,
+        this.details,
+      ),
+    );
     this.listen();
     gallery.onChange(() => this.refresh());
     this.refresh();
@@ -44,7 +135,7 @@ export class Result {
     onEnterOrClick(this.stage, (event) => !event.target.closest("button") && this.open());
     this.stage.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (by && event.target === this.stage) (event.preventDefault(), this.gallery.step(by));
+      if (by && event.target === this.stage) event.preventDefault(), this.gallery.step(by);
     });
     this.image.addEventListener("error", () => this.gallery.selected && this.gallery.drop(this.gallery.selected));
     this.image.addEventListener("load", () => this.compare?.fit(this.image));
@@ -64,7 +155,8 @@ export class Result {
 
   toggleCompare() {
     const on = this.compare.element.hidden;
-    if (on && this.gallery.selected?.source) this.compare.show(pixelsOf(this.gallery.selected.source), this.gallery.selected.mode, this.image);
+    if (on && this.gallery.selected?.source)
+      this.compare.show(pixelsOf(this.gallery.selected.source), this.gallery.selected.mode, this.image);
     else this.compare.hide();
     this.compareButton.classList.toggle("on", !this.compare.element.hidden);
     this.compareButton.setAttribute("aria-pressed", String(!this.compare.element.hidden));
@@ -90,7 +182,9 @@ export class Result {
   // action: {text, run} of a button behind the sentence, which goes with it.
   complain(sentence, action = null) {
     const act = () => (this.complain(""), action.run());
-    this.alert.replaceChildren(...(action ? [`${sentence} `, button({ text: action.text, className: "p-link", onclick: act })] : [sentence]));
+    this.alert.replaceChildren(
+      ...(action ? [`${sentence} `, button({ text: action.text, className: "p-link", onclick: act })] : [sentence]),
+    );
     this.alert.hidden = !sentence;
   }
 
@@ -98,9 +192,12 @@ export class Result {
     const { selected } = this.gallery;
     if (selected && this.shown !== selected) {
       this.image.src = selected.url;
-      this.facts.replaceChildren(h("b", { textContent: `${selected.width} × ${selected.height}` }), ` · seed ${selected.seed}`);
+      this.facts.replaceChildren(
+        h("b", { textContent: `${selected.width} × ${selected.height}` }),
+        ` · seed ${selected.seed}`,
+      );
       this.text.replaceChildren(pretty(selected.infotext));
-      if (this.compare && !this.compare.element.hidden) (this.compare.hide(), this.toggleCompare());
+      if (this.compare && !this.compare.element.hidden) this.compare.hide(), this.toggleCompare();
     }
     this.shown = selected;
     for (const element of [this.factsRow, this.details, this.actions]) element.hidden = !selected;
@@ -130,7 +227,10 @@ export class Result {
       const thumb = shown.get(picture.url) ?? this.thumb(picture);
       thumb.setAttribute("aria-selected", String(picture === selected));
       thumb.tabIndex = picture === selected ? 0 : -1;
-      thumb.classList.toggle("new-job", pictures[pictures.indexOf(picture) - 1]?.job !== picture.job && picture !== pictures[0]);
+      thumb.classList.toggle(
+        "new-job",
+        pictures[pictures.indexOf(picture) - 1]?.job !== picture.job && picture !== pictures[0],
+      );
       return thumb;
     });
     this.strip.replaceChildren(...thumbs);
@@ -139,8 +239,24 @@ export class Result {
   }
 
   thumb(picture) {
-    const image = h("img", { src: picture.url, alt: `Picture with seed ${picture.seed}`, loading: "lazy", draggable: "true" });
+    const image = h("img", {
+      src: picture.url,
+      alt: `Picture with seed ${picture.seed}`,
+      loading: "lazy",
+      draggable: "true",
+    });
     image.addEventListener("error", () => this.gallery.drop(picture));
-    return h("button", { type: "button", className: "thumb", role: "option", "data-url": picture.url, title: `Seed ${picture.seed}`, onclick: () => this.gallery.select(picture) }, image);
+    return h(
+      "button",
+      {
+        type: "button",
+        className: "thumb",
+        role: "option",
+        "data-url": picture.url,
+        title: `Seed ${picture.seed}`,
+        onclick: () => this.gallery.select(picture),
+      },
+      image,
+    );
   }
 }

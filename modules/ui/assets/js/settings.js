@@ -18,11 +18,18 @@ export class SettingsPage {
     this.wanted = {};
     this.choices = {};
     this.status = h("span", { className: "p-soft", role: "status", id: "settings_status" });
-    part("settings-head").replaceChildren(h("div", { className: "settings-head" },
-      h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }), this.status,
-      button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() })));
+    part("settings-head").replaceChildren(
+      h(
+        "div",
+        { className: "settings-head" },
+        h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }),
+        this.status,
+        button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() }),
+      ),
+    );
     this.send = later(() => this.flush(), 400);
-    for (const { name, whole } of config.settings) if (whole) ownNumber(blockOf(name), (value) => this.changed(name, value, true));
+    for (const { name, whole } of config.settings)
+      if (whole) ownNumber(blockOf(name), (value) => this.changed(name, value, true));
     this.silence = later(() => (this.status.textContent = ""), SAID);
   }
 
@@ -43,13 +50,19 @@ export class SettingsPage {
   }
 
   take() {
-    return config.settings.map((field) => (ownBox(byId(field.elem)) ? undefined : field.list ? this.offered(field.name) : this.wanted[field.name]));
+    return config.settings.map((field) =>
+      ownBox(byId(field.elem)) ? undefined : field.list ? this.offered(field.name) : this.wanted[field.name],
+    );
   }
 
   // A list of files with its choice, which is shown also where its file is gone.
   offered(name) {
     const value = this.wanted[name];
-    return { __type__: "update", choices: [...new Set([...(this.choices[name] ?? []), value])].map((choice) => [choice, choice]), value };
+    return {
+      __type__: "update",
+      choices: [...new Set([...(this.choices[name] ?? []), value])].map((choice) => [choice, choice]),
+      value,
+    };
   }
 
   changed(name, value, own = false) {
@@ -95,7 +108,15 @@ export class SettingsPage {
     if (!(await this.sendAll(defaults, "All settings are back at their defaults"))) return;
     // What has been set since stays.
     const isOurs = (name) => same(this.values[name], defaults[name]) && !same(before[name], defaults[name]);
-    const back = () => this.sendAll(Object.fromEntries(Object.keys(defaults).filter(isOurs).map((name) => [name, before[name]])), "The settings are as they were");
+    const back = () =>
+      this.sendAll(
+        Object.fromEntries(
+          Object.keys(defaults)
+            .filter(isOurs)
+            .map((name) => [name, before[name]]),
+        ),
+        "The settings are as they were",
+      );
     toast("All settings are back at their defaults.", { action: { text: "Undo", run: back } });
   }
 

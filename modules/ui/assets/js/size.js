@@ -16,11 +16,25 @@ export class Size {
     this.ratio = read(`ratio.${tab}`);
     this.own = false; // while we change the other side ourselves
     const tools = h("div", { className: "size-tools" });
-    tools.append(button({ icon: "swap", title: "Swap width and height", id: `${tab}_res_switch_btn`, onclick: () => this.swap() }));
+    tools.append(
+      button({ icon: "swap", title: "Swap width and height", id: `${tab}_res_switch_btn`, onclick: () => this.swap() }),
+    );
     if (tab === "img2img") {
-      tools.append(button({ icon: "ruler", title: "Take the size of the source picture", id: `${tab}_detect_image_size_btn`, onclick: () => this.detect() }));
+      tools.append(
+        button({
+          icon: "ruler",
+          title: "Take the size of the source picture",
+          id: `${tab}_detect_image_size_btn`,
+          onclick: () => this.detect(),
+        }),
+      );
     }
-    this.lockButton = button({ icon: "unlock", title: "Lock the aspect ratio", id: `${tab}_aspect_lock`, onclick: () => this.lock(this.ratio ? null : this.current()) });
+    this.lockButton = button({
+      icon: "unlock",
+      title: "Lock the aspect ratio",
+      id: `${tab}_aspect_lock`,
+      onclick: () => this.lock(this.ratio ? null : this.current()),
+    });
     tools.append(this.lockButton);
     part("size-tools", tab).replaceChildren(tools);
     this.hint = part("size-hint", tab);
@@ -35,7 +49,12 @@ export class Size {
 
   // Resize to / Resize by: the one that is open counts.
   tabs() {
-    const row = tabRow({ to: "Resize to", by: "Resize by" }, "Size of the result", (name) => `img2img_tab_resize_${name}_button`, (which) => form.changed("img2img", "size_tab", which));
+    const row = tabRow(
+      { to: "Resize to", by: "Resize by" },
+      "Size of the result",
+      (name) => `img2img_tab_resize_${name}_button`,
+      (which) => form.changed("img2img", "size_tab", which),
+    );
     part("size-tabs", "img2img").replaceChildren(row);
     this.showTab = () => {
       const open = form.get("img2img", "size_tab");
@@ -70,7 +89,11 @@ export class Size {
   }
 
   showLock() {
-    setIcon(this.lockButton, this.ratio ? "lock" : "unlock", this.ratio ? "Unlock the aspect ratio" : "Lock the aspect ratio");
+    setIcon(
+      this.lockButton,
+      this.ratio ? "lock" : "unlock",
+      this.ratio ? "Unlock the aspect ratio" : "Lock the aspect ratio",
+    );
     this.lockButton.classList.toggle("on", Boolean(this.ratio));
     this.lockButton.setAttribute("aria-pressed", String(Boolean(this.ratio)));
   }
@@ -139,8 +162,20 @@ export class Size {
     this.warning.replaceChildren();
     if (told?.warning) {
       const { width, height } = told.native;
-      this.warning.replaceChildren(h("div", { className: "p-hint", id: `${this.tab}_size_warning`, role: "status" }, h("span", { textContent: told.warning }),
-        button({ text: `Use ${width} × ${height}`, className: "p-link", id: `${this.tab}_use_native`, title: "The size this checkpoint was trained at", onclick: () => this.takeNative(told.native) })));
+      this.warning.replaceChildren(
+        h(
+          "div",
+          { className: "p-hint", id: `${this.tab}_size_warning`, role: "status" },
+          h("span", { textContent: told.warning }),
+          button({
+            text: `Use ${width} × ${height}`,
+            className: "p-link",
+            id: `${this.tab}_use_native`,
+            title: "The size this checkpoint was trained at",
+            onclick: () => this.takeNative(told.native),
+          }),
+        ),
+      );
     }
     if (this.tab !== "img2img") return;
     const source = this.sourceSize();
@@ -155,8 +190,15 @@ export class Size {
     if (!source || form.get(this.tab, "size_tab") !== "to" || this.isShapedLike(source)) return;
     const [width, height] = [form.get(this.tab, "width"), form.get(this.tab, "height")];
     const what = ["stretches", "crops", "adds borders to", "stretches"][form.get(this.tab, "resize_mode")];
-    this.tellHint(`${width} × ${height} ${what} the source (${source.width} × ${source.height}).`,
-      button({ text: "Use its proportions", className: "p-link", id: "img2img_use_proportions", onclick: () => this.proportion() }));
+    this.tellHint(
+      `${width} × ${height} ${what} the source (${source.width} × ${source.height}).`,
+      button({
+        text: "Use its proportions",
+        className: "p-link",
+        id: "img2img_use_proportions",
+        onclick: () => this.proportion(),
+      }),
+    );
   }
 
   tellHint(sentence, action = null) {
@@ -166,7 +208,11 @@ export class Size {
   stepsText() {
     const found = byId("img2img_effective_steps");
     if (found) return found;
-    const made = h("span", { className: "steps-text", id: "img2img_effective_steps", title: "Steps that are really walked at this denoising strength" });
+    const made = h("span", {
+      className: "steps-text",
+      id: "img2img_effective_steps",
+      title: "Steps that are really walked at this denoising strength",
+    });
     byId("img2img_denoising_strength").querySelector(".head label").append(made);
     return made;
   }

@@ -7,9 +7,9 @@ import { remember, replace, toastWithUndo, useSource } from "./undo.js";
 
 export class Source {
   // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
-  // tools: more buttons for the row below the picture. word: what the picture is called; isAlone: a file that is refused takes
-  // the place of the picture, as what is told beside it must not be taken for the file's. stage: the canvas that shows the picture instead of the zone,
-  // {head, element, restore()}; it also remembers the picture.
+  // tools: more buttons for the row below the picture. word: what the picture is called; isAlone: a file that is
+  // refused takes the place of the picture, as what is told beside it must not be taken for the file's. stage: the
+  // canvas that shows the picture instead of the zone, {head, element, restore()}; it also remembers the picture.
   constructor(place, name, { hint, onChange, tools = null, stage = null, word = "Source picture", isAlone = false }) {
     Object.assign(this, { name, onChange, stage, word, isAlone });
     this.picture = null;
@@ -17,24 +17,57 @@ export class Source {
     this.busy = null;
     this.known = {};
     this.chooser = h("input", {
-      type: "file", accept: "image/*", className: "p-hidden", tabindex: "-1", "aria-hidden": "true", id: `${name}_file`,
+      type: "file",
+      accept: "image/*",
+      className: "p-hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      id: `${name}_file`,
       onchange: () => (this.bring(this.chooser.files[0]), (this.chooser.value = "")),
     });
     this.image = h("img", { alt: word, hidden: true, draggable: "false" });
-    this.empty = h("div", { className: "source-empty" },
+    this.empty = h(
+      "div",
+      { className: "source-empty" },
       h("div", { className: "source-mark" }),
-      h("div", { className: "source-call" }, h("strong", { textContent: "Drop a picture here" }), h("span", { textContent: hint })),
+      h(
+        "div",
+        { className: "source-call" },
+        h("strong", { textContent: "Drop a picture here" }),
+        h("span", { textContent: hint }),
+      ),
     );
-    this.zone = h("div", { className: "source-zone", tabindex: "0", role: "button", "aria-label": `${word}: drop, paste or choose one` }, this.image, this.empty);
+    this.zone = h(
+      "div",
+      { className: "source-zone", tabindex: "0", role: "button", "aria-label": `${word}: drop, paste or choose one` },
+      this.image,
+      this.empty,
+    );
     this.text = h("span", { className: "source-text" });
     this.ownTools = [
       button({ icon: "picture", text: "Replace", className: "p-small", onclick: () => this.chooser.click() }),
-      button({ icon: "trash", title: "Remove the picture", className: "p-small", id: `${name}_remove`, onclick: () => this.remove() }),
+      button({
+        icon: "trash",
+        title: "Remove the picture",
+        className: "p-small",
+        id: `${name}_remove`,
+        onclick: () => this.remove(),
+      }),
     ];
     this.bar = h("div", { className: "source-bar" }, this.text, tools, ...this.ownTools);
     this.note = h("div", { className: "source-note", hidden: true });
     this.error = h("div", { className: "p-error", role: "alert", hidden: true });
-    this.element = h("div", { className: "source", id: `${name}_image` }, stage?.head, this.zone, stage?.element, this.bar, this.note, this.error, this.chooser);
+    this.element = h(
+      "div",
+      { className: "source", id: `${name}_image` },
+      stage?.head,
+      this.zone,
+      stage?.element,
+      this.bar,
+      this.note,
+      this.error,
+      this.chooser,
+    );
     place.replaceChildren(this.element);
     for (const tool of this.ownTools) tool.hidden = true;
     onEnterOrClick(this.zone, () => this.chooser.click());

@@ -10,7 +10,11 @@ import { remember, toastWithUndo } from "./undo.js";
 const PROMPTS = ["prompt", "negative_prompt"];
 
 const sameStyle = (one, other) => PROMPTS.every((name) => one[name] === other[name]);
-const put = ({ name, prompt, negative_prompt }) => request("PUT", `/v1/styles/${encodeURIComponent(name)}`, { headers: { "Content-Type": "application/json" }, body: JSON.stringify({ prompt, negative_prompt }) });
+const put = ({ name, prompt, negative_prompt }) =>
+  request("PUT", `/v1/styles/${encodeURIComponent(name)}`, {
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ prompt, negative_prompt }),
+  });
 
 export class Styles {
   constructor(tab) {
@@ -33,29 +37,76 @@ export class Styles {
   build() {
     this.list = h("div", { className: "styles-list", role: "group", "aria-label": "Styles" });
     this.name = h("input", { type: "text", id: `${this.tab}_style_name`, maxlength: "200", spellcheck: "false" });
-    [this.prompt, this.negative] = ["prompt", "negative_prompt"].map((name) => h("textarea", { id: `${this.tab}_style_${name}`, rows: "2", spellcheck: "false" }));
-    const field = (label, input, wide = "") => h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
-    this.element = h("dialog", { className: "p-dialog", id: `${this.tab}_styles_dialog`, "aria-labelledby": `${this.tab}_styles_title` },
-      h("div", { className: "p-dialog-head" }, h("h2", { id: `${this.tab}_styles_title`, textContent: "Styles" }), button({ icon: "close", title: "Close (Esc)", className: "p-bare", onclick: () => this.element.close() })),
-      h("p", { className: "p-soft", textContent: "A chosen style goes around the prompts of each job, or behind them. {prompt} in a style is the place of your own words." }),
+    [this.prompt, this.negative] = ["prompt", "negative_prompt"].map((name) =>
+      h("textarea", { id: `${this.tab}_style_${name}`, rows: "2", spellcheck: "false" }),
+    );
+    const field = (label, input, wide = "") =>
+      h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
+    this.element = h(
+      "dialog",
+      { className: "p-dialog", id: `${this.tab}_styles_dialog`, "aria-labelledby": `${this.tab}_styles_title` },
+      h(
+        "div",
+        { className: "p-dialog-head" },
+        h("h2", { id: `${this.tab}_styles_title`, textContent: "Styles" }),
+        button({ icon: "close", title: "Close (Esc)", className: "p-bare", onclick: () => this.element.close() }),
+      ),
+      h("p", {
+        className: "p-soft",
+        textContent:
+          "A chosen style goes around the prompts of each job, or behind them. " +
+          "{prompt} in a style is the place of your own words.",
+      }),
       this.list,
-      h("div", { className: "styles-row" },
-        button({ icon: "fill", text: "Put into the prompts", title: "Write the chosen styles into the prompt boxes, to be worked on there", id: `${this.tab}_style_apply`, onclick: () => this.apply().catch((error) => this.complain(error.message)) })),
-      h("details", { className: "styles-save" }, h("summary", { textContent: "Save a style" }),
-        h("form", { className: "script-controls", onsubmit: (event) => (event.preventDefault(), this.save()) },
-          field("Name", this.name, "script-wide"), field("Prompt", this.prompt), field("Negative prompt", this.negative),
-          h("div", { className: "styles-row script-wide" },
-            h("button", { type: "submit", className: "p-button p-strong", id: `${this.tab}_style_save` }, h("span", { textContent: "Save" })),
-            button({ text: "Take the prompts as they are", className: "p-link", onclick: () => this.takePrompts() })))),
-      this.error);
-    this.element.addEventListener("click", (event) => event.target === this.element && this.element.close()); // beside it
+      h(
+        "div",
+        { className: "styles-row" },
+        button({
+          icon: "fill",
+          text: "Put into the prompts",
+          title: "Write the chosen styles into the prompt boxes, to be worked on there",
+          id: `${this.tab}_style_apply`,
+          onclick: () => this.apply().catch((error) => this.complain(error.message)),
+        }),
+      ),
+      h(
+        "details",
+        { className: "styles-save" },
+        h("summary", { textContent: "Save a style" }),
+        h(
+          "form",
+          { className: "script-controls", onsubmit: (event) => (event.preventDefault(), this.save()) },
+          field("Name", this.name, "script-wide"),
+          field("Prompt", this.prompt),
+          field("Negative prompt", this.negative),
+          h(
+            "div",
+            { className: "styles-row script-wide" },
+            h(
+              "button",
+              { type: "submit", className: "p-button p-strong", id: `${this.tab}_style_save` },
+              h("span", { textContent: "Save" }),
+            ),
+            button({ text: "Take the prompts as they are", className: "p-link", onclick: () => this.takePrompts() }),
+          ),
+        ),
+      ),
+      this.error,
+    );
+    // Beside it
+    this.element.addEventListener("click", (event) => event.target === this.element && this.element.close());
     document.body.append(this.element);
     part("styles", this.tab).replaceChildren((this.chips = h("div", { className: "chips", id: `${this.tab}_styles` })));
   }
 
   // A button for the row of tools.
   button() {
-    return button({ icon: "styles", title: "Styles: choose, put into the prompts, save", id: `${this.tab}_styles_edit_button`, onclick: () => this.open() });
+    return button({
+      icon: "styles",
+      title: "Styles: choose, put into the prompts, save",
+      id: `${this.tab}_styles_edit_button`,
+      onclick: () => this.open(),
+    });
   }
 
   async open() {
@@ -79,17 +130,29 @@ export class Styles {
     this.rows = rows;
     this.list.replaceChildren(...rows.map((row) => this.row(row)));
     byId(`${this.tab}_style_apply`).disabled = !rows.length;
-    if (!rows.length) this.list.append(h("p", { className: "p-soft", textContent: "No styles yet. Save the prompts of this form as the first." }));
+    if (!rows.length)
+      this.list.append(
+        h("p", { className: "p-soft", textContent: "No styles yet. Save the prompts of this form as the first." }),
+      );
   }
 
   row(row) {
-    const box = h("input", { type: "checkbox", value: row.name, checked: this.chosen.includes(row.name), onchange: () => this.choose(box.checked ? [...this.chosen, row.name] : this.chosen.filter((name) => name !== row.name)) });
+    const box = h("input", {
+      type: "checkbox",
+      value: row.name,
+      checked: this.chosen.includes(row.name),
+      onchange: () =>
+        this.choose(box.checked ? [...this.chosen, row.name] : this.chosen.filter((name) => name !== row.name)),
+    });
     const about = [row.prompt, row.negative_prompt && `not: ${row.negative_prompt}`].filter(Boolean).join(" · ");
-    return h("div", { className: "styles-item", "data-style": row.name },
+    return h(
+      "div",
+      { className: "styles-item", "data-style": row.name },
       h("label", { className: "script-check" }, box, h("span", { className: "styles-name", textContent: row.name })),
       h("span", { className: "styles-about", textContent: about, title: about }),
       button({ icon: "brush", title: `Edit ${row.name}`, className: "p-bare", onclick: () => this.edit(row) }),
-      button({ icon: "trash", title: `Delete ${row.name}`, className: "p-bare", onclick: () => this.delete(row) }));
+      button({ icon: "trash", title: `Delete ${row.name}`, className: "p-bare", onclick: () => this.delete(row) }),
+    );
   }
 
   edit(row) {
@@ -111,7 +174,8 @@ export class Styles {
   async putBack(row, left) {
     try {
       const now = (await get("/v1/styles")).find((one) => one.name === row.name);
-      if (left ? !now || !sameStyle(now, left) : now) return toast(`The style ${row.name} has been changed since; it stays as it is.`);
+      if (left ? !now || !sameStyle(now, left) : now)
+        return toast(`The style ${row.name} has been changed since; it stays as it is.`);
       this.put(await (await put(row)).json());
     } catch (error) {
       complain(error);
@@ -121,8 +185,17 @@ export class Styles {
   // A deleted style can be had back.
   async delete(row) {
     const wasChosen = this.chosen.includes(row.name);
-    const back = () => this.putBack(row, null).then(() => wasChosen && !this.chosen.includes(row.name) && this.choose([...this.chosen, row.name]));
-    if (await this.change(() => remove(`/v1/styles/${encodeURIComponent(row.name)}`), `The style ${row.name} is deleted.`, { text: "Undo", run: back })) {
+    const back = () =>
+      this.putBack(row, null).then(
+        () => wasChosen && !this.chosen.includes(row.name) && this.choose([...this.chosen, row.name]),
+      );
+    if (
+      await this.change(
+        () => remove(`/v1/styles/${encodeURIComponent(row.name)}`),
+        `The style ${row.name} is deleted.`,
+        { text: "Undo", run: back },
+      )
+    ) {
       this.choose(this.chosen.filter((name) => name !== row.name));
     }
   }
@@ -158,8 +231,21 @@ export class Styles {
   }
 
   show() {
-    const chip = (name) => h("span", { className: "chip" }, name, button({ icon: "close", title: `Do without ${name}`, className: "p-bare", onclick: () => this.choose(this.chosen.filter((one) => one !== name)) }));
-    this.chips.replaceChildren(...(this.chosen.length ? [h("span", { textContent: "Styles" }), ...this.chosen.map(chip)] : []));
+    const chip = (name) =>
+      h(
+        "span",
+        { className: "chip" },
+        name,
+        button({
+          icon: "close",
+          title: `Do without ${name}`,
+          className: "p-bare",
+          onclick: () => this.choose(this.chosen.filter((one) => one !== name)),
+        }),
+      );
+    this.chips.replaceChildren(
+      ...(this.chosen.length ? [h("span", { textContent: "Styles" }), ...this.chosen.map(chip)] : []),
+    );
     for (const box of this.list.querySelectorAll("input")) box.checked = this.chosen.includes(box.value);
     byId(`${this.tab}_styles_edit_button`)?.classList.toggle("on", this.chosen.length > 0);
     this.complainBelow("");

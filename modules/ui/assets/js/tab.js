@@ -26,25 +26,51 @@ export class Tab {
     this.gallery = new Gallery(name);
     this.jobs = new Jobs(name, (event, data, job) => this.hear(event, data, job));
     this.progress = new Progress(name, this.jobs);
-    this.result = new Result(name, this.gallery, this.progress, { actions: actionRow(name, this.gallery, page), save, reuseSeed: (seed) => form.set(name, { seed }) });
+    this.result = new Result(name, this.gallery, this.progress, {
+      actions: actionRow(name, this.gallery, page),
+      save,
+      reuseSeed: (seed) => form.set(name, { seed }),
+    });
     const source = () => (name === "img2img" ? page.source.picture : null);
     this.estimate = new Estimate(name, source, () => (name === "img2img" ? page.canvas.frame.fields() : {}));
     this.size = new Size(name, this.estimate, source);
     this.styles = new Styles(name);
-    setUpPrompts(name, { styles: this.styles, lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "", modelDefaults: page.modelDefaults });
+    setUpPrompts(name, {
+      styles: this.styles,
+      lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "",
+      modelDefaults: page.modelDefaults,
+    });
     setUpOverrides(name);
     if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
     this.seedTools("seed-tools", "seed");
     this.seedTools("subseed-tools", "subseed");
-    form.onChange((tab, field, value) => tab === name && field in PARTS && byId(`${name}_${PARTS[field]}`)?.classList.toggle("closed", !value));
+    form.onChange(
+      (tab, field, value) =>
+        tab === name && field in PARTS && byId(`${name}_${PARTS[field]}`)?.classList.toggle("closed", !value),
+    );
   }
 
   seedTools(place, field) {
     const elem = field === "seed" ? "" : "sub";
-    part(place, this.name).replaceChildren(h("div", { className: "seed-tools" },
-      button({ icon: "dice", title: "Another seed each time (−1)", id: `${this.name}_random_${elem}seed`, onclick: () => form.set(this.name, { [field]: -1 }) }),
-      button({ icon: "reuse", title: "Reuse the seed of the selected picture", id: `${this.name}_reuse_${elem}seed`, onclick: () => this.reuse(field) })));
+    part(place, this.name).replaceChildren(
+      h(
+        "div",
+        { className: "seed-tools" },
+        button({
+          icon: "dice",
+          title: "Another seed each time (−1)",
+          id: `${this.name}_random_${elem}seed`,
+          onclick: () => form.set(this.name, { [field]: -1 }),
+        }),
+        button({
+          icon: "reuse",
+          title: "Reuse the seed of the selected picture",
+          id: `${this.name}_reuse_${elem}seed`,
+          onclick: () => this.reuse(field),
+        }),
+      ),
+    );
   }
 
   reuse(field) {
@@ -99,12 +125,18 @@ export class Tab {
     for (const field of without) delete request[field];
     Object.assign(request, fields);
     // A frame that paints on makes the size, unless only the masked region is worked on: there they are the tile's.
-    if ("outpaint_left" in fields && !request.inpaint_full_res) ["width", "height"].forEach((field) => delete request[field]);
+    if ("outpaint_left" in fields && !request.inpaint_full_res)
+      ["width", "height"].forEach((field) => delete request[field]);
   }
 
   complain(sentence, field) {
     if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
-    else if (!this.script.complain(sentence, field) && !(field === "styles" && this.styles.complainBelow(sentence)) && !form.showError(this.name, field, sentence)) this.result.complain(sentence);
+    else if (
+      !this.script.complain(sentence, field) &&
+      !(field === "styles" && this.styles.complainBelow(sentence)) &&
+      !form.showError(this.name, field, sentence)
+    )
+      this.result.complain(sentence);
   }
 
   hear(event, data, job) {
@@ -125,7 +157,19 @@ export class Tab {
       const { index, seed, width, height, infotext, path, url, sheet } = data;
       result.endPreview();
       if (data.shown === false) return;
-      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, sheet, source: job.source, mode: job.mode });
+      gallery.add({
+        job: job.id,
+        index,
+        seed,
+        width,
+        height,
+        infotext,
+        path,
+        url,
+        sheet,
+        source: job.source,
+        mode: job.mode,
+      });
     }
     if (event === "failed") {
       const sentence = [data.message, data.hint].filter(Boolean).join(" ");

@@ -1,4 +1,5 @@
-// The row of tabs. Their contents are all on the page, and the open one is named on <html>, where the style sheet looks.
+// The row of tabs. Their contents are all on the page, and the open one is named on <html>, where the style sheet
+// looks.
 
 import { h, part } from "./dom.js";
 import { read, write } from "./store.js";
@@ -36,7 +37,16 @@ export function openTab(name) {
 export function tabRow(labels, label, idOf, onOpen) {
   const row = h("div", { className: "tab-row", role: "tablist", "aria-label": label });
   for (const [name, text] of Object.entries(labels)) {
-    row.append(h("button", { type: "button", role: "tab", id: idOf(name), textContent: text, "data-tab-id": name, onclick: () => onOpen(name) }));
+    row.append(
+      h("button", {
+        type: "button",
+        role: "tab",
+        id: idOf(name),
+        textContent: text,
+        "data-tab-id": name,
+        onclick: () => onOpen(name),
+      }),
+    );
   }
   row.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -1,4 +1,5 @@
-// Short messages that come up at the edge of the page, away from Generate, and go by themselves, or with the tab they were said in.
+// Short messages that come up at the edge of the page, away from Generate, and go by themselves, or with the tab they
+// were said in.
 
 import { GONE } from "./api.js";
 import { button, byId, h } from "./dom.js";
@@ -19,7 +20,13 @@ export function toast(sentence, { bad = false, action = null, area = "" } = {}) 
   const close = () => note.remove();
   const note = h(
     "div",
-    { className: `toast ${bad ? "bad" : ""}`, role: bad ? "alert" : "status", "data-sentence": sentence, "data-said-in": openedTab(), "data-area": area || null },
+    {
+      className: `toast ${bad ? "bad" : ""}`,
+      role: bad ? "alert" : "status",
+      "data-sentence": sentence,
+      "data-said-in": openedTab(),
+      "data-area": area || null,
+    },
     h("span", { textContent: sentence }),
     action ? button({ text: action.text, className: "p-link", onclick: () => (close(), action.run()) }) : null,
     button({ icon: "close", title: "Close", className: "p-bare", onclick: close }),
@@ -36,17 +43,29 @@ export function toast(sentence, { bad = false, action = null, area = "" } = {}) 
 function coversGenerate() {
   const generate = byId(`${openedTab()}_generate`)?.getBoundingClientRect();
   const own = stack.getBoundingClientRect();
-  return Boolean(generate?.width) && own.top < generate.bottom && own.bottom > generate.top && own.left < generate.right && own.right > generate.left;
+  return (
+    Boolean(generate?.width) &&
+    own.top < generate.bottom &&
+    own.bottom > generate.top &&
+    own.left < generate.right &&
+    own.right > generate.left
+  );
 }
 
-onSwitch((name) => stack?.querySelectorAll(`.toast[data-said-in]:not([data-said-in="${name}"])`).forEach((note) => note.remove()));
+onSwitch((name) =>
+  stack?.querySelectorAll(`.toast[data-said-in]:not([data-said-in="${name}"])`).forEach((note) => note.remove()),
+);
 
 // That the server is gone is told by the banner, once it is there.
-export const complain = (error, area = "") => (error.message === GONE && document.querySelector(".banner:not([hidden])") ? null : toast(error.message, { bad: true, area }));
+export const complain = (error, area = "") =>
+  error.message === GONE && document.querySelector(".banner:not([hidden])")
+    ? null
+    : toast(error.message, { bad: true, area });
 
 // Something is done in `area`: what was said there before is settled, unless it holds a way back.
 export function begins(area) {
-  if (area) for (const note of stack?.querySelectorAll(`.toast[data-area="${area}"]:not(:has(.p-link))`) ?? []) note.remove();
+  if (area)
+    for (const note of stack?.querySelectorAll(`.toast[data-area="${area}"]:not(:has(.p-link))`) ?? []) note.remove();
 }
 
 // A sentence that is true no longer, wherever it stands.

@@ -1,5 +1,5 @@
-// Way back from what a script or a button did to a form and its picture. A step knows what it changed and what it made of
-// that: to take it back touches nothing else, and nothing that was changed since.
+// Way back from what a script or a button did to a form and its picture. A step knows what it changed and what it made
+// of that: to take it back touches nothing else, and nothing that was changed since.
 
 import { button } from "./dom.js";
 import * as form from "./form.js";
@@ -9,7 +9,14 @@ import { begins, toast } from "./toast.js";
 const LEVELS = 30;
 const MOVES = ["send", "crop", "remove", "replace"]; // steps that change the picture, and so what is on it
 const OF_PICTURE = ["width", "height", "resize_by", "size_tab"]; // fields that go with the picture
-const WORDS = { send: "Undo send", parameters: "Undo fill", reset: "Undo reset", styles: "Undo styles", crop: "Undo crop", remove: "Undo remove" };
+const WORDS = {
+  send: "Undo send",
+  parameters: "Undo fill",
+  reset: "Undo reset",
+  styles: "Undo styles",
+  crop: "Undo crop",
+  remove: "Undo remove",
+};
 const stacks = {};
 const sources = {};
 const canvases = {};
@@ -52,7 +59,8 @@ function close(step, after) {
   step.after = after;
 }
 
-// Says what was done to `tab`, with an Undo that takes back the step of that and no other. What is there now is its work.
+// Says what was done to `tab`, with an Undo that takes back the step of that and no other. What is there now is its
+// work.
 export function toastWithUndo(tab, sentence, step = stack(tab).at(-1)) {
   if (step) done(tab, step);
   const isLast = () => stack(tab).at(-1) === step;
@@ -65,8 +73,8 @@ export function toastWithUndo(tab, sentence, step = stack(tab).at(-1)) {
 // action(tab, step) is called when a step has been taken back.
 export const onUndo = (action) => takers.push(action);
 
-// Notes the state of `tab` before it is changed. reason: "send", "parameters", "reset" … choice: {given, …} of a step that
-// sets the fields `given` and nothing else. Gives back the step, for toastWithUndo() or done() after the change.
+// Notes the state of `tab` before it is changed. reason: "send", "parameters", "reset" … choice: {given, …} of a step
+// that sets the fields `given` and nothing else. Gives back the step, for toastWithUndo() or done() after the change.
 export function remember(tab, reason, choice = null) {
   const step = { reason, choice, before: state(tab), after: null };
   if (choice) close(step, { ...step.before, values: { ...step.before.values, ...choice.given } });
@@ -113,20 +121,32 @@ function takeBack(tab, step, again = () => {}) {
   if (!MOVES.includes(step.reason)) return;
   const then = state(tab);
   const redo = () => (move(tab, step, then, now), again(), keep(tab));
-  toast(stays ? "Taken back. The picture that came later stays." : "Taken back.", { action: { text: "Redo", run: redo } });
+  toast(stays ? "Taken back. The picture that came later stays." : "Taken back.", {
+    action: { text: "Redo", run: redo },
+  });
 }
 
-// Brings what `step` is about from one state to another, where it still is in the first. Tells whether the picture is as
-// it should be: one that came since stays, with its size and what is painted on it.
+// Brings what `step` is about from one state to another, where it still is in the first. Tells whether the picture is
+// as it should be: one that came since stays, with its size and what is painted on it.
 function move(tab, { reason }, from, to) {
   const [source, canvas] = [sources[tab], canvases[tab]];
   const isMove = MOVES.includes(reason) && Boolean(source);
   const isThere = !isMove || idOf(source.picture) === idOf(from.picture);
-  const own = Object.keys(to.values).filter((name) => isSame(form.get(tab, name), from.values[name]) && (isThere || !OF_PICTURE.includes(name)));
+  const own = Object.keys(to.values).filter(
+    (name) => isSame(form.get(tab, name), from.values[name]) && (isThere || !OF_PICTURE.includes(name)),
+  );
   if (isMove && isThere) {
     const setPicture = () => source.set(to.picture);
     if (!canvas || !to.canvas) setPicture();
-    else canvas.bringBack({ frame: to.canvas.frame, mode: canvas.document.mode === from.canvas?.mode ? to.canvas.mode : canvas.document.mode }, layers.get(to), setPicture);
+    else
+      canvas.bringBack(
+        {
+          frame: to.canvas.frame,
+          mode: canvas.document.mode === from.canvas?.mode ? to.canvas.mode : canvas.document.mode,
+        },
+        layers.get(to),
+        setPicture,
+      );
   }
   if (own.length) form.set(tab, Object.fromEntries(own.map((name) => [name, to.values[name]])));
   return isThere;
@@ -134,11 +154,20 @@ function move(tab, { reason }, from, to) {
 
 // A button that takes back the last step of `tab` and says which; hidden while there is none.
 export function undoButton(tab, onRefresh = () => {}) {
-  const made = button({ icon: "undo", text: "Undo", id: `${tab}_undo`, className: "p-small", title: "Take back what was done last to the picture and the settings; what you have changed since stays", onclick: () => undo(tab) });
+  const made = button({
+    icon: "undo",
+    text: "Undo",
+    id: `${tab}_undo`,
+    className: "p-small",
+    title: "Take back what was done last to the picture and the settings; what you have changed since stays",
+    onclick: () => undo(tab),
+  });
   const refresh = () => {
     made.hidden = stack(tab).length === 0;
     const last = stack(tab).at(-1);
-    made.querySelector("span").textContent = last?.choice ? `Undo: ${last.choice.label}` : (WORDS[last?.reason] ?? "Undo");
+    made.querySelector("span").textContent = last?.choice
+      ? `Undo: ${last.choice.label}`
+      : (WORDS[last?.reason] ?? "Undo");
     onRefresh();
   };
   listeners.push((which) => which === tab && refresh());

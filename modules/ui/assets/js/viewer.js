@@ -10,22 +10,50 @@ class Viewer {
     this.image = h("img", { alt: "Picture", draggable: "false" });
     this.text = h("span", { className: "viewer-text" });
     const tool = (icon, title, onclick) => button({ icon, title, className: "p-glass", onclick });
-    this.bar = h("div", { className: "viewer-bar" }, this.text,
-      tool("minus", "Smaller (−)", () => this.zoom(1 / 1.5)), tool("plus", "Larger (+)", () => this.zoom(1.5)),
-      tool("save", "Save (S)", () => this.save()), tool("close", "Close (Esc)", () => this.close()));
-    this.left = button({ icon: "left", title: "Previous picture", className: "p-glass viewer-left", onclick: () => this.step(-1) });
-    this.right = button({ icon: "right", title: "Next picture", className: "p-glass viewer-right", onclick: () => this.step(1) });
+    this.bar = h(
+      "div",
+      { className: "viewer-bar" },
+      this.text,
+      tool("minus", "Smaller (−)", () => this.zoom(1 / 1.5)),
+      tool("plus", "Larger (+)", () => this.zoom(1.5)),
+      tool("save", "Save (S)", () => this.save()),
+      tool("close", "Close (Esc)", () => this.close()),
+    );
+    this.left = button({
+      icon: "left",
+      title: "Previous picture",
+      className: "p-glass viewer-left",
+      onclick: () => this.step(-1),
+    });
+    this.right = button({
+      icon: "right",
+      title: "Next picture",
+      className: "p-glass viewer-right",
+      onclick: () => this.step(1),
+    });
     this.frame = h("div", { className: "viewer-frame", tabindex: "-1", autofocus: true }, this.image);
-    this.element = h("dialog", { className: "viewer", "aria-label": "Picture, full screen" }, this.frame, this.bar, this.left, this.right);
+    this.element = h(
+      "dialog",
+      { className: "viewer", "aria-label": "Picture, full screen" },
+      this.frame,
+      this.bar,
+      this.left,
+      this.right,
+    );
     document.body.append(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
     this.element.addEventListener("close", () => this.back?.focus?.());
-    this.frame.addEventListener("wheel", (event) => (event.preventDefault(), this.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event)), { passive: false });
+    this.frame.addEventListener(
+      "wheel",
+      (event) => (event.preventDefault(), this.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event)),
+      { passive: false },
+    );
     this.frame.addEventListener("dblclick", (event) => (this.scale > 1 ? this.reset() : this.zoom(2.5, event)));
     this.frame.addEventListener("click", (event) => event.target === this.frame && this.close());
     this.frame.addEventListener("pointerdown", (event) => this.down(event));
     this.frame.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) this.frame.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+    for (const name of ["pointerup", "pointercancel"])
+      this.frame.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
   }
 
   // gallery as in gallery.js; save(picture) does what the panel's Save does.
@@ -39,7 +67,9 @@ class Viewer {
     const { pictures, selected } = this.gallery;
     this.image.src = selected.url;
     const at = pictures.indexOf(selected);
-    this.text.textContent = `${selected.width} × ${selected.height} · seed ${selected.seed}` + (pictures.length > 1 ? ` · ${at + 1} of ${pictures.length}` : "");
+    this.text.textContent =
+      `${selected.width} × ${selected.height} · seed ${selected.seed}` +
+      (pictures.length > 1 ? ` · ${at + 1} of ${pictures.length}` : "");
     this.left.disabled = at <= 0;
     this.right.disabled = at >= pictures.length - 1;
     this.reset();
@@ -59,7 +89,15 @@ class Viewer {
   }
 
   key(event) {
-    const actions = { ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1), "+": () => this.zoom(1.5), "=": () => this.zoom(1.5), "-": () => this.zoom(1 / 1.5), 0: () => this.reset(), s: () => this.save() };
+    const actions = {
+      ArrowLeft: () => this.step(-1),
+      ArrowRight: () => this.step(1),
+      "+": () => this.zoom(1.5),
+      "=": () => this.zoom(1.5),
+      "-": () => this.zoom(1 / 1.5),
+      0: () => this.reset(),
+      s: () => this.save(),
+    };
     if (event.key === "Escape") {
       event.preventDefault();
       this.close();
