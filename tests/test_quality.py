@@ -1,4 +1,4 @@
-"""The linter and the type checker have nothing to say."""
+"""The linter, the formatter and the type checker have nothing to say."""
 
 import subprocess
 import sys
@@ -17,6 +17,10 @@ def complaints(*command: str) -> str:
 
 def test_the_linter_is_content() -> None:
     assert not (said := complaints("ruff", "check", "--no-cache", "--output-format", "concise", ".")), "\n" + said
+
+
+def test_the_formatter_is_content() -> None:
+    assert not (said := complaints("ruff", "format", "--check", "--no-cache", ".")), "\n" + said
 
 
 @pytest.mark.slow

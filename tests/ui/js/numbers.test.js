@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parsed, whole } from "../../../modules/ui/assets/js/json.js";
-import { plainNumber } from "../../../modules/ui/assets/js/numbers.js";
+import { parsed, whole } from "../../../modules/ui/assets/js/core/json.js";
+import { plainNumber } from "../../../modules/ui/assets/js/core/numbers.js";
 
 test("a comma is the fraction's, or between thousands", () => {
   const cases = [

@@ -1,6 +1,6 @@
 // What is done to a mask as a whole: clear, invert, grow, shrink, feather, load, save, take the picture's transparency.
 
-import { h } from "../js/dom.js";
+import { h } from "../js/core/dom.js";
 import { alphaMask, chosenMask, saveFile } from "./maskfile.js";
 import { measured } from "./measure.js";
 import { feather, grow, invert } from "./morph.js";

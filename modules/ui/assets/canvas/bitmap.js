@@ -1,7 +1,7 @@
 // The source picture as pixels for the screen: the whole, and a small copy of a large one for looking at it from afar.
 
-import { request } from "../js/api.js";
-import { pixelsOf } from "../js/pictures.js";
+import { request } from "../js/core/api.js";
+import { pixelsOf } from "../js/core/pictures.js";
 
 const SMALL = 2048; // pixels of the small copy's longer side
 

@@ -1,10 +1,10 @@
 // The picture area of img2img: modes, tools, stage and what is said about them, over one document.
 
-import { h } from "../js/dom.js";
-import * as form from "../js/form.js";
-import { openedTab, tabRow } from "../js/tabs.js";
-import { complain } from "../js/toast.js";
-import { done, forget, remember } from "../js/undo.js";
+import { h } from "../js/core/dom.js";
+import * as form from "../js/form/form.js";
+import { openedTab, tabRow } from "../js/core/tabs.js";
+import { complain } from "../js/core/toast.js";
+import { done, forget, remember } from "../js/form/undo.js";
 import { Acts } from "./acts.js";
 import { Document, MODES } from "./document.js";
 import { Frame } from "./frame.js";

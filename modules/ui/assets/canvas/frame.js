@@ -1,8 +1,8 @@
 // The frame around the picture: drawn beyond it, the model paints on there (outpainting); drawn within it, it is a
 // crop.
 
-import { button, h } from "../js/dom.js";
-import { toast } from "../js/toast.js";
+import { button, h } from "../js/core/dom.js";
+import { toast } from "../js/core/toast.js";
 
 const STEP = 8; // pixels; the model works in cells of so many
 const MOST = 4096; // pixels that may be painted on at one side

@@ -1,6 +1,6 @@
 // The document kept in IndexedDB for this browser tab alone: it survives a reload, another page, a crash.
 
-import { read, write } from "../js/store.js";
+import { read, write } from "../js/core/store.js";
 import { hold, isHeld } from "./hold.js";
 import { packed, unpacked } from "./runs.js";
 import { Layer } from "./tiles.js";

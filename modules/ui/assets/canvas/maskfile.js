@@ -1,7 +1,7 @@
 // Masks from files and to files, and a smaller copy of a very large source.
 
-import { h } from "../js/dom.js";
-import { decoded } from "../js/pictures.js";
+import { h } from "../js/core/dom.js";
+import { decoded } from "../js/core/pictures.js";
 
 const COPY = 16e6; // pixels of the smaller copy
 

@@ -1,6 +1,6 @@
 // What the tools are set to; remembered in this browser.
 
-import { read, write } from "../js/store.js";
+import { read, write } from "../js/core/store.js";
 
 export const TOOLS = {
   brush: { icon: "brush", title: "Brush (B)", key: "b" },

@@ -1,7 +1,7 @@
 // What the canvas says: what will happen to the mask, in a line below the stage, and what is to become of it when the
 // picture is another.
 
-import { button, h } from "../js/dom.js";
+import { button, h } from "../js/core/dom.js";
 import { MODES } from "./document.js";
 import { measured } from "./measure.js";
 

@@ -1,6 +1,6 @@
 // The tools' buttons and sliders above the stage; what cannot be used at the moment is not shown.
 
-import { button, h } from "../js/dom.js";
+import { button, h } from "../js/core/dom.js";
 import { LARGEST, TOOLS } from "./settings.js";
 
 const SHAPES = ["lasso", "rectangle", "ellipse", "wand"];

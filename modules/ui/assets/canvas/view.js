@@ -1,6 +1,6 @@
 // The stage: source below, mask and sketch above it, guides on top. Only what changed is drawn again, once a frame.
 
-import { h } from "../js/dom.js";
+import { h } from "../js/core/dom.js";
 import { Bitmap } from "./bitmap.js";
 import { boxOf, clipped, isVoid, union } from "./boxes.js";
 import { Camera } from "./camera.js";

@@ -1,6 +1,6 @@
 // What travels to the server: pictures once, by the hash of their bytes, and a mask as a small file.
 
-import { upload } from "../js/pictures.js";
+import { upload } from "../js/core/pictures.js";
 import { measured } from "./measure.js";
 import { greyPng } from "./png.js";
 import { TILE } from "./tiles.js";

@@ -1,27 +1,27 @@
 // Where Gradio's events arrive, and where the page is put together once its components stand.
 
 import { Canvas } from "../canvas/canvas.js";
-import { Batch } from "./batch.js";
-import { get } from "./api.js";
-import { InpaintArea } from "./area.js";
-import { applyColours, setUpBrand } from "./colours.js";
-import { byId, part } from "./dom.js";
-import { setUpDropdowns } from "./dropdowns.js";
-import { Engine } from "./engine.js";
-import * as form from "./form.js";
-import { History } from "./history.js";
-import { Intents } from "./intents.js";
-import { setUpKeys } from "./keys.js";
-import { followModel } from "./modeldefaults.js";
-import { setUpNumbers } from "./numbers.js";
-import { PngInfo } from "./pnginfo.js";
-import { SettingsPage } from "./settings.js";
-import { Source } from "./source.js";
-import { config } from "./store.js";
-import { Tab } from "./tab.js";
-import { openedTab, openTab, setUpTabs } from "./tabs.js";
-import { complain, toast } from "./toast.js";
-import { undoButton } from "./undo.js";
+import { Batch } from "./batch/batch.js";
+import { get } from "./core/api.js";
+import { InpaintArea } from "./form/area.js";
+import { applyColours, setUpBrand } from "./core/colours.js";
+import { byId, part } from "./core/dom.js";
+import { setUpDropdowns } from "./core/dropdowns.js";
+import { Engine } from "./settings/engine.js";
+import * as form from "./form/form.js";
+import { History } from "./history/history.js";
+import { Intents } from "./form/intents.js";
+import { setUpKeys } from "./core/keys.js";
+import { followModel } from "./form/modeldefaults.js";
+import { setUpNumbers } from "./core/numbers.js";
+import { PngInfo } from "./source/pnginfo.js";
+import { SettingsPage } from "./settings/settings.js";
+import { Source } from "./source/source.js";
+import { config } from "./core/store.js";
+import { Tab } from "./form/tab.js";
+import { openedTab, openTab, setUpTabs } from "./core/tabs.js";
+import { complain, toast } from "./core/toast.js";
+import { undoButton } from "./form/undo.js";
 
 applyColours();
 

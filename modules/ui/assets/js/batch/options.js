@@ -1,0 +1,244 @@
+// What the Batch panel asks beside files and masks, kept in this browser.
+
+import { h } from "../core/dom.js";
+import { read, write } from "../core/store.js";
+
+const OWN = {
+  prompt: "Prompt",
+  negative_prompt: "Negative prompt",
+  seed: "Seed",
+  cfg_scale: "CFG scale",
+  sampler_name: "Sampler",
+  steps: "Steps",
+  checkpoint: "Model hash",
+};
+const DEFAULTS = {
+  text: true,
+  csv: true,
+  metadata: false,
+  own: [],
+  words_mode: "append",
+  masks_for: "auto",
+  unmasked: "leave out",
+  large_sources: "only masked",
+  size: "form",
+  max_side: null,
+  max_megapixels: null,
+  output: "batch",
+  skip_finished: true,
+  folder: "",
+  mask_folder: "",
+};
+
+export class Options {
+  // onChange() is told of each change by a person.
+  constructor(onChange) {
+    this.onChange = onChange;
+    const kept = Object.entries(read("batch.options", {})).filter(([name]) => name in DEFAULTS);
+    this.values = { ...DEFAULTS, ...Object.fromEntries(kept) };
+    this.folder = this.choice(
+      "folder",
+      "or on the server",
+      [["", "none"]],
+      "A folder below inputs in the data folder, read with all that is below it.",
+    );
+    this.maskFolder = this.choice("mask_folder", "or on the server", [["", "none"]], "A folder with masks.");
+    this.masks = h(
+      "div",
+      { className: "batch-line", id: "img2img_batch_mask_options" },
+      this.choice(
+        "masks_for",
+        "Masks",
+        [
+          ["auto", "by name, a single one for all"],
+          ["name", "by name"],
+          ["all", "one for all"],
+        ],
+        "A mask belongs to the picture of its name (photo.png or photo_mask.png), or the first one to all.",
+      ),
+      this.choice(
+        "unmasked",
+        "Without a mask",
+        [
+          ["leave out", "leave out"],
+          ["whole", "redraw whole"],
+        ],
+        "What becomes of pictures that have no mask.",
+      ),
+      this.choice(
+        "large_sources",
+        "Large pictures",
+        [
+          ["only masked", "only the masked part"],
+          ["as asked", "as Inpaint area says"],
+        ],
+        "Whole picture makes all of a picture as small as the result, also where nothing is masked.",
+      ),
+    );
+    this.own = h(
+      "div",
+      { className: "batch-line batch-own" },
+      ...Object.entries(OWN).map(([name, label]) =>
+        this.check(
+          label,
+          this.values.own.includes(name),
+          (on) =>
+            this.set({ own: Object.keys(OWN).filter((one) => (one === name ? on : this.values.own.includes(one))) }),
+          `batch_own_${name}`,
+        ),
+      ),
+    );
+    this.words = h(
+      "div",
+      { className: "batch-group" },
+      h("h4", { textContent: "Prompts from the files" }),
+      h(
+        "div",
+        { className: "batch-line" },
+        this.toggle("text", ".txt beside it", "A text with the picture's name is its prompt."),
+        this.toggle("csv", "CSV", "Columns: file, prompt, negative_prompt, seed and other fields."),
+        this.toggle("metadata", "PNG info", "What is written in the picture itself."),
+        this.choice(
+          "words_mode",
+          "They are",
+          [
+            ["append", "added to the prompt"],
+            ["replace", "used instead of it"],
+          ],
+          "How the file's prompt and the form's go together.",
+        ),
+      ),
+    );
+    this.size = h(
+      "div",
+      { className: "batch-group" },
+      h("h4", { textContent: "Size and output" }),
+      h(
+        "div",
+        { className: "batch-line" },
+        this.choice(
+          "size",
+          "Size",
+          [
+            ["form", "as set below"],
+            ["source", "each picture's own"],
+          ],
+          "Width and height of the results.",
+        ),
+        this.number(
+          "max_side",
+          "Longest side",
+          { min: 64, max: 4096, step: 8, placeholder: "no limit" },
+          "Results are scaled down to it, in their proportions.",
+        ),
+        this.number(
+          "max_megapixels",
+          "Megapixels",
+          { min: 0.01, max: 16, step: 0.1, placeholder: "no limit" },
+          "Results are scaled down to it, in their proportions.",
+        ),
+      ),
+      h(
+        "div",
+        { className: "batch-line" },
+        this.text("output", "Folder in outputs", "Results keep the names of their sources; nothing is overwritten."),
+        this.toggle(
+          "skip_finished",
+          "Pass over finished files",
+          "What an earlier run into this folder has made in the same way is not made again.",
+        ),
+      ),
+    );
+  }
+
+  labelled(label, title, control) {
+    return h("label", { className: "batch-field", title }, h("span", { textContent: label }), control);
+  }
+
+  choice(name, label, choices, title) {
+    const select = h(
+      "select",
+      { id: `batch_option_${name}`, onchange: () => this.set({ [name]: select.value }) },
+      ...choices.map(([value, text]) =>
+        h("option", { value, textContent: text, selected: this.values[name] === value }),
+      ),
+    );
+    return this.labelled(label, title, select);
+  }
+
+  number(name, label, attributes, title) {
+    const input = h("input", {
+      type: "number",
+      id: `batch_option_${name}`,
+      value: this.values[name],
+      ...attributes,
+      onchange: () => this.set({ [name]: input.value === "" ? null : Number(input.value) }),
+    });
+    return this.labelled(label, title, input);
+  }
+
+  text(name, label, title) {
+    const input = h("input", {
+      type: "text",
+      id: `batch_option_${name}`,
+      value: this.values[name],
+      spellcheck: "false",
+      onchange: () => this.set({ [name]: input.value.trim() || DEFAULTS[name] }),
+    });
+    return this.labelled(label, title, input);
+  }
+
+  check(label, on, action, id, title = "") {
+    const input = h("input", { type: "checkbox", id, checked: on, onchange: () => action(input.checked) });
+    return h("label", { className: "batch-check", title }, input, h("span", { textContent: label }));
+  }
+
+  toggle(name, label, title) {
+    return this.check(label, this.values[name], (on) => this.set({ [name]: on }), `batch_option_${name}`, title);
+  }
+
+  set(partial) {
+    Object.assign(this.values, partial);
+    write("batch.options", this.values);
+    this.onChange();
+  }
+
+  // The name of a folder that was chosen is a good one for the results, unless a person has given another.
+  suggestOutput(folder) {
+    const name = folder
+      .replace(/[\\:*?"<>|]/g, "_")
+      .replace(/^\.+|\.+$/g, "")
+      .trim();
+    if (!name || this.values.output !== DEFAULTS.output) return;
+    this.size.querySelector("#batch_option_output").value = `batch/${name}`;
+    this.set({ output: `batch/${name}` });
+  }
+
+  // The folders on the server that can be read; one that was chosen stays, though it is gone.
+  offerFolders(folders) {
+    for (const [name, field] of [
+      ["folder", this.folder],
+      ["mask_folder", this.maskFolder],
+    ]) {
+      const chosen = this.values[name];
+      const names = chosen && !folders.includes(chosen) ? [chosen, ...folders] : folders;
+      field
+        .querySelector("select")
+        .replaceChildren(
+          ...["", ...names].map((value) =>
+            h("option", { value, textContent: value || "none", selected: value === chosen }),
+          ),
+        );
+      field.hidden = !names.length;
+    }
+  }
+
+  // As POST /v1/batches takes them.
+  toBody() {
+    const { text, csv, metadata, folder, mask_folder, ...others } = this.values;
+    const words = Object.entries({ metadata, text, csv })
+      .filter(([, on]) => on)
+      .map(([name]) => name);
+    return { folder, mask_folder, options: { ...others, words } };
+  }
+}

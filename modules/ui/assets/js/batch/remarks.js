@@ -1,0 +1,58 @@
+// What is to be said about single files of a batch: those that were not made, and remarks. Kept over a reload.
+
+import { h } from "../core/dom.js";
+import { read, write } from "../core/store.js";
+
+const MOST = 200; // that are listed
+
+export class Remarks {
+  constructor() {
+    this.list = h("ul", { className: "batch-told" });
+    this.summary = h("span", {});
+    this.element = h(
+      "details",
+      { className: "infotext-box batch-details", hidden: true, open: true },
+      h("summary", {}, this.summary),
+      this.list,
+    );
+    this.set(read("batch.told", []));
+  }
+
+  // lines: {name, sentence, outcome} each; outcome "failed" is a file that was not made.
+  set(lines) {
+    this.lines = lines;
+    write("batch.told", lines.length ? lines : null);
+    this.list.replaceChildren(...lines.map((line) => this.row(line)));
+    this.count();
+  }
+
+  add(line) {
+    this.lines.push(line);
+    if (this.lines.length > MOST) return;
+    write("batch.told", this.lines);
+    this.list.append(this.row(line));
+    this.count();
+  }
+
+  row({ name, sentence, outcome }) {
+    // Most sentences begin with the file's name already.
+    const plain = name && sentence.startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence;
+    return h(
+      "li",
+      { className: outcome === "failed" ? "bad" : "" },
+      name ? h("b", { textContent: name }) : null,
+      h("span", { textContent: plain }),
+    );
+  }
+
+  count() {
+    this.element.hidden = !this.lines.length;
+    const failed = this.lines.filter((one) => one.outcome === "failed").length;
+    const others = this.lines.length - failed;
+    const words = [
+      failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`,
+      others && `${others} ${others === 1 ? "remark" : "remarks"}`,
+    ].filter(Boolean);
+    this.summary.textContent = words.join(", ");
+  }
+}

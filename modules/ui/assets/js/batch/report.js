@@ -1,0 +1,66 @@
+// What is told of a batch, and what becomes of that once the batch has ended.
+
+import { write } from "../core/store.js";
+import { toast } from "../core/toast.js";
+
+export function words({ counts, total, settled, status }) {
+  const tally = [
+    [counts.done, "done"],
+    [counts.kept, "finished before"],
+    [counts.failed, "failed"],
+    [counts.left_out, "left out"],
+    [counts.skipped, "skipped"],
+  ]
+    .filter(([count]) => count)
+    .map(([count, word]) => `${count} ${word}`);
+  const heads = {
+    waiting: "waits for another batch",
+    running: `${Math.min(settled + 1, total)} of ${total}`,
+    finished: `finished, ${total} ${total === 1 ? "file" : "files"}`,
+    stopped: `stopped at ${settled} of ${total}`,
+    failed: `ended at ${settled} of ${total}`,
+  };
+  return [heads[status], ...tally].join(" · ");
+}
+
+export class Report {
+  // run: the BatchRun that it is about.
+  constructor(run) {
+    this.run = run;
+    this.isCalledBack = false;
+  }
+
+  // The person goes on: a report that asks for nothing leaves, one with remarks becomes a line. What was called back
+  // stays.
+  giveWay() {
+    const { run } = this;
+    if (!run.isHeardOut || this.isCalledBack || run.batch.status === "failed") return;
+    if (run.remarks.lines.length) this.fold(true);
+    else this.putAway(`Batch ${words(run.batch)}, in outputs/${run.batch.output}.`, "Show");
+  }
+
+  // Once: who opens the remarks again reads them.
+  fold(on) {
+    const { element, remarks } = this.run;
+    if (on === element.classList.contains("folded")) return;
+    element.classList.toggle("folded", on);
+    remarks.element.open = !on;
+  }
+
+  // It can be had back until there is another.
+  putAway(sentence = "The batch is put away.", text = "Undo") {
+    const { run } = this;
+    const { id, seen } = run;
+    const { lines } = run.remarks;
+    run.forget();
+    const back = () => {
+      if (run.id) return;
+      Object.assign(run, { id, seen });
+      for (const name of ["id", "seen"]) write(`batch.${name}`, run[name]);
+      run.remarks.set(lines);
+      this.isCalledBack = true;
+      run.look();
+    };
+    toast(sentence, { action: { text, run: back } });
+  }
+}

@@ -1,0 +1,87 @@
+// Inpaint area: where Whole picture would make a large source small, also where nothing is masked, Only masked is
+// chosen, unless a person or a picture's parameters want it otherwise.
+
+import { button, h, part } from "../core/dom.js";
+import * as form from "./form.js";
+import { read, write } from "../core/store.js";
+
+const TAB = "img2img";
+const FIELD = "inpaint_full_res";
+const [WHOLE, MASKED] = [0, 1];
+
+export class InpaintArea {
+  constructor(estimate, canvas) {
+    Object.assign(this, { estimate, canvas });
+    this.state = read("area", { isOurs: false, isTheirs: false }); // who has chosen: the page, or somebody
+    this.picture = null;
+    this.place = part("area-note", TAB);
+    estimate.onAnswer((told) => this.follow(told));
+    form.onChange(
+      (tab, name, _value, who) =>
+        tab === TAB && name === FIELD && who !== "script" && this.keep({ isOurs: false, isTheirs: true }),
+    );
+    canvas.document.onChange((what) => what === "mode" && estimate.refresh());
+  }
+
+  keep(state) {
+    this.state = state;
+    write("area", state);
+  }
+
+  // Another picture that somebody brings is another question.
+  setPicture(picture, who) {
+    if (who === "person" && picture?.id !== this.picture?.id) this.keep({ ...this.state, isTheirs: false });
+    this.picture = picture;
+  }
+
+  set(value) {
+    form.set(TAB, { [FIELD]: value });
+  }
+
+  follow(told) {
+    if (!told) return;
+    const { masking, picture } = this.canvas.document;
+    const counts = Boolean(picture && masking && told.shrinks_source && !this.canvas.frame.paintsOn);
+    const area = form.get(TAB, FIELD);
+    if (counts && told.is_source_large && area === WHOLE && !this.state.isTheirs) {
+      this.keep({ isOurs: true, isTheirs: false });
+      this.set(MASKED);
+    } else if (!counts && area === MASKED && this.state.isOurs) {
+      this.keep({ isOurs: false, isTheirs: false });
+      this.set(WHOLE);
+    }
+    this.place.replaceChildren(...(counts ? [this.note(told, picture)] : []));
+  }
+
+  note(told, picture) {
+    const other = form.get(TAB, FIELD) === MASKED ? WHOLE : MASKED;
+    const source = `${picture.width} × ${picture.height}`;
+    const sentence =
+      other === WHOLE
+        ? `Only masked: the rest of the ${source} source keeps its size and its bytes. ` +
+          `Whole picture would make all of it ${told.width} × ${told.height}.`
+        : `Whole picture makes all of the ${source} source ${told.width} × ${told.height}, ` +
+          `also where nothing is masked.`;
+    const choose = () => {
+      this.keep({ isOurs: false, isTheirs: true });
+      this.set(other);
+    };
+    return h(
+      "div",
+      { className: "p-hint", id: "img2img_area_note", role: "status" },
+      h("span", { textContent: sentence }),
+      button({
+        text: other === WHOLE ? "Use Whole picture" : "Use Only masked",
+        className: "p-link",
+        id: "img2img_area_other",
+        onclick: choose,
+      }),
+    );
+  }
+
+  // The area once it is settled for the form as it is now.
+  async settled() {
+    this.follow(await this.estimate.current());
+    return { [FIELD]: form.get(TAB, FIELD) };
+  }
+}

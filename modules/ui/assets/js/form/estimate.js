@@ -1,0 +1,68 @@
+// What the form comes to, as the server reckons it: asked after each change that may matter; the newest answer counts.
+
+import { post } from "../core/api.js";
+import { later } from "../core/dom.js";
+import * as form from "./form.js";
+
+const FIELDS = [
+  "width",
+  "height",
+  "steps",
+  "denoising_strength",
+  "resize_by",
+  "size_tab",
+  "inpaint_full_res",
+  "enable_hr",
+  "hr_scale",
+  "hr_resize_x",
+  "hr_resize_y",
+  "hr_second_pass_steps",
+  "override_settings",
+];
+const PAUSE = 80; // milliseconds after a change
+
+export class Estimate {
+  // source() -> {width, height} or null; more() -> fields of the request that are not the form's.
+  constructor(tab, source = () => null, more = () => ({})) {
+    Object.assign(this, { tab, source, more, told: null, listeners: [], turn: 0, asking: null });
+    this.ask = later(() => this.askNow(), PAUSE);
+    form.onChange((which, name) => which === tab && FIELDS.includes(name) && this.refresh());
+  }
+
+  // action(told, error) is called with each answer of POST /v1/estimate, or with null and why there is none.
+  onAnswer(action) {
+    this.listeners.push(action);
+    if (this.told) action(this.told, null);
+  }
+
+  refresh() {
+    this.turn += 1;
+    this.ask();
+  }
+
+  // The answer to the form as it is now; null if the server has none.
+  async current() {
+    if (this.turn !== this.answered) await this.askNow();
+    return this.told;
+  }
+
+  async askNow() {
+    const { turn } = this;
+    const values = form.toRequest(this.tab, form.all(this.tab));
+    const request = Object.fromEntries(
+      FIELDS.filter((name) => name in values && name !== "size_tab").map((name) => [name, values[name]]),
+    );
+    const source = this.source();
+    const size = source && { width: source.width, height: source.height };
+    let error = null;
+    const told = await post("/v1/estimate", {
+      kind: this.tab,
+      request: { ...request, ...this.more() },
+      source: size,
+    }).catch((refused) => ((error = refused), null));
+    if (turn !== this.turn) return;
+    this.answered = turn;
+    this.told = told;
+    this.listeners.forEach((action) => action(told, error));
+  }
+}

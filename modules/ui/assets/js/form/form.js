@@ -1,0 +1,169 @@
+// The values of the two forms: a mirror of Gradio's components, and the way to change them from a script.
+
+import { byId, h, later } from "../core/dom.js";
+import { whole } from "../core/json.js";
+import { mendTyped, ownBox, ownNumber } from "../core/numberbox.js";
+import { config, read, write } from "../core/store.js";
+
+const values = {};
+const pending = {};
+const listeners = [];
+
+export const fieldsOf = (tab) => config.tabs[tab];
+
+export function defaults(tab) {
+  const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
+  const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
+  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [], intent: null };
+}
+
+for (const tab of Object.keys(config.tabs)) {
+  values[tab] = defaults(tab);
+  pending[tab] = {};
+}
+
+export const get = (tab, name) => values[tab][name];
+export const all = (tab) => ({ ...values[tab] });
+export const has = (tab, name) => name in values[tab];
+
+// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters), else
+// "script".
+export const onChange = (action) => listeners.push(action);
+
+const save = later((tab) => write(`form.${tab}`, values[tab]), 250);
+addEventListener("pagehide", () => Object.keys(values).forEach((tab) => write(`form.${tab}`, values[tab])));
+
+function tell(tab, name, value, who) {
+  values[tab][name] = value;
+  clearError(tab, name);
+  listeners.forEach((action) => action(tab, name, value, who));
+  save(tab);
+}
+
+// Called by Gradio when a person, or a script through set(), changed a component.
+export function changed(tab, name, value) {
+  if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) tell(tab, name, value, "person");
+}
+
+// `value` as Gradio has it, or what stands in a number box of our own.
+export const exact = (tab, name, value) => (ownBox(elementOf(tab, name)) ? values[tab][name] : value);
+
+// Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
+export function set(tab, partial, who = "script") {
+  const notes = [];
+  for (const [name, wanted] of Object.entries(partial)) {
+    if (!has(tab, name)) continue;
+    const field = fieldsOf(tab).find((known) => known.name === name);
+    let value = wanted ?? field?.default;
+    if (field?.whole) value = whole(value) ?? value;
+    if (field && field.minimum !== null && (typeof value === "number" || whole(value) !== null)) {
+      const fitting = within(value, field.minimum, field.maximum);
+      if (fitting !== value)
+        notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
+      value = fitting;
+    }
+    const box = ownBox(elementOf(tab, name));
+    if (box) box.value = value ?? "";
+    else pending[tab][name] = value;
+    tell(tab, name, value, who);
+  }
+  byId(`${tab}_apply`).click();
+  return notes;
+}
+
+const within = (value, minimum, maximum) => {
+  if (isAbove(minimum, value)) return minimum;
+  return maximum !== null && isAbove(value, maximum) ? maximum : value;
+};
+
+// Of numbers, or of whole ones as digits.
+const isAbove = (one, other) =>
+  typeof one === typeof other && typeof one === "number" ? one > other : BigInt(one) > BigInt(other);
+
+// What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
+export function take(tab) {
+  const wanted = pending[tab];
+  pending[tab] = {};
+  const taken = fieldsOf(tab).map((field) => wanted[field.name]);
+  return [...taken, ...config.switches.map((name) => wanted[name])];
+}
+
+// The values a browser kept from its last visit; tells whether there were any.
+export function restore(tab) {
+  const kept = read(`form.${tab}`);
+  if (kept) set(tab, kept);
+  return Boolean(kept);
+}
+
+const EXTRA = ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize_from_h"];
+const REFINER = ["refiner_checkpoint", "refiner_switch_at"];
+const isHires = (name) => name === "enable_hr" || name === "denoising_strength" || name.startsWith("hr_");
+
+// The request's fields out of the form's. What is closed does not count: Extra is the variation, Hires. fix has a
+// strength of its own. Resize to means no scale.
+export function toRequest(tab, given) {
+  const request = { ...given };
+  const closed = [...(request.extra ? [] : EXTRA), ...(request.refine && request.refiner_checkpoint ? [] : REFINER)];
+  if (tab === "txt2img" && !request.enable_hr) closed.push(...Object.keys(request).filter(isHires));
+  for (const name of [...closed, ...config.switches]) delete request[name];
+  if (Object.keys(values[tab].override_settings).length) request.override_settings = values[tab].override_settings;
+  if (values[tab].styles.length) request.styles = values[tab].styles;
+  if (tab === "img2img" && values[tab].size_tab !== "by") delete request.resize_by;
+  for (const name of ["seed", "subseed"]) if (request[name] === null) request[name] = -1;
+  return request;
+}
+
+// The form's values out of a request's fields and what goes with them, as an infotext gives them back. Without `styles`
+// the chosen ones stay.
+export function fromRequest({ fields, settings = {}, styles }) {
+  const partial = { ...fields, override_settings: settings };
+  if (styles) partial.styles = styles;
+  if ("subseed_strength" in fields || "seed_resize_from_w" in fields) {
+    partial.extra = Boolean(fields.subseed_strength || fields.seed_resize_from_w);
+  }
+  if ("refiner_checkpoint" in fields) partial.refine = Boolean(fields.refiner_checkpoint);
+  if ("resize_by" in fields) partial.size_tab = fields.resize_by === null ? "to" : "by";
+  else if ("width" in fields) partial.size_tab = "to";
+  return partial;
+}
+
+const elementOf = (tab, name) => byId(fieldsOf(tab).find((field) => field.name === name)?.elem ?? "");
+
+// Shows a sentence under the field it is about; tells whether the field is on this form.
+export function showError(tab, name, sentence) {
+  const block = elementOf(tab, name);
+  if (!block) return false;
+  clearError(tab, name);
+  block.classList.add("p-wrong");
+  block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));
+  block.scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+export function clearErrors(tab) {
+  for (const { name } of fieldsOf(tab)) clearError(tab, name);
+}
+
+export function clearError(tab, name) {
+  const block = elementOf(tab, name);
+  if (!block?.classList.contains("p-wrong")) return;
+  block.classList.remove("p-wrong");
+  block.querySelector(".p-error")?.remove();
+}
+
+// Descriptions become tooltips, so that the form stays short.
+export function describe() {
+  for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
+    const block = byId(field.elem);
+    if (block && field.description) block.title = field.description;
+    if (block && field.whole && tabOf(field))
+      ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
+    block?.addEventListener(
+      "focusin",
+      ({ target }) => target.type === "number" && (target.dataset.before = target.value),
+    );
+    block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
+  }
+}
+
+const tabOf = (field) => Object.keys(config.tabs).find((tab) => config.tabs[tab].includes(field));

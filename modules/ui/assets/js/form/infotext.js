@@ -1,0 +1,75 @@
+// A picture's parameters as text: recognising them, showing them well, filling the form from them.
+
+import { post } from "../core/api.js";
+import { button, h } from "../core/dom.js";
+import * as form from "./form.js";
+import { toast } from "../core/toast.js";
+import { remember } from "./undo.js";
+
+const LAST_LINE = /^Steps: \d+,/;
+
+export const looksLikeInfotext = (text) => LAST_LINE.test(text.trim().split("\n").at(-1)) && text.includes(": ");
+
+// For showing only (the server does the real reading): {prompt, negative, pairs: [[key, value]]}.
+export function taken(text) {
+  const lines = text.trim().split("\n");
+  const at = lines.findLastIndex((line) => LAST_LINE.test(line));
+  const [last = "", ...behind] = at < 0 ? [] : lines.splice(at);
+  const [prompt, negative = ""] = lines.join("\n").split(/\n?Negative prompt: /);
+  const pairs = [...last.matchAll(/([\w ().+-]+?): ("(?:[^"\\]|\\.)*"|(?:[^,]|,(?=\d))*)(?:, |$)/g)].map((match) => [
+    match[1].trim(),
+    match[2],
+  ]);
+  for (const [, key, value] of behind.map((line) => line.match(/^([A-Z][\w ]*): (.*)/) ?? []))
+    if (key) pairs.push([key, value]);
+  return { prompt, negative, pairs };
+}
+
+export function pretty(text) {
+  if (!text) return h("p", { className: "p-soft", textContent: "This picture carries no parameters." });
+  const { prompt, negative, pairs } = taken(text);
+  return h(
+    "div",
+    { className: "infotext" },
+    h("p", { className: "infotext-prompt", textContent: prompt || "(no prompt)" }),
+    negative
+      ? h("p", { className: "infotext-negative" }, h("b", { textContent: "Negative prompt" }), ` ${negative}`)
+      : null,
+    h(
+      "dl",
+      {},
+      ...pairs.map(([key, value]) => h("div", {}, h("dt", { textContent: key }), h("dd", { textContent: value }))),
+    ),
+  );
+}
+
+export function copyButton(text) {
+  return button({
+    icon: "copy",
+    text: "Copy",
+    className: "p-small p-copy",
+    onclick: async () => {
+      await copy(text());
+      toast("The parameters are in the clipboard.");
+    },
+  });
+}
+
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = h("textarea", { textContent: text }); // plain http on a LAN has no clipboard object
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+// read: {fields, settings, styles, notes} from the server, into the form of `tab`. What was there can be had back (by
+// the caller's step, if it noted one). Gives back the sentences there are to say.
+export function fill(tab, read, undoable = true) {
+  if (undoable) remember(tab, "parameters");
+  const clamped = form.set(tab, { ...form.fromRequest(read), intent: null }, "text");
+  return [...(read.notes ?? []), ...clamped];
+}
+
+export const fillFrom = async (tab, text) => fill(tab, await post("/v1/infotext", { text }));

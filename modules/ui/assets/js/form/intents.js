@@ -1,0 +1,158 @@
+// What a person wants of a part of the picture, as a row of buttons: each sets fields of the form and says which. What
+// it set is for that part alone: it goes back with the mask or the picture it was for.
+
+import { measured } from "../../canvas/measure.js";
+import { button, h, later, part } from "../core/dom.js";
+import * as form from "./form.js";
+import { config } from "../core/store.js";
+import { toast } from "../core/toast.js";
+import { onUndo, remember } from "./undo.js";
+
+const TAB = "img2img";
+// Fields whose controls are the frame's
+const OF_FRAME = { outpaint_fill: "outpaintFill", outpaint_feather: "outpaintFeather" };
+const PAUSE = 120; // milliseconds after a change of the canvas
+const MODE = { mask: "inpaint", subject: "inpaint" }; // of the canvas, where the need can be met
+
+const sameBox = (one, other) =>
+  one === other || (one && other && Object.keys(one).every((side) => one[side] === other[side]));
+const named = (name) => config.intents.find((intent) => intent.name === name);
+
+export class Intents {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.line = h("p", { className: "p-soft intents-line", id: "img2img_intent_line", role: "status", hidden: true });
+    this.told = null; // the intent that the line is about
+    const buttons = config.intents.map((intent) =>
+      button({
+        text: intent.label,
+        title: intent.description,
+        id: `img2img_intent_${intent.name}`,
+        className: "p-small",
+        onclick: () => this.choose(intent),
+      }),
+    );
+    part("intents", TAB).replaceChildren(
+      h("div", { className: "intents", role: "group", "aria-label": "What to do with the picture" }, ...buttons),
+      this.line,
+    );
+    const again = later(() => this.told && this.tell(this.told), PAUSE);
+    canvas.document.onChange((what) => {
+      if (what !== "mask" && what !== "sketch") again(); // those come with each move of a stroke
+      if (what === "mode" && this.active && named(this.active.name).needs !== "frame" && !canvas.document.masking)
+        this.end();
+    });
+    onUndo((tab, step) => tab === TAB && this.undone(step));
+  }
+
+  // {name, picture, given, base}: what is in force, the picture it was chosen for, what it set, and what stood there
+  // before the first of several. It is a value of the form, and so comes back with it.
+  get active() {
+    return form.get(TAB, "intent");
+  }
+
+  choose(intent) {
+    const { canvas } = this;
+    const { mode } = canvas.document;
+    const needed = (!canvas.document.masking && MODE[intent.needs]) || mode;
+    const frame = Object.entries(OF_FRAME)
+      .filter(([name]) => name in intent.values)
+      .map(([name, key]) => ({ key, given: intent.values[name], before: canvas.settings[key] }));
+    const drawn = { before: canvas.document.frame };
+    const choice = { given: intent.values, label: intent.label, mode, needed, drawn, frame, prior: this.active };
+    if (intent.needs === "frame") canvas.frame.drawOut();
+    drawn.given = canvas.document.frame;
+    remember(TAB, "intent", choice);
+    form.set(TAB, { ...intent.values, intent: this.begun(intent) });
+    for (const { key, given } of frame) canvas.settings.set({ [key]: given });
+    canvas.setMode(needed);
+    this.tell(intent);
+  }
+
+  begun(intent) {
+    const { active } = this;
+    const base = Object.keys({ ...active?.base, ...intent.values }).map((name) => {
+      const now = form.get(TAB, name);
+      return [name, active && name in active.base && now === active.given[name] ? active.base[name] : now];
+    });
+    return {
+      name: intent.name,
+      picture: this.canvas.document.picture?.id ?? null,
+      given: { ...active?.given, ...intent.values },
+      base: Object.fromEntries(base),
+    };
+  }
+
+  // What it set goes back, but for what has been changed since.
+  end() {
+    const { active } = this;
+    if (!active) return;
+    const back = Object.entries(active.base).filter(
+      ([name, before]) => form.get(TAB, name) === active.given[name] && before !== active.given[name],
+    );
+    form.set(TAB, { ...Object.fromEntries(back), intent: null });
+    this.hush();
+    if (back.length) toast(`${named(active.name).label} is over; what it had set is as before.`);
+  }
+
+  // Another picture than the one it was chosen for; one that is brought back, or the first one, is no other.
+  setPicture(picture) {
+    const { active } = this;
+    if (!active || !picture || active.picture === picture.id) return;
+    if (active.picture === null) form.set(TAB, { intent: { ...active, picture: picture.id } });
+    else this.end();
+  }
+
+  // Before a job: where nothing is masked and nothing painted on it is an ordinary one. Gives back the fields it set.
+  settled() {
+    const { active, canvas } = this;
+    this.hush();
+    if (!active) return {};
+    if (!isThere(canvas, "mask") && !isThere(canvas, "frame")) this.end();
+    return Object.fromEntries(Object.keys(active.base).map((name) => [name, form.get(TAB, name)]));
+  }
+
+  // What was done, and what is still to be done by hand: that goes when it has been, all of it with the job.
+  tell(intent) {
+    const { canvas, line } = this;
+    this.told = intent;
+    line.replaceChildren(
+      h("span", {}, h("strong", { textContent: `${intent.label}: ` }), intent.description),
+      h("span", { className: "intents-ask", textContent: this.asked(intent), hidden: isThere(canvas, intent.needs) }),
+      h("span", { textContent: `Set: ${intent.sentence}.` }),
+      h("span", { textContent: `Prompt: ${intent.words}.` }),
+    );
+    line.hidden = false;
+  }
+
+  hush() {
+    this.told = null;
+    this.line.hidden = true;
+  }
+
+  // The frame need not be shown to somebody who sees it.
+  asked({ needs, ask }) {
+    const { canvas } = this;
+    return needs === "frame" && canvas.document.frame && !canvas.frame.paintsOn
+      ? "Drag an edge of the frame out beyond the picture first."
+      : ask;
+  }
+
+  // The canvas goes back too, where nothing has been done with it since.
+  undone({ reason, choice }) {
+    if (reason !== "intent") return;
+    const { document, settings } = this.canvas;
+    this.hush();
+    if (this.active) form.set(TAB, { intent: choice.prior ?? null });
+    for (const { key, given, before } of choice.frame) if (settings[key] === given) settings.set({ [key]: before });
+    if (document.mode === choice.needed && !(document.masking && !measured(document.masking).isEmpty))
+      this.canvas.setMode(choice.mode);
+    if (choice.drawn && sameBox(document.frame, choice.drawn.given)) document.setFrame(choice.drawn.before);
+  }
+}
+
+function isThere(canvas, needs) {
+  const { masking } = canvas.document;
+  if (needs === "frame") return Object.values(canvas.frame.margins).some(Boolean);
+  return Boolean(masking) && !measured(masking).isEmpty;
+}

@@ -1,0 +1,29 @@
+// The values that a checkpoint brings for the forms: they follow the selected one, but for what a person has chosen.
+
+import * as form from "./form.js";
+import { config, read, write } from "../core/store.js";
+
+// What stands in the form as it was put there, by the checkpoint before or by the form itself, is nobody's choice.
+function follow(tab, wanted) {
+  const put = read(`defaults.${tab}`, {});
+  const own = form.defaults(tab);
+  const given = {};
+  for (const name of new Set([...Object.keys(put), ...Object.keys(wanted)])) {
+    if (!(name in own)) continue;
+    const next = wanted[name] ?? own[name];
+    const now = form.get(tab, name);
+    if (now === (put[name] ?? own[name]) && now !== next) given[name] = next;
+  }
+  write(`defaults.${tab}`, wanted);
+  if (Object.keys(given).length) form.set(tab, given);
+  return Object.keys(given);
+}
+
+// engine: {selected, defaults(tab)}. Gives back the labels of what has changed.
+export function followModel(engine) {
+  const changed = Object.keys(config.tabs).flatMap((tab) => {
+    const names = follow(tab, engine.defaults(tab));
+    return form.fieldsOf(tab).filter((field) => names.includes(field.name));
+  });
+  return [...new Set(changed.map((field) => field.label))];
+}

@@ -1,0 +1,202 @@
+// One generating tab put together: form, jobs, progress, gallery and result.
+
+import { actionRow, save } from "../result/actions.js";
+import { GONE } from "../core/api.js";
+import { button, byId, h, part } from "../core/dom.js";
+import { Estimate } from "./estimate.js";
+import * as form from "./form.js";
+import { Gallery } from "../result/gallery.js";
+import { setUpHires } from "./hires.js";
+import { Jobs } from "../result/jobs.js";
+import { setUpOverrides } from "./override.js";
+import { Progress } from "../result/progress.js";
+import { setUpPrompts } from "./prompts.js";
+import { Result } from "../result/result.js";
+import { ScriptSection } from "./scripts.js";
+import { Size } from "./size.js";
+import { Styles } from "./styles.js";
+import { begins, toast } from "../core/toast.js";
+
+const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
+
+export class Tab {
+  // page: {source, openTab, sendToInfo, modelDefaults(tab)}
+  constructor(name, page) {
+    Object.assign(this, { name, page });
+    this.gallery = new Gallery(name);
+    this.jobs = new Jobs(name, (event, data, job) => this.hear(event, data, job));
+    this.progress = new Progress(name, this.jobs);
+    this.result = new Result(name, this.gallery, this.progress, {
+      actions: actionRow(name, this.gallery, page),
+      save,
+      reuseSeed: (seed) => form.set(name, { seed }),
+    });
+    const source = () => (name === "img2img" ? page.source.picture : null);
+    this.estimate = new Estimate(name, source, () => (name === "img2img" ? page.canvas.frame.fields() : {}));
+    this.size = new Size(name, this.estimate, source);
+    this.styles = new Styles(name);
+    setUpPrompts(name, {
+      styles: this.styles,
+      lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "",
+      modelDefaults: page.modelDefaults,
+    });
+    setUpOverrides(name);
+    if (name === "txt2img") setUpHires(this.estimate);
+    this.script = new ScriptSection(name);
+    this.seedTools("seed-tools", "seed");
+    this.seedTools("subseed-tools", "subseed");
+    form.onChange(
+      (tab, field, value) =>
+        tab === name && field in PARTS && byId(`${name}_${PARTS[field]}`)?.classList.toggle("closed", !value),
+    );
+  }
+
+  seedTools(place, field) {
+    const elem = field === "seed" ? "" : "sub";
+    part(place, this.name).replaceChildren(
+      h(
+        "div",
+        { className: "seed-tools" },
+        button({
+          icon: "dice",
+          title: "Another seed each time (−1)",
+          id: `${this.name}_random_${elem}seed`,
+          onclick: () => form.set(this.name, { [field]: -1 }),
+        }),
+        button({
+          icon: "reuse",
+          title: "Reuse the seed of the selected picture",
+          id: `${this.name}_reuse_${elem}seed`,
+          onclick: () => this.reuse(field),
+        }),
+      ),
+    );
+  }
+
+  reuse(field) {
+    const seed = this.gallery.selected?.seed;
+    if (seed === undefined) toast("There is no picture yet whose seed could be taken.", { area: "form" });
+    else form.set(this.name, { [field]: seed });
+  }
+
+  // values: the form as Gradio hands it over at this moment.
+  async generate(values) {
+    const { name, page, result } = this;
+    result.complain("");
+    begins("form");
+    form.clearErrors(name);
+    if (name === "img2img") page.batch.run.leave();
+    if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
+    await page.source.busy;
+    if (name === "img2img") Object.assign(values, page.intents.settled(), await page.area.settled());
+    if (name === "img2img" && page.source.picture) page.source.complain(""); // of a file that was refused before
+    const request = form.toRequest(name, values);
+    const source = name === "img2img" ? page.source.picture : null;
+    try {
+      if (name === "img2img") await this.fromCanvas(request);
+      Object.assign(request, this.script.toRequest());
+      await this.jobs.submit(request, { source: source?.id ?? null, mode: request.resize_mode ?? 0 });
+      this.gallery.following = true;
+      if (matchMedia("(max-width: 760px)").matches) result.stage.scrollIntoView({ block: "center" });
+    } catch (error) {
+      this.complain(error.message, error.field);
+    }
+  }
+
+  async retry(job) {
+    try {
+      await this.jobs.retry(job);
+    } catch (error) {
+      this.result.complain(error.message);
+    }
+  }
+
+  async generateBatch(request) {
+    try {
+      await this.page.batch.generate(await this.styles.spelledOut(request));
+    } catch (error) {
+      this.complain(error.message, error.field);
+    }
+  }
+
+  // Source and mask, and nothing about a mask where there is none.
+  async fromCanvas(request) {
+    const { fields, without } = await this.page.canvas.outgoing();
+    for (const field of without) delete request[field];
+    Object.assign(request, fields);
+    // A frame that paints on makes the size, unless only the masked region is worked on: there they are the tile's.
+    if ("outpaint_left" in fields && !request.inpaint_full_res)
+      ["width", "height"].forEach((field) => delete request[field]);
+  }
+
+  complain(sentence, field) {
+    if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
+    else if (
+      !this.script.complain(sentence, field) &&
+      !(field === "styles" && this.styles.complainBelow(sentence)) &&
+      !form.showError(this.name, field, sentence)
+    )
+      this.result.complain(sentence);
+  }
+
+  hear(event, data, job) {
+    const { progress, result, gallery } = this;
+    if (event === "lost") {
+      result.complain(data.message);
+      if (data.final) this.end();
+      return;
+    }
+    result.takeBack(GONE); // what was said while the server did not answer
+    if (event === "waiting") return progress.showWaiting();
+    if (event === "queued") return progress.queued(data.ahead);
+    if (event === "started" || event === "glimpse") result.complain("");
+    if (event === "warned") return toast(data.message);
+    if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
+    if (event === "previewed") result.showPreview(data.data);
+    if (event === "image_saved") {
+      const { index, seed, width, height, infotext, path, url, sheet } = data;
+      result.endPreview();
+      if (data.shown === false) return;
+      gallery.add({
+        job: job.id,
+        index,
+        seed,
+        width,
+        height,
+        infotext,
+        path,
+        url,
+        sheet,
+        source: job.source,
+        mode: job.mode,
+      });
+    }
+    if (event === "failed") {
+      const sentence = [data.message, data.hint].filter(Boolean).join(" ");
+      if (data.field) this.complain(sentence, data.field);
+      else result.complain(sentence, data.retry === false ? undefined : { text: "Retry", run: () => this.retry(job) });
+    }
+    if (event === "finished" || event === "failed") this.end(event, data);
+  }
+
+  end(event, data) {
+    const { progress, result, jobs } = this;
+    result.endPreview();
+    if (jobs.list.length <= 1) progress.running(false);
+    else progress.started = false;
+    progress.rearm();
+    if (event === "finished") progress.say(data.interrupted ? "Interrupted" : "Finished");
+    if (event === "finished" && data.interrupted) toast("Interrupted; finished pictures are kept.");
+  }
+
+  get running() {
+    return this.jobs.current !== null;
+  }
+
+  resume() {
+    if (!this.running) return;
+    this.progress.running(true);
+    this.progress.showWaiting();
+    this.jobs.follow();
+  }
+}

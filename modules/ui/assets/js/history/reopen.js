@@ -1,0 +1,43 @@
+// The way back from the history into a form, with source and mask as they were.
+
+import { post, request } from "../core/api.js";
+import { complain } from "../core/toast.js";
+import { fill } from "../form/infotext.js";
+import { remember, toastWithUndo } from "../form/undo.js";
+
+const SIZES = ["width", "height", "resize_by"];
+const marginsOf = (fields) =>
+  Object.fromEntries(["left", "top", "right", "bottom"].map((side) => [side, fields[`outpaint_${side}`] ?? 0]));
+
+// The form as it was: parameters, source, and the mask and the frame where there were any. Undo brings back what
+// stood there.
+export async function reopen(page, picture, tab) {
+  const { canvas } = page;
+  try {
+    const told = await post(`/v1/history/${picture.sha256}/open`);
+    const mask = told.mask ? await (await request("GET", told.mask.url)).blob() : null;
+    const step = remember(tab, "send");
+    const margins = tab === "img2img" && told.source ? marginsOf(told.fields) : null;
+    const isGrown = margins !== null && Object.values(margins).some(Boolean);
+    // Where a frame paints on it makes the size, and the text's is the whole's: nothing to stretch the source to.
+    const isSizedByFrame = isGrown && !told.fields.inpaint_full_res;
+    if (isSizedByFrame) SIZES.forEach((name) => delete told.fields[name]);
+    const notes = [...fill(tab, told, false), ...told.missing];
+    if (margins) {
+      canvas.startOver(told.source, () => page.source.set({ ...told.source, name: told.source.id }));
+      canvas.setMode(told.mask ? "inpaint" : "img2img");
+      if (mask) await canvas.acts.loadMask(mask);
+      if (isGrown)
+        canvas.settings.set({
+          outpaintFill: told.fields.outpaint_fill,
+          outpaintFeather: told.fields.outpaint_feather,
+        });
+      canvas.frame.setMargins(margins);
+      if (isSizedByFrame) page.tabs.img2img.size.detect();
+    }
+    page.openTab(tab);
+    toastWithUndo(tab, [`Opened in ${tab}.`, ...notes].join(" "), step);
+  } catch (error) {
+    complain(error);
+  }
+}

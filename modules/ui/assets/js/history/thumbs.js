@@ -1,0 +1,42 @@
+// The history's small pictures, and how a picture is called there.
+
+import { h } from "../core/dom.js";
+import { pixelsOf } from "../core/pictures.js";
+
+export const nameOf = (picture) => picture.path.split("/").at(-1);
+export const promptOf = (picture) => picture.infotext.split("\n")[0].slice(0, 200) || "no prompt";
+
+export function thumb(picture, onclick) {
+  const image = h("img", {
+    src: picture.thumbnail ?? picture.url,
+    alt: promptOf(picture),
+    loading: "lazy",
+    draggable: "true",
+  });
+  return h(
+    "button",
+    {
+      type: "button",
+      className: "thumb history-thumb",
+      role: "option",
+      "data-sha256": picture.sha256,
+      title: `${nameOf(picture)}: ${promptOf(picture)}`,
+      onclick,
+    },
+    image,
+  );
+}
+
+// A source that came from elsewhere.
+export function brought({ sha256, url }) {
+  if (!url)
+    return h("span", {
+      className: "p-soft",
+      textContent: `a picture that is not here any more (${sha256.slice(0, 10)}…)`,
+    });
+  return h(
+    "span",
+    { className: "thumb history-brought", title: "A picture that was brought from elsewhere" },
+    h("img", { src: pixelsOf(sha256), alt: "The picture that was brought", loading: "lazy" }),
+  );
+}

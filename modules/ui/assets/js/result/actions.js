@@ -1,0 +1,135 @@
+// What can be done with the selected picture: save, zip, show its folder, download, send it on.
+
+import { post } from "../core/api.js";
+import { button, download, h } from "../core/dom.js";
+import { fill } from "../form/infotext.js";
+import { uploadFrom } from "../core/pictures.js";
+import { complain, toast } from "../core/toast.js";
+import { remember, toastWithUndo } from "../form/undo.js";
+
+export async function save(picture) {
+  try {
+    const answer = await post("/v1/outputs/save", { paths: [picture.path] });
+    toast(`Saved as ${answer.saved[0]}.`, { area: "outputs" });
+  } catch (error) {
+    complain(error, "outputs");
+  }
+}
+
+async function openFolder(picture) {
+  try {
+    const answer = await post("/v1/outputs/open", { path: picture.path });
+    if (answer.folder) toast(`The picture is in ${answer.folder}`, { area: "outputs" });
+  } catch (error) {
+    complain(error, "outputs");
+  }
+}
+
+function zip(gallery) {
+  const paths = gallery.sameJob(gallery.selected).map((picture) => `path=${encodeURIComponent(picture.path)}`);
+  download(`/v1/outputs/zip?${paths.join("&")}`);
+}
+
+// `picture` is img2img's source from now on, in `mode` of the canvas. In img2img it starts anew, without a mask, sketch
+// or frame of the one before; in Inpaint it is asked what becomes of an old mask. Its size is the form's, as in A1111.
+export function putIntoImg2img(picture, mode, { source, canvas, tabs, openTab }) {
+  if (mode === "img2img") canvas.startOver(picture, () => source.set(picture));
+  else source.set(picture);
+  canvas.setMode(mode);
+  tabs.img2img.size.take(picture);
+  openTab("img2img");
+}
+
+// A picture the server has saved is sent on. withParameters also fills the form from its infotext.
+export async function sendToImg2img(picture, page, { withParameters = false, mode = "img2img" } = {}) {
+  try {
+    const uploaded = await uploadFrom(picture.url);
+    // Spelled out: a picture of ours keeps the words of its prompts though a style has them.
+    const told = withParameters ? await post("/v1/infotext", { text: picture.infotext, spelled_out: true }) : null;
+    const step = remember("img2img", "send");
+    const notes = told ? fill("img2img", told, false) : [];
+    putIntoImg2img({ ...uploaded, name: picture.path }, mode, page);
+    const done =
+      mode === "inpaint"
+        ? "The picture is in Inpaint: paint what is to be redrawn."
+        : withParameters
+          ? "The picture and its parameters are in img2img."
+          : "The picture is img2img's source now.";
+    toastWithUndo("img2img", [done, ...notes].join(" "), step);
+  } catch (error) {
+    complain(error, "form");
+  }
+}
+
+// The row of buttons under the picture. page: {source, canvas, tabs, openTab, sendToInfo}.
+export function actionRow(tab, gallery, page) {
+  const selected = (action) => () => gallery.selected && action(gallery.selected);
+  const send = (withParameters) => selected((picture) => sendToImg2img(picture, page, { withParameters }));
+  return h(
+    "div",
+    { className: "actions-row", id: `image_buttons_${tab}` },
+    h(
+      "div",
+      { className: "actions-group" },
+      button({
+        icon: "send",
+        text: "Send to img2img",
+        id: `${tab}_send_to_img2img`,
+        className: "p-strong",
+        title:
+          tab === "img2img" ? "Go on from this result: it becomes the source" : "Make this picture img2img's source",
+        onclick: send(false),
+      }),
+      button({
+        icon: "brush",
+        text: "Inpaint",
+        id: `${tab}_send_to_inpaint`,
+        title: "Send to inpaint: make this picture the source and paint what is to be redrawn",
+        onclick: selected((picture) => sendToImg2img(picture, page, { mode: "inpaint" })),
+      }),
+      button({
+        icon: "sendall",
+        text: "with parameters",
+        id: `${tab}_send_to_img2img_all`,
+        title: "Send the picture and fill the form from its parameters",
+        onclick: send(true),
+      }),
+    ),
+    h(
+      "div",
+      { className: "actions-group" },
+      button({
+        icon: "save",
+        text: "Save",
+        id: `save_${tab}`,
+        title: "Copy into the outputs/saved folder and note it in its log",
+        onclick: selected(save),
+      }),
+      button({
+        icon: "zip",
+        text: "Zip",
+        id: `save_zip_${tab}`,
+        title: "Download all pictures of this job as a zip",
+        onclick: selected(() => zip(gallery)),
+      }),
+      button({
+        icon: "download",
+        title: "Download this picture",
+        id: `${tab}_download`,
+        onclick: selected((picture) => download(picture.url, picture.path.split("/").at(-1))),
+      }),
+      button({
+        icon: "folder",
+        title: "Open the folder of this picture",
+        id: `${tab}_open_folder`,
+        onclick: selected(openFolder),
+      }),
+      button({
+        icon: "info",
+        title: "Send to PNG Info",
+        id: `${tab}_send_to_pnginfo`,
+        onclick: selected((picture) => page.sendToInfo(picture)),
+      }),
+    ),
+  );
+}

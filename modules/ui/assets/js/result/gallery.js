@@ -1,0 +1,64 @@
+// The pictures of one tab, newest job first, and which of them is selected; remembered in this browser.
+
+import { read, write } from "../core/store.js";
+
+const MOST = 80; // pictures kept; the files stay whatever is forgotten here
+
+export class Gallery {
+  constructor(tab) {
+    this.tab = tab;
+    this.pictures = read(`gallery.${tab}`, []); // {job, index, seed, width, height, infotext, path, url, source, mode}
+    this.selected = this.pictures[0] ?? null;
+    this.following = true; // a new picture becomes the selected one
+    this.listeners = [];
+  }
+
+  onChange(action) {
+    this.listeners.push(action);
+  }
+
+  tell() {
+    write(`gallery.${this.tab}`, this.pictures);
+    this.listeners.forEach((action) => action());
+  }
+
+  add(picture) {
+    // The log of a job is read again after a reload
+    if (this.pictures.some((known) => known.url === picture.url)) return;
+    const group = this.pictures.filter((known) => known.job === picture.job && (known.sheet || !picture.sheet)).length;
+    // A job's pictures stay in their order, sheets first, before those of older jobs
+    this.pictures.splice(group, 0, picture);
+    this.pictures.splice(MOST);
+    if (this.following) this.selected = picture;
+    this.tell();
+  }
+
+  select(picture, byPerson = true) {
+    this.selected = picture;
+    if (byPerson) this.following = picture === this.pictures[0];
+    this.listeners.forEach((action) => action());
+  }
+
+  step(by) {
+    const at = this.pictures.indexOf(this.selected);
+    const next = this.pictures[Math.min(Math.max(at + by, 0), this.pictures.length - 1)];
+    if (next && next !== this.selected) this.select(next);
+  }
+
+  // A picture whose file is not there any more.
+  drop(picture) {
+    this.pictures = this.pictures.filter((known) => known !== picture);
+    if (this.selected === picture) this.selected = this.pictures[0] ?? null;
+    this.tell();
+  }
+
+  clear() {
+    this.pictures = [];
+    this.selected = null;
+    this.tell();
+  }
+
+  sameJob(picture) {
+    return this.pictures.filter((known) => known.job === picture.job);
+  }
+}

@@ -1,0 +1,163 @@
+// The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job never needs the
+// page.
+
+import { Again } from "../core/again.js";
+import { get, GONE, post, remove } from "../core/api.js";
+import { postOrAsk } from "../core/ask.js";
+import { parsed } from "../core/json.js";
+import { read, write } from "../core/store.js";
+
+const NAMES = ["queued", "started", "staged", "stepped", "previewed", "image_saved", "warned", "finished", "failed"];
+const POLL = 3000; // milliseconds between two looks at a job while the page is hidden
+
+export class Jobs {
+  // tell(name, data, job): each event, and "lost" (a sentence) when the server or the job is gone.
+  constructor(tab, tell) {
+    this.tab = tab;
+    this.tell = tell;
+    this.list = read(`jobs.${tab}`, []); // [{id, source, mode, warned}], the first is followed
+    this.stream = null;
+    this.again = new Again();
+    this.heard = { id: "", number: 0 }; // the last event of the job that is followed
+    document.addEventListener("visibilitychange", () => (this.again.worked(), this.follow()));
+  }
+
+  get current() {
+    return this.list[0] ?? null;
+  }
+
+  keep() {
+    write(`jobs.${this.tab}`, this.list.length ? this.list : null);
+  }
+
+  // Jobs of an earlier run of the server that wait or run again, and that this page has not heard of: [{id, kind}].
+  adopt(resumed) {
+    const known = new Set(this.list.map((job) => job.id));
+    const found = resumed.filter((job) => job.kind === this.tab && !known.has(job.id));
+    this.list.push(...found.map((job) => ({ id: job.id, source: null, mode: 0 })));
+    if (found.length) this.keep();
+    return found.length;
+  }
+
+  // details: what the page wants to know of the job later.
+  async submit(request, details) {
+    this.take(await postOrAsk("/v1/jobs", { kind: this.tab, request }), details);
+  }
+
+  // Has the server make what a failed job has not made.
+  async retry({ id, source, mode }) {
+    const { jobs } = await post(`/v1/jobs/${id}/retry`);
+    for (const answer of jobs) this.take(answer, { source, mode });
+  }
+
+  take(answer, details) {
+    this.list.push({ id: answer.id, ...details });
+    this.keep();
+    if (this.list.length === 1) {
+      this.tell("queued", { ahead: answer.ahead }, this.current);
+      this.follow();
+    } else this.tell("waiting", {}, this.current);
+  }
+
+  // Follows the first job. A browser opens six connections to a host, shared by all its tabs: a hidden page gives its
+  // stream back and only looks now and then.
+  follow() {
+    this.stream?.close();
+    this.again.stop();
+    const job = this.current;
+    if (!job) return;
+    if (document.hidden) this.again.in(POLL, () => this.look(job));
+    else this.listen(job);
+  }
+
+  // From the event on that came last; after a reload from the first, as the page has to be put together again.
+  listen(job) {
+    if (this.heard.id !== job.id) this.heard = { id: job.id, number: 0 };
+    this.stream?.close();
+    const stream = new EventSource(`/v1/jobs/${job.id}/events?after=${this.heard.number}`);
+    this.stream = stream;
+    for (const name of NAMES)
+      stream.addEventListener(name, (event) => stream === this.stream && this.hear(name, event, job));
+    stream.onerror = () => {
+      if (stream !== this.stream) return;
+      stream.close();
+      this.again.retry(() => this.look(job));
+    };
+  }
+
+  hear(name, event, job) {
+    this.again.worked();
+    this.heard.number = Number(event.lastEventId) || this.heard.number;
+    const data = parsed(event.data);
+    if (name !== "warned" || this.isNews(data.message, job)) this.tell(name, data, job);
+    if (name === "finished" || name === "failed") this.next();
+  }
+
+  // A warning is told once, though the log is read again after a reload, and written anew after a restart of the
+  // server.
+  isNews(warning, job) {
+    job.warned ??= [];
+    if (job.warned.includes(warning)) return false;
+    job.warned.push(warning);
+    this.keep();
+    return true;
+  }
+
+  // What became of a job whose stream broke, or that runs while the page is hidden. The end of one is listened to at
+  // once: that stream closes by itself.
+  async look(job) {
+    try {
+      const now = await get(`/v1/jobs/${job.id}`);
+      if (job !== this.current) return;
+      const ended = !["queued", "running"].includes(now.status);
+      if (document.hidden) this.tell("glimpse", { status: now.status, progress: now.progress }, job);
+      if (ended || !document.hidden) this.listen(job);
+      else {
+        this.again.worked();
+        this.again.in(POLL, () => this.look(job));
+      }
+    } catch (error) {
+      if (job !== this.current) return;
+      if (error.status === 404) {
+        this.tell(
+          "lost",
+          {
+            message: "The server does not know this job any more. Pictures saved before are in the outputs folder.",
+            final: true,
+          },
+          job,
+        );
+        this.next();
+      } else {
+        this.tell("lost", { message: GONE, final: false }, job);
+        this.again.retry(() => this.look(job));
+      }
+    }
+  }
+
+  next() {
+    this.stream?.close();
+    this.stream = null;
+    this.again.stop();
+    this.list.shift();
+    this.keep();
+    if (!this.current) return;
+    this.tell("waiting", {}, this.current);
+    this.follow();
+  }
+
+  // how: "interrupt" or "skip". Of a job that has not started nothing is skipped: that the server knows.
+  async stop(how, started) {
+    if (!this.current) return;
+    if (how === "skip" || started) await post(`/v1/jobs/${this.current.id}/${how}`);
+    else await remove(`/v1/jobs/${this.current.id}`);
+  }
+
+  // Takes the jobs that have not begun out of the queue.
+  async cancelWaiting() {
+    const waiting = this.list.splice(1);
+    this.keep();
+    this.tell("waiting", {}, this.current);
+    await Promise.all(waiting.map((job) => remove(`/v1/jobs/${job.id}`)));
+  }
+}
