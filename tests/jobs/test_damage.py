@@ -330,7 +330,7 @@ def test_the_last_bytes_may_be_missing_and_what_lies_before_them_is_kept(
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
     with running(folder) as run:
-        assert len(run.queue.jobs()) == before
+        assert len(run.queue.jobs()) >= before  # a batch may go on and submit more
     [aside] = [path for path in file.parent.iterdir() if ".damaged-" in path.name and not path.name.endswith("-wal")]
     assert aside.read_bytes() == whole[:-100]
 
