@@ -13,7 +13,7 @@ from pydantic import Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Scene, Script, Studio, changed
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import Img2ImgRequest
 from modules.schema.sampler_names import resolve_names
 

@@ -12,7 +12,7 @@ from modules.base.fields import Control
 from modules.base.picture import Picture
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
 from modules.images.grid import grid
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import Img2ImgRequest
 
 ORIGINAL = 1  # masked content

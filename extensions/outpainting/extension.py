@@ -15,7 +15,7 @@ from modules.images.geometry import Box, Size
 from modules.images.grid import grid
 from modules.images.quantize import to_bytes
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import MASKED_CONTENTS, Img2ImgRequest
 from modules.schema.settings import EXACT
 

@@ -10,7 +10,7 @@ from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
 from modules.images.geometry import Size
 from modules.images.sheet import Sheet, Words
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import GenerationRequest
 
 MOST_PARTS = 10  # 1024 pictures

@@ -10,7 +10,7 @@ from pydantic import Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Script, Studio, changed, overriding
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import GenerationRequest
 
 MOST_LINES = 10_000

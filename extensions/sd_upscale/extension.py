@@ -12,7 +12,7 @@ from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, R
 from modules.images.enlarge import UPSCALERS, upscaler
 from modules.images.geometry import Size
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import Img2ImgRequest
 
 MOST_PIXELS = 100_000_000  # of the result

@@ -6,7 +6,7 @@ from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.extension.hooks import Request, changed, overriding
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.catalog import Catalog
 from modules.schema.request import LATENT_UPSCALERS, GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings

@@ -29,7 +29,7 @@ from modules.extension.hooks import (
 from modules.images.geometry import Size
 from modules.images.grid import grid, shape
 from modules.images.sheet import Sheet, Words
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE, GenerationRequest
 

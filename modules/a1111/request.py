@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from modules.base.errors import WebuiError
 from modules.base.fields import cut
-from modules.infotext import text as infotext
+from modules.infotext.parse import parse
+from modules.infotext.read import to_fields
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
 
@@ -98,7 +99,7 @@ def _from_infotext(
 
     Raises WebuiError for a size that is out of bounds, unless the body has its own.
     """
-    read = infotext.to_fields(infotext.parse(text), kind, settings)
+    read = to_fields(parse(text), kind, settings)
     for name, sentence in read.refused.items():
         if name not in given:
             raise WebuiError(f"infotext: {sentence.partition(';')[0]}.", f"Give {name} beside the text.", "infotext")

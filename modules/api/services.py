@@ -17,8 +17,9 @@ from modules.clip.chunks import TokenCount, Vocabulary
 from modules.extension.loading import Extensions
 from modules.extension.loading import load as load_extensions
 from modules.flags.command_line import Flags
-from modules.infotext import text as infotext
-from modules.infotext.text import Kind, ParsedFields
+from modules.infotext.grammar import Kind
+from modules.infotext.parse import parse
+from modules.infotext.read import ParsedFields, to_fields
 from modules.jobs.batch.batches import OwnSaves
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.job import Job
@@ -171,11 +172,11 @@ class Services:
 
     def read_infotext(self, text: str) -> ParsedFields:
         """What a picture's text means as request fields, its models being files that are here."""
-        parsed = infotext.parse(text)
+        parsed = parse(text)
         named = [f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE")]
         others = [parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")]
         catalog = self.catalog.knowing(*named, *others)
-        return infotext.to_fields(parsed, settings=self.settings.current, catalog=catalog)
+        return to_fields(parsed, settings=self.settings.current, catalog=catalog)
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another

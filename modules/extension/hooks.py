@@ -14,7 +14,7 @@ from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validato
 
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict, explained, number_not_bool
-from modules.infotext.layout import Kind, compose
+from modules.infotext.grammar import Kind, compose
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings

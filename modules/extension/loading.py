@@ -17,7 +17,7 @@ from typing import Any
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, params
 from modules.extension.hooks import Arguments, Extension, Request, Script
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 

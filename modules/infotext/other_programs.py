@@ -15,7 +15,7 @@ from sd_parsers.data import PromptInfo, Sampler
 from sd_parsers.exceptions import ParserError
 from sd_parsers.parsers import ComfyUIParser, InvokeAIParser
 
-from modules.infotext.layout import FEWEST_PAIRS, compose
+from modules.infotext.grammar import FEWEST_PAIRS, compose
 
 MAX_JSON = 4_000_000  # characters; ComfyUI's largest workflows have some 500 000
 MAX_NODES = 2_000  # of a graph

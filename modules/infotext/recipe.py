@@ -18,8 +18,9 @@ import modules
 from modules.base.errors import WebuiError
 from modules.base.names import FEWEST_DIGITS
 from modules.base.picture import Picture
-from modules.infotext import text as infotext
-from modules.infotext.layout import Infotext
+from modules.infotext.grammar import Infotext
+from modules.infotext.parse import parse
+from modules.infotext.read import to_fields
 from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
@@ -100,12 +101,12 @@ def recipe(
 
     Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
     """
-    parsed = infotext.parse(text)
+    parsed = parse(text)
     if not parsed.pairs:
         raise WebuiError(
             "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
         )
-    read = infotext.to_fields(parsed, settings=Settings())
+    read = to_fields(parsed, settings=Settings())
     for sentence in read.refused.values():
         raise WebuiError(
             f"{sentence.partition(';')[0]}, so the picture cannot be made again.",
@@ -150,7 +151,7 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "
     wanted = parsed.pairs.get("Model hash", "")
     if wanted and checkpoint_hash and wanted != checkpoint_hash:
         found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
-    now = infotext.parse(again).pairs
+    now = parse(again).pairs
     if "VAE hash" in now and parsed.pairs.get("VAE hash", now["VAE hash"]) != now["VAE hash"]:
         found.append(
             f"The VAE {now.get('VAE', '')!r} is another file: its hash is {now['VAE hash']}, "

@@ -19,7 +19,7 @@ from modules.base.events import (
     Queued,
     Stop,
 )
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
 from modules.schema.catalog import Checkpoint

@@ -31,7 +31,7 @@ from modules.base.events import (
     Unkept,
     Warned,
 )
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.jobs.job import Job, Past
 from modules.jobs.listeners import Listeners
 from modules.jobs.saving import SavePicture, Saves

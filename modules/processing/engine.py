@@ -38,8 +38,8 @@ from modules.extension.loading import load as load_extensions
 from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.images.resize import LATENT_UPSCALE
-from modules.infotext.layout import compose
-from modules.infotext.text import declared_pairs
+from modules.infotext.grammar import compose
+from modules.infotext.write import declared_pairs
 from modules.networks.checkpoint import MissingVae, StableDiffusion
 from modules.networks.device import (
     Place,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from modules.infotext.text import differing
+from modules.infotext.write import differing
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.sampler_names import CHURN, resolve_names
 from modules.schema.settings import EXACT, Settings

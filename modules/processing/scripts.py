@@ -23,7 +23,7 @@ from modules.base.events import (
 )
 from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
 from modules.images.enlarge import FILTERS, NONE, UPSCALERS
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.processing.plan import CELL, make_plan
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 from modules.base.errors import WebuiError
 from modules.base.kept import put_aside
 from modules.base.picture import Picture
-from modules.infotext import text as infotext
+from modules.infotext.parse import parse
 from modules.store.faults import is_busy, is_unwritable
 from modules.store.metadata import read
 from modules.store.outputs import SAVED, SUFFIXES, Outputs
@@ -181,7 +181,7 @@ class History:
             sha256 = hashlib.sha256(data).hexdigest()
             picture = Picture.checked_before(data, sha256)
             text = read(picture).infotext
-            parsed = infotext.parse(text)
+            parsed = parse(text)
             named = [
                 parsed.pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")
             ]

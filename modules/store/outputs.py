@@ -22,8 +22,8 @@ from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.base.paths import FORBIDDEN, below
 from modules.base.picture import Picture
-from modules.infotext import text as infotext
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
+from modules.infotext.parse import parse
 from modules.schema.settings import Settings
 from modules.store.metadata import encoded, read
 
@@ -191,7 +191,7 @@ def _copied(data: bytes, folder: Path, source: Path) -> tuple[Path, bool]:
 def _log_row(data: bytes, name: str) -> dict[str, str]:
     """A line of A1111's log for a picture, from what is written in it."""
     picture = Picture.unread(data)
-    text = infotext.parse(read(picture).infotext)
+    text = parse(read(picture).infotext)
     pairs = text.pairs
     return {
         "prompt": text.prompt,

@@ -12,9 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from modules.base.picture import Picture
-from modules.infotext.layout import Infotext
+from modules.infotext.grammar import Infotext
 from modules.infotext.other_programs import from_items, from_json
-from modules.infotext.text import parse, to_fields
+from modules.infotext.parse import parse
+from modules.infotext.read import to_fields
 from modules.store.metadata import read
 
 SWARM = {

@@ -11,8 +11,8 @@ from PIL import Image
 import modules
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
+from modules.infotext.parse import parse
 from modules.infotext.recipe import compared, ran_with, recipe
-from modules.infotext.text import parse
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import EXACT

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from modules.a1111.request import Kind, translated
 from modules.base.events import Failed, ImageDone, Stop
-from modules.infotext import text as infotext
+from modules.infotext.parse import parse
 from modules.processing import engine as engine_module
 from modules.processing.engine import Engine
 from modules.schema.catalog import Checkpoint
@@ -149,7 +149,7 @@ def recorded_finals(name: str, arrays: dict[str, NDArray[Any]]) -> NDArray[np.fl
 
 def differences(ours: str, theirs: str) -> str:
     """The keys in which two texts differ, but for the version's value; empty if there is none."""
-    a, b = infotext.parse(ours), infotext.parse(theirs)
+    a, b = parse(ours), parse(theirs)
     pairs_a, pairs_b = a.pairs | {"Version": ""}, b.pairs | {"Version": ""}
     found = [
         f"{key}: {pairs_a.get(key)} for {pairs_b.get(key)}"

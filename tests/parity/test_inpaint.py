@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from modules.a1111.request import translated
 from modules.images.geometry import Size
-from modules.infotext import text as infotext
-from modules.infotext.layout import compose
-from modules.infotext.text import declared_pairs
+from modules.infotext.grammar import compose
+from modules.infotext.parse import parse
+from modules.infotext.write import declared_pairs
 from modules.processing.inpaint import Prepared, latent_mask, prepare
 from modules.processing.plan import Plan, make_plan
 from modules.schema.request import Img2ImgRequest
@@ -76,4 +76,4 @@ def test_the_masks_keys_are_a1111s(case: dict[str, Any]) -> None:
     pairs = declared_pairs(request, A1111.overridden(request.override_settings))
     facts = {"Seed": "1234", "Model hash": "58564d6acf", "Model": "tiny", "Version": "v1.10.0"}
     text = compose(request.prompt, request.negative_prompt, pairs | facts)
-    assert infotext.parse(text) == infotext.parse(case["infotexts"][0])
+    assert parse(text) == parse(case["infotexts"][0])

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.base.events import ImageDone
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.processing.area_strength import freed, remaining, steps_of
 from modules.processing.plan import img2img_walk
 from modules.sampling.denoise import masked

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from modules.base.events import EngineState, Failed, ImageDone, Stop, Warned
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest

@@ -22,7 +22,7 @@ from modules.base.events import (
     Warned,
 )
 from modules.base.picture import Picture
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest

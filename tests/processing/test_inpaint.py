@@ -16,7 +16,7 @@ from modules.base.events import EngineState, Event, Failed, ImageDone, Stop, War
 from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.images.masks import blurred
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.networks.vae import Posterior
 from modules.processing.engine import create_engine
 from modules.processing.inpaint import inpainting_input, latent_mask

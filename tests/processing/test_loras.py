@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from modules.base.events import Failed, Finished, ImageDone, Stop, Warned
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.networks.files.listing import HashCache
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint

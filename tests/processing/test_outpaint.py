@@ -14,8 +14,8 @@ from modules.base.events import Failed, ImageDone, Stop
 from modules.base.picture import Picture
 from modules.images.geometry import Box, Margins, Size
 from modules.images.masks import blurred
+from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
-from modules.infotext.text import parse
 from modules.networks.vae import Posterior
 from modules.processing.engine import Engine, create_engine
 from modules.processing.inpaint import inpainting_input, prepare

@@ -11,7 +11,8 @@ from safetensors.numpy import save_file
 
 from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
 from modules.clip.bpe import ClipBPE
-from modules.infotext.text import parse, to_fields
+from modules.infotext.parse import parse
+from modules.infotext.read import to_fields
 from modules.networks import model_cache
 from modules.networks.device import choose_place
 from modules.networks.files.listing import HashCache

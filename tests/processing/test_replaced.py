@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from modules.base.events import EngineState, Event, Failed, ImageDone, Stepped, Stop
-from modules.infotext.text import parse
+from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest

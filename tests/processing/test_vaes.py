@@ -17,8 +17,8 @@ from safetensors.torch import save_file as save_torch
 from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
 from modules.base.picture import Picture
 from modules.clip.bpe import ClipBPE
+from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
-from modules.infotext.text import parse
 from modules.networks.checkpoint import load_checkpoint, load_vae
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache, find_vaes

@@ -25,8 +25,8 @@ from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
 from modules.images.geometry import Size
-from modules.infotext import text as infotext
-from modules.infotext.layout import compose
+from modules.infotext.grammar import compose
+from modules.infotext.parse import parse
 from modules.schema.settings import Settings
 from modules.store import metadata
 
@@ -206,7 +206,7 @@ def _told(image: Any, fetch: Fetch | None) -> Response:
 def _parameters(text: str) -> Mapping[str, str]:
     if not text:
         return {}
-    parsed = infotext.parse(text)
+    parsed = parse(text)
     return {"Prompt": parsed.prompt, "Negative prompt": parsed.negative_prompt, **parsed.pairs}
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import modules
-from modules.infotext import text as infotext
-from modules.infotext.layout import FIXED_ORDER, LAST, Infotext
+from modules.infotext.grammar import FIXED_ORDER, LAST, Infotext
+from modules.infotext.parse import parse
 from modules.jobs.job import Job
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 
@@ -31,7 +31,7 @@ def described(
     several others.
     """
     job = jobs[0]
-    parsed = [infotext.parse(text) for text in texts]
+    parsed = [parse(text) for text in texts]
     pairs = parsed[sheets].pairs if len(parsed) > sheets else {}
     of_images = list(seeds[sheets:])
     prompts = _prompts(request, parsed[sheets:])

@@ -16,7 +16,7 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, params
 from modules.extension import loading
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.schema.request import Img2ImgRequest
 
 REFINER_IS_ON: Mapping[str, Any] = {

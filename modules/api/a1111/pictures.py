@@ -10,7 +10,7 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.base.events import ImageDone, ImageSaved
 from modules.base.picture import Picture, bytes_of_text
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.jobs.job import Job
 from modules.jobs.saving import SavePicture, save_source
 from modules.schema.settings import Settings

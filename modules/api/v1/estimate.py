@@ -12,7 +12,7 @@ from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
 from modules.images.geometry import Size
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.networks.files.native import NativeSizes
 from modules.processing.estimate import estimate
 from modules.schema.request import GenerationRequest, Img2ImgRequest

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from modules.api.services import Services
 from modules.base.fields import Strict
-from modules.infotext.text import ParsedFields
+from modules.infotext.read import ParsedFields
 from modules.prompts.styles import read_styles, taken_out
 from modules.schema.request import MAX_PROMPT
 

@@ -21,7 +21,7 @@ from modules.base.errors import WebuiError
 from modules.base.events import ENDINGS, Event, Failed, ImageSaved, Previewed
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
 from modules.prompts.tags import without_networks

@@ -12,8 +12,8 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
+from modules.infotext.grammar import Kind
 from modules.infotext.recipe import Recipe, compared, ran_with, recipe
-from modules.infotext.text import Kind
 from modules.schema.request import Img2ImgRequest
 from modules.store import metadata
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.api.services import Services
-from modules.infotext.text import Kind
+from modules.infotext.grammar import Kind
 
 KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
 

@@ -14,7 +14,8 @@ from modules.base.cells import unguarded
 from modules.base.errors import WebuiError
 from modules.base.fields import params
 from modules.base.picture import Picture
-from modules.infotext import text as infotext
+from modules.infotext.parse import parse
+from modules.infotext.read import to_fields
 from modules.jobs.batch.files import Entry, FileSet, text_of
 from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
@@ -112,8 +113,8 @@ class WordBook:
         return Words(fields, checkpoint, tuple(notes))
 
     def _from_infotext(self, text: str, own: frozenset[str] | set[str], settings: Settings, catalog: Catalog) -> Words:
-        parsed = infotext.parse(text)
-        read = infotext.to_fields(parsed, "img2img", settings, catalog)
+        parsed = parse(text)
+        read = to_fields(parsed, "img2img", settings, catalog)
         notes = (*parsed.notes, *(sentence for field, sentence in read.refused.items() if field in own))
         wanted = own | ({"scheduler"} if "sampler_name" in own else set())
         fields = {name: value for name, value in read.fields.items() if name in wanted}

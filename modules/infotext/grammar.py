@@ -138,3 +138,8 @@ def sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
         else:
             joined[key] = value
     return joined
+
+
+def shortened(text: str) -> str:
+    """`text` in quotes, as a sentence shows it: at most 60 characters of it."""
+    return repr(text if len(text) <= 60 else text[:60] + "…")

@@ -11,8 +11,10 @@ from PIL import Image
 
 from modules.base.fields import params
 from modules.base.picture import Picture
-from modules.infotext.layout import SIZE, Infotext, compose
-from modules.infotext.text import declared_pairs, implied, parse, to_fields
+from modules.infotext.grammar import SIZE, Infotext, compose
+from modules.infotext.parse import implied, parse
+from modules.infotext.read import to_fields
+from modules.infotext.write import declared_pairs
 from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.sampler_names import resolve_names

@@ -1,0 +1,57 @@
+"""The keys of an infotext: those that fields and settings declare, and those that only inform."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from modules.base.fields import Param, params
+from modules.infotext.grammar import FIXED_ORDER, LAST
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.settings import Settings
+
+# These describe the picture and set nothing, so they are ignored without a note.
+INFORMATION = frozenset(
+    {
+        "Version",
+        "User",
+        "Model",
+        "Model hash",
+        "VAE",
+        "VAE hash",
+        "Init image hash",
+        "Source hash",
+        "Mask hash",
+        "Latent mask hash",
+        "Lora hashes",
+        "TI hashes",
+        "Template",  # of the extension Dynamic Prompts, what a prompt was drawn from; so is the next
+        "Negative Template",
+    }
+)
+
+# Ours: a schedule that was chosen by name. A1111's key names the same schedule for Automatic.
+NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE = "Schedule type chosen", "Hires schedule type chosen"
+
+SYNONYMS = {"guidance scale": "CFG scale"}  # Draw Things; folded
+
+
+def with_keys(model: type[BaseModel]) -> dict[str, Param]:
+    """The declared fields of `model` that have a key in an infotext."""
+    return {name: param for name, param in params(model).items() if param.control.infotext}
+
+
+def absent_setting(param: Param) -> Any:
+    """The value that a text without the setting's key stands for."""
+    return param.default if param.control.absent is ... else param.control.absent
+
+
+# Every key that a text of settings may hold, and those keys by their letters alone.
+KNOWN = frozenset(
+    {*FIXED_ORDER, *LAST, *INFORMATION, "Script", NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
+    | {
+        param.control.infotext
+        for model in (Txt2ImgRequest, Img2ImgRequest, Settings)
+        for param in with_keys(model).values()
+    }
+)
+FOLDED = {**{key.casefold(): key for key in KNOWN}, **SYNONYMS}

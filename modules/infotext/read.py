@@ -1,0 +1,261 @@
+"""The way from an infotext back to the fields of a request and to settings."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from modules.base.errors import WebuiError
+from modules.base.fields import Param, expectation, params
+from modules.infotext.grammar import Infotext, Kind, shortened, sizes_joined
+from modules.infotext.keys import INFORMATION, NAMED_HIRES_SCHEDULE, NAMED_SCHEDULE, absent_setting, with_keys
+from modules.infotext.parse import implied
+from modules.schema.catalog import OWN_VAE, Catalog
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.sampler_names import SCHEDULES, nearest_sampler, resolve_names
+from modules.schema.settings import Settings
+
+# Fields of a size. One that is out of bounds is not brought within them.
+SIZES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y", "hr_scale", "resize_by"})
+HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
+WITH_COMMAS = re.compile(r"[-+]?\d+(?:,\d+)+", re.ASCII)
+GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ParsedFields:
+    """A text in terms of a request.
+
+    `fields` are valid values of request fields by name, `settings` those settings that the text stands for and that
+    differ from the current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the person.
+    `refused` are those of the notes that tell of a size which is not taken, by its field.
+    """
+
+    kind: Kind
+    fields: dict[str, Any]
+    settings: dict[str, Any]
+    ignored: dict[str, str]
+    notes: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def to_fields(
+    infotext: Infotext, kind: Kind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
+) -> ParsedFields:
+    """What a request (of `kind`, by default the text's own) must hold to make the picture again.
+
+    Never raises: what cannot be used is told in `notes` and left out. A text without pairs gives prompts alone.
+    """
+    kind = kind or infotext.kind
+    current = settings or Settings()
+    model = Img2ImgRequest if kind == "img2img" else Txt2ImgRequest
+    reading = _Reading(dict(infotext.pairs), list(infotext.notes))
+    for name, text in (("prompt", infotext.prompt), ("negative_prompt", infotext.negative_prompt)):
+        if text or infotext.pairs:
+            reading.take(model, params(model)[name], text)
+    if infotext.pairs:
+        _read_request(reading, model)
+        _read_settings(reading, current, implied(infotext))
+        _read_checkpoint(reading, current, catalog)
+        _read_vae(reading, current, catalog)
+    ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
+    elsewhere = {param.control.infotext for param in with_keys(Img2ImgRequest).values()}  # sent to another tab
+    unknown = [shortened(key)[1:-1] for key in sizes_joined(ignored) if key not in elsewhere]
+    if unknown:
+        reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(unknown) + ".")
+    return ParsedFields(
+        kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes), reading.refused
+    )
+
+
+class _Reading:
+    """A text while it is read: pairs still to be used, and what has come of the others."""
+
+    def __init__(self, pairs: dict[str, str], notes: list[str]) -> None:
+        self.pairs = pairs
+        self.notes = notes
+        self.fields: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
+        self.refused: dict[str, str] = {}
+
+    def take(self, model: type[BaseModel], param: Param, text: str) -> None:
+        """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
+        text = _with_point(param, text)
+        value = _indexed(param, text)
+        number = _number(text)
+        for bound, beyond in ((param.minimum, "less"), (param.maximum, "more")):
+            if number is not None and bound is not None and (number < bound if beyond == "less" else number > bound):
+                if param.name in SIZES:
+                    self.refuse(param, f"{param.control.label}: {shortened(text)[1:-1]} is {beyond} than {bound:g}")
+                    return
+                self.notes.append(f"{param.control.label}: {text} is {beyond} than {bound:g}, {bound:g} is set.")
+                value = bound
+        try:
+            self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
+        except ValidationError as error:
+            what = f"{param.control.label}: {shortened(text)} cannot be used, {expectation(param, error)}"
+            if param.name in SIZES:
+                self.refuse(param, what)
+            else:
+                self.notes.append(f"{what}.")
+
+    def refuse(self, param: Param, what: str) -> None:
+        """Leave a size as it is: the nearest one that can be made is not what was meant, and may take hours."""
+        self.refused[param.name] = f"{what}; the size stays as it is."
+        self.notes.append(self.refused[param.name])
+
+
+def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
+    declared = with_keys(model)
+    is_hires = any(key in reading.pairs for key in HIRES_KEYS)
+    named, named_hires = (reading.pairs.pop(key, "") for key in (NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE))
+    sampler = reading.pairs.pop(declared["sampler_name"].control.infotext, None)
+    scheduler = reading.pairs.pop(declared["scheduler"].control.infotext, "Automatic")
+    if sampler is not None:
+        _read_sampler(reading, sampler, scheduler)
+        if reading.fields.get("scheduler") == "Automatic" and named == scheduler:
+            reading.fields["scheduler"] = _schedule_named(named) or "Automatic"
+    for name, param in declared.items():
+        if name in ("negative_prompt", "sampler_name", "scheduler"):
+            continue
+        if name == "denoising_strength" and model is Txt2ImgRequest and not is_hires:
+            continue  # it is an img2img text's
+        text = reading.pairs.pop(param.control.infotext, None)
+        if text is not None:
+            reading.take(model, param, text)
+        elif param.control.absent is not ...:
+            reading.fields[name] = param.control.absent
+    for pair in (("width", "height"), ("hr_resize_x", "hr_resize_y")):
+        if reading.refused.keys() & set(pair):  # one side alone has another shape
+            reading.fields = {name: value for name, value in reading.fields.items() if name not in pair}
+    if model is Txt2ImgRequest:
+        reading.fields["enable_hr"] = is_hires
+        if is_hires and (schedule := _schedule_named(named_hires)):
+            reading.fields["hr_scheduler"] = schedule
+
+
+def _schedule_named(name: str) -> str:
+    """The schedule of that name as the form has it; "" if there is none."""
+    return next((row.name for row in SCHEDULES if row.name == name), "")
+
+
+def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
+    """Old texts name both in one ("DPM++ 2M Karras")."""
+    try:
+        sampler_row, scheduler_row = resolve_names(sampler, scheduler)
+    except WebuiError as error:
+        if error.field == "scheduler":
+            reading.notes.append(f"There is no schedule type {shortened(scheduler)}; Automatic is set.")
+            _read_sampler(reading, sampler, "Automatic")
+        else:
+            near = nearest_sampler(sampler[:100])
+            reading.notes.append(
+                f"There is no sampler {shortened(sampler)}; the nearest name is {near!r}. The sampler stays as it is."
+            )
+        return
+    own = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
+    reading.fields["sampler_name"] = sampler_row.name
+    reading.fields["scheduler"] = "Automatic" if own else scheduler_row.name
+
+
+def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:
+    """Settings the text stands for, present or absent, that differ from the current ones."""
+    given = {**implied_pairs, **reading.pairs}
+    for name, param in with_keys(Settings).items():
+        key = param.control.infotext
+        value: Any = absent_setting(param)
+        if key in given:
+            reading.pairs.pop(key, None)
+            try:
+                value = getattr(Settings.model_validate({name: _with_point(param, given[key])}), name)
+            except ValidationError as error:
+                reading.notes.append(
+                    f"{param.control.label}: {shortened(given[key])} cannot be used, {expectation(param, error)}."
+                )
+                continue
+        if value != getattr(current, name):
+            reading.settings[name] = value
+    if current.token_merging_ratio_img2img:  # the text names the ratio that the picture was made with, whatever it is
+        reading.settings["token_merging_ratio_img2img"] = 0.0
+
+
+def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
+    if catalog is None or not catalog.checkpoints:
+        return
+    for key in ("refiner_checkpoint", "hr_checkpoint_name"):
+        if named := reading.fields.get(key):
+            try:
+                reading.fields[key] = catalog.checkpoint(named).name
+            except WebuiError:
+                reading.notes.append(f"The checkpoint {shortened(named)} that it was made with is not here.")
+                reading.fields[key] = ""
+    name, digits = reading.pairs.get("Model", ""), reading.pairs.get("Model hash", "")
+    if not name and not digits:
+        return
+    try:
+        wanted, note = catalog.checkpoint_of_text(name, digits)
+    except WebuiError:
+        named = shortened(name or digits)
+        reading.notes.append(f"The picture was made with the checkpoint {named}, which is not here.")
+        return
+    if note:
+        reading.notes.append(note)
+    try:
+        selected = catalog.checkpoint(current.sd_model_checkpoint)
+    except WebuiError:  # the selected one has been removed: any other differs from it
+        selected = None
+    if wanted != selected:
+        reading.settings["sd_model_checkpoint"] = wanted.name
+
+
+def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
+    """The VAE by its hash, as far as that is known, or name. A text that names its program and no VAE had none."""
+    if catalog is None or not catalog.checkpoints:
+        return
+    name, digits = reading.pairs.get("VAE", ""), reading.pairs.get("VAE hash", "").lower()
+    if not name and not digits and "Version" not in reading.pairs:
+        return
+    wanted = None
+    if name or digits:
+        try:
+            wanted = catalog.vae_of_text(name, digits)
+        except WebuiError:
+            reading.notes.append(f"The VAE {shortened(name or digits)} that it was made with is not here.")
+            return
+    try:
+        checkpoint = catalog.checkpoint(reading.settings.get("sd_model_checkpoint", current.sd_model_checkpoint))
+        is_set = catalog.vae_for(current.sd_vae, checkpoint) == wanted
+    except WebuiError:  # what is set is gone
+        is_set = False
+    if not is_set:
+        reading.settings["sd_vae"] = wanted.name if wanted is not None else OWN_VAE
+
+
+def _indexed(param: Param, text: str) -> str | int:
+    """The index of the label `text` among the choices of an integer field; other texts as they are."""
+    counted = isinstance(param.control.choices, tuple) and param.type is int
+    labels = [label.lower() for label in param.control.choices] if counted else []
+    return labels.index(text.lower()) if text.lower() in labels else text
+
+
+def _with_point(param: Param, text: str) -> str:
+    """A number with a point before its fraction, whatever country it is from; `1,024` is 1024 where things are counted.
+
+    Other texts, and those of fields that hold no number, as they are.
+    """
+    types: set[Any] = set(get_args(param.type)) or {param.type}
+    if not types & {int, float} or WITH_COMMAS.fullmatch(text) is None:
+        return text
+    is_grouped = GROUPED.fullmatch(text) is not None and (float not in types or text.count(",") > 1)
+    return text.replace(",", "" if is_grouped else ".")
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
