@@ -35,9 +35,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modules.base.errors import WebuiError
-from modules.flags import command_line
+from modules.base.root import ROOT
+from modules.flags.checks import require_free_port
+from modules.flags.command_line import parse
+from modules.flags.parser import Parser
 
-ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 NO_DEPS = "requirements-test-nodeps.txt"  # packages installed with --no-deps
 LISTS = {  # the stamp in the environment: the requirement files it stands for
@@ -63,14 +65,12 @@ def main() -> None:
     words = sys.argv[2:] if testing else shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
     if not testing and {"-h", "--help"} & set(words):
         print(__doc__, "\nFlags that go on to webui.py:\n", sep="")
-        command_line.parse(["--help"])
+        parse(["--help"])
     ours, rest = own_flags().parse_known_args(words)
     if sys.prefix == sys.base_prefix and not ours.no_venv:
         enter_venv()
     if not testing:
-        command_line.require_free_port(
-            command_line.parse(rest)
-        )  # a mistyped flag is told now, not after the installation
+        require_free_port(parse(rest))  # a mistyped flag is reported now, not after the installation
     if not ours.skip_install:
         set_up("palimpsest-test.stamp" if testing else "palimpsest.stamp", ours.torch_index)
     if testing:
@@ -82,9 +82,9 @@ def main() -> None:
     become([sys.executable, str(ROOT / "webui.py"), *rest])
 
 
-def own_flags() -> command_line.Parser:
+def own_flags() -> Parser:
     """The parser of the flags that end here; all others go on."""
-    parser = command_line.Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--no-venv", action="store_true")
     parser.add_argument("--skip-install", action="store_true")
     parser.add_argument("--torch-index", default="", metavar="URL")

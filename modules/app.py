@@ -25,9 +25,12 @@ from modules.base.errors import WebuiError
 from modules.base.kept import make_way
 from modules.base.paths import printable
 from modules.base.picture import Picture
+from modules.base.root import ROOT
 from modules.clip.chunks import Word
 from modules.extension.loading import load as load_extensions
-from modules.flags.command_line import ROOT, Flags, parse, require_free_port
+from modules.flags.checks import require_free_port
+from modules.flags.command_line import parse
+from modules.flags.flags import Flags
 from modules.infotext.recipe import HashOf, Kept
 from modules.infotext.recipe import recipe as make_recipe
 from modules.jobs.batch.batches import Batches, OwnSaves

@@ -214,9 +214,10 @@ def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     for name in (
         "launch.py",
         "modules/__init__.py",
-        "modules/flags/command_line.py",
+        *(f"modules/flags/{path.name}" for path in (ROOT / "modules" / "flags").glob("*.py")),
         "modules/base/errors.py",
         "modules/base/names.py",
+        "modules/base/root.py",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())

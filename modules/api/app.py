@@ -32,7 +32,7 @@ from modules.api.v1 import (
     styles,
 )
 from modules.base.picture import MAX_BYTES
-from modules.flags.command_line import ANY_ORIGIN
+from modules.flags.values import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
 TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size

@@ -9,7 +9,7 @@ from typing import TypeVar
 import psutil
 
 from modules.base.errors import Busy, WebuiError
-from modules.flags.command_line import MAX_QUEUED_JOBS
+from modules.flags.flags import MAX_QUEUED_JOBS
 from modules.jobs.job import Job
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 

@@ -16,7 +16,7 @@ from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import TokenCount, Vocabulary
 from modules.extension.loading import Extensions
 from modules.extension.loading import load as load_extensions
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.infotext.grammar import Kind
 from modules.infotext.parse import parse
 from modules.infotext.read import ParsedFields, to_fields

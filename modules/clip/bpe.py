@@ -15,7 +15,9 @@ from typing import Final
 import ftfy
 import regex
 
-CLIP_VOCABULARY: Final = Path(__file__).resolve().parents[2] / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
+from modules.base.root import CONFIGS
+
+CLIP_VOCABULARY: Final = CONFIGS / "clip" / "bpe_simple_vocab_16e6.txt.gz"
 
 VOCABULARY_SIZE: Final = 49408
 # What remains after every byte, every byte that ends a word, and two markers.

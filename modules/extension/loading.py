@@ -16,6 +16,7 @@ from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, params
+from modules.base.root import EXTENSIONS
 from modules.extension.hooks import Arguments, Extension, Request, Script
 from modules.infotext.grammar import Kind
 from modules.schema.catalog import Catalog
@@ -23,7 +24,6 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest
 
 log = logging.getLogger(__name__)
 
-BUILT_IN = Path(__file__).parents[2] / "extensions"
 FILE = "extension.py"
 OFF = "disabled"
 PACKAGE = "palimpsest_extension_"  # before an extension's name: what its module is called
@@ -93,7 +93,7 @@ def load(users: Path | None = None) -> Extensions:
     loaded: dict[str, Extension] = {}
     scripts: dict[str, Script] = {}
     problems: list[str] = []
-    for folder in _folders([BUILT_IN, *([users] if users else [])]):
+    for folder in _folders([EXTENSIONS, *([users] if users else [])]):
         try:
             extension = _extension(folder)
             offered = {script.name.casefold(): script for script in extension.scripts()}

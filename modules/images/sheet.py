@@ -5,14 +5,14 @@ The measures are A1111's: letters of 1/25 of a cell's width and height together,
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from modules.base.root import CONFIGS
 from modules.images.geometry import Box, Size
 
-FONT = Path(__file__).parents[2] / "configs" / "fonts" / "Roboto-Regular.ttf"  # the one A1111 writes with
+FONT = CONFIGS / "fonts" / "Roboto-Regular.ttf"  # the one A1111 writes with
 BACKGROUND = "#ffffff"
 ACTIVE = "#000000"
 INACTIVE = "#999999"  # and struck through

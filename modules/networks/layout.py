@@ -14,11 +14,11 @@ from typing import Any, Final, cast
 import yaml
 
 from modules.base.errors import WebuiError
+from modules.base.root import CONFIGS
 from modules.networks.files.detect import TEXT, UNET, VAE
 from modules.networks.files.foreign import DEEPEST, FIELD, read_json, read_text
 from modules.networks.files.listing import Header
 
-CONFIGS: Final = Path(__file__).resolve().parents[2] / "configs"
 MOST_CHANNELS: Final = 1_000_000  # of anything that a configuration counts
 MOST_STEPS: Final = 10_000  # of training
 BETAS: Final = (1e-9, 0.999)

@@ -33,7 +33,9 @@ from safetensors import SafetensorError, safe_open
 
 from modules.base.errors import WebuiError
 from modules.base.paths import printable
-from modules.flags.command_line import ROOT, Flags, parse
+from modules.base.root import ROOT
+from modules.flags.command_line import parse
+from modules.flags.flags import Flags
 
 OLDEST: Final = (3, 11)
 FREE_BYTES: Final = 2 * 10**9  # a day's pictures, and a checkpoint

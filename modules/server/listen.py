@@ -14,7 +14,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modules.base.errors import WebuiError
-from modules.flags.command_line import Flags, is_loopback
+from modules.flags.flags import Flags
+from modules.flags.values import is_loopback
 
 SECONDS_FOR_HEAD = 10.0  # from a request's first byte, or a connection's start, to the end of its head
 SECONDS_TO_TAKE = 30.0  # in which a client must take something of what waits for it

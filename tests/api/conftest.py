@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.v1.tokens import TokenCounter
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.jobs.batch.batches import Batches, OwnSaves
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue

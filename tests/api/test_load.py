@@ -20,7 +20,7 @@ from modules.api.a1111 import extras
 from modules.api.app import create_api
 from modules.api.services import Services
 from modules.base.events import ENDINGS
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.server.listen import configured
 from tests.api.a1111_client import opened, png
 

@@ -37,7 +37,7 @@ from PIL import Image
 
 from modules.api.app import create_api
 from modules.base.events import EngineState, Event, Finished, ImageDone, Staged, Started, Stepped, Stop
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings

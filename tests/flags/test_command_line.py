@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from modules.base.errors import WebuiError
-from modules.flags.command_line import NOT_NEEDED, ROOT, Credentials, Flags, parse, port_is_free, require_free_port
+from modules.base.root import ROOT
+from modules.flags.checks import port_is_free, require_free_port
+from modules.flags.command_line import parse
+from modules.flags.credentials import Credentials
+from modules.flags.flags import Flags
+from modules.flags.tables import NOT_NEEDED
 
 SCREEN = {"DISPLAY": ":0"}
 
@@ -99,37 +104,36 @@ def test_a_flag_that_needs_nothing_here_is_taken_with_one_line(flag: str) -> Non
     [
         ("--port x", "--port x: expected a number from 1 to 65535."),
         ("--port 0", "--port 0: expected a number from 1 to 65535."),
-        ("--prot 1", "--prot is no flag of Palimpsest; did you mean --port?"),
-        ("--wholly-other", "--wholly-other is no flag of Palimpsest; --help lists all flags."),
-        ("--ckpt nowhere.safetensors", "--ckpt nowhere.safetensors: there is no such file or folder; check the path."),
-        ("--ckpt-dir setup.txt", "--ckpt-dir setup.txt: expected a folder; --ckpt takes a single file."),
+        ("--prot 1", "unknown flag --prot; did you mean --port?"),
+        ("--wholly-other", "unknown flag --wholly-other; --help lists all flags."),
+        ("--ckpt nowhere.safetensors", "--ckpt nowhere.safetensors: no such file or folder; check the path."),
+        ("--ckpt-dir setup.txt", "--ckpt-dir setup.txt: expected a folder, not a file; use --ckpt for a single file."),
         (
             "--server-name 0.0.0.0",
-            "Palimpsest does not answer other machines (on 0.0.0.0) without a password: add --auth user:password or "
-            "--auth-file FILE, or say --listen-without-auth if you mean it.",
+            "Palimpsest needs a password to listen to other machines (on 0.0.0.0): add --auth user:password or "
+            "--auth-file FILE, or --listen-without-auth if you really want none.",
         ),
         (
             "--listen",
-            "Palimpsest does not answer other machines (on 0.0.0.0) without a password: add --auth user:password or "
-            "--auth-file FILE, or say --listen-without-auth if you mean it.",
+            "Palimpsest needs a password to listen to other machines (on 0.0.0.0): add --auth user:password or "
+            "--auth-file FILE, or --listen-without-auth if you really want none.",
         ),
         (
             "--cors-allow-origins *",
-            "--cors-allow-origins *: any page on the web could then use this server without a password; "
-            "name the origins, or add --auth user:password.",
+            "--cors-allow-origins * would let any website use this server without a password; "
+            "list the origins, or add --auth user:password.",
         ),
         (
             "--cors-allow-origins studio.example",
-            "--cors-allow-origins studio.example: expected an origin such as https://studio.example or "
-            "http://localhost:3000.",
+            "--cors-allow-origins studio.example: expected an origin such as https://studio.example.",
         ),
-        ("--tls-certfile setup.txt", "--tls-certfile needs --tls-keyfile beside it."),
+        ("--tls-certfile setup.txt", "--tls-certfile also needs --tls-keyfile."),
         (
             "--share",
-            "--share is not offered: no foreign server stands between you and Palimpsest; use --listen with --auth, "
+            "--share is not supported: Palimpsest uses no third-party server; use --listen with --auth, "
             "or an SSH tunnel.",
         ),
-        ("--allow-host http://a", "--allow-host http://a: expected a name without scheme and port."),
+        ("--allow-host http://a", "--allow-host http://a: expected a host name without scheme or port."),
         ("--max-queued-jobs 0", "--max-queued-jobs 0: expected a number from 1 to 100000."),
     ],
 )
@@ -229,9 +233,9 @@ def test_a_password_is_shown_in_no_view_of_the_flags() -> None:
 
 def test_what_no_password_means_is_told() -> None:
     (remark,) = parse(["--listen-without-auth"], {}).remarks
-    assert remark.startswith("--listen-without-auth: everybody who can reach this machine over the network can use ")
+    assert remark.startswith("--listen-without-auth: anyone who can reach this machine over the network can use ")
     assert parse(["--listen", "--auth", "a:b"], {}).remarks == (
-        "Passwords cross the network in the clear: add --tls-certfile, or put a proxy with TLS in front.",
+        "Passwords cross the network unencrypted: add --tls-certfile, or put a proxy with TLS in front.",
     )
 
 
@@ -263,12 +267,12 @@ def test_a_folder_more_is_one_more_each_time(flag: str, field: str, tmp_path: Pa
     two.mkdir()
     read = parse([flag, str(one), flag, str(two), flag, str(one)], SCREEN)
     assert getattr(read, field) == (one, two)
-    with pytest.raises(WebuiError, match="there is no such file or folder"):
+    with pytest.raises(WebuiError, match="no such file or folder"):
         parse([flag, str(one), flag, str(tmp_path / "typo")], SCREEN)
 
 
 def test_a_models_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WebuiError, match=r"--models-dir .*modles: there is no such file or folder; check the path"):
+    with pytest.raises(WebuiError, match=r"--models-dir .*modles: no such file or folder; check the path"):
         parse(["--models-dir", str(tmp_path / "modles")], SCREEN)
 
 
@@ -283,11 +287,11 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(WebuiError, match=r"--data-dir .*data: expected a folder"):
         parse(["--data-dir", str(tmp_path / "data")], SCREEN)
-    with pytest.raises(WebuiError, match=r"--data-dir .*inside: expected a folder, and .*data is a file"):
+    with pytest.raises(WebuiError, match=r"--data-dir .*inside: expected a folder, but .*data is a file"):
         parse(["--data-dir", str(tmp_path / "data" / "inside")], SCREEN)
 
 
 def test_the_last_of_two_data_folders_counts_and_that_is_told(tmp_path: Path) -> None:
     read = parse(["--data-dir", str(tmp_path / "a"), f"--data-dir={tmp_path / 'b'}"], SCREEN)
     assert read.data_dir == tmp_path / "b"
-    assert read.remarks == ("--data-dir was given more than once, and the last one counts.",)
+    assert read.remarks == ("--data-dir was given more than once; the last one counts.",)

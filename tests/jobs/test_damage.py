@@ -24,7 +24,7 @@ from modules.base.errors import WebuiError
 from modules.base.events import Failed
 from modules.base.kept import make_way
 from modules.base.picture import Picture
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.jobs.batch.batches import Batches, BatchOptions, OwnSaves
 from modules.jobs.batch.intake import BatchIntake, Brought
 from modules.jobs.batch.journal import Journals

@@ -20,7 +20,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from modules.api.middleware.body_limit import BodyLimit
 from modules.base.errors import WebuiError
-from modules.flags.command_line import Flags, parse
+from modules.flags.command_line import parse
+from modules.flags.flags import Flags
 from modules.server.listen import PatientProtocol, check_certificate, configured
 
 HOST = b"Host: 127.0.0.1\r\n"

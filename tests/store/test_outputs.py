@@ -19,7 +19,7 @@ from modules.app import sweep_drafts
 from modules.base.disk import DRAFT
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.schema.settings import Settings
 from modules.store.metadata import read
 from modules.store.outputs import LOG_COLUMNS, Outputs

@@ -11,7 +11,7 @@ from modules.api.a1111.generate import STYLES
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.names import shown
-from modules.flags.command_line import Flags
+from modules.flags.flags import Flags
 from modules.images.enlarge import UPSCALERS
 from modules.prompts.styles import read_styles
 from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora

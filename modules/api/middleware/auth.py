@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modules.api.clients import client_of
 from modules.api.errors import answer
 from modules.base.errors import WebuiError
-from modules.flags.command_line import Credentials, account_of
+from modules.flags.credentials import Credentials, account_of
 
 OPEN = ("/healthz",)  # tells nothing but that the server runs
 FREE_GUESSES = 10

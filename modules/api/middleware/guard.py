@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modules.api.errors import answer
 from modules.base.errors import WebuiError
-from modules.flags.command_line import ANY_ORIGIN, EVERYWHERE
+from modules.flags.values import ANY_ORIGIN, EVERYWHERE
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 READING = ("GET", "HEAD")

@@ -23,7 +23,7 @@ from modules.api.services import Services
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.base.fields import Strict
 from modules.base.names import shown
-from modules.flags.command_line import has_screen
+from modules.flags.checks import has_screen
 
 MOST_AT_ONCE = 1000  # pictures in one zip or one save
 

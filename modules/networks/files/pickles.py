@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from modules.base.errors import WebuiError
+from modules.base.root import ROOT
 from modules.networks.files.foreign import FIELD
 from modules.networks.files.torch_pickle import CHECKPOINT, Bounds, Content, MoreThanWeights, Stored, read_content
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE: Final = 60.0  # seconds for one file, on the busiest machine
 MOST_MEMORY: Final = 2**30  # bytes of address space of the process
-_ROOT: Final = Path(__file__).resolve().parents[3]
 _TENSOR, _DICT = "tensor", "dict"
 
 
@@ -78,7 +78,7 @@ class PickleReader:
     def _start(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, *self._command],
-            cwd=_ROOT,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

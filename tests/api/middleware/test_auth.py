@@ -22,7 +22,7 @@ from modules.api.middleware.auth import (
     BasicAuth,
 )
 from modules.api.services import Services
-from modules.flags.command_line import Credentials
+from modules.flags.credentials import Credentials
 from tests.api.conftest import BASE
 
 RIGHT = {"authorization": "Basic " + b64encode(b"ann:secret").decode()}
@@ -247,7 +247,7 @@ def test_all_pairs_are_compared_wherever_the_right_one_stands(monkeypatch: pytes
         return real(a, b)
 
     credentials = Credentials(["ann:secret", "b:short", "c:" + "long" * 20])
-    monkeypatch.setattr("modules.flags.command_line.hmac.compare_digest", counted)
+    monkeypatch.setattr("modules.flags.credentials.hmac.compare_digest", counted)
     assert credentials.admit(RIGHT["authorization"])
     assert not credentials.admit(WRONG["authorization"])
     assert compared == [32] * 6  # digests: their length tells nothing

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from modules.api.app import create_api
 from modules.api.middleware.guard import Guard
 from modules.api.services import Services
-from modules.flags.command_line import Credentials
+from modules.flags.credentials import Credentials
 from tests.api.conftest import BASE
 
 OWN = "http://127.0.0.1:7860"
