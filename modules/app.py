@@ -5,12 +5,14 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -293,7 +295,7 @@ def start_engine(services: Services) -> None:
 
 
 def serve(services: Services) -> None:
-    """Answer requests until the process is told to end."""
+    """Answer requests until the process is told to end. Raises KeyboardInterrupt after Ctrl+C."""
     # Not at the top: Gradio and FastAPI take seconds to import, and the engine process starts beside that.
     from modules.api.app import create_api  # noqa: PLC0415
     from modules.ui.app import build_page, mount  # noqa: PLC0415
@@ -302,7 +304,10 @@ def serve(services: Services) -> None:
     flags = services.flags
     page = build_page(services.catalog.current, services.settings.current)
     app = mount(create_api(services), page, flags.theme)
-    _Server(listen.configured(app, flags), services).run()
+    running = _Server(listen.configured(app, flags), services)
+    running.run()
+    if running.was_interrupted:  # uvicorn raises it again, but asyncio may swallow it when its task ends just then
+        raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
@@ -310,6 +315,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
+        self.was_interrupted = False  # by Ctrl+C
         self._flags = services.flags
         self._queue = services.queue
         self._batches = services.intake.batches
@@ -321,6 +327,10 @@ class _Server(uvicorn.Server):
         log.info("Palimpsest %s is at %s", modules.__version__, self._flags.url)
         if self._flags.autolaunch:
             threading.Thread(target=webbrowser.open, args=(self._flags.url,), daemon=True).start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.was_interrupted = self.was_interrupted or sig == signal.SIGINT
+        super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Ends the jobs first, and with them the event streams, which would hold the server up."""
