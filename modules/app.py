@@ -35,11 +35,11 @@ from modules.flags.command_line import parse
 from modules.flags.flags import Flags
 from modules.infotext.recipe import HashOf, Kept
 from modules.infotext.recipe import recipe as make_recipe
-from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.batch.journal import Journals
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import EmbeddingFiles
@@ -166,9 +166,9 @@ def open_services(flags: Flags) -> Services:
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, settings_file)
-    saves = OwnSaves(save_to(outputs))
-    queue = JobQueue(engine, saves, job_store=JobStore(flags.data_dir / QUEUE, pictures))
-    batches = Batches(queue, saves, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
+    savers = JobSavers(Saver(outputs))
+    queue = JobQueue(engine, savers, job_store=JobStore(flags.data_dir / QUEUE, pictures))
+    batches = Batches(queue, savers, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
     checkpoints = CheckpointFiles(checkpoint_folders(flags))
     catalog = CatalogHolder(
         scanner(flags, checkpoints),
@@ -186,7 +186,7 @@ def open_services(flags: Flags) -> Services:
         flags=flags,
         count_tokens=TokenCounter(holder, lambda: words_of(catalog.current, queue.state().text_width)),
         intake=BatchIntake.of(batches, flags.data_dir, flags.outputs_dir),
-        saves=saves,
+        savers=savers,
         history=History(outputs, cache / "history.sqlite"),
         extensions=load_extensions(flags.extensions_dir),
         limits=JobLimits(flags.max_queued_jobs),

@@ -20,10 +20,10 @@ from modules.flags.flags import Flags
 from modules.infotext.grammar import Kind
 from modules.infotext.parse import parse
 from modules.infotext.read import ParsedFields, to_fields
-from modules.jobs.batch.batches import OwnSaves
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
+from modules.jobs.saving import JobSavers
 from modules.schema.catalog import Checkpoint, Lora
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
@@ -118,7 +118,7 @@ class Services:
     flags: Flags
     count_tokens: CountsTokens
     intake: BatchIntake
-    saves: OwnSaves
+    savers: JobSavers
     history: History
     limits: JobLimits = field(default_factory=JobLimits)
     streams: Places = field(default_factory=Places)

@@ -435,7 +435,7 @@ class JobQueue:
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("job %s failed (id %s)", job.id, trace_id)
-            ending = Failed(f"The job ended by an error of Palimpsest itself (id {trace_id} in the log).")
+            ending = Failed(f"The job ended with an internal error (id {trace_id} in the log).")
         handed_over = time.monotonic()
         failure = saves.finish()
         if death and not failure and self._handed_back(job, death):

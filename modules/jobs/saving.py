@@ -2,10 +2,10 @@
 
 import logging
 import secrets
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
-from pathlib import Path
 
 from PIL import Image
 
@@ -15,43 +15,91 @@ from modules.base.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
 from modules.schema.request import Img2ImgRequest
 from modules.store.job_store import JobStore, sha256_of
+from modules.store.metadata import Encoded, as_file
 from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
 
 SavePicture = Callable[[Job, ImageDone], ImageSaved]
+Names = Callable[[Job, ImageDone], Iterator[str]]  # names to try, in order, below the outputs folder, without format
 
 UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
 
 
-def save_to(outputs: Outputs) -> SavePicture:
-    """Saves each picture in `outputs`, in the format its job's settings name."""
+class Saver:
+    """The one way from a finished picture to a file: encoded, announced to the job store, written.
 
-    def save(job: Job, done: ImageDone) -> ImageSaved:
-        save_source(outputs, job)
+    The page's jobs get numbers, as in A1111; a batch brings `names` of its own. A1111's API calls the two halves, as
+    its client may want the bytes and no file.
+    """
+
+    def __init__(self, outputs: Outputs, names: Names | None = None) -> None:
+        self.outputs = outputs
+        self._names = names or self._numbered
+
+    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+        return self.written(job, done, self.encoded(job, done))
+
+    def encoded(self, job: Job, done: ImageDone) -> Encoded:
+        """The picture as a file's bytes, in the format that the job's settings name."""
         image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
+        return as_file(image, done.infotext, job.settings)
 
-        def announce(path: Path, data: bytes) -> None:
-            job.announce(done.saved(outputs.relative(path)), sha256_of(data))
+    def written(self, job: Job, done: ImageDone, file: Encoded) -> ImageSaved:
+        """The picture in the outputs folder, its source kept before it. Raises WebuiError if the disk refuses."""
+        self.keep_source(job)
 
-        path = outputs.save(image, job.kind, done.seed, done.infotext, job.settings, announce, done.sheet, done.suffix)
-        return done.saved(outputs.relative(path))
+        def announce(path: str, data: bytes) -> None:
+            job.announce(done.saved(path), sha256_of(data))
 
-    return save
+        return done.saved(self.outputs.write(self._names(job, done), file, announce))
+
+    def keep_source(self, job: Job) -> None:
+        """Keep the source of a job before its first picture, where the settings say so."""
+        if job.settings.save_init_img and isinstance(job.request, Img2ImgRequest) and not job.images:
+            for picture in job.request.init_images:
+                self.outputs.save_source(picture, job.settings)
+
+    def _numbered(self, job: Job, done: ImageDone) -> Iterator[str]:
+        return self.outputs.numbered(job.kind, done.seed, done.sheet, done.suffix)
 
 
-def save_source(outputs: Outputs, job: Job) -> None:
-    """Keep the source of a job before its first picture, where the settings say so."""
-    if job.settings.save_init_img and isinstance(job.request, Img2ImgRequest) and not job.images:
-        for picture in job.request.init_images:
-            outputs.save_source(picture, job.settings)
+class JobSavers:
+    """Which jobs are saved in a way of their own; all others are saved by `default`. Safe from any thread."""
+
+    def __init__(self, default: Saver) -> None:
+        self.default = default
+        self._lock = threading.Lock()
+        self._savers: dict[str, SavePicture] = {}  # by the job's id
+
+    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+        with self._lock:
+            save = self._savers.get(job.id, self.default)
+        return save(job, done)
+
+    def submit(self, submit: Callable[[], Job], save: SavePicture) -> Job:
+        """Submit a job that `save` saves, before its first picture can come."""
+        with self._lock:
+            job = submit()
+            self._savers[job.id] = save
+        return job
+
+    def set(self, job_id: str, save: SavePicture) -> None:
+        """`save` saves the job of this id, which may not have been submitted yet."""
+        with self._lock:
+            self._savers[job_id] = save
+
+    def forget(self, job_id: str) -> None:
+        """The job is over, or will not come."""
+        with self._lock:
+            self._savers.pop(job_id, None)
 
 
 class Saves:
     """The pictures of one run, saved in order on `executor`'s one thread and told to job store and log of the job.
 
     What an earlier run of the job has saved is not saved again. After the first failure nothing more is saved,
-    `on_failure` is called once, and `finish` tells the reason.
+    `on_failure` is called once, and `finish` returns the reason.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from modules.base import exif
 from modules.base.colour import SRGB_PROFILE
 from modules.base.picture import Picture
 from modules.infotext.other_programs import from_items, from_json
+from modules.schema.settings import Settings
 
 Format = Literal["png", "jpg", "webp"]
 
@@ -86,6 +87,13 @@ def encoded(
         effort = WEBP_LOSSLESS if lossless else {"quality": quality}
         image.save(file, "WEBP", lossless=lossless, exif=comment, icc_profile=SRGB_PROFILE, **effort)
     return Encoded(file.getvalue(), format)
+
+
+def as_file(
+    image: Image.Image, infotext: str, settings: Settings, items: Mapping[str, str] = MappingProxyType({})
+) -> Encoded:
+    """`encoded`, in the format and quality that the settings name."""
+    return encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless, items)
 
 
 def read(picture: Picture) -> Metadata:

@@ -14,18 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from modules.base.cells import guarded
 from modules.base.disk import refusal, sweep, write_all, write_new
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.base.paths import FORBIDDEN, below
 from modules.base.picture import Picture
-from modules.infotext.grammar import Kind
 from modules.infotext.parse import parse
 from modules.schema.settings import Settings
-from modules.store.metadata import encoded, read
+from modules.store.metadata import Encoded, as_file, read
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 NUMBER = re.compile(r"(\d+)-")
@@ -49,58 +46,56 @@ class Outputs:
         self._lock = threading.Lock()
         self._next: dict[tuple[Path, str], int] = {}  # (folder, sheet) -> number of the next one, as far as we know
 
-    def save(
-        self,
-        image: Image.Image,
-        kind: Kind,
-        seed: int,
-        infotext: str,
-        settings: Settings,
-        announce: Callable[[Path, bytes], None] = lambda path, data: None,
-        sheet: str = "",
-        suffix: str = "",
-    ) -> Path:
-        """Write a finished picture (RGB, RGBA) with its infotext; the absolute path. Nothing is ever overwritten.
+    def numbered(self, kind: str, seed: int, sheet: str = "", suffix: str = "") -> Iterator[str]:
+        """Names for a picture of today, in the folder of its kind of job: the next free number, then those after it.
 
-        `sheet` begins the name of several pictures on one: they have a folder of their own, as in A1111.
-
-        `suffix` ends the name of what belongs to a picture; it has a number of its own, as in A1111.
-
-        `announce` is told path and content before each attempt to write; the last one is the one that counts.
-
-        Raises WebuiError, with the reason, if the disk is full or refuses; then nothing is left behind.
+        `sheet` begins the name of several pictures on one: they have a folder of their own, as in A1111. `suffix` ends
+        the name of what belongs to a picture; it has a number of its own, as in A1111.
         """
-        file = encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless)
-        folder = self.root / f"{kind}-{'grids' if sheet else 'images'}" / self._today().isoformat()
+        name = f"{kind}-{'grids' if sheet else 'images'}/{self._today().isoformat()}"
+        folder = self.root / name
+        known = self._next.get((folder, sheet))
+        number = _next_number(folder, sheet) if known is None else known
+        while True:
+            self._next[folder, sheet] = number + 1
+            yield f"{name}/{sheet}-{number:04}" if sheet else f"{name}/{number:05}-{seed}{suffix}"
+            number = max(number + 1, _next_number(folder, sheet))
+
+    def write(
+        self, names: Iterable[str], file: Encoded, announce: Callable[[str, bytes], None] = lambda path, data: None
+    ) -> str:
+        """Write an encoded picture under the first of `names` that is free; its path as `locate` takes it.
+
+        Names are below the root and without format. Nothing is ever overwritten. `announce` is given path and content
+        before each attempt to write; only the last one counts.
+
+        Raises FileExistsError if all names are taken, WebuiError if the disk refuses or a link leads out of the root;
+        then nothing is left behind.
+        """
         with self._lock:
-            try:
-                known = self._next.get((folder, sheet))
-                number = _next_number(folder, sheet) if known is None else known
-                while True:
-                    name = f"{sheet}-{number:04}" if sheet else f"{number:05}-{seed}{suffix}"
-                    path = folder / f"{name}.{file.format}"
-                    announce(path, file.data)
-                    try:
-                        write_new(path, file.data)
-                    except FileExistsError:
-                        number = max(number + 1, _next_number(folder, sheet))
-                        continue
-                    self._next[folder, sheet] = number + 1
-                    return path
-            except OSError as error:
-                self._next.pop((folder, sheet), None)  # whatever happened there, look again next time
-                raise refusal("The picture", folder, error) from error
+            for name in names:
+                relative = f"{name}.{file.format}"
+                path = self.root / relative
+                if below(self.root, relative) is None:
+                    raise WebuiError(
+                        f"{relative[:200]}: a link leads from there out of the outputs folder.",
+                        "Put a folder in the place of the link.",
+                    )
+                announce(self.relative(path), file.data)
+                try:
+                    write_new(path, file.data)
+                except FileExistsError:
+                    continue
+                except OSError as error:
+                    self._next.clear()  # whatever happened there, look again next time
+                    raise refusal("The picture", path.parent, error) from error
+                return self.relative(path)
+        raise FileExistsError("all names for the picture are taken")
 
     def save_source(self, picture: Picture, settings: Settings) -> None:
         """Keep a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError as `save`."""
         with picture.room():
-            file = encoded(
-                picture.open(),
-                settings.samples_format,
-                read(picture).infotext,
-                settings.jpeg_quality,
-                settings.webp_lossless,
-            )
+            file = as_file(picture.open(), read(picture).infotext, settings)
         path = self.root / SOURCES / f"{picture.pixels_md5}.{file.format}"
         try:
             write_new(path, file.data)

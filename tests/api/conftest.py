@@ -12,10 +12,10 @@ from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.v1.tokens import TokenCounter
 from modules.flags.flags import Flags
-from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.settings import Settings
@@ -35,9 +35,9 @@ def services_in(
 ) -> Iterator[Services]:
     """All of them over an engine process without a model, with their files below `tmp_path`; `job_store` keeps jobs."""
     outputs = Outputs(tmp_path / "outputs")
-    saves = OwnSaves(save_to(outputs))
+    savers = JobSavers(Saver(outputs))
     pictures = Pictures(tmp_path / "pictures")
-    queue = JobQueue(EngineProcess(engine), saves, job_store=JobStore(job_store, pictures) if job_store else None)
+    queue = JobQueue(EngineProcess(engine), savers, job_store=JobStore(job_store, pictures) if job_store else None)
     settings = SettingsHolder(Settings(), tmp_path / "config.json")
     yield Services(
         queue=queue,
@@ -53,8 +53,8 @@ def services_in(
         pictures=pictures,
         flags=Flags(data_dir=tmp_path),
         count_tokens=TokenCounter(settings),
-        intake=BatchIntake.of(Batches(queue, saves, outputs, pictures), tmp_path, outputs.root),
-        saves=saves,
+        intake=BatchIntake.of(Batches(queue, savers, outputs, pictures), tmp_path, outputs.root),
+        savers=savers,
         history=History(outputs, tmp_path / "history.sqlite"),
     )
     queue.close()

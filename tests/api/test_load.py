@@ -151,7 +151,7 @@ def test_the_running_job_of_a_client_that_hangs_up_is_interrupted(server: uvicor
     [job] = services.queue.jobs()
     assert job.status == "interrupted"
     assert len(job.listeners) == 0
-    assert services.saves._own == {}
+    assert services.savers._savers == {}
     assert files(services.outputs.root) == []
     answer = httpx.post(f"{url(server)}/sdapi/v1/txt2img", json={"prompt": "a"}, timeout=PATIENCE, trust_env=False)
     assert len(answer.raise_for_status().json()["images"]) == 1

@@ -15,10 +15,10 @@ from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.v1.tokens import TokenCounter
 from modules.flags.flags import Flags
-from modules.jobs.batch.batches import Batches, OwnSaves
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
 from modules.store.history import History
@@ -38,8 +38,8 @@ class BatchServer:
         self.folder = folder
         self.painter = Painter()
         outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
-        saves = OwnSaves(save_to(outputs))
-        queue = JobQueue(self.painter, saves)
+        savers = JobSavers(Saver(outputs))
+        queue = JobQueue(self.painter, savers)
         settings = SettingsHolder(Settings(), folder / "config.json")
         catalog = Catalog((Checkpoint("good", Path("good.safetensors"), defaults={"width": 64, "height": 64}),))
         self.services = Services(
@@ -50,8 +50,8 @@ class BatchServer:
             pictures=pictures,
             flags=Flags(data_dir=folder),
             count_tokens=TokenCounter(settings),
-            intake=BatchIntake.of(Batches(queue, saves, outputs, pictures), folder, outputs.root),
-            saves=saves,
+            intake=BatchIntake.of(Batches(queue, savers, outputs, pictures), folder, outputs.root),
+            savers=savers,
             history=History(outputs, folder / "history.sqlite"),
         )
         self.port = free_port()

@@ -8,11 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
-from modules.jobs.batch.batches import Batches, BatchOptions, OwnSaves
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.batch.journal import Journals
+from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
@@ -28,9 +29,9 @@ CATALOG = Catalog((CHECKPOINT,))
 
 def main(folder: Path) -> None:
     outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
-    saves = OwnSaves(save_to(outputs))
-    queue = JobQueue(EngineProcess(FACTORY), saves, job_store=JobStore(folder / "jobs.sqlite", pictures))
-    batches = Batches(queue, saves, outputs, pictures, journals=Journals(folder / "batches"))
+    savers = JobSavers(Saver(outputs))
+    queue = JobQueue(EngineProcess(FACTORY), savers, job_store=JobStore(folder / "jobs.sqlite", pictures))
+    batches = Batches(queue, savers, outputs, pictures, journals=Journals(folder / "batches"))
     intake = BatchIntake.of(batches, folder, outputs.root)
     intake.reopen(CATALOG)
     queue.resume(lies_in(outputs))

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
@@ -25,7 +25,7 @@ def say(word: str) -> None:
 def main(folder: Path) -> None:
     outputs = Outputs(folder / "outputs")
     job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=job_store)
+    queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
     queue.resume(lies_in(outputs))
     say("open")
     changed = threading.Event()

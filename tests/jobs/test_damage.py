@@ -25,12 +25,13 @@ from modules.base.events import Failed
 from modules.base.kept import make_way
 from modules.base.picture import Picture
 from modules.flags.flags import Flags
-from modules.jobs.batch.batches import Batches, BatchOptions, OwnSaves
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake, Brought
 from modules.jobs.batch.journal import Journals
+from modules.jobs.batch.options import BatchOptions
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.networks.files.listing import HashCache, find_checkpoints
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import Img2ImgRequest
@@ -65,10 +66,10 @@ class Run:
         self.outputs, self.pictures = Outputs(folder / "outputs"), Pictures(folder / "cache" / "pictures")
         self.settings = Settings.load(folder / "config.json")
         self.options = KeptOptions(folder / "config-a1111.json")
-        saves = OwnSaves(save_to(self.outputs))
-        self.queue = JobQueue(self.painter, saves, job_store=JobStore(folder / "queue" / "jobs.sqlite", self.pictures))
+        savers = JobSavers(Saver(self.outputs))
+        self.queue = JobQueue(self.painter, savers, job_store=JobStore(folder / "queue" / "jobs.sqlite", self.pictures))
         journals = Journals(folder / "queue" / "batches")
-        self.batches = Batches(self.queue, saves, self.outputs, self.pictures, journals=journals)
+        self.batches = Batches(self.queue, savers, self.outputs, self.pictures, journals=journals)
         self.intake = BatchIntake.of(self.batches, folder, self.outputs.root)
         self.history = History(self.outputs, folder / "cache" / "history.sqlite")
         self.hashes = HashCache(folder / "cache" / "hashes.json")

@@ -32,7 +32,7 @@ from modules.base.events import (
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
@@ -367,7 +367,7 @@ def test_pictures_of_a_script_that_are_saved_are_not_saved_again_by_a_retry(tmp_
     outputs, cured = Outputs(tmp_path / "outputs"), tmp_path / "cured"
 
     def opened() -> JobQueue:
-        queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=JobStore(tmp_path / "jobs.sqlite"))
+        queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(tmp_path / "jobs.sqlite"))
         queue.resume(lies_in(outputs))
         return queue
 

@@ -18,7 +18,7 @@ from modules.base.picture import Picture
 from modules.jobs import queue as queue_module
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
@@ -106,7 +106,7 @@ def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(
 def opened(folder: Path) -> JobQueue:
     outputs = Outputs(folder / "outputs")
     job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=job_store)
+    queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
     queue.resume(lies_in(outputs))
     return queue
 
@@ -242,7 +242,7 @@ def test_a_picture_that_was_announced_and_not_written_is_made(tmp_path: Path) ->
 def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: Path) -> None:
     source = Picture.from_image(Image.effect_noise((64, 64), 50).convert("RGB"))
     outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=JobStore(tmp_path / "jobs.sqlite", kept))
+    queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(tmp_path / "jobs.sqlite", kept))
     submit(queue, "wait")
     request = Img2ImgRequest.parse({"init_images": [source], "mask": source, "prompt": "a"})
     job = queue.submit("img2img", request, Settings(), CHECKPOINT)
@@ -265,7 +265,7 @@ def failed_with_pictures(folder: Path) -> tuple[Job, list[Picture]]:
     """A job with a source and a mask that has failed, in a folder in which nothing else would be kept."""
     source, mask = (Picture.from_image(Image.new("L", (64, 64), grey)) for grey in (10, 255))
     outputs, kept = Outputs(folder / "outputs"), Pictures(folder / "pictures", limit=1)
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=JobStore(folder / "jobs.sqlite", kept))
+    queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(folder / "jobs.sqlite", kept))
     request = Img2ImgRequest.parse({"init_images": [source], "mask": mask, "prompt": "webui-error"})
     job = ended(queue.submit("img2img", request, Settings(), CHECKPOINT))
     kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push them out
@@ -277,7 +277,7 @@ def test_a_failed_job_can_be_made_again_with_its_sources_and_mask_after_a_restar
     failed, pictures_of = failed_with_pictures(tmp_path)
     outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
     job_store = JobStore(tmp_path / "jobs.sqlite", kept)
-    queue = JobQueue(EngineProcess(FACTORY), save_to(outputs), job_store=job_store)
+    queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
     queue.resume(lies_in(outputs))
     kept.put(Picture.from_image(Image.new("RGB", (16, 16), "red")))
     [again] = queue.retry(failed.id)

@@ -10,6 +10,7 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.schema.settings import Settings
 from modules.store.history import Entry, History, Place
+from modules.store.metadata import as_file
 from modules.store.outputs import Outputs
 
 TEXT = "{}\nSteps: 4, Sampler: Euler, Seed: {}, Size: 16x8"
@@ -31,7 +32,8 @@ class Made:
         text = TEXT.format(prompt, self.count)
         text += f", Denoising strength: 0.5, Source hash: {source}" if source else ""
         text += f", Mask hash: {mask}" if mask else ""
-        path = self.outputs.save(image, "img2img" if source else "txt2img", self.count, text, Settings())
+        names = self.outputs.numbered("img2img" if source else "txt2img", self.count)
+        path = self.outputs.root / self.outputs.write(names, as_file(image, text, Settings()))
         os.utime(path, (1000 + self.count, 1000 + self.count))
         return hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -21,7 +21,7 @@ from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.flags.flags import Flags
 from modules.schema.settings import Settings
-from modules.store.metadata import read
+from modules.store.metadata import as_file, read
 from modules.store.outputs import LOG_COLUMNS, Outputs
 
 IMAGE = Image.new("RGB", (16, 16), "teal")
@@ -39,8 +39,8 @@ def outputs(tmp_path: Path) -> Outputs:
     return Outputs(tmp_path / "outputs", lambda: DAY)
 
 
-def save(outputs: Outputs, seed: int = 5, **settings: Any) -> str:
-    return outputs.relative(outputs.save(IMAGE, "img2img", seed, TEXT, Settings(**settings)))
+def save(outputs: Outputs, seed: int = 5, kind: str = "img2img", text: str = TEXT, **settings: Any) -> str:
+    return outputs.write(outputs.numbered(kind, seed), as_file(IMAGE, text, Settings(**settings)))
 
 
 def files(outputs: Outputs) -> list[str]:
@@ -50,7 +50,7 @@ def files(outputs: Outputs) -> list[str]:
 def test_pictures_are_numbered_by_day_and_kind(tmp_path: Path) -> None:
     day = DAY
     outputs = Outputs(tmp_path, lambda: day)
-    names = [save(outputs, 5), save(outputs, 6), outputs.relative(outputs.save(IMAGE, "txt2img", 7, "", Settings()))]
+    names = [save(outputs, 5), save(outputs, 6), save(outputs, 7, "txt2img")]
     day = date(2026, 2, 1)
     assert [*names, save(outputs, 8)] == [
         "img2img-images/2026-01-31/00000-5.png", "img2img-images/2026-01-31/00001-6.png",
@@ -308,7 +308,7 @@ def test_a_file_of_any_year_goes_into_a_zip(
 
 def test_a_prompt_that_a_spreadsheet_would_run_is_guarded_in_the_log(outputs: Outputs) -> None:
     text = '=HYPERLINK("http://x")\nNegative prompt: -ugly\nSteps: 5, Sampler: Euler, Seed: 7, CFG scale: 7'
-    name = outputs.relative(outputs.save(IMAGE, "img2img", 7, text, Settings()))
+    name = save(outputs, 7, text=text)
     outputs.keep(name)
     [row] = csv.DictReader((outputs.root / "saved" / "log.csv").read_text(encoding="utf-8").splitlines())
     assert (row["prompt"], row["negative_prompt"]) == ('\'=HYPERLINK("http://x")', "'-ugly")

@@ -164,10 +164,7 @@ def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[b
     told = compose("", "", pairs)
     items = {**carried.items, **({POSTPROCESSING: told} if told else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
-    file = metadata.encoded(
-        flat, settings.samples_format, carried.infotext, settings.jpeg_quality, settings.webp_lossless, items
-    )
-    return file.data, told
+    return metadata.as_file(flat, carried.infotext, settings, items).data, told
 
 
 def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> tuple[Image.Image, dict[str, object]]:

@@ -42,7 +42,7 @@ from modules.prompts.tags import take_tags
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import SEED_RANGE, GenerationRequest, counted_up
 from modules.schema.settings import Settings
-from modules.store.metadata import encoded
+from modules.store.metadata import as_file
 
 STYLES = "styles.csv"  # in the data folder, as in A1111
 MOST_SOURCES = 64
@@ -122,7 +122,7 @@ class _Studio:
             finally:
                 over.cancel()
                 for one in pending:
-                    self._services.saves.forget(one.job)
+                    self._services.savers.forget(one.job.id)
             if gone.done():
                 raise ClientDisconnect
         return await run_in_threadpool(_answer, asked, pending, timestamp)
@@ -221,13 +221,12 @@ class _Studio:
     ) -> Pending:
         services, answering = self._services, asked.answering
         collector = Collector(
-            services.outputs,
-            services.saves.otherwise,
+            services.savers.default,
             to_disk=answering.save_images and not answering.do_not_save_samples,
             to_client=answering.send_images,
         )
         is_kept = collector.keeps(asked.kind, settings)
-        job = services.saves.submit(
+        job = services.savers.submit(
             lambda: services.submit(client, asked.kind, request, settings, checkpoint, is_kept), collector
         )
         return Pending(job, collector)
@@ -315,7 +314,7 @@ def _wants_grid(asked: Asked, sheets: Sequence[Made], singles: Sequence[Made]) -
 def _grid(singles: Sequence[Made], settings: Settings) -> bytes:
     pictures = [_opened(made.data) for made in singles]
     text = singles[0].image.infotext
-    return encoded(grid(pictures), settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless).data
+    return as_file(grid(pictures), text, settings).data
 
 
 def _opened(data: bytes) -> Image.Image:

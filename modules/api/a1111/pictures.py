@@ -5,17 +5,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from modules.base.errors import WebuiError
 from modules.base.events import ImageDone, ImageSaved
 from modules.base.picture import Picture, bytes_of_text
 from modules.infotext.grammar import Kind
 from modules.jobs.job import Job
-from modules.jobs.saving import SavePicture, save_source
+from modules.jobs.saving import Saver
 from modules.schema.settings import Settings
-from modules.store.metadata import encoded
-from modules.store.outputs import Outputs
 
 Fetch = Callable[[str, str], bytes]  # (url, field) -> the bytes there
 
@@ -32,9 +28,8 @@ class Made(NamedTuple):
 class Collector:
     """Saves the pictures of one job for a waiting client: in memory, and in the outputs folder too if it says so."""
 
-    def __init__(self, outputs: Outputs, otherwise: SavePicture, to_disk: bool, to_client: bool) -> None:
-        self._outputs = outputs
-        self._otherwise = otherwise
+    def __init__(self, saver: Saver, to_disk: bool, to_client: bool) -> None:
+        self._saver = saver
         self._to_disk = to_disk
         self._to_client = to_client
         self._lock = threading.Lock()
@@ -42,13 +37,14 @@ class Collector:
 
     def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
         """As a `SavePicture`, on the queue's thread for saving."""
-        if self._to_disk and job.settings.is_saved(done.suffix):
-            saved = self._otherwise(job, done)
-            data = self._outputs.locate(saved.path).read_bytes() if self._to_client else b""
+        is_written = self._to_disk and job.settings.is_saved(done.suffix)
+        file = self._saver.encoded(job, done) if is_written or self._to_client else None
+        if is_written and file is not None:
+            saved = self._saver.written(job, done, file)
         else:
-            save_source(self._outputs, job)
+            self._saver.keep_source(job)
             saved = done.saved("")
-            data = _encoded(job, done) if self._to_client else b""
+        data = file.data if file is not None and self._to_client else b""
         with self._lock:
             self._made.append(Made(saved, data))
         return saved
@@ -107,10 +103,3 @@ def with_pictures(values: Mapping[str, Any], fetch: Fetch | None = None) -> dict
 
 def as_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _encoded(job: Job, done: ImageDone) -> bytes:
-    image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
-    settings = job.settings
-    file = encoded(image, settings.samples_format, done.infotext, settings.jpeg_quality, settings.webp_lossless)
-    return file.data

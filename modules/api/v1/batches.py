@@ -19,9 +19,11 @@ from modules.base.errors import WebuiError
 from modules.base.events import Previewed
 from modules.base.fields import Strict, shortened
 from modules.base.picture import MAX_BYTES
-from modules.jobs.batch.batches import Batch, BatchOptions, FileState
+from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import MOST_FILES
 from modules.jobs.batch.intake import Brought
+from modules.jobs.batch.options import BatchOptions
+from modules.jobs.batch.state import FileState
 from modules.prompts.tags import without_networks
 from modules.schema.request import Img2ImgRequest
 from modules.store.spool import NAME

@@ -1,6 +1,6 @@
 """What a batch works on: files by name, from uploads, from a zip, or from a folder below the data folders.
 
-Nothing is unpacked and nothing is held: an entry is read when its turn comes. Names are checked before anything else:
+Nothing is unpacked and nothing is held: a file is read when its turn comes. Names are checked before anything else:
 they become names of results.
 """
 
@@ -34,7 +34,7 @@ NUMBERS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class BatchFile:
     """A file by its name below what was brought ("holiday/photo.png"). `read` raises WebuiError if it cannot be."""
 
     name: str
@@ -60,43 +60,43 @@ class Entry:
 class FileSet:
     """Entries in order of their names: pictures, the texts and tables beside them, and what is none of these."""
 
-    pictures: tuple[Entry, ...] = ()
-    texts: tuple[Entry, ...] = ()
-    tables: tuple[Entry, ...] = ()
+    pictures: tuple[BatchFile, ...] = ()
+    texts: tuple[BatchFile, ...] = ()
+    tables: tuple[BatchFile, ...] = ()
     others: tuple[str, ...] = ()
 
 
-def sorted_out(entries: Iterable[Entry]) -> FileSet:
+def sorted_out(entries: Iterable[BatchFile]) -> FileSet:
     """Raises WebuiError if there are too many."""
-    ordered = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: _natural(entry.name))
+    ordered = sorted((file for file in entries if not _is_hidden(file.name)), key=lambda file: _natural(file.name))
     if len(ordered) > MOST_FILES:
         raise WebuiError(
             f"files: {len(ordered)} files were brought; at most {MOST_FILES} are taken.",
             "Bring them in parts.",
             "files",
         )
-    by_suffix: dict[str, list[Entry]] = {TEXT: [], TABLE: [], "picture": [], "": []}
-    for entry in ordered:
-        kind = "picture" if entry.suffix in PICTURE_SUFFIXES else entry.suffix if entry.suffix in by_suffix else ""
-        by_suffix[kind].append(entry)
+    by_suffix: dict[str, list[BatchFile]] = {TEXT: [], TABLE: [], "picture": [], "": []}
+    for file in ordered:
+        kind = "picture" if file.suffix in PICTURE_SUFFIXES else file.suffix if file.suffix in by_suffix else ""
+        by_suffix[kind].append(file)
     return FileSet(
         tuple(by_suffix["picture"]),
         tuple(by_suffix[TEXT]),
         tuple(by_suffix[TABLE]),
-        tuple(entry.name for entry in by_suffix[""]),
+        tuple(file.name for file in by_suffix[""]),
     )
 
 
-def in_order(names: Sequence[str], entries: Iterable[Entry]) -> FileSet:
+def in_order(names: Sequence[str], entries: Iterable[BatchFile]) -> FileSet:
     """As `sorted_out` of `entries`, but the pictures are those called `names`, in that order.
 
     One that is not there any more cannot be read, which is found out when its turn comes.
     """
     found = sorted_out(entries)
-    by_name: dict[str, list[Entry]] = {}
-    for entry in found.pictures:
-        by_name.setdefault(entry.name, []).append(entry)
-    pictures = [by_name[name].pop(0) if by_name.get(name) else Entry(name, 0, _gone(name)) for name in names]
+    by_name: dict[str, list[BatchFile]] = {}
+    for file in found.pictures:
+        by_name.setdefault(file.name, []).append(file)
+    pictures = [by_name[name].pop(0) if by_name.get(name) else BatchFile(name, 0, _gone(name)) for name in names]
     return replace(found, pictures=tuple(pictures), others=())
 
 
@@ -107,19 +107,19 @@ def _gone(name: str) -> Callable[[], bytes]:
     return read
 
 
-def from_files(files: Sequence[tuple[str, Path]]) -> list[Entry]:
+def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
     """Entries of uploaded files; a zip among them is opened. Raises WebuiError for a name or zip that is refused."""
-    entries: list[Entry] = []
+    entries: list[BatchFile] = []
     for name, path in files:
         name = checked_name(name)
         if name.lower().endswith(ZIP):
             entries += from_zip(name, path)
         else:
-            entries.append(Entry(name, path.stat().st_size, _file_reader(name, path)))
+            entries.append(BatchFile(name, path.stat().st_size, _file_reader(name, path)))
     return entries
 
 
-def from_zip(name: str, path: Path) -> list[Entry]:
+def from_zip(name: str, path: Path) -> list[BatchFile]:
     """The files in a zip. Raises WebuiError if it is damaged, encrypted, leads out of itself, or is a bomb."""
 
     def refused(reason: str, hint: str = "Pack the pictures anew.") -> WebuiError:
@@ -138,7 +138,7 @@ def from_zip(name: str, path: Path) -> list[Entry]:
         raise refused(f"the zip holds {len(infos)} files; at most {MOST_FILES} are taken", "Pack them in parts.")
     if sum(info.file_size for info in infos) > MAX_TOTAL:
         raise refused("its files would take more than 64 GB unpacked")
-    entries: list[Entry] = []
+    entries: list[BatchFile] = []
     for info in infos:
         inside = checked_name(info.filename, within=name)
         shown = inside[-80:]
@@ -152,7 +152,7 @@ def from_zip(name: str, path: Path) -> list[Entry]:
             raise refused(f"{shown} has {info.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read")
         if info.file_size > max(RATIO_FROM, MAX_RATIO * info.compress_size):
             raise refused(f"{shown} would grow to {info.file_size // max(info.compress_size, 1)} times its size")
-        entries.append(Entry(inside, info.file_size, _zip_reader(name, path, info)))
+        entries.append(BatchFile(inside, info.file_size, _zip_reader(name, path, info)))
     return entries
 
 
@@ -162,19 +162,21 @@ class Folders:
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = dict(roots)
 
-    def entries(self, name: str) -> list[Entry]:
+    def entries(self, name: str) -> list[BatchFile]:
         """All files in a folder and below it. Links that lead out of the roots are passed over.
 
         Raises WebuiError (404) if there is no such folder.
         """
         folder, root = self._located(name)
-        entries: list[Entry] = []
+        entries: list[BatchFile] = []
         for path in sorted(folder.rglob("*")):
             if len(entries) > MOST_FILES:
                 break
             inside = path.relative_to(folder).as_posix()
             if not _is_hidden(inside) and path.is_file() and path.resolve().is_relative_to(root):
-                entries.append(Entry(checked_name(legible(inside)), path.stat().st_size, _file_reader(inside, path)))
+                entries.append(
+                    BatchFile(checked_name(legible(inside)), path.stat().st_size, _file_reader(inside, path))
+                )
         return entries
 
     def names(self, most: int = 200) -> list[str]:
@@ -202,11 +204,11 @@ class Folders:
         )
 
 
-def text_of(entry: Entry) -> str:
+def text_of(file: BatchFile) -> str:
     """The text of a .txt or .csv: UTF-8, else taken for Latin-1. Raises WebuiError if it is no text of that size."""
-    if entry.size > MAX_TEXT:
-        raise WebuiError(f"{entry.name}: the text has {entry.size} bytes; at most {MAX_TEXT} are read.", field="files")
-    data = entry.read()
+    if file.size > MAX_TEXT:
+        raise WebuiError(f"{file.name}: the text has {file.size} bytes; at most {MAX_TEXT} are read.", field="files")
+    data = file.read()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
     try:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modules.base.errors import WebuiError
-from modules.jobs.batch.batches import Batch, Batches, BatchOptions, Materials
-from modules.jobs.batch.files import Entry, FileSet, Folders, from_files, in_order, sorted_out
+from modules.jobs.batch.batch import Batch
+from modules.jobs.batch.batches import Batches
+from modules.jobs.batch.files import BatchFile, FileSet, Folders, from_files, in_order, sorted_out
+from modules.jobs.batch.materials import Materials
+from modules.jobs.batch.options import BatchOptions
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
 from modules.store.spool import Spool
@@ -69,7 +72,7 @@ class BatchIntake:
     def reopen(self, catalog: Catalog) -> None:
         """Bring back the batches of earlier runs. To be called before the queue takes up its jobs; `Batches.go_on`,
         after that, carries on those that had not ended."""
-        for past in self.batches.journals.told():
+        for past in self.batches.journals.past_batches():
             begun = past.begun
             try:
                 known = {name: value for name, value in begun.settings.items() if name in Settings.model_fields}
@@ -83,17 +86,17 @@ class BatchIntake:
                 )
                 self.batches.take_up(past, materials, self.spool.release)
             except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on
-                log.warning("Batch %s is none that could be gone on with, its results stay: %s", begun.id, error)
+                log.warning("Batch %s cannot be resumed; its results stay: %s", begun.id, error)
                 log.debug("batch %s", begun.id, exc_info=error)
-                self.batches.journals.of(begun.id).put_aside("the batch cannot be gone on with")
+                self.batches.journals.of(begun.id).put_aside("the batch cannot be resumed")
                 continue
             if not past.ending:
                 ids = [file_id for _, file_id in (*begun.files, *begun.masks)]
                 self.spool.claim(begun.id, [file_id for file_id in ids if self.spool.has(file_id)])
 
-    def _found(self, files: Sequence[tuple[str, str]], folder: str) -> list[Entry]:
+    def _found(self, files: Sequence[tuple[str, str]], folder: str) -> list[BatchFile]:
         """What is still here of what was brought and of what lay in the folder."""
-        entries: list[Entry] = []
+        entries: list[BatchFile] = []
         for name, file_id in files:
             try:
                 entries += from_files([(name, self.spool.path(file_id))])

@@ -26,7 +26,7 @@ LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here ca
 
 
 @dataclass(frozen=True)
-class Begun:
+class BatchStart:
     """What a batch was asked for, as it is written down: names and ids, no bytes.
 
     `files` and `masks` are [name, id in the spool]; `names` those of the pictures, in their order, so that a file that
@@ -47,7 +47,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Taken:
+class SubmittedFile:
     """A file's job is about to be put into the queue, under this id. `key` is what its results are known by."""
 
     index: Annotated[int, Field(ge=0)]
@@ -58,14 +58,14 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Told:
+class PastBatch:
     """A batch of an earlier run. `files` are the settled ones, as JSON, in the order in which they were.
 
     `ending` is its status and message, None if it had not ended; `is_stopping` tells whether a person had stopped it.
     """
 
-    begun: Begun
-    taken: Mapping[int, Taken] = field(default_factory=dict)
+    begun: BatchStart
+    submitted: Mapping[int, SubmittedFile] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
     is_stopping: bool = False
     ending: tuple[str, str] | None = None
@@ -77,7 +77,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
 
-    def begin(self, begun: Begun) -> None:
+    def begin(self, begun: BatchStart) -> None:
         """Raises WebuiError, with the reason, if the disk refuses."""
         if self._path is None:
             return
@@ -86,8 +86,8 @@ class Journal:
         except OSError as error:
             raise refusal("The batch", self._path.parent, error) from error
 
-    def take(self, taken: Taken) -> None:
-        self._add({"taken": asdict(taken)})
+    def submit(self, submitted: SubmittedFile) -> None:
+        self._add({"taken": asdict(submitted)})
 
     def settle(self, file: Mapping[str, Any]) -> None:
         self._add({"file": file})
@@ -106,7 +106,7 @@ class Journal:
                 log.error("%s cannot be removed: %s.", self._path, error)
 
     def put_aside(self, reason: object) -> None:
-        """The batch cannot be gone on with: its journal stays, and is not read again."""
+        """The batch cannot be resumed: its journal stays, and is not read again."""
         if self._path is not None:
             put_aside(self._path, reason)
 
@@ -122,7 +122,7 @@ class Journal:
             finally:
                 os.close(handle)
         except OSError as error:
-            log.error("%s: %s. After a restart this batch may be told otherwise than it was.", self._path, error)
+            log.error("%s: %s. After a restart this batch may be reported differently.", self._path, error)
 
 
 class Journals:
@@ -134,30 +134,30 @@ class Journals:
     def of(self, batch_id: str) -> Journal:
         return Journal(None if self._folder is None else self._folder / f"{batch_id}.jsonl")
 
-    def told(self) -> list[Told]:
+    def past_batches(self) -> list[PastBatch]:
         """The batches of earlier runs, the oldest first."""
         if self._folder is None or not self._folder.is_dir():
             return []
         try:
             paths = [path for path in self._folder.iterdir() if NAME.fullmatch(path.name)]
         except OSError as error:
-            log.error("%s cannot be read: %s. Its batches are not gone on with.", self._folder, error)
+            log.error("%s cannot be read: %s. Its batches are not resumed.", self._folder, error)
             return []
         found = [_read(path) for path in paths]
-        return sorted((told for told in found if told is not None), key=lambda told: told.begun.created)
+        return sorted((past for past in found if past is not None), key=lambda past: past.begun.created)
 
 
 def _line(said: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(said, ensure_ascii=False)}\n".encode("utf-8", "replace")
 
 
-BEGUN, TAKEN = TypeAdapter(Begun), TypeAdapter(Taken)
+BEGUN, TAKEN = TypeAdapter(BatchStart), TypeAdapter(SubmittedFile)
 
 
-def _read(path: Path) -> Told | None:
+def _read(path: Path) -> PastBatch | None:
     """None for a file that is no journal; it is put aside."""
-    begun: Begun | None = None
-    taken: dict[int, Taken] = {}
+    begun: BatchStart | None = None
+    taken: dict[int, SubmittedFile] = {}
     files: list[Mapping[str, Any]] = []
     is_stopping, ending = False, None
     try:
@@ -188,7 +188,7 @@ def _read(path: Path) -> Told | None:
         return None
     # A line may tell of a file that there is none of, if another was damaged.
     taken = {index: one for index, one in taken.items() if index < len(begun.names)}
-    return Told(begun, taken, tuple(files), is_stopping, ending)
+    return PastBatch(begun, taken, tuple(files), is_stopping, ending)
 
 
 def _in_a_line(reason: Exception) -> str:

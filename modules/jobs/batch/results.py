@@ -7,18 +7,14 @@ that made its pictures.
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from modules.base.disk import refusal, write_all, write_new
+from modules.base.disk import refusal, write_all
 from modules.base.errors import WebuiError
 from modules.base.kept import Unreadable, parsed, read_bytes
 from modules.base.paths import below, checked_folder, plain_part
-from modules.schema.settings import Settings
-from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -53,10 +49,11 @@ class Results:
         """A name for the results of the source `name`, below the outputs folder and without suffix, that nothing has.
 
         "holiday/photo.png" is "batch/holiday/photo"; where that is taken, "batch/holiday/photo_2", and so on. Of
-        several `pictures` the first is "batch/holiday/photo-1".
+        several `pictures` the first is "batch/holiday/photo-1". Raises WebuiError if a link leads out of outputs.
         """
         path = PurePosixPath(name)
         parent = PurePosixPath(self.folder, *(plain_part(part) for part in path.parent.parts))
+        self._inside(parent.as_posix())
         stem = plain_part(path.stem)
         folder = self.outputs.root / parent
         taken = {file.stem.casefold() for file in folder.iterdir()} if folder.is_dir() else set[str]()
@@ -66,29 +63,6 @@ class Results:
             if taken.isdisjoint(numbered(base, index, pictures).casefold() for index in range(pictures)):
                 return f"{parent}/{base}"
             number += 1
-
-    def save(
-        self,
-        image: Image.Image,
-        name: str,
-        text: str,
-        settings: Settings,
-        announce: Callable[[str, bytes], None] = lambda path, data: None,
-    ) -> str:
-        """Write a picture as `name` with a suffix; its path as `Outputs.locate` takes it. `announce` is told before.
-
-        Raises FileExistsError if it is taken, WebuiError if the disk refuses or a link leads out of outputs.
-        """
-        file = encoded(image, settings.samples_format, text, settings.jpeg_quality, settings.webp_lossless)
-        path = self._inside(f"{name}.{file.format}")
-        announce(self.outputs.relative(path), file.data)
-        try:
-            write_new(path, file.data)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise refusal("The picture", path.parent, error) from error
-        return self.outputs.relative(path)
 
     def note(self, done: Done) -> None:
         """Add a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from modules.api.services import Services
 from modules.base.picture import Picture
 from modules.schema.settings import Settings
+from modules.store.metadata import as_file
 
 TEXT = "a fox in fog\nSteps: 4, Sampler: Euler, Seed: {}, Size: 64x64"
 
@@ -18,8 +19,9 @@ def saved(services: Services, seed: int, source: str = "", mask: str = "") -> st
     text = TEXT.format(seed) + (f", Denoising strength: 0.5, Source hash: {source}" if source else "")
     text += f", Mask blur: 4, Mask hash: {mask}" if mask else ""
     image = Image.new("RGB", (640, 320), (seed, 0, 0))
-    path = services.outputs.save(image, "img2img" if source else "txt2img", seed, text, Settings())
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    names = services.outputs.numbered("img2img" if source else "txt2img", seed)
+    path = services.outputs.write(names, as_file(image, text, Settings()))
+    return hashlib.sha256((services.outputs.root / path).read_bytes()).hexdigest()
 
 
 def brought(client: TestClient, colour: str) -> str:

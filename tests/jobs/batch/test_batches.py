@@ -16,21 +16,17 @@ from modules.base.events import Stop
 from modules.base.fields import params
 from modules.base.picture import Picture
 from modules.images.geometry import Size
-from modules.jobs.batch.batches import (
-    Batch,
-    Batches,
-    BatchOptions,
-    FileState,
-    Materials,
-    OwnSaves,
-    key_of,
-    sized,
-    within,
-)
-from modules.jobs.batch.files import Entry, sorted_out
+from modules.jobs.batch.batch import Batch
+from modules.jobs.batch.batches import Batches
+from modules.jobs.batch.files import BatchFile, sorted_out
+from modules.jobs.batch.keys import key_of
+from modules.jobs.batch.materials import Materials
+from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.results import MANIFEST
+from modules.jobs.batch.sizes import sized, within
+from modules.jobs.batch.state import FileState
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import EXACT, Settings
@@ -50,8 +46,8 @@ def picture(colour: str = "red", size: tuple[int, int] = (64, 64), text: str = "
     return encoded(Image.new("RGB", size, colour), "png", text).data
 
 
-def entry(name: str, data: bytes) -> Entry:
-    return Entry(name, len(data), lambda: data)
+def entry(name: str, data: bytes) -> BatchFile:
+    return BatchFile(name, len(data), lambda: data)
 
 
 class Studio:
@@ -61,9 +57,9 @@ class Studio:
         self.painter = Painter()
         self.outputs = Outputs(folder / "outputs")
         self.pictures = Pictures(folder / "pictures")
-        saves = OwnSaves(save_to(self.outputs))
-        self.queue = JobQueue(self.painter, saves)
-        self.batches = Batches(self.queue, saves, self.outputs, self.pictures, random.Random(1))
+        savers = JobSavers(Saver(self.outputs))
+        self.queue = JobQueue(self.painter, savers)
+        self.batches = Batches(self.queue, savers, self.outputs, self.pictures, random.Random(1))
 
     def start(
         self, files: dict[str, bytes], masks: dict[str, bytes] | None = None, form: dict[str, Any] | None = None,
@@ -510,7 +506,8 @@ def test_files_that_fail_alike_end_the_batch_and_the_reason_is_told(studio: Stud
     )
     assert batch.status == "failed"
     assert batch.summary()["message"] == (
-        "5 files in a row failed alike, the others were not tried: The engine cannot make that. Ask for another thing."
+        "5 files in a row failed with the same error; the others were not tried: "
+        "The engine cannot make that. Ask for another thing."
     )
     assert batch.summary()["counts"]["failed"] in (5, 6)  # one waited in the queue
     assert all(not getattr(job.request, "init_images") for job in studio.queue.jobs() if job.status == "failed")  # noqa: B009

@@ -14,11 +14,11 @@ import pytest
 from modules.base.errors import WebuiError
 from modules.base.paths import checked_name
 from modules.jobs.batch import files as batch_files
-from modules.jobs.batch.files import Entry, Folders, from_files, from_zip, sorted_out, text_of
+from modules.jobs.batch.files import BatchFile, Folders, from_files, from_zip, sorted_out, text_of
 
 
-def entry(name: str, data: bytes = b"") -> Entry:
-    return Entry(name, len(data), lambda: data)
+def entry(name: str, data: bytes = b"") -> BatchFile:
+    return BatchFile(name, len(data), lambda: data)
 
 
 def test_files_are_sorted_by_kind_and_in_natural_order() -> None:
@@ -220,7 +220,7 @@ def test_texts_in_other_codes(data: bytes, text: str) -> None:
 
 def test_a_text_that_is_too_long_is_refused() -> None:
     with pytest.raises(WebuiError, match="at most 1000000 are read"):
-        text_of(Entry("a.txt", 1_000_001, io.BytesIO().read))
+        text_of(BatchFile("a.txt", 1_000_001, io.BytesIO().read))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")

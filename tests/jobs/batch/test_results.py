@@ -9,6 +9,7 @@ from modules.base.errors import WebuiError
 from modules.base.paths import checked_folder
 from modules.jobs.batch.results import MANIFEST, Done, Results, numbered
 from modules.schema.settings import Settings
+from modules.store.metadata import as_file
 from modules.store.outputs import Outputs
 
 RED = Image.new("RGB", (8, 8), "red")
@@ -83,17 +84,18 @@ def test_a_single_picture_has_no_number() -> None:
 
 
 def test_what_is_saved_can_be_located_and_is_never_overwritten(outputs: Outputs) -> None:
-    results = Results(outputs, "batch")
-    path = results.save(RED, "batch/sub/a", "a cat", Settings(samples_format="webp"))
+    webp = as_file(RED, "a cat", Settings(samples_format="webp"))
+    path = outputs.write(["batch/sub/a"], webp)
     assert path == "batch/sub/a.webp"
     assert outputs.locate(path).is_file()
     with pytest.raises(FileExistsError):
-        results.save(RED, "batch/sub/a", "a cat", Settings(samples_format="webp"))
+        outputs.write(["batch/sub/a"], webp)
+    assert outputs.write(["batch/sub/a", "batch/sub/a_2"], webp) == "batch/sub/a_2.webp"
 
 
 def test_the_manifest_remembers_by_name_and_key_while_the_pictures_are_there(outputs: Outputs) -> None:
     results = Results(outputs, "batch")
-    path = results.save(RED, "batch/a", "", Settings())
+    path = outputs.write(["batch/a"], as_file(RED, "", Settings()))
     done = Done("ä.png", "key", (path,))
     results.note(done)
     for again in (results, Results(outputs, "batch")):
@@ -133,5 +135,7 @@ def test_a_link_below_a_batch_s_folder_is_not_followed_out(outputs: Outputs, tmp
     (outputs.root / "batch" / "holiday").symlink_to(outside)
     results = Results(outputs, "batch")
     with pytest.raises(WebuiError, match="a link leads from there"):
-        results.save(RED, results.free_name("holiday/photo.png", 1), "", Settings())
+        results.free_name("holiday/photo.png", 1)
+    with pytest.raises(WebuiError, match="a link leads from there"):
+        outputs.write(["batch/holiday/photo"], as_file(RED, "", Settings()))
     assert list(outside.iterdir()) == []

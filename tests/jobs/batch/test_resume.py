@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from modules.jobs.batch.batches import Batch, Batches, BatchOptions, OwnSaves
+from modules.jobs.batch.batch import Batch
+from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake, Brought
 from modules.jobs.batch.journal import Journals
+from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
-from modules.jobs.saving import save_to
+from modules.jobs.saving import JobSavers, Saver
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, lies_in
@@ -39,9 +41,9 @@ class Run:
         if is_held:
             self.painter.held.set()
         self.outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
-        saves = OwnSaves(save_to(self.outputs))
-        self.queue = JobQueue(self.painter, saves, job_store=JobStore(folder / "jobs.sqlite", pictures))
-        self.batches = Batches(self.queue, saves, self.outputs, pictures, journals=Journals(folder / "batches"))
+        savers = JobSavers(Saver(self.outputs))
+        self.queue = JobQueue(self.painter, savers, job_store=JobStore(folder / "jobs.sqlite", pictures))
+        self.batches = Batches(self.queue, savers, self.outputs, pictures, journals=Journals(folder / "batches"))
         self.intake = BatchIntake.of(self.batches, folder, self.outputs.root)
         self.intake.reopen(CATALOG)
         self.queue.resume(lies_in(self.outputs))

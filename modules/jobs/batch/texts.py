@@ -16,14 +16,14 @@ from modules.base.fields import params
 from modules.base.picture import Picture
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
-from modules.jobs.batch.files import Entry, FileSet, text_of
+from modules.jobs.batch.files import BatchFile, FileSet, text_of
 from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
 from modules.store import metadata
 
-Where = Literal["metadata", "text", "csv"]
-Own = Literal["prompt", "negative_prompt", "seed", "cfg_scale", "sampler_name", "steps", "checkpoint"]
+TextSource = Literal["metadata", "text", "csv"]
+TakenField = Literal["prompt", "negative_prompt", "seed", "cfg_scale", "sampler_name", "steps", "checkpoint"]
 PROMPTS = ("prompt", "negative_prompt")
 CHECKPOINT = "sd_model_checkpoint"
 FILE = "file"
@@ -38,7 +38,7 @@ DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True)
-class Words:
+class FormChanges:
     """What a file changes of the form. `fields` are request fields, `checkpoint` a name or "", `notes` sentences."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -64,16 +64,16 @@ class Row:
     values: Mapping[str, str]
 
 
-class WordBook:
+class FileTexts:
     """The words of all files of a batch, looked up by name. Texts are read when they are asked for, tables at once.
 
     Raises WebuiError for a table that cannot be understood.
     """
 
-    def __init__(self, files: FileSet, sources: Sequence[Where], own: Sequence[Own]) -> None:
+    def __init__(self, files: FileSet, sources: Sequence[TextSource], own: Sequence[TakenField]) -> None:
         self._metadata = "metadata" in sources
         self._own = frozenset(own)
-        self._texts = {entry.key: entry for entry in files.texts} if "text" in sources else {}
+        self._texts = {file.key: file for file in files.texts} if "text" in sources else {}
         self._rows: dict[str, Row] = {}
         self.notes: list[str] = []
         self._asked: set[str] = set()
@@ -81,27 +81,27 @@ class WordBook:
             rows, notes = read_table(table)
             self._rows |= rows
             self.notes += notes
-        known = {name for entry in files.pictures for name in names_of(entry)}
+        known = {name for file in files.pictures for name in names_of(file)}
         unknown = [row.place for name, row in self._rows.items() if name not in known]
         if unknown:
             self.notes.append(f"No picture has the name in {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}.")
 
-    def words(self, entry: Entry, picture: Picture, settings: Settings, catalog: Catalog) -> Words:
+    def changes(self, file: BatchFile, picture: Picture, settings: Settings, catalog: Catalog) -> FormChanges:
         """What is said about one picture. Raises WebuiError for a text that cannot be read."""
         fields: dict[str, Any] = {}
         checkpoint = ""
         notes: list[str] = []
         if self._metadata and self._own:
             told = metadata.read(picture)
-            found = self._from_infotext(told.infotext, self._own, settings, catalog) if told.infotext else Words()
+            found = self._from_infotext(told.infotext, self._own, settings, catalog) if told.infotext else FormChanges()
             fields, checkpoint, notes = dict(found.fields), found.checkpoint, [*told.notes, *found.notes]
-        text = self._texts.get(entry.key)
+        text = self._texts.get(file.key)
         if text is not None:
             found = self._from_infotext(text_of(text), self._own | set(PROMPTS), settings, catalog)
             fields |= found.fields
             checkpoint = found.checkpoint or checkpoint
             notes += found.notes
-        row = next((self._rows[name] for name in names_of(entry) if name in self._rows), None)
+        row = next((self._rows[name] for name in names_of(file) if name in self._rows), None)
         if row is not None:
             values = dict(row.values)
             checkpoint = values.pop("checkpoint", checkpoint)
@@ -110,9 +110,11 @@ class WordBook:
             except WebuiError as error:
                 raise WebuiError(f"{row.place}: {error.message}", error.hint, error.field) from error
             fields |= values
-        return Words(fields, checkpoint, tuple(notes))
+        return FormChanges(fields, checkpoint, tuple(notes))
 
-    def _from_infotext(self, text: str, own: frozenset[str] | set[str], settings: Settings, catalog: Catalog) -> Words:
+    def _from_infotext(
+        self, text: str, own: frozenset[str] | set[str], settings: Settings, catalog: Catalog
+    ) -> FormChanges:
         parsed = parse(text)
         read = to_fields(parsed, "img2img", settings, catalog)
         notes = (*parsed.notes, *(sentence for field, sentence in read.refused.items() if field in own))
@@ -123,22 +125,22 @@ class WordBook:
                 fields.pop(name, None)
         name, digits = parsed.pairs.get("Model", ""), parsed.pairs.get("Model hash", "")
         if "checkpoint" not in own or not (name or digits):
-            return Words(fields, notes=notes)
+            return FormChanges(fields, notes=notes)
         try:
             checkpoint, note = catalog.checkpoint_of_text(name, digits)
         except WebuiError:
             gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not here."
-            return Words(fields, notes=(*notes, gone))
-        return Words(fields, checkpoint.name, (*notes, *filter(None, [note])))
+            return FormChanges(fields, notes=(*notes, gone))
+        return FormChanges(fields, checkpoint.name, (*notes, *filter(None, [note])))
 
 
-def names_of(entry: Entry) -> tuple[str, ...]:
+def names_of(file: BatchFile) -> tuple[str, ...]:
     """The names under which a table may speak of a picture, the fullest first."""
-    name = entry.name.casefold()
-    return (name, entry.key, name.rpartition("/")[2], entry.stem)
+    name = file.name.casefold()
+    return (name, file.key, name.rpartition("/")[2], file.stem)
 
 
-def read_table(table: Entry) -> tuple[dict[str, Row], list[str]]:
+def read_table(table: BatchFile) -> tuple[dict[str, Row], list[str]]:
     """Rows by the file they name, and sentences about what was passed over.
 
     Columns: file, prompt, negative_prompt, seed and any other field of a request. An empty cell says nothing.

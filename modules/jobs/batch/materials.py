@@ -1,0 +1,58 @@
+"""What a batch is made of, checked before anything begins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL import Image
+
+from modules.base.errors import WebuiError
+from modules.base.fields import params
+from modules.base.picture import Picture
+from modules.jobs.batch.files import FileSet
+from modules.jobs.batch.options import BatchOptions
+from modules.schema.catalog import Catalog
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
+
+BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source while a form is looked at
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures.
+
+    `brought` are the fields of `BatchStart` that tell where files and masks came from, to find them
+    again after a restart.
+    """
+
+    form: Mapping[str, Any]
+    files: FileSet
+    masks: FileSet
+    options: BatchOptions
+    settings: Settings
+    catalog: Catalog
+    brought: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checked(materials: Materials) -> Materials:
+    """Raises WebuiError for a form that no file could be made with, before anything begins."""
+    if not materials.files.pictures:
+        raise WebuiError("There are no pictures in what was brought.", "Choose PNG, JPEG or WebP files.", "files")
+    unknown = [name for name in ("init_images", "mask", "latent_mask") if materials.form.get(name)]
+    if unknown:
+        raise WebuiError(f"request: {unknown[0]} is each file's own in a batch.", "Leave it out.", unknown[0])
+    form = {name: value for name, value in materials.form.items() if name in params(Img2ImgRequest) or value}
+    request = Img2ImgRequest.parse({**form, "init_images": (BLANK,)})
+    settings = materials.settings.overridden(request.override_settings)
+    materials.catalog.checkpoint(settings.sd_model_checkpoint)
+    materials.catalog.vae(settings.sd_vae)
+    return replace(materials, form=form)
+
+
+def passed_over(materials: Materials) -> tuple[str, ...]:
+    others = materials.files.others
+    if not others:
+        return ()
+    shown = others[:5]
+    return (f"Passed over, no pictures: {', '.join(shown)}{' …' * (len(others) > len(shown))}.",)

@@ -1,0 +1,71 @@
+"""A file of a batch becomes a request: its own prompt, its mask, its size, the batch's seeds."""
+
+import hashlib
+from dataclasses import dataclass
+
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+from modules.jobs.batch.batch import Batch
+from modules.jobs.batch.files import BatchFile
+from modules.jobs.batch.keys import key_of
+from modules.jobs.batch.masks import Masks
+from modules.jobs.batch.results import Done
+from modules.jobs.batch.sizes import fitted, masked_alone, sized
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Img2ImgRequest
+from modules.schema.settings import Settings
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """What a file's job is submitted with. `key` is what its results are known by, `notes` are sentences about it."""
+
+    request: Img2ImgRequest
+    settings: Settings
+    checkpoint: Checkpoint
+    key: str
+    notes: tuple[str, ...]
+
+
+class FilePreparer:
+    """Prepares the files of one batch, one after the other."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._materials = batch.materials
+        self._masks = Masks(batch.materials)
+
+    def prepared(self, file: BatchFile) -> PreparedFile | Done:
+        """The file's request, or what a run before has made of it in the same way.
+
+        Raises LeftOut for a file that is not made, WebuiError for one that cannot be.
+        """
+        materials, options = self._materials, self._materials.options
+        data = file.read()
+        if not data:
+            raise WebuiError(f"{file.name}: the file is empty (0 bytes).")
+        changes = self._batch.texts.changes(file, header := _header(file, data), materials.settings, materials.catalog)
+        mask, mask_notes = self._masks.of(file)
+        values = changes.over(materials.form, options.words_mode == "append")
+        request = Img2ImgRequest.parse({**values, "init_images": (header,), "mask": mask})
+        request, size_notes = masked_alone(sized(request, options), options)
+        settings = materials.settings.overridden(request.override_settings)
+        checkpoint = materials.catalog.checkpoint(settings.sd_model_checkpoint)
+        vae = materials.catalog.vae_for(settings.sd_vae, checkpoint)
+        key = key_of(request, settings, checkpoint, vae.name if vae else "")
+        done = self._batch.results.finished(file.name, key) if options.skip_finished else None
+        if done is not None:
+            return done
+        picture = Picture.from_bytes(data, file.name)
+        request, fit_notes = fitted(request, picture, options)
+        seeds = {name: seed for name, seed in self._batch.seeds.items() if getattr(request, name) == -1}
+        notes = (*picture.notes, *changes.notes, *mask_notes, *size_notes, *fit_notes)
+        return PreparedFile(request.model_copy(update=seeds), settings, checkpoint, key, notes)
+
+
+def _header(file: BatchFile, data: bytes) -> Picture:
+    """The picture as its header describes it; it is decoded once it is clear that the file has to be made at all."""
+    try:
+        return Picture.checked_before(data, hashlib.sha256(data).hexdigest())
+    except WebuiError:
+        return Picture.from_bytes(data, file.name)  # which names the file

@@ -1,0 +1,89 @@
+"""What size the result of a file gets, and what becomes of its source and mask for that."""
+
+import math
+from typing import Any
+
+from PIL import Image
+
+from modules.base.picture import Picture
+from modules.images.geometry import Size, scaled
+from modules.jobs.batch.options import LONGEST_SIDE, SHORTEST_SIDE, BatchOptions
+from modules.processing.estimate import is_source_large
+from modules.schema.request import Img2ImgRequest
+
+CELL = 8  # pixels; the result is cut to a multiple of it
+
+
+def within(size: Size, max_side: int | None, max_megapixels: float | None) -> Size:
+    """`size` in whole cells, scaled down in its proportions until it keeps the caps.
+
+    >>> within(Size(4000, 3000), 1024, None)
+    Size(width=1024, height=768)
+    """
+    side = min(max_side or LONGEST_SIDE, LONGEST_SIDE)
+    shares = [1.0, side / max(size)]
+    if max_megapixels is not None:
+        shares.append(math.sqrt(max_megapixels * 1e6 / (size.width * size.height)))
+    share = min(shares)
+    # A hair more, so that a side that comes out at 767.9999 is 768.
+    cells = [max(SHORTEST_SIDE, int(pixels * share + 1e-6) // CELL * CELL) for pixels in size]
+    return Size(*cells)
+
+
+def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
+    """The request with the size its result shall have."""
+    source = Size(request.init_images[0].width, request.init_images[0].height)
+    if options.size == "source":
+        asked = source
+    elif request.resize_by is not None:
+        asked = scaled(source, request.resize_by)
+    else:
+        asked = Size(request.width, request.height)
+    size = within(asked, options.max_side, options.max_megapixels)
+    is_capped = options.max_side is not None or options.max_megapixels is not None
+    if options.size == "form" and (not is_capped or size == _whole_cells(asked)):
+        return request  # as A1111 makes it
+    update: dict[str, Any] = {"width": size.width, "height": size.height, "resize_by": None}
+    if options.size == "source":
+        update["resize_mode"] = 0  # the proportions are the source's but for a few pixels
+    return request.model_copy(update=update)
+
+
+def masked_alone(request: Img2ImgRequest, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+    """The request, a large source's mask worked on alone where the options say so, and a sentence about that."""
+    is_whole = request.mask is not None and request.inpaint_full_res == 0
+    if not is_whole or options.large_sources == "as asked" or options.size == "source" or not is_source_large(request):
+        return request, ()
+    source = request.init_images[0]
+    note = f"Only the masked part was worked on, so that the rest keeps its {source.width}x{source.height} pixels."
+    return request.model_copy(update={"inpaint_full_res": 1}), (note,)
+
+
+def fitted(request: Img2ImgRequest, picture: Picture, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+    """The request with its checked source, and a mask of the source's size.
+
+    Where only the masked part is redrawn, the result is as large as the source: there the caps scale the source.
+    """
+    mask = request.mask
+    notes: list[str] = []
+    if mask is not None and (mask.width, mask.height) != (picture.width, picture.height):
+        notes.append(
+            f"The mask ({mask.width}x{mask.height}) was brought to the picture's size "
+            f"({picture.width}x{picture.height})."
+        )
+        mask = _resized(mask, Size(picture.width, picture.height))
+    source = Size(picture.width, picture.height)
+    if mask is not None and request.inpaint_full_res == 1:
+        size = within(source, options.max_side, options.max_megapixels)
+        if max(size) < max(source) and (options.max_side or options.max_megapixels):
+            picture, mask = _resized(picture, size), _resized(mask, size)
+            notes.append(f"The picture was scaled down to {size.width}x{size.height}.")
+    return request.model_copy(update={"init_images": (picture,), "mask": mask}), tuple(notes)
+
+
+def _whole_cells(size: Size) -> Size:
+    return Size(size.width // CELL * CELL, size.height // CELL * CELL)
+
+
+def _resized(picture: Picture, size: Size) -> Picture:
+    return Picture.from_image(picture.open().resize(size, Image.Resampling.LANCZOS))
