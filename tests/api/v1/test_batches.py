@@ -168,7 +168,7 @@ def test_stop_and_skip(client: TestClient, start: Callable[..., str]) -> None:
     assert client.post(f"{url}/stop").json() == {}
     found = ended(client, url)
     assert (found["status"], [file["outcome"] for file in found["files"]]) == ("stopped", ["skipped", "waiting"])
-    assert found["message"].startswith("Stopped;")
+    assert found["message"].startswith("Stopped.")
     assert client.get(f"{url}/zip").status_code == 404
     assert client.delete(url).json() == {}
 
