@@ -250,7 +250,7 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     except Unreadable as reason:
         return {}, (f"{reason}.",)
     if not isinstance(kept, dict):
-        return {}, ("it is no JSON object.",)
+        return {}, ("it is not a JSON object.",)
     found: dict[str, Any] = {}
     unread: list[str] = []
     for name, value in cast(dict[str, Any], kept).items():

@@ -1,4 +1,4 @@
-"""How a declared parameter looks from outside: its label, its widget, its infotext key.
+"""How a declared parameter appears: its label, its widget, its infotext key.
 
 A request or settings field is declared once, as `Annotated[type, Field(bounds, description), Control(label, …)]`.
 `params(cls)` reads the declarations back, for the page, the API documentation and the infotext.
@@ -95,7 +95,7 @@ def params(model: type[BaseModel]) -> dict[str, Param]:
 
 
 def few(model: type[BaseModel], values: Any) -> Any:
-    """`values` with at most MOST_TOLD fields that `model` does not have: to refuse a million would take seconds."""
+    """`values` with at most MOST_TOLD unknown fields: reporting a million would take seconds."""
     if not isinstance(values, Mapping) or len(values) <= len(model.model_fields) + MOST_TOLD:
         return values
     unknown = islice((name for name in values if name not in model.model_fields), MOST_TOLD)
@@ -103,7 +103,7 @@ def few(model: type[BaseModel], values: Any) -> Any:
 
 
 class Strict(BaseModel):
-    """A model that refuses unknown fields, however many there are."""
+    """A model that rejects unknown fields, however many there are."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -114,7 +114,7 @@ class Strict(BaseModel):
 
 
 def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:
-    """The first fault pydantic found in values for `model`, as a sentence: field, value, what was expected."""
+    """The first error that pydantic found, as a sentence: field, value, what was expected."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     declared = params(model).get(name)
@@ -125,7 +125,7 @@ def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:
 
 
 def expectation(declared: Param | None, error: ValidationError) -> str:
-    """What a field expects that refused a value: "expected a whole number from 1 to 150"."""
+    """What the rejecting field expects: "expected a whole number from 1 to 150"."""
     fault = error.errors()[0]
     if fault["type"] == "extra_forbidden":
         return "there is no such field"
@@ -141,7 +141,7 @@ def expectation(declared: Param | None, error: ValidationError) -> str:
 
 
 def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
-    """`value`, unless it is true or false for a field that is neither: Python would count it as 1 or 0."""
+    """`value`. True and false are errors for a field of another type, where Python would use 1 and 0."""
     annotation = model.model_fields[name].annotation
     if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
         raise ValueError("expected a value, not true or false")
@@ -149,9 +149,9 @@ def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def cut(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the fractions of `model`'s whole-number fields cut towards 0, as A1111's API reads them.
+    """`values` with `model`'s whole-number fields truncated towards 0, as A1111's API does.
 
-    Text stays as it is: there "12.5" is no whole number either.
+    Text is left alone: A1111 does not accept "12.5" either.
     """
     return {name: int(value) if _is_cut(model, name, value) else value for name, value in values.items()}
 

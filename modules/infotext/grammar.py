@@ -26,11 +26,11 @@ FIXED_ORDER = (
 )  # fmt: skip
 LAST = ("Version", "User")
 
-# A key is a run of word characters, blanks, "-" and "/", at least two long. Runs are taken whole (possessively) and
-# begin only where none is going on, so that a megabyte of hostile text is read in linear time.
+# A key is a run of at least two word characters, blanks, "-" and "/". A run is matched whole (possessively) and never
+# from its middle, so a megabyte of hostile text takes linear time.
 PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(?P<key>\w[\w \-/]++):\s*(?P<value>"(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
-# What stands behind a whole number's comma where a program of another country wrote the fraction so, `7,5`, or a person
-# thousands. A1111 itself has a blank behind each comma.
+# What follows a whole number's comma where a comma marks a fraction, `7,5`, or groups thousands.
+# A1111 itself writes a blank after each comma.
 AFTER_COMMA = re.compile(r"\d+(?:,\d+)*(?=\s*(?:,|$))", re.ASCII)
 WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 KEY_ALONE = re.compile(r"\w[\w \-/]+")
@@ -42,7 +42,7 @@ FEWEST_PAIRS = 3  # a line with fewer is the prompt's, as in A1111
 class Infotext:
     """A parsed text. `pairs` are those of its settings, in order, as text; `Size: 512x768` is Size-1 and Size-2.
 
-    `notes` are sentences for the person: which program wrote the text, what of it could not be used.
+    `notes` are sentences for the user: which program wrote the text, which parts could not be used.
     """
 
     prompt: str = ""
@@ -52,13 +52,13 @@ class Infotext:
 
     @property
     def kind(self) -> Kind:
-        """What kind of job wrote it, as far as its keys tell."""
+        """The kind of job that wrote it, judging by its keys."""
         from_picture = "Denoising strength" in self.pairs and not any(key.startswith("Hires ") for key in self.pairs)
         return "img2img" if from_picture or "Resize mode" in self.pairs else "txt2img"
 
 
 def prompts_of(lines: Iterable[str]) -> Infotext:
-    """The prompts that stand in the lines before the settings."""
+    """The prompts in the lines before the settings."""
     prompt: list[str] = []
     negative: list[str] = []
     part = prompt
@@ -72,9 +72,9 @@ def prompts_of(lines: Iterable[str]) -> Infotext:
 
 
 def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str:
-    """The text for a picture. Keys come in A1111's order, others as they are given, the version last.
+    """The text for a picture. Keys come in A1111's order, then others in the given order, the version last.
 
-    A value of None is left out, one that equals its key becomes the key alone, `X-1` and `X-2` become `X: 1x2`.
+    A value of None is left out, a value equal to its key becomes just the key, `X-1` and `X-2` become `X: 1x2`.
     """
     joined = sizes_joined({key: str(value) for key, value in pairs.items() if value is not None})
     first = [key for key in FIXED_ORDER if key in joined]
@@ -88,7 +88,7 @@ def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> s
 
 
 def pairs_of(line: str) -> dict[str, str]:
-    """All pairs of a line, keys alone as well, in order. A number with commas is given as it stands there."""
+    """All pairs of a line in order, including keys without a value. Numbers keep their commas."""
     pairs: dict[str, str] = {}
     end = 0
     for match in PAIR.finditer(line):
@@ -113,7 +113,7 @@ def _keys_alone(between: str, pairs: dict[str, str]) -> None:
 
 
 def _quoted(value: str) -> str:
-    """In JSON quotes where A1111 sets them, and where its own reader would not give the value back."""
+    """In JSON quotes where A1111 uses them, and where its reader would otherwise change the value."""
     ambiguous = any(sign in value for sign in ",\n:") or value.startswith('"') or value != value.strip()
     return json.dumps(value, ensure_ascii=False) if ambiguous else value
 
@@ -128,7 +128,7 @@ def _unquoted(value: str) -> str:
 
 
 def sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
-    """`X-1` and `X-2`, both whole numbers, as one `X`, at the place of the first."""
+    """`X-1` and `X-2`, both whole numbers, joined into one `X` where the first was."""
     joined: dict[str, str] = {}
     for key, value in pairs.items():
         stem, _, which = key.rpartition("-")
@@ -141,5 +141,5 @@ def sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
 
 
 def shortened(text: str) -> str:
-    """`text` in quotes, as a sentence shows it: at most 60 characters of it."""
+    """`text` in quotes for a message, cut to 60 characters."""
     return repr(text if len(text) <= 60 else text[:60] + "…")

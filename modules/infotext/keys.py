@@ -24,7 +24,7 @@ INFORMATION = frozenset(
         "Latent mask hash",
         "Lora hashes",
         "TI hashes",
-        "Template",  # of the extension Dynamic Prompts, what a prompt was drawn from; so is the next
+        "Template",  # of the extension Dynamic Prompts: the prompt before random choices; so is the next
         "Negative Template",
     }
 )
@@ -45,7 +45,7 @@ def absent_setting(param: Param) -> Any:
     return param.default if param.control.absent is ... else param.control.absent
 
 
-# Every key that a text of settings may hold, and those keys by their letters alone.
+# Every key that an infotext may hold, and those keys in lower case.
 KNOWN = frozenset(
     {*FIXED_ORDER, *LAST, *INFORMATION, "Script", NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
     | {

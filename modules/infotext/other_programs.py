@@ -1,7 +1,7 @@
-"""What other programs write about a picture, in A1111's words.
+"""The parameters that other programs write, translated to A1111's infotext.
 
-SwarmUI, Fooocus, NovelAI and Draw Things write flat JSON, which is read here; the graphs of ComfyUI and the three
-formats of InvokeAI are read by sd-parsers. JSON of a program that is not known is named and never taken for a prompt.
+SwarmUI, Fooocus, NovelAI and Draw Things write flat JSON, which is read here; sd-parsers reads the graphs of ComfyUI
+and the three formats of InvokeAI. JSON of an unknown program gets a note and is never used as a prompt.
 """
 
 import html
@@ -19,7 +19,7 @@ from modules.infotext.grammar import FEWEST_PAIRS, compose
 
 MAX_JSON = 4_000_000  # characters; ComfyUI's largest workflows have some 500 000
 MAX_NODES = 2_000  # of a graph
-MAX_PASSES = 16  # of a graph that are looked at
+MAX_PASSES = 16  # of a graph that are read
 DREAM = re.compile(r'"[^"]*".*', re.DOTALL)
 XMP_COMMENT = re.compile(r"<exif:UserComment>.{0,200}?<rdf:li[^>]{0,100}>([^<]*)</rdf:li>", re.DOTALL)
 
@@ -43,14 +43,14 @@ SCHEDULES = {
 
 
 class Translation(NamedTuple):
-    """A text in A1111's layout, "" if nothing could be taken, and a sentence that names the program."""
+    """A text in A1111's layout ("" if nothing could be read) and a sentence that names the program."""
 
     text: str
     note: str
 
 
 class _Told(NamedTuple):
-    """What a program says: two prompts, and pairs under A1111's keys with None for what it does not say."""
+    """What a program wrote: two prompts, and pairs under A1111's keys with None for what is missing."""
 
     prompt: str
     negative_prompt: str
@@ -69,13 +69,13 @@ def from_json(text: str) -> Translation | None:
     if _is_graph(parsed):
         return _from_graph(parsed)
     keys = ", ".join(str(key)[:40] for key in list(parsed)[:5])
-    return Translation("", f"This is JSON of a program that is not known (it begins with {keys}): nothing was taken.")
+    return Translation("", f"This is JSON from an unknown program (it begins with {keys}): nothing was read.")
 
 
 def from_items(items: Mapping[str, str], width: int, height: int) -> Translation | None:
-    """The translation of what stands in a picture of `width` x `height` pixels beside `parameters`.
+    """The translation of a picture's metadata other than `parameters`; the picture has `width` x `height` pixels.
 
-    None if no program is known by it.
+    None if it is not from a known program.
     """
     if items.get("Software") == "NovelAI" or items.get("Source", "").startswith("NovelAI"):
         comment = _parsed(items.get("Comment", "")) or {}
@@ -91,7 +91,7 @@ def from_items(items: Mapping[str, str], width: int, height: int) -> Translation
     if graph is not None and _is_graph(graph):
         return _from_graph(graph)
     if "workflow" in items and _parsed(items["workflow"]):
-        return Translation("", "ComfyUI made this picture and left its graph out of it: nothing was taken.")
+        return Translation("", "This picture is from ComfyUI but does not contain its graph: nothing was read.")
     return None
 
 
@@ -192,7 +192,7 @@ def _is_graph(told: Mapping[str, Any]) -> bool:
 def _from_graph(graph: Mapping[str, Any]) -> Translation:
     """ComfyUI's pass that has prompts, the first one if there are several."""
     if len(graph) > MAX_NODES:
-        return Translation("", f"ComfyUI's graph has {len(graph)} nodes, more than {MAX_NODES}: nothing was taken.")
+        return Translation("", f"ComfyUI's graph has {len(graph)} nodes, more than {MAX_NODES}: nothing was read.")
     # The kind of a link is the name of the input it goes to: that is all the reader asks of the workflow.
     links = [
         (0, str(source[0]), 0, node_id, 0, str(name).upper())
@@ -206,11 +206,11 @@ def _from_graph(graph: Mapping[str, Any]) -> Translation:
         read = None
     passes = [sampler for sampler in read.samplers[:MAX_PASSES] if sampler.prompts] if read is not None else []
     if not passes:
-        return Translation("", "ComfyUI's graph has no sampler whose prompt can be found: nothing was taken.")
+        return Translation("", "No sampler with a prompt was found in ComfyUI's graph: nothing was read.")
     told = _of_sampler(passes[0])
     latent = next((_inputs(node) for node in graph.values() if "EmptyLatent" in str(node["class_type"])), {})
     told.pairs.update(_size(latent.get("width"), latent.get("height")))
-    which = f", of {len(passes)} passes the first" if len(passes) > 1 else ""
+    which = f", the first of {len(passes)} passes" if len(passes) > 1 else ""
     return _translated(f"ComfyUI{which}", told)
 
 
@@ -225,7 +225,7 @@ def _from_invokeai(items: Mapping[str, str]) -> Translation | None:
     try:
         read: PromptInfo = InvokeAIParser().parse(dict(items))
     except UNREADABLE:
-        return Translation("", "InvokeAI's parameters in this picture cannot be read: nothing was taken.")
+        return Translation("", "InvokeAI's parameters in this picture cannot be read: nothing was read.")
     if not read.samplers:
         return None
     told = _of_sampler(read.samplers[0])
@@ -255,12 +255,12 @@ def _of_sampler(sampler: Sampler) -> _Told:
 def _translated(program: str, told: _Told) -> Translation:
     pairs = {key: value for key, value in told.pairs.items() if value is not None}
     if len(pairs) < FEWEST_PAIRS:
-        return Translation("", f"The parameters of {program} hold hardly a setting: nothing was taken.")
+        return Translation("", f"The parameters from {program} contain almost no settings: nothing was read.")
     return Translation(compose(told.prompt, told.negative_prompt, pairs), f"Read from the parameters of {program}.")
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
-    """The JSON object that `text` is, None if it is none. Numbers that no program writes (NaN) become text."""
+    """The JSON object in `text`, or None. NaN and infinities become text."""
     if not text.lstrip().startswith("{") or len(text) > MAX_JSON:
         return None
     try:
@@ -284,7 +284,7 @@ def _size(width: object, height: object) -> dict[str, object]:
 
 
 def _two_numbers(text: object) -> tuple[str, str]:
-    """The first two whole numbers of "(1152, 896)" or "512x512", "" where there is none."""
+    """The first two whole numbers of "(1152, 896)" or "512x512", "" for a missing one."""
     first, second, *_ = (*re.findall(r"\d+", _text(text)), "", "")
     return first, second
 
@@ -305,7 +305,7 @@ def _text(value: object) -> str:
 
 
 def _stem(value: object) -> str | None:
-    """The name of a model without folders and suffix, as A1111 writes it."""
+    """A model's name without folders and suffix, as A1111 writes it."""
     if isinstance(value, dict):  # InvokeAI's model fields
         value = value.get("name") or value.get("model_name")
     name = re.split(r"[/\\]", _text(value))[-1]

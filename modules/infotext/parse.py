@@ -1,4 +1,4 @@
-"""An infotext taken apart, whatever program or version wrote it."""
+"""Parsing an infotext, whichever program or version wrote it."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from modules.infotext.grammar import FEWEST_PAIRS, PAIR, SIZE, Infotext, pairs_o
 from modules.infotext.keys import FOLDED, KNOWN
 from modules.infotext.other_programs import from_json
 
-FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none and is a prompt
+FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none, so it is a prompt
 STEPS_FIRST = re.compile(r"\s*Steps: *\d+ *,", re.ASCII)
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"-?\d+", re.ASCII)
@@ -21,9 +21,9 @@ VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?", re.ASCII)
 
 
 def parse(text: str) -> Infotext:
-    """Take an infotext apart. Any text is an infotext: one without settings is a prompt.
+    """Parse an infotext. Every text is one: without settings it is a prompt.
 
-    JSON of other programs is read as `other_programs.from_json` says; JSON of unknown ones gives nothing but a note.
+    JSON of other programs is read by `other_programs.from_json`; JSON of unknown ones gives only a note.
     """
     translation = from_json(text)
     if translation is not None:
@@ -35,12 +35,12 @@ def parse(text: str) -> Infotext:
         return prompts_of(lines)
     pairs, passed_over = _behind(lines[at + 1 :])
     pairs = {_canonical(key): value for key, value in pairs_of(lines[at]).items()} | pairs
-    notes = (f"Passed over, it stands behind the settings: {shortened(passed_over)}.",) if passed_over else ()
+    notes = (f"Ignored text after the settings: {shortened(passed_over)}.",) if passed_over else ()
     return replace(prompts_of(lines[:at]), pairs=pairs, notes=notes)
 
 
 def implied(infotext: Infotext) -> dict[str, str]:
-    """Pairs that a text from an older A1111 does not write but stands for, by its version."""
+    """Pairs that a text from an older A1111 implies without writing them, by its version."""
     match = VERSION.match(infotext.pairs.get("Version", ""))
     if match is None:
         return {}
@@ -58,7 +58,7 @@ def implied(infotext: Infotext) -> dict[str, str]:
 
 
 def _settings_line(lines: Sequence[str]) -> int | None:
-    """Where the settings stand: the last line that is one, further up only if it cannot be anything else."""
+    """The line with the settings: the last line, or an earlier one that cannot be anything else."""
     if _is_settings(lines[-1]):
         return len(lines) - 1
     above = range(len(lines) - 2, -1, -1)
@@ -82,12 +82,12 @@ def _fits(line: str, match: re.Match[str], key: str) -> bool:
 
 
 def _canonical(key: str) -> str:
-    """The key as A1111 writes it, in whatever letter case it is."""
+    """The key as A1111 writes it, ignoring case."""
     return key if key in KNOWN else FOLDED.get(key.casefold(), key)
 
 
 def _behind(lines: Sequence[str]) -> tuple[dict[str, str], str]:
-    """What extensions write behind the settings, `Template: …`, as pairs; and the rest."""
+    """(what extensions write after the settings, `Template: …`, as pairs; the rest)."""
     pairs: dict[str, str] = {}
     rest: list[str] = []
     key = ""

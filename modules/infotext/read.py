@@ -1,4 +1,4 @@
-"""The way from an infotext back to the fields of a request and to settings."""
+"""Reading an infotext back into request fields and settings."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgReq
 from modules.schema.sampler_names import SCHEDULES, nearest_sampler, resolve_names
 from modules.schema.settings import Settings
 
-# Fields of a size. One that is out of bounds is not brought within them.
+# Size fields. A value out of bounds is rejected, not clamped.
 SIZES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y", "hr_scale", "resize_by"})
 HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
 WITH_COMMAS = re.compile(r"[-+]?\d+(?:,\d+)+", re.ASCII)
@@ -29,9 +29,9 @@ GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+", re.ASCII)
 class ParsedFields:
     """A text in terms of a request.
 
-    `fields` are valid values of request fields by name, `settings` those settings that the text stands for and that
-    differ from the current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the person.
-    `refused` are those of the notes that tell of a size which is not taken, by its field.
+    `fields` are valid values of request fields by name, `settings` the settings of the text that differ from the
+    current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the user. `refused` are the
+    notes about rejected sizes, by field.
     """
 
     kind: Kind
@@ -45,9 +45,9 @@ class ParsedFields:
 def to_fields(
     infotext: Infotext, kind: Kind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
 ) -> ParsedFields:
-    """What a request (of `kind`, by default the text's own) must hold to make the picture again.
+    """The request (of `kind`, by default the text's own) that reproduces the picture.
 
-    Never raises: what cannot be used is told in `notes` and left out. A text without pairs gives prompts alone.
+    Never raises: unusable values are left out and explained in `notes`. A text without pairs gives only prompts.
     """
     kind = kind or infotext.kind
     current = settings or Settings()
@@ -65,14 +65,14 @@ def to_fields(
     elsewhere = {param.control.infotext for param in with_keys(Img2ImgRequest).values()}  # sent to another tab
     unknown = [shortened(key)[1:-1] for key in sizes_joined(ignored) if key not in elsewhere]
     if unknown:
-        reading.notes.append("Passed over, Palimpsest has no such setting: " + ", ".join(unknown) + ".")
+        reading.notes.append("Ignored, because Palimpsest has no such setting: " + ", ".join(unknown) + ".")
     return ParsedFields(
         kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes), reading.refused
     )
 
 
 class _Reading:
-    """A text while it is read: pairs still to be used, and what has come of the others."""
+    """A text being read: the pairs still to use, and the results so far."""
 
     def __init__(self, pairs: dict[str, str], notes: list[str]) -> None:
         self.pairs = pairs
@@ -82,7 +82,7 @@ class _Reading:
         self.refused: dict[str, str] = {}
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
-        """Put `text` into `fields`, as a valid value of the field; a note if it is none."""
+        """Put `text` into `fields` as a valid value of the field, or add a note."""
         text = _with_point(param, text)
         value = _indexed(param, text)
         number = _number(text)
@@ -91,7 +91,7 @@ class _Reading:
                 if param.name in SIZES:
                     self.refuse(param, f"{param.control.label}: {shortened(text)[1:-1]} is {beyond} than {bound:g}")
                     return
-                self.notes.append(f"{param.control.label}: {text} is {beyond} than {bound:g}, {bound:g} is set.")
+                self.notes.append(f"{param.control.label}: {text} is {beyond} than {bound:g}; {bound:g} was used.")
                 value = bound
         try:
             self.fields[param.name] = getattr(model.model_validate({param.name: value}), param.name)
@@ -103,8 +103,8 @@ class _Reading:
                 self.notes.append(f"{what}.")
 
     def refuse(self, param: Param, what: str) -> None:
-        """Leave a size as it is: the nearest one that can be made is not what was meant, and may take hours."""
-        self.refused[param.name] = f"{what}; the size stays as it is."
+        """Leave a size unchanged: the nearest valid one is not what was meant and may take hours."""
+        self.refused[param.name] = f"{what}; the size was not changed."
         self.notes.append(self.refused[param.name])
 
 
@@ -148,12 +148,12 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
         sampler_row, scheduler_row = resolve_names(sampler, scheduler)
     except WebuiError as error:
         if error.field == "scheduler":
-            reading.notes.append(f"There is no schedule type {shortened(scheduler)}; Automatic is set.")
+            reading.notes.append(f"There is no schedule type {shortened(scheduler)}; Automatic was used.")
             _read_sampler(reading, sampler, "Automatic")
         else:
             near = nearest_sampler(sampler[:100])
             reading.notes.append(
-                f"There is no sampler {shortened(sampler)}; the nearest name is {near!r}. The sampler stays as it is."
+                f"There is no sampler {shortened(sampler)}; the closest match is {near!r}. The sampler was not changed."
             )
         return
     own = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
@@ -162,7 +162,7 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:
-    """Settings the text stands for, present or absent, that differ from the current ones."""
+    """Settings of the text, written or implied, that differ from the current ones."""
     given = {**implied_pairs, **reading.pairs}
     for name, param in with_keys(Settings).items():
         key = param.control.infotext
@@ -190,7 +190,7 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
             try:
                 reading.fields[key] = catalog.checkpoint(named).name
             except WebuiError:
-                reading.notes.append(f"The checkpoint {shortened(named)} that it was made with is not here.")
+                reading.notes.append(f"The picture's checkpoint {shortened(named)} is not installed.")
                 reading.fields[key] = ""
     name, digits = reading.pairs.get("Model", ""), reading.pairs.get("Model hash", "")
     if not name and not digits:
@@ -199,7 +199,7 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
         wanted, note = catalog.checkpoint_of_text(name, digits)
     except WebuiError:
         named = shortened(name or digits)
-        reading.notes.append(f"The picture was made with the checkpoint {named}, which is not here.")
+        reading.notes.append(f"The picture's checkpoint {named} is not installed.")
         return
     if note:
         reading.notes.append(note)
@@ -212,7 +212,7 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
 
 
 def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
-    """The VAE by its hash, as far as that is known, or name. A text that names its program and no VAE had none."""
+    """The VAE by its hash, if known, or its name. A text with a version but no VAE used none."""
     if catalog is None or not catalog.checkpoints:
         return
     name, digits = reading.pairs.get("VAE", ""), reading.pairs.get("VAE hash", "").lower()
@@ -223,7 +223,7 @@ def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> 
         try:
             wanted = catalog.vae_of_text(name, digits)
         except WebuiError:
-            reading.notes.append(f"The VAE {shortened(name or digits)} that it was made with is not here.")
+            reading.notes.append(f"The picture's VAE {shortened(name or digits)} is not installed.")
             return
     try:
         checkpoint = catalog.checkpoint(reading.settings.get("sd_model_checkpoint", current.sd_model_checkpoint))
@@ -242,9 +242,9 @@ def _indexed(param: Param, text: str) -> str | int:
 
 
 def _with_point(param: Param, text: str) -> str:
-    """A number with a point before its fraction, whatever country it is from; `1,024` is 1024 where things are counted.
+    """A number with a decimal point, also if it was written with a comma; `1,024` is 1024 in whole-number fields.
 
-    Other texts, and those of fields that hold no number, as they are.
+    Other texts, and texts of fields that are not numbers, are unchanged.
     """
     types: set[Any] = set(get_args(param.type)) or {param.type}
     if not types & {int, float} or WITH_COMMAS.fullmatch(text) is None:

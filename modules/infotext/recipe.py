@@ -1,6 +1,6 @@
-"""A picture made again from the text it carries: what to run, how near the result is, and what can explain a rest.
+"""Reproducing a picture from its own text: what to run, how close the result is, and what may explain a difference.
 
-Pure: who runs the recipe (the command `reproduce`, or the page by way of the queue) brings the pixels.
+Pure: the caller (the command `reproduce`, or the page through the queue) runs the recipe and supplies the pixels.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from modules.schema.settings import Settings
 NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]+)([^>]*)>")
 HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
 NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
-# A text with one of these keys comes from a masked picture.
+# A text with one of these keys is from a masked picture.
 MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
-# These come from a masked picture, too, unless it was outpainted.
+# These are from a masked picture too, unless it was outpainted.
 AREA_KEYS = ("Inpaint area", "Soft inpainting enabled")
 OUTPAINT_KEYS = ("Outpaint left", "Outpaint right", "Outpaint top", "Outpaint bottom")
 LOSSY = ("JPEG", "WEBP", "AVIF")
@@ -44,7 +44,7 @@ HashOf = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to run. `causes` are the sentences known beforehand that can explain a difference."""
+    """What to run. `causes` are sentences, known in advance, that may explain a difference."""
 
     request: GenerationRequest
     settings: Settings
@@ -55,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Report:
-    """How near a picture came to its original.
+    """How close a picture is to its original.
 
     `differing` pixels of `pixels` differ, `largest` is the largest difference of a channel (0 to 255); `psnr` in dB is
     infinite for equal pictures. None of the three is known where the sizes differ.
@@ -72,7 +72,7 @@ class Report:
         return self.differing == 0
 
     def sentences(self) -> list[str]:
-        """The report in words, one sentence a line."""
+        """The report as text, one sentence per line."""
         if self.is_identical:
             return ["identical"]
         if self.differing is None or self.largest is None or self.psnr is None:
@@ -94,22 +94,22 @@ def recipe(
     mask: Picture | None = None,
     hash_of: HashOf = lambda path: "",
 ) -> Recipe:
-    """What makes the picture of `text` again. `source` and `mask` go before the kept ones that the text names.
+    """How to reproduce the picture of `text`. `source` and `mask` override the stored ones that the text names.
 
-    Checkpoint and VAE are those of the text's hashes, whatever they are called by now, else those of its names; LoRAs
-    that are not here under their names likewise. The picture is made without those that are missing.
+    Checkpoint and VAE are found by hash, whatever their names are now, else by name; LoRAs by name, else by hash.
+    The picture is made without missing LoRAs.
 
-    Raises WebuiError where the text holds no parameters, or a picture or mask it needs is neither given nor kept.
+    Raises WebuiError if the text has no parameters, or a source or mask it needs is neither given nor stored.
     """
     parsed = parse(text)
     if not parsed.pairs:
         raise WebuiError(
-            "The picture carries no parameters.", "Choose one as it was saved; many sites remove them.", "picture"
+            "The picture has no parameters.", "Use the file as it was saved; many sites remove them.", "picture"
         )
     read = to_fields(parsed, settings=Settings())
     for sentence in read.refused.values():
         raise WebuiError(
-            f"{sentence.partition(';')[0]}, so the picture cannot be made again.",
+            f"{sentence.partition(';')[0]}, so the picture cannot be reproduced.",
             "Its parameters are damaged.",
             "picture",
         )
@@ -130,7 +130,7 @@ def recipe(
 
 
 def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tuple[str, ...]) -> Report:
-    """Two pictures (H, W, 3) held against each other."""
+    """Two pictures (H, W, 3) compared."""
     pixels = original.shape[0] * original.shape[1]
     if original.shape != again.shape:
         (height, width), (new_height, new_width) = original.shape[:2], again.shape[:2]
@@ -150,7 +150,7 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "
     found: list[str] = []
     wanted = parsed.pairs.get("Model hash", "")
     if wanted and checkpoint_hash and wanted != checkpoint_hash:
-        found.append(f"The checkpoint is another one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
+        found.append(f"The checkpoint is a different one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
     now = parse(again).pairs
     if "VAE hash" in now and parsed.pairs.get("VAE hash", now["VAE hash"]) != now["VAE hash"]:
         found.append(
@@ -166,11 +166,11 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "
     is_cpu = "cuda" not in device.lower() and "nvidia" not in device.lower()
     if parsed.pairs.get("RNG", "GPU") == "GPU" and is_cpu:
         found.append(
-            "Its random numbers may be a graphics card's, which this device does not draw; try RNG: NV for a picture "
-            "that was made on one."
+            "Its noise may come from a GPU's random numbers, which this device does not produce; try RNG: NV for a "
+            "picture made on a GPU."
         )
     if not is_cpu:
-        found.append("A graphics card works with half precision and its own attention kernels, which round otherwise.")
+        found.append("A GPU computes in half precision with other attention kernels, which round differently.")
     return tuple(found)
 
 
@@ -180,7 +180,7 @@ def _is_masked(parsed: Infotext) -> bool:
 
 
 def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]) -> list[str]:
-    """Leave in the prompts the LoRAs that are here, under their names here; returns the names of the others."""
+    """Keep the installed LoRAs in the prompts, under their current names; returns the names of the others."""
     digits = {name.strip(): digits for name, digits in HASHES.findall(parsed.pairs.get("Lora hashes", ""))}
     missing: set[str] = set()
 
@@ -204,7 +204,7 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
 
 
 def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:
-    """Embeddings that the text names and that are not here."""
+    """Embeddings in the text that are not installed."""
     names = [name.strip() for name, _ in HASHES.findall(parsed.pairs.get("TI hashes", ""))]
     here = {embedding.name.replace(":", "").replace(",", "") for embedding in catalog.embeddings}
     return [name for name in dict.fromkeys(names) if name not in here]
@@ -216,28 +216,28 @@ def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]
     if version and version != f"Palimpsest {modules.__version__}":
         found.append(f"The picture was made by version {version}; this is Palimpsest {modules.__version__}.")
     if missing:
-        found.append("Networks that were not applied: " + ", ".join(missing) + ".")
+        found.append("Networks that were not used: " + ", ".join(missing) + ".")
     if parsed.pairs.get("Sampler") == "DPM adaptive":
-        found.append("DPM adaptive depends on all pictures of a batch; this one was made alone.")
+        found.append("DPM adaptive depends on all pictures of a batch, but this one was made alone.")
     if picture.format.upper() in LOSSY:
-        found.append(f"The file is a {picture.format.upper()}, which does not keep every pixel.")
+        found.append(f"The file is a lossy {picture.format.upper()}.")
     return found
 
 
 def _found(
     what: str, key: str, flag: str, parsed: Infotext, kept: Kept, given: Picture | None, causes: list[str]
 ) -> Picture:
-    """The picture that stands under `key`, or the one that was given."""
+    """The stored picture whose hash is under `key`, or the one given."""
     wanted = parsed.pairs.get(key, "")
     if given is not None:
         if wanted and given.sha256 != wanted:
-            causes.append(f"The {what} that was given is not the file it was made from.")
+            causes.append(f"The given {what} is not the file the picture was made from.")
         return given
     picture = kept(wanted) if wanted else None
     if picture is None:
         raise WebuiError(
-            f"The {what} it was made from is not here{f' (sha256 {wanted[:10]}…)' if wanted else ''}.",
-            f"Give it with {flag} FILE." if flag else "It cannot be made again without.",
+            f"The {what} it was made from is missing{f' (sha256 {wanted[:10]}…)' if wanted else ''}.",
+            f"Give it with {flag} FILE." if flag else "It cannot be reproduced without it.",
             what,
         )
     return picture
@@ -260,7 +260,7 @@ def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: 
             return known
     if named is None:
         said = f"{name!r}" if name else "that made it"
-        causes.append(f"The checkpoint {said} is not here; {first.name!r} was taken.")
+        causes.append(f"The checkpoint {said} is not installed; {first.name!r} was used.")
     return named or first
 
 
@@ -275,5 +275,5 @@ def _vae(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf)
         for vae in catalog.vaes:
             if not vae.hash and hash_of(vae.path).startswith(digits):
                 return vae.name
-    causes.append(f"It was decoded with the VAE {name or digits!r}; here with the checkpoint's own.")
+    causes.append(f"It was decoded with the VAE {name or digits!r}, but here with the checkpoint's own.")
     return OWN_VAE

@@ -1,6 +1,6 @@
-"""What of a request and its settings is written into the infotext.
+"""Writing a request and its settings into an infotext.
 
-Which key belongs to which field stands in the declarations (`Control.infotext`); nothing here repeats it.
+The declarations say which key belongs to which field (`Control.infotext`); nothing here repeats it.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,10 +16,10 @@ from modules.schema.settings import EXACT, Settings
 def declared_pairs(
     request: GenerationRequest, settings: Settings, told: Collection[str] | None = None
 ) -> dict[str, str]:
-    """The pairs that request and settings declare, as text, as far as A1111 (or we, for keys it forgets) write them.
+    """The pairs of a request and its settings that A1111 writes, and those that only we write.
 
-    `told` names the settings to write; by default those that differ from what a text without the key stands for.
-    Under the setting "A1111 exact" the keys that A1111 forgets are left out. The caller adds what only the job knows:
+    `told` names the settings to write; by default those whose value a text without the key would not imply.
+    The setting "A1111 exact" leaves out the keys that only we write. The caller adds what only the job knows:
     the picture's own seeds and size, the checkpoint, the version.
     """
     is_exact = settings.compatibility == EXACT
@@ -40,7 +40,7 @@ def declared_pairs(
 
 
 def differing(settings: Settings) -> set[str]:
-    """The settings with a key whose value is not the one that a text without the key stands for."""
+    """The settings whose value a text without their key would not imply."""
     return {name for name, param in with_keys(Settings).items() if getattr(settings, name) != absent_setting(param)}
 
 
@@ -49,7 +49,7 @@ def _always(request: GenerationRequest) -> bool:
 
 
 def _worth(request: GenerationRequest, name: str) -> Any:
-    """What is written for a field: its value, or what that stands for."""
+    """The value to write for a field."""
     if name == "scheduler":
         return _schedule(request)
     if name == "hr_scheduler":
@@ -60,13 +60,13 @@ def _worth(request: GenerationRequest, name: str) -> Any:
 
 
 def _schedule(request: GenerationRequest) -> str:
-    """The name to write: what Automatic stands for, where the sampler has a schedule of its own, as in A1111."""
+    """The name to write: for Automatic the sampler's default schedule if it has one, as in A1111."""
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     return sampler.default_schedule or schedule.name if schedule.name == "Automatic" else schedule.name
 
 
 def _hires_schedule(request: GenerationRequest) -> str | None:
-    """A1111 names the second pass's schedule where one is looked up that the first pass has not named."""
+    """A1111 names the second pass's schedule if it differs from the first pass's."""
     assert isinstance(request, Txt2ImgRequest)
     first = _looked_up(request.sampler_name, request.scheduler)
     second = _looked_up(request.hr_sampler_name or request.sampler_name, request.hr_scheduler or request.scheduler)
@@ -74,7 +74,7 @@ def _hires_schedule(request: GenerationRequest) -> str | None:
 
 
 def _named_schedules(request: GenerationRequest) -> dict[str, str]:
-    """Schedules that were chosen by name where A1111's keys say the same of "Automatic" and of the first pass's."""
+    """Schedules chosen by name where A1111's keys would be the same for "Automatic" or for the first pass's."""
     pairs: dict[str, str] = {}
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     if schedule.name == sampler.default_schedule:
@@ -143,7 +143,7 @@ def _only_masked(request: GenerationRequest) -> bool:
 
 
 def _evenly_blurred(request: GenerationRequest) -> bool:
-    # A1111 writes nothing for a blur that is 0 or has two values, and so loses it: these go under keys of our own.
+    # A1111 does not write a blur of 0 or of two values, and so loses it: these get keys of our own.
     return isinstance(request, Img2ImgRequest) and _masked(request) and request.blur[0] == request.blur[1] > 0
 
 
@@ -152,7 +152,7 @@ def _unevenly_blurred(request: GenerationRequest) -> bool:
 
 
 def _soft(request: GenerationRequest) -> bool:
-    # Where greys are strengths, soft inpainting gives way.
+    # If grey is a strength, soft inpainting is off.
     by_grey = _masked(request) and _value(request, "mask_strength_by_grey")
     return _redrawn_in_part(request) and _value(request, "soft_inpainting") and not by_grey
 

@@ -44,7 +44,7 @@ class Estimate:
     is_source_large: bool
 
     def described(self) -> dict[str, Any]:
-        """All of it as JSON-able values."""
+        """All fields as JSON values."""
         return {**asdict(self), "native": self.native._asdict() if self.native else None}
 
 

@@ -1,4 +1,4 @@
-"""The names on offer: what the page's dropdowns list and what a request may name."""
+"""The available models: what the page's dropdowns list and what a request may name."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -97,7 +97,9 @@ class Embedding:
         """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
         if self.reason or width in (0, self.width):
             return self.reason
-        return f"{self.path.name} has vectors {self.width} wide, the checkpoint's text encoder is {width} wide."
+        return (
+            f"{self.path.name} has vectors {self.width} wide, but the checkpoint's text encoder is {width} wide."
+        )
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Catalog:
         if not self.checkpoints:
             raise WebuiError(
                 "There is no checkpoint.",
-                "Put a .safetensors file into models/Stable-diffusion.",
+                "Put a .safetensors file in models/Stable-diffusion.",
                 "sd_model_checkpoint",
             )
         return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.family))
@@ -217,8 +219,8 @@ class Catalog:
             raise WebuiError(f"no checkpoint named {name or digits!r}.", field="sd_model_checkpoint")
         if not digits or found.hash.startswith(digits.lower()):
             return found, ""
-        is_now = f"has the hash {found.hash[:SHORT_HASH]}" if found.hash else "has a hash that is not known yet"
-        return found, f"The picture was made with another {name!r}: its hash was {digits}, the file here {is_now}."
+        is_now = f"has the hash {found.hash[:SHORT_HASH]}" if found.hash else "has not been hashed yet"
+        return found, f"The picture was made with a different {name!r}: its hash was {digits}, the file here {is_now}."
 
     def lora(self, name: str) -> Lora:
         """By file name, alias, or the name as a tag holds it, else by one of these in any letter case or Unicode form.
@@ -227,8 +229,8 @@ class Catalog:
         """
         if not self.loras:
             raise WebuiError(
-                f"prompt: there is no LoRA {name[:100]!r}; there are none at all.",
-                "Put its .safetensors file into models/Lora.",
+                f"prompt: there is no LoRA {name[:100]!r}; no LoRAs are installed.",
+                "Put its .safetensors file in models/Lora.",
                 "prompt",
             )
         wanted = name[:LONGEST_NAME]
@@ -256,7 +258,7 @@ class Catalog:
         near = difflib.get_close_matches(name[:100], self.names("vaes"), 1, 0.0)
         raise WebuiError(
             f"no VAE named {name[:100]!r}; did you mean {near[0] if near else AUTOMATIC!r}?",
-            "" if self.vaes else "Put its file into models/VAE.",
+            "" if self.vaes else "Put its file in models/VAE.",
             "sd_vae",
         )
 

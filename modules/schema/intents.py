@@ -1,4 +1,4 @@
-"""What people want of a part of a picture, as values of the parameters there are: five presets, in artists' words.
+"""Five presets for what people want to do with a part of a picture, as values of existing parameters.
 
 An intent sets fields of an img2img request and nothing else, so what it does can be seen in the form and changed there.
 All set the same fields: what one has set, another does not leave behind.
@@ -46,7 +46,7 @@ class Intent:
     values: Values
 
     def described(self) -> dict[str, Any]:
-        """All of it as JSON-able values."""
+        """All fields as JSON values."""
         return {
             "name": self.name, "label": self.label, "description": self.description, "needs": self.needs,
             "ask": self.ask, "words": self.words, "sentence": self.sentence, "values": dict(self.values),
@@ -54,7 +54,7 @@ class Intent:
 
     @property
     def sentence(self) -> str:
-        """What it sets, as far as it is not what everybody has, in the form's words: "Masked content: fill, …"."""
+        """The values it changes, with the form's labels: "Masked content: fill, …"."""
         declared = params(Img2ImgRequest)
         shown: list[str] = []
         for name, value in self.values.items():
@@ -67,9 +67,9 @@ class Intent:
 
 def _intent(name: str, label: str, description: str, needs: str, words: str, **values: Any) -> Intent:
     ask = {
-        "mask": "Paint over the place first (Inpaint, brush).",
-        "frame": "Draw the frame out beyond the picture first (Frame, then its edges).",
-        "subject": "Paint over what is to stay first (Inpaint, brush).",
+        "mask": "Paint over the area first (Inpaint, brush).",
+        "frame": "First drag the frame beyond the picture's edges (Frame).",
+        "subject": "Paint over what to keep first (Inpaint, brush).",
     }[needs]
     return Intent(name, label, description, needs, ask, words, MappingProxyType({**PLAIN, **values}))
 
@@ -77,27 +77,27 @@ def _intent(name: str, label: str, description: str, needs: str, words: str, **v
 # Chosen by what was seen on `tests.bench.bench_intents`' sheets; docs/canvas.md says why.
 INTENTS: tuple[Intent, ...] = (
     _intent(
-        "fill", "Fill", "Redraw what is painted over so that it goes on from what lies around it.", "mask",
+        "fill", "Fill", "Redraw the painted area to match its surroundings.", "mask",
         "the whole picture",
         inpainting_fill=0, denoising_strength=0.65,
     ),
     _intent(
-        "expand", "Expand", "Go on with the picture beyond its edges; what is there stays as it is.", "frame",
-        "what lies beyond the edges, and not the subject again",
+        "expand", "Expand", "Extend the picture beyond its edges; the original stays unchanged.", "frame",
+        "what is beyond the edges, without the subject",
         denoising_strength=0.6, outpaint_fill=0, outpaint_feather=64,
     ),
     _intent(
-        "add", "Add", "Put something new where it is painted over.", "mask",
+        "add", "Add", "Put something new in the painted area.", "mask",
         "the new thing first, then the picture",
         inpainting_fill=0, mask_blur=8, denoising_strength=0.8,
     ),
     _intent(
-        "remove", "Remove", "Take away what is painted over, and close the hole with what lies around it.", "mask",
-        "what lies behind, and not what is to go",
+        "remove", "Remove", "Remove what is painted over and fill the hole from its surroundings.", "mask",
+        "what is behind it, without what you remove",
         inpainting_fill=0, denoising_strength=0.65,
     ),
     _intent(
-        "replace_background", "Replace background", "Keep what is painted over, and draw everything else anew.",
+        "replace_background", "Replace background", "Keep what is painted over and redraw everything else.",
         "subject", "the new background, and the subject",
         inpainting_mask_invert=1, denoising_strength=1.0,
     ),
@@ -105,12 +105,12 @@ INTENTS: tuple[Intent, ...] = (
 
 
 def intent(name: str) -> Intent:
-    """The intent of that name. Raises WebuiError with the names there are."""
+    """The intent of that name. Raises WebuiError with the known names."""
     for found in INTENTS:
         if found.name == name:
             return found
     raise WebuiError(
         f"intent = {name!r}: there is no such intent.",
-        "There are " + ", ".join(found.name for found in INTENTS) + ".",
+        "Choose " + ", ".join(found.name for found in INTENTS) + ".",
         "intent",
     )

@@ -179,4 +179,4 @@ def _nearest(text: str, rows: Iterable[SamplerName] | Iterable[ScheduleName]) ->
 
 
 def _unknown(kind: str, field: str, text: str, rows: tuple[SamplerName, ...] | tuple[ScheduleName, ...]) -> WebuiError:
-    return WebuiError(f"{field}={text!r}: no {kind} of that name; did you mean {_nearest(text, rows)!r}?", field=field)
+    return WebuiError(f"{field}={text!r}: there is no such {kind}; did you mean {_nearest(text, rows)!r}?", field=field)

@@ -93,7 +93,8 @@ def test_what_is_no_hash_finds_nothing(said: str) -> None:
         ("", "22222222", "b/twin.safetensors", ""),
         ("other", "", "other.safetensors", ""),
         ("other", "9999999999", "other.safetensors",
-         "The picture was made with another 'other': its hash was 9999999999, the file here has the hash 3333333333."),
+         "The picture was made with a different 'other': its hash was 9999999999, "
+         "the file here has the hash 3333333333."),
     ],
 )  # fmt: skip
 def test_a_text_means_the_file_with_its_hash(name: str, digits: str, chosen: str, note: str) -> None:

@@ -502,7 +502,7 @@ def test_a_refused_field_is_told_below_it(open_page: Page) -> None:
     load(open_page, png())
     open_page.fill("#img2img_prompt textarea", "x" * 20_001)
     open_page.click("#img2img_generate")
-    expect(open_page.locator("#img2img_prompt .p-error")).to_contain_text("at most 20000 are read")
+    expect(open_page.locator("#img2img_prompt .p-error")).to_contain_text("at most 20000 are allowed")
     open_page.fill("#img2img_prompt textarea", "short")
     expect(open_page.locator("#img2img_prompt .p-error")).to_have_count(0)
 

@@ -129,7 +129,7 @@ def test_json_of_an_unknown_program_is_named_and_nothing_is_taken() -> None:
     parsed = parse('{"engine": "x", "caption": "a fox", "cycles": 3}')
     assert parsed == Infotext(
         notes=(
-            "This is JSON of a program that is not known (it begins with engine, caption, cycles): nothing was taken.",
+            "This is JSON from an unknown program (it begins with engine, caption, cycles): nothing was read.",
         )
     )
     assert to_fields(parsed).fields == {}
@@ -143,7 +143,7 @@ def test_what_is_no_json_object_is_a_prompt(text: str) -> None:
 def test_a_graph_without_a_prompt_is_told() -> None:
     told = from_json(json.dumps({"5": COMFY["5"]}))
     assert told is not None
-    assert (told.text, "nothing was taken" in told.note) == ("", True)
+    assert (told.text, "nothing was read" in told.note) == ("", True)
 
 
 json_values = st.recursive(

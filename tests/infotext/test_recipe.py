@@ -61,7 +61,7 @@ def test_source_and_mask_are_found_by_their_names_or_asked_for() -> None:
     with pytest.raises(WebuiError, match="Give it with --mask FILE"):
         recipe(picture("red"), text(*pairs), CATALOG, kept, source=SOURCE)
     other = recipe(picture("red"), text(*pairs, f"Source hash: {MASK.sha256}"), CATALOG, kept, SOURCE, MASK)
-    assert other.causes == ("The source that was given is not the file it was made from.",)
+    assert other.causes == ("The given source is not the file the picture was made from.",)
 
 
 def test_an_outpainted_picture_needs_a_mask_only_if_it_had_one() -> None:
@@ -80,16 +80,16 @@ def test_an_outpainted_picture_needs_a_mask_only_if_it_had_one() -> None:
 
 
 def test_a_picture_without_parameters_is_refused() -> None:
-    with pytest.raises(WebuiError, match="carries no parameters"):
+    with pytest.raises(WebuiError, match="has no parameters"):
         recipe(picture("red"), "a cat", CATALOG, kept)
 
 
 @pytest.mark.parametrize(
     ("pairs", "sentence"),
     [
-        ("Model: three", "The checkpoint 'three' is not here; 'one' was taken."),
-        ("VAE: soft.pt", "It was decoded with the VAE 'soft.pt'; here with the checkpoint's own."),
-        ("Sampler: DPM adaptive", "DPM adaptive depends on all pictures of a batch; this one was made alone."),
+        ("Model: three", "The checkpoint 'three' is not installed; 'one' was used."),
+        ("VAE: soft.pt", "It was decoded with the VAE 'soft.pt', but here with the checkpoint's own."),
+        ("Sampler: DPM adaptive", "DPM adaptive depends on all pictures of a batch, but this one was made alone."),
     ],
 )
 def test_what_is_known_beforehand_is_said(pairs: str, sentence: str) -> None:
@@ -134,7 +134,7 @@ def test_the_checkpoint_is_that_of_the_hash_whatever_it_is_called_by_now(
 
 def test_missing_networks_are_named() -> None:
     made = recipe(picture("red"), "<lora:ink:0.8> " + text(), CATALOG, kept)
-    assert "Networks that were not applied: ink." in made.causes
+    assert "Networks that were not used: ink." in made.causes
     assert "<" not in made.request.prompt
 
 
@@ -170,7 +170,7 @@ def test_a_vae_of_the_same_name_can_be_another() -> None:
 def test_missing_embeddings_are_named() -> None:
     catalog = replace(CATALOG, embeddings=(Embedding("a:b", Path("a.pt")),))
     made = recipe(picture("red"), text('TI hashes: "ab: 12, gone: 34, gone: 34"'), catalog, kept)
-    assert "Networks that were not applied: gone." in made.causes
+    assert "Networks that were not used: gone." in made.causes
 
 
 def test_networks_that_are_here_are_used_under_their_names_here() -> None:
@@ -180,7 +180,7 @@ def test_networks_that_are_here_are_used_under_their_names_here() -> None:
     made = recipe(
         picture("red"), prompt + text('Lora hashes: "tinte: 0123456789ab, gone: ffffffffffff"'), catalog, kept
     )
-    assert "Networks that were not applied: gone, net." in made.causes
+    assert "Networks that were not used: gone, net." in made.causes
     assert made.request.prompt.startswith("<lora:wash:0.5> <lora:ink:0.8:1>")
     assert "gone" not in made.request.prompt
 

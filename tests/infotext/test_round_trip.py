@@ -119,7 +119,7 @@ def test_lines_behind_the_settings_are_no_part_of_the_prompt() -> None:
 def test_other_lines_behind_the_settings_are_told() -> None:
     read = to_fields(parse("a fox\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5\nmade with love\nin spring"))
     assert (read.fields["prompt"], read.fields["seed"]) == ("a fox", 5)
-    assert read.notes == ("Passed over, it stands behind the settings: 'made with love in spring'.",)
+    assert read.notes == ("Ignored text after the settings: 'made with love in spring'.",)
 
 
 def test_keys_come_in_a1111s_order_and_the_version_last() -> None:
@@ -317,14 +317,14 @@ def note(line: str) -> tuple[dict[str, Any], str]:
     ("line", "field", "value", "sentence"),
     [
         ("Sampler: Euler q", "sampler_name", None,
-         "There is no sampler 'Euler q'; the nearest name is 'Euler a'. The sampler stays as it is."),
+         "There is no sampler 'Euler q'; the closest match is 'Euler a'. The sampler was not changed."),
         ("Sampler: Euler, Schedule type: Wavy", "scheduler", "Automatic",
-         "There is no schedule type 'Wavy'; Automatic is set."),
-        ("Steps: 500", "steps", 150, "Sampling steps: 500 is more than 150, 150 is set."),
-        ("Steps: 0", "steps", 1, "Sampling steps: 0 is less than 1, 1 is set."),
-        ("Size: 99999999x512", "width", None, "Width: 99999999 is more than 4096; the size stays as it is."),
-        ("Size: 512x8", "width", None, "Height: 8 is less than 64; the size stays as it is."),
-        ("Resize by: 400", "resize_by", None, "Scale: 400 is more than 4; the size stays as it is."),
+         "There is no schedule type 'Wavy'; Automatic was used."),
+        ("Steps: 500", "steps", 150, "Sampling steps: 500 is more than 150; 150 was used."),
+        ("Steps: 0", "steps", 1, "Sampling steps: 0 is less than 1; 1 was used."),
+        ("Size: 99999999x512", "width", None, "Width: 99999999 is more than 4096; the size was not changed."),
+        ("Size: 512x8", "width", None, "Height: 8 is less than 64; the size was not changed."),
+        ("Resize by: 400", "resize_by", None, "Scale: 400 is more than 4; the size was not changed."),
         ("CFG scale: nan", "cfg_scale", None,
          "CFG Scale: 'nan' cannot be used, expected a number from 0 to 30."),
         ("Steps: many", "steps", None,
@@ -332,7 +332,7 @@ def note(line: str) -> tuple[dict[str, Any], str]:
         ("Clip skip: 99", "CLIP_stop_at_last_layers", None,
          "Clip skip: '99' cannot be used, expected a whole number from 1 to 12."),
         ("Hypernet: x, Size: 512x512, Hypertile U-Net: True", "width", 512,
-         "Passed over, Palimpsest has no such setting: Hypernet, Hypertile U-Net."),
+         "Ignored, because Palimpsest has no such setting: Hypernet, Hypertile U-Net."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_told_in_a_sentence(line: str, field: str, value: object, sentence: str) -> None:
@@ -364,7 +364,7 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
     assert to_fields(parse(text + "two"), catalog=catalog).settings == {"sd_model_checkpoint": "two"}
     assert to_fields(parse(text + "one"), catalog=catalog).settings == {}
     assert to_fields(parse(text + "three"), catalog=catalog).notes == (
-        "The picture was made with the checkpoint 'three', which is not here.",
+        "The picture's checkpoint 'three' is not installed.",
     )
 
 
@@ -374,7 +374,7 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
         ("VAE: soft.pt, Version: v1.10.1", "Automatic", {"sd_vae": "soft.pt"}, ()),
         ("VAE: soft.pt, Version: v1.10.1", "soft.pt", {}, ()),
         ("VAE: renamed.pt, VAE hash: abababab", "None", {"sd_vae": "soft.pt"}, ()),
-        ("VAE: gone.pt", "soft.pt", {}, ("The VAE 'gone.pt' that it was made with is not here.",)),
+        ("VAE: gone.pt", "soft.pt", {}, ("The picture's VAE 'gone.pt' is not installed.",)),
         ("VAE: one.vae.safetensors", "Automatic", {}, ()),  # which is what Automatic takes
         ("Version: v1.10.1", "Automatic", {"sd_vae": "None"}, ()),
         ("Version: v1.10.1", "None", {}, ()),
@@ -384,7 +384,7 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
             "Model hash: 0123456789",
             "soft.pt",
             {},
-            ("The picture was made with the checkpoint '0123456789', which is not here.",),
+            ("The picture's checkpoint '0123456789' is not installed.",),
         ),
     ],
 )
@@ -408,7 +408,7 @@ def test_the_checkpoints_of_the_second_pass_and_the_refiner_have_the_names_that_
     assert (fields, read.notes) == (("sub/one.safetensors", "sub/one.safetensors", 0.5), ())
     gone = to_fields(parse(text.format("gone")), catalog=catalog)
     assert gone.fields["refiner_checkpoint"] == ""
-    assert gone.notes == ("The checkpoint 'gone' that it was made with is not here.",)
+    assert gone.notes == ("The picture's checkpoint 'gone' is not installed.",)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_an_unknown_checkpoint_gets_the_nearest_name() -> None:
 
 
 def test_without_checkpoints_the_cure_is_told() -> None:
-    with pytest.raises(WebuiError, match=r"There is no checkpoint\. Put a \.safetensors file into models"):
+    with pytest.raises(WebuiError, match=r"There is no checkpoint\. Put a \.safetensors file in models"):
         Catalog().checkpoint("any")
 
 
@@ -59,7 +59,7 @@ def test_an_unknown_lora_gets_the_nearest_name(name: str, sentence: str) -> None
 
 
 def test_without_loras_the_cure_is_told() -> None:
-    with pytest.raises(WebuiError, match=r"there are none at all\. Put its \.safetensors file into models/Lora"):
+    with pytest.raises(WebuiError, match=r"no LoRAs are installed\. Put its \.safetensors file in models/Lora"):
         Catalog().lora("ink")
 
 

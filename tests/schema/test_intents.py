@@ -36,17 +36,17 @@ def test_another_name_is_answered_with_those_there_are() -> None:
     assert intent("add").label == "Add"
     with pytest.raises(WebuiError, match="there is no such intent") as caught:
         intent("paint")
-    assert caught.value.hint == "There are fill, expand, add, remove, replace_background."
+    assert caught.value.hint == "Choose fill, expand, add, remove, replace_background."
 
 
 def test_it_is_described_whole() -> None:
     assert intent("expand").described() == {
         "name": "expand",
         "label": "Expand",
-        "description": "Go on with the picture beyond its edges; what is there stays as it is.",
+        "description": "Extend the picture beyond its edges; the original stays unchanged.",
         "needs": "frame",
-        "ask": "Draw the frame out beyond the picture first (Frame, then its edges).",
-        "words": "what lies beyond the edges, and not the subject again",
+        "ask": "First drag the frame beyond the picture's edges (Frame).",
+        "words": "what is beyond the edges, without the subject",
         "sentence": "Denoising strength: 0.6, Outpaint fill: stretched edges, Outpaint feather: 64",
         "values": {
             "inpainting_mask_invert": 0,

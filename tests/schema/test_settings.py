@@ -29,10 +29,10 @@ def test_overriding_gives_another_object() -> None:
         ({"samples_format": "bmp"}, "File format for images (samples_format) = 'bmp': expected png or jpg or webp."),
         ({"img2img_background_color": "red"},
          "Background color for transparent pictures (img2img_background_color) = 'red': "
-         "expected a colour as #rrggbb, such as #ffffff."),
+         "expected a color such as #ffffff."),
         ({"img2img_background_color": "#ffffff\n"},
          "Background color for transparent pictures (img2img_background_color) = '#ffffff\\n': "
-         "expected a colour as #rrggbb, such as #ffffff."),
+         "expected a color such as #ffffff."),
         ({"foo": 1}, "foo = 1: there is no such field."),
     ],
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_missing_file_is_all_defaults(tmp_path: Path) -> None:
     ("text", "sentence"),
     [
         ("{", "it is no JSON"),
-        ("[]", "it is no JSON object."),
+        ("[]", "it is not a JSON object."),
         ("[" * 100_000, "it is nested too deep"),
         ('{"samples_format": "\\ud800"}', "it is not UTF-8"),
         (b'{"samples_format": "\xff"}', "it is not UTF-8"),

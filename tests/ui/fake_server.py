@@ -385,7 +385,7 @@ def create(fake: Fake) -> FastAPI:
             raise MissingNetworks(gone, frozenset(["gone"]))
         if len(request.get("prompt", "")) > 20_000:
             raise WebuiError(
-                f"Prompt (prompt): has {len(request['prompt'])} characters; at most 20000 are read, shorten it.",
+                f"Prompt (prompt): has {len(request['prompt'])} characters, at most 20000 are allowed; shorten it.",
                 field="prompt",
             )
         key = f"job{len(fake.jobs) + 1}"

@@ -138,12 +138,12 @@ class _Studio:
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
         if kind == "img2img" and not values.get("init_images"):
-            lacking = "there is a mask, but no picture that it could lie on" if values.get("mask") else "it is empty"
+            lacking = "there is a mask but no source picture" if values.get("mask") else "it is empty"
             raise WebuiError(f"Init image not found: init_images: {lacking}.", "Send one.", "init_images", status=404)
         count = len(values["init_images"]) if isinstance(values.get("init_images"), list) else 0
         if count > MOST_SOURCES:  # before any of them is looked at
             raise WebuiError(
-                f"init_images: {count} pictures were sent, at most {MOST_SOURCES} are taken at once.",
+                f"init_images: got {count} pictures, at most {MOST_SOURCES} are allowed.",
                 field="init_images",
             )
         values = with_pictures(values, self._fetch)

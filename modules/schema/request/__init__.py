@@ -1,4 +1,4 @@
-"""What a person asks for: one frozen object whose field names are those of A1111's HTTP API.
+"""A request: one frozen object whose field names are those of A1111's HTTP API.
 
 Each field is declared here once, with bounds, default, label, infotext key and description; the page, the API, its
 documentation and the infotext are derived from it. Defaults are the page's (the API's own differ, see `modules/a1111`).

@@ -46,14 +46,14 @@ def counted_up(seed: int, by: int) -> int:
 
 
 def bounded(value: str) -> str:
-    """A prompt as it can be kept: JSON can hold NUL and halves of surrogate pairs; no file or tokenizer could."""
+    """A prompt without NUL and lone surrogates, which JSON can hold but no file or tokenizer can."""
     if len(value) > MAX_PROMPT:
-        raise ValueError(f"has {len(value)} characters; at most {MAX_PROMPT} are read, shorten it")
+        raise ValueError(f"has {len(value)} characters, at most {MAX_PROMPT} are allowed; shorten it")
     return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def whole(value: Any) -> Any:
-    """20.0 as 20, which is what sliders and JavaScript mean by it; 20.5 stays wrong."""
+    """20.0 as 20, as sliders and JavaScript send whole numbers; 20.5 stays an error."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -86,11 +86,11 @@ class GenerationRequest(Strict):
     tiling: Tiling = None
     refiner_checkpoint: RefinerCheckpoint = ""
     refiner_switch_at: RefinerSwitchAt = None
-    override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job alone.")
+    override_settings: dict[str, Any] = Field(default_factory=dict, description="Settings for this job only.")
     script_name: str = Field(
-        default="", max_length=200, description="A script that makes many jobs of this one; /v1/scripts lists them."
+        default="", max_length=200, description="Script that turns this job into several; /v1/scripts lists them."
     )
-    script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, by position.")
+    script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, in order.")
 
     @field_validator("*", mode="before")
     @classmethod
@@ -109,7 +109,7 @@ class GenerationRequest(Strict):
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> Self:
-        """A request from loose values; raises WebuiError with one sentence about the first field that is wrong."""
+        """A request from untyped values; raises WebuiError with one sentence about the first wrong field."""
         try:
             request = cls(**values)
         except ValidationError as error:
@@ -118,9 +118,9 @@ class GenerationRequest(Strict):
         return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
 
     def resolved(self, draw: random.Random) -> Self:
-        """The same request with seeds of −1 drawn, so that it can be run again to the byte.
+        """The same request with random seeds in place of −1, so that it can be repeated exactly.
 
-        A script is told that the seed was −1, as it may want another for each picture; it draws them from the subseed.
+        A script still sees the seed −1, because it may want another for each picture; it draws them from the subseed.
         """
         return self.model_copy(
             update={
@@ -132,5 +132,5 @@ class GenerationRequest(Strict):
 
     @property
     def images(self) -> int:
-        """Pictures the job makes."""
+        """Number of pictures the job makes."""
         return self.n_iter * self.batch_size

@@ -45,18 +45,18 @@ LATENT_CELL = 8  # pixels a side; what the encoder sees is whole cells
 
 ResizeMode = Annotated[
     int,
-    Field(ge=0, le=3, description="How a source of another shape is fitted: " + ", ".join(RESIZE_MODES) + "."),
+    Field(ge=0, le=3, description="How a source of another size is fitted: " + ", ".join(RESIZE_MODES) + "."),
     Control("Resize mode", kind="radio", choices=RESIZE_MODES, elem="resize_mode", infotext="Resize mode", ours=True),
 ]
 ResizeBy = Annotated[
     float | None,
-    Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; none uses width and height."),
+    Field(ge=0.05, le=4, description="Size of the result as a multiple of the source's; null uses width and height."),
     Control("Scale", kind="slider", step=0.05, elem="scale", infotext="Resize by", absent=None, ours=True),
 ]
 
 
 class Img2ImgRequest(GenerationRequest):
-    """A picture from a picture and words."""
+    """A picture from a picture and a prompt."""
 
     init_images: tuple[Picture, ...] = Field(default=(), description="The source picture.")
     resize_mode: ResizeMode = 0
@@ -64,10 +64,11 @@ class Img2ImgRequest(GenerationRequest):
     denoising_strength: DenoisingStrength = 0.75
     initial_noise_multiplier: InitialNoiseMultiplier = None
     mask: Picture | None = Field(
-        default=None, description="What is redrawn: its alpha if it has transparency, else its white; none is all."
+        default=None,
+        description="What to redraw: opaque areas if the mask has transparency, else white ones; null for all.",
     )
     latent_mask: Picture | None = Field(
-        default=None, description="Another mask for the latent; the blend of pixels stays with `mask`."
+        default=None, description="A different mask for the latent; the final blend of pixels still uses `mask`."
     )
     # In the order in which A1111 writes their keys.
     soft_inpainting: SoftInpainting = False
@@ -109,7 +110,7 @@ class Img2ImgRequest(GenerationRequest):
 
     @property
     def blur(self) -> tuple[int, int]:
-        """Mask blur from left to right and from top to bottom."""
+        """Horizontal and vertical mask blur."""
         return (
             self.mask_blur if self.mask_blur_x is None else self.mask_blur_x,
             self.mask_blur if self.mask_blur_y is None else self.mask_blur_y,
@@ -131,17 +132,15 @@ class Img2ImgRequest(GenerationRequest):
         given = values.get("init_images")
         if isinstance(given, list | tuple) and len(given) > 1:  # before any of them is decoded
             raise WebuiError(
-                f"init_images: {len(given)} pictures were sent, one was expected.",
-                "Send a job for each.",
+                f"init_images: got {len(given)} pictures, expected one.",
+                "Send one job per picture.",
                 "init_images",
             )
         request = super().parse(values)
         if not request.init_images:
             has_mask = request.mask is not None or request.latent_mask is not None
             raise WebuiError(
-                "There is a mask, but no source picture that it could lie on."
-                if has_mask
-                else "There is no source picture.",
+                "There is a mask but no source picture." if has_mask else "There is no source picture.",
                 "Drop, paste or choose one in the img2img tab.",
                 "init_images",
             )
@@ -149,8 +148,8 @@ class Img2ImgRequest(GenerationRequest):
             if request.resize_mode == LATENT_UPSCALE and min(source.width, source.height) < LATENT_CELL:
                 raise WebuiError(
                     f"init_images: the picture is {source.width}x{source.height} pixels; the resize mode "
-                    f"{RESIZE_MODES[LATENT_UPSCALE]!r} encodes it as it is and needs {LATENT_CELL}x{LATENT_CELL}.",
-                    "Choose another resize mode, or a larger picture.",
+                    f"{RESIZE_MODES[LATENT_UPSCALE]!r} needs at least {LATENT_CELL}x{LATENT_CELL}.",
+                    "Choose another resize mode or a larger picture.",
                     "init_images",
                 )
         return request

@@ -1,4 +1,4 @@
-"""The fields of a mask: what is redrawn under it and around it."""
+"""The fields of a mask: what is redrawn, from what content, and with how much context."""
 
 from typing import Annotated
 
@@ -12,34 +12,34 @@ INPAINT_AREAS = ("Whole picture", "Only masked")
 
 MaskBlur = Annotated[
     int,
-    Field(ge=0, le=512, description="Softness of the mask's edge: a Gaussian's sigma in pixels of the mask picture."),
+    Field(ge=0, le=512, description="Blur of the mask's edge: the sigma of a Gaussian, in pixels of the mask."),
     Control("Mask blur", kind="slider", step=1, maximum=64, elem="mask_blur", infotext="Mask blur"),
 ]
 MaskBlurX = Annotated[
     int | None,
-    Field(ge=0, le=512, description="Mask blur from left to right, where it differs; none is mask_blur."),
+    Field(ge=0, le=512, description="Horizontal mask blur; null uses mask_blur."),
     Control("Mask blur x", kind="hidden", infotext="Mask blur x", absent=None, ours=True),
 ]
 MaskBlurY = Annotated[
     int | None,
-    Field(ge=0, le=512, description="Mask blur from top to bottom, where it differs; none is mask_blur."),
+    Field(ge=0, le=512, description="Vertical mask blur; null uses mask_blur."),
     Control("Mask blur y", kind="hidden", infotext="Mask blur y", absent=None, ours=True),
 ]
 MaskRound = Annotated[
     bool,
-    Field(description="Each cell of the latent is redrawn or kept; off, greys in the mask redraw in part."),
+    Field(description="Round the mask to black and white; if off, grey areas are partly redrawn."),
     Control("Round the mask", kind="hidden", infotext="Mask round", absent=True, ours=True),
 ]
 MaskInvert = Annotated[
     int,
-    Field(ge=0, le=1, description="What is redrawn: " + ", ".join(MASK_MODES) + "."),
+    Field(ge=0, le=1, description="Which part is redrawn: " + ", ".join(MASK_MODES) + "."),
     Control(
         "Mask mode", kind="radio", choices=MASK_MODES, elem="mask_mode", infotext="Mask mode", absent=0,
     ),
 ]  # fmt: skip
 InpaintingFill = Annotated[
     int,
-    Field(ge=0, le=3, description="What stands under the mask to begin with: " + ", ".join(MASKED_CONTENTS) + "."),
+    Field(ge=0, le=3, description="What the masked area contains at the start: " + ", ".join(MASKED_CONTENTS) + "."),
     Control(
         "Masked content", kind="radio", choices=MASKED_CONTENTS, elem="inpainting_fill", infotext="Masked content",
         absent=1,
@@ -47,7 +47,7 @@ InpaintingFill = Annotated[
 ]  # fmt: skip
 InpaintFullRes = Annotated[
     int,
-    Field(ge=0, le=1, description="Only masked works on the masked region alone, enlarged to width and height."),
+    Field(ge=0, le=1, description="Only masked redraws just the masked region, enlarged to width and height."),
     Control(
         "Inpaint area", kind="radio", choices=INPAINT_AREAS, elem="inpaint_full_res", infotext="Inpaint area",
         absent=0,
@@ -55,7 +55,7 @@ InpaintFullRes = Annotated[
 ]  # fmt: skip
 InpaintPadding = Annotated[
     int,
-    Field(ge=0, le=4096, description="Pixels around the mask that are worked on with it; they give it context."),
+    Field(ge=0, le=4096, description="Pixels around the mask to include as context."),
     Control(
         "Only masked padding, pixels", kind="slider", step=4, maximum=256, elem="inpaint_full_res_padding",
         infotext="Masked area padding", absent=32,
@@ -63,7 +63,7 @@ InpaintPadding = Annotated[
 ]  # fmt: skip
 MaskStrengthByGrey = Annotated[
     bool,
-    Field(description="A grey of the mask is a strength: half grey is redrawn as at half the denoising strength."),
+    Field(description="Grey is a strength: 50% grey is redrawn at half the denoising strength."),
     Control(
         "Greys are strengths", kind="checkbox", elem="mask_strength_by_grey", infotext="Mask strength by grey",
         absent=False,
@@ -71,7 +71,7 @@ MaskStrengthByGrey = Annotated[
 ]  # fmt: skip
 InpaintColorMatch = Annotated[
     float,
-    Field(ge=0, le=1, description="How far what is redrawn takes up the tone of what lies around it; 0 is off."),
+    Field(ge=0, le=1, description="How far to match the redrawn area's colors to its surroundings; 0 turns it off."),
     Control(
         "Color match", kind="slider", step=0.05, elem="inpaint_color_match", infotext="Inpaint color match",
         absent=0.0,

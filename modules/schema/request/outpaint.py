@@ -1,4 +1,4 @@
-"""The fields of outpainting, which adds pixels at the sides of the source."""
+"""The fields of outpainting, which adds pixels around the source."""
 
 from typing import Annotated, Any
 
@@ -10,9 +10,9 @@ OUTPAINT_FILLS = ("stretched edges", "blur", "noise shaped like the picture")
 
 
 def _outpaint(side: str) -> tuple[Any, Control]:
-    """Bounds and control of the pixels that are added on one side."""
+    """Bounds and control of the pixels added on one side."""
     return (
-        Field(ge=0, le=4096, description=f"Pixels of the source's size that are painted on at its {side}."),
+        Field(ge=0, le=4096, description=f"Pixels to add on the {side}, measured at the source's size."),
         Control(
             f"Outpaint {side}", kind="slider", step=8, maximum=512, elem=f"outpaint_{side}",
             infotext=f"Outpaint {side}", absent=0,
@@ -26,14 +26,14 @@ OutpaintTop = Annotated[int, *_outpaint("top")]
 OutpaintBottom = Annotated[int, *_outpaint("bottom")]
 OutpaintFill = Annotated[
     int,
-    Field(ge=0, le=2, description="What stands in the new part to begin with: " + ", ".join(OUTPAINT_FILLS) + "."),
+    Field(ge=0, le=2, description="What the new area contains at the start: " + ", ".join(OUTPAINT_FILLS) + "."),
     Control(
         "Outpaint fill", kind="radio", choices=OUTPAINT_FILLS, elem="outpaint_fill", infotext="Outpaint fill",
     ),
 ]  # fmt: skip
 OutpaintFeather = Annotated[
     int,
-    Field(ge=0, le=512, description="Pixels of the new part over which it leaves the old edge's tone; 0 is none."),
+    Field(ge=0, le=512, description="Width in pixels of the blend from the old edge into the new area; 0 for none."),
     Control("Outpaint feather", kind="slider", step=1, maximum=128, elem="outpaint_feather",
             infotext="Outpaint feather"),
 ]  # fmt: skip

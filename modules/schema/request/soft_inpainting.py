@@ -1,4 +1,4 @@
-"""The fields of soft inpainting, which blends original and result by degrees."""
+"""The fields of soft inpainting, which blends original and result gradually."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from modules.base.fields import Control
 
 SoftInpainting = Annotated[
     bool,
-    Field(description="Blend by degrees: greys of the mask redraw in part, and the edge follows what has changed."),
+    Field(description="Blend gradually: grey areas of the mask are partly redrawn, and the edge follows the changes."),
     Control(
         "Soft inpainting", kind="checkbox", elem="soft_inpainting_enabled", infotext="Soft inpainting enabled",
         absent=False,
@@ -17,14 +17,14 @@ SoftInpainting = Annotated[
 # Whole numbers stay whole: A1111 writes "1" for a slider at 1 and "1.0" for a client's 1.0.
 MaskBlendPower = Annotated[
     int | float,
-    Field(ge=0, le=8, description="When the original is preserved: above 1 more in late steps, below 1 more evenly."),
+    Field(ge=0, le=8, description="When the original is preserved: above 1 mostly in late steps, below 1 more evenly."),
     Control(
         "Schedule bias", kind="slider", step=0.1, elem="mask_blend_power", infotext="Soft inpainting schedule bias",
     ),
 ]  # fmt: skip
 MaskBlendScale = Annotated[
     int | float,
-    Field(ge=0, le=8, description="How strongly half-masked content is preserved."),
+    Field(ge=0, le=8, description="How strongly partly masked content is preserved."),
     Control(
         "Preservation strength", kind="slider", step=0.05, elem="mask_blend_scale",
         infotext="Soft inpainting preservation strength",
@@ -32,7 +32,7 @@ MaskBlendScale = Annotated[
 ]  # fmt: skip
 DetailPreservation = Annotated[
     int | float,
-    Field(ge=1, le=32, description="Amplifies the contrast that blending takes away; 1 is none."),
+    Field(ge=1, le=32, description="Restores the contrast that blending removes; 1 turns it off."),
     Control(
         "Transition contrast boost", kind="slider", step=0.5, elem="inpaint_detail_preservation",
         infotext="Soft inpainting transition contrast boost",
@@ -40,7 +40,7 @@ DetailPreservation = Annotated[
 ]  # fmt: skip
 CompositeMaskInfluence = Annotated[
     int | float,
-    Field(ge=0, le=1, description="How much the mask says in the final blend of pixels: 0 leaves it to the change."),
+    Field(ge=0, le=1, description="How much the mask controls the final blend; at 0 only the difference does."),
     Control(
         "Mask influence", kind="slider", step=0.05, elem="composite_mask_influence",
         infotext="Soft inpainting mask influence",
@@ -48,7 +48,7 @@ CompositeMaskInfluence = Annotated[
 ]  # fmt: skip
 CompositeThreshold = Annotated[
     int | float,
-    Field(ge=0, le=8, description="How far a place must change before its original shows through by half."),
+    Field(ge=0, le=8, description="Amount of change at which original and result are blended half and half."),
     Control(
         "Difference threshold", kind="slider", step=0.25, elem="composite_difference_threshold",
         infotext="Soft inpainting difference threshold",
@@ -56,7 +56,7 @@ CompositeThreshold = Annotated[
 ]  # fmt: skip
 CompositeContrast = Annotated[
     int | float,
-    Field(ge=0, le=8, description="How sharp the passage from original to redrawn is."),
+    Field(ge=0, le=8, description="How sharp the transition between original and result is."),
     Control(
         "Difference contrast", kind="slider", step=0.25, elem="composite_difference_contrast",
         infotext="Soft inpainting difference contrast",

@@ -26,7 +26,7 @@ from modules.schema.sampler_names import resolve_names
 
 
 class Txt2ImgRequest(GenerationRequest):
-    """A picture from words alone; with `enable_hr` a small one first, then the same larger (hires fix)."""
+    """A picture from a prompt; with `enable_hr` a small one first, then the same one larger (hires. fix)."""
 
     enable_hr: EnableHr = False
     denoising_strength: DenoisingStrength = 0.7
@@ -47,9 +47,9 @@ class Txt2ImgRequest(GenerationRequest):
         folded = {name.casefold(): name for name in HR_UPSCALERS}
         if value.strip().casefold() not in folded:
             if not info.data.get("enable_hr"):
-                return "Latent"  # as in A1111: what is not used is not looked up
+                return "Latent"  # as in A1111, an unused name is not checked
             near = difflib.get_close_matches(value, HR_UPSCALERS, 1, 0.0)[0]
-            raise ValueError(f"no upscaler of that name; did you mean {near!r}")
+            raise ValueError(f"there is no such upscaler; did you mean {near!r}")
         return folded[value.strip().casefold()]
 
     @field_validator("hr_prompt", "hr_negative_prompt")

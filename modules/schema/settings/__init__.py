@@ -1,6 +1,6 @@
-"""Settings: what stays the same from job to job. Declared like requests; option names are A1111's.
+"""Settings: what stays the same from job to job. Declared like requests, with A1111's option names.
 
-A frozen snapshot travels with each job. `overridden()` gives another object, so that there is nothing to restore.
+Each job gets a frozen snapshot. `overridden()` returns a new object, so nothing needs to be restored.
 """
 
 from modules.schema.settings.settings import COMPOSITE, MASK, Settings

@@ -13,19 +13,19 @@ class CompatibilitySettings(Section):
 
     use_old_emphasis_implementation: Annotated[
         bool,
-        Field(description="Weights by brackets alone, and 75 tokens at most, as in the first days."),
+        Field(description="Only brackets set weights and prompts end after 75 tokens, as in the first versions."),
         Control("Use old emphasis implementation", kind="checkbox", infotext="Old emphasis", ours=True,
                 section="Compatibility"),
     ] = False  # fmt: skip
     use_old_karras_scheduler_sigmas: Annotated[
         bool,
-        Field(description="Schedules span the noise levels 0.1 to 10."),
+        Field(description="Schedules run over noise levels from 0.1 to 10."),
         Control("Use old karras scheduler sigmas", kind="checkbox", infotext="Old Karras sigmas", ours=True,
                 section="Compatibility"),
     ] = False  # fmt: skip
     no_dpmpp_sde_batch_determinism: Annotated[
         bool,
-        Field(description="SDE samplers share their noise in a batch, whose pictures then differ from single ones."),
+        Field(description="SDE samplers share noise within a batch, so its pictures differ from single ones."),
         Control("Do not make DPM++ SDE deterministic across batches", kind="checkbox", infotext="Shared SDE noise",
                 ours=True, section="Compatibility"),
     ] = False  # fmt: skip
@@ -43,19 +43,19 @@ class CompatibilitySettings(Section):
     ] = False  # fmt: skip
     use_old_hires_fix_width_height: Annotated[
         bool,
-        Field(description="For hires fix, take width and height for the result's size, not the first pass's."),
+        Field(description="In hires. fix, width and height are the size of the result instead of the first pass."),
         Control("For hires fix, use width/height sliders to set final resolution", kind="checkbox",
                 infotext="Old hires size", ours=True, section="Compatibility"),
     ] = False  # fmt: skip
     refiner_switch_by_sample_steps: Annotated[
         bool,
-        Field(description="Let the refiner take over by the share of steps, not of the noise."),
+        Field(description="Switch to the refiner at a fraction of the steps instead of the noise."),
         Control("Switch to refiner by sampling steps instead of model timesteps", kind="checkbox",
                 infotext="Refiner switch by sampling steps", section="Compatibility"),
     ] = False  # fmt: skip
     hires_fix_refiner_pass: Annotated[
         Literal["first pass", "second pass", "both passes"],
-        Field(description="In which passes of hires fix the refiner takes over."),
+        Field(description="Passes of hires. fix in which the refiner is used."),
         Control("Hires fix: which pass to enable refiner for", kind="radio",
                 choices=("first pass", "second pass", "both passes"), infotext="Hires refiner",
                 section="Compatibility"),

@@ -14,15 +14,15 @@ class OutputSettings(Section):
     infotext_styles: Annotated[
         Literal["Ignore", "Apply", "Discard", "Apply if any"],
         Field(
-            description="What pasted parameters make of styles that their prompts bear. Ignore leaves them there; "
-            "Discard takes them out; Apply chooses them instead, Apply if any only where there are some."
+            description="What to do with styles found in the prompts of pasted parameters. Ignore leaves them in the "
+            "prompt; Discard removes them; Apply removes and selects them; Apply if any does so only if there are any."
         ),
         Control("Infer styles from prompts of pasted infotext", kind="radio",
                 choices=("Ignore", "Apply", "Discard", "Apply if any"), section="Infotext"),
     ] = "Apply if any"  # fmt: skip
     samples_format: Annotated[
         Literal["png", "jpg", "webp"],
-        Field(description="File format of saved pictures; png keeps every byte."),
+        Field(description="File format of saved pictures; png is lossless."),
         Control("File format for images", kind="radio", choices=("png", "jpg", "webp"), section="Saving images"),
     ] = "png"
     jpeg_quality: Annotated[
@@ -32,17 +32,17 @@ class OutputSettings(Section):
     ] = 90
     webp_lossless: Annotated[
         bool,
-        Field(description="Keep every byte in WebP files."),
+        Field(description="Save WebP files losslessly."),
         Control("Use lossless compression for webp images", kind="checkbox", section="Saving images"),
     ] = False
     save_mask: Annotated[
         bool,
-        Field(description="Save the mask beside each inpainted picture, as NUMBER-SEED-mask."),
+        Field(description="Save the mask next to each inpainted picture, as NUMBER-SEED-mask."),
         Control("For inpainting, save a copy of the greyscale mask", kind="checkbox", section="Saving images"),
     ] = False
     save_mask_composite: Annotated[
         bool,
-        Field(description="Save what was painted under the mask alone, as NUMBER-SEED-mask-composite."),
+        Field(description="Save only the masked part of each inpainted picture, as NUMBER-SEED-mask-composite."),
         Control("For inpainting, save a masked composite", kind="checkbox", section="Saving images"),
     ] = False
     save_init_img: Annotated[
@@ -52,11 +52,11 @@ class OutputSettings(Section):
     ] = False
     live_previews_enable: Annotated[
         bool,
-        Field(description="Show the picture while it is made."),
+        Field(description="Show the picture while it is being made."),
         Control("Show live previews of the created image", kind="checkbox", section="Live previews"),
     ] = True
     show_progress_every_n_steps: Annotated[
         int,
-        Field(ge=1, le=32, description="Steps between two previews."),
+        Field(ge=1, le=32, description="Number of steps between previews."),
         Control("Live preview display period, in steps", kind="slider", step=1, section="Live previews"),
     ] = 2

@@ -13,13 +13,13 @@ class SamplerSettings(Section):
 
     eta_ancestral: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of fresh noise in ancestral and SDE samplers."),
+        Field(ge=0, le=1, description="Share of new noise per step in ancestral and SDE samplers."),
         Control("Eta for k-diffusion samplers", kind="slider", step=0.01, infotext="Eta",
                 section="Sampler parameters"),
     ] = 1.0  # fmt: skip
     eta_ddim: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of fresh noise in DDIM; 0 is deterministic."),
+        Field(ge=0, le=1, description="Share of new noise per step in DDIM; 0 is deterministic."),
         Control("Eta for DDIM", kind="slider", step=0.01, infotext="Eta DDIM", section="Sampler parameters"),
     ] = 0.0
     s_churn: Annotated[
@@ -29,54 +29,54 @@ class SamplerSettings(Section):
     ] = 0.0
     s_tmin: Annotated[
         float,
-        Field(ge=0, le=10, description="Churn acts from this noise level up."),
+        Field(ge=0, le=10, description="Lowest noise level at which churn acts."),
         Control("sigma tmin", kind="slider", step=0.01, infotext="Sigma tmin", section="Sampler parameters"),
     ] = 0.0
     s_tmax: Annotated[
         float,
-        Field(ge=0, le=999, description="Churn acts up to this noise level; 0 is no end."),
+        Field(ge=0, le=999, description="Highest noise level at which churn acts; 0 for no limit."),
         Control("sigma tmax", kind="slider", step=0.01, infotext="Sigma tmax", section="Sampler parameters"),
     ] = 0.0
     s_noise: Annotated[
         float,
-        Field(ge=0, le=1.1, description="Multiplies the noise that a sampler adds on its way."),
+        Field(ge=0, le=1.1, description="Multiplies the noise added during sampling."),
         Control("sigma noise", kind="slider", step=0.001, infotext="Sigma noise", section="Sampler parameters"),
     ] = 1.0
     sigma_min: Annotated[
         float,
-        Field(ge=0, le=10, description="Lowest noise level of a schedule type; 0 is the checkpoint's."),
+        Field(ge=0, le=10, description="Lowest noise level of the schedule; 0 uses the checkpoint's."),
         Control("sigma min", kind="number", infotext="Schedule min sigma", section="Sampler parameters"),
     ] = 0.0
     sigma_max: Annotated[
         float,
-        Field(ge=0, le=100, description="Highest noise level of a schedule type; 0 is the checkpoint's."),
+        Field(ge=0, le=100, description="Highest noise level of the schedule; 0 uses the checkpoint's."),
         Control("sigma max", kind="number", infotext="Schedule max sigma", section="Sampler parameters"),
     ] = 0.0
     rho: Annotated[
         float,
-        Field(ge=0, le=100, description="Bend of Karras and Polyexponential; 0 is their own, 7 and 1."),
+        Field(ge=0, le=100, description="rho of Karras and Polyexponential; 0 uses their defaults, 7 and 1."),
         Control("rho", kind="number", infotext="Schedule rho", section="Sampler parameters"),
     ] = 0.0
     eta_noise_seed_delta: Annotated[
         int,
-        Field(ge=0, le=2**63 - 1, description="Added to the seed of the noise that ancestral samplers draw (ENSD)."),
+        Field(ge=0, le=2**63 - 1, description="Added to the seed of the noise in ancestral samplers (ENSD)."),
         Control("Eta noise seed delta", kind="number", infotext="ENSD", section="Sampler parameters"),
     ] = 0
     always_discard_next_to_last_sigma: Annotated[
         bool,
-        Field(description="Ask for one noise level more and drop the one before the last."),
+        Field(description="Compute one more noise level and drop the next-to-last."),
         Control("Always discard next-to-last sigma", kind="checkbox", infotext="Discard penultimate sigma",
                 section="Sampler parameters"),
     ] = False  # fmt: skip
     sgm_noise_multiplier: Annotated[
         bool,
-        Field(description="Begin txt2img with noise as Stability's own programs scale it."),
+        Field(description="Scale txt2img's initial noise as Stability AI's code does."),
         Control("SGM noise multiplier", kind="checkbox", infotext="SGM noise multiplier",
                 section="Sampler parameters"),
     ] = False  # fmt: skip
     uni_pc_variant: Annotated[
         Literal["bh1", "bh2", "vary_coeff"],
-        Field(description="Which of UniPC's formulas."),
+        Field(description="Which formula UniPC uses."),
         Control("UniPC variant", kind="radio", choices=("bh1", "bh2", "vary_coeff"), infotext="UniPC variant",
                 ours=True, section="Sampler parameters"),
     ] = "bh1"  # fmt: skip
@@ -88,19 +88,19 @@ class SamplerSettings(Section):
     ] = "time_uniform"  # fmt: skip
     uni_pc_order: Annotated[
         int,
-        Field(ge=1, le=50, description="UniPC's order; not more than there are steps."),
+        Field(ge=1, le=50, description="Order of UniPC, at most the number of steps."),
         Control("UniPC order", kind="slider", step=1, infotext="UniPC order", ours=True,
                 section="Sampler parameters"),
     ] = 3  # fmt: skip
     uni_pc_lower_order_final: Annotated[
         bool,
-        Field(description="Lower the order in UniPC's last steps."),
+        Field(description="Lower UniPC's order in the last steps."),
         Control("UniPC lower order final", kind="checkbox", infotext="UniPC lower order final", ours=True,
                 section="Sampler parameters"),
     ] = True  # fmt: skip
     sd_noise_schedule: Annotated[
         Literal["Default", "Zero Terminal SNR"],
-        Field(description="Noise levels of the checkpoint as trained, or rescaled so that the last is all noise."),
+        Field(description="The checkpoint's own noise levels, or rescaled so that the last is pure noise."),
         Control("Noise schedule for sampling", kind="radio", choices=("Default", "Zero Terminal SNR"),
                 infotext="Noise Schedule", section="Sampler parameters"),
     ] = "Default"  # fmt: skip

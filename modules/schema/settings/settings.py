@@ -21,7 +21,7 @@ from modules.schema.settings.stable_diffusion import StableDiffusionSettings
 log = logging.getLogger(__name__)
 
 MASK, COMPOSITE = "-mask", "-mask-composite"  # ends of file names
-MOST_TOLD = 20  # entries of a settings file that are passed over, each in a line of its own
+MOST_TOLD = 20  # ignored entries of a settings file that get a log line each
 
 
 class Settings(  # pydantic lists the fields of the last base first, and the page and infotexts keep that order
@@ -34,7 +34,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
     """All settings of Palimpsest, with A1111's names where they mean the same."""
 
     def overridden(self, values: dict[str, Any]) -> Self:
-        """Another Settings with `values` in place. Raises WebuiError naming the first that does not fit."""
+        """A copy with `values` changed. Raises WebuiError for the first invalid one."""
         if not values:
             return self
         try:
@@ -44,17 +44,17 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """From a JSON file, as far as it can be read; what is missing has its default. What cannot be read is told."""
+        """From a JSON file. Missing settings get their defaults; unreadable ones are logged."""
         settings, unread = cls.read(path)
         for reason in unread[:MOST_TOLD]:
-            log.warning("%s is passed over where it says: %s", path, reason)
+            log.warning("%s: an entry was ignored: %s", path, reason)
         if len(unread) > MOST_TOLD:
-            log.warning("%s: %d more of its entries are passed over.", path, len(unread) - MOST_TOLD)
+            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_TOLD)
         return settings
 
     @classmethod
     def read(cls, path: Path) -> tuple[Self, tuple[str, ...]]:
-        """(the settings in a file, why some of it could not be read). A missing file is all defaults."""
+        """(the settings in a file, why parts of it could not be read). A missing file means all defaults."""
         settings = cls()
         try:
             values = read_json(path)
@@ -63,7 +63,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
         except Unreadable as reason:
             return settings, (f"{reason}.",)
         if not isinstance(values, dict):
-            return settings, ("it is no JSON object.",)
+            return settings, ("it is not a JSON object.",)
         unread: list[str] = []
         for name, value in cast(dict[str, Any], values).items():
             try:
@@ -74,7 +74,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
 
     @property
     def beside(self) -> Mapping[str, bool]:
-        """What belongs to an inpainted picture, by the suffix of its name, and whether it is shown."""
+        """The extra pictures of an inpainted one: the suffix of each name, and whether it is shown."""
         wanted = {
             MASK: (self.return_mask, self.save_mask),
             COMPOSITE: (self.return_mask_composite, self.save_mask_composite),
@@ -82,13 +82,13 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
         return {suffix: shown for suffix, (shown, saved) in wanted.items() if shown or saved}
 
     def is_saved(self, suffix: str) -> bool:
-        """Whether a picture with this suffix has a file also where its client alone is to have it."""
+        """Whether a picture with this suffix is saved even if the client asked for no files."""
         return {MASK: self.save_mask, COMPOSITE: self.save_mask_composite}.get(suffix, True)
 
     def save(self, path: Path) -> None:
-        """Write what differs from the defaults, durably; a file that was not understood whole is kept beside it.
+        """Write what differs from the defaults, durably. A copy of an old file that was partly unreadable is kept.
 
-        Raises OSError if the disk refuses; then the old file stands.
+        Raises OSError if the disk fails; the old file is then unchanged.
         """
         if self.read(path)[1]:
             copy_aside(path)

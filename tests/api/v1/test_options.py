@@ -32,7 +32,7 @@ def test_settings_are_declared_for_the_page(client: TestClient) -> None:
     assert declared["sd_model_checkpoint"]["choices"] == ["good", "refused"]
     assert declared["eta_ddim"] == {
         "name": "eta_ddim", "label": "Eta for DDIM", "kind": "slider", "min": 0, "max": 1, "step": 0.01, "choices": [],
-        "default": 0.0, "description": "Share of fresh noise in DDIM; 0 is deterministic.",
+        "default": 0.0, "description": "Share of new noise per step in DDIM; 0 is deterministic.",
         "section": "Sampler parameters",
     }  # fmt: skip
 

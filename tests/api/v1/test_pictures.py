@@ -116,8 +116,8 @@ def test_info_is_told_without_decoding(client: TestClient, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
-        ("/v1/jobs", {"kind": "img2img", "request": {"init_images": ["aGVsbG8="] * 300}}, "300 pictures were sent"),
-        ("/sdapi/v1/img2img", {"init_images": ["aGVsbG8="] * 300}, "300 pictures were sent"),
+        ("/v1/jobs", {"kind": "img2img", "request": {"init_images": ["aGVsbG8="] * 300}}, "got 300 pictures"),
+        ("/sdapi/v1/img2img", {"init_images": ["aGVsbG8="] * 300}, "got 300 pictures"),
         ("/sdapi/v1/extra-batch-images", {"imageList": [{"data": "aGVsbG8="}] * 1001}, "imageList"),
     ],
 )

@@ -42,17 +42,17 @@ def test_another_one_is_measured_and_explained(client: TestClient) -> None:
     report = reproduced(client, brought(client, "#000003", TEXT.replace("Model: good", "Model: gone")))
     assert (report["identical"], report["differing"], report["largest"]) == (False, 64, 3)
     assert report["sentences"][0].startswith("64 of 64 pixels differ (1e+02 %), by 3 of 255 at most; PSNR 43.4 dB.")
-    assert "The checkpoint 'gone' is not here; 'good' was taken." in report["sentences"]
+    assert "The checkpoint 'gone' is not installed; 'good' was used." in report["sentences"]
 
 
 @pytest.mark.parametrize(
     ("text", "field", "detail"),
     [
-        ("", "picture", "The picture carries no parameters."),
+        ("", "picture", "The picture has no parameters."),
         (
             f"{TEXT}, Denoising strength: 0.5, Source hash: {'ab' * 32}",
             "source",
-            "The source it was made from is not here (sha256 ababababab…).",
+            "The source it was made from is missing (sha256 ababababab…).",
         ),
     ],
 )
