@@ -28,7 +28,7 @@ from modules.store.metadata import encoded
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 600.0  # seconds; a start takes 5 to 10 on an idle machine, 110 were seen on a busy one
+PATIENCE = 300.0  # seconds; a start takes 5 to 10 on an idle machine, 110 were seen on a busy one
 
 
 def free_port() -> int:
