@@ -35,6 +35,7 @@ from modules.base.picture import MAX_BYTES
 from modules.flags.values import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
+MAX_JSON = (64 << 20) * 4 // 3 + 1_000_000  # bytes: pictures of 64 MB together as base64, and the rest of a request
 TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size
 RAW = ("/v1/batches/files", "/v1/pictures")  # whose bodies are files
 OF_PICTURES = (
@@ -66,7 +67,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(metrics.routes(services, numbers))
     flags = services.flags
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=MAX_BODY, to_disk=TO_DISK, raw=RAW, large=OF_PICTURES)
+    app.add_middleware(BodyLimit, limit=MAX_BODY, to_disk=TO_DISK, raw=RAW, large=OF_PICTURES, most_json=MAX_JSON)
     app.add_middleware(OneSlash)
     app.add_middleware(ErrorBoundary)
     app.add_middleware(BasicAuth, credentials=flags.auth)

@@ -5,9 +5,9 @@ import math
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from modules.api.middleware.turns import parsed_body
 from modules.base.errors import WebuiError
 from modules.base.fields import cut, explained, shortened
 
@@ -16,14 +16,9 @@ MAX_DEPTH = 32  # of arrays and objects in each other; a script's arguments have
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def body_bytes(request: Request) -> bytes:
-    """The body, which nobody keeps: `request.body()` would hold it as long as the request is answered."""
-    return b"".join([piece async for piece in request.stream()])
-
-
 async def loose_object(request: Request) -> dict[str, Any]:
     """The body as an object. Raises WebuiError for what is no JSON object, or holds numbers that JSON does not have."""
-    return await run_in_threadpool(parsed, await body_bytes(request))
+    return await parsed_body(request, parsed)
 
 
 def parsed(data: bytes) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 For a client that hangs up nothing further is begun.
 """
 
+import asyncio
 import html
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -17,8 +17,8 @@ from starlette.responses import Response
 
 from modules.api.a1111.body import filled, loose_object
 from modules.api.a1111.generate import Answer
-from modules.api.a1111.leaving import answer_unless_gone
-from modules.api.a1111.pictures import Fetch, picture_from
+from modules.api.a1111.leaving import leaving
+from modules.api.a1111.pictures import MOST_TOGETHER, Fetch, picture_from, require_count, require_together
 from modules.api.openapi import json_body
 from modules.api.services import Services
 from modules.base.errors import WebuiError
@@ -31,7 +31,7 @@ from modules.schema.settings import Settings
 from modules.store import metadata
 
 POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
-MOST_PICTURES = 1000  # of one batch
+MOST_PICTURES = 256  # of one batch
 AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
 
 
@@ -99,46 +99,60 @@ class PngInfoAnswer(BaseModel):
 def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: extras"])
 
-    slots = threading.BoundedSemaphore(AT_ONCE)
+    slots = asyncio.Semaphore(AT_ONCE)
 
-    def single(body: dict[str, Any], left: threading.Event) -> Response:
+    def single(body: dict[str, Any]) -> tuple[Extras, list[Picture]]:
         payload = filled(SinglePayload, body)
-        picture = picture_from(body.get("image"), "image", fetch)
-        with slots:
-            if left.is_set():
-                raise ClientDisconnect
-            with picture.room():
-                image, told = _processed(payload, picture, services.settings.current)
-        shown = image if payload.show_extras_results else ""
-        return Answer({"html_info": _as_html(told), "image": shown})
+        picture = picture_from(body.get("image"), "image", fetch, Picture.unread)
+        _require_together(payload, [picture], "image")
+        return payload, [picture]
 
-    def batch(body: dict[str, Any], left: threading.Event) -> Response:
+    def batch(body: dict[str, Any]) -> tuple[Extras, list[Picture]]:
+        require_count(body.get("imageList"), "imageList", MOST_PICTURES)
         payload = filled(BatchPayload, body)
         if not payload.imageList:
             raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
+        pictures: list[Picture] = []
+        for number, file in enumerate(payload.imageList):
+            pictures.append(picture_from(file.data, f"imageList.{number}", fetch, Picture.unread))
+            require_together(pictures, "imageList")
+        _require_together(payload, pictures, "imageList")
+        return payload, pictures
+
+    def enlarged(payload: Extras, picture: Picture, field: str) -> tuple[bytes, str]:
+        whole = Picture.from_bytes(picture.data, field)
+        with whole.room():
+            return _processed(payload, whole, services.settings.current)
+
+    async def answered(
+        request: Request, headers: Callable[[dict[str, Any]], tuple[Extras, list[Picture]]], field: str
+    ) -> tuple[list[bytes], str]:
+        """The enlarged pictures, each begun when its turn has come, and what was done to the last one as HTML."""
+        body = await loose_object(request)
         images: list[bytes] = []
         told = ""
-        for number, file in enumerate(payload.imageList):
-            picture = picture_from(file.data, f"imageList.{number}", fetch)
-            with slots:
-                if left.is_set():
-                    raise ClientDisconnect
-                with picture.room():
-                    image, told = _processed(payload, picture, services.settings.current)
-            images.append(image if payload.show_extras_results else b"")
-        return Answer({"html_info": _as_html(told), "images": images})
+        async with leaving(request) as gone:
+            payload, pictures = await run_in_threadpool(headers, body)
+            del body
+            for number, picture in enumerate(pictures):
+                async with slots:
+                    if gone.done():
+                        raise ClientDisconnect
+                    image, told = await run_in_threadpool(enlarged, payload, picture, field.format(number))
+                images.append(image if payload.show_extras_results else b"")
+        return images, _as_html(told)
 
     @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
     async def extra_single_image(request: Request) -> Response:
         """Enlarge a picture: {html_info, image}."""
-        body = await loose_object(request)
-        return await answer_unless_gone(request, lambda left: single(body, left))
+        [image], told = await answered(request, single, "image")
+        return await run_in_threadpool(Answer, {"html_info": told, "image": image if image else ""})
 
     @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
     async def extra_batch_images(request: Request) -> Response:
         """Enlarge several pictures in one way: {html_info, images}."""
-        body = await loose_object(request)
-        return await answer_unless_gone(request, lambda left: batch(body, left))
+        images, told = await answered(request, batch, "imageList.{}")
+        return await run_in_threadpool(Answer, {"html_info": told, "images": images})
 
     @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
     async def png_info(request: Request) -> Response:
@@ -149,13 +163,44 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     return router
 
 
-def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
-    """(the file, what was done as A1111's pairs). Raises WebuiError for what is not offered or too large."""
+def _upscalers(payload: Extras) -> tuple[str, str]:
+    """The two of them. Raises WebuiError for what is not offered."""
     for name in ("gfpgan_visibility", "codeformer_visibility"):
         if getattr(payload, name) > 0:
             raise WebuiError(f"{name}: no face restorer is offered.", "Set it to 0.", name)
-    first = upscaler(payload.upscaler_1, "upscaler_1")
-    second = upscaler(payload.upscaler_2, "upscaler_2")
+    return upscaler(payload.upscaler_1, "upscaler_1"), upscaler(payload.upscaler_2, "upscaler_2")
+
+
+def _scale(payload: Extras, size: Size) -> float:
+    """How many times larger a picture of `size` gets."""
+    target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
+    return covering_scale(size, target) if payload.resize_mode == 1 else payload.upscaling_resize
+
+
+def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) -> None:
+    """Raises WebuiError, before a pixel is decoded, for what is not offered and results that are too large."""
+    first, _ = _upscalers(payload)
+    if first == NONE:
+        return
+    scale_field = "upscaling_resize_w" if payload.resize_mode == 1 else "upscaling_resize"
+    pixels = 0.0
+    for picture in pictures:
+        size = Size(picture.width, picture.height)
+        scale = _scale(payload, size)
+        require_fits(size, scale, scale_field)
+        pixels += size.width * size.height * scale * scale
+    if pixels > MOST_TOGETHER:
+        raise WebuiError(
+            f"{field}: enlarged, the {len(pictures)} pictures have {pixels / 1e6:.0f} megapixels together; "
+            f"at most {MOST_TOGETHER // 10**6} are made at once.",
+            "Send them in several requests, or take a smaller size.",
+            field,
+        )
+
+
+def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
+    """(the file, what was done as A1111's pairs)."""
+    first, second = _upscalers(payload)
     image = picture.open()
     carried = metadata.read(picture)
     pairs: dict[str, object] = {}
@@ -168,11 +213,9 @@ def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[b
 
 
 def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> tuple[Image.Image, dict[str, object]]:
-    size = Size(*image.size)
     target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
     is_to = payload.resize_mode == 1
-    scale = covering_scale(size, target) if is_to else payload.upscaling_resize
-    require_fits(size, scale, "upscaling_resize_w" if is_to else "upscaling_resize")
+    scale = _scale(payload, Size(*image.size))
     fit: Callable[[Image.Image], Image.Image] = (
         (lambda larger: centred(larger, target)) if is_to and payload.upscaling_crop else (lambda larger: larger)
     )

@@ -9,6 +9,7 @@ import io
 import json
 import random
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,11 +23,11 @@ from starlette.responses import Response
 
 from modules.a1111.loose import listed_styles, strict
 from modules.a1111.request import Kind, translated
-from modules.api.a1111.body import body_bytes, filled, parsed
+from modules.api.a1111.body import filled, loose_object
 from modules.api.a1111.info import described
 from modules.api.a1111.leaving import ended, leaving
 from modules.api.a1111.payloads import PAYLOADS, Answering, Generated, echoed
-from modules.api.a1111.pictures import Collector, Fetch, Made, with_pictures
+from modules.api.a1111.pictures import Collector, Fetch, Made, require_count, with_pictures
 from modules.api.a1111.tasks import Tasks
 from modules.api.clients import client_of
 from modules.api.middleware.body_limit import body_is_gone
@@ -108,10 +109,12 @@ class _Studio:
 
     async def made(self, kind: Kind, request: Request) -> Response:
         timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
-        data = await body_bytes(request)
+        body = await loose_object(request)
+        left = threading.Event()
         async with leaving(request) as gone:
-            asked, pending = await run_in_threadpool(self._begun, kind, data, client_of(request.scope))
-            del data
+            gone.add_done_callback(lambda _: left.set())
+            asked, pending = await run_in_threadpool(self._begun, kind, body, client_of(request.scope), left)
+            del body
             body_is_gone(request.scope)
             over = asyncio.gather(*(ended(one.job) for one in pending))
             try:
@@ -127,26 +130,23 @@ class _Studio:
                 raise ClientDisconnect
         return await run_in_threadpool(_answer, asked, pending, timestamp)
 
-    def _begun(self, kind: Kind, data: bytes, client: str) -> tuple[Asked, list[Pending]]:
-        """A body's jobs in the queue. The body is gone when this returns: many clients may wait with large ones."""
-        asked = self._asked(kind, parsed(data))
+    def _begun(
+        self, kind: Kind, body: dict[str, Any], client: str, left: threading.Event
+    ) -> tuple[Asked, list[Pending]]:
+        """A body's jobs in the queue. Its texts are gone when this returns: many clients may wait with large ones."""
+        asked = self._asked(kind, body, left)
         pending = self._submit(asked, client)
         return replace(asked, requests=()), pending
 
-    def _asked(self, kind: Kind, body: Mapping[str, Any]) -> Asked:
+    def _asked(self, kind: Kind, body: Mapping[str, Any], left: threading.Event) -> Asked:
         """Raises WebuiError for whatever is wrong with a body."""
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
         if kind == "img2img" and not values.get("init_images"):
             lacking = "there is a mask but no source picture" if values.get("mask") else "it is empty"
             raise WebuiError(f"Init image not found: init_images: {lacking}.", "Send one.", "init_images", status=404)
-        count = len(values["init_images"]) if isinstance(values.get("init_images"), list) else 0
-        if count > MOST_SOURCES:  # before any of them is looked at
-            raise WebuiError(
-                f"init_images: got {count} pictures, at most {MOST_SOURCES} are allowed.",
-                field="init_images",
-            )
-        values = with_pictures(values, self._fetch)
+        require_count(values.get("init_images"), "init_images", MOST_SOURCES)
+        values = with_pictures(values, self._fetch, left.is_set)
         styles = listed_styles(values.pop("styles", []))
         if str(values.pop("disable_extra_networks", False)).lower() in ("true", "1"):
             values |= {name: take_tags(str(values[name]))[0] for name in ("prompt", "hr_prompt") if name in values}

@@ -2,17 +2,12 @@
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive
 
 from modules.jobs.job import Job
-
-Answer = TypeVar("Answer")
 
 
 @contextlib.asynccontextmanager
@@ -23,14 +18,6 @@ async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
         yield gone
     finally:
         gone.cancel()
-
-
-async def answer_unless_gone(request: Request, work: Callable[[threading.Event], Answer]) -> Answer:
-    """What `work` returns, in a thread; the event it is given is set once the client has hung up."""
-    left = threading.Event()
-    async with leaving(request) as gone:
-        gone.add_done_callback(lambda _: left.set())
-        return await run_in_threadpool(work, left)
 
 
 async def ended(job: Job) -> None:

@@ -2,12 +2,14 @@
 
 import base64
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from starlette.requests import ClientDisconnect
 
 from modules.base.errors import WebuiError
 from modules.base.events import ImageDone, ImageSaved
-from modules.base.picture import Picture, bytes_of_text
+from modules.base.picture import MAX_BYTES, MAX_PIXELS, Picture, bytes_of_text
 from modules.infotext.grammar import Kind
 from modules.jobs.job import Job
 from modules.jobs.saving import Saver
@@ -15,6 +17,7 @@ from modules.schema.settings import Settings
 
 Fetch = Callable[[str, str], bytes]  # (url, field) -> the bytes there
 
+MOST_TOGETHER = 4 * MAX_PIXELS  # of the pictures of one request
 URLS = ("http://", "https://")
 
 
@@ -88,13 +91,56 @@ def picture_from(
     return read(bytes_of_text(text, field), field)
 
 
-def with_pictures(values: Mapping[str, Any], fetch: Fetch | None = None) -> dict[str, Any]:
-    """`values` with the pictures in init_images, mask and latent_mask checked and wrapped."""
+def require_count(pictures: Any, field: str, most: int) -> None:
+    """Raises WebuiError for more than `most`, before any of them is looked at."""
+    if isinstance(pictures, list) and len(pictures) > most:
+        raise WebuiError(
+            f"{field}: got {len(pictures)} pictures, at most {most} are allowed.",
+            "Send them in several requests.",
+            field,
+        )
+
+
+def require_together(pictures: Sequence[Picture], field: str) -> None:
+    """Raises WebuiError if decoding all of `pictures` would take long, or keeping their files much memory."""
+    pixels = sum(picture.width * picture.height for picture in pictures)
+    if pixels > MOST_TOGETHER:
+        raise WebuiError(
+            f"{field}: the first {len(pictures)} pictures have {pixels / 1e6:.0f} megapixels together; "
+            f"at most {MOST_TOGETHER // 10**6} are taken at once.",
+            "Send them in several requests.",
+            field,
+        )
+    size = sum(len(picture.content) for picture in pictures if isinstance(picture.content, bytes))
+    if size > MAX_BYTES:
+        raise WebuiError(
+            f"{field}: the first {len(pictures)} pictures have {size >> 20} MB together; "
+            f"at most {MAX_BYTES >> 20} MB are taken at once.",
+            "Send them in several requests.",
+            field,
+        )
+
+
+def with_pictures(
+    values: Mapping[str, Any], fetch: Fetch | None = None, is_gone: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """`values` with the pictures in init_images, mask and latent_mask checked and wrapped.
+
+    No pixel is decoded before all headers are looked at. Raises ClientDisconnect once the client `is_gone`.
+    """
     found = dict(values)
     sources = values.get("init_images")
     if sources is not None:
         listed = list(sources) if isinstance(sources, list | tuple) else [sources]
-        found["init_images"] = [picture_from(source, "init_images", fetch) for source in listed]
+        headers: list[Picture] = []
+        for source in listed:
+            headers.append(picture_from(source, "init_images", fetch, Picture.unread))
+            require_together(headers, "init_images")
+        found["init_images"] = []
+        for header in headers:
+            if is_gone():
+                raise ClientDisconnect
+            found["init_images"].append(Picture.from_bytes(header.data, "init_images"))
     for name in ("mask", "latent_mask"):
         if name in values:
             found[name] = picture_from(values[name], name, fetch)

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.errors import answer
+from modules.api.middleware.turns import TURN
 from modules.base.budget import MEMORY, Budget, Ticket
 from modules.base.errors import Busy, WebuiError
 
@@ -22,6 +23,7 @@ ROOM = "palimpsest.body_room"  # in the scope
 LEAST_RATE = 16 * 1024  # bytes a second; the slowest mobile networks are faster
 MOST_VALUES = 250_000  # of a JSON body. Of the largest, a batch of 10 000 files, 30 000 names and hashes are told
 SEPARATORS = (b",", b"{", b"[")  # one of them stands before each value
+SMALLER = "Save its pictures smaller, for example as JPEG, or send fewer at once."  # where a JSON body is too large
 TOO_MANY = f"The body holds more than {MOST_VALUES} values; a large picture is one."
 
 
@@ -74,7 +76,8 @@ class BodyLimit:
 
     JSON is parsed under the interpreter's lock, during which nobody is answered: a text of 15 MB takes milliseconds, a
     million values take seconds. So values are counted as they come, and only paths that take pictures, `large`, may
-    have bodies of more than `small` bytes. `raw` are the paths whose bodies are files and no JSON.
+    have bodies of more than `small` bytes, and JSON none of more than `most_json`. `raw` are the paths whose bodies are
+    files and no JSON. Large texts are parsed one after another (turns.py).
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class BodyLimit:
         raw: Collection[str] = (),
         large: Collection[str] | None = None,
         small: int = SMALL_BODY,
+        most_json: int | None = None,
     ) -> None:
         self.app = app
         self._limit = limit
@@ -96,24 +100,28 @@ class BodyLimit:
         self._raw = raw
         self._large = large
         self._small = small
+        self._most_json = limit if most_json is None else most_json
+        self._turn = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        limit = self._limit_of(scope["path"])
+        is_json = self._is_json(scope)
+        limit = self._limit_of(scope["path"], is_json)
         told = Headers(scope=scope).get("content-length", "")
         if told.isdecimal() and int(told) > limit:
             why = f"The body has {int(told)} bytes; at most {limit} are read"
-            error = WebuiError(f"{why}{'' if limit == self._limit else ' at this address'}.", status=413)
+            hint = SMALLER if limit == self._most_json else ""
+            error = WebuiError(f"{why}{'' if limit == self._limit else ' at this address'}.", hint, status=413)
             await answer(error, path=scope["path"])(scope, receive, send)
             return
-        is_json = self._is_json(scope)
         taken = values = 0
         whole = False
         begun = time.monotonic()
         room = _Room(self._budget)
         scope[ROOM] = room
+        scope[TURN] = self._turn
 
         async def counted() -> Message:
             nonlocal taken, values, whole, begun
@@ -129,7 +137,8 @@ class BodyLimit:
             taken += len(piece)
             whole = message["type"] != "http.request" or not message.get("more_body", False)
             if taken > limit:
-                raise HTTPException(413)  # which FastAPI passes on; errors.py has the sentence
+                hint = f" {SMALLER}" if limit == self._most_json else ""
+                raise HTTPException(413, f"The body has more than the {limit} bytes that are read.{hint}")
             if is_json:
                 values += sum(map(piece.count, SEPARATORS))
                 if values > MOST_VALUES:
@@ -148,9 +157,9 @@ class BodyLimit:
         finally:
             room.leave()
 
-    def _limit_of(self, path: str) -> int:
+    def _limit_of(self, path: str, is_json: bool) -> int:
         if self._large is None or path in self._large or path in self._to_disk:
-            return self._limit
+            return min(self._limit, self._most_json) if is_json else self._limit
         return min(self._limit, self._small)
 
     def _is_json(self, scope: Scope) -> bool:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from modules.api.admission import MissingNetworks
 from modules.api.clients import client_of
+from modules.api.middleware.turns import LargeJson
 from modules.api.openapi import fields_of
 from modules.api.services import Services
 from modules.api.sse import NOTHING_NEW, EventStream, event_text
@@ -47,7 +48,7 @@ class JobBody(Strict):
 
 
 def routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", tags=["jobs"])
+    router = APIRouter(prefix="/v1", tags=["jobs"], route_class=LargeJson)
     queue = services.queue
 
     @router.post("/jobs", status_code=201)

@@ -1,0 +1,67 @@
+"""Large JSON bodies are parsed one at a time, in a thread.
+
+The interpreter's lock is held while a text of tens of megabytes is parsed, and nobody is answered meanwhile. One such
+pause is a few hundredths of a second; those of many clients, one behind the other without a gap, are seconds.
+"""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+TURN = "palimpsest.turn"  # in the scope: the asyncio.Lock of whoever parses a large body
+LARGE = 1 << 20  # bytes
+
+Parsed = TypeVar("Parsed")
+
+
+async def parsed_body(request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """What `parse` makes of the body, in a thread, alone if it is large. The body is kept nowhere."""
+    pieces = [piece async for piece in request.stream()]
+    return await in_turn(request.scope, pieces, parse)
+
+
+async def in_turn(scope: Scope, pieces: list[bytes], parse: Callable[[bytes], Parsed]) -> Parsed:
+    """What `parse` makes of `pieces`, which is empty afterwards."""
+
+    def work() -> Parsed:
+        data = b"".join(pieces)
+        pieces.clear()
+        return parse(data)
+
+    turn = scope.get(TURN)
+    if turn is None or sum(map(len, pieces)) < LARGE:
+        return await run_in_threadpool(work)
+    async with turn:
+        return await run_in_threadpool(work)
+
+
+class _Parsed(Request):
+    """A request whose JSON is parsed as above; FastAPI does it where everybody is answered."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await parsed_body(self, bytes)
+        return self._body
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = await in_turn(self.scope, [await self.body()], json.loads)
+        return self._json
+
+
+class LargeJson(APIRoute):
+    """A route whose JSON body may be large."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handled(request: Request) -> Response:
+            return await handle(_Parsed(request.scope, request.receive))
+
+        return handled
