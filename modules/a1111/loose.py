@@ -1,7 +1,7 @@
-"""What real clients of A1111's API send, made strict: the same thing in one way, and no word about what is not here.
+"""Requests of real clients of A1111's API, normalised: one spelling for each thing, and disabled features dropped.
 
-Plug-ins fill in every field they know, most of them with "off" in one of its spellings. Off is accepted however it is
-said; what would change the picture and cannot be done is refused with a sentence.
+Plug-ins fill in every field they know, most of them with "off" in one of its spellings. Every spelling of off is
+accepted; a feature that would change the picture but is missing here is an error.
 """
 
 import difflib
@@ -25,9 +25,9 @@ IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": "Hypertile"
 
 
 def strict(kind: Kind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
-    """Fields for `a1111.translated`, and sentences about what was passed over.
+    """Fields for `a1111.translated`, and sentences about what was ignored.
 
-    `scripts` are names that `alwayson_scripts` may hold besides. Raises WebuiError, 422, for what is not offered.
+    `scripts` are further names allowed in `alwayson_scripts`. Raises WebuiError, 422, for missing features.
     """
     notes: list[str] = []
     values = {name: value for name, value in body.items() if not _is_nothing(value)}
@@ -51,7 +51,7 @@ def strict(kind: Kind, body: Mapping[str, Any], scripts: Collection[str] = ()) -
 
 
 def overrides(given: Any, notes: list[str]) -> dict[str, Any]:
-    """Those of `override_settings` that act here. The others are checked like all options, and noted."""
+    """The `override_settings` that have an effect here. The others are validated and noted."""
     if not isinstance(given, Mapping):
         raise WebuiError("override_settings: expected an object of options by name.", field="override_settings")
     acting: dict[str, Any] = {}
@@ -62,7 +62,7 @@ def overrides(given: Any, notes: list[str]) -> dict[str, Any]:
             acting[name] = value
         elif name in NAMES:
             validated({name: value})
-            notes.append(f"The option {name} changes nothing here.")
+            notes.append(f"The option {name} has no effect here.")
         else:
             raise unknown_option(str(name))
     return acting
@@ -81,7 +81,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _hires(kind: Kind, values: dict[str, Any]) -> None:
-    """Without hires fix its fields mean nothing, whatever they hold."""
+    """The fields of hires. fix are ignored if it is off."""
     if kind != "txt2img" or str(values.get("enable_hr", False)).strip().lower() in ("false", "0", "no", "off"):
         for name in [name for name in values if name.startswith("hr_") or name in ("enable_hr", "firstphase_width",
                                                                                    "firstphase_height")]:  # fmt: skip
@@ -99,13 +99,13 @@ def _not_offered(values: dict[str, Any], notes: list[str]) -> None:
         values.pop("refiner_checkpoint", None)
         values.pop("refiner_switch_at", None)
     if values.get("restore_faces") in (True, 1, "true", "True"):
-        notes.append("restore_faces changes nothing here: no face restorer is offered.")
+        notes.append("restore_faces has no effect here: there is no face restoration.")
     for name in ("restore_faces", "image_cfg_scale", "firstpass_image", "comments"):
         values.pop(name, None)
 
 
 def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, Any]:
-    """Those that act here. Raises WebuiError for a name that A1111 does not have either, switched on or off."""
+    """The scripts that have an effect here. Raises WebuiError for a name that A1111 does not have either."""
     if given in ([], ()):
         given = {}
     if not isinstance(given, Mapping):
@@ -122,13 +122,13 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
         if folded in names:
             acting[str(name)] = {"args": list(args)}
         elif folded in STOCK_SCRIPTS and folded not in IS_ON:
-            notes.append(f"alwayson_scripts: what {str(name)!r} holds is taken from the fields of the request.")
+            notes.append(f"alwayson_scripts: {str(name)!r} was ignored; the request's own fields are used.")
         elif folded not in IS_ON or _is_on(args):
             near = difflib.get_close_matches(folded, sorted(names), 1, 0.7)
             meant = f" Did you mean {near[0]!r}?" if near else ""
             raise WebuiError(
-                f"alwayson_scripts: the script {IS_ON.get(folded) or str(name)[:80]!r} is not offered.{meant}",
-                "Switch it off, or leave it out." if folded in IS_ON else "Leave it out.",
+                f"alwayson_scripts: the script {IS_ON.get(folded) or str(name)[:80]!r} is not available.{meant}",
+                "Disable it or leave it out." if folded in IS_ON else "Leave it out.",
                 "alwayson_scripts",
             )
     return acting

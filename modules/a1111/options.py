@@ -1,6 +1,6 @@
-"""The options of A1111 that change nothing here: kept for its clients, which read all, change one and write all back.
+"""A1111's options that have no effect here, kept for clients that read all options, change one and write all back.
 
-Names, defaults and ranges are facts of A1111 v1.10. Those that act here are fields of `Settings` under the same names.
+Names, defaults and ranges are A1111 v1.10's. Options that have an effect are fields of `Settings` with the same names.
 """
 
 import difflib
@@ -137,7 +137,7 @@ LISTS = (
     "postprocessing_operation_order", "disabled_extensions", "profiling_activities", "canvas_disabled_functions",
 )  # fmt: skip
 
-# Nothing that came over HTTP may change these, as in A1111; they are told, and passed over where they come back.
+# As in A1111, these are read-only over HTTP: they are listed, and ignored when a client sends them back.
 TOLD_ONLY = frozenset({"sd_checkpoint_hash", "api_enable_requests", "api_forbid_local_requests", "api_useragent"})
 
 
@@ -166,8 +166,8 @@ BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A11
 def own_settings(file: Path) -> tuple[Settings, Path]:
     """(the settings of a data folder whose settings file is `file`, where they are kept).
 
-    At an installation of A1111 `file` is that program's: what is understood of it is the beginning, it stays as it is,
-    and changes go into a file of our own beside it.
+    In an A1111 installation, `file` is A1111's: known settings are read from it, it is never changed, and changes go
+    to a file of our own next to it.
     """
     own = file.with_name(BESIDE_A1111)
     if own.exists():
@@ -176,8 +176,8 @@ def own_settings(file: Path) -> tuple[Settings, Path]:
         return Settings.load(file), file
     settings, others = Settings.read(file)
     log.info(
-        "%s is A1111's. It stays as it is; settings of ours that stand in it are taken over (%d others are not), and "
-        "changes are kept in %s.",
+        "%s is A1111's and is not changed. Known settings are read from it (%d others are ignored); changes are saved "
+        "in %s.",
         file, len(others), own.name,
     )  # fmt: skip
     return settings, own
@@ -192,14 +192,15 @@ def _is_a1111s(file: Path) -> bool:
 
 
 def unknown_option(name: str, others: Iterable[str] = ()) -> WebuiError:
-    """That there is no such option, with the nearest name."""
+    """An error with the closest match."""
     shown = name[:100]
     near = difflib.get_close_matches(shown, [*Settings.model_fields, *NAMES, *others], 1, 0.0)[0]
-    return WebuiError(f"{shown!r} is no option; did you mean {near!r}?", "GET /sdapi/v1/options lists them.", shown)
+    sentence = f"there is no option {shown!r}; did you mean {near!r}?"
+    return WebuiError(sentence, "GET /sdapi/v1/options lists them.", shown)
 
 
 def validated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` of `NAMES`, each of the option's type. Raises WebuiError about the first that does not fit."""
+    """The `values` of `NAMES`, each with the option's type. Raises WebuiError for the first invalid one."""
     try:
         return A1111Options.model_validate(cut(A1111Options, values)).model_dump(include=set(values))
     except ValidationError as error:
@@ -214,7 +215,7 @@ class KeptOptions:
         self._lock = threading.Lock()
         self._changed, unread = _read(path)
         if unread:
-            log.warning("%s: %d entries are passed over; the first: %s", path, len(unread), unread[0])
+            log.warning("%s: %d entries were ignored; the first: %s", path, len(unread), unread[0])
 
     @property
     def values(self) -> dict[str, Any]:
@@ -222,7 +223,7 @@ class KeptOptions:
         return {**A1111Options().model_dump(), **self._changed}
 
     def change(self, values: Mapping[str, Any]) -> None:
-        """Put `values`, which `validated` gave, in force and save them. Raises WebuiError if the disk refuses."""
+        """Apply and save `values` (from `validated`). Raises WebuiError if they cannot be saved."""
         with self._lock:
             defaults = A1111Options().model_dump()
             changed = {name: value for name, value in {**self._changed, **values}.items() if value != defaults[name]}
@@ -235,14 +236,14 @@ class KeptOptions:
             except OSError as error:
                 raise WebuiError(
                     f"The options cannot be saved in {self._path.name}: {error.strerror or error}.",
-                    "Make room on the disk, or make the folder writable.",
+                    "Free some disk space, or make the folder writable.",
                     status=507,
                 ) from error
             self._changed = changed
 
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """(what is kept, as far as it still fits; why some of it does not): nothing here acts, so nothing is worth more."""
+    """(the kept values that are still valid, why the others are not). None has an effect, so none is essential."""
     try:
         kept = read_json(path)
     except FileNotFoundError:

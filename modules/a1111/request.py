@@ -1,7 +1,7 @@
-"""Requests of A1111's HTTP API as ours: its defaults, its aliases, and what its server makes of a field.
+"""Translating requests of A1111's HTTP API: its defaults, its aliases, and how its server reads a field.
 
-A client of A1111 means A1111's behaviour, so such a job runs under the setting "A1111 exact" unless its
-`override_settings` say otherwise. Pure; the routes and the bytes of an answer are not of its business.
+A client of A1111 expects A1111's behaviour, so its jobs run under the setting "A1111 exact" unless
+`override_settings` says otherwise. Pure: routes and responses are elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,17 +51,17 @@ READ_TOO_EARLY = "initial_noise_multiplier"
 
 @dataclass(frozen=True)
 class Translated:
-    """A request of ours. `ignored` are the fields and settings of the body that have no meaning here."""
+    """A translated request. `ignored` are the fields and settings of the body that have no effect here."""
 
     request: GenerationRequest
     ignored: tuple[str, ...]
 
 
 def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = None) -> Translated:
-    """The request that `body` asks for on `/sdapi/v1/txt2img` or `/img2img`.
+    """The request for a `body` sent to `/sdapi/v1/txt2img` or `/img2img`.
 
-    `settings` are the server's, which an `infotext` in the body is compared with. Raises WebuiError for values that
-    are wrong, and, other than A1111, for sampler names that nobody has.
+    `settings` are the server's; an `infotext` in the body is compared with them. Raises WebuiError for invalid values
+    and, unlike A1111, for unknown sampler names.
     """
     settings = settings or Settings()
     given = {name: value for name, value in body.items() if value is not None}
@@ -95,20 +95,20 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
 def _from_infotext(
     kind: Kind, text: str, settings: Settings, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(fields, settings) that a text stands for; A1111 reads it only for what the body leaves out.
+    """(fields, settings) of an infotext; as in A1111, the body's own fields win.
 
-    Raises WebuiError for a size that is out of bounds, unless the body has its own.
+    Raises WebuiError for a size out of bounds, unless the body has its own.
     """
     read = to_fields(parse(text), kind, settings)
     for name, sentence in read.refused.items():
         if name not in given:
-            raise WebuiError(f"infotext: {sentence.partition(';')[0]}.", f"Give {name} beside the text.", "infotext")
+            raise WebuiError(f"infotext: {sentence.partition(';')[0]}.", f"Send {name} with the infotext.", "infotext")
     exact = {name: value for name, value in read.settings.items() if name != "compatibility"}
     return dict(read.fields), exact
 
 
 def _arguments(scripts: Any, wanted: str) -> Sequence[Any]:
-    """What the script `wanted` is given; nothing where it is not named."""
+    """The arguments of the script `wanted`; none if it is missing."""
     if not isinstance(scripts, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     for name, script in scripts.items():

@@ -101,7 +101,7 @@ class SettingsHolder:
         except OSError as error:
             raise WebuiError(
                 f"The settings cannot be saved in {self._path}: {error.strerror or error}.",
-                "Make room on the disk, or make the folder writable.",
+                "Free some disk space, or make the folder writable.",
                 status=507,
             ) from error
 

@@ -112,8 +112,8 @@ class Budget:
 
     def busy(self) -> Busy:
         return Busy(
-            "The server has no memory to spare for this right now: too many large pictures are being read.",
-            "Send it again in a few seconds.",
+            "Not enough memory for this right now: too many large pictures are being read.",
+            "Try again in a few seconds.",
             retry_after=SECONDS_TO_RETRY,
         )
 

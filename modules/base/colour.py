@@ -22,9 +22,9 @@ SAME = 2  # of 255
 GRID = 9  # steps a channel at which that is looked at
 MOST_NAME = 60  # characters of a profile's name that are shown
 
-CONVERTED = "The picture's colours are {name}: they are converted to sRGB."
-UNUSABLE = "The picture's colour profile cannot be used: its colours are taken as sRGB."
-HDR = "The picture is HDR ({curve}): its brightness is taken as it stands."
+CONVERTED = "The picture's colors are {name}; they are converted to sRGB."
+UNUSABLE = "The picture's color profile is unusable; its colors are treated as sRGB."
+HDR = "The picture is HDR ({curve}); its brightness is not adjusted."
 
 SRGB_PROFILE = icc.profile("sRGB", icc.SRGB)  # what is written into files
 

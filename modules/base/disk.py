@@ -77,14 +77,14 @@ def sizes_in(folder: Path, name: re.Pattern[str]) -> dict[str, int]:
 def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
     """The sentence for an OSError met while `what` was written to `folder`."""
     if error.errno in FULL:
-        reason, hint = "the disk is full", "Free some space, then generate again; what was saved before is whole."
+        reason, hint = "the disk is full", "Free some disk space, then generate again. Files saved before are intact."
     elif error.errno in FORBIDDEN:
-        reason, hint = "it cannot be written", "Allow writing there, or start with another --data-dir."
+        reason, hint = "it cannot be written", "Make the folder writable, or start with another --data-dir."
     elif error.errno == errno.ENOTDIR:
         reason = error.strerror or "a file is in the way"
         hint = f"Move or rename {error.filename or folder}, then generate again."
     else:
-        reason, hint = error.strerror or str(error), "Look whether the drive is there and well."
+        reason, hint = error.strerror or str(error), "Check that the drive is connected and healthy."
     return WebuiError(f"{what} cannot be saved in {folder}: {reason}.", hint, status=507)
 
 

@@ -1,14 +1,14 @@
-"""The exceptions that mean: a person can mend this."""
+"""The exceptions for mistakes that a user can fix."""
 
 from modules.base.names import shown
 
 
 class WebuiError(Exception):
-    """A mistake a user can mend, told in one sentence.
+    """A mistake a user can fix, described in one sentence.
 
-    `message` names the field, its value and what was expected; `hint` is the cure when the message does not hold it
-    already; `field` is the request or settings field at fault (empty when none is); `status` is the HTTP status the
-    API answers with. Nothing is lost when it is raised: the server, the queue and the form stay as they were.
+    `message` names the field, its value and what was expected; `hint` is the cure if the message does not say it;
+    `field` is the wrong field of the request or the settings ("" for none); `status` is the HTTP status of the
+    response. Raising it loses nothing: the server, the queue and the form stay as they were.
     """
 
     def __init__(self, message: str, hint: str = "", field: str = "", status: int = 422) -> None:
@@ -24,7 +24,7 @@ class WebuiError(Exception):
 
 
 class Busy(WebuiError):
-    """The client asked for more than there is at the moment, and may ask again in `retry_after` seconds."""
+    """The server has no capacity for this now; the client may retry in `retry_after` seconds."""
 
     def __init__(self, message: str, hint: str = "", retry_after: int = 1) -> None:
         super().__init__(message, hint, status=429)

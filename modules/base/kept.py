@@ -37,7 +37,7 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
             raise Unreadable("it is no file")
         if status.st_size > LARGEST:
-            raise Unreadable(f"it has {status.st_size >> 20} MB, and at most {LARGEST >> 20} are read")
+            raise Unreadable(f"it has {status.st_size >> 20} MB, and the limit is {LARGEST >> 20} MB")
         return path.read_bytes()
     except FileNotFoundError:
         raise
@@ -58,9 +58,9 @@ def parsed(data: bytes, names_files: bool = False) -> Any:
     except UnicodeError as error:
         raise Unreadable("it is not UTF-8") from error
     except RecursionError as error:
-        raise Unreadable("it is nested too deep") from error
+        raise Unreadable("it is nested too deeply") from error
     except ValueError as error:
-        raise Unreadable(f"it is no JSON: {str(error)[:200]}") from error
+        raise Unreadable(f"it is not valid JSON: {str(error)[:200]}") from error
     return value
 
 
@@ -78,9 +78,9 @@ def put_aside(path: Path, reason: object) -> Path | None:
     try:
         path.rename(aside)
     except OSError as error:
-        log.error("%s cannot be read (%s), nor put aside (%s).", path, reason, error.strerror or error)
+        log.error("%s cannot be read (%s) and could not be renamed (%s).", path, reason, error.strerror or error)
         return None
-    log.warning("%s cannot be read (%s); it is put aside as %s.", path, reason, aside.name)
+    log.warning("%s cannot be read (%s); it was renamed to %s.", path, reason, aside.name)
     return aside
 
 
@@ -88,7 +88,7 @@ def make_way(data_dir: Path, folders: Sequence[str]) -> None:
     """Put aside what is no folder and has the name of one of ours in `data_dir`: a file, a pipe, a link to nothing."""
     for name in folders:
         if os.path.lexists(path := data_dir / name) and not path.is_dir():
-            put_aside(path, "it is no folder")
+            put_aside(path, "it is not a folder")
 
 
 def copy_aside(path: Path) -> None:
@@ -105,7 +105,7 @@ def copy_aside(path: Path) -> None:
         put_aside(path, reason)
         return
     write_new(aside, data)
-    log.warning("%s was not understood whole; it is kept as %s before it is written anew.", path, aside.name)
+    log.warning("Parts of %s could not be read; a copy was kept as %s.", path, aside.name)
 
 
 def _free(path: Path, ending: str) -> Path:

@@ -72,8 +72,8 @@ def checked_name(name: str, within: str = "") -> str:
     if is_bad:
         of = f"{within}: " if within else ""
         raise WebuiError(
-            f"{of}the file name {name[:200]!r} is refused: a name leads into its own folder and nowhere else.",
-            "Give the file another name.",
+            f"{of}the file name {name[:200]!r} is not allowed: expected a plain name without '..' or controls.",
+            "Rename the file.",
             "files",
         )
     return plain
@@ -93,7 +93,7 @@ def checked_folder(folder: str) -> str:
     if is_bad:
         raise WebuiError(
             f"output = {folder[:200]!r}: expected the name of a folder inside outputs, such as 'batch/cats'.",
-            'Leave out dots at the beginning and the signs : * ? " < > |.',
+            'Do not start with a dot or use : * ? " < > |.',
             "output",
         )
     return plain

@@ -106,7 +106,7 @@ class Picture:
 
     def _lost(self, reason: str) -> WebuiError:
         return WebuiError(
-            f"The source picture {self.sha256[:12]!r} cannot be read any more ({reason}).",
+            f"The source picture {self.sha256[:12]!r} can no longer be read ({reason}).",
             "Drop, paste or choose it again.",
             "init_images",
         )
@@ -296,7 +296,7 @@ def _require_size(data: bytes, field: str) -> None:
         raise WebuiError(f"{field}: the file is empty (0 bytes).", "Choose a PNG, JPEG or WebP picture.", field)
     if len(data) > MAX_BYTES:
         raise WebuiError(
-            f"{field}: the file has {len(data) // 2**20} MB, more than the {MAX_BYTES // 2**20} MB that are read.",
+            f"{field}: the file has {len(data) // 2**20} MB, more than the limit of {MAX_BYTES // 2**20} MB.",
             "Save it smaller, for example as JPEG.",
             field,
         )
@@ -307,7 +307,7 @@ def _require_pixels(image: Image.Image, field: str) -> tuple[int, int]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise WebuiError(
-            f"{field}: the picture is {width}x{height}, more than {MAX_PIXELS // 1_000_000} megapixels.",
+            f"{field}: the picture is {width}x{height}, more than the limit of {MAX_PIXELS // 1_000_000} megapixels.",
             "Scale it down first.",
             field,
         )
@@ -341,11 +341,11 @@ def _reading(field: str) -> Iterator[None]:
         ) from error
     except MemoryError as error:
         raise WebuiError(
-            f"{field}: there is no memory to decode the picture.", "Scale it down first.", field
+            f"{field}: not enough memory to decode the picture.", "Scale it down first.", field
         ) from error
     except UnidentifiedImageError as error:
         raise WebuiError(
-            f"{field}: the file is no picture that can be read.", "Choose a PNG, JPEG or WebP picture.", field
+            f"{field}: the file is not a readable picture.", "Choose a PNG, JPEG or WebP picture.", field
         ) from error
     except DAMAGED as error:
         raise WebuiError(
@@ -370,13 +370,13 @@ def _notes(image: ImageFile.ImageFile, told: png_side.Side) -> tuple[str, ...]:
     """Before decoding: Pillow forgets then how the pixels were stored."""
     notes: list[str] = []
     if getattr(image, "is_animated", False) and image.format == "TIFF":
-        notes.append("The file has several pages: the first is used.")
+        notes.append("The file has several pages; the first is used.")
     elif getattr(image, "is_animated", False) and image.format != "MPO":
-        notes.append("The picture is animated: its first frame is used.")
+        notes.append("The picture is animated; its first frame is used.")
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        notes.append(f"The picture is in {image.mode} colours: it is converted to RGB.")
+        notes.append(f"The picture is in {image.mode} mode; it is converted to RGB.")
     if image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile) for tile in image.tile):
-        notes.append("The picture has more than 8 bits per colour: it is reduced to 8.")
+        notes.append("The picture has more than 8 bits per channel; it is reduced to 8.")
     if note := colours_of(image, told.cicp).note:
         notes.append(note)
     return tuple(notes)

@@ -97,7 +97,7 @@ class _Sieve:
         told = int.from_bytes(self._file[chunk.end - 4 : chunk.end], "big")
         is_whole = chunk.name.isalpha() and zlib.crc32(data, zlib.crc32(chunk.name)) == told
         if not is_whole or len(data) != SIZES.get(chunk.name, len(data)):
-            self._leave_out("Something beside the pixels of the file is damaged: it is left out.")
+            self._leave_out("Part of the file's metadata is damaged and was ignored.")
             return False
         if chunk.name in TEXTS:
             return self._keeps_text(chunk.name, data)
@@ -115,7 +115,7 @@ class _Sieve:
         if size <= MOST_TEXT and self._texts <= MOST_TEXTS:
             return True
         shown = "".join(letter if letter.isprintable() else "?" for letter in key)
-        self._leave_out(f"The text {shown!r} in the file is too long (1 MB is read): it is left out.")
+        self._leave_out(f"The text {shown!r} in the file is longer than 1 MB and was ignored.")
         return False
 
     def _keeps_profile(self, data: bytes) -> bool:

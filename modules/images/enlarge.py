@@ -21,7 +21,7 @@ def upscaler(name: str, field: str) -> str:
     if wanted not in folded:
         near = difflib.get_close_matches(wanted, folded, 1, 0.0)[0]
         raise WebuiError(
-            f"{field}={name[:80]!r}: no upscaler of that name; did you mean {folded[near]!r}?", field=field
+            f"{field}={name[:80]!r}: there is no such upscaler; did you mean {folded[near]!r}?", field=field
         )
     return folded[wanted]
 
@@ -41,7 +41,7 @@ def require_fits(size: Size, scale: float, field: str) -> None:
     pixels = size.width * size.height * scale * scale
     if pixels > MOST_PIXELS:
         raise WebuiError(
-            f"{field}: {size.width}x{size.height} enlarged {scale:g} times has more than "
+            f"{field}: {size.width}x{size.height} upscaled {scale:g} times has more than "
             f"{MOST_PIXELS // 1_000_000} megapixels.",
             "Take a smaller size.",
             field,

@@ -20,7 +20,7 @@ DELIMITERS = ",;\t|"
 COLUMNS = ("name", "prompt", "negative_prompt")
 ALIASES = {"text": "prompt"}  # the column's name before A1111 had negative prompts
 COMMENT = "#"  # A1111 passes over rows whose name begins with it
-CURE = "Open it in a text editor and mend that, or move it away; until then it is left as it is."
+CURE = "Fix it in a text editor or move it away; until then it is not changed."
 
 
 class Style(NamedTuple):
@@ -78,7 +78,7 @@ class StyleFile:
                 cells[place] = cell
             elif cell:
                 raise WebuiError(
-                    f"styles.csv has no column for a negative prompt, and {style.name!r} has one.",
+                    f"styles.csv has no column for a negative prompt, but {style.name!r} has one.",
                     f"Make its first line {self.layout.delimiter.join(COLUMNS)}.",
                 )
         row = self._written(cells)
@@ -146,7 +146,7 @@ def read_style_file(path: Path) -> StyleFile:
         line = data.count(b"\n", 0, error.start) + 1
         raise WebuiError(
             f"{path.name}: not a table of styles (line {line} is not {encoding.upper()} text).",
-            "Save it as UTF-8 (in a spreadsheet: CSV UTF-8), or move it away; until then it is left as it is.",
+            "Save it as UTF-8 (in a spreadsheet: CSV UTF-8), or move it away; until then it is not changed.",
         ) from error
     return style_file(text, encoding, path.name)
 

@@ -107,8 +107,7 @@ def _require_length(field: str, name: str, style: str, prompt: str) -> None:
     length = len(style) + marks * (len(prompt) - len(PLACEHOLDER)) if marks else len(style) + len(prompt)
     if length > MAX_PROMPT:
         raise WebuiError(
-            f"{field}: with the style {name[:100]!r} around it, it would have {length} characters; at most "
-            f"{MAX_PROMPT} are read.",
+            f"{field}: with the style {name[:100]!r} it has {length} characters, at most {MAX_PROMPT} are allowed.",
             "Choose fewer styles, or shorten the style.",
             field,
         )

@@ -97,7 +97,7 @@ def _tag(kind: str, arguments: str) -> Tag:
 def _network(tag: Tag) -> NetworkTag:
     name, te, unet, dyn = (*tag.positional, *[None] * 4)[:4]
     if not name or not name.strip():
-        raise WebuiError(f"prompt: <{tag.kind}:…> names no network.", "Write <lora:name:weight>.", "prompt")
+        raise WebuiError(f"prompt: <{tag.kind}:…> has no name.", "Write <lora:name:weight>.", "prompt")
     te_weight = _number(tag, tag.named.get("te", te), 1.0)
     unet_weight = _number(tag, tag.named.get("unet", unet), te_weight)
     rank = tag.named.get("dyn", dyn)

@@ -20,7 +20,7 @@ COLOUR = (200, 100, 50)
 PATCH = Image.new("RGB", (16, 8), COLOUR)
 P3 = icc.profile("Display P3", icc.DISPLAY_P3)
 ADOBE = icc.profile("Adobe RGB (1998)", icc.ADOBE_RGB, icc.ADOBE_GAMMA)
-UNUSABLE = "The picture's colour profile cannot be used: its colours are taken as sRGB."
+UNUSABLE = "The picture's color profile is unusable; its colors are treated as sRGB."
 
 
 def srgb_of(colour: tuple[int, ...], primaries: icc.Primaries, gamma: float | None = None) -> list[int]:
@@ -115,7 +115,7 @@ def test_a_profile_is_the_same_bytes_each_time_and_littlecms_reads_it() -> None:
 )  # fmt: skip
 def test_other_colours_become_srgb_and_say_so(data: bytes, expected: list[int], name: str) -> None:
     picture = Picture.from_bytes(data)
-    assert picture.notes == (f"The picture's colours are {name}: they are converted to sRGB.",)
+    assert picture.notes == (f"The picture's colors are {name}; they are converted to sRGB.",)
     np.testing.assert_allclose(first_pixel(picture), expected, atol=2)
     assert np.abs(np.array(first_pixel(picture)) - COLOUR).max() > 6  # or the case shows nothing
     assert Picture.checked_before(data, picture.sha256).notes == picture.notes
@@ -200,7 +200,7 @@ def grey_profile(gamma: float) -> bytes:
 def test_a_grey_profile(sixteen: bool) -> None:
     image = Image.new("I;16", (16, 8), 40 * 257) if sixteen else Image.new("L", (16, 8), 40)
     picture = Picture.from_bytes(file_of(image, "PNG", icc_profile=grey_profile(1.8)))
-    assert picture.notes[-1] == "The picture's colours are 'Grey': they are converted to sRGB."
+    assert picture.notes[-1] == "The picture's colors are 'Grey'; they are converted to sRGB."
     np.testing.assert_allclose(first_pixel(picture), srgb_of((40, 40, 40), icc.SRGB, 1.8), atol=2)
 
 
@@ -227,8 +227,8 @@ def test_cmyk_follows_its_profile(inks: tuple[int, ...], expected: tuple[int, ..
     data = file_of(Image.new("CMYK", (16, 8), inks), "JPEG", quality=100, icc_profile=press_profile())
     picture = Picture.from_bytes(data)
     assert picture.notes == (
-        "The picture is in CMYK colours: it is converted to RGB.",
-        "The picture's colours are 'Press': they are converted to sRGB.",
+        "The picture is in CMYK mode; it is converted to RGB.",
+        "The picture's colors are 'Press'; they are converted to sRGB.",
     )
     np.testing.assert_allclose(first_pixel(picture), expected, atol=9)  # Lab of 8 bits, and JPEG
 
@@ -237,7 +237,7 @@ def test_lab_is_converted() -> None:
     image = Image.new("LAB", (16, 8))
     image.putdata([(137, 208, 195)] * 128)  # sRGB's red: L 53.7, a 80, b 67
     picture = Picture.from_bytes(file_of(image, "TIFF"))
-    assert picture.notes == ("The picture is in LAB colours: it is converted to RGB.",)
+    assert picture.notes == ("The picture is in LAB mode; it is converted to RGB.",)
     np.testing.assert_allclose(first_pixel(picture), (255, 0, 0), atol=16)  # a little outside of sRGB
 
 
@@ -275,7 +275,7 @@ def test_a_large_profile_is_used() -> None:
     )
     whole = file_of(PATCH, "PNG")
     picture = Picture.from_bytes(whole[:33] + png_chunk(b"iCCP", b"x\0\0" + zlib.compress(large)) + whole[33:])
-    assert picture.notes == ("The picture's colours are 'Large': they are converted to sRGB.",)
+    assert picture.notes == ("The picture's colors are 'Large'; they are converted to sRGB.",)
     np.testing.assert_allclose(first_pixel(picture), srgb_of(COLOUR, icc.DISPLAY_P3), atol=2)
 
 
@@ -311,7 +311,7 @@ def test_a_source_that_was_converted_is_written_as_srgb(format: Format) -> None:
 
 def test_hdr_is_told() -> None:
     picture = Picture.from_bytes(file_of(NOISE, "PNG", pnginfo=chunks(cICP=bytes([9, 16, 0, 1]))))
-    assert picture.notes == ("The picture is HDR (PQ): its brightness is taken as it stands.",)
+    assert picture.notes == ("The picture is HDR (PQ); its brightness is not adjusted.",)
 
 
 @pytest.mark.parametrize("format", ["png", "jpg", "webp"])

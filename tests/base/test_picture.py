@@ -21,7 +21,7 @@ from modules.base.picture import FORMATS, Picture, flattened
 
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 255, (24, 32, 3), dtype=np.uint8))
-NO_PICTURE = "init_images: the file is no picture that can be read. Choose a PNG, JPEG or WebP picture."
+NO_PICTURE = "init_images: the file is not a readable picture. Choose a PNG, JPEG or WebP picture."
 DAMAGED = "Open it in an image editor and save it again."
 
 
@@ -69,7 +69,7 @@ def refusal(data: bytes) -> WebuiError:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", NO_PICTURE),
         (png_start(20_000, 20_000), "init_images: the picture has more than 100 megapixels. Scale it down first."),
         (png_start(12_000, 10_000),
-         "init_images: the picture is 12000x10000, more than 100 megapixels. Scale it down first."),
+         "init_images: the picture is 12000x10000, more than the limit of 100 megapixels. Scale it down first."),
     ],
     ids=["empty", "text", "signature alone", "svg", "20000x20000", "120 megapixels"],
 )  # fmt: skip
@@ -129,7 +129,7 @@ def packed_text(key: bytes, length: int, name: bytes = b"zTXt") -> bytes:
 def test_a_text_too_long_is_left_out_and_told(chunk: bytes, key: str, behind: bool) -> None:
     picture = Picture.from_bytes(with_chunks(packed_text(b"kept", 9), chunk, behind=behind))
     assert picture.open().tobytes() == NOISE.tobytes()
-    assert picture.notes == (f"The text {key!r} in the file is too long (1 MB is read): it is left out.",)
+    assert picture.notes == (f"The text {key!r} in the file is longer than 1 MB and was ignored.",)
     assert (picture.text()["kept"], key in picture.text()) == ("a" * 9, False)
     assert Picture.checked_before(picture.data, picture.sha256).notes == picture.notes
 
@@ -152,7 +152,7 @@ def test_many_texts_have_one_limit() -> None:
 def test_damage_beside_the_pixels_is_left_out_and_told(chunk: bytes) -> None:
     picture = Picture.from_bytes(with_chunks(chunk))
     assert picture.open().tobytes() == NOISE.tobytes()
-    assert picture.notes == ("Something beside the pixels of the file is damaged: it is left out.",)
+    assert picture.notes == ("Part of the file's metadata is damaged and was ignored.",)
 
 
 def test_exif_behind_the_pixels_turns_the_picture_as_well() -> None:
@@ -177,32 +177,32 @@ def test_a_picture_that_no_memory_is_there_for_is_refused(monkeypatch: pytest.Mo
         raise MemoryError
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
-    assert refusal(file_of(NOISE, "JPEG")).message == "init_images: there is no memory to decode the picture."
+    assert refusal(file_of(NOISE, "JPEG")).message == "init_images: not enough memory to decode the picture."
 
 
 @pytest.mark.parametrize(
     ("image", "format", "options", "pixels", "notes"),
     [
         (Image.new("CMYK", (16, 8), (0, 255, 255, 0)), "JPEG", {"quality": 100}, (255, 0, 0),
-         ("The picture is in CMYK colours: it is converted to RGB.",)),
+         ("The picture is in CMYK mode; it is converted to RGB.",)),
         (Image.new("L", (16, 8), 77), "PNG", {}, (77, 77, 77), ()),
         (Image.new("1", (16, 8), 1), "PNG", {}, (255, 255, 255), ()),
         (Image.new("P", (16, 8), 0), "PNG", {}, (0, 0, 0), ()),
         (Image.new("RGBA", (16, 8), (9, 8, 7, 255)), "WEBP", {"lossless": True}, (9, 8, 7), ()),
         (Image.new("I;16", (16, 8), 257 * 100), "PNG", {}, (100, 100, 100),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("F", (16, 8), 99.6), "TIFF", {}, (100, 100, 100),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("F", (16, 8), 0.6), "TIFF", {}, (153, 153, 153),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("F", (16, 8), 1.3), "TIFF", {}, (255, 255, 255),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("F", (16, 8), 257 * 90.0), "TIFF", {}, (90, 90, 90),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("I", (16, 8), 80), "TIFF", {}, (80, 80, 80),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
         (Image.new("I", (16, 8), 2**30), "TIFF", {}, (128, 128, 128),
-         ("The picture has more than 8 bits per colour: it is reduced to 8.",)),
+         ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
     ],
     ids=[
         "CMYK", "grey", "bilevel", "palette", "opaque alpha", "16 bit", "float", "float to 1", "highlights",
@@ -221,7 +221,7 @@ def test_every_kind_of_pixel_becomes_rgb(
 def test_a_16_bit_colour_png_is_reduced_and_says_so() -> None:
     ramp = np.broadcast_to((np.arange(16) * 4369).reshape(1, 16, 1), (8, 16, 3))  # 0 … 65535
     picture = Picture.from_bytes(png_of(ramp, 16, 2))
-    assert picture.notes == ("The picture has more than 8 bits per colour: it is reduced to 8.",)
+    assert picture.notes == ("The picture has more than 8 bits per channel; it is reduced to 8.",)
     np.testing.assert_array_equal(np.asarray(picture.open())[0, :, 0], np.arange(16) * 17)
 
 
@@ -258,7 +258,7 @@ def test_half_transparent_pixels_mix_with_the_background() -> None:
 def test_an_animation_is_its_first_frame(format: str) -> None:
     frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "lime", "blue")]
     picture = Picture.from_bytes(file_of(frames[0], format, save_all=True, append_images=frames[1:]))
-    assert picture.notes == ("The picture is animated: its first frame is used.",)
+    assert picture.notes == ("The picture is animated; its first frame is used.",)
     assert np.asarray(picture.rgb())[4, 8].argmax() == 0
 
 
@@ -269,7 +269,7 @@ def test_a_camera_s_two_pictures_in_one_are_a_photo() -> None:
 
 def test_a_document_is_its_first_page() -> None:
     picture = Picture.from_bytes(file_of(NOISE, "TIFF", save_all=True, append_images=[NOISE]))
-    assert picture.notes == ("The file has several pages: the first is used.",)
+    assert picture.notes == ("The file has several pages; the first is used.",)
 
 
 CORNERS = {  # EXIF orientation -> where the corner that is red in the file ends up
@@ -386,7 +386,7 @@ def test_a_picture_whose_bytes_lie_on_the_disk_keeps_none_in_memory(tmp_path: Pa
     with pytest.raises(WebuiError, match="the file has changed"):
         lying.open()
     path.unlink()
-    with pytest.raises(WebuiError, match=r"cannot be read any more \(No such file"):
+    with pytest.raises(WebuiError, match=r"can no longer be read \(No such file"):
         lying.open()
 
 

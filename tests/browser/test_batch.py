@@ -127,7 +127,7 @@ def test_a_batch_is_made_and_what_went_wrong_is_told(batch_page: Page, batch_ser
     words(batch_page, "finished, 3 files · 2 done · 1 failed")
     told = batch_page.locator("#img2img_batch_run li")
     expect(told).to_have_count(1)
-    expect(told).to_contain_text("b.pngthe file is no picture that can be read.")
+    expect(told).to_contain_text("b.pngthe file is not a readable picture.")
     expect(batch_page.locator("#img2img_gallery .thumb")).to_have_count(2)
     assert {request.prompt for request, _ in batch_server.painter.requests} == {"watercolor", "watercolor a boat"}
     with batch_page.expect_download() as download:

@@ -386,7 +386,7 @@ def test_what_has_the_name_of_a_folder_of_ours_is_put_aside(
     [aside] = place.parent.glob(f"{place.name}.damaged-*") if put is not a_link_to_nothing else [
         path for path in place.parent.iterdir() if path.is_symlink()
     ]  # fmt: skip
-    assert f"{place} cannot be read (it is no folder); it is put aside as {aside.name}." in caplog.text
+    assert f"{place} cannot be read (it is not a folder); it was renamed to {aside.name}." in caplog.text
     if put is a_file:
         assert aside.read_text() == "mine"
 

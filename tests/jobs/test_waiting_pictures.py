@@ -103,6 +103,6 @@ def test_a_source_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> No
     engine.may_run.set()
     ending = ended(job)
     assert isinstance(ending, Failed)
-    assert ending.message.startswith(f"The source picture '{SOURCE.sha256[:12]}' cannot be read any more")
+    assert ending.message.startswith(f"The source picture '{SOURCE.sha256[:12]}' can no longer be read")
     assert ending.field == "init_images"
     queue.close()

@@ -229,7 +229,7 @@ def test_notes_about_the_source_are_told(run: Run) -> None:
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     request = Img2ImgRequest(init_images=(Picture.from_bytes(buffer.getvalue()),), **SMALL)
     assert [e.message for e in run(request) if isinstance(e, Warned)] == [
-        "The picture is animated: its first frame is used."
+        "The picture is animated; its first frame is used."
     ]
 
 

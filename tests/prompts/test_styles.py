@@ -85,7 +85,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("style", "names"), [("{prompt} " * 500, ["grow"] * 3), ("x" * 900, ["grow"] * 40)])
 def test_styles_let_no_prompt_grow_beyond_what_is_read(style: str, names: list[str]) -> None:
-    sentence = r"^prompt: with the style 'grow' around it, it would have \d+ characters"
+    sentence = r"^prompt: with the style 'grow' it has \d+ characters"
     with pytest.raises(WebuiError, match=sentence) as caught:
         apply_styles("a cat", "", names, {"grow": Style("grow", style, "")})
     assert caught.value.field == "prompt"

@@ -80,7 +80,7 @@ def test_an_unknown_name_gets_the_nearest(values: dict[str, str], field: str, ne
         ({"init_images": [5]}, "init_images = 5: expected a picture as base64 text."),
         ({"init_images": [""]}, "init_images: the file is empty (0 bytes). Choose a PNG, JPEG or WebP picture."),
         ({"init_images": [SOURCE.base64()[:40]]},
-         "init_images: the file is no picture that can be read. Choose a PNG, JPEG or WebP picture."),
+         "init_images: the file is not a readable picture. Choose a PNG, JPEG or WebP picture."),
     ],
 )  # fmt: skip
 def test_img2img_needs_one_picture(values: dict[str, Any], sentence: str) -> None:

@@ -58,12 +58,12 @@ def test_a_missing_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not valid JSON"),
         ("[]", "it is not a JSON object."),
-        ("[" * 100_000, "it is nested too deep"),
+        ("[" * 100_000, "it is nested too deeply"),
         ('{"samples_format": "\\ud800"}', "it is not UTF-8"),
         (b'{"samples_format": "\xff"}', "it is not UTF-8"),
-        ('{"jpeg_quality": 1e999}', "it is no JSON: 1e999 is too large"),
+        ('{"jpeg_quality": 1e999}', "it is not valid JSON: 1e999 is too large"),
         ('{"jpeg_quality": 0}', "Quality for saved jpeg and webp images"),
         ('{"foo": 0}', "foo = 0: there is no such field."),
     ],

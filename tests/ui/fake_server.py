@@ -295,7 +295,7 @@ def create(fake: Fake) -> FastAPI:
             ) from error
         key = hashlib.sha256(content).hexdigest()
         fake.pictures[key] = content
-        notes = ["The picture is animated: its first frame is used."] if getattr(image, "n_frames", 1) > 1 else []
+        notes = ["The picture is animated; its first frame is used."] if getattr(image, "n_frames", 1) > 1 else []
         return {
             "id": key,
             "width": image.width,

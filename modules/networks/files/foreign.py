@@ -117,7 +117,7 @@ def parse_json(text: str, deepest: int = DEEPEST) -> Any:
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError as error:
-        raise ValueError("it is nested too deep") from error
+        raise ValueError("it is nested too deeply") from error
 
 
 def _no_number(text: str) -> NoReturn:

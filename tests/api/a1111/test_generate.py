@@ -174,7 +174,7 @@ class TestOverrides:
     def test_those_that_change_nothing_are_named(self, post: Callable[..., Response]) -> None:
         told = post("txt2img", override_settings={"samples_save": False, "sd_unet": "Automatic"}, restore_faces=True)
         assert json.loads(told.json()["info"])["ignored"] == [
-            "restore_faces changes nothing here: no face restorer is offered.",
+            "restore_faces has no effect here: there is no face restoration.",
             "The option samples_save changes nothing here.",
             "The option sd_unet changes nothing here.",
         ]
@@ -337,10 +337,10 @@ class TestErrors:
             (
                 {"alwayson_scripts": {"ADetailer": {"args": [True, {}]}}},
                 "alwayson_scripts",
-                "'ADetailer' is not offered.",
+                "'ADetailer' is not available.",
             ),
-            ({"alwayson_scripts": {"ADetailer": {"args": [False]}}}, "alwayson_scripts", "'ADetailer' is not offered."),
-            ({"alwayson_scripts": {"animatediff": {"args": []}}}, "alwayson_scripts", "'animatediff' is not offered."),
+            ({"alwayson_scripts": {"ADetailer": {"args": [False]}}}, "alwayson_scripts", "'ADetailer' is not"),
+            ({"alwayson_scripts": {"animatediff": {"args": []}}}, "alwayson_scripts", "'animatediff' is not"),
             ({"alwayson_scripts": {"Soft inpaintin": {"args": [True]}}}, "alwayson_scripts", "'soft inpainting'?"),
             ({"enable_hr": True, "hr_upscaler": "Latnt"}, "hr_upscaler", "did you mean 'Latent'"),
             ({"force_task_id": "x" * 300}, "force_task_id", "at most 200"),

@@ -48,7 +48,7 @@ def test_a_picture_comes_back_as_it_went_in(client: TestClient) -> None:
 
 def test_what_will_be_converted_is_noted(client: TestClient) -> None:
     assert client.post("/v1/pictures", content=gif()).json()["notes"] == [
-        "The picture is animated: its first frame is used."
+        "The picture is animated; its first frame is used."
     ]
 
 

@@ -126,7 +126,7 @@ def test_one_bad_file_does_not_stop_the_rest(studio: Studio) -> None:
         "d.png": "failed",
         "e.png": "done",
     }
-    assert files["b.png"].sentence.startswith("b.png: the file is no picture that can be read.")
+    assert files["b.png"].sentence.startswith("b.png: the file is not a readable picture.")
     assert files["c.png"].sentence.startswith("c.png: the file is damaged or cut off")
     assert files["d.png"].sentence.startswith("d.png: the file is empty")
     assert batch.status == "finished"

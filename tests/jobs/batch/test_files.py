@@ -60,7 +60,7 @@ def test_names_that_are_taken(name: str) -> None:
              "a\0.png", "a\n.png", "a/", "x" * 401, "\\\\host\\a.png"],
 )  # fmt: skip
 def test_names_that_are_refused(name: str) -> None:
-    with pytest.raises(WebuiError, match="is refused"):
+    with pytest.raises(WebuiError, match="is not allowed"):
         checked_name(name)
 
 
@@ -117,9 +117,9 @@ def lying(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda path: write_zip(path, {"../../a.png": b""}), r"x.zip: the file name '../../a.png' is refused"),
-        (lambda path: write_zip(path, {"/etc/a.png": b""}), "is refused"),
-        (lambda path: write_zip(path, {"..\\a.png": b""}), "is refused"),
+        (lambda path: write_zip(path, {"../../a.png": b""}), r"x.zip: the file name '../../a.png' is not allowed"),
+        (lambda path: write_zip(path, {"/etc/a.png": b""}), "is not allowed"),
+        (lambda path: write_zip(path, {"..\\a.png": b""}), "is not allowed"),
         (
             lambda path: write_zip(path, {"a.png": bytes(3 << 20)}, zipfile.ZIP_DEFLATED),
             r"a.png would grow to \d+ times",
