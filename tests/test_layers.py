@@ -21,7 +21,8 @@ FLOORS = (
     ("schema", "clip", "flags"),
     ("infotext",),
     ("a1111", "extension"),
-    ("prompts", "sampling", "networks", "images", "store"),
+    ("prompts", "sampling", "images", "store"),
+    ("networks",),
     ("processing",),
     ("starter",),  # the training of the bundled checkpoint: a program of its own
     ("jobs",),

@@ -8,18 +8,16 @@ tensors, which are kept, so the way back is exact and costs nothing.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from modules.base.errors import WebuiError
-from modules.networks.checkpoint import StableDiffusion
 from modules.networks.files.foreign import format_of, parse_json, read_json
 from modules.networks.files.listing import Header, read_metadata
-from modules.networks.files.loras import FIELD, Wanted, stamp_of
-from modules.networks.layout import unet_ldm_name
+from modules.networks.files.loras import FIELD, LoraRequest, stamp_of
+from modules.networks.model import LoraTarget, Model
 from modules.networks.weights import Weights, open_weights
 
 # Kinds of change that are none of these, by a part of their keys.
@@ -59,17 +57,6 @@ _ADAPTER_MODEL, _ADAPTER_CONFIG = "adapter_model", "adapter_config.json"  # PEFT
 _ADAPTER_METADATA: Final = "lora_adapter_metadata"  # where diffusers keeps PEFT's configuration, as JSON
 
 
-class Target(NamedTuple):
-    """A weight that a LoRA may change: its tensor, whether it is the text encoder's, its place in `Wanted.blocks`.
-
-    None is the place of what lies outside of all blocks.
-    """
-
-    parameter: nn.Parameter
-    is_text: bool
-    block: int | None = None
-
-
 class Change(NamedTuple):
     """What one LoRA does to one weight: the keys of its factors, and the factor before their product."""
 
@@ -84,13 +71,13 @@ class Change(NamedTuple):
 class Patch:
     """What LoRAs have done to one checkpoint's weights, and the way back."""
 
-    def __init__(self, model: StableDiffusion) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
-        self._wanted: tuple[Wanted, ...] = ()
+        self._wanted: tuple[LoraRequest, ...] = ()
         self._originals: dict[nn.Parameter, Tensor] = {}
         self._notes: tuple[str, ...] = ()
 
-    def changed(self, wanted: Sequence[Wanted]) -> StableDiffusion:
+    def changed(self, wanted: Sequence[LoraRequest]) -> Model:
         """The checkpoint with `wanted` in its weights and nothing else; at once if they are there already.
 
         Raises WebuiError for a file that cannot be used with it; then its weights are the original ones.
@@ -103,7 +90,7 @@ class Patch:
                 self._originals[parameter] = parameter.data
                 parameter.data = tensor
             self._wanted, self._notes = wanted, notes
-        return replace(self._model, networks=wanted)
+        return self._model.with_loras(wanted)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -119,9 +106,9 @@ class Patch:
 
 
 @torch.no_grad()
-def _merged(model: StableDiffusion, wanted: Sequence[Wanted]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
+def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
     """The weights that change, in their own types, and notes. Sums are made in fp32, one weight at a time."""
-    targets = _targets(model)
+    targets = model.lora_targets()
     changes: dict[nn.Parameter, list[Change]] = {}
     notes: list[str] = []
     for one in wanted:
@@ -174,7 +161,7 @@ def _sum(weight: Tensor, changes: Sequence[Change]) -> Tensor:
 # ---- files ----
 
 
-def _opened(wanted: Wanted) -> Weights:
+def _opened(wanted: LoraRequest) -> Weights:
     try:
         weights = open_weights(wanted.stamp.path)
     except WebuiError as error:
@@ -189,14 +176,14 @@ def _opened(wanted: Wanted) -> Weights:
     return weights
 
 
-def _require_unchanged(wanted: Wanted) -> None:
+def _require_unchanged(wanted: LoraRequest) -> None:
     """Raises WebuiError if the file is another one than when the job began."""
     path = wanted.stamp.path
     if not path.exists() or stamp_of(path) != wanted.stamp:
         raise _refused(wanted, "was replaced while the job ran", "Generate again.")
 
 
-def _layers(weights: Weights, wanted: Wanted) -> Iterator[tuple[str, Change]]:
+def _layers(weights: Weights, wanted: LoraRequest) -> Iterator[tuple[str, Change]]:
     """(name, change) of a file's layers, names as they stand there. Raises WebuiError for a file that is no LoRA."""
     if wanted.dyn_dim is not None and wanted.dyn_dim < 1:
         raise WebuiError(f"prompt: rank {wanted.dyn_dim} of <lora:{wanted.name}> must be at least 1.", "", FIELD)
@@ -240,7 +227,7 @@ def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adap
     return alpha / (math.sqrt(rank) if adapters.get(f"{part}.use_rslora") is True else rank)
 
 
-def _adapter_metadata(wanted: Wanted, is_safetensors: bool) -> Mapping[str, Any]:
+def _adapter_metadata(wanted: LoraRequest, is_safetensors: bool) -> Mapping[str, Any]:
     """PEFT's configuration, as diffusers keeps it in the file, or as PEFT saves it beside `adapter_model`."""
     path = wanted.stamp.path
     try:
@@ -259,7 +246,7 @@ def _adapter_metadata(wanted: Wanted, is_safetensors: bool) -> Mapping[str, Any]
     return {f"{part}.{key}": value for part in ("unet", "text_encoder") for key, value in beside.items()}
 
 
-def _require_fit(wanted: Wanted, layer: str, change: Change, target: Target, checkpoint: str) -> None:
+def _require_fit(wanted: LoraRequest, layer: str, change: Change, target: LoraTarget, checkpoint: str) -> None:
     """Raises WebuiError unless the product of the factors has the shape of the weight."""
     header = change.weights.header
     up, down = header[change.up].shape, header[change.down].shape
@@ -290,46 +277,5 @@ def _made_for(header: Header) -> str:
     return "Use it with a checkpoint of the size it was trained on."
 
 
-def _refused(wanted: Wanted, why: str, cure: str) -> WebuiError:
+def _refused(wanted: LoraRequest, why: str, cure: str) -> WebuiError:
     return WebuiError(f"prompt: the LoRA {wanted.name!r} {why}.", cure, FIELD)
-
-
-# ---- names ----
-
-
-def _targets(model: StableDiffusion) -> dict[str, Target]:
-    """All weights that a LoRA may change, by every name that files have for them."""
-    targets: dict[str, Target] = {}
-    for name, parameter in _matrices(model.unet):
-        ldm = unet_ldm_name(f"{name}.weight", model.unet.config).removesuffix(".weight")
-        target = Target(parameter, is_text=False, block=_block(ldm))
-        for spelling in {name, name.replace("to_out.0", "to_out")}:
-            for prefix in ("unet.", "base_model.model.", ""):
-                targets[prefix + spelling] = target
-        for spelling in (name, ldm):
-            targets["lora_unet_" + spelling.replace(".", "_")] = target
-    for name, parameter in _matrices(model.text_encoder):
-        name = name.removeprefix("text_model.")
-        target = Target(parameter, is_text=True, block=0)
-        for prefix in ("text_encoder.text_model.", "text_encoder.", "text_model.", "base_model.model.text_model."):
-            targets[prefix + name] = target
-        for prefix in ("lora_te_text_model_", "lora_te_"):
-            targets[prefix + name.replace(".", "_")] = target
-    return targets
-
-
-def _block(ldm: str) -> int | None:
-    """The place in `Wanted.blocks` of the UNet's layer with this name; None where it lies in no block."""
-    side, _, rest = ldm.partition(".")
-    if side == "middle_block":
-        return 13
-    number = rest.partition(".")[0]
-    starts = {"input_blocks": 1, "output_blocks": 14}
-    return starts[side] + int(number) if side in starts and int(number) < 12 else None
-
-
-def _matrices(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """(layer, weight) of the linear layers and convolutions."""
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            yield name, cast(nn.Parameter, layer.weight)

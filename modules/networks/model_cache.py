@@ -2,22 +2,20 @@
 
 import logging
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
-
-from diffusers import AutoencoderKL
+from typing import Any, Final, NamedTuple
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.checkpoint import MissingVae, StableDiffusion, load_checkpoint, load_vae
 from modules.networks.device import Place, available_bytes, release_memory
+from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.lora import Patch
+from modules.networks.model import Family, LoadTools, MissingVae, Model, VaeSlot
 from modules.networks.previews import PreviewMap, fit_preview
-from modules.networks.vae import cell_size
 from modules.schema.catalog import Checkpoint, Vae
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,7 @@ _LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
 class Loaded(NamedTuple):
     """A checkpoint in memory, how its latents are shown while they grow, and what lays LoRAs over its weights."""
 
-    model: StableDiffusion
+    model: Model
     previews: PreviewMap
     patch: Patch
 
@@ -49,16 +47,16 @@ class Stamps:
 
 
 class VaeKey(NamedTuple):
-    """A VAE's file, and the scale of the latents of the checkpoint it serves."""
+    """A VAE's file, and what else it is read by (`VaeSlot.key`)."""
 
     stamps: tuple[Stamp, ...]
-    scaling_factor: float
+    read_by: float
 
 
 class LoadedVae(NamedTuple):
     """A VAE from a file of its own, and the beginning of its hash."""
 
-    part: AutoencoderKL
+    part: Any
     previews: PreviewMap
     digits: str
 
@@ -69,8 +67,11 @@ class ModelCache:
     Whoever takes a checkpoint should not keep it longer than for its work: it is freed when nobody holds it.
     """
 
-    def __init__(self, place: Place, tokenizer: ClipBPE, hashes: HashCache) -> None:
+    def __init__(
+        self, place: Place, tokenizer: ClipBPE, hashes: HashCache, families: Sequence[Family] = FAMILIES
+    ) -> None:
         self._place = place
+        self._families = tuple(families)
         self._tokenizer = tokenizer
         self._hashes = hashes
         self._held: OrderedDict[tuple[Stamp, ...], Loaded] = OrderedDict()
@@ -81,6 +82,11 @@ class ModelCache:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def family_of(self, checkpoint: Checkpoint) -> Family:
+        """The family of a checkpoint, loaded or not."""
+        loaded = self._held.get(_stamps(checkpoint.path))
+        return family_of(checkpoint, self._families) if loaded is None else loaded.model.family
 
     def take(self, checkpoint: Checkpoint, vae: Vae | None = None, stamps: Stamps | None = None) -> Loaded:
         """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
@@ -101,40 +107,42 @@ class ModelCache:
                 self._make_room(needed)
 
             spare = vae.path if vae is not None else None
-            model = load_checkpoint(
-                checkpoint, self._place, self._tokenizer, self._hashes, spare=spare, make_room=make_room
-            )
-            previews = fit_preview(model.vae)
+            tools = LoadTools(self._place, self._tokenizer, self._hashes, spare, make_room)
+            model = family_of(checkpoint, self._families).load(checkpoint, tools)
+            previews = fit_preview(model.encode, model.latent.cell)
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
             self._held[stamp] = Loaded(model, previews, Patch(model))
-            if spare is not None and not model.has_own_vae:
-                key = _vae_key(stamps.of(spare), model)
-                self._vaes[key] = LoadedVae(model.vae, previews, self._hashes.short(spare))
+            slot = model.vae_slot
+            if spare is not None and slot is not None and not slot.is_own:
+                self._vaes[VaeKey(stamps.of(spare), slot.key)] = LoadedVae(
+                    slot.part, previews, self._hashes.short(spare)
+                )
         elif [one.inode for one in _stamps(checkpoint.path)] == [one.inode for one in stamp]:
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)  # weights may be read as they lie in the file
         self._held.move_to_end(stamp)
         loaded = self._held[stamp]
-        if vae is None:
-            if not loaded.model.has_own_vae:
+        slot = loaded.model.vae_slot
+        if vae is None or slot is None:
+            if slot is not None and not slot.is_own:
                 raise MissingVae(f"{checkpoint.name} has no VAE inside.", "Choose a VAE in the settings.", FIELD)
             return loaded
-        other = self._other(vae, loaded.model, stamps.of(vae.path))
-        model = replace(loaded.model, vae=other.part, vae_name=vae.name, vae_hash=other.digits)
+        other = self._other(vae, loaded.model, slot, stamps.of(vae.path))
+        model = slot.placed(other.part, vae.name, other.digits)
         return loaded._replace(model=model, previews=other.previews)
 
-    def _other(self, vae: Vae, model: StableDiffusion, stamps: tuple[Stamp, ...]) -> LoadedVae:
-        key = _vae_key(stamps, model)
+    def _other(self, vae: Vae, model: Model, slot: VaeSlot, stamps: tuple[Stamp, ...]) -> LoadedVae:
+        key = VaeKey(stamps, slot.key)
         if key not in self._vaes:
             _require_unchanged(vae.name, vae.path, stamps)
-            part = load_vae(vae.path, self._place, key.scaling_factor)
-            _require_fit(vae, part, model)
+            part = slot.load(vae.path)
+            slot.require_fit(vae.name, part)
             digits = self._hashes.short(vae.path)
             _require_unchanged(vae.name, vae.path, stamps)
             while len(self._vaes) >= MOST:
                 self._vaes.popitem(last=False)
-            self._vaes[key] = LoadedVae(part, fit_preview(part), digits)
+            self._vaes[key] = LoadedVae(part, fit_preview(slot.encoder(part), model.latent.cell), digits)
         else:
-            _require_fit(vae, self._vaes[key].part, model)
+            slot.require_fit(vae.name, self._vaes[key].part)
         self._vaes.move_to_end(key)
         return self._vaes[key]
 
@@ -161,22 +169,6 @@ class ModelCache:
             log.info("Let go of %s", loaded.model.name)
             del loaded
             release_memory(self._place.device)
-
-
-def _require_fit(vae: Vae, part: AutoencoderKL, model: StableDiffusion) -> None:
-    """Raises WebuiError for latents that the checkpoint's UNet does not know."""
-    channels, cell = part.config["latent_channels"], cell_size(part)
-    if (channels, cell) != (model.latent_channels, model.scale):
-        raise WebuiError(
-            f"The VAE {vae.name} does not fit the checkpoint {model.name}: its latents have {channels} channels and "
-            f"cells of {cell} pixels, expected {model.latent_channels} and {model.scale}.",
-            "Choose another.",
-            "sd_vae",
-        )
-
-
-def _vae_key(stamps: tuple[Stamp, ...], model: StableDiffusion) -> VaeKey:
-    return VaeKey(stamps, float(model.vae.config["scaling_factor"]))
 
 
 def _require_unchanged(name: str, path: Path, stamps: tuple[Stamp, ...]) -> None:

@@ -1,15 +1,15 @@
 """A quick look at a latent: a linear map from its channels to RGB, instead of the decoder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modules.networks.vae import cell_size, encode
+from modules.networks.posterior import Posterior
 
 _CELLS: Final = 8  # of a side of the picture the map is fitted on
 _RIDGE: Final = 1e-3
@@ -24,15 +24,15 @@ class PreviewMap:
     bias: Tensor
 
 
-def fit_preview(vae: AutoencoderKL) -> PreviewMap:
-    """Fit the map to a VAE by least squares: the latents of a small drawn picture against each cell's mean colour.
+def fit_preview(encode: Callable[[Tensor], Posterior], cell: int) -> PreviewMap:
+    """Fit the map by least squares: the latents of a small drawn picture against the mean colour of each cell.
 
-    Every VAE has its own latent space, so nothing about it is assumed. Costs one encoding of 64 x 64 pixels and draws
-    no random numbers from a generator others use.
+    `encode` is an autoencoder's, `cell` its pixels a latent cell. Every autoencoder has its own latent space, so
+    nothing about it is assumed. It costs one encoding of 8 x 8 cells, and draws no random numbers from a generator
+    that others use.
     """
-    cell = cell_size(vae)
     picture = _patches(cell)
-    latent = encode(vae, picture * 2 - 1).mean[0].cpu()
+    latent = encode(picture * 2 - 1).mean[0].cpu()
     x = latent.flatten(1).T
     y = torch.nn.functional.avg_pool2d(picture, cell)[0].flatten(1).T
     mean_x, mean_y = x.mean(0), y.mean(0)

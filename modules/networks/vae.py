@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from modules.base.errors import WebuiError
 from modules.networks.device import available_bytes, is_out_of_memory, release_memory
+from modules.networks.posterior import Posterior
 
 log = logging.getLogger(__name__)
 
@@ -24,26 +24,6 @@ Network = Callable[[AutoencoderKL, Tensor], Tensor]
 # Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at
 # 384².
 _LAYERS_HELD: Final = 3.5
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """What the encoder says of pictures: `mean`, `std` (n, channels, h, w) of their latents, in the UNet's scale, fp32.
-
-    It depends on the picture alone, so it can be kept; each sample differs by its noise.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Latents for standard normal `noise` of the same shape; drawn from the image's seed, it repeats exactly."""
-        return self.mean + self.std * noise.to(self.mean)
-
-    @property
-    def size(self) -> int:
-        """Bytes, for a cache."""
-        return 2 * self.mean.numel() * self.mean.element_size()
 
 
 class Span(NamedTuple):

@@ -12,11 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from modules.base.errors import WebuiError
-from modules.networks.files.foreign import FIELD, format_of, open_file
+from modules.networks.files.foreign import FIELD, format_of, missing_keys, open_file
 from modules.networks.files.listing import Header, TensorInfo, read_header
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored, tensors_of
-from modules.networks.layout import missing_keys
 
 _DTYPES: Final = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,

@@ -1,4 +1,4 @@
-"""What a form comes to before it is sent: steps that are walked, sizes, and what they mean for model and source.
+"""What a form comes to before it is sent: steps that are taken, sizes, and what they mean for model and source.
 
 The page asks this instead of keeping rules of its own.
 """
@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modules.images.geometry import Size
-from modules.processing.plan import CELL, make_plan, result_size, with_first_size
+from modules.processing.plan import make_plan, result_size, with_first_size
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES, SizeRule
 
 TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
 LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on alone
@@ -17,7 +18,7 @@ LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on
 
 @dataclass(frozen=True)
 class SecondPass:
-    """Hires fix: the result's size in pixels, and the steps that are walked for it."""
+    """Hires fix: the result's size in pixels, and the steps that are taken for it."""
 
     width: int
     height: int
@@ -48,26 +49,28 @@ class Estimate:
         return {**asdict(self), "native": self.native._asdict() if self.native else None}
 
 
-def estimate(request: GenerationRequest, settings: Settings, native: Size | None) -> Estimate:
+def estimate(
+    request: GenerationRequest, settings: Settings, native: Size | None, sizes: SizeRule = SD1_SIZES
+) -> Estimate:
     """`request` under `settings`, the effective ones, with a checkpoint of size `native`.
 
     Of the source the size alone is read. Raises WebuiError for sizes that cannot be made.
     """
-    plan = make_plan(with_first_size(request, settings), settings)
+    plan = make_plan(with_first_size(request, settings), settings, sizes)
     second = None
     if plan.hires is not None:
         size = plan.hires.second.size
-        second = SecondPass(size.width, size.height, plan.hires.second.walk.count)
+        second = SecondPass(size.width, size.height, plan.hires.second.steps.count)
     return Estimate(
         steps=request.steps,
-        walked_steps=plan.first.walk.count,
+        walked_steps=plan.first.steps.count,
         width=plan.size.width,
         height=plan.size.height,
         second=second,
         native=native,
         warning=_warning(plan.size, native),
-        shrinks_source=isinstance(request, Img2ImgRequest) and _shrunk(request, plan.size) > 1,
-        is_source_large=isinstance(request, Img2ImgRequest) and is_source_large(request),
+        shrinks_source=isinstance(request, Img2ImgRequest) and _shrunk(request, plan.size, sizes) > 1,
+        is_source_large=isinstance(request, Img2ImgRequest) and is_source_large(request, sizes),
     )
 
 
@@ -80,14 +83,14 @@ def _warning(size: Size, native: Size | None) -> str:
     )
 
 
-def is_source_large(request: Img2ImgRequest) -> bool:
+def is_source_large(request: Img2ImgRequest, sizes: SizeRule = SD1_SIZES) -> bool:
     """Whether the whole source would become so much smaller that a mask on it is better worked on alone."""
-    return _shrunk(request, result_size(request)[0]) >= LARGE_SOURCE
+    return _shrunk(request, result_size(request, sizes)[0], sizes) >= LARGE_SOURCE
 
 
-def _shrunk(request: Img2ImgRequest, size: Size) -> float:
+def _shrunk(request: Img2ImgRequest, size: Size, sizes: SizeRule) -> float:
     """How many times larger a side of the source is than the result's; one that is painted on has the source's size."""
     if request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by:
         return 1.0
     source = request.init_images[0]
-    return max(source.width // CELL * CELL / size.width, source.height // CELL * CELL / size.height)
+    return max(sizes.floor(source.width) / size.width, sizes.floor(source.height) / size.height)

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from modules.images.geometry import Size
-from modules.networks.checkpoint import StableDiffusion
-from modules.networks.vae import decode, encode, from_uint8, to_uint8
+from modules.networks.model import Model
+from modules.networks.vae import from_uint8, to_uint8
 from modules.processing.clock import Stopwatch
-from modules.processing.plan import CELL, Hires, ImagePlan
+from modules.processing.plan import Hires, ImagePlan
 from modules.processing.source import posterior_noise
+from modules.schema.sizes import SizeRule
 
 
 class Interpolation(NamedTuple):
@@ -38,8 +39,8 @@ NEAREST = "Nearest"
 
 
 def second_start(
-    first: StableDiffusion,
-    second: StableDiffusion,
+    first: Model,
+    second: Model,
     latents: Tensor,
     hires: Hires,
     images: Sequence[ImagePlan],
@@ -58,21 +59,21 @@ def second_start(
         hear()
         return _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, seed, clock, is_exact)
 
-    size = hires.enlargement.size
+    size, rule = hires.enlargement.size, first.sizes
     how = LATENT.get(hires.enlargement.upscaler)
     if how is not None:
-        cells = (size.height // CELL, size.width // CELL)
+        cells = (rule.cells(size.height), rule.cells(size.width))
         larger = torch.nn.functional.interpolate(latents, size=cells, mode=how.mode, antialias=how.antialias)
     else:
         larger = torch.cat(
             [by_way_of_pixels(latent, image.seed) for latent, image in zip(latents, images, strict=True)]
         )
-    return _cut(larger, Size(hires.second.size.width // CELL, hires.second.size.height // CELL))
+    return _cut(larger, Size(*map(rule.cells, hires.second.size)))
 
 
 def _by_way_of_pixels(
-    first: StableDiffusion,
-    second: StableDiffusion,
+    first: Model,
+    second: Model,
     latent: Tensor,
     upscaler: str,
     size: Size,
@@ -81,21 +82,21 @@ def _by_way_of_pixels(
     is_exact: bool,
 ) -> Tensor:
     with clock.stage("vae_decode"):
-        picture = Image.fromarray(to_uint8(decode(first.vae, latent[None]), is_exact)[0])
-    larger = np.array(enlarged(picture, upscaler, size))[None]
+        picture = Image.fromarray(to_uint8(first.decode(latent[None]), is_exact)[0])
+    larger = np.array(enlarged(picture, upscaler, size, first.sizes))[None]
     with clock.stage("vae_encode"):
-        posterior = encode(second.vae, from_uint8(larger, second.place.device))
+        posterior = second.encode(from_uint8(larger, second.place.device))
     return posterior.sample(posterior_noise(seed, posterior.mean))
 
 
-def enlarged(picture: Image.Image, upscaler: str, size: Size) -> Image.Image:
-    """`picture` at exactly `size`; Nearest goes to a multiple of 8 first and Lanczos does the rest, as in A1111."""
+def enlarged(picture: Image.Image, upscaler: str, size: Size, rule: SizeRule) -> Image.Image:
+    """`picture` at exactly `size`; Nearest goes to whole cells first and Lanczos does the rest, as in A1111."""
     scale = max(size.width / picture.width, size.height / picture.height)
     if upscaler != "None" and scale > 1:
         nearest = Image.Resampling.NEAREST if upscaler == NEAREST else Image.Resampling.LANCZOS
         whole = Size(int(picture.width * scale), int(picture.height * scale))
         picture = picture.resize(whole, nearest)
-        cells = Size(whole.width // CELL * CELL, whole.height // CELL * CELL)
+        cells = Size(*map(rule.floor, whole))
         picture = picture if cells == whole else picture.resize(cells, Image.Resampling.LANCZOS)
     return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
 

@@ -46,7 +46,7 @@ def _merging(request: GenerationRequest, settings: Settings) -> dict[str, object
     return {"token_merging_ratio_hr": settings.token_merging_ratio_hr or first}
 
 
-def told(request: GenerationRequest, given: Settings, settings: Settings, noted: Collection[str]) -> set[str]:
+def named_settings(request: GenerationRequest, given: Settings, settings: Settings, noted: Collection[str]) -> set[str]:
     """The settings that the infotext names.
 
     `given` are the settings of the job before the request had its say, `settings` the effective ones, `noted` those
@@ -83,8 +83,7 @@ def told(request: GenerationRequest, given: Settings, settings: Settings, noted:
         silent.add("rho")
     if all(sampler.discard_next_to_last_sigma for sampler, _ in passes):
         silent.add("always_discard_next_to_last_sigma")
-    if not any(sampler.name == "UniPC" for sampler, _ in passes):
-        silent |= set(UNIPC)
+    silent |= {name for name in UNIPC if name not in read}
     if not any(sampler.brownian for sampler, _ in passes):
         silent.add("no_dpmpp_sde_batch_determinism")
     is_img2img = isinstance(request, Img2ImgRequest)

@@ -16,7 +16,7 @@ import torch
 from modules.base.errors import WebuiError
 from modules.images.geometry import Size
 from modules.networks.device import available_bytes, release_memory
-from modules.processing.plan import CELL
+from modules.schema.sizes import SizeRule
 
 ASKED_FROM: Final = 128 * 128  # cells of all pictures made at the same time; smaller ones fit wherever the model does
 MEASURED_AT: Final = 64  # cells of a side
@@ -35,10 +35,17 @@ class Room:
         self._bytes: dict[str, float] = {}  # checkpoint -> of a cell
 
     def require(
-        self, checkpoint: str, evaluate: Evaluate, size: Size, batch: int, hint: Callable[[Size], str], field: str
+        self,
+        checkpoint: str,
+        evaluate: Evaluate,
+        size: Size,
+        batch: int,
+        rule: SizeRule,
+        hint: Callable[[Size], str],
+        field: str,
     ) -> None:
         """Raises WebuiError, with the size that fits, if `batch` pictures of `size` pixels take more than is free."""
-        cells = size.width // CELL * (size.height // CELL) * batch
+        cells = rule.cells(size.width) * rule.cells(size.height) * batch
         if cells <= ASKED_FROM:
             return
         if checkpoint not in self._bytes:
@@ -46,25 +53,26 @@ class Room:
         needed, free = self._bytes[checkpoint] * cells, available_bytes(self._device)
         if needed <= free * (1 - LEFT_FREE):
             return
-        fitting = largest(size, free * (1 - LEFT_FREE) / needed)
+        fitting = largest(size, rule, free * (1 - LEFT_FREE) / needed)
+        measured = MEASURED_AT * rule.cell
         at_once = "" if batch == 1 else f", {batch} at a time"
         raise WebuiError(
             f"The picture would be {size.width}x{size.height} pixels{at_once}: sampling takes about "
-            f"{needed / GIGABYTE:.1f} GB of memory (measured here at {MEASURED_AT * CELL}x{MEASURED_AT * CELL}), "
+            f"{needed / GIGABYTE:.1f} GB of memory (measured here at {measured}x{measured}), "
             f"and {free / GIGABYTE:.1f} GB are free. {fitting.width}x{fitting.height} fits.",
             hint(fitting),
             field,
         )
 
 
-def largest(size: Size, share: float) -> Size:
+def largest(size: Size, rule: SizeRule, share: float) -> Size:
     """`size` in whole cells and its proportions, with no more than `share` of its cells.
 
-    >>> largest(Size(4096, 2048), 0.25)
+    >>> largest(Size(4096, 2048), SizeRule(cell=8, multiple_of=8, native=512), 0.25)
     Size(width=2048, height=1024)
     """
     scale = math.sqrt(share)
-    return Size(*(max(CELL, int(side * scale + 1e-6) // CELL * CELL) for side in size))
+    return Size(*(max(rule.multiple_of, rule.floor(int(side * scale + 1e-6))) for side in size))
 
 
 def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:

@@ -24,10 +24,11 @@ from modules.base.events import (
 from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
 from modules.images.enlarge import FILTERS, NONE, UPSCALERS
 from modules.infotext.grammar import Kind
-from modules.processing.plan import CELL, make_plan
+from modules.processing.plan import make_plan
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES, SizeRule
 
 ShouldStop = Callable[[], Stop]
 
@@ -49,8 +50,9 @@ class RunRequest(Protocol):
 class Bench:
     """`hooks.Studio`, for one job."""
 
-    def __init__(self, settings: Settings, draw: random.Random) -> None:
+    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule = SD1_SIZES) -> None:
         self.settings = settings
+        self._rule = rule
         self.told: list[str] = []
         self._draw = draw
 
@@ -58,7 +60,7 @@ class Bench:
         return request.model_copy(update={"script_name": ""}).resolved(self._draw)
 
     def size(self, request: GenerationRequest) -> tuple[int, int]:
-        plan = make_plan(self.seeded(request), self.settings)
+        plan = make_plan(self.seeded(request), self.settings, self._rule)
         if plan.canvas is not None and plan.canvas.only_masked and isinstance(request, Img2ImgRequest):
             picture = request.init_images[0]
             return picture.width, picture.height  # the region is pasted back into the whole
@@ -76,7 +78,7 @@ class Bench:
         if name == NONE:
             return image
         larger = image.resize((int(image.width * scale), int(image.height * scale)), FILTERS[name])
-        cells = (int(image.width * scale) // CELL * CELL, int(image.height * scale) // CELL * CELL)
+        cells = (self._rule.floor(int(image.width * scale)), self._rule.floor(int(image.height * scale)))
         return larger if larger.size == cells else larger.resize(cells, Image.Resampling.LANCZOS)
 
     def tell(self, message: str) -> None:
@@ -91,6 +93,7 @@ def run_script(
     settings: Settings,
     checkpoint: Checkpoint,
     should_stop: ShouldStop,
+    rule: SizeRule = SD1_SIZES,
 ) -> Iterator[Event | EngineState]:
     """The events of a job that a script makes, as `Engine.run` yields them. `find` finds a checkpoint by its name.
 
@@ -98,7 +101,7 @@ def run_script(
     together what there is.
     """
     kind, script, arguments = chosen
-    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed))
+    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed), rule)
     relay = _Relay()
     course = script.run(kind, request, arguments, bench)
     answer: tuple[Made, ...] | None = None

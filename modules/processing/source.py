@@ -12,14 +12,17 @@ from torch import Tensor
 from modules.images.geometry import Size
 from modules.images.resize import LATENT_UPSCALE, resized
 from modules.networks.cache import ByteCache
-from modules.networks.checkpoint import StableDiffusion
-from modules.networks.vae import Posterior, encode, from_uint8
+from modules.networks.model import Model
+from modules.networks.posterior import Posterior
+from modules.networks.vae import from_uint8
 from modules.processing.clock import Stopwatch
-from modules.processing.plan import CELL, ImagePlan, Plan, Source
+from modules.processing.plan import ImagePlan, Plan, Source
+from modules.schema.sizes import SizeRule
 
 # The posterior's noise comes from the image's seed like everything else, but not from the same stream as the initial
 # noise: equal numbers in both would correlate the two.
 POSTERIOR_STREAM = 0x5EED_0001
+SOURCE_CACHE_BYTES = 128 * 2**20
 
 
 class SourceKey(NamedTuple):
@@ -42,7 +45,7 @@ class SourceEncoder:
 
     def latents(
         self,
-        model: StableDiffusion,
+        model: Model,
         plan: Plan,
         source: Source,
         images: Sequence[ImagePlan],
@@ -59,18 +62,16 @@ class SourceEncoder:
         else:
             posterior = self.encoded(model, from_uint8(np.array(prepared)[None]), clock)
         latents = torch.cat([posterior.sample(posterior_noise(image.seed, posterior.mean)) for image in images])
-        cells = (plan.size.height // CELL, plan.size.width // CELL)
+        cells = (plan.sizes.cells(plan.size.height), plan.sizes.cells(plan.size.width))
         if source.resize_mode == LATENT_UPSCALE and latents.shape[-2:] != cells:
             latents = torch.nn.functional.interpolate(latents, size=cells, mode="bilinear", antialias=False)
         return latents
 
-    def _posterior(
-        self, model: StableDiffusion, plan: Plan, source: Source, background: str, clock: Stopwatch
-    ) -> Posterior:
+    def _posterior(self, model: Model, plan: Plan, source: Source, background: str, clock: Stopwatch) -> Posterior:
         key = SourceKey(
             model.hash,
             model.vae_hash,
-            model.vae.dtype,
+            model.place.vae_dtype,
             source.picture.sha256,
             source.resize_mode,
             plan.asked,
@@ -78,22 +79,22 @@ class SourceEncoder:
         )
 
         def make() -> Posterior:
-            image = source_pixels(source, plan.asked, background)
+            image = source_pixels(source, plan.asked, background, plan.sizes)
             pixels = from_uint8(np.array(image)[None], model.place.device)
             with clock.stage("vae_encode"):
-                return encode(model.vae, pixels)
+                return model.encode(pixels)
 
         return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
 
-    def encoded(self, model: StableDiffusion, pixels: Tensor, clock: Stopwatch) -> Posterior:
+    def encoded(self, model: Model, pixels: Tensor, clock: Stopwatch) -> Posterior:
         """What the encoder says of `pixels` (1, 3, H, W) in [-1, 1] on the CPU."""
         digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
         size = Size(pixels.shape[3], pixels.shape[2])
-        key = SourceKey(model.hash, model.vae_hash, model.vae.dtype, digest, -1, size, "")
+        key = SourceKey(model.hash, model.vae_hash, model.place.vae_dtype, digest, -1, size, "")
 
         def make() -> Posterior:
             with clock.stage("vae_encode"):
-                return encode(model.vae, pixels.to(model.place.device))
+                return model.encode(pixels.to(model.place.device))
 
         return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
 
@@ -101,11 +102,11 @@ class SourceEncoder:
         self._cache.clear()
 
 
-def source_pixels(source: Source, size: Size, background: str) -> Image.Image:
+def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -> Image.Image:
     """The source as the encoder sees it: RGB, fitted to `size`; in the latent mode its own size in whole cells."""
     image = source.picture.rgb(background)
     if source.resize_mode == LATENT_UPSCALE:
-        return image.crop((0, 0, image.width // CELL * CELL, image.height // CELL * CELL))
+        return image.crop((0, 0, rule.floor(image.width), rule.floor(image.height)))
     return resized(image, source.resize_mode, size)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,57 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x, sigma) -> denoised.
 
 x: (B, C, h, w) fp32, data plus noise of standard deviation sigma ("variance exploding"); sigma: (B,);
-denoised: (B, C, h, w), the predicted noise-free latent. Everything that shapes an image is such a function or wraps
-one; samplers know nothing else of the model.
+denoised: (B, C, h, w), the predicted noise-free latent. Samplers know nothing else of the model.
 """
+
+
+class Split(NamedTuple):
+    """A prediction and its parts. x0: what `Denoise` returns. uncond: the same without the prompt, if it was asked for.
+
+    Both (B, C, h, w) fp32.
+    """
+
+    x0: Tensor
+    uncond: Tensor | None = None
+
+
+SplitDenoise = Callable[[Tensor, Tensor], Split]
+"""`Denoise` that keeps the unconditional prediction beside the guided one.
+
+Everything that shapes an image is such a function or wraps one: guidance, the hand-over to a refiner, masks, strength
+by area, extensions. Samplers get its `joined` form; those whose row says `needs_uncond` get it as it is.
+"""
+
+Wrap = Callable[[Denoise], Denoise]
+
+
+def joined(denoise: SplitDenoise) -> Denoise:
+    """The guided prediction alone: what a sampler takes."""
+    return lambda x, sigma: denoise(x, sigma).x0
+
+
+def split(denoise: Denoise) -> SplitDenoise:
+    """A plain function as one that has no unconditional prediction."""
+    return lambda x, sigma: Split(denoise(x, sigma))
+
+
+def wrapped(denoise: SplitDenoise, wrap: Wrap) -> SplitDenoise:
+    """`denoise` with `wrap` around its guided prediction; the unconditional one passes by unchanged."""
+    unconds: list[Tensor | None] = []
+
+    def guided_part(x: Tensor, sigma: Tensor) -> Tensor:
+        found = denoise(x, sigma)
+        unconds.append(found.uncond)
+        return found.x0
+
+    outer = wrap(guided_part)
+
+    def call(x: Tensor, sigma: Tensor) -> Split:
+        unconds.clear()
+        x0 = outer(x, sigma)
+        return Split(x0, unconds[-1] if unconds else None)
+
+    return call
 
 
 def guided(uncond: Tensor, conds: Tensor, parts: Sequence[Sequence[tuple[int, float]]], cfg_scale: float) -> Tensor:
@@ -49,19 +98,20 @@ def hard_blend(original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor) -
     return torch.lerp(original, current, mask)
 
 
-def masked(denoise: Denoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> Denoise:
+def masked(denoise: SplitDenoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> SplitDenoise:
     """`denoise` with its result replaced by the original outside the mask (inpainting of the k-diffusion samplers).
 
     original: (B or 1, C, h, w).  mask: broadcastable to it, 1 where the picture may change, 0 where it stays.
     """
 
-    def denoise_inside(x: Tensor, sigma: Tensor) -> Tensor:
-        return blend(original, denoise(x, sigma), mask, sigma)
+    def denoise_inside(x: Tensor, sigma: Tensor) -> Split:
+        found = denoise(x, sigma)
+        return Split(blend(original, found.x0, mask, sigma), found.uncond)
 
     return denoise_inside
 
 
-def masked_input(denoise: Denoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> Denoise:
+def masked_input(denoise: SplitDenoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> SplitDenoise:
     """`denoise` that sees the original outside the mask (inpainting of A1111's timestep samplers).
 
     A1111 puts the un-noised original where variance-preserving latents stand, so in our convention it is scaled by
@@ -69,9 +119,10 @@ def masked_input(denoise: Denoise, original: Tensor, mask: Tensor, blend: Blend 
     stays what the model said.  Shapes as in `masked`.
     """
 
-    def denoise_pasted(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise_pasted(x: Tensor, sigma: Tensor) -> Split:
         scale = (1 + sigma.square()).sqrt().view(-1, 1, 1, 1)
         pasted = blend(original, x / scale, mask, sigma) * scale
-        return denoise(pasted, sigma) + (x - pasted)
+        found, shift = denoise(pasted, sigma), x - pasted
+        return Split(found.x0 + shift, None if found.uncond is None else found.uncond + shift)
 
     return denoise_pasted

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Prediction = Literal["epsilon", "v_prediction"]
+from modules.sampling.noise_model import WHOLE, NoiseOptions, Prediction
 
 # ᾱ of the last timestep after rescaling, instead of exactly 0 (an infinite sigma); A1111's value.
 ALMOST_ZERO_ALPHA = 4.8973451890853435e-08
@@ -21,14 +21,19 @@ LCM_SIGMA_DATA = 0.5  # arXiv 2310.04378, section 4.1
 LCM_TIMESTEP_SCALING = 10.0
 
 
-class ModelSchedule:
-    """sigma and timestep of a model with `alphas_cumprod`, (N,); sigma² = (1 - ᾱ) / ᾱ, growing with the timestep.
+class DiscreteNoise:
+    """`NoiseModel` of a network trained on `alphas_cumprod`, (N,); sigma² = (1 - ᾱ) / ᾱ, growing with the timestep.
 
-    Fractional timesteps interpolate linearly in log sigma, as k-diffusion's discrete schedules do.
+    Fractional timesteps interpolate linearly in log sigma, as k-diffusion's discrete schedules do. With `is_rescaled`
+    the network was trained on the levels that `zero_terminal_snr` makes of `alphas_cumprod`.
     """
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
-        self.alphas_cumprod = alphas_cumprod.detach().cpu()
+    def __init__(self, alphas_cumprod: Tensor, prediction: Prediction = "epsilon", is_rescaled: bool = False) -> None:
+        self._trained = alphas_cumprod.detach().cpu()
+        self.is_rescaled = is_rescaled
+        self.prediction: Prediction = prediction
+        self.trained_steps = 1000
+        self.alphas_cumprod = rescaled(self._trained) if is_rescaled else self._trained
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
         self.log_sigmas = self.sigmas.log()
         self.sigma_min = float(self.sigmas[0])
@@ -42,21 +47,22 @@ class ModelSchedule:
         betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64).square()
         return cls((1 - betas).cumprod(0).float())
 
-    def downcast(self) -> ModelSchedule:
+    def varied(self, options: NoiseOptions) -> DiscreteNoise:
+        """Under A1111's settings: first rounded, then rescaled."""
+        trained = self._trained.half() if options.downcast else self._trained
+        return DiscreteNoise(trained, self.prediction, self.is_rescaled or options.zero_terminal_snr)
+
+    def downcast(self) -> DiscreteNoise:
         """With ᾱ rounded to fp16, the table of A1111 before 1.7 ("Downcast alphas_cumprod")."""
-        return ModelSchedule(self.alphas_cumprod.half())
+        return self.varied(NoiseOptions(downcast=True))
 
-    def zero_terminal_snr(self) -> ModelSchedule:
-        """Rescaled so that the last timestep is all noise (Lin et al. 2023, arXiv 2305.08891, algorithm 1)."""
-        root = self.alphas_cumprod.sqrt()
-        first, last = root[0].clone(), root[-1].clone()
-        alphas = ((root - last) * (first / (first - last))).square()
-        alphas[-1] = ALMOST_ZERO_ALPHA
-        return ModelSchedule(alphas)
+    def zero_terminal_snr(self) -> DiscreteNoise:
+        """Rescaled so that the last timestep is all noise."""
+        return self.varied(NoiseOptions(zero_terminal_snr=True))
 
-    def lcm(self) -> LcmSchedule:
+    def lcm(self) -> LcmNoise:
         """The 50 levels a latent consistency model knows."""
-        return LcmSchedule(self.alphas_cumprod)
+        return LcmNoise(self.alphas_cumprod, self.prediction)
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The fractional timestep of each sigma, clamped to the table; any shape, any device, fp32."""
@@ -75,19 +81,34 @@ class ModelSchedule:
         logs = self._logs(t.device)
         return ((1 - w) * logs[low] + w * logs[high]).exp().float()
 
-    def uniform_sigmas(self, n: int, part: slice = slice(None)) -> Tensor:
+    def uniform_sigmas(self, n: int, part: slice = WHOLE) -> Tensor:
         """n levels evenly spaced in timesteps from the last to the first, and 0; (n + 1,). `part` takes some."""
         t = torch.linspace(float(self._timestep(-1)), float(self._timestep(0)), n)[part]
         return torch.cat([self.t_to_sigma(t), torch.zeros(1)])
 
-    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor, prediction: Prediction) -> Tensor:
+    def log_alphas(self) -> Tensor:
+        return 0.5 * self.alphas_cumprod.double().log()
+
+    def noised(self, x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
+        return x0 + noise * sigma
+
+    def c_in(self, sigma: Tensor) -> Tensor:
+        """(B,) -> (B, 1, 1, 1): scales x to unit variance, 1 / sqrt(sigma² + 1)."""
+        return (sigma.square() + 1).rsqrt().view(-1, 1, 1, 1)
+
+    def time(self, sigma: Tensor) -> Tensor:
+        return self.sigma_to_t(sigma)
+
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         """The noise-free latent that a network's `output` for `x`·c_in stands for.
 
-        epsilon: x - sigma·output; v_prediction: Salimans & Ho 2022, arXiv 2202.00512, appendix D.
+        epsilon: x - sigma·output; v_prediction: Salimans & Ho 2022, arXiv 2202.00512, appendix D; sample: as it is.
         """
         s = sigma.view(-1, 1, 1, 1)
-        if prediction == "epsilon":
+        if self.prediction == "epsilon":
             return x - output * s
+        if self.prediction == "sample":
+            return output
         return x / (s.square() + 1) - output * s / (s.square() + 1).sqrt()
 
     def _timestep_of(self, log_sigma: float) -> float:
@@ -106,20 +127,24 @@ class ModelSchedule:
         return self.sigma_to_t(self.sigmas[i].float())
 
 
-def c_in(sigma: Tensor) -> Tensor:
-    """(B,) -> (B, 1, 1, 1): scales x to unit variance, which the network was trained on; 1 / sqrt(sigma² + 1)."""
-    return (sigma.square() + 1).rsqrt().view(-1, 1, 1, 1)
+def rescaled(alphas_cumprod: Tensor) -> Tensor:
+    """ᾱ with a last timestep that is all noise (Lin et al. 2023, arXiv 2305.08891, algorithm 1)."""
+    root = alphas_cumprod.sqrt()
+    first, last = root[0].clone(), root[-1].clone()
+    alphas = ((root - last) * (first / (first - last))).square()
+    alphas[-1] = ALMOST_ZERO_ALPHA
+    return alphas
 
 
-class LcmSchedule(ModelSchedule):
+class LcmNoise(DiscreteNoise):
     """Every twentieth level of a model, and the boundary condition of latent consistency models.
 
     Luo et al. 2023, arXiv 2310.04378, section 4.1. Timesteps keep the numbering of the whole model (19, 39 … 999).
     """
 
-    def __init__(self, alphas_cumprod: Tensor) -> None:
+    def __init__(self, alphas_cumprod: Tensor, prediction: Prediction = "epsilon") -> None:
         self.skip = len(alphas_cumprod) // LCM_TIMESTEPS
-        super().__init__(alphas_cumprod[self.skip - 1 :: self.skip])
+        super().__init__(alphas_cumprod[self.skip - 1 :: self.skip], prediction)
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
         """The nearest timestep of the 50, in log sigma."""
@@ -130,8 +155,8 @@ class LcmSchedule(ModelSchedule):
     def t_to_sigma(self, t: Tensor) -> Tensor:
         return super().t_to_sigma(((t.float() - (self.skip - 1)) / self.skip).clamp(0, len(self.sigmas) - 1))
 
-    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor, prediction: Prediction) -> Tensor:
+    def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
         s = self.sigma_to_t(sigma).view(-1, 1, 1, 1) * LCM_TIMESTEP_SCALING
         c_skip = LCM_SIGMA_DATA**2 / (s.square() + LCM_SIGMA_DATA**2)
         c_out = s / (s.square() + LCM_SIGMA_DATA**2).sqrt()
-        return c_out * super().denoised(x, sigma, output, prediction) + c_skip * x
+        return c_out * super().denoised(x, sigma, output) + c_skip * x

@@ -22,7 +22,6 @@ Source = Literal["GPU", "CPU", "NV"]
 Shape = tuple[int, int, int]
 """(channels, height, width) of one image's latent, in latent cells."""
 
-LATENT_CELL = 8  # pixels
 NEARLY_PARALLEL = 0.9995  # mean cosine above which A1111 mixes linearly
 
 PARALLEL = 32768  # numbers in a tensor, from which on torch computes with several threads
@@ -92,7 +91,7 @@ class ImageNoise:
     """The initial noise of a batch (`first`), and its step noise when called: the next numbers of each generator.
 
     seeds, subseeds: one for each image.  subseed_strength: 0 only the seed's noise, 1 only the subseed's.
-    seed_resize_from: (height, width) in pixels of the picture whose noise is to stand in the middle; 0 for none.
+    resized_from: (height, width) in latent cells of the picture whose noise stands in the middle; 0 for none.
     eta_noise_seed_delta: added to the seeds for step noise (A1111's ENSD, 31337 in NovelAI's pictures).
     """
 
@@ -105,7 +104,7 @@ class ImageNoise:
         *,
         subseeds: Sequence[int] = (),
         subseed_strength: float = 0.0,
-        seed_resize_from: tuple[int, int] = (0, 0),
+        resized_from: tuple[int, int] = (0, 0),
         eta_noise_seed_delta: int = 0,
     ) -> None:
         self._source: Source = source
@@ -114,9 +113,9 @@ class ImageNoise:
         self._device = torch.device(device)
         self._subseeds = list(subseeds)
         self._subseed_strength = subseed_strength
-        height, width = seed_resize_from
+        height, width = resized_from
         is_resized = height > 0 and width > 0
-        self._seed_shape = (shape[0], height // LATENT_CELL, width // LATENT_CELL) if is_resized else shape
+        self._seed_shape = (shape[0], height, width) if is_resized else shape
         self._ensd = eta_noise_seed_delta
         self._generators = [self._generator(seed) for seed in self._seeds]
 

@@ -1,13 +1,15 @@
-"""Names to functions: a row for each sampler and schedule of `schema.sampler_names`, and the levels a pass walks."""
+"""From a row of `schema.sampler_names` to its function, and the noise levels that a pass takes its steps over."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import cast
 
 from torch import Tensor
 
 from modules.sampling import samplers, schedules, timesteps
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.noise_model import NoiseModel
 from modules.sampling.schedules import Schedule, ScheduleOptions
 from modules.sampling.step import Sampler, SamplerOptions
 from modules.schema import sampler_names
@@ -38,46 +40,20 @@ class ScheduleRow:
         return self.row.name
 
 
-SAMPLER_FUNCTIONS: dict[str, Sampler] = {
-    "DPM++ 2M": samplers.dpmpp_2m,
-    "DPM++ SDE": samplers.dpmpp_sde,
-    "DPM++ 2M SDE": samplers.dpmpp_2m_sde,
-    "DPM++ 2M SDE Heun": samplers.dpmpp_2m_sde_heun,
-    "DPM++ 2S a": samplers.dpmpp_2s_ancestral,
-    "DPM++ 3M SDE": samplers.dpmpp_3m_sde,
-    "Euler a": samplers.euler_ancestral,
-    "Euler": samplers.euler,
-    "LMS": samplers.lms,
-    "Heun": samplers.heun,
-    "DPM2": samplers.dpm2,
-    "DPM2 a": samplers.dpm2_ancestral,
-    "DPM fast": samplers.dpm_fast,
-    "DPM adaptive": samplers.dpm_adaptive,
-    "Restart": samplers.restart,
-    "DDIM": timesteps.ddim,
-    "DDIM CFG++": timesteps.ddim_cfgpp,
-    "PLMS": timesteps.plms,
-    "UniPC": timesteps.unipc,
-    "LCM": samplers.lcm,
-}
+MODULES = MappingProxyType({"samplers": samplers, "timesteps": timesteps})
 
-# A schedule that is longer than the model's table may repeat a level; these samplers divide by the distance of two.
-DIVIDE_BY_THE_STEP = frozenset({"DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE", "LMS"})
 
-SCHEDULE_FUNCTIONS: dict[str, Schedule | None] = {
-    "Automatic": None,
-    "Uniform": schedules.uniform,
-    "Karras": schedules.karras,
-    "Exponential": schedules.exponential,
-    "Polyexponential": schedules.polyexponential,
-    "SGM Uniform": schedules.sgm_uniform,
-    "KL Optimal": schedules.kl_optimal,
-    "Align Your Steps": schedules.align_your_steps,
-    "Simple": schedules.simple,
-    "Normal": schedules.normal,
-    "DDIM": schedules.ddim,
-    "Beta": schedules.beta,
-}
+def _sampler(row: SamplerName) -> Sampler:
+    module, _, function = row.function.partition(".")
+    return cast(Sampler, getattr(MODULES[module], function))
+
+
+def _schedule(row: ScheduleName) -> Schedule | None:
+    return cast(Schedule, getattr(schedules, row.function)) if row.function else None
+
+
+SAMPLER_FUNCTIONS = MappingProxyType({row.name: _sampler(row) for row in sampler_names.SAMPLERS})
+SCHEDULE_FUNCTIONS = MappingProxyType({row.name: _schedule(row) for row in sampler_names.SCHEDULES})
 
 
 def resolve(sampler: str, schedule: str = "Automatic") -> tuple[SamplerRow, ScheduleRow]:
@@ -93,7 +69,7 @@ def levels(
     sampler: SamplerRow,
     schedule: ScheduleRow,
     steps: int,
-    model: ModelSchedule,
+    model: NoiseModel,
     options: ScheduleOptions,
     first: int = 0,
 ) -> Tensor:
@@ -111,7 +87,7 @@ def levels(
 
 
 def highest(
-    sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: ModelSchedule, options: ScheduleOptions
+    sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: NoiseModel, options: ScheduleOptions
 ) -> float:
     """The first of the `levels`, without the others."""
     if sampler.row.timesteps:
@@ -127,40 +103,42 @@ def _function(sampler: SamplerRow, schedule: ScheduleRow) -> Schedule:
     return SCHEDULE_FUNCTIONS[sampler.row.default_schedule or "Uniform"] or schedules.uniform
 
 
-def _own(sampler: SamplerRow, model: ModelSchedule) -> ModelSchedule:
+def _own(sampler: SamplerRow, model: NoiseModel) -> NoiseModel:
     return model.lcm() if sampler.row.lcm else model
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What a sampler is to be given: the level its picture is noised to, the levels to walk, and the options."""
+class SigmaRange:
+    """What a sampler is given: the level its picture is noised to, the levels of its steps, and its options."""
 
     sigma: float
     sigmas: Tensor
     options: SamplerOptions
 
 
-def whole_walk(sampler: SamplerRow, whole: Tensor, steps: int, model: ModelSchedule, options: SamplerOptions) -> Walk:
-    """The walk of txt2img over `whole`, the `levels` of so many steps.
+def whole_range(
+    sampler: SamplerRow, whole: Tensor, steps: int, model: NoiseModel, options: SamplerOptions
+) -> SigmaRange:
+    """The range of txt2img, all of `whole`, the `levels` of so many steps.
 
-    DPM fast and DPM adaptive walk the model's whole range and count its steps, whatever the schedule.
+    DPM fast and DPM adaptive cover the model's whole range and count its steps, whatever the schedule.
     """
-    if sampler.name == "UniPC":
+    if sampler.row.has_own_levels:
         whole = timesteps.unipc_levels(None, len(whole), model, options.uni_pc_skip_type)
     options = replace(options, sigma_range=(model.sigma_min, model.sigma_max), evaluations=steps)
-    return Walk(float(whole[0]), whole, options)
+    return SigmaRange(float(whole[0]), whole, options)
 
 
-def partial_walk(
-    sampler: SamplerRow, whole: Tensor, steps: int, t_enc: int, model: ModelSchedule, options: SamplerOptions
-) -> Walk:
-    """The walk of img2img over the end of `whole`, from A1111's step index `t_enc` (0 … steps - 1)."""
+def partial_range(
+    sampler: SamplerRow, whole: Tensor, steps: int, t_enc: int, model: NoiseModel, options: SamplerOptions
+) -> SigmaRange:
+    """The range of img2img, the end of `whole`, from A1111's step index `t_enc` (0 … steps - 1)."""
     if not sampler.row.timesteps:
         sigmas = whole[steps - t_enc - 1 :]
-        if sampler.name in DIVIDE_BY_THE_STEP:
+        if sampler.row.divides_by_step:
             sigmas = sigmas.unique_consecutive()
-        return Walk(float(sigmas[0]), sigmas, options)
+        return SigmaRange(float(sigmas[0]), sigmas, options)
     sigma, sigmas = timesteps.cut(whole, t_enc)
-    if sampler.name == "UniPC" and len(sigmas):
+    if sampler.row.has_own_levels and len(sigmas):
         sigmas = timesteps.unipc_levels(float(sigmas[0]), len(sigmas), model, options.uni_pc_skip_type)
-    return Walk(sigma, sigmas, options)
+    return SigmaRange(sigma, sigmas, options)

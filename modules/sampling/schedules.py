@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.noise_model import WHOLE, NoiseModel
 
 # Sabour et al. 2024, arXiv 2404.14507, "Align Your Steps": the published 10-step levels.
 AYS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
@@ -26,7 +26,6 @@ OLD_KARRAS_RANGE = (0.1, 10.0)  # A1111 before December 2022
 
 MOST_HALVINGS = 100  # of an interval of quantiles; 60 reach the last bit
 
-WHOLE = slice(None)
 VECTOR = 64  # numbers, a multiple of what any CPU's vector instructions take at once
 Floats = NDArray[np.float64]
 
@@ -50,7 +49,7 @@ class ScheduleOptions:
     beta_dist_beta: float = 0.6
     is_sdxl: bool = False
 
-    def range(self, model: ModelSchedule) -> tuple[float, float]:
+    def range(self, model: NoiseModel) -> tuple[float, float]:
         """(sigma_min, sigma_max) to span."""
         base = OLD_KARRAS_RANGE if self.use_old_karras_scheduler_sigmas else (model.sigma_min, model.sigma_max)
         return self.sigma_min or base[0], self.sigma_max or base[1]
@@ -59,15 +58,15 @@ class ScheduleOptions:
 class Schedule(Protocol):
     """The type of all schedules."""
 
-    def __call__(self, n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor: ...
+    def __call__(self, n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor: ...
 
 
-def uniform(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def uniform(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Evenly spaced timesteps of the model; its range options do not apply."""
     return model.uniform_sigmas(n, part)
 
 
-def karras(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def karras(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Evenly spaced in sigma^(1/rho); Karras et al. 2022, arXiv 2206.00364, equation 5."""
     sigma_min, sigma_max = options.range(model)
     return karras_levels(n, sigma_min, sigma_max, options.rho or 7.0, part)
@@ -80,32 +79,32 @@ def karras_levels(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0, 
     return _with_zero(_powers(high + ramp * (low - high), rho, part))
 
 
-def exponential(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def exponential(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Evenly spaced in log sigma."""
     sigma_min, sigma_max = options.range(model)
     return _with_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n)[part].exp())
 
 
-def polyexponential(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def polyexponential(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """A power rho of an even ramp, in log sigma; at rho 1 it is `exponential`."""
     sigma_min, sigma_max = options.range(model)
     ramp = _powers(torch.linspace(1, 0, n), options.rho or 1.0, part)
     return _with_zero((ramp * (math.log(sigma_max) - math.log(sigma_min)) + math.log(sigma_min)).exp())
 
 
-def sgm_uniform(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def sgm_uniform(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """n + 1 even timesteps without the last, so that the step to 0 is as long as the others (Stability's sgm)."""
     return _with_zero(model.t_to_sigma(torch.linspace(*_timesteps(model, options), n + 1)[:-1][part]))
 
 
-def kl_optimal(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def kl_optimal(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Evenly spaced in arctan sigma; Sabour et al. 2024, arXiv 2404.14507, equation 11. Ends at sigma_min, not 0."""
     sigma_min, sigma_max = options.range(model)
     ramp = torch.arange(n + 1)[part] / n
     return (ramp * math.atan(sigma_min) + (1 - ramp) * math.atan(sigma_max)).tan()
 
 
-def align_your_steps(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def align_your_steps(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Optimised levels, interpolated in log sigma; Sabour et al. 2024, arXiv 2404.14507. Has no other range."""
     table = torch.tensor(AYS_SDXL if options.is_sdxl else AYS_SD1, dtype=torch.float64).log().flip(0)
     at = torch.linspace(0, len(table) - 1, n, dtype=torch.float64).flip(0)[part]
@@ -113,18 +112,18 @@ def align_your_steps(n: int, model: ModelSchedule, options: ScheduleOptions, par
     return _with_zero(torch.lerp(table[low], table[low + 1], at - low).exp().float())
 
 
-def simple(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def simple(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Every (N / n)th level of the model's table, counted from the top (ComfyUI's "simple")."""
     stride = len(model.sigmas) / n
     return _with_zero(model.sigmas[[-1 - int(i * stride) for i in range(n)[part]]].float())
 
 
-def normal(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def normal(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Evenly spaced timesteps of the range; with the model's own range the list of `uniform`."""
     return _with_zero(model.t_to_sigma(torch.linspace(*_timesteps(model, options), n)[part]))
 
 
-def ddim(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def ddim(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Every (N // n)th level from the second up, as DDIM walks them.
 
     Starts below sigma_max, and has more than n + 1 entries where n does not divide N. Where n is larger than N, `part`
@@ -136,7 +135,7 @@ def ddim(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = W
     return _with_zero(levels[max(0, (part.start or 0) - missing) : part.stop])
 
 
-def beta(n: int, model: ModelSchedule, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
+def beta(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
     """Quantiles of a Beta distribution, taken linearly in sigma as A1111 does.
 
     Lee et al. 2024, arXiv 2407.12173, take them in timesteps; so do other programs, with other pictures.
@@ -199,7 +198,7 @@ def without_next_to_last(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas[:-2], sigmas[-1:]])
 
 
-def _timesteps(model: ModelSchedule, options: ScheduleOptions) -> tuple[float, float]:
+def _timesteps(model: NoiseModel, options: ScheduleOptions) -> tuple[float, float]:
     sigma_min, sigma_max = options.range(model)
     return float(model.sigma_to_t(torch.tensor(sigma_max))), float(model.sigma_to_t(torch.tensor(sigma_min)))
 

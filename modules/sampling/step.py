@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from modules.sampling.denoise import Denoise
+from modules.sampling.denoise import Denoise, SplitDenoise
 
 Noise = Callable[[float, float], Tensor]
 """(sigma, sigma_next) -> (B, C, h, w) of unit variance, the step noise on the way from sigma down to sigma_next.
@@ -41,7 +41,7 @@ class SamplerOptions:
     uni_pc_*: variant bh1, bh2 or vary_coeff; skip type time_uniform, time_quadratic or logSNR; order 1 to 50.
     sigma_range: (lowest, highest) level that DPM fast and DPM adaptive walk between; None takes the ends of sigmas.
     evaluations: model calls of DPM fast; None takes len(sigmas) - 1.
-    uncond: DDIM CFG++ only: the unconditional denoised latent of the latest denoise call.
+    split: `denoise` with the unconditional prediction beside the guided one, where a row says `needs_uncond`.
     """
 
     eta: float = 1.0
@@ -56,7 +56,7 @@ class SamplerOptions:
     uni_pc_lower_order_final: bool = True
     sigma_range: tuple[float, float] | None = None
     evaluations: int | None = None
-    uncond: Callable[[], Tensor] | None = None
+    split: SplitDenoise | None = None
 
     def gamma(self, sigma: float, steps: int) -> float:
         """Karras et al. 2022, algorithm 2, line 4: by what share to raise `sigma` before a step."""

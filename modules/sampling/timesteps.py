@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from modules.sampling.denoise import Denoise
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.noise_model import NoiseModel
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import DEFAULTS, Noise, SamplerOptions, Step
 
@@ -23,12 +23,12 @@ from modules.sampling.step import DEFAULTS, Noise, SamplerOptions, Step
 ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
 
-def grid(steps: int, model: ModelSchedule, options: ScheduleOptions) -> Tensor:
+def grid(steps: int, model: NoiseModel, options: ScheduleOptions) -> Tensor:
     """The levels of A1111's timesteps 1, 1 + 1000 // steps …, falling; (steps,), or more if steps is no divisor.
 
     One entry fewer than a schedule of so many steps: there is no final 0, the last timestep 1 is taken for clean.
     """
-    n = len(model.sigmas)
+    n = len(model.log_alphas())
     wanted = steps + options.always_discard_next_to_last_sigma
     rising = torch.arange(0, n, max(n // wanted, 1)) + 1  # beyond 1000 steps A1111 fails; here the grid is whole
     return model.sigmas[rising.clamp(max=n - 1)].flip(0).float()
@@ -64,18 +64,18 @@ def ddim_cfgpp(
 ) -> Iterator[Step]:
     """CFG++, Chung et al. 2024 (arXiv 2406.08070), algorithm 2: noise again with the *unconditional* eps.
 
-    Needs `options.uncond`. The guidance scale is to be divided by `CFGPP_SCALE` by whoever composes `denoise`.
+    Asks `options.split`, which is `denoise` with both predictions; its guidance scale is divided by the row's
+    `cfg_divisor`.
     """
-    assert options.uncond is not None, "DDIM CFG++ needs the unconditional prediction"
+    assert options.split is not None, "DDIM CFG++ needs the unconditional prediction"
     s = sigmas.tolist()
     for i in range(len(s) - 1):
-        _, denoised = _eps(denoise, x, s[i])
-        eps = (x * math.sqrt(1 + s[i] ** 2) - options.uncond()) / s[i]
+        exploding = x * math.sqrt(1 + s[i] ** 2)
+        denoised, uncond = options.split(exploding, x.new_full((x.shape[0],), s[i]))
+        assert uncond is not None, "the negative prompt was not computed"
+        eps = (exploding - uncond) / s[i]
         x = _ddim_step(denoised, eps, s[i], s[i + 1], noise, options.eta_ddim)
         yield Step(i, s[i], x, denoised)
-
-
-CFGPP_SCALE = 12.5  # A1111's: the slider's 12.5 is the paper's 1
 
 
 def plms(
@@ -112,15 +112,15 @@ def _ddim_step(denoised: Tensor, eps: Tensor, sigma: float, sigma_next: float, n
     return x + std * noise(sigma, sigma_next) if std else x
 
 
-def unipc_levels(start: float | None, steps: int, model: ModelSchedule, skip_type: str) -> Tensor:
+def unipc_levels(start: float | None, steps: int, model: NoiseModel, skip_type: str) -> Tensor:
     """The levels UniPC walks, (steps + 1,) falling to that of timestep 0; log ᾱ is linear between timesteps.
 
     start: the level that img2img starts from; None is the noisiest.
     skip_type: even in time (time_uniform), in the root of time (time_quadratic) or in log SNR (logSNR).
     """
-    n = len(model.sigmas)
+    n = len(model.log_alphas())
     times = (torch.arange(n, dtype=torch.float64) + 1) / n
-    log_alphas = 0.5 * model.alphas_cumprod.double().log()
+    log_alphas = model.log_alphas()
     first = 1.0 if start is None else (float(model.sigma_to_t(torch.tensor(start))) + 1) / n
     ends = torch.tensor([first, 1 / n], dtype=torch.float64)
     if skip_type == "logSNR":

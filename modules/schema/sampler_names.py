@@ -1,6 +1,7 @@
 """The names of samplers and schedules, with aliases and flags: what a form or a validator needs, without torch.
 
-The functions stand in `modules.sampling.registry`, which has exactly these names. Order is A1111's menu order.
+One row says all of a sampler or schedule. `function` names what computes it, as "module.function" of
+`modules.sampling`, which needs torch; `modules.sampling.registry` looks it up. Order is A1111's menu order.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
 class SamplerName:
     """One sampler of the menu.
 
-    name: the label, as an infotext writes it.  aliases: A1111's internal names.
+    name: the label, as an infotext writes it.  aliases: A1111's internal names.  function: see above.
     default_schedule: what "Automatic" stands for; None is the model's own timesteps (the list of "Uniform").
     second_order: calls the model about twice a step, and prompt edits are timed over twice the steps.
     brownian: its step noise is a Brownian tree.  discard_next_to_last_sigma: asks for one sigma more and drops it.
     uses_ensd: its step noise is seeded with seed + "eta noise seed delta".
     timesteps: of the DDIM family, with its own grid (any schedule type is ignored) and variance-preserving latents.
     lcm: walks the 50 timesteps a latent consistency model was distilled on.
+    divides_by_step: divides by the distance of two levels, so a schedule must not repeat one.
+    needs_uncond: asks for the unconditional prediction beside the guided one.
+    cfg_divisor: the CFG scale is divided by it; A1111's slider value 12.5 is CFG++'s scale of 1.
+    has_own_levels: walks levels of its own over the time range that is asked for, by `uni_pc_skip_type`.
     options: the fields of `SamplerOptions` it reads.
     """
 
     name: str
     aliases: tuple[str, ...]
+    function: str
     default_schedule: str | None = None
     second_order: bool = False
     brownian: bool = False
@@ -39,78 +45,137 @@ class SamplerName:
     uses_ensd: bool = False
     timesteps: bool = False
     lcm: bool = False
+    divides_by_step: bool = False
+    needs_uncond: bool = False
+    cfg_divisor: float = 1.0
+    has_own_levels: bool = False
     options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ScheduleName:
-    """One schedule type of the menu; default_rho is None where the curve has no rho."""
+    """One schedule type of the menu; default_rho is None where the curve has no rho.
+
+    function: in `modules.sampling.schedules`; "" for Automatic, which asks the sampler.
+    """
 
     name: str
     aliases: tuple[str, ...]
+    function: str = ""
     default_rho: float | None = None
 
 
 SAMPLERS = (
-    SamplerName("DPM++ 2M", ("k_dpmpp_2m",), "Karras"),
-    SamplerName("DPM++ SDE", ("k_dpmpp_sde",), "Karras", second_order=True, brownian=True, options=("eta", "s_noise")),
-    SamplerName("DPM++ 2M SDE", ("k_dpmpp_2m_sde",), "Exponential", brownian=True, options=("eta", "s_noise")),
+    SamplerName("DPM++ 2M", ("k_dpmpp_2m",), "samplers.dpmpp_2m", "Karras", divides_by_step=True),
     SamplerName(
-        "DPM++ 2M SDE Heun", ("k_dpmpp_2m_sde_heun",), "Exponential", brownian=True, options=("eta", "s_noise")
+        "DPM++ SDE",
+        ("k_dpmpp_sde",),
+        "samplers.dpmpp_sde",
+        "Karras",
+        second_order=True,
+        brownian=True,
+        options=("eta", "s_noise"),
     ),
     SamplerName(
-        "DPM++ 2S a", ("k_dpmpp_2s_a",), "Karras", second_order=True, uses_ensd=True, options=("eta", "s_noise")
+        "DPM++ 2M SDE",
+        ("k_dpmpp_2m_sde",),
+        "samplers.dpmpp_2m_sde",
+        "Exponential",
+        brownian=True,
+        divides_by_step=True,
+        options=("eta", "s_noise"),
+    ),
+    SamplerName(
+        "DPM++ 2M SDE Heun",
+        ("k_dpmpp_2m_sde_heun",),
+        "samplers.dpmpp_2m_sde_heun",
+        "Exponential",
+        brownian=True,
+        divides_by_step=True,
+        options=("eta", "s_noise"),
+    ),
+    SamplerName(
+        "DPM++ 2S a",
+        ("k_dpmpp_2s_a",),
+        "samplers.dpmpp_2s_ancestral",
+        "Karras",
+        second_order=True,
+        uses_ensd=True,
+        options=("eta", "s_noise"),
     ),
     SamplerName(
         "DPM++ 3M SDE",
         ("k_dpmpp_3m_sde",),
+        "samplers.dpmpp_3m_sde",
         "Exponential",
         brownian=True,
         discard_next_to_last_sigma=True,
+        divides_by_step=True,
         options=("eta", "s_noise"),
     ),
-    SamplerName("Euler a", ("k_euler_a", "k_euler_ancestral"), uses_ensd=True, options=("eta",)),
-    SamplerName("Euler", ("k_euler",), options=CHURN),
-    SamplerName("LMS", ("k_lms",)),
-    SamplerName("Heun", ("k_heun",), second_order=True, options=CHURN),
-    SamplerName("DPM2", ("k_dpm_2",), "Karras", second_order=True, discard_next_to_last_sigma=True, options=CHURN),
+    SamplerName(
+        "Euler a", ("k_euler_a", "k_euler_ancestral"), "samplers.euler_ancestral", uses_ensd=True, options=("eta",)
+    ),
+    SamplerName("Euler", ("k_euler",), "samplers.euler", options=CHURN),
+    SamplerName("LMS", ("k_lms",), "samplers.lms", divides_by_step=True),
+    SamplerName("Heun", ("k_heun",), "samplers.heun", second_order=True, options=CHURN),
+    SamplerName(
+        "DPM2",
+        ("k_dpm_2",),
+        "samplers.dpm2",
+        "Karras",
+        second_order=True,
+        discard_next_to_last_sigma=True,
+        options=CHURN,
+    ),
     SamplerName(
         "DPM2 a",
         ("k_dpm_2_a",),
+        "samplers.dpm2_ancestral",
         "Karras",
         second_order=True,
         discard_next_to_last_sigma=True,
         uses_ensd=True,
         options=("eta", "s_noise"),
     ),
-    SamplerName("DPM fast", ("k_dpm_fast",), uses_ensd=True, options=("eta", "s_noise")),
-    SamplerName("DPM adaptive", ("k_dpm_ad",), uses_ensd=True, options=("eta",)),
-    SamplerName("Restart", ("restart",), "Karras", second_order=True),
-    SamplerName("DDIM", ("ddim",), timesteps=True, options=("eta_ddim",)),
-    SamplerName("DDIM CFG++", ("ddim_cfgpp",), timesteps=True, options=("eta_ddim",)),
-    SamplerName("PLMS", ("plms",), timesteps=True),
+    SamplerName("DPM fast", ("k_dpm_fast",), "samplers.dpm_fast", uses_ensd=True, options=("eta", "s_noise")),
+    SamplerName("DPM adaptive", ("k_dpm_ad",), "samplers.dpm_adaptive", uses_ensd=True, options=("eta",)),
+    SamplerName("Restart", ("restart",), "samplers.restart", "Karras", second_order=True),
+    SamplerName("DDIM", ("ddim",), "timesteps.ddim", timesteps=True, options=("eta_ddim",)),
+    SamplerName(
+        "DDIM CFG++",
+        ("ddim_cfgpp",),
+        "timesteps.ddim_cfgpp",
+        timesteps=True,
+        needs_uncond=True,
+        cfg_divisor=12.5,
+        options=("eta_ddim",),
+    ),
+    SamplerName("PLMS", ("plms",), "timesteps.plms", timesteps=True),
     SamplerName(
         "UniPC",
         ("unipc",),
+        "timesteps.unipc",
         timesteps=True,
+        has_own_levels=True,
         options=("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final"),
     ),
-    SamplerName("LCM", ("k_lcm",), lcm=True),
+    SamplerName("LCM", ("k_lcm",), "samplers.lcm", lcm=True),
 )
 
 SCHEDULES = (
     ScheduleName("Automatic", ("automatic",)),
-    ScheduleName("Uniform", ("uniform",)),
-    ScheduleName("Karras", ("karras",), default_rho=7.0),
-    ScheduleName("Exponential", ("exponential",)),
-    ScheduleName("Polyexponential", ("polyexponential",), default_rho=1.0),
-    ScheduleName("SGM Uniform", ("sgm_uniform", "SGMUniform")),
-    ScheduleName("KL Optimal", ("kl_optimal",)),
-    ScheduleName("Align Your Steps", ("align_your_steps",)),
-    ScheduleName("Simple", ("simple",)),
-    ScheduleName("Normal", ("normal",)),
-    ScheduleName("DDIM", ("ddim",)),
-    ScheduleName("Beta", ("beta",)),
+    ScheduleName("Uniform", ("uniform",), "uniform"),
+    ScheduleName("Karras", ("karras",), "karras", default_rho=7.0),
+    ScheduleName("Exponential", ("exponential",), "exponential"),
+    ScheduleName("Polyexponential", ("polyexponential",), "polyexponential", default_rho=1.0),
+    ScheduleName("SGM Uniform", ("sgm_uniform", "SGMUniform"), "sgm_uniform"),
+    ScheduleName("KL Optimal", ("kl_optimal",), "kl_optimal"),
+    ScheduleName("Align Your Steps", ("align_your_steps",), "align_your_steps"),
+    ScheduleName("Simple", ("simple",), "simple"),
+    ScheduleName("Normal", ("normal",), "normal"),
+    ScheduleName("DDIM", ("ddim",), "ddim"),
+    ScheduleName("Beta", ("beta",), "beta"),
 )
 
 

@@ -22,9 +22,10 @@ from torch import Tensor
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
 from modules.prompts.tags import take_tags
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.denoise import Split
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.noise import BrownianNoise, ImageNoise
-from modules.sampling.registry import levels, resolve, whole_walk
+from modules.sampling.registry import levels, resolve, whole_range
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions
 from modules.schema.sampler_names import SAMPLERS
@@ -54,9 +55,9 @@ def main() -> None:
 def sampler_step_ms(name: str, size: int) -> float:
     """Processor milliseconds a step of txt2img, noise included, with a denoiser that costs nothing."""
     sampler, default = resolve(name)
-    model = ModelSchedule.scaled_linear()
+    model = DiscreteNoise.scaled_linear()
     whole = levels(sampler, default, STEPS, model, ScheduleOptions())
-    walk = whole_walk(sampler, whole, STEPS, model, SamplerOptions(uncond=lambda: answer))
+    walk = whole_range(sampler, whole, STEPS, model, SamplerOptions(split=lambda x, sigma: Split(answer, answer)))
     image_noise = ImageNoise("CPU", (4, size, size), [1])
     x = image_noise.first() * (1.0 if sampler.row.timesteps else walk.sigma)
     answer = torch.zeros_like(x)

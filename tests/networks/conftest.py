@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from modules.clip.bpe import ClipBPE
-from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache
+from modules.networks.sd1.checkpoint import load_checkpoint
+from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Checkpoint
 from tests.tiny import write_tiny_checkpoint
 

@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.base.errors import WebuiError
-from modules.networks.checkpoint import StableDiffusion
-from modules.networks.files.loras import Wanted, stamp_of
+from modules.networks.files.loras import LoraRequest, stamp_of
 from modules.networks.lora import Patch
+from modules.networks.sd1.model import StableDiffusion
 
 # (layer, rank) in diffusers' names: a linear layer, one with a bias, a 1 x 1 and a 3 x 3 convolution.
 UNET = {
@@ -80,8 +80,8 @@ def written(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | N
     return path
 
 
-def wanted(path: Path, te: float = 1.0, unet: float | None = None, dyn_dim: int | None = None) -> Wanted:
-    return Wanted(path.stem, stamp_of(path), te, te if unet is None else unet, dyn_dim)
+def wanted(path: Path, te: float = 1.0, unet: float | None = None, dyn_dim: int | None = None) -> LoraRequest:
+    return LoraRequest(path.stem, stamp_of(path), te, te if unet is None else unet, dyn_dim)
 
 
 def state(model: StableDiffusion) -> dict[str, Tensor]:
@@ -142,7 +142,7 @@ def test_the_weights_are_those_merged_by_hand(
             tensors[f"unet.{block}.processor.{kind}_lora.up.weight"] = up
             tensors[f"unet.{block}.processor.{kind}_lora.down.weight"] = down
     before, expected = state(tiny), by_hand(tiny, factors, te, unet, alpha)
-    assert patch.changed([wanted(written(tmp_path / name, tensors, metadata), te, unet)]).networks
+    assert patch.changed([wanted(written(tmp_path / name, tensors, metadata), te, unet)]).loras
     assert patch.notes == ()
     assert_merged(tiny, expected, before)
 
@@ -159,10 +159,10 @@ def test_several_add_up_and_every_change_is_from_the_original_weights(
     patch.changed([first, second])
     assert_merged(tiny, expected, before)
     alone = patch.changed([second])
-    assert (alone.networks, alone.unet) == ((second,), tiny.unet)
+    assert (alone.loras, alone.unet) == ((second,), tiny.unet)
     for layer, tensor in by_hand_of(original, factors, dict.fromkeys(ranks, 0.25)).items():
         torch.testing.assert_close(weight(tiny, layer), tensor, rtol=1e-5, atol=1e-5)
-    assert patch.changed([]).networks == ()
+    assert patch.changed([]).loras == ()
     after = state(tiny)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 

@@ -1,10 +1,13 @@
+from functools import partial
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from modules.networks.checkpoint import StableDiffusion
-from modules.networks.layout import read_config
 from modules.networks.previews import PreviewMap, fit_preview, preview
+from modules.networks.sd1.layout import read_config
+from modules.networks.sd1.model import StableDiffusion
+from modules.networks.vae import encode
 
 
 class Averaging(torch.nn.Module):
@@ -29,14 +32,14 @@ def test_the_map_of_a_linear_encoder_gives_the_colours_back(tiny: StableDiffusio
     colours = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1))
     pictures = torch.nn.functional.interpolate(colours, scale_factor=8, mode="nearest")
     latent = vae.encoder(pictures * 2 - 1)[0, :4] * 0.5
-    seen = preview(latent, fit_preview(vae))
+    seen = preview(latent, fit_preview(partial(encode, vae), 8))
     assert (seen.dtype, seen.shape) == (np.uint8, (4, 5, 3))
     np.testing.assert_allclose(seen / 255, colours[0].movedim(0, -1), atol=0.01)
 
 
 def test_fitting_twice_gives_the_same_and_moves_no_random_numbers(tiny: StableDiffusion) -> None:
     before = torch.get_rng_state()
-    first, second = fit_preview(tiny.vae), fit_preview(tiny.vae)
+    first, second = fit_preview(tiny.encode, 8), fit_preview(tiny.encode, 8)
     assert torch.equal(first.matrix, second.matrix)
     assert torch.equal(first.bias, second.bias)
     assert torch.equal(torch.get_rng_state(), before)

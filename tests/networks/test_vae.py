@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.base.errors import WebuiError
 from modules.networks import vae
-from modules.networks.checkpoint import StableDiffusion
+from modules.networks.sd1.model import StableDiffusion
 from modules.networks.vae import Span, decode, decode_tiled, encode, encode_tiled, feather, from_uint8, spans, to_uint8
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from modules.a1111.request import Kind, translated
 from modules.base.events import Failed, ImageDone, Stop
 from modules.infotext.parse import parse
-from modules.processing import engine as engine_module
+from modules.networks.sd1.model import StableDiffusion
 from modules.processing.engine import Engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.settings import Settings
@@ -80,13 +80,13 @@ def row(request: pytest.FixtureRequest, head: None) -> Iterator[Row]:
 def finals(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
     """The latents that the engine decodes into pictures, in order."""
     seen: list[NDArray[np.float32]] = []
-    decode = engine_module.decode
+    decode = StableDiffusion.decode
 
-    def decode_and_keep(vae: Any, latents: Tensor) -> Tensor:
+    def decode_and_keep(model: StableDiffusion, latents: Tensor) -> Tensor:
         seen.append(latents.numpy().copy())
-        return decode(vae, latents)
+        return decode(model, latents)
 
-    monkeypatch.setattr(engine_module, "decode", decode_and_keep)
+    monkeypatch.setattr(StableDiffusion, "decode", decode_and_keep)
     return seen
 
 

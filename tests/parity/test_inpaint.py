@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from modules.a1111.request import translated
 from modules.images.geometry import Size
-from modules.infotext.grammar import compose
 from modules.infotext.parse import parse
+from modules.infotext.grammar import compose
 from modules.infotext.write import declared_pairs
-from modules.processing.inpaint import Prepared, latent_mask, prepare
+from modules.processing.masked.latents import latent_mask
+from modules.processing.masked.prepare import Prepared, prepare
 from modules.processing.plan import Plan, make_plan
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings

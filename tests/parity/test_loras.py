@@ -8,11 +8,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.clip.bpe import ClipBPE
-from modules.networks.checkpoint import StableDiffusion, load_checkpoint
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import Wanted, stamp_of
+from modules.networks.files.loras import LoraRequest, stamp_of
 from modules.networks.lora import Patch
+from modules.networks.sd1.checkpoint import load_checkpoint
+from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Checkpoint
 
 RANK, ALPHA, TE, UNET = 4, 2.0, 0.6, -0.8
@@ -59,7 +60,7 @@ def test_every_layer_is_as_merged_by_hand_and_comes_back_to_the_bit(
     path = tmp_path / "all.safetensors"
     save_file(tensors, path)
     patch = Patch(model)
-    patch.changed([Wanted("all", stamp_of(path), TE, UNET)])
+    patch.changed([LoraRequest("all", stamp_of(path), TE, UNET)])
     assert patch.notes == ()
     assert len(expected) > 100
     for name, weight in weights(model).items():

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from modules.sampling import timesteps
-from modules.sampling.denoise import Denoise, masked_input
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.denoise import Split, SplitDenoise, joined, masked_input, split
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.noise import BrownianNoise, ImageNoise
-from modules.sampling.registry import SamplerRow, Walk, levels, partial_walk, resolve, whole_walk
+from modules.sampling.registry import SamplerRow, SigmaRange, levels, partial_range, resolve, whole_range
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions
 
@@ -48,7 +48,7 @@ class Played:
 class Recording:
     """A denoiser that answers as A1111's did, and notes how far the question is from the recorded one."""
 
-    def __init__(self, arrays: dict[str, Tensor], sampler: SamplerRow, model: ModelSchedule) -> None:
+    def __init__(self, arrays: dict[str, Tensor], sampler: SamplerRow, model: DiscreteNoise) -> None:
         self.arrays = arrays
         self.is_preserving = sampler.row.timesteps
         self.model = model
@@ -71,7 +71,7 @@ class Recording:
         out = self.arrays["out"][i]
         return self.arrays["x"][i] * math.sqrt(1 + sigma**2) - sigma * out if self.is_preserving else out
 
-    def uncond(self, walk: Walk) -> Tensor:
+    def uncond(self, walk: SigmaRange) -> Tensor:
         """CFG++'s unconditional prediction is not recorded: the one that leads from this recorded x to the next."""
         i = self.played.calls - 1
         sigma, sigma_next = (float(s) for s in walk.sigmas[i : i + 2])
@@ -87,17 +87,21 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 def play(case: dict[str, Any], arrays: dict[str, Tensor]) -> Played:
     sampler, schedule = resolve(case["sampler"], case["scheduler"])
-    model = ModelSchedule.scaled_linear()
+    model = DiscreteNoise.scaled_linear()
     model = getattr(model, case["model"])() if "model" in case else model
     whole = levels(sampler, schedule, case["steps"], model, ScheduleOptions(**case.get("schedule_options", {})))
     walk = walk_of(case, sampler, whole, model, SamplerOptions(**case.get("sampler_options", {})))
     x, noise = begin(case, sampler, walk, whole, arrays)
     recording = Recording(arrays, sampler, model)
-    denoise: Denoise = recording
+    denoise: SplitDenoise = split(recording)
     if "mask" in arrays and sampler.row.timesteps:  # the other samplers' answers were recorded with the mask applied
-        denoise = masked_input(recording, arrays["start"], arrays["mask"])
-    options = replace(walk.options, uncond=lambda: recording.uncond(walk))
-    for step in sampler.function(denoise, x, walk.sigmas, noise, options):
+        denoise = masked_input(denoise, arrays["start"], arrays["mask"])
+
+    def both(x: Tensor, sigma: Tensor) -> Split:
+        return Split(denoise(x, sigma).x0, recording.uncond(walk))
+
+    options = replace(walk.options, split=both)
+    for step in sampler.function(joined(denoise), x, walk.sigmas, noise, options):
         x = step.x
     if "final" in arrays:
         blended = torch.lerp(arrays["start"], x, arrays["mask"]) if "mask" in arrays else x
@@ -106,15 +110,15 @@ def play(case: dict[str, Any], arrays: dict[str, Tensor]) -> Played:
 
 
 def walk_of(
-    case: dict[str, Any], sampler: SamplerRow, whole: Tensor, model: ModelSchedule, options: SamplerOptions
-) -> Walk:
+    case: dict[str, Any], sampler: SamplerRow, whole: Tensor, model: DiscreteNoise, options: SamplerOptions
+) -> SigmaRange:
     if case["t_enc"] is None:
-        return whole_walk(sampler, whole, case["steps"], model, options)
-    return partial_walk(sampler, whole, case["steps"], case["t_enc"], model, options)
+        return whole_range(sampler, whole, case["steps"], model, options)
+    return partial_range(sampler, whole, case["steps"], case["t_enc"], model, options)
 
 
 def begin(
-    case: dict[str, Any], sampler: SamplerRow, walk: Walk, whole: Tensor, arrays: dict[str, Tensor]
+    case: dict[str, Any], sampler: SamplerRow, walk: SigmaRange, whole: Tensor, arrays: dict[str, Tensor]
 ) -> tuple[Tensor, Noise]:
     """(the latent a pass starts from, its step noise)."""
     channels, height, width = arrays["x"].shape[2:]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from modules.base.picture import Picture
 from modules.images.geometry import Size
-from modules.processing.options import effective, told
+from modules.processing.options import effective, named_settings
 from modules.processing.plan import hires_sizes, make_plan
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
@@ -16,7 +16,7 @@ from modules.schema.settings import EXACT, Settings
 def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, ...] = ()) -> set[str]:
     asked = Txt2ImgRequest(**request)
     given = Settings(randn_source="GPU", compatibility=EXACT).overridden(settings)
-    return told(asked, given, effective(asked, given), noted)
+    return named_settings(asked, given, effective(asked, given), noted)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_each_pass_has_the_ratio_of_token_merging_that_a1111_gives_it(
     held = effective(request, given)
     plan = make_plan(request, held)
     assert [leg.token_merging for leg in plan.passes] == [first, second][: len(plan.passes)]
-    names = told(request, given, held, ())
+    names = named_settings(request, given, held, ())
     assert ("token_merging_ratio" in names) == (first > 0)
     assert ("token_merging_ratio_hr" in names) == (second > 0)
 

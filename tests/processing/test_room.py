@@ -17,6 +17,7 @@ from modules.processing.room import ASKED_FROM, Room, largest, peak_bytes
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 from tests.tiny import write_tiny_checkpoint
 
 CPU = torch.device("cpu")
@@ -29,8 +30,8 @@ def test_what_work_holds_at_its_peak_is_measured() -> None:
 
 
 def test_the_size_that_fits_has_the_proportions_and_whole_cells() -> None:
-    assert largest(Size(7304, 5472), 0.1) == Size(2304, 1728)
-    assert largest(Size(4096, 64), 1e-6) == Size(8, 8)
+    assert largest(Size(7304, 5472), SD1_SIZES, 0.1) == Size(2304, 1728)
+    assert largest(Size(4096, 64), SD1_SIZES, 1e-6) == Size(8, 8)
 
 
 def test_a_small_picture_is_never_asked_for() -> None:
@@ -38,7 +39,7 @@ def test_a_small_picture_is_never_asked_for() -> None:
         raise AssertionError("nothing was to be measured")
 
     side = int(ASKED_FROM**0.5) * 8
-    Room(CPU).require("a", fail, Size(side, side), 1, lambda fitting: "", "width")
+    Room(CPU).require("a", fail, Size(side, side), 1, SD1_SIZES, lambda fitting: "", "width")
 
 
 def test_it_is_measured_once_and_what_is_offered_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +52,13 @@ def test_it_is_measured_once_and_what_is_offered_fits(monkeypatch: pytest.Monkey
         return torch.ones(50 * MEGABYTE)  # 200 MB for 4096 cells
 
     with pytest.raises(WebuiError, match=r"7304x5472 pixels: sampling takes about .* and 1\.0 GB are free") as caught:
-        room.require("a", evaluate, Size(7304, 5472), 1, hint, "width")
+        room.require("a", evaluate, Size(7304, 5472), 1, SD1_SIZES, hint, "width")
     assert caught.value.field == "width"
     width, height = map(int, caught.value.hint.removeprefix("Take ").removesuffix(".").split("x"))
     assert 1000 < width < 1300
-    room.require("a", evaluate, Size(width, height), 1, hint, "width")
+    room.require("a", evaluate, Size(width, height), 1, SD1_SIZES, hint, "width")
     with pytest.raises(WebuiError, match=f"{width}x{height} pixels, 2 at a time"):
-        room.require("a", evaluate, Size(width, height), 2, hint, "width")
+        room.require("a", evaluate, Size(width, height), 2, SD1_SIZES, hint, "width")
     assert measured == [64]
 
 

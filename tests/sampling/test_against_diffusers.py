@@ -20,8 +20,8 @@ from diffusers import (
 )
 from torch import Tensor
 
-from modules.sampling.discrete import ModelSchedule
-from modules.sampling.registry import levels, resolve, whole_walk
+from modules.sampling.discrete import DiscreteNoise
+from modules.sampling.registry import levels, resolve, whole_range
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 
@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 STEPS = 20
-MODEL = ModelSchedule.scaled_linear()
+MODEL = DiscreteNoise.scaled_linear()
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 LINSPACE = {"timestep_spacing": "linspace"}
 KARRAS = {**LINSPACE, "use_karras_sigmas": True}
@@ -49,7 +49,7 @@ def denoise(x: Tensor, sigma: Tensor) -> Tensor:
 def ours(name: str, schedule: str, noise: Tensor) -> Tensor:
     rows = resolve(name, schedule)
     whole = levels(*rows, STEPS, MODEL, ScheduleOptions())
-    walk = whole_walk(rows[0], whole, STEPS, MODEL, SamplerOptions())
+    walk = whole_range(rows[0], whole, STEPS, MODEL, SamplerOptions())
     x = noise if rows[0].row.timesteps else noise * walk.sigma
     *_, step = rows[0].function(denoise, x, walk.sigmas, lambda a, b: torch.zeros_like(noise), walk.options)
     return step.x

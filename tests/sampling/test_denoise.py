@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.sampling.denoise import guided, masked, masked_input
+from modules.sampling.denoise import guided, joined, masked, masked_input, split
 
 
 def test_guidance_of_one_prompt_each_is_the_plain_formula() -> None:
@@ -33,7 +33,7 @@ def halved(x: Tensor, sigma: Tensor) -> Tensor:
 
 def test_outside_the_mask_the_prediction_is_the_original() -> None:
     mask = torch.tensor([[1.0, 0.0, 0.5]])
-    denoise = masked(halved, torch.full((1, 1, 1, 3), 9.0), mask)
+    denoise = joined(masked(split(halved), torch.full((1, 1, 1, 3), 9.0), mask))
     assert denoise(torch.full((1, 1, 1, 3), 4.0), torch.ones(1)).flatten().tolist() == [2.0, 9.0, 5.5]
 
 
@@ -46,6 +46,6 @@ def test_a_masked_input_shows_the_model_the_original_and_charges_the_noise_to_x(
         seen.append(x)
         return x - s * 0.25
 
-    result = masked_input(constant_noise, original, torch.tensor([1.0, 0.0]))(x, level)
+    result = masked_input(split(constant_noise), original, torch.tensor([1.0, 0.0]))(x, level).x0
     assert seen[0].flatten().tolist() == pytest.approx([7.0, 2.0 * (1 + sigma**2) ** 0.5])
     assert ((x - result) / sigma).flatten().tolist() == pytest.approx([0.25, 0.25])

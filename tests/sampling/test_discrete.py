@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from modules.sampling.discrete import FEW, ModelSchedule, c_in
+from modules.sampling.discrete import FEW, DiscreteNoise
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "sampling.npz"
-MODEL = ModelSchedule.scaled_linear()
+MODEL = DiscreteNoise.scaled_linear()
 
 
 @pytest.mark.parity
@@ -54,24 +54,25 @@ def test_lcm_knows_every_twentieth_level() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.03, 1.0, 14.6])
-def test_both_kinds_of_prediction_lead_to_the_same_picture(sigma: float) -> None:
+def test_all_kinds_of_prediction_lead_to_the_same_picture(sigma: float) -> None:
     torch.manual_seed(0)
     x0, eps = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
     level = torch.full((2,), sigma)
     x = x0 + sigma * eps
-    v = (eps - sigma * x0) * float(c_in(level)[0])  # alpha·eps - sigma_vp·x0
-    for output, kind in ((eps, "epsilon"), (v, "v_prediction")):
-        torch.testing.assert_close(MODEL.denoised(x, level, output, kind), x0, rtol=1e-4, atol=1e-4)
+    v = (eps - sigma * x0) * float(MODEL.c_in(level)[0])  # alpha·eps - sigma_vp·x0
+    for output, kind in ((eps, "epsilon"), (v, "v_prediction"), (x0, "sample")):
+        model = DiscreteNoise(MODEL.alphas_cumprod, kind)
+        torch.testing.assert_close(model.denoised(x, level, output), x0, rtol=1e-4, atol=1e-4)
 
 
 def test_lcms_boundary_condition_mixes_in_little_of_x() -> None:
     lcm, level = MODEL.lcm(), torch.tensor([14.6])
     x, output = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
-    assert float(lcm.denoised(x, level, output, "epsilon")) == pytest.approx(1.0, abs=1e-4)
+    assert float(lcm.denoised(x, level, output)) == pytest.approx(1.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("model", [MODEL, MODEL.downcast(), MODEL.zero_terminal_snr()], ids=["", "fp16", "zero SNR"])
-def test_a_few_timesteps_are_those_of_many_to_the_last_bit(model: ModelSchedule) -> None:
+def test_a_few_timesteps_are_those_of_many_to_the_last_bit(model: DiscreteNoise) -> None:
     sigmas = torch.logspace(-2, 4, 16 * FEW)
     few = torch.cat([model.sigma_to_t(part) for part in sigmas.split(FEW)])
     assert torch.equal(few, model.sigma_to_t(sigmas))

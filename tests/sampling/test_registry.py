@@ -3,20 +3,20 @@
 import pytest
 import torch
 
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.registry import (
     SAMPLER_FUNCTIONS,
     SCHEDULE_FUNCTIONS,
     levels,
-    partial_walk,
+    partial_range,
     resolve,
-    whole_walk,
+    whole_range,
 )
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 
-MODEL = ModelSchedule.scaled_linear()
+MODEL = DiscreteNoise.scaled_linear()
 
 
 def test_every_name_has_a_function_and_every_function_a_name() -> None:
@@ -55,7 +55,7 @@ def test_the_option_drops_the_next_to_last_level_for_every_sampler() -> None:
 def test_img2img_walks_the_end_of_the_schedule() -> None:
     sampler, schedule = resolve("Euler")
     whole = levels(sampler, schedule, 20, MODEL, ScheduleOptions())
-    walk = partial_walk(sampler, whole, 20, 15, MODEL, SamplerOptions())
+    walk = partial_range(sampler, whole, 20, 15, MODEL, SamplerOptions())
     assert torch.equal(walk.sigmas, whole[4:])
     assert walk.sigma == pytest.approx(4.8557, abs=1e-4)
 
@@ -63,5 +63,5 @@ def test_img2img_walks_the_end_of_the_schedule() -> None:
 def test_txt2img_of_dpm_fast_walks_the_models_range_whatever_the_schedule() -> None:
     sampler, schedule = resolve("DPM fast", "SGM Uniform")
     whole = levels(sampler, schedule, 5, MODEL, ScheduleOptions())
-    options = whole_walk(sampler, whole, 5, MODEL, SamplerOptions()).options
+    options = whole_range(sampler, whole, 5, MODEL, SamplerOptions()).options
     assert (options.sigma_range, options.evaluations) == ((MODEL.sigma_min, MODEL.sigma_max), 5)

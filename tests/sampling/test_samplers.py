@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.denoise import Denoise, Split, SplitDenoise
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.noise import BrownianNoise, ImageNoise
-from modules.sampling.registry import levels, resolve, whole_walk
+from modules.sampling.registry import levels, resolve, whole_range
 from modules.sampling.samplers import ancestral_step, multistep_coefficients, restart_steps
 from modules.sampling.schedules import ScheduleOptions, karras_levels
 from modules.sampling.step import Noise, SamplerOptions, Step
@@ -35,21 +36,25 @@ def no_noise(sigma: float, sigma_next: float) -> Tensor:
     raise AssertionError("a deterministic run asked for noise")
 
 
+def unguided(denoise: Denoise) -> SplitDenoise:
+    """The unconditional prediction is the guided one."""
+
+    def both(x: Tensor, sigma: Tensor) -> Split:
+        denoised = denoise(x, sigma)
+        return Split(denoised, denoised)
+
+    return both
+
+
 def error(name: str, n: int) -> float:
     """Largest error of n deterministic steps, even in log sigma, in fp64; without a final 0, where no order shows."""
     sampler, _ = resolve(name)
     sigmas = torch.logspace(math.log10(HIGH), math.log10(LOW), n + 1, dtype=torch.float64)
     x = torch.linspace(-20, 20, 16, dtype=torch.float64).view(1, 1, 4, 4)
     # In this world CFG++ without guidance is DDIM.
-    options = SamplerOptions(eta=0.0, sigma_range=(LOW, HIGH), uncond=lambda: predictions[-1])
-    predictions: list[Tensor] = []
-
-    def noted(x: Tensor, sigma: Tensor) -> Tensor:
-        predictions.append(denoise(x, sigma))
-        return predictions[-1]
-
+    options = SamplerOptions(eta=0.0, sigma_range=(LOW, HIGH), split=unguided(denoise))
     scale_in, scale_out = (math.sqrt(1 + s**2) if sampler.row.timesteps else 1.0 for s in (HIGH, LOW))
-    *_, step = sampler.function(noted, x / scale_in, sigmas, no_noise, options)
+    *_, step = sampler.function(denoise, x / scale_in, sigmas, no_noise, options)
     return float((step.x * scale_out - flow(x, HIGH, LOW)).abs().max())
 
 
@@ -90,21 +95,19 @@ def test_restart_without_intervals_is_heun() -> None:
 def run(name: str, seeds: list[int], steps: int = 30, size: int = 8) -> list[Step]:
     """A txt2img run of this world with A1111's schedule, one image a seed."""
     sampler, schedule = resolve(name)
-    model = ModelSchedule.scaled_linear()
+    model = DiscreteNoise.scaled_linear()
     whole = levels(sampler, schedule, steps, model, ScheduleOptions())
-    walk = whole_walk(sampler, whole, steps, model, SamplerOptions(uncond=lambda: predictions[-1]))
-    predictions: list[Tensor] = []
+    walk = whole_range(sampler, whole, steps, model, SamplerOptions(split=unguided(denoise)))
 
-    def noted(x: Tensor, sigma: Tensor) -> Tensor:
+    def predicted(x: Tensor, sigma: Tensor) -> Tensor:
         # A latent consistency model answers with the end of the flow, not with the mean of what may be.
-        predictions.append(flow(x, float(sigma[0]), 0.0) if sampler.row.lcm else denoise(x, sigma))
-        return predictions[-1]
+        return flow(x, float(sigma[0]), 0.0) if sampler.row.lcm else denoise(x, sigma)
 
     image_noise = ImageNoise("CPU", (4, size, size), seeds)
     x = image_noise.first() * (1.0 if sampler.row.timesteps else walk.sigma)
     ends = (float(whole[whole > 0].min()), float(whole.max()))
     noise: Noise = BrownianNoise("CPU", (4, size, size), seeds, *ends) if sampler.row.brownian else image_noise
-    return list(sampler.function(noted, x, walk.sigmas, noise, walk.options))
+    return list(sampler.function(predicted, x, walk.sigmas, noise, walk.options))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -134,7 +137,7 @@ def test_latents_stay_fp32_and_steps_are_numbered(name: str) -> None:
 def test_nothing_to_walk_yields_no_step(name: str) -> None:
     sampler, _ = resolve(name)
     x = torch.zeros(1, 4, 8, 8)
-    options = SamplerOptions(uncond=lambda: x)
+    options = SamplerOptions(split=lambda x, sigma: Split(x, x))
     assert list(sampler.function(denoise, x, torch.tensor([1.0]), no_noise, options)) == []
 
 
@@ -169,8 +172,8 @@ def test_whoever_stops_iterating_has_interrupted_the_sampler() -> None:
 )
 def test_calls_of_the_model_in_20_steps(steps: str, calls: int) -> None:
     sampler, schedule = resolve(steps)
-    model = ModelSchedule.scaled_linear()
-    walk = whole_walk(sampler, levels(sampler, schedule, 20, model, ScheduleOptions()), 20, model, SamplerOptions())
+    model = DiscreteNoise.scaled_linear()
+    walk = whole_range(sampler, levels(sampler, schedule, 20, model, ScheduleOptions()), 20, model, SamplerOptions())
     count = 0
 
     def counted(x: Tensor, sigma: Tensor) -> Tensor:

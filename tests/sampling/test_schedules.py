@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from modules.sampling import schedules
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.schedules import Schedule, ScheduleOptions, beta_quantile
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "sampling.npz"
-MODEL = ModelSchedule.scaled_linear()
+MODEL = DiscreteNoise.scaled_linear()
 SCHEDULES = {
     function.__name__: function
     for function in (

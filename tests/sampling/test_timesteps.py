@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from modules.sampling.discrete import ModelSchedule
+from modules.sampling.discrete import DiscreteNoise
 from modules.sampling.noise import ImageNoise
-from modules.sampling.registry import levels, partial_walk, resolve
+from modules.sampling.registry import levels, partial_range, resolve
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 from modules.sampling.timesteps import cut, grid, noised, unipc_levels
 
-MODEL = ModelSchedule.scaled_linear()
+MODEL = DiscreteNoise.scaled_linear()
 
 
 def numbers(sigmas: torch.Tensor) -> list[int]:
@@ -41,7 +41,7 @@ def test_20_steps_at_075_noise_at_751_and_call_the_model_first_at_701() -> None:
 def test_low_strengths_make_no_call_at_all(t_enc: int, calls: int) -> None:
     sampler, schedule = resolve("DDIM")
     whole = levels(sampler, schedule, 20, MODEL, ScheduleOptions())
-    walk = partial_walk(sampler, whole, 20, t_enc, MODEL, SamplerOptions())
+    walk = partial_range(sampler, whole, 20, t_enc, MODEL, SamplerOptions())
     assert max(0, len(walk.sigmas) - 1) == calls
 
 
@@ -69,7 +69,7 @@ def test_unipc_has_levels_of_its_own(start: int | None, skip_type: str, expected
 def test_unipc_works_where_a1111_stops_with_an_error(t_enc: int) -> None:
     sampler, schedule = resolve("UniPC")
     whole = levels(sampler, schedule, 20, MODEL, ScheduleOptions())
-    walk = partial_walk(sampler, whole, 20, t_enc, MODEL, SamplerOptions())
+    walk = partial_range(sampler, whole, 20, t_enc, MODEL, SamplerOptions())
     noise = ImageNoise("CPU", (4, 8, 8), [1])
     steps = list(sampler.function(lambda x, sigma: x / 2, noise.first(), walk.sigmas, noise, walk.options))
     assert len(steps) == t_enc

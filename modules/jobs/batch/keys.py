@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from modules.processing.options import NOTED, effective, told
+from modules.processing.options import NOTED, effective, named_settings
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
@@ -17,7 +17,7 @@ def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint, 
     """
     pictures = {"init_images", "mask", "latent_mask", "override_settings"}
     acting = effective(request, settings)
-    names = sorted(told(request, settings, acting, NOTED))
+    names = sorted(named_settings(request, settings, acting, NOTED))
     made_of = {
         "source": [picture.sha256 for picture in request.init_images],
         "mask": [picture.sha256 if picture else "" for picture in (request.mask, request.latent_mask)],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from modules.base.errors import WebuiError
-from modules.networks.files.detect import PIPELINES, UNKNOWN, Family, detect, family_named, require_supported
+from modules.networks.files.detect import PIPELINES, UNKNOWN, FileType, detect, family_named, require_supported
 from modules.networks.files.foreign import FIELD, format_of, read_json
 from modules.networks.files.listing import DIFFUSERS_INDEX, HashCache, TensorInfo, find_checkpoints, read_header
 from modules.networks.files.loras import Stamp, stamp_of
@@ -109,7 +109,7 @@ def look_into(path: Path) -> Seen:
     return Seen(family.label if family else "", "")
 
 
-def family_of_folder(path: Path) -> Family:
+def family_of_folder(path: Path) -> FileType:
     """The family of a diffusers folder, by the pipeline it names. Raises WebuiError if it names none, or lacks a part
     of a Stable Diffusion pipeline; OSError."""
     try:

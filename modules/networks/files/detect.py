@@ -19,7 +19,7 @@ _CONTEXT: Final = "attn2.to_k.weight"
 
 
 @dataclass(frozen=True)
-class Family:
+class FileType:
     """One row of the table.
 
     `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
@@ -69,8 +69,8 @@ _NOT_YET: Final = "Use a Stable Diffusion 1 checkpoint."
 _NOT_ALONE: Final = "Choose a whole checkpoint."
 
 # The first row that fits counts, so what is narrower stands above what is wider.
-FAMILIES: Final[tuple[Family, ...]] = (
-    Family(
+FAMILIES: Final[tuple[FileType, ...]] = (
+    FileType(
         "lora",
         "addition",
         "a LoRA",
@@ -89,7 +89,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         ),
         cure="Put it into models/Lora.",
     ),
-    Family(
+    FileType(
         "controlnet",
         "addition",
         "a ControlNet",
@@ -102,10 +102,10 @@ FAMILIES: Final[tuple[Family, ...]] = (
         ),
         cure="ControlNet is not offered here: nothing reads it.",
     ),
-    Family(
+    FileType(
         "flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET, side=1024
     ),
-    Family(
+    FileType(
         "sd3",
         "checkpoint",
         "a Stable Diffusion 3 model",
@@ -113,7 +113,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cure=_NOT_YET,
         side=1024,
     ),
-    Family(
+    FileType(
         "sdxl",
         "checkpoint",
         "a Stable Diffusion XL model",
@@ -121,7 +121,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cure=_NOT_YET,
         side=1024,
     ),
-    Family(
+    FileType(
         "sd2",
         "checkpoint",
         "a Stable Diffusion 2 model",
@@ -129,40 +129,40 @@ FAMILIES: Final[tuple[Family, ...]] = (
         cure=_NOT_YET,
         side=768,
     ),
-    Family(
+    FileType(
         "sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True, side=512
     ),
-    Family("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, side=512),
-    Family("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, side=512),
-    Family(
+    FileType("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, side=512),
+    FileType("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, side=512),
+    FileType(
         "vae",
         "part",
         "a VAE",
         _has("decoder.conv_in.weight", f"{VAE}decoder.conv_in.weight"),
         cure="Put it into models/VAE.",
     ),
-    Family(
+    FileType(
         "unet",
         "part",
         "a UNet alone",
         _has("input_blocks.0.0.weight", "down_blocks.0.resnets.0.conv1.weight", _FIRST_CONV),
         cure=_NOT_ALONE,
     ),
-    Family(
+    FileType(
         "upscaler",
         "addition",
         "an upscaler",
         _has("conv_first.weight", "model.0.weight"),
         cure="Upscalers from files are not offered here: nothing reads it.",
     ),
-    Family(
+    FileType(
         "text-encoder",
         "part",
         "a text encoder",
         _has_part("text_model.encoder.layers.0.", "encoder.block.0.layer.0.SelfAttention."),
         cure=_NOT_ALONE,
     ),
-    Family(
+    FileType(
         "embedding",
         "addition",
         "a textual inversion embedding",
@@ -171,7 +171,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
     ),
 )
 
-UNKNOWN: Final = Family("unknown", "unknown", "of no kind that is known here", lambda header: True, cure=_NOT_YET)
+UNKNOWN: Final = FileType("unknown", "unknown", "of no kind that is known here", lambda header: True, cure=_NOT_YET)
 
 # Pipelines of diffusers folders, by the class named in model_index.json.
 PIPELINES: Final[Mapping[str, str]] = {
@@ -188,17 +188,17 @@ PIPELINES: Final[Mapping[str, str]] = {
 }
 
 
-def detect(header: Header) -> Family:
+def detect(header: Header) -> FileType:
     """The family a file belongs to; `UNKNOWN` if no row of the table fits."""
     return next((family for family in FAMILIES if family.recognise(header)), UNKNOWN)
 
 
-def family_named(name: str) -> Family:
+def family_named(name: str) -> FileType:
     """The row called `name`; `UNKNOWN` if there is none."""
     return next((family for family in FAMILIES if family.name == name), UNKNOWN)
 
 
-def require_supported(family: Family, path: Path) -> Family:
+def require_supported(family: FileType, path: Path) -> FileType:
     """Hand back a family that can be loaded; else raise WebuiError that says what the file is and where it belongs."""
     if family.supported:
         return family

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, NoReturn, cast
 
@@ -198,3 +199,13 @@ def truncated(path: Path, expected: int, actual: int, at_least: bool = False) ->
     """The error for a file that ends too early."""
     wanted = f"at least {expected}" if at_least else f"{expected}"
     return WebuiError(f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.", _DOWNLOAD, FIELD)
+
+
+def missing_keys(keys: Sequence[str], name: str) -> WebuiError:
+    """The error for a checkpoint that lacks tensors; names the first of them."""
+    others = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return WebuiError(
+        f"{name} lacks the tensor {keys[0]}{others}.",
+        "The file is incomplete; download it again or use another.",
+        field=FIELD,
+    )

@@ -32,7 +32,7 @@ class Stamp(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LoraRequest:
     """A LoRA with the weights that a prompt gives it, 1 being as it was trained. `name` is what the prompt calls it.
 
     `dyn_dim` takes the first so many of its ranks. `blocks` are the weights of the text encoder, of the UNet's input

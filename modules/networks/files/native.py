@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 
 from modules.base.errors import WebuiError
-from modules.networks.files.detect import PIPELINES, Family, detect, family_named
+from modules.networks.files.detect import PIPELINES, FileType, detect, family_named
+from modules.networks.files.foreign import read_json
 from modules.networks.files.listing import DIFFUSERS_INDEX, is_diffusers_folder, read_header
-from modules.networks.layout import read_json
 from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class NativeSizes:
         return self._sides[key]
 
 
-def _family(path: Path) -> Family:
+def _family(path: Path) -> FileType:
     try:
         if is_diffusers_folder(path):
             return family_named(PIPELINES.get(str(read_json(path / DIFFUSERS_INDEX).get("_class_name")), ""))

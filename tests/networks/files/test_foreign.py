@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.checkpoint import load_checkpoint, load_vae
 from modules.networks.device import Place
 from modules.networks.files.detect import detect
 from modules.networks.files.embeddings import EmbeddingFiles
@@ -38,7 +37,9 @@ from modules.networks.files.listing import (
 from modules.networks.files.loras import LoraFiles, lora_hash
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import CHECKPOINT, EMBEDDING, Bounds, read_content
-from modules.networks.layout import LARGEST_YAML, infer_configs, read_sidecar, scaling_factor, scheduler_config
+from modules.networks.sd1.building import load_vae
+from modules.networks.sd1.checkpoint import load_checkpoint
+from modules.networks.sd1.layout import LARGEST_YAML, infer_configs, read_sidecar, scaling_factor, scheduler_config
 from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 

@@ -1,0 +1,171 @@
+"""What a network is told beside the latent: the prompts' conditioning, and what extensions add to an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+Rows = int | slice | Sequence[int] | Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Prompts as a family's network takes them, a row each.
+
+    tokens: (rows, tokens, width).  mask: (rows, tokens), 1 where a token counts; None where all do.
+    pooled: (rows, width) of a whole prompt.  size_ids: (rows, n), sizes and crops as numbers.
+    references: latents (rows, C, h, w) of pictures that the network looks at.
+    """
+
+    tokens: Tensor
+    mask: Tensor | None = None
+    pooled: Tensor | None = None
+    size_ids: Tensor | None = None
+    references: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return self.tokens.shape[0]
+
+    def __getitem__(self, rows: Rows) -> Conditioning:
+        """The rows named; one number keeps its row."""
+        index = [rows] if isinstance(rows, int) else rows
+        return self._each(lambda tensor: tensor[index])
+
+    @property
+    def length(self) -> int:
+        """Tokens of a row."""
+        return self.tokens.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """Of all tensors, for a cache."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
+
+    def to(self, target: torch.device | torch.dtype) -> Conditioning:
+        """On another device, or with its numbers (the mask's too) in another type."""
+        return self._each(lambda tensor: tensor.to(target))
+
+    def repeated(self, count: int) -> Conditioning:
+        """All rows `count` times: 1, 2, 1, 2 …"""
+        return self if count == 1 else Conditioning.joined([self] * count)
+
+    def shortened(self, length: int) -> Conditioning:
+        """The first `length` tokens of each row."""
+        mask = None if self.mask is None else self.mask[:, :length]
+        return replace(self, tokens=self.tokens[:, :length], mask=mask)
+
+    def lengthened(self, length: int, filling: Tensor | None = None) -> Conditioning:
+        """Rows of `length` tokens, filled up with copies of `filling` (n, width), else of the last token.
+
+        A mask is filled with zeros; then copies of the last token count for nothing.
+        """
+        missing = length - self.length
+        if missing <= 0:
+            return self
+        if filling is None:
+            added = self.tokens[:, -1:].expand(-1, missing, -1)
+        else:
+            added = filling.repeat(missing // filling.shape[0], 1).expand(len(self), -1, -1)
+        tokens = torch.cat([self.tokens, added], dim=1)
+        mask = self.mask
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_zeros(len(self), tokens.shape[1] - self.length)], dim=1)
+        return replace(self, tokens=tokens, mask=mask)
+
+    @staticmethod
+    def joined(parts: Sequence[Conditioning]) -> Conditioning:
+        """The rows of all `parts`, of one family, shorter ones lengthened to the longest."""
+        length = max(part.length for part in parts)
+        even = [part.lengthened(length) for part in parts]
+
+        def together(name: str) -> Tensor | None:
+            tensors = [cast(Tensor | None, getattr(part, name)) for part in even]
+            return None if tensors[0] is None else torch.cat(cast(list[Tensor], tensors))
+
+        tokens = together("tokens")
+        assert tokens is not None
+        references = tuple(torch.cat(row) for row in zip(*(part.references for part in even), strict=True))
+        return Conditioning(tokens, together("mask"), together("pooled"), together("size_ids"), references)
+
+    def _tensors(self) -> list[Tensor]:
+        values = [getattr(self, each.name) for each in fields(self) if each.name != "references"]
+        return [*(value for value in values if value is not None), *self.references]
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        changed: dict[str, Any] = {
+            each.name: None if getattr(self, each.name) is None else change(getattr(self, each.name))
+            for each in fields(self)
+            if each.name != "references"
+        }
+        return Conditioning(**changed, references=tuple(map(change, self.references)))
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """What a control network adds inside of a UNet: to each skip connection, and in the middle.
+
+    down: one tensor a skip connection, (rows, channels, h, w) each; middle: the same or None.
+    """
+
+    down: tuple[Tensor, ...] = ()
+    middle: Tensor | None = None
+
+    def plus(self, other: Residuals) -> Residuals:
+        """The sum of both, where both have a tensor."""
+        down = self.down or other.down
+        if self.down and other.down:
+            down = tuple(a + b for a, b in zip(self.down, other.down, strict=True))
+        middle = other.middle if self.middle is None else self.middle
+        if self.middle is not None and other.middle is not None:
+            middle = self.middle + other.middle
+        return Residuals(down, middle)
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What one evaluation gets besides x, sigma and the prompts.
+
+    concat: (1 or rows, n, h, w), channels behind the latent's: mask and masked picture of inpainting checkpoints.
+    residuals: of control networks.  tokens: (1 or rows, n, width), put behind the prompt's.
+    attention_mask: (1 or rows, prompt's tokens), 1 where the network may look, 0 where it may not.
+    token_merging: share of tokens that self-attention merges, 0 … 0.9.
+    """
+
+    concat: Tensor | None = None
+    residuals: Residuals | None = None
+    tokens: Tensor | None = None
+    attention_mask: Tensor | None = None
+    token_merging: float = 0.0
+
+    def with_tokens(self, tokens: Tensor) -> Extra:
+        """More tokens behind the prompt's and those that are there."""
+        if self.tokens is None:
+            return replace(self, tokens=tokens)
+        rows = max(len(self.tokens), len(tokens))
+        both = [each.expand(rows, -1, -1) for each in (self.tokens, tokens)]
+        return replace(self, tokens=torch.cat(both, dim=1))
+
+    def with_residuals(self, residuals: Residuals) -> Extra:
+        """More residuals, added to those that are there."""
+        return replace(self, residuals=residuals if self.residuals is None else self.residuals.plus(residuals))
+
+
+NOTHING = Extra()
+
+
+def added(cond: Conditioning, extra: Extra) -> Conditioning:
+    """`cond` with the tokens and the attention mask of `extra`."""
+    if extra.attention_mask is not None:
+        mask = extra.attention_mask.to(cond.tokens.device).expand(len(cond), -1)
+        cond = replace(cond, mask=mask if cond.mask is None else cond.mask * mask)
+    if extra.tokens is None:
+        return cond
+    own = extra.tokens.to(cond.tokens).expand(len(cond), -1, -1)
+    mask = cond.mask
+    if mask is not None:
+        mask = torch.cat([mask, mask.new_ones(len(cond), own.shape[1])], dim=1)
+    return replace(cond, tokens=torch.cat([cond.tokens, own], dim=1), mask=mask)

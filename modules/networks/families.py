@@ -1,0 +1,35 @@
+"""The table of families, and which of them a checkpoint belongs to."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from modules.base.errors import WebuiError
+from modules.networks.files.foreign import format_of, read_json
+from modules.networks.files.listing import DIFFUSERS_INDEX, read_header
+from modules.networks.model import Family, FileSigns
+from modules.networks.sd1.checkpoint import SD1
+from modules.schema.catalog import Checkpoint
+
+log = logging.getLogger(__name__)
+
+FAMILIES: Final = (SD1,)
+
+
+def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:
+    """The first of `families` that recognises the file; the last one, whose loader says what it is, if none does."""
+    signs = _signs(checkpoint)
+    return next((family for family in families if family.recognises(signs)), families[-1])
+
+
+def _signs(checkpoint: Checkpoint) -> FileSigns:
+    """What the file shows without being opened: nothing for one that torch has saved, or that cannot be read."""
+    path = checkpoint.path
+    try:
+        if path.is_dir():
+            return FileSigns({}, str(read_json(path / DIFFUSERS_INDEX).get("_class_name", "")))
+        if format_of(path) == "safetensors":
+            return FileSigns(read_header(path))
+    except (WebuiError, OSError, ValueError) as error:  # the loader says so to whoever asked for it
+        log.info("The family of %s cannot be told: %s", path.name, error)
+    return FileSigns({})

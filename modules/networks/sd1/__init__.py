@@ -1,0 +1,1 @@
+"""Stable Diffusion 1: reading its files, its networks, its text encoder."""

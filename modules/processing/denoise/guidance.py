@@ -1,0 +1,181 @@
+"""Classifier-free guidance over a model: prompt and negative prompt become one prediction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from modules.networks.conditioning import NOTHING, Conditioning, Extra
+from modules.networks.model import Model
+from modules.processing.clock import Stopwatch
+from modules.processing.denoise.prompts import Owners, PromptSet
+from modules.sampling.denoise import Split, guided
+from modules.schema.sampler_names import SamplerName
+from modules.schema.settings import Settings
+
+Combine = Callable[[Tensor, Tensor, Owners, float], Tensor]
+"""(uncond, conds, owners, scale) -> x0: how the predictions become one; `sampling.denoise.guided` is plain CFG."""
+
+BeforePredict = Callable[[Tensor, Tensor, Extra], Extra]
+"""(x, sigma, extra) -> extra: what is to be added to the evaluation that comes."""
+
+
+@dataclass(frozen=True)
+class GuidanceOptions:
+    """How strongly and when the negative prompt acts.
+
+    scale: of guidance.  calls: evaluations of the pass as A1111 counts them, twice the steps for second-order samplers.
+    skip_early: share of the evaluations at the beginning that leave the negative prompt out ("Skip Early CFG").
+    s_min_uncond: below this level every second evaluation leaves it out, with `s_min_uncond_all` each (NGMS).
+    levels_are_timesteps: A1111 compares `s_min_uncond` with the timestep in the DDIM family.
+    needs_uncond: the sampler asks for the unconditional prediction itself.
+    is_batched: both prompts go through the network at once where their lengths agree.
+    pads_last: prompts are brought to one length by the last token (`pad_cond_uncond_v0`).
+    """
+
+    scale: float
+    calls: int
+    skip_early: float = 0.0
+    s_min_uncond: float = 0.0
+    s_min_uncond_all: bool = False
+    levels_are_timesteps: bool = False
+    needs_uncond: bool = False
+    is_batched: bool = True
+    pads_last: bool = False
+
+
+def guidance_options(scale: float, steps: int, sampler: SamplerName, settings: Settings) -> GuidanceOptions:
+    """Those of a pass of so many steps."""
+    return GuidanceOptions(
+        scale=scale / sampler.cfg_divisor,
+        calls=max(1, steps) * (2 if sampler.second_order else 1),
+        skip_early=settings.skip_early_cond,
+        s_min_uncond=settings.s_min_uncond,
+        s_min_uncond_all=settings.s_min_uncond_all,
+        levels_are_timesteps=sampler.timesteps,
+        needs_uncond=sampler.needs_uncond,
+        is_batched=settings.batch_cond_uncond,
+        pads_last=settings.pad_cond_uncond_v0,
+    )
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """The prompts of an evaluation as the network takes them; kept while their stages stay.
+
+    pictures (N,): the picture of each of conds; None where every picture has one, in their order.
+    together: conds, then uncond; None where the two do not go through the network as one.
+    """
+
+    conds: Conditioning
+    owners: Owners
+    uncond: Conditioning
+    pictures: Tensor | None
+    together: Conditioning | None
+
+
+class Guided:
+    """`SplitDenoise`: x (B, C, h, w) fp32 at level sigma (B,) -> the latent as it would be without noise.
+
+    Prompt and negative prompt go through the network in one batch where their lengths agree, one after the other
+    otherwise, as in A1111 (padding the shorter one changes the picture, and is a setting). At CFG 1 the negative prompt
+    has no say, so it is not computed. `calls` counts evaluations; prompt edits are timed by it. `noted` gathers the
+    settings that had an effect.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        prompts: PromptSet,
+        options: GuidanceOptions,
+        clock: Stopwatch,
+        extra: Extra = NOTHING,
+        before_predict: BeforePredict | None = None,
+        combine: Combine = guided,
+        calls: int = 0,
+    ) -> None:
+        self.model = model
+        self.calls = calls
+        self.noted: set[str] = set()
+        self._prompt_set = prompts
+        self._options = options
+        self._clock = clock
+        self._extra = extra
+        self._before_predict = before_predict
+        self._combine = combine
+        self._stages: tuple[int, ...] | None = None
+        self._prompts: _Prompts | None = None
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Split:
+        prompts = self._prompts_now(x.device)
+        is_skipped = self._skips_negative(sigma)
+        self.calls += 1
+        conds, owners, pictures = prompts.conds, prompts.owners, prompts.pictures
+        scale = self._options.scale
+        extra = self._extra if self._before_predict is None else self._before_predict(x, sigma, self._extra)
+        is_plain = all(len(parts) == 1 and parts[0][1] * scale == 1 for parts in owners)
+        if is_plain and not self._options.needs_uncond:
+            return Split(self._predict(x, sigma, conds, extra))
+        if is_skipped:
+            denoised = self._predict(x, sigma, conds, extra, pictures)
+            # The first part of the prompt stands in for the negative prompt: without AND no guidance is left.
+            uncond = denoised[[parts[0][0] for parts in owners]]
+        elif prompts.together is not None:
+            rows = None if pictures is None else torch.cat([pictures, torch.arange(len(x), device=x.device)])
+            both = self._predict(x, sigma, prompts.together, extra, rows)
+            denoised, uncond = both[: len(conds)], both[len(conds) :]
+        else:
+            denoised = self._predict(x, sigma, conds, extra, pictures)
+            uncond = self._predict(x, sigma, prompts.uncond, extra)
+        return Split(self._combine(uncond, denoised, owners, scale), uncond)
+
+    def _prompts_now(self, device: torch.device) -> _Prompts:
+        """The prompts of this evaluation."""
+        stages = self._prompt_set.stages(self.calls)
+        if self._prompts is None or stages != self._stages:
+            conds, owners, uncond = self._prompt_set.at(self.calls)
+            if conds.length != uncond.length:
+                conds, uncond = self._padded(conds, uncond)
+            pictures = None
+            if any(len(parts) > 1 for parts in owners):
+                pictures = torch.tensor([i for i, parts in enumerate(owners) for _ in parts], device=device)
+            is_one = conds.length == uncond.length and self._options.is_batched
+            together = Conditioning.joined([conds, uncond]) if is_one else None
+            self._stages, self._prompts = stages, _Prompts(conds, owners, uncond, pictures, together)
+        return self._prompts
+
+    def _skips_negative(self, sigma: Tensor) -> bool:
+        """Whether this evaluation does without the negative prompt: "Skip Early CFG" and NGMS."""
+        options = self._options
+        if options.skip_early and self.calls / options.calls <= options.skip_early:
+            self.noted.add("skip_early_cond")
+            return True
+        if not options.s_min_uncond or not (self.calls % 2 or options.s_min_uncond_all):
+            return False
+        level = self.model.noise.sigma_to_t(sigma[:1]) if options.levels_are_timesteps else sigma[:1]
+        if float(level) >= options.s_min_uncond:
+            return False
+        self.noted |= {"s_min_uncond", "s_min_uncond_all"} if options.s_min_uncond_all else {"s_min_uncond"}
+        return True
+
+    def _padded(self, conds: Conditioning, uncond: Conditioning) -> tuple[Conditioning, Conditioning]:
+        """Both at one length, where a setting wants it."""
+        if self._options.pads_last:
+            self.noted.add("pad_cond_uncond_v0")
+            return conds, uncond.shortened(conds.length).lengthened(conds.length)
+        empty = self._prompt_set.empty
+        if empty is None:
+            return conds, uncond
+        self.noted.add("pad_cond_uncond")
+        length = max(conds.length, uncond.length)
+        return conds.lengthened(length, empty.tokens[0]), uncond.lengthened(length, empty.tokens[0])
+
+    def _predict(
+        self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra, pictures: Tensor | None = None
+    ) -> Tensor:
+        """x0 for each row of `cond`: of the picture that `pictures` names for it, else of the batch in turn."""
+        if pictures is not None:
+            x, sigma = x[pictures], sigma[pictures]
+        with self._clock.stage("unet"):
+            return self.model.predict(x, sigma, cond, extra)

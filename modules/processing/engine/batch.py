@@ -1,0 +1,163 @@
+"""One batch of a job: encode the source, run the passes, decode, and lay the original back over the result."""
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from PIL import Image
+from torch import Tensor
+
+from modules.base.events import Event, ImageDone, Staged, Stop
+from modules.images.color import corrected
+from modules.images.geometry import Size
+from modules.networks.device import Place, require_finite
+from modules.networks.model import Model
+from modules.networks.vae import to_uint8
+from modules.processing.engine.infotext import finished_picture
+from modules.processing.engine.job import Job
+from modules.processing.engine.models import JobModels, Origin, require_same_family
+from modules.processing.engine.passes import Batch, PassInput, PassResult, PassRunner
+from modules.processing.hires import second_start
+from modules.processing.masked.inpainting import Inpainting, begin_inpainting
+from modules.processing.masked.latents import inpainting_input
+from modules.processing.masked.prepare import Prepared
+from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
+from modules.schema.settings import Settings
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the pictures of all batches have in common.
+
+    made_by: what the infotext says of the checkpoint.  prepared: the pictures of an inpainting job.  colours_of: the
+    picture whose colours they get, if settings want that.
+    """
+
+    made_by: Mapping[str, str]
+    prepared: Prepared | None
+    colours_of: Image.Image | None
+
+
+class BatchRunner:
+    """Makes the batches of one job."""
+
+    def __init__(
+        self, job: Job, common: Common, models: JobModels, passes: PassRunner, sources: SourceEncoder, place: Place
+    ) -> None:
+        self._job = job
+        self._common = common
+        self._models = models
+        self._passes = passes
+        # Wrapping around changes what the encoder says, and is not part of the cache's keys.
+        self._sources = SourceEncoder(SOURCE_CACHE_BYTES) if job.settings.tiling else sources
+        self._kept_sources = sources
+        self._place = place
+
+    def run(self, batch: Batch) -> Generator[Event, None, Stop]:
+        """The pictures of one batch; returns how it was stopped. Raises Stopped out of a computation."""
+        job, common, settings = self._job, self._common, self._job.settings
+        result, inpainting = yield from self._sampled(batch)
+        if result.stop:
+            return result.stop
+        yield Staged("decoding")
+        for number, (image, latent) in enumerate(zip(batch.images, result.latents, strict=True)):
+            if number:
+                job.ear.hear()
+            with job.clock.stage("vae_decode"):
+                pixels = to_uint8(result.model.decode(latent[None]), job.is_exact)[0]
+            if common.colours_of is not None:
+                pixels = corrected(pixels, common.colours_of, job.is_exact)
+            painted = pixels
+            if inpainting is not None and settings.overlay_inpaint:
+                pixels = inpainting.laid_over(pixels, number, latent)
+            if inpainting is not None:
+                pixels = inpainting.cut(pixels)
+            done = finished_picture(job, common.made_by, common.prepared, image, pixels)
+            yield done
+            if inpainting is not None:
+                layers = inpainting.beside(number, latent, painted, settings)
+                yield from _beside(done, layers, settings, job.request.images)
+        return Stop.NONE
+
+    def _sampled(self, batch: Batch) -> Generator[Event, None, tuple[PassResult, Inpainting | None]]:
+        """Sample one batch; returns (what came of it, what its latents were kept from)."""
+        job, prepared = self._job, self._common.prepared
+        plan = job.plan
+        source = inpainting = None
+        model = self._models.first(0)
+        if plan.source is not None:
+            yield Staged("encoding")
+            background = job.settings.img2img_background_color
+            image = prepared.image if prepared is not None else None
+            source = self._sources.latents(model, plan, plan.source, batch.images, background, job.clock, image)
+            if prepared is not None and plan.canvas is not None:
+                inpainting = begin_inpainting(plan, plan.canvas, prepared, source, job.settings)
+                source = inpainting.original
+            job.ear.hear()
+        yield Staged("sampling")
+        seen = self._seen(model, plan.first.size)
+        del model  # a refiner may need its memory
+        result = yield from self._passes.run(batch, PassInput(0, 0, source, inpainting, seen))
+        if not result.stop and plan.hires is not None:
+            result = yield from self._second(batch, result)
+        if not result.stop:
+            latents = result.latents if inpainting is None else inpainting.finished(result.latents)
+            result = replace(result, latents=require_finite(latents, "The network", self._place))
+        return result, inpainting
+
+    def _second(self, batch: Batch, first: PassResult) -> Generator[Event, None, PassResult]:
+        """The second pass of hires fix, over the enlarged result of the first."""
+        job, plan = self._job, self._job.plan
+        assert plan.hires is not None
+        require_finite(first.latents, "The network", self._place)
+        checkpoint = job.resources.of_pass(1)
+        if not self._models.is_loaded(checkpoint):
+            yield Staged(f"loading {checkpoint.name}")
+        model = self._models.first(1)
+        origin = Origin(first.model.family, first.model.name, first.model.is_inpainting)
+        require_same_family(origin, model, "Hires checkpoint", "hr_checkpoint_name")
+        if job.resources.second is not None:
+            job.findings.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
+        self._passes.require_room(1, batch.images, model)
+        yield Staged("enlarging")
+        source = second_start(
+            first.model, model, first.latents, plan.hires, batch.images, job.clock, job.is_exact, job.ear.hear
+        )
+        yield Staged("sampling")
+        seen = self._seen(model, plan.hires.second.size)
+        del model
+        return (yield from self._passes.run(batch, PassInput(1, plan.first.steps.count, source, None, seen)))
+
+    def _seen(self, model: Model, size: Size) -> Tensor | None:
+        """What inpainting checkpoints see beside the latent in a pass of `size` pixels; None for others."""
+        if not model.is_inpainting:
+            return None
+        job, prepared = self._job, self._common.prepared
+        plan, settings = job.plan, job.settings
+        image = None
+        if prepared is not None:
+            image = prepared.image
+        elif plan.source is not None:
+            image = source_pixels(plan.source, plan.asked, settings.img2img_background_color, plan.sizes)
+        return inpainting_input(
+            lambda pixels: self._kept_sources.encoded(model, pixels, job.clock),
+            image,
+            prepared.mask if prepared is not None else None,
+            plan.canvas is None or plan.canvas.is_rounded,
+            settings.inpainting_mask_weight,
+            Size(*map(model.sizes.cells, size)),
+            model.sizes.cell,
+        )
+
+
+def _beside(done: ImageDone, layers: Mapping[str, Image.Image], settings: Settings, images: int) -> Iterator[ImageDone]:
+    """What belongs to a picture. Its index is the picture's and the number of pictures, or twice that."""
+    for number, (suffix, layer) in enumerate(layers.items(), 1):
+        yield replace(
+            done,
+            index=done.index + number * images,
+            width=layer.width,
+            height=layer.height,
+            pixels=layer.tobytes(),
+            suffix=suffix,
+            shown=settings.beside[suffix],
+        )

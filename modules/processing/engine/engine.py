@@ -1,0 +1,204 @@
+"""The engine: owns a device, a checkpoint and its caches; turns a request into events. There is no other state."""
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Failed, Finished, Staged, Started, Stop, Warned
+from modules.clip.bpe import ClipBPE
+from modules.extension.loading import Extensions
+from modules.images.geometry import Size
+from modules.images.resize import LATENT_UPSCALE
+from modules.networks.device import Place, describe, is_out_of_memory, release_memory
+from modules.networks.embeddings import EmbeddingCache
+from modules.networks.families import FAMILIES
+from modules.networks.files.listing import HashCache
+from modules.networks.model import Family, MissingVae, Model
+from modules.networks.model_cache import ModelCache
+from modules.networks.parts import Ear, InParts, Stopped, is_large
+from modules.processing.clock import Stopwatch
+from modules.processing.denoise.prompts import PromptEncoder
+from modules.processing.engine.batch import BatchRunner, Common
+from modules.processing.engine.infotext import made_by
+from modules.processing.engine.job import Job, ShouldStop
+from modules.processing.engine.models import JobModels
+from modules.processing.engine.passes import Batch, PassRunner
+from modules.processing.engine.resources import ResourceFinder, Resources
+from modules.processing.engine.scene import NoiseOf
+from modules.processing.engine.warnings import ignored_tags, lacking_abilities
+from modules.processing.masked.notes import notes
+from modules.processing.masked.prepare import prepare
+from modules.processing.options import effective
+from modules.processing.plan import Plan, ignored_size, make_plan, with_first_size
+from modules.processing.room import Room
+from modules.processing.scripts import run_script
+from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PROMPT_CACHE_BYTES = 64 * 2**20
+
+
+class Engine:
+    """Runs jobs on one device, one at a time."""
+
+    def __init__(
+        self,
+        place: Place,
+        cache_dir: Path,
+        extensions: Extensions,
+        checkpoint_dirs: Sequence[Path] = (),
+        lora_dirs: Sequence[Path] = (),
+        embedding_dirs: Sequence[Path] = (),
+        vae_dirs: Sequence[Path] = (),
+        families: Sequence[Family] = FAMILIES,
+    ) -> None:
+        self._place = place
+        self._extensions = extensions
+        self._hashes = HashCache(cache_dir / "hashes.json")
+        self._finder = ResourceFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
+        self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families)
+        self._embeddings = EmbeddingCache(embedding_dirs)
+        self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
+        self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
+        self._room = Room(place.device)
+
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+        """Load `checkpoint` unless it is loaded already, and report the state of it."""
+        device = describe(self._place)
+        try:
+            if checkpoint not in self._model_cache:
+                yield EngineState("loading", checkpoint.name, device=device)
+            try:
+                model = self._model_cache.take(checkpoint).model
+            except MissingVae as error:
+                vae = self._finder.vaes(settings, [checkpoint]).get(checkpoint.path)
+                if vae is None:
+                    cure = "Choose one as SD VAE in the settings, or use a complete checkpoint."
+                    raise WebuiError(error.message, cure, error.field) from error
+                model = self._model_cache.take(checkpoint, vae).model
+            yield EngineState("ready", checkpoint.name, model.hash, device=device, text_width=model.text_width)
+        except WebuiError as error:
+            yield EngineState("failed", checkpoint.name, message=str(error), device=device)
+
+    def run(
+        self,
+        request: GenerationRequest,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        should_stop: ShouldStop,
+        first_batch: int = 0,
+        noise: NoiseOf | None = None,
+        resources: Resources | None = None,
+    ) -> Iterator[Event | EngineState]:
+        """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised.
+
+        Batches before `first_batch` are left out: they were made before the job was cut off. `noise` makes other noise
+        to be laid over a source than is drawn. `resources` are what the request names where that is resolved already.
+        """
+        clock = Stopwatch()
+        try:
+            sizes = self._model_cache.family_of(checkpoint).sizes
+            if request.script_name:
+                chosen = self._extensions.chosen(request)
+                find = self._finder.checkpoint
+                yield from run_script(chosen, self.run, find, request, settings, checkpoint, should_stop, sizes)
+                return
+            given, settings = settings, effective(request, settings)
+            request = with_first_size(request, settings)
+            plan = make_plan(request, settings, sizes)
+            if resources is None:
+                resources = self._finder.resolve(request, plan, settings, checkpoint)
+            job = Job(request, given, settings, plan, resources, should_stop, Ear(should_stop), clock, noise)
+            job.findings.loras(resources.lora_hashes)
+            self._embeddings.look()
+            size = plan.last.size
+            yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
+            is_ready = yield from self._loading(checkpoint, settings)
+            if is_ready:
+                stopped = yield from self._loaded(job, first_batch)
+                yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
+        except Stopped:  # before the first batch
+            yield Finished(clock.total(), dict(clock.seconds), interrupted=True)
+        except WebuiError as error:
+            yield Failed(error.message, error.hint, error.field)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("out of memory: %s", error)
+            release_memory(self._place.device)
+            yield Failed("Not enough memory for this size.", "Choose a smaller size or batch size.", "width")
+
+    def _loading(self, checkpoint: Checkpoint, settings: Settings) -> Generator[Event | EngineState, None, bool]:
+        """Load the checkpoint; returns whether it can be used."""
+        for state in self.load(checkpoint, settings):
+            yield state
+            if state.state == "loading":
+                yield Staged(f"loading {state.checkpoint}")
+            if state.state == "failed":
+                yield Failed(state.message, field="sd_model_checkpoint")
+                return False
+        return True
+
+    def _loaded(self, job: Job, first_batch: int) -> Generator[Event, None, bool]:
+        """All of a job once its checkpoint is there; returns whether it was interrupted."""
+        for sentence in job.resources.missing:
+            yield Warned(sentence)
+        with ExitStack() as wrapped:
+            models = JobModels(self._model_cache, job, wrapped)
+            if _is_large_job(job.plan, models.first(0)):
+                wrapped.enter_context(InParts(job.ear.hear))
+            return (yield from self._batches(job, models, first_batch))
+
+    def _batches(self, job: Job, models: JobModels, first_batch: int) -> Generator[Event, None, bool]:
+        """All batches from `first_batch` on; returns whether the job was interrupted.
+
+        A batch that is stopped leaves no picture.
+        """
+        plan, settings = job.plan, job.settings
+        for sentence in (*ignored_tags(job.request, plan, settings), *lacking_abilities(job, models.first(0).family)):
+            yield Warned(sentence)
+        if plan.source is not None:
+            for note in (*plan.source.picture.notes, *filter(None, [ignored_size(job.request)])):
+                yield Warned(note)
+        passes = PassRunner(job, models, self._prompts, self._hashes, self._room)
+        passes.require_room(0, plan.batches[0], models.first(0))
+        prepared = colours_of = None
+        if plan.source is not None:
+            job.ear.hear()
+            background = settings.img2img_background_color
+            if plan.canvas is not None:
+                prepared = prepare(plan.source, plan.canvas, plan.asked, background, plan.sizes)
+                keeps = settings.overlay_inpaint
+                for note in notes(plan.source, plan.canvas, plan.asked, prepared, keeps, plan.sizes):
+                    yield Warned(note)
+            if settings.img2img_color_correction:
+                colours_of = (
+                    prepared.image if prepared else source_pixels(plan.source, plan.asked, background, plan.sizes)
+                )
+        common = Common(made_by(job, models.first(0)), prepared, colours_of)
+        batches = BatchRunner(job, common, models, passes, self._sources, self._place)
+        for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
+            job.ear.is_in_batch = True
+            try:
+                stop = yield from batches.run(Batch(number, images))
+            except Stopped as stopped:
+                stop = stopped.stop
+            if stop is Stop.INTERRUPT:
+                return True
+        return False
+
+
+def _is_large_job(plan: Plan, model: Model) -> bool:
+    """Whether the job's computations are made in parts that can be stopped."""
+    sizes = [each.size for each in plan.passes]
+    if plan.source is not None and plan.source.resize_mode == LATENT_UPSCALE:
+        sizes.append(Size(plan.source.picture.width, plan.source.picture.height))
+    pixels = max(size.width * size.height for size in sizes) * len(plan.batches[0])
+    weights = sum(part.numel() for part in model.parts["denoiser"].parameters())
+    return is_large(pixels, weights, model.place.device)

@@ -1,0 +1,85 @@
+"""What the batches of one job share, and what is found out while it runs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from modules.base.errors import WebuiError
+from modules.base.events import Stop
+from modules.networks.files.embeddings import embedding_hash
+from modules.networks.files.listing import HashCache
+from modules.networks.model import Model
+from modules.networks.parts import Ear
+from modules.processing.clock import Stopwatch
+from modules.processing.denoise.prompts import PromptSet
+from modules.processing.engine.resources import Resources
+from modules.processing.engine.scene import NoiseOf
+from modules.processing.plan import Plan
+from modules.schema.catalog import Embedding
+from modules.schema.request import GenerationRequest
+from modules.schema.settings import EXACT, Settings
+
+ShouldStop = Callable[[], Stop]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request on its way. `given` are the settings before the request had its say, `settings` the effective ones.
+
+    `noise` makes other noise to be laid over a source than is drawn; `findings` grow while the job runs.
+    """
+
+    request: GenerationRequest
+    given: Settings
+    settings: Settings
+    plan: Plan
+    resources: Resources
+    should_stop: ShouldStop
+    ear: Ear
+    clock: Stopwatch
+    noise: NoiseOf | None = None
+    findings: "Findings" = field(default_factory=lambda: Findings())
+
+    @property
+    def is_exact(self) -> bool:
+        return self.settings.compatibility == EXACT
+
+
+class Findings:
+    """What a running job finds out: for the infotext, and for the person.
+
+    `noted` are settings whose effect shows, `pairs` what the infotext says of LoRAs, embeddings and other checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.noted: set[str] = set()
+        self.pairs: dict[str, str] = {}
+        self._notes: dict[str, bool] = {}  # whether it was reported
+        self._words: dict[Embedding, None] = {}
+
+    def note(self, sentence: str) -> None:
+        """Something the person should know, once."""
+        self._notes.setdefault(sentence, False)
+
+    def unreported(self) -> list[str]:
+        """Notes that nobody has seen yet; from now on they count as seen."""
+        new = [note for note, is_reported in self._notes.items() if not is_reported]
+        self._notes.update(dict.fromkeys(new, True))
+        return new
+
+    def loras(self, hashes: Mapping[str, str]) -> None:
+        if hashes:
+            self.pairs["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in hashes.items())
+
+    def prompts(self, prompts: PromptSet, model: Model, hashes: HashCache) -> None:
+        """The embeddings in a prompt; names are written without the signs that the infotext needs itself."""
+        self.noted.update(prompts.noted)
+        for word in prompts.unusable:
+            self.note(f"The embedding {word.name!r} has no effect: {word.unusable_with(model.text_width)}")
+        self._words.update(dict.fromkeys(prompts.words))
+        try:
+            digits = [(word.name, embedding_hash(word, hashes)) for word in self._words]
+        except OSError as error:
+            raise WebuiError(f"prompt: an embedding is gone: {error.strerror or error}.", "", "prompt") from error
+        if digits:
+            written = [f"{name.replace(':', '').replace(',', '')}: {each}" for name, each in digits]
+            self.pairs["TI hashes"] = ", ".join(written)

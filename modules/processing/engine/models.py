@@ -1,0 +1,81 @@
+"""The checkpoints of one job as its passes want them: with their VAEs and LoRAs, and wrapped where it tiles."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import NamedTuple
+
+from modules.base.errors import WebuiError
+from modules.networks.model import Family, Model
+from modules.networks.model_cache import Loaded, ModelCache, Stamps
+from modules.networks.previews import PreviewMap
+from modules.processing.engine.job import Job
+from modules.prompts.lora_arguments import Window
+from modules.schema.catalog import Checkpoint
+
+
+class JobModels:
+    """Takes checkpoints out of the cache for one job. Whoever takes one holds it no longer than for its work."""
+
+    def __init__(self, cache: ModelCache, job: Job, wrapped: ExitStack) -> None:
+        self._cache = cache
+        self._job = job
+        self._wrapped = wrapped  # until the job ends
+        self._wrapping: set[str] = set()  # hashes of the models that tile
+        self._stamps = Stamps()
+
+    def is_loaded(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint in self._cache
+
+    def first(self, index: int) -> Model:
+        """The model that a pass begins with."""
+        return self.take(self._job.resources.of_pass(index), index)
+
+    def take(self, checkpoint: Checkpoint, index: int) -> Model:
+        """A checkpoint as the pass `index` wants it."""
+        job = self._job
+        with job.ear.deaf():  # weights are changed as a whole or not at all
+            loaded = self._loaded(checkpoint)
+            loras = tuple(timed.lora for timed in job.resources.loras[index])
+            model = loaded.model.with_loras(loaded.patch.changed(loras).loras)
+        for note in loaded.patch.notes:
+            job.findings.note(note)
+        # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
+        if job.settings.tiling and model.hash not in self._wrapping:
+            self._wrapping.add(model.hash)
+            self._wrapped.enter_context(model.tiled())
+        return model
+
+    def previews(self, checkpoint: Checkpoint) -> PreviewMap:
+        return self._loaded(checkpoint).previews
+
+    def lay_over_loras(self, index: int, checkpoint: Checkpoint, step: int) -> None:
+        """Have those LoRAs of a pass in the weights that act in a step, if not all of them do in all steps."""
+        loras = self._job.resources.loras[index]
+        if all(timed.window == Window() for timed in loras):
+            return
+        acting = tuple(
+            lora if window.start <= step < window.stop else replace(lora, unet=0.0) for lora, window in loras
+        )
+        self._loaded(checkpoint).patch.changed(acting)
+
+    def _loaded(self, checkpoint: Checkpoint) -> Loaded:
+        return self._cache.take(checkpoint, self._job.resources.vae_of(checkpoint), self._stamps)
+
+
+class Origin(NamedTuple):
+    """What has to be known of the model that latents come from, without holding it."""
+
+    family: Family
+    name: str
+    is_inpainting: bool
+
+
+def require_same_family(origin: Origin, other: Model, label: str, field: str) -> None:
+    """Raises WebuiError if the latents of `origin` mean nothing to `other`."""
+    if origin.family.name != other.family.name:
+        raise WebuiError(
+            f"{label}: {other.name} is a {other.family.label} checkpoint, {origin.name} a {origin.family.label} one. "
+            "Latents of one family mean nothing to the other.",
+            f"Choose a {origin.family.label} checkpoint.",
+            field,
+        )

@@ -1,0 +1,82 @@
+"""Sentences about how source and mask go together."""
+
+from modules.images.geometry import Size
+from modules.images.resize import LATENT_UPSCALE
+from modules.processing.masked.latents import latent_mask
+from modules.processing.masked.prepare import Prepared, drawn_mask, mask_mode
+from modules.processing.plan import Canvas, Source
+from modules.schema.request import RESIZE_MODES
+from modules.schema.sizes import SD1_SIZES, SizeRule
+
+
+def notes(
+    source: Source,
+    canvas: Canvas,
+    size: Size,
+    prepared: Prepared | None,
+    keeps_original: bool,
+    sizes: SizeRule = SD1_SIZES,
+) -> tuple[str, ...]:
+    """What the person should know of how source and mask go together.
+
+    `size` is the result's, or the tile's where only the masked region is worked on; `keeps_original` tells whether the
+    original is laid over the result (`overlay_inpaint`).
+    """
+    found = [*filter(None, (_about_size(source, canvas, size), _about_extent(source, canvas, size, prepared, sizes)))]
+    if prepared is None:
+        return tuple(found)
+    picture = source.picture
+    is_displaced = canvas.is_exact and not canvas.only_masked and source.resize_mode == LATENT_UPSCALE
+    if is_displaced and (picture.width, picture.height) != size:
+        found.append(
+            "Latent upscale leaves the source at its own size, so the original lies over the result's upper left "
+            "corner, as in A1111. Choose another resize mode, or Only masked."
+        )
+    if not keeps_original:
+        found.append(
+            "Overlay original for inpaint is off: what is not masked changes too"
+            + (", and the masked region comes back alone." if prepared.box is not None else ".")
+        )
+    elif canvas.softness is not None and canvas.is_exact:
+        found.append("Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too.")
+    return tuple(found)
+
+
+def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
+    """What becomes of a mask that has another size than the source; "" where it has not."""
+    picture, mask = source.picture, canvas.mask
+    if mask is None or (mask.width, mask.height) == (picture.width, picture.height):
+        return ""
+    note = f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: "
+    if not canvas.is_exact or (canvas.frame is not None and not canvas.only_masked):
+        return note + "it was brought to the source's size."
+    if canvas.only_masked:
+        return note + "the region is counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."
+    name = RESIZE_MODES[mask_mode(source.resize_mode)]
+    return note + f"it was brought to {size.width}x{size.height} by itself ({name}), as in A1111."
+
+
+def _about_extent(source: Source, canvas: Canvas, size: Size, prepared: Prepared | None, sizes: SizeRule) -> str:
+    """What a mask does that covers nothing, everything, or less than can be redrawn; "" for all others."""
+    if canvas.mask is None:
+        return ""
+    covered = drawn_mask(canvas, Size(source.picture.width, source.picture.height)).getextrema()
+    if prepared is None or covered == (0, 0):
+        reason = "The mask is empty"
+        if canvas.is_inverted:
+            reason = "The mask covers the whole picture and Inpaint not masked is chosen"
+        if prepared is None:
+            return f"{reason}: the whole picture is redrawn, as without a mask."
+        return f"{reason}: " + ("nothing is redrawn." if canvas.frame is None else "only what is new is painted.")
+    if covered == (255, 255):
+        reason = "The mask covers the whole picture"
+        if canvas.is_inverted:
+            reason = "The mask is empty and Inpaint not masked is chosen"
+        return f"{reason}: all of it is redrawn, as without a mask."
+    cells = Size(*(max(1, sizes.cells(side)) for side in size))
+    if canvas.is_rounded and canvas.frame is None and not latent_mask(prepared.latent_mask, cells, True).any():
+        cure = "paint more of it, or whiter, or lower Mask blur" + (
+            "." if canvas.only_masked else ", or choose Only masked."
+        )
+        return f"The mask fills no cell of {sizes.cell}x{sizes.cell} pixels by half, so nothing is redrawn: {cure}"
+    return ""

@@ -1,0 +1,41 @@
+"""The plan of a job: what is asked for, resolved to what will be done."""
+
+from modules.processing.plan.make import make_plan, read_prompt
+from modules.processing.plan.records import (
+    Canvas,
+    Enlargement,
+    Frame,
+    Hires,
+    ImagePlan,
+    Pass,
+    Plan,
+    Softness,
+    Source,
+    StepRange,
+)
+from modules.processing.plan.sizes import hires_sizes, ignored_size, margins, result_size, size_advice, with_first_size
+from modules.processing.plan.steps import MAX_STRENGTH, MOST_STRETCHED, img2img_steps
+
+__all__ = [
+    "MAX_STRENGTH",
+    "MOST_STRETCHED",
+    "Canvas",
+    "Enlargement",
+    "Frame",
+    "Hires",
+    "ImagePlan",
+    "Pass",
+    "Plan",
+    "Softness",
+    "Source",
+    "StepRange",
+    "hires_sizes",
+    "ignored_size",
+    "img2img_steps",
+    "make_plan",
+    "margins",
+    "read_prompt",
+    "result_size",
+    "size_advice",
+    "with_first_size",
+]

@@ -1,0 +1,152 @@
+"""From what was asked to what will be done: request + settings -> plan. Pure arithmetic, no torch, no files.
+
+A plan has nothing optional in it: seeds are drawn, sizes are whole latent cells, denoising strength has become the
+step that the pass begins at.
+"""
+
+from modules.images.geometry import Size
+from modules.processing.plan.records import (
+    Canvas,
+    Enlargement,
+    Frame,
+    Hires,
+    ImagePlan,
+    Pass,
+    Plan,
+    Softness,
+    Source,
+    StepRange,
+)
+from modules.processing.plan.sizes import hires_sizes, margins, result_size
+from modules.processing.plan.steps import img2img_steps
+from modules.prompts.schedule import timing, without_comments
+from modules.prompts.tags import NetworkTag, network_tags, take_tags
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
+from modules.schema.sampler_names import SamplerName, resolve_names
+from modules.schema.settings import EXACT, Settings
+from modules.schema.sizes import SD1_SIZES, SizeRule
+
+
+def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule = SD1_SIZES) -> Plan:
+    """Resolve `request` (its seeds drawn, see `GenerationRequest.resolved`) under `settings`, the effective ones.
+
+    `sizes` is the rule of the checkpoint's family.
+    """
+    size, asked = result_size(request, sizes)
+    source = canvas = None
+    taken = StepRange(request.steps, 0)
+    if isinstance(request, Img2ImgRequest):
+        source = Source(request.init_images[0], request.resize_mode)
+        canvas = _canvas(request, settings)
+        taken = img2img_steps(request.steps, request.denoising_strength, settings.img2img_fix_steps)
+    sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
+    prompt, loras = _positive(request.prompt, settings)
+    negative_prompt = read_prompt(request.negative_prompt, settings)
+    # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps taken.
+    steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else taken.count)
+    is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
+    when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
+    first = Pass(
+        sampler, schedule, taken, size, prompt, negative_prompt, when, source is not None, loras,
+        settings.token_merging_ratio,
+    )  # fmt: skip
+    from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
+    return Plan(
+        first=first,
+        hires=_hires(request, first, settings, sizes)
+        if isinstance(request, Txt2ImgRequest) and request.enable_hr
+        else None,
+        cfg_scale=request.cfg_scale,
+        asked=asked,
+        batches=_batches(request),
+        subseed_strength=request.subseed_strength,
+        seed_resize=Size(from_w, from_h) if from_w > 0 and from_h > 0 else None,
+        source=source,
+        canvas=canvas,
+        sizes=sizes,
+    )
+
+
+def _positive(prompt: str, settings: Settings) -> tuple[str, tuple[NetworkTag, ...]]:
+    """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone."""
+    text, tags = take_tags(read_prompt(prompt, settings))
+    return text, tuple(network_tags(tags))
+
+
+def read_prompt(prompt: str, settings: Settings) -> str:
+    """A prompt without its comments, unless they are text by the settings."""
+    return without_comments(prompt) if settings.enable_prompt_comments else prompt
+
+
+def _evaluations(sampler: SamplerName, steps: int) -> int:
+    """Samplers that evaluate twice a step count twice as fast."""
+    return steps * (2 if sampler.second_order else 1)
+
+
+def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings, sizes: SizeRule) -> Hires:
+    enlarged, size = hires_sizes(request, sizes)
+    sampler, schedule = resolve_names(
+        request.hr_sampler_name or first.sampler.name, request.hr_scheduler or request.scheduler
+    )
+    steps = request.hr_second_pass_steps or request.steps
+    when = timing(
+        _evaluations(first.sampler, request.steps),
+        _evaluations(sampler, steps),
+        use_old_scheduling=settings.use_old_scheduling,
+    )
+    prompt, loras = _positive(request.hr_prompt or request.prompt, settings)
+    second = Pass(
+        sampler=sampler,
+        schedule=schedule,
+        steps=img2img_steps(steps, request.denoising_strength, exact=True),
+        size=size,
+        prompt=prompt,
+        negative_prompt=read_prompt(request.hr_negative_prompt or request.negative_prompt, settings),
+        timing=when,
+        is_partial=True,
+        loras=loras,
+        token_merging=settings.token_merging_ratio_hr,
+    )
+    return Hires(Enlargement(request.hr_upscaler, enlarged), second)
+
+
+def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
+    if request.mask is None and not request.is_outpainted:
+        return None
+    frame = Frame(margins(request), request.outpaint_fill, request.outpaint_feather)
+    by_grey = request.mask_strength_by_grey and request.mask is not None
+    is_soft = request.soft_inpainting and not by_grey
+    softness = Softness(
+        bias=request.mask_blend_power,
+        strength=request.mask_blend_scale,
+        contrast_boost=request.inpaint_detail_preservation,
+        mask_influence=request.composite_mask_influence,
+        threshold=request.composite_difference_threshold,
+        contrast=request.composite_difference_contrast,
+    )
+    return Canvas(
+        mask=request.mask,
+        latent_mask=request.latent_mask,
+        is_inverted=request.inpainting_mask_invert == 1,
+        is_rounded=request.mask_round and not is_soft and not by_grey,
+        blur=request.blur,
+        only_masked=request.inpaint_full_res == 1,
+        padding=request.inpaint_full_res_padding,
+        content=request.inpainting_fill,
+        softness=softness if is_soft else None,
+        by_grey=by_grey,
+        strength=request.denoising_strength,
+        color_match=request.inpaint_color_match,
+        frame=frame if request.is_outpainted else None,
+        is_exact=settings.compatibility == EXACT,
+    )
+
+
+def _batches(request: GenerationRequest) -> tuple[tuple[ImagePlan, ...], ...]:
+    # With a variation A1111 holds the seed and counts the variation seed up; without one it counts the seed.
+    varied = request.subseed_strength > 0
+    images = [
+        ImagePlan(i, counted_up(request.seed, 0 if varied else i), counted_up(request.subseed, i))
+        for i in range(request.images)
+    ]
+    return tuple(tuple(images[i : i + request.batch_size]) for i in range(0, len(images), request.batch_size))

@@ -1,0 +1,171 @@
+"""What a plan is made of. Frozen; nothing is optional that a job needs."""
+
+from dataclasses import dataclass
+
+from modules.base.picture import Picture
+from modules.images.geometry import Margins, Size
+from modules.prompts.schedule import Timing
+from modules.prompts.tags import NetworkTag
+from modules.schema.sampler_names import SamplerName, ScheduleName
+from modules.schema.sizes import SD1_SIZES, SizeRule
+
+
+@dataclass(frozen=True)
+class StepRange:
+    """Which steps of a schedule are taken: of `steps` in all, those from position `first` on; `count` of them."""
+
+    steps: int
+    first: int
+
+    @property
+    def count(self) -> int:
+        return max(0, self.steps - self.first)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise.
+
+    `loras` are the tags of its prompt, which is without them; `token_merging` the share of tokens that self-attention
+    merges.
+    """
+
+    sampler: SamplerName
+    schedule: ScheduleName
+    steps: StepRange
+    size: Size
+    prompt: str
+    negative_prompt: str
+    timing: Timing
+    is_partial: bool
+    loras: tuple[NetworkTag, ...] = ()
+    token_merging: float = 0.0
+
+
+@dataclass(frozen=True)
+class Enlargement:
+    """What lies between the passes of hires fix: the first picture is enlarged to `size` pixels by `upscaler`.
+
+    What sticks out of the second pass's size is cut off, the half of it on each side.
+    """
+
+    upscaler: str
+    size: Size
+
+
+@dataclass(frozen=True)
+class Hires:
+    """Hires fix: a second pass over the enlarged result of the first."""
+
+    enlargement: Enlargement
+    second: Pass
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One picture of the job. `subseed` matters when the variation strength is not 0."""
+
+    index: int
+    seed: int
+    subseed: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The picture an img2img job starts from, and how it becomes a latent."""
+
+    picture: Picture
+    resize_mode: int
+
+
+@dataclass(frozen=True)
+class Softness:
+    """The values of soft inpainting; `modules/processing/masked/soft_inpainting.py` has the formulas.
+
+    Latents are blended by mask ** (sigma ** bias * strength), their magnitudes with the exponent `contrast_boost`;
+    the pixels' blend comes from how far latents moved: `threshold` (half), `contrast`, and `mask_influence` in 0 … 1.
+    """
+
+    bias: float
+    strength: float
+    contrast_boost: float
+    mask_influence: float
+    threshold: float
+    contrast: float
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is painted on around the source: `margins` in its pixels, filled by `fill`, an index of OUTPAINT_FILLS.
+
+    Over `feather` pixels the new part leaves the old edge's tone.
+    """
+
+    margins: Margins
+    fill: int
+    feather: int
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is redrawn of the source, and how it comes back into it. `blur` is (across, down), sigmas in pixels.
+
+    `mask` says it for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the
+    source, only what a `frame` adds to it. `content` is an index of MASKED_CONTENTS; `padding` counts where only the
+    masked region is worked on. `by_grey` takes greys of the mask for shares of the denoising strength, which `strength`
+    is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around. `is_exact`: where A1111 displaces
+    or changes what is not masked, so do we.
+    """
+
+    mask: Picture | None
+    latent_mask: Picture | None
+    is_inverted: bool
+    is_rounded: bool
+    blur: tuple[int, int]
+    only_masked: bool
+    padding: int
+    content: int
+    softness: Softness | None
+    by_grey: bool = False
+    strength: float = 1.0
+    color_match: float = 0.0
+    frame: Frame | None = None
+    is_exact: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job, resolved. `size` is the result's (the tile's, where only the masked region is worked on); `asked` what the
+    request said, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to whole cells. `sizes` is
+    the rule of the model's family that they keep."""
+
+    first: Pass
+    hires: Hires | None
+    cfg_scale: float
+    asked: Size
+    batches: tuple[tuple[ImagePlan, ...], ...]
+    subseed_strength: float
+    seed_resize: Size | None
+    source: Source | None
+    canvas: Canvas | None
+    sizes: SizeRule = SD1_SIZES
+
+    @property
+    def size(self) -> Size:
+        """Of the first pass; of the only one without hires fix."""
+        return self.first.size
+
+    @property
+    def passes(self) -> tuple[Pass, ...]:
+        """One, or with hires fix two."""
+        return (self.first, self.hires.second) if self.hires else (self.first,)
+
+    @property
+    def last(self) -> Pass:
+        """The pass whose result is the picture."""
+        return self.hires.second if self.hires else self.first
+
+    @property
+    def steps(self) -> int:
+        """Steps that are taken for a batch, in all passes."""
+        return self.first.steps.count + (self.hires.second.steps.count if self.hires else 0)

@@ -1,0 +1,35 @@
+"""What a model family asks of a picture's size."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """`cell`: pixels a side of one latent cell. `multiple_of`: pixels, what a side must be a whole multiple of.
+
+    `native`: pixels a side of the pictures that the family was trained on.
+    """
+
+    cell: int
+    multiple_of: int
+    native: int
+
+    def floor(self, pixels: int) -> int:
+        """The largest side that fits into `pixels`; may be 0.
+
+        >>> SizeRule(cell=8, multiple_of=16, native=512).floor(100)
+        96
+        """
+        return pixels // self.multiple_of * self.multiple_of
+
+    def ceil(self, pixels: int) -> int:
+        """The smallest side that covers `pixels`."""
+        return -(-pixels // self.multiple_of) * self.multiple_of
+
+    def cells(self, pixels: int) -> int:
+        """Whole latent cells along `pixels`."""
+        return pixels // self.cell
+
+
+SD1_SIZES = SizeRule(cell=8, multiple_of=8, native=512)
+"""Stable Diffusion 1, and what is assumed while no checkpoint is known."""
