@@ -18,8 +18,8 @@ from torch import Tensor
 from modules.a1111.request import Kind, translated
 from modules.base.events import Failed, ImageDone, Stop
 from modules.infotext.parse import parse
-from modules.networks.sd1.model import StableDiffusion
-from modules.processing.engine import Engine
+from modules.networks.model import Model
+from modules.processing.engine import Engine, batch
 from modules.schema.catalog import Checkpoint
 from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
@@ -78,15 +78,15 @@ def row(request: pytest.FixtureRequest, head: None) -> Iterator[Row]:
 
 @pytest.fixture
 def finals(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]]:
-    """The latents that the engine decodes into pictures, in order."""
+    """The latents that the engine decodes into the job's pictures, in order; not those between passes of hires fix."""
     seen: list[NDArray[np.float32]] = []
-    decode = StableDiffusion.decode
+    decoded = batch.decoded
 
-    def decode_and_keep(model: StableDiffusion, latents: Tensor) -> Tensor:
-        seen.append(latents.numpy().copy())
-        return decode(model, latents)
+    def decode_and_keep(model: Model, latent: Tensor, is_exact: bool) -> NDArray[np.uint8]:
+        seen.append(latent[None].numpy().copy())
+        return decoded(model, latent, is_exact)
 
-    monkeypatch.setattr(StableDiffusion, "decode", decode_and_keep)
+    monkeypatch.setattr(batch, "decoded", decode_and_keep)
     return seen
 
 

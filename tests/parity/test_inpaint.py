@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from modules.a1111.request import translated
 from modules.images.geometry import Size
-from modules.infotext.parse import parse
 from modules.infotext.grammar import compose
+from modules.infotext.parse import parse
 from modules.infotext.write import declared_pairs
 from modules.processing.masked.latents import latent_mask
 from modules.processing.masked.prepare import Prepared, prepare

@@ -122,8 +122,10 @@ def begin(
 ) -> tuple[Tensor, Noise]:
     """(the latent a pass starts from, its step noise)."""
     channels, height, width = arrays["x"].shape[2:]
-    names = ("subseeds", "subseed_strength", "seed_resize_from", "eta_noise_seed_delta")
+    names = ("subseeds", "subseed_strength", "eta_noise_seed_delta")
     rest = {name: case[name] for name in names if name in case}
+    if "seed_resize_from" in case:  # recorded in pixels
+        rest["resized_from"] = tuple(pixels // 8 for pixels in case["seed_resize_from"])
     step_noise = ImageNoise(case["source"], (channels, height, width), case["seeds"], **rest)
     noise = step_noise.first()
     if case["t_enc"] is None:

@@ -3,6 +3,8 @@
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -63,7 +65,7 @@ class BatchRunner:
             if number:
                 job.ear.hear()
             with job.clock.stage("vae_decode"):
-                pixels = to_uint8(result.model.decode(latent[None]), job.is_exact)[0]
+                pixels = decoded(result.model, latent, job.is_exact)
             if common.colours_of is not None:
                 pixels = corrected(pixels, common.colours_of, job.is_exact)
             painted = pixels
@@ -147,6 +149,11 @@ class BatchRunner:
             Size(*map(model.sizes.cells, size)),
             model.sizes.cell,
         )
+
+
+def decoded(model: Model, latent: Tensor, is_exact: bool) -> NDArray[np.uint8]:
+    """A finished latent (C, h, w) as pixels (H, W, 3)."""
+    return to_uint8(model.decode(latent[None]), is_exact)[0]
 
 
 def _beside(done: ImageDone, layers: Mapping[str, Image.Image], settings: Settings, images: int) -> Iterator[ImageDone]:

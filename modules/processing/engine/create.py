@@ -1,15 +1,12 @@
 """What the engine process builds from its flags."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from modules.extension.loading import load as load_extensions
 from modules.networks.device import choose_place, threads
-from modules.networks.families import FAMILIES
-from modules.networks.model import Family
 from modules.processing.engine.engine import Engine
 
 
@@ -22,21 +19,18 @@ def create_engine(
     lora_dirs: str = "",
     embedding_dirs: str = "",
     vae_dirs: str = "",
-    *,
-    families: Sequence[Family] = FAMILIES,
 ) -> Engine:
     """`device` is "auto" or "cpu", `precision` "auto" or "full".
 
     `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints;
     `lora_dirs` and `embedding_dirs` where the LoRAs and embeddings lie that prompts name, `vae_dirs` where the VAEs do
-    that the setting names. `families` are those whose checkpoints can be loaded, the first that recognises a file
-    loads it.
+    that the setting names.
     """
     torch.set_num_threads(threads())
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
     dirs = (_paths(checkpoint_dirs), _paths(lora_dirs), _paths(embedding_dirs), _paths(vae_dirs))
-    return Engine(place, Path(cache_dir), extensions, *dirs, families=families)
+    return Engine(place, Path(cache_dir), extensions, *dirs)
 
 
 def _paths(joined: str) -> list[Path]:

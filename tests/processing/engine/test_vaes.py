@@ -19,7 +19,6 @@ from modules.base.picture import Picture
 from modules.clip.bpe import ClipBPE
 from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
-from modules.infotext.parse import parse
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache, find_vaes
 from modules.networks.sd1.building import load_vae

@@ -16,7 +16,6 @@ from modules.images.geometry import Box, Margins, Size
 from modules.images.masks import blurred
 from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
-from modules.infotext.parse import parse
 from modules.networks.posterior import Posterior
 from modules.processing.engine import Engine, create_engine
 from modules.processing.masked.latents import inpainting_input
