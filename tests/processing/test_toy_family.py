@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_euler_is_the_flows_own_step_rule(run: Run, engine: Engine, checkpoint: 
     even = torch.cat([torch.linspace(1, 0.001, 4), torch.zeros(1)])
     times = (3 * even / (1 + 2 * even)).tolist()
     x = torch.randn(16, 16, 20, generator=torch.Generator().manual_seed(7))[None]
-    for t, t_next in zip(times, times[1:], strict=False):
+    for t, t_next in pairwise(times):
         tokens = model.latent.packed(x)  # type: ignore[attr-defined]
         with torch.inference_mode():
             v = model.transformer(tokens, torch.tensor([t]), cond.tokens, cond.mask)  # type: ignore[attr-defined]
