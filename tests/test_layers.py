@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("base",),
     ("schema", "clip", "flags"),
+    ("prompts",),
     ("infotext",),
     ("a1111", "extension"),
-    ("prompts", "sampling", "images", "store"),
+    ("sampling", "images", "store"),
     ("networks",),
     ("processing",),
     ("starter",),  # the training of the bundled checkpoint: a program of its own

@@ -21,11 +21,12 @@ from modules.base.picture import Picture
 from modules.infotext.grammar import Infotext
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
+from modules.prompts.tags import NETWORK_KINDS, Tag, rewritten, take_tags
 from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
-NETWORK = re.compile(r"<(lora|lyco|hypernet):([^:>]+)([^>]*)>")
+HYPERNET = "hypernet"  # A1111's hypernetworks, which are never installed here
 HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
 NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
 # A text with one of these keys is from a masked picture.
@@ -184,23 +185,29 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
     digits = {name.strip(): digits for name, digits in HASHES.findall(parsed.pairs.get("Lora hashes", ""))}
     missing: set[str] = set()
 
-    def here(match: re.Match[str]) -> str:
-        kind, name, weights = match.groups()
-        if kind != "hypernet":
+    def here(tag: Tag, text: str) -> str:
+        if not _is_network(tag):
+            return text
+        if tag.kind in NETWORK_KINDS:
             with contextlib.suppress(WebuiError):
-                catalog.lora(name)
-                return match[0]
-            wanted = digits.get(name, "")
+                catalog.lora(tag.name)
+                return text
+            wanted = digits.get(tag.name, "")
             for lora in catalog.loras:
                 if len(wanted) >= FEWEST_DIGITS and lora.hash.startswith(wanted):
-                    return f"<lora:{lora.name}{weights}>"
-        missing.add(name)
+                    return text.replace(f"<{tag.kind}:{tag.name}", f"<lora:{lora.name}", 1)
+        missing.add(tag.name)
         return ""
 
     for field in ("prompt", "hr_prompt"):
         if field in fields:
-            fields[field] = NETWORK.sub(here, str(fields[field]))
-    return sorted(missing | {match[1] for match in NETWORK.findall(parsed.negative_prompt)})
+            fields[field] = rewritten(str(fields[field]), here)
+    _, unused = take_tags(parsed.negative_prompt)
+    return sorted(missing | {tag.name for tag in unused if _is_network(tag)})
+
+
+def _is_network(tag: Tag) -> bool:
+    return tag.name != "" and tag.kind in (*NETWORK_KINDS, HYPERNET)
 
 
 def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:

@@ -1,10 +1,10 @@
-"""Extra networks in a prompt: `<lora:name:0.8>` and its like, taken out of the text before anything else reads it."""
+"""The grammar of extra networks in a prompt, `<lora:name:0.8>`; tags are removed before anything else is parsed."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from modules.prompts.lora_arguments import Window, block_weights, window
 
 TAG = re.compile(r"<(\w+):([^>]+)>")
 _ARGUMENTS = ("te", "unet", "dyn", "lbw", "start", "stop", "step")
-NETWORK_KINDS = ("lora", "lyco")  # one family under two names
+NETWORK_KINDS = ("lora", "lyco")  # two names for the same thing
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,17 @@ class Tag:
     positional: tuple[str, ...]
     named: MappingProxyType[str, str]
 
+    @property
+    def name(self) -> str:
+        """The network's name, "" if there is none."""
+        return self.positional[0] if self.positional else ""
+
 
 class NetworkTag(NamedTuple):
-    """A LoRA or LyCORIS by name, with its weights for text encoder and UNet; dyn_dim limits its rank.
+    """A LoRA or LyCORIS by name, with its weights for the text encoder and the UNet; dyn_dim limits its rank.
 
-    `blocks` weigh the blocks that lora_arguments.py names, () is 1 each; it acts in the steps of `window`. `unread`
-    are the arguments that mean nothing.
+    `blocks` are the weights of the blocks listed in lora_arguments.py, () means 1 each. It is active in the steps of
+    `window`. `unread` are the unknown arguments.
     """
 
     name: str
@@ -49,14 +54,27 @@ def take_tags(prompt: str) -> tuple[str, list[Tag]]:
     >>> text, tags[0].positional
     ('a  cat', ('foo', '0.5'))
     """
-    end = prompt.rfind(">") + 1  # beyond it no tag can close, and the search would run to the end from every "<"
     tags: list[Tag] = []
 
-    def taken(match: re.Match[str]) -> str:
-        tags.append(_tag(match.group(1), match.group(2)))
+    def taken(tag: Tag, text: str) -> str:
+        tags.append(tag)
         return ""
 
-    return TAG.sub(taken, prompt[:end]) + prompt[end:], tags
+    return rewritten(prompt, taken), tags
+
+
+def rewritten(prompt: str, write: Callable[[Tag, str], str]) -> str:
+    """`prompt` with each tag replaced by what `write` returns for it and its text.
+
+    >>> rewritten("a <lora:foo:1> cat", lambda tag, text: text.replace("foo", "bar"))
+    'a <lora:bar:1> cat'
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        return write(_tag(match[1], match[2]), match[0])
+
+    end = prompt.rfind(">") + 1  # no tag closes after it, and the search would run to the end from every "<"
+    return TAG.sub(replaced, prompt[:end]) + prompt[end:]
 
 
 def without_networks(prompt: str, names: Collection[str]) -> str:
@@ -66,18 +84,16 @@ def without_networks(prompt: str, names: Collection[str]) -> str:
     'a <lora:foo:1> cat'
     """
 
-    def kept(match: re.Match[str]) -> str:
-        tag = _tag(match.group(1), match.group(2))
-        return "" if tag.kind in NETWORK_KINDS and tag.positional[:1] and tag.positional[0] in names else match.group()
+    def kept(tag: Tag, text: str) -> str:
+        return "" if tag.kind in NETWORK_KINDS and tag.name in names else text
 
-    end = prompt.rfind(">") + 1
-    return TAG.sub(kept, prompt[:end]) + prompt[end:]
+    return rewritten(prompt, kept)
 
 
 def network_tags(tags: list[Tag]) -> list[NetworkTag]:
     """The LoRA and LyCORIS tags with A1111's defaults: te 1, unet as te.
 
-    Raises WebuiError where a weight is no number.
+    Raises WebuiError for a weight that is not a number.
     """
     return [_network(tag) for tag in tags if tag.kind in NETWORK_KINDS]
 

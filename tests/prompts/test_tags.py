@@ -1,12 +1,13 @@
 """Extra networks leave the prompt before anything else reads it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from modules.base.errors import WebuiError
-from modules.prompts.tags import NetworkTag, network_tags, take_tags
+from modules.prompts.tags import NetworkTag, network_tags, rewritten, take_tags
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "prompts.json"
 
@@ -55,3 +56,21 @@ def test_a_weight_that_is_no_number_is_told(tag: str) -> None:
 @pytest.mark.parametrize("text", ["<a:" * 7_000, "<" * 20_000, "<a:" * 7_000 + ">", "a < b > c"])
 def test_unclosed_tags_end(text: str) -> None:
     assert take_tags(text)[1] == [] or text.endswith(">")
+
+
+def test_a_tag_is_rewritten_in_place_and_other_text_stays() -> None:
+    text = "a <b <lora:ink:0.5:unet=1> > <lyco:wash> cat <lora:"
+    assert rewritten(text, lambda tag, found: f"[{tag.kind} {tag.name} {found}]") == (
+        "a <b [lora ink <lora:ink:0.5:unet=1>] > [lyco wash <lyco:wash>] cat <lora:"
+    )
+
+
+def test_no_other_module_has_a_grammar_of_tags() -> None:
+    modules = Path(__file__).parents[2] / "modules"
+    grammar = re.compile(r"""(re\.\w+\(|RegExp\(|[(=,] */).*<.*(lora|lyco|hypernet|\\w\+\)?:)""")
+    found = [
+        path.relative_to(modules).as_posix()
+        for path in [*modules.rglob("*.py"), *modules.rglob("*.js")]
+        if any(grammar.search(line) for line in path.read_text("utf-8").splitlines())
+    ]
+    assert found == ["prompts/tags.py"]
