@@ -160,6 +160,7 @@ A1111Options: type[BaseModel] = create_model(
     "A1111Options", __config__=ConfigDict(frozen=True, extra="forbid"), **_fields()
 )
 NAMES = frozenset(A1111Options.model_fields)
+MOST_TOLD = 20  # ignored entries of a file that get a log line each
 BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
 
 
@@ -185,7 +186,7 @@ def own_settings(file: Path) -> tuple[Settings, Path]:
 
 def _is_a1111s(file: Path) -> bool:
     try:
-        kept = read_json(file)
+        kept = read_json(file, any_number=True)
     except (FileNotFoundError, Unreadable):
         return False
     return isinstance(kept, dict) and bool(cast(dict[str, Any], kept).keys() & NAMES)
@@ -214,8 +215,10 @@ class KeptOptions:
         self._path = path
         self._lock = threading.Lock()
         self._changed, unread = _read(path)
-        if unread:
-            log.warning("%s: %d entries were ignored; the first: %s", path, len(unread), unread[0])
+        for reason in unread[:MOST_TOLD]:
+            log.warning("%s: an entry was ignored: %s", path, reason)
+        if len(unread) > MOST_TOLD:
+            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_TOLD)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -245,7 +248,7 @@ class KeptOptions:
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """(the kept values that are still valid, why the others are not). None has an effect, so none is essential."""
     try:
-        kept = read_json(path)
+        kept = read_json(path, any_number=True)
     except FileNotFoundError:
         return {}, ()
     except Unreadable as reason:

@@ -45,13 +45,16 @@ def read_bytes(path: Path) -> bytes:
         raise Unreadable(error.strerror or str(error)) from error
 
 
-def parsed(data: bytes, names_files: bool = False) -> Any:
+def parsed(data: bytes, names_files: bool = False, any_number: bool = False) -> Any:
     """The JSON in `data`: no NaN, no endless numbers, nothing nested deeper than `DEEPEST`.
 
-    No half letters either, unless it `names_files`, whose names may be anything. Raises Unreadable for anything else.
+    No half letters either, unless it `names_files`, whose names may be anything. With `any_number` the caller judges
+    numbers, entry by entry. Raises Unreadable for anything else.
     """
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_finite, parse_int=_bounded)
+        text = data.decode("utf-8")
+        checks: dict[str, Any] = {"parse_constant": _no_number, "parse_float": _finite, "parse_int": _bounded}
+        value = json.loads(text, **({} if any_number else checks))
         _require_flat(value)
         if not names_files and SURROGATE.search(data):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -64,9 +67,9 @@ def parsed(data: bytes, names_files: bool = False) -> Any:
     return value
 
 
-def read_json(path: Path, names_files: bool = False) -> Any:
+def read_json(path: Path, names_files: bool = False, any_number: bool = False) -> Any:
     """The JSON in a file, as `parsed` reads it. Raises FileNotFoundError and Unreadable."""
-    return parsed(read_bytes(path), names_files)
+    return parsed(read_bytes(path), names_files, any_number)
 
 
 def put_aside(path: Path, reason: object) -> Path | None:

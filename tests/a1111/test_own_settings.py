@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from modules.a1111.options import BESIDE_A1111, own_settings
+from modules.a1111.options import BESIDE_A1111, A1111Options, KeptOptions, own_settings
 from modules.schema.settings import Settings
 
 A1111 = {"samples_save": True, "samples_format": "webp", "jpeg_quality": "high", "outdir_samples": "", "ad_max": 2}
@@ -31,3 +32,30 @@ def test_a_file_of_ours_stays_the_one_that_is_kept(content: str | None, tmp_path
     if content is not None:
         file.write_text(content)
     assert own_settings(file)[1] == file
+
+
+ODD: tuple[Any, ...] = (None, [], {}, "\x1b[31m", -1, 10**30, 1e300, float("inf"), float("nan"), [[["a"]]], {"a": 1})
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_a_value_of_a_wrong_kind_in_any_field_is_told_by_its_name_and_costs_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, odd: Any
+) -> None:
+    """Each field of our settings, wherever they are kept, and of A1111's options."""
+    for name in ("config.json", "config-palimpsest.json"):
+        for field in Settings.model_fields:
+            right = "eta_ancestral" if field != "eta_ancestral" else "jpeg_quality"
+            (tmp_path / name).write_text(json.dumps({field: odd, right: 1 if right == "jpeg_quality" else 0.25}))
+            caplog.clear()
+            settings, _ = own_settings(tmp_path / "config.json")
+            assert getattr(settings, right) in (0.25, 1)
+            if getattr(settings, field) == getattr(Settings(), field) != odd:
+                assert field in caplog.text
+                assert "\x1b" not in caplog.text
+    for field in A1111Options.model_fields:
+        (tmp_path / "options.json").write_text(json.dumps({field: odd}))
+        caplog.clear()
+        kept = KeptOptions(tmp_path / "options.json").values[field]
+        if kept == getattr(A1111Options(), field) != odd:
+            assert field in caplog.text
+            assert "\x1b" not in caplog.text

@@ -57,7 +57,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
         """(the settings in a file, why parts of it could not be read). A missing file means all defaults."""
         settings = cls()
         try:
-            values = read_json(path)
+            values = read_json(path, any_number=True)
         except FileNotFoundError:
             return settings, ()
         except Unreadable as reason:
