@@ -19,8 +19,10 @@ from PIL import Image
 from modules.api.a1111 import extras
 from modules.api.app import create_api
 from modules.api.services import Services
+from modules.base.budget import Budget, Ticket
 from modules.base.events import ENDINGS
 from modules.flags.flags import Flags
+from modules.schema.catalog import Checkpoint
 from modules.server.listen import configured
 from tests.api.a1111_client import opened, png
 
@@ -164,10 +166,67 @@ def test_the_waiting_jobs_of_a_client_that_hangs_up_leave_the_queue(server: uvic
     other = httpx.post(f"{url(server)}/v1/jobs", json=job, timeout=PATIENCE, trust_env=False).json()
     body: dict[str, Any] = {"prompt": "a", "init_images": [png(), png(), png()]}
     hang_up_when(server, "/sdapi/v1/img2img", body, lambda: len(queue.current()) == 4)
-    until(lambda: len(queue.current()) == 1)
+    until(lambda: len(queue.current()) == 1 and not server.server_state.tasks)
     assert [job.id for job in queue.current()] == [other["id"]]
     assert [job.status for job in queue.jobs()] == ["interrupted"] * 3 + ["running"]
     queue.interrupt()
+
+
+def test_a_job_whose_client_hangs_up_while_its_checkpoint_loads_ends_before_that_is_loaded(
+    server: uvicorn.Server, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "slow.gate"
+    monkeypatch.setattr(Services, "checkpoint", lambda *_: Checkpoint("slow", gate))
+    queue = services.queue
+    hang_up_when(server, "/sdapi/v1/txt2img", {"prompt": "a"}, lambda: queue.state().state == "loading")
+    until(lambda: not queue.current() and not server.server_state.tasks)
+    assert [job.status for job in queue.jobs()] == ["interrupted"]
+    gate.touch()
+    answer = httpx.post(f"{url(server)}/sdapi/v1/txt2img", json={"prompt": "a"}, timeout=PATIENCE, trust_env=False)
+    assert len(answer.raise_for_status().json()["images"]) == 1
+
+
+def test_a_job_whose_client_hangs_up_while_the_engine_starts_is_not_run(
+    server: uvicorn.Server, services: Services
+) -> None:
+    queue = services.queue
+    hang_up_when(server, "/sdapi/v1/txt2img", {"prompt": "wait"}, queue.current)
+    until(lambda: not queue.current() and not server.server_state.tasks)
+    assert [job.status for job in queue.jobs()] == ["interrupted"]
+    assert files(services.outputs.root) == []
+
+
+@pytest.mark.parametrize(("sources", "statuses"), [(1, {"interrupted"}), (3, set())])
+def test_nothing_is_made_for_a_client_that_hangs_up_while_its_picture_waits_for_memory(
+    server: uvicorn.Server,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    sources: int,
+    statuses: set[str],
+) -> None:
+    budget = Budget(1 << 20)
+    waits = threading.Event()
+    ask = budget.ask
+
+    def watched(size: int, wake: Callable[[], object], body: object | None = None) -> Ticket:
+        ticket = ask(size, wake, body)
+        if not ticket.is_granted:
+            waits.set()
+        return ticket
+
+    held = [budget.ask(1 << 19, lambda: None) for _ in range(2)]
+    monkeypatch.setattr(budget, "ask", watched)
+    monkeypatch.setattr("modules.base.picture.MEMORY", budget)
+    hang_up_when(
+        server, "/sdapi/v1/img2img", {"prompt": "wait", "init_images": [png(512, 512)] * sources}, waits.is_set
+    )
+    until(lambda: not server.server_state.connections)
+    for ticket in held:
+        budget.give_back(ticket)
+    until(lambda: not services.queue.current() and not server.server_state.tasks)
+    assert {job.status for job in services.queue.jobs()} == statuses
+    assert files(services.outputs.root) == []
+    assert budget.taken == 0
 
 
 @pytest.mark.parametrize(
