@@ -26,3 +26,10 @@ def test_the_formatter_is_content() -> None:
 @pytest.mark.slow
 def test_the_type_checker_is_content() -> None:
     assert not (said := complaints("basedpyright", "--pythonpath", sys.executable)), "\n" + said
+
+
+@pytest.mark.slow
+def test_the_type_checker_is_content_with_the_tests() -> None:
+    """A looser set of rules, in tests/pyrightconfig.json: tests hand over what the program would refuse."""
+    said = complaints("basedpyright", "--pythonpath", sys.executable, "--project", "tests/pyrightconfig.json")
+    assert not said, "\n" + said

@@ -126,6 +126,7 @@ def measured(count: int, folder: Path) -> dict[str, Any]:
     bare: list[float] = []
     cpu: list[float] = []
     bare_cpu: list[float] = []
+    sent = answered = b""
     command = [sys.executable, "-m", "tests.bench.bench_api", "--serve", str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

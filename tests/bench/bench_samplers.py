@@ -77,7 +77,9 @@ def prompt_ms() -> list[float]:
     """Processor milliseconds of each prompt."""
     costs: list[float] = []
 
-    @settings(max_examples=PROMPTS, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    checks: list[Any] = list(HealthCheck)
+
+    @settings(max_examples=PROMPTS, database=None, deadline=None, suppress_health_check=checks)
     @given(st.lists(st.sampled_from(SYMBOLS), max_size=400).map("".join) | st.text(max_size=1000))
     def read(prompt: str) -> None:
         cost = took_ms(prompt)

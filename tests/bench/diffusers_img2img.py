@@ -4,6 +4,9 @@ Prints one JSON object. The models are those our loader makes, in the number typ
 pipeline differs; its strength arithmetic walks 12 steps where A1111's and ours walk 13.
 """
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+
 import io
 import json
 import statistics

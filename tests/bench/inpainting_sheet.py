@@ -74,7 +74,7 @@ def main() -> None:
     for image in made.values():
         tile = Image.new("RGB", (SIDE, SIDE), (40, 40, 44))
         tile.paste(image, (0, (SIDE - image.height) // 2))
-        tiles.append(np.asarray(tile, np.float32) / 255)
+        tiles.append(np.asarray(tile, np.float32) / np.float32(255))
     save(sheet(tiles, 4, list(made)), options.out)
     print(f"{len(tiles)} pictures in {options.out}")
 

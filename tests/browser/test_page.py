@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from modules.prompts.styles import Style
 from tests.browser.conftest import (
@@ -465,7 +465,12 @@ def test_a_picture_is_dropped_and_pasted(open_page: Page) -> None:
 
 def test_a_known_picture_is_not_sent_twice(open_page: Page) -> None:
     sent: list[str] = []
-    open_page.on("request", lambda request: request.url.endswith("/v1/pictures") and sent.append(request.method))
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/v1/pictures"):
+            sent.append(request.method)
+
+    open_page.on("request", note)
     load(open_page, png(seed=11))
     open_page.click("#img2img_remove")
     load(open_page, png(seed=11))

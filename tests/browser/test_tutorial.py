@@ -53,8 +53,8 @@ def pinkness(image: Image.Image) -> float:
 
 def likeness(one: Image.Image, other: Image.Image) -> float:
     """Correlation of the two pictures' brightness, looked at from afar: the composition."""
-    grey = [pixels(image.convert("L").resize((32, 32), Image.Resampling.BOX)).ravel() for image in (one, other)]
-    return float(np.corrcoef(*grey)[0, 1])
+    x, y = (pixels(image.convert("L").resize((32, 32), Image.Resampling.BOX)).ravel() for image in (one, other))
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 def distance(one: Image.Image, other: Image.Image) -> float:

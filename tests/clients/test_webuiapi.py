@@ -1,6 +1,9 @@
 """The PyPI client `webuiapi`, unchanged, through all its methods for A1111 itself (not those for other people's
 extensions, whose routes are not here)."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalCall=false
+# webuiapi types its arguments by their defaults, and each answer as one of two kinds.
+
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -29,7 +29,7 @@ def bpe() -> ClipBPE:
 def reference(bpe: ClipBPE) -> CLIPTokenizer:
     """transformers' tokenizer over the same vocabulary."""
     symbols = [bpe.symbol(index) for index in range(len(bpe))]
-    return CLIPTokenizer(vocab={symbol: index for index, symbol in enumerate(symbols)}, merges=bpe.merges())
+    return CLIPTokenizer(vocab={symbol: index for index, symbol in enumerate(symbols)}, merges=bpe.merges())  # pyright: ignore[reportArgumentType]
 
 
 def test_the_vocabulary_is_whole_and_its_landmarks_stand_where_clip_has_them(bpe: ClipBPE) -> None:

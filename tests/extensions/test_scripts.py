@@ -6,11 +6,18 @@ import pytest
 from PIL import Image
 
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
+from modules.base.picture import Picture
 from modules.images.grid import grid
 from modules.schema.catalog import Catalog
+from modules.schema.request import GenerationRequest, Img2ImgRequest
 from tests.extensions.conftest import Stage, colour, img2img, opened, refusal, source, txt2img, values_of
 
 # -- One job of many
+
+
+def source_of(request: GenerationRequest) -> Picture:
+    assert isinstance(request, Img2ImgRequest)
+    return request.init_images[0]
 
 
 def test_many_runs_are_one_job(stage: Stage) -> None:
@@ -144,7 +151,7 @@ def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: lis
     done = stage.pictures(img2img("Loopback", 4, 0.5, curve, batch_size=2))
     assert [round(value, 4) for value in values_of(stage.asked, "denoising_strength")] == strengths
     assert values_of(stage.asked, "seed", "batch_size") == [(7, 1), (8, 1), (9, 1), (10, 1)]
-    sources = [request.init_images[0].rgb().getpixel((0, 0)) for request in stage.asked]
+    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.asked]
     assert sources == [(200, 40, 90), colour(7), colour(8), colour(9)]
     assert [event.sheet for event in done] == ["", "", "", "", "grid"]
     assert (done[-1].width, done[-1].height) == (256, 64)
@@ -153,7 +160,7 @@ def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: lis
 
 def test_loopback_begins_anew_for_each_batch(stage: Stage) -> None:
     done = stage.pictures(img2img("Loopback", 2, n_iter=2))
-    sources = [request.init_images[0].rgb().getpixel((0, 0)) for request in stage.asked]
+    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.asked]
     assert sources == [(200, 40, 90), colour(7), (200, 40, 90), colour(9)]
     assert (done[-1].sheet, done[-1].width) == ("grid", 128)  # the last of each
 

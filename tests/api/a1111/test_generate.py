@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from httpx import Response
+from httpx2 import Response  # what starlette's test client answers
 from PIL import Image
 from starlette.testclient import TestClient
 

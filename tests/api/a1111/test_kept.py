@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from httpx import Response
+from httpx2 import Response  # what starlette's test client answers
 from starlette.testclient import TestClient
 
 from modules.api.services import Services

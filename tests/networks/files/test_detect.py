@@ -10,11 +10,11 @@ from tests.tiny import tiny_tensors
 UNET, TEXT = "model.diffusion_model.", "cond_stage_model.transformer.text_model."
 
 
-def header(**shapes: tuple[int, ...]) -> Header:
+def header(**shapes: tuple[int, ...]) -> dict[str, TensorInfo]:
     return {key: TensorInfo("F16", shape) for key, shape in shapes.items()}
 
 
-def sd1(channels: int) -> Header:
+def sd1(channels: int) -> dict[str, TensorInfo]:
     return header(
         **{
             f"{UNET}input_blocks.0.0.weight": (320, channels, 3, 3),

@@ -1,5 +1,8 @@
 """Token merging: the matching by a plain loop over the paper's steps, and the network with its formula written out."""
 
+# pyright: reportOptionalCall=false
+# diffusers' block has parts that may be None; a UNet of Stable Diffusion has all of them.
+
 from collections.abc import Callable
 
 import torch

@@ -88,8 +88,8 @@ def test_an_embedding_that_cannot_be_used_is_told_where_it_is_named(shop: Shop) 
     )
     torn = "The embedding 'torn' has no effect: torn.pt is damaged or truncated: it has 2 bytes."
 
-    def told(*prompts: str, **more: Any) -> list[str]:
-        return [event.message for event in shop.events(*prompts, **more) if isinstance(event, Warned)]
+    def told(prompt: str, negative: str = "", **more: Any) -> list[str]:
+        return [event.message for event in shop.events(prompt, negative, **more) if isinstance(event, Warned)]
 
     for _ in range(2):  # what was encoded before is told as well
         assert told("a cat, (Wide:1.2), wide", n_iter=2) == [wide]

@@ -251,6 +251,7 @@ def test_a_lora_acts_in_its_steps_alone(shop: Shop) -> None:
     """Of three steps each choice makes another picture, twice the same, and none leaves a trace."""
     plain = shop.picture(steps=3).pixels
     choices = ("start=1", "start=2", "stop=1", "stop=2", "step=1-2", "start=0", "stop=0")
+    made: list[bytes] = []
     for _ in range(2):
         made = [shop.picture(f"a cat<lora:ink:1:{choice}>", steps=3, n_iter=1).pixels for choice in choices]
         assert len(set(made)) == len(choices)

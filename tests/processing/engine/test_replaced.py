@@ -102,7 +102,7 @@ def test_a_job_keeps_to_the_checkpoint_it_began_with(studio: Studio) -> None:
     request = Txt2ImgRequest(**THREE)
     calm = studio.run(request)
     disturbed = studio.run(
-        request, act=lambda: shutil.copy(studio.other, studio.path.with_suffix(".new")).replace(studio.path)
+        request, act=lambda: Path(shutil.copy(studio.other, studio.path.with_suffix(".new"))).replace(studio.path)
     )
     later = studio.run(request)
     assert pixels(disturbed) == pixels(calm)

@@ -8,7 +8,9 @@ import { maskFile } from "./wire.js";
 
 export class Acts {
   constructor(document, view, told) {
-    Object.assign(this, { document, view, told });
+    this.document = document;
+    this.view = view;
+    this.told = told;
     this.chooser = h("input", {
       type: "file",
       accept: "image/*",

@@ -21,6 +21,7 @@ export class Bitmap {
     if (this.id !== picture.id) return whole.close();
     const scale = SMALL / Math.max(whole.width, whole.height);
     if (scale < 1) {
+      /** @type {ImageBitmapOptions} */
       const size = {
         resizeWidth: Math.round(whole.width * scale),
         resizeHeight: Math.round(whole.height * scale),

@@ -6,7 +6,12 @@ const MARGIN = 8; // CSS pixels around a fitted picture
 
 export class Camera {
   constructor() {
-    Object.assign(this, { scale: 1, x: 0, y: 0, width: 1, height: 1, ratio: 1 });
+    this.scale = 1;
+    this.x = 0;
+    this.y = 0;
+    this.width = 1;
+    this.height = 1;
+    this.ratio = 1;
     this.isFitted = true;
     this.listeners = [];
   }

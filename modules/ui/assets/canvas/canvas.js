@@ -1,6 +1,6 @@
 // The picture area of img2img: modes, tools, stage and what is said about them, over one document.
 
-import { h } from "../js/core/dom.js";
+import { childrenOf, h } from "../js/core/dom.js";
 import * as form from "../js/form/form.js";
 import { openedTab, tabRow } from "../js/core/tabs.js";
 import { complain } from "../js/core/toast.js";
@@ -24,6 +24,9 @@ const TAB = "img2img";
 const NOT_TINTED = "#2f9d63"; // "Inpaint not masked": what is painted is what stays
 
 export class Canvas {
+  /** @type {((blob: Blob, isNoted?: boolean) => Promise<void>) | undefined} takes a picture made here as the source */
+  onBring;
+
   constructor() {
     this.document = new Document();
     this.settings = new BrushSettings();
@@ -91,7 +94,7 @@ export class Canvas {
 
   showMode() {
     const { mode } = this.document;
-    for (const tab of this.head.children) {
+    for (const tab of childrenOf(this.head)) {
       tab.setAttribute("aria-selected", String(tab.dataset.tabId === mode));
       tab.tabIndex = tab.dataset.tabId === mode ? 0 : -1;
     }
@@ -237,6 +240,7 @@ export class Canvas {
 
   // What a request takes from here: fields to set, and those that mean nothing without a mask or a new part.
   async outgoing() {
+    /** @type {Record<string, any>} */
     const fields = { ...(await this.wire.fields(form.get(TAB, "mask_blur"))), ...this.frame.fields() };
     return { fields, without: fields.mask || this.frame.paintsOn ? [] : MASK_FIELDS };
   }

@@ -14,6 +14,7 @@ const answer = (request) =>
   new Promise((resolve, reject) =>
     Object.assign(request, { onsuccess: () => resolve(request.result), onerror: () => reject(request.error) }),
   );
+/** @type {(transaction: IDBTransaction) => Promise<void>} */
 const done = (transaction) =>
   new Promise((resolve, reject) =>
     Object.assign(transaction, {
@@ -28,7 +29,8 @@ const rangeOf = (tab) => IDBKeyRange.bound([tab, "", 0], [tab, "~", Infinity]);
 export class Keep {
   // complain(error): the browser keeps nothing.
   constructor(document, complain) {
-    Object.assign(this, { document, complain });
+    this.document = document;
+    this.complain = complain;
     this.stale = { mask: new Set(), sketch: new Set() };
     this.isResized = false;
     this.timer = 0;

@@ -7,7 +7,8 @@ const typing = (target) =>
   (target.isContentEditable ||
     target.tagName === "TEXTAREA" ||
     target.tagName === "SELECT" ||
-    (target.tagName === "INPUT" && !["range", "checkbox", "color"].includes(target.type)));
+    (target.tagName === "INPUT" &&
+      !["range", "checkbox", "color"].includes(/** @type {HTMLInputElement} */ (target).type)));
 
 export class Keys {
   // canvas: {element, document, view, settings, tools, toggleWhole(), isOpen()}.

@@ -7,7 +7,11 @@ const ERASER_BUTTON = 32;
 export class Pointer {
   // keys: {isPanning, isControl}, what is held down at the moment.
   constructor(view, tools, settings, keys, frame) {
-    Object.assign(this, { view, tools, settings, keys, frame });
+    this.view = view;
+    this.tools = tools;
+    this.settings = settings;
+    this.keys = keys;
+    this.frame = frame;
     this.touches = new Map();
     this.drawing = null; // id of the pointer that draws
     this.panning = null; // {id, x, y}
@@ -15,6 +19,8 @@ export class Pointer {
     this.penAt = -Infinity;
     this.isPenDown = false;
     this.cursor = null;
+    /** @type {(at: {x: number, y: number} | null) => void} shows the ring of the brush */
+    this.onCursor = () => {};
     const { element } = view;
     element.addEventListener("pointerdown", (event) => this.down(event));
     element.addEventListener("pointermove", (event) => this.move(event));

@@ -6,7 +6,8 @@ import { isWhole, TILE } from "./tiles.js";
 
 export class Reduced {
   constructor(layer, level) {
-    Object.assign(this, { layer, level });
+    this.layer = layer;
+    this.level = level;
     this.side = TILE >> level;
     this.tiles = new Map();
     this.stale = new Map(); // tile -> box of its own pixels to be made anew

@@ -33,7 +33,19 @@ export const LARGEST = 2048;
 
 export class BrushSettings {
   constructor() {
-    Object.assign(this, FIRST, read("canvas.brush", {}));
+    const kept = { ...FIRST, ...read("canvas.brush", {}) };
+    this.tool = kept.tool;
+    this.size = kept.size;
+    this.hardness = kept.hardness;
+    this.strength = kept.strength;
+    this.opacity = kept.opacity;
+    this.tolerance = kept.tolerance;
+    this.colour = kept.colour;
+    this.tint = kept.tint;
+    this.cover = kept.cover;
+    this.pressure = kept.pressure;
+    this.outpaintFill = kept.outpaintFill;
+    this.outpaintFeather = kept.outpaintFeather;
     if (!TOOLS[this.tool]) this.tool = "brush";
     this.listeners = [];
   }

@@ -8,7 +8,8 @@ import { AREA, TILE } from "./tiles.js";
 // ink: {value} 0 … 255 for a mask (0 erases), {colour: [r, g, b], opacity, erase} for a sketch; `hardness` 0 … 1.
 export class Stroke {
   constructor(layer, ink) {
-    Object.assign(this, { layer, ink });
+    this.layer = layer;
+    this.ink = ink;
     this.covered = new Map(); // tile -> how far each pixel is covered
     this.last = null;
     layer.begin();

@@ -10,7 +10,9 @@ const FULL = new Uint8Array(AREA).fill(255); // stands for every tile that is ma
 
 export class Layer {
   constructor(width, height, channels = 1) {
-    Object.assign(this, { width, height, channels });
+    this.width = width;
+    this.height = height;
+    this.channels = channels;
     this.columns = Math.ceil(width / TILE);
     this.rows = Math.ceil(height / TILE);
     this.tiles = new Array(this.columns * this.rows).fill(null); // null: nothing there

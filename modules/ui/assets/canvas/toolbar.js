@@ -42,8 +42,12 @@ export class Toolbar {
       "aria-label": "Zoom in percent",
       title: "Zoom in percent of the picture's own size",
       onchange: () =>
-        this.zoom.value > 0 &&
-        view.camera.zoomTo(this.zoom.value / 100 / view.camera.ratio, view.camera.width / 2, view.camera.height / 2),
+        Number(this.zoom.value) > 0 &&
+        view.camera.zoomTo(
+          Number(this.zoom.value) / 100 / view.camera.ratio,
+          view.camera.width / 2,
+          view.camera.height / 2,
+        ),
     });
     this.painting = h("div", { className: "canvas-group", role: "toolbar", "aria-label": "Tools" }, ...this.tools);
     this.steps = h(
@@ -110,7 +114,7 @@ export class Toolbar {
     this.element = h("div", { className: "canvas-tools" }, this.painting, this.steps, this.looking, this.sliders);
     settings.onChange(() => this.refresh());
     document.onChange((what) => ["mode", "history", "picture"].includes(what) && this.refresh());
-    view.camera.onChange(() => (this.zoom.value = Math.round(view.screen.scale * 100)));
+    view.camera.onChange(() => (this.zoom.value = String(Math.round(view.screen.scale * 100))));
     this.refresh();
   }
 
@@ -183,7 +187,9 @@ export class Toolbar {
       }),
       list,
     );
-    globalThis.document.addEventListener("pointerdown", (event) => !more.contains(event.target) && (more.open = false));
+    globalThis.document.addEventListener("pointerdown", ({ target }) => {
+      if (target instanceof Node && !more.contains(target)) more.open = false;
+    });
     return more;
   }
 

@@ -9,8 +9,13 @@ const LIGHTEST = 0.15; // of the brush's size under a pen that only just touches
 export class Tools {
   // say(sentence) tells the person something; toStage(x, y) is the camera's.
   constructor(document, view, settings, say) {
-    Object.assign(this, { document, view, settings, say });
+    this.document = document;
+    this.view = view;
+    this.settings = settings;
+    this.say = say;
     this.stroke = null;
+    /** @type {(path: string) => void} draws the outline of a shape */
+    this.onGuide = () => {};
     this.points = []; // of a shape being drawn
     document.settle = () => this.up();
   }

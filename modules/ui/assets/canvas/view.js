@@ -10,7 +10,8 @@ const ROOM = 0.18; // around a frame, of its longer side
 
 export class View {
   constructor(document, tint) {
-    Object.assign(this, { document, tint });
+    this.document = document;
+    this.tint = tint;
     this.camera = new Camera();
     this.bitmap = new Bitmap();
     this.overlay = new Overlay(document);

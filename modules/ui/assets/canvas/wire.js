@@ -25,7 +25,8 @@ export const MASK_FIELDS = [
 
 export class Wire {
   constructor(document, bitmap) {
-    Object.assign(this, { document, bitmap });
+    this.document = document;
+    this.bitmap = bitmap;
     this.known = {}; // id -> what the server said of it
     this.made = {}; // "mask", "flat" -> {key, blob}: the file of the version that was sent last
   }

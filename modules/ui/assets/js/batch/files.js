@@ -5,6 +5,7 @@ import { request } from "../core/api.js";
 import { postOrAsk } from "../core/ask.js";
 
 const PICTURES = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$/i;
+/** @type {[one: string, many: string, pattern: RegExp][]} */
 const KINDS = [
   ["picture", "pictures", PICTURES],
   ["text", "texts", /\.txt$/i],
@@ -77,6 +78,7 @@ export class Files {
   // "12 pictures, 3 texts · 48 MB"
   described() {
     const names = [...this.byName.keys()];
+    /** @type {[count: number, one: string, many: string][]} */
     const counted = KINDS.map(([one, many, pattern]) => [names.filter((name) => pattern.test(name)).length, one, many]);
     const others = names.length - counted.reduce((sum, [count]) => sum + count, 0);
     const words = [...counted, [others, "other file, passed over", "other files, passed over"]]

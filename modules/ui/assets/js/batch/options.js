@@ -1,6 +1,6 @@
 // What the Batch panel asks beside files and masks, kept in this browser.
 
-import { h } from "../core/dom.js";
+import { first, h } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 
 const OWN = {
@@ -210,16 +210,13 @@ export class Options {
       .replace(/^\.+|\.+$/g, "")
       .trim();
     if (!name || this.values.output !== DEFAULTS.output) return;
-    this.size.querySelector("#batch_option_output").value = `batch/${name}`;
+    first(this.size, "#batch_option_output").value = `batch/${name}`;
     this.set({ output: `batch/${name}` });
   }
 
   // The folders on the server that can be read; one that was chosen stays, though it is gone.
   offerFolders(folders) {
-    for (const [name, field] of [
-      ["folder", this.folder],
-      ["mask_folder", this.maskFolder],
-    ]) {
+    for (const [name, field] of Object.entries({ folder: this.folder, mask_folder: this.maskFolder })) {
       const chosen = this.values[name];
       const names = chosen && !folders.includes(chosen) ? [chosen, ...folders] : folders;
       field

@@ -17,7 +17,11 @@ const ENDED = ["finished", "stopped", "failed"];
 export class BatchRun {
   // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
   constructor(page, onChange) {
-    Object.assign(this, { page, onChange, batch: null, stream: null, again: new Again() });
+    this.page = page;
+    this.onChange = onChange;
+    this.batch = null;
+    this.stream = null;
+    this.again = new Again();
     this.report = new Report(this);
     this.id = read("batch.id");
     this.seen = read("batch.seen", 0);
@@ -228,7 +232,7 @@ export class BatchRun {
     this.element.hidden = false;
     this.element.dataset.status = status;
     this.fill.style.width = `${percent}%`;
-    this.bar.setAttribute("aria-valuenow", percent);
+    this.bar.setAttribute("aria-valuenow", String(percent));
     this.bar.classList.toggle("unknown", status === "waiting");
     this.words.textContent = words(batch);
     const step = current?.progress.steps ? ` · step ${current.progress.step} of ${current.progress.steps}` : "";

@@ -7,7 +7,11 @@ import { toast } from "../core/toast.js";
 // files: a set of files (batchfiles.js); onChange(folder) is told of each change, with the name of a chosen folder.
 export class Zone {
   constructor(files, { id, call, hint, small = false, onChange, onError }) {
-    Object.assign(this, { files, onChange, onError, call, hint });
+    this.files = files;
+    this.onChange = onChange;
+    this.onError = onError;
+    this.call = call;
+    this.hint = hint;
     const picker = (attributes, name) => {
       const input = h("input", {
         type: "file",

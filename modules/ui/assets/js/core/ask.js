@@ -1,12 +1,12 @@
 // A question that only the person at the page can answer.
 
 import { post } from "./api.js";
-import { button, h } from "./dom.js";
+import { button, first, h } from "./dom.js";
 
 // Resolves to whether `yes` was pressed; Esc and Cancel are no. The focus returns to where it was.
 export function ask(sentence, question, yes) {
   return new Promise((resolve) => {
-    const before = document.activeElement;
+    const before = /** @type {HTMLElement | null} */ (document.activeElement);
     const element = h(
       "dialog",
       {
@@ -31,7 +31,7 @@ export function ask(sentence, question, yes) {
     });
     document.body.append(element);
     element.showModal();
-    element.querySelector("#ask_yes").focus();
+    first(element, "#ask_yes").focus();
   });
 }
 

@@ -58,6 +58,13 @@ const ICONS = {
   plus: "M6 12h12M12 6v12",
 };
 
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} [attributes] on… are listeners; null, undefined and false are left out
+ * @param {...(Node | string | null | undefined)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -70,6 +77,7 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** @param {string} name one of ICONS */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
@@ -82,6 +90,16 @@ export function icon(name) {
 }
 
 // A button with a text beside its icon, or with the icon alone: then the title is its name for screen readers.
+/**
+ * @param {object} options
+ * @param {string} [options.icon] one of ICONS
+ * @param {string} [options.text]
+ * @param {string} [options.title]
+ * @param {string} [options.id]
+ * @param {string} [options.className]
+ * @param {(event: MouseEvent) => void} [options.onclick]
+ * @returns {HTMLButtonElement}
+ */
 export function button({ icon: name, text, title, id, className = "", onclick }) {
   return h(
     "button",
@@ -98,14 +116,29 @@ export function button({ icon: name, text, title, id, className = "", onclick })
   );
 }
 
+/** @param {HTMLElement} element @param {string} name @param {string} title */
 export function setIcon(element, name, title) {
   element.querySelector(".icon").replaceWith(icon(name));
   element.title = title;
   element.setAttribute("aria-label", title);
 }
 
+/** @type {(id: string) => any} */
 export const byId = (id) => document.getElementById(id);
 
+// What lies in an element: by a selector, the first of that, and one floor down.
+
+/** @type {(root: ParentNode, selector: string) => HTMLElement[]} */
+export const all = (root, selector) =>
+  [...root.querySelectorAll(selector)].filter((each) => each instanceof HTMLElement);
+
+/** @type {(root: ParentNode, selector: string) => any} */
+export const first = (root, selector) => root.querySelector(selector);
+
+/** @type {(element: Element) => any[]} */
+export const childrenOf = (element) => [...element.children];
+
+/** @type {(name: string, tab?: string) => HTMLElement} */
 export const part = (name, tab) => document.querySelector(`[data-part="${name}"]${tab ? `[data-tab="${tab}"]` : ""}`);
 
 export function onEnterOrClick(element, action) {
@@ -119,6 +152,7 @@ export function onEnterOrClick(element, action) {
 }
 
 // Puts `text` in the place of `start` to `end` of a text box so that the browser's own undo takes it back.
+/** @param {HTMLTextAreaElement} area @param {number} start @param {number} end @param {string} text */
 export function insertText(area, start, end, text) {
   area.focus();
   area.setSelectionRange(start, end);

@@ -11,7 +11,9 @@ const closeAll = (but = null) =>
 
 // What scrolls is a stop of Tab in Chrome, also a list that is about to go: the focus would go with it.
 const unstop = () =>
-  document.querySelectorAll(".options, .options > [role=listbox]").forEach((list) => (list.tabIndex = -1));
+  document.querySelectorAll(".options, .options > [role=listbox]").forEach((/** @type {HTMLElement} */ list) => {
+    list.tabIndex = -1;
+  });
 
 // The list of a dropdown stands beside its input, in the same block.
 const ofBlock = (target) => open().find((input) => input.closest(".block")?.contains(target)) ?? null;
@@ -22,7 +24,8 @@ export function setUpDropdowns() {
     (event) => {
       if (!event.isTrusted) return;
       // Gradio opens the list at every key but Esc, also at the one that leaves it.
-      if (LEAVING.includes(event.key) && event.target.getAttribute?.("role") === "combobox") event.stopPropagation();
+      if (LEAVING.includes(event.key) && /** @type {Element} */ (event.target).getAttribute?.("role") === "combobox")
+        event.stopPropagation();
       if (event.key === "Tab") unstop(), closeAll();
       if (event.key !== "Escape" || !open().length) return;
       event.preventDefault();

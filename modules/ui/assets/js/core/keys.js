@@ -27,7 +27,7 @@ export function setUpKeys(page) {
       } else if (
         event.key === "Escape" &&
         page.isRunning(tab) &&
-        event.target.getAttribute?.("aria-expanded") !== "true"
+        /** @type {Element} */ (event.target).getAttribute?.("aria-expanded") !== "true"
       ) {
         event.preventDefault();
         page.stop(tab, "interrupt");
@@ -47,7 +47,7 @@ export function setUpKeys(page) {
 
   // A picture dropped beside its place must not replace the page.
   for (const name of ["dragover", "drop"]) {
-    addEventListener(name, (event) => {
+    addEventListener(name, (/** @type {DragEvent} */ event) => {
       if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
       event.preventDefault();
       if (name === "drop") page.sourceOf(page.openedTab())?.bringFrom(event.dataTransfer);

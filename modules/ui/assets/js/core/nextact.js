@@ -4,10 +4,12 @@ import { onSwitch } from "./tabs.js";
 
 const EDITS = ["input", "change", "drop", "paste"];
 
+const lies = (target, within) => target instanceof Element && target.closest(within) !== null;
+
 // action() is called at each such act, except within `own`, where things are only looked at.
 export function onNextAct(own, action) {
   for (const name of EDITS) document.addEventListener(name, ({ target }) => own.contains(target) || action(), true);
-  document.addEventListener("pointerdown", ({ target }) => target.closest?.(".canvas-stage") && action(), true);
-  document.addEventListener("click", ({ target }) => target.closest?.("#tab_img2img [role=tab]") && action(), true);
+  document.addEventListener("pointerdown", ({ target }) => lies(target, ".canvas-stage") && action(), true);
+  document.addEventListener("click", ({ target }) => lies(target, "#tab_img2img [role=tab]") && action(), true);
   onSwitch(action);
 }

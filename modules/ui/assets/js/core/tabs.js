@@ -1,7 +1,7 @@
 // The row of tabs. Their contents are all on the page, and the open one is named on <html>, where the style sheet
 // looks.
 
-import { h, part } from "./dom.js";
+import { childrenOf, h, part } from "./dom.js";
 import { read, write } from "./store.js";
 
 const TABS = { txt2img: "txt2img", img2img: "img2img", pnginfo: "PNG Info", history: "History", settings: "Settings" };
@@ -50,8 +50,8 @@ export function tabRow(labels, label, idOf, onOpen) {
   }
   row.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const all = [...row.children];
-    const next = all[all.indexOf(document.activeElement) + (by ?? NaN)];
+    const buttons = childrenOf(row);
+    const next = buttons[buttons.indexOf(document.activeElement) + (by ?? NaN)];
     if (!next) return;
     event.preventDefault();
     next.click();
@@ -62,7 +62,7 @@ export function tabRow(labels, label, idOf, onOpen) {
 
 export function setUpTabs() {
   const row = tabRow(TABS, "Pages", (name) => `tab_${name}_button`, openTab);
-  for (const button of row.children) {
+  for (const button of childrenOf(row)) {
     const name = button.dataset.tabId;
     const panel = document.getElementById(`tab_${name}`);
     buttons[name] = button;

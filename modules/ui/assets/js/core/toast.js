@@ -71,7 +71,9 @@ export function begins(area) {
 // A sentence that is true no longer, wherever it stands.
 export function takeBackEverywhere(sentence) {
   takeBack(sentence);
-  for (const place of document.querySelectorAll(".p-error, .p-alert, [role=status]")) {
+  /** @type {NodeListOf<HTMLElement>} */
+  const places = document.querySelectorAll(".p-error, .p-alert, [role=status]");
+  for (const place of places) {
     if (place.textContent !== sentence) continue;
     place.textContent = "";
     if (!place.matches("[role=status]")) place.hidden = true;

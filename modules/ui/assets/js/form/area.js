@@ -11,7 +11,8 @@ const [WHOLE, MASKED] = [0, 1];
 
 export class InpaintArea {
   constructor(estimate, canvas) {
-    Object.assign(this, { estimate, canvas });
+    this.estimate = estimate;
+    this.canvas = canvas;
     this.state = read("area", { isOurs: false, isTheirs: false }); // who has chosen: the page, or somebody
     this.picture = null;
     this.place = part("area-note", TAB);

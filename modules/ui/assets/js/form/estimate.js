@@ -24,7 +24,13 @@ const PAUSE = 80; // milliseconds after a change
 export class Estimate {
   // source() -> {width, height} or null; more() -> fields of the request that are not the form's.
   constructor(tab, source = () => null, more = () => ({})) {
-    Object.assign(this, { tab, source, more, told: null, listeners: [], turn: 0, asking: null });
+    this.tab = tab;
+    this.source = source;
+    this.more = more;
+    this.told = null;
+    this.listeners = [];
+    this.turn = 0;
+    this.asking = null;
     this.ask = later(() => this.askNow(), PAUSE);
     form.onChange((which, name) => which === tab && FIELDS.includes(name) && this.refresh());
   }

@@ -11,6 +11,7 @@ const listeners = [];
 
 export const fieldsOf = (tab) => config.tabs[tab];
 
+/** @returns {Record<string, any>} */
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
   const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
@@ -160,7 +161,8 @@ export function describe() {
       ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
     block?.addEventListener(
       "focusin",
-      ({ target }) => target.type === "number" && (target.dataset.before = target.value),
+      (/** @type {FocusEvent & {target: HTMLInputElement}} */ { target }) =>
+        target.type === "number" && (target.dataset.before = target.value),
     );
     block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
   }

@@ -102,12 +102,14 @@ function slider(section, arg, id) {
     arg.maximum === null
       ? null
       : h("input", { type: "range", "aria-label": arg.label, value: section.value(arg), ...bounds });
-  const paint = () =>
-    range?.style.setProperty("--range_progress", `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
+  const paint = () => {
+    const part = (Number(range?.value) - arg.minimum) / (arg.maximum - arg.minimum);
+    range?.style.setProperty("--range_progress", `${100 * part}%`);
+  };
   const take = (value) => {
     const fitting = fitted(arg.label, Number(value), arg.minimum, arg.maximum);
-    number.value = fitting;
-    if (range) range.value = fitting;
+    number.value = String(fitting);
+    if (range) range.value = String(fitting);
     paint();
     section.set(arg, fitting);
   };

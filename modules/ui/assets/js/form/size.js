@@ -1,18 +1,17 @@
 // Width and height: swap, aspect lock, the source's own size; what they come to, and what is wrong with them.
 
-import { button, byId, h, part, setIcon } from "../core/dom.js";
+import { button, byId, childrenOf, h, part, setIcon } from "../core/dom.js";
 import * as form from "./form.js";
+import { isShapedLike, nearest, shaped, within } from "./sizes.js";
 import { read, write } from "../core/store.js";
 import { tabRow } from "../core/tabs.js";
-
-const CELL = 8; // pixels; the result is cut to a multiple of it
-const NEAR = 0.03; // share by which two proportions may differ and are the same
-const down = (pixels) => Math.max(CELL, Math.floor(pixels / CELL) * CELL);
 
 export class Size {
   // estimate: of this tab; sourceSize() -> {width, height} or null.
   constructor(tab, estimate, sourceSize = () => null) {
-    Object.assign(this, { tab, estimate, sourceSize });
+    this.tab = tab;
+    this.estimate = estimate;
+    this.sourceSize = sourceSize;
     this.ratio = read(`ratio.${tab}`);
     this.own = false; // while we change the other side ourselves
     const tools = h("div", { className: "size-tools" });
@@ -59,7 +58,7 @@ export class Size {
     this.showTab = () => {
       const open = form.get("img2img", "size_tab");
       byId("img2img_tabs_resize").dataset.open = open;
-      for (const button of row.children) {
+      for (const button of childrenOf(row)) {
         button.setAttribute("aria-selected", String(button.dataset.tabId === open));
         button.tabIndex = button.dataset.tabId === open ? 0 : -1;
       }
@@ -107,11 +106,11 @@ export class Size {
   }
 
   // The form's size is that of a picture, made smaller where a side is longer than the form takes.
-  take({ width, height }) {
+  take(picture) {
     const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
-    const scale = Math.min(1, most / Math.max(width, height));
-    if (this.ratio) this.lock(width / height);
-    this.put(down(width * scale), down(height * scale));
+    if (this.ratio) this.lock(picture.width / picture.height);
+    const { width, height } = within(picture, most);
+    this.put(width, height);
   }
 
   // The source's proportions at about the area that is set now: a size the model knows.
@@ -119,11 +118,10 @@ export class Size {
     this.putShaped(this.sourceSize(), form.get(this.tab, "width") * form.get(this.tab, "height"));
   }
 
-  putShaped({ width, height }, area) {
-    const near = (pixels) => Math.max(64, Math.round(pixels / CELL) * CELL);
-    const wide = Math.sqrt((area * width) / height);
-    if (this.ratio) this.lock(width / height);
-    this.put(near(wide), near((wide * height) / width));
+  putShaped(picture, area) {
+    if (this.ratio) this.lock(picture.width / picture.height);
+    const { width, height } = shaped(picture, area);
+    this.put(width, height);
   }
 
   // The size that the checkpoint was trained at; where the form keeps the source's proportions, at its area.
@@ -135,8 +133,9 @@ export class Size {
     this.put(width, height);
   }
 
-  isShapedLike({ width, height }) {
-    return Math.abs((this.current() * height) / width - 1) < NEAR;
+  isShapedLike(picture) {
+    const [width, height] = [form.get(this.tab, "width"), form.get(this.tab, "height")];
+    return isShapedLike({ width, height }, picture);
   }
 
   follow(name) {
@@ -145,7 +144,7 @@ export class Size {
       const value = form.get(this.tab, name);
       const other = name === "width" ? value / this.ratio : value * this.ratio;
       this.own = true;
-      form.set(this.tab, { [name === "width" ? "height" : "width"]: Math.max(64, Math.round(other / CELL) * CELL) });
+      form.set(this.tab, { [name === "width" ? "height" : "width"]: nearest(other) });
       this.own = false;
     }
     this.refresh();

@@ -37,9 +37,9 @@ export class Styles {
   build() {
     this.list = h("div", { className: "styles-list", role: "group", "aria-label": "Styles" });
     this.name = h("input", { type: "text", id: `${this.tab}_style_name`, maxlength: "200", spellcheck: "false" });
-    [this.prompt, this.negative] = ["prompt", "negative_prompt"].map((name) =>
-      h("textarea", { id: `${this.tab}_style_${name}`, rows: "2", spellcheck: "false" }),
-    );
+    const area = (name) => h("textarea", { id: `${this.tab}_style_${name}`, rows: "2", spellcheck: "false" });
+    this.prompt = area("prompt");
+    this.negative = area("negative_prompt");
     const field = (label, input, wide = "") =>
       h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
     this.element = h(

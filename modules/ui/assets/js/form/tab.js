@@ -22,7 +22,8 @@ const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // w
 export class Tab {
   // page: {source, openTab, sendToInfo, modelDefaults(tab)}
   constructor(name, page) {
-    Object.assign(this, { name, page });
+    this.name = name;
+    this.page = page;
     this.gallery = new Gallery(name);
     this.jobs = new Jobs(name, (event, data, job) => this.hear(event, data, job));
     this.progress = new Progress(name, this.jobs);

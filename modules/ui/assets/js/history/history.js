@@ -2,7 +2,7 @@
 
 import { save, sendToImg2img } from "../result/actions.js";
 import { get } from "../core/api.js";
-import { button, download, h, part } from "../core/dom.js";
+import { all, button, download, first, h, part } from "../core/dom.js";
 import { copyButton, pretty } from "../form/infotext.js";
 import { read, write } from "../core/store.js";
 import { onOpen, openedTab } from "../core/tabs.js";
@@ -10,6 +10,7 @@ import { view } from "../result/viewer.js";
 import { reopen } from "./reopen.js";
 import { brought, nameOf, promptOf, thumb } from "./thumbs.js";
 
+/** @type {Intl.DateTimeFormatOptions} */
 const DAY = { weekday: "long", day: "numeric", month: "long", year: "numeric" };
 
 export class History {
@@ -77,9 +78,7 @@ export class History {
   }
 
   showGrid() {
-    const shown = new Map(
-      [...this.grid.querySelectorAll(".history-thumb")].map((thumb) => [thumb.dataset.sha256, thumb]),
-    );
+    const shown = new Map(all(this.grid, ".history-thumb").map((thumb) => [thumb.dataset.sha256, thumb]));
     const rows = [];
     let day = "";
     for (const picture of this.pictures) {
@@ -102,7 +101,7 @@ export class History {
   }
 
   mark() {
-    for (const thumb of this.grid.querySelectorAll(".history-thumb")) {
+    for (const thumb of all(this.grid, ".history-thumb")) {
       const on = thumb.dataset.sha256 === this.selected?.sha256;
       thumb.setAttribute("aria-selected", String(on));
       thumb.tabIndex = on ? 0 : -1;
@@ -115,7 +114,7 @@ export class History {
     if (!next) return;
     event.preventDefault();
     this.choose(next);
-    this.grid.querySelector("[aria-selected=true]")?.focus();
+    first(this.grid, "[aria-selected=true]")?.focus();
   }
 
   choose(picture) {

@@ -49,7 +49,7 @@ export class Compare {
   move(percent) {
     this.at = Math.min(100, Math.max(0, percent));
     this.element.style.setProperty("--at", `${this.at}%`);
-    this.handle.setAttribute("aria-valuenow", Math.round(this.at));
+    this.handle.setAttribute("aria-valuenow", String(Math.round(this.at)));
   }
 
   // Lays the source over `image`, whose frame it takes.

@@ -114,7 +114,7 @@ export class Progress {
     const percent = Math.round((fraction || 0) * 100);
     this.fill.style.width = `${percent}%`;
     this.bar.classList.toggle("unknown", !fraction);
-    this.bar.setAttribute("aria-valuenow", percent);
+    this.bar.setAttribute("aria-valuenow", String(percent));
     this.words.textContent = words;
     this.rest.textContent = [percent ? `${percent} %` : "", rest].filter(Boolean).join(" · ");
     this.title(percent);

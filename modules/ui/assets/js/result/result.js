@@ -2,7 +2,7 @@
 // with it.
 
 import { Compare } from "./compare.js";
-import { button, h, onEnterOrClick, part } from "../core/dom.js";
+import { button, childrenOf, first, h, onEnterOrClick, part } from "../core/dom.js";
 import { copyButton, pretty } from "../form/infotext.js";
 import { pixelsOf } from "../core/pictures.js";
 import { read, write } from "../core/store.js";
@@ -11,7 +11,10 @@ import { view } from "./viewer.js";
 export class Result {
   // actions: an element with the buttons below the picture; save(picture) is also the viewer's S.
   constructor(tab, gallery, progress, { actions, save, reuseSeed }) {
-    Object.assign(this, { tab, gallery, progress, save });
+    this.tab = tab;
+    this.gallery = gallery;
+    this.progress = progress;
+    this.save = save;
     this.previewing = false;
     this.image = h("img", { className: "shot", alt: "Result", hidden: true, draggable: "true" });
     this.preview = h("img", { className: "shot preview", alt: "Live preview", hidden: true });
@@ -145,7 +148,7 @@ export class Result {
       if (!by) return;
       event.preventDefault();
       this.gallery.step(by);
-      this.strip.querySelector("[aria-selected=true]")?.focus();
+      first(this.strip, "[aria-selected=true]")?.focus();
     });
   }
 
@@ -222,7 +225,7 @@ export class Result {
   refreshStrip() {
     const { pictures, selected } = this.gallery;
     this.strip.hidden = pictures.length < 2;
-    const shown = new Map([...this.strip.children].map((thumb) => [thumb.dataset.url, thumb]));
+    const shown = new Map(childrenOf(this.strip).map((thumb) => [thumb.dataset.url, thumb]));
     const thumbs = pictures.map((picture) => {
       const thumb = shown.get(picture.url) ?? this.thumb(picture);
       thumb.setAttribute("aria-selected", String(picture === selected));
@@ -234,7 +237,7 @@ export class Result {
       return thumb;
     });
     this.strip.replaceChildren(...thumbs);
-    const chosen = this.strip.querySelector("[aria-selected=true]");
+    const chosen = first(this.strip, "[aria-selected=true]");
     if (chosen) this.strip.scrollTo({ left: chosen.offsetLeft - this.strip.clientWidth / 2 + chosen.clientWidth / 2 });
   }
 

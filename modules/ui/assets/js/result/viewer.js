@@ -7,6 +7,9 @@ const MOST = 16; // times the fitted size
 class Viewer {
   constructor() {
     this.pointers = new Map();
+    this.gallery = null; // what is gone through, as in gallery.js
+    this.saver = null;
+    this.back = null; // what had the focus before
     this.image = h("img", { alt: "Picture", draggable: "false" });
     this.text = h("span", { className: "viewer-text" });
     const tool = (icon, title, onclick) => button({ icon, title, className: "p-glass", onclick });
@@ -53,12 +56,14 @@ class Viewer {
     this.frame.addEventListener("pointerdown", (event) => this.down(event));
     this.frame.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"])
-      this.frame.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+      this.frame.addEventListener(name, (/** @type {PointerEvent} */ event) => this.pointers.delete(event.pointerId));
   }
 
   // gallery as in gallery.js; save(picture) does what the panel's Save does.
   open(gallery, save) {
-    Object.assign(this, { gallery, saver: save, back: document.activeElement });
+    this.gallery = gallery;
+    this.saver = save;
+    this.back = /** @type {HTMLElement | null} */ (document.activeElement);
     this.show();
     this.element.showModal();
   }

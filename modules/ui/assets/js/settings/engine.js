@@ -19,6 +19,11 @@ const WORDS = {
 const OPENS_WITHIN = 6000; // milliseconds
 
 export class Engine {
+  /** @type {((name: string) => void) | undefined} a checkpoint is chosen */
+  onSelected;
+  /** @type {(() => Promise<void>) | undefined} the list has been read anew */
+  onRefresh;
+
   constructor() {
     this.list = [];
     this.selected = null;
@@ -43,11 +48,9 @@ export class Engine {
       ),
     );
     this.again = new Again();
-    for (const [where, what] of [
-      [document, "visibilitychange"],
-      [window, "online"],
-    ])
-      where.addEventListener(what, () => (this.again.worked(), this.watch()));
+    const retry = () => (this.again.worked(), this.watch());
+    document.addEventListener("visibilitychange", retry);
+    window.addEventListener("online", retry);
     this.watch();
   }
 

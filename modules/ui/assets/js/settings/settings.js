@@ -12,6 +12,9 @@ const SAID = 6000; // milliseconds that "Saved" stands
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export class SettingsPage {
+  /** @type {(() => void) | undefined} a setting is saved */
+  onSaved;
+
   constructor() {
     this.values = {};
     this.pending = {};

@@ -11,7 +11,11 @@ export class Source {
   // refused takes the place of the picture, as what is told beside it must not be taken for the file's. stage: the
   // canvas that shows the picture instead of the zone, {head, element, restore()}; it also remembers the picture.
   constructor(place, name, { hint, onChange, tools = null, stage = null, word = "Source picture", isAlone = false }) {
-    Object.assign(this, { name, onChange, stage, word, isAlone });
+    this.name = name;
+    this.onChange = onChange;
+    this.stage = stage;
+    this.word = word;
+    this.isAlone = isAlone;
     this.picture = null;
     this.turn = 0;
     this.busy = null;

@@ -1,0 +1,40 @@
+// Sizes that the form works out from a picture's.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isShapedLike, nearest, shaped, within } from "../../../modules/ui/assets/js/form/sizes.js";
+
+const size = (width, height) => ({ width, height });
+
+test("a side is the nearest multiple of 8, and 64 at least", () => {
+  assert.deepEqual([515, 516, 520, 63, 1, 64.1].map(nearest), [512, 520, 520, 64, 64, 64]);
+});
+
+test("a picture's size is cut to multiples of 8 and made smaller where it is too large", () => {
+  assert.deepEqual(within(size(519, 1023), 2048), size(512, 1016));
+  assert.deepEqual(within(size(4096, 1000), 2048), size(2048, 496));
+  assert.deepEqual(within(size(1000, 8000), 2048), size(256, 2048));
+  assert.deepEqual(within(size(9000, 3), 2048), size(2048, 8), "a thin picture keeps a cell");
+});
+
+test("a size of a picture's proportions has about the area that is set", () => {
+  assert.deepEqual(shaped(size(1000, 1000), 512 * 512), size(512, 512));
+  assert.deepEqual(shaped(size(1920, 1080), 512 * 512), size(680, 384));
+  assert.deepEqual(shaped(size(1080, 1920), 512 * 512), size(384, 680));
+  for (const [width, height] of [
+    [300, 700],
+    [1234, 777],
+    [64, 63],
+  ]) {
+    const made = shaped(size(width, height), 768 * 512);
+    assert.ok(Math.abs((made.width * made.height) / (768 * 512) - 1) < 0.03, JSON.stringify(made));
+    assert.equal(isShapedLike(made, size(width, height)), true, JSON.stringify(made));
+  }
+});
+
+test("proportions are the same within three in a hundred", () => {
+  assert.equal(isShapedLike(size(512, 512), size(100, 100)), true);
+  assert.equal(isShapedLike(size(512, 512), size(102, 100)), true);
+  assert.equal(isShapedLike(size(512, 512), size(104, 100)), false);
+  assert.equal(isShapedLike(size(768, 512), size(512, 768)), false);
+});
