@@ -108,7 +108,7 @@ def test_every_installed_package_states_its_licence() -> None:
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "NOTICE", "SECURITY.md", "docs/architecture.md"])
 def test_files_and_folders_that_a_document_names_are_there(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:modules|tests|configs|extensions|docs|\.ci)/[\w./*-]*\w", text))
+    named = set(re.findall(r"(?<![\w/])(?:modules|tests|configs|extensions|docs|\.ci)/[\w./*-]*\w", text))
     assert named
     assert [each for each in sorted(named) if not list(ROOT.glob(each))] == []
 

@@ -340,9 +340,7 @@ def _reading(field: str) -> Iterator[None]:
             f"{field}: the picture has more than {MAX_PIXELS // 1_000_000} megapixels.", "Scale it down first.", field
         ) from error
     except MemoryError as error:
-        raise WebuiError(
-            f"{field}: not enough memory to decode the picture.", "Scale it down first.", field
-        ) from error
+        raise WebuiError(f"{field}: not enough memory to decode the picture.", "Scale it down first.", field) from error
     except UnidentifiedImageError as error:
         raise WebuiError(
             f"{field}: the file is not a readable picture.", "Choose a PNG, JPEG or WebP picture.", field

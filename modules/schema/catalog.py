@@ -97,9 +97,7 @@ class Embedding:
         """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
         if self.reason or width in (0, self.width):
             return self.reason
-        return (
-            f"{self.path.name} has vectors {self.width} wide, but the checkpoint's text encoder is {width} wide."
-        )
+        return f"{self.path.name} has vectors {self.width} wide, but the checkpoint's text encoder is {width} wide."
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
@@ -21,6 +22,7 @@ from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.job_store import JobStore
+from modules.store.metadata import as_file
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -58,6 +60,11 @@ def services_in(
         history=History(outputs, tmp_path / "history.sqlite"),
     )
     queue.close()
+
+
+def saved_picture(outputs: Outputs, image: Image.Image, kind: str, seed: int, text: str) -> Path:
+    """A picture in the outputs folder, as a job would have left it there."""
+    return outputs.root / outputs.write(outputs.numbered(kind, seed), as_file(image, text, Settings()))
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from modules.api.services import Services
-from modules.schema.settings import Settings
-from tests.api.conftest import BASE
+from tests.api.conftest import BASE, saved_picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
 
@@ -25,7 +24,7 @@ INFOTEXT = "a fox\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
 
 def moved(services: Services, folder: bytes, name: bytes) -> bytes:
     """The bytes of a picture that lies under this name in the outputs folder."""
-    made = services.outputs.save(Image.new("RGB", (64, 64), "red"), "txt2img", 7, INFOTEXT, Settings())
+    made = saved_picture(services.outputs, Image.new("RGB", (64, 64), "red"), "txt2img", 7, INFOTEXT)
     target = services.outputs.root / os.fsdecode(folder) / os.fsdecode(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     made.rename(target)

@@ -128,9 +128,7 @@ def test_parameters_count_more_than_a_graph_beside_them() -> None:
 def test_json_of_an_unknown_program_is_named_and_nothing_is_taken() -> None:
     parsed = parse('{"engine": "x", "caption": "a fox", "cycles": 3}')
     assert parsed == Infotext(
-        notes=(
-            "This is JSON from an unknown program (it begins with engine, caption, cycles): nothing was read.",
-        )
+        notes=("This is JSON from an unknown program (it begins with engine, caption, cycles): nothing was read.",)
     )
     assert to_fields(parsed).fields == {}
 

@@ -159,6 +159,7 @@ def test_several_add_up_and_every_change_is_from_the_original_weights(
     patch.changed([first, second])
     assert_merged(tiny, expected, before)
     alone = patch.changed([second])
+    assert isinstance(alone, StableDiffusion)
     assert (alone.loras, alone.unet) == ((second,), tiny.unet)
     for layer, tensor in by_hand_of(original, factors, dict.fromkeys(ranks, 0.25)).items():
         torch.testing.assert_close(weight(tiny, layer), tensor, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from modules.sampling.discrete import FEW, DiscreteNoise
+from modules.sampling.noise_model import Prediction
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "sampling.npz"
 MODEL = DiscreteNoise.scaled_linear()
@@ -60,7 +61,8 @@ def test_all_kinds_of_prediction_lead_to_the_same_picture(sigma: float) -> None:
     level = torch.full((2,), sigma)
     x = x0 + sigma * eps
     v = (eps - sigma * x0) * float(MODEL.c_in(level)[0])  # alpha·eps - sigma_vp·x0
-    for output, kind in ((eps, "epsilon"), (v, "v_prediction"), (x0, "sample")):
+    kinds: tuple[tuple[torch.Tensor, Prediction], ...] = ((eps, "epsilon"), (v, "v_prediction"), (x0, "sample"))
+    for output, kind in kinds:
         model = DiscreteNoise(MODEL.alphas_cumprod, kind)
         torch.testing.assert_close(model.denoised(x, level, output), x0, rtol=1e-4, atol=1e-4)
 

@@ -39,9 +39,7 @@ def test_philox_and_image_noise_are_a1111s(seed: int) -> None:
             noise = ImageNoise(source, SHAPE, [seed, seed + 1])
             np.testing.assert_allclose(noise.first(), recorded[f"imagerng_{source}_{seed}_first"], atol=1e-6)
             np.testing.assert_allclose(noise(1.0, 0.5), recorded[f"imagerng_{source}_{seed}_next"], atol=1e-6)
-            varied = ImageNoise(
-                source, (4, 8, 12), [seed], subseeds=[77], subseed_strength=0.3, resized_from=(12, 8)
-            )
+            varied = ImageNoise(source, (4, 8, 12), [seed], subseeds=[77], subseed_strength=0.3, resized_from=(12, 8))
             np.testing.assert_allclose(varied.first(), recorded[f"imagerng_{source}_{seed}_sub_resize"], atol=1e-5)
 
 

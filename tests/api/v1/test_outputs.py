@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from modules.api.services import Services
 from modules.api.v1 import outputs as outputs_module
-from modules.schema.settings import Settings
 from modules.store.outputs import Outputs
+from tests.api.conftest import saved_picture
 
 TEXT = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 5, Size: 8x8, Model: good"
 
@@ -22,7 +22,7 @@ TEXT = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale:
 @pytest.fixture
 def path(services: Services) -> str:
     """A saved picture, by its relative path."""
-    saved = services.outputs.save(Image.new("RGB", (8, 8), "blue"), "txt2img", 5, TEXT, Settings())
+    saved = saved_picture(services.outputs, Image.new("RGB", (8, 8), "blue"), "txt2img", 5, TEXT)
     return services.outputs.relative(saved)
 
 
@@ -42,7 +42,7 @@ def test_a_browser_is_told_when_another_picture_has_the_name(client: TestClient,
     assert (again.status_code, again.content) == (304, b"")
 
     (services.outputs.root / path).unlink()
-    other = Outputs(services.outputs.root).save(Image.new("RGB", (8, 16)), "txt2img", 5, TEXT, Settings())
+    other = saved_picture(Outputs(services.outputs.root), Image.new("RGB", (8, 16)), "txt2img", 5, TEXT)
     assert services.outputs.relative(other) == path
     changed = client.get(f"/v1/outputs/{path}", headers={"If-None-Match": first.headers["etag"]})
     assert (changed.status_code, changed.content) == (200, other.read_bytes())
@@ -112,7 +112,7 @@ def test_save_of_a_missing_picture_saves_none(client: TestClient, services: Serv
 
 
 def test_zip_holds_the_files(client: TestClient, services: Services, path: str) -> None:
-    other = services.outputs.relative(services.outputs.save(Image.new("RGB", (8, 8)), "img2img", 6, TEXT, Settings()))
+    other = services.outputs.relative(saved_picture(services.outputs, Image.new("RGB", (8, 8)), "img2img", 6, TEXT))
     answer = client.get("/v1/outputs/zip", params={"path": [path, other]})
 
     assert answer.headers["content-type"] == "application/zip"

@@ -14,7 +14,7 @@ from modules.api.services import Services
 from modules.api.v1 import pictures as pictures_module
 from modules.base import icc
 from modules.base.picture import Picture
-from modules.schema.settings import Settings
+from tests.api.conftest import saved_picture
 from tests.api.v1.test_jobs import png
 
 TEXT = (
@@ -142,8 +142,7 @@ def test_a_tiny_picture_is_taken_and_refused_only_where_resizing_cannot_help(cli
     ]
     assert [answer.status_code for answer in answers] == [201, 201, 201, 422]
     assert answers[3].json()["detail"] == (
-        "init_images: the picture is 1x1 pixels; the resize mode 'Just resize (latent upscale)' encodes it as it is "
-        "and needs 8x8."
+        "init_images: the picture is 1x1 pixels; the resize mode 'Just resize (latent upscale)' needs at least 8x8."
     )
 
 
@@ -186,7 +185,7 @@ def test_what_is_not_here_is_404(client: TestClient, wrong: str) -> None:
 
 
 def test_info_reads_the_parameters_as_request_fields(client: TestClient, services: Services) -> None:
-    path: Path = services.outputs.save(Image.new("RGB", (64, 64)), "img2img", 5, TEXT, Settings())
+    path: Path = saved_picture(services.outputs, Image.new("RGB", (64, 64)), "img2img", 5, TEXT)
     picture = client.post("/v1/pictures", content=path.read_bytes()).json()
     info = client.get(f"/v1/pictures/{picture['id']}/info").json()
 
