@@ -142,9 +142,11 @@ class Served:
         url = self._server.__enter__()
         with httpx.Client(base_url=url, timeout=600, trust_env=False) as client:
             wait_until_answers(client, "/internal/ping", 600)
-            while client.get("/v1/state").json()["engine"]["state"] not in ("ready", "working"):
+            while client.get("/v1/state").json()["engine"]["state"] in ("starting", "loading"):
                 time.sleep(0.2)
-        return int(url.rpartition(":")[2]), psutil.Process().children()[0]
+        return int(url.rpartition(":")[2]), next(
+            each for each in psutil.Process().children() if "webui.py" in each.cmdline()
+        )
 
     def __exit__(self, *_: Any) -> None:
         self._server.__exit__(None, None, None)
