@@ -36,7 +36,7 @@ class UpscaleArguments(Arguments):
     ] = "None"
     scale_factor: Annotated[
         float,
-        Field(ge=1, le=4, description="How many times larger the result is."),
+        Field(ge=1, le=4, description="Upscaling factor."),
         Control("Scale Factor", kind="slider", step=0.05),
     ] = 2.0
 

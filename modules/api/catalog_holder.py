@@ -123,7 +123,7 @@ class CatalogHolder:
             try:
                 is_news = self._look_further()
             except Exception:  # as with the hashes
-                log.exception("Files could not be looked into.")
+                log.exception("Files could not be examined.")
                 continue
             if is_news:
                 self.refresh()

@@ -32,17 +32,17 @@ class ErrorBody(BaseModel):
 
     error: str = Field(description="The kind of error.")
     detail: str = Field(description="One sentence: the field, its value and what was expected.")
-    field: str = Field(description="The field at fault; empty where none is.")
-    hint: str = Field(description="What helps; empty where the sentence says it.")
-    body: str = Field(default="", description="Always empty; in answers of A1111's routes alone.")
-    errors: str = Field(default="", description="Sentence and hint; in answers of A1111's routes alone.")
+    field: str = Field(description="The invalid field; empty if there is none.")
+    hint: str = Field(description="How to fix it; empty if the sentence says so.")
+    body: str = Field(default="", description="Always empty; only in responses of A1111's routes.")
+    errors: str = Field(default="", description="Sentence and hint; only in responses of A1111's routes.")
 
 
 # What every route may answer, for OpenAPI. With it FastAPI does not describe errors of its own, which nobody is sent.
 # Not as `model`: FastAPI would give it the type of the route's good answers.
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {
-        "description": "Refused, and why.",
+        "description": "The request was rejected, with the reason.",
         "content": {"application/json": {"schema": ErrorBody.model_json_schema()}},
     }
 }
@@ -85,7 +85,7 @@ class ErrorBoundary:
         try:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
-            log.debug("%s %s: the client went away.", scope["method"], scope["path"])
+            log.debug("%s %s: the client disconnected.", scope["method"], scope["path"])
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("%s %s failed (id %s)", scope["method"], scope["path"], trace_id)
@@ -121,12 +121,12 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     """What routing and the body limit refuse."""
     assert isinstance(error, HTTPException)
     sentences = {
-        400: "The body cannot be read: it is not of the kind that it is said to be, or no UTF-8.",
+        400: "The body cannot be read: it does not match its content type, or is not UTF-8.",
         404: f"There is nothing at {request.url.path}.",
-        405: f"{request.url.path} does not answer to {request.method}.",
-        408: "The body came too slowly.",
+        405: f"{request.url.path} does not support {request.method}.",
+        408: "The body was sent too slowly.",
         413: "The body is too large.",
-        429: "The server has no memory to spare for this body right now; send it again in a few seconds.",
+        429: "Not enough memory for this body right now; try again in a few seconds.",
     }
     status = HTTPStatus(error.status_code)
     if error.status_code == 413 and error.detail != status.phrase:

@@ -78,9 +78,9 @@ def _checked(url: str, field: str) -> SplitResult:
     if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
         raise _refused(field, url, "is not fetched: only http and https, without a password in it", 422)
     if port is not None and port < 1024 and port not in PORTS.values():
-        raise _refused(field, url, f"is not fetched: port {port} is another service's", 422)
+        raise _refused(field, url, f"is not fetched: port {port} belongs to another service", 422)
     if any(ord(sign) <= 32 or ord(sign) > 126 for sign in parts.path + parts.query):
-        raise _refused(field, url, "holds signs that belong into no URL", 422)
+        raise _refused(field, url, "contains characters that are not allowed in a URL", 422)
     return parts
 
 
@@ -89,9 +89,9 @@ def _resolved(parts: SplitResult, field: str, allowed: Allowed, end: float) -> s
     try:
         found = _looked_up(parts.hostname or "", parts.port or PORTS[parts.scheme], end)
     except TimeoutError as error:
-        raise _refused(field, parts.geturl(), "is at a server whose name nobody resolves in time", 502) from error
+        raise _refused(field, parts.geturl(), "is on a server whose name could not be resolved in time", 502) from error
     except (OSError, UnicodeError) as error:
-        raise _refused(field, parts.geturl(), "is at a server that cannot be found", 422) from error
+        raise _refused(field, parts.geturl(), "is on a server that cannot be found", 422) from error
     if not found or not all(map(allowed, found)):
         raise _refused(field, parts.geturl(), "is not fetched: its server is in a private network", 422)
     return found[0]

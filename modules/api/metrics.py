@@ -29,21 +29,25 @@ class Metrics:
     def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "palimpsest_http_requests", "Requests answered.", ("method", "status"), registry=self.registry
+            "palimpsest_http_requests", "Number of requests.", ("method", "status"), registry=self.registry
         )
         self._jobs = Counter(
-            "palimpsest_jobs", "Jobs that have ended, by how they did.", ("kind", "status"), registry=self.registry
+            "palimpsest_jobs", "Finished jobs, by outcome.", ("kind", "status"), registry=self.registry
         )
         self._images = Counter("palimpsest_images", "Pictures saved.", ("kind",), registry=self.registry)
         self._stages = Histogram(
             "palimpsest_stage_seconds",
-            "Seconds of a finished job that its stages took.",
+            "Seconds per stage of a finished job.",
             ("stage",),
             buckets=SECONDS,
             registry=self.registry,
         )
         self._seconds = Histogram(
-            "palimpsest_job_seconds", "Seconds of a finished job.", ("kind",), buckets=SECONDS, registry=self.registry
+            "palimpsest_job_seconds",
+            "Duration of a finished job in seconds.",
+            ("kind",),
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self._queue = queue
         self._lock = threading.Lock()
@@ -82,12 +86,12 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[Metric]:
         jobs = [job.status for job in self._queue.current()]
-        length = GaugeMetricFamily("palimpsest_queue_jobs", "Jobs that wait or run.", labels=["status"])
+        length = GaugeMetricFamily("palimpsest_queue_jobs", "Jobs queued or running.", labels=["status"])
         for status in ("queued", "running"):
             length.add_metric([status], jobs.count(status))
         yield length
         now = self._queue.state().state
-        engine = GaugeMetricFamily("palimpsest_engine_state", "1 for the state the engine is in.", labels=["state"])
+        engine = GaugeMetricFamily("palimpsest_engine_state", "1 for the engine's current state.", labels=["state"])
         for state in STATES:
             engine.add_metric([state], float(state == now))
         yield engine

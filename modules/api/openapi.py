@@ -25,9 +25,9 @@ def json_or_form_body(model: type[BaseModel], files: Iterable[str], part: str) -
     listed = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
-        "description": "Files, as they are on the disk.",
+        "description": "The files.",
     }
-    text = {"type": "string", "description": "The fields of the JSON object, as text."}
+    text = {"type": "string", "description": "The fields as a JSON string."}
     form = {"type": "object", "properties": {**dict.fromkeys(files, listed), part: text}}
     return _body({JSON: {"schema": _in_place(model)}, FORM: {"schema": form}})
 

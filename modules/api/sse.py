@@ -18,7 +18,7 @@ HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead conn
 MOST_STREAMS = 384  # three quarters of the connections that the server takes
 SECONDS_TO_RETRY = 30
 RETRY_MILLISECONDS = 1000  # after which a browser connects again
-NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Over, and nothing is new: do not connect again."}}
+NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Finished, with no new events: do not reconnect."}}
 
 
 class Places:
@@ -33,8 +33,8 @@ class Places:
         """Raises Busy if all are taken."""
         if self._taken >= self._most:
             raise Busy(
-                f"There are {self._taken} event streams open, and no more are served.",
-                "Close pages that are not looked at, or ask for the state from time to time.",
+                f"There are already {self._taken} open event streams, which is the limit.",
+                "Close unused pages, or poll the state instead.",
                 SECONDS_TO_RETRY,
             )
         self._taken += 1

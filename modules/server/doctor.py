@@ -68,8 +68,8 @@ class Finding:
 def main(argv: Sequence[str]) -> int:
     """Prints a table; 0 if everything passed, else 1."""
     reader = argparse.ArgumentParser("webui.py doctor", description="Check the installation, then attack the server.")
-    reader.add_argument("--url", default="", help="a running Palimpsest; without it one is started for the checks")
-    reader.add_argument("--auth", default="", metavar="USER:PASSWORD", help="of the server at --url")
+    reader.add_argument("--url", default="", help="a running Palimpsest (default: start one for the checks)")
+    reader.add_argument("--auth", default="", metavar="USER:PASSWORD", help="for the server at --url")
     said, rest = reader.parse_known_args(argv)
     try:
         findings = [*installation(parse(rest))]
@@ -145,7 +145,7 @@ def checkpoints(files: set[Path]) -> Finding:
         except (SafetensorError, OSError) as error:
             damaged.append(f"{path.name} cannot be read: {error}")
     if not files:
-        return Finding("checkpoints", False, "there is none: put a .safetensors file into models/Stable-diffusion")
+        return Finding("checkpoints", False, "there is none: put a .safetensors file in models/Stable-diffusion")
     return Finding("checkpoints", not damaged, "; ".join(damaged) or f"{len(files)} can be read")
 
 
@@ -156,7 +156,7 @@ def device() -> Finding:
     )
     said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
     last = (said.stdout or said.stderr).strip().splitlines()
-    return Finding("device", said.returncode == 0, f"torch {last[-1]}" if last else "torch says nothing")
+    return Finding("device", said.returncode == 0, f"torch {last[-1]}" if last else "torch printed nothing")
 
 
 # the server
@@ -200,7 +200,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
                 return
         except httpx.TransportError:
             time.sleep(0.2)
-    raise WebuiError("doctor: a Palimpsest of its own did not start.", "Start webui.py and read what it says.")
+    raise WebuiError("doctor: the Palimpsest to check did not start.", "Start webui.py and read its messages.")
 
 
 @dataclass(frozen=True)
@@ -243,12 +243,12 @@ def attacks(url: str, auth: str) -> list[Finding]:
         status = target.ask("GET", "/v1/state").status_code
     except httpx.HTTPError as error:
         raise WebuiError(
-            f"doctor: nothing answers at {url} ({error}).", "Is it running, and the port right?"
+            f"doctor: no server at {url} ({error}).", "Check that it is running and that the port is right."
         ) from error
     if status in (401, 429):
-        raise WebuiError("doctor: the server wants a password.", "Give it as --auth user:password.", "auth")
+        raise WebuiError("doctor: the server requires a password.", "Give it as --auth user:password.", "auth")
     if status != 200:
-        raise WebuiError(f"doctor: what answers at {url} is no Palimpsest (status {status}).")
+        raise WebuiError(f"doctor: the server at {url} is not Palimpsest (status {status}).")
     findings = [attempt(name, attack, target) for name, attack in ATTACKS]
     return findings + ([attempt("password", password_everywhere, target)] if target.auth else [])
 

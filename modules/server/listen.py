@@ -143,8 +143,8 @@ def check_certificate(flags: Flags) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(flags.tls_certfile, flags.tls_keyfile, lambda: "")
     except (ssl.SSLError, OSError) as error:
         raise WebuiError(
-            f"--tls-certfile {flags.tls_certfile}, --tls-keyfile {flags.tls_keyfile}: they cannot be used ({error}).",
-            "Both must be PEM, and the key the certificate's own, without a password.",
+            f"--tls-certfile {flags.tls_certfile}, --tls-keyfile {flags.tls_keyfile}: cannot be used ({error}).",
+            "Both must be PEM, and the key must belong to the certificate and have no password.",
             field="--tls-certfile",
         ) from error
 

@@ -32,7 +32,7 @@ class OnlyPage:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "There is nothing here."})
+            await send({"type": "websocket.close", "code": 1008, "reason": "Not found."})
         else:
             hint = f"There is nothing at {printable(str(scope['path'])[:200])}."
             body = json.dumps({"error": "NotFound", "detail": "Not Found", "field": "", "hint": hint}).encode()

@@ -28,7 +28,7 @@ from tests.api.conftest import BASE
     ("method", "path", "content", "status", "error", "detail"),
     [
         ("GET", "/v1/nothing", b"", 404, "NotFound", "Not Found"),
-        ("PUT", "/v1/jobs", b"", 405, "MethodNotAllowed", "/v1/jobs does not answer to PUT."),
+        ("PUT", "/v1/jobs", b"", 405, "MethodNotAllowed", "/v1/jobs does not support PUT."),
         ("POST", "/v1/jobs", b"{", 422, "WebuiError", "The body is not JSON ("),
         ("POST", "/v1/jobs", b"[]", 422, "WebuiError", "the body = []: "),
         ("POST", "/v1/tokens", b'{"text": 7}', 422, "WebuiError", "text = 7: input should be a valid string."),
@@ -104,7 +104,7 @@ def test_all_bodies_together_have_a_share_of_the_budget(services: Services) -> N
     held = [budget.ask(5 << 20, lambda: None, body) for body in ("another client's", "a third one's", "the latter's")]
     answer = client.post("/v1/tokens", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-    assert answer.json()["detail"].startswith("The server has no memory to spare for this body")
+    assert answer.json()["detail"].startswith("Not enough memory for this body")
     assert client.post("/v1/tokens", json={"text": "a"}).status_code == 200  # a small one needs none
     for ticket in held:
         budget.give_back(ticket)

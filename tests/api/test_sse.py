@@ -227,7 +227,7 @@ def test_event_streams_do_not_take_all_places() -> None:
         await until(lambda: first.sent and second.sent)
         await asyncio.wait_for(third.serve(EventStream(feeds[2], places)), 20)
         assert third.status == 429
-        assert "There are 2 event streams open" in third.sent[0]
+        assert "There are already 2 open event streams" in third.sent[0]
         first.leave()
         await asyncio.wait_for(served[0], 20)
         fourth = Client()

@@ -84,7 +84,7 @@ def test_png_info_reads_what_txt2img_wrote(api: webuiapi.WebUIApi) -> None:
 
 @pytest.mark.parametrize("model", ["clip", "deepdanbooru"])
 def test_interrogate_is_refused_with_a_sentence(api: webuiapi.WebUIApi, model: str) -> None:
-    with pytest.raises(RuntimeError, match=r"404.*describing a picture is not offered"):
+    with pytest.raises(RuntimeError, match=r"404.*describing a picture is not supported"):
         api.interrogate(picture(), model)
 
 

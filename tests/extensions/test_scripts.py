@@ -339,7 +339,7 @@ def test_what_cannot_be_plotted_is_told_before_it_begins(stage: Stage, args: tup
 def test_a_hires_sampler_is_looked_up_where_the_hires_pass_is_on(stage: Stage) -> None:
     plot = txt2img("x/y/z plot", 10, "Euller", enable_hr=True)
     told = refusal(lambda: stage.extensions.checked(plot, Catalog()))
-    assert "hr_sampler_name='Euller': no sampler of that name; did you mean 'Euler'?" in str(told)
+    assert "hr_sampler_name='Euller': there is no such sampler; did you mean 'Euler'?" in str(told)
 
 
 def test_a_sheet_that_would_be_too_large_is_refused(stage: Stage) -> None:

@@ -66,7 +66,7 @@ def test_palimpsest_passes_on_a_server_of_its_own(tmp_path: Path) -> None:
 
 def test_nobody_at_the_address_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["--url", "http://127.0.0.1:9", "--data-dir", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("doctor: nothing answers at http://127.0.0.1:9")
+    assert capsys.readouterr().err.startswith("doctor: no server at http://127.0.0.1:9")
 
 
 def test_packages_are_compared_with_what_is_pinned() -> None:

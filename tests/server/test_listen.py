@@ -202,7 +202,7 @@ def test_a_key_that_is_anothers_or_has_a_password_is_told(certificate: tuple[Pat
     lock = [OPENSSL, "rsa", "-in", key, "-aes256", "-passout", "pass:hidden-word", "-out", locked]
     subprocess.run(lock, check=True, capture_output=True)
     for wrong in (other, locked):
-        with pytest.raises(WebuiError, match="the key the certificate's own, without a password"):
+        with pytest.raises(WebuiError, match="the key must belong to the certificate and have no password"):
             check_certificate(Flags(tls_certfile=cert, tls_keyfile=wrong))
 
 

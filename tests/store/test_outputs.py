@@ -143,14 +143,14 @@ def filling_up(after: int) -> Callable[[int, Any], int]:
 @pytest.mark.parametrize(
     ("function", "fault", "reason", "hint"),
     [
-        ("write", refusing(errno.ENOSPC), "the disk is full", "Free some space"),
-        ("write", filling_up(after=50), "the disk is full", "Free some space"),
-        ("write", refusing(errno.EDQUOT), "the disk is full", "Free some space"),
-        ("write", refusing(errno.EIO), os.strerror(errno.EIO), "Look whether the drive"),
-        ("fsync", refusing(errno.ENOSPC), "the disk is full", "Free some space"),
-        ("open", refusing(errno.EACCES), "it cannot be written", "Allow writing"),
-        ("open", refusing(errno.EROFS), "it cannot be written", "Allow writing"),
-        ("link", refusing(errno.EIO), os.strerror(errno.EIO), "Look whether the drive"),
+        ("write", refusing(errno.ENOSPC), "the disk is full", "Free some disk space"),
+        ("write", filling_up(after=50), "the disk is full", "Free some disk space"),
+        ("write", refusing(errno.EDQUOT), "the disk is full", "Free some disk space"),
+        ("write", refusing(errno.EIO), os.strerror(errno.EIO), "Check that the drive"),
+        ("fsync", refusing(errno.ENOSPC), "the disk is full", "Free some disk space"),
+        ("open", refusing(errno.EACCES), "it cannot be written", "Make the folder writable"),
+        ("open", refusing(errno.EROFS), "it cannot be written", "Make the folder writable"),
+        ("link", refusing(errno.EIO), os.strerror(errno.EIO), "Check that the drive"),
     ],
 )
 def test_a_refusing_disk_gives_the_reason_and_leaves_nothing(

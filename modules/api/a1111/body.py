@@ -47,7 +47,7 @@ def parsed(data: bytes) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         kind = type(value).__name__
-        raise WebuiError(f"The body is a JSON {kind}, and an object was expected.", "Send fields by name.")
+        raise WebuiError(f"The body is a JSON {kind}, but an object was expected.", "Send the fields by name.")
     clean = _is_clean(value)
     if endless and (path := _path_to_endless(value)):
         field = ".".join(path)

@@ -41,24 +41,26 @@ class Extras(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     resize_mode: int = Field(
-        default=0, ge=0, le=1, description="0 enlarges by upscaling_resize, 1 to upscaling_resize_w/_h."
+        default=0, ge=0, le=1, description="0 scales by upscaling_resize, 1 resizes to upscaling_resize_w/_h."
     )
-    show_extras_results: bool = Field(default=True, description="Whether the answer holds the picture.")
-    gfpgan_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
-    codeformer_visibility: float = Field(default=0.0, ge=0, le=1, description="Only 0: no face restorer is offered.")
-    codeformer_weight: float = Field(default=0.0, ge=0, le=1, description="Belongs to codeformer_visibility.")
-    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="How many times larger the result is.")
+    show_extras_results: bool = Field(default=True, description="Whether the response contains the picture.")
+    gfpgan_visibility: float = Field(default=0.0, ge=0, le=1, description="Must be 0: there is no face restoration.")
+    codeformer_visibility: float = Field(
+        default=0.0, ge=0, le=1, description="Must be 0: there is no face restoration."
+    )
+    codeformer_weight: float = Field(default=0.0, ge=0, le=1, description="Used with codeformer_visibility.")
+    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="Upscaling factor.")
     upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
     upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
-    upscaling_crop: bool = Field(
-        default=True, description="In resize mode 1: cut what stands over. Else the result covers."
+    upscaling_crop: bool = Field(default=True, description="In resize mode 1, crop the result to the exact size.")
+    upscaler_1: str = Field(default=NONE, max_length=200, description="None, Lanczos or Nearest; None changes nothing.")
+    upscaler_2: str = Field(
+        default=NONE, max_length=200, description="Second upscaler, blended over the first one's result."
     )
-    upscaler_1: str = Field(
-        default=NONE, max_length=200, description="None, Lanczos or Nearest; None leaves the picture."
+    extras_upscaler_2_visibility: float = Field(
+        default=0.0, ge=0, le=1, description="Opacity of the second upscaler's result."
     )
-    upscaler_2: str = Field(default=NONE, max_length=200, description="Another one, laid over the first one's result.")
-    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="How far the second one shows.")
-    upscale_first: bool = Field(default=False, description="Belongs to face restorers, which are not offered.")
+    upscale_first: bool = Field(default=False, description="For face restoration, which is not available.")
 
 
 class SinglePayload(Extras):
@@ -67,7 +69,7 @@ class SinglePayload(Extras):
 
 class FileData(BaseModel):
     data: str = Field(description="The picture: base64 or a data URI.")
-    name: str = Field(default="", description="Its file name; it is not used.")
+    name: str = Field(default="", description="Its file name; not used.")
 
 
 class BatchPayload(Extras):
@@ -81,18 +83,18 @@ class PngInfoPayload(BaseModel):
 
 
 class SingleAnswer(BaseModel):
-    html_info: str = Field(description="What was done, as HTML.")
-    image: str = Field(description="The picture, as base64; empty where show_extras_results is false.")
+    html_info: str = Field(description="Description of the processing, as HTML.")
+    image: str = Field(description="The picture as base64; empty if show_extras_results is false.")
 
 
 class BatchAnswer(BaseModel):
-    html_info: str = Field(description="What was done to the last one, as HTML.")
-    images: list[str] = Field(description="The pictures in their order, as base64.")
+    html_info: str = Field(description="Description of the processing of the last picture, as HTML.")
+    images: list[str] = Field(description="The pictures in order, as base64.")
 
 
 class PngInfoAnswer(BaseModel):
-    info: str = Field(description="The infotext; empty where the picture has none.")
-    items: dict[str, str] = Field(description="All texts in the file, by their keys.")
+    info: str = Field(description="The infotext; empty if the picture has none.")
+    items: dict[str, str] = Field(description="All texts in the file, by key.")
     parameters: dict[str, str] = Field(description="Prompt, Negative prompt, and the pairs of the infotext.")
 
 
@@ -111,7 +113,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         require_count(body.get("imageList"), "imageList", MOST_PICTURES)
         payload = filled(BatchPayload, body)
         if not payload.imageList:
-            raise WebuiError("imageList: there are no pictures in it.", "Send at least one.", "imageList")
+            raise WebuiError("imageList: there are no pictures.", "Send at least one.", "imageList")
         pictures: list[Picture] = []
         for number, file in enumerate(payload.imageList):
             pictures.append(picture_from(file.data, f"imageList.{number}", fetch, Picture.unread))
@@ -167,7 +169,7 @@ def _upscalers(payload: Extras) -> tuple[str, str]:
     """The two of them. Raises WebuiError for what is not offered."""
     for name in ("gfpgan_visibility", "codeformer_visibility"):
         if getattr(payload, name) > 0:
-            raise WebuiError(f"{name}: no face restorer is offered.", "Set it to 0.", name)
+            raise WebuiError(f"{name}: there is no face restoration.", "Set it to 0.", name)
     return upscaler(payload.upscaler_1, "upscaler_1"), upscaler(payload.upscaler_2, "upscaler_2")
 
 
@@ -191,9 +193,9 @@ def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) 
         pixels += size.width * size.height * scale * scale
     if pixels > MOST_TOGETHER:
         raise WebuiError(
-            f"{field}: enlarged, the {len(pictures)} pictures have {pixels / 1e6:.0f} megapixels together; "
-            f"at most {MOST_TOGETHER // 10**6} are made at once.",
-            "Send them in several requests, or take a smaller size.",
+            f"{field}: upscaled, the {len(pictures)} pictures have {pixels / 1e6:.0f} megapixels together; "
+            f"at most {MOST_TOGETHER // 10**6} are allowed at once.",
+            "Send them in several requests, or choose a smaller size.",
             field,
         )
 

@@ -154,7 +154,7 @@ class _Studio:
         first = translated(
             kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
         )
-        notes += [f"{name} changes nothing here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
+        notes += [f"{name} has no effect here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
         checked = self._scripts.checked(first.request, self._services.catalog.current)
         request, missing = self._styled(checked, styles)
         notes += [f"There is no style {name[:80]!r}." for name in missing]
@@ -255,7 +255,7 @@ def _json(value: Any) -> bytes:
 def failure(job: Job) -> WebuiError | None:
     """Why a job that is over has no pictures to give; None where it ended well, or was stopped."""
     if not job.ended:
-        return WebuiError("Palimpsest was ended while the job waited.", "Send it again.", status=503)
+        return WebuiError("Palimpsest was stopped while the job was queued.", "Send it again.", status=503)
     ending = job.entries()[-1].event
     if not isinstance(ending, Failed):
         return None

@@ -106,7 +106,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/memory")
     def memory() -> dict[str, Any]:
         """Main memory in bytes: of Palimpsest's processes, and of the machine."""
-        return {"ram": ram(), "cuda": {"error": "Palimpsest does not read the graphics card's memory."}}
+        return {"ram": ram(), "cuda": {"error": "Palimpsest does not report GPU memory."}}
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:

@@ -25,19 +25,19 @@ REFINER_IS_ON: Mapping[str, Any] = {
 SECONDS_TO_UNLOAD = 30.0  # that an answer waits; it goes on after that
 KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
 NOT_OFFERED: Mapping[str, str] = {
-    "create/embedding": "Textual inversions are used here, and not made.",
-    "create/hypernetwork": "Hypernetworks are neither used nor made here.",
-    "train/embedding": "Nothing is trained over HTTP.",
-    "train/hypernetwork": "Nothing is trained over HTTP.",
-    "server-kill": "The server is ended where it was started, not over HTTP.",
-    "server-restart": "The server is started again where it was started, not over HTTP.",
-    "server-stop": "The server is ended where it was started, not over HTTP.",
+    "create/embedding": "Textual inversions can be used here but not created.",
+    "create/hypernetwork": "Hypernetworks are not supported.",
+    "train/embedding": "Training over HTTP is not supported.",
+    "train/hypernetwork": "Training over HTTP is not supported.",
+    "server-kill": "Stop the server where you started it, not over HTTP.",
+    "server-restart": "Restart the server where you started it, not over HTTP.",
+    "server-stop": "Stop the server where you started it, not over HTTP.",
 }
 
 
 class InterrogatePayload(BaseModel):
     image: str = Field(default="", description="The picture: base64 or a data URI.")
-    model: str = Field(default="clip", description="It is not used: none is offered.")
+    model: str = Field(default="clip", description="Not used: there is no model for it.")
 
 
 def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) -> APIRouter:
@@ -116,7 +116,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
             methods=["POST"],
             status_code=404,
             response_description="Always.",
-            description="Not offered here.",
+            description="Not supported.",
         )
     return router
 
@@ -126,8 +126,8 @@ def _interrogate(body: Mapping[str, Any], fetch: Fetch | None) -> NoReturn:
         raise WebuiError("Image not found: image is empty.", "Send one.", "image", status=404)
     picture_from(body["image"], "image", fetch)
     raise WebuiError(
-        "interrogate: describing a picture is not offered; there is no model for it here.",
-        "Write the prompt yourself; /sdapi/v1/png-info reads the one that a picture carries.",
+        "interrogate: describing a picture is not supported; there is no model for it.",
+        "Write the prompt yourself; /sdapi/v1/png-info reads the prompt stored in a picture.",
         "model",
         status=404,
     )

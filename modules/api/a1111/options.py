@@ -80,7 +80,7 @@ def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
 def _body() -> dict[str, Any]:
     schema = {
         **fields_of(Settings),
-        "description": "Options by name, as GET answers them.",
+        "description": "Options by name, as GET returns them.",
         "additionalProperties": True,
     }
     return {"requestBody": {"required": False, "content": {JSON: {"schema": schema}}}}

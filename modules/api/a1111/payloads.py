@@ -29,64 +29,58 @@ class Answering(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    send_images: bool = Field(default=True, description="Whether the answer holds the pictures, as base64.")
-    save_images: bool = Field(
-        default=False, description="Whether the pictures are saved in the outputs folder as well."
-    )
-    do_not_save_samples: bool = Field(
-        default=False, description="With save_images: do not save the pictures themselves."
-    )
-    do_not_save_grid: bool = Field(default=False, description="With save_images: make no grid of several pictures.")
+    send_images: bool = Field(default=True, description="Whether the response contains the pictures, as base64.")
+    save_images: bool = Field(default=False, description="Whether to save the pictures in the outputs folder too.")
+    do_not_save_samples: bool = Field(default=False, description="With save_images: do not save individual pictures.")
+    do_not_save_grid: bool = Field(default=False, description="With save_images: do not save a grid.")
     include_init_images: bool = Field(default=False, description="Whether `parameters` repeats the source pictures.")
     override_settings_restore_afterwards: bool = Field(
         default=True,
-        description="Whether override_settings hold for this job alone; false keeps them for all that come.",
+        description="Whether override_settings apply to this job only; false keeps them for later jobs.",
     )
     force_task_id: str | None = Field(
         default=None,
         max_length=200,
-        description="A name of your own for the job, for /internal/progress and pending-tasks.",
+        description="Your own id for the job, for /internal/progress and pending-tasks.",
     )
 
 
 class Generated(BaseModel):
     """An answer of /txt2img and /img2img."""
 
-    images: list[str] = Field(description="The pictures, as base64; none where send_images is false.")
-    parameters: dict[str, Any] = Field(description="The fields as they were sent, the others by their defaults.")
-    info: str = Field(description="What was made of them, as JSON in a text.")
+    images: list[str] = Field(description="The pictures as base64; none if send_images is false.")
+    parameters: dict[str, Any] = Field(description="The fields that were sent, and the defaults of the others.")
+    info: str = Field(description="The values that were used, as a JSON string.")
 
 
 class Common(Answering):
     """Fields of A1111 that our requests do not declare."""
 
     styles: list[str] | None = Field(
-        default=None, description="Names of styles, from /prompt-styles, put around the prompt."
+        default=None, description="Names of styles from /prompt-styles to apply to the prompt."
     )
-    sampler_index: str = Field(default=DEFAULT_SAMPLER, description="Older name of sampler_name, which goes before it.")
+    sampler_index: str = Field(
+        default=DEFAULT_SAMPLER, description="Old name of sampler_name; ignored if sampler_name is set."
+    )
     infotext: str | None = Field(
-        default=None, description="A picture's parameters as text; they stand for fields that are left out."
+        default=None, description="A picture's parameters as text, used for fields that are not sent."
     )
     alwayson_scripts: dict[str, Any] = Field(
         default_factory=dict, description='Scripts by name, {"args": [values by position]}: Soft Inpainting.'
     )
-    restore_faces: bool | None = Field(
-        default=None, description="Accepted and passed over: no face restorer is offered."
-    )
-    disable_extra_networks: bool = Field(default=False, description="Leave out the LoRA that the prompt names.")
-    firstpass_image: str | None = Field(default=None, description="Accepted and passed over.")
-    comments: dict[str, Any] | None = Field(default=None, description="Accepted and passed over.")
+    restore_faces: bool | None = Field(default=None, description="Ignored: there is no face restoration.")
+    disable_extra_networks: bool = Field(default=False, description="Ignore the LoRAs in the prompt.")
+    firstpass_image: str | None = Field(default=None, description="Ignored.")
+    comments: dict[str, Any] | None = Field(default=None, description="Ignored.")
 
 
 class OfTxt2Img(Common):
-    firstphase_width: int = Field(default=0, description="Older name for the width of the first pass of hires fix.")
-    firstphase_height: int = Field(default=0, description="Older name for the height of the first pass of hires fix.")
+    firstphase_width: int = Field(default=0, description="Old name of the first pass's width in hires. fix.")
+    firstphase_height: int = Field(default=0, description="Old name of the first pass's height in hires. fix.")
 
 
 class OfImg2Img(Common):
-    image_cfg_scale: float | None = Field(
-        default=None, description="Accepted and passed over: for checkpoints of another kind."
-    )
+    image_cfg_scale: float | None = Field(default=None, description="Ignored: for other kinds of checkpoints.")
 
 
 def _model(kind: Kind, base: type[BaseModel]) -> type[BaseModel]:

@@ -83,7 +83,7 @@ def picture_from(
     if text[:8].lower().startswith(URLS):
         if fetch is None:
             raise WebuiError(
-                f"{field}: URLs are not fetched here.",
+                f"{field}: URLs are not allowed here.",
                 "Send the picture as base64, or start Palimpsest with --allow-url-fetch.",
                 field,
             )
@@ -107,7 +107,7 @@ def require_together(pictures: Sequence[Picture], field: str) -> None:
     if pixels > MOST_TOGETHER:
         raise WebuiError(
             f"{field}: the first {len(pictures)} pictures have {pixels / 1e6:.0f} megapixels together; "
-            f"at most {MOST_TOGETHER // 10**6} are taken at once.",
+            f"at most {MOST_TOGETHER // 10**6} are allowed at once.",
             "Send them in several requests.",
             field,
         )
@@ -115,7 +115,7 @@ def require_together(pictures: Sequence[Picture], field: str) -> None:
     if size > MAX_BYTES:
         raise WebuiError(
             f"{field}: the first {len(pictures)} pictures have {size >> 20} MB together; "
-            f"at most {MAX_BYTES >> 20} MB are taken at once.",
+            f"at most {MAX_BYTES >> 20} MB are allowed at once.",
             "Send them in several requests.",
             field,
         )

@@ -22,34 +22,32 @@ class ProgressBody(BaseModel):
     id_task: str | None = Field(
         default=None, max_length=200, description="The task: force_task_id, or the id of a job."
     )
-    id_live_preview: int = Field(
-        default=-1, description="The number of the preview that is there already; −1 for none."
-    )
-    live_preview: bool = Field(default=True, description="Whether the answer should hold the picture so far.")
+    id_live_preview: int = Field(default=-1, description="The id of the last preview you have; −1 for none.")
+    live_preview: bool = Field(default=True, description="Whether to return the current preview.")
 
 
 class State(BaseModel):
     """What runs, as A1111 tells it."""
 
-    skipped: bool = Field(default=False, description="Whether somebody has asked to skip the batch that is being made.")
-    interrupted: bool = Field(default=False, description="Whether somebody has asked the job to end.")
-    stopping_generation: bool = Field(default=False, description="Always false: jobs end at a step or not at all.")
-    job: str = Field(default="", description="What is being done; empty when nothing is.")
-    job_count: int = Field(default=0, description="Pictures of the job.")
-    job_timestamp: str = Field(default="", description="When the job came: YYYYMMDDhhmmss.")
-    job_no: int = Field(default=0, description="Pictures that are done.")
-    sampling_step: int = Field(default=0, description="Steps of this picture that are done.")
-    sampling_steps: int = Field(default=0, description="Steps of this picture.")
+    skipped: bool = Field(default=False, description="Whether the current batch is to be skipped.")
+    interrupted: bool = Field(default=False, description="Whether the job is to be interrupted.")
+    stopping_generation: bool = Field(default=False, description="Always false.")
+    job: str = Field(default="", description="The running job; empty if there is none.")
+    job_count: int = Field(default=0, description="Number of pictures in the job.")
+    job_timestamp: str = Field(default="", description="When the job was submitted: YYYYMMDDhhmmss.")
+    job_no: int = Field(default=0, description="Number of finished pictures.")
+    sampling_step: int = Field(default=0, description="Number of finished steps of this picture.")
+    sampling_steps: int = Field(default=0, description="Number of steps of this picture.")
 
 
 class ProgressAnswer(BaseModel):
-    progress: float = Field(default=0.0, description="From 0 to 1; 0 when nothing runs.")
-    eta_relative: float = Field(default=0.0, description="Seconds to the end, estimated.")
+    progress: float = Field(default=0.0, description="From 0 to 1; 0 if nothing is running.")
+    eta_relative: float = Field(default=0.0, description="Estimated seconds left.")
     state: State = Field(description="What runs.")
     current_image: str | None = Field(
-        default=None, description="The picture so far, base64; none without live previews."
+        default=None, description="The current preview as base64; null without live previews."
     )
-    textinfo: str | None = Field(default=None, description="What is being done, in words.")
+    textinfo: str | None = Field(default=None, description="Description of the current state.")
 
 
 def routes(services: Services, tasks: Tasks) -> APIRouter:
@@ -58,7 +56,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
 
     @router.get("/sdapi/v1/progress", response_model=ProgressAnswer)
     def progress(
-        skip_current_image: Annotated[str, Query(description="true leaves the picture so far out.")] = "false",
+        skip_current_image: Annotated[str, Query(description="true leaves out the current preview.")] = "false",
     ) -> ProgressAnswer:
         """Where the running job stands, whoever started it."""
         job = tasks.running()

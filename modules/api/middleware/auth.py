@@ -97,7 +97,7 @@ class BasicAuth:
     async def _refusal(self, client: str, authorization: str, known: str) -> WebuiError | None:
         """Why the request is not let in; None if it is. `known` is the cookie of a browser that was let in, or ""."""
         if authorization.strip().lower() in ("", "basic"):
-            return _unauthorized("This server asks for a user and a password.")  # no attempt: browsers begin so
+            return _unauthorized("This server requires a user name and a password.")  # no attempt: browsers begin so
         address = self._record("address", client, FREE_GUESSES)
         counted = [address, self._record("account", account_of(authorization), FREE_OF_ACCOUNT)]
         cookie = self._record("cookie", known, FREE_GUESSES) if known else None
@@ -113,7 +113,7 @@ class BasicAuth:
         for record in counted:
             record.guesses = min(record.guesses + 1, record.free + 1)
         if not slow:
-            return _unauthorized("User or password is wrong.")
+            return _unauthorized("Wrong user name or password.")
         await self._hold_back(address)
         return _too_many()
 
@@ -169,4 +169,4 @@ def _unauthorized(sentence: str) -> WebuiError:
 
 
 def _too_many() -> WebuiError:
-    return WebuiError("There were too many wrong passwords.", "Wait a little.", status=429)
+    return WebuiError("Too many wrong passwords.", "Wait a little.", status=429)

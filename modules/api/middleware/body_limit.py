@@ -23,8 +23,8 @@ ROOM = "palimpsest.body_room"  # in the scope
 LEAST_RATE = 16 * 1024  # bytes a second; the slowest mobile networks are faster
 MOST_VALUES = 250_000  # of a JSON body. Of the largest, a batch of 10 000 files, 30 000 names and hashes are told
 SEPARATORS = (b",", b"{", b"[")  # one of them stands before each value
-SMALLER = "Save its pictures smaller, for example as JPEG, or send fewer at once."  # where a JSON body is too large
-TOO_MANY = f"The body holds more than {MOST_VALUES} values; a large picture is one."
+SMALLER = "Make its pictures smaller, for example as JPEG, or send fewer at once."  # where a JSON body is too large
+TOO_MANY = f"The body contains more than {MOST_VALUES} values (a picture counts as one)."
 
 
 class _Room:
@@ -111,7 +111,7 @@ class BodyLimit:
         limit = self._limit_of(scope["path"], is_json)
         told = Headers(scope=scope).get("content-length", "")
         if told.isdecimal() and int(told) > limit:
-            why = f"The body has {int(told)} bytes; at most {limit} are read"
+            why = f"The body has {int(told)} bytes, the limit is {limit}"
             hint = SMALLER if limit == self._most_json else ""
             error = WebuiError(f"{why}{'' if limit == self._limit else ' at this address'}.", hint, status=413)
             await answer(error, path=scope["path"])(scope, receive, send)
@@ -138,7 +138,7 @@ class BodyLimit:
             whole = message["type"] != "http.request" or not message.get("more_body", False)
             if taken > limit:
                 hint = f" {SMALLER}" if limit == self._most_json else ""
-                raise HTTPException(413, f"The body has more than the {limit} bytes that are read.{hint}")
+                raise HTTPException(413, f"The body is larger than the limit of {limit} bytes.{hint}")
             if is_json:
                 values += sum(map(piece.count, SEPARATORS))
                 if values > MOST_VALUES:

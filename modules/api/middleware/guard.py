@@ -48,7 +48,7 @@ class Guard:
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": refusal})
         else:
-            hint = "Open Palimpsest by the address it printed when it started; --allow-host names one more."
+            hint = "Use the address that Palimpsest printed at startup, or allow this one with --allow-host."
             await answer(WebuiError(refusal, hint, status=403), "Forbidden")(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str:
@@ -56,17 +56,17 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(_name(host)) or len(headers.getlist("host")) > 1:
-            return f"The request is for the host {host[:100]!r}, which is not this server."
+            return f"The request is for the host {host[:100]!r}, which is not a name of this server."
         reading = scope.get("method") in READING  # a websocket has no method and does more than read
         origin = headers.get("origin")
         if origin is not None and (origin.lower() in self._origins or ANY_ORIGIN in self._origins):
             return ""
         if not reading and origin is not None and _authority(origin) != host.lower():
-            return f"The request comes from a page of {origin[:100]!r}, not from Palimpsest's own."
+            return f"The request comes from a page on {origin[:100]!r}, not from Palimpsest."
         # "same-site" is what another server on this machine is: a site has many ports.
         foreign = headers.get("sec-fetch-site", "") in ("cross-site", "same-site")
         if foreign and not (reading and scope["path"] in PAGES):
-            return "The request comes from a page of another site."
+            return "The request comes from a page on another site."
         return ""
 
     def _is_ours(self, name: str) -> bool:

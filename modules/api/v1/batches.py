@@ -30,14 +30,14 @@ from modules.store.spool import NAME
 
 BLOCK = 1 << 20  # bytes of an uploaded file that are in memory at a time
 FILES, MASKS, BATCH = "files", "masks", "batch"  # the parts of a form
-BatchId = Annotated[str, Path(description="As POST /v1/batches gave it.")]
+BatchId = Annotated[str, Path(description="The id from POST /v1/batches.")]
 
 
 class FileBody(Strict):
     """A file that was brought: the name it has in the batch, and its id."""
 
-    name: str = Field(min_length=1, max_length=1000, description="The file's, by which texts and masks find it.")
-    id: str = Field(pattern=f"^{NAME.pattern}$", description="As POST /v1/batches/files gave it.")
+    name: str = Field(min_length=1, max_length=1000, description="File name; texts and masks are matched by it.")
+    id: str = Field(pattern=f"^{NAME.pattern}$", description="The id from POST /v1/batches/files.")
 
 
 class BatchBody(Strict):
@@ -50,15 +50,17 @@ class BatchBody(Strict):
     files: list[FileBody] = Field(
         default_factory=list,
         max_length=2 * MOST_FILES,
-        description="Pictures, texts, tables and zips that were brought.",
+        description="Uploaded pictures, texts, tables and zips.",
     )
-    folder: str = Field(default="", max_length=1000, description="On the server, such as inputs/holiday.")
+    folder: str = Field(default="", max_length=1000, description="Folder on the server, such as inputs/holiday.")
     masks: list[FileBody] = Field(
-        default_factory=list, max_length=2 * MOST_FILES, description="One for all, or one for each by its name."
+        default_factory=list,
+        max_length=2 * MOST_FILES,
+        description="One mask for all, or one per picture with the same name.",
     )
-    mask_folder: str = Field(default="", max_length=1000, description="On the server, likewise.")
+    mask_folder: str = Field(default="", max_length=1000, description="Folder of masks on the server.")
     leave_out_missing: bool = Field(
-        default=False, description="Take tags of LoRAs that are not here out of the prompt, instead of refusing."
+        default=False, description="Remove tags of missing LoRAs from the prompt instead of failing."
     )
 
 
@@ -162,7 +164,7 @@ def routes(services: Services) -> APIRouter:
     async def events(
         batch_id: BatchId,
         last_event_id: LastEventId = "",
-        after: Annotated[int, Query(ge=0, le=MOST_FILES, description="Files that are known already.")] = 0,
+        after: Annotated[int, Query(ge=0, le=MOST_FILES, description="How many files you already have.")] = 0,
     ) -> Response:
         """What becomes of the files, from the start or after the number `after`, and how far the batch is."""
         batch = intake.batches.batch(batch_id)
@@ -268,7 +270,7 @@ def _parsed(data: bytes) -> BatchBody:
         field = ".".join(str(part) for part in first["loc"]) or BATCH
         said = str(first["msg"])
         if first["type"] == "json_invalid":
-            raise WebuiError(f"The body is no JSON: {said}.", "Send a JSON object.") from error
+            raise WebuiError(f"The body is not JSON: {said}.", "Send a JSON object.") from error
         value = "" if first["type"] == "missing" else f" = {shortened(repr(first['input']))}"
         raise WebuiError(f"{field}{value}: {said[:1].lower()}{said[1:]}.", field=field.rpartition(".")[2]) from error
 
@@ -283,8 +285,8 @@ def _is_there(services: Services, path: str) -> bool:
 
 def _too_large() -> WebuiError:
     return WebuiError(
-        f"files: the file is larger than the {MAX_BYTES >> 20} MB that are read.",
-        "Pack large zips in parts, or put the pictures into a folder below inputs on the server.",
+        f"files: the file is larger than the limit of {MAX_BYTES >> 20} MB.",
+        "Split large zips, or put the pictures in a folder under inputs on the server.",
         "files",
         status=413,
     )

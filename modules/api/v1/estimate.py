@@ -27,11 +27,11 @@ class SourceSize(Strict):
 
 
 class EstimateBody(Strict):
-    kind: Kind = Field(description="Whose form it is.")
+    kind: Kind = Field(description="The kind of job.")
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values()))] = Field(
-        description="Fields of the kind without its pictures; what is left out has its default."
+        description="Fields of this kind of job without its pictures; omitted fields use their defaults."
     )
-    source: SourceSize | None = Field(default=None, description="Size of the source picture, where there is one.")
+    source: SourceSize | None = Field(default=None, description="Size of the source picture, if there is one.")
 
 
 def routes(services: Services) -> APIRouter:

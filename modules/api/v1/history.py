@@ -32,7 +32,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("")
     def listed(
-        before: Annotated[str, Query(pattern=PLACE, description="`next` of the page before.")] = "",
+        before: Annotated[str, Query(pattern=PLACE, description="`next` of the previous page.")] = "",
         count: Annotated[int, Query(ge=1, le=MOST, description="Pictures on this page.")] = 60,
     ) -> dict[str, Any]:
         """The pictures in the outputs folder, newest first. While some are `unread`, ask again: more will be there."""
@@ -105,7 +105,7 @@ def routes(services: Services) -> APIRouter:
                 one = Picture.from_bytes(history.file(sha256).read_bytes(), what)
                 pictures.put(one)
         except (WebuiError, OSError):
-            missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is not here any more.")
+            missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is no longer stored.")
             return None
         return {
             "id": one.sha256,

@@ -16,8 +16,8 @@ MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far belo
 
 
 class InfotextBody(Strict):
-    text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as they stand in its file.")
-    spelled_out: bool = Field(default=False, description="Keep the prompts' words, whichever styles they came from.")
+    text: str = Field(max_length=MAX_INFOTEXT, description="A picture's parameters, as stored in its file.")
+    spelled_out: bool = Field(default=False, description="Leave styles in the prompts.")
 
 
 class TokensBody(Strict):

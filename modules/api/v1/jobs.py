@@ -31,19 +31,19 @@ from modules.store.pictures import Pictures
 
 REQUESTS: dict[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
-STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles, put around the prompt."}
-JobId = Annotated[str, Path(description="As POST /v1/jobs gave it.")]
-LastEventId = Annotated[str, Header(description="The number of the event that came last; those after it are sent.")]
+STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles to apply to the prompt."}
+JobId = Annotated[str, Path(description="The id from POST /v1/jobs.")]
+LastEventId = Annotated[str, Header(description="The number of the last event you have; later ones are sent.")]
 EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
 
 
 class JobBody(Strict):
     kind: Kind = Field(description="Whether there are source pictures.")
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
-        description="Fields of the kind; what is left out has its default."
+        description="Fields of this kind of job; omitted fields use their defaults."
     )
     leave_out_missing: bool = Field(
-        default=False, description="Take tags of LoRAs that are not here out of the prompts, instead of refusing."
+        default=False, description="Remove tags of missing LoRAs from the prompts instead of failing."
     )
 
 
@@ -81,7 +81,7 @@ def routes(services: Services) -> APIRouter:
     async def events(
         job_id: JobId,
         last_event_id: LastEventId = "",
-        after: Annotated[int, Query(ge=0, lt=10**15, description="The number of an event that is known already.")] = 0,
+        after: Annotated[int, Query(ge=0, lt=10**15, description="The number of the last event you have.")] = 0,
     ) -> Response:
         """A job's events from the start, or after Last-Event-ID or the number `after`, to the end of the job."""
         job = queue.job(job_id)

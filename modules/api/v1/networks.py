@@ -10,7 +10,7 @@ from modules.prompts.written import LONGEST_ALIAS, embedding_word, lora_tag
 from modules.schema.catalog import Catalog, Embedding, Lora
 
 LONGEST_REASON = 500  # letters
-UNWRITABLE = "No prompt can name it: its name holds what a prompt reads otherwise, or means another file. Rename it."
+UNWRITABLE = "No prompt can refer to it: its name contains prompt syntax or means another file. Rename it."
 
 
 def routes(services: Services) -> APIRouter:

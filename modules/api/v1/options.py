@@ -18,7 +18,7 @@ SomeSettings = Annotated[dict[str, Any], WithJsonSchema(fields_of(Settings))]
 
 
 class CheckpointBody(Strict):
-    name: str = Field(description="Of GET /v1/checkpoints, or its file's name, title or hash.")
+    name: str = Field(description="A name from GET /v1/checkpoints, a file name, a title or a hash.")
 
 
 def routes(services: Services) -> APIRouter:

@@ -31,11 +31,13 @@ OPENERS = {"win32": "explorer", "darwin": "open"}  # elsewhere freedesktop.org's
 
 
 class SaveBody(Strict):
-    paths: list[str] = Field(min_length=1, max_length=MOST_AT_ONCE, description="Of pictures, as jobs tell them.")
+    paths: list[str] = Field(
+        min_length=1, max_length=MOST_AT_ONCE, description="Paths of pictures, as in a job's events."
+    )
 
 
 class OpenBody(Strict):
-    path: str = Field(default="", description="Of a picture; empty for the outputs folder itself.")
+    path: str = Field(default="", description="Path of a picture; empty for the outputs folder.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -68,7 +70,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{path:path}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{path:path}", include_in_schema=False)
     def picture(
-        path: Annotated[str, InPath(description="Of a picture, as jobs tell it.")], request: Request
+        path: Annotated[str, InPath(description="Path of a picture, as in a job's events.")], request: Request
     ) -> Response:
         """A saved picture."""
         file = outputs.locate(path)

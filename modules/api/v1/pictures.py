@@ -25,7 +25,7 @@ PICTURE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-PictureId = Annotated[str, Path(description="The sha256 of the picture's bytes, as POST /v1/pictures gave it.")]
+PictureId = Annotated[str, Path(description="The sha256 of the picture's bytes, from POST /v1/pictures.")]
 FIELD = "init_images"
 
 
@@ -95,7 +95,7 @@ async def _bytes_of(request: Request) -> bytes:
 
 def _too_large() -> WebuiError:
     return WebuiError(
-        f"{FIELD}: the file is larger than the {MAX_BYTES // 2**20} MB that are read.",
+        f"{FIELD}: the file is larger than the limit of {MAX_BYTES // 2**20} MB.",
         "Save it smaller, for example as JPEG.",
         FIELD,
         status=413,

@@ -21,9 +21,9 @@ SHA256 = "^[0-9a-f]{64}$"
 
 
 class ReproduceBody(Strict):
-    picture: str = Field(pattern=SHA256, description="The id of the picture, as /v1/pictures told it.")
-    source: str = Field("", description="The id of the picture that it was made from, where it is not kept.")
-    mask: str = Field("", description="The id of its mask, where that is not kept.")
+    picture: str = Field(pattern=SHA256, description="The id of the picture, from POST /v1/pictures.")
+    source: str = Field("", description="The id of its source picture, if that is no longer stored.")
+    mask: str = Field("", description="The id of its mask, if that is no longer stored.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -41,7 +41,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/{job_id}")
     def report(
-        job_id: Annotated[str, Path(description="Of the job that made it again.")],
+        job_id: Annotated[str, Path(description="The id of the job that reproduced it.")],
         picture: Annotated[str, Query(description="As in POST /v1/reproduce.")],
         source: Annotated[str, Query(description="Likewise.")] = "",
         mask: Annotated[str, Query(description="Likewise.")] = "",
@@ -50,7 +50,7 @@ def routes(services: Services) -> APIRouter:
         job = services.queue.job(job_id)
         if not job.images:
             raise WebuiError(
-                f"The job has made no picture; it is {job.status}.", "Ask once it has finished.", status=409
+                f"The job has made no picture yet; it is {job.status}.", "Ask again when it has finished.", status=409
             )
         made = recipe_of(picture, source, mask)
         again = Picture.from_bytes(services.outputs.locate(job.images[0].path).read_bytes())
@@ -77,7 +77,7 @@ def routes(services: Services) -> APIRouter:
             catalog = services.catalog
             return recipe(picture, text, catalog.settled(), kept, source, mask, catalog.hash_of)
         except WebuiError as error:
-            hint = "Bring it and name its id." if error.field in ("source", "mask") else error.hint
+            hint = "Upload it and send its id." if error.field in ("source", "mask") else error.hint
             raise WebuiError(error.message, hint, error.field, error.status) from error
 
     def kept(sha256: str) -> Picture | None:

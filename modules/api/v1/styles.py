@@ -24,14 +24,16 @@ PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
 
 
 class StyleBody(Strict):
-    prompt: str = Field("", max_length=MAX_PROMPT, description="Put around the prompt, or behind it.")
-    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="Likewise for the negative prompt.")
+    prompt: str = Field(
+        "", max_length=MAX_PROMPT, description="Added after the prompt; {prompt} marks where the prompt goes."
+    )
+    negative_prompt: str = Field("", max_length=MAX_PROMPT, description="The same for the negative prompt.")
 
 
 class ApplyBody(Strict):
     prompt: str = Field("", max_length=MAX_PROMPT, description="The prompt.")
     negative_prompt: str = Field("", max_length=MAX_PROMPT, description="The negative prompt.")
-    styles: list[str] = Field(max_length=MOST, description="Names of styles, in the order they are put around.")
+    styles: list[str] = Field(max_length=MOST, description="Names of styles, in the order to apply them.")
 
 
 def routes(services: Services) -> APIRouter:
@@ -63,7 +65,7 @@ def routes(services: Services) -> APIRouter:
         """Save a style, in place of one of that name."""
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
-            raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Take a shorter name.", "name")
+            raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Use a shorter name.", "name")
         with lock:
             return write(read_style_file(path).with_style(Style(name, body.prompt, body.negative_prompt)))
 

@@ -175,8 +175,8 @@ class TestOverrides:
         told = post("txt2img", override_settings={"samples_save": False, "sd_unet": "Automatic"}, restore_faces=True)
         assert json.loads(told.json()["info"])["ignored"] == [
             "restore_faces has no effect here: there is no face restoration.",
-            "The option samples_save changes nothing here.",
-            "The option sd_unet changes nothing here.",
+            "The option samples_save has no effect here.",
+            "The option sd_unet has no effect here.",
         ]
 
     @pytest.mark.parametrize(
@@ -362,9 +362,9 @@ class TestErrors:
             ({"init_images": []}, 404, "Init image not found"),
             ({"init_images": [""]}, 422, "expected a picture as base64 text."),
             ({"init_images": [5]}, 422, "expected a picture as base64 text."),
-            ({"init_images": ["AAAA"]}, 422, "no picture"),
-            ({"init_images": [png()], "mask": "AAAA"}, 422, "mask: the file is no picture"),
-            ({"init_images": ["http://127.0.0.1/x.png"]}, 422, "URLs are not fetched here."),
+            ({"init_images": ["AAAA"]}, 422, "not a readable picture"),
+            ({"init_images": [png()], "mask": "AAAA"}, 422, "mask: the file is not a readable picture"),
+            ({"init_images": ["http://127.0.0.1/x.png"]}, 422, "URLs are not allowed here."),
             ({"init_images": ["file:///etc/passwd"]}, 422, "init_images: "),
             ({"init_images": [png()] * 65}, 422, "at most 64"),
         ],
@@ -506,7 +506,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("values", "detail"),
         [
-            ({"samples_fromat": "png"}, "'samples_fromat' is no option; did you mean 'samples_format'?"),
+            ({"samples_fromat": "png"}, "there is no option 'samples_fromat'; did you mean 'samples_format'?"),
             ({"samples_format": "tga"}, "expected png or jpg or webp"),
             ({"jpeg_quality": 101}, "expected a whole number from 1 to 100."),
             ({"jpeg_quality": True}, "expected a"),
@@ -518,7 +518,7 @@ class TestOptions:
             ({"ESRGAN_tile": 9999}, "ESRGAN_tile"),
             ({"outdir_samples": "x" * 20_000}, "outdir_samples"),
             ({"hide_samplers": "Euler"}, "hide_samplers"),
-            ({"x" * 5000: 1}, "is no option"),
+            ({"x" * 5000: 1}, "there is no option"),
         ],
     )
     def test_a_wrong_one_is_refused_and_the_others_with_it(

@@ -40,7 +40,7 @@ def test_pixels_of_all_pictures_are_counted_before_any_are_decoded(
     answer = client.post(f"/sdapi/v1/{path}", json=body([flat(10_000)] * 6))
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert answer.json()["detail"] == (
-        f"{field}: the first 5 pictures have 500 megapixels together; at most 400 are taken at once."
+        f"{field}: the first 5 pictures have 500 megapixels together; at most 400 are allowed at once."
     )
     assert answer.json()["hint"] == "Send them in several requests."
 
@@ -62,7 +62,7 @@ def test_results_are_counted_before_any_picture_is_decoded(
     body = {"imageList": [{"data": png(64, 64)}] * 30, "upscaler_1": "Lanczos", **size}
     answer = client.post("/sdapi/v1/extra-batch-images", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, "imageList")
-    assert "503 megapixels together; at most 400 are made at once" in answer.json()["detail"]
+    assert "503 megapixels together; at most 400 are allowed at once" in answer.json()["detail"]
 
 
 def test_too_many_pictures_are_told_with_their_number(client: TestClient) -> None:

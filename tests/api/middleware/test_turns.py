@@ -61,7 +61,7 @@ def test_json_has_a_bound_below_that_of_files(services: Services, path: str, is_
     assert answer.status_code == 413
     told = f"{answer.json()['detail']} {answer.json()['hint']}"
     assert "1000" in told
-    assert "Save its pictures smaller, for example as JPEG, or send fewer at once." in told
+    assert "Make its pictures smaller, for example as JPEG, or send fewer at once." in told
     assert client.post("/v1/pictures", content=b"A" * 2000).status_code == 422
 
 

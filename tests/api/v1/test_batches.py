@@ -94,7 +94,7 @@ def test_a_batch_from_the_files_to_the_zip(client: TestClient, start: Callable[.
 
     found = client.get(url).json()
     assert [file["outcome"] for file in found["files"]] == ["done", "failed", "done"]
-    assert found["files"][1]["sentence"].startswith("b.png: the file is no picture")
+    assert found["files"][1]["sentence"].startswith("b.png: the file is not a readable picture")
     saved = found["files"][0]["pictures"][0]
     assert saved["path"] == "batch/a.png"
     assert client.get(saved["url"]).content == (services.outputs.root / "batch/a.png").read_bytes()

@@ -91,7 +91,7 @@ def test_what_is_no_longer_here_is_told(client: TestClient, services: Services) 
     client.get("/v1/history")
     told = client.post(f"/v1/history/{second}/open").json()
     assert told["source"] is None
-    assert told["missing"] == ["The source (sha256 ababababab…) is not here any more."]
+    assert told["missing"] == ["The source (sha256 ababababab…) is no longer stored."]
     assert client.get(f"/v1/history/{second}/lineage").json()["sources"] == [{"sha256": "ab" * 32, "url": ""}]
 
 

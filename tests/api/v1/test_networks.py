@@ -221,7 +221,7 @@ def test_embeddings_are_listed_as_a1111_does_those_that_cannot_be_used_with_the_
             "torn": {**row, "shape": 0, "vectors": 0, "reason": "torn.pt is damaged or truncated."},
             "wide": {
                 **row, "shape": 1024, "vectors": 2,
-                "reason": "wide.pt has vectors 1024 wide, the checkpoint's text encoder is 768 wide.",
+                "reason": "wide.pt has vectors 1024 wide, but the checkpoint's text encoder is 768 wide.",
             },
         },
     }  # fmt: skip

@@ -83,8 +83,8 @@ def test_an_embedding_that_cannot_be_used_is_told_where_it_is_named(shop: Shop) 
     """One of another width and one that is damaged, in either prompt; a word that begins alike is another."""
     (shop.folder / "torn.pt").write_bytes(b"PK")
     wide = (
-        "The embedding 'wide' has no effect: wide.safetensors has vectors 32 wide, the checkpoint's text encoder is 16 "
-        "wide."
+        "The embedding 'wide' has no effect: wide.safetensors has vectors 32 wide, but the checkpoint's text "
+        "encoder is 16 wide."
     )
     torn = "The embedding 'torn' has no effect: torn.pt is damaged or truncated: it has 2 bytes."
 

@@ -261,4 +261,4 @@ def test_what_is_not_read_is_not_complained_about(run: Run, fields: dict[str, An
 def test_a_lora_that_is_not_there_fails_the_job(run: Run) -> None:
     failed = run(Txt2ImgRequest(prompt="a cat <lora:fox:0.8>", **SMALL))[-1]
     assert isinstance(failed, Failed)
-    assert (failed.message, failed.field) == ("prompt: there is no LoRA 'fox'; there are none at all.", "prompt")
+    assert (failed.message, failed.field) == ("prompt: there is no LoRA 'fox'; no LoRAs are installed.", "prompt")

@@ -238,7 +238,7 @@ def test_a_picture_is_made_again_with_its_vae(studio: Studio) -> None:
     assert (made.settings.sd_vae, report.sentences()) == ("dark.safetensors", ["identical"])
     without = replace(studio.catalog(), vaes=())
     made = recipe(picture, done.infotext, without, lambda sha256: None)
-    sentence = "It was decoded with the VAE 'dark.safetensors'; here with the checkpoint's own."
+    sentence = "It was decoded with the VAE 'dark.safetensors', but here with the checkpoint's own."
     assert sentence in rerun(studio.engine, made, picture).causes
 
 
