@@ -35,7 +35,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
-            raise Unreadable("it is no file")
+            raise Unreadable("it is not a file")
         if status.st_size > LARGEST:
             raise Unreadable(f"it has {status.st_size >> 20} MB, and the limit is {LARGEST >> 20} MB")
         return path.read_bytes()

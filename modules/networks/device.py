@@ -1,4 +1,4 @@
-"""Where and in which number types a model computes, and what goes wrong there: no memory, and numbers that are none."""
+"""Where and in which number types a model computes, and what goes wrong there: not enough memory, and NaN."""
 
 import ctypes
 import os
@@ -118,9 +118,7 @@ def require_finite(x: Tensor, where: str, place: Place) -> Tensor:
     if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):
         return x
     cure = "The checkpoint may be damaged." if place.dtype == torch.float32 else "Start with --precision full."
-    raise WebuiError(
-        f"{where} produced numbers that are none (NaN) in {str(place.dtype).removeprefix('torch.')}.", cure, status=500
-    )
+    raise WebuiError(f"{where} produced NaN in {str(place.dtype).removeprefix('torch.')}.", cure, status=500)
 
 
 def threads() -> int:

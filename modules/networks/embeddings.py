@@ -109,7 +109,7 @@ def read_vectors(embedding: Embedding) -> Tensor:
     vectors = vectors.reshape(-1, vectors.shape[-1])
     if tuple(vectors.shape) != (embedding.vectors, embedding.width) or not bool(torch.isfinite(vectors).all()):
         raise WebuiError(
-            f"prompt: the embedding {embedding.name!r} holds numbers that are none, or has just changed.",
+            f"prompt: the embedding {embedding.name!r} contains NaN or infinite numbers, or has just changed.",
             "Send it again, or choose another file.",
             "prompt",
         )

@@ -16,7 +16,7 @@ from modules.networks.posterior import Posterior
 
 log = logging.getLogger(__name__)
 
-TILE: Final = 64  # latent cells of a tile's side at the first try; halved while memory does not suffice
+TILE: Final = 64  # latent cells of a tile's side at the first try; halved until it fits in memory
 SMALLEST_TILE: Final = 16
 OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbour
 Network = Callable[[AutoencoderKL, Tensor], Tensor]
@@ -42,7 +42,7 @@ def cell_size(vae: AutoencoderKL) -> int:
 def encode(vae: AutoencoderKL, images: Tensor) -> Posterior:
     """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
 
-    Raises WebuiError if the latents are not finite even in fp32, or memory does not suffice for the smallest tiles.
+    Raises WebuiError if the latents are not finite even in fp32, or not enough memory for the smallest tiles.
     """
     moments = _finite(vae, images, _encode_moments, "The VAE's encoder")
     mean, log_variance = moments.chunk(2, dim=1)
@@ -92,9 +92,7 @@ def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str) -> Tenso
         torch.nn.Module.to(vae, dtype=torch.float32)  # diffusers' own `to` logs a line of doubts
         result = _forward(vae, x, network)
     if not bool(torch.isfinite(result).all()):
-        raise WebuiError(
-            f"{what} produced numbers that are none (NaN).", "Choose another VAE or checkpoint.", status=500
-        )
+        raise WebuiError(f"{what} produced NaN.", "Choose another VAE or checkpoint.", status=500)
     return result
 
 
@@ -121,9 +119,7 @@ def _forward(vae: AutoencoderKL, x: Tensor, network: Network) -> Tensor:
                 if not is_out_of_memory(error):
                     raise
         tile //= 2
-    raise WebuiError(
-        "Memory does not suffice for the VAE, not even in small tiles.", "Choose a smaller size.", status=507
-    )
+    raise WebuiError("Not enough memory for the VAE, even in small tiles.", "Choose a smaller size.", status=507)
 
 
 def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:

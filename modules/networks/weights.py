@@ -127,7 +127,7 @@ def fill(
         tensor = weights.read(key)
         if not _is_finite(tensor):
             raise WebuiError(
-                f"{weights.name} is damaged: {key} holds numbers that are none (NaN or infinite).",
+                f"{weights.name} is damaged: {key} contains NaN or infinite numbers.",
                 "Download or merge it again.",
                 field=FIELD,
             )

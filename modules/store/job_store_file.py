@@ -85,7 +85,7 @@ def opened(path: Path | None) -> sqlite3.Connection:
     for each in (path, _draft_of(path)):
         for ending in ENDINGS:
             if os.path.lexists(name := each.with_name(each.name + ending)) and not name.is_file():
-                put_aside(name, "it is no file")
+                put_aside(name, "it is not a file")
     if not path.exists() and _draft_of(path).exists():  # cut off between the old file's going and the new one's coming
         _draft_of(path).replace(path)
     try:

@@ -130,7 +130,7 @@ def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
         raise Unreadable("it is no text")
     value = parsed(text.encode("utf-8"), names_files)
     if not isinstance(value, dict):
-        raise Unreadable("it is no JSON object")
+        raise Unreadable("it is not a JSON object")
     return cast(dict[str, Any], value)
 
 

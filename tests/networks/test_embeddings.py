@@ -113,10 +113,10 @@ def test_a_file_that_lies_about_itself_by_now_is_told(tmp_path: Path) -> None:
     path = saved(tmp_path / "fox.pt", {"*": vectors(2)})
     described = describe(path)
     saved(path, {"*": vectors(3)})
-    with pytest.raises(WebuiError, match="'fox' holds numbers that are none, or has just changed"):
+    with pytest.raises(WebuiError, match="'fox' contains NaN or infinite numbers, or has just changed"):
         read_vectors(described)
     saved(path, {"*": torch.full((2, WIDTH), torch.nan)})
-    with pytest.raises(WebuiError, match="holds numbers that are none"):
+    with pytest.raises(WebuiError, match="contains NaN or infinite numbers"):
         read_vectors(described)
     path.write_bytes(b"PK")
     with pytest.raises(WebuiError, match=r"prompt: the embedding 'fox': fox.pt is damaged"):

@@ -178,5 +178,5 @@ def test_half_precision_that_overflows_is_repeated_in_fp32(
 
 
 def test_numbers_that_are_none_even_in_fp32_are_told(tiny: StableDiffusion) -> None:
-    with pytest.raises(WebuiError, match="The VAE's decoder produced numbers that are none"):
+    with pytest.raises(WebuiError, match="The VAE's decoder produced NaN"):
         decode(tiny.vae, torch.full((1, 4, 8, 6), float("nan")))

@@ -182,7 +182,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/{batch_id}/skip")
     def skip(batch_id: BatchId) -> dict[str, Any]:
-        """Go on with the next file."""
+        """Skip to the next file."""
         intake.batches.batch(batch_id).skip()
         return {}
 

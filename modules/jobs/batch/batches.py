@@ -81,7 +81,7 @@ class Batches:
         """A batch of an earlier run, as it was. One that had not ended is carried on by `go_on`.
 
         To be called before the queue takes up its jobs: those of the batch are to be saved as the batch's from their
-        first picture on. Raises WebuiError where the batch is none that this version could go on with.
+        first picture on. Raises WebuiError if this version cannot resume the batch.
         """
         batch = Batch(materials, Results(self.outputs, materials.options.output), {}, self.journals, past)
         with self._lock:

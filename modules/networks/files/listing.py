@@ -171,7 +171,7 @@ class _Hashed(NamedTuple):
 def _hashes(kept: Any) -> dict[str, _Hashed]:
     """The entries of a hash cache's file; what is none is left out, and computed again. Raises Unreadable."""
     if not isinstance(kept, dict):
-        raise Unreadable("it is no JSON object")
+        raise Unreadable("it is not a JSON object")
     found: dict[str, _Hashed] = {}
     for key, value in cast(dict[str, Any], kept).items():
         match value:

@@ -119,7 +119,7 @@ def test_one_with_numbers_that_are_none_fails_its_job_in_a_sentence(shop: Shop) 
     failed = shop.events("a void")[-1]
     path.unlink()
     assert isinstance(failed, Failed)
-    assert (failed.field, "'void' holds numbers that are none" in failed.message) == ("prompt", True)
+    assert (failed.field, "'void' contains NaN or infinite numbers" in failed.message) == ("prompt", True)
 
 
 def test_the_state_tells_how_wide_the_text_encoder_is(shop: Shop) -> None:

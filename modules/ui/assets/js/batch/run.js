@@ -43,7 +43,7 @@ export class BatchRun {
     this.skip = button({
       icon: "skip",
       text: "Skip",
-      title: "Go on with the next file (Alt+Enter)",
+      title: "Skip to the next file (Alt+Enter)",
       id: "img2img_batch_skip",
       className: "p-small",
       onclick: () => this.ask("skip"),
@@ -66,7 +66,7 @@ export class BatchRun {
     });
     this.close = button({
       icon: "close",
-      title: "Put this away",
+      title: "Dismiss",
       id: "img2img_batch_close",
       className: "p-small",
       onclick: () => this.report.putAway(),

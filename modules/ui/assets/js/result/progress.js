@@ -49,7 +49,7 @@ export class Progress {
     this.skip = button({
       icon: "skip",
       text: "Skip",
-      title: "Go on with the next batch (Alt+Enter)",
+      title: "Skip to the next batch (Alt+Enter)",
       id: `${tab}_skip`,
       onclick: () => this.stop("skip"),
     });
