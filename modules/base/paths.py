@@ -54,9 +54,11 @@ def _within(root: Path, relative: str, strict: bool) -> Path | None:
     try:
         home = root.resolve()
         path = (home / relative).resolve(strict=strict)
+        inner = [path, *path.parents][: len(path.parts) - len(home.parts)]
+        is_circle = any(each.is_symlink() for each in inner)  # Python 3.13 leaves links in a circle as they are
     except (OSError, RuntimeError, ValueError):  # not there, links in a circle, too long in all
         return None
-    return path if path.is_relative_to(home) else None
+    return path if path.is_relative_to(home) and not is_circle else None
 
 
 def checked_name(name: str, within: str = "") -> str:
