@@ -68,9 +68,7 @@ def test_numbers_that_are_none_are_told_with_a_cure(bad: float) -> None:
     half = Place(CPU, torch.float16, torch.float16, torch.float16)
     assert require_finite(x, "The UNet", half) is x
     x[1, 1] = bad
-    with pytest.raises(
-        WebuiError, match=r"The UNet produced NaN in float16\..*--precision full"
-    ):
+    with pytest.raises(WebuiError, match=r"The UNet produced NaN in float16\..*--precision full"):
         require_finite(x, "The UNet", half)
     full = Place(CPU, torch.float32, torch.float32, torch.float32)
     with pytest.raises(WebuiError, match="The checkpoint may be damaged"):
