@@ -22,12 +22,54 @@ from modules.schema.settings import Settings
 Request = TypeVar("Request", bound=GenerationRequest)
 
 
+Denoise = Callable[[Any, Any], Any]
+"""(x, sigma) -> x0: tensors x (B, C, h, w) fp32, the latent with noise, and sigma (B,), its level; x0 as x."""
+
+
+@dataclass(frozen=True)
+class PassView:
+    """What an extension sees of a pass of the sampler. `arguments` are its own, as the request has them.
+
+    `is_second` tells the second pass of hires fix; `steps` are those that are taken; `width` and `height` in pixels;
+    `cell` is the pixels a side of a latent cell; `family` the model's, such as "sd1".
+    """
+
+    request: GenerationRequest
+    arguments: Any
+    is_second: bool
+    steps: int
+    width: int
+    height: int
+    cell: int
+    family: str
+
+
 class Extension:
-    """What an extension adds. A method that is not overridden adds nothing."""
+    """What an extension adds. A method that is not overridden adds nothing.
+
+    `wrap_denoise` and `before_predict` are called for the jobs whose request names the extension, in its `extensions`
+    under the name of the extension's folder.
+    """
 
     def scripts(self) -> Sequence["Script"]:
         """What the dropdown "Script" below the form offers besides."""
         return ()
+
+    def arguments(self) -> type["Arguments"]:
+        """How its part of a request is declared."""
+        return Arguments
+
+    def wrap_denoise(self, denoise: Denoise, view: PassView) -> Denoise:
+        """Another denoiser around the guided one; called once for each pass of each batch. Masks lie around it."""
+        return denoise
+
+    def before_predict(self, x: Any, sigma: Any, extra: Any, view: PassView) -> Any:
+        """What the network gets besides in an evaluation: `extra`, or what its methods make of it.
+
+        `extra.with_tokens(tokens (1, n, width))` adds tokens behind the prompt's; `extra.with_residuals(down, middle)`
+        adds to the skip connections and the middle of a UNet, as control networks do.
+        """
+        return extra
 
 
 class Arguments(Strict):

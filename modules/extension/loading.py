@@ -12,10 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from modules.base.errors import WebuiError
-from modules.base.fields import Param, params
+from modules.base.fields import Param, explained, params
 from modules.base.root import EXTENSIONS
 from modules.extension.hooks import Arguments, Extension, Request, Script
 from modules.infotext.grammar import Kind
@@ -27,6 +29,14 @@ log = logging.getLogger(__name__)
 FILE = "extension.py"
 OFF = "disabled"
 PACKAGE = "palimpsest_extension_"  # before an extension's name: what its module is called
+
+
+class Asked(NamedTuple):
+    """An extension that a request names, and its arguments."""
+
+    name: str
+    extension: Extension
+    arguments: Arguments
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,27 @@ class Extensions:
         script = self.script(kind, request.script_name)
         return kind, script, script.arguments(kind).parse(request.script_args)
 
+    def asked(self, request: GenerationRequest) -> tuple["Asked", ...]:
+        """The extensions that `request` names. Raises WebuiError for an unknown name or a wrong argument."""
+        found: list[Asked] = []
+        for name, values in request.extensions.items():
+            extension = self.loaded.get(name)
+            if extension is None:
+                near = difflib.get_close_matches(name, self.loaded, 1, 0.0)
+                nearest = f"; did you mean {near[0]!r}?" if near else "."
+                raise WebuiError(f"extensions: there is no extension {name[:100]!r}{nearest}", field="extensions")
+            try:
+                arguments = extension.arguments()(**values)
+            except ValidationError as error:
+                wrong = explained(extension.arguments(), error)
+                field = f"extensions.{name}.{wrong.field}"
+                raise WebuiError(f"{name}: {wrong.message}", wrong.hint, field) from error
+            found.append(Asked(name, extension, arguments))
+        return tuple(found)
+
     def checked(self, request: Request, catalog: Catalog) -> Request:
-        """`request`, its script's name as that is written; as it is without one. Raises WebuiError as `chosen` does."""
+        """`request`, its script's name as that is written. Raises WebuiError as `chosen` and `asked` do."""
+        self.asked(request)
         if not request.script_name:
             return request
         kind, script, arguments = self.chosen(request)

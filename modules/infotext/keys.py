@@ -10,6 +10,7 @@ from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
 # These describe the picture and set nothing, so they are ignored without a note.
+EXTENSIONS = "Extensions"  # their arguments as JSON, by their names
 INFORMATION = frozenset(
     {
         "Version",
@@ -47,7 +48,7 @@ def absent_setting(param: Param) -> Any:
 
 # Every key that an infotext may hold, and those keys in lower case.
 KNOWN = frozenset(
-    {*FIXED_ORDER, *LAST, *INFORMATION, "Script", NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
+    {*FIXED_ORDER, *LAST, *INFORMATION, "Script", EXTENSIONS, NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
     | {
         param.control.infotext
         for model in (Txt2ImgRequest, Img2ImgRequest, Settings)

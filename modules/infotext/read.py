@@ -1,5 +1,6 @@
 """Reading an infotext back into request fields and settings."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,7 +12,14 @@ from pydantic import BaseModel, ValidationError
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, expectation, params
 from modules.infotext.grammar import Infotext, Kind, shortened, sizes_joined
-from modules.infotext.keys import INFORMATION, NAMED_HIRES_SCHEDULE, NAMED_SCHEDULE, absent_setting, with_keys
+from modules.infotext.keys import (
+    EXTENSIONS,
+    INFORMATION,
+    NAMED_HIRES_SCHEDULE,
+    NAMED_SCHEDULE,
+    absent_setting,
+    with_keys,
+)
 from modules.infotext.parse import implied
 from modules.schema.catalog import OWN_VAE, Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
@@ -58,6 +66,7 @@ def to_fields(
             reading.take(model, params(model)[name], text)
     if infotext.pairs:
         _read_request(reading, model)
+        _read_extensions(reading)
         _read_settings(reading, current, implied(infotext))
         _read_checkpoint(reading, current, catalog)
         _read_vae(reading, current, catalog)
@@ -159,6 +168,21 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
     own = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
     reading.fields["sampler_name"] = sampler_row.name
     reading.fields["scheduler"] = "Automatic" if own else scheduler_row.name
+
+
+def _read_extensions(reading: _Reading) -> None:
+    """The arguments of extensions; which of them are here, and what they take, the request's check says."""
+    text = reading.pairs.pop(EXTENSIONS, None)
+    if text is None:
+        return
+    try:
+        values: object = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if isinstance(values, dict) and all(isinstance(each, dict) for each in values.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        reading.fields["extensions"] = values
+    else:
+        reading.notes.append(f"{EXTENSIONS}: {shortened(text)} is no JSON object of objects; it was ignored.")
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:

@@ -149,8 +149,9 @@ class Extra:
         both = [each.expand(rows, -1, -1) for each in (self.tokens, tokens)]
         return replace(self, tokens=torch.cat(both, dim=1))
 
-    def with_residuals(self, residuals: Residuals) -> Extra:
-        """More residuals, added to those that are there."""
+    def with_residuals(self, down: Sequence[Tensor] = (), middle: Tensor | None = None) -> Extra:
+        """More residuals (see `Residuals`), added to those that are there."""
+        residuals = Residuals(tuple(down), middle)
         return replace(self, residuals=residuals if self.residuals is None else self.residuals.plus(residuals))
 
 

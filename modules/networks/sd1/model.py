@@ -134,7 +134,7 @@ class StableDiffusion:
         if extra.concat is not None:
             seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
         cond = added(cond, extra)
-        residuals = _residuals(extra, len(seen), self.place.dtype)
+        residuals = _residuals(self.unet, extra, len(seen), self.place)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
         scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
         with merged_tokens(self.unet, extra.token_merging):
@@ -180,18 +180,24 @@ def _pieces(text: str, options: TextOptions) -> list[Piece]:
     return parse_attention(text, options.is_exact)
 
 
-def _residuals(extra: Extra, rows: int, dtype: torch.dtype) -> dict[str, Any]:
-    """What diffusers' UNet takes for them; nothing where there are none."""
+def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Place) -> dict[str, Any]:
+    """What diffusers' UNet takes for them; nothing where there are none.
+
+    It wants those of the skip connections and of the middle together, so 0 stands for what is not there.
+    """
     residuals = extra.residuals
     if residuals is None:
         return {}
+    blocks = cast(Any, unet).down_blocks
+    skips = 1 + sum(len(block.resnets) + len(block.downsamplers or ()) for block in blocks)
+    if len(residuals.down) not in (0, skips):
+        raise WebuiError(f"{len(residuals.down)} residuals were added to the UNet, expected {skips}.", field="extensions")
 
     def spread(tensor: Tensor) -> Tensor:
-        return tensor.to(dtype).repeat(rows // len(tensor), 1, 1, 1)
+        return tensor.to(place.device, place.dtype).repeat(rows // len(tensor), 1, 1, 1)
 
-    given: dict[str, Any] = {}
-    if residuals.down:
-        given["down_block_additional_residuals"] = tuple(map(spread, residuals.down))
-    if residuals.middle is not None:
-        given["mid_block_additional_residual"] = spread(residuals.middle)
-    return given
+    nothing = torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)
+    return {
+        "down_block_additional_residuals": tuple(map(spread, residuals.down)) or (nothing,) * skips,
+        "mid_block_additional_residual": nothing if residuals.middle is None else spread(residuals.middle),
+    }

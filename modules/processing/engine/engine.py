@@ -114,8 +114,10 @@ class Engine:
             plan = make_plan(request, settings, sizes)
             if resources is None:
                 resources = self._finder.resolve(request, plan, settings, checkpoint)
-            job = Job(request, given, settings, plan, resources, should_stop, Ear(should_stop), clock, noise)
+            asked = self._extensions.asked(request)
+            job = Job(request, given, settings, plan, resources, should_stop, Ear(should_stop), clock, noise, asked)
             job.findings.loras(resources.lora_hashes)
+            job.findings.extensions(asked)
             self._embeddings.look()
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)

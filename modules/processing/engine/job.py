@@ -1,10 +1,13 @@
 """What the batches of one job share, and what is found out while it runs."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modules.base.errors import WebuiError
 from modules.base.events import Stop
+from modules.extension.loading import Asked
+from modules.infotext.keys import EXTENSIONS
 from modules.networks.files.embeddings import embedding_hash
 from modules.networks.files.listing import HashCache
 from modules.networks.model import Model
@@ -25,7 +28,8 @@ ShouldStop = Callable[[], Stop]
 class Job:
     """A request on its way. `given` are the settings before the request had its say, `settings` the effective ones.
 
-    `noise` makes other noise to be laid over a source than is drawn; `findings` grow while the job runs.
+    `noise` makes other noise to be laid over a source than is drawn; `extensions` are those that the request names;
+    `findings` grow while the job runs.
     """
 
     request: GenerationRequest
@@ -37,6 +41,7 @@ class Job:
     ear: Ear
     clock: Stopwatch
     noise: NoiseOf | None = None
+    extensions: tuple[Asked, ...] = ()
     findings: "Findings" = field(default_factory=lambda: Findings())
 
     @property
@@ -65,6 +70,12 @@ class Findings:
         new = [note for note, is_reported in self._notes.items() if not is_reported]
         self._notes.update(dict.fromkeys(new, True))
         return new
+
+    def extensions(self, asked: Sequence[Asked]) -> None:
+        """What the infotext says of extensions: their arguments, nested under their names."""
+        if asked:
+            values = {each.name: each.arguments.model_dump(mode="json") for each in asked}
+            self.pairs[EXTENSIONS] = json.dumps(values, ensure_ascii=False)
 
     def loras(self, hashes: Mapping[str, str]) -> None:
         if hashes:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from modules.base.errors import WebuiError
 from modules.base.events import Event, Previewed, Stepped, Stop, Warned
+from modules.extension.hooks import Extension, PassView
 from modules.networks.conditioning import Extra
 from modules.networks.files.listing import HashCache
 from modules.networks.model import Model
 from modules.networks.parts import InParts
 from modules.networks.previews import PreviewMap, preview
 from modules.processing.clock import Stopwatch
-from modules.processing.denoise.guidance import GuidanceOptions, Guided, guidance_options
+from modules.processing.denoise.guidance import BeforePredict, GuidanceOptions, Guided, guidance_options
 from modules.processing.denoise.prompts import PromptEncoder, PromptSet
 from modules.processing.denoise.refiner import HandedOver, Refiner
 from modules.processing.engine.job import Job
@@ -29,7 +30,7 @@ from modules.processing.masked.inpainting import Inpainting
 from modules.processing.plan import ImagePlan, Pass, size_advice
 from modules.processing.room import Room
 from modules.processing.schedule import PassSchedule, Start, begin, noise_of_refiner, pass_schedule, sample
-from modules.sampling.denoise import SplitDenoise
+from modules.sampling.denoise import SplitDenoise, wrapped
 
 PREVIEW_QUALITY = 85
 SHORT_PROMPTS = 2000  # letters of both; longer ones take more than a moment
@@ -108,7 +109,10 @@ class PassRunner:
             yield Warned(note)
         start = self._start(setup, batch, given, model)
         handed = self._guided(setup, batch, given, model)
+        views = self._views(setup, given, model)
         denoise: SplitDenoise = handed
+        for extension, view in views:
+            denoise = wrapped(denoise, partial(extension.wrap_denoise, view=view))
         if given.inpainting is not None:
             schedule = setup.schedule
             is_preserving = setup.request.sampler.timesteps
@@ -192,6 +196,39 @@ class PassRunner:
             shaped,
         )
 
+    def _views(self, setup: Setup, given: PassInput, model: Model) -> list[tuple[Extension, PassView]]:
+        """The extensions of the job, with what each sees of a pass."""
+        size, steps = setup.request.size, setup.request.steps.count
+        return [
+            (
+                asked.extension,
+                PassView(
+                    self._job.request,
+                    asked.arguments,
+                    given.index == 1,
+                    steps,
+                    size.width,
+                    size.height,
+                    model.sizes.cell,
+                    model.family.name,
+                ),
+            )
+            for asked in self._job.extensions
+        ]
+
+    def _before_predict(self, setup: Setup, given: PassInput, model: Model) -> BeforePredict | None:
+        """What extensions add to each evaluation, one after the other; None where there are none."""
+        views = self._views(setup, given, model)
+        if not views:
+            return None
+
+        def before(x: Tensor, sigma: Tensor, extra: Extra) -> Extra:
+            for extension, view in views:
+                extra = extension.before_predict(x, sigma, extra, view)
+            return extra
+
+        return before
+
     def _guided(self, setup: Setup, batch: Batch, given: PassInput, model: Model) -> HandedOver:
         """The model under guidance, with the refiner that takes over from it."""
         request = setup.request
@@ -203,6 +240,7 @@ class PassRunner:
             options,
             self._job.clock,
             extra,
+            self._before_predict(setup, given, model),
         )
         origin = Origin(model.family, model.name, model.is_inpainting)
         return HandedOver(guided, self._refiner(setup, batch, given, options, origin), options)
@@ -237,7 +275,15 @@ class PassRunner:
             seen = given.seen if model.is_inpainting else None
             extra = Extra(concat=seen, token_merging=setup.request.token_merging)
             noise = noise_of_refiner(setup.schedule.sampler, model)
-            return Guided(model.with_noise(noise), prompts.of(batch.images), options, job.clock, extra, calls=calls)
+            return Guided(
+                model.with_noise(noise),
+                prompts.of(batch.images),
+                options,
+                job.clock,
+                extra,
+                self._before_predict(setup, given, model),
+                calls=calls,
+            )
 
         return Refiner(job.resources.switch_at, job.settings.refiner_switch_by_sample_steps, take)
 

@@ -91,6 +91,9 @@ class GenerationRequest(Strict):
         default="", max_length=200, description="Script that turns this job into several; /v1/scripts lists them."
     )
     script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, in order.")
+    extensions: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Arguments of extensions by their names. One that is not named does nothing."
+    )
 
     @field_validator("*", mode="before")
     @classmethod
