@@ -191,7 +191,7 @@ def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Place
     blocks = cast(Any, unet).down_blocks
     skips = 1 + sum(len(block.resnets) + len(block.downsamplers or ()) for block in blocks)
     if len(residuals.down) not in (0, skips):
-        raise WebuiError(f"{len(residuals.down)} residuals were added to the UNet, expected {skips}.", field="extensions")
+        raise WebuiError(f"{len(residuals.down)} residuals were added, the UNet takes {skips}.", field="extensions")
 
     def spread(tensor: Tensor) -> Tensor:
         return tensor.to(place.device, place.dtype).repeat(rows // len(tensor), 1, 1, 1)
