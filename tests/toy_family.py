@@ -153,16 +153,14 @@ class ToyFlow:
 
 def _load(file: Checkpoint, tools: LoadTools) -> ToyFlow:
     state = load_file(file.path)
-    parts = {"toy_flow": Transformer(), "toy_vae": Autoencoder(), "toy_text": TextEncoder()}
-    for prefix, part in parts.items():
+    tools.make_room(sum(tensor.numel() * tensor.element_size() for tensor in state.values()))
+    transformer, autoencoder, text = Transformer(), Autoencoder(), TextEncoder()
+    for prefix, part in {"toy_flow": transformer, "toy_vae": autoencoder, "toy_text": text}.items():
         own = {key.removeprefix(f"{prefix}."): each for key, each in state.items() if key.startswith(f"{prefix}.")}
         part.load_state_dict(own)
         part.requires_grad_(False).eval()
-    tools.make_room(sum(tensor.numel() * tensor.element_size() for tensor in state.values()))
-    return ToyFlow(
-        parts["toy_flow"], parts["toy_vae"], parts["toy_text"], TOY, file.stem, tools.hashes.short(file.path),
-        FlowNoise(shift=3.0), tools.place,
-    )  # type: ignore[arg-type]  # fmt: skip
+    digits, noise = tools.hashes.short(file.path), FlowNoise(shift=3.0)
+    return ToyFlow(transformer, autoencoder, text, TOY, file.stem, digits, noise, tools.place)
 
 
 def _recognises(signs: FileSigns) -> bool:

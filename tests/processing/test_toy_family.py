@@ -72,6 +72,10 @@ def run(engine: Engine, checkpoint: Checkpoint) -> Run:
     return Run(engine, checkpoint)
 
 
+def small(**changes: Any) -> dict[str, Any]:
+    return {**SMALL, **changes}
+
+
 def png(image: Image.Image) -> Picture:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -151,7 +155,7 @@ def test_greys_of_a_mask_are_strengths(run: Run, sampler: str) -> None:
     ramp = Image.fromarray(np.tile(np.linspace(0, 255, 80).astype(np.uint8), (64, 1)), "L")
     request = Img2ImgRequest(
         init_images=(SOURCE,), mask=png(ramp), mask_strength_by_grey=True, mask_blur_x=0, mask_blur_y=0,
-        denoising_strength=1.0, sampler_name=sampler, **{**SMALL, "steps": 8},
+        denoising_strength=1.0, sampler_name=sampler, **small(steps=8),
     )  # fmt: skip
     change = np.abs(pixels(run.picture(request)).astype(int) - RAW).mean((0, 2))
     assert change[0] == 0
@@ -160,14 +164,14 @@ def test_greys_of_a_mask_are_strengths(run: Run, sampler: str) -> None:
 
 def test_a_batch_gives_the_bytes_of_its_singles(run: Run) -> None:
     together = run.pictures(Txt2ImgRequest(batch_size=2, n_iter=2, **SMALL))
-    alone = [run.picture(Txt2ImgRequest(**{**SMALL, "seed": 7 + i})) for i in range(4)]
+    alone = [run.picture(Txt2ImgRequest(**small(seed=7 + i))) for i in range(4)]
     assert [done.seed for done in together] == [7, 8, 9, 10]
     apart = [np.abs(pixels(a).astype(int) - pixels(b)).max() for a, b in zip(together, alone, strict=True)]
     assert max(apart) <= 1  # kernels sum in another order at another batch size
 
 
 def test_hires_fix_enlarges_latents_and_pictures(run: Run) -> None:
-    base = {**SMALL, "enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}
+    base: dict[str, Any] = {**SMALL, "enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}
     latent, lanczos = (run.picture(Txt2ImgRequest(hr_upscaler=name, **base)) for name in ("Latent", "Lanczos"))
     assert (latent.width, latent.height) == (lanczos.width, lanczos.height) == (120, 96)
     assert latent.pixels != lanczos.pixels
@@ -175,7 +179,7 @@ def test_hires_fix_enlarges_latents_and_pictures(run: Run) -> None:
 
 def test_and_prompt_edits_and_seeds_matter(run: Run) -> None:
     prompts = ("a cat", "a dog", "a [cat:dog:0.5]", "a cat AND a dog :0.5")
-    assert len({run.picture(Txt2ImgRequest(**{**SMALL, "prompt": prompt})).pixels for prompt in prompts}) == 4
+    assert len({run.picture(Txt2ImgRequest(**small(prompt=prompt))).pixels for prompt in prompts}) == 4
 
 
 def test_an_interrupt_ends_it_and_the_rest_is_made_later(run: Run) -> None:
@@ -200,7 +204,7 @@ def test_an_interrupt_ends_it_and_the_rest_is_made_later(run: Run) -> None:
 
 
 def test_sizes_follow_the_familys_rule(run: Run) -> None:
-    events = run.events(Txt2ImgRequest(**{**SMALL, "width": 70, "height": 68}))
+    events = run.events(Txt2ImgRequest(**small(width=70, height=68)))
     (started,) = (event for event in events if isinstance(event, Started))
     assert (started.width, started.height) == (64, 64)
 
@@ -215,7 +219,7 @@ def test_what_the_family_cannot_do_is_said(run: Run) -> None:
 @pytest.mark.parametrize(("field", "more"), [("refiner_checkpoint", {}), ("hr_checkpoint_name", {"enable_hr": True})])
 def test_a_checkpoint_of_another_family_does_not_go_on(run: Run, field: str, more: dict[str, Any]) -> None:
     (failed,) = (
-        event for event in run.events(Txt2ImgRequest(**{field: "tiny"}, **more, **SMALL)) if isinstance(event, Failed)
+        event for event in run.events(Txt2ImgRequest(**small(**{field: "tiny"}, **more))) if isinstance(event, Failed)
     )
     assert failed.field == field
     assert "tiny is a Stable Diffusion 1 checkpoint, toy a Toy Flow one" in failed.message

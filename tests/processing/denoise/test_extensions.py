@@ -104,7 +104,8 @@ def test_the_infotext_makes_the_picture_again(engine: Engine, checkpoint: Checkp
     assert json.loads(text.pairs["Extensions"]) == {
         "soft_start": {"share": 0.5}, "network": {"tokens": 0, "middle": 0.0, "down": 0.0},
     }  # fmt: skip
-    again = Txt2ImgRequest(**{**to_fields(text).fields, "subseed": 1})
+    fields: dict[str, Any] = {**to_fields(text).fields, "subseed": 1}
+    again = Txt2ImgRequest(**fields)
     assert made(engine, checkpoint, again).pixels == done.pixels
 
 
