@@ -62,7 +62,7 @@ def test_units_that_are_switched_off_do_no_harm(api: webuiapi.WebUIApi) -> None:
 
 
 def test_units_that_are_switched_on_are_refused(api: webuiapi.WebUIApi) -> None:
-    with pytest.raises(RuntimeError, match=r"422.*ControlNet.*not offered"):
+    with pytest.raises(RuntimeError, match=r"422.*ControlNet.*not available"):
         api.txt2img(controlnet_units=[webuiapi.ControlNetUnit(image=picture())], alwayson_scripts={}, **SMALL)
 
 

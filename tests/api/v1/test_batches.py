@@ -225,7 +225,7 @@ def test_a_wrong_batch_is_refused_with_a_sentence(
 
 
 def test_what_is_no_json_and_unknown_ids_are_told(client: TestClient) -> None:
-    assert "no JSON" in client.post("/v1/batches", content=b"{").json()["detail"]
+    assert "The body is not JSON" in client.post("/v1/batches", content=b"{").json()["detail"]
     for method, url in (
         ("GET", "/v1/batches/x"), ("GET", "/v1/batches/x/events"), ("POST", "/v1/batches/x/stop"),
         ("GET", "/v1/batches/x/zip"), ("HEAD", f"/v1/batches/files/{'0' * 64}"), ("HEAD", "/v1/batches/files/x"),
