@@ -18,7 +18,6 @@ import uvicorn
 
 import modules
 from modules.a1111.options import own_settings
-from modules.api.limits import JobLimits
 from modules.api.services import CatalogHolder, Services, SettingsHolder
 from modules.api.v1.tokens import TokenCounter
 from modules.base import logs
@@ -38,6 +37,7 @@ from modules.infotext.recipe import recipe as make_recipe
 from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.batch.journal import Journals
+from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
@@ -167,8 +167,9 @@ def open_services(flags: Flags) -> Services:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, settings_file)
     savers = JobSavers(Saver(outputs))
+    extensions = load_extensions(flags.extensions_dir)
     queue = JobQueue(engine, savers, job_store=JobStore(flags.data_dir / QUEUE, pictures))
-    batches = Batches(queue, savers, outputs, pictures, journals=Journals(flags.data_dir / BATCHES))
+    batches = Batches(queue, savers, outputs, pictures, journals=Journals(flags.data_dir / BATCHES), scripts=extensions)
     checkpoints = CheckpointFiles(checkpoint_folders(flags))
     catalog = CatalogHolder(
         scanner(flags, checkpoints),
@@ -188,7 +189,7 @@ def open_services(flags: Flags) -> Services:
         intake=BatchIntake.of(batches, flags.data_dir, flags.outputs_dir),
         savers=savers,
         history=History(outputs, cache / "history.sqlite"),
-        extensions=load_extensions(flags.extensions_dir),
+        extensions=extensions,
         limits=JobLimits(flags.max_queued_jobs),
     )
 

@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modules.api.admission import MissingNetworks
 from modules.base.errors import Busy, WebuiError
 from modules.base.fields import shortened
 from modules.base.paths import printable
+from modules.processing.kinds.resolve import MissingNetworks
 
 log = logging.getLogger(__name__)
 

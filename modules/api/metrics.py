@@ -69,11 +69,11 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _count(self, job: Job) -> None:
-        self._jobs.labels(job.kind, job.status).inc()
-        self._images.labels(job.kind).inc(len(job.images))
+        self._jobs.labels(job.kind.name, job.status).inc()
+        self._images.labels(job.kind.name).inc(len(job.images))
         ending = job.entries()[-1].event
         if isinstance(ending, Finished):
-            self._seconds.labels(job.kind).observe(ending.seconds)
+            self._seconds.labels(job.kind.name).observe(ending.seconds)
             for stage, seconds in ending.timings.items():
                 self._stages.labels(stage).observe(seconds)
 

@@ -2,14 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from modules.api.admission import require_networks, with_checkpoints
 from modules.api.catalog_holder import CatalogHolder
-from modules.api.limits import JobLimits, require_memory
 from modules.api.sse import Places
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
@@ -17,15 +15,14 @@ from modules.clip.chunks import TokenCount, Vocabulary
 from modules.extension.loading import Extensions
 from modules.extension.loading import load as load_extensions
 from modules.flags.flags import Flags
-from modules.infotext.grammar import Kind
 from modules.infotext.parse import parse
 from modules.infotext.read import ParsedFields, to_fields
+from modules.jobs.admission import Admission
 from modules.jobs.batch.intake import BatchIntake
-from modules.jobs.job import Job
-from modules.jobs.queue import JobQueue
+from modules.jobs.job import Job, JobSpec
+from modules.jobs.limits import JobLimits
+from modules.jobs.queue import JobQueue, Submission
 from modules.jobs.saving import JobSavers
-from modules.schema.catalog import Checkpoint, Lora
-from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
@@ -144,27 +141,17 @@ class Services:
         """Another number after each change of the lists of models, and where a choice of one was taken back."""
         return self.catalog.revision + self.settings.refusals
 
-    def submit(
-        self,
-        client: str,
-        kind: Kind,
-        request: GenerationRequest,
-        settings: Settings,
-        checkpoint: Checkpoint,
-        is_kept: bool = True,
-    ) -> Job:
-        """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `JobQueue.submit`.
+    @cached_property
+    def admission(self) -> Admission:
+        """What makes jobs of requests."""
+        return Admission(self.catalog, self.extensions)
+
+    def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
+        """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `Submission`.
 
         Raises WebuiError, Busy for more than its share.
         """
-        require_memory(request)
-        self.vae_choice(settings.sd_vae)
-        named = {name: getattr(request, name) for name in type(request).model_fields}
-        require_networks(named, settings, self.lora_finder())
-        request = request.model_copy(update=with_checkpoints(named, self.checkpoint))
-        return self.limits.submit(
-            client, lambda: self.queue.submit(kind, request, settings, checkpoint, is_kept=is_kept)
-        )
+        return self.limits.submit(client, lambda: self.queue.submit(spec, Submission(is_kept=is_kept)))
 
     def retry(self, client: str, job_id: str) -> list[Job]:
         """Have `client` make what a failed job has not made. Raises WebuiError, Busy for more than its share."""
@@ -178,24 +165,6 @@ class Services:
         catalog = self.catalog.knowing(*named, *others)
         return to_fields(parsed, settings=self.settings.current, catalog=catalog)
 
-    def checkpoint(self, name: str) -> Checkpoint:
-        """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
-        look, and with the reason if its header shows that it cannot be loaded."""
-        try:
-            return _loadable(self.catalog.knowing(name).checkpoint(name))
-        except WebuiError:
-            self.catalog.refresh()
-            return _loadable(self.catalog.knowing(name).checkpoint(name))
-
-    def vae_choice(self, name: str) -> str:
-        """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
-        look."""
-        try:
-            return self.catalog.knowing(name).vae_choice(name)
-        except WebuiError:
-            self.catalog.refresh()
-            return self.catalog.knowing(name).vae_choice(name)
-
     def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:
         """Settings to be changed, a VAE by its name in the list; what was told may come back though it is gone.
 
@@ -204,26 +173,4 @@ class Services:
         name = values.get("sd_vae")
         if not isinstance(name, str) or not name.strip() or name == self.settings.current.sd_vae:
             return values
-        return {**values, "sd_vae": self.vae_choice(name)}
-
-    def lora_finder(self) -> Callable[[str], Lora]:
-        """Finds LoRAs by name, with one more look for all that are missing. It raises WebuiError with the nearest."""
-        looked = False
-
-        def find(name: str) -> Lora:
-            nonlocal looked
-            try:
-                return self.catalog.current.lora(name)
-            except WebuiError:
-                if looked:
-                    raise
-            looked = True
-            return self.catalog.refresh().lora(name)
-
-        return find
-
-
-def _loadable(checkpoint: Checkpoint) -> Checkpoint:
-    if checkpoint.reason:
-        raise WebuiError(checkpoint.reason, field=CHECKPOINT)
-    return checkpoint
+        return {**values, "sd_vae": self.admission.vae_choice(name)}

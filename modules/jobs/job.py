@@ -5,7 +5,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from modules.base.events import (
     ENDINGS,
@@ -19,18 +20,19 @@ from modules.base.events import (
     Queued,
     Stop,
 )
-from modules.infotext.grammar import Kind
+from modules.base.picture_fields import without_pictures
 from modules.jobs.listeners import Listeners
 from modules.jobs.progress import Progress, ProgressFold, Status
+from modules.processing.kinds.kind import JobKind, Results
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.resources import NO_RESOURCES, Resources
 from modules.schema.settings import Settings
 
 # Of these only the last is kept: an older one tells nothing more, and previews are large.
 SUPERSEDED = (Previewed, Queued)
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """An event, its number in the log (from 1, with gaps where one was superseded), its time on the job's clock."""
 
     number: int
@@ -39,6 +41,16 @@ class Entry(NamedTuple):
 
 
 Announce = Callable[[ImageSaved, str], None]
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a job is to do. `request` is one of the kind's, `resources` are the files that it names."""
+
+    kind: JobKind[Any]
+    request: Any
+    settings: Settings
+    resources: Resources = NO_RESOURCES
 
 
 class Past(NamedTuple):
@@ -64,10 +76,7 @@ class Job:
 
     def __init__(
         self,
-        kind: Kind,
-        request: GenerationRequest,
-        settings: Settings,
-        checkpoint: Checkpoint,
+        spec: JobSpec,
         ask: Callable[["Job", Stop], None],
         clock: Callable[[], float] = time.monotonic,
         past: Past | None = None,
@@ -75,10 +84,10 @@ class Job:
         job_id: str = "",
     ) -> None:
         self.id = past.id if past else job_id or secrets.token_hex(8)
-        self.kind: Kind = kind
-        self.request = request
-        self.settings = settings
-        self.checkpoint = checkpoint
+        self.kind = spec.kind
+        self.request = spec.request
+        self.settings = spec.settings
+        self.resources = spec.resources
         self.created = past.created if past else time.time()
         self.is_resumed = past is not None
         self.lost = past.lost if past else ""  # why it cannot be made again
@@ -88,7 +97,7 @@ class Job:
         self._ask = ask
         self._clock = clock
         self._changed = threading.Condition()
-        self._log: list[Entry] = []
+        self._log: list[LogEntry] = []
         self._last_number = int(time.time() * 1000) if past else 0
         self._fold = ProgressFold()
         now = clock()
@@ -102,7 +111,7 @@ class Job:
             assert not self.ended, f"job {self.id} has ended; {event} comes too late"
             self._add(event, self._clock())
             if self.status in ("finished", "interrupted"):
-                self._release_sources()
+                self.release_pictures()
             self._changed.notify_all()
         self.listeners.call()
 
@@ -113,7 +122,7 @@ class Job:
             self._changed.notify_all()
         self.listeners.call()
 
-    def entries(self, after: int = 0) -> list[Entry]:
+    def entries(self, after: int = 0) -> list[LogEntry]:
         """What the log holds beyond number `after`, without waiting."""
         with self._changed:
             return self._log[bisect.bisect_right(self._log, after, key=lambda entry: entry.number) :]
@@ -154,6 +163,16 @@ class Job:
         return next((e.event.ahead for e in reversed(self.entries()) if isinstance(e.event, Queued)), 0)
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """The one that the job begins with; NO_CHECKPOINT for a kind that needs none."""
+        return self.resources.checkpoint
+
+    @property
+    def results(self) -> Results:
+        """What the job makes."""
+        return self.kind.results(self.request, self.settings)
+
+    @property
     def images(self) -> tuple[ImageSaved, ...]:
         """The pictures that are saved so far."""
         return tuple(entry.event for entry in self.entries() if isinstance(entry.event, ImageSaved))
@@ -180,7 +199,7 @@ class Job:
         self._last_number += 1
         if isinstance(event, SUPERSEDED):
             self._drop_last(type(event))
-        self._log.append(Entry(self._last_number, at, event))
+        self._log.append(LogEntry(self._last_number, at, event))
         self._fold.add(event, at)
 
     def _drop_last(self, kind: type) -> None:
@@ -189,7 +208,9 @@ class Job:
                 del self._log[index]
                 return
 
-    def _release_sources(self) -> None:
-        # A hundred remembered jobs with a photograph each would hold gigabytes. A failed one can be run again.
-        if isinstance(self.request, Img2ImgRequest):
-            self.request = self.request.model_copy(update={"init_images": (), "mask": None, "latent_mask": None})
+    def release_pictures(self) -> None:
+        """Let go of the pictures in the request: a hundred remembered jobs with a photograph each would hold gigabytes.
+
+        A failed one that can be run again needs them.
+        """
+        self.request = without_pictures(self.request)

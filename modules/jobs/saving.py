@@ -13,7 +13,6 @@ from modules.base import logs
 from modules.base.errors import WebuiError
 from modules.base.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
-from modules.schema.request import Img2ImgRequest
 from modules.store.job_store import JobStore, sha256_of
 from modules.store.metadata import Encoded, as_file
 from modules.store.outputs import Outputs
@@ -56,12 +55,12 @@ class Saver:
 
     def keep_source(self, job: Job) -> None:
         """Keep the source of a job before its first picture, where the settings say so."""
-        if job.settings.save_init_img and isinstance(job.request, Img2ImgRequest) and not job.images:
-            for picture in job.request.init_images:
+        if job.settings.save_init_img and not job.images:
+            for picture in job.kind.sources(job.request):
                 self.outputs.save_source(picture, job.settings)
 
     def _numbered(self, job: Job, done: ImageDone) -> Iterator[str]:
-        return self.outputs.numbered(job.kind, done.seed, done.sheet, done.suffix)
+        return self.outputs.numbered(job.kind.name, done.seed, done.sheet, done.suffix)
 
 
 class JobSavers:

@@ -59,6 +59,9 @@ class Checkpoint:
         return values
 
 
+NO_CHECKPOINT: Final = Checkpoint("", Path())  # of a job that needs none
+
+
 @dataclass(frozen=True)
 class Lora:
     """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.

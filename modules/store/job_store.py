@@ -12,29 +12,29 @@ import logging
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.base.events import Event, Failed, Finished, ImageSaved, Parked
+from modules.base.fields import Strict
 from modules.base.kept import Unreadable
 from modules.base.picture import Picture
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
 from modules.store.faults import is_damage
 from modules.store.job_store_file import ASIDE, Row, Rows, opened, readable, rows
 from modules.store.job_store_rows import (
     KEPT_EVENTS,
-    Entered,
+    StoredJob,
     checkpoint_text,
-    entered,
     event_of,
     event_text,
     is_job,
     request_text,
+    stored_job,
 )
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -66,7 +66,7 @@ class JobStore:
         job_id: str,
         kind: str,
         created: float,
-        request: GenerationRequest,
+        request: Strict,
         settings: Settings,
         checkpoint: Checkpoint,
     ) -> None:
@@ -100,15 +100,9 @@ class JobStore:
                 self._let_go(sha256)
             raise
 
-    def lying(self, request: GenerationRequest) -> GenerationRequest:
-        """`request`, which was added, with its pictures on the disk and not in memory."""
-        if self._pictures is None or not isinstance(request, Img2ImgRequest):
-            return request
-        update: dict[str, Any] = {"init_images": tuple(map(self._pictures.lying, request.init_images))}
-        for name in ("mask", "latent_mask"):
-            if (picture := getattr(request, name)) is not None:
-                update[name] = self._pictures.lying(picture)
-        return request.model_copy(update=update)
+    def on_disk(self, picture: Picture) -> Picture:
+        """`picture`, which a job that was added needs, as it lies on the disk and not in memory."""
+        return picture if self._pictures is None else self._pictures.lying(picture)
 
     def begin(self, job_id: str) -> None:
         """The job runs from now on."""
@@ -187,13 +181,15 @@ class JobStore:
         for sha256 in needed:
             self._let_go(sha256)
 
-    def entered(self, is_there: Callable[[ImageSaved, str], bool]) -> list[Entered]:
+    def stored(
+        self, is_there: Callable[[ImageSaved, str], bool], requests: Mapping[str, type[Strict]]
+    ) -> list[StoredJob]:
         """All jobs, in the order they came. For the beginning, before any other method.
 
         `is_there(image, sha256)` tells whether a file of that hash lies where the image says: of a job that was cut off
         the last picture may have been announced and not written. Jobs that ran are counted as cut off, and wait again.
-        What cannot be read is put aside and told, each row by itself; a job of which that is the request is told as one
-        that cannot be made.
+        What cannot be read is put aside and logged, each row by itself; a job whose request cannot be read is one that
+        cannot be made. `requests` are what jobs of each kind are asked for, by the kind's name.
         """
         with self._lock:
             found = readable(self._path) if self._db is None else rows(self._db)
@@ -211,8 +207,9 @@ class JobStore:
         pictures: dict[str, Picture] = {}
         lost = [row["place"] for row in unwritten]
         return [
-            entered(
+            stored_job(
                 job,
+                requests,
                 tuple(event for row, event in events[job["id"]] if row["place"] not in lost),
                 lambda sha256: self._picture(sha256, pictures),
             )
@@ -335,7 +332,7 @@ def _plain(value: Any) -> str | None:
 
 
 def lies_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
-    """For `JobStore.entered`: whether a picture was written, and not another one under its name."""
+    """For `JobStore.stored`: whether a picture was written, and not another one under its name."""
 
     def is_there(image: ImageSaved, sha256: str) -> bool:
         try:

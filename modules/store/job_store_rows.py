@@ -4,7 +4,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from modules.base.errors import WebuiError
 from modules.base.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Unkept, Warned
+from modules.base.fields import Strict
 from modules.base.kept import Unreadable, parsed
 from modules.base.names import shown
 from modules.base.picture import ByName, Picture
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
 from modules.store.job_store_file import Row
 
@@ -31,7 +31,7 @@ NEWER = "The job was entered by another version of Palimpsest"
 
 
 @dataclass(frozen=True)
-class Entered:
+class StoredJob:
     """A job as the job store has it.
 
     `events` are those that are kept, in order; `ended` tells whether there is an ending.
@@ -44,7 +44,7 @@ class Entered:
     id: str
     kind: str
     created: float
-    request: GenerationRequest | None
+    request: Strict | None
     settings: Settings
     checkpoint: Checkpoint
     events: tuple[Event, ...]
@@ -72,7 +72,9 @@ def event_of(row: Row) -> Event:
         raise Unreadable(f"it is no {name}") from error
 
 
-def entered(row: Row, events: tuple[Event, ...], find: Callable[[str], Picture]) -> Entered:
+def stored_job(
+    row: Row, requests: Mapping[str, type[Strict]], events: tuple[Event, ...], find: Callable[[str], Picture]
+) -> StoredJob:
     """The job of a row. What of it cannot be read is the `reason` for which it is not made."""
     ending = next((number for number, event in enumerate(events) if isinstance(event, ENDINGS)), None)
     ended = ending is not None or row["state"] == "ended"
@@ -84,18 +86,20 @@ def entered(row: Row, events: tuple[Event, ...], find: Callable[[str], Picture])
         asked = _object(row["request"])
         settings = _settings(row["settings"])
         checkpoint = _checkpoint(row["checkpoint"])
-        model, bare = str(row["model"]), _without_pictures(asked)
+        kind = requests.get(str(row["kind"]))
+        if kind is None or kind.__name__ != row["model"]:
+            raise WebuiError(f"{NEWER}: it has no {str(row['model'])[:40]}.")
         if ended:
-            request = _request(model, bare, find)
+            request = _request(kind, _without_pictures(asked), find)
         if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be made again
-            request = _request(model, asked, find)
+            request = _request(kind, asked, find)
     except Unreadable as reason:
         reasons.append(f"What was asked for cannot be read any more: {reason}.")
     except WebuiError as error:
         reasons.append(str(error))
-    return Entered(
+    return StoredJob(
         row["id"],
-        "img2img" if row["kind"] == "img2img" else "txt2img",
+        str(row["kind"]),
         _time(row["created"]),
         request,
         settings,
@@ -117,7 +121,7 @@ def checkpoint_text(checkpoint: Checkpoint) -> str:
     return json.dumps(told | {"defaults": dict(checkpoint.defaults)})
 
 
-def request_text(request: GenerationRequest, keep: Callable[[Picture], object]) -> str:
+def request_text(request: Strict, keep: Callable[[Picture], object]) -> str:
     def never(sha256: str) -> Picture:
         raise AssertionError(f"writing reads no picture {sha256}")
 
@@ -134,13 +138,10 @@ def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def _request(model: str, asked: dict[str, Any], find: Callable[[str], Picture]) -> GenerationRequest:
+def _request(kind: type[Strict], asked: dict[str, Any], find: Callable[[str], Picture]) -> Strict:
     """Raises WebuiError where a picture is gone, or where another version wrote what this one does not know."""
-    classes = {cls.__name__: cls for cls in _subclasses(GenerationRequest)}
-    if model not in classes:
-        raise WebuiError(f"{NEWER}: it has no {model[:40]}.")
     try:
-        return classes[model].model_validate(asked, context=ByName(lambda picture: None, find))
+        return kind.model_validate(asked, context=ByName(lambda picture: None, find))
     except ValidationError as error:
         count = error.error_count()
         raise WebuiError(f"{NEWER} ({count} fields differ).") from error
@@ -182,9 +183,3 @@ def _without_pictures(asked: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in asked.items()
         if not is_picture(value) and not (isinstance(value, list) and any(map(is_picture, value)))
     }
-
-
-def _subclasses(cls: type[GenerationRequest]) -> Iterator[type[GenerationRequest]]:
-    yield cls
-    for sub in cls.__subclasses__():
-        yield from _subclasses(sub)

@@ -6,9 +6,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
-from modules.api.limits import JobLimits, require_memory
 from modules.api.services import Services
 from modules.base.errors import WebuiError
+from modules.jobs.limits import JobLimits
+from modules.processing.memory import require_memory
 from modules.schema.request import Txt2ImgRequest
 from tests.api.conftest import BASE
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.batches import Batches
-from modules.jobs.batch.intake import BatchIntake
+from modules.jobs.batch.intake import BatchIntake, Files
 from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
@@ -47,7 +47,7 @@ def main(folder: Path) -> None:
     for line in sys.stdin:
         if line.strip():
             form = {"prompt": line.strip(), "n_iter": number(line, "images", 1), "width": 64, "height": 64, "seed": 5}
-            say(intake.start(form, BatchOptions(), Settings(), CATALOG, folder="inputs").id)
+            say(intake.start(form, BatchOptions(), Settings(), CATALOG, Files(folder="inputs")).id)
             continue
         for batch in batches.batches():
             ended = threading.Event()

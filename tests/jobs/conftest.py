@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from modules.base.events import ImageDone, ImageSaved
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.workers.process import EngineProcess
+from modules.processing.kinds.generate import TXT2IMG
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.jobs.fake_engine import number
 
@@ -31,7 +33,9 @@ def save(job: Job, done: ImageDone) -> ImageSaved:
 
 def submit(queue: JobQueue, prompt: str, checkpoint: Checkpoint = CHECKPOINT, **values: object) -> Job:
     values = {"n_iter": number(prompt, "images", 1), "seed": 5, **values}
-    return queue.submit("txt2img", Txt2ImgRequest.parse({"prompt": prompt, **values}), Settings(), checkpoint)
+    return queue.submit(
+        JobSpec(TXT2IMG, Txt2ImgRequest.parse({"prompt": prompt, **values}), Settings(), Resources(checkpoint))
+    )
 
 
 @pytest.fixture

@@ -3,15 +3,15 @@
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from PIL import ImageOps
 
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop
 from modules.jobs.listeners import Listeners
 from modules.jobs.workers.process import EngineDied
+from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
 
 STEPS = 4
@@ -39,11 +39,10 @@ class Painter:
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
         yield EngineState("ready", checkpoint.name)
 
-    def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, *_: Any, **__: Any
-    ) -> Iterator[Event]:
+    def run(self, work: Work) -> Iterator[Event]:
+        request = work.request
         assert isinstance(request, Img2ImgRequest)
-        self.requests.append((request, checkpoint.name))
+        self.requests.append((request, work.checkpoint.name))
         if len(self.requests) == self.held_from:
             self.held.set()
         self.stop = Stop.NONE

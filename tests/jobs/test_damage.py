@@ -26,15 +26,17 @@ from modules.base.kept import make_way
 from modules.base.picture import Picture
 from modules.flags.flags import Flags
 from modules.jobs.batch.batches import Batches
-from modules.jobs.batch.intake import BatchIntake, Brought
+from modules.jobs.batch.intake import BatchIntake, Brought, Files
 from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.networks.files.listing import HashCache, find_checkpoints
+from modules.processing.kinds.generate import IMG2IMG
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.job_store import JobStore, lies_in
@@ -80,7 +82,7 @@ class Run:
     def submit(self, red: int = 0) -> Job:
         source = Picture.from_image(Image.new("RGB", (64, 64), (red, 0, 0)))
         request = Img2ImgRequest.parse({"init_images": [source], "width": 64, "height": 64, "prompt": f"red {red}"})
-        return self.queue.submit("img2img", request, self.settings, CHECKPOINT)
+        return self.queue.submit(JobSpec(IMG2IMG, request, self.settings, Resources(CHECKPOINT)))
 
     def close(self) -> None:
         self.batches.close()
@@ -127,7 +129,7 @@ def start(run: Run) -> Any:
         BatchOptions(skip_finished=False),
         Settings(),
         CATALOG,
-        brought,
+        Files(brought),
     )
 
 

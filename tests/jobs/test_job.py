@@ -2,7 +2,6 @@
 
 import random
 import threading
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -21,8 +20,8 @@ from modules.base.events import (
     Stop,
 )
 from modules.base.picture import Picture
-from modules.jobs.job import Job
-from modules.schema.catalog import Checkpoint
+from modules.jobs.job import Job, JobSpec
+from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
@@ -30,7 +29,8 @@ SAVED = ImageSaved(0, 5, 8, 8, "text", "a.png")
 
 
 def make(request: Txt2ImgRequest | Img2ImgRequest | None = None) -> Job:
-    return Job("txt2img", request or Txt2ImgRequest(), Settings(), Checkpoint("c", Path("c")), lambda job, stop: None)
+    kind = IMG2IMG if isinstance(request, Img2ImgRequest) else TXT2IMG
+    return Job(JobSpec(kind, request or Txt2ImgRequest(), Settings()), lambda job, stop: None)
 
 
 def filled(*events: Event) -> Job:
@@ -124,9 +124,7 @@ def test_a_job_that_ended_well_lets_its_source_pictures_go(ending: Finished | Fa
 def test_stop_wishes_go_to_the_owner() -> None:
     asked: list[tuple[str, Stop]] = []
     request = Txt2ImgRequest().resolved(random.Random(1))
-    job = Job(
-        "txt2img", request, Settings(), Checkpoint("c", Path("c")), lambda job, stop: asked.append((job.id, stop))
-    )
+    job = Job(JobSpec(TXT2IMG, request, Settings()), lambda job, stop: asked.append((job.id, stop)))
     job.skip()
     job.interrupt()
 

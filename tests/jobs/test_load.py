@@ -7,6 +7,7 @@ from modules.base.events import Finished, ImageSaved
 from modules.jobs.job import Job
 from modules.jobs.queue import JobQueue
 from modules.jobs.workers.process import EngineProcess
+from modules.processing.kinds.registry import BUILT_IN
 from modules.store.job_store import JobStore
 from tests.jobs.conftest import FACTORY, save, submit
 
@@ -34,7 +35,7 @@ def test_64_clients_submit_at_once(tmp_path: Path) -> None:
     queue.close()
 
     job_store = JobStore(tmp_path / "jobs.sqlite")
-    entered = job_store.entered(lambda image, sha256: True)
+    entered = job_store.stored(lambda image, sha256: True, BUILT_IN.requests)
     job_store.close()
     assert sorted(job.id for job in jobs.values()) == sorted(job.id for job in entered)
     assert [job.id for job in entered] == order  # accepted, and run

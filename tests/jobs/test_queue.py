@@ -29,13 +29,15 @@ from modules.base.events import (
     Stepped,
     Warned,
 )
-from modules.jobs import queue as queue_module
-from modules.jobs.job import Job
+from modules.jobs import line as line_module
+from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
+from modules.processing.kinds.generate import TXT2IMG
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
@@ -536,7 +538,7 @@ def test_a_large_picture_comes_through_the_pipe_whole(make_queue: MakeQueue) -> 
 
 
 def test_seeds_are_drawn_when_a_job_is_submitted(queue: JobQueue) -> None:
-    job = queue.submit("txt2img", Txt2ImgRequest(seed=-1), Settings(), CHECKPOINT)
+    job = queue.submit(JobSpec(TXT2IMG, Txt2ImgRequest(seed=-1), Settings(), Resources(CHECKPOINT)))
 
     assert job.request.seed >= 0
     assert job.request.subseed >= 0
@@ -544,15 +546,8 @@ def test_seeds_are_drawn_when_a_job_is_submitted(queue: JobQueue) -> None:
     assert next(e.event.seed for e in job.entries() if isinstance(e.event, Started)) == job.request.seed
 
 
-def test_settings_that_a_request_overrides_are_checked_and_travel_with_the_job(queue: JobQueue) -> None:
-    request = Txt2ImgRequest(override_settings={"eta_ddim": 0.5})
-    assert queue.submit("txt2img", request, Settings(), CHECKPOINT).settings.eta_ddim == 0.5
-    with pytest.raises(WebuiError, match="nonsense"):
-        queue.submit("txt2img", Txt2ImgRequest(override_settings={"nonsense": 1}), Settings(), CHECKPOINT)
-
-
 def test_old_jobs_are_forgotten(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "REMEMBERED_JOBS", 2)
+    monkeypatch.setattr(line_module, "REMEMBERED_JOBS", 2)
     jobs = [submit(queue, "a") for _ in range(4)]
     end(jobs[-1])
     until(lambda: len(queue.jobs()) == 2, "old jobs to go")

@@ -15,12 +15,17 @@ from modules.api.v1.jobs import JobFeed
 from modules.base.errors import WebuiError
 from modules.base.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
 from modules.base.picture import Picture
+from modules.jobs import line as line_module
 from modules.jobs import queue as queue_module
-from modules.jobs.job import Job
-from modules.jobs.queue import JobQueue
+from modules.jobs.job import Job, JobSpec
+from modules.jobs.queue import JobQueue, Submission
+from modules.jobs.recovery import CUTS_OF_A_JOB
 from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
+from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
+from modules.processing.kinds.registry import BUILT_IN
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, lies_in
 from modules.store.outputs import Outputs
@@ -94,7 +99,7 @@ def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(
         assert pictures(tmp_path) == wanted
 
     with_results = JobStore(tmp_path / "jobs.sqlite", Pictures(tmp_path / "pictures"))
-    entered = with_results.entered(lambda image, sha256: True)
+    entered = with_results.stored(lambda image, sha256: True, BUILT_IN.requests)
     with_results.close()
     assert [job.id for job in entered] == ids
     assert [[e.index for e in job.events if isinstance(e, ImageSaved)] for job in entered] == [
@@ -160,7 +165,7 @@ def test_what_another_job_has_made_is_left_out_after_a_restart_too(tmp_path: Pat
     queue = opened(tmp_path)
     running = submit(queue, "wait")
     request = Txt2ImgRequest(prompt="images 3", n_iter=3, seed=5)
-    waiting = queue.submit("txt2img", request, Settings(), CHECKPOINT, left_out=2)
+    waiting = queue.submit(JobSpec(TXT2IMG, request, Settings(), Resources(CHECKPOINT)), Submission(left_out=2))
     until_running(running)
     queue.close()
 
@@ -174,7 +179,10 @@ def test_a_job_of_which_nothing_is_kept_is_not_run_after_a_restart(tmp_path: Pat
     """Neither the one that ran nor those that waited; those between them that are kept run."""
     queue = opened(tmp_path)
     running, waiting = (
-        queue.submit("txt2img", Txt2ImgRequest(prompt=prompt), Settings(), CHECKPOINT, is_kept=False)
+        queue.submit(
+            JobSpec(TXT2IMG, Txt2ImgRequest(prompt=prompt), Settings(), Resources(CHECKPOINT)),
+            Submission(is_kept=False),
+        )
         for prompt in ("wait", "images 1")
     )
     kept = submit(queue, "images 1")
@@ -245,7 +253,7 @@ def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: 
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(tmp_path / "jobs.sqlite", kept))
     submit(queue, "wait")
     request = Img2ImgRequest.parse({"init_images": [source], "mask": source, "prompt": "a"})
-    job = queue.submit("img2img", request, Settings(), CHECKPOINT)
+    job = queue.submit(JobSpec(IMG2IMG, request, Settings(), Resources(CHECKPOINT)))
     kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push it out
     queue.close()
 
@@ -267,7 +275,7 @@ def failed_with_pictures(folder: Path) -> tuple[Job, list[Picture]]:
     outputs, kept = Outputs(folder / "outputs"), Pictures(folder / "pictures", limit=1)
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(folder / "jobs.sqlite", kept))
     request = Img2ImgRequest.parse({"init_images": [source], "mask": mask, "prompt": "webui-error"})
-    job = ended(queue.submit("img2img", request, Settings(), CHECKPOINT))
+    job = ended(queue.submit(JobSpec(IMG2IMG, request, Settings(), Resources(CHECKPOINT))))
     kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push them out
     queue.close()
     return job, [source, mask]
@@ -329,7 +337,7 @@ def test_a_job_whose_source_is_gone_fails_in_a_sentence(tmp_path: Path) -> None:
     submit(queue, "wait")
     source = Picture.from_image(Image.new("RGB", (64, 64)))
     request = Img2ImgRequest.parse({"init_images": [source]})
-    job = queue.submit("img2img", request, Settings(), CHECKPOINT)
+    job = queue.submit(JobSpec(IMG2IMG, request, Settings(), Resources(CHECKPOINT)))
     queue.close()
     for file in (tmp_path / "pictures").iterdir():
         file.unlink()
@@ -348,9 +356,9 @@ def test_a_job_during_which_palimpsest_always_ends_fails_instead_of_looping(tmp_
     until_running(job)
     queue.close()
     job_store = JobStore(tmp_path / "jobs.sqlite")
-    for _ in range(queue_module.CUTS_OF_A_JOB):
+    for _ in range(CUTS_OF_A_JOB):
         job_store.begin(job.id)
-        job_store.entered(lambda image, sha256: True)
+        job_store.stored(lambda image, sha256: True, BUILT_IN.requests)
     job_store.close()
 
     queue = opened(tmp_path)
@@ -367,7 +375,7 @@ def until_running(job: Job) -> None:
 
 
 def test_only_the_last_ones_are_remembered_also_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_module, "REMEMBERED_JOBS", 2)
+    monkeypatch.setattr(line_module, "REMEMBERED_JOBS", 2)
     queue = opened(tmp_path)
     ids = [ended(submit(queue, "steps 1")).id for _ in range(4)]
     queue.close()
@@ -406,6 +414,6 @@ def test_a_failing_save_leaves_no_picture_in_the_ledger(tmp_path: Path) -> None:
     queue = JobQueue(EngineProcess(FACTORY), save, job_store=job_store)
     job = ended(submit(queue, "images 3"))
     assert job.status == "failed"
-    entered = job_store.entered(lambda image, sha256: True)
+    entered = job_store.stored(lambda image, sha256: True, BUILT_IN.requests)
     assert [type(event) for event in entered[0].events] == [Started, ImageSaved, Failed]
     queue.close()

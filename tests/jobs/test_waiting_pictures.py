@@ -8,12 +8,15 @@ from PIL import Image
 
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Stop
 from modules.base.picture import Picture
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
 from modules.jobs.listeners import Listeners
 from modules.jobs.queue import JobQueue
 from modules.jobs.workers.process import EngineDied
+from modules.processing.kinds.generate import IMG2IMG
+from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore
 from modules.store.pictures import Pictures
@@ -40,9 +43,8 @@ class Held:
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
         yield EngineState("ready", checkpoint.name)
 
-    def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
-    ) -> Iterator[Event | EngineState]:
+    def run(self, work: Work) -> Iterator[Event | EngineState]:
+        request = work.request
         self.may_run.wait()
         assert isinstance(request, Img2ImgRequest)
         self.sources += [picture.data for picture in request.init_images]
@@ -75,14 +77,14 @@ def ended(job: Job) -> Event:
 def test_waiting_jobs_hold_no_bytes_and_a_restart_changes_nothing(tmp_path: Path) -> None:
     engine = Held()
     queue = opened(tmp_path, engine)
-    jobs = [queue.submit("img2img", REQUEST, Settings(), CHECKPOINT) for _ in range(4)]
+    jobs = [queue.submit(JobSpec(IMG2IMG, REQUEST, Settings(), Resources(CHECKPOINT))) for _ in range(4)]
     assert all(isinstance(content, Path) for job in jobs for content in contents(job))
     assert all(len(contents(job)) == 3 for job in jobs)
     engine.may_run.set()
     assert isinstance(ended(jobs[0]), Finished)
     assert engine.sources[0] == SOURCE.data
     engine.may_run.clear()
-    last = queue.submit("img2img", REQUEST, Settings(), CHECKPOINT)
+    last = queue.submit(JobSpec(IMG2IMG, REQUEST, Settings(), Resources(CHECKPOINT)))
     queue.close()
 
     engine = Held()
@@ -98,7 +100,7 @@ def test_waiting_jobs_hold_no_bytes_and_a_restart_changes_nothing(tmp_path: Path
 def test_a_source_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None:
     engine = Held()
     queue = opened(tmp_path, engine)
-    job = queue.submit("img2img", REQUEST, Settings(), CHECKPOINT)
+    job = queue.submit(JobSpec(IMG2IMG, REQUEST, Settings(), Resources(CHECKPOINT)))
     for path in (tmp_path / "pictures").iterdir():
         path.unlink()
     engine.may_run.set()

@@ -11,11 +11,12 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.base.events import Failed, Finished, ImageSaved, Started, Stepped, Warned
 from modules.base.picture import Picture
+from modules.processing.kinds.registry import BUILT_IN
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 from modules.store import job_store_file
-from modules.store.job_store import Entered, JobStore
+from modules.store.job_store import JobStore, StoredJob
 from modules.store.pictures import Pictures
 
 CHECKPOINT = Checkpoint("a/b.safetensors", Path("/m/a/b.safetensors"), "ab" * 32, {"steps": 12, "sampler": "Euler a"})
@@ -24,9 +25,9 @@ REQUEST = Txt2ImgRequest(prompt="ein Fuchs 🦊", seed=3, subseed=4, override_se
 IMAGE = ImageSaved(0, 3, 64, 64, "ein Fuchs\nSteps: 20", "txt2img-images/2026-01-31/00000-3.png")
 
 
-def read(path: Path, pictures: Pictures | None = None) -> list[Entered]:
+def read(path: Path, pictures: Pictures | None = None) -> list[StoredJob]:
     job_store = JobStore(path, pictures)
-    entered = job_store.entered(lambda image, sha256: True)
+    entered = job_store.stored(lambda image, sha256: True, BUILT_IN.requests)
     job_store.close()
     return entered
 
@@ -51,8 +52,8 @@ def test_what_is_entered_comes_back_whole(tmp_path: Path) -> None:
         Finished(2.0, {"sampling": 1.5}),
     )
     assert read(path) == [
-        Entered("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT, events, ended=True, deaths=0, cuts=0),
-        Entered("2", "txt2img", 2.5, REQUEST, SETTINGS, CHECKPOINT, (), ended=False, deaths=0, cuts=0),
+        StoredJob("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT, events, ended=True, deaths=0, cuts=0),
+        StoredJob("2", "txt2img", 2.5, REQUEST, SETTINGS, CHECKPOINT, (), ended=False, deaths=0, cuts=0),
     ]
 
 

@@ -19,13 +19,13 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from modules.api.admission import MissingNetworks
 from modules.api.v1.estimate import EstimateBody, requested
 from modules.base.errors import WebuiError
 from modules.base.fields import params
 from modules.extension.loading import load as load_extensions
 from modules.images.geometry import Size
 from modules.processing.estimate import estimate
+from modules.processing.kinds.resolve import MissingNetworks
 from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings

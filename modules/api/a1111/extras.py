@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -23,10 +22,11 @@ from modules.api.openapi import json_body
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
-from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits, upscaler
+from modules.images.enlarge import NONE, require_fits, upscaler
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
 from modules.infotext.parse import parse
+from modules.processing.upscale import scale_of, upscaled
 from modules.schema.settings import Settings
 from modules.store import metadata
 
@@ -173,12 +173,6 @@ def _upscalers(payload: Extras) -> tuple[str, str]:
     return upscaler(payload.upscaler_1, "upscaler_1"), upscaler(payload.upscaler_2, "upscaler_2")
 
 
-def _scale(payload: Extras, size: Size) -> float:
-    """How many times larger a picture of `size` gets."""
-    target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
-    return covering_scale(size, target) if payload.resize_mode == 1 else payload.upscaling_resize
-
-
 def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) -> None:
     """Raises WebuiError, before a pixel is decoded, for what is not offered and results that are too large."""
     first, _ = _upscalers(payload)
@@ -188,7 +182,7 @@ def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) 
     pixels = 0.0
     for picture in pictures:
         size = Size(picture.width, picture.height)
-        scale = _scale(payload, size)
+        scale = scale_of(payload, size)
         require_fits(size, scale, scale_field)
         pixels += size.width * size.height * scale * scale
     if pixels > MOST_TOGETHER:
@@ -207,34 +201,11 @@ def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[b
     carried = metadata.read(picture)
     pairs: dict[str, object] = {}
     if first != NONE:
-        image, pairs = _enlarged(payload, image, first, second)
+        image, pairs = upscaled(payload, image, first, second)
     told = compose("", "", pairs)
     items = {**carried.items, **({POSTPROCESSING: told} if told else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
     return metadata.as_file(flat, carried.infotext, settings, items).data, told
-
-
-def _enlarged(payload: Extras, image: Image.Image, first: str, second: str) -> tuple[Image.Image, dict[str, object]]:
-    target = Size(payload.upscaling_resize_w, payload.upscaling_resize_h)
-    is_to = payload.resize_mode == 1
-    scale = _scale(payload, Size(*image.size))
-    fit: Callable[[Image.Image], Image.Image] = (
-        (lambda larger: centred(larger, target)) if is_to and payload.upscaling_crop else (lambda larger: larger)
-    )
-    result = fit(enlarged(image, first, scale))
-    pairs: dict[str, object] = {}
-    if is_to:
-        pairs["Postprocess upscale to"] = f"{target.width}x{target.height}"
-        if payload.upscaling_crop:
-            pairs["Postprocess crop to fit"] = True
-    else:
-        pairs["Postprocess upscale by"] = payload.upscaling_resize
-    pairs["Postprocess upscaler"] = first
-    if second != NONE and payload.extras_upscaler_2_visibility > 0:
-        result = Image.blend(result, fit(enlarged(image, second, scale)), payload.extras_upscaler_2_visibility)
-        pairs["Postprocess upscaler 2"] = second
-        pairs["Postprocess upscaler 2 visibility"] = payload.extras_upscaler_2_visibility
-    return result, pairs
 
 
 def _told(image: Any, fetch: Fetch | None) -> Response:

@@ -37,7 +37,7 @@ from modules.base.errors import WebuiError
 from modules.base.events import Failed, Warned
 from modules.extension.loading import Extensions
 from modules.images.grid import grid
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
 from modules.prompts.styles import apply_styles, read_styles
 from modules.prompts.tags import take_tags
 from modules.schema.catalog import Checkpoint
@@ -155,8 +155,7 @@ class _Studio:
             kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
         )
         notes += [f"{name} has no effect here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
-        checked = self._scripts.checked(first.request, self._services.catalog.current)
-        request, missing = self._styled(checked, styles)
+        request, missing = self._styled(first.request, styles)
         notes += [f"There is no style {name[:80]!r}." for name in missing]
         return Asked(
             kind,
@@ -200,14 +199,14 @@ class _Studio:
 
     def _submit(self, asked: Asked, client: str) -> list[Pending]:
         services = self._services
-        settings = services.settings.current.overridden(asked.requests[0].override_settings)
-        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
+        kind, settings = services.queue.kinds.named(asked.kind), services.settings.current
+        specs = [services.admission.admitted(kind, request, settings) for request in asked.requests]
         if not asked.answering.override_settings_restore_afterwards:
-            self._keep(asked, checkpoint)
+            self._keep(asked, specs[0].resources.checkpoint)
         pending: list[Pending] = []
         try:
-            for request in asked.requests:
-                pending.append(self._submitted(asked, client, request, settings, checkpoint))
+            for spec in specs:
+                pending.append(self._submitted(asked.answering, client, spec))
         except WebuiError:
             for one in pending:
                 one.job.interrupt()
@@ -216,19 +215,15 @@ class _Studio:
             self._tasks.name(asked.answering.force_task_id, [one.job for one in pending])
         return pending
 
-    def _submitted(
-        self, asked: Asked, client: str, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint
-    ) -> Pending:
-        services, answering = self._services, asked.answering
+    def _submitted(self, answering: Answering, client: str, spec: JobSpec) -> Pending:
+        services = self._services
         collector = Collector(
             services.savers.default,
             to_disk=answering.save_images and not answering.do_not_save_samples,
             to_client=answering.send_images,
         )
-        is_kept = collector.keeps(asked.kind, settings)
-        job = services.savers.submit(
-            lambda: services.submit(client, asked.kind, request, settings, checkpoint, is_kept), collector
-        )
+        is_kept = collector.keeps(spec.kind, spec.settings)
+        job = services.savers.submit(lambda: services.submit(client, spec, is_kept), collector)
         return Pending(job, collector)
 
     def _keep(self, asked: Asked, checkpoint: Checkpoint) -> None:

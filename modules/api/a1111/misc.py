@@ -95,7 +95,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
     @router.post("/reload-checkpoint")
     def reload_checkpoint() -> dict[str, Any]:
         """Load the selected checkpoint, if it is not."""
-        checkpoint = selected(services) or services.checkpoint("")
+        checkpoint = selected(services) or services.admission.checkpoint("")
         state = services.queue.state()
         if (state.state, state.checkpoint) != ("ready", checkpoint.name):
             services.queue.select_checkpoint(checkpoint, services.settings.current)

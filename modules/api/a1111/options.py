@@ -69,7 +69,7 @@ def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
     if not wanted.strip() or (before is None and wanted == services.settings.current.sd_model_checkpoint):
         del values[CHECKPOINT]  # nothing said, or what was told is sent back although it is no longer there
         return None
-    chosen = services.checkpoint(wanted)
+    chosen = services.admission.checkpoint(wanted)
     if chosen == before:
         del values[CHECKPOINT]
     else:

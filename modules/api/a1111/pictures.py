@@ -10,9 +10,9 @@ from starlette.requests import ClientDisconnect
 from modules.base.errors import WebuiError
 from modules.base.events import ImageDone, ImageSaved
 from modules.base.picture import MAX_BYTES, MAX_PIXELS, Picture, bytes_of_text
-from modules.infotext.grammar import Kind
 from modules.jobs.job import Job
 from modules.jobs.saving import Saver
+from modules.processing.kinds.kind import JobKind
 from modules.schema.settings import Settings
 
 Fetch = Callable[[str, str], bytes]  # (url, field) -> the bytes there
@@ -52,9 +52,9 @@ class Collector:
             self._made.append(Made(saved, data))
         return saved
 
-    def keeps(self, kind: Kind, settings: Settings) -> bool:
+    def keeps(self, kind: JobKind[Any], settings: Settings) -> bool:
         """Whether something of a job is to be kept on the disk."""
-        return self._to_disk or (settings.save_init_img and kind == "img2img")
+        return self._to_disk or (settings.save_init_img and bool(kind.source_field))
 
     def forsake(self) -> None:
         """The client has hung up: what is made is not kept for it."""

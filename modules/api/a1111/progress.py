@@ -13,7 +13,7 @@ from modules.api.a1111.tasks import Tasks
 from modules.api.openapi import json_body
 from modules.api.services import Services
 from modules.base.events import Previewed
-from modules.jobs.job import Entry, Job
+from modules.jobs.job import Job, LogEntry
 
 LEAST = 0.01  # what A1111 tells once a job runs: 0 means that none does
 
@@ -136,7 +136,7 @@ def _task(body: ProgressBody, tasks: Tasks) -> dict[str, Any]:
     return answer
 
 
-def _previewed(job: Job) -> Entry | None:
+def _previewed(job: Job) -> LogEntry | None:
     return next((entry for entry in reversed(job.entries()) if isinstance(entry.event, Previewed)), None)
 
 

@@ -10,7 +10,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from modules.api.admission import MissingNetworks, require_networks, with_checkpoints
 from modules.api.openapi import answers, bytes_body, fields_of, json_or_form_body
 from modules.api.services import Services
 from modules.api.sse import NOTHING_NEW, EventStream, event_text
@@ -21,10 +20,9 @@ from modules.base.fields import Strict, shortened
 from modules.base.picture import MAX_BYTES
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import MOST_FILES
-from modules.jobs.batch.intake import Brought
+from modules.jobs.batch.intake import Brought, Files
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.state import FileState
-from modules.prompts.tags import without_networks
 from modules.schema.request import Img2ImgRequest
 from modules.store.spool import NAME
 
@@ -106,23 +104,14 @@ def routes(services: Services) -> APIRouter:
         return await run_in_threadpool(begin, body)
 
     def begin(body: BatchBody) -> dict[str, Any]:
-        settings = services.settings.current.overridden(body.request.get("override_settings") or {})
-        form = body.request
-        try:
-            require_networks(form, settings, services.lora_finder())
-        except MissingNetworks as missing:
-            if not body.leave_out_missing:
-                raise
-            form = {**form, "prompt": without_networks(form["prompt"], missing.names)}
         batch = intake.start(
-            {**form, **with_checkpoints(form, services.checkpoint)},
+            body.request,
             body.options,
             services.settings.current,
             services.catalog.settled(),
-            [Brought(file.name, file.id) for file in body.files],
-            body.folder,
-            [Brought(mask.name, mask.id) for mask in body.masks],
-            body.mask_folder,
+            Files([Brought(file.name, file.id) for file in body.files], body.folder),
+            Files([Brought(mask.name, mask.id) for mask in body.masks], body.mask_folder),
+            body.leave_out_missing,
         )
         return {"id": batch.id, "total": batch.total, "url": f"/v1/batches/{batch.id}", "notes": batch.notes}
 

@@ -7,7 +7,6 @@ from pydantic import Field, WithJsonSchema
 
 from modules.api.openapi import fields_of
 from modules.api.services import Services
-from modules.api.v1.jobs import REQUESTS
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
@@ -15,7 +14,7 @@ from modules.images.geometry import Size
 from modules.infotext.grammar import Kind
 from modules.networks.files.native import NativeSizes
 from modules.processing.estimate import estimate
-from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 
 LARGEST_SIDE = 100_000  # pixels
 OF_SOURCE = ("resize_by", "outpaint_left", "outpaint_right", "outpaint_top", "outpaint_bottom")
@@ -28,7 +27,7 @@ class SourceSize(Strict):
 
 class EstimateBody(Strict):
     kind: Kind = Field(description="The kind of job.")
-    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values()))] = Field(
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Txt2ImgRequest, Img2ImgRequest))] = Field(
         description="Fields of this kind of job without its pictures; omitted fields use their defaults."
     )
     source: SourceSize | None = Field(default=None, description="Size of the source picture, if there is one.")
@@ -54,8 +53,8 @@ def routes(services: Services) -> APIRouter:
 
 def requested(body: EstimateBody) -> GenerationRequest:
     """The request as far as it counts; its source is a size and no pixels. Raises WebuiError for a wrong field."""
-    if REQUESTS[body.kind] is not Img2ImgRequest:
-        return REQUESTS[body.kind].parse(body.request)
+    if body.kind == "txt2img":
+        return Txt2ImgRequest.parse(body.request)
     if body.source is None:  # what goes by the source cannot be told; the rest can
         values = {name: value for name, value in body.request.items() if name not in OF_SOURCE}
         return Img2ImgRequest.parse({**values, "init_images": (Picture(b"", "", 1, 1, ""),)})

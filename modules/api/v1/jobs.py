@@ -2,16 +2,14 @@
 
 import base64
 import re
-from collections.abc import Collection
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import Field, WithJsonSchema
 from starlette.responses import Response
 
-from modules.api.admission import MissingNetworks
 from modules.api.clients import client_of
 from modules.api.middleware.turns import LargeJson
 from modules.api.openapi import fields_of
@@ -22,14 +20,12 @@ from modules.base.errors import WebuiError
 from modules.base.events import ENDINGS, Event, Failed, ImageSaved, Previewed
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.infotext.grammar import Kind
+from modules.base.picture_fields import picture_fields
 from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
-from modules.prompts.tags import without_networks
-from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.processing.kinds.registry import BUILT_IN
 from modules.store.pictures import Pictures
 
-REQUESTS: dict[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
 STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles to apply to the prompt."}
 JobId = Annotated[str, Path(description="The id from POST /v1/jobs.")]
@@ -38,8 +34,10 @@ EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are 
 
 
 class JobBody(Strict):
-    kind: Kind = Field(description="Whether there are source pictures.")
-    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*REQUESTS.values(), styles=STYLES))] = Field(
+    kind: Annotated[str, WithJsonSchema({"type": "string", "enum": list(BUILT_IN.requests)})] = Field(
+        description="What is made: txt2img, img2img, or extras, which upscales a picture."
+    )
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*BUILT_IN.requests.values(), styles=STYLES))] = Field(
         description="Fields of this kind of job; omitted fields use their defaults."
     )
     leave_out_missing: bool = Field(
@@ -54,17 +52,10 @@ def routes(services: Services) -> APIRouter:
     @router.post("/jobs", status_code=201)
     def submit(body: JobBody, asked: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
-        values = _with_pictures(styled(body.request, services.flags.data_dir), services.pictures)
-        request = services.extensions.checked(REQUESTS[body.kind].parse(values), services.catalog.current)
-        settings = services.settings.current.overridden(request.override_settings)
-        checkpoint = services.checkpoint(settings.sd_model_checkpoint)
-        client = client_of(asked)
-        try:
-            job = services.submit(client, body.kind, request, settings, checkpoint)
-        except MissingNetworks as missing:
-            if not body.leave_out_missing:
-                raise
-            job = services.submit(client, body.kind, _without(request, missing.names), settings, checkpoint)
+        kind = queue.kinds.named(body.kind)
+        values = _with_pictures(kind.request, styled(body.request, services.flags.data_dir), services.pictures)
+        spec = services.admission.admitted(kind, kind.parse(values), services.settings.current, body.leave_out_missing)
+        job = services.submit(client_of(asked), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 
     @router.get("/jobs")
@@ -134,7 +125,8 @@ def described(job: Job) -> dict[str, Any]:
     """A job as JSON."""
     return {
         "id": job.id,
-        "kind": job.kind,
+        "kind": job.kind.name,
+        "title": job.kind.title,
         "status": job.status,
         "ahead": job.ahead,
         "created": job.created,
@@ -189,20 +181,15 @@ class JobFeed:
         return "".join(texts)
 
 
-def _without(request: GenerationRequest, names: Collection[str]) -> GenerationRequest:
-    """`request` without the tags of these LoRAs."""
-    prompts = [name for name in ("prompt", "hr_prompt") if name in type(request).model_fields]
-    return request.model_copy(update={name: without_networks(getattr(request, name), names) for name in prompts})
-
-
-def _with_pictures(values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
-    """`values` with the ids in init_images, mask and latent_mask replaced by their pictures."""
-    found: dict[str, Any] = {
-        name: _picture(values[name], pictures, name) for name in ("mask", "latent_mask") if name in values
-    }
-    sources = values.get("init_images")
-    if isinstance(sources, list) and len(sources) == 1:  # of more none is looked at: they are refused
-        found["init_images"] = [_picture(source, pictures, "init_images") for source in sources]
+def _with_pictures(model: type[Strict], values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
+    """`values` with ids in the fields for pictures replaced by their pictures."""
+    found: dict[str, Any] = {}
+    for name in picture_fields(model):
+        value = values.get(name)
+        if not isinstance(value, list):
+            found |= {name: _picture(value, pictures, name)} if name in values else {}
+        elif len(cast(list[Any], value)) == 1:  # of more none is looked at: they are refused
+            found[name] = [_picture(source, pictures, name) for source in cast(list[Any], value)]
     return {**values, **found}
 
 

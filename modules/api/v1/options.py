@@ -29,10 +29,10 @@ def routes(services: Services) -> APIRouter:
         before = services.settings.current
         before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
         values = services.with_vae(values)
-        chosen = services.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
+        chosen = services.admission.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
         if after.sd_model_checkpoint != before.sd_model_checkpoint:
-            checkpoint = chosen or services.checkpoint("")
+            checkpoint = chosen or services.admission.checkpoint("")
             services.queue.select_checkpoint(checkpoint, after)
         return after
 
@@ -62,7 +62,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/checkpoint", status_code=202)
     def choose(body: CheckpointBody) -> dict[str, Any]:
         """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
-        checkpoint = services.checkpoint(body.name)
+        checkpoint = services.admission.checkpoint(body.name)
         after = services.settings.change({CHECKPOINT: checkpoint.name})
         services.queue.select_checkpoint(checkpoint, after)
         return {}

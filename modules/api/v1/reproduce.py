@@ -12,8 +12,8 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.infotext.grammar import Kind
 from modules.infotext.recipe import Recipe, compared, ran_with, recipe
+from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.schema.request import Img2ImgRequest
 from modules.store import metadata
 
@@ -33,10 +33,11 @@ def routes(services: Services) -> APIRouter:
     def reproduce(body: ReproduceBody, asked: Request) -> dict[str, Any]:
         """Make a picture again; the job's id. Source and mask are found by their hash, or asked for in words."""
         made = recipe_of(body.picture, body.source, body.mask)
-        kind: Kind = "img2img" if isinstance(made.request, Img2ImgRequest) else "txt2img"
+        kind = IMG2IMG if isinstance(made.request, Img2ImgRequest) else TXT2IMG
         # PNG whatever the original was: what is compared must be what the engine made.
-        settings = made.settings.overridden({"samples_format": "png"})
-        job = services.submit(client_of(asked), kind, made.request, settings, made.checkpoint)
+        own = {"samples_format": "png", "sd_model_checkpoint": made.checkpoint.name}
+        spec = services.admission.admitted(kind, made.request, made.settings.overridden(own))
+        job = services.submit(client_of(asked), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}", "report": f"/v1/reproduce/{job.id}"}
 
     @router.get("/{job_id}")

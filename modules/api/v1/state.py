@@ -34,7 +34,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def described(queue: JobQueue, catalog: int) -> dict[str, Any]:
-    jobs = [{"id": job.id, "kind": job.kind, "status": job.status, "ahead": job.ahead} for job in queue.current()]
+    jobs = [{"id": job.id, "kind": job.kind.name, "status": job.status, "ahead": job.ahead} for job in queue.current()]
     return {"engine": asdict(queue.state()), "jobs": jobs, "catalog": catalog}
 
 

@@ -8,17 +8,22 @@ import logging
 import random
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from modules.base.errors import WebuiError
+from modules.extension.loading import Extensions
+from modules.jobs.admission import NO_SCRIPTS, Admission, FixedCatalog
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.journal import Journals, PastBatch
-from modules.jobs.batch.materials import Materials, checked
+from modules.jobs.batch.materials import Materials, checked, checked_form
 from modules.jobs.batch.results import Results
 from modules.jobs.batch.run import BatchRun, Queue
 from modules.jobs.saving import JobSavers
+from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE
+from modules.schema.settings import Settings
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 
@@ -38,6 +43,7 @@ class Batches:
         pictures: Pictures,
         draw: random.Random | None = None,
         journals: Journals | None = None,
+        scripts: Extensions = NO_SCRIPTS,
     ) -> None:
         self.outputs = outputs
         self.journals = journals or Journals()
@@ -45,6 +51,7 @@ class Batches:
         self._savers = savers
         self._pictures = pictures
         self._draw = draw or random.SystemRandom()
+        self._scripts = scripts
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="batch")
@@ -62,7 +69,7 @@ class Batches:
         # As in A1111, all files begin with the same seed.
         seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
         results = Results(self.outputs, materials.options.output)
-        batch = Batch(checked(materials), results, seeds, self.journals)
+        batch = Batch(checked(materials, self._admission(materials)), results, seeds, self.journals)
         try:
             prepare(batch.id)
             with self._lock:
@@ -87,7 +94,7 @@ class Batches:
         with self._lock:
             self._add(batch)
         if not batch.ended:
-            run = BatchRun(batch, self._queue, self._savers, self._pictures)
+            run = self._run_of(batch)
             run.expect()
             self._taken_up.append((batch, run, on_end))
         return batch
@@ -104,6 +111,18 @@ class Batches:
         ended = [batch_id for batch_id, old in self._batches.items() if old.ended]
         for batch_id in ended[:-REMEMBERED_BATCHES]:
             self._batches.pop(batch_id).journal.forget()
+
+    def require_names(
+        self, form: Mapping[str, Any], settings: Settings, catalog: Catalog, leave_out_missing: bool = False
+    ) -> dict[str, Any]:
+        """The form, its names as they are written. Raises WebuiError as `start` does, before any file is looked at."""
+        return checked_form(form, settings, Admission(FixedCatalog(catalog), self._scripts), leave_out_missing)
+
+    def _admission(self, materials: Materials) -> Admission:
+        return Admission(FixedCatalog(materials.catalog), self._scripts)
+
+    def _run_of(self, batch: Batch) -> BatchRun:
+        return BatchRun(batch, self._queue, self._savers, self._pictures, self._admission(batch.materials))
 
     def batch(self, batch_id: str) -> Batch:
         """Raises WebuiError (404) if there is none, or none any more."""
@@ -137,7 +156,7 @@ class Batches:
         if batch.is_parked:
             return
         try:
-            (run or BatchRun(batch, self._queue, self._savers, self._pictures)).go()
+            (run or self._run_of(batch)).go()
         except Exception:
             trace_id = secrets.token_hex(3)
             log.exception("batch %s failed (id %s)", batch.id, trace_id)

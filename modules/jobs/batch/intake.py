@@ -26,6 +26,13 @@ class Brought(NamedTuple):
     id: str
 
 
+class Files(NamedTuple):
+    """What was brought, and a folder on the server, "" for none."""
+
+    brought: Sequence[Brought] = ()
+    folder: str = ""
+
+
 @dataclass(frozen=True)
 class BatchIntake:
     """The batches, what they were brought, and the folders they may read."""
@@ -46,27 +53,30 @@ class BatchIntake:
         options: BatchOptions,
         settings: Settings,
         catalog: Catalog,
-        files: Sequence[Brought] = (),
-        folder: str = "",
-        masks: Sequence[Brought] = (),
-        mask_folder: str = "",
+        files: Files = Files(),  # noqa: B008  # it is frozen
+        masks: Files = Files(),  # noqa: B008
+        leave_out_missing: bool = False,
     ) -> Batch:
         """Begin a batch with what was brought and what lies in the folders.
 
         Raises WebuiError for files that are not here, zips that are refused, folders that are none, and whatever
         `Batches.start` finds wrong.
         """
-        brought = {"files": tuple(files), "folder": folder, "masks": tuple(masks), "mask_folder": mask_folder}
-        materials = Materials(
-            form, self._file_set(files, folder), self._file_set(masks, mask_folder), options, settings, catalog, brought
-        )
-        ids = [brought.id for brought in (*files, *masks)]
+        form = self.batches.require_names(form, settings, catalog, leave_out_missing)
+        brought = {
+            "files": tuple(files.brought),
+            "folder": files.folder,
+            "masks": tuple(masks.brought),
+            "mask_folder": masks.folder,
+        }
+        materials = Materials(form, self._file_set(files), self._file_set(masks), options, settings, catalog, brought)
+        ids = [each.id for each in (*files.brought, *masks.brought)]
         return self.batches.start(materials, lambda batch: self.spool.claim(batch, ids), self.spool.release)
 
-    def _file_set(self, files: Sequence[Brought], folder: str) -> FileSet:
-        entries = from_files([(brought.name, self.spool.path(brought.id)) for brought in files])
-        if folder:
-            entries += self.folders.entries(folder)
+    def _file_set(self, files: Files) -> FileSet:
+        entries = from_files([(brought.name, self.spool.path(brought.id)) for brought in files.brought])
+        if files.folder:
+            entries += self.folders.entries(files.folder)
         return sorted_out(entries)
 
     def reopen(self, catalog: Catalog) -> None:

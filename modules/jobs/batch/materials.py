@@ -9,12 +9,15 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.base.fields import params
 from modules.base.picture import Picture
+from modules.jobs.admission import Admission
 from modules.jobs.batch.files import FileSet
 from modules.jobs.batch.options import BatchOptions
+from modules.processing.kinds.generate import IMG2IMG
 from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
 
+NAMING = ("prompt", "refiner_checkpoint", "script_name")  # fields of a form in which names stand
 BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source while a form is looked at
 
 
@@ -35,19 +38,25 @@ class Materials:
     brought: Mapping[str, Any] = field(default_factory=dict)
 
 
-def checked(materials: Materials) -> Materials:
-    """Raises WebuiError for a form that no file could be made with, before anything begins."""
+def checked(materials: Materials, admission: Admission) -> Materials:
+    """`materials`, the names in the form as they are written. Raises WebuiError for a form that no file could be made
+    with, before anything begins."""
     if not materials.files.pictures:
         raise WebuiError("There are no pictures in what was brought.", "Choose PNG, JPEG or WebP files.", "files")
-    unknown = [name for name in ("init_images", "mask", "latent_mask") if materials.form.get(name)]
+    return replace(materials, form=checked_form(materials.form, materials.settings, admission))
+
+
+def checked_form(
+    form: Mapping[str, Any], settings: Settings, admission: Admission, leave_out_missing: bool = False
+) -> dict[str, Any]:
+    """The values of a form, the names in it as they are written. `leave_out_missing` is as in `Admission.admitted`."""
+    unknown = [name for name in ("init_images", "mask", "latent_mask") if form.get(name)]
     if unknown:
         raise WebuiError(f"request: {unknown[0]} is each file's own in a batch.", "Leave it out.", unknown[0])
-    form = {name: value for name, value in materials.form.items() if name in params(Img2ImgRequest) or value}
-    request = Img2ImgRequest.parse({**form, "init_images": (BLANK,)})
-    settings = materials.settings.overridden(request.override_settings)
-    materials.catalog.checkpoint(settings.sd_model_checkpoint)
-    materials.catalog.vae(settings.sd_vae)
-    return replace(materials, form=form)
+    used = {name: value for name, value in form.items() if name in params(Img2ImgRequest) or value}
+    request = Img2ImgRequest.parse({**used, "init_images": (BLANK,)})
+    spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing)
+    return {**used, **{name: getattr(spec.request, name) for name in NAMING if used.get(name)}}
 
 
 def passed_over(materials: Materials) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class SourceNames:
 
     def __call__(self, job: Job, done: ImageDone) -> Iterator[str]:
         """Names to be tried in their order, without format, below the outputs folder."""
-        pictures = job.request.images
+        pictures = job.results.pictures
         base = self._base or common_base(job.images, pictures)
         while True:
             self._base = base = base or self._results.free_name(self._name, pictures)

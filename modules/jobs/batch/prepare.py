@@ -1,28 +1,28 @@
 """A file of a batch becomes a request: its own prompt, its mask, its size, the batch's seeds."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
+from modules.jobs.admission import Admission
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import BatchFile
 from modules.jobs.batch.keys import key_of
 from modules.jobs.batch.masks import Masks
 from modules.jobs.batch.results import Done
 from modules.jobs.batch.sizes import fitted, masked_alone, sized
-from modules.schema.catalog import Checkpoint
+from modules.jobs.job import JobSpec
+from modules.processing.kinds.generate import IMG2IMG
 from modules.schema.request import Img2ImgRequest
-from modules.schema.settings import Settings
 
 
 @dataclass(frozen=True)
 class PreparedFile:
     """What a file's job is submitted with. `key` is what its results are known by, `notes` are sentences about it."""
 
-    request: Img2ImgRequest
-    settings: Settings
-    checkpoint: Checkpoint
+    spec: JobSpec
+    source: Picture
     key: str
     notes: tuple[str, ...]
 
@@ -30,7 +30,8 @@ class PreparedFile:
 class FilePreparer:
     """Prepares the files of one batch, one after the other."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, admission: Admission) -> None:
+        self._admission = admission
         self._batch = batch
         self._materials = batch.materials
         self._masks = Masks(batch.materials)
@@ -49,10 +50,9 @@ class FilePreparer:
         values = changes.over(materials.form, options.words_mode == "append")
         request = Img2ImgRequest.parse({**values, "init_images": (header,), "mask": mask})
         request, size_notes = masked_alone(sized(request, options), options)
-        settings = materials.settings.overridden(request.override_settings)
-        checkpoint = materials.catalog.checkpoint(settings.sd_model_checkpoint)
-        vae = materials.catalog.vae_for(settings.sd_vae, checkpoint)
-        key = key_of(request, settings, checkpoint, vae.name if vae else "")
+        spec = self._admission.admitted(IMG2IMG, request, materials.settings)
+        request, files = spec.request, spec.resources
+        key = key_of(request, spec.settings, files.checkpoint, files.vae.name if files.vae else "")
         done = self._batch.results.finished(file.name, key) if options.skip_finished else None
         if done is not None:
             return done
@@ -60,7 +60,8 @@ class FilePreparer:
         request, fit_notes = fitted(request, picture, options)
         seeds = {name: seed for name, seed in self._batch.seeds.items() if getattr(request, name) == -1}
         notes = (*picture.notes, *changes.notes, *mask_notes, *size_notes, *fit_notes)
-        return PreparedFile(request.model_copy(update=seeds), settings, checkpoint, key, notes)
+        spec = replace(spec, request=request.model_copy(update=seeds))
+        return PreparedFile(spec, request.init_images[0], key, notes)
 
 
 def _header(file: BatchFile, data: bytes) -> Picture:

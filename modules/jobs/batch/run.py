@@ -6,11 +6,12 @@ import secrets
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from modules.base.errors import WebuiError
 from modules.base.events import Failed
 from modules.base.picture import Picture
+from modules.jobs.admission import Admission
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import BatchFile
 from modules.jobs.batch.journal import SubmittedFile
@@ -18,11 +19,9 @@ from modules.jobs.batch.masks import LeftOut
 from modules.jobs.batch.names import SourceNames
 from modules.jobs.batch.prepare import FilePreparer, PreparedFile
 from modules.jobs.batch.results import Done
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
+from modules.jobs.queue import Submission
 from modules.jobs.saving import JobSavers, Saver
-from modules.schema.catalog import Checkpoint
-from modules.schema.request import Img2ImgRequest
-from modules.schema.settings import Settings
 from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
@@ -36,14 +35,7 @@ TRACE = re.compile(r"\(id \w+")  # of our own errors, another each time
 class Queue(Protocol):
     """What batches need of the queue; `JobQueue` is one."""
 
-    def submit(
-        self,
-        kind: Literal["img2img"],
-        request: Img2ImgRequest,
-        settings: Settings,
-        checkpoint: Checkpoint,
-        job_id: str = "",
-    ) -> Job: ...
+    def submit(self, spec: JobSpec, how: Submission) -> Job: ...
     def job(self, job_id: str) -> Job: ...
 
 
@@ -63,13 +55,13 @@ class QueuedFile:
 class BatchRun:
     """One batch being carried out."""
 
-    def __init__(self, batch: Batch, queue: Queue, savers: JobSavers, pictures: Pictures) -> None:
+    def __init__(self, batch: Batch, queue: Queue, savers: JobSavers, pictures: Pictures, admission: Admission) -> None:
         self._batch = batch
         self._files = batch.materials.files.pictures
         self._queue = queue
         self._savers = savers
         self._pictures = pictures
-        self._preparer = FilePreparer(batch)
+        self._preparer = FilePreparer(batch, admission)
         self._kept_bytes = 0
         self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
 
@@ -149,13 +141,13 @@ class BatchRun:
         return None
 
     def _submitted(self, index: int, file: BatchFile, prepared: PreparedFile) -> QueuedFile:
-        source = self._keep_source(prepared.request.init_images[0])
+        source = self._keep_source(prepared.source)
         submitted = SubmittedFile(index, secrets.token_hex(8), prepared.key, prepared.notes, source)
         # First: after a crash, a job that the batch does not know would be nobody's.
         self._batch.journal.submit(submitted)
         self._savers.set(submitted.job, self._saver(file.name))
         try:
-            job = self._queue.submit("img2img", prepared.request, prepared.settings, prepared.checkpoint, submitted.job)
+            job = self._queue.submit(prepared.spec, Submission(submitted.job))
         except BaseException:
             self._savers.forget(submitted.job)
             raise
@@ -171,7 +163,7 @@ class BatchRun:
         self._savers.forget(job.id)
         ending = job.entries()[-1].event
         if job.status == "failed":
-            job.request = _without_pictures(job.request)  # a hundred failed ones would be kept with their sources
+            job.release_pictures()  # a hundred failed ones would be kept with their sources
         if isinstance(ending, Failed):
             return self._settle_failed(queued, " ".join(filter(None, (ending.message, ending.hint))))
         if job.status == "finished":
@@ -232,7 +224,3 @@ class BatchRun:
 def _found_in(queued: QueuedFile) -> dict[str, Any]:
     """What a settled file tells besides its outcome."""
     return {"pictures": queued.job.images, "notes": queued.submitted.notes, "source": queued.submitted.source}
-
-
-def _without_pictures(request: Any) -> Any:
-    return request.model_copy(update={"init_images": (), "mask": None, "latent_mask": None})

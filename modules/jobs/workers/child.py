@@ -18,8 +18,8 @@ from typing import Protocol
 from modules.base import logs
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Stop
+from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,24 +31,10 @@ SKIPS = 1  # how often a skip was asked for, ever
 HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt of; the child's
 
 
-class Engine(Protocol):
-    """What an engine factory returns.
-
-    `should_stop` answers SKIP once for each time a person asked, so whoever receives it ends the batch there and then;
-    INTERRUPT it answers to the end of the run. `run` may yield an `EngineState` among its events; batches before
-    `first_batch` were made before and are left out.
-    """
+class LoadsCheckpoints(Protocol):
+    """What an engine factory returns; the kinds of jobs know what else it can do."""
 
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
-
-    def run(
-        self,
-        request: GenerationRequest,
-        settings: Settings,
-        checkpoint: Checkpoint,
-        should_stop: Callable[[], Stop],
-        first_batch: int = 0,
-    ) -> Iterator[Event | EngineState]: ...
 
 
 @dataclass(frozen=True)
@@ -61,17 +47,14 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """Command: run a request. Answered by events.
+    """Command: run a job. Answered by events, among which may be an `EngineState`.
 
     `number` and `skips` tell stop wishes for this run from earlier ones.
     """
 
     number: int
     skips: int
-    request: GenerationRequest
-    settings: Settings
-    checkpoint: Checkpoint
-    first_batch: int = 0
+    work: Work
     job: str = ""  # id, for the log
 
 
@@ -117,7 +100,7 @@ def main(
         pipe.send(Done())
 
 
-def _create(factory: str, options: Mapping[str, str]) -> Engine:
+def _create(factory: str, options: Mapping[str, str]) -> LoadsCheckpoints:
     module, _, function = factory.partition(":")
     return getattr(importlib.import_module(module), function)(**options)
 
@@ -132,7 +115,7 @@ def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> Non
     os._exit(0)  # not sys.exit: the main thread may be in the middle of a forward pass
 
 
-def _load(engine: Engine, command: Load) -> Iterator[EngineState]:
+def _load(engine: LoadsCheckpoints, command: Load) -> Iterator[EngineState]:
     try:
         yield from engine.load(command.checkpoint, command.settings)
     except Exception as error:
@@ -140,12 +123,10 @@ def _load(engine: Engine, command: Load) -> Iterator[EngineState]:
         yield EngineState("failed", name, message=_sentence(error, f"{name} could not be loaded"))
 
 
-def _run(engine: Engine, command: Run, flags: MutableSequence[int]) -> Iterator[Event | EngineState]:
+def _run(engine: LoadsCheckpoints, command: Run, flags: MutableSequence[int]) -> Iterator[Event | EngineState]:
     should_stop = _should_stop(command, flags)
     try:
-        yield from engine.run(
-            command.request, command.settings, command.checkpoint, should_stop, first_batch=command.first_batch
-        )
+        yield from command.work.kind.run(engine, command.work, should_stop)
     except WebuiError as error:
         yield Failed(error.message, error.hint, error.field)
     except Exception as error:

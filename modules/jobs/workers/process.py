@@ -17,8 +17,8 @@ from modules.base import logs
 from modules.base.events import EngineState, Event, Stop
 from modules.jobs.listeners import Listeners
 from modules.jobs.workers import child
+from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Checkpoint
-from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -112,17 +112,14 @@ class EngineProcess:
             assert isinstance(answer, EngineState), answer
             yield answer
 
-    def run(
-        self, request: GenerationRequest, settings: Settings, checkpoint: Checkpoint, first_batch: int = 0
-    ) -> Iterator[Event | EngineState]:
-        """Run a request: its events as they come. Raises EngineDied, from the iteration.
+    def run(self, work: Work) -> Iterator[Event | EngineState]:
+        """Run a job: its events as they come. Raises EngineDied, from the iteration.
 
-        Batches before `first_batch` are left out.
         From the call on, `ask` is for this run; iterate to the end before the next call.
         """
         with self._lock:
             self._number += 1
-            command = child.Run(self._number, self._skips, request, settings, checkpoint, first_batch, logs.job_id())
+            command = child.Run(self._number, self._skips, work, logs.job_id())
         return self._run(command)
 
     def _run(self, command: child.Run) -> Iterator[Event | EngineState]:

@@ -132,7 +132,7 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
         ({"kind": "img2img", "request": {"mask": "0" * 64}}, 404, "mask", "There is no source picture"),
         ({"kind": "img2img", "request": {"mask": "AAAA"}}, 422, "mask", "not a readable picture"),
         ({"kind": "img2img", "request": {"init_images": 7}}, 422, "init_images", "init_images = 7"),
-        ({"kind": "extras", "request": {}}, 422, "kind", "kind = 'extras': input should be 'txt2img' or 'img2img'."),
+        ({"kind": "sketch", "request": {}}, 422, "kind", "kind = 'sketch': there is no such kind of job"),
         ({"kind": "txt2img"}, 422, "request", "request: field required."),
         ({"kind": "txt2img", "request": {"override_settings": {"x": 1}}}, 422, "x", "x = 1: there is no such"),
         (

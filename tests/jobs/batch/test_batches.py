@@ -25,10 +25,13 @@ from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.results import MANIFEST
 from modules.jobs.batch.sizes import sized, within
 from modules.jobs.batch.state import FileState
+from modules.jobs.job import JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
+from modules.processing.kinds.generate import IMG2IMG
 from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
@@ -491,7 +494,12 @@ def test_no_more_than_two_jobs_are_in_the_queue(studio: Studio) -> None:
     time.sleep(0.1)
     assert len(studio.queue.current()) == 2
     other = studio.queue.submit(
-        "img2img", Img2ImgRequest(init_images=(Picture.from_bytes(picture()),)), Settings(), CATALOG.checkpoints[0]
+        JobSpec(
+            IMG2IMG,
+            Img2ImgRequest(init_images=(Picture.from_bytes(picture()),)),
+            Settings(),
+            Resources(CATALOG.checkpoints[0]),
+        )
     )
     studio.painter.held.clear()
     until(lambda: batch.ended)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from PIL import Image
 
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.batches import Batches
-from modules.jobs.batch.intake import BatchIntake, Brought
+from modules.jobs.batch.intake import BatchIntake, Brought, Files
 from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
@@ -49,10 +49,16 @@ class Run:
         self.queue.resume(lies_in(self.outputs))
         self.batches.go_on()
 
-    def start(self, files: dict[str, bytes], form: dict[str, Any] | None = None, **more: Any) -> Batch:
+    def start(
+        self,
+        files: dict[str, bytes],
+        form: dict[str, Any] | None = None,
+        masks: Sequence[Brought] = (),
+        folder: str = "",
+    ) -> Batch:
         brought = [Brought(name, self.intake.spool.put(data)) for name, data in files.items()]
         values = {"width": 64, "height": 64, "steps": 2, "seed": 7, **(form or {})}
-        return self.intake.start(values, BatchOptions(), Settings(), CATALOG, brought, **more)
+        return self.intake.start(values, BatchOptions(), Settings(), CATALOG, Files(brought, folder), Files(masks))
 
     def saved(self) -> list[str]:
         return sorted(path.relative_to(self.outputs.root).as_posix() for path in self.outputs.root.rglob("*.png"))

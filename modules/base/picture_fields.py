@@ -1,0 +1,37 @@
+"""The pictures in a request, found by their type: whoever keeps or releases them need not know its fields."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast, get_args
+
+from pydantic import BaseModel
+
+from modules.base.picture import Picture
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def picture_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """The names of the fields that hold a picture, or several."""
+    return tuple(name for name, info in model.model_fields.items() if _holds_pictures(info.annotation))
+
+
+def mapped(request: Model, change: Callable[[Picture], Picture]) -> Model:
+    """`request` with each picture changed."""
+    update: dict[str, Any] = {}
+    for name in picture_fields(type(request)):
+        value = getattr(request, name)
+        if isinstance(value, Picture):
+            update[name] = change(value)
+        elif isinstance(value, tuple):
+            update[name] = tuple(map(change, cast(tuple[Picture, ...], value)))
+    return request.model_copy(update=update) if update else request
+
+
+def without_pictures(request: Model) -> Model:
+    """`request` with no picture in it, to be remembered when it is done."""
+    update = {name: () if isinstance(getattr(request, name), tuple) else None for name in picture_fields(type(request))}
+    return request.model_copy(update=update) if update else request
+
+
+def _holds_pictures(annotation: Any) -> bool:
+    return annotation is Picture or any(map(_holds_pictures, get_args(annotation)))

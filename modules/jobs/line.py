@@ -1,0 +1,81 @@
+"""The line of jobs: those that wait, the one that runs, those that have ended and are remembered."""
+
+import threading
+from collections import deque
+
+from modules.base.events import Event, Finished, Queued, Staged
+from modules.jobs.job import Job
+
+REMEMBERED_JOBS = 100  # that have ended
+
+
+class Line:
+    """Jobs in their order. Whoever reads or changes it holds `changed`, and notifies it after a change."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.jobs: dict[str, Job] = {}  # oldest first
+        self.waiting: deque[Job] = deque()
+        self.running: Job | None = None
+        self.interrupted: Job | None = None  # the running job, once somebody wants it to end
+        self.loading_for: Job | None = None  # the running job, while its checkpoint is loaded
+        self.closing = False
+
+    def add(self, job: Job) -> None:
+        """`job` waits, behind all others."""
+        job.append(Queued(len(self.waiting) + (self.running is not None)))
+        self.jobs[job.id] = job
+        self.waiting.append(job)
+
+    def take(self) -> Job | None:
+        """The job that waited longest runs now; None if none waits."""
+        job = self.running = self.waiting.popleft() if self.waiting else None
+        if job:
+            self.interrupted = None
+            job.append(Staged("starting"))
+            self.tell_positions()
+        return job
+
+    def put_back(self, job: Job, why: Event) -> None:
+        """The job that ran waits again, before all others."""
+        job.append(why)
+        job.append(Queued(0))
+        self.waiting.appendleft(job)
+        self.running = None
+        self.tell_positions()
+
+    def remove(self, job: Job) -> bool:
+        """Take out a job that waits, or whose checkpoint is being loaded; whether it was one of these."""
+        if job is self.loading_for:
+            self.running = self.loading_for = None
+        elif job in self.waiting:
+            self.waiting.remove(job)
+        else:
+            return False
+        self.tell_positions()
+        return True
+
+    def end(self, job: Job, ending: Event) -> list[str]:
+        """`job` is over; the ids of jobs that are no longer remembered."""
+        job.append(ending)
+        if job is self.running:
+            self.running = None
+        self.tell_positions()
+        return self.forget_oldest()
+
+    def tell_positions(self) -> None:
+        """Have each waiting job know how many are ahead of it."""
+        for ahead, job in enumerate(self.waiting, start=1 if self.running else 0):
+            if job.ahead != ahead:
+                job.append(Queued(ahead))
+
+    def forget_oldest(self) -> list[str]:
+        """The ids of those that are no longer remembered."""
+        ended = [job_id for job_id, job in self.jobs.items() if job.ended]
+        forgotten = ended[:-REMEMBERED_JOBS]
+        for job_id in forgotten:
+            del self.jobs[job_id]
+        return forgotten
+
+
+INTERRUPTED = Finished(0.0, {}, interrupted=True)  # before anything was made

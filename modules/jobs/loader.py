@@ -1,0 +1,163 @@
+"""Which checkpoint the engine process holds, which one it is to hold, and what it last said of itself."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Condition
+from typing import NamedTuple, Protocol
+
+from modules.base.events import EngineState, Event, Stop
+from modules.jobs.listeners import Listeners
+from modules.jobs.recovery import DiedLoading
+from modules.jobs.workers.process import EngineDied
+from modules.processing.kinds.kind import Work
+from modules.schema.catalog import Checkpoint
+from modules.schema.settings import Settings
+
+DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
+
+
+class EngineWorker(Protocol):
+    """What the queue needs of an engine process; `workers.process.EngineProcess` is one."""
+
+    listeners: Listeners
+
+    @property
+    def died(self) -> bool: ...
+    def bury(self) -> EngineDied: ...
+    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
+    def run(self, work: Work) -> Iterator[Event | EngineState]: ...
+    def ask(self, stop: Stop) -> None: ...
+    def release(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Choice(NamedTuple):
+    """A checkpoint to be loaded, and the settings to load it with."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+
+
+class Loader:
+    """Loads checkpoints for the queue's thread. `changed` guards its fields, `listeners` are told of each new state.
+
+    If the engine process dies twice in a row without having run a job, its state is failed, and it is started again
+    only when a checkpoint is chosen or a job comes.
+    """
+
+    def __init__(self, engine: EngineWorker, changed: Condition, listeners: Listeners) -> None:
+        self._engine = engine
+        self._changed = changed
+        self._listeners = listeners
+        self.wanted: Choice | None = None  # to be loaded when no job waits
+        self.is_releasing = False  # the engine process is to end when no job waits
+        self._loaded: Choice | None = None
+        self._refusal = ""  # why the checkpoint that was asked for last is not the one that is loaded
+        self._loading_deaths: Counter[str] = Counter()  # by checkpoint, since it was last loaded
+        self._deaths = 0
+        self._death_of = ""  # the checkpoint that was loaded or loading when the process last died
+        self._state = EngineState("starting")
+
+    @property
+    def state(self) -> EngineState:
+        with self._changed:
+            return self._state
+
+    def set_state(self, state: EngineState) -> None:
+        with self._changed:
+            self._state = state
+        self._listeners.call()
+
+    def select(self, choice: Choice) -> None:
+        """Load it as soon as no job waits, whatever has happened before. To be called under `changed`."""
+        self.wanted = choice
+        self._refusal = ""
+        self.is_releasing = False
+        self._deaths = 0
+        del self._loading_deaths[choice.checkpoint.name]
+
+    def idle(self) -> None:
+        """No job waits: end the process if it is to be released, else load what is wanted."""
+        with self._changed:
+            is_releasing = self.is_releasing
+            wanted, refusal = None, ""
+            if not is_releasing:
+                wanted, self.wanted = self.wanted, None
+                refusal, self._refusal = self._refusal, ""
+        if is_releasing:
+            self._release()
+        elif wanted:
+            try:
+                state = self.load(wanted)
+            except EngineDied:  # noted already
+                return
+            if refusal and state.state == "ready":  # why it is not the one that was asked for last
+                self.set_state(replace(state, message=refusal))
+
+    def load(self, choice: Choice) -> EngineState:
+        """The state after loading. Raises EngineDied, once it is noted."""
+        name, state = choice.checkpoint.name, self.state
+        # Why it is started again stays to be read until the process is there and says something of its own.
+        state = EngineState("loading", name, message=state.message if state.state == "starting" else "")
+        self.set_state(state)
+        try:
+            for state in self._engine.load(*choice):
+                self.set_state(state)
+        except EngineDied as death:
+            self._note_death(death, choice)
+            raise DiedLoading(death, name, self.died_loading(name)) from death
+        if state.state == "ready":
+            self._loaded = choice
+            del self._loading_deaths[name]
+        elif state.state != "failed":
+            state = EngineState("failed", name, message=f"{name} was not loaded.")
+            self.set_state(state)
+        if state.state == "failed":
+            self._go_back(choice.checkpoint, state.message)
+        return state
+
+    def died_loading(self, what: str) -> int:
+        """The process has died while it loaded this: how often that is."""
+        self._loading_deaths[what] += 1
+        return self._loading_deaths[what]
+
+    def died_running(self, death: EngineDied, choice: Choice | None) -> None:
+        """The process has died in a job: have it load the job's checkpoint again, or what it had if that needs none."""
+        with self._changed:
+            choice = choice or self._loaded
+            self.wanted = self.wanted or choice
+        self.set_state(EngineState("starting", choice.checkpoint.name if choice else "", message=death.message))
+
+    def has_run(self) -> None:
+        """The process has run a job to its end."""
+        self._deaths = 0
+
+    def bury(self) -> None:
+        """The process has died while it had nothing to do."""
+        self._note_death(self._engine.bury(), self._loaded)
+
+    def _release(self) -> None:
+        self._engine.release()
+        with self._changed:
+            self._loaded = None
+            self.is_releasing = False
+            self._changed.notify_all()
+        self.set_state(EngineState("unloaded"))
+
+    def _go_back(self, refused: Checkpoint, reason: str) -> None:
+        """The engine still holds what it had loaded before: that is what is ready again, if nothing else is wanted."""
+        with self._changed:
+            if self._loaded is not None and self._loaded.checkpoint != refused and self.wanted is None:
+                self.wanted, self._refusal = self._loaded, reason
+
+    def _note_death(self, death: EngineDied, loaded: Choice | None) -> None:
+        """The process died while it was loading or had nothing to do: want the same again, but not for ever."""
+        name = loaded.checkpoint.name if loaded else ""
+        with self._changed:
+            self._deaths = self._deaths + 1 if name == self._death_of else 1
+            self._death_of = name
+            again = self._deaths < DEATHS_IN_A_ROW
+            if again:
+                self.wanted = self.wanted or loaded
+        self.set_state(EngineState("starting" if again else "failed", name, message=f"{death.message} {death.hint}"))

@@ -1,0 +1,116 @@
+"""What a job has made, what it lacks, and how it goes on after its engine process, or Palimpsest itself, has died."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from modules.base.errors import WebuiError
+from modules.base.events import Failed, Finished, Unkept
+from modules.jobs.job import Job
+from modules.jobs.workers.process import EngineDied
+from modules.store.job_store import StoredJob
+
+log = logging.getLogger(__name__)
+
+DEATHS_OF_A_BATCH = 2  # of the engine process while a job made the same batch, before that is left out
+DEATHS_OF_LOADING = 4  # of the engine process in a row while it loaded a job's checkpoint, before the job has failed
+CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
+
+
+class DiedRunning(EngineDied):
+    """The engine process ended while it made batch `batch`, and not while it loaded a checkpoint."""
+
+    def __init__(self, death: EngineDied, batch: int) -> None:
+        super().__init__(death.message, death.hint, death.of_file)
+        self.batch = batch
+
+
+class DiedLoading(EngineDied):
+    """The engine process ended while it loaded `name`, for the `times`th time since that was last loaded."""
+
+    def __init__(self, death: EngineDied, name: str, times: int) -> None:
+        super().__init__(death.message, death.hint)
+        self.name = name
+        self.times = times
+
+
+def keep(method: Callable[..., object], *values: object) -> None:
+    """Write to the job store; a refusal of the disk is logged, as it is no reason to end a job."""
+    try:
+        method(*values)
+    except WebuiError as error:
+        log.error("%s After a restart this job may be reported differently.", error)
+
+
+def first_batch(job: Job) -> int:
+    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is, and
+    so does one that was parked. A job that is whole begins anew.
+    """
+    results = job.results
+    if results.is_whole:
+        return 0
+    passed = max(job.left_out, *(parked.batch + 1 for parked in job.parked), 0)
+    size, count = results.batch, results.pictures
+    there = {(image.index % count, image.suffix) for image in job.images}
+    saved = {index for index, _ in there if there.issuperset((index, suffix) for suffix in results.suffixes)}
+    if not saved:
+        return passed
+    last = max(saved) // size
+    return max(passed, last + 1 if saved.issuperset(range(last * size, (last + 1) * size)) else last)
+
+
+def missing(job: Job) -> list[tuple[Any, int]]:
+    """(a request that makes what `job` has not made, the batches that it leaves out): for each batch that was parked,
+    and for those behind the last one that was made."""
+    if job.results.is_whole:
+        return [(job.request, 0)]
+    parts = [(job.kind.first_batches(job.request, each.batch + 1), each.batch) for each in job.parked]
+    first = first_batch(job)
+    return [*parts, (job.request, first)] if first < job.results.batches else parts
+
+
+def failed_by(death: EngineDied) -> Failed:
+    """How a job ends that lost its engine process for good."""
+    if isinstance(death, DiedLoading):
+        when = f"That was while {death.name} was being loaded, for the {death.times}. time."
+        return Failed(death.message, f"{when} Close other programs or choose another checkpoint, then retry the job.")
+    return Failed(death.message, death.hint)
+
+
+def with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
+    """The ending of a job, which has not finished if one of its batches was parked."""
+    parked = job.parked
+    if not parked or (isinstance(ending, Finished) and ending.interrupted):
+        return ending
+    if isinstance(ending, Failed) and ending.message != parked[-1].message:
+        return ending
+    size, count = job.results.batch, job.results.pictures
+    numbers = [str(each.batch * size + place + 1) for each in parked for place in range(size)]
+    which = f"picture {numbers[0]}" if len(numbers) == 1 else f"pictures {', '.join(numbers)}"
+    return Failed(
+        parked[-1].message,
+        f"It ended {DEATHS_OF_A_BATCH} times while it made {which} of {count}, which is left out. "
+        "Retry the job to make what is missing, or choose a smaller size or batch size.",
+    )
+
+
+def cannot_go_on(stored: StoredJob) -> Failed | None:
+    """Why a job of the last time is not run again; None if it is."""
+    if stored.reason:
+        return Failed(stored.reason, "Submit it again.")
+    if any(isinstance(event, Unkept) for event in stored.events):
+        return Failed(
+            "Palimpsest was ended before the job was, and the client that waited for its pictures has lost them.",
+            "Send it again; with save_images they are kept on the disk, and a job is not lost.",
+        )
+    if stored.deaths >= DEATHS_OF_A_BATCH:
+        return Failed(
+            f"The engine process ended {stored.deaths} times while it made the same picture of this job.",
+            "Make the picture or the batch size smaller.",
+        )
+    if stored.cuts >= CUTS_OF_A_JOB:
+        return Failed(
+            f"Palimpsest was cut off {stored.cuts} times while it made the same picture of this job.",
+            "Submit it again if that had another reason.",
+        )
+    return None

@@ -1,0 +1,1 @@
+"""Kinds of jobs: what each is asked for, makes and runs."""

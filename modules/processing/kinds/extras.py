@@ -1,0 +1,84 @@
+"""One picture upscaled, without a model: A1111's Extras as a job."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator
+
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Staged, Started, Stepped, Stop
+from modules.base.fields import Strict
+from modules.base.picture import Picture
+from modules.images.enlarge import LANCZOS, NONE, upscaler
+from modules.images.geometry import Size
+from modules.infotext.grammar import compose
+from modules.processing.kinds.kind import JobKind, Work
+from modules.processing.upscale import require_room, upscaled
+from modules.store.metadata import read
+
+
+class ExtrasRequest(Strict):
+    """The fields of A1111's extra-single-image that are about upscaling."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Picture | None = Field(default=None, description="The picture.")
+    resize_mode: int = Field(default=0, ge=0, le=1, description="0 upscales by upscaling_resize, 1 to a size.")
+    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="How many times larger the result is.")
+    upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
+    upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
+    upscaling_crop: bool = Field(default=True, description="In resize mode 1: crop to the size, else cover it.")
+    upscaler_1: str = Field(default=LANCZOS, max_length=200, description="None, Lanczos or Nearest.")
+    upscaler_2: str = Field(default=NONE, max_length=200, description="Another one, blended over the first.")
+    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="How far the second one shows.")
+
+    @field_validator("upscaler_1", "upscaler_2")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return upscaler(value, "upscaler")
+        except WebuiError as error:
+            raise ValueError(error.message.partition(": ")[2] or error.message) from error
+
+
+@dataclass(frozen=True)
+class Extras(JobKind[ExtrasRequest]):
+    """Computed with Pillow, in the engine process so that the web process keeps answering."""
+
+    def parse(self, values: dict[str, Any]) -> ExtrasRequest:
+        request = super().parse(values)
+        if request.image is None:
+            raise WebuiError("image: there is no picture.", "Send one.", "image")
+        require_room(request, Size(request.image.width, request.image.height))
+        return request
+
+    def sources(self, request: ExtrasRequest) -> tuple[Picture, ...]:
+        return (request.image,) if request.image is not None else ()
+
+    def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
+        request: ExtrasRequest = work.request
+        begun = time.monotonic()
+        assert request.image is not None
+        image = request.image.open()
+        yield Started(1, 1, 1, *image.size, seed=0)
+        yield Staged("upscaling")
+        if should_stop():
+            yield Finished(time.monotonic() - begun, {}, interrupted=True)
+            return
+        pairs: dict[str, object] = {}
+        try:
+            if request.upscaler_1 != NONE:
+                image, pairs = upscaled(request, image, request.upscaler_1, request.upscaler_2)
+        except WebuiError as error:
+            yield Failed(error.message, error.hint, error.field)
+            return
+        text = ", ".join(filter(None, (read(request.image).infotext, compose("", "", pairs))))
+        yield Stepped(0, 1, 1)
+        pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+        yield ImageDone(0, 0, *pixels.size, infotext=text, pixels=pixels.tobytes())
+        yield Finished(time.monotonic() - begun, {"upscaling": time.monotonic() - begun})
+
+
+EXTRAS = Extras("extras", "Extras", ExtrasRequest, source_field="image", needs_checkpoint=False)

@@ -1,0 +1,138 @@
+"""What a kind of job declares. Queue, job store, progress, workers and the routes under /v1/jobs know no kind by name.
+
+A kind is a value that both processes import: it must not import torch when it is loaded.
+"""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Stop
+from modules.base.fields import Strict, explained
+from modules.base.picture import Picture
+from modules.schema.catalog import Catalog, Checkpoint, Lora, Vae
+from modules.schema.request import GenerationRequest
+from modules.schema.resources import Resources
+from modules.schema.settings import Settings
+
+Request = TypeVar("Request", bound=Strict)
+Generation = TypeVar("Generation", bound=GenerationRequest)
+NO_SETTINGS: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a job makes: `pictures`, in batches of `batch`.
+
+    `suffixes` are those of the files that each picture consists of; the picture's own is "". A job that `is_whole`
+    cannot be divided: interrupted by a crash, it begins anew, and what is saved already is not saved again.
+    """
+
+    pictures: int = 1
+    batch: int = 1
+    suffixes: tuple[str, ...] = ("",)
+    is_whole: bool = False
+
+    @property
+    def batches(self) -> int:
+        return math.ceil(self.pictures / self.batch)
+
+
+class Names(Protocol):
+    """Looks up what a request names. Each raises WebuiError, with the nearest name."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    def checkpoint(self, name: str) -> Checkpoint: ...
+    def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None: ...
+    def lora(self, name: str) -> Lora: ...
+    def scripted(self, request: Generation) -> Generation:
+        """`request`, its script and that script's arguments checked."""
+        ...
+
+
+@dataclass(frozen=True)
+class JobKind(ABC, Generic[Request]):
+    """A kind of job. `request` is what the API takes and the job store keeps; its pictures are found by their type, and
+    have a default, as they are let go of when the job is done.
+
+    `name` stands in the API, in the job store and in the name of the kind's folder of results; `title` is shown in the
+    job list. `source_field` names the field with the pictures that the results come from, "" if there is none.
+    """
+
+    name: str
+    title: str
+    request: type[Request]
+    source_field: str = ""
+    needs_checkpoint: bool = True
+
+    def parse(self, values: dict[str, Any]) -> Request:
+        """A request from loose values. Raises WebuiError about the first field that is wrong."""
+        try:
+            return self.request(**values)
+        except ValidationError as error:
+            raise explained(self.request, error) from error
+
+    def drawn(self, request: Request, draw: random.Random) -> Request:
+        """`request` with all that is random drawn, so that the same job can be run again."""
+        return request
+
+    def overrides(self, request: Request) -> dict[str, Any]:
+        """The settings that hold for this request alone."""
+        return NO_SETTINGS
+
+    def admitted(self, request: Request, settings: Settings, names: Names) -> tuple[Request, Resources]:
+        """`request` with its names as they are written, and the files that they mean. Raises WebuiError for what cannot
+        be made. `settings` hold the request's overrides."""
+        return request, Resources()
+
+    def results(self, request: Request, settings: Settings) -> Results:
+        """What a job of this request makes."""
+        return Results()
+
+    def first_batches(self, request: Request, count: int) -> Request:
+        """A request for the first `count` batches. Only asked of kinds with more than one."""
+        return request
+
+    def sources(self, request: Request) -> tuple[Picture, ...]:
+        """The pictures that the results come from."""
+        return getattr(request, self.source_field) if self.source_field else ()
+
+    @abstractmethod
+    def run(self, engine: Any, work: "Work", should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
+        """Run a job in the engine process, its last event Finished or Failed. `engine` holds device and models.
+
+        `should_stop` answers SKIP once for each time a person asked, INTERRUPT to the end of the run. Batches before
+        `work.first_batch` were made before and are left out.
+        """
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job on its way to the engine process."""
+
+    kind: JobKind[Any]
+    request: Any
+    settings: Settings
+    checkpoint: Checkpoint
+    first_batch: int = 0
+
+
+@dataclass(frozen=True)
+class UnknownKind(JobKind[Strict]):
+    """Stands for a kind that another version or an extension brought, so that its jobs can be listed."""
+
+    def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
+        raise WebuiError(
+            f"There is no kind of job called {self.name[:40]!r} here.", "Install what it came with.", "kind"
+        )
+
+
+def unknown(name: str) -> UnknownKind:
+    return UnknownKind(name, name, Strict, needs_checkpoint=False)

@@ -1,0 +1,49 @@
+"""The kinds of jobs there are."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modules.base.errors import WebuiError
+from modules.base.fields import Strict
+from modules.processing.kinds.extras import EXTRAS
+from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
+from modules.processing.kinds.kind import JobKind, unknown
+
+
+@dataclass(frozen=True)
+class JobKinds:
+    """Kinds by name."""
+
+    kinds: tuple[JobKind[Any], ...]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, JobKind[Any]]:
+        return {kind.name: kind for kind in self.kinds}
+
+    @cached_property
+    def requests(self) -> Mapping[str, type[Strict]]:
+        """What jobs of each kind are asked for, by the kind's name."""
+        return {kind.name: kind.request for kind in self.kinds}
+
+    def named(self, name: str) -> JobKind[Any]:
+        """Raises WebuiError with the nearest name."""
+        if name in self.by_name:
+            return self.by_name[name]
+        near = difflib.get_close_matches(name[:100], list(self.by_name), 1, 0.0)
+        raise WebuiError(
+            f"kind = {name[:100]!r}: there is no such kind of job. Did you mean {near[0]!r}?", field="kind"
+        )
+
+    def kept(self, name: str) -> JobKind[Any]:
+        """The kind of a job that was kept on disk; one that is not here can be listed and not run."""
+        return self.by_name.get(name) or unknown(name)
+
+    def with_kind(self, kind: JobKind[Any]) -> "JobKinds":
+        """These and another one, in place of one of its name."""
+        return JobKinds((*(each for each in self.kinds if each.name != kind.name), kind))
+
+
+BUILT_IN = JobKinds((TXT2IMG, IMG2IMG, EXTRAS))
