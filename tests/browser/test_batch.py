@@ -177,7 +177,7 @@ def test_stop_by_button_and_skip_by_keys(batch_page: Page, batch_server: BatchSe
     wait_for(lambda: len(batch_server.painter.requests) == 2, "the second file to be made")
     batch_page.click("#img2img_batch_stop")
     words(batch_page, "stopped at 1 of 3 · 1 skipped")
-    expect(batch_page.locator("#img2img_batch_current")).to_contain_text("finished files are passed over")
+    expect(batch_page.locator("#img2img_batch_current")).to_contain_text("finished files are skipped")
 
 
 def test_mask_controls_are_there_when_masks_are_and_masks_are_used(batch_page: Page, batch_server: BatchServer) -> None:

@@ -339,8 +339,16 @@ class TestErrors:
                 "alwayson_scripts",
                 "'ADetailer' is not available.",
             ),
-            ({"alwayson_scripts": {"ADetailer": {"args": [False]}}}, "alwayson_scripts", "'ADetailer' is not"),
-            ({"alwayson_scripts": {"animatediff": {"args": []}}}, "alwayson_scripts", "'animatediff' is not"),
+            (
+                {"alwayson_scripts": {"ADetailer": {"args": [False]}}},
+                "alwayson_scripts",
+                "'ADetailer' is not available.",
+            ),
+            (
+                {"alwayson_scripts": {"animatediff": {"args": []}}},
+                "alwayson_scripts",
+                "'animatediff' is not available.",
+            ),
             ({"alwayson_scripts": {"Soft inpaintin": {"args": [True]}}}, "alwayson_scripts", "'soft inpainting'?"),
             ({"enable_hr": True, "hr_upscaler": "Latnt"}, "hr_upscaler", "did you mean 'Latent'"),
             ({"force_task_id": "x" * 300}, "force_task_id", "at most 200"),
