@@ -65,7 +65,7 @@ def test_each_pass_has_the_ratio_of_token_merging_that_a1111_gives_it(
     given = Settings().overridden(settings)
     held = effective(request, given)
     plan = make_plan(request, held)
-    assert [leg.token_merging for leg in plan.passes] == [first, second][: len(plan.passes)]
+    assert [each.token_merging for each in plan.passes] == [first, second][: len(plan.passes)]
     names = named_settings(request, given, held, ())
     assert ("token_merging_ratio" in names) == (first > 0)
     assert ("token_merging_ratio_hr" in names) == (second > 0)

@@ -98,6 +98,14 @@ def routes(services: Services) -> APIRouter:
         """The LoRA files that prompts may name, and those that cannot be read, with the `reason`."""
         return [_lora(lora) for lora in services.catalog.current.loras]
 
+    _add_machine(router, services)
+    _add_refreshes(router, services)
+    return router
+
+
+def _add_machine(router: APIRouter, services: Services) -> None:
+    """What the server runs on."""
+
     @router.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
         """The command line the server was started with, without what is secret."""
@@ -107,6 +115,10 @@ def routes(services: Services) -> APIRouter:
     def memory() -> dict[str, Any]:
         """Main memory in bytes: of Palimpsest's processes, and of the machine."""
         return {"ram": ram(), "cuda": {"error": "Palimpsest does not report GPU memory."}}
+
+
+def _add_refreshes(router: APIRouter, services: Services) -> None:
+    """Looking again into the folders of models."""
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:
@@ -127,8 +139,6 @@ def routes(services: Services) -> APIRouter:
     def refresh_loras() -> None:
         """Look again into the folders of LoRA files."""
         services.catalog.refresh()
-
-    return router
 
 
 def known_sha256(services: Services, checkpoint: Checkpoint) -> str:

@@ -20,7 +20,7 @@ from modules.base.fields import Strict, shortened
 from modules.base.picture import MAX_BYTES
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import MOST_FILES
-from modules.jobs.batch.intake import Brought, Files
+from modules.jobs.batch.intake import BatchIntake, Brought, Files
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.state import FileState
 from modules.schema.request import Img2ImgRequest
@@ -66,33 +66,8 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/batches", tags=["batches"])
     intake = services.intake
 
-    @router.post("/files", status_code=201, openapi_extra=bytes_body("A picture, .txt, .csv or .zip."))
-    async def bring(request: Request) -> dict[str, Any]:
-        """Bring a file (picture, .txt, .csv, .zip): the body is its bytes. Nothing is looked at yet."""
-        said = request.headers.get("content-length", "")
-        if said.isdecimal() and int(said) > MAX_BYTES:
-            raise _too_large()
-        with await run_in_threadpool(intake.spool.writer) as file:
-            block = bytearray()
-            async for chunk in request.stream():
-                block += chunk
-                if file.size + len(block) > MAX_BYTES:
-                    raise _too_large()
-                if len(block) >= BLOCK:
-                    await run_in_threadpool(file.write, bytes(block))
-                    block.clear()
-            await run_in_threadpool(file.write, bytes(block))
-            return {"id": await run_in_threadpool(file.keep), "bytes": file.size}
-
-    @router.head("/files/{file_id}", status_code=204)
-    def is_here(file_id: Annotated[str, Path(description="The sha256 of its bytes.")]) -> None:
-        """Whether a file is here, which saves bringing it again."""
-        intake.spool.path(file_id)
-
-    @router.get("/folders")
-    def folders() -> dict[str, Any]:
-        """The folders on the server that a batch may read."""
-        return {"folders": intake.folders.names()}
+    _add_bringing(router, intake)
+    _add_running(router, services)
 
     @router.post("", status_code=201, openapi_extra=json_or_form_body(BatchBody, (FILES, MASKS), BATCH))
     async def start(request: Request) -> dict[str, Any]:
@@ -137,6 +112,45 @@ def routes(services: Services) -> APIRouter:
                     raise _too_large()
                 await run_in_threadpool(file.write, block)
             return await run_in_threadpool(file.keep)
+
+    return router
+
+
+def _add_bringing(router: APIRouter, intake: BatchIntake) -> None:
+    """What a batch is made of: uploaded files, and folders on the server."""
+
+    @router.post("/files", status_code=201, openapi_extra=bytes_body("A picture, .txt, .csv or .zip."))
+    async def bring(request: Request) -> dict[str, Any]:
+        """Bring a file (picture, .txt, .csv, .zip): the body is its bytes. Nothing is looked at yet."""
+        said = request.headers.get("content-length", "")
+        if said.isdecimal() and int(said) > MAX_BYTES:
+            raise _too_large()
+        with await run_in_threadpool(intake.spool.writer) as file:
+            block = bytearray()
+            async for chunk in request.stream():
+                block += chunk
+                if file.size + len(block) > MAX_BYTES:
+                    raise _too_large()
+                if len(block) >= BLOCK:
+                    await run_in_threadpool(file.write, bytes(block))
+                    block.clear()
+            await run_in_threadpool(file.write, bytes(block))
+            return {"id": await run_in_threadpool(file.keep), "bytes": file.size}
+
+    @router.head("/files/{file_id}", status_code=204)
+    def is_here(file_id: Annotated[str, Path(description="The sha256 of its bytes.")]) -> None:
+        """Whether a file is here, which saves bringing it again."""
+        intake.spool.path(file_id)
+
+    @router.get("/folders")
+    def folders() -> dict[str, Any]:
+        """The folders on the server that a batch may read."""
+        return {"folders": intake.folders.names()}
+
+
+def _add_running(router: APIRouter, services: Services) -> None:
+    """The batches that have begun."""
+    intake = services.intake
 
     @router.get("")
     def batches() -> list[dict[str, Any]]:
@@ -190,8 +204,6 @@ def routes(services: Services) -> APIRouter:
         name = f"palimpsest-batch-{date.today().isoformat()}.zip"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
         return StreamingResponse(services.outputs.zipped(paths), media_type="application/zip", headers=headers)
-
-    return router
 
 
 def described(file: FileState) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from modules.api.v1.info import described_fields
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
-from modules.store.history import Entry, Place
+from modules.store.history import Entry, History, Place
+from modules.store.pictures import Pictures
 
 SECONDS = 1.5  # that one look at new files may take
 MOST = 200  # pictures on a page
@@ -64,8 +65,10 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{sha256}/lineage")
     def lineage(sha256: Sha256) -> dict[str, Any]:
         """What a picture was made from, the nearest first, and what was made from it, newest first."""
-        entry = known(sha256)
-        sources = [described(one) if isinstance(one, Entry) else brought(one) for one in history.sources(entry)]
+        entry = _known(sha256, history)
+        sources = [
+            described(one) if isinstance(one, Entry) else _brought(one, pictures) for one in history.sources(entry)
+        ]
         children = [described(child) for child in history.made_from(sha256)]
         return {"picture": described(entry), "sources": sources, "children": children}
 
@@ -73,48 +76,13 @@ def routes(services: Services) -> APIRouter:
     def reopen(sha256: Sha256) -> dict[str, Any]:
         """What a form needs to go on from here: fields as from POST /v1/infotext with `spelled_out`, source and
         masks as from POST /v1/pictures. What is no longer here is told in `missing`."""
-        entry = known(sha256)
+        entry = _known(sha256, history)
         missing: list[str] = []
         # The words in the picture, whichever style they came from.
         told = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
-        found = {what: fetched(what, name, missing) if name else None for what, name in named.items()}
+        found = {what: _fetched(what, name, missing, services) if name else None for what, name in named.items()}
         return {"infotext": entry.infotext, **told, **found, "missing": missing}
-
-    def known(sha256: str) -> Entry:
-        entry = history.find(sha256)
-        if entry is None:
-            history.file(sha256)  # says so
-            raise AssertionError("a picture without an entry has no file")
-        return entry
-
-    def brought(sha256: str) -> dict[str, Any]:
-        """A picture that was brought from elsewhere, and whether it is still kept."""
-        try:
-            pictures.path(sha256)
-        except WebuiError:
-            return {"sha256": sha256, "url": ""}
-        return {"sha256": sha256, "url": f"/v1/pictures/{sha256}"}
-
-    def fetched(what: str, sha256: str, missing: list[str]) -> dict[str, Any] | None:
-        """A picture among those that a job may name: one of the outputs is put there."""
-        try:
-            try:
-                one = pictures.get(sha256)
-            except WebuiError:
-                one = Picture.from_bytes(history.file(sha256).read_bytes(), what)
-                pictures.put(one)
-        except (WebuiError, OSError):
-            missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is no longer stored.")
-            return None
-        return {
-            "id": one.sha256,
-            "width": one.width,
-            "height": one.height,
-            "format": one.format,
-            "notes": one.notes,
-            "url": f"/v1/pictures/{one.sha256}",
-        }
 
     return router
 
@@ -134,6 +102,44 @@ def described(entry: Entry) -> dict[str, Any]:
         "infotext": entry.infotext,
         "source": entry.source,
         "mask": entry.mask,
+    }
+
+
+def _known(sha256: str, history: History) -> Entry:
+    entry = history.find(sha256)
+    if entry is None:
+        history.file(sha256)  # says so
+        raise AssertionError("a picture without an entry has no file")
+    return entry
+
+
+def _brought(sha256: str, pictures: Pictures) -> dict[str, Any]:
+    """A picture that was brought from elsewhere, and whether it is still kept."""
+    try:
+        pictures.path(sha256)
+    except WebuiError:
+        return {"sha256": sha256, "url": ""}
+    return {"sha256": sha256, "url": f"/v1/pictures/{sha256}"}
+
+
+def _fetched(what: str, sha256: str, missing: list[str], services: Services) -> dict[str, Any] | None:
+    """A picture among those that a job may name: one of the outputs is put there."""
+    try:
+        try:
+            one = services.pictures.get(sha256)
+        except WebuiError:
+            one = Picture.from_bytes(services.history.file(sha256).read_bytes(), what)
+            services.pictures.put(one)
+    except (WebuiError, OSError):
+        missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is no longer stored.")
+        return None
+    return {
+        "id": one.sha256,
+        "width": one.width,
+        "height": one.height,
+        "format": one.format,
+        "notes": one.notes,
+        "url": f"/v1/pictures/{one.sha256}",
     }
 
 
