@@ -16,7 +16,8 @@ from typing import Any, Final, Self, cast
 from modules.base.errors import WebuiError
 from modules.base.root import ROOT
 from modules.networks.files.foreign import FIELD
-from modules.networks.files.torch_pickle import CHECKPOINT, Bounds, Content, MoreThanWeights, Stored, read_content
+from modules.networks.files.pickle_machine import Bounds
+from modules.networks.files.torch_pickle import CHECKPOINT, Content, MoreThanWeights, Stored, read_content
 
 log = logging.getLogger(__name__)
 

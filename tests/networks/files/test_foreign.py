@@ -35,8 +35,9 @@ from modules.networks.files.listing import (
     read_header,
 )
 from modules.networks.files.loras import LoraFiles, lora_hash
+from modules.networks.files.pickle_machine import Bounds
 from modules.networks.files.pickles import PickleReader
-from modules.networks.files.torch_pickle import CHECKPOINT, EMBEDDING, Bounds, read_content
+from modules.networks.files.torch_pickle import CHECKPOINT, EMBEDDING, read_content
 from modules.networks.sd1.building import load_vae
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.sd1.layout import LARGEST_YAML, infer_configs, read_sidecar, scaling_factor, scheduler_config
