@@ -12,6 +12,8 @@ import pytest
 
 from modules.base.events import Stop
 from modules.jobs.workers.process import EngineDied, EngineProcess
+from modules.processing.kinds.generate import TXT2IMG
+from modules.processing.kinds.kind import Work
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, FACTORY
@@ -23,6 +25,8 @@ PARENT = """
 import signal
 import sys
 from modules.jobs.workers.process import EngineProcess
+from modules.processing.kinds.generate import TXT2IMG
+from modules.processing.kinds.kind import Work
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, FACTORY
@@ -30,7 +34,7 @@ from tests.jobs.conftest import CHECKPOINT, FACTORY
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     engine = EngineProcess(FACTORY)
-    for event in engine.run(Txt2ImgRequest(prompt=sys.argv[1]), Settings(), CHECKPOINT):
+    for event in engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt=sys.argv[1]), Settings(), CHECKPOINT)):
         print(engine.pid, flush=True)
 """
 
@@ -85,12 +89,12 @@ def test_the_engine_process_imports_no_page_and_no_server(tmp_path: Path) -> Non
 def test_a_stop_wish_is_for_the_run_it_was_meant_for() -> None:
     engine = EngineProcess(FACTORY)
     try:
-        first = list(engine.run(Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT))
+        first = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT)))
         engine.ask(Stop.INTERRUPT)  # too late
         engine.ask(Stop.SKIP)
-        second = list(engine.run(Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT))
+        second = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT)))
         assert [type(event) for event in first] == [type(event) for event in second]
-        stopped = engine.run(Txt2ImgRequest(prompt="wait"), Settings(), CHECKPOINT)
+        stopped = engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="wait"), Settings(), CHECKPOINT))
         engine.ask(Stop.INTERRUPT)  # before the command is sent
         assert list(stopped)[-1].interrupted  # type: ignore[union-attr]
     finally:
