@@ -16,13 +16,15 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from modules.api.a1111 import extras
 from modules.api.app import create_api
 from modules.api.services import Services
 from modules.base.budget import Budget, Ticket
 from modules.base.events import ENDINGS
 from modules.flags.flags import Flags
+from modules.processing import upscale
+from modules.processing.kinds import generate
 from modules.schema.catalog import Checkpoint
+from modules.schema.resources import Resources
 from modules.server.listen import configured
 from tests.api.a1111_client import opened, png
 
@@ -176,7 +178,8 @@ def test_a_job_whose_client_hangs_up_while_its_checkpoint_loads_ends_before_that
     server: uvicorn.Server, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     gate = tmp_path / "slow.gate"
-    monkeypatch.setattr(Services, "checkpoint", lambda *_: Checkpoint("slow", gate))
+    slow = Resources(Checkpoint("slow", gate))
+    monkeypatch.setattr(generate, "resolved", lambda request, settings, names: (request, slow))
     queue = services.queue
     hang_up_when(server, "/sdapi/v1/txt2img", {"prompt": "a"}, lambda: queue.state().state == "loading")
     until(lambda: not queue.current() and not server.server_state.tasks)
@@ -269,7 +272,7 @@ def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
         done.append(scale)
         return image
 
-    monkeypatch.setattr(extras, "enlarged", slowly)
+    monkeypatch.setattr(upscale, "enlarged", slowly)
     body = {"upscaler_1": "Lanczos", "imageList": [{"data": png(8, 8), "name": f"{n}.png"} for n in range(5)]}
     hang_up_when(server, "/sdapi/v1/extra-batch-images", body, enlarging.is_set)
     until(lambda: not server.server_state.connections)
