@@ -241,6 +241,8 @@ def test_settings_that_were_reset_come_back_but_for_what_was_set_since(open_page
         wait_for(lambda name=name, value=value: getattr(server.fake.settings, name) == value, name)
     open_page.click("#settings_reset")
     wait_for(lambda: server.fake.settings.eta_noise_seed_delta == 0, "the defaults")
+    expect(open_page.locator("#setting_eta_noise_seed_delta input")).to_have_value("0")  # the form has them too
+    open_page.locator(".toast").hover()  # it stays as long as the mouse is over it
     open_page.fill("#setting_jpeg_quality input[type=number]", "60")
     open_page.keyboard.press("Tab")
     wait_for(lambda: server.fake.settings.jpeg_quality == 60, "another quality")
