@@ -72,9 +72,11 @@ def test_those_that_change_nothing_are_kept(client: TestClient, services: Servic
 
 @pytest.mark.parametrize("name", ["refused", "refused.safetensors", "Refused", "refused [refusedref]"])
 def test_a_checkpoint_goes_by_several_names(client: TestClient, services: Services, name: str) -> None:
+    job = client.post("/v1/jobs", json={"kind": "txt2img", "request": {"prompt": "wait"}}).json()  # it is loaded later
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": name}).status_code == 200
     assert services.settings.current.sd_model_checkpoint == "refused"
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == "refused [refusedref]"
+    services.queue.job(job["id"]).interrupt()
 
 
 def test_the_checkpoint_can_be_unloaded_and_loaded_again(
