@@ -70,7 +70,7 @@ class Client:
 
 
 async def until(happened: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(240):
         while not happened():
             await asyncio.sleep(0.005)
 

@@ -82,7 +82,7 @@ def test_followers_in_other_threads_are_woken_and_see_the_same() -> None:
         job.append(Stepped(0, step, 50))
     job.append(Finished(1.0, {}))
     for thread in threads:
-        thread.join(5)
+        thread.join(240)
 
     assert seen == [list(range(1, 52))] * 2
 

@@ -421,20 +421,20 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
 
     def slow(*values: Any) -> None:
         syncing.set()
-        assert go_on.wait(20)
+        assert go_on.wait(480)  # longer than anybody here waits for it
         end_of(*values)
 
     monkeypatch.setattr(job_store, "end", slow)
     stopper = threading.Thread(target=waiting.interrupt)
     stopper.start()
-    assert syncing.wait(20)
+    assert syncing.wait(240)
     looked: list[tuple[Job, ...]] = []
     looker = threading.Thread(target=lambda: looked.append(queue.jobs()))
     looker.start()
-    looker.join(20)  # would wait for the disk, and for ever here
+    looker.join(240)  # would wait for the disk, and for ever here
     assert looked == [(waiting, running)]
     go_on.set()
-    stopper.join(20)
+    stopper.join(240)
     assert waiting.status == "interrupted"
     queue.interrupt()
     end(running)

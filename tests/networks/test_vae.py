@@ -146,7 +146,9 @@ def test_no_memory_at_all_is_told(tiny: StableDiffusion, monkeypatch: pytest.Mon
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vae, "_decode_pixels", fail)
-    with pytest.raises(WebuiError, match=r"Not enough memory for the VAE, even in small tiles\. Choose a smaller size\."):
+    with pytest.raises(
+        WebuiError, match=r"Not enough memory for the VAE, even in small tiles\. Choose a smaller size\."
+    ):
         decode(tiny.vae, torch.randn(1, 4, 40, 24))
 
 

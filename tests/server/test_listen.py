@@ -67,7 +67,7 @@ def running() -> Iterator[uvicorn.Server]:
         server.address = listening.getsockname()  # type: ignore[attr-defined]
         yield server
         server.should_exit = True
-        thread.join(60)
+        thread.join(240)
         assert not thread.is_alive()
 
 
@@ -189,7 +189,7 @@ def test_with_a_certificate_it_speaks_https_and_nothing_else(certificate: tuple[
                 httpx.get(f"https://{address}/", trust_env=False, timeout=300)
         finally:
             server.should_exit = True
-            thread.join(60)
+            thread.join(240)
 
 
 def test_a_key_that_is_anothers_or_has_a_password_is_told(certificate: tuple[Path, Path], tmp_path: Path) -> None:

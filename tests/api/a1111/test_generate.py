@@ -138,7 +138,7 @@ class TestGenerating:
         thread.start()
         until(lambda: client.get("/sdapi/v1/progress").json()["state"]["job_count"] > 0)
         assert client.post("/sdapi/v1/interrupt").json() == {}
-        thread.join(20)
+        thread.join(240)
         told = answers[0].json()
         assert (answers[0].status_code, told["images"]) == (200, [])
         assert set(json.loads(told["info"])) == INFO_KEYS
@@ -474,11 +474,11 @@ class TestProgress:
         assert (waiting["active"], waiting["queued"], waiting["completed"]) == (False, True, False)
         assert waiting["textinfo"] == "In queue: 1/2"
         client.post("/sdapi/v1/interrupt")
-        first.join(20)
+        first.join(240)
         assert task("one")["completed"]
         until(lambda: task("two")["active"])
         client.post("/sdapi/v1/interrupt")
-        second.join(20)
+        second.join(240)
         assert task("two")["completed"]
         assert [answer.status_code for answer in answers] == [200, 200]
 
@@ -491,7 +491,7 @@ class TestProgress:
         task = client.post("/internal/progress", json={"id_task": "slow"}).json()
         bare = client.get("/sdapi/v1/progress?skip_current_image=1").json()
         client.post("/sdapi/v1/skip")
-        thread.join(20)
+        thread.join(240)
 
         assert base64.b64decode(told["current_image"]).startswith(b"jpeg of step")
         assert 0 < told["progress"] < 1
