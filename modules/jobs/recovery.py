@@ -72,7 +72,7 @@ def missing(job: Job) -> list[tuple[Any, int]]:
 def failed_by(death: EngineDied) -> Failed:
     """How a job ends that lost its engine process for good."""
     if isinstance(death, DiedLoading):
-        when = f"That was while {death.name} was being loaded, for the {death.times}. time."
+        when = f"It ended {death.times} times in a row while it loaded {death.name}."
         return Failed(death.message, f"{when} Close other programs or choose another checkpoint, then retry the job.")
     return Failed(death.message, death.hint)
 

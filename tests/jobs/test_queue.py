@@ -313,7 +313,7 @@ def test_a_checkpoint_that_always_ends_the_engine_while_it_loads_fails_its_job_w
 
     assert isinstance(failed, Failed)
     assert "memory ran out" in failed.message
-    assert failed.hint.startswith("That was while killer was being loaded, for the 4. time.")
+    assert failed.hint.startswith("It ended 4 times in a row while it loaded killer.")
     assert loads.read_text().split() == ["killer"] * 4
     assert job.parked == ()  # nothing is held against its pictures
     [again] = queue.retry(job.id)

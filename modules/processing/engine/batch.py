@@ -111,13 +111,13 @@ class BatchRunner:
         job, plan = self._job, self._job.plan
         assert plan.hires is not None
         require_finite(first.latents, "The network", self._place)
-        checkpoint = job.resources.of_pass(1)
+        checkpoint = job.files.of_pass(1)
         if not self._models.is_loaded(checkpoint):
             yield Staged(f"loading {checkpoint.name}")
         model = self._models.first(1)
         origin = Origin(first.model.family, first.model.name, first.model.is_inpainting)
         require_same_family(origin, model, "Hires checkpoint", "hr_checkpoint_name")
-        if job.resources.second is not None:
+        if job.files.second is not None:
             job.findings.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
         self._passes.require_room(1, batch.images, model)
         yield Staged("enlarging")

@@ -23,9 +23,9 @@ from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
 from modules.processing.engine.job import Job, ShouldStop
+from modules.processing.engine.job_files import FileFinder
 from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
-from modules.processing.engine.resources import ResourceFinder, Resources
 from modules.processing.engine.scene import NoiseOf
 from modules.processing.engine.warnings import ignored_tags, lacking_abilities
 from modules.processing.masked.notes import notes
@@ -61,7 +61,7 @@ class Engine:
         self._place = place
         self._extensions = extensions
         self._hashes = HashCache(cache_dir / "hashes.json")
-        self._finder = ResourceFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
+        self._finder = FileFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
         self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families)
         self._embeddings = EmbeddingCache(embedding_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
@@ -94,12 +94,11 @@ class Engine:
         should_stop: ShouldStop,
         first_batch: int = 0,
         noise: NoiseOf | None = None,
-        resources: Resources | None = None,
     ) -> Iterator[Event | EngineState]:
         """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised.
 
         Batches before `first_batch` are left out: they were made before the job was cut off. `noise` makes other noise
-        to be laid over a source than is drawn. `resources` are what the request names where that is resolved already.
+        to be laid over a source than is drawn.
         """
         clock = Stopwatch()
         try:
@@ -112,11 +111,10 @@ class Engine:
             given, settings = settings, effective(request, settings)
             request = with_first_size(request, settings)
             plan = make_plan(request, settings, sizes)
-            if resources is None:
-                resources = self._finder.resolve(request, plan, settings, checkpoint)
+            files = self._finder.resolve(request, plan, settings, checkpoint)
             asked = self._extensions.asked(request)
-            job = Job(request, given, settings, plan, resources, should_stop, Ear(should_stop), clock, noise, asked)
-            job.findings.loras(resources.lora_hashes)
+            job = Job(request, given, settings, plan, files, should_stop, Ear(should_stop), clock, noise, asked)
+            job.findings.loras(files.lora_hashes)
             job.findings.extensions(asked)
             self._embeddings.look()
             size = plan.last.size
@@ -149,7 +147,7 @@ class Engine:
 
     def _loaded(self, job: Job, first_batch: int) -> Generator[Event, None, bool]:
         """All of a job once its checkpoint is there; returns whether it was interrupted."""
-        for sentence in job.resources.missing:
+        for sentence in job.files.missing:
             yield Warned(sentence)
         with ExitStack() as wrapped:
             models = JobModels(self._model_cache, job, wrapped)

@@ -14,7 +14,7 @@ from modules.networks.model import Model
 from modules.networks.parts import Ear
 from modules.processing.clock import Stopwatch
 from modules.processing.denoise.prompts import PromptSet
-from modules.processing.engine.resources import Resources
+from modules.processing.engine.job_files import JobFiles
 from modules.processing.engine.scene import NoiseOf
 from modules.processing.plan import Plan
 from modules.schema.catalog import Embedding
@@ -36,7 +36,7 @@ class Job:
     given: Settings
     settings: Settings
     plan: Plan
-    resources: Resources
+    files: JobFiles
     should_stop: ShouldStop
     ear: Ear
     clock: Stopwatch

@@ -28,14 +28,14 @@ class JobModels:
 
     def first(self, index: int) -> Model:
         """The model that a pass begins with."""
-        return self.take(self._job.resources.of_pass(index), index)
+        return self.take(self._job.files.of_pass(index), index)
 
     def take(self, checkpoint: Checkpoint, index: int) -> Model:
         """A checkpoint as the pass `index` wants it."""
         job = self._job
         with job.ear.deaf():  # weights are changed as a whole or not at all
             loaded = self._loaded(checkpoint)
-            loras = tuple(timed.lora for timed in job.resources.loras[index])
+            loras = tuple(timed.lora for timed in job.files.loras[index])
             model = loaded.model.with_loras(loaded.patch.changed(loras).loras)
         for note in loaded.patch.notes:
             job.findings.note(note)
@@ -50,7 +50,7 @@ class JobModels:
 
     def lay_over_loras(self, index: int, checkpoint: Checkpoint, step: int) -> None:
         """Have those LoRAs of a pass in the weights that act in a step, if not all of them do in all steps."""
-        loras = self._job.resources.loras[index]
+        loras = self._job.files.loras[index]
         if all(timed.window == Window() for timed in loras):
             return
         acting = tuple(
@@ -59,7 +59,7 @@ class JobModels:
         self._loaded(checkpoint).patch.changed(acting)
 
     def _loaded(self, checkpoint: Checkpoint) -> Loaded:
-        return self._cache.take(checkpoint, self._job.resources.vae_of(checkpoint), self._stamps)
+        return self._cache.take(checkpoint, self._job.files.vae_of(checkpoint), self._stamps)
 
 
 class Origin(NamedTuple):

@@ -102,7 +102,7 @@ class PassRunner:
         """Take the steps of one pass."""
         job, models, index = self._job, self._models, given.index
         setup = self.setup(index)
-        checkpoint, refiner = job.resources.of_pass(index), job.resources.refiner
+        checkpoint, refiner = job.files.of_pass(index), job.files.refiner
         model = models.first(index)
         previews = models.previews(checkpoint)
         for note in job.findings.unreported():
@@ -250,7 +250,7 @@ class PassRunner:
     ) -> Refiner | None:
         """What takes over in a pass, if anything does."""
         job, models, index = self._job, self._models, given.index
-        refiner, first = job.resources.refiner, job.resources.of_pass(index)
+        refiner, first = job.files.refiner, job.files.of_pass(index)
         if refiner is None or refiner.path.resolve() == first.path.resolve():
             return None
         has_two, only = len(job.plan.passes) == 2, job.settings.hires_fix_refiner_pass
@@ -269,8 +269,8 @@ class PassRunner:
             if has_two:
                 job.findings.noted.add("hires_fix_refiner_pass")
             job.findings.pairs["Refiner"] = f"{model.name} [{model.hash}]"
-            if job.resources.switch_at is not None:
-                job.findings.pairs["Refiner switch at"] = str(job.resources.switch_at)
+            if job.files.switch_at is not None:
+                job.findings.pairs["Refiner switch at"] = str(job.files.switch_at)
             prompts = self._prompts(model, setup.request)
             seen = given.seen if model.is_inpainting else None
             extra = Extra(concat=seen, token_merging=setup.request.token_merging)
@@ -285,7 +285,7 @@ class PassRunner:
                 calls=calls,
             )
 
-        return Refiner(job.resources.switch_at, job.settings.refiner_switch_by_sample_steps, take)
+        return Refiner(job.files.switch_at, job.settings.refiner_switch_by_sample_steps, take)
 
 
 def _preview(number: int, latent: Tensor, previews: PreviewMap) -> Previewed:

@@ -25,7 +25,7 @@ def lacking_abilities(job: Job, family: Family) -> list[str]:
     asked = {
         "tiling": ("Tiling", job.settings.tiling),
         "token_merging": ("Token merging", any(each.token_merging for each in job.plan.passes)),
-        "vae_files": ("SD VAE", bool(job.resources.vaes)),
+        "vae_files": ("SD VAE", bool(job.files.vaes)),
     }
     return [
         f"{label} has no effect: {family.label} checkpoints do not have it."

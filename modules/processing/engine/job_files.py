@@ -17,7 +17,7 @@ from modules.schema.settings import EXACT, Settings
 
 
 @dataclass(frozen=True)
-class Resources:
+class JobFiles:
     """What a job works with, resolved.
 
     checkpoint: of the first pass.  second: of the second pass, None for the same.  refiner: what takes over in a pass,
@@ -50,7 +50,7 @@ class TimedLora(NamedTuple):
     window: Window
 
 
-class ResourceFinder:
+class FileFinder:
     """Finds what requests name in the folders that models lie in."""
 
     def __init__(
@@ -61,7 +61,7 @@ class ResourceFinder:
         self._vae_dirs = tuple(vae_dirs)
         self._loras = LoraFiles(lora_dirs)
 
-    def resolve(self, request: GenerationRequest, plan: Plan, settings: Settings, checkpoint: Checkpoint) -> Resources:
+    def resolve(self, request: GenerationRequest, plan: Plan, settings: Settings, checkpoint: Checkpoint) -> JobFiles:
         """Everything that `request` and its `plan` name. Raises WebuiError that suggests the nearest name."""
         second = None
         if isinstance(request, Txt2ImgRequest) and request.enable_hr:
@@ -71,7 +71,7 @@ class ResourceFinder:
         hashes: dict[str, str] = {}
         missing: dict[str, None] = {}
         loras = self._lora_requests(plan, settings, hashes, missing)
-        return Resources(checkpoint, second, refiner, request.refiner_switch_at, vaes, loras, hashes, tuple(missing))
+        return JobFiles(checkpoint, second, refiner, request.refiner_switch_at, vaes, loras, hashes, tuple(missing))
 
     def checkpoint(self, name: str, beside: Checkpoint | None = None) -> Checkpoint:
         """Another checkpoint, also one in the folder of `beside`. Raises WebuiError with the nearest name."""
