@@ -401,7 +401,7 @@ def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
     queue.close()
 
 
-def test_a_failing_save_leaves_no_picture_in_the_ledger(tmp_path: Path) -> None:
+def test_a_failing_save_leaves_no_picture_in_the_job_store(tmp_path: Path) -> None:
     job_store = JobStore(tmp_path / "jobs.sqlite")
 
     def save(job: Job, done: ImageDone) -> ImageSaved:

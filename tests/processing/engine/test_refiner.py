@@ -167,7 +167,7 @@ def test_the_old_way_of_hires_fix_takes_width_and_height_for_the_result(run: Run
     assert again.settings == {"use_old_hires_fix_width_height": False}
 
 
-def test_a_shelf_lets_go_of_what_was_used_longest_ago(
+def test_a_model_cache_lets_go_of_what_was_used_longest_ago(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = ModelCache(choose_place(use_cpu=True, precision="full"), ClipBPE(), HashCache(tmp_path / "hashes.json"))
