@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -26,7 +26,6 @@ from modules.base.errors import WebuiError
 from modules.base.kept import make_way
 from modules.base.paths import printable
 from modules.base.picture import Picture
-from modules.base.root import ROOT
 from modules.clip.chunks import Word
 from modules.extension.loading import load as load_extensions
 from modules.flags.checks import require_free_port
@@ -42,11 +41,10 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.networks.files.checkpoints import CheckpointFiles
-from modules.networks.files.embeddings import EmbeddingFiles
-from modules.networks.files.listing import HashCache, find_vaes
-from modules.networks.files.loras import LoraFiles
+from modules.networks.files.listing import HashCache
 from modules.schema.catalog import Catalog, usable
 from modules.server import doctor, listen
+from modules.server.folders import HASHES, ModelFolders
 from modules.store.history import History
 from modules.store.job_store import JobStore, lies_in
 from modules.store.metadata import read
@@ -55,14 +53,9 @@ from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
-HASHES = "cache/hashes.json"  # written by the engine process, and where a picture is made again
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
 OWN_FOLDERS = ("cache", "cache/pictures", "cache/batches", "queue", BATCHES)  # outer ones first
-CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
-LORAS = ("Lora", "LyCORIS")
-EMBEDDINGS = "embeddings"
-VAES = "VAE"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -119,10 +112,11 @@ def reproduce(argv: Sequence[str]) -> int:
         picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
-        catalog = scanner(flags, CheckpointFiles(checkpoint_folders(flags)))()
+        folders = ModelFolders.of(flags)
+        catalog = folders.scanner(CheckpointFiles(folders.checkpoints))()
         text = read(picture).infotext
         recipe = make_recipe(picture, text, catalog, kept(pictures), source, mask, hash_of(flags))
-        engine = create_engine(**engine_options(flags))
+        engine = create_engine(**folders.engine_options())
         report = rerun(engine, recipe, picture)
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
@@ -156,13 +150,16 @@ def open_services(flags: Flags) -> Services:
     Raises WebuiError if the settings file cannot be understood, if another Palimpsest uses the folder, or if pictures
     could never be saved.
     """
+    folders = ModelFolders.of(flags)
+    for remark in folders.remarks:
+        log.warning("%s", remark)
     require_folder(flags.outputs_dir)
     make_way(flags.data_dir, OWN_FOLDERS)
     cache = flags.data_dir / "cache"
     outputs = Outputs(flags.outputs_dir)
     pictures = Pictures(cache / "pictures")
-    engine = EngineProcess(options=engine_options(flags))
-    settings, settings_file = own_settings(flags.settings_file)
+    engine = EngineProcess(options=folders.engine_options())
+    settings, settings_file = own_settings(flags.settings_file, folders.settings)
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, settings_file)
@@ -170,9 +167,9 @@ def open_services(flags: Flags) -> Services:
     extensions = load_extensions(flags.extensions_dir)
     queue = JobQueue(engine, savers, job_store=JobStore(flags.data_dir / QUEUE, pictures))
     batches = Batches(queue, savers, outputs, pictures, journals=Journals(flags.data_dir / BATCHES), scripts=extensions)
-    checkpoints = CheckpointFiles(checkpoint_folders(flags))
+    checkpoints = CheckpointFiles(folders.checkpoints)
     catalog = CatalogHolder(
-        scanner(flags, checkpoints),
+        folders.scanner(checkpoints),
         lambda path: HashCache(flags.data_dir / HASHES).known(path),
         hash_of(flags),
         checkpoints.look_further,
@@ -212,33 +209,6 @@ def sweep_drafts(flags: Flags) -> None:
         sweep_below(folder)
 
 
-def engine_options(flags: Flags) -> dict[str, str]:
-    """What an engine is built with: arguments of `processing.engine.create_engine`."""
-    return {
-        "device": "cpu" if flags.use_cpu else "auto",
-        "precision": flags.precision,
-        "cache_dir": str(flags.data_dir / "cache"),
-        "extensions_dir": str(flags.extensions_dir),
-        "checkpoint_dirs": os.pathsep.join(map(str, checkpoint_folders(flags))),
-        "lora_dirs": os.pathsep.join(map(str, lora_folders(flags))),
-        "embedding_dirs": os.pathsep.join(map(str, embedding_folders(flags))),
-        "vae_dirs": os.pathsep.join(map(str, vae_folders(flags))),
-    }
-
-
-def scanner(flags: Flags, checkpoints: CheckpointFiles) -> Callable[[], Catalog]:
-    """Looks, each time it is called, what is there to choose from."""
-    loras = LoraFiles(lora_folders(flags))
-    embeddings = EmbeddingFiles(embedding_folders(flags))
-
-    def scan() -> Catalog:
-        hashes = HashCache(flags.data_dir / HASHES)
-        vaes = find_vaes(vae_folders(flags), checkpoint_folders(flags), hashes)
-        return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes)
-
-    return scan
-
-
 def hash_of(flags: Flags) -> HashOf:
     """The sha256 of a checkpoint's weights, which are read if need be; "" for one that cannot be read any more."""
 
@@ -248,33 +218,6 @@ def hash_of(flags: Flags) -> HashOf:
         return ""
 
     return sha256
-
-
-def checkpoint_folders(flags: Flags) -> list[Path]:
-    """The models folder, `--ckpt-dir`, `--ckpt`'s, and that of the checkpoint that ships."""
-    folders = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
-    folders += flags.ckpt_dirs
-    if flags.ckpt is not None:
-        folders.append(flags.ckpt.parent)
-    return folders
-
-
-def lora_folders(flags: Flags) -> list[Path]:
-    """The models folder's, under both of A1111's names, and `--lora-dir`."""
-    folders = [flags.models_dir / name for name in LORAS]
-    return [*folders, *flags.lora_dirs]
-
-
-def embedding_folders(flags: Flags) -> list[Path]:
-    """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
-    folders = [flags.models_dir / EMBEDDINGS, flags.data_dir / EMBEDDINGS]
-    return [*folders, *flags.embeddings_dirs]
-
-
-def vae_folders(flags: Flags) -> list[Path]:
-    """The models folder's, and `--vae-dir`."""
-    folders = [flags.models_dir / VAES]
-    return [*folders, *flags.vae_dirs]
 
 
 def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:

@@ -162,24 +162,28 @@ A1111Options: type[BaseModel] = create_model(
 NAMES = frozenset(A1111Options.model_fields)
 MOST_TOLD = 20  # ignored entries of a file that get a log line each
 BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
+WITH_A1111 = "config-a1111.json"  # our settings while another folder's A1111 is used too
 
 
-def own_settings(file: Path) -> tuple[Settings, Path]:
+def own_settings(file: Path, borrowed: Path | None = None) -> tuple[Settings, Path]:
     """(the settings of a data folder whose settings file is `file`, where they are kept).
 
-    In an A1111 installation, `file` is A1111's: known settings are read from it, it is never changed, and changes go
-    to a file of our own next to it.
+    In an A1111 installation, `file` is A1111's. `borrowed` is the config.json of an A1111 elsewhere. Known settings
+    are read from A1111's file at the first start. It is never changed: changes go to a file of our own beside `file`,
+    which has the settings from then on.
     """
-    own = file.with_name(BESIDE_A1111)
+    is_a1111s = borrowed is None and _is_a1111s(file)
+    own = file.with_name(BESIDE_A1111 if borrowed is None else WITH_A1111)
     if own.exists():
         return Settings.load(own), own
-    if not _is_a1111s(file):
+    if borrowed is None and not is_a1111s:
         return Settings.load(file), file
-    settings, others = Settings.read(file)
+    theirs = file if borrowed is None else borrowed
+    settings, others = Settings.read(theirs)
     log.info(
         "%s is A1111's and is not changed. Known settings are read from it (%d others are ignored); changes are saved "
         "in %s.",
-        file, len(others), own.name,
+        theirs, len(others), own.name,
     )  # fmt: skip
     return settings, own
 

@@ -58,6 +58,8 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         lora_dirs=folders("--lora-dir", said.lora_dir),
         embeddings_dirs=folders("--embeddings-dir", said.embeddings_dir),
         vae_dirs=folders("--vae-dir", said.vae_dir),
+        a1111=existing("--a1111", said.a1111),
+        comfy=existing("--comfy", said.comfy),
         precision="full" if said.no_half or said.precision == "full" else "auto",
         use_cpu=said.use_cpu is not None,
         theme=said.theme,

@@ -25,6 +25,8 @@ class Flags:
     lora_dirs: tuple[Path, ...] = ()  # searched for LoRAs besides models_dir/Lora
     embeddings_dirs: tuple[Path, ...] = ()  # searched for textual inversions besides models_dir/embeddings
     vae_dirs: tuple[Path, ...] = ()  # searched for VAEs besides models_dir/VAE
+    a1111: Path | None = None  # an installation of A1111 or Forge, whose folders, styles and settings are read
+    comfy: Path | None = None  # an installation of ComfyUI, or a YAML file of its, whose folders are read
     precision: Literal["auto", "full"] = "auto"  # full: 32 bit floats
     use_cpu: bool = False
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: the browser's choice

@@ -161,6 +161,18 @@ def _add_folders(new: Parser) -> None:
             metavar="DIR",
             help=f"another folder of {what} (repeat it for several)",
         )
+    group.add_argument(
+        "--a1111",
+        type=Path,
+        metavar="DIR",
+        help="also use the models, styles and settings of this A1111 or Forge installation, without changing it",
+    )
+    group.add_argument(
+        "--comfy",
+        type=Path,
+        metavar="DIR",
+        help="also use the models of this ComfyUI installation, without changing it (or of an extra_model_paths.yaml)",
+    )
 
 
 def _add_computing(new: Parser) -> None:

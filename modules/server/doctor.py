@@ -36,6 +36,7 @@ from modules.base.paths import printable
 from modules.base.root import ROOT
 from modules.flags.command_line import parse
 from modules.flags.flags import Flags
+from modules.server.folders import ModelFolders
 
 OLDEST: Final = (3, 11)
 FREE_BYTES: Final = 2 * 10**9  # a day's pictures, and a checkpoint
@@ -107,7 +108,7 @@ def installation(flags: Flags) -> Iterator[Finding]:
     yield writable(flags.data_dir)
     free = shutil.disk_usage(flags.data_dir).free
     yield Finding("disk", free >= FREE_BYTES, f"{free / 1e9:.1f} GB are free in {flags.data_dir}")
-    folders = [flags.models_dir / "Stable-diffusion", ROOT / "models" / "Stable-diffusion"]
+    folders = ModelFolders.of(flags).checkpoints
     yield checkpoints({path.resolve() for folder in folders for path in folder.rglob("*.safetensors")})
     yield device()
 

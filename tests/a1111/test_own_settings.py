@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modules.a1111.options import BESIDE_A1111, A1111Options, KeptOptions, own_settings
+from modules.a1111.options import BESIDE_A1111, WITH_A1111, A1111Options, KeptOptions, own_settings
 from modules.schema.settings import Settings
 
 A1111 = {"samples_save": True, "samples_format": "webp", "jpeg_quality": "high", "outdir_samples": "", "ad_max": 2}
@@ -32,6 +32,19 @@ def test_a_file_of_ours_stays_the_one_that_is_kept(content: str | None, tmp_path
     if content is not None:
         file.write_text(content)
     assert own_settings(file)[1] == file
+
+
+def test_the_settings_of_an_a1111_elsewhere_are_the_first_ones(tmp_path: Path) -> None:
+    (tmp_path / "a1111").mkdir()
+    theirs, file = tmp_path / "a1111" / "config.json", tmp_path / "config.json"
+    theirs.write_text(json.dumps(A1111))
+    Settings(samples_format="jpg").save(file)  # of a start without that A1111
+    settings, kept = own_settings(file, theirs)
+    assert (settings.samples_format, kept) == ("webp", tmp_path / WITH_A1111)
+    settings.overridden({"samples_format": "png", "jpeg_quality": 70}).save(kept)
+    assert own_settings(file, theirs) == (Settings(jpeg_quality=70), kept)
+    assert json.loads(theirs.read_text()) == A1111
+    assert own_settings(file)[0].samples_format == "jpg"
 
 
 ODD: tuple[Any, ...] = (None, [], {}, "\x1b[31m", -1, 10**30, 1e300, float("inf"), float("nan"), [[["a"]]], {"a": 1})

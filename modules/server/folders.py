@@ -1,0 +1,113 @@
+"""Which folders hold an artist's models, and what is in them: ours, those of the flags, and other programs'."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from modules.base.root import ROOT
+from modules.flags.flags import Flags
+from modules.networks.files import installations
+from modules.networks.files.checkpoints import CheckpointFiles
+from modules.networks.files.embeddings import EmbeddingFiles
+from modules.networks.files.installations import Installation
+from modules.networks.files.listing import HashCache, find_vaes
+from modules.networks.files.loras import LoraFiles
+from modules.schema.catalog import Catalog
+
+HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
+CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
+LORAS = ("Lora", "LyCORIS")
+EMBEDDINGS = "embeddings"
+VAES = "VAE"
+
+
+@dataclass(frozen=True)
+class ModelFolders:
+    """Where models are looked for, in this order; the first file of a name wins.
+
+    Ours come first, then those of the flags, then those of the installations, which are only read.
+    """
+
+    flags: Flags
+    others: tuple[Installation, ...] = ()
+
+    @classmethod
+    def of(cls, flags: Flags) -> "ModelFolders":
+        """Raises WebuiError if a flag names an installation that is not there."""
+        named = ((installations.a1111, flags.a1111), (installations.comfy, flags.comfy))
+        return cls(flags, tuple(read(path) for read, path in named if path is not None))
+
+    @cached_property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """The models folder's, that of the checkpoint that ships, `--ckpt-dir`, and `--ckpt`'s."""
+        flags = self.flags
+        own = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
+        beside = [] if flags.ckpt is None else [flags.ckpt.parent]
+        return self._with_others([*own, *flags.ckpt_dirs, *beside], installations.CHECKPOINTS)
+
+    @cached_property
+    def loras(self) -> tuple[Path, ...]:
+        """The models folder's, under both of A1111's names, and `--lora-dir`."""
+        own = [self.flags.models_dir / name for name in LORAS]
+        return self._with_others([*own, *self.flags.lora_dirs], installations.LORAS)
+
+    @cached_property
+    def embeddings(self) -> tuple[Path, ...]:
+        """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
+        own = [self.flags.models_dir / EMBEDDINGS, self.flags.data_dir / EMBEDDINGS]
+        return self._with_others([*own, *self.flags.embeddings_dirs], installations.EMBEDDINGS)
+
+    @cached_property
+    def vaes(self) -> tuple[Path, ...]:
+        """The models folder's, and `--vae-dir`."""
+        return self._with_others([self.flags.models_dir / VAES, *self.flags.vae_dirs], installations.VAES)
+
+    @property
+    def styles(self) -> tuple[Path, ...]:
+        """The installations' styles.csv files."""
+        return tuple(path for other in self.others for path in other.styles)
+
+    @property
+    def settings(self) -> Path | None:
+        """A1111's config.json, where the settings come from at the first start."""
+        return next((other.settings for other in self.others if other.settings is not None), None)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence for each part of an installation that cannot be used."""
+        return tuple(remark for other in self.others for remark in other.remarks)
+
+    def scanner(self, checkpoints: CheckpointFiles) -> Callable[[], Catalog]:
+        """Looks, each time it is called, what is there to choose from."""
+        loras, embeddings = LoraFiles(self.loras), EmbeddingFiles(self.embeddings)
+
+        def scan() -> Catalog:
+            hashes = HashCache(self.flags.data_dir / HASHES)
+            vaes = find_vaes(self.vaes, self.checkpoints, hashes)
+            return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes)
+
+        return scan
+
+    def engine_options(self) -> dict[str, str]:
+        """What an engine is built with: arguments of `processing.engine.create_engine`."""
+        flags = self.flags
+        return {
+            "device": "cpu" if flags.use_cpu else "auto",
+            "precision": flags.precision,
+            "cache_dir": str(flags.data_dir / "cache"),
+            "extensions_dir": str(flags.extensions_dir),
+            "checkpoint_dirs": _joined(self.checkpoints),
+            "lora_dirs": _joined(self.loras),
+            "embedding_dirs": _joined(self.embeddings),
+            "vae_dirs": _joined(self.vaes),
+        }
+
+    def _with_others(self, own: Sequence[Path], kind: str) -> tuple[Path, ...]:
+        found = [*own, *(path for other in self.others for path in other.folders.get(kind, ()))]
+        return tuple(dict.fromkeys(found))
+
+
+def _joined(folders: Sequence[Path]) -> str:
+    return os.pathsep.join(map(str, folders))

@@ -1,0 +1,33 @@
+"""Which folders hold an artist's models."""
+
+import os
+from pathlib import Path
+
+from modules.flags.command_line import parse
+from modules.networks.files.checkpoints import CheckpointFiles
+from modules.server.folders import ModelFolders
+from tests.tiny import write_tiny_checkpoint
+
+
+def test_models_of_other_programs_are_found_behind_ours_and_nothing_is_written(tmp_path: Path) -> None:
+    a1111, comfy, data = tmp_path / "a1111", tmp_path / "comfy", tmp_path / "data"
+    for folder in (a1111 / "models" / "Stable-diffusion", comfy / "models" / "checkpoints"):
+        folder.mkdir(parents=True)
+        write_tiny_checkpoint(folder / f"{folder.name}.safetensors")
+    (a1111 / "styles.csv").write_text("name,prompt,negative_prompt\n")
+    (a1111 / "config.json").write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    flags = parse(["--data-dir", str(data), "--a1111", str(a1111), "--comfy", str(comfy)], {})
+    folders = ModelFolders.of(flags)
+    found = folders.scanner(CheckpointFiles(folders.checkpoints))().checkpoints
+    names = [each.name for each in found]
+    assert "Stable-diffusion.safetensors" in names
+    assert "checkpoints.safetensors" in names
+    assert folders.checkpoints[0] == data / "models" / "Stable-diffusion"
+    assert folders.engine_options()["checkpoint_dirs"].split(os.pathsep)[-2:] == [
+        str(a1111 / "models" / "Stable-diffusion"),
+        str(comfy / "models" / "checkpoints"),
+    ]
+    assert folders.styles == (a1111 / "styles.csv",)
+    assert folders.settings == a1111 / "config.json"
+    assert sorted(tmp_path.rglob("*")) == before
