@@ -35,6 +35,7 @@ from modules.networks.posterior import Posterior
 from modules.sampling.flow import FlowNoise
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.catalog import Checkpoint
+from modules.schema.families import FamilyTraits
 from modules.schema.sizes import SizeRule
 
 CHANNELS, CELL, PATCH, WIDTH, TEXT = 16, 4, 2, 32, 24
@@ -167,7 +168,7 @@ def _recognises(signs: FileSigns) -> bool:
     return MARK in signs.header
 
 
-TOY = Family(name="toy-flow", label="Toy Flow", recognises=_recognises, load=_load, sizes=SIZES)
+TOY = Family(FamilyTraits("toy-flow", "Toy Flow", SIZES), _recognises, _load)
 
 
 def write_toy_checkpoint(path: Path) -> Path:

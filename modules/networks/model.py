@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -20,7 +20,8 @@ from modules.networks.files.listing import HashCache, Header
 from modules.networks.files.loras import LoraRequest
 from modules.networks.posterior import Posterior
 from modules.sampling.noise_model import NoiseModel
-from modules.schema.catalog import Checkpoint, Default, Embedding
+from modules.schema.catalog import Checkpoint, Embedding
+from modules.schema.families import FamilyTraits
 from modules.schema.sizes import SizeRule
 
 Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging"]
@@ -269,14 +270,23 @@ class LoadTools:
 class Family:
     """One row of the table of families.
 
+    traits: what is known of it without torch, its row of `schema/families.py`.
     load: raises WebuiError for a file that cannot be loaded, MissingVae for one that lacks no more than a VAE.
-    presets: values by the names of a request's fields, of pictures as the family is meant to draw them.
     """
 
-    name: str
-    label: str
+    traits: FamilyTraits
     recognises: Callable[[FileSigns], bool]
     load: Callable[[Checkpoint, LoadTools], Model]
-    sizes: SizeRule
     abilities: frozenset[Ability] = frozenset()
-    presets: Mapping[str, Default] = field(default_factory=dict[str, Default])
+
+    @property
+    def name(self) -> str:
+        return self.traits.name
+
+    @property
+    def label(self) -> str:
+        return self.traits.label
+
+    @property
+    def sizes(self) -> SizeRule:
+        return self.traits.sizes

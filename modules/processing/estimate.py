@@ -10,9 +10,10 @@ from modules.images.geometry import Size
 from modules.processing.plan import make_plan, result_size, with_first_size
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SD1_SIZES, ModelSizes, Resolution, SizeRule
 
 TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
+TOO_SMALL = TOO_LARGE**2  # times fewer pixels than a model's own; from there on it draws blurred or cut pictures
 LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on alone
 
 
@@ -30,7 +31,8 @@ class Estimate:
     """`steps` were asked for, of which `walked_steps` are walked for a picture of `width` x `height` pixels.
 
     `native` is the size that the checkpoint was trained at, None without a checkpoint. `warning` is a sentence where
-    the first pass is so much larger that the subject comes several times, else "". `shrinks_source`: the whole source
+    the first pass is so much larger that the subject comes several times, or so much smaller that pictures come out
+    poor, else "". `shrinks_source`: the whole source
     becomes smaller, also where nothing is masked; `is_source_large`: by so much that nobody will want it.
     """
 
@@ -39,7 +41,7 @@ class Estimate:
     width: int
     height: int
     second: SecondPass | None
-    native: Size | None
+    native: Resolution | None
     warning: str
     shrinks_source: bool
     is_source_large: bool
@@ -49,13 +51,12 @@ class Estimate:
         return {**asdict(self), "native": self.native._asdict() if self.native else None}
 
 
-def estimate(
-    request: GenerationRequest, settings: Settings, native: Size | None, sizes: SizeRule = SD1_SIZES
-) -> Estimate:
-    """`request` under `settings`, the effective ones, with a checkpoint of size `native`.
+def estimate(request: GenerationRequest, settings: Settings, model: ModelSizes | None) -> Estimate:
+    """`request` under `settings`, the effective ones, with a checkpoint of these sizes; None without a checkpoint.
 
     Of the source the size alone is read. Raises WebuiError for sizes that cannot be made.
     """
+    sizes = model.rule if model else SD1_SIZES
     plan = make_plan(with_first_size(request, settings), settings, sizes)
     second = None
     if plan.hires is not None:
@@ -67,23 +68,27 @@ def estimate(
         width=plan.size.width,
         height=plan.size.height,
         second=second,
-        native=native,
-        warning=_warning(plan.size, native),
+        native=model.native if model else None,
+        warning=_warning(plan.size, model) if model else "",
         shrinks_source=isinstance(request, Img2ImgRequest) and _shrunk(request, plan.size, sizes) > 1,
         is_source_large=isinstance(request, Img2ImgRequest) and is_source_large(request, sizes),
     )
 
 
-def _warning(size: Size, native: Size | None) -> str:
-    if native is None or (size.width < native.width * TOO_LARGE and size.height < native.height * TOO_LARGE):
+def _warning(size: Size, model: ModelSizes) -> str:
+    native = model.native
+    if size in model.trained_on:
         return ""
-    return (
-        f"{size.width} × {size.height} is much larger than this checkpoint's {native.width} × {native.height}: "
-        "it may draw the subject several times."
-    )
+    if size.width >= native.width * TOO_LARGE or size.height >= native.height * TOO_LARGE:
+        how, what = "larger", "it may draw the subject several times."
+    elif size.width * size.height * TOO_SMALL <= native.width * native.height:
+        how, what = "smaller", "pictures may come out blurred or cut off."
+    else:
+        return ""
+    return f"{size.width} × {size.height} is much {how} than this checkpoint's {native.width} × {native.height}: {what}"
 
 
-def is_source_large(request: Img2ImgRequest, sizes: SizeRule = SD1_SIZES) -> bool:
+def is_source_large(request: Img2ImgRequest, sizes: SizeRule) -> bool:
     """Whether the whole source would become so much smaller that a mask on it is better worked on alone."""
     return _shrunk(request, result_size(request, sizes)[0], sizes) >= LARGE_SOURCE
 

@@ -8,12 +8,13 @@ import psutil
 
 from modules.base.errors import WebuiError
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.sizes import SizeRule
 
 BYTES_PER_PIXEL = 1000  # that sampling and decoding take at the very least, for each picture of a batch, in 32 bit
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-def require_memory(request: GenerationRequest, free: Callable[[], int] | None = None) -> None:
+def require_memory(request: GenerationRequest, rule: SizeRule, free: Callable[[], int] | None = None) -> None:
     """Raises WebuiError if the pictures of `request` cannot be made in the memory there is, with a size that fits.
 
     An estimate from below: what it lets through may still be too large, what it refuses is. The memory of a graphics
@@ -25,7 +26,7 @@ def require_memory(request: GenerationRequest, free: Callable[[], int] | None = 
     if needed <= available:
         return
     shrink = sqrt(available / needed)
-    fitting = tuple(max(64, int(side * shrink) // 8 * 8) for side in (width, height))
+    fitting = tuple(max(64, rule.floor(int(side * shrink))) for side in (width, height))
     smaller = f"; or a smaller batch_size than {request.batch_size}" if request.batch_size > 1 else ""
     batch = f" in batches of {request.batch_size}" if request.batch_size > 1 else ""
     raise WebuiError(

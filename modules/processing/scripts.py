@@ -28,7 +28,7 @@ from modules.processing.plan import make_plan
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 ShouldStop = Callable[[], Stop]
 
@@ -50,7 +50,7 @@ class RunRequest(Protocol):
 class Bench:
     """`hooks.Studio`, for one job."""
 
-    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule = SD1_SIZES) -> None:
+    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule) -> None:
         self.settings = settings
         self._rule = rule
         self.told: list[str] = []
@@ -93,7 +93,7 @@ def run_script(
     settings: Settings,
     checkpoint: Checkpoint,
     should_stop: ShouldStop,
-    rule: SizeRule = SD1_SIZES,
+    rule: SizeRule,
 ) -> Iterator[Event | EngineState]:
     """The events of a job that a script makes, as `Engine.run` yields them. `find` finds a checkpoint by its name.
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from modules.base.errors import WebuiError
 from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, name_in_tag, shown
+from modules.schema.families import Default, FamilyTraits, traits_of
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES
+from modules.schema.sizes import ModelSizes, Resolution
 
 LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
 SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
@@ -17,8 +19,6 @@ AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's f
 HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
 VAE_ENDINGS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")  # of files that belong to the checkpoint of the same name
 
-Default = int | float | str
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -26,14 +26,15 @@ class Checkpoint:
 
     `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
     cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
-    `family` is what its header tells that it is, "" if nobody has looked; `reason` tells why it cannot be loaded, "" as
-    far as nothing speaks against it.
+    `what` is what its header shows it to be, in words, `family` the name of its row in `schema/families.py`; both are
+    "" while that is not known. `reason` tells why it cannot be loaded, "" as far as nothing speaks against it.
     """
 
     name: str
     path: Path
     hash: str = ""
     defaults: Mapping[str, Default] = field(default_factory=dict)
+    what: str = ""
     family: str = ""
     reason: str = ""
 
@@ -41,16 +42,32 @@ class Checkpoint:
     def label(self) -> str:
         """What a list shows: A1111's title, `file.safetensors [0123456789]`, and a mark on what cannot be loaded."""
         title = f"{self.name} [{self.hash[:SHORT_HASH]}]" if self.hash else self.name
-        return f"{title} (cannot be loaded: {self.family or 'damaged'})" if self.reason else title
+        return f"{title} (cannot be loaded: {self.what or 'damaged'})" if self.reason else title
 
     @property
     def stem(self) -> str:
         """File name without folder and suffix: the `Model` of an infotext."""
         return _without_suffix(shown(self.path.name))
 
+    @property
+    def traits(self) -> FamilyTraits:
+        """Its family's."""
+        return traits_of(self.family)
+
+    @property
+    def sizes(self) -> ModelSizes:
+        """The family's, but for a size that `defaults` give; one side alone means both."""
+        sides = [side for name in ("width", "height") if isinstance(side := self.defaults.get(name), int)]
+        own = (Resolution(sides[0], sides[-1]),) if sides else ()
+        return ModelSizes(self.traits.sizes, own or self.traits.trained_on)
+
     def form_defaults(self, kind: str) -> dict[str, Default]:
-        """`defaults` by the names of one form's fields: txt2img's `denoising_strength` is that of hires fix."""
-        values = dict(self.defaults)
+        """What it brings for a form, by the names of its fields: what `defaults` do not say is the family's.
+
+        txt2img's `denoising_strength` is that of hires fix.
+        """
+        width, height = self.sizes.native
+        values = {**self.traits.presets, "width": width, "height": height, **self.defaults}
         of_hires = values.pop(HIRES_STRENGTH, None)
         if kind == "txt2img":
             values.pop("denoising_strength", None)
@@ -170,7 +187,7 @@ class Catalog:
                 "Put a .safetensors file in models/Stable-diffusion.",
                 "sd_model_checkpoint",
             )
-        return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.family))
+        return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.what))
 
     def checkpoint(self, name: str) -> Checkpoint:
         """By name, file name, either without suffix, or model hash of at least eight digits, also as `name [hash]`.

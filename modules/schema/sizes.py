@@ -1,6 +1,14 @@
 """What a model family asks of a picture's size."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Resolution(NamedTuple):
+    """A picture's size in pixels."""
+
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -33,3 +41,15 @@ class SizeRule:
 
 SD1_SIZES = SizeRule(cell=8, multiple_of=8, native=512)
 """Stable Diffusion 1, and what is assumed while no checkpoint is known."""
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """What a checkpoint asks of sizes. `trained_on` are those it was trained on, the first is its own; at least one."""
+
+    rule: SizeRule
+    trained_on: tuple[Resolution, ...]
+
+    @property
+    def native(self) -> Resolution:
+        return self.trained_on[0]

@@ -11,6 +11,7 @@ from modules.base.errors import WebuiError
 from modules.jobs.limits import JobLimits
 from modules.processing.memory import require_memory
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.sizes import SD1_SIZES
 from tests.api.conftest import BASE
 
 WAITS = {"kind": "txt2img", "request": {"prompt": "wait"}}
@@ -44,12 +45,12 @@ def test_a_picture_too_large_for_the_memory_is_told_with_the_size_that_fits(
     request_: Txt2ImgRequest, free: int, fitting: str
 ) -> None:
     with pytest.raises(WebuiError) as refused:
-        require_memory(request_, lambda: free)
+        require_memory(request_, SD1_SIZES, lambda: free)
     assert refused.value.hint == f"The largest size of this shape that fits is {fitting}"
 
 
 def test_what_just_fits_is_let_through_and_a_byte_less_is_not() -> None:
     request = Txt2ImgRequest(width=512, height=512)
-    require_memory(request, lambda: 262_144_000)
+    require_memory(request, SD1_SIZES, lambda: 262_144_000)
     with pytest.raises(WebuiError):
-        require_memory(request, lambda: 262_143_999)
+        require_memory(request, SD1_SIZES, lambda: 262_143_999)

@@ -16,6 +16,7 @@ from modules.processing.scripts import run_script
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 
 HERE = Checkpoint("here", Path("here.safetensors"))
 
@@ -62,7 +63,7 @@ class Stage:
     def events(self, request: GenerationRequest, settings: Settings | None = None) -> list[Event | EngineState]:
         chosen = self.extensions.chosen(request)
         settings = settings or Settings()
-        return list(run_script(chosen, self.run, self.found, request, settings, HERE, lambda: Stop.NONE))
+        return list(run_script(chosen, self.run, self.found, request, settings, HERE, lambda: Stop.NONE, SD1_SIZES))
 
     def pictures(self, request: GenerationRequest) -> list[ImageDone]:
         events = self.events(request)

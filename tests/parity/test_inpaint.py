@@ -20,6 +20,7 @@ from modules.processing.masked.prepare import Prepared, prepare
 from modules.processing.plan import Plan, make_plan
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 from tests.parity.conftest import recorded_cases, with_inputs
 
 pytestmark = pytest.mark.parity
@@ -36,10 +37,10 @@ def requested(case: dict[str, Any]) -> Img2ImgRequest:
 
 
 def prepared(case: dict[str, Any]) -> tuple[Plan, Prepared]:
-    plan = make_plan(requested(case), A1111)
+    plan = make_plan(requested(case), A1111, SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    pictures = prepare(plan.source, plan.canvas, plan.asked, "#ffffff")
+    pictures = prepare(plan.source, plan.canvas, plan.asked, "#ffffff", SD1_SIZES)
     assert pictures is not None
     return plan, pictures
 

@@ -11,6 +11,7 @@ from modules.processing.options import effective, named_settings
 from modules.processing.plan import hires_sizes, make_plan
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
+from modules.schema.sizes import SD1_SIZES
 
 
 def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, ...] = ()) -> set[str]:
@@ -64,7 +65,7 @@ def test_each_pass_has_the_ratio_of_token_merging_that_a1111_gives_it(
     )
     given = Settings().overridden(settings)
     held = effective(request, given)
-    plan = make_plan(request, held)
+    plan = make_plan(request, held, SD1_SIZES)
     assert [each.token_merging for each in plan.passes] == [first, second][: len(plan.passes)]
     names = named_settings(request, given, held, ())
     assert ("token_merging_ratio" in names) == (first > 0)
@@ -98,4 +99,4 @@ def test_hires_fix_covers_the_size_asked_for(
     asked: dict[str, Any], enlarged: tuple[int, int], size: tuple[int, int]
 ) -> None:
     request = Txt2ImgRequest(width=512, height=384, enable_hr=True, **asked)
-    assert hires_sizes(request) == (Size(*enlarged), Size(*size))
+    assert hires_sizes(request, SD1_SIZES) == (Size(*enlarged), Size(*size))

@@ -12,6 +12,7 @@ from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import SamplerOptions
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 
 MODEL = DiscreteNoise.scaled_linear()
 OPTIONS = ScheduleOptions()
@@ -26,7 +27,7 @@ def started(sampler_name: str, extra_noise: float) -> tuple[torch.Tensor, torch.
     images = (ImagePlan(0, 7, 1),)
     settings = Settings(img2img_extra_noise=extra_noise)
     source = torch.ones(1, *SHAPE)
-    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1), settings)
+    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1), settings, SD1_SIZES)
     x = begin(pass_schedule, plan, images, source, SHAPE, settings, torch.device("cpu")).x
     return x, ImageNoise("CPU", SHAPE, [7]).first()
 

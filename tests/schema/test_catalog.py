@@ -104,7 +104,8 @@ def test_an_unknown_vae_gets_the_nearest_name(name: str, near: str) -> None:
 def test_the_strength_of_hires_fix_is_another_than_img2imgs() -> None:
     defaults = {"steps": 12, "denoising_strength": 0.65, "hr_denoising_strength": 0.3, "hr_upscaler": "Lanczos"}
     checkpoint = Checkpoint("a", Path("a.safetensors"), defaults=defaults)
-    assert checkpoint.form_defaults("txt2img") == {"steps": 12, "hr_upscaler": "Lanczos", "denoising_strength": 0.3}
-    assert checkpoint.form_defaults("img2img") == {"steps": 12, "hr_upscaler": "Lanczos", "denoising_strength": 0.65}
+    own = {"width": 512, "height": 512, "steps": 12, "hr_upscaler": "Lanczos"}
+    assert checkpoint.form_defaults("txt2img") == {**own, "denoising_strength": 0.3}
+    assert checkpoint.form_defaults("img2img") == {**own, "denoising_strength": 0.65}
     plain = Checkpoint("a", Path("a.safetensors"), defaults={"denoising_strength": 0.65})
-    assert plain.form_defaults("txt2img") == {}
+    assert plain.form_defaults("txt2img") == {"width": 512, "height": 512}

@@ -20,10 +20,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from modules.api.v1.estimate import EstimateBody, requested
+from modules.api.v1.options import sizes_of
 from modules.base.errors import WebuiError
 from modules.base.fields import params
 from modules.extension.loading import load as load_extensions
-from modules.images.geometry import Size
 from modules.processing.estimate import estimate
 from modules.processing.kinds.resolve import MissingNetworks
 from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
@@ -35,6 +35,12 @@ DEFAULTS = {
     "width": 256, "height": 256, "steps": 20, "cfg_scale": 7.0, "sampler_name": "DPM++ 2M", "scheduler": "Karras",
     "denoising_strength": 0.6, "hr_upscaler": "Lanczos", "hr_second_pass_steps": 10, "hr_denoising_strength": 0.3,
 }  # fmt: skip
+CHECKPOINTS = (
+    Checkpoint("palimpsest-starter", Path("palimpsest-starter"), defaults=DEFAULTS, family="sd1"),
+    Checkpoint("watercolor-v3", Path("watercolor-v3"), family="sd1"),
+    Checkpoint("photo-xl", Path("photo-xl"), family="sdxl"),
+    Checkpoint("broken-model", Path("broken-model")),
+)
 
 
 def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Image:
@@ -486,23 +492,22 @@ def create(fake: Fake) -> FastAPI:
     @app.get("/v1/checkpoints")
     @app.post("/v1/checkpoints/refresh")
     async def checkpoints() -> dict[str, Any]:
-        names = ["palimpsest-starter", "watercolor-v3", "broken-model"]
-        there = [Checkpoint(name, Path(name), defaults=DEFAULTS if name.startswith("p") else {}) for name in names]
         rows = [
             {
                 "name": one.name, "hash": "ab12cd34ef", "defaults": one.defaults,
                 "forms": {kind: one.form_defaults(kind) for kind in ("txt2img", "img2img")},
+                "family": one.family, "sizes": sizes_of(one),
             }
-            for one in there
+            for one in CHECKPOINTS
         ]  # fmt: skip
-        return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or names[0]}
+        return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or CHECKPOINTS[0].name}
 
     @app.post("/v1/estimate")
     async def estimated(body: EstimateBody) -> dict[str, Any]:
         request = requested(body)
         settings = fake.settings.overridden(request.override_settings)
-        own = DEFAULTS["width"] if (settings.sd_model_checkpoint or "p").startswith("p") else 512
-        return estimate(request, settings, Size(int(own), int(own))).described()
+        checkpoint = Catalog(CHECKPOINTS).checkpoint(settings.sd_model_checkpoint)
+        return estimate(request, settings, checkpoint.sizes).described()
 
     @app.get("/v1/scripts")
     async def scripts() -> dict[str, Any]:

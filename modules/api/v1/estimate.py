@@ -10,9 +10,7 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.images.geometry import Size
 from modules.infotext.grammar import Kind
-from modules.networks.files.native import NativeSizes
 from modules.processing.estimate import estimate
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 
@@ -35,7 +33,6 @@ class EstimateBody(Strict):
 
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["jobs"])
-    sizes = NativeSizes()
 
     @router.post("/estimate")
     def estimated(body: EstimateBody) -> dict[str, Any]:
@@ -43,10 +40,10 @@ def routes(services: Services) -> APIRouter:
         request = requested(body)
         settings = services.settings.current.overridden(request.override_settings)
         try:
-            native = Size(*sizes.of(services.catalog.current.checkpoint(settings.sd_model_checkpoint)))
+            sizes = services.catalog.current.checkpoint(settings.sd_model_checkpoint).sizes
         except WebuiError:  # there is none, or the one that is selected is not there any more
-            native = None
-        return estimate(request, settings, native).described()
+            sizes = None
+        return estimate(request, settings, sizes).described()
 
     return router
 

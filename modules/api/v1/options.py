@@ -77,6 +77,8 @@ def routes(services: Services) -> APIRouter:
                     "reason": checkpoint.reason,
                     "defaults": checkpoint.defaults,
                     "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
+                    "family": checkpoint.family,
+                    "sizes": sizes_of(checkpoint),
                     "hash": hash_of(checkpoint),
                 }
                 for checkpoint in catalog.checkpoints
@@ -98,6 +100,12 @@ def routes(services: Services) -> APIRouter:
         return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
 
     return router
+
+
+def sizes_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a page offers as sizes: sides are multiples of `multiple_of`; the first of `trained_on` is its own."""
+    sizes = checkpoint.sizes
+    return {"multiple_of": sizes.rule.multiple_of, "trained_on": [each._asdict() for each in sizes.trained_on]}
 
 
 def described(param: Param, catalog: Catalog) -> dict[str, Any]:

@@ -49,7 +49,9 @@ class FilePreparer:
         mask, mask_notes = self._masks.of(file)
         values = changes.over(materials.form, options.words_mode == "append")
         request = Img2ImgRequest.parse({**values, "init_images": (header,), "mask": mask})
-        request, size_notes = masked_alone(sized(request, options), options)
+        settings = materials.settings.overridden(IMG2IMG.overrides(request))
+        rule = self._admission.checkpoint(settings.sd_model_checkpoint).sizes.rule
+        request, size_notes = masked_alone(sized(request, options, rule), options, rule)
         spec = self._admission.admitted(IMG2IMG, request, materials.settings)
         request, files = spec.request, spec.resources
         key = key_of(request, spec.settings, files.checkpoint, files.vae.name if files.vae else "")
@@ -57,7 +59,7 @@ class FilePreparer:
         if done is not None:
             return done
         picture = Picture.from_bytes(data, file.name)
-        request, fit_notes = fitted(request, picture, options)
+        request, fit_notes = fitted(request, picture, options, rule)
         seeds = {name: seed for name, seed in self._batch.seeds.items() if getattr(request, name) == -1}
         notes = (*picture.notes, *changes.notes, *mask_notes, *size_notes, *fit_notes)
         spec = replace(spec, request=request.model_copy(update=seeds))

@@ -10,14 +10,13 @@ from modules.images.geometry import Size, scaled
 from modules.jobs.batch.options import LONGEST_SIDE, SHORTEST_SIDE, BatchOptions
 from modules.processing.estimate import is_source_large
 from modules.schema.request import Img2ImgRequest
+from modules.schema.sizes import SizeRule
 
-CELL = 8  # pixels; the result is cut to a multiple of it
 
+def within(size: Size, rule: SizeRule, max_side: int | None, max_megapixels: float | None) -> Size:
+    """`size` by the rule, scaled down in its proportions until it keeps the caps.
 
-def within(size: Size, max_side: int | None, max_megapixels: float | None) -> Size:
-    """`size` in whole cells, scaled down in its proportions until it keeps the caps.
-
-    >>> within(Size(4000, 3000), 1024, None)
+    >>> within(Size(4000, 3000), SizeRule(cell=8, multiple_of=8, native=512), 1024, None)
     Size(width=1024, height=768)
     """
     side = min(max_side or LONGEST_SIDE, LONGEST_SIDE)
@@ -26,11 +25,10 @@ def within(size: Size, max_side: int | None, max_megapixels: float | None) -> Si
         shares.append(math.sqrt(max_megapixels * 1e6 / (size.width * size.height)))
     share = min(shares)
     # A hair more, so that a side that comes out at 767.9999 is 768.
-    cells = [max(SHORTEST_SIDE, int(pixels * share + 1e-6) // CELL * CELL) for pixels in size]
-    return Size(*cells)
+    return Size(*(max(SHORTEST_SIDE, rule.floor(int(pixels * share + 1e-6))) for pixels in size))
 
 
-def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
+def sized(request: Img2ImgRequest, options: BatchOptions, rule: SizeRule) -> Img2ImgRequest:
     """The request with the size its result shall have."""
     source = Size(request.init_images[0].width, request.init_images[0].height)
     if options.size == "source":
@@ -39,9 +37,9 @@ def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
         asked = scaled(source, request.resize_by)
     else:
         asked = Size(request.width, request.height)
-    size = within(asked, options.max_side, options.max_megapixels)
+    size = within(asked, rule, options.max_side, options.max_megapixels)
     is_capped = options.max_side is not None or options.max_megapixels is not None
-    if options.size == "form" and (not is_capped or size == _whole_cells(asked)):
+    if options.size == "form" and (not is_capped or size == Size(rule.floor(asked.width), rule.floor(asked.height))):
         return request  # as A1111 makes it
     update: dict[str, Any] = {"width": size.width, "height": size.height, "resize_by": None}
     if options.size == "source":
@@ -49,17 +47,23 @@ def sized(request: Img2ImgRequest, options: BatchOptions) -> Img2ImgRequest:
     return request.model_copy(update=update)
 
 
-def masked_alone(request: Img2ImgRequest, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+def masked_alone(
+    request: Img2ImgRequest, options: BatchOptions, rule: SizeRule
+) -> tuple[Img2ImgRequest, tuple[str, ...]]:
     """The request, a large source's mask worked on alone where the options say so, and a sentence about that."""
     is_whole = request.mask is not None and request.inpaint_full_res == 0
-    if not is_whole or options.large_sources == "as asked" or options.size == "source" or not is_source_large(request):
+    if not is_whole or options.large_sources == "as asked" or options.size == "source":
+        return request, ()
+    if not is_source_large(request, rule):
         return request, ()
     source = request.init_images[0]
     note = f"Only the masked part was worked on, so that the rest keeps its {source.width}x{source.height} pixels."
     return request.model_copy(update={"inpaint_full_res": 1}), (note,)
 
 
-def fitted(request: Img2ImgRequest, picture: Picture, options: BatchOptions) -> tuple[Img2ImgRequest, tuple[str, ...]]:
+def fitted(
+    request: Img2ImgRequest, picture: Picture, options: BatchOptions, rule: SizeRule
+) -> tuple[Img2ImgRequest, tuple[str, ...]]:
     """The request with its checked source, and a mask of the source's size.
 
     Where only the masked part is redrawn, the result is as large as the source: there the caps scale the source.
@@ -74,15 +78,11 @@ def fitted(request: Img2ImgRequest, picture: Picture, options: BatchOptions) -> 
         mask = _resized(mask, Size(picture.width, picture.height))
     source = Size(picture.width, picture.height)
     if mask is not None and request.inpaint_full_res == 1:
-        size = within(source, options.max_side, options.max_megapixels)
+        size = within(source, rule, options.max_side, options.max_megapixels)
         if max(size) < max(source) and (options.max_side or options.max_megapixels):
             picture, mask = _resized(picture, size), _resized(mask, size)
             notes.append(f"The picture was scaled down to {size.width}x{size.height}.")
     return request.model_copy(update={"init_images": (picture,), "mask": mask}), tuple(notes)
-
-
-def _whole_cells(size: Size) -> Size:
-    return Size(size.width // CELL * CELL, size.height // CELL * CELL)
 
 
 def _resized(picture: Picture, size: Size) -> Picture:

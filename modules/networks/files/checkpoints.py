@@ -22,13 +22,15 @@ _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE
 
 
 class Seen(NamedTuple):
-    """What a header tells: what the file is, in words, and why it cannot be loaded; "" for what it does not tell."""
+    """What a header tells, "" for what it does not tell: what the file is, in words; the name of its family in
+    `schema/families.py`; why it cannot be loaded."""
 
+    what: str
     family: str
     reason: str
 
 
-UNSEEN: Final = Seen("", "")  # a file that torch has saved, as far as its first bytes tell
+UNSEEN: Final = Seen("", "", "")  # a file that torch has saved, as far as its first bytes tell
 
 
 class CheckpointFiles:
@@ -55,7 +57,7 @@ class CheckpointFiles:
             seen[stamp] = known = self._seen.get(stamp) or look_into(row.path)
             if known == UNSEEN:
                 known = self._followed.get(stamp, known)
-            rows.append(replace(row, family=known.family, reason=known.reason))
+            rows.append(replace(row, what=known.what, family=known.family, reason=known.reason))
         self._seen = seen
         return tuple(rows)
 
@@ -84,11 +86,12 @@ def follow(path: Path, pickles: PickleReader) -> Seen:
         require_supported(family, path)
     except WebuiError as error:
         log.info("%s", error)
-        what = _PICKLE if isinstance(error, MoreThanWeights) else ""
-        return Seen(family.label if family else what, str(error))
+        if family is None:
+            return Seen(_PICKLE if isinstance(error, MoreThanWeights) else "", "", str(error))
+        return Seen(family.label, family.family, str(error))
     except OSError as error:
-        return Seen("", _unreadable(path, error))
-    return Seen(family.label, "")
+        return Seen("", "", _unreadable(path, error))
+    return Seen(family.label, family.family, "")
 
 
 def look_into(path: Path) -> Seen:
@@ -103,10 +106,14 @@ def look_into(path: Path) -> Seen:
             require_supported(family, path)
     except WebuiError as error:
         log.info("%s", error)
-        return Seen(family.label if family else "", str(error))
+        return _seen(family, str(error))
     except OSError as error:
-        return Seen("", _unreadable(path, error))
-    return Seen(family.label if family else "", "")
+        return Seen("", "", _unreadable(path, error))
+    return _seen(family)
+
+
+def _seen(family: FileType | None, reason: str = "") -> Seen:
+    return Seen(family.label, family.family, reason) if family else Seen("", "", reason)
 
 
 def family_of_folder(path: Path) -> FileType:

@@ -23,7 +23,7 @@ class FileType:
     """One row of the table.
 
     `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
-    loaded. `side` is that of the pictures a checkpoint was trained on, in pixels; 0 for what draws none.
+    loaded. `family` is the row of `schema/families.py` that a checkpoint belongs to, "" for what draws nothing.
     """
 
     name: str
@@ -32,7 +32,7 @@ class FileType:
     recognise: Callable[[Header], bool]
     supported: bool = False
     cure: str = ""
-    side: int = 0
+    family: str = ""
 
 
 def _has_part(*parts: str) -> Callable[[Header], bool]:
@@ -103,7 +103,12 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         cure="ControlNet is not offered here: nothing reads it.",
     ),
     FileType(
-        "flux", "checkpoint", "a Flux model", _has_part("double_blocks.0.img_attn.qkv.weight"), cure=_NOT_YET, side=1024
+        "flux",
+        "checkpoint",
+        "a Flux model",
+        _has_part("double_blocks.0.img_attn.qkv.weight"),
+        cure=_NOT_YET,
+        family="flux",
     ),
     FileType(
         "sd3",
@@ -111,7 +116,7 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "a Stable Diffusion 3 model",
         _has_part("joint_blocks.0.x_block.attn.qkv.weight"),
         cure=_NOT_YET,
-        side=1024,
+        family="sd3",
     ),
     FileType(
         "sdxl",
@@ -119,7 +124,7 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "a Stable Diffusion XL model",
         _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."),
         cure=_NOT_YET,
-        side=1024,
+        family="sdxl",
     ),
     FileType(
         "sd2",
@@ -127,13 +132,20 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "a Stable Diffusion 2 model",
         lambda h: _FIRST_CONV in h and _is_sd2(h),
         cure=_NOT_YET,
-        side=768,
+        family="sd2",
     ),
     FileType(
-        "sd1-inpaint", "checkpoint", "a Stable Diffusion 1 inpainting model", _unet_inputs(9), supported=True, side=512
+        "sd1-inpaint",
+        "checkpoint",
+        "a Stable Diffusion 1 inpainting model",
+        _unet_inputs(9),
+        supported=True,
+        family="sd1",
     ),
-    FileType("instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, side=512),
-    FileType("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, side=512),
+    FileType(
+        "instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, family="sd1"
+    ),
+    FileType("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, family="sd1"),
     FileType(
         "vae",
         "part",

@@ -28,7 +28,8 @@ from modules.networks.files.foreign import (
     real_path,
     truncated,
 )
-from modules.schema.catalog import HIRES_STRENGTH, Checkpoint, Default, Vae
+from modules.schema.catalog import HIRES_STRENGTH, Checkpoint, Vae
+from modules.schema.families import Default
 from modules.schema.request import Txt2ImgRequest
 
 log = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ from modules.networks.sd1.upsampling import double_before_convolving
 from modules.networks.weights import Weights, fill, merged, open_weights, require_fitting
 from modules.sampling.discrete import DiscreteNoise
 from modules.schema.catalog import Checkpoint
-from modules.schema.sizes import SD1_SIZES
+from modules.schema.families import SD1_TRAITS
 
 log = logging.getLogger(__name__)
 
@@ -264,11 +264,8 @@ def _recognises(signs: FileSigns) -> bool:
 
 
 SD1: Final = Family(
-    name="sd1",
-    label="Stable Diffusion 1",
+    traits=SD1_TRAITS,
     recognises=_recognises,
     load=_load,
-    sizes=SD1_SIZES,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging"}),
-    presets={"width": 512, "height": 512, "steps": 20, "cfg_scale": 7.0},
 )

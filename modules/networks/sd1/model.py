@@ -31,7 +31,7 @@ from modules.networks.tiling import wrapping_around
 from modules.prompts.attention import parse_attention
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.catalog import Embedding
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 INPAINTING_CHANNELS = 9  # the latent's 4, the mask, and the masked picture's latent
 
@@ -65,7 +65,7 @@ class StableDiffusion:
 
     @property
     def sizes(self) -> SizeRule:
-        return SD1_SIZES
+        return self.family.sizes
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:

@@ -164,7 +164,7 @@ class Engine:
         for sentence in (*ignored_tags(job.request, plan, settings), *lacking_abilities(job, models.first(0).family)):
             yield Warned(sentence)
         if plan.source is not None:
-            for note in (*plan.source.picture.notes, *filter(None, [ignored_size(job.request)])):
+            for note in (*plan.source.picture.notes, *filter(None, [ignored_size(job.request, plan.sizes)])):
                 yield Warned(note)
         passes = PassRunner(job, models, self._prompts, self._hashes, self._room)
         passes.require_room(0, plan.batches[0], models.first(0))

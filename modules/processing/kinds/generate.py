@@ -30,9 +30,9 @@ class Generate(JobKind[Generation], Generic[Generation]):
         return dict(request.override_settings)
 
     def admitted(self, request: Generation, settings: Settings, names: Names) -> tuple[Generation, Resources]:
-        request = names.scripted(request)
-        require_memory(request)
-        return resolved(request, settings, names)
+        request, resources = resolved(names.scripted(request), settings, names)
+        require_memory(request, resources.checkpoint.sizes.rule)
+        return request, resources
 
     def results(self, request: Generation, settings: Settings) -> Results:
         """A script's pictures come from each other, and only the script knows how many there are."""

@@ -6,7 +6,7 @@ from modules.processing.masked.latents import latent_mask
 from modules.processing.masked.prepare import Prepared, drawn_mask, mask_mode
 from modules.processing.plan import Canvas, Source
 from modules.schema.request import RESIZE_MODES
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 
 def notes(
@@ -15,7 +15,7 @@ def notes(
     size: Size,
     prepared: Prepared | None,
     keeps_original: bool,
-    sizes: SizeRule = SD1_SIZES,
+    sizes: SizeRule,
 ) -> tuple[str, ...]:
     """What the person should know of how source and mask go together.
 

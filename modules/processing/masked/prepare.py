@@ -14,7 +14,7 @@ from modules.processing.masked import area_strength
 from modules.processing.masked.outpaint import Grown, grown
 from modules.processing.plan import Canvas, Source
 from modules.schema.request import MASKED_CONTENTS
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
 
@@ -43,9 +43,7 @@ class Prepared:
     cut: Size | None = None
 
 
-def prepare(
-    source: Source, canvas: Canvas, size: Size, background: str, sizes: SizeRule = SD1_SIZES
-) -> Prepared | None:
+def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: SizeRule) -> Prepared | None:
     """Source and mask at `size`, the masked region alone where only that is worked on.
 
     None if the mask is empty and the whole picture is redrawn, as without one. (A1111 does so where it works on the

@@ -24,10 +24,10 @@ from modules.prompts.tags import NetworkTag, network_tags, take_tags
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 from modules.schema.sampler_names import SamplerName, resolve_names
 from modules.schema.settings import EXACT, Settings
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 
-def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule = SD1_SIZES) -> Plan:
+def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -> Plan:
     """Resolve `request` (its seeds drawn, see `GenerationRequest.resolved`) under `settings`, the effective ones.
 
     `sizes` is the rule of the checkpoint's family.

@@ -7,7 +7,7 @@ from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing
 from modules.prompts.tags import NetworkTag
 from modules.schema.sampler_names import SamplerName, ScheduleName
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Plan:
     seed_resize: Size | None
     source: Source | None
     canvas: Canvas | None
-    sizes: SizeRule = SD1_SIZES
+    sizes: SizeRule
 
     @property
     def size(self) -> Size:

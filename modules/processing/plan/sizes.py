@@ -7,13 +7,13 @@ from modules.base.errors import WebuiError
 from modules.images.geometry import Margins, Size
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
-from modules.schema.sizes import SD1_SIZES, SizeRule
+from modules.schema.sizes import SizeRule
 
 LARGEST = 8192  # pixels of a side of the second pass
 OLD_FIRST_PIXELS, OLD_FIRST_STEP = 512 * 512, 64
 
 
-def result_size(request: GenerationRequest, sizes: SizeRule = SD1_SIZES) -> tuple[Size, Size]:
+def result_size(request: GenerationRequest, sizes: SizeRule) -> tuple[Size, Size]:
     """(size of the result under `sizes`, size asked for). `resize_by` multiplies the source's size, truncating."""
     width, height = request.width, request.height
     if isinstance(request, Img2ImgRequest) and (request.resize_by is not None or is_grown(request)):
@@ -51,7 +51,7 @@ def with_first_size(request: GenerationRequest, settings: Settings) -> Generatio
     return request.model_copy(update=update)
 
 
-def hires_sizes(request: Txt2ImgRequest, sizes: SizeRule = SD1_SIZES) -> tuple[Size, Size]:
+def hires_sizes(request: Txt2ImgRequest, sizes: SizeRule) -> tuple[Size, Size]:
     """(size in pixels to which the first picture is enlarged, size of the second pass in whole cells).
 
     Without a size of its own it is `hr_scale` times the first one. With one side, the other follows; with both, the
@@ -87,11 +87,11 @@ def margins(request: Img2ImgRequest) -> Margins:
     return Margins(request.outpaint_left, request.outpaint_top, request.outpaint_right, request.outpaint_bottom)
 
 
-def ignored_size(request: GenerationRequest) -> str:
+def ignored_size(request: GenerationRequest, sizes: SizeRule) -> str:
     """A sentence where width and height were given and are ignored, as the source and its margins make the size."""
     if not isinstance(request, Img2ImgRequest) or not is_grown(request):
         return ""
-    _, asked = result_size(request)
+    _, asked = result_size(request, sizes)
     if not request.model_fields_set & {"width", "height"} or (request.width, request.height) == asked:
         return ""
     return (

@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 from modules.api.services import Services
 from modules.schema.settings import Settings
 
-FORMS = {"txt2img": {"steps": 12}, "img2img": {"steps": 12}}
+FORM = {"width": 512, "height": 512, "steps": 12}  # the size is the family's
+FORMS = {"txt2img": FORM, "img2img": FORM}
 
 
 def state_of(client: TestClient, wanted: str) -> dict[str, str]:
@@ -85,6 +86,8 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
                 "reason": "",
                 "defaults": {"steps": 12},
                 "forms": FORMS,
+                "family": "",
+                "sizes": {"multiple_of": 8, "trained_on": [{"width": 512, "height": 512}]},
                 "hash": f"{name * 10}"[:10],
             }
             for name in ("good", "refused")

@@ -33,6 +33,7 @@ from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
+from modules.schema.sizes import SD1_SIZES, SizeRule
 from modules.store.metadata import encoded
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -384,25 +385,29 @@ def test_a_broken_mask_costs_its_own_file_alone_and_another_size_is_brought_to_t
 def test_a_size_within_the_caps(
     source: tuple[int, int], side: int | None, megapixels: float | None, expected: tuple[int, int]
 ) -> None:
-    assert within(Size(*source), side, megapixels) == expected
+    assert within(Size(*source), SD1_SIZES, side, megapixels) == expected
 
 
 @pytest.mark.parametrize(
-    ("form", "options", "expected"),
+    ("form", "options", "multiple_of", "expected"),
     [
-        ({"width": 512, "height": 320}, {}, (512, 320, None, 1)),
-        ({"width": 512, "height": 320}, {"max_side": 256}, (256, 160, None, 1)),
-        ({"width": 512, "height": 320}, {"max_side": 512}, (512, 320, None, 1)),
-        ({"resize_by": 2.0}, {}, (512, 512, 2.0, 1)),
-        ({"resize_by": 2.0}, {"max_side": 128}, (128, 72, None, 1)),
-        ({}, {"size": "source"}, (200, 120, None, 0)),
-        ({}, {"size": "source", "max_side": 100}, (96, 64, None, 0)),
+        ({"width": 512, "height": 320}, {}, 8, (512, 320, None, 1)),
+        ({"width": 512, "height": 320}, {"max_side": 256}, 8, (256, 160, None, 1)),
+        ({"width": 512, "height": 320}, {"max_side": 512}, 8, (512, 320, None, 1)),
+        ({"resize_by": 2.0}, {}, 8, (512, 512, 2.0, 1)),
+        ({"resize_by": 2.0}, {"max_side": 128}, 8, (128, 72, None, 1)),
+        ({}, {"size": "source"}, 8, (200, 120, None, 0)),
+        ({}, {"size": "source", "max_side": 100}, 8, (96, 64, None, 0)),
+        ({}, {"size": "source"}, 32, (192, 96, None, 0)),  # the family's rule
+        ({"width": 512, "height": 320}, {"max_side": 480}, 64, (448, 256, None, 1)),
     ],
 )
-def test_the_size_of_a_result(form: dict[str, Any], options: dict[str, Any], expected: tuple[Any, ...]) -> None:
+def test_the_size_of_a_result(
+    form: dict[str, Any], options: dict[str, Any], multiple_of: int, expected: tuple[Any, ...]
+) -> None:
     source = Picture.from_bytes(picture("red", (200, 120)))
     request = Img2ImgRequest.parse({"init_images": (source,), "resize_mode": 1, **form})
-    made = sized(request, BatchOptions(**options))
+    made = sized(request, BatchOptions(**options), SizeRule(cell=8, multiple_of=multiple_of, native=512))
     assert (made.width, made.height, made.resize_by, made.resize_mode) == expected
 
 

@@ -56,7 +56,7 @@ def test_the_first_that_can_be_loaded_is_the_one_to_begin_with(folder: Path, tmp
 def test_what_cannot_be_loaded_is_marked_with_its_reason(name: str, folder: Path, tmp_path: Path) -> None:
     _, label, cure = OTHERS[name]
     row = found(folder, tmp_path).checkpoint(name)
-    assert (row.family, row.label) == (label, f"{name}.safetensors (cannot be loaded: {label})")
+    assert (row.what, row.label) == (label, f"{name}.safetensors (cannot be loaded: {label})")
     assert cure in row.reason
 
 
@@ -134,4 +134,5 @@ def test_a_pickle_is_followed_again_when_it_has_changed(tmp_path: Path) -> None:
     torch.save({name: torch.zeros(shape) for name, shape in SD1.items()}, tmp_path / "a.ckpt")
     assert not files.found(hashes)[0].reason
     files.look_further()
-    assert (files.found(hashes)[0].family, files.found(hashes)[0].reason) == ("a Stable Diffusion 1 model", "")
+    row = files.found(hashes)[0]
+    assert (row.what, row.family, row.reason) == ("a Stable Diffusion 1 model", "sd1", "")

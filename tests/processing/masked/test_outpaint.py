@@ -26,6 +26,7 @@ from modules.processing.rerun import rerun
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 from tests.processing.masked.test_inpaint import SMALL, Run, mask, pixels, run_with, source, warnings
 from tests.tiny import write_tiny_checkpoint
 
@@ -99,9 +100,9 @@ def test_a_size_that_the_margins_make_void_is_told(run: Run) -> None:
         "width and height (96x64) are ignored when outpainting: the result is the source with its margins, 80x64."
     ]
     for silent in ({"width": 80}, {"inpaint_full_res": 1}, {"outpaint_left": 0}):
-        assert ignored_size(given.model_copy(update=silent)) == ""
+        assert ignored_size(given.model_copy(update=silent), SD1_SIZES) == ""
     unsaid = Img2ImgRequest(init_images=(source(64, 64),), outpaint_left=16)
-    assert ignored_size(unsaid) == ""
+    assert ignored_size(unsaid, SD1_SIZES) == ""
 
 
 def test_fill_and_feather_matter(run: Run) -> None:
@@ -152,11 +153,11 @@ def test_a_picture_can_be_made_again_from_its_text(tmp_path: Path, area: int) ->
 
 def test_width_and_height_say_nothing_where_the_source_is_painted_on() -> None:
     request = grown(Margins(8, 0, 8, 3), source(100, 64), width=64, height=64)
-    assert result_size(request) == (Size(120, 72), Size(116, 67))
-    assert result_size(request.model_copy(update={"resize_by": 1.0})) == (Size(120, 72), Size(116, 67))
-    assert result_size(request.model_copy(update={"resize_by": 0.5})) == (Size(56, 32), Size(58, 33))
-    assert result_size(request.model_copy(update={"inpaint_full_res": 1})) == (Size(64, 64), Size(64, 64))
-    plan = make_plan(request.resolved(random.Random(0)), Settings())
+    assert result_size(request, SD1_SIZES) == (Size(120, 72), Size(116, 67))
+    assert result_size(request.model_copy(update={"resize_by": 1.0}), SD1_SIZES) == (Size(120, 72), Size(116, 67))
+    assert result_size(request.model_copy(update={"resize_by": 0.5}), SD1_SIZES) == (Size(56, 32), Size(58, 33))
+    assert result_size(request.model_copy(update={"inpaint_full_res": 1}), SD1_SIZES) == (Size(64, 64), Size(64, 64))
+    plan = make_plan(request.resolved(random.Random(0)), Settings(), SD1_SIZES)
     assert plan.canvas is not None
     assert (plan.canvas.mask, plan.size, plan.asked) == (None, Size(120, 72), Size(116, 67))
 
@@ -168,7 +169,7 @@ def test_a_scaled_outpainting_has_the_scaled_size(run: Run) -> None:
 
 def test_too_large_a_result_is_refused_with_its_size() -> None:
     with pytest.raises(WebuiError, match="8292x64 pixels, expected at most 8192"):
-        result_size(grown(Margins(4096, 0, 4096, 0), source(100, 64)))
+        result_size(grown(Margins(4096, 0, 4096, 0), source(100, 64)), SD1_SIZES)
 
 
 def test_a_cell_with_any_new_pixel_is_painted() -> None:
@@ -211,10 +212,10 @@ def test_an_inpainting_checkpoint_paints_on_and_keeps_every_old_byte(
 
 
 def test_an_inpainting_checkpoint_is_told_that_the_margins_are_to_be_painted() -> None:
-    plan = make_plan(grown(Margins(8, 0, 0, 8), source(64, 64)).resolved(random.Random(0)), Settings())
+    plan = make_plan(grown(Margins(8, 0, 0, 8), source(64, 64)).resolved(random.Random(0)), Settings(), SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    prepared = prepare(plan.source, plan.canvas, plan.asked, "#ffffff")
+    prepared = prepare(plan.source, plan.canvas, plan.asked, "#ffffff", SD1_SIZES)
     assert prepared is not None
     seen = inpainting_input(
         lambda given: Posterior(given[:, :1, ::8, ::8].expand(1, 4, 9, 9), torch.zeros(1, 4, 9, 9)),

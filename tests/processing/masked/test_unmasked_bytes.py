@@ -97,10 +97,10 @@ def spread(is_masked: Bools, across: int, down: int) -> NDArray[np.uint8]:
 def redrawn(request: Img2ImgRequest, compatibility: str, rng: np.random.Generator) -> NDArray[np.uint8] | None:
     """The result where the network gives numbers; None where the job is one without a mask."""
     chosen = Settings().overridden({"compatibility": compatibility})
-    plan = make_plan(request, chosen)
+    plan = make_plan(request, chosen, SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    prepared = prepare(plan.source, plan.canvas, plan.asked, chosen.img2img_background_color)
+    prepared = prepare(plan.source, plan.canvas, plan.asked, chosen.img2img_background_color, SD1_SIZES)
     if prepared is None:
         return None
 

@@ -11,6 +11,7 @@ from modules.images.geometry import Size
 from modules.processing.plan import MOST_STRETCHED, ImagePlan, StepRange, img2img_steps, make_plan, result_size
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from modules.schema.sizes import SD1_SIZES
 
 
 def picture(width: int, height: int) -> Picture:
@@ -58,16 +59,16 @@ def test_resize_by_truncates_to_cells(
     source: tuple[int, int], scale: float, cut: tuple[int, int], asked: tuple[int, int]
 ) -> None:
     request = Img2ImgRequest(init_images=(picture(*source),), resize_by=scale)
-    assert result_size(request) == (Size(*cut), Size(*asked))
+    assert result_size(request, SD1_SIZES) == (Size(*cut), Size(*asked))
 
 
 def test_a_scale_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(WebuiError, match="at least 8x8"):
-        result_size(Img2ImgRequest(init_images=(picture(100, 100),), resize_by=0.05))
+        result_size(Img2ImgRequest(init_images=(picture(100, 100),), resize_by=0.05), SD1_SIZES)
 
 
 def test_images_count_the_seed_up() -> None:
-    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1, n_iter=2, batch_size=2), Settings())
+    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1, n_iter=2, batch_size=2), Settings(), SD1_SIZES)
     assert plan.batches == (
         (ImagePlan(0, 7, 1), ImagePlan(1, 8, 2)),
         (ImagePlan(2, 9, 3), ImagePlan(3, 10, 4)),
@@ -75,17 +76,17 @@ def test_images_count_the_seed_up() -> None:
 
 
 def test_after_the_largest_seed_comes_the_first() -> None:
-    plan = make_plan(Txt2ImgRequest(seed=2**64 - 1, subseed=2**64 - 2, n_iter=3), Settings())
+    plan = make_plan(Txt2ImgRequest(seed=2**64 - 1, subseed=2**64 - 2, n_iter=3), Settings(), SD1_SIZES)
     assert plan.batches == (
         (ImagePlan(0, 2**64 - 1, 2**64 - 2),), (ImagePlan(1, 0, 2**64 - 1),), (ImagePlan(2, 1, 0),),
     )  # fmt: skip
 
 
 def test_a_variation_counts_the_variation_seed_up_and_holds_the_seed() -> None:
-    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1, subseed_strength=0.3, n_iter=2), Settings())
+    plan = make_plan(Txt2ImgRequest(seed=7, subseed=1, subseed_strength=0.3, n_iter=2), Settings(), SD1_SIZES)
     assert plan.batches == ((ImagePlan(0, 7, 1),), (ImagePlan(1, 7, 2),))
 
 
 def test_txt2img_walks_the_whole_schedule() -> None:
-    plan = make_plan(Txt2ImgRequest(steps=12, width=500, height=260), Settings())
+    plan = make_plan(Txt2ImgRequest(steps=12, width=500, height=260), Settings(), SD1_SIZES)
     assert (plan.first.steps, plan.size, plan.asked) == (StepRange(12, 0), Size(496, 256), Size(500, 260))

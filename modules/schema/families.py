@@ -1,0 +1,59 @@
+"""What is known of each family of models without loading one: its name, its sizes, and values for the form.
+
+Free of torch, so that the page can read it. `networks/families.py` says how a family is loaded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from modules.schema.sizes import SD1_SIZES, Resolution, SizeRule
+
+Default = int | float | str
+
+
+@dataclass(frozen=True)
+class FamilyTraits:
+    """One row of the table.
+
+    resolutions: (width, height) in pixels of the pictures that it was trained on, the first one is the form's; empty
+    for a square of `sizes.native`.  presets: further values for the form, by the names of a request's fields.
+    """
+
+    name: str
+    label: str
+    sizes: SizeRule
+    resolutions: tuple[Resolution, ...] = ()
+    presets: Mapping[str, Default] = field(default_factory=dict[str, Default])
+
+    @property
+    def trained_on(self) -> tuple[Resolution, ...]:
+        """The sizes to offer; at least one."""
+        return self.resolutions or (Resolution(self.sizes.native, self.sizes.native),)
+
+
+SD1_TRAITS: Final = FamilyTraits("sd1", "Stable Diffusion 1", SD1_SIZES)
+SD2_TRAITS: Final = FamilyTraits("sd2", "Stable Diffusion 2", SizeRule(cell=8, multiple_of=8, native=768))
+SDXL_TRAITS: Final = FamilyTraits(
+    "sdxl",
+    "Stable Diffusion XL",
+    SizeRule(cell=8, multiple_of=8, native=1024),
+    # The buckets of Podell et al. 2023 (arXiv 2307.01952, appendix I) that people use.
+    resolutions=tuple(
+        Resolution(width, height)
+        for width, height in (
+            (1024, 1024), (1152, 896), (896, 1152), (1216, 832), (832, 1216), (1344, 768), (768, 1344), (1536, 640),
+            (640, 1536),
+        )
+    ),
+)  # fmt: skip
+SD3_TRAITS: Final = FamilyTraits("sd3", "Stable Diffusion 3", SizeRule(cell=8, multiple_of=16, native=1024))
+FLUX_TRAITS: Final = FamilyTraits("flux", "Flux", SizeRule(cell=8, multiple_of=16, native=1024))
+
+FAMILY_TRAITS: Final = (SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS)
+ASSUMED: Final = SD1_TRAITS  # for a file that does not say what it is: damaged, or a pickle that is not read yet
+
+
+def traits_of(name: str) -> FamilyTraits:
+    """The row called `name`; `ASSUMED` if there is none."""
+    return next((row for row in FAMILY_TRAITS if row.name == name), ASSUMED)
