@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
@@ -117,7 +117,9 @@ def read_vectors(embedding: Embedding) -> Tensor:
 
 
 @contextmanager
-def spoken(text_encoder: CLIPTextModel, chunks: Sequence[Chunk], read: ReadVectors | None) -> Iterator[None]:
+def spoken(
+    text_encoder: CLIPTextModel | CLIPTextModelWithProjection, chunks: Sequence[Chunk], read: ReadVectors | None
+) -> Iterator[None]:
     """While it lasts, the words in `chunks`, which are the batch, have their vectors in place of their tokens'."""
     vectors: Mapping[str, Tensor] = {
         placed.word.name: read(placed.word.name) for chunk in chunks for placed in chunk.words if read

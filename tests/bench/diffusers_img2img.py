@@ -22,8 +22,8 @@ from PIL import Image
 from modules.clip.bpe import ClipBPE
 from modules.networks.device import choose_place, threads
 from modules.networks.files.listing import HashCache
+from modules.networks.ldm.text import encode_prompt
 from modules.networks.sd1.checkpoint import load_checkpoint
-from modules.networks.sd1.text import encode_prompt
 from modules.schema.catalog import Checkpoint
 from tests.bench.bench_img2img import REQUEST
 

@@ -16,8 +16,8 @@ from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import EMPTY_CHUNK
 from modules.networks.embeddings import EmbeddingCache, read_vectors
 from modules.networks.files.embeddings import EmbeddingFiles, describe
+from modules.networks.ldm.text import encode_old, encode_prompt
 from modules.networks.sd1.model import StableDiffusion
-from modules.networks.sd1.text import encode_old, encode_prompt
 from modules.schema.catalog import Embedding
 
 WIDTH = 16  # the tiny text encoder's

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from modules.networks.ldm.layout import read_config
 from modules.networks.previews import PreviewMap, fit_preview, preview
-from modules.networks.sd1.layout import read_config
 from modules.networks.sd1.model import StableDiffusion
 from modules.networks.vae import encode
 

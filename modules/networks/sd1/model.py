@@ -1,203 +1,46 @@
-"""Stable Diffusion 1 behind the seam: a UNet, an AutoencoderKL and one CLIP text encoder."""
-
-from __future__ import annotations
+"""Stable Diffusion 1: the line's UNet and VAE with CLIP ViT-L's text encoder."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Self, cast
+from typing import Final
 
-import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from modules.base.errors import WebuiError
-from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Piece
-from modules.networks import vae
-from modules.networks.conditioning import Conditioning, Extra, added
-from modules.networks.device import Place
+from modules.networks.conditioning import Conditioning
 from modules.networks.embeddings import EmbeddingCache, Words
-from modules.networks.files.loras import LoraRequest
-from modules.networks.model import EncodedPrompts, Family, LatentFormat, LoraTarget, TextOptions, VaeSlot
-from modules.networks.posterior import Posterior
-from modules.networks.sd1.building import load_vae
-from modules.networks.sd1.lora_names import lora_targets
-from modules.networks.sd1.text import encode_old, encode_prompts
-from modules.networks.sd1.token_merging import merged_tokens
-from modules.networks.tiling import wrapping_around
-from modules.prompts.attention import parse_attention
-from modules.sampling.noise_model import NoiseModel
-from modules.schema.catalog import Embedding
-from modules.schema.sizes import SizeRule
+from modules.networks.ldm.lora_names import text_targets, unet_targets
+from modules.networks.ldm.model import LatentDiffusion
+from modules.networks.ldm.text import PLAIN, TextNetwork, read_prompts
+from modules.networks.model import LoraTarget, TextOptions
 
-INPAINTING_CHANNELS = 9  # the latent's 4, the mask, and the masked picture's latent
+_DOTTED: Final = ("text_encoder.text_model.", "text_encoder.", "text_model.", "base_model.model.text_model.")
+_JOINED: Final = ("lora_te_text_model_", "lora_te_")
 
 
-@dataclass(frozen=True)
-class StableDiffusion:
-    """A `Model`. `vae_name` and `vae_hash` are of a VAE that came from a file of its own, "" for the checkpoint's."""
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusion(LatentDiffusion):
+    """A `Model`."""
 
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
     text_encoder: CLIPTextModel
-    tokenizer: ClipBPE
-    family: Family
-    name: str
-    hash: str
-    noise: NoiseModel
-    place: Place
-    size: int
-    loras: tuple[LoraRequest, ...] = ()
-    vae_name: str = ""
-    vae_hash: str = ""
-    has_own_vae: bool = True
 
     @property
-    def latent(self) -> LatentFormat:
-        return LatentFormat(
-            channels=cast(int, self.vae.config["latent_channels"]),
-            cell=vae.cell_size(self.vae),
-            scale=float(self.vae.config["scaling_factor"]),
-        )
-
-    @property
-    def sizes(self) -> SizeRule:
-        return self.family.sizes
-
-    @property
-    def parts(self) -> Mapping[str, nn.Module]:
-        return {"denoiser": self.unet, "vae": self.vae, "text": self.text_encoder}
+    def text_encoders(self) -> Mapping[str, TextNetwork]:
+        return {"text": self.text_encoder}
 
     @property
     def text_width(self) -> int:
         return self.text_encoder.config.hidden_size
 
-    @property
-    def is_inpainting(self) -> bool:
-        return self.unet.config["in_channels"] == INPAINTING_CHANNELS
-
-    @property
-    def vae_slot(self) -> VaeSlot:
-        scale = float(self.vae.config["scaling_factor"])
-        return VaeSlot(
-            key=scale,
-            is_own=self.has_own_vae,
-            part=self.vae,
-            load=partial(load_vae, place=self.place, scaling_factor=scale),
-            require_fit=self._require_vae,
-            encoder=lambda part: partial(vae.encode, part),
-            placed=lambda part, name, digits: replace(self, vae=part, vae_name=name, vae_hash=digits),
-        )
-
     def words(self, embeddings: EmbeddingCache) -> Words:
         return embeddings.words(self.text_width, self.tokenizer)
 
-    def encode_prompts(self, stages: Sequence[str], options: TextOptions) -> EncodedPrompts:
-        words = options.words
-        seen: dict[str, None] = {}
-
-        def read(name: str) -> Tensor:
-            seen[name] = None
-            assert words is not None
-            return words.read(name)
-
-        noting = None if words is None else replace(words, read=read)
-        pieces = [_pieces(stage, options) for stage in stages]
-        if options.is_old:
-            tokens = encode_old(self.text_encoder, self.tokenizer, stages, options.clip_skip, options.emphasis, noting)
-        else:
-            tokens = encode_prompts(
-                self.text_encoder,
-                self.tokenizer,
-                pieces,
-                clip_skip=options.clip_skip,
-                emphasis=options.emphasis,
-                comma_backtrack=options.comma_backtrack,
-                words=noting,
-                is_exact=options.is_exact,
-            )
-        unusable: dict[Embedding, None] = {}
-        if words is not None:
-            texts = [text for stage in pieces for text, _ in stage]
-            unusable = {each: None for text in texts for each in words.unusable_in(text, self.tokenizer)}
-        named = () if words is None else tuple(map(words.file, seen))
-        return EncodedPrompts(Conditioning(tokens.to(self.place.dtype)), named, tuple(unusable))
-
-    def predict(self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
-        seen, time = x * self.noise.c_in(sigma), self.noise.time(sigma)
-        copies = len(cond) // len(x)
-        if copies > 1:
-            seen, time = torch.cat([seen] * copies), torch.cat([time] * copies)
-        if extra.concat is not None:
-            seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
-        cond = added(cond, extra)
-        residuals = _residuals(self.unet, extra, len(seen), self.place)
-        # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
-        scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
-        with merged_tokens(self.unet, extra.token_merging):
-            output = self.unet(
-                scaled, time, cond.tokens, encoder_attention_mask=cond.mask, return_dict=False, **residuals
-            )[0]
-        output = output.to(torch.float32, memory_format=torch.contiguous_format)
-        return self.noise.denoised(x, sigma, output.unflatten(0, (copies, -1))).flatten(0, 1)
-
-    def encode(self, pixels: Tensor) -> Posterior:
-        return vae.encode(self.vae, pixels)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return vae.decode(self.vae, latents)
+    def encoded(
+        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+    ) -> Conditioning:
+        reading = replace(PLAIN, layers_back=options.clip_skip)
+        states = read_prompts(self.text_encoder, self.tokenizer, stages, pieces, reading, options, words)
+        return Conditioning(states.tokens.to(self.place.dtype))
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
-        return lora_targets(self.unet, self.text_encoder)
-
-    def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:
-        return replace(self, loras=loras)
-
-    def with_noise(self, noise: NoiseModel) -> Self:
-        return self if noise is self.noise else replace(self, noise=noise)
-
-    def tiled(self) -> AbstractContextManager[None]:
-        return wrapping_around((self.unet, self.vae))
-
-    def _require_vae(self, name: str, part: Any) -> None:
-        """Raises WebuiError for a VAE whose latents the UNet does not know."""
-        channels, cell = part.config["latent_channels"], vae.cell_size(part)
-        if (channels, cell) != (self.latent.channels, self.latent.cell):
-            raise WebuiError(
-                f"The VAE {name} does not fit the checkpoint {self.name}: its latents have {channels} channels and "
-                f"cells of {cell} pixels, expected {self.latent.channels} and {self.latent.cell}.",
-                "Choose another.",
-                "sd_vae",
-            )
-
-
-def _pieces(text: str, options: TextOptions) -> list[Piece]:
-    if options.emphasis == "None":
-        return [(text, 1.0)]
-    return parse_attention(text, options.is_exact)
-
-
-def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Place) -> dict[str, Any]:
-    """What diffusers' UNet takes for them; nothing where there are none.
-
-    It wants those of the skip connections and of the middle together, so 0 stands for what is not there.
-    """
-    residuals = extra.residuals
-    if residuals is None:
-        return {}
-    blocks = cast(Any, unet).down_blocks
-    skips = 1 + sum(len(block.resnets) + len(block.downsamplers or ()) for block in blocks)
-    if len(residuals.down) not in (0, skips):
-        raise WebuiError(f"{len(residuals.down)} residuals were added, the UNet takes {skips}.", field="extensions")
-
-    def spread(tensor: Tensor) -> Tensor:
-        return tensor.to(place.device, place.dtype).repeat(rows // len(tensor), 1, 1, 1)
-
-    nothing = torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)
-    return {
-        "down_block_additional_residuals": tuple(map(spread, residuals.down)) or (nothing,) * skips,
-        "mid_block_additional_residual": nothing if residuals.middle is None else spread(residuals.middle),
-    }
+        return unet_targets(self.unet) | text_targets(self.text_encoder, _DOTTED, _JOINED)

@@ -38,9 +38,11 @@ from modules.networks.files.loras import LoraFiles, lora_hash
 from modules.networks.files.pickle_machine import Bounds
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import CHECKPOINT, EMBEDDING, read_content
-from modules.networks.sd1.building import load_vae
+from modules.networks.ldm.building import load_vae
+from modules.networks.ldm.layout import scaling_factor, scheduler_config, text_config, vae_config
+from modules.networks.ldm.sidecar import LARGEST_YAML, read_sidecar
+from modules.networks.ldm.unet_layout import unet_config
 from modules.networks.sd1.checkpoint import load_checkpoint
-from modules.networks.sd1.layout import LARGEST_YAML, infer_configs, read_sidecar, scaling_factor, scheduler_config
 from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 
@@ -493,7 +495,11 @@ def test_tensors_of_any_shape_make_a_configuration_or_a_sentence(shapes: dict[st
         found = read_header(path)
         detect(found)
         with only_sentences_about("x.safetensors"):
-            infer_configs(found, read_sidecar(path), path.name)
+            sidecar = read_sidecar(path)
+            unet_config(found, sidecar, path.name)
+            vae_config(found, sidecar, path.name)
+            text_config(found, sidecar.text_encoder, path.name)
+            scheduler_config(found, sidecar, path.name)
 
 
 CONFIGS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [

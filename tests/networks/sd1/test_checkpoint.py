@@ -20,10 +20,11 @@ from modules.clip.bpe import ClipBPE
 from modules.networks import model_cache
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache
+from modules.networks.ldm.building import load_vae
+from modules.networks.ldm.layout import read_config
+from modules.networks.ldm.loading import alphas_cumprod
 from modules.networks.model_cache import ModelCache
-from modules.networks.sd1.building import load_vae
-from modules.networks.sd1.checkpoint import alphas_cumprod, load_checkpoint
-from modules.networks.sd1.layout import read_config
+from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Checkpoint
 from tests.tiny import write_tiny_checkpoint

@@ -21,7 +21,7 @@ from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache, find_vaes
-from modules.networks.sd1.building import load_vae
+from modules.networks.ldm.building import load_vae
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.processing.engine import create_engine
 from modules.processing.rerun import rerun

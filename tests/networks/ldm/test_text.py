@@ -14,9 +14,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import BREAK, EMPTY_CHUNK
-from modules.networks.sd1.layout import read_config
+from modules.networks.ldm.layout import read_config
+from modules.networks.ldm.text import Emphasis, encode_chunks, encode_prompt, encode_prompts, match_lengths
 from modules.networks.sd1.model import StableDiffusion
-from modules.networks.sd1.text import Emphasis, encode_chunks, encode_prompt, encode_prompts, match_lengths
 
 # Some rows of what A1111 v1.10.0 made of these prompts, with the encoder that `recorded_encoder` builds again.
 RECORDED = json.loads(Path(__file__).with_name("recorded_conditioning.json").read_text(encoding="utf-8"))

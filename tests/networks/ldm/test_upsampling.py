@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.upsampling import Upsample2D
 
-from modules.networks.sd1.upsampling import Doubling
+from modules.networks.ldm.upsampling import Doubling
 
 
 def test_doubling_convolves_twice_the_size_and_takes_every_cell_the_other_side_needs() -> None:

@@ -7,15 +7,17 @@ from typing import Any, Final, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.errors import WebuiError
 from modules.networks.device import Place
 from modules.networks.files.detect import VAE, detect
 from modules.networks.files.foreign import FIELD, read_json
 from modules.networks.files.listing import is_diffusers_part
-from modules.networks.sd1 import layout
-from modules.networks.sd1.layout import Config
+from modules.networks.ldm import layout
+from modules.networks.ldm.layout import Config
+from modules.networks.ldm.names import vae_ldm_name
+from modules.networks.ldm.sidecar import read_sidecar
 from modules.networks.weights import Weights, fill, open_weights
 
 # How diffusers called the VAE's attention before 0.18; folders saved then still do.
@@ -23,6 +25,7 @@ _OLD_VAE_NAMES: Final = {"to_q": "query", "to_k": "key", "to_v": "value", "to_ou
 
 Names = Callable[[str], Sequence[str]]
 Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL)
+TextKind = TypeVar("TextKind", bound=CLIPTextModel | CLIPTextModelWithProjection)
 
 
 def load_vae(path: Path, place: Place, scaling_factor: float | None = None) -> AutoencoderKL:
@@ -52,12 +55,12 @@ def _loaded_vae(path: Path, place: Place, scaling_factor: float | None) -> Autoe
         stored = read_part(path.with_name("config.json"), path.parent.name) if is_diffusers_part(path) else {}
         config = layout.diffusers_vae_config(weights.header, stored, path.name, prefix)
     else:
-        config = layout.vae_config(weights.header, layout.read_sidecar(path), path.name, prefix)
+        config = layout.vae_config(weights.header, read_sidecar(path), path.name, prefix)
     if scaling_factor is not None:
         config |= {"scaling_factor": scaling_factor}
 
     def names(name: str) -> list[str]:
-        theirs = [name, old_vae_name(name)] if is_diffusers else [layout.vae_ldm_name(name, config)]
+        theirs = [name, old_vae_name(name)] if is_diffusers else [vae_ldm_name(name, config)]
         return [prefix + each for each in theirs]
 
     return filled_vae(config, weights, names, place)
@@ -81,9 +84,9 @@ def empty(kind: type[Network], config: Config, name: str) -> Network:
         return cast(Network, cast(Any, kind).from_config(config))
 
 
-def empty_text_encoder(config: Config, name: str) -> CLIPTextModel:
+def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextKind:
     with _building(name):
-        return CLIPTextModel(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
+        return kind(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 
 def filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:

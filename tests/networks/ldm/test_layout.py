@@ -4,19 +4,12 @@ import pytest
 
 from modules.base.errors import WebuiError
 from modules.networks.files.listing import TensorInfo
-from modules.networks.sd1.layout import (
-    Sidecar,
-    infer_configs,
-    missing_parts,
-    read_config,
-    read_sidecar,
-    scheduler_config,
-    text_config,
-    unet_config,
-    unet_ldm_name,
-    vae_config,
-    vae_ldm_name,
-)
+from modules.networks.ldm.layout import read_config, scheduler_config, text_config, vae_config
+from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
+from modules.networks.ldm.parts import missing_parts
+from modules.networks.ldm.sidecar import Sidecar, read_sidecar
+from modules.networks.ldm.unet_layout import unet_config
+from modules.networks.sd1.checkpoint import LAYOUT
 from tests.tiny import TINY_YAML, tiny_tensors
 
 HEADER = {key: TensorInfo("F16", value.shape) for key, value in tiny_tensors().items()}
@@ -29,8 +22,7 @@ def sidecar(tmp_path: Path) -> Sidecar:
 
 
 def test_widths_and_depths_come_from_the_shapes_and_heads_from_the_yaml(sidecar: Sidecar) -> None:
-    configs = infer_configs(HEADER, sidecar, "tiny.safetensors")
-    assert configs.unet == read_config("sd1", "unet") | {
+    assert unet_config(HEADER, sidecar, "tiny.safetensors") == read_config("sd1", "unet") | {
         "block_out_channels": [32, 32],
         "layers_per_block": 1,
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
@@ -39,26 +31,26 @@ def test_widths_and_depths_come_from_the_shapes_and_heads_from_the_yaml(sidecar:
         "cross_attention_dim": 16,
         "attention_head_dim": 4,
     }
-    assert configs.vae == read_config("sd1", "vae") | {
+    assert vae_config(HEADER, sidecar, "tiny.safetensors") == read_config("sd1", "vae") | {
         "block_out_channels": [32, 32, 32, 32],
         "layers_per_block": 1,
         "use_quant_conv": True,
         "use_post_quant_conv": True,
         "mid_block_add_attention": True,
     }
-    assert configs.text_encoder == read_config("sd1", "text_encoder") | {
+    assert text_config(HEADER, sidecar.text_encoder, "tiny.safetensors") == read_config("sd1", "text_encoder") | {
         "hidden_size": 16,
         "projection_dim": 16,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
-    assert configs.scheduler == read_config("sd1", "scheduler")
+    assert scheduler_config(HEADER, sidecar) == read_config("sd1", "scheduler")
 
 
 def test_without_a_yaml_heads_are_those_of_sd1() -> None:
     assert unet_config(HEADER, Sidecar(), "x")["attention_head_dim"] == 8
-    assert text_config(HEADER, Sidecar(), "x")["num_attention_heads"] == 1
+    assert text_config(HEADER, {}, "x")["num_attention_heads"] == 1
 
 
 def test_the_yaml_tells_schedule_scale_and_norm_groups() -> None:
@@ -92,13 +84,14 @@ def test_the_text_encoders_config_may_lie_in_a_folder_that_the_yaml_names(tmp_pa
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text('{"num_attention_heads": 4, "eos_token_id": 2}')
     (tmp_path / "x.yaml").write_text("model: {params: {cond_stage_config: {params: {version: ./clip}}}}")
-    config = text_config(HEADER, read_sidecar(tmp_path / "x.safetensors"), "x")
+    config = text_config(HEADER, read_sidecar(tmp_path / "x.safetensors").text_encoder, "x")
     assert (config["num_attention_heads"], config["eos_token_id"]) == (4, 49407)
 
 
 def test_parts_that_are_missing_are_named() -> None:
-    assert missing_parts(HEADER) == []
-    assert missing_parts({key: info for key, info in HEADER.items() if "first_stage" not in key}) == ["VAE"]
+    assert missing_parts(tuple(HEADER), LAYOUT.text_slots) == []
+    without_vae = [key for key in HEADER if "first_stage" not in key]
+    assert missing_parts(without_vae, LAYOUT.text_slots) == ["VAE"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "model: 3", "just words", "model: {params: {unet_config: 7}}", ""])

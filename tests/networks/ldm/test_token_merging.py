@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor
 
-from modules.networks.sd1.token_merging import matching, merged_tokens
+from modules.networks.ldm.token_merging import matching, merged_tokens
 
 
 def halves(height: int, width: int) -> tuple[list[int], list[int]]:

@@ -1,18 +1,17 @@
-"""Which of Stable Diffusion 1's weights a LoRA may change, and what files call them."""
+"""Which weights of the Stable Diffusion line a LoRA may change, and what files call them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from diffusers import UNet2DConditionModel
 from torch import nn
-from transformers import CLIPTextModel
 
+from modules.networks.ldm.names import unet_ldm_name
 from modules.networks.model import LoraTarget
-from modules.networks.sd1.layout import unet_ldm_name
 
 
-def lora_targets(unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> dict[str, LoraTarget]:
-    """All weights that a LoRA may change, by every name that files have for them."""
+def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
+    """The weights of a UNet, by every name that files have for them."""
     targets: dict[str, LoraTarget] = {}
     for name, parameter in _matrices(unet):
         ldm = unet_ldm_name(f"{name}.weight", unet.config).removesuffix(".weight")
@@ -22,13 +21,17 @@ def lora_targets(unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> dic
                 targets[prefix + spelling] = target
         for spelling in (name, ldm):
             targets["lora_unet_" + spelling.replace(".", "_")] = target
+    return targets
+
+
+def text_targets(text_encoder: nn.Module, dotted: Sequence[str], joined: Sequence[str]) -> dict[str, LoraTarget]:
+    """The weights of a text encoder below every prefix: of names with dots, and of those with underscores for them."""
+    targets: dict[str, LoraTarget] = {}
     for name, parameter in _matrices(text_encoder):
         name = name.removeprefix("text_model.")
         target = LoraTarget(parameter, is_text=True, block=0)
-        for prefix in ("text_encoder.text_model.", "text_encoder.", "text_model.", "base_model.model.text_model."):
-            targets[prefix + name] = target
-        for prefix in ("lora_te_text_model_", "lora_te_"):
-            targets[prefix + name.replace(".", "_")] = target
+        targets |= dict.fromkeys((prefix + name for prefix in dotted), target)
+        targets |= dict.fromkeys((prefix + name.replace(".", "_") for prefix in joined), target)
     return targets
 
 

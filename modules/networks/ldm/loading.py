@@ -1,0 +1,129 @@
+"""Loading the networks of a checkpoint of the Stable Diffusion line, from local files alone."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from modules.base.errors import WebuiError
+from modules.networks.device import Place
+from modules.networks.files.detect import FileType
+from modules.networks.files.foreign import FIELD
+from modules.networks.ldm.building import empty, empty_text_encoder, filled_vae, load_vae
+from modules.networks.ldm.layout import Config
+from modules.networks.ldm.parts import Layout, Parts, TextPart, open_folder, open_single
+from modules.networks.ldm.upsampling import double_before_convolving
+from modules.networks.model import MissingVae
+from modules.networks.weights import fill, require_fitting
+from modules.sampling.discrete import DiscreteNoise
+from modules.schema.catalog import Checkpoint
+
+log = logging.getLogger(__name__)
+
+TextNetwork = CLIPTextModel | CLIPTextModelWithProjection
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What was loaded; `size` are the bytes of all parameters."""
+
+    parts: Parts
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    texts: tuple[TextNetwork, ...]
+    noise: DiscreteNoise
+    has_own_vae: bool
+    size: int
+
+
+@dataclass(frozen=True)
+class VaeFiles:
+    """VAEs from files of their own: `chosen` is used for the one inside, `spare` for want of one."""
+
+    chosen: Path | None = None
+    spare: Path | None = None
+
+
+def load_networks(
+    file: Checkpoint,
+    layout_of: Callable[[FileType], Layout],
+    place: Place,
+    vaes: VaeFiles,
+    make_room: Callable[[int], None],
+) -> Networks:
+    """Load `file` onto `place`.
+
+    `make_room` is told how many bytes it will take, once all that its header shows is in order and before any of its
+    weights is read. Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or
+    family, or incomplete; MissingVae if all it lacks is a VAE.
+    """
+    parts, vae = _opened(file, layout_of, vaes)
+    unet = empty(UNet2DConditionModel, parts.unet_config, file.name)
+    texts = tuple(empty_text_encoder(text.kind, text.config, file.name) for text in parts.texts)
+    double_before_convolving(unet)
+    require_fitting(unet, parts.unet, parts.unet_names)
+    for network, text in zip(texts, parts.texts, strict=True):
+        require_fitting(network, text.weights, text.names)
+    if vae is None:
+        require_fitting(empty(AutoencoderKL, parts.vae_config, file.name), parts.vae, parts.vae_names)
+    make_room(_bytes(unet, place.dtype) + sum(_bytes(text, place.text_dtype) for text in texts))
+    fill(unet, parts.unet, parts.unet_names, place.device, place.dtype, torch.channels_last)
+    for network, text in zip(texts, parts.texts, strict=True):
+        _fill_text(network, text, place)
+    if vae is None:
+        autoencoder = filled_vae(parts.vae_config, parts.vae, parts.vae_names, place)
+    else:
+        autoencoder = load_vae(vae, place, parts.scaling_factor)
+    loaded = (unet, autoencoder, *texts)
+    size = sum(each.numel() * each.element_size() for part in loaded for each in part.parameters())
+    log.info("Loaded %s: %s, %.0f MB", file.name, parts.family.name, size / 1e6)
+    return Networks(parts, unet, autoencoder, texts, noise_model(parts.scheduler), vae is None, size)
+
+
+def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: VaeFiles) -> tuple[Parts, Path | None]:
+    """The parts, and the file that the VAE comes from where it is another one."""
+    if not file.path.exists():
+        raise WebuiError(
+            f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
+        )
+    opened = open_folder if file.path.is_dir() else open_single
+    try:
+        return opened(file.path, layout_of, needs_vae=vaes.chosen is None), vaes.chosen
+    except MissingVae:
+        if vaes.spare is None:
+            raise
+        return opened(file.path, layout_of, needs_vae=False), vaes.spare
+
+
+def _fill_text(network: TextNetwork, text: TextPart, place: Place) -> None:
+    fill(network, text.weights, text.names, place.device, place.text_dtype)
+    # Not stored in files, so it still stands on the meta device.
+    positions = torch.arange(text.config["max_position_embeddings"], device=place.device)
+    inner = network.text_model if isinstance(network, CLIPTextModelWithProjection) else network
+    inner.embeddings.register_buffer("position_ids", positions[None], persistent=False)
+
+
+def _bytes(model: nn.Module, dtype: torch.dtype) -> int:
+    return sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+
+
+def noise_model(scheduler: Config) -> DiscreteNoise:
+    """The noise levels that the checkpoint was trained on, and what it predicts."""
+    is_rescaled = scheduler.get("rescale_betas_zero_snr") is True
+    return DiscreteNoise(alphas_cumprod(scheduler), scheduler["prediction_type"], is_rescaled)
+
+
+def alphas_cumprod(scheduler: Config) -> Tensor:
+    """ᾱ_t, t = 0…999, fp32: the product of 1 − β with √β linear in t (Rombach et al. 2022), computed in fp64."""
+    steps = int(scheduler["num_train_timesteps"])
+    if scheduler.get("beta_schedule", "scaled_linear") == "linear":
+        betas = torch.linspace(scheduler["beta_start"], scheduler["beta_end"], steps, dtype=torch.float64)
+    else:
+        first, last = scheduler["beta_start"] ** 0.5, scheduler["beta_end"] ** 0.5
+        betas = torch.linspace(first, last, steps, dtype=torch.float64) ** 2
+    return (1 - betas).cumprod(0).float()

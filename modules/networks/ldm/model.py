@@ -1,0 +1,207 @@
+"""The Stable Diffusion line behind the seam: a UNet, an AutoencoderKL and CLIP text encoders."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self, cast
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+
+from modules.base.errors import WebuiError
+from modules.clip.bpe import ClipBPE
+from modules.clip.chunks import Piece
+from modules.networks import vae
+from modules.networks.conditioning import Conditioning, Extra, added
+from modules.networks.device import Place
+from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.files.loras import LoraRequest
+from modules.networks.ldm.building import load_vae
+from modules.networks.ldm.text import TextNetwork
+from modules.networks.ldm.token_merging import merged_tokens
+from modules.networks.model import EncodedPrompts, Family, LatentFormat, LoraTarget, TextOptions, VaeSlot
+from modules.networks.posterior import Posterior
+from modules.networks.tiling import wrapping_around
+from modules.prompts.attention import parse_attention
+from modules.sampling.noise_model import NoiseModel
+from modules.schema.catalog import Embedding
+from modules.schema.sizes import SizeRule
+
+INPAINTING_CHANNELS = 9  # the latent's 4, the mask, and the masked picture's latent
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentDiffusion(ABC):
+    """What the families have in common of a `Model`.
+
+    `vae_name` and `vae_hash` are of a VAE that came from a file of its own, "" for the checkpoint's.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    tokenizer: ClipBPE
+    family: Family
+    name: str
+    hash: str
+    noise: NoiseModel
+    place: Place
+    size: int
+    loras: tuple[LoraRequest, ...] = ()
+    vae_name: str = ""
+    vae_hash: str = ""
+    has_own_vae: bool = True
+
+    @property
+    @abstractmethod
+    def text_encoders(self) -> Mapping[str, TextNetwork]:
+        """By the names that `parts` has for them."""
+
+    @property
+    @abstractmethod
+    def text_width(self) -> int: ...
+
+    @abstractmethod
+    def words(self, embeddings: EmbeddingCache) -> Words | None: ...
+
+    @abstractmethod
+    def lora_targets(self) -> Mapping[str, LoraTarget]: ...
+
+    @abstractmethod
+    def encoded(
+        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+    ) -> Conditioning:
+        """The stages of one prompt, which are `pieces`, a row each."""
+
+    def told(self, cond: Conditioning) -> dict[str, Any]:
+        """What the UNet takes of the prompts besides their tokens."""
+        return {}
+
+    @property
+    def latent(self) -> LatentFormat:
+        return LatentFormat(
+            channels=cast(int, self.vae.config["latent_channels"]),
+            cell=vae.cell_size(self.vae),
+            scale=float(self.vae.config["scaling_factor"]),
+        )
+
+    @property
+    def sizes(self) -> SizeRule:
+        return self.family.sizes
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        return {"denoiser": self.unet, "vae": self.vae, **self.text_encoders}
+
+    @property
+    def is_inpainting(self) -> bool:
+        return self.unet.config["in_channels"] == INPAINTING_CHANNELS
+
+    @property
+    def vae_slot(self) -> VaeSlot:
+        scale = float(self.vae.config["scaling_factor"])
+        return VaeSlot(
+            key=scale,
+            is_own=self.has_own_vae,
+            part=self.vae,
+            load=partial(load_vae, place=self.place, scaling_factor=scale),
+            require_fit=self._require_vae,
+            encoder=lambda part: partial(vae.encode, part),
+            placed=lambda part, name, digits: replace(self, vae=part, vae_name=name, vae_hash=digits),
+        )
+
+    def encode_prompts(self, stages: Sequence[str], options: TextOptions) -> EncodedPrompts:
+        words = options.words
+        seen: dict[str, None] = {}
+
+        def read(name: str) -> Tensor:
+            seen[name] = None
+            assert words is not None
+            return words.read(name)
+
+        noting = None if words is None else replace(words, read=read)
+        pieces = [_pieces(stage, options) for stage in stages]
+        cond = self.encoded(stages, pieces, options, noting)
+        unusable: dict[Embedding, None] = {}
+        if words is not None:
+            texts = [text for stage in pieces for text, _ in stage]
+            unusable = {each: None for text in texts for each in words.unusable_in(text, self.tokenizer)}
+        named = () if words is None else tuple(map(words.file, seen))
+        return EncodedPrompts(cond, named, tuple(unusable))
+
+    def predict(self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
+        seen, time = x * self.noise.c_in(sigma), self.noise.time(sigma)
+        copies = len(cond) // len(x)
+        if copies > 1:
+            seen, time = torch.cat([seen] * copies), torch.cat([time] * copies)
+        if extra.concat is not None:
+            seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
+        cond = added(cond, extra)
+        told = self.told(cond) | _residuals(self.unet, extra, len(seen), self.place)
+        # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
+        scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
+        with merged_tokens(self.unet, extra.token_merging):
+            output = self.unet(scaled, time, cond.tokens, encoder_attention_mask=cond.mask, return_dict=False, **told)[
+                0
+            ]
+        output = output.to(torch.float32, memory_format=torch.contiguous_format)
+        return self.noise.denoised(x, sigma, output.unflatten(0, (copies, -1))).flatten(0, 1)
+
+    def encode(self, pixels: Tensor) -> Posterior:
+        return vae.encode(self.vae, pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return vae.decode(self.vae, latents)
+
+    def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:
+        return replace(self, loras=loras)
+
+    def with_noise(self, noise: NoiseModel) -> Self:
+        return self if noise is self.noise else replace(self, noise=noise)
+
+    def tiled(self) -> AbstractContextManager[None]:
+        return wrapping_around((self.unet, self.vae))
+
+    def _require_vae(self, name: str, part: Any) -> None:
+        """Raises WebuiError for a VAE whose latents the UNet does not know."""
+        channels, cell = part.config["latent_channels"], vae.cell_size(part)
+        if (channels, cell) != (self.latent.channels, self.latent.cell):
+            raise WebuiError(
+                f"The VAE {name} does not fit the checkpoint {self.name}: its latents have {channels} channels and "
+                f"cells of {cell} pixels, expected {self.latent.channels} and {self.latent.cell}.",
+                "Choose another.",
+                "sd_vae",
+            )
+
+
+def _pieces(text: str, options: TextOptions) -> list[Piece]:
+    if options.emphasis == "None":
+        return [(text, 1.0)]
+    return parse_attention(text, options.is_exact)
+
+
+def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Place) -> dict[str, Any]:
+    """What diffusers' UNet takes for them; nothing where there are none.
+
+    It wants those of the skip connections and of the middle together, so 0 stands for what is not there.
+    """
+    residuals = extra.residuals
+    if residuals is None:
+        return {}
+    blocks = cast(Any, unet).down_blocks
+    skips = 1 + sum(len(block.resnets) + len(block.downsamplers or ()) for block in blocks)
+    if len(residuals.down) not in (0, skips):
+        raise WebuiError(f"{len(residuals.down)} residuals were added, the UNet takes {skips}.", field="extensions")
+
+    def spread(tensor: Tensor) -> Tensor:
+        return tensor.to(place.device, place.dtype).repeat(rows // len(tensor), 1, 1, 1)
+
+    nothing = torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)
+    return {
+        "down_block_additional_residuals": tuple(map(spread, residuals.down)) or (nothing,) * skips,
+        "mid_block_additional_residual": nothing if residuals.middle is None else spread(residuals.middle),
+    }

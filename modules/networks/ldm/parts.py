@@ -1,0 +1,222 @@
+"""The parts of a checkpoint before its weights are read: configs, and where each parameter is found.
+
+A single file in the layout of Stable Diffusion, or a diffusers folder.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from modules.base.errors import WebuiError
+from modules.networks.files.checkpoints import family_of_folder
+from modules.networks.files.detect import UNET, VAE, FileType, detect, family_named, require_supported
+from modules.networks.files.foreign import FIELD
+from modules.networks.ldm.building import Names, old_vae_name, read_part
+from modules.networks.ldm.layout import Config, read_config, scaling_factor, scheduler_config, text_config, vae_config
+from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
+from modules.networks.ldm.openclip import as_transformers
+from modules.networks.ldm.sidecar import Sidecar, read_sidecar
+from modules.networks.ldm.unet_layout import unet_config
+from modules.networks.model import MissingVae
+from modules.networks.weights import Weights, merged, open_weights
+
+TextKind = type[CLIPTextModel] | type[CLIPTextModelWithProjection]
+
+_OLD_TEXT: Final = "cond_stage_model.transformer."
+_OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
+_WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
+
+
+@dataclass(frozen=True)
+class TextSlot:
+    """A text encoder of a family.
+
+    label: what a person calls it.  prefix: of its tensors in a single file.  folder: in a diffusers folder.
+    config: of `configs/<family>`.  is_openclip: whether single files have it in OpenCLIP's layout.
+    unread: layers at its end that nobody looks at; diffusers' folders leave them out.
+    """
+
+    label: str
+    prefix: str
+    folder: str
+    config: str
+    kind: TextKind = CLIPTextModel
+    is_openclip: bool = False
+    unread: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What tells the checkpoints of a family from those of its kin. `configs` is the folder of its usual sizes."""
+
+    configs: str
+    text_slots: tuple[TextSlot, ...]
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """A text encoder that is not built yet."""
+
+    kind: TextKind
+    config: Config
+    weights: Weights
+    names: Names
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Weights not read yet, the configs to build from, and where each parameter is found.
+
+    scaling_factor: of latents, also where no VAE is inside.
+    """
+
+    family: FileType
+    unet_config: Config
+    vae_config: Config
+    scheduler: Config
+    unet: Weights
+    vae: Weights
+    unet_names: Names
+    vae_names: Names
+    texts: tuple[TextPart, ...]
+    scaling_factor: float
+    layout: Layout = field(default_factory=lambda: Layout("", ()))
+
+
+def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
+    """Of UNet, VAE and text encoders those of which a single file holds nothing."""
+    parts = {"UNet": UNET, "VAE": VAE} | {slot.label: slot.prefix for slot in slots}
+    return [part for part, prefix in parts.items() if not any(key.startswith(prefix) for key in keys)]
+
+
+def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
+    """The parts of a single file. Raises WebuiError for one that lacks a part or is of another kind; MissingVae."""
+    weights = open_weights(path).renamed(_with_text_model)
+    family = require_supported(detect(weights.header), path)
+    layout = layout_of(family)
+    missing = [part for part in missing_parts(tuple(weights.header), layout.text_slots) if needs_vae or part != "VAE"]
+    if missing:
+        kind = MissingVae if missing == ["VAE"] else WebuiError
+        raise kind(f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD)
+    sidecar, configs, header = read_sidecar(path), layout.configs, weights.header
+    unet = unet_config(header, sidecar, path.name, family=configs)
+    vae: Config = vae_config(header, sidecar, path.name, family=configs) if needs_vae else {}
+    texts = tuple(_text_in_single(weights, slot, i, sidecar, configs) for i, slot in enumerate(layout.text_slots))
+    return Parts(
+        family, unet, vae, scheduler_config(header, sidecar, path.name, configs), weights, weights,
+        unet_names=lambda name: [UNET + unet_ldm_name(name, unet)],
+        vae_names=lambda name: [VAE + vae_ldm_name(name, vae)],
+        texts=texts,
+        scaling_factor=scaling_factor(sidecar, path.name, configs),
+        layout=layout,
+    )  # fmt: skip
+
+
+def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidecar, family: str) -> TextPart:
+    prefix = slot.prefix
+    if slot.is_openclip:
+        weights, prefix = as_transformers(weights, prefix), ""
+    told = sidecar.of_text_encoder(index)
+    config = text_config(weights.header, told, weights.name, prefix, family, slot.config)
+    config["num_hidden_layers"] = max(1, config["num_hidden_layers"] - slot.unread)
+    return TextPart(slot.kind, config, weights, lambda name: [prefix + name.removeprefix("text_model.")])
+
+
+def _with_text_model(key: str) -> str:
+    """Old merges lack `text_model.` in the text encoder's names."""
+    rest = key.removeprefix(_OLD_TEXT)
+    is_old = rest != key and rest.startswith(_OLD_TEXT_PARTS)
+    return f"{_OLD_TEXT}text_model.{rest}" if is_old else key
+
+
+# ---- diffusers folders ----
+
+
+def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
+    """The parts of a diffusers folder. Raises WebuiError as `open_single` does; MissingVae."""
+    family = family_of_folder(path)
+    if not family.supported:  # its parts may have other names, so none is missed
+        require_supported(family, path)
+    unet_config = read_part(path / "unet" / "config.json", path.name)
+    family = require_supported(_narrowed(family, unet_config), path)
+    layout = layout_of(family)
+    scheduler = read_config(layout.configs, "scheduler")
+    if (path / "scheduler" / "scheduler_config.json").is_file():
+        stored = read_part(path / "scheduler" / "scheduler_config.json", path.name)
+        _require_schedule(stored, path.name)
+        scheduler |= {key: stored[key] for key in (*scheduler, "rescale_betas_zero_snr") if key in stored}
+    vae_config: Config = {}
+    if needs_vae:
+        if not (path / "vae").is_dir():
+            raise MissingVae(f"{path.name} lacks vae/config.json.", "Download the folder again.", field=FIELD)
+        vae_config = read_part(path / "vae" / "config.json", path.name)
+    unet = component(path, "unet")
+    return Parts(
+        family,
+        _public(unet_config),
+        _public(vae_config),
+        scheduler,
+        unet=unet,
+        vae=component(path, "vae") if needs_vae else unet,
+        unet_names=lambda name: [name],
+        vae_names=lambda name: [name, old_vae_name(name)],
+        texts=tuple(_text_in_folder(path, slot, layout.configs) for slot in layout.text_slots),
+        scaling_factor=vae_config.get("scaling_factor", read_config(layout.configs, "vae")["scaling_factor"]),
+        layout=layout,
+    )
+
+
+def _narrowed(family: FileType, unet: Config) -> FileType:
+    """The row of the table that the UNet of a folder belongs to; its pipeline tells less."""
+    if family.name == "sd1" and unet.get("in_channels") == 9:
+        family = family_named("sd1-inpaint")
+    if family.name == "sd1" and unet.get("cross_attention_dim") == 1024:
+        family = family_named("sd2")
+    return family
+
+
+def _text_in_folder(path: Path, slot: TextSlot, family: str) -> TextPart:
+    config = read_config(family, slot.config)
+    stored = read_part(path / slot.folder / "config.json", path.name)
+    # The stored marker ids are wrong in most files ("eos_token_id": 2); the tokenizer's are right.
+    config |= {key: stored[key] for key in config if key in stored and not key.endswith("_token_id")}
+    weights = component(path, slot.folder)
+    return TextPart(slot.kind, config, weights, lambda name: [name, f"text_model.{name}"])
+
+
+def _require_schedule(stored: Config, name: str) -> None:
+    """Raises WebuiError, with the key, for noise levels or a prediction that would be passed over."""
+    known: Mapping[str, tuple[object, ...]] = {
+        "beta_schedule": ("linear", "scaled_linear"),
+        "prediction_type": ("epsilon", "v_prediction"),
+        "trained_betas": (None,),
+    }
+    for key, values in known.items():
+        if (value := stored.get(key, values[0])) not in values:
+            expected = " or ".join(map(str, values))
+            raise WebuiError(
+                f"{name}: scheduler_config.json has {key}={ascii(value)[:60]}, expected {expected}.",
+                "Use another checkpoint.",
+                field=FIELD,
+            )
+
+
+def _public(config: Config) -> Config:
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def component(folder: Path, part: str) -> Weights:
+    """The weights of one part: whole or sharded, safetensors before pickles, full precision before `.fp16`."""
+    for suffix in (".safetensors", ".bin"):
+        for stem in _WEIGHT_FILES:
+            for variant in ("", ".fp16", ".non_ema"):
+                file = folder / part / f"{stem}{variant}{suffix}"
+                if file.is_file():
+                    return open_weights(file)
+            shards = sorted((folder / part).glob(f"{stem}-*-of-*{suffix}"))
+            if shards:
+                return merged([open_weights(shard) for shard in shards])
+    raise WebuiError(f"{folder.name} has no weights in its folder {part}.", "Download it again.", field=FIELD)
