@@ -64,7 +64,7 @@ def main() -> None:
     testing = sys.argv[1:2] == ["test"]
     words = sys.argv[2:] if testing else shlex.split(os.environ.get("COMMANDLINE_ARGS", "")) + sys.argv[1:]
     if not testing and {"-h", "--help"} & set(words):
-        print(__doc__, "\nFlags that go on to webui.py:\n", sep="")
+        print(__doc__, "\nFlags that are passed on to webui.py:\n", sep="")
         parse(["--help"])
     ours, rest = own_flags().parse_known_args(words)
     if sys.prefix == sys.base_prefix and not ours.no_venv:
@@ -104,12 +104,12 @@ def enter_venv() -> None:
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         check_disk(ROOT)
-        print(f"Making a virtual environment in {VENV}", flush=True)
+        print(f"Creating a virtual environment in {VENV}", flush=True)
         if not ran([sys.executable, "-m", "venv", "--clear", str(VENV)]):
             shutil.rmtree(VENV, ignore_errors=True)
             raise WebuiError(
-                "a virtual environment could not be made (the reason stands above);",
-                "on Debian and Ubuntu `apt install python3-venv` helps, elsewhere --no-venv does without one.",
+                "the virtual environment could not be created (see the error above);",
+                "on Debian and Ubuntu `apt install python3-venv` helps; elsewhere use --no-venv to run without one.",
             )
     try:
         become([str(python), str(ROOT / "launch.py"), *sys.argv[1:]])
@@ -193,7 +193,7 @@ def install_torch(index: str) -> None:
     if there and (chosen or there.split("+")[0] == pinned.split("==")[1]):
         return
     if sys.platform == "linux" and not (chosen or index or shutil.which("nvidia-smi")):
-        print("No NVIDIA driver here: with --torch-index, PyTorch's CPU builds may be a far smaller download.")
+        print("No NVIDIA driver here: with --torch-index, PyTorch's CPU builds are a much smaller download.")
     command = pip("install", *(["--index-url", index] if index else []), pinned)
     if chosen:
         command = pip(*chosen[1:]) if chosen[0] == "pip" else chosen
@@ -229,8 +229,8 @@ def ran(command: list[str]) -> bool:
 
 def failed(what: str) -> WebuiError:
     return WebuiError(
-        f"{what} could not be installed (the reason stands above):",
-        "check the network and the free disk space, then start again; what is already installed stays.",
+        f"{what} could not be installed (see the error above):",
+        "check the network and the free disk space, then start again; packages that are already installed are kept.",
     )
 
 
@@ -247,7 +247,9 @@ def check_prefix() -> None:
     if sys.prefix == sys.base_prefix and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists():
         raise WebuiError("this Python belongs to the operating system, which forbids pip:", "leave --no-venv out.")
     if not os.access(sys.prefix, os.W_OK):
-        raise WebuiError(f"{sys.prefix} is not writable for you:", "leave --no-venv out, or leave that environment.")
+        raise WebuiError(
+            f"{sys.prefix} is not writable for you:", "leave --no-venv out, or deactivate that environment."
+        )
 
 
 def check_torchvision() -> None:
@@ -255,7 +257,7 @@ def check_torchvision() -> None:
     version = installed("torchvision")
     if version and subprocess.run([sys.executable, "-c", "import torchvision"], stderr=subprocess.DEVNULL).returncode:
         remove = shlex.join([sys.executable, "-m", "pip", "uninstall", "--yes", "torchvision"])
-        raise WebuiError(f"torchvision {version} does not fit torch {installed('torch')}: remove it by `{remove}`.")
+        raise WebuiError(f"torchvision {version} does not match torch {installed('torch')}: remove it with `{remove}`.")
 
 
 def chromium() -> str:
@@ -265,7 +267,7 @@ def chromium() -> str:
         ran(["apt-get", "install", "--yes", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
     found = found_chromium()
     if not found:
-        raise WebuiError("the browser tests need a Chromium: install Chromium or Chrome, or name one in CHROMIUM.")
+        raise WebuiError("the browser tests need a Chromium: install Chromium or Chrome, or set CHROMIUM to one.")
     return found
 
 
@@ -281,4 +283,4 @@ if __name__ == "__main__":
     except WebuiError as error:
         sys.exit(f"{error}")
     except KeyboardInterrupt:
-        sys.exit("Stopped; the next start goes on from here.")
+        sys.exit("Stopped; the next start continues from here.")

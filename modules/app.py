@@ -98,8 +98,8 @@ def reproduce(argv: Sequence[str]) -> int:
     Exit code 0 for an identical picture, 2 for another one, 1 where it cannot be made.
     """
     reader = argparse.ArgumentParser("webui.py reproduce", description="Make a picture again from its own text.")
-    reader.add_argument("picture", type=Path, help="a picture that carries its parameters")
-    reader.add_argument("--source", type=Path, metavar="FILE", help="the picture that an img2img picture began with")
+    reader.add_argument("picture", type=Path, help="a picture that contains its parameters")
+    reader.add_argument("--source", type=Path, metavar="FILE", help="the source of an img2img picture")
     reader.add_argument("--mask", type=Path, metavar="FILE", help="the mask of an inpainted picture")
     said, rest = reader.parse_known_args(list(argv))
     # Not at the top: the server's own process never imports torch, and this one does nothing else.
@@ -194,7 +194,7 @@ def open_services(flags: Flags) -> Services:
 def require_folder(outputs: Path) -> None:
     """Raises WebuiError if something else has the name of the pictures' folder: unlike our own it is not moved."""
     if os.path.lexists(outputs) and not outputs.is_dir():
-        what = "a link that leads nowhere" if outputs.is_symlink() else "no folder"
+        what = "a broken link" if outputs.is_symlink() else "not a folder"
         raise WebuiError(
             f"Pictures cannot be saved in {outputs}: it is {what}.",
             "Move or rename it, or start with another --data-dir.",

@@ -152,7 +152,7 @@ def test_a_torchvision_that_does_not_fit_is_told_with_the_command_that_removes_i
     with pytest.raises(WebuiError) as told:
         launch.check_torchvision()
     assert str(told.value) == (
-        "torchvision 0.28.0 does not fit torch 2.13.0+cpu: "
+        "torchvision 0.28.0 does not match torch 2.13.0+cpu: "
         f"remove it by `{sys.executable} -m pip uninstall --yes torchvision`."
     )
     (package / "__init__.py").write_text("")
@@ -193,7 +193,7 @@ def test_a_chromium_is_found_or_installed_or_asked_for(machine: Machine, monkeyp
     machine.programs = {"google-chrome"}
     assert launch.chromium() == "google-chrome"
     machine.programs = set()
-    with pytest.raises(WebuiError, match="install Chromium or Chrome, or name one in CHROMIUM"):
+    with pytest.raises(WebuiError, match="install Chromium or Chrome, or set CHROMIUM to one"):
         launch.chromium()
     machine.programs = {"apt-get"}
     monkeypatch.setattr(launch.os, "geteuid", lambda: 0, raising=False)

@@ -21,57 +21,57 @@ from modules.schema.sampler_names import resolve_names
 class AlternativeArguments(Arguments):
     info: Annotated[
         Any,
-        Field(description="Nothing: in A1111 a note stands here, and clients count it."),
+        Field(description="Unused: A1111 shows a note here, and clients send arguments by position."),
         Control("Note", kind="hidden"),
     ] = ""
     override_sampler: Annotated[
         bool,
-        Field(description="The backward walk is Euler's, so its picture comes back best from Euler."),
+        Field(description="The noise is found with Euler steps, so Euler restores the source best."),
         Control("Override `Sampling method` to Euler?(this method is built for it)", kind="checkbox"),
     ] = True
     override_prompt: Annotated[
         bool,
-        Field(description="Sample with the original prompts too: gives the source back."),
+        Field(description="Sample with the original prompts too, which restores the source."),
         Control("Override `prompt` to the same value as `original prompt`?(and `negative prompt`)", kind="checkbox"),
     ] = True
     original_prompt: Annotated[
         str,
-        Field(max_length=20_000, description="What the source shows."),
+        Field(max_length=20_000, description="A description of the source."),
         Control("Original prompt", kind="textbox"),
     ] = ""
     original_negative_prompt: Annotated[
         str,
-        Field(max_length=20_000, description="What the source does not show."),
+        Field(max_length=20_000, description="What the source does not contain."),
         Control("Original negative prompt", kind="textbox"),
     ] = ""
     override_steps: Annotated[
         bool,
-        Field(description="Sample in as many steps as the noise is found."),
+        Field(description="Sample with as many steps as were used to find the noise."),
         Control("Override `Sampling Steps` to the same value as `Decode steps`?", kind="checkbox"),
     ] = True
     st: Annotated[
         int,
-        Field(ge=1, le=150, description="Steps from the picture to noise."),
+        Field(ge=1, le=150, description="Steps for finding the noise of the source."),
         Control("Decode steps", kind="slider", step=1),
     ] = 50
     override_strength: Annotated[
         bool,
-        Field(description="Sample the whole schedule from the noise that was found."),
+        Field(description="Sample the whole schedule, starting from the found noise."),
         Control("Override `Denoising strength` to 1?", kind="checkbox"),
     ] = True
     cfg: Annotated[
         float,
-        Field(ge=0, le=15, description="How strictly the backward walk follows the original prompt."),
+        Field(ge=0, le=15, description="CFG scale for the original prompt while the noise is found."),
         Control("Decode CFG scale", kind="slider", step=0.1),
     ] = 1.0
     randomness: Annotated[
         float,
-        Field(ge=0, le=1, description="Share of the seed's noise in the noise that was found."),
+        Field(ge=0, le=1, description="How much of the seed's random noise to mix into the found noise."),
         Control("Randomness", kind="slider", step=0.01),
     ] = 0.0
     sigma_adjustment: Annotated[
         bool,
-        Field(description="Evaluate at the level that a step begins with; the noise is scaled by the last level."),
+        Field(description="Evaluate each step at its starting sigma, and scale the noise by the last sigma."),
         Control("Sigma adjustment for finding noise for image", kind="checkbox"),
     ] = False
 
@@ -79,7 +79,7 @@ class AlternativeArguments(Arguments):
 class Alternative(Script):
     name = "img2img alternative test"
     description = (
-        "Finds the noise that the source would come from, and samples from it: change a word, keep the picture."
+        "Finds the noise that would produce the source and samples from it, so that changing a word keeps the picture."
     )
     kinds = ("img2img",)
 
@@ -90,7 +90,7 @@ class Alternative(Script):
         sampler, _ = resolve_names(request.sampler_name, request.scheduler)
         if sampler.timesteps and not arguments.override_sampler:
             raise WebuiError(
-                f"Sampling method = {sampler.name!r}: this script begins from noise levels, which it does not use.",
+                f"Sampling method = {sampler.name!r}: this script needs a sampler that works with sigmas.",
                 "Choose Euler, or let the script override the sampler.",
                 "sampler_name",
             )

@@ -23,29 +23,29 @@ Curve = Literal["Aggressive", "Linear", "Lazy"]
 class LoopbackArguments(Arguments):
     loops: Annotated[
         int,
-        Field(ge=1, le=32, description="How often the result is drawn again."),
+        Field(ge=1, le=32, description="How many times the result is fed back as the source."),
         Control("Loops", kind="slider", step=1),
     ] = 4
     final_denoising_strength: Annotated[
         float,
-        Field(ge=0, le=1, description="Denoising strength of the last loop; the first has the form's."),
+        Field(ge=0, le=1, description="Denoising strength of the last loop; the first loop uses the form's."),
         Control("Final denoising strength", kind="slider", step=0.01),
     ] = 0.5
     denoising_curve: Annotated[
         Curve,
-        Field(description="How the strength goes from the first to the last: soon, evenly, late."),
+        Field(description="How the strength changes from first to last: early, evenly or late."),
         Control("Denoising strength curve", kind="dropdown", choices=("Aggressive", "Linear", "Lazy")),
     ] = "Linear"
     append_interrogation: Annotated[
         Literal["None", "CLIP", "DeepBooru"],
-        Field(description="A1111 can add words that a network sees in the result; no such network is there."),
+        Field(description="A1111 can append an interrogator's caption of the result; there is no interrogator here."),
         Control("Append interrogated prompt at each iteration", kind="hidden", choices=("None", "CLIP", "DeepBooru")),
     ] = "None"
 
 
 class Loopback(Script):
     name = "Loopback"
-    description = "The result becomes the source again, loop after loop. Batch count is how often all begins anew."
+    description = "Each result becomes the next loop's source. Batch count repeats the whole series."
     kinds = ("img2img",)
 
     def arguments(self, kind: Kind) -> type[Arguments]:
@@ -54,8 +54,7 @@ class Loopback(Script):
     def check(self, kind: Kind, request: Img2ImgRequest, arguments: LoopbackArguments, catalog: object) -> None:
         if arguments.append_interrogation != "None":
             raise WebuiError(
-                f"Append interrogated prompt = {arguments.append_interrogation!r}: there is no network that puts "
-                "pictures into words.",
+                f"Append interrogated prompt = {arguments.append_interrogation!r}: there is no interrogator.",
                 "Choose None.",
                 "script_args.append_interrogation",
             )
@@ -121,5 +120,5 @@ def _row(history: Sequence[Made], studio: Studio) -> Image.Image:
     if pixels > MOST_PIXELS:
         scale = math.sqrt(MOST_PIXELS / pixels)
         images = [image.resize((int(image.width * scale), int(image.height * scale))) for image in images]
-        studio.tell("The sheet of all loops is scaled down: it would have been too large.")
+        studio.tell("The grid of all loops was scaled down, because it would have been too large.")
     return grid(images, rows=1)

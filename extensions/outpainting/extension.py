@@ -26,17 +26,17 @@ ORIGINAL = 1  # masked content
 
 Directions = Annotated[
     tuple[Literal["left", "right", "up", "down"], ...],
-    Field(description="The sides on which the picture grows."),
+    Field(description="The sides to extend the picture on."),
     Control("Outpainting direction", kind="checks", choices=DIRECTIONS),
 ]
 Pixels = Annotated[
     int,
-    Field(ge=8, le=256, description="How far the picture grows on each side."),
+    Field(ge=8, le=256, description="How far to extend the picture on each side."),
     Control("Pixels to expand", kind="slider", step=8),
 ]
 MaskBlur = Annotated[
     int,
-    Field(ge=0, le=64, description="How softly new and old go over into each other, in pixels."),
+    Field(ge=0, le=64, description="Width in pixels of the blend between new and old."),
     Control("Mask blur", kind="slider", step=1),
 ]
 
@@ -47,7 +47,7 @@ class _Outpainting(Script):
     def check(self, kind: Kind, request: Img2ImgRequest, arguments: Any, catalog: object) -> None:
         if not arguments.direction:
             raise WebuiError(
-                "Outpainting direction: there is none, so nothing would grow.", "Choose a side.",
+                "Outpainting direction: none is selected.", "Choose a side.",
                 "script_args.direction",
             )  # fmt: skip
 
@@ -55,7 +55,7 @@ class _Outpainting(Script):
 class Mk2Arguments(Arguments):
     info: Annotated[
         Any,
-        Field(description="Nothing: in A1111 a hint stands here, and clients count it."),
+        Field(description="Unused: A1111 shows a hint here, and clients send arguments by position."),
         Control("Hint", kind="hidden"),
     ] = ""
     pixels: Pixels = 128
@@ -63,12 +63,12 @@ class Mk2Arguments(Arguments):
     direction: Directions = DIRECTIONS
     noise_q: Annotated[
         float,
-        Field(ge=0, le=4, description="How much of the picture's spectrum the noise takes on: lower is finer."),
+        Field(ge=0, le=4, description="Fall-off of the noise's spectrum: lower values give more detail."),
         Control("Fall-off exponent (lower=higher detail)", kind="slider", step=0.01),
     ] = 1.0
     color_variation: Annotated[
         float,
-        Field(ge=0, le=1, description="From grey to coloured noise."),
+        Field(ge=0, le=1, description="From gray to colored noise."),
         Control("Color variation", kind="slider", step=0.01),
     ] = 0.05
 
@@ -76,7 +76,7 @@ class Mk2Arguments(Arguments):
 class OutpaintingMk2(_Outpainting):
     name = "Outpainting mk2"
     description = (
-        "Grows the picture side by side, over noise shaped like it. Works best with 80 steps, Euler a, strength 0.8."
+        "Extends the picture side by side from noise shaped like it. Best with 80 steps, Euler a, strength 0.8."
     )
 
     def arguments(self, kind: Kind) -> type[Arguments]:
@@ -180,7 +180,7 @@ class PoorMansArguments(Arguments):
     mask_blur: MaskBlur = 4
     inpainting_fill: Annotated[
         int,
-        Field(ge=0, le=3, description="What stands in the new margins to begin with."),
+        Field(ge=0, le=3, description="What the new margins contain at the start."),
         Control("Masked content", kind="radio", choices=MASKED_CONTENTS),
     ] = 0
     direction: Directions = DIRECTIONS
@@ -193,7 +193,7 @@ class PoorMansArguments(Arguments):
 
 class PoorMansOutpainting(_Outpainting):
     name = "Poor man's outpainting"
-    description = "Grows the picture and paints its margins in tiles of Width × Height."
+    description = "Extends the picture and paints the margins in tiles of Width × Height."
 
     def arguments(self, kind: Kind) -> type[Arguments]:
         return PoorMansArguments
@@ -202,9 +202,9 @@ class PoorMansOutpainting(_Outpainting):
         super().check(kind, request, arguments, catalog)
         if min(request.width, request.height) <= arguments.pixels:
             raise WebuiError(
-                f"Pixels to expand = {arguments.pixels}: the tiles are {request.width}x{request.height}, which would "
-                "be new altogether.",
-                "Take fewer pixels, or larger tiles (Width and Height).",
+                f"Pixels to expand = {arguments.pixels}: the tiles are only {request.width}x{request.height}, so "
+                "they would contain nothing of the source.",
+                "Use fewer pixels, or larger tiles (Width and Height).",
                 "script_args.pixels",
             )  # fmt: skip
 

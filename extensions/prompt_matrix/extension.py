@@ -19,34 +19,34 @@ MOST_PARTS = 10  # 1024 pictures
 class MatrixArguments(Arguments):
     put_at_start: Annotated[
         bool,
-        Field(description="The variable parts come before the fixed one, not after it."),
+        Field(description="Put the variable parts before the fixed part instead of after it."),
         Control("Put variable parts at start of prompt", kind="checkbox"),
     ] = False
     different_seeds: Annotated[
         bool,
-        Field(description="Picture i has seed + i; otherwise all have one seed and differ by words alone."),
+        Field(description="Picture i uses seed + i; otherwise all use the same seed and differ only in the prompt."),
         Control("Use different seed for each picture", kind="checkbox"),
     ] = False
     prompt_type: Annotated[
         Literal["positive", "negative"],
-        Field(description="Which prompt holds the parts."),
+        Field(description="Which prompt contains the parts."),
         Control("Select prompt", kind="radio", choices=("positive", "negative")),
     ] = "positive"
     variations_delimiter: Annotated[
         Literal["comma", "space"],
-        Field(description="What stands between the parts that are put together."),
+        Field(description="What to put between the combined parts."),
         Control("Select joining char", kind="radio", choices=("comma", "space")),
     ] = "comma"
     margin_size: Annotated[
         int,
-        Field(ge=0, le=500, description="Pixels between the pictures of the sheet."),
+        Field(ge=0, le=500, description="Pixels between the pictures of the grid."),
         Control("Grid margins (px)", kind="slider", step=2),
     ] = 0
 
 
 class PromptMatrix(Script):
     name = "Prompt matrix"
-    description = "Write a castle|at night|in winter as the prompt: each combination of the parts becomes a picture."
+    description = "Write a prompt such as a castle|at night|in winter: each combination of the parts becomes a picture."
 
     def arguments(self, kind: Kind) -> type[Arguments]:
         return MatrixArguments
@@ -101,8 +101,8 @@ def parts(request: GenerationRequest, arguments: MatrixArguments) -> list[str]:
     if len(found) > MOST_PARTS + 1:
         raise WebuiError(
             f"The prompt has {len(found) - 1} variable parts, which make {2 ** (len(found) - 1)} pictures; at most "
-            f"{MOST_PARTS} parts are combined.",
-            "Take some out.",
+            f"{MOST_PARTS} parts are allowed.",
+            "Remove some.",
             "prompt" if is_positive else "negative_prompt",
         )
     return found

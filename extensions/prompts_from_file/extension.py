@@ -19,22 +19,22 @@ MOST_LINES = 10_000
 class LinesArguments(Arguments):
     checkbox_iterate: Annotated[
         bool,
-        Field(description="Each line goes on with the seed after the last one's."),
+        Field(description="Add 1 to the seed for each line."),
         Control("Iterate seed every line", kind="checkbox"),
     ] = False
     checkbox_iterate_batch: Annotated[
         bool,
-        Field(description="Draw one seed, where it is −1, and not another for each line."),
+        Field(description="If the seed is −1, pick one random seed for all lines instead of one for each."),
         Control("Use same random seed for all lines", kind="checkbox"),
     ] = False
     prompt_position: Annotated[
         Literal["start", "end"],
-        Field(description="Where a line's words go in the prompt of the form."),
+        Field(description="Where to insert a line into the form's prompt."),
         Control("Insert prompts at the", kind="radio", choices=("start", "end")),
     ] = "start"
     prompt_txt: Annotated[
         str,
-        Field(max_length=1_000_000, description="A prompt in each line, or options: --prompt a fox --steps 30."),
+        Field(max_length=1_000_000, description="One prompt per line, or options such as --prompt a fox --steps 30."),
         Control(
             "List of prompt inputs", kind="textbox", lines=5,
             placeholder="a fox in the snow\n--prompt a fox --steps 30 --seed 7",
@@ -44,7 +44,7 @@ class LinesArguments(Arguments):
 
 class PromptsFromFile(Script):
     name = "Prompts from file or textbox"
-    description = "A job for each line. A line is a prompt, or options such as --prompt a fox --steps 30 --cfg_scale 5."
+    description = "One job per line. A line is a prompt, or options such as --prompt a fox --steps 30 --cfg_scale 5."
 
     def arguments(self, kind: Kind) -> type[Arguments]:
         return LinesArguments
@@ -73,10 +73,12 @@ def children(request: GenerationRequest, arguments: LinesArguments) -> list[Gene
     """The request of each line. Raises WebuiError naming the line that is wrong."""
     lines = [(number, line.strip()) for number, line in enumerate(arguments.prompt_txt.splitlines(), 1) if line.strip()]
     if not lines:
-        raise WebuiError("List of prompt inputs: there is no line.", "Write a prompt.", "script_args.prompt_txt")
+        raise WebuiError("List of prompt inputs: it is empty.", "Write a prompt.", "script_args.prompt_txt")
     if len(lines) > MOST_LINES:
         raise WebuiError(
-            f"List of prompt inputs: {len(lines)} lines, at most {MOST_LINES} are run.", "", "script_args.prompt_txt"
+            f"List of prompt inputs: got {len(lines)} lines, at most {MOST_LINES}.",
+            "",
+            "script_args.prompt_txt",
         )
     found: list[GenerationRequest] = []
     for number, line in lines:
@@ -131,12 +133,12 @@ def options(line: str) -> dict[str, Any]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise WebuiError(f"the quotes do not match ({error}).", 'Write " in pairs, or none.') from error
+        raise WebuiError(f"a quote is not closed ({error}).", "Close every double quote, or remove it.") from error
     found: dict[str, Any] = {}
     place = 0
     while place < len(words):
         if not words[place].startswith("--"):
-            raise WebuiError(f"expected an option such as --prompt in place of {words[place][:40]!r}.")
+            raise WebuiError(f"expected an option such as --prompt instead of {words[place][:40]!r}.")
         name = words[place].removeprefix("--")
         if name not in OPTIONS and name not in PASSED_OVER:
             raise WebuiError(f"there is no option --{name[:40]}.", "There are: " + ", ".join(OPTIONS) + ".")

@@ -21,17 +21,17 @@ MOST_PIXELS = 100_000_000  # of the result
 class UpscaleArguments(Arguments):
     info: Annotated[
         Any,
-        Field(description="Nothing: in A1111 an explanation stands here, and clients count it."),
+        Field(description="Unused: A1111 shows an explanation here, and clients send arguments by position."),
         Control("Explanation", kind="hidden"),
     ] = ""
     overlap: Annotated[
         int,
-        Field(ge=0, le=256, description="Pixels by which tiles overlap, at least."),
+        Field(ge=0, le=256, description="Minimum overlap of the tiles, in pixels."),
         Control("Tile overlap", kind="slider", step=16),
     ] = 64
     upscaler_index: Annotated[
         str,
-        Field(max_length=200, description="How the source is enlarged before it is redrawn."),
+        Field(max_length=200, description="How to enlarge the source before it is redrawn."),
         Control("Upscaler", kind="radio", choices=UPSCALERS),
     ] = "None"
     scale_factor: Annotated[
@@ -49,7 +49,7 @@ class UpscaleArguments(Arguments):
 
 class SDUpscale(Script):
     name = "SD upscale"
-    description = "Enlarges the source and redraws it in tiles of Width × Height. Take a low denoising strength."
+    description = "Enlarges the source and redraws it in tiles of Width × Height. Use a low denoising strength."
     kinds = ("img2img",)
 
     def arguments(self, kind: Kind) -> type[Arguments]:
@@ -59,9 +59,8 @@ class SDUpscale(Script):
         upscaler(arguments.upscaler_index, "script_args.upscaler_index")
         if min(request.width, request.height) <= arguments.overlap:
             raise WebuiError(
-                f"Tile overlap = {arguments.overlap}: the tiles are {request.width}x{request.height}, so neighbours "
-                "would be the same.",
-                "Take a smaller overlap or larger tiles (Width and Height).",
+                f"Tile overlap = {arguments.overlap}: the tiles are only {request.width}x{request.height}.",
+                "Use a smaller overlap or larger tiles (Width and Height).",
                 "script_args.overlap",
             )  # fmt: skip
         picture = request.init_images[0]
@@ -70,7 +69,7 @@ class SDUpscale(Script):
             raise WebuiError(
                 f"Scale Factor = {arguments.scale_factor:g}: the result would have {pixels / 1e6:.0f} megapixels, "
                 f"at most {MOST_PIXELS // 1_000_000} are made.",
-                "Take a smaller factor.",
+                "Use a smaller factor.",
                 "script_args.scale_factor",
             )  # fmt: skip
 

@@ -61,8 +61,8 @@ def replaced(request: Request, value: str, every: Sequence[str]) -> Request:
     searched = every[0]
     if searched not in request.prompt and searched not in request.negative_prompt:
         raise WebuiError(
-            f"Prompt S/R: {searched!r} stands neither in the prompt nor in the negative prompt.",
-            "The first value is what is searched for.",
+            f"Prompt S/R: {searched!r} is in neither the prompt nor the negative prompt.",
+            "The first value is the text to search for.",
         )
     return changed(
         request,
@@ -79,7 +79,7 @@ def ordered(request: Request, value: str, every: Sequence[str]) -> Request:
     rest, between = request.prompt, ""
     absent = [word for word in words if word not in rest]
     if absent:
-        raise WebuiError(f"Prompt order: {absent[0]!r} does not stand in the prompt.")
+        raise WebuiError(f"Prompt order: {absent[0]!r} is not in the prompt.")
     result = ""
     for place, word in enumerate(sorted(words, key=request.prompt.find)):
         between, _, rest = rest.partition(word)
@@ -151,7 +151,7 @@ AXES: tuple[Axis, ...] = (
     _field("Steps", "whole", "steps"),
     _field("Hires steps", "whole", "hr_second_pass_steps", kinds=TXT),
     _field("CFG Scale", "number", "cfg_scale"),
-    _field("Image CFG Scale", "number", "image_cfg_scale", kinds=IMG, why="it is for instruct-pix2pix checkpoints, which are not loaded"),  # noqa: E501
+    _field("Image CFG Scale", "number", "image_cfg_scale", kinds=IMG, why="it is for instruct-pix2pix checkpoints, which are not supported"),  # noqa: E501
     Axis("Prompt S/R", "text", replaced, names_label=False),
     Axis("Prompt order", "orders", ordered, names_label=False),
     _field("Sampler", "text", "sampler_name", names_label=False, choices=_names("samplers"), kinds=TXT),
@@ -178,9 +178,9 @@ AXES: tuple[Axis, ...] = (
            choices=lambda catalog: (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")),
     _setting("Cond. Image Mask Weight", "number", "inpainting_mask_weight", kinds=IMG),
     _setting("VAE", "text", "sd_vae", choices=_names("vaes"), cost=0.7),
-    Axis("Styles", "text", styled, missing="" if "styles" in GenerationRequest.model_fields else "styles are put into the prompt by the page; vary the words with Prompt S/R"),  # noqa: E501
+    Axis("Styles", "text", styled, missing="" if "styles" in GenerationRequest.model_fields else "the page inserts styles into the prompt; use Prompt S/R to vary the words"),  # noqa: E501
     Axis("UniPC Order", "whole", unipc_order, cost=0.5),
-    _field("Face restore", "text", "face_restorer", names_label=False, why="there is no network that restores faces"),
+    _field("Face restore", "text", "face_restorer", names_label=False, why="there is no face restoration"),
     _setting("Token merging ratio", "number", "token_merging_ratio"),
     _setting("Token merging ratio high-res", "number", "token_merging_ratio_hr", acts=TXT),
     _switch("Always discard next-to-last sigma", "always_discard_next_to_last_sigma"),
@@ -188,6 +188,6 @@ AXES: tuple[Axis, ...] = (
     _field("Refiner checkpoint", "text", "refiner_checkpoint", choices=_names("checkpoints"), cost=1.0, why="there is no refiner"),  # noqa: E501
     _field("Refiner switch at", "number", "refiner_switch_at", why="there is no refiner"),
     _setting("RNG source", "text", "randn_source", choices=lambda catalog: ("GPU", "CPU", "NV")),
-    _setting("FP8 mode", "text", "fp8_storage", cost=0.9, why="weights are not stored in 8 bits"),
+    _setting("FP8 mode", "text", "fp8_storage", cost=0.9, why="8-bit weights are not supported"),
     Axis("Size", "text", sized),
 )  # fmt: skip

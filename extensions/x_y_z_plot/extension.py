@@ -50,21 +50,21 @@ def plot_arguments(kind: Kind) -> type[Arguments]:
     def axis(letter: str) -> Any:
         return Annotated[
             int,
-            Field(ge=0, le=len(labels) - 1, description="What changes along this axis."),
+            Field(ge=0, le=len(labels) - 1, description="What to vary along this axis."),
             Control(f"{letter} type", kind="dropdown", choices=labels, unlisted=missing),
         ]
 
     def text(letter: str) -> Any:
         return Annotated[
             str,
-            Field(max_length=100_000, description="Values with commas between; also as 1-5, 1-5 (+2), 1-10 [5]."),
+            Field(max_length=100_000, description="Values separated by commas, or ranges: 1-5, 1-5 (+2), 1-10 [5]."),
             Control(f"{letter} values", kind="textbox", placeholder="1,3,5 or 1-5 (+2) or 1-10 [5]"),
         ]  # fmt: skip
 
     def chosen(letter: str) -> Any:
         return Annotated[
             tuple[str, ...],
-            Field(description="Values chosen from a list; they go before the text."),
+            Field(description="Values chosen from a list; they take precedence over the text."),
             Control(f"{letter} values", kind="hidden"),
         ]
 
@@ -81,21 +81,21 @@ def plot_arguments(kind: Kind) -> type[Arguments]:
         z_type: axis("Z") = 0
         z_values: text("Z") = ""
         z_values_dropdown: chosen("Z") = ()
-        draw_legend: switch("Draw legend", "Write the values beside the pictures.") = True
-        include_lone_images: switch("Include Sub Images", "Show each picture too; they are saved in any case.") = False
-        include_sub_grids: switch("Include Sub Grids", "Keep a sheet for each value of Z besides.") = False
-        no_fixed_seeds: switch("Keep -1 for seeds", "Draw another seed for each picture.") = False
-        vary_seeds_x: switch("Vary seeds for X", "Count the seed on along X.") = False
-        vary_seeds_y: switch("Vary seeds for Y", "Count the seed on along Y.") = False
-        vary_seeds_z: switch("Vary seeds for Z", "Count the seed on along Z.") = False
+        draw_legend: switch("Draw legend", "Label the grid with the values.") = True
+        include_lone_images: switch("Include Sub Images", "Show each picture too; they are always saved.") = False
+        include_sub_grids: switch("Include Sub Grids", "Also keep a grid for each value of Z.") = False
+        no_fixed_seeds: switch("Keep -1 for seeds", "Use a new random seed for each picture.") = False
+        vary_seeds_x: switch("Vary seeds for X", "Increase the seed along X.") = False
+        vary_seeds_y: switch("Vary seeds for Y", "Increase the seed along Y.") = False
+        vary_seeds_z: switch("Vary seeds for Z", "Increase the seed along Z.") = False
         margin_size: Annotated[
             int,
-            Field(ge=0, le=500, description="Pixels between the pictures of the sheet."),
+            Field(ge=0, le=500, description="Pixels between the pictures of the grid."),
             Control("Grid margins (px)", kind="slider", step=2),
         ] = 0
         csv_mode: Annotated[
             bool,
-            Field(description="The text counts, whatever is chosen from a list."),
+            Field(description="Use the text, ignoring values chosen from the lists."),
             Control("Use text inputs instead of dropdowns", kind="hidden"),
         ] = False
 
@@ -131,9 +131,7 @@ class Side:
 
 class XYZPlot(Script):
     name = "X/Y/Z plot"
-    description = (
-        "Up to three things change, each along an axis of its own; every combination becomes a picture of a sheet."
-    )
+    description = "Varies up to three parameters, each along its own axis, and arranges all combinations in a grid."
 
     def __init__(self) -> None:
         self._arguments = {kind: plot_arguments(kind) for kind in self.kinds}
@@ -217,9 +215,9 @@ class _Sheets:
         megapixels = count * cell.width * cell.height / 1e6
         if megapixels > MOST_MEGAPIXELS:
             raise WebuiError(
-                f"X/Y/Z plot: the sheet would have {megapixels:.0f} megapixels, at most {MOST_MEGAPIXELS} are "
-                "put together.",
-                "Take fewer values or smaller pictures.",
+                f"X/Y/Z plot: the grid would have {megapixels:.0f} megapixels, at most {MOST_MEGAPIXELS} are "
+                "allowed.",
+                "Use fewer values or smaller pictures.",
                 "script_args",
             )  # fmt: skip
         self._plane = Sheet(len(y.values), len(x.values), cell, legend(x), legend(y), arguments.margin_size)
@@ -250,8 +248,8 @@ def sides(kind: Kind, arguments: Any) -> tuple[Side, Side, Side]:
         count *= len(side.values)
     if count > MOST_CELLS:
         raise WebuiError(
-            f"X/Y/Z plot: these values make {count} pictures, at most {MOST_CELLS} are drawn in one plot.",
-            "Take fewer values.",
+            f"X/Y/Z plot: these values make {count} pictures, at most {MOST_CELLS} are allowed in one plot.",
+            "Use fewer values.",
             "script_args",
         )
     return found[0], found[1], found[2]
@@ -269,7 +267,7 @@ def _side(kind: Kind, arguments: Any, letter: str) -> Side:
     text = joined(chosen) if from_list else getattr(arguments, f"{letter.lower()}_values")
     items = listed(text)
     if not any(items):
-        raise WebuiError(f"{letter} values: there are none for {axis.label}.", "Write at least one.", at)
+        raise WebuiError(f"{letter} values: there are none for {axis.label}.", "Enter at least one.", at)
     try:
         return Side(axis, values(items, axis.grammar, f"{letter} values"), text)
     except WebuiError as error:

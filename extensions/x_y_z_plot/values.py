@@ -49,7 +49,7 @@ def values(items: Sequence[str], grammar: Grammar, label: str) -> list[int] | li
     if grammar == "orders":
         if factorial(len(items)) > MOST:
             raise WebuiError(
-                f"{label}: {len(items)} words have {factorial(len(items))} orders, at most {MOST} values are drawn."
+                f"{label}: {len(items)} words have {factorial(len(items))} orders, at most {MOST} values are allowed."
             )
         return [joined(order) for order in itertools.permutations(items)]
     if grammar == "text":
@@ -59,7 +59,7 @@ def values(items: Sequence[str], grammar: Grammar, label: str) -> list[int] | li
         if item:
             found += _numbers(item, grammar, label)
         if len(found) > MOST:
-            raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Take a larger step.")
+            raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Use a larger step.")
     return [int(value) for value in found] if grammar == "whole" else found
 
 
@@ -79,11 +79,11 @@ def _numbers(item: str, grammar: Grammar, label: str) -> list[float]:
         return np.linspace(start, end, count).tolist()
     step = _number(match["step"], grammar) if match["step"] is not None else 1
     if step == 0:
-        raise WebuiError(f"{label} = {item!r}: a step of 0 leads nowhere.")
+        raise WebuiError(f"{label} = {item!r}: the step must not be 0.")
     # A1111's ends: whole numbers run up to the end, others may run one step past it.
     stop = end + 1 if grammar == "whole" else end + step
     if (stop - start) / step > MOST:
-        raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Take a larger step.")
+        raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Use a larger step.")
     if grammar == "whole":  # to the digit: a seed has up to 64 bits, a float 53
         return list(range(int(start), int(stop), int(step)))
     return np.arange(start, stop, step).tolist()

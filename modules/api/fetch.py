@@ -74,7 +74,7 @@ def _checked(url: str, field: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _refused(field, url, "is no URL", 422) from error
+        raise _refused(field, url, "is not a URL", 422) from error
     if parts.scheme not in PORTS or not parts.hostname or parts.username is not None:
         raise _refused(field, url, "is not fetched: only http and https, without a password in it", 422)
     if port is not None and port < 1024 and port not in PORTS.values():

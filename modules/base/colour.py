@@ -177,7 +177,7 @@ def _by_chunks(info: Mapping[Any, Any]) -> Colours:
     is_usual = isinstance(gamma, float) and SRGB_GAMMAS[0] <= gamma <= SRGB_GAMMAS[1]
     if primaries is icc.SRGB and (exponent is None or is_usual):
         return Colours()
-    return _by_numbers("told by its gAMA and cHRM chunks", primaries, exponent)
+    return _by_numbers("described by its gAMA and cHRM chunks", primaries, exponent)
 
 
 def _by_numbers(name: str, primaries: Primaries, gamma: float | None) -> Colours:
@@ -193,4 +193,4 @@ def _by_numbers(name: str, primaries: Primaries, gamma: float | None) -> Colours
 def _name_of(profile: ImageCms.ImageCmsProfile) -> str:
     text = ImageCms.getProfileDescription(profile)
     name = "".join(letter for letter in text if letter.isprintable()).strip()[:MOST_NAME]
-    return repr(name) if name else "of a colour profile"
+    return repr(name) if name else "of a color profile"

@@ -68,7 +68,7 @@ def sizes_in(folder: Path, name: re.Pattern[str]) -> dict[str, int]:
     with contextlib.suppress(OSError):  # there is no such folder, or none that can be read
         for path in folder.iterdir():
             if name.fullmatch(path.name):
-                with contextlib.suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+                with contextlib.suppress(OSError):  # gone meanwhile, or a broken link
                     status = path.stat()
                     found.append((status.st_mtime_ns, path.name, status.st_size))
     return {name: size for _, name, size in sorted(found)}
@@ -117,7 +117,7 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:  # not to be taken for the file to be written
         name = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
-        raise NotADirectoryError(errno.ENOTDIR, f"{name} is no folder", str(name)) from error
+        raise NotADirectoryError(errno.ENOTDIR, f"{name} is not a folder", str(name)) from error
 
 
 def _claim(draft: Path, path: Path) -> None:

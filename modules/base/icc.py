@@ -60,7 +60,7 @@ def profile(name: str, primaries: Primaries, gamma: float | None = None) -> byte
 def colorants(primaries: Primaries) -> np.ndarray:
     """(3, 3): the XYZ of red, green and blue as columns, adapted to D50. Raises ValueError if they make no colours."""
     if any(not (0 < y <= 1 and 0 <= x <= 1) for x, y in (primaries.white, primaries.green)):
-        raise ValueError("the chromaticities lie outside of the diagram")
+        raise ValueError("the chromaticities are outside the diagram")
     corners = np.array([[x, y, 1 - x - y] for x, y in primaries[1:]]).T
     white = _white(primaries.white)
     if abs(np.linalg.det(corners)) < 1e-4:  # a triangle without area

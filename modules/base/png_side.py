@@ -12,7 +12,7 @@ from typing import NamedTuple
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_TEXT = 1 << 20  # bytes of one text, unpacked; as many as Pillow takes
 MOST_TEXTS = 16 << 20  # of all texts of a file
-MOST_PROFILE = 8 << 20  # bytes of a colour profile, unpacked; a printer's has 1 to 3 MB
+MOST_PROFILE = 8 << 20  # bytes of a color profile, unpacked; a printer's has 1 to 3 MB
 MOST_CHUNKS = 100_000  # a picture of 256 MB in pieces of 8 kB has 33 000
 MOST_NOTES = 3
 

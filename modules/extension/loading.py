@@ -60,7 +60,7 @@ class Extensions:
         elsewhere = {script.name.casefold() for script in self.all_scripts}
         if name.strip().casefold() in elsewhere:
             other = "img2img" if kind == "txt2img" else "txt2img"
-            raise WebuiError(f"Script (script_name) = {name!r}: it is there for {other} only.", field="script_name")
+            raise WebuiError(f"Script (script_name) = {name!r}: it is only available for {other}.", field="script_name")
         near = difflib.get_close_matches(name.strip().casefold(), offered, 1, 0.0)
         nearest = f" Did you mean {offered[near[0]].name!r}?" if near else ""
         raise WebuiError(
@@ -81,7 +81,7 @@ class Extensions:
             if extension is None:
                 near = difflib.get_close_matches(name, self.loaded, 1, 0.0)
                 nearest = f"; did you mean {near[0]!r}?" if near else "."
-                raise WebuiError(f"extensions: there is no extension {name[:100]!r}{nearest}", field="extensions")
+                raise WebuiError(f"extensions: no extension named {name[:100]!r}{nearest}", field="extensions")
             try:
                 arguments = extension.arguments()(**values)
             except ValidationError as error:
@@ -131,7 +131,7 @@ def load(users: Path | None = None) -> Extensions:
                 raise WebuiError(f"there is a script {taken[0]!r} already")
         except (Exception, SystemExit) as error:
             reason = str(error) if isinstance(error, WebuiError) else f"{type(error).__name__}: {error}"
-            problem = f"The extension {folder.name!r} could not be loaded ({reason}); all else works."
+            problem = f"The extension {folder.name!r} could not be loaded ({reason}); everything else works."
             log.error(problem, exc_info=None if isinstance(error, WebuiError) else error)
             problems.append(problem)
         else:
@@ -162,7 +162,7 @@ def _extension(folder: Path) -> Extension:
         if isinstance(value, type) and issubclass(value, Extension) and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
-        raise WebuiError(f"{FILE} holds {len(classes)} classes derived from Extension, expected one")
+        raise WebuiError(f"{FILE} contains {len(classes)} subclasses of Extension, expected one")
     return classes[0]()
 
 

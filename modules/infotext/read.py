@@ -182,7 +182,7 @@ def _read_extensions(reading: _Reading) -> None:
     if isinstance(values, dict) and all(isinstance(each, dict) for each in values.values()):  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
         reading.fields["extensions"] = values
     else:
-        reading.notes.append(f"{EXTENSIONS}: {shortened(text)} is no JSON object of objects; it was ignored.")
+        reading.notes.append(f"{EXTENSIONS}: {shortened(text)} is not a JSON object of objects; it was ignored.")
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:

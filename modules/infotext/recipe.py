@@ -83,7 +83,7 @@ class Report:
             f"{self.differing} of {self.pixels} pixels differ ({share:.2g} %), by {self.largest} of 255 at most; "
             f"PSNR {self.psnr:.1f} dB."
         )
-        return [measured, *(self.causes or ("No cause is known.",))]
+        return [measured, *(self.causes or ("The cause is unknown.",))]
 
 
 def recipe(

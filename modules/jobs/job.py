@@ -106,9 +106,9 @@ class Job:
 
     def append(self, event: Event) -> None:
         """Add to the log and wake the followers. Nothing may follow a `Finished` or `Failed`."""
-        assert not isinstance(event, ImageDone), "pixels do not belong into the log: save the picture, log ImageSaved"
+        assert not isinstance(event, ImageDone), "the event log holds no pixels: save the picture, then log ImageSaved"
         with self._changed:
-            assert not self.ended, f"job {self.id} has ended; {event} comes too late"
+            assert not self.ended, f"job {self.id} has already ended; got {event}"
             self._add(event, self._clock())
             if self.status in ("finished", "interrupted"):
                 self.release_pictures()

@@ -28,8 +28,8 @@ class JobLimits:
             waiting = sum(owner == client for owner in self._jobs.values())
             if waiting >= self._most:
                 raise Busy(
-                    f"You have {waiting} jobs queued or running, the limit is {self._most}.",
-                    "Send more when some have finished, or start Palimpsest with a larger --max-queued-jobs.",
+                    f"You have {waiting} jobs queued or running; the limit is {self._most}.",
+                    "Wait until some have finished, or start Palimpsest with a larger --max-queued-jobs.",
                     retry_after=SECONDS_TO_RETRY,
                 )
             job = queue()

@@ -135,7 +135,7 @@ class JobQueue:
                     self._start()
             self._forget(old)
         if count:
-            log.info("%d %s from the last run and run now.", count, "job waits" if count == 1 else "jobs wait")
+            log.info("Resuming %d %s from the last run.", count, "job" if count == 1 else "jobs")
         self.listeners.call()
 
     def retry(self, job_id: str, admit: Callable[[Callable[[], Job]], Job] = lambda put: put()) -> list[Job]:
@@ -148,10 +148,10 @@ class JobQueue:
         job = self.job(job_id)
         if job.status != "failed":
             raise WebuiError(
-                f"The job {job_id} is {job.status}; only one that has failed can be made again.", "", "id", status=409
+                f"The job {job_id} is {job.status}; only a failed job can be retried.", "", "id", status=409
             )
         if job.lost:
-            raise WebuiError(f"The job {job_id} cannot be made again: {job.lost}", "Submit it anew.", "id", status=409)
+            raise WebuiError(f"The job {job_id} cannot be retried: {job.lost}", "Submit it again.", "id", status=409)
         made = job.images if job.results.is_whole else ()
         specs = [
             (JobSpec(job.kind, request, job.settings, job.resources), Submission(left_out=first, made=made))
@@ -164,7 +164,7 @@ class JobQueue:
         with self._changed:
             job = self._line.jobs.get(job_id)
         if job is None:
-            hint = f"The last {REMEMBERED_JOBS} that ended are remembered."
+            hint = f"The last {REMEMBERED_JOBS} finished jobs are remembered."
             raise WebuiError(f"There is no job {job_id!r}.", hint, "id", status=404)
         return job
 

@@ -89,8 +89,8 @@ def with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
     which = f"picture {numbers[0]}" if len(numbers) == 1 else f"pictures {', '.join(numbers)}"
     return Failed(
         parked[-1].message,
-        f"It ended {DEATHS_OF_A_BATCH} times while it made {which} of {count}, which is left out. "
-        "Retry the job to make what is missing, or choose a smaller size or batch size.",
+        f"It ended {DEATHS_OF_A_BATCH} times while making {which} of {count}, so that batch was skipped. "
+        "Retry the job to make the missing pictures, or choose a smaller size or batch size.",
     )
 
 
@@ -100,17 +100,17 @@ def cannot_go_on(stored: StoredJob) -> Failed | None:
         return Failed(stored.reason, "Submit it again.")
     if any(isinstance(event, Unkept) for event in stored.events):
         return Failed(
-            "Palimpsest was ended before the job was, and the client that waited for its pictures has lost them.",
-            "Send it again; with save_images they are kept on the disk, and a job is not lost.",
+            "Palimpsest stopped before the job finished, and the client waiting for its pictures lost the connection.",
+            "Send it again; with save_images, pictures are saved to disk and the job survives a restart.",
         )
     if stored.deaths >= DEATHS_OF_A_BATCH:
         return Failed(
-            f"The engine process ended {stored.deaths} times while it made the same picture of this job.",
-            "Make the picture or the batch size smaller.",
+            f"The engine process ended {stored.deaths} times while making the same picture of this job.",
+            "Choose a smaller size or batch size.",
         )
     if stored.cuts >= CUTS_OF_A_JOB:
         return Failed(
-            f"Palimpsest was cut off {stored.cuts} times while it made the same picture of this job.",
-            "Submit it again if that had another reason.",
+            f"Palimpsest was interrupted {stored.cuts} times while making the same picture of this job.",
+            "Submit it again if this had another cause.",
         )
     return None

@@ -147,7 +147,7 @@ class Runner:
             return not death.of_file and self._parked(job, death)
         if isinstance(death, DiedLoading) and death.times >= DEATHS_OF_LOADING:
             return False
-        warned = Warned(f"{death.message} The job is taken up again at its first picture that is not saved.")
+        warned = Warned(f"{death.message} The job is resumed at its first unsaved picture.")
         self._job_store.note(job.id, warned)
         keep(self._job_store.hand_back, job.id)
         self._put_back(job, warned)
@@ -174,7 +174,7 @@ class Runner:
         try:
             return self._job_store.count_death(job.id)
         except WebuiError as error:
-            log.error("%s The job is not run again.", error)
+            log.error("%s The job is not retried.", error)
             return DEATHS_OF_A_BATCH
 
     def _load_for(self, job: Job) -> Failed | None:
@@ -238,4 +238,4 @@ class Runner:
                 raise DiedLoading(death, loading, died) from death
             raise DiedRunning(death, batch) from death
         self._loader.has_run()
-        return ending or Failed("The engine ended the job without a word.", "Run it again; the log may tell why.")
+        return ending or Failed("The engine ended the job without a result.", "Run it again; the log may say why.")

@@ -141,7 +141,7 @@ class Saves:
         except OSError as error:
             self.failure = Failed(
                 f"Picture {done.index + 1} could not be saved: {error.strerror or error}.",
-                "Make room on the disk, or make the outputs folder writable; pictures saved before are kept.",
+                "Free some disk space, or make the outputs folder writable; pictures saved earlier are kept.",
             )
         except Exception:
             trace_id = secrets.token_hex(3)

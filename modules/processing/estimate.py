@@ -80,7 +80,7 @@ def _warning(size: Size, model: ModelSizes) -> str:
     if size in model.trained_on:
         return ""
     if size.width >= native.width * TOO_LARGE or size.height >= native.height * TOO_LARGE:
-        how, what = "larger", "it may draw the subject several times."
+        how, what = "larger", "the subject may appear several times."
     elif size.width * size.height * TOO_SMALL <= native.width * native.height:
         how, what = "smaller", "pictures may come out blurred or cut off."
     else:

@@ -23,7 +23,7 @@ def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:
             device, checkpoint_hash = event.device, event.checkpoint_hash
         if isinstance(event, ImageDone) and not event.suffix:
             done = event
-    assert done is not None, "a job that has not failed makes a picture"
+    assert done is not None, "a job that has not failed produces a picture"
     again = np.frombuffer(done.pixels, np.uint8).reshape(done.height, done.width, 3)
     first = np.array(original.rgb("#ffffff"))
     return compared(first, again, (*recipe.causes, *ran_with(recipe.text, checkpoint_hash, device, done.infotext)))

@@ -72,7 +72,7 @@ class Bench:
         if name is None:
             near = difflib.get_close_matches(upscaler, names.values(), 1, 0.0)[0]
             raise WebuiError(
-                f"Upscaler = {upscaler!r}: there is no such upscaler for scripts; did you mean {near!r}?",
+                f"Upscaler = {upscaler!r}: no such upscaler for scripts; did you mean {near!r}?",
                 field="script_args",
             )
         if name == NONE:

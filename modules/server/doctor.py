@@ -146,7 +146,7 @@ def checkpoints(files: set[Path]) -> Finding:
         except (SafetensorError, OSError) as error:
             damaged.append(f"{path.name} cannot be read: {error}")
     if not files:
-        return Finding("checkpoints", False, "there is none: put a .safetensors file in models/Stable-diffusion")
+        return Finding("checkpoints", False, "none found: put a .safetensors file in models/Stable-diffusion")
     return Finding("checkpoints", not damaged, "; ".join(damaged) or f"{len(files)} can be read")
 
 
@@ -334,7 +334,7 @@ def hostile_pictures(target: Target) -> str:
         "nothing": b"",
     }
     sound = target.ask("POST", "/v1/pictures", content=png(8, 8, zlib.compress(bytes(8 * 25)))).status_code
-    wrong = [f"a sound picture is refused: {sound}"] if sound >= 400 else []
+    wrong = [f"a valid picture is rejected: {sound}"] if sound >= 400 else []
     for name, content in pictures.items():
         begun = time.monotonic()
         status = target.ask("POST", "/v1/pictures", content=content).status_code

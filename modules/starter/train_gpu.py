@@ -140,7 +140,7 @@ class Moved:
 
     @torch.no_grad()
     def look(self, loss: float) -> None:
-        """Keep the averages after a sound loss; go back to the last kept ones after one that is no number."""
+        """Keep the averages after a sound loss; go back to the last kept ones after one that is not a number."""
         if math.isfinite(loss):
             torch._foreach_copy_(self._kept, self.averages)  # pyright: ignore[reportPrivateUsage]
             return

@@ -189,7 +189,7 @@ class History:
             size = (picture.width, picture.height)
             values = (sha256, parsed.kind, seed, *size, text, *named)
         except (WebuiError, OSError) as error:
-            log.warning("%s is left out of the history: %s", path, error)
+            log.warning("%s is not in the history: %s", path, error)
         table.execute(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 12)})", (path, *stamp, *values))
 
     def _ask(self, ask: Callable[[sqlite3.Connection], T]) -> T:
@@ -223,7 +223,7 @@ class History:
         if isinstance(error, sqlite3.Error) and is_busy(error):
             raise WebuiError(
                 f"The history's index {self._file.name} is in use by another program.",
-                "Look again when that is done.",
+                "Try again when that program has finished.",
                 status=503,
             ) from error
         try:
@@ -232,7 +232,7 @@ class History:
             if self._file.is_dir():
                 put_aside(self._file, "it is a folder")
             else:
-                log.warning("The history's index %s cannot be used (%s); it is made anew.", self._file, error)
+                log.warning("The history's index %s cannot be used (%s); it is rebuilt.", self._file, error)
                 for ending in ("", "-journal", "-wal", "-shm"):
                     self._file.with_name(self._file.name + ending).unlink(missing_ok=True)
             _opened(self._file).close()

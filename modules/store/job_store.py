@@ -219,9 +219,9 @@ class JobStore:
     def _put_right(self, wrong: list[tuple[str, Row, str]], unwritten: list[Row]) -> None:
         """Enter what was found when the file was read; where the disk refuses, the next start finds it again."""
         for table, _, reason in wrong:
-            log.warning("A row of the queue's %s cannot be read (%s); it is put aside.", table, reason)
+            log.warning("A row of the queue's %s cannot be read (%s); it was set aside.", table, reason)
         for row in unwritten:
-            log.info("A picture of job %s had not been written when Palimpsest ended.", row["job"])
+            log.info("A picture of job %s had not been written when Palimpsest stopped.", row["job"])
         try:
             with self._transaction() as db:
                 db.execute(ASIDE)
@@ -250,7 +250,7 @@ class JobStore:
     def _picture(self, sha256: str, found: dict[str, Picture]) -> Picture:
         if sha256 not in found:
             if self._pictures is None:
-                raise WebuiError(f"There is no source picture {sha256[:12]!r} any more.", status=404)
+                raise WebuiError(f"The source picture {sha256[:12]!r} no longer exists.", status=404)
             found[sha256] = self._pictures.lying(self._pictures.get(sha256))
         return found[sha256]
 
@@ -298,7 +298,7 @@ class JobStore:
     def _refusal(self, error: OSError | sqlite3.Error) -> WebuiError:
         reason = error.strerror if isinstance(error, OSError) else None
         return WebuiError(
-            f"The job cannot be kept in {self._path or 'memory'}: {reason or error}.",
+            f"The job cannot be stored in {self._path or 'memory'}: {reason or error}.",
             "Free some space on the disk, or make the folder writable.",
             status=507,
         )

@@ -92,8 +92,8 @@ def opened(path: Path | None) -> sqlite3.Connection:
         return _whole(path)
     except Locked as error:
         raise WebuiError(
-            f"The folder {path.parent} is used by another Palimpsest that runs.",
-            "End that one, or start this one with another --data-dir.",
+            f"The folder {path.parent} is in use by another running Palimpsest.",
+            "Stop that one, or start this one with another --data-dir.",
         ) from error
     except (sqlite3.Error, Unreadable) as error:
         if not path.is_file():
@@ -142,7 +142,7 @@ def _whole(path: Path) -> sqlite3.Connection:
     db = _connected(str(path))
     try:
         if is_cut:
-            raise Unreadable("its end is missing")
+            raise Unreadable("it is truncated")
         version = db.execute("PRAGMA user_version").fetchone()[0]
         there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if there.isdisjoint(OWN):
@@ -200,7 +200,7 @@ def _made_anew(path: Path, reason: str) -> sqlite3.Connection:
         log_of_old.replace(aside.with_name(f"{aside.name}-wal"))
     _remove(path)
     draft.replace(path)
-    log.warning("%d jobs of the queue in %s could be read and are taken over.", taken, path)
+    log.warning("%d jobs could be recovered from the queue in %s.", taken, path)
     return _connected(str(path))
 
 

@@ -27,7 +27,7 @@ PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")
 LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
 NOWHERE = Checkpoint("?", Path("?"))  # stands for a checkpoint that cannot be read
-NEWER = "The job was entered by another version of Palimpsest"
+NEWER = "The job was created by another version of Palimpsest"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def event_of(row: Row) -> Event:
     try:
         return READERS[name].validate_python(known)
     except ValidationError as error:
-        raise Unreadable(f"it is no {name}") from error
+        raise Unreadable(f"it is not a {name}") from error
 
 
 def stored_job(
@@ -80,7 +80,7 @@ def stored_job(
     ended = ending is not None or row["state"] == "ended"
     reasons: list[str] = []
     if ended and ending is None:
-        reasons.append("The job has ended; how, cannot be read any more.")
+        reasons.append("The job has ended, but its result can no longer be read.")
     request, settings, checkpoint = None, Settings(), NOWHERE
     try:
         asked = _object(row["request"])
@@ -94,7 +94,7 @@ def stored_job(
         if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be made again
             request = _request(kind, asked, find)
     except Unreadable as reason:
-        reasons.append(f"What was asked for cannot be read any more: {reason}.")
+        reasons.append(f"The request can no longer be read: {reason}.")
     except WebuiError as error:
         reasons.append(str(error))
     return StoredJob(
@@ -123,7 +123,7 @@ def checkpoint_text(checkpoint: Checkpoint) -> str:
 
 def request_text(request: Strict, keep: Callable[[Picture], object]) -> str:
     def never(sha256: str) -> Picture:
-        raise AssertionError(f"writing reads no picture {sha256}")
+        raise AssertionError(f"the picture {sha256} must not be read while writing")
 
     return json.dumps(request.model_dump(mode="json", context=ByName(keep, never)), ensure_ascii=False)
 
@@ -131,7 +131,7 @@ def request_text(request: Strict, keep: Callable[[Picture], object]) -> str:
 def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
     """Raises Unreadable."""
     if not isinstance(text, str):
-        raise Unreadable("it is no text")
+        raise Unreadable("it is not text")
     value = parsed(text.encode("utf-8"), names_files)
     if not isinstance(value, dict):
         raise Unreadable("it is not a JSON object")
@@ -156,11 +156,11 @@ def _checkpoint(text: Any) -> Checkpoint:
     match _object(text, names_files=True):
         case {"name": str(name), "path": str(path), "hash": str(digest), "defaults": dict(defaults)}:
             if "\0" in path:
-                raise Unreadable("the checkpoint's path is none")
+                raise Unreadable("the checkpoint's path is invalid")
             plain = {key: value for key, value in defaults.items() if isinstance(value, int | float | str)}
             return Checkpoint(name, Path(path), digest, plain)
         case _:
-            raise Unreadable("the checkpoint is none")
+            raise Unreadable("the checkpoint is invalid")
 
 
 def _time(value: Any) -> float:

@@ -78,8 +78,8 @@ class Outputs:
                 path = self.root / relative
                 if below(self.root, relative) is None:
                     raise WebuiError(
-                        f"{relative[:200]}: a link leads from there out of the outputs folder.",
-                        "Put a folder in the place of the link.",
+                        f"{relative[:200]}: it contains a link that leads outside the outputs folder.",
+                        "Replace the link with a folder.",
                     )
                 announce(self.relative(path), file.data)
                 try:
@@ -90,7 +90,7 @@ class Outputs:
                     self._next.clear()  # whatever happened there, look again next time
                     raise refusal("The picture", path.parent, error) from error
                 return self.relative(path)
-        raise FileExistsError("all names for the picture are taken")
+        raise FileExistsError("all file names for the picture are taken")
 
     def save_source(self, picture: Picture, settings: Settings) -> None:
         """Keep a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError as `save`."""

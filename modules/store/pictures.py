@@ -64,7 +64,7 @@ class Pictures:
                         os.utime(path)
                     return path
         raise WebuiError(
-            f"There is no source picture {sha256[:12]!r} any more.",
+            f"The source picture {sha256[:12]!r} no longer exists.",
             "Drop, paste or choose it again.",
             field="init_images",
             status=404,

@@ -45,7 +45,7 @@ class Spool:
         """Raises WebuiError (404) if it is not here."""
         if not self.has(file_id):
             raise WebuiError(
-                f"There is no file {file_id[:12]!r} any more.", "Bring it again.", field="files", status=404
+                f"The file {file_id[:12]!r} no longer exists.", "Upload it again.", field="files", status=404
             )
         return self.folder / file_id
 
@@ -86,8 +86,8 @@ class Spool:
             excess -= self._sizes.pop(file_id)
         if excess > 0:
             raise WebuiError(
-                f"The batches that run need {self._limit >> 30} GB already; there is no room for more files.",
-                "Wait until one has ended, or bring the files as a folder on the server.",
+                f"Running batches already use {self._limit >> 30} GB; there is no room for more files.",
+                "Wait until one has finished, or use a folder on the server.",
                 field="files",
                 status=507,
             )

@@ -39,7 +39,7 @@ class Page:
 
 
 def build_page(catalog: Catalog, settings: Settings) -> Page:
-    """The page with the names of `catalog` on offer. What is set at the moment, a browser asks for when it opens."""
+    """The page with the names in `catalog`. A browser asks for the current values when it opens."""
     with gr.Blocks(analytics_enabled=False, title="Palimpsest", fill_width=True) as blocks:
         checkpoint = _header(catalog, settings)
         with gr.Column(min_width=0, elem_id="tabs"):  # no gr.Tabs: see generate_tabs.py

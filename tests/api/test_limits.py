@@ -22,7 +22,7 @@ def test_the_job_above_the_limit_is_refused_until_one_has_ended(services: Servic
         first, second = (client.post("/v1/jobs", json=WAITS).json() for _ in range(2))
         refused = client.post("/v1/jobs", json=WAITS)
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
-        assert refused.json()["detail"].startswith("You have 2 jobs queued or running, the limit is 2.")
+        assert refused.json()["detail"].startswith("You have 2 jobs queued or running; the limit is 2.")
         for job in (second, first):
             client.delete(job["url"])
             client.get(f"{job['url']}/events")  # ends with the job

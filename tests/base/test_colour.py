@@ -103,10 +103,10 @@ def test_a_profile_is_the_same_bytes_each_time_and_littlecms_reads_it() -> None:
         (file_of(PATCH, "AVIF", quality=100, subsampling="4:4:4").replace(b"colrnclx\0\1", b"colrnclx\0\x0c"),
          srgb_of(COLOUR, icc.DISPLAY_P3), "Display P3"),
         (file_of(PATCH, "PNG", pnginfo=chunks(gAMA=struct.pack(">I", 100_000))), srgb_of(COLOUR, icc.SRGB, 1.0),
-         "told by its gAMA and cHRM chunks"),
+         "described by its gAMA and cHRM chunks"),
         (file_of(PATCH, "PNG", pnginfo=chunks(cHRM=struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000,
                                                                6000), gAMA=struct.pack(">I", 45470))),
-         srgb_of(COLOUR, icc.ADOBE_RGB, 1 / 0.4547), "told by its gAMA and cHRM chunks"),
+         srgb_of(COLOUR, icc.ADOBE_RGB, 1 / 0.4547), "described by its gAMA and cHRM chunks"),
     ],
     ids=[
         "PNG", "WebP", "TIFF", "JPEG", "AVIF", "camera", "index alone", "space 2", "cICP P3", "cICP 2020",

@@ -57,7 +57,7 @@ def cells(engine: Engine) -> dict[str, Image.Image]:
         "latent noise": redrawn(engine, mask=masked, inpainting_fill=2, **base),
         "only masked": redrawn(engine, mask=masked, inpaint_full_res=1, **base),
         "soft inpainting": redrawn(engine, mask=Picture.from_image(soft), mask_blur=0, soft_inpainting=True, **base),
-        "greys are strengths: 0 to 0.9 across": redrawn(
+        "gray sets strength: 0 to 0.9 across": redrawn(
             engine, mask=Picture.from_image(ramp), mask_blur=0, mask_strength_by_grey=True, **base
         ),
         f"painted on, {MARGIN} px at each side": painted_on.resize((SIDE, SIDE * SIDE // painted_on.width)),

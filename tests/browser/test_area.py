@@ -31,7 +31,7 @@ def test_only_masked_is_chosen_and_said_and_goes_with_the_large_picture(open_pag
     expect(open_page.locator(NOTE)).to_have_count(0)  # nothing is masked in img2img
     open_page.click(f"#img2img_{mode}_mode")
     area(open_page, "Only masked")
-    expect(open_page.locator(NOTE)).to_contain_text("the rest of the 900 × 600 source keeps its size and its bytes")
+    expect(open_page.locator(NOTE)).to_contain_text("the rest of the 900 × 600 source stays unchanged")
     load(open_page, png(256, 200, seed=6), name="small.png")
     area(open_page, "Whole picture")
     expect(open_page.locator(NOTE)).to_have_count(0)
@@ -59,7 +59,7 @@ def test_whoever_wants_the_whole_picture_has_it(open_page: Page, server: FakeSer
     area(open_page, "Only masked")
     open_page.click(OTHER)
     area(open_page, "Whole picture")
-    expect(open_page.locator(NOTE)).to_contain_text("makes all of the 900 × 600 source 256 × 256")
+    expect(open_page.locator(NOTE)).to_contain_text("resizes all of the 900 × 600 source to 256 × 256")
     page = opened(open_page, server.url)
     page.wait_for_selector("#img2img_image.filled")
     area(page, "Whole picture")

@@ -145,7 +145,7 @@ def test_a_painted_mask_is_sent_with_the_source_and_its_fields(canvas: Page, ser
 
 
 def test_in_img2img_and_with_an_empty_mask_nothing_about_masks_is_sent(canvas: Page, server: FakeServer) -> None:
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask is empty: Generate redraws the whole picture")
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask is empty, so Generate redraws the whole picture")
     submit(canvas)
     finished(canvas)
     assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
@@ -372,7 +372,7 @@ def test_another_picture_asks_what_becomes_of_the_mask(canvas: Page) -> None:
     drag(canvas, (80, 60), (240, 180))
     bring(canvas, png(640, 480, 9))
     question = canvas.locator("#canvas_question")
-    expect(question).to_contain_text("The picture was replaced; the mask of the old one is still here.")
+    expect(question).to_contain_text("The picture was replaced, but the old mask is still here.")
     expect(question).to_contain_text("It was resized from 320 × 240 to 640 × 480.")
     canvas.click("#canvas_keep")
     expect(question).to_be_hidden()
@@ -661,7 +661,7 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     assert {name: value for name, value in sent(server).items() if name.startswith("outpaint")} == expected
     assert "mask" not in sent(server)
     assert "mask_blur" in sent(server)  # the new part is masked
-    told = "Generate paints what the frame adds; the picture itself stays as it is."
+    told = "Generate fills the area added by the frame; the picture itself stays unchanged."
     expect(canvas.locator("#canvas_told")).to_have_text(told)
     canvas.click("#canvas_frame_off")
     canvas.click("#canvas_undo")
@@ -817,7 +817,7 @@ def test_grow_shrink_invert_and_feather(canvas: Page) -> None:
     canvas.click("#canvas_more")
     soft = mask(canvas)
     assert ((soft > 0) & (soft < 255)).sum() > 1000
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask has greys")
+    expect(canvas.locator("#canvas_told")).to_contain_text("Gray areas of the mask")
 
 
 def test_a_brush_of_half_strength_paints_half_grey_however_often_it_passes(canvas: Page) -> None:
@@ -837,7 +837,7 @@ def test_a_mask_file_of_another_size_is_resized_and_said(canvas: Page) -> None:
     with canvas.expect_file_chooser():
         canvas.click("#canvas_upload_mask")
     bring(canvas, content.getvalue(), "#canvas_mask_file")
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask was 160 × 120; it is resized to 320 × 240.")
+    expect(canvas.locator("#canvas_told")).to_contain_text("The mask was 160 × 120; it was resized to 320 × 240.")
     expected = np.zeros((240, 320), np.uint8)
     expected[60:120, 80:160] = 255
     assert (mask(canvas) == expected).all()

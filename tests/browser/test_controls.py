@@ -85,7 +85,7 @@ def test_a_fraction_of_what_is_counted_is_told(open_page: Page) -> None:
     open_page.locator("#img2img_steps input[type=number]").select_text()
     open_page.keyboard.type("7,5")
     open_page.keyboard.press("Tab")
-    expect(open_page.locator(".toast")).to_contain_text("Sampling steps: 7.5 is no whole number; it is set to 8.")
+    expect(open_page.locator(".toast")).to_contain_text("Sampling steps: 7.5 is not a whole number; it was set to 8.")
     assert number(open_page, "img2img_steps") == 8
 
 

@@ -168,7 +168,7 @@ def test_undo_of_a_send_leaves_what_came_later(open_page: Page) -> None:
     expect(open_page.locator("#img2img_prompt textarea")).to_have_value("a wolf")  # which the send had overwritten
     source_is(open_page, "160 × 128")
     form_is(open_page, width=320, height=256, batch_count=4)
-    expect(open_page.locator(".toast", has_text="The picture that came later stays.")).to_be_visible()
+    expect(open_page.locator(".toast", has_text="The newer picture is kept.")).to_be_visible()
 
 
 def test_undo_of_a_send_takes_its_size_back_and_redo_brings_it_again(open_page: Page) -> None:
@@ -258,7 +258,7 @@ def test_a_frame_that_was_removed_comes_back(open_page: Page) -> None:
     framed = open_page.inner_text("#canvas_frame_size")
     open_page.click("#canvas_frame_off")
     expect(open_page.locator("#canvas_frame_panel")).to_be_hidden()
-    open_page.locator(".toast", has_text="The frame is removed.").get_by_role("button", name="Undo").click()
+    open_page.locator(".toast", has_text="Frame removed.").get_by_role("button", name="Undo").click()
     expect(open_page.locator("#canvas_frame_size")).to_have_text(framed)
 
 
@@ -270,7 +270,7 @@ def test_a_style_that_was_saved_over_comes_back(open_page: Page, server: FakeSer
     open_page.fill("#img2img_style_prompt", "oil painting")
     open_page.click("#img2img_style_save")
     expect(row).to_contain_text("oil painting")
-    toast = open_page.locator(".toast", has_text="The style ink is saved.")
+    toast = open_page.locator(".toast", has_text="Saved the style ink.")
     toast.get_by_role("button", name="Undo").dispatch_event("click")  # the dialogue lies over it
     expect(row).to_contain_text("ink drawing")
     assert server.fake.styles["ink"] == Style("ink", "ink drawing", "colour")

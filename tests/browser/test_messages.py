@@ -43,11 +43,11 @@ def test_that_the_server_is_gone_is_said_until_it_is_back(open_page: Page, serve
     open_page.fill("#img2img_denoising_strength input[type=number]", "0.5")
     expect(open_page.locator("#img2img_effective_steps")).to_have_text("")
     open_page.click("#img2img_generate")
-    expect(open_page.locator("#img2img_alert")).to_contain_text("does not answer")
+    expect(open_page.locator("#img2img_alert")).to_contain_text("is not responding")
     open_page.set_input_files(
         "#pnginfo_file", files=[{"name": "a.png", "mimeType": "image/png", "buffer": png(seed=9)}]
     )
-    expect(open_page.locator("#pnginfo_image > .p-error")).to_contain_text("does not answer")
+    expect(open_page.locator("#pnginfo_image > .p-error")).to_contain_text("is not responding")
     server.start()
     expect(open_page.locator(".banner")).to_be_hidden()
     expect(open_page.locator("#img2img_alert")).to_be_hidden()
@@ -122,20 +122,20 @@ def test_an_intents_values_stay_for_its_mask_and_its_help_goes_with_the_job(
 
 
 def test_what_a_vain_paste_said_goes_with_the_next_that_succeeds(open_page: Page) -> None:
-    vain = open_page.locator(".toast", has_text="holds no parameters")
+    vain = open_page.locator(".toast", has_text="contains no parameters")
     open_page.fill("#img2img_prompt textarea", "a fox")
     open_page.click("#img2img_paste")
     expect(vain).to_be_visible()
     open_page.fill("#img2img_prompt textarea", "a cat\nSteps: 9, Sampler: Euler, CFG scale: 5, Seed: 4, Size: 64x64")
     open_page.click("#img2img_paste")
-    expect(open_page.locator(".toast", has_text="The form is filled")).to_be_visible()
+    expect(open_page.locator(".toast", has_text="Form filled")).to_be_visible()
     expect(vain).to_have_count(0)
 
 
 def test_what_a_vain_press_said_goes_with_generate(open_page: Page) -> None:
     load(open_page, png())
     open_page.click("#img2img_reuse_seed")
-    vain = open_page.locator(".toast", has_text="no picture yet whose seed")
+    vain = open_page.locator(".toast", has_text="no picture yet to take a seed from")
     expect(vain).to_be_visible()
     submit(open_page)
     expect(vain).to_have_count(0)

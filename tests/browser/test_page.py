@@ -136,7 +136,7 @@ def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server
     open_page.click("#txt2img_checkpoint input")
     open_page.click(".option-list li:has-text('broken-model')")
     open_page.click("#refresh_sd_model_checkpoint")  # a list that is filled anew leaves what was chosen
-    expect(open_page.locator(".toast")).to_contain_text("4 checkpoints are on offer.")
+    expect(open_page.locator(".toast")).to_contain_text("4 checkpoints available.")
     generate(open_page, "txt2img")
     finished(open_page, "txt2img")
     sent = {
@@ -275,7 +275,7 @@ def test_a_refused_file_is_told_until_the_picture_before_it_is_used(open_page: P
     load(open_page, png())
     open_page.set_input_files("#img2img_file", files=[{"name": "x.png", "mimeType": "image/png", "buffer": b"text"}])
     told = open_page.locator("#img2img_image > .p-error")
-    expect(told).to_have_text("Source picture: this is no picture that can be read. PNG, JPEG and WebP files are.")
+    expect(told).to_have_text("Source picture: the file is not a readable picture. Choose a PNG, JPEG or WebP picture.")
     generate(open_page, steps=2)
     expect(told).to_be_hidden()
     finished(open_page)
@@ -436,9 +436,9 @@ def test_a_server_that_is_gone_is_told_and_found_again(page: Page, watch: object
     opened(page, server.url)
     server.stop()
     expect(page.locator(".banner")).to_be_visible()
-    expect(page.locator(".banner")).to_contain_text("The server does not answer.")
+    expect(page.locator(".banner")).to_contain_text("The server is not responding.")
     page.click("#img2img_generate")
-    expect(page.locator("#img2img_alert")).to_contain_text("The server does not answer.")
+    expect(page.locator("#img2img_alert")).to_contain_text("The server is not responding.")
     server.start()
     expect(page.locator(".banner")).to_be_hidden()
     server.stop()
@@ -481,7 +481,7 @@ def test_a_known_picture_is_not_sent_twice(open_page: Page) -> None:
     ("content", "sentence"),
     [
         (b"", "Source picture: the file is empty. Choose another picture."),
-        (b"no picture", "Source picture: this is no picture that can be read. PNG, JPEG and WebP files are."),
+        (b"no picture", "Source picture: the file is not a readable picture. Choose a PNG, JPEG or WebP picture."),
         (png()[:200], "Source picture: the file is damaged or cut off. Open it in an image editor and save it again."),
     ],
 )
@@ -561,7 +561,7 @@ def test_a_toasts_undo_goes_with_its_step(made: Page) -> None:
     first = made.locator(".toast", has_text="The picture and its parameters").get_by_role("button", name="Undo")
     expect(first).to_be_visible()
     made.click("#img2img_send_to_img2img")
-    second = made.locator(".toast", has_text="img2img's source now").get_by_role("button", name="Undo")
+    second = made.locator(".toast", has_text="now the img2img source").get_by_role("button", name="Undo")
     expect(second).to_be_visible()
     expect(first).to_have_count(0)  # another step came after it
     made.click("#img2img_undo")

@@ -43,7 +43,7 @@ def test_sigterm_hands_the_running_job_back_and_the_next_start_shows_it(page: Pa
         page.goto(f"{again.client.base_url}/internal/ping")
         page.evaluate("() => localStorage.clear()")
         opened(page, str(again.client.base_url))
-        expect(page.locator(".toast")).to_contain_text("Jobs from before the restart are made now.")
+        expect(page.locator(".toast")).to_contain_text("Jobs from before the restart are running now.")
         page.click("#tab_txt2img_button")
         expect(page.locator("#txt2img_progress")).to_contain_text("1 more waiting")
         expect(page.locator("#txt2img_progress")).to_contain_text(re.compile(r"picture \d+ of 100"))

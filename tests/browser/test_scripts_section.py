@@ -57,7 +57,7 @@ def test_directions_are_ticked(open_page: Page, server: FakeServer) -> None:
 
 
 def test_a_broken_extension_is_told_in_the_section(page: Page, server: FakeServer) -> None:
-    server.fake.problems = ["The extension 'foo' could not be loaded (SyntaxError: x); all else works."]
+    server.fake.problems = ["The extension 'foo' could not be loaded (SyntaxError: x); everything else works."]
     opened(page, server.url)
     expect(page.locator("#img2img_settings .script-problems")).to_contain_text("could not be loaded (SyntaxError")
     server.fake.problems = []

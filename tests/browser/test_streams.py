@@ -177,7 +177,7 @@ def test_skip_leaves_a_job_alone_that_still_waits(open_page: Page, server: FakeS
     submit(open_page)
     expect(open_page.locator("#img2img_progress")).to_contain_text("In the queue: 1 job ahead")
     open_page.click("#img2img_skip")
-    expect(open_page.locator(".toast")).to_contain_text("nothing is skipped")
+    expect(open_page.locator(".toast")).to_contain_text("there is nothing to skip")
     open_page.focus("#img2img_prompt textarea")
     open_page.keyboard.press("Alt+Enter")
     expect(open_page.locator("#img2img_progress")).to_contain_text("In the queue: 1 job ahead")

@@ -57,7 +57,7 @@ def test_a_file_named_disabled_turns_it_off(tmp_path: Path) -> None:
         ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("def f(:", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
-        ("x = 1", "extension.py holds 0 classes derived from Extension, expected one"),
+        ("x = 1", "extension.py contains 0 subclasses of Extension, expected one"),
         (GOOD.replace("Hello\"", "x/y/z PLOT\""), "there is a script 'x/y/z PLOT' already"),
     ],
 )  # fmt: skip
@@ -75,7 +75,7 @@ def test_names_in_any_letter_case_and_the_nearest_for_others() -> None:
     assert load().script("txt2img", " x/y/Z plot ").name == "X/Y/Z plot"
     with pytest.raises(WebuiError, match="Did you mean 'Prompt matrix'"):
         load().script("txt2img", "prompt matrx")
-    with pytest.raises(WebuiError, match="it is there for img2img only"):
+    with pytest.raises(WebuiError, match="it is only available for img2img"):
         load().script("txt2img", "SD upscale")
 
 

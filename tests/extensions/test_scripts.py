@@ -125,7 +125,7 @@ def test_another_checkpoint_for_a_line(stage: Stage) -> None:
     [
         ("--steps many", "Line 2 (--steps many): --steps = 'many' cannot be read."),
         ("--speed 5", "there is no option --speed"),
-        ("--prompt 'a", "the quotes do not match"),
+        ("--prompt 'a", "a quote is not closed"),
         ("--steps 999", "expected a whole number from 1 to 150"),
     ],
 )
@@ -167,7 +167,7 @@ def test_loopback_begins_anew_for_each_batch(stage: Stage) -> None:
 
 def test_loopback_does_not_put_pictures_into_words(stage: Stage) -> None:
     request = img2img("Loopback", 2, 0.5, "Linear", "CLIP")
-    assert "no network" in refusal(lambda: stage.extensions.checked(request, Catalog())).message
+    assert "no interrogator" in refusal(lambda: stage.extensions.checked(request, Catalog())).message
 
 
 # -- SD upscale
@@ -192,7 +192,7 @@ def test_tiles_of_a_batch_count_from_the_first_tile_of_the_batch_before(stage: S
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("", 64, "None"), "the tiles are 64x64, so neighbours would be the same"),
+        (("", 64, "None"), "the tiles are only 64x64"),
         (("", 8, "lanczoz"), "did you mean 'Lanczos'"),
         (("", 8, "None", 9), "expected a number from 1 to 4"),
     ],
@@ -328,7 +328,7 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
         ((4, "1-100000"), "more than 1000 values"),
         ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
         ((99, "1"), "expected a whole number from 0 to 41"),
-        (("FP8 mode", "Enable"), "weights are not stored in 8 bits"),
+        (("FP8 mode", "Enable"), "8-bit weights are not supported"),
         (("VAE", "Automatic, Non"), "no VAE named 'Non'; did you mean 'None'?"),
     ],
 )

@@ -321,7 +321,7 @@ def test_a_byte_changed_in_a_request_fails_that_job_in_a_sentence_and_no_other(
         [failed] = [job for job in run.queue.jobs() if job.status == "failed"]
         ending = failed.entries()[-1].event
     assert isinstance(ending, Failed)
-    assert ending.message == "What was asked for cannot be read any more: it is no text."
+    assert ending.message == "The request can no longer be read: it is not text."
 
 
 def test_the_last_bytes_may_be_missing_and_what_lies_before_them_is_kept(

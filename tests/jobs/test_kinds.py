@@ -193,6 +193,6 @@ def test_extras_upscales_a_picture_as_a_job(client: TestClient) -> None:
 def test_an_unknown_kind_is_an_error_that_suggests_the_closest_match(client: TestClient) -> None:
     refused = client.post("/v1/jobs", json={"kind": "extra", "request": {}})
     assert refused.status_code == 422
-    assert refused.json()["detail"] == "kind = 'extra': there is no such kind of job. Did you mean 'extras'?"
-    with pytest.raises(WebuiError, match="no such kind"):
+    assert refused.json()["detail"] == "kind = 'extra': unknown job kind. Did you mean 'extras'?"
+    with pytest.raises(WebuiError, match="unknown job kind"):
         KINDS.named("nonsense")

@@ -230,7 +230,7 @@ def test_stopping_what_has_ended_or_is_not_there_changes_nothing(queue: JobQueue
 @pytest.mark.parametrize(
     ("misdeed", "sentence"),
     [
-        ("killed", "The engine process ended: it was killed, most often because memory ran out."),
+        ("killed", "The engine process was killed, most often because memory ran out."),
         ("exits", "The engine process ended unexpectedly (exit code 3)."),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_job_that_ends_the_engine_twice_fails_and_the_next_one_runs(
     assert failed.hint
     assert [image.index for image in dying.images] == [0, 1]  # what was finished is saved, and not made again
     told = [entry.event for entry in dying.entries() if isinstance(entry.event, Warned)]
-    assert told == [Warned(f"{sentence} The job is taken up again at its first picture that is not saved.")]
+    assert told == [Warned(f"{sentence} The job is resumed at its first unsaved picture.")]
     assert dying.request.seed == 5
     assert isinstance(end(next_one), Finished)
     until(lambda: queue.state().state == "ready", "the engine")
@@ -330,8 +330,8 @@ def test_a_picture_that_ends_the_engine_twice_is_parked_and_the_others_are_made(
     failed = end(job)
 
     assert isinstance(failed, Failed)
-    assert failed.message == "The engine process ended: it was killed, most often because memory ran out."
-    assert failed.hint.startswith("It ended 2 times while it made picture 2 of 4, which is left out. Retry the job")
+    assert failed.message == "The engine process was killed, most often because memory ran out."
+    assert failed.hint.startswith("It ended 2 times while making picture 2 of 4, so that batch was skipped. Retry")
     assert [image.index for image in job.images] == [0, 2, 3]
     assert job.parked == (Parked(1, failed.message),)
 
@@ -340,7 +340,7 @@ def test_a_picture_that_ends_the_engine_twice_is_parked_and_the_others_are_made(
     assert isinstance(end(again), Finished)
     assert (again.request.n_iter, again.left_out) == (2, 1)  # this engine goes by the prompt, and makes four
     assert (again.images[0].index, again.images[0].seed) == (1, 6)  # the seed that it had
-    with pytest.raises(WebuiError, match="only one that has failed can be made again") as caught:
+    with pytest.raises(WebuiError, match="only a failed job can be retried") as caught:
         queue.retry(again.id)
     assert caught.value.status == 409
 
@@ -354,13 +354,13 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_told_and_no_picture_is_parke
     failed = end(job)
 
     assert isinstance(failed, Failed)
-    assert "a model file was cut off or written over while it was read" in failed.message
-    assert failed.hint.startswith("Put the whole file in its place, then retry the job.")
+    assert "a model file was truncated or overwritten while it was read" in failed.message
+    assert failed.hint.startswith("Restore the complete file, then retry the job.")
     assert job.parked == ()
     assert [image.index for image in job.images] == [0]
     warned = [entry.event for entry in job.entries() if isinstance(entry.event, Warned)]
     assert [event.message for event in warned] == [
-        f"{failed.message} The job is taken up again at its first picture that is not saved."
+        f"{failed.message} The job is resumed at its first unsaved picture."
     ]  # once: the file may be whole again by then
     assert isinstance(end(submit(queue, "images 1")), Finished)
 
@@ -462,7 +462,7 @@ def test_an_engine_that_cannot_be_built_says_why(make_queue: MakeQueue) -> None:
     ("misdeed", "message"),
     [
         ("webui-error", r"steps=0: must be at least 1\."),
-        ("raises", r"The engine met an error: ValueError: the numbers do not fit \(id [0-9a-f]{6} in the log\)\."),
+        ("raises", r"The engine failed: ValueError: the numbers do not fit \(id [0-9a-f]{6} in the log\)\."),
     ],
 )
 def test_an_error_in_the_engine_fails_the_job_alone(

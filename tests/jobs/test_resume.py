@@ -157,7 +157,7 @@ def test_a_parked_picture_stays_parked_after_a_restart_and_the_others_are_made(t
     failed = again.entries()[-1].event
     assert isinstance(failed, Failed)
     assert failed.message == "The engine process ended."
-    assert failed.hint.startswith("It ended 2 times while it made picture 1 of 3, which is left out.")
+    assert failed.hint.startswith("It ended 2 times while making picture 1 of 3, so that batch was skipped.")
     queue.close()
 
 
@@ -193,7 +193,7 @@ def test_a_job_of_which_nothing_is_kept_is_not_run_after_a_restart(tmp_path: Pat
     for job in (running, waiting):
         failed = ended(queue.job(job.id)).entries()[-1].event
         assert isinstance(failed, Failed)
-        assert "has lost them" in failed.message
+        assert "lost the connection" in failed.message
     assert len(ended(queue.job(kept.id)).images) == 1
     assert len(list((tmp_path / "outputs").rglob("*.png"))) == 1
     queue.close()
@@ -309,9 +309,9 @@ def test_a_failed_job_whose_source_or_mask_is_gone_says_so_and_is_not_made_witho
 
     queue = opened(tmp_path)
     job = queue.job(failed.id)
-    assert job.lost.startswith(f"There is no source picture {pictures_of[lost].sha256[:12]!r} any more.")
+    assert job.lost.startswith(f"The source picture {pictures_of[lost].sha256[:12]!r} no longer exists.")
     assert '"retry": false' in JobFeed(job, 0).read()  # and the page offers none
-    with pytest.raises(WebuiError, match=r"cannot be made again: There is no source picture") as caught:
+    with pytest.raises(WebuiError, match=r"cannot be retried: The source picture") as caught:
         queue.retry(failed.id)
     assert caught.value.status == 409
     assert len(queue.jobs()) == 1
@@ -327,7 +327,7 @@ def test_a_job_that_cannot_be_read_any_more_is_not_made_from_nothing(tmp_path: P
         db.execute("UPDATE jobs SET request = '[]'")
 
     queue = opened(tmp_path)
-    with pytest.raises(WebuiError, match="cannot be made again: What was asked for cannot be read any more"):
+    with pytest.raises(WebuiError, match="cannot be retried: The request can no longer be read"):
         queue.retry(job.id)
     queue.close()
 
@@ -345,7 +345,7 @@ def test_a_job_whose_source_is_gone_fails_in_a_sentence(tmp_path: Path) -> None:
     queue = opened(tmp_path)
     failed = queue.job(job.id).entries()[-1].event
     assert isinstance(failed, Failed)
-    assert failed.message.startswith(f"There is no source picture {source.sha256[:12]!r} any more.")
+    assert failed.message.startswith(f"The source picture {source.sha256[:12]!r} no longer exists.")
     queue.interrupt()
     queue.close()
 
@@ -364,7 +364,7 @@ def test_a_job_during_which_palimpsest_always_ends_fails_instead_of_looping(tmp_
     queue = opened(tmp_path)
     failed = queue.job(job.id).entries()[-1].event
     assert isinstance(failed, Failed)
-    assert failed.message == "Palimpsest was cut off 10 times while it made the same picture of this job."
+    assert failed.message == "Palimpsest was interrupted 10 times while making the same picture of this job."
     queue.close()
 
 
@@ -394,7 +394,7 @@ def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
     db = queue._job_store._db  # pyright: ignore[reportPrivateUsage]
     assert db is not None
     db.execute("PRAGMA query_only = ON")
-    with pytest.raises(WebuiError, match="The job cannot be kept in") as caught:
+    with pytest.raises(WebuiError, match="The job cannot be stored in") as caught:
         submit(queue, "a")
     assert caught.value.status == 507
     assert queue.jobs() == ()

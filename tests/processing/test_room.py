@@ -72,7 +72,7 @@ def source() -> Picture:
     [
         ({"resize_by": 1.0}, "resize_by", "Set Resize by to 0."),
         ({"width": 4096, "height": 4096}, "width", "Set the size to "),
-        ({"outpaint_left": 64}, "outpaint_left", "Paint on less, or take a smaller copy of the source."),
+        ({"outpaint_left": 64}, "outpaint_left", "Extend it less, or use a smaller copy of the source."),
     ],
 )
 def test_forty_megapixels_on_a_small_machine(

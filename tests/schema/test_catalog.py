@@ -1,4 +1,4 @@
-"""Names on offer."""
+"""Names that can be chosen."""
 
 from pathlib import Path
 

@@ -114,8 +114,8 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("model", "VideoRequest", "The job was entered by another version of Palimpsest: it has no VideoRequest."),
-        ("request", '{"colour": 1}', "The job was entered by another version of Palimpsest (1 fields differ)."),
+        ("model", "VideoRequest", "The job was created by another version of Palimpsest: it has no VideoRequest."),
+        ("request", '{"colour": 1}', "The job was created by another version of Palimpsest (1 fields differ)."),
     ],
 )
 def test_a_job_of_another_version_says_so(tmp_path: Path, column: str, value: str, reason: str) -> None:

@@ -171,7 +171,7 @@ def test_a_refusing_disk_gives_the_reason_and_leaves_nothing(
 def test_a_file_in_the_folder_s_place_is_called_so(outputs: Outputs) -> None:
     (outputs.root / "img2img-images").parent.mkdir()
     (outputs.root / "img2img-images").touch()
-    with pytest.raises(WebuiError, match=r"cannot be saved in .*: (.* is no folder|Not a directory)"):
+    with pytest.raises(WebuiError, match=r"cannot be saved in .*: (.* is not a folder|Not a directory)"):
         save(outputs)
 
 

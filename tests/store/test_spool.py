@@ -30,7 +30,7 @@ def test_what_is_not_kept_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["0" * 64, "../x", "", "x", "0" * 63 + "/"])
 def test_what_is_not_there_is_told(tmp_path: Path, name: str) -> None:
-    with pytest.raises(WebuiError, match=r"There is no file .* any more\.") as caught:
+    with pytest.raises(WebuiError, match=r"The file .* no longer exists\.") as caught:
         Spool(tmp_path).path(name)
     assert caught.value.status == 404
 

@@ -291,7 +291,7 @@ def create(fake: Fake) -> FastAPI:
             image.load()
         except UnidentifiedImageError as error:
             raise WebuiError(
-                "init_images: this is no picture that can be read.", "PNG, JPEG and WebP files are.", "init_images"
+                "init_images: the file is not a readable picture.", "Choose a PNG, JPEG or WebP picture.", "init_images"
             ) from error
         except OSError as error:
             raise WebuiError(

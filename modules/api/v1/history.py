@@ -114,7 +114,7 @@ def _known(sha256: str, history: History) -> Entry:
 
 
 def _brought(sha256: str, pictures: Pictures) -> dict[str, Any]:
-    """A picture that was brought from elsewhere, and whether it is still kept."""
+    """An uploaded picture, and whether it is still kept."""
     try:
         pictures.path(sha256)
     except WebuiError:

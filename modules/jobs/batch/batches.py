@@ -102,7 +102,7 @@ class Batches:
     def go_on(self) -> None:
         """Carry on what `take_up` has brought, in its order; the queue has its jobs again."""
         for batch, run, on_end in self._taken_up:
-            log.info("Batch %s goes on: %d of %d files are settled.", batch.id, len(batch.settled()), batch.total)
+            log.info("Resuming batch %s: %d of %d files are finished.", batch.id, len(batch.settled()), batch.total)
             self._runner.submit(self._carry_out, batch, on_end, run)
         self._taken_up.clear()
 
@@ -131,7 +131,7 @@ class Batches:
         if batch is None:
             raise WebuiError(
                 f"There is no batch {batch_id[:40]!r}.",
-                f"The last {REMEMBERED_BATCHES} that ended are remembered. A new run passes over finished files.",
+                f"The last {REMEMBERED_BATCHES} finished batches are remembered. A new run skips finished files.",
                 "id",
                 status=404,
             )

@@ -71,8 +71,8 @@ def sorted_out(entries: Iterable[BatchFile]) -> FileSet:
     ordered = sorted((file for file in entries if not _is_hidden(file.name)), key=lambda file: _natural(file.name))
     if len(ordered) > MOST_FILES:
         raise WebuiError(
-            f"files: {len(ordered)} files were brought; at most {MOST_FILES} are taken.",
-            "Bring them in parts.",
+            f"files: {len(ordered)} files were given; at most {MOST_FILES} are taken.",
+            "Split them into several batches.",
             "files",
         )
     by_suffix: dict[str, list[BatchFile]] = {TEXT: [], TABLE: [], "picture": [], "": []}
@@ -102,7 +102,7 @@ def in_order(names: Sequence[str], entries: Iterable[BatchFile]) -> FileSet:
 
 def _gone(name: str) -> Callable[[], bytes]:
     def read() -> bytes:
-        raise WebuiError(f"{name}: the file is not here any more.", "Bring it again.", "files", status=404)
+        raise WebuiError(f"{name}: the file no longer exists.", "Upload it again.", "files", status=404)
 
     return read
 
@@ -122,7 +122,7 @@ def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
 def from_zip(name: str, path: Path) -> list[BatchFile]:
     """The files in a zip. Raises WebuiError if it is damaged, encrypted, leads out of itself, or is a bomb."""
 
-    def refused(reason: str, hint: str = "Pack the pictures anew.") -> WebuiError:
+    def refused(reason: str, hint: str = "Create the zip again.") -> WebuiError:
         return WebuiError(f"{name}: {reason}.", hint, "files")
 
     try:
@@ -135,7 +135,9 @@ def from_zip(name: str, path: Path) -> list[BatchFile]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise refused(f"the zip cannot be read ({error})") from error
     if len(infos) > MOST_FILES:
-        raise refused(f"the zip holds {len(infos)} files; at most {MOST_FILES} are taken", "Pack them in parts.")
+        raise refused(
+            f"the zip contains {len(infos)} files; at most {MOST_FILES} are allowed", "Split it into several zips."
+        )
     if sum(info.file_size for info in infos) > MAX_TOTAL:
         raise refused("its files would take more than 64 GB unpacked")
     entries: list[BatchFile] = []
@@ -143,15 +145,15 @@ def from_zip(name: str, path: Path) -> list[BatchFile]:
         inside = checked_name(info.filename, within=name)
         shown = inside[-80:]
         if info.flag_bits & 1:
-            raise refused("the zip is encrypted", "Pack it without a password.")
+            raise refused("the zip is encrypted", "Create it without a password.")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise refused(f"{shown} is a link and no file")
+            raise refused(f"{shown} is a link, not a file")
         if info.compress_type not in COMPRESSIONS:
-            raise refused(f"{shown} is packed by a method that is not read", "Pack it as an ordinary zip (deflate).")
+            raise refused(f"{shown} uses an unsupported compression method", "Use ordinary zip compression (deflate).")
         if info.file_size > MAX_BYTES:
-            raise refused(f"{shown} has {info.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are read")
+            raise refused(f"{shown} has {info.file_size >> 20} MB; at most {MAX_BYTES >> 20} MB are allowed")
         if info.file_size > max(RATIO_FROM, MAX_RATIO * info.compress_size):
-            raise refused(f"{shown} would grow to {info.file_size // max(info.compress_size, 1)} times its size")
+            raise refused(f"{shown} would unpack to {info.file_size // max(info.compress_size, 1)} times its size")
         entries.append(BatchFile(inside, info.file_size, _zip_reader(name, path, info)))
     return entries
 
@@ -197,17 +199,17 @@ class Folders:
                 return folder, self._roots[first].resolve()
         names = " or ".join(f"{name}/" for name in self._roots)
         raise WebuiError(
-            f"folder: there is no folder {name[:200]!r}.",
-            f"Name a folder below {names} of the data folder, such as inputs/holiday.",
+            f"folder: no folder named {name[:200]!r}.",
+            f"Choose a folder inside {names} in the data folder, such as inputs/holiday.",
             "folder",
             status=404,
         )
 
 
 def text_of(file: BatchFile) -> str:
-    """The text of a .txt or .csv: UTF-8, else taken for Latin-1. Raises WebuiError if it is no text of that size."""
+    """The text of a .txt or .csv: UTF-8, else taken for Latin-1. Raises WebuiError if it is not text of that size."""
     if file.size > MAX_TEXT:
-        raise WebuiError(f"{file.name}: the text has {file.size} bytes; at most {MAX_TEXT} are read.", field="files")
+        raise WebuiError(f"{file.name}: the text has {file.size} bytes; at most {MAX_TEXT} are allowed.", field="files")
     data = file.read()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
@@ -221,9 +223,7 @@ def _file_reader(name: str, path: Path) -> Callable[[], bytes]:
     def read() -> bytes:
         try:
             if path.stat().st_size > MAX_BYTES:
-                raise WebuiError(
-                    f"{name}: the file has more than the {MAX_BYTES >> 20} MB that are read.", field="files"
-                )
+                raise WebuiError(f"{name}: the file is larger than the limit of {MAX_BYTES >> 20} MB.", field="files")
             return path.read_bytes()
         except OSError as error:
             raise WebuiError(f"{name}: the file cannot be read: {error.strerror or error}.", field="files") from error
@@ -239,7 +239,7 @@ def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], by
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error, _TooLong) as error:
             raise WebuiError(f"{info.filename}: it is damaged in {name} ({error}).", field="files") from error
         if len(data) != info.file_size:
-            raise WebuiError(f"{info.filename}: it is damaged in {name} (not of the size it was said to be).")
+            raise WebuiError(f"{info.filename}: it is damaged in {name} (its size does not match the zip's directory).")
         return data
 
     return read

@@ -96,7 +96,7 @@ class BatchIntake:
                 )
                 self.batches.take_up(past, materials, self.spool.release)
             except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on
-                log.warning("Batch %s cannot be resumed; its results stay: %s", begun.id, error)
+                log.warning("Batch %s cannot be resumed; its results are kept: %s", begun.id, error)
                 log.debug("batch %s", begun.id, exc_info=error)
                 self.batches.journals.of(begun.id).put_aside("the batch cannot be resumed")
                 continue

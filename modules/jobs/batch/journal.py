@@ -180,11 +180,11 @@ def _read(path: Path) -> PastBatch | None:
                 case {"ending": [str(status), str(message)]}:
                     ending = status, message
                 case _:
-                    raise Unreadable("it is none of a journal")
+                    raise Unreadable("it is not a journal entry")
         except (Unreadable, ValidationError) as reason:
-            log.warning("%s, line %d is passed over: %s", path, number, _in_a_line(reason))
+            log.warning("%s: line %d was skipped: %s", path, number, _in_a_line(reason))
     if begun is None or f"{begun.id}.jsonl" != path.name:
-        put_aside(path, "what the batch was asked for is not in it; the batch is forgotten, its results stay")
+        put_aside(path, "it does not contain the batch's request; the batch is dropped, its results are kept")
         return None
     # A line may tell of a file that there is none of, if another was damaged.
     taken = {index: one for index, one in taken.items() if index < len(begun.names)}

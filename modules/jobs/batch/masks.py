@@ -33,8 +33,8 @@ class Masks:
         if found is not None:
             return self._read(found), ()
         if self._options.unmasked == "whole":
-            return None, ("There is no mask of its name: it was redrawn whole.",)
-        raise LeftOut("There is no mask of its name.")
+            return None, ("No mask has its name, so all of it was redrawn.",)
+        raise LeftOut("No mask has its name.")
 
     def _one_for_all(self, files: FileSet) -> bool:
         if self._options.masks_for != "auto":

@@ -42,7 +42,7 @@ def checked(materials: Materials, admission: Admission) -> Materials:
     """`materials`, the names in the form as they are written. Raises WebuiError for a form that no file could be made
     with, before anything begins."""
     if not materials.files.pictures:
-        raise WebuiError("There are no pictures in what was brought.", "Choose PNG, JPEG or WebP files.", "files")
+        raise WebuiError("The given files contain no pictures.", "Choose PNG, JPEG or WebP files.", "files")
     return replace(materials, form=checked_form(materials.form, materials.settings, admission))
 
 
@@ -52,7 +52,11 @@ def checked_form(
     """The values of a form, the names in it as they are written. `leave_out_missing` is as in `Admission.admitted`."""
     unknown = [name for name in ("init_images", "mask", "latent_mask") if form.get(name)]
     if unknown:
-        raise WebuiError(f"request: {unknown[0]} is each file's own in a batch.", "Leave it out.", unknown[0])
+        raise WebuiError(
+            f"request: {unknown[0]} is set by each file of a batch.",
+            "Leave it out.",
+            unknown[0],
+        )
     used = {name: value for name, value in form.items() if name in params(Img2ImgRequest) or value}
     request = Img2ImgRequest.parse({**used, "init_images": (BLANK,)})
     spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing)
@@ -64,4 +68,4 @@ def passed_over(materials: Materials) -> tuple[str, ...]:
     if not others:
         return ()
     shown = others[:5]
-    return (f"Passed over, no pictures: {', '.join(shown)}{' …' * (len(others) > len(shown))}.",)
+    return (f"Skipped, because they are not pictures: {', '.join(shown)}{' …' * (len(others) > len(shown))}.",)

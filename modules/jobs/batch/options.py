@@ -17,26 +17,30 @@ class BatchOptions(Strict):
 
     words: tuple[TextSource, ...] = Field(default=("text", "csv"), description="Where a file's own prompt comes from.")
     words_mode: Literal["append", "replace"] = Field(
-        default="append", description="Whether a file's own prompt stands behind the form's or in its place."
+        default="append", description="Whether a file's own prompt is added after the form's or replaces it."
     )
-    own: tuple[TakenField, ...] = Field(default=(), description="Fields that are taken from a file's metadata.")
+    own: tuple[TakenField, ...] = Field(default=(), description="Fields to take from a file's metadata.")
     masks_for: Literal["auto", "all", "name"] = Field(
         default="auto",
-        description="auto takes a single mask for all, unless it has the name of one of several pictures.",
+        description="auto uses a single mask for all pictures, unless it is named like one of several.",
     )
     unmasked: Literal["leave out", "whole"] = Field(
-        default="leave out", description="What becomes of a picture without a mask, where there are masks by name."
+        default="leave out", description="What to do with a picture without a mask, when masks are matched by name."
     )
     large_sources: Literal["as asked", "only masked"] = Field(
         default="as asked",
-        description="only masked works on the mask alone where the whole picture would become much smaller.",
+        description="only masked redraws just the masked area where the whole picture would be scaled down a lot.",
     )
     size: Literal["form", "source"] = Field(
-        default="form", description="The form's, or each source's own. The caps hold for both; proportions stay."
+        default="form",
+        description="The form's size, or each source's own. The limits apply to both.",
     )
     max_side: int | None = Field(
-        default=None, ge=SHORTEST_SIDE, le=LONGEST_SIDE, description="Pixels of the result's longer side."
+        default=None,
+        ge=SHORTEST_SIDE,
+        le=LONGEST_SIDE,
+        description="Limit for the result's longer side.",
     )
-    max_megapixels: float | None = Field(default=None, gt=0, le=16, description="Of the result.")
+    max_megapixels: float | None = Field(default=None, gt=0, le=16, description="Limit for the result.")
     output: str = Field(default="batch", description="A folder inside outputs.")
-    skip_finished: bool = Field(default=True, description="Pass over what the output folder's manifest calls done.")
+    skip_finished: bool = Field(default=True, description="Skip files that the output folder's manifest lists as done.")

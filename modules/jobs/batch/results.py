@@ -82,8 +82,8 @@ class Results:
         """A path below the outputs folder. Raises WebuiError where a link on the way to it leads out of there."""
         if below(self.outputs.root, relative) is None:
             raise WebuiError(
-                f"output = {self.folder[:200]!r}: a link leads from there out of the outputs folder.",
-                "Name another folder, or put a folder in the place of the link.",
+                f"output = {self.folder[:200]!r}: it contains a link that leads outside the outputs folder.",
+                "Choose another folder, or replace the link with a folder.",
                 "output",
             )
         return self.outputs.root / relative
@@ -109,7 +109,7 @@ class Results:
                 told = parsed(line)
                 yield Done(str(told["name"]), str(told["key"]), tuple(map(str, told["pictures"])))
             except (Unreadable, KeyError, TypeError):
-                log.warning("%s, line %d is passed over: it is no line of a manifest", self._manifest, number)
+                log.warning("%s: line %d was skipped: it is not a manifest entry", self._manifest, number)
 
 
 def numbered(base: str, index: int, pictures: int) -> str:

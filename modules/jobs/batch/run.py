@@ -126,7 +126,7 @@ class BatchRun:
             prepared = self._preparer.prepared(file)
             if isinstance(prepared, PreparedFile):
                 return self._submitted(index, file, prepared)
-            batch.settle(index, "kept", "It was finished before.", earlier=prepared.pictures)
+            batch.settle(index, "kept", "It was finished earlier.", earlier=prepared.pictures)
         except WebuiError as error:
             if error.status == 503:  # Palimpsest ends
                 batch.park()

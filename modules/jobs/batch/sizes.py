@@ -57,7 +57,7 @@ def masked_alone(
     if not is_source_large(request, rule):
         return request, ()
     source = request.init_images[0]
-    note = f"Only the masked part was worked on, so that the rest keeps its {source.width}x{source.height} pixels."
+    note = f"Only the masked area was redrawn, so the rest keeps its {source.width}x{source.height} pixels."
     return request.model_copy(update={"inpaint_full_res": 1}), (note,)
 
 

@@ -46,7 +46,7 @@ def file_state(values: Mapping[str, Any]) -> FileState | None:
     try:
         return FILE_STATE.validate_python(values)
     except ValidationError as error:
-        log.warning("What became of a file of a batch cannot be read: %s", error.errors()[0]["msg"])
+        log.warning("The state of a file in a batch cannot be read: %s", error.errors()[0]["msg"])
         return None
 
 

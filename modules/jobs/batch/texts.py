@@ -84,7 +84,7 @@ class FileTexts:
         known = {name for file in files.pictures for name in names_of(file)}
         unknown = [row.place for name, row in self._rows.items() if name not in known]
         if unknown:
-            self.notes.append(f"No picture has the name in {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}.")
+            self.notes.append(f"No picture has this name: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}.")
 
     def changes(self, file: BatchFile, picture: Picture, settings: Settings, catalog: Catalog) -> FormChanges:
         """What is said about one picture. Raises WebuiError for a text that cannot be read."""
@@ -129,7 +129,7 @@ class FileTexts:
         try:
             checkpoint, note = catalog.checkpoint_of_text(name, digits)
         except WebuiError:
-            gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not here."
+            gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not installed."
             return FormChanges(fields, notes=(*notes, gone))
         return FormChanges(fields, checkpoint.name, (*notes, *filter(None, [note])))
 
@@ -151,22 +151,22 @@ def read_table(table: BatchFile) -> tuple[dict[str, Row], list[str]]:
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
-        raise WebuiError(f"{table.name}: it is no CSV that can be read ({error}).", field="files") from error
+        raise WebuiError(f"{table.name}: the CSV cannot be read ({error}).", field="files") from error
     lines = [(number, line) for number, line in enumerate(lines, 1) if any(cell.strip() for cell in line)]
     if not lines:
-        raise WebuiError(f"{table.name}: the CSV is empty.", "Its first line names the columns.", "files")
+        raise WebuiError(f"{table.name}: the CSV is empty.", "The first line must name the columns.", "files")
     header = [_column(cell) for cell in lines[0][1]]
     if FILE not in header:
         near = difflib.get_close_matches(FILE, header, 1)
         raise WebuiError(
             f"{table.name}: there is no column 'file'"
             + (f" (is it {near[0]!r}?)." if near else f"; its columns are {', '.join(header)[:200]}."),
-            "The first line names the columns: file,prompt,negative_prompt,seed …",
+            "The first line must name the columns: file,prompt,negative_prompt,seed …",
             "files",
         )
     known = {*params(Img2ImgRequest), "checkpoint", FILE}
     unknown = [column for column in header if column and column not in known]
-    notes = [f"{table.name}: there is no such field, passed over: {', '.join(unknown)}."] if unknown else []
+    notes = [f"{table.name}: unknown fields were skipped: {', '.join(unknown)}."] if unknown else []
     rows: dict[str, Row] = {}
     for number, cells in lines[1:]:
         told = {column: unguarded(cell.strip()) for column, cell in zip(header, cells, strict=False)}

@@ -111,7 +111,7 @@ def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> Non
         while not isinstance(command := pipe.recv(), Quit):
             commands.put(command)
     except (EOFError, OSError):
-        log.info("The web process is gone; the engine process ends.")
+        log.info("The web process has gone; the engine process is exiting.")
     os._exit(0)  # not sys.exit: the main thread may be in the middle of a forward pass
 
 
@@ -130,7 +130,7 @@ def _run(engine: LoadsCheckpoints, command: Run, flags: MutableSequence[int]) ->
     except WebuiError as error:
         yield Failed(error.message, error.hint, error.field)
     except Exception as error:
-        yield Failed(_sentence(error, "The engine met an error"), "The log has the details; the next job can be run.")
+        yield Failed(_sentence(error, "The engine failed"), "See the log for details; the next job can run.")
 
 
 def _should_stop(command: Run, flags: MutableSequence[int]) -> Callable[[], Stop]:

@@ -169,7 +169,7 @@ class EngineProcess:
             if started is None or not is_at_it or self._closed or started.flags[child.HEARD_RUN] == number:
                 return
             self._ended_deaf = started.process
-            log.info("The engine is in the middle of a long call; it is ended and started again.")
+            log.info("The engine is in the middle of a long call; it will be stopped and restarted.")
             started.process.kill()
 
     def release(self) -> None:
@@ -248,7 +248,7 @@ class EngineProcess:
         code = started.process.exitcode
         if self._ended_deaf is started.process:
             return EngineDied(
-                "The engine is started again, as it was in the middle of a long call when it was stopped."
+                "The engine was restarted, because it was in the middle of a long call when it was stopped."
             )
         level = logging.DEBUG if self._closed else logging.WARNING
         log.log(level, "The engine process (pid %s) ended with exit code %s.", started.process.pid, code)
@@ -265,13 +265,14 @@ class EngineProcess:
 def _death(code: int | None) -> EngineDied:
     if code in KILLED:
         return EngineDied(
-            "The engine process ended: it was killed, most often because memory ran out.",
-            "Make the picture or the batch size smaller, or close other programs. The engine starts again by itself.",
+            "The engine process was killed, most often because memory ran out.",
+            "Choose a smaller size or batch size, or close other programs. The engine restarts automatically.",
         )
     if code is not None and code == CUT_OFF:
         return EngineDied(
-            "The engine process ended (SIGBUS): most often a model file was cut off or written over while it was read.",
-            "Put the whole file in its place, then retry the job. The engine starts again by itself.",
+            "The engine process ended (SIGBUS), most often because a model file was truncated or overwritten while it "
+            "was read.",
+            "Restore the complete file, then retry the job. The engine restarts automatically.",
             of_file=True,
         )
     how = f"exit code {code}"
@@ -280,5 +281,5 @@ def _death(code: int | None) -> EngineDied:
             how = signal.Signals(-code).name
     return EngineDied(
         f"The engine process ended unexpectedly ({how}).",
-        "It starts again by itself; if this happens again, the log may tell why.",
+        "It restarts automatically; if this happens again, the log may say why.",
     )

@@ -90,7 +90,7 @@ class Findings:
         try:
             digits = [(word.name, embedding_hash(word, hashes)) for word in self._words]
         except OSError as error:
-            raise WebuiError(f"prompt: an embedding is gone: {error.strerror or error}.", "", "prompt") from error
+            raise WebuiError(f"prompt: an embedding is missing: {error.strerror or error}.", "", "prompt") from error
         if digits:
             written = [f"{name.replace(':', '').replace(',', '')}: {each}" for name, each in digits]
             self.pairs["TI hashes"] = ", ".join(written)

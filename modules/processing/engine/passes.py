@@ -262,7 +262,7 @@ class PassRunner:
             require_same_family(origin, model, "Refiner", "refiner_checkpoint")
             if model.is_inpainting and not origin.is_inpainting:
                 raise WebuiError(
-                    f"Refiner: {refiner.name} is an inpainting checkpoint, the one it takes over from is not.",
+                    f"Refiner: {refiner.name} is an inpainting checkpoint, but the one before it is not.",
                     "Choose another.",
                     "refiner_checkpoint",
                 )

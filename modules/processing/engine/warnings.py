@@ -15,7 +15,7 @@ def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> 
         texts.append(request.hr_prompt)
     tags = [tag for text in texts for tag in take_tags(read_prompt(text, settings))[1]]
     names = [":".join((tag.kind, *tag.positional[:1])) for tag in tags if tag.kind not in NETWORK_KINDS]
-    unknown = [f"<{name}> has no effect: there are no networks of this kind. The tag is left out." for name in names]
+    unknown = [f"<{name}> has no effect: there are no networks of this kind. The tag was removed." for name in names]
     unread = dict.fromkeys(note for each in plan.passes for tag in each.loras for note in _unread(tag))
     return [*unknown, *unread]
 
@@ -35,4 +35,4 @@ def lacking_abilities(job: Job, family: Family) -> list[str]:
 
 
 def _unread(tag: NetworkTag) -> list[str]:
-    return [f"{argument[:60]!r} in <lora:{tag.name}> has no effect: it is not understood." for argument in tag.unread]
+    return [f"{argument[:60]!r} in <lora:{tag.name}> has no effect: it is unknown." for argument in tag.unread]

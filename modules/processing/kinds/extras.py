@@ -25,14 +25,19 @@ class ExtrasRequest(Strict):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: Picture | None = Field(default=None, description="The picture.")
-    resize_mode: int = Field(default=0, ge=0, le=1, description="0 upscales by upscaling_resize, 1 to a size.")
-    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="How many times larger the result is.")
+    resize_mode: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="0 upscales by upscaling_resize, 1 to a size.",
+    )
+    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="Upscaling factor.")
     upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
     upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
-    upscaling_crop: bool = Field(default=True, description="In resize mode 1: crop to the size, else cover it.")
+    upscaling_crop: bool = Field(default=True, description="In resize mode 1: crop the result to the exact size.")
     upscaler_1: str = Field(default=LANCZOS, max_length=200, description="None, Lanczos or Nearest.")
-    upscaler_2: str = Field(default=NONE, max_length=200, description="Another one, blended over the first.")
-    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="How far the second one shows.")
+    upscaler_2: str = Field(default=NONE, max_length=200, description="Second upscaler, blended over the first.")
+    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="Opacity of the second upscaler.")
 
     @field_validator("upscaler_1", "upscaler_2")
     @classmethod

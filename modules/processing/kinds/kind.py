@@ -130,7 +130,7 @@ class UnknownKind(JobKind[Strict]):
 
     def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
         raise WebuiError(
-            f"There is no kind of job called {self.name[:40]!r} here.", "Install what it came with.", "kind"
+            f"No job kind named {self.name[:40]!r} is installed.", "Install the extension it belongs to.", "kind"
         )
 
 

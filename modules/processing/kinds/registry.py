@@ -33,9 +33,7 @@ class JobKinds:
         if name in self.by_name:
             return self.by_name[name]
         near = difflib.get_close_matches(name[:100], list(self.by_name), 1, 0.0)
-        raise WebuiError(
-            f"kind = {name[:100]!r}: there is no such kind of job. Did you mean {near[0]!r}?", field="kind"
-        )
+        raise WebuiError(f"kind = {name[:100]!r}: unknown job kind. Did you mean {near[0]!r}?", field="kind")
 
     def kept(self, name: str) -> JobKind[Any]:
         """The kind of a job that was kept on disk; one that is not here can be listed and not run."""

@@ -29,16 +29,16 @@ def notes(
     is_displaced = canvas.is_exact and not canvas.only_masked and source.resize_mode == LATENT_UPSCALE
     if is_displaced and (picture.width, picture.height) != size:
         found.append(
-            "Latent upscale leaves the source at its own size, so the original lies over the result's upper left "
+            "Latent upscale keeps the source at its own size, so the original covers the result's upper left "
             "corner, as in A1111. Choose another resize mode, or Only masked."
         )
     if not keeps_original:
         found.append(
-            "Overlay original for inpaint is off: what is not masked changes too"
-            + (", and the masked region comes back alone." if prepared.box is not None else ".")
+            "Overlay original for inpaint is off: unmasked areas change too"
+            + (", and only the masked region is returned." if prepared.box is not None else ".")
         )
     elif canvas.softness is not None and canvas.is_exact:
-        found.append("Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too.")
+        found.append("Soft inpainting blends according to what changed: unmasked pixels near the mask may change too.")
     return tuple(found)
 
 
@@ -49,11 +49,11 @@ def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
         return ""
     note = f"The mask is {mask.width}x{mask.height} and the source {picture.width}x{picture.height}: "
     if not canvas.is_exact or (canvas.frame is not None and not canvas.only_masked):
-        return note + "it was brought to the source's size."
+        return note + "it was resized to match the source."
     if canvas.only_masked:
-        return note + "the region is counted in the mask's pixels, as in A1111, and may lie elsewhere in the source."
+        return note + "the region is measured in the mask's pixels, as in A1111, and may be elsewhere in the source."
     name = RESIZE_MODES[mask_mode(source.resize_mode)]
-    return note + f"it was brought to {size.width}x{size.height} by itself ({name}), as in A1111."
+    return note + f"it was resized to {size.width}x{size.height} separately ({name}), as in A1111."
 
 
 def _about_extent(source: Source, canvas: Canvas, size: Size, prepared: Prepared | None, sizes: SizeRule) -> str:
@@ -64,19 +64,19 @@ def _about_extent(source: Source, canvas: Canvas, size: Size, prepared: Prepared
     if prepared is None or covered == (0, 0):
         reason = "The mask is empty"
         if canvas.is_inverted:
-            reason = "The mask covers the whole picture and Inpaint not masked is chosen"
+            reason = "The mask covers the whole picture and Inpaint not masked is selected"
         if prepared is None:
             return f"{reason}: the whole picture is redrawn, as without a mask."
-        return f"{reason}: " + ("nothing is redrawn." if canvas.frame is None else "only what is new is painted.")
+        return f"{reason}: " + ("nothing is redrawn." if canvas.frame is None else "only the new area is painted.")
     if covered == (255, 255):
         reason = "The mask covers the whole picture"
         if canvas.is_inverted:
-            reason = "The mask is empty and Inpaint not masked is chosen"
+            reason = "The mask is empty and Inpaint not masked is selected"
         return f"{reason}: all of it is redrawn, as without a mask."
     cells = Size(*(max(1, sizes.cells(side)) for side in size))
     if canvas.is_rounded and canvas.frame is None and not latent_mask(prepared.latent_mask, cells, True).any():
         cure = "paint more of it, or whiter, or lower Mask blur" + (
             "." if canvas.only_masked else ", or choose Only masked."
         )
-        return f"The mask fills no cell of {sizes.cell}x{sizes.cell} pixels by half, so nothing is redrawn: {cure}"
+        return f"The mask covers no {sizes.cell}x{sizes.cell} pixel cell by half, so nothing is redrawn: {cure}"
     return ""

@@ -28,7 +28,7 @@ def result_size(request: GenerationRequest, sizes: SizeRule) -> tuple[Size, Size
     if min(cut) < least:
         raise WebuiError(
             f"Scale (resize_by) = {getattr(request, 'resize_by', None)}: the result would be {width}x{height} pixels, "
-            f"at least {least}x{least} are needed.",
+            f"but at least {least}x{least} are needed.",
             "Choose a larger scale.",
             "resize_by",
         )
@@ -105,7 +105,7 @@ def size_advice(request: GenerationRequest, is_second: bool) -> tuple[str, Calla
     if is_second:
         return "hr_scale", lambda fitting: f"Set the second pass's size to {fitting.width}x{fitting.height}."
     if isinstance(request, Img2ImgRequest) and is_grown(request):
-        return "outpaint_left", lambda fitting: "Paint on less, or take a smaller copy of the source."
+        return "outpaint_left", lambda fitting: "Extend it less, or use a smaller copy of the source."
     if isinstance(request, Img2ImgRequest) and request.resize_by is not None:
         wide = request.init_images[0].width
 
@@ -128,7 +128,7 @@ def _grown_size(whole: Size, sizes: SizeRule) -> Size:
         raise WebuiError(
             f"Outpainting: the result would be {whole.width}x{whole.height} pixels, expected at most {LARGEST} on each "
             "side.",
-            "Paint on less, or take a smaller source.",
+            "Extend it less, or use a smaller source.",
             "outpaint_left",
         )
     return Size(sizes.ceil(whole.width), sizes.ceil(whole.height))

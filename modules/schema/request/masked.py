@@ -63,9 +63,9 @@ InpaintPadding = Annotated[
 ]  # fmt: skip
 MaskStrengthByGrey = Annotated[
     bool,
-    Field(description="Grey is a strength: 50% grey is redrawn at half the denoising strength."),
+    Field(description="Gray in the mask sets the strength: 50% gray is redrawn at half the denoising strength."),
     Control(
-        "Greys are strengths", kind="checkbox", elem="mask_strength_by_grey", infotext="Mask strength by grey",
+        "Gray sets strength", kind="checkbox", elem="mask_strength_by_grey", infotext="Mask strength by grey",
         absent=False,
     ),
 ]  # fmt: skip

@@ -143,7 +143,7 @@ def test_a_form_brings_files_and_masks_at_once(client: TestClient) -> None:
     assert answer.status_code == 201, answer.text
     found = ended(client, answer.json()["url"])
     assert [(file["outcome"], file["sentence"]) for file in found["files"]] == [
-        ("left_out", "There is no mask of its name."), ("done", ""),
+        ("left_out", "No mask has its name."), ("done", ""),
     ]  # fmt: skip
     assert found["files"][1]["pictures"][0]["path"] == "by form/x/b.png"
 
@@ -190,23 +190,23 @@ HERE = {"name": "a.png", "id": hashlib.sha256(png()).hexdigest()}
 @pytest.mark.parametrize(
     ("body", "status", "field", "sentence"),
     [
-        ({"files": []}, 422, "files", "There are no pictures in what was brought."),
+        ({"files": []}, 422, "files", "The given files contain no pictures."),
         ({"files": [{"name": "a.png", "id": "0" * 64}]}, 404, "files", "There is no file '000000000000' any more."),
         ({"files": [{"name": "a.png", "id": "../../etc/passwd"}]}, 422, "id", "files.0.id = '../../etc/passwd'"),
         ({"files": [{**HERE, "name": "../a.png"}]}, 422, "files", "the file name '../a.png' is not allowed"),
         ({"files": [{**HERE, "name": "/etc/a.png"}]}, 422, "files", "the file name '/etc/a.png' is not allowed"),
         ({"files": [{**HERE, "name": "C:\\a.png"}]}, 422, "files", "is not allowed"),
-        ({"folder": "../../etc"}, 404, "folder", "folder: there is no folder '../../etc'."),
-        ({"folder": "inputs/../../.."}, 404, "folder", "there is no folder"),
-        ({"folder": "/etc"}, 404, "folder", "there is no folder"),
-        ({"folder": "inputs/out"}, 404, "folder", "there is no folder"),
-        ({"files": [HERE], "mask_folder": "models"}, 404, "folder", "there is no folder"),
+        ({"folder": "../../etc"}, 404, "folder", "folder: no folder named '../../etc'."),
+        ({"folder": "inputs/../../.."}, 404, "folder", "there is not a folder"),
+        ({"folder": "/etc"}, 404, "folder", "there is not a folder"),
+        ({"folder": "inputs/out"}, 404, "folder", "there is not a folder"),
+        ({"files": [HERE], "mask_folder": "models"}, 404, "folder", "there is not a folder"),
         ({"files": [HERE], "options": {"output": "../x"}}, 422, "output", "output = '../x': expected the name"),
         ({"files": [HERE], "options": {"output": ""}}, 422, "output", "expected the name"),
         ({"files": [HERE], "options": {"max_side": 5}}, 422, "max_side", "options.max_side = 5: input should be"),
         ({"files": [HERE], "options": {"colour": 5}}, 422, "colour", "options.colour"),
         ({"files": [HERE], "request": {"steps": 0}}, 422, "steps", "Sampling steps (steps) = 0"),
-        ({"files": [HERE], "request": {"mask": "x"}}, 422, "mask", "each file's own"),
+        ({"files": [HERE], "request": {"mask": "x"}}, 422, "mask", "is set by each file"),
     ],
 )
 def test_a_wrong_batch_is_refused_with_a_sentence(

@@ -107,7 +107,7 @@ def test_a_failed_job_is_retried_and_no_other(client: TestClient, finished: Fini
     well = finished(prompt="steps 2")
     refused = client.post(f"/v1/jobs/{well['id']}/retry")
     assert (refused.status_code, refused.json()["field"]) == (409, "id")
-    assert refused.json()["detail"].endswith("is finished; only one that has failed can be made again.")
+    assert refused.json()["detail"].endswith("is finished; only a failed job can be retried.")
     assert client.post("/v1/jobs/0000/retry").status_code == 404
 
 
@@ -128,11 +128,11 @@ def test_a_source_picture_is_an_id_or_base64(client: TestClient, finished: Finis
         ({"kind": "txt2img", "request": {"prompt": "a" * 100_000}}, 422, "prompt", "has 100000 characters"),
         ({"kind": "img2img", "request": {}}, 422, "init_images", "There is no source picture."),
         ({"kind": "img2img", "request": {"init_images": ["AAAA"]}}, 422, "init_images", "not a readable picture"),
-        ({"kind": "img2img", "request": {"init_images": ["0" * 64]}}, 404, "init_images", "no source picture"),
-        ({"kind": "img2img", "request": {"mask": "0" * 64}}, 404, "mask", "There is no source picture"),
+        ({"kind": "img2img", "request": {"init_images": ["0" * 64]}}, 404, "init_images", "no longer exists"),
+        ({"kind": "img2img", "request": {"mask": "0" * 64}}, 404, "mask", "no longer exists"),
         ({"kind": "img2img", "request": {"mask": "AAAA"}}, 422, "mask", "not a readable picture"),
         ({"kind": "img2img", "request": {"init_images": 7}}, 422, "init_images", "init_images = 7"),
-        ({"kind": "sketch", "request": {}}, 422, "kind", "kind = 'sketch': there is no such kind of job"),
+        ({"kind": "sketch", "request": {}}, 422, "kind", "kind = 'sketch': unknown job kind"),
         ({"kind": "txt2img"}, 422, "request", "request: field required."),
         ({"kind": "txt2img", "request": {"override_settings": {"x": 1}}}, 422, "x", "x = 1: there is no such"),
         (

@@ -324,8 +324,8 @@ def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studi
     failed = batch.files()[1]
     assert (failed.outcome, failed.sentence[:40]) == ("failed", "rows.csv, line 3: Seed (seed) = 'nine': ")
     assert batch.notes == (
-        "rows.csv: there is no such field, passed over: colour.",
-        "No picture has the name in rows.csv, line 4.",
+        "rows.csv: unknown fields were skipped: colour.",
+        "No picture has this name: rows.csv, line 4.",
     )
 
 
@@ -364,7 +364,7 @@ def test_a_broken_mask_costs_its_own_file_alone_and_another_size_is_brought_to_t
     )
     first, second = batch.files()
     assert (first.outcome, first.sentence[:21]) == ("failed", "the mask a.png: the f")
-    assert (second.outcome, second.notes) == ("done", ("The mask (32x32) was brought to the picture's size (96x64).",))
+    assert (second.outcome, second.notes) == ("done", ("The mask (32x32) was resized to match the picture (96x64).",))
     mask = studio.painter.requests[0][0].mask
     assert mask is not None
     assert (mask.width, mask.height) == (96, 64)
@@ -435,7 +435,7 @@ def test_a_large_picture_is_worked_on_where_it_is_masked(
     )
     ((request, _),) = studio.painter.requests
     assert request.inpaint_full_res == area
-    said = [note for state in batch.settled() for note in state.notes if note.startswith("Only the masked part")]
+    said = [note for state in batch.settled() for note in state.notes if note.startswith("Only the masked area")]
     assert len(said) == area
 
 
@@ -547,7 +547,7 @@ def test_a_form_that_no_file_could_be_made_with_is_refused_at_once(
 
 
 def test_a_batch_without_pictures_is_refused(studio: Studio) -> None:
-    with pytest.raises(WebuiError, match="There are no pictures"):
+    with pytest.raises(WebuiError, match="The given files contain no pictures"):
         studio.start({"a.txt": b"a cat", "b.psd": b"?"})
 
 

@@ -46,7 +46,7 @@ def test_a_key_is_what_picture_mask_and_text_have_in_common() -> None:
 
 def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_files, "MOST_FILES", 2)
-    with pytest.raises(WebuiError, match="3 files were brought; at most 2 are taken"):
+    with pytest.raises(WebuiError, match="3 files were given; at most 2 are taken"):
         sorted_out([entry(f"{number}.png") for number in range(3)])
 
 
@@ -124,12 +124,12 @@ def lying(path: Path) -> Path:
             lambda path: write_zip(path, {"a.png": bytes(3 << 20)}, zipfile.ZIP_DEFLATED),
             r"a.png would grow to \d+ times",
         ),
-        (lambda path: write_zip(path, {"a.png": b"x"}, zipfile.ZIP_BZIP2), "a method that is not read"),
-        (linked, "a.png is a link and no file"),
+        (lambda path: write_zip(path, {"a.png": b"x"}, zipfile.ZIP_BZIP2), "an unsupported compression method"),
+        (linked, "a.png is a link, not a file"),
         (encrypted, "the zip is encrypted"),
         (long_list, "the zip lists far too many files"),
         (cut, "the zip cannot be read"),
-        (lying, "a.png has 4095 MB; at most 256 MB are read"),
+        (lying, "a.png has 4095 MB; at most 256 MB are allowed"),
     ],
     ids=["up", "absolute", "backslash", "bomb", "bzip2", "link", "encrypted", "list", "cut", "size"],
 )
@@ -163,7 +163,7 @@ def test_a_false_end_record_opens_no_long_list(tmp_path: Path, monkeypatch: pyte
 def test_a_zip_with_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_files, "MOST_FILES", 2)
     path = write_zip(tmp_path / "x", {f"{number}.png": b"" for number in range(3)})
-    with pytest.raises(WebuiError, match="the zip holds 3 files; at most 2 are taken"):
+    with pytest.raises(WebuiError, match="the zip contains 3 files; at most 2 are allowed"):
         from_zip("x.zip", path)
 
 
@@ -206,7 +206,7 @@ def test_folders_are_those_below_the_roots(tmp_path: Path) -> None:
         "outputs",
         "inputs/\0",
     ):
-        with pytest.raises(WebuiError, match="there is no folder"):
+        with pytest.raises(WebuiError, match="there is not a folder"):
             folders.entries(name)
 
 
@@ -219,7 +219,7 @@ def test_texts_in_other_codes(data: bytes, text: str) -> None:
 
 
 def test_a_text_that_is_too_long_is_refused() -> None:
-    with pytest.raises(WebuiError, match="at most 1000000 are read"):
+    with pytest.raises(WebuiError, match="at most 1000000 are allowed"):
         text_of(BatchFile("a.txt", 1_000_001, io.BytesIO().read))
 
 

@@ -122,7 +122,7 @@ def test_a_folder_that_leads_out_of_outputs_is_refused(outputs: Outputs, tmp_pat
         made.mkdir(parents=True)
     (outputs.root / "out").symlink_to(outside)
     (outputs.root / "batch" / MANIFEST).symlink_to(outside / "list")
-    with pytest.raises(WebuiError, match="a link leads from there out of the outputs folder") as refused:
+    with pytest.raises(WebuiError, match="a link that leads outside the outputs folder") as refused:
         Results(outputs, folder)
     assert refused.value.field == "output"
     assert list(outside.iterdir()) == []
@@ -134,8 +134,8 @@ def test_a_link_below_a_batch_s_folder_is_not_followed_out(outputs: Outputs, tmp
         made.mkdir(parents=True)
     (outputs.root / "batch" / "holiday").symlink_to(outside)
     results = Results(outputs, "batch")
-    with pytest.raises(WebuiError, match="a link leads from there"):
+    with pytest.raises(WebuiError, match="a link that leads outside"):
         results.free_name("holiday/photo.png", 1)
-    with pytest.raises(WebuiError, match="a link leads from there"):
+    with pytest.raises(WebuiError, match="a link that leads outside"):
         outputs.write(["batch/holiday/photo"], as_file(RED, "", Settings()))
     assert list(outside.iterdir()) == []

@@ -162,7 +162,7 @@ def test_a_file_that_comes_into_the_folder_later_is_none_of_the_batch(tmp_path: 
             "3.png": "failed",
             "4.png": "done",
         }
-        assert again.files()[3].sentence == "3.png: the file is not here any more. Bring it again."
+        assert again.files()[3].sentence == "3.png: the file no longer exists. Upload it again."
 
 
 def test_masks_texts_and_zips_are_found_again(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_tokens_and_residuals_reach_the_network(
 def test_unknown_names_and_wrong_values_are_refused(engine: Engine, checkpoint: Checkpoint) -> None:
     unknown = failure(engine, checkpoint, {"soft_star": {}})
     assert (unknown.field, unknown.message) == (
-        "extensions", "extensions: there is no extension 'soft_star'; did you mean 'soft_start'?",
+        "extensions", "extensions: no extension named 'soft_star'; did you mean 'soft_start'?",
     )  # fmt: skip
     wrong = failure(engine, checkpoint, {"soft_start": {"share": 7}})
     assert wrong.field == "extensions.soft_start.share"

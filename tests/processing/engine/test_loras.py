@@ -263,7 +263,7 @@ def test_a_lora_acts_in_its_steps_alone(shop: Shop) -> None:
 @pytest.mark.parametrize("argument", ["lbw=SOME", "lbw=1,2", "lbw=nan" + ",1" * 16, "start=soon", "step=5", "x=1"])
 def test_an_argument_that_means_nothing_is_told(argument: str, shop: Shop) -> None:
     told = [event.message for event in shop.events(f"a <lora:ink:1:{argument}>") if isinstance(event, Warned)]
-    assert told == [f"{argument[:60]!r} in <lora:ink> has no effect: it is not understood."]
+    assert told == [f"{argument[:60]!r} in <lora:ink> has no effect: it is unknown."]
 
 
 def test_layers_without_effect_are_told_once(shop: Shop) -> None:

@@ -152,7 +152,7 @@ def test_soft_inpainting_redraws_by_degrees(run: Run) -> None:
     assert warnings(hard) == warnings(soft) == []
     exact = Settings(compatibility=EXACT, live_previews_enable=False)
     assert warnings(run(request.model_copy(update={"soft_inpainting": True}), exact)) == [
-        "Soft inpainting decides by what has changed: near the mask, unmasked pixels may change too."
+        "Soft inpainting blends according to what changed: unmasked pixels near the mask may change too."
     ]
 
 
@@ -204,7 +204,7 @@ def test_a_mask_of_everything_is_img2img_and_told(run: Run, area: int) -> None:
     assert np.abs(pixels(events)[0].astype(int) - plain).max() <= 1  # the latent is blended with itself at the end
     events = run(request.model_copy(update={"mask": NOTHING, "inpainting_mask_invert": 1}))
     assert warnings(events) == [
-        "The mask is empty and Inpaint not masked is chosen: all of it is redrawn, as without a mask."
+        "The mask is empty and Inpaint not masked is selected: all of it is redrawn, as without a mask."
     ]
     assert np.abs(pixels(events)[0].astype(int) - plain).max() <= 1
 
@@ -213,7 +213,7 @@ def test_who_keeps_everything_keeps_everything(run: Run) -> None:
     whole = source(64, 64)
     request = Img2ImgRequest(init_images=(whole,), mask=EVERYTHING, inpainting_mask_invert=1, **SMALL)
     events = run(request)
-    reason = "The mask covers the whole picture and Inpaint not masked is chosen"
+    reason = "The mask covers the whole picture and Inpaint not masked is selected"
     assert warnings(events) == [f"{reason}: nothing is redrawn."]
     assert pixels(events)[0].tobytes() == np.asarray(whole.rgb()).tobytes()
     events = run(request.model_copy(update={"inpaint_full_res": 1}))
@@ -224,7 +224,7 @@ def test_a_mask_too_small_for_the_latent_is_told(run: Run) -> None:
     whole, dot = source(64, 64), mask(64, 64, (33, 33, 36, 36))
     request = Img2ImgRequest(init_images=(whole,), mask=dot, mask_blur=0, **SMALL)
     told = (
-        "The mask fills no cell of 8x8 pixels by half, so nothing is redrawn: paint more of it, or whiter, or lower "
+        "The mask covers no 8x8 pixel cell by half, so nothing is redrawn: paint more of it, or whiter, or lower "
         "Mask blur"
     )
     assert warnings(run(request)) == [f"{told}, or choose Only masked."]
@@ -239,7 +239,7 @@ def test_a_mask_of_another_size_is_brought_to_the_sources_and_told(run: Run, are
     drawn = mask(40, 56)
     request = Img2ImgRequest(init_images=(source(64, 96),), inpaint_full_res=area, **values, **SMALL)
     events = run(request.model_copy(update={"mask": drawn}))
-    assert warnings(events) == ["The mask is 40x56 and the source 64x96: it was brought to the source's size."]
+    assert warnings(events) == ["The mask is 40x56 and the source 64x96: it was resized to match the source."]
     fitting = picture(drawn.open().convert("L").resize((64, 96), Image.Resampling.LANCZOS))
     expected = run(request.model_copy(update={"mask": fitting}))
     assert warnings(expected) == []
@@ -266,7 +266,7 @@ def test_without_the_overlay_the_masked_region_comes_back_alone(run: Run) -> Non
     events = run(request, Settings(overlay_inpaint=False, live_previews_enable=False))
     assert pixels(events)[0].shape == (64, 64, 3)
     assert warnings(events) == [
-        "Overlay original for inpaint is off: what is not masked changes too, and the masked region comes back alone."
+        "Overlay original for inpaint is off: unmasked areas change too, and only the masked region is returned."
     ]
 
 
@@ -274,7 +274,7 @@ def test_without_the_overlay_the_masked_region_comes_back_alone(run: Run) -> Non
     ("values", "told"),
     [
         ({"mask": mask(32, 32, (8, 8, 28, 28)), "inpaint_full_res": 1}, "The mask is 32x32 and the source 64x96"),
-        ({"mask": mask(64, 96), "resize_mode": 3}, "Latent upscale leaves the source at its own size"),
+        ({"mask": mask(64, 96), "resize_mode": 3}, "Latent upscale keeps the source at its own size"),
     ],
 )
 def test_where_a1111s_rule_displaces_something_it_is_told(run: Run, values: dict[str, Any], told: str) -> None:

@@ -86,7 +86,7 @@ def test_masks_of_another_size_are_brought_to_the_sources(run: Run, area: int) -
     whole, drawn = source(64, 64), mask(128, 144)
     request = grown(Margins(8, 8, 8, 8), whole, mask=drawn, inpaint_full_res=area)
     events = run(request)
-    assert warnings(events) == ["The mask is 128x144 and the source 64x64: it was brought to the source's size."]
+    assert warnings(events) == ["The mask is 128x144 and the source 64x64: it was resized to match the source."]
     fitting = Picture.from_image(drawn.open().convert("L").resize((64, 64), Image.Resampling.LANCZOS))
     expected = run(request.model_copy(update={"mask": fitting}))
     assert warnings(expected) == []
@@ -181,7 +181,7 @@ def test_a_cell_with_any_new_pixel_is_painted() -> None:
 def test_an_empty_mask_paints_the_margins_alone(run: Run) -> None:
     whole, nothing = source(64, 64), Picture.from_image(Image.new("L", (64, 64)))
     events = run(grown(Margins(8, 0, 0, 0), whole, mask=nothing))
-    assert warnings(events) == ["The mask is empty: only what is new is painted."]
+    assert warnings(events) == ["The mask is empty: only the new area is painted."]
     assert pixels(events)[0][:, 8:].tobytes() == np.asarray(whole.rgb()).tobytes()
     assert not [event for event in events if isinstance(event, Failed)]
 

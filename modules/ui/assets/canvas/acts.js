@@ -63,10 +63,10 @@ export class Acts {
       this.take(readRow);
       if (width !== this.document.width || height !== this.document.height)
         this.told.say(
-          `The mask was ${width} × ${height}; it is resized to ${this.document.width} × ${this.document.height}.`,
+          `The mask was ${width} × ${height}; it was resized to ${this.document.width} × ${this.document.height}.`,
         );
     } catch {
-      this.told.say("The mask's file is no picture this browser can read. PNG, JPEG and WebP files are.");
+      this.told.say("This browser cannot read the mask file. Use a PNG, JPEG or WebP file.");
     }
   }
 

@@ -55,7 +55,7 @@ export class Canvas {
     this.pointer = new Pointer(this.view, this.tools, this.settings, this.keys, this.frame);
     this.wire = new Wire(this.document, this.view.bitmap);
     this.keep = new Keep(this.document, (error) =>
-      complain(new Error(`This browser does not keep the canvas for later: ${error.message}`)),
+      complain(new Error(`This browser cannot store the canvas for your next visit: ${error.message}`)),
     );
     this.guides();
     this.document.onChange((what) => ["mode", "frame", "picture"].includes(what) && this.showMode());
@@ -84,7 +84,7 @@ export class Canvas {
     const labels = Object.fromEntries(Object.entries(MODES).map(([name, { label }]) => [name, label]));
     const row = tabRow(
       labels,
-      "What is done with the picture",
+      "Editing mode",
       (name) => `img2img_${name}_mode`,
       (name) => this.document.setMode(name),
     );
@@ -174,7 +174,7 @@ export class Canvas {
     this.view
       .show(picture)
       .catch((error) =>
-        this.told.say(`This browser cannot show the picture (${error.message}); it is used all the same.`),
+        this.told.say(`This browser cannot show the picture (${error.message}); it will be used anyway.`),
       );
   }
 
@@ -197,7 +197,7 @@ export class Canvas {
       if (early) this.setPicture(early, "person");
       return early ? null : kept.picture;
     } catch (error) {
-      complain(new Error(`This browser does not keep the canvas for later: ${error.message}`));
+      complain(new Error(`This browser cannot store the canvas for your next visit: ${error.message}`));
       return null;
     }
   }

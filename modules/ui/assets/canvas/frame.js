@@ -22,12 +22,12 @@ export class Frame {
       "select",
       {
         id: "canvas_frame_fill",
-        "aria-label": "What stands in the new part to begin with",
+        "aria-label": "What the new area contains at the start",
         onchange: () => settings.set({ outpaintFill: Number(this.fill.value) }),
       },
       ...FILLS.map((name, index) => h("option", { value: String(index), textContent: name })),
     );
-    const [widest, feather] = [512, "Pixels over which the new part leaves the tone of the old edge"];
+    const [widest, feather] = [512, "Width in pixels of the blend from the old edge into the new area"];
     this.feather = h("input", {
       type: "number",
       id: "canvas_frame_feather",
@@ -91,7 +91,7 @@ export class Frame {
     const isDrawn = this.paintsOn || this.isCrop;
     document.setFrame(null);
     if (isDrawn)
-      toast("The frame is removed.", {
+      toast("Frame removed.", {
         action: { text: "Undo", run: () => document.picture === picture && !this.box && document.setFrame(box) },
       });
   }
@@ -178,10 +178,8 @@ export class Frame {
       ? `${width} × ${height} → ${width + left + right} × ${height + top + bottom}`
       : this.isCrop
         ? `Crop to ${across} × ${down}`
-        : "Drag an edge: outwards paints on, inwards crops.";
-    this.size.title = grows
-      ? "The result has this size; Width and Height do not count, unless only the masked area is worked on."
-      : "";
+        : "Drag an edge outward to extend the picture, inward to crop it.";
+    this.size.title = grows ? "The result has this size. Width and Height are ignored, except with Only masked." : "";
     this.fillBox.hidden = !grows;
     this.cropButton.hidden = !this.isCrop;
   }

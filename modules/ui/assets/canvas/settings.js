@@ -5,13 +5,13 @@ import { read, write } from "../js/core/store.js";
 export const TOOLS = {
   brush: { icon: "brush", title: "Brush (B)", key: "b" },
   eraser: { icon: "eraser", title: "Eraser (E)", key: "e" },
-  line: { icon: "line", title: "Line (L): Shift for steps of 45°", key: "l" },
-  lasso: { icon: "lasso", title: "Lasso (A): Alt takes away", key: "a" },
-  rectangle: { icon: "rectangle", title: "Rectangle (M): Shift for a square, Alt takes away", key: "m" },
-  ellipse: { icon: "ellipse", title: "Ellipse (O): Shift for a circle, Alt takes away", key: "o" },
-  wand: { icon: "wand", title: "Magic wand (G): fills what has a similar colour; Alt takes away", key: "g" },
-  picker: { icon: "picker", title: "Take a colour from the picture (I)", key: "i", layer: "sketch" },
-  hand: { icon: "hand", title: "Move the picture (H), or hold Space or F", key: "h" },
+  line: { icon: "line", title: "Line (L): Shift for 45° steps", key: "l" },
+  lasso: { icon: "lasso", title: "Lasso (A): Alt subtracts", key: "a" },
+  rectangle: { icon: "rectangle", title: "Rectangle (M): Shift for a square, Alt subtracts", key: "m" },
+  ellipse: { icon: "ellipse", title: "Ellipse (O): Shift for a circle, Alt subtracts", key: "o" },
+  wand: { icon: "wand", title: "Magic wand (G): selects an area of similar color; Alt subtracts", key: "g" },
+  picker: { icon: "picker", title: "Eyedropper (I): pick a color from the picture", key: "i", layer: "sketch" },
+  hand: { icon: "hand", title: "Pan (H), or hold Space or F", key: "h" },
 };
 
 const FIRST = {

@@ -16,7 +16,7 @@ export class Told {
       className: "canvas-question",
       id: "canvas_question",
       role: "group",
-      "aria-label": "What becomes of the mask",
+      "aria-label": "What to do with the mask",
       hidden: true,
     });
     this.offer = h("div", { className: "canvas-question", id: "canvas_offer", hidden: true });
@@ -56,13 +56,13 @@ export class Told {
     const said = this.once ? [this.once] : [];
     const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
     if (!picture)
-      return has.mask || has.sketch ? [...said, "What you painted is kept until there is a picture again."] : said;
+      return has.mask || has.sketch ? [...said, "What you painted is kept until you load another picture."] : said;
     const paintsOn = this.canvas.frame.paintsOn;
     if (paintsOn)
       said.push(
         masking && !masking.isEmpty
-          ? "Generate paints what the frame adds and redraws what is masked."
-          : "Generate paints what the frame adds; the picture itself stays as it is.",
+          ? "Generate fills the area added by the frame and redraws the masked area."
+          : "Generate fills the area added by the frame; the picture itself stays unchanged.",
       );
     if (masking && !(paintsOn && masking.isEmpty)) said.push(...this.aboutMask(masking, masking === sketch));
     const unused = ["mask", "sketch"].filter(
@@ -79,22 +79,22 @@ export class Told {
   aboutMask(layer, isSketch) {
     const { isEmpty, isFull, isSoft } = measured(layer);
     const inverted = this.canvas.isInverted();
-    if (isEmpty && isSketch) return ["Nothing is painted: Generate redraws the whole picture, as img2img does."];
-    const load = this.canvas.document.mode === "inpaint_upload" ? " Load one, or paint it." : "";
-    if (isEmpty) return [`The mask is empty: Generate redraws the whole picture, as img2img does.${load}`];
+    if (isEmpty && isSketch) return ["Nothing is painted, so Generate redraws the whole picture, like img2img."];
+    const load = this.canvas.document.mode === "inpaint_upload" ? " Load or paint one." : "";
+    if (isEmpty) return [`The mask is empty, so Generate redraws the whole picture, like img2img.${load}`];
     const said = [];
     if (isFull)
       said.push(
         inverted
-          ? "The mask covers everything and Inpaint not masked is on: nothing is redrawn."
+          ? "The mask covers everything and Inpaint not masked is on, so nothing is redrawn."
           : "The mask covers the whole picture.",
       );
-    else if (inverted) said.push("Inpaint not masked: what is tinted stays, all else is redrawn.");
+    else if (inverted) said.push("Inpaint not masked: the tinted area is kept and everything else is redrawn.");
     if (isSoft && !isSketch)
       said.push(
         this.canvas.greysCount()
-          ? "The mask has greys: there it redraws in part."
-          : "The mask has greys: soft edges. To redraw by degrees, turn on Greys are strengths.",
+          ? "Gray areas of the mask are partly redrawn."
+          : "Gray areas of the mask act as soft edges. To use gray as a strength, turn on Gray sets strength.",
       );
     return said;
   }
@@ -115,7 +115,7 @@ export class Told {
       : "";
     const close = () => (this.question.hidden = true);
     this.question.replaceChildren(
-      h("span", { textContent: `The picture was replaced; the ${what} of the old one is still here.${resized}` }),
+      h("span", { textContent: `The picture was replaced, but the old ${what} is still here.${resized}` }),
       button({ text: `Keep ${what}`, id: "canvas_keep", className: "p-small", onclick: close }),
       button({
         text: `Clear ${what}`,
@@ -153,7 +153,7 @@ export class Told {
       h("span", {
         textContent:
           `The picture has ${Math.round(pixels / 1e6)} megapixels. ` +
-          `On a small machine a copy of 16 megapixels is quicker.`,
+          `A 16-megapixel copy is faster on a small machine.`,
       }),
       button({
         text: "Use a smaller copy",
@@ -161,7 +161,7 @@ export class Told {
         className: "p-small",
         onclick: () => this.canvas.shrinkSource(),
       }),
-      button({ text: "Keep it as it is", className: "p-small", onclick: () => (this.offer.hidden = true) }),
+      button({ text: "Keep the original", className: "p-small", onclick: () => (this.offer.hidden = true) }),
     );
   }
 }

@@ -25,7 +25,7 @@ export class Toolbar {
     this.undo = act("undo", "Undo (Ctrl+Z)", "undo", () => document.undo());
     this.redo = act("redo", "Redo (Ctrl+Y)", "redo", () => document.redo());
     this.invert = act("invert", "Invert the mask", "invert", () => canvas.acts.do("invert"));
-    this.clear = act("trash", "Clear what is painted", "clear", () => canvas.acts.do("clear"));
+    this.clear = act("trash", "Clear what you painted", "clear", () => canvas.acts.do("clear"));
     this.load = button({
       text: "Load mask…",
       id: "canvas_upload_mask",
@@ -39,8 +39,8 @@ export class Toolbar {
       id: "canvas_zoom",
       min: "1",
       max: "3200",
-      "aria-label": "Zoom in percent",
-      title: "Zoom in percent of the picture's own size",
+      "aria-label": "Zoom percentage",
+      title: "Zoom as a percentage of the picture's size",
       onchange: () =>
         Number(this.zoom.value) > 0 &&
         view.camera.zoomTo(
@@ -64,15 +64,15 @@ export class Toolbar {
       "div",
       { className: "canvas-group canvas-looking" },
       h("label", { className: "canvas-zoom-box" }, this.zoom, "%"),
-      act("frame", "Frame: paint on beyond the picture, or crop it", "frame", () => canvas.frame.toggle()),
+      act("frame", "Frame: extend the picture beyond its edges, or crop it", "frame", () => canvas.frame.toggle()),
       act("fit", "Fit (R)", "fit", () => view.fit()),
       act("actual", "Actual size, 1:1 (1)", "actual", () => view.camera.actual()),
-      act("expand", "Whole screen (S)", "whole", () => canvas.toggleWhole()),
+      act("expand", "Full screen (S)", "whole", () => canvas.toggleWhole()),
     );
     this.size = slider(
       "Size",
       "canvas_size",
-      { min: 0, max: 1000, title: "Across, in the picture's pixels (Q and W, or Ctrl+wheel)" },
+      { min: 0, max: 1000, title: "Diameter in picture pixels (Q and W, or Ctrl+wheel)" },
       (at) => settings.set({ size: LARGEST ** (at / 1000) }),
     );
     this.hardness = slider("Hardness", "canvas_hardness", { min: 0, max: 100 }, (value) =>
@@ -81,7 +81,7 @@ export class Toolbar {
     this.strength = slider(
       "Strength",
       "canvas_strength",
-      { min: 1, max: 100, title: "How strongly the painted area is redrawn: 100 % wholly, less by degrees" },
+      { min: 1, max: 100, title: "How strongly the painted area is redrawn: fully at 100%, partly below" },
       (value) => settings.set({ strength: value / 100 }),
     );
     this.opacity = slider("Opacity", "canvas_opacity", { min: 1, max: 100 }, (value) =>
@@ -90,17 +90,17 @@ export class Toolbar {
     this.tolerance = slider(
       "Tolerance",
       "canvas_tolerance",
-      { min: 0, max: 255, title: "How much the colour may differ for the wand" },
+      { min: 0, max: 255, title: "Tolerance of the magic wand: how much the color may differ" },
       (value) => settings.set({ tolerance: value }),
     );
     this.colour = h("input", {
       type: "color",
       id: "canvas_colour",
       "aria-label": "Colour",
-      title: "Colour of the sketch",
+      title: "Sketch color",
       oninput: () => settings.set({ colour: this.colour.value }),
     });
-    this.colourBox = h("label", { className: "canvas-colour" }, h("span", { textContent: "Colour" }), this.colour);
+    this.colourBox = h("label", { className: "canvas-colour" }, h("span", { textContent: "Color" }), this.colour);
     this.sliders = h(
       "div",
       { className: "canvas-sliders" },
@@ -135,12 +135,12 @@ export class Toolbar {
     this.cover = slider(
       "Tint",
       "canvas_cover",
-      { min: 15, max: 90, title: "How strongly the mask tints the picture; it is never hidden" },
+      { min: 15, max: 90, title: "Opacity of the mask overlay, which is never fully hidden" },
       (value) => (settings.set({ cover: value / 100 }), canvas.view.changed(null)),
     );
     this.tint = h("input", {
       type: "color",
-      "aria-label": "Colour of the mask's tint",
+      "aria-label": "Color of the mask overlay",
       value: settings.tint,
       oninput: () => (settings.set({ tint: this.tint.value }), canvas.view.changed(null)),
     });
@@ -174,7 +174,7 @@ export class Toolbar {
         h("label", { className: "canvas-colour" }, this.tint),
         this.cover.element,
       ),
-      h("label", { className: "canvas-row canvas-check" }, this.pressure, "A pen's pressure changes the size"),
+      h("label", { className: "canvas-row canvas-check" }, this.pressure, "Pen pressure sets the size"),
     );
     const more = h(
       "details",

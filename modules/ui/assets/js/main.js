@@ -73,7 +73,7 @@ export async function start() {
   let isFirst = true;
   page.engine.onSelected = (name) => {
     const labels = followModel(page.engine);
-    if (labels.length && !isFirst) toast(`Set as ${name} has it: ${labels.join(", ")}.`);
+    if (labels.length && !isFirst) toast(`Adopted from ${name}: ${labels.join(", ")}.`);
     isFirst = false;
     estimateAnew();
   };
@@ -106,7 +106,7 @@ async function adoptResumed() {
     .filter((job) => job.resumed && ["queued", "running"].includes(job.status))
     .reverse();
   for (const name of NAMES) {
-    if (page.tabs[name].jobs.adopt(jobs)) toast("Jobs from before the restart are made now.");
+    if (page.tabs[name].jobs.adopt(jobs)) toast("Jobs from before the restart are running now.");
   }
 }
 

@@ -85,14 +85,14 @@ export class Batch {
     this.fileZone = new Zone(this.files, {
       id: "img2img_batch",
       call: "Drop pictures, a folder or a zip here",
-      hint: "with a .txt beside a picture or a CSV for its own prompt",
+      hint: "with a .txt next to each picture, or a CSV, for individual prompts",
       onChange: (folder) => this.brought(folder),
       onError: (error) => this.complain(error.message),
     });
     this.maskZone = new Zone(this.masks, {
       id: "img2img_batch_mask",
-      call: "Masks, if only parts are to be redrawn",
-      hint: "named as their picture, or one for all",
+      call: "Masks, to redraw only parts",
+      hint: "named like their pictures, or one for all",
       small: true,
       onChange: () => this.refresh(),
       onError: (error) => this.complain(error.message),
@@ -177,7 +177,7 @@ export class Batch {
     this.complain("");
     const { values } = this.options;
     if (!this.files.size && !values.folder)
-      return this.complain("There are no pictures yet. Drop or choose some, or name a folder on the server.");
+      return this.complain("There are no pictures yet. Drop or choose some, or enter a folder on the server.");
     if (!this.hasMasks) for (const field of MASK_FIELDS) delete request[field];
     this.sending = new AbortController();
     try {
@@ -200,7 +200,7 @@ export class Batch {
     const words = this.sent.firstChild;
     const tell = (done, total) => {
       this.sent.hidden = false;
-      words.textContent = `Bringing ${what}: ${done} of ${total}`;
+      words.textContent = `Uploading ${what}: ${done} of ${total}`;
     };
     return files.size ? bring(files.list, this.known, tell, this.sending.signal) : { brought: [], failed: [] };
   }

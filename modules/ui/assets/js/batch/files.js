@@ -81,7 +81,7 @@ export class Files {
     /** @type {[count: number, one: string, many: string][]} */
     const counted = KINDS.map(([one, many, pattern]) => [names.filter((name) => pattern.test(name)).length, one, many]);
     const others = names.length - counted.reduce((sum, [count]) => sum + count, 0);
-    const words = [...counted, [others, "other file, passed over", "other files, passed over"]]
+    const words = [...counted, [others, "other file, skipped", "other files, skipped"]]
       .filter(([count]) => count)
       .map(([count, one, many]) => `${count} ${count === 1 ? one : many}`);
     const bytes = [...this.byName.values()].reduce((sum, file) => sum + file.size, 0);
@@ -103,8 +103,7 @@ async function isHere(id, signal) {
 
 // One file to the server, unless it is there: its id. `known` are ids that this page has brought before.
 async function bringOne(name, file, known, signal) {
-  if (file.size > LARGEST)
-    throw new Error(`${name} has ${Math.round(file.size / 2 ** 20)} MB; at most 256 MB are taken.`);
+  if (file.size > LARGEST) throw new Error(`${name} has ${Math.round(file.size / 2 ** 20)} MB; the limit is 256 MB.`);
   const bytes = await file.arrayBuffer().catch(() => {
     throw new Error(`${name} could not be read. Was it moved or deleted?`);
   });

@@ -40,7 +40,7 @@ export class Options {
       "folder",
       "or on the server",
       [["", "none"]],
-      "A folder below inputs in the data folder, read with all that is below it.",
+      "A folder inside inputs in the data folder; its subfolders are included.",
     );
     this.maskFolder = this.choice("mask_folder", "or on the server", [["", "none"]], "A folder with masks.");
     this.masks = h(
@@ -50,29 +50,29 @@ export class Options {
         "masks_for",
         "Masks",
         [
-          ["auto", "by name, a single one for all"],
+          ["auto", "by name; a single mask for all"],
           ["name", "by name"],
           ["all", "one for all"],
         ],
-        "A mask belongs to the picture of its name (photo.png or photo_mask.png), or the first one to all.",
+        "Use the mask named like the picture (photo.png or photo_mask.png), or the first mask for all.",
       ),
       this.choice(
         "unmasked",
         "Without a mask",
         [
-          ["leave out", "leave out"],
-          ["whole", "redraw whole"],
+          ["leave out", "skip"],
+          ["whole", "redraw all of it"],
         ],
-        "What becomes of pictures that have no mask.",
+        "What to do with pictures that have no mask.",
       ),
       this.choice(
         "large_sources",
         "Large pictures",
         [
           ["only masked", "only the masked part"],
-          ["as asked", "as Inpaint area says"],
+          ["as asked", "as set in Inpaint area"],
         ],
-        "Whole picture makes all of a picture as small as the result, also where nothing is masked.",
+        "Whole picture scales each picture down to the size of the result, including unmasked areas.",
       ),
     );
     this.own = h(
@@ -95,17 +95,17 @@ export class Options {
       h(
         "div",
         { className: "batch-line" },
-        this.toggle("text", ".txt beside it", "A text with the picture's name is its prompt."),
+        this.toggle("text", ".txt files", "A .txt file named like the picture holds its prompt."),
         this.toggle("csv", "CSV", "Columns: file, prompt, negative_prompt, seed and other fields."),
-        this.toggle("metadata", "PNG info", "What is written in the picture itself."),
+        this.toggle("metadata", "PNG info", "The parameters stored in the picture itself."),
         this.choice(
           "words_mode",
-          "They are",
+          "Use them",
           [
-            ["append", "added to the prompt"],
-            ["replace", "used instead of it"],
+            ["append", "after the form's prompt"],
+            ["replace", "instead of the form's prompt"],
           ],
-          "How the file's prompt and the form's go together.",
+          "How to combine the file's prompt with the form's.",
         ),
       ),
     );
@@ -129,13 +129,13 @@ export class Options {
           "max_side",
           "Longest side",
           { min: 64, max: 4096, step: 8, placeholder: "no limit" },
-          "Results are scaled down to it, in their proportions.",
+          "Results are scaled down to this, keeping their proportions.",
         ),
         this.number(
           "max_megapixels",
           "Megapixels",
           { min: 0.01, max: 16, step: 0.1, placeholder: "no limit" },
-          "Results are scaled down to it, in their proportions.",
+          "Results are scaled down to this, keeping their proportions.",
         ),
       ),
       h(
@@ -144,8 +144,8 @@ export class Options {
         this.text("output", "Folder in outputs", "Results keep the names of their sources; nothing is overwritten."),
         this.toggle(
           "skip_finished",
-          "Pass over finished files",
-          "What an earlier run into this folder has made in the same way is not made again.",
+          "Skip finished files",
+          "Do not repeat files that an earlier run into this folder finished with the same settings.",
         ),
       ),
     );

@@ -50,7 +50,7 @@ export class Remarks {
     const failed = this.lines.filter((one) => one.outcome === "failed").length;
     const others = this.lines.length - failed;
     const words = [
-      failed && `${failed} ${failed === 1 ? "file was" : "files were"} not made`,
+      failed && `${failed} ${failed === 1 ? "file" : "files"}failed`,
       others && `${others} ${others === 1 ? "remark" : "remarks"}`,
     ].filter(Boolean);
     this.summary.textContent = words.join(", ");

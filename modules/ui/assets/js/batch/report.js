@@ -14,11 +14,11 @@ export function words({ counts, total, settled, status }) {
     .filter(([count]) => count)
     .map(([count, word]) => `${count} ${word}`);
   const heads = {
-    waiting: "waits for another batch",
+    waiting: "waiting for another batch",
     running: `${Math.min(settled + 1, total)} of ${total}`,
     finished: `finished, ${total} ${total === 1 ? "file" : "files"}`,
     stopped: `stopped at ${settled} of ${total}`,
-    failed: `ended at ${settled} of ${total}`,
+    failed: `failed at ${settled} of ${total}`,
   };
   return [heads[status], ...tally].join(" · ");
 }
@@ -48,7 +48,7 @@ export class Report {
   }
 
   // It can be had back until there is another.
-  putAway(sentence = "The batch is put away.", text = "Undo") {
+  putAway(sentence = "Batch report closed.", text = "Undo") {
     const { run } = this;
     const { id, seen } = run;
     const { lines } = run.remarks;

@@ -51,7 +51,7 @@ export class BatchRun {
     this.stop = button({
       icon: "stop",
       text: "Stop",
-      title: "Make no further files; finished ones are kept (Esc)",
+      title: "Stop the batch; finished files are kept (Esc)",
       id: "img2img_batch_stop",
       className: "p-small",
       onclick: () => this.ask("stop"),
@@ -193,9 +193,9 @@ export class BatchRun {
       this.words.textContent = "";
       complain(
         new Error(
-          "The batch is gone: the server was started anew. " +
-            (seen ? `${seen} files had been dealt with${lines.length ? ", some with remarks" : ""}. ` : "") +
-            "Start it again; finished files are passed over.",
+          "The server was restarted, so this batch is gone. " +
+            (seen ? `${seen} files had been processed${lines.length ? ", some with remarks" : ""}. ` : "") +
+            "Start it again; finished files are skipped.",
         ),
       );
     }

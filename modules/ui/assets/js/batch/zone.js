@@ -31,7 +31,7 @@ export class Zone {
     this.more = h("span", {});
     this.clear = button({
       icon: "trash",
-      title: "Put them away",
+      title: "Remove them",
       className: "p-small",
       id: `${id}_clear`,
       onclick: () => this.putAway(),
@@ -54,7 +54,7 @@ export class Zone {
           icon: "folder",
           text: "Folder",
           className: "p-small",
-          title: "Choose a folder of this computer",
+          title: "Choose a folder on this computer",
           onclick: () => folder.click(),
         }),
         this.clear,
@@ -78,7 +78,7 @@ export class Zone {
     const { list } = files;
     files.clear();
     this.onChange("");
-    toast("The files are put away.", {
+    toast("Files removed.", {
       action: {
         text: "Undo",
         run: () => (files.add(list.filter(({ name }) => !files.byName.has(name))), this.onChange("")),
@@ -100,7 +100,7 @@ export class Zone {
     const { size } = this.files;
     this.element.classList.toggle("filled", size > 0);
     this.words.textContent = size ? this.files.described() : this.call;
-    this.more.textContent = size ? "More may be added." : this.hint;
+    this.more.textContent = size ? "You can add more." : this.hint;
     this.clear.hidden = size === 0;
   }
 }

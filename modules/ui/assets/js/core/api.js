@@ -11,7 +11,7 @@ export class Refusal extends Error {
   }
 }
 
-export const GONE = "The server does not answer. Is it still running? The page tries again by itself.";
+export const GONE = "The server is not responding. Is it still running? The page will keep trying.";
 
 async function refusal(response) {
   try {
@@ -27,7 +27,11 @@ async function refusal(response) {
   } catch {
     // no JSON: told by the status below
   }
-  return new Refusal(`The server answered with status ${response.status}; its log tells more.`, "", response.status);
+  return new Refusal(
+    `The server answered with status ${response.status}; see its log for details.`,
+    "",
+    response.status,
+  );
 }
 
 export async function request(method, path, options = {}) {

@@ -17,7 +17,7 @@ export function applyColours() {
 }
 
 export function setUpBrand() {
-  const title = () => (document.body.classList.contains("dark") ? "Light colours" : "Dark colours");
+  const title = () => (document.body.classList.contains("dark") ? "Light colors" : "Dark colors");
   const toggle = button({
     icon: "sun",
     title: "Colours",

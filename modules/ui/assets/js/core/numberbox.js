@@ -48,7 +48,7 @@ function makeWhole(label, typed) {
   const isGrouped = /^\d{1,3}\.\d{3}$/.test(before);
   typed.value = isGrouped ? before.replace(".", "") : String(Math.round(Number(before)));
   if (!isGrouped && Number(before) !== Number(typed.value))
-    toast(`${label}: ${before} is no whole number; it is set to ${typed.value}.`);
+    toast(`${label}: ${before} is not a whole number; it was set to ${typed.value}.`);
   typed.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
@@ -61,6 +61,6 @@ export function fitted(label, value, minimum, maximum) {
       : minimum === null
         ? `at most ${maximum}`
         : `from ${minimum} to ${maximum}`;
-  if (fitting !== value) toast(`${label}: ${value} is not ${range}; it is set to ${fitting}.`);
+  if (fitting !== value) toast(`${label}: ${value} is not ${range}; it was set to ${fitting}.`);
   return fitting;
 }

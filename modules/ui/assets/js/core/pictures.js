@@ -25,7 +25,7 @@ export async function isThere(id) {
 export async function upload(blob, known = {}) {
   if (blob.size > LARGEST)
     throw new Refusal(
-      `The file has ${Math.round(blob.size / 2 ** 20)} MB; at most 256 MB are taken. Make it smaller.`,
+      `The file has ${Math.round(blob.size / 2 ** 20)} MB; the limit is 256 MB. Make it smaller.`,
       "init_images",
     );
   const bytes = await blob.arrayBuffer().catch(() => {

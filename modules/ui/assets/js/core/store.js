@@ -20,6 +20,6 @@ export function write(name, value) {
     if (value === null) localStorage.removeItem(PREFIX + name);
     else localStorage.setItem(PREFIX + name, JSON.stringify(value));
   } catch (error) {
-    console.warn("This browser keeps nothing for the next visit:", error.message); // full, or forbidden
+    console.warn("This browser cannot store anything for your next visit:", error.message); // full, or forbidden
   }
 }

@@ -59,10 +59,10 @@ export class InpaintArea {
     const source = `${picture.width} × ${picture.height}`;
     const sentence =
       other === WHOLE
-        ? `Only masked: the rest of the ${source} source keeps its size and its bytes. ` +
-          `Whole picture would make all of it ${told.width} × ${told.height}.`
-        : `Whole picture makes all of the ${source} source ${told.width} × ${told.height}, ` +
-          `also where nothing is masked.`;
+        ? `Only masked: the rest of the ${source} source stays unchanged. ` +
+          `Whole picture would resize all of it to ${told.width} × ${told.height}.`
+        : `Whole picture resizes all of the ${source} source to ${told.width} × ${told.height},  ` +
+          `including unmasked areas.`;
     const choose = () => {
       this.keep({ isOurs: false, isTheirs: true });
       this.set(other);

@@ -60,7 +60,7 @@ export function set(tab, partial, who = "script") {
     if (field && field.minimum !== null && (typeof value === "number" || whole(value) !== null)) {
       const fitting = within(value, field.minimum, field.maximum);
       if (fitting !== value)
-        notes.push(`${field.label} ${value} is outside the form's range; it is set to ${fitting}.`);
+        notes.push(`${field.label} ${value} is outside the form's range; it was set to ${fitting}.`);
       value = fitting;
     }
     const box = ownBox(elementOf(tab, name));

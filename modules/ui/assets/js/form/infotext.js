@@ -26,7 +26,7 @@ export function taken(text) {
 }
 
 export function pretty(text) {
-  if (!text) return h("p", { className: "p-soft", textContent: "This picture carries no parameters." });
+  if (!text) return h("p", { className: "p-soft", textContent: "This picture has no parameters." });
   const { prompt, negative, pairs } = taken(text);
   return h(
     "div",
@@ -50,7 +50,7 @@ export function copyButton(text) {
     className: "p-small p-copy",
     onclick: async () => {
       await copy(text());
-      toast("The parameters are in the clipboard.");
+      toast("Parameters copied to the clipboard.");
     },
   });
 }

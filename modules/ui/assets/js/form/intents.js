@@ -92,7 +92,7 @@ export class Intents {
     );
     form.set(TAB, { ...Object.fromEntries(back), intent: null });
     this.hush();
-    if (back.length) toast(`${named(active.name).label} is over; what it had set is as before.`);
+    if (back.length) toast(`${named(active.name).label} is off; its settings were undone.`);
   }
 
   // Another picture than the one it was chosen for; one that is brought back, or the first one, is no other.
@@ -134,7 +134,7 @@ export class Intents {
   asked({ needs, ask }) {
     const { canvas } = this;
     return needs === "frame" && canvas.document.frame && !canvas.frame.paintsOn
-      ? "Drag an edge of the frame out beyond the picture first."
+      ? "First drag an edge of the frame beyond the picture."
       : ask;
   }
 

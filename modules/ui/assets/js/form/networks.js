@@ -27,7 +27,7 @@ export class Networks {
       ),
       h("p", {
         className: "p-soft",
-        textContent: "A click writes one into the prompt. Files belong into models/Lora and models/embeddings.",
+        textContent: "Click one to add it to the prompt. Put files in models/Lora and models/embeddings.",
       }),
       this.list,
       h(
@@ -36,7 +36,7 @@ export class Networks {
         button({
           icon: "reuse",
           text: "Refresh",
-          title: "Look into the folders again",
+          title: "Rescan the folders",
           onclick: () => this.load(true),
         }),
       ),
@@ -51,7 +51,7 @@ export class Networks {
   button() {
     return button({
       icon: "network",
-      title: "LoRAs and embeddings: write one into the prompt",
+      title: "LoRAs and embeddings: add one to the prompt",
       id: `${this.tab}_networks_button`,
       onclick: () => this.open(),
     });

@@ -37,7 +37,7 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
         icon: "trash",
         title: "Clear both prompts",
         id: `${tab}_clear_prompt`,
-        onclick: () => withUndo(tab, "Both prompts are cleared.", { prompt: "", negative_prompt: "", styles: [] }),
+        onclick: () => withUndo(tab, "Prompts cleared.", { prompt: "", negative_prompt: "", styles: [] }),
       }),
       styles.button(),
       new Networks(tab).button(),
@@ -62,7 +62,7 @@ function counter(tab, name, area) {
     className: "p-counter",
     id: `${tab}_${COUNTERS[name]}`,
     textContent: "0/75",
-    title: "Tokens used; every 75 begin another chunk",
+    title: "Tokens used, in chunks of 75",
   });
   byId(`${tab}_${BOXES[name]}`).append(shown);
   let counted = "";
@@ -81,7 +81,7 @@ function counter(tab, name, area) {
     else count(""), (shown.textContent = "0/75");
     shown.classList.toggle("bad", !balanced(text));
     if (!balanced(text)) shown.title = "The brackets do not match";
-    else shown.title = "Tokens used; every 75 begin another chunk";
+    else shown.title = "Tokens used, in chunks of 75";
   };
   area.addEventListener("input", () => recount(area.value));
   document.addEventListener("server-back", () => recount(area.value));
@@ -101,7 +101,7 @@ export function balanced(text) {
 async function fillAndTell(tab, text) {
   try {
     const notes = await fillFrom(tab, text);
-    toastWithUndo(tab, notes.length ? notes.join(" ") : "The form is filled from the parameters.");
+    toastWithUndo(tab, notes.length ? notes.join(" ") : "Form filled from the parameters.");
   } catch (error) {
     complain(error, "form");
   }
@@ -121,8 +121,8 @@ function readPrompt(tab, lastInfotext) {
   else
     toast(
       typed.trim()
-        ? "The prompt box holds no parameters; their last line begins with “Steps:”."
-        : "There is no picture yet to take parameters from.",
+        ? "The prompt box contains no parameters. Their last line begins with “Steps:”."
+        : "There is no picture yet to read parameters from.",
       { area: "form" },
     );
 }
@@ -134,13 +134,13 @@ function withUndo(tab, sentence, values) {
 }
 
 function useModel(tab, defaults) {
-  if (Object.keys(defaults).length) withUndo(tab, "The model's defaults are set.", defaults);
-  else toast("This model brings no defaults of its own.", { area: "form" });
+  if (Object.keys(defaults).length) withUndo(tab, "The model's defaults were applied.", defaults);
+  else toast("This model has no defaults of its own.", { area: "form" });
 }
 
 function reset(tab, defaults) {
   const { prompt: _, negative_prompt: __, styles: ___, ...rest } = form.defaults(tab);
-  withUndo(tab, "All settings are back at their defaults.", { ...rest, ...defaults });
+  withUndo(tab, "All settings were reset to their defaults.", { ...rest, ...defaults });
 }
 
 // Ctrl+Up and Ctrl+Down change the weight of the selection, or of the word at the cursor, by 0.1.

@@ -17,7 +17,7 @@ export class ScriptSection {
     this.values = kept.values ?? {}; // by script, then by argument
     this.select = h("select", {
       id: `${tab}_script_list`,
-      title: "A script makes many pictures of one form, or one in a way of its own.",
+      title: "A script makes several pictures from one form, or makes one in a special way.",
       onchange: () => this.choose(this.select.value),
     });
     this.about = h("p", { className: "p-soft script-about", hidden: true });
@@ -128,7 +128,7 @@ export class ScriptSection {
     const before = this.script.args[this.script.args.findIndex((one) => one.name === arg.name) - 1];
     const fill = button({
       icon: "fill",
-      title: "Fill in all that there is",
+      title: "Fill in all available values",
       className: "p-small",
       onclick: () => take(by[this.value(before)] ?? ""),
     });

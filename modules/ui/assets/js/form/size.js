@@ -22,7 +22,7 @@ export class Size {
       tools.append(
         button({
           icon: "ruler",
-          title: "Take the size of the source picture",
+          title: "Use the source picture's size",
           id: `${tab}_detect_image_size_btn`,
           onclick: () => this.detect(),
         }),
@@ -100,7 +100,7 @@ export class Size {
   // The source's size.
   detect() {
     const source = this.sourceSize();
-    if (!source) return this.tellHint("There is no source picture to measure.");
+    if (!source) return this.tellHint("There is no source picture.");
     this.take(source);
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
   }
@@ -210,7 +210,7 @@ export class Size {
     const made = h("span", {
       className: "steps-text",
       id: "img2img_effective_steps",
-      title: "Steps that are really walked at this denoising strength",
+      title: "Steps actually run at this denoising strength",
     });
     byId("img2img_denoising_strength").querySelector(".head label").append(made);
     return made;

@@ -54,8 +54,8 @@ export class Styles {
       h("p", {
         className: "p-soft",
         textContent:
-          "A chosen style goes around the prompts of each job, or behind them. " +
-          "{prompt} in a style is the place of your own words.",
+          "Selected styles wrap the prompts of each job, or are added after them. " +
+          "{prompt} in a style marks where your prompt goes.",
       }),
       this.list,
       h(
@@ -63,8 +63,8 @@ export class Styles {
         { className: "styles-row" },
         button({
           icon: "fill",
-          text: "Put into the prompts",
-          title: "Write the chosen styles into the prompt boxes, to be worked on there",
+          text: "Insert into the prompts",
+          title: "Insert the selected styles into the prompt boxes, so you can edit them there",
           id: `${this.tab}_style_apply`,
           onclick: () => this.apply().catch((error) => this.complain(error.message)),
         }),
@@ -87,7 +87,7 @@ export class Styles {
               { type: "submit", className: "p-button p-strong", id: `${this.tab}_style_save` },
               h("span", { textContent: "Save" }),
             ),
-            button({ text: "Take the prompts as they are", className: "p-link", onclick: () => this.takePrompts() }),
+            button({ text: "Use the current prompts", className: "p-link", onclick: () => this.takePrompts() }),
           ),
         ),
       ),
@@ -103,7 +103,7 @@ export class Styles {
   button() {
     return button({
       icon: "styles",
-      title: "Styles: choose, put into the prompts, save",
+      title: "Styles: select, insert into the prompts, save",
       id: `${this.tab}_styles_edit_button`,
       onclick: () => this.open(),
     });
@@ -132,7 +132,7 @@ export class Styles {
     byId(`${this.tab}_style_apply`).disabled = !rows.length;
     if (!rows.length)
       this.list.append(
-        h("p", { className: "p-soft", textContent: "No styles yet. Save the prompts of this form as the first." }),
+        h("p", { className: "p-soft", textContent: "No styles yet. Save the current prompts as your first style." }),
       );
   }
 
@@ -144,7 +144,7 @@ export class Styles {
       onchange: () =>
         this.choose(box.checked ? [...this.chosen, row.name] : this.chosen.filter((name) => name !== row.name)),
     });
-    const about = [row.prompt, row.negative_prompt && `not: ${row.negative_prompt}`].filter(Boolean).join(" · ");
+    const about = [row.prompt, row.negative_prompt && `negative: ${row.negative_prompt}`].filter(Boolean).join(" · ");
     return h(
       "div",
       { className: "styles-item", "data-style": row.name },
@@ -163,11 +163,11 @@ export class Styles {
 
   async save() {
     const name = this.name.value.trim();
-    if (!name) return this.complain("Name: a style needs one, to be chosen by.");
+    if (!name) return this.complain("Name: enter a name for the style.");
     const row = { name, prompt: this.prompt.value, negative_prompt: this.negative.value };
     const before = this.rows.find((one) => one.name === name);
     const action = before && !sameStyle(before, row) ? { text: "Undo", run: () => this.putBack(before, row) } : null;
-    await this.change(() => put(row), `The style ${name} is saved.`, action);
+    await this.change(() => put(row), `Saved the style ${name}.`, action);
   }
 
   // A style as it was, unless it has been changed since: then it is no more `left`, or null where it was deleted.
@@ -175,7 +175,7 @@ export class Styles {
     try {
       const now = (await get("/v1/styles")).find((one) => one.name === row.name);
       if (left ? !now || !sameStyle(now, left) : now)
-        return toast(`The style ${row.name} has been changed since; it stays as it is.`);
+        return toast(`The style ${row.name} was changed in the meantime, so it was left alone.`);
       this.put(await (await put(row)).json());
     } catch (error) {
       complain(error);
@@ -190,11 +190,10 @@ export class Styles {
         () => wasChosen && !this.chosen.includes(row.name) && this.choose([...this.chosen, row.name]),
       );
     if (
-      await this.change(
-        () => remove(`/v1/styles/${encodeURIComponent(row.name)}`),
-        `The style ${row.name} is deleted.`,
-        { text: "Undo", run: back },
-      )
+      await this.change(() => remove(`/v1/styles/${encodeURIComponent(row.name)}`), `Deleted the style ${row.name}.`, {
+        text: "Undo",
+        run: back,
+      })
     ) {
       this.choose(this.chosen.filter((name) => name !== row.name));
     }
@@ -220,7 +219,7 @@ export class Styles {
     remember(this.tab, "styles");
     form.set(this.tab, { ...styled, styles: [] });
     this.element.close();
-    toastWithUndo(this.tab, "The styles stand in the prompts.");
+    toastWithUndo(this.tab, "Styles inserted into the prompts.");
   }
 
   // A request whose prompts have the styles in them: for what knows no styles itself.
@@ -238,7 +237,7 @@ export class Styles {
         name,
         button({
           icon: "close",
-          title: `Do without ${name}`,
+          title: `Remove ${name}`,
           className: "p-bare",
           onclick: () => this.choose(this.chosen.filter((one) => one !== name)),
         }),

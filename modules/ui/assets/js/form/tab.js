@@ -60,7 +60,7 @@ export class Tab {
         { className: "seed-tools" },
         button({
           icon: "dice",
-          title: "Another seed each time (−1)",
+          title: "Random seed each time (−1)",
           id: `${this.name}_random_${elem}seed`,
           onclick: () => form.set(this.name, { [field]: -1 }),
         }),
@@ -76,7 +76,7 @@ export class Tab {
 
   reuse(field) {
     const seed = this.gallery.selected?.seed;
-    if (seed === undefined) toast("There is no picture yet whose seed could be taken.", { area: "form" });
+    if (seed === undefined) toast("There is no picture yet to take a seed from.", { area: "form" });
     else form.set(this.name, { [field]: seed });
   }
 

@@ -102,7 +102,7 @@ export function replace(tab, act) {
   begins("form");
   act();
   close(step, state(tab));
-  toast("The picture is replaced.", { action: { text: "Undo", run: () => takeBack(tab, step) } });
+  toast("Picture replaced.", { action: { text: "Undo", run: () => takeBack(tab, step) } });
 }
 
 export function undo(tab) {
@@ -121,7 +121,7 @@ function takeBack(tab, step, again = () => {}) {
   if (!MOVES.includes(step.reason)) return;
   const then = state(tab);
   const redo = () => (move(tab, step, then, now), again(), keep(tab));
-  toast(stays ? "Taken back. The picture that came later stays." : "Taken back.", {
+  toast(stays ? "Undone. The newer picture is kept." : "Undone.", {
     action: { text: "Redo", run: redo },
   });
 }
@@ -159,7 +159,7 @@ export function undoButton(tab, onRefresh = () => {}) {
     text: "Undo",
     id: `${tab}_undo`,
     className: "p-small",
-    title: "Take back what was done last to the picture and the settings; what you have changed since stays",
+    title: "Undo the last action on the picture and the settings; your later changes are kept",
     onclick: () => undo(tab),
   });
   const refresh = () => {

@@ -49,7 +49,7 @@ export class History {
   // From the newest on, or the page after `before`.
   async load(before = "") {
     const turn = ++this.turn;
-    if (!this.pictures.length) this.status.textContent = "Looking at the outputs folder …";
+    if (!this.pictures.length) this.status.textContent = "Scanning the outputs folder …";
     try {
       const answer = await get(`/v1/history?${new URLSearchParams({ before })}`);
       if (turn !== this.turn) return;
@@ -59,7 +59,7 @@ export class History {
         ? `${answer.unread} older pictures are still being read.`
         : this.pictures.length
           ? ""
-          : "There is no picture in the outputs folder yet.";
+          : "There are no pictures in the outputs folder yet.";
       this.status.hidden = !this.status.textContent;
       this.more.hidden = !this.next;
       this.showGrid();
@@ -174,7 +174,7 @@ export class History {
                 text: `Open in ${tab}`,
                 id: "history_open",
                 className: "p-strong",
-                title: "The form as it was, with the source and the mask",
+                title: "Restore the form, with the source and the mask",
                 onclick: () => reopen(this.page, picture, tab),
               })
             : null,
@@ -182,7 +182,7 @@ export class History {
             icon: "send",
             text: "Send to img2img",
             id: "history_send",
-            title: "This picture becomes img2img's source",
+            title: "Use this picture as the img2img source",
             onclick: () => sendToImg2img(picture, this.page),
           }),
         ),

@@ -32,11 +32,11 @@ export function brought({ sha256, url }) {
   if (!url)
     return h("span", {
       className: "p-soft",
-      textContent: `a picture that is not here any more (${sha256.slice(0, 10)}…)`,
+      textContent: `a picture that no longer exists (${sha256.slice(0, 10)}…)`,
     });
   return h(
     "span",
-    { className: "thumb history-brought", title: "A picture that was brought from elsewhere" },
-    h("img", { src: pixelsOf(sha256), alt: "The picture that was brought", loading: "lazy" }),
+    { className: "thumb history-brought", title: "An uploaded picture" },
+    h("img", { src: pixelsOf(sha256), alt: "The uploaded picture", loading: "lazy" }),
   );
 }

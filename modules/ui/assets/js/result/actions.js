@@ -51,10 +51,10 @@ export async function sendToImg2img(picture, page, { withParameters = false, mod
     putIntoImg2img({ ...uploaded, name: picture.path }, mode, page);
     const done =
       mode === "inpaint"
-        ? "The picture is in Inpaint: paint what is to be redrawn."
+        ? "The picture is in Inpaint. Paint over what you want to redraw."
         : withParameters
           ? "The picture and its parameters are in img2img."
-          : "The picture is img2img's source now.";
+          : "The picture is now the img2img source.";
     toastWithUndo("img2img", [done, ...notes].join(" "), step);
   } catch (error) {
     complain(error, "form");
@@ -77,14 +77,16 @@ export function actionRow(tab, gallery, page) {
         id: `${tab}_send_to_img2img`,
         className: "p-strong",
         title:
-          tab === "img2img" ? "Go on from this result: it becomes the source" : "Make this picture img2img's source",
+          tab === "img2img"
+            ? "Continue from this result: use it as the source"
+            : "Use this picture as the img2img source",
         onclick: send(false),
       }),
       button({
         icon: "brush",
         text: "Inpaint",
         id: `${tab}_send_to_inpaint`,
-        title: "Send to inpaint: make this picture the source and paint what is to be redrawn",
+        title: "Send to inpaint: use this picture as the source and paint over what to redraw",
         onclick: selected((picture) => sendToImg2img(picture, page, { mode: "inpaint" })),
       }),
       button({
@@ -102,7 +104,7 @@ export function actionRow(tab, gallery, page) {
         icon: "save",
         text: "Save",
         id: `save_${tab}`,
-        title: "Copy into the outputs/saved folder and note it in its log",
+        title: "Copy to outputs/saved and add it to the log there",
         onclick: selected(save),
       }),
       button({

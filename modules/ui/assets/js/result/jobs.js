@@ -122,7 +122,7 @@ export class Jobs {
         this.tell(
           "lost",
           {
-            message: "The server does not know this job any more. Pictures saved before are in the outputs folder.",
+            message: "The server no longer knows this job. Pictures saved earlier are in the outputs folder.",
             final: true,
           },
           job,

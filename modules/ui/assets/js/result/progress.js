@@ -65,7 +65,7 @@ export class Progress {
     try {
       await this.jobs.stop(how, this.started);
       if (how === "skip" && !this.started)
-        toast("The job still waits, so nothing is skipped. Interrupt takes it out of the queue.");
+        toast("The job is still waiting, so there is nothing to skip. Interrupt removes it from the queue.");
     } catch (error) {
       complain(error);
     }
@@ -128,7 +128,7 @@ export class Progress {
       button({
         text: "Cancel",
         className: "p-link",
-        title: "Take the waiting jobs out of the queue",
+        title: "Remove the waiting jobs from the queue",
         onclick: () => this.jobs.cancelWaiting().catch(complain),
       }),
     );

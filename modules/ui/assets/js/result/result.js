@@ -26,8 +26,8 @@ export class Result {
       h("p", {
         textContent:
           tab === "img2img"
-            ? "Drop a picture on the left, say what it should become, and press Generate."
-            : "Say what you want to see, and press Generate.",
+            ? "Drop a picture on the left, describe what it should become, and press Generate."
+            : "Describe what you want to see, and press Generate.",
       }),
       h(
         "p",

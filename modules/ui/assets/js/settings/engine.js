@@ -108,7 +108,7 @@ export class Engine {
     this.put(answer.selected);
     this.onSelected?.(answer.selected);
     if (!this.list.length)
-      toast("There is no checkpoint yet: put a .safetensors file into models/Stable-diffusion and look again.", {
+      toast("There is no checkpoint yet. Put a .safetensors file in models/Stable-diffusion, then refresh.", {
         bad: true,
       });
   }
@@ -117,7 +117,7 @@ export class Engine {
     try {
       await this.load("/v1/checkpoints/refresh");
       await this.onRefresh?.();
-      toast(`${this.list.length} ${this.list.length === 1 ? "checkpoint is" : "checkpoints are"} on offer.`);
+      toast(`${this.list.length} ${this.list.length === 1 ? "checkpoint" : "checkpoints"} available.`);
     } catch (error) {
       complain(error);
     }

@@ -25,7 +25,7 @@ export class SettingsPage {
       h(
         "div",
         { className: "settings-head" },
-        h("p", { className: "p-soft", textContent: "Changes are kept at once and hold from the next job on." }),
+        h("p", { className: "p-soft", textContent: "Changes are saved immediately and apply from the next job." }),
         this.status,
         button({ icon: "reset", text: "Reset to defaults", id: "settings_reset", onclick: () => this.reset() }),
       ),
@@ -108,7 +108,7 @@ export class SettingsPage {
   async reset() {
     const defaults = Object.fromEntries(config.settings.map((field) => [field.name, field.default]));
     const before = this.values;
-    if (!(await this.sendAll(defaults, "All settings are back at their defaults"))) return;
+    if (!(await this.sendAll(defaults, "All settings were reset to their defaults"))) return;
     // What has been set since stays.
     const isOurs = (name) => same(this.values[name], defaults[name]) && !same(before[name], defaults[name]);
     const back = () =>
@@ -118,9 +118,9 @@ export class SettingsPage {
             .filter(isOurs)
             .map((name) => [name, before[name]]),
         ),
-        "The settings are as they were",
+        "Settings restored",
       );
-    toast("All settings are back at their defaults.", { action: { text: "Undo", run: back } });
+    toast("All settings were reset to their defaults.", { action: { text: "Undo", run: back } });
   }
 
   async sendAll(values, sentence) {

@@ -37,8 +37,8 @@ export class PngInfo {
         h("p", {
           className: "p-soft",
           textContent:
-            "Pictures made here, or by another program that writes its parameters into the file, " +
-            "tell their prompt, seed and settings.",
+            "Pictures made here, or by another program that stores its parameters in the file, " +
+            "show their prompt, seed and settings.",
         }),
       );
       return;
@@ -73,21 +73,21 @@ export class PngInfo {
           icon: "sendall",
           text: "Send to txt2img",
           id: "pnginfo_send_to_txt2img",
-          title: "Fill txt2img's form from these parameters",
+          title: "Fill the txt2img form from these parameters",
           onclick: () => this.send("txt2img", true, false),
         }),
         button({
           icon: "reuse",
           text: "Reproduce",
           id: "pnginfo_reproduce",
-          title: "Make this picture again from its parameters, and tell whether it is the same",
+          title: "Make this picture again from its parameters and check whether it is identical",
           onclick: () => this.reproduce(),
         }),
         button({
           icon: "sendall",
           text: "Send to img2img",
           id: "pnginfo_send_to_img2img",
-          title: "Picture and parameters into img2img",
+          title: "Send the picture and its parameters to img2img",
           className: "p-strong",
           onclick: () => this.send("img2img", true, true),
         }),
@@ -98,7 +98,7 @@ export class PngInfo {
         icon: "send",
         text: "Picture to img2img",
         id: "pnginfo_picture_to_img2img",
-        title: "Only the picture becomes img2img's source",
+        title: "Send only the picture, as the img2img source",
         onclick: () => this.send("img2img", false, true),
       }),
     );
@@ -113,7 +113,7 @@ export class PngInfo {
       if (this.source.picture === picture)
         this.report.replaceChildren(...lines.map((line) => h("p", { textContent: line })));
     };
-    say("Waiting for its turn …");
+    say("Waiting in the queue …");
     try {
       const job = await post("/v1/reproduce", asked).catch((error) => {
         const own = this.page.source.picture;
@@ -124,17 +124,17 @@ export class PngInfo {
       const done = await this.ended(job.url, (now) =>
         say(
           now.status === "running"
-            ? `Making it again: ${Math.round(now.progress.fraction * 100)} %`
-            : "Waiting for its turn …",
+            ? `Reproducing: ${Math.round(now.progress.fraction * 100)} %`
+            : "Waiting in the queue …",
         ),
       );
       if (done.status !== "finished")
-        throw new Error(`The job has ${done.status === "failed" ? "failed; the log tells why." : "been interrupted."}`);
+        throw new Error(done.status === "failed" ? "The job failed; see the log." : "The job was interrupted.");
       const report = await get(`${job.report}?${new URLSearchParams(asked)}`);
       say(...(report.identical ? ["Identical: every pixel is the same."] : report.sentences));
     } catch (error) {
       const cure = {
-        source: "Put the picture it was made from into img2img, then press Reproduce again.",
+        source: "Load the picture it was made from into img2img, then press Reproduce again.",
         mask: "Masks can be given on the command line: python webui.py reproduce PICTURE --mask FILE.",
       }[error.field];
       say([error.message, cure].filter(Boolean).join(" "));

@@ -98,7 +98,7 @@ export class Source {
     try {
       const blob = await pictureIn(transfer);
       if (blob) await this.bring(blob);
-      else this.complain("There is no picture in what was dropped. PNG, JPEG and WebP files are taken.");
+      else this.complain("No picture was dropped. Use a PNG, JPEG or WebP file.");
     } catch (error) {
       this.complain(error.message);
     }
@@ -136,7 +136,7 @@ export class Source {
   remove() {
     const step = remember(this.name, "remove");
     this.set(null, "person");
-    toastWithUndo(this.name, "The picture is removed.", step);
+    toastWithUndo(this.name, "Picture removed.", step);
   }
 
   set(picture, who = "script") {
@@ -172,7 +172,7 @@ export class Source {
       if (!this.picture && !this.busy) this.set(kept, "restore");
     } else if (!this.picture) {
       this.set(null, "restore");
-      this.complain("The picture of your last visit is no longer kept. Load it again.");
+      this.complain("The picture from your last visit is no longer stored. Load it again.");
     }
   }
 }
