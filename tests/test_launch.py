@@ -98,7 +98,7 @@ def test_a_changed_torch_is_looked_at_again(machine: Machine, changed: str, monk
 def test_a_failed_installation_leaves_no_stamp_and_is_told_in_one_sentence(machine: Machine) -> None:
     machine.refused = {"gradio==6.31.0"}
     with pytest.raises(
-        WebuiError, match=r"^the requirements could not be installed .* what is already installed stays\.$"
+        WebuiError, match=r"^the requirements could not be installed .* packages that are already installed are kept\.$"
     ):
         launch.set_up("palimpsest.stamp", "")
     machine.refused = set()
@@ -153,7 +153,7 @@ def test_a_torchvision_that_does_not_fit_is_told_with_the_command_that_removes_i
         launch.check_torchvision()
     assert str(told.value) == (
         "torchvision 0.28.0 does not match torch 2.13.0+cpu: "
-        f"remove it by `{sys.executable} -m pip uninstall --yes torchvision`."
+        f"remove it with `{sys.executable} -m pip uninstall --yes torchvision`."
     )
     (package / "__init__.py").write_text("")
     launch.check_torchvision()

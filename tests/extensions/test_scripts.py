@@ -324,7 +324,7 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
         ((4, "900"), "Sampling steps (steps) = 900: expected a whole number from 1 to 150"),
         ((9, "Euller"), "Euler"),
         ((4, ""), "X values: there are none for Steps."),
-        ((7, "dog,cat"), "Prompt S/R: 'dog' stands neither"),
+        ((7, "dog,cat"), "Prompt S/R: 'dog' is in neither"),
         ((4, "1-100000"), "more than 1000 values"),
         ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
         ((99, "1"), "expected a whole number from 0 to 41"),

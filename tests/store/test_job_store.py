@@ -96,7 +96,7 @@ def test_deaths_are_counted_until_a_picture_is_saved(tmp_path: Path) -> None:
 def test_a_second_palimpsest_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_store_file, "SECONDS_FOR_LOCK", 0.05)
     first = JobStore(tmp_path / "jobs.sqlite")
-    with pytest.raises(WebuiError, match=r"used by another Palimpsest that runs\. .* --data-dir"):
+    with pytest.raises(WebuiError, match=r"in use by another running Palimpsest\. .* --data-dir"):
         JobStore(tmp_path / "jobs.sqlite")
     first.close()
     JobStore(tmp_path / "jobs.sqlite").close()

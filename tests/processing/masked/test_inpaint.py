@@ -251,7 +251,7 @@ def test_in_a1111s_requests_a_mask_of_another_size_is_brought_to_the_results(run
     request = Img2ImgRequest(init_images=(source(64, 96),), mask=mask(40, 56), mask_blur=0, resize_mode=1, **SMALL)
     events = run(request, exact)
     assert warnings(events) == [
-        "The mask is 40x56 and the source 64x96: it was brought to 64x64 by itself (Crop and resize), as in A1111."
+        "The mask is 40x56 and the source 64x96: it was resized to 64x64 separately (Crop and resize), as in A1111."
     ]
     # Scaled to 64x89 and cut to the middle: rows 12 to 76.
     cover = mask(40, 56).open().convert("L").resize((64, 89), Image.Resampling.LANCZOS).crop((0, 12, 64, 76))
