@@ -90,7 +90,7 @@ def test_followers_in_other_threads_are_woken_and_see_the_same() -> None:
 def test_pixels_stay_out_of_the_log_and_nothing_follows_the_end() -> None:
     with pytest.raises(AssertionError, match="pixels"):
         make().append(ImageDone(0, 5, 1, 1, "", b"rgb"))
-    with pytest.raises(AssertionError, match="too late"):
+    with pytest.raises(AssertionError, match="already ended"):
         filled(Failed("no")).append(Queued(0))
 
 

@@ -72,7 +72,7 @@ def fitted(
     notes: list[str] = []
     if mask is not None and (mask.width, mask.height) != (picture.width, picture.height):
         notes.append(
-            f"The mask ({mask.width}x{mask.height}) was brought to the picture's size "
+            f"The mask ({mask.width}x{mask.height}) was resized to match the picture "
             f"({picture.width}x{picture.height})."
         )
         mask = _resized(mask, Size(picture.width, picture.height))
