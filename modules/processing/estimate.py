@@ -23,12 +23,12 @@ class SecondPass:
 
     width: int
     height: int
-    walked_steps: int
+    effective_steps: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """`steps` were asked for, of which `walked_steps` are walked for a picture of `width` x `height` pixels.
+    """`steps` were asked for, of which `effective_steps` are walked for a picture of `width` x `height` pixels.
 
     `native` is the size that the checkpoint was trained at, None without a checkpoint. `warning` is a sentence where
     the first pass is so much larger that the subject comes several times, or so much smaller that pictures come out
@@ -37,7 +37,7 @@ class Estimate:
     """
 
     steps: int
-    walked_steps: int
+    effective_steps: int
     width: int
     height: int
     second: SecondPass | None
@@ -64,7 +64,7 @@ def estimate(request: GenerationRequest, settings: Settings, model: ModelSizes |
         second = SecondPass(size.width, size.height, plan.hires.second.steps.count)
     return Estimate(
         steps=request.steps,
-        walked_steps=plan.first.steps.count,
+        effective_steps=plan.first.steps.count,
         width=plan.size.width,
         height=plan.size.height,
         second=second,

@@ -28,7 +28,7 @@ def sized(width: int, height: int) -> tuple[Picture]:
 def test_steps_are_those_that_are_walked(strength: float, exact: bool, walked: int) -> None:
     request = Img2ImgRequest(init_images=sized(256, 256), denoising_strength=strength)
     found = estimate(request, Settings(img2img_fix_steps=exact), None)
-    assert (found.steps, found.walked_steps) == (20, walked)
+    assert (found.steps, found.effective_steps) == (20, walked)
 
 
 @pytest.mark.parametrize(

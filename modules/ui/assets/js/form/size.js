@@ -181,7 +181,7 @@ export class Size {
     this.hintAboutShape(source);
     if (!source) this.text.textContent = "Load a picture to see its new size.";
     else if (told) this.text.textContent = `from ${source.width} × ${source.height} to ${told.width} × ${told.height}`;
-    this.stepsText().textContent = told ? `${told.walked_steps} of ${told.steps} steps` : "";
+    this.stepsText().textContent = told ? `${told.effective_steps} of ${told.steps} steps` : "";
   }
 
   hintAboutShape(source) {
