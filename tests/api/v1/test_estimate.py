@@ -15,7 +15,7 @@ def test_the_page_learns_steps_sizes_and_the_models_own(client: TestClient) -> N
     assert answer.json() == {
         "steps": 20, "effective_steps": 20, "width": 1024, "height": 1024,
         "second": {"width": 1536, "height": 1536, "effective_steps": 20}, "native": {"width": 512, "height": 512},
-        "warning": "1024 × 1024 is much larger than this checkpoint's 512 × 512: it may draw the subject several "
+        "warning": "1024 × 1024 is much larger than this checkpoint's 512 × 512: the subject may appear several "
         "times.",
         "shrinks_source": False, "is_source_large": False,
     }  # fmt: skip
