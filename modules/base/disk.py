@@ -40,6 +40,29 @@ def write_over(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def publish(draft: Path, path: Path, over: bool = False) -> None:
+    """Give a whole file that lies beside `path`, synced, that name, durably; without `over` only if it is not taken.
+
+    Raises FileExistsError and OSError; then `draft` is still there.
+    """
+    if over:
+        draft.replace(path)
+    else:
+        _claim(draft, path)
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in `folder` on the disk, where the system lets a folder be synced."""
+    with contextlib.suppress(OSError):  # Windows opens no folder, some network drives sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_all(handle: int, data: bytes) -> None:
     """Write `data` to an open file; a single write may take less than it is given."""
     view = memoryview(data)

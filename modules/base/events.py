@@ -104,6 +104,14 @@ class ImageSaved:
 
 
 @dataclass(frozen=True)
+class FileSaved:
+    """A file of a model that the job has made: its name in its folder, its bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something a person should know; the job goes on."""
 
@@ -156,6 +164,7 @@ Event = (
     | Previewed
     | ImageDone
     | ImageSaved
+    | FileSaved
     | Warned
     | Parked
     | LeftOut

@@ -17,16 +17,16 @@ from modules.networks.files.listing import Header, TensorInfo, read_header
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored, tensors_of
 
-_DTYPES: Final = {
+DTYPES: Final = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
 
 
-_FLOATS: Final = tuple(name for name, dtype in _DTYPES.items() if dtype.is_floating_point)
+FLOATS: Final = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 _NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # how a file that cannot be mapped is told
-_SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # beside weights that are quotients
+SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # beside weights that are quotients
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _openable(path: Path) -> Iterator[str]:
 
 def read_stored(path: Path, stored: Stored) -> Tensor:
     """A tensor out of a file that torch has saved. Raises WebuiError if the file has become shorter; OSError."""
-    dtype = _DTYPES[stored.dtype]
+    dtype = DTYPES[stored.dtype]
     first, sides = stored.offset, zip(stored.shape, stored.stride, strict=True)
     count = 0 if 0 in stored.shape else 1 + sum(step * (side - 1) for side, step in sides)
     with open_file(path) as file:
@@ -141,7 +141,7 @@ def fill(
 def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], Sequence[str]]) -> None:
     """Raises WebuiError, by the header alone, if `fill` would find a tensor missing, of another shape or quantised."""
     missing: list[str] = []
-    scaled = next((key for key in weights.header if key.rpartition(".")[2] in _SCALES), None)
+    scaled = next((key for key in weights.header if key.rpartition(".")[2] in SCALES), None)
     if scaled is not None:
         raise WebuiError(
             f"{weights.name} is quantised to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", field=FIELD
@@ -153,7 +153,7 @@ def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], S
             missing.append(candidates[0])
             continue
         dtype, shape = weights.header[key]
-        if dtype not in _FLOATS:
+        if dtype not in FLOATS:
             raise WebuiError(f"{weights.name} is quantised ({key} is {dtype}).", "Use the fp16 version.", field=FIELD)
         if _without_ones(shape) != _without_ones(wanted.shape):
             raise WebuiError(

@@ -12,7 +12,19 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from modules.base.errors import WebuiError
-from modules.base.events import ENDINGS, Event, Failed, Finished, ImageSaved, LeftOut, Parked, Started, Unkept, Warned
+from modules.base.events import (
+    ENDINGS,
+    Event,
+    Failed,
+    FileSaved,
+    Finished,
+    ImageSaved,
+    LeftOut,
+    Parked,
+    Started,
+    Unkept,
+    Warned,
+)
 from modules.base.fields import Strict
 from modules.base.kept import Unreadable, parsed
 from modules.base.names import shown
@@ -21,7 +33,9 @@ from modules.schema.catalog import Checkpoint
 from modules.schema.settings import Settings
 from modules.store.job_store_file import Row
 
-KEPT_EVENTS = {kind.__name__: kind for kind in (Started, ImageSaved, Warned, Parked, LeftOut, Unkept, Finished, Failed)}
+KEPT_EVENTS = {
+    kind.__name__: kind for kind in (Started, ImageSaved, FileSaved, Warned, Parked, LeftOut, Unkept, Finished, Failed)
+}
 READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
 PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")

@@ -14,6 +14,8 @@ Kind = Literal["checkpoint", "part", "addition", "unknown"]
 UNET: Final = "model.diffusion_model."
 VAE: Final = "first_stage_model."
 TEXT: Final = "cond_stage_model.transformer.text_model."
+_OLD_TEXT: Final = "cond_stage_model.transformer."
+_OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -203,6 +205,12 @@ PIPELINES: Final[Mapping[str, str]] = {
 def detect(header: Header) -> FileType:
     """The family a file belongs to; `UNKNOWN` if no row of the table fits."""
     return next((family for family in FAMILIES if family.recognise(header)), UNKNOWN)
+
+
+def with_text_model(key: str) -> str:
+    """The key as it should be: old merges lack `text_model.` in the names of the text encoder."""
+    rest = key.removeprefix(_OLD_TEXT)
+    return TEXT + rest if rest != key and rest.startswith(_OLD_TEXT_PARTS) else key
 
 
 def family_named(name: str) -> FileType:

@@ -301,10 +301,14 @@ def _walked(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], li
 
 
 class Description(NamedTuple):
-    """What a safetensors file tells without its numbers: its tensors, and of itself, text by name."""
+    """What a safetensors file tells without its numbers: its tensors, and of itself, text by name.
+
+    `starts` are the bytes of the file at which tensors' numbers begin.
+    """
 
     header: Header
     metadata: Mapping[str, str]
+    starts: Mapping[str, int]
 
 
 def read_header(path: Path, longest: int = LONGEST_HEADER) -> Header:
@@ -329,19 +333,24 @@ def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
         raise _damaged(path)
     metadata = {key: value for key, value in cast(dict[str, Any], told).items() if isinstance(value, str)}
     header: dict[str, TensorInfo] = {}
+    starts: dict[str, int] = {}
     end = 0
     for key, value in described.items():
-        header[key], stop = _tensor_info(path, value)
+        header[key], start, stop = _tensor_info(path, value)
+        starts[key] = LENGTH_BYTES + length + start
         end = max(end, stop)
     actual = path.stat().st_size
     expected = LENGTH_BYTES + length + end
     if actual < expected:
         raise truncated(path, expected, actual)
-    return Description(header, metadata)
+    return Description(header, metadata, starts)
 
 
-def _tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int]:
-    """(what a header tells of a tensor, the place behind its last byte). Raises WebuiError unless both are sound."""
+def _tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int, int]:
+    """(what a header tells of a tensor, the place of its first byte, that behind its last one).
+
+    Raises WebuiError unless they are sound.
+    """
     if not isinstance(value, dict):
         raise _damaged(path)
     told = cast(dict[str, Any], value)
@@ -355,7 +364,7 @@ def _tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int]:
     bits = math.prod(cast(list[int], shape)) * _DTYPE_BITS.get(dtype, 0)
     if stop < start or (dtype in _DTYPE_BITS and (stop - start) * 8 != bits):
         raise _damaged(path)
-    return TensorInfo(dtype, tuple(shape)), stop
+    return TensorInfo(dtype, tuple(shape)), start, stop
 
 
 def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:

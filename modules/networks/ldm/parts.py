@@ -12,7 +12,15 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.errors import WebuiError
 from modules.networks.files.checkpoints import family_of_folder
-from modules.networks.files.detect import UNET, VAE, FileType, detect, family_named, require_supported
+from modules.networks.files.detect import (
+    UNET,
+    VAE,
+    FileType,
+    detect,
+    family_named,
+    require_supported,
+    with_text_model,
+)
 from modules.networks.files.foreign import FIELD
 from modules.networks.ldm.building import Names, old_vae_name, read_part
 from modules.networks.ldm.layout import Config, read_config, scaling_factor, scheduler_config, text_config, vae_config
@@ -25,8 +33,6 @@ from modules.networks.weights import Weights, merged, open_weights
 
 TextKind = type[CLIPTextModel] | type[CLIPTextModelWithProjection]
 
-_OLD_TEXT: Final = "cond_stage_model.transformer."
-_OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
 _WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
@@ -94,7 +100,7 @@ def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
 
 def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
     """The parts of a single file. Raises WebuiError for one that lacks a part or is of another kind; MissingVae."""
-    weights = open_weights(path).renamed(_with_text_model)
+    weights = open_weights(path).renamed(with_text_model)
     family = require_supported(detect(weights.header), path)
     layout = layout_of(family)
     missing = [part for part in missing_parts(tuple(weights.header), layout.text_slots) if needs_vae or part != "VAE"]
@@ -123,13 +129,6 @@ def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidec
     config = text_config(weights.header, told, weights.name, prefix, family, slot.config)
     config["num_hidden_layers"] = max(1, config["num_hidden_layers"] - slot.unread)
     return TextPart(slot.kind, config, weights, lambda name: [prefix + name.removeprefix("text_model.")])
-
-
-def _with_text_model(key: str) -> str:
-    """Old merges lack `text_model.` in the text encoder's names."""
-    rest = key.removeprefix(_OLD_TEXT)
-    is_old = rest != key and rest.startswith(_OLD_TEXT_PARTS)
-    return f"{_OLD_TEXT}text_model.{rest}" if is_old else key
 
 
 # ---- diffusers folders ----

@@ -28,8 +28,10 @@ from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
 from modules.processing.engine.scene import NoiseOf
 from modules.processing.engine.warnings import ignored_tags, lacking_abilities
+from modules.processing.kinds.merge import MergeRequest
 from modules.processing.masked.notes import notes
 from modules.processing.masked.prepare import prepare
+from modules.processing.merging import Merger
 from modules.processing.options import effective
 from modules.processing.plan import Plan, ignored_size, make_plan, with_first_size
 from modules.processing.room import Room
@@ -62,6 +64,7 @@ class Engine:
         self._extensions = extensions
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._finder = FileFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
+        self._merge_folder = next(iter(checkpoint_dirs), cache_dir)
         self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families)
         self._embeddings = EmbeddingCache(embedding_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
@@ -133,6 +136,10 @@ class Engine:
             log.warning("out of memory: %s", error)
             release_memory(self._place.device)
             yield Failed("Not enough memory for this size.", "Choose a smaller size or batch size.", "width")
+
+    def merge(self, request: MergeRequest, should_stop: ShouldStop) -> Iterator[Event]:
+        """Merge checkpoints into a file of the first folder. Raises WebuiError."""
+        return Merger(self._finder, self._hashes, self._merge_folder).run(request, should_stop)
 
     def _loading(self, checkpoint: Checkpoint, settings: Settings) -> Generator[Event | EngineState, None, bool]:
         """Load the checkpoint; returns whether it can be used."""

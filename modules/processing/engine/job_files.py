@@ -78,6 +78,10 @@ class FileFinder:
         folders = [*self._checkpoint_dirs, *([beside.path.parent] if beside is not None else [])]
         return Catalog(tuple(find_checkpoints(folders, self._hashes))).checkpoint(name)
 
+    def vae(self, name: str) -> Vae | None:
+        """A VAE's file by name; None for a checkpoint's own. Raises WebuiError with the nearest name."""
+        return Catalog(vaes=find_vaes(self._vae_dirs, self._checkpoint_dirs, self._hashes)).vae(name)
+
     def vaes(self, settings: Settings, checkpoints: Sequence[Checkpoint]) -> dict[Path, Vae]:
         """The VAEs that take the places of checkpoints' own, by the checkpoints' paths."""
         if settings.sd_vae == OWN_VAE:

@@ -11,6 +11,7 @@ from modules.base.fields import Strict
 from modules.processing.kinds.extras import EXTRAS
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.processing.kinds.kind import JobKind, unknown
+from modules.processing.kinds.merge import MERGE
 
 
 @dataclass(frozen=True)
@@ -44,4 +45,4 @@ class JobKinds:
         return JobKinds((*(each for each in self.kinds if each.name != kind.name), kind))
 
 
-BUILT_IN = JobKinds((TXT2IMG, IMG2IMG, EXTRAS))
+BUILT_IN = JobKinds((TXT2IMG, IMG2IMG, EXTRAS, MERGE))

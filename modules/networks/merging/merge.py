@@ -1,0 +1,94 @@
+"""A merge from its recipe to a finished file. Memory is a few slices, whatever the sizes of the checkpoints."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from modules.base.errors import WebuiError
+from modules.networks.files.detect import with_text_model
+from modules.networks.merging.arithmetic import slices
+from modules.networks.merging.partial import PartialFile, lay_out, left_over
+from modules.networks.merging.planning import plan_merge
+from modules.networks.merging.recipe import Recipe
+from modules.networks.merging.source import TensorFile
+
+
+class Stopped(Exception):
+    """Somebody wants the merge to end. What is done stays, for the next run."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` tensors are in the file; `resumed` of them were there from an earlier run."""
+
+    done: int
+    total: int
+    resumed: int = 0
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The file is there."""
+
+    path: Path
+    size: int
+
+
+def target_of(recipe: Recipe, kind: str) -> Path:
+    """Where the file will lie: A1111 adds the word for A's further input channels to the name."""
+    return recipe.target.with_name(f"{recipe.target.stem}.{kind}{recipe.target.suffix}") if kind else recipe.target
+
+
+@torch.no_grad()
+def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress | Merged]:
+    """Make the file of `recipe`; the last that is told is Merged.
+
+    Raises WebuiError for files that do not go together or that the disk refuses, Stopped, OSError.
+    """
+    sources = [_opened(path) for path in recipe.sources]
+    vae = _opened(recipe.vae) if recipe.vae is not None else None
+    plan = plan_merge(recipe, sources, vae)
+    tensors = {key: piece.info for key, piece in plan.pieces.items()}
+    layout = lay_out(tensors, recipe.metadata)
+    target = target_of(recipe, plan.kind)
+
+    def breathe() -> None:
+        if should_stop():
+            raise Stopped(left_over(target))
+
+    total = len(layout.order)
+    with ExitStack() as opened:
+        file = opened.enter_context(PartialFile(target, layout, _stamp(recipe), recipe.overwrite))
+        resumed = file.done
+        yield Progress(resumed, total, resumed)
+        for key in layout.order[resumed:] if not file.is_published else ():
+            for tensor in slices(plan.pieces[key], recipe.method, recipe.multiplier_c, breathe):
+                file.write(tensor.contiguous().view(torch.uint8).numpy().data)
+            file.end_tensor()
+            yield Progress(file.done, total, resumed)
+        if not file.is_published:
+            file.publish()
+    yield Merged(target, layout.size)
+
+
+def _opened(path: Path) -> TensorFile:
+    try:
+        return TensorFile(path, with_text_model)
+    except FileNotFoundError as error:
+        raise WebuiError(f"{path.name} is no longer there.", "Refresh the list and choose another.") from error
+    except OSError as error:
+        raise WebuiError(f"{path.name} cannot be read: {error.strerror or error}.", "Refresh the list.") from error
+
+
+def _stamp(recipe: Recipe) -> bytes:
+    """Everything that decides about the numbers: the recipe, and the files as they are now."""
+    files: list[tuple[str, int, int]] = []
+    for path in recipe.files:
+        status = path.stat()
+        files.append((str(path), status.st_size, status.st_mtime_ns))
+    told = asdict(recipe) | {"sources": [], "vae": None, "target": "", "overwrite": False}
+    return json.dumps([told, files], sort_keys=True).encode()

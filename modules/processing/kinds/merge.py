@@ -1,0 +1,167 @@
+"""Checkpoints merged into a new one: A1111's Checkpoint Merger as a job. The fields have the names of its function."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from pydantic import ConfigDict, Field, field_validator
+
+from modules.base.errors import WebuiError
+from modules.base.events import EngineState, Event, Stop
+from modules.base.fields import Strict
+from modules.base.paths import DEVICES, FORBIDDEN, LONGEST_PART, ROOM, could_be
+from modules.networks.merging.blocks import parse_block_weights
+from modules.networks.merging.recipe import COUNTS, Method, Precision
+from modules.processing.kinds.kind import JobKind, Names, Results, Work
+from modules.schema.catalog import OWN_VAE, Checkpoint
+from modules.schema.resources import Resources
+from modules.schema.settings import Settings
+
+ConfigSource = Literal["A, B or C", "B", "C", "Don't"]
+NAME_FIELDS = ("primary_model_name", "secondary_model_name", "tertiary_model_name")
+LONGEST = 1000  # letters of a name or a pattern
+
+
+class MergeRequest(Strict):
+    """What is merged, how, and what the new file is called."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    primary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint A.")
+    secondary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint B.")
+    tertiary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint C.")
+    interp_method: Method = Field(
+        default="Weighted sum",
+        description="No interpolation: A. Weighted sum: A (1 - M) + B M. Add difference: A + (B - C) M. SLERP: from A "
+        "to B along the arc between them. Triple sum: A (1 - M - N) + B M + C N.",
+    )
+    multiplier: float = Field(default=0.3, ge=-2, le=2, description="M.")
+    multiplier_c: float = Field(default=0.0, ge=-2, le=2, description="N, of C in a triple sum.")
+    block_weights: str = Field(
+        default="",
+        max_length=LONGEST,
+        description="M block by block: 26 numbers for Stable Diffusion 1 and 2, 20 for XL, 21 for XL and its VAE.",
+    )
+    save_as: Precision = Field(default="same", description="Type of the numbers; same is that of the sources.")
+    custom_name: str = Field(
+        default="", max_length=LONGEST, description="Name of the new file; without one it is made from the sources'."
+    )
+    bake_in_vae: str = Field(default=OWN_VAE, max_length=LONGEST, description="VAE that takes the place of A's.")
+    discard_weights: str = Field(
+        default="", max_length=500, description="Regular expression; tensors whose names it matches are left out."
+    )
+    config_source: ConfigSource = Field(
+        default="A, B or C", description="Whose .yaml is copied beside the new file, if there is one."
+    )
+    save_metadata: bool = Field(default=True, description="Write notes into the file.")
+    add_merge_recipe: bool = Field(default=True, description="Note what was merged, and how.")
+    copy_metadata_fields: bool = Field(default=True, description="Copy the notes of the sources.")
+    metadata_json: str = Field(default="{}", max_length=100_000, description="Further notes: a JSON object of texts.")
+    overwrite: bool = Field(default=False, description="Whether a file of this name may be replaced.")
+
+    @field_validator("custom_name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        name = value.strip().removesuffix(".safetensors")
+        is_bad = (
+            FORBIDDEN.search(name) or DEVICES.fullmatch(name) or name.startswith(".") or name != name.strip(" .")
+            or not could_be(name) or len(name.encode("utf-8", "replace")) > LONGEST_PART - ROOM
+        )  # fmt: skip
+        if is_bad:
+            raise ValueError("expected a plain file name without folders")
+        return name
+
+    @field_validator("discard_weights")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"expected a regular expression: {error}") from error
+        return value
+
+    @field_validator("metadata_json")
+    @classmethod
+    def _notes(cls, value: str) -> str:
+        notes_in(value)
+        return value
+
+    @field_validator("block_weights")
+    @classmethod
+    def _weights(cls, value: str) -> str:
+        try:
+            parse_block_weights(value)
+        except WebuiError as error:
+            raise ValueError(error.message.partition(": ")[2]) from error
+        return value
+
+    @property
+    def notes(self) -> dict[str, str]:
+        return notes_in(self.metadata_json)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The checkpoints that the method takes."""
+        return tuple(getattr(self, field) for field in NAME_FIELDS[: COUNTS[self.interp_method]])
+
+
+def notes_in(text: str) -> dict[str, str]:
+    """The notes in a JSON text; other values than texts become JSON texts. Raises ValueError."""
+    try:
+        told = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected a JSON object: {str(error)[:100]}") from error
+    if not isinstance(told, dict):
+        raise ValueError("expected a JSON object")
+    notes = cast(dict[str, Any], told)
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()}
+
+
+@dataclass(frozen=True)
+class Merge(JobKind[MergeRequest]):
+    """Runs in the engine process, which reads and writes the files in slices; models that are loaded stay loaded."""
+
+    def admitted(self, request: MergeRequest, settings: Settings, names: Names) -> tuple[MergeRequest, Resources]:
+        found = dict(zip(NAME_FIELDS, self._checkpoints(request, names), strict=False))
+        vae = names.vae(request.bake_in_vae, next(iter(found.values()))) if request.bake_in_vae else None
+        update = {field: checkpoint.name for field, checkpoint in found.items()}
+        update["bake_in_vae"] = vae.name if vae is not None else OWN_VAE
+        return request.model_copy(update=update), Resources(found[NAME_FIELDS[0]], vae=vae)
+
+    def _checkpoints(self, request: MergeRequest, names: Names) -> Iterator[Checkpoint]:
+        for field, name in zip(NAME_FIELDS, required_names(request), strict=False):
+            try:
+                yield _found(name, names)
+            except WebuiError as error:
+                raise WebuiError(f"{field}: {error.message}", error.hint, field) from error
+
+    def results(self, request: MergeRequest, settings: Settings) -> Results:
+        return Results(is_whole=True)
+
+    def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
+        return engine.merge(work.request, should_stop)
+
+
+def required_names(request: MergeRequest) -> tuple[str, ...]:
+    """The checkpoints that are merged. Raises WebuiError if the method takes more than are named."""
+    for field, name in zip(NAME_FIELDS, request.names, strict=False):
+        if not name.strip():
+            raise WebuiError(
+                f"{field}: {request.interp_method!r} takes {COUNTS[request.interp_method]} checkpoints.",
+                "Choose a checkpoint.",
+                field,
+            )
+    return request.names
+
+
+def _found(name: str, names: Names) -> Checkpoint:
+    """A checkpoint of any family: also one that cannot be drawn with can be merged."""
+    try:
+        return names.catalog.checkpoint(name)
+    except WebuiError:
+        return names.checkpoint(name)
+
+
+MERGE = Merge("merge", "Checkpoint merge", MergeRequest, needs_checkpoint=False)
