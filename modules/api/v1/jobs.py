@@ -35,7 +35,7 @@ EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are 
 
 class JobBody(Strict):
     kind: Annotated[str, WithJsonSchema({"type": "string", "enum": list(BUILT_IN.requests)})] = Field(
-        description="The kind of job: txt2img, img2img, extras, which upscales a picture, or merge, which merges checkpoints."
+        description="The kind of job: txt2img, img2img, extras (upscales a picture) or merge (merges checkpoints)."
     )
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(*BUILT_IN.requests.values(), styles=STYLES))] = Field(
         description="Fields of this kind of job; omitted fields use their defaults."
