@@ -105,11 +105,15 @@ class EncodedPrompts:
 
 @dataclass(frozen=True)
 class LoraTarget:
-    """A weight that a LoRA may change. `block` is its place in `LoraRequest.blocks`; None is outside of all blocks."""
+    """A layer that a LoRA may change: its weight, and its bias if it has one.
+
+    `block` is its place in `LoraRequest.blocks`; None is outside of all blocks.
+    """
 
     parameter: nn.Parameter
     is_text: bool
     block: int | None = None
+    bias: nn.Parameter | None = None
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,10 @@ class Model(Protocol):
         ...
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
-        """What LoRAs may change, by every name that files have for it; empty where the family takes none."""
+        """What LoRAs may change, by every name that files have for it, with underscores for dots (`lora.roles.folded`).
+
+        Empty where the family takes none.
+        """
         ...
 
     def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:

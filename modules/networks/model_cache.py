@@ -13,7 +13,7 @@ from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import Stamp, stamp_of
-from modules.networks.lora import Patch
+from modules.networks.lora.patch import Patch
 from modules.networks.model import Family, LoadTools, MissingVae, Model, VaeSlot
 from modules.networks.previews import PreviewMap, fit_preview
 from modules.schema.catalog import Checkpoint, Vae

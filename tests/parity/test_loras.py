@@ -11,7 +11,7 @@ from modules.clip.bpe import ClipBPE
 from modules.networks.device import Place
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest, stamp_of
-from modules.networks.lora import Patch
+from modules.networks.lora.patch import Patch
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Checkpoint

@@ -1,37 +1,63 @@
-"""Which weights of the Stable Diffusion line a LoRA may change, and what files call them."""
+"""Which weights of the Stable Diffusion line a LoRA may change, and what files call them: a table of prefixes a part.
+
+Dots count as underscores, as in kohya's names, so `unet.conv_in`, `unet_conv_in` and `lora_unet_conv_in` need three
+prefixes and one name. A UNet's layers have two names, diffusers' and LDM's (`input_blocks.1.1...`).
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Final
 
 from diffusers import UNet2DConditionModel
 from torch import nn
 
 from modules.networks.ldm.names import unet_ldm_name
+from modules.networks.lora.roles import folded
 from modules.networks.model import LoraTarget
+
+# kohya; kohya's OFT; LyCORIS's wrapper; diffusers; PEFT, alone or below the part's name; ComfyUI and ai-toolkit; none.
+UNET_PREFIXES: Final = (
+    "lora_unet_", "oft_unet_", "lycoris_", "lycoris_unet_", "unet_", "base_model_model_", "base_model_model_unet_",
+    "unet_base_model_model_", "diffusion_model_", "model_diffusion_model_", "",
+)  # fmt: skip
+# Of the text encoder that a checkpoint has alone, and of the first of two. OneTrainer writes `lora_te1_` for both.
+TEXT_PREFIXES: Final = (
+    "lora_te_", "lora_te1_", "oft_te_", "oft_te1_", "lycoris_", "lycoris_te_", "lycoris_te1_", "text_encoder_",
+    "base_model_model_", "base_model_model_text_encoder_", "text_encoder_base_model_model_",
+    "text_encoders_clip_l_transformer_", "text_encoders_clip_h_transformer_", "clip_l_transformer_",
+    "clip_h_transformer_", "",
+)  # fmt: skip
+SECOND_TEXT_PREFIXES: Final = (
+    "lora_te2_", "oft_te2_", "lycoris_te2_", "text_encoder_2_", "base_model_model_text_encoder_2_",
+    "text_encoder_2_base_model_model_", "text_encoders_clip_g_transformer_", "clip_g_transformer_",
+)  # fmt: skip
+_MIDDLE, _FIRST_INPUT, _FIRST_OUTPUT = 13, 1, 14  # places in `LoraRequest.blocks`
+_BLOCKS_OF_A_SIDE: Final = 12
 
 
 def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
     """The weights of a UNet, by every name that files have for them."""
     targets: dict[str, LoraTarget] = {}
-    for name, parameter in _matrices(unet):
+    for name, weight, bias in _layers(unet):
         ldm = unet_ldm_name(f"{name}.weight", unet.config).removesuffix(".weight")
-        target = LoraTarget(parameter, is_text=False, block=_block(ldm))
-        for spelling in {name, name.replace("to_out.0", "to_out")}:
-            for prefix in ("unet.", "base_model.model.", ""):
-                targets[prefix + spelling] = target
-        for spelling in (name, ldm):
-            targets["lora_unet_" + spelling.replace(".", "_")] = target
+        target = LoraTarget(weight, is_text=False, block=_block(ldm), bias=bias)
+        for spelling in {name, name.replace("to_out.0", "to_out"), ldm, ldm.replace("to_out.0", "to_out")}:
+            for prefix in UNET_PREFIXES:
+                targets[prefix + folded(spelling)] = target
     return targets
 
 
-def text_targets(text_encoder: nn.Module, dotted: Sequence[str], joined: Sequence[str]) -> dict[str, LoraTarget]:
-    """The weights of a text encoder below every prefix: of names with dots, and of those with underscores for them."""
+def text_targets(encoder: nn.Module, *prefixes: Sequence[str]) -> dict[str, LoraTarget]:
+    """The weights of a CLIP text encoder, by every name below these prefixes."""
     targets: dict[str, LoraTarget] = {}
-    for name, parameter in _matrices(text_encoder):
+    for name, weight, bias in _layers(encoder):
+        target = LoraTarget(weight, is_text=True, block=0, bias=bias)
         name = name.removeprefix("text_model.")
-        target = LoraTarget(parameter, is_text=True, block=0)
-        targets |= dict.fromkeys((prefix + name for prefix in dotted), target)
-        targets |= dict.fromkeys((prefix + name.replace(".", "_") for prefix in joined), target)
+        side, _, kind = name.rpartition(".")
+        old = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}.get(kind, kind)
+        for spelling in {name, f"{side}.{old}".removeprefix(".")}:
+            for prefix in (each for some in prefixes for each in some):
+                own = folded(prefix + spelling)
+                targets[own] = targets[folded(f"{prefix}text_model.{spelling}")] = target
     return targets
 
 
@@ -39,14 +65,15 @@ def _block(ldm: str) -> int | None:
     """The place in `LoraRequest.blocks` of the UNet's layer with this name; None where it lies in no block."""
     side, _, rest = ldm.partition(".")
     if side == "middle_block":
-        return 13
+        return _MIDDLE
     number = rest.partition(".")[0]
-    starts = {"input_blocks": 1, "output_blocks": 14}
-    return starts[side] + int(number) if side in starts and int(number) < 12 else None
+    starts = {"input_blocks": _FIRST_INPUT, "output_blocks": _FIRST_OUTPUT}
+    return starts[side] + int(number) if side in starts and int(number) < _BLOCKS_OF_A_SIDE else None
 
 
-def _matrices(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """(layer, weight) of the linear layers and convolutions."""
+def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Parameter | None]]:
+    """(name, weight, bias) of everything in a network that has a weight."""
     for name, layer in network.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            yield name, cast(nn.Parameter, layer.weight)
+        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+        if isinstance(weight, nn.Parameter):
+            yield name, weight, bias if isinstance(bias, nn.Parameter) else None

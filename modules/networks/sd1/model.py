@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from transformers import CLIPTextModel
 
 from modules.clip.chunks import Piece
 from modules.networks.conditioning import Conditioning
 from modules.networks.embeddings import EmbeddingCache, Words
-from modules.networks.ldm.lora_names import text_targets, unet_targets
+from modules.networks.ldm.lora_names import TEXT_PREFIXES, text_targets, unet_targets
 from modules.networks.ldm.model import LatentDiffusion
 from modules.networks.ldm.text import PLAIN, TextNetwork, read_prompts
 from modules.networks.model import LoraTarget, TextOptions
-
-_DOTTED: Final = ("text_encoder.text_model.", "text_encoder.", "text_model.", "base_model.model.text_model.")
-_JOINED: Final = ("lora_te_text_model_", "lora_te_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,4 +39,4 @@ class StableDiffusion(LatentDiffusion):
         return Conditioning(states.tokens.to(self.place.dtype))
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
-        return unet_targets(self.unet) | text_targets(self.text_encoder, _DOTTED, _JOINED)
+        return unet_targets(self.unet) | text_targets(self.text_encoder, TEXT_PREFIXES)

@@ -274,4 +274,4 @@ def test_layers_without_effect_are_told_once(shop: Shop) -> None:
     for _ in range(2):
         told = [event.message for event in shop.events("a <lora:odd:1>", n_iter=2) if isinstance(event, Warned)]
         assert len(told) == 1
-        assert told[0].startswith("The LoRA 'odd' changes 1 of its 4 layers to no effect")
+        assert told[0].startswith("1 of the 4 layers of the LoRA 'odd' have no effect")

@@ -1,4 +1,4 @@
-"""LoRA against weights merged by hand, in each layout of files; and the way back, to the bit."""
+"""LoRAs against weights merged by hand; several at once; what has no effect; and the way back, to the bit."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modules.base.errors import WebuiError
 from modules.networks.files.loras import LoraRequest, stamp_of
-from modules.networks.lora import Patch
+from modules.networks.lora.patch import Patch
 from modules.networks.sd1.model import StableDiffusion
 
 # (layer, rank) in diffusers' names: a linear layer, one with a bias, a 1 x 1 and a 3 x 3 convolution.
@@ -232,22 +232,20 @@ def test_layers_that_the_checkpoint_lacks_are_told(
     tensors = kohya(factors)
     for role in ("up", "down"):
         tensors[f"lora_unet_down_blocks_3_resnets_0_conv1.lora_{role}.weight"] = torch.ones(2, 2)
+    tensors |= {"optimizer": torch.ones(1), "step.count": torch.ones(1)}
     tensors["bundle_emb.fox.string_to_param.*"] = torch.ones(1, 16)
     patch.changed([wanted(written(tmp_path / "large.safetensors", tensors))])
     assert patch.notes == (
-        "The LoRA 'large' changes 1 of its 7 layers to no effect: the checkpoint tiny has none of these names.",
+        "1 of the 7 layers of the LoRA 'large' have no effect: the checkpoint tiny has no layers of these names "
+        "(lora_unet_down_blocks_3_resnets_0_conv1).",
+        "2 of the 23 tensors of the LoRA 'large' have no effect: they are of no known kind (optimizer, step.count).",
         "The embeddings inside of the LoRA 'large' are not read.",
     )
 
 
 K = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 REFUSED: list[tuple[dict[str, tuple[int, ...]], str, str]] = [
-    ({f"{K}.hada_w1_a": (2, 2)}, "is LoHa, which is not supported", "plain LoRA"),
-    ({f"{K}.lokr_w1": (2, 2)}, "is LoKr, which is not supported", "plain LoRA"),
-    ({f"{K}.lora_up.weight": (2, 2), f"{K}.dora_scale": (2, 1)}, "is DoRA, which is not supported", "plain LoRA"),
-    ({f"{K}.diff": (2, 2)}, "is a full difference of weights", "plain LoRA"),
-    ({f"{K}.on_input": (1,), f"{K}.weight": (2,)}, "is IA3", "plain LoRA"),
-    ({f"{K}.lora_up.weight": (32, 2)}, "lacks one of the two factors", "Download"),
+    ({f"{K}.lora_up.weight": (32, 2)}, "has no down, without which up means nothing, in", "Download"),
     ({f"{K}.lora_up.weight": (32, 2), f"{K}.lora_down.weight": (3, 16)}, "do not belong together", "Download"),
     (
         {f"{K}.lora_up.weight": (320, 2), f"{K}.lora_down.weight": (2, 768)},
@@ -256,8 +254,13 @@ REFUSED: list[tuple[dict[str, tuple[int, ...]], str, str]] = [
     ),
     (
         {f"lora_te2_x.lora_{role}.weight": (2, 2) for role in ("up", "down")},
+        "is made for Stable Diffusion XL, and the checkpoint tiny is a Stable Diffusion 1 checkpoint",
+        "Choose a LoRA for Stable Diffusion 1",
+    ),
+    (
+        {f"lora_unet_x.lora_{role}.weight": (2, 2) for role in ("up", "down")},
         "fits no layer of the checkpoint tiny",
-        "Stable Diffusion XL",
+        "of the size it was trained on",
     ),
     ({"model.weight": (2, 2)}, "holds no LoRA", "another file"),
 ]

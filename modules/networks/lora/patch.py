@@ -1,0 +1,218 @@
+"""LoRAs laid over a checkpoint's weights, and taken off.
+
+The merged weights stand in for the original tensors, which are kept, so the way back is exact and costs nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from modules.base.errors import WebuiError
+from modules.networks.files.loras import LoraRequest
+from modules.networks.lora.kinds import LORA, Misfit, change_size, decomposed
+from modules.networks.lora.layers import Change, LoraFile, open_lora, refused, require_unchanged
+from modules.networks.lora.origin import made_for
+from modules.networks.lora.roles import folded
+from modules.networks.model import LoraTarget, Model
+
+_INPAINTING_CHANNELS: Final = 9  # of an inpainting UNet's first layer; a LoRA for four changes the picture's own
+_OWN_CHANNELS: Final = 4
+_NAMED: Final = 3  # keys that a note spells out
+
+
+class Patch:
+    """What LoRAs have done to one checkpoint's weights, and the way back."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._wanted: tuple[LoraRequest, ...] = ()
+        self._originals: dict[nn.Parameter, Tensor] = {}
+        self._notes: tuple[str, ...] = ()
+
+    def changed(self, wanted: Sequence[LoraRequest]) -> Model:
+        """The checkpoint with `wanted` in its weights and nothing else; at once if they are there already.
+
+        Raises WebuiError for a file that cannot be used with it; then its weights are the original ones.
+        """
+        wanted = tuple(wanted)
+        if wanted != self._wanted:
+            self.restore()
+            merged, notes = _merged(self._model, wanted)
+            for parameter, tensor in merged.items():
+                self._originals[parameter] = parameter.data
+                parameter.data = tensor
+            self._wanted, self._notes = wanted, notes
+        return self._model.with_loras(wanted)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what had no effect."""
+        return self._notes
+
+    def restore(self) -> None:
+        """The original weights, the very tensors."""
+        for parameter, tensor in self._originals.items():
+            parameter.data = tensor
+        self._originals.clear()
+        self._wanted, self._notes = (), ()
+
+
+@torch.no_grad()
+def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
+    """The weights that change, in their own types, and notes. Sums are made in fp32, one weight at a time."""
+    targets = model.lora_targets()
+    changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
+    notes: list[str] = []
+    for one in wanted:
+        file = open_lora(one)
+        for parameter, change, strength in _matched(one, file, targets, model):
+            if strength:
+                changes.setdefault(parameter, []).append((change, strength))
+        notes += _notes(one, file, targets, model.name)
+    merged = {parameter: _sum(parameter.data, parts) for parameter, parts in changes.items()}
+    for one in wanted:
+        require_unchanged(one)
+    return merged, tuple(notes)
+
+
+def _matched(
+    one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], model: Model
+) -> list[tuple[nn.Parameter, Change, float]]:
+    """(parameter, change, the prompt's weight) of all that the checkpoint has too.
+
+    Raises WebuiError if that is nothing, or if a shape is another one.
+    """
+    matched: list[tuple[nn.Parameter, Change, float]] = []
+    for layer, changes in file.layers.items():
+        target = targets.get(folded(layer))
+        for change in changes if target else ():
+            assert target is not None
+            parameter = target.bias if change.kind.is_bias else target.parameter
+            if parameter is None:
+                continue
+            _require_fit(change, tuple(parameter.shape), file, model)
+            strength = one.te if target.is_text else one.unet
+            if one.blocks and target.block is not None:
+                strength *= one.blocks[target.block]
+            matched.append((parameter, change, strength))
+    if not matched:
+        raise _unfit(one, f"fits no layer of the checkpoint {model.name}", file, model)
+    return matched
+
+
+def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model: Model) -> None:
+    """Raises WebuiError unless the change has the shape of the weight."""
+    size, wanted = change.size(weight), change_size(weight)
+    if size == wanted or _is_padded(size, weight):
+        return
+    raise _unfit(
+        change.lora,
+        f"does not fit the checkpoint {model.name}: {change.layer} is {size.rows} x {size.columns} in it and "
+        f"{wanted.rows} x {wanted.columns} in the checkpoint",
+        file,
+        model,
+    )
+
+
+def _is_padded(size: tuple[int, int], weight: tuple[int, ...]) -> bool:
+    """Whether a change of a UNet's first layer is meant for the picture's channels of an inpainting UNet's."""
+    is_first = len(weight) == 4 and weight[1] == _INPAINTING_CHANNELS
+    return is_first and size == (weight[0], _OWN_CHANNELS * weight[2] * weight[3])
+
+
+def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Model) -> WebuiError:
+    """The error for a LoRA that does not fit, with the family it was made for where that is the reason."""
+    family = made_for(file.layers)
+    own = model.family.label
+    if family and family != own:
+        return refused(
+            one,
+            f"is made for {family}, and the checkpoint {model.name} is a {own} checkpoint",
+            f"Choose a LoRA for {own}, or a checkpoint that it is made for.",
+        )
+    return refused(one, why, "Use it with a checkpoint of the size it was trained on.")
+
+
+def _notes(one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], checkpoint: str) -> list[str]:
+    """What of a file has no effect, counted."""
+    unknown = [layer for layer in file.layers if folded(layer) not in targets]
+    biases = [
+        change.layer
+        for layer, changes in file.layers.items()
+        for change in changes
+        if (target := targets.get(folded(layer))) and change.kind.is_bias and target.bias is None
+    ]
+    notes: list[str] = []
+    if unknown:
+        notes.append(
+            f"{len(unknown)} of the {len(file.layers)} layers of the LoRA {one.name!r} have no effect: the checkpoint "
+            f"{checkpoint} has no layers of these names ({_some(unknown)})."
+        )
+    if biases:
+        notes.append(
+            f"{len(biases)} changes of biases in the LoRA {one.name!r} have no effect: these layers of the checkpoint "
+            f"{checkpoint} have no bias ({_some(biases)})."
+        )
+    if file.unread:
+        notes.append(
+            f"{len(file.unread)} of the {len(file.weights.header)} tensors of the LoRA {one.name!r} have no effect: "
+            f"they are of no known kind ({_some(file.unread)})."
+        )
+    if file.bundled:
+        notes.append(f"The embeddings inside of the LoRA {one.name!r} are not read.")
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    named = ", ".join(name[:100] for name in names[:_NAMED])
+    return f"{named}, …" if len(names) > _NAMED else named
+
+
+def _sum(weight: Tensor, changes: Sequence[tuple[Change, float]]) -> Tensor:
+    """The changes one after the other, each with what the ones before it made: some multiply the weight."""
+    total = weight.to(torch.float32, copy=True)
+    for change, strength in changes:
+        try:
+            _add(total, change, strength)
+        except Misfit as error:
+            raise refused(change.lora, f"has {error} in {change.layer}", "Download it again.") from error
+    merged = total.to(weight.dtype)
+    if not bool(torch.isfinite(merged.sum(dtype=torch.float32))) and not bool(torch.isfinite(merged).all()):
+        change = changes[-1][0]
+        raise refused(
+            change.lora, f"makes NaN or infinite numbers of {change.layer}", "Use a smaller weight, or another file."
+        )
+    return merged
+
+
+def _add(total: Tensor, change: Change, strength: float) -> None:
+    factors = {part: _read(change, key, total) for part, key in change.keys.items()}
+    if change.kind is LORA:
+        factors = _fewer_ranks(factors, change.lora.dyn_dim)
+        if total.ndim == 2 and "mid" not in factors and not change.magnitude:
+            up, down = factors["up"].flatten(1), factors["down"].flatten(1)
+            total.addmm_(up, down, alpha=change.scale * strength)  # half the time of a product that is then added
+            return
+    delta = change.kind.delta(factors, total)
+    if total.ndim == 4 and delta.numel() < total.numel():
+        own = delta.reshape(total.shape[0], -1, *total.shape[2:])
+        delta = nn.functional.pad(own, (0, 0, 0, 0, 0, total.shape[1] - own.shape[1]))
+    delta = delta.reshape(total.shape)
+    if change.magnitude:
+        magnitude = _read(change, change.magnitude, total)
+        total.add_(decomposed(delta * change.scale, total, magnitude, change.by_output), alpha=strength)
+    else:
+        total.add_(delta, alpha=change.scale * strength)
+
+
+def _read(change: Change, key: str, like: Tensor) -> Tensor:
+    return change.weights.read(key).to(like.device, torch.float32)
+
+
+def _fewer_ranks(factors: dict[str, Tensor], most: int | None) -> dict[str, Tensor]:
+    if most is None:
+        return factors
+    cut = {"up": factors["up"].flatten(1)[:, :most], "down": factors["down"][:most]}
+    return cut | ({"mid": factors["mid"][:most, :most]} if "mid" in factors else {})
