@@ -41,10 +41,10 @@ from modules.flags.command_line import parse
 from modules.flags.parser import Parser
 
 VENV = ROOT / ".venv"
-NO_DEPS = "requirements-test-nodeps.txt"  # packages installed with --no-deps
+NO_DEPS = ("requirements-nodeps.txt", "requirements-test-nodeps.txt")  # packages installed with --no-deps
 LISTS = {  # the stamp in the environment: the requirement files it stands for
-    "palimpsest.stamp": ("requirements.txt",),
-    "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", NO_DEPS),
+    "palimpsest.stamp": ("requirements.txt", NO_DEPS[0]),
+    "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", *NO_DEPS),
 }
 # All of it: a process a core, each with whole files. A few tests that are named start quicker in one. A run that has
 # not ended after 80 minutes starts no further test, so that what it found is summed up before somebody ends it.
@@ -129,11 +129,11 @@ def set_up(stamp: str, torch_index: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         constraint = Path(folder) / "torch.txt"  # keeps a resolver from swapping this torch for another build
         constraint.write_text(f"torch=={installed('torch')}\n", encoding="utf-8")
-        packages = [line for name in LISTS[stamp] if name != NO_DEPS for line in lines(name)]
+        packages = [line for name in LISTS[stamp] if name not in NO_DEPS for line in lines(name)]
         limits = ["-c", str(ROOT / "constraints.txt"), "-c", str(constraint)]
         install("the requirements", [*(line for line in packages if not line.startswith("torch==")), *limits])
-    if NO_DEPS in LISTS[stamp]:
-        install("the packages without their requirements", ["--no-deps", *lines(NO_DEPS)])
+    alone = [line for name in LISTS[stamp] if name in NO_DEPS for line in lines(name)]
+    install("the packages without their requirements", ["--no-deps", *alone])
     check_torchvision()
     for name in LISTS:  # the tests' packages hold all the others too
         if set(LISTS[name]) <= set(LISTS[stamp]):

@@ -40,6 +40,7 @@ def generated(project: dict[str, Any]) -> dict[str, str]:
     return {
         "requirements.txt": text(LIMITS, *dependencies),
         "requirements-test.txt": text(LIMITS, *members(groups, "test")),
+        "requirements-nodeps.txt": text(*members(groups, "no-deps")),
         "requirements-test-nodeps.txt": text(*members(groups, "test-no-deps")),
         "constraints.txt": text(*members(groups, "transitive")),
     }

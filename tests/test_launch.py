@@ -54,17 +54,18 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_torch_comes_first_then_the_rest_bound_to_it(machine: Machine) -> None:
     launch.set_up("palimpsest.stamp", "")
-    torch, rest = machine.commands
+    torch, rest, alone = machine.commands
     assert torch == [*PIP, "torch==2.13.0"]
     assert rest[:7] == [*PIP, "diffusers==0.42.1"]
     assert [Path(word).name for word in rest[-4:]] == ["-c", "constraints.txt", "-c", "torch.txt"]
     assert not [word for word in rest if word.startswith("torch==")]
+    assert alone == [*PIP, "--no-deps", "spandrel==0.4.2"]
 
 
 def test_some_of_the_tests_packages_come_last_without_their_requirements(machine: Machine) -> None:
     launch.set_up("palimpsest-test.stamp", "")
     assert machine.commands[-1] == [
-        *PIP, "--no-deps", "torchsde==0.2.6", "trampoline==0.1.2", "sd-prompt-reader==1.3.5"
+        *PIP, "--no-deps", "spandrel==0.4.2", "torchsde==0.2.6", "trampoline==0.1.2", "sd-prompt-reader==1.3.5"
     ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def name_of(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[=\[; ]", requirement)[0]).lower()
 
 
-RUNTIME = {name_of(each) for each in PROJECT["project"]["dependencies"]}
+RUNTIME = {name_of(each) for each in (*PROJECT["project"]["dependencies"], *GROUPS["no-deps"])}
 STARTER = {name_of(each) for each in GROUPS["starter"]}
 TESTS = {name_of(each) for name in ("test", "test-no-deps") for each in GROUPS[name] if isinstance(each, str)}
 PINS = [each for group in (PROJECT["project"]["dependencies"], *GROUPS.values()) for each in group]

@@ -104,7 +104,8 @@ def installation(flags: Flags) -> Iterator[Finding]:
     """What can be told without a server."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding("Python", sys.version_info >= OLDEST, f"{version}; 3.11 or newer is needed")
-    yield packages((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    lists = ("requirements.txt", "requirements-nodeps.txt")
+    yield packages("\n".join((ROOT / name).read_text(encoding="utf-8") for name in lists))
     yield writable(flags.data_dir)
     free = shutil.disk_usage(flags.data_dir).free
     yield Finding("disk", free >= FREE_BYTES, f"{free / 1e9:.1f} GB are free in {flags.data_dir}")
