@@ -123,7 +123,12 @@ class Services:
 
     def __post_init__(self) -> None:
         self.queue.listeners.add(self._learn)
+        self.queue.file_listeners.add(self._look)
         self.catalog.listeners.add(self.queue.listeners.call)  # whoever follows the state learns of new names
+
+    def _look(self) -> None:
+        """A job has made a model file. Beside the queue's thread: looking through thousands of files takes a while."""
+        threading.Thread(target=self.catalog.refresh, name="new file", daemon=True).start()
 
     def _learn(self) -> None:
         state = self.queue.state()

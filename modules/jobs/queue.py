@@ -75,6 +75,7 @@ class JobQueue:
     ) -> None:
         self.kinds = kinds
         self.listeners = Listeners()
+        self.file_listeners = Listeners()  # called when a job has made a model file
         self._engine = engine
         self._draw = draw or random.SystemRandom()
         self._job_store = job_store or JobStore()
@@ -82,7 +83,9 @@ class JobQueue:
         self._line = Line()
         self._changed = self._line.changed
         self._loader = Loader(engine, self._changed, self.listeners)
-        self._runner = Runner(engine, self._line, self._loader, self._job_store, save, self.listeners.call)
+        self._runner = Runner(
+            engine, self._line, self._loader, self._job_store, save, self.listeners.call, self.file_listeners.call
+        )
         self._thread = threading.Thread(target=self._runner.serve, name="job runner", daemon=True)
         engine.listeners.add(self._wake)
 

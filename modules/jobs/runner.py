@@ -13,6 +13,7 @@ from modules.base.events import (
     EngineState,
     Event,
     Failed,
+    FileSaved,
     Finished,
     ImageDone,
     Parked,
@@ -51,12 +52,12 @@ class _Ended(Exception):
 class Runner:
     """Runs the jobs of `line` on `engine`. All of it belongs to the queue's thread.
 
-    `end` is called with a job that is over and its ending, `changed` after the jobs waiting or running have changed.
+    `changed` is called after the jobs waiting or running have changed, `file_saved` when a job has made a model file.
     """
 
     def __init__(
         self, engine: EngineWorker, line: Line, loader: Loader, job_store: JobStore, save: SavePicture,
-        changed: Callable[[], None],
+        changed: Callable[[], None], file_saved: Callable[[], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._line = line
@@ -64,6 +65,7 @@ class Runner:
         self._job_store = job_store
         self._save = save
         self._changed = changed
+        self._file_saved = file_saved
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="save")
 
     def serve(self) -> None:
@@ -230,6 +232,8 @@ class Runner:
                 else:
                     self._job_store.note(job.id, event)
                     job.append(event)
+                    if isinstance(event, FileSaved):
+                        self._file_saved()
         except EngineDied as death:
             choice = Choice(job.checkpoint, job.settings) if job.kind.needs_checkpoint else None
             self._loader.died_running(death, choice)

@@ -21,6 +21,7 @@ from modules.schema.intents import INTENTS
 from modules.schema.settings import Settings
 from modules.ui import assets, form
 from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
+from modules.ui.merge_tab import merge_controls
 from modules.ui.only_page import OnlyPage
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
@@ -52,6 +53,8 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
                 part("pnginfo")
             with _panel("history"):
                 part("history")
+            with _panel("merge"):
+                part("merge")
             with _panel("settings"):
                 setting_fields = settings_tab(catalog)
         blocks.load(fn=None, js=call("start"), api_visibility="private", show_progress="hidden")
@@ -96,6 +99,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
             for tab in tabs
         },
         "switches": SWITCHES,
+        "merge": merge_controls(),
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "assets"
 # In the order in which they are laid over each other.
-STYLES = ("tokens", "gradio", "layout", "parts", "result", "viewer", "canvas", "batch", "script", "history")
+STYLES = ("tokens", "gradio", "layout", "parts", "result", "viewer", "canvas", "batch", "script", "history", "merge")
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = 404
 

@@ -84,6 +84,7 @@ def routes(services: Services) -> APIRouter:
                 for checkpoint in catalog.checkpoints
             ],
             "selected": selected(catalog),
+            "vaes": list(catalog.names("vaes")),
         }
 
     def selected(catalog: Catalog) -> str:

@@ -29,37 +29,62 @@ class MergeRequest(Strict):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    primary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint A.")
-    secondary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint B.")
-    tertiary_model_name: str = Field(default="", max_length=LONGEST, description="Checkpoint C.")
+    primary_model_name: str = Field(title="Checkpoint A", default="", max_length=LONGEST, description="Checkpoint A.")
+    secondary_model_name: str = Field(title="Checkpoint B", default="", max_length=LONGEST, description="Checkpoint B.")
+    tertiary_model_name: str = Field(title="Checkpoint C", default="", max_length=LONGEST, description="Checkpoint C.")
     interp_method: Method = Field(
+        title="Method",
         default="Weighted sum",
         description="No interpolation: A. Weighted sum: A (1 - M) + B M. Add difference: A + (B - C) M. SLERP: from A "
         "to B along the arc between them. Triple sum: A (1 - M - N) + B M + C N.",
     )
-    multiplier: float = Field(default=0.3, ge=-2, le=2, description="M.")
-    multiplier_c: float = Field(default=0.0, ge=-2, le=2, description="N, of C in a triple sum.")
+    multiplier: float = Field(title="Multiplier (M)", default=0.3, ge=-2, le=2, description="M.")
+    multiplier_c: float = Field(
+        title="Multiplier of C (N)", default=0.0, ge=-2, le=2, description="N, of C in a triple sum."
+    )
     block_weights: str = Field(
+        title="Block weights",
         default="",
         max_length=LONGEST,
         description="M block by block: 26 numbers for Stable Diffusion 1 and 2, 20 for XL, 21 for XL and its VAE.",
     )
-    save_as: Precision = Field(default="same", description="Type of the numbers; same is that of the sources.")
-    custom_name: str = Field(
-        default="", max_length=LONGEST, description="Name of the new file; without one it is made from the sources'."
+    save_as: Precision = Field(
+        title="Save as", default="same", description="Type of the numbers; same is that of the sources."
     )
-    bake_in_vae: str = Field(default=OWN_VAE, max_length=LONGEST, description="VAE that takes the place of A's.")
+    custom_name: str = Field(
+        title="Name",
+        default="",
+        max_length=LONGEST,
+        description="Name of the new file; without one it is made from the sources'.",
+    )
+    bake_in_vae: str = Field(
+        title="Bake in VAE", default=OWN_VAE, max_length=LONGEST, description="VAE that takes the place of A's."
+    )
     discard_weights: str = Field(
-        default="", max_length=500, description="Regular expression; tensors whose names it matches are left out."
+        title="Leave out tensors",
+        default="",
+        max_length=500,
+        description="Regular expression; tensors whose names it matches are left out.",
     )
     config_source: ConfigSource = Field(
-        default="A, B or C", description="Whose .yaml is copied beside the new file, if there is one."
+        title="Copy configuration from",
+        default="A, B or C",
+        description="Whose .yaml is copied beside the new file, if there is one.",
     )
-    save_metadata: bool = Field(default=True, description="Write notes into the file.")
-    add_merge_recipe: bool = Field(default=True, description="Note what was merged, and how.")
-    copy_metadata_fields: bool = Field(default=True, description="Copy the notes of the sources.")
-    metadata_json: str = Field(default="{}", max_length=100_000, description="Further notes: a JSON object of texts.")
-    overwrite: bool = Field(default=False, description="Whether a file of this name may be replaced.")
+    save_metadata: bool = Field(title="Write notes", default=True, description="Write notes into the file.")
+    add_merge_recipe: bool = Field(title="Add merge recipe", default=True, description="Note what was merged, and how.")
+    copy_metadata_fields: bool = Field(
+        title="Copy notes of the sources", default=True, description="Copy the notes of the sources."
+    )
+    metadata_json: str = Field(
+        title="Further notes (JSON)",
+        default="{}",
+        max_length=100_000,
+        description="Further notes: a JSON object of texts.",
+    )
+    overwrite: bool = Field(
+        title="Replace a file of this name", default=False, description="Whether a file of this name may be replaced."
+    )
 
     @field_validator("custom_name")
     @classmethod

@@ -12,6 +12,7 @@ import * as form from "./form/form.js";
 import { History } from "./history/history.js";
 import { Intents } from "./form/intents.js";
 import { setUpKeys } from "./core/keys.js";
+import { Merge } from "./merge/merge.js";
 import { followModel } from "./form/modeldefaults.js";
 import { setUpNumbers } from "./core/numbers.js";
 import { PngInfo } from "./source/pnginfo.js";
@@ -64,6 +65,7 @@ export async function start() {
   page.intents = new Intents(page.canvas);
   page.pnginfo = new PngInfo(page);
   page.history = new History(page);
+  page.merge = new Merge(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
   page.batch = new Batch(page);
@@ -96,6 +98,7 @@ export async function start() {
     page.source.restore(),
     page.pnginfo.source.restore(),
     page.batch.run.resume(),
+    page.merge.resume(),
   ]).catch(complain);
   document.body.classList.add("started"); // for whoever drives the page
 }

@@ -4,7 +4,14 @@
 import { childrenOf, h, part } from "./dom.js";
 import { read, write } from "./store.js";
 
-const TABS = { txt2img: "txt2img", img2img: "img2img", pnginfo: "PNG Info", history: "History", settings: "Settings" };
+const TABS = {
+  txt2img: "txt2img",
+  img2img: "img2img",
+  pnginfo: "PNG Info",
+  history: "History",
+  merge: "Checkpoint Merger",
+  settings: "Settings",
+};
 const root = document.documentElement;
 const buttons = {};
 

@@ -7,7 +7,18 @@ import { postOrAsk } from "../core/ask.js";
 import { parsed } from "../core/json.js";
 import { read, write } from "../core/store.js";
 
-const NAMES = ["queued", "started", "staged", "stepped", "previewed", "image_saved", "warned", "finished", "failed"];
+const NAMES = [
+  "queued",
+  "started",
+  "staged",
+  "stepped",
+  "previewed",
+  "image_saved",
+  "file_saved",
+  "warned",
+  "finished",
+  "failed",
+];
 const POLL = 3000; // milliseconds between two looks at a job while the page is hidden
 
 export class Jobs {

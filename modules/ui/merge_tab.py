@@ -1,0 +1,39 @@
+"""What the page's Checkpoint Merger asks for, said by the request's own declaration; a script builds the controls."""
+
+from typing import Any, Final
+
+from modules.processing.kinds.merge import MergeRequest
+
+_NAMES: Final = ("primary_model_name", "secondary_model_name", "tertiary_model_name")
+_KINDS: Final = {"boolean": "checkbox", "number": "slider", "string": "text"}
+_MORE: Final = (
+    "block_weights", "discard_weights", "config_source", "metadata_json", "save_metadata", "add_merge_recipe",
+    "copy_metadata_fields", "overwrite",
+)  # what stands below, folded up  # fmt: skip
+
+
+def merge_controls() -> list[dict[str, Any]]:
+    """Each field of the request as the scripts build a control of it; names of models are filled in by the page."""
+    schema = MergeRequest.model_json_schema()["properties"]
+    return [_control(name, told) for name, told in schema.items()]
+
+
+def _control(name: str, told: dict[str, Any]) -> dict[str, Any]:
+    is_list = "enum" in told or name in _NAMES or name == "bake_in_vae"
+    return {
+        "name": name,
+        "label": told["title"],
+        "description": told["description"],
+        "default": told["default"],
+        "kind": "dropdown" if is_list else _KINDS[told["type"]],
+        "choices": told.get("enum", []),
+        "unlisted": [],
+        "counts": False,
+        "minimum": 0 if told["type"] == "number" else None,  # as in A1111; the API takes more
+        "maximum": 1 if told["type"] == "number" else None,
+        "step": 0.05 if told["type"] == "number" else None,
+        "lines": 2 if name in ("block_weights", "metadata_json") else 1,
+        "placeholder": "made from the sources' names" if name == "custom_name" else "",
+        "models": "checkpoints" if name in _NAMES else "vaes" if name == "bake_in_vae" else "",
+        "isMore": name in _MORE,
+    }
