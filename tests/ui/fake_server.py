@@ -500,7 +500,7 @@ def create(fake: Fake) -> FastAPI:
             }
             for one in CHECKPOINTS
         ]  # fmt: skip
-        return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or CHECKPOINTS[0].name}
+        return {"checkpoints": rows, "selected": fake.settings.sd_model_checkpoint or CHECKPOINTS[0].name, "vaes": []}
 
     @app.post("/v1/estimate")
     async def estimated(body: EstimateBody) -> dict[str, Any]:

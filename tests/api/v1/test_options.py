@@ -93,6 +93,7 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
             for name in ("good", "refused")
         ],
         "selected": "good",
+        "vaes": ["Automatic", "None", "Soft.safetensors", "sharp.vae.pt"],
     }
     answer = client.post("/v1/checkpoint", json={"name": "refused"})
     assert (answer.status_code, answer.json()) == (202, {})
