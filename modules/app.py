@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
-OWN_FOLDERS = ("cache", "cache/pictures", "cache/batches", "queue", BATCHES)  # outer ones first
+OWN_FOLDERS = ("cache", "cache/pictures", "cache/thumbnails", "cache/batches", "queue", BATCHES)  # outer ones first
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,6 +87,7 @@ def main(argv: Sequence[str]) -> int:
         services.queue.resume(lies_in(services.outputs))
         services.intake.batches.go_on()
         start_engine(services)
+        services.cards.begin()
         serve(services)
     finally:
         services.intake.batches.close()
@@ -190,6 +191,7 @@ def open_services(flags: Flags) -> Services:
         history=History(outputs, cache / "history.sqlite"),
         extensions=extensions,
         limits=JobLimits(flags.max_queued_jobs),
+        card_files=folders.card_files(),
     )
 
 

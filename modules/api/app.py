@@ -17,6 +17,7 @@ from modules.api.middleware.slashes import OneSlash
 from modules.api.services import Services
 from modules.api.v1 import (
     batches,
+    cards,
     estimate,
     history,
     info,
@@ -61,6 +62,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))
+    app.include_router(cards.routes(services))
     app.include_router(history.routes(services))
     app.include_router(a1111_routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from modules.api.card_index import CardIndex
 from modules.api.catalog_holder import CatalogHolder
 from modules.api.sse import Places
 from modules.base.errors import WebuiError
@@ -23,10 +24,12 @@ from modules.jobs.job import Job, JobSpec
 from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue, Submission
 from modules.jobs.saving import JobSavers
+from modules.networks.files.cards import CardFiles
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from modules.store.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +123,7 @@ class Services:
     limits: JobLimits = field(default_factory=JobLimits)
     streams: Places = field(default_factory=Places)
     extensions: Extensions = field(default_factory=load_extensions)
+    card_files: CardFiles = field(default_factory=CardFiles)
 
     def __post_init__(self) -> None:
         self.queue.listeners.add(self._learn)
@@ -150,6 +154,16 @@ class Services:
     def admission(self) -> Admission:
         """What makes jobs of requests."""
         return Admission(self.catalog, self.extensions)
+
+    @cached_property
+    def cards(self) -> CardIndex:
+        """The cards of all models."""
+        return CardIndex(self.catalog, self.card_files)
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        """The cards' pictures, small."""
+        return Thumbnails(self.flags.data_dir / "cache" / "thumbnails")
 
     def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
         """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `Submission`.

@@ -17,7 +17,7 @@ _BRACKET: Final = re.compile(r"[()\[\]\\]")
 _STEPS: Final = 20  # any number: a text that changes while it is drawn is no name
 
 
-def lora_tag(lora: Lora, catalog: Catalog) -> str:
+def lora_tag(lora: Lora, catalog: Catalog, weight: float = 1.0) -> str:
     """`<lora:name:1>` with the name, the alias or the escaped name, whichever means `lora`; "" if none does.
 
     `lora` is one of `catalog`.
@@ -25,7 +25,7 @@ def lora_tag(lora: Lora, catalog: Catalog) -> str:
     for name in (lora.name, lora.alias[: LONGEST_ALIAS + 1], name_in_tag(lora.name)):
         tag = f"<lora:{name}:1>"
         if len(name) <= LONGEST_ALIAS + len(lora.name) and name.isprintable() and _means(tag, lora, catalog):
-            return tag
+            return f"<lora:{name}:{weight:g}>"
     return ""
 
 

@@ -84,7 +84,7 @@ class Lora:
     """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
 
     `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
-    itself; `reason` tells why it cannot be read, "" if it can.
+    itself, without the picture that it may hold; `reason` tells why it cannot be read, "" if it can.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Lora:
     hash: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     reason: str = ""
+    has_picture: bool = False
 
 
 @dataclass(frozen=True)

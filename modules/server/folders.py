@@ -9,6 +9,7 @@ from pathlib import Path
 from modules.base.root import ROOT
 from modules.flags.flags import Flags
 from modules.networks.files import installations
+from modules.networks.files.cards import CardFiles, Kind
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.installations import Installation
@@ -89,6 +90,16 @@ class ModelFolders:
             return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes)
 
         return scan
+
+    def card_files(self) -> CardFiles:
+        """What lies beside the models."""
+        roots: dict[Kind, Sequence[Path]] = {
+            "checkpoints": self.checkpoints,
+            "loras": self.loras,
+            "embeddings": self.embeddings,
+            "vaes": (*self.vaes, *self.checkpoints),
+        }
+        return CardFiles(roots, [path for other in self.others for paths in other.folders.values() for path in paths])
 
     def engine_options(self) -> dict[str, str]:
         """What an engine is built with: arguments of `processing.engine.create_engine`."""

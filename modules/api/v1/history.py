@@ -3,12 +3,10 @@
 Pictures are named by the sha256 of their bytes, never by a folder.
 """
 
-import io
 import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from PIL import Image
 from starlette.responses import FileResponse, Response
 
 from modules.api.openapi import answers
@@ -19,6 +17,7 @@ from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.store.history import Entry, History, Place
 from modules.store.pictures import Pictures
+from modules.store.thumbnails import small
 
 SECONDS = 1.5  # that one look at new files may take
 MOST = 200  # pictures on a page
@@ -54,13 +53,7 @@ def routes(services: Services) -> APIRouter:
     def thumbnail(sha256: Sha256) -> Response:
         """The picture small, as WebP."""
         picture = Picture.unread(history.file(sha256).read_bytes(), "sha256")
-        file = io.BytesIO()
-        with picture.room():
-            image = picture.open()
-            image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-            image.save(file, "WEBP", quality=82)
-            del image
-        return Response(file.getvalue(), media_type="image/webp", headers=PICTURE_HEADERS)
+        return Response(small(picture, THUMBNAIL, "sha256"), media_type="image/webp", headers=PICTURE_HEADERS)
 
     @router.get("/{sha256}/lineage")
     def lineage(sha256: Sha256) -> dict[str, Any]:

@@ -277,9 +277,11 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
     """
     found: dict[Path, Path] = {}
     for _, here, _, files in _walked(folders):
+        real = real_path(here)
         for name in sorted(files):
             if name.lower().endswith(suffixes):
-                found.setdefault(real_path(here / name), here / name)
+                path = here / name
+                found.setdefault(real_path(path) if path.is_symlink() else real / name, path)  # one link read, not all
     return sorted(found.values(), key=lambda path: path.name.lower())
 
 

@@ -19,7 +19,7 @@ SUFFIXES: Final = (".safetensors",)
 HASH_DIGITS: Final = 12  # of "Lora hashes", as in A1111
 _ALIAS: Final = "ss_output_name"
 _HASH: Final = "sshs_model_hash"  # kohya's trainers write it: the sha256 of the tensors when they were saved
-_PICTURES: Final = "ssmd_cover_images"  # megabytes that nobody reads here
+PICTURES: Final = ("modelspec.thumbnail", "ssmd_cover_images")  # of a file's notes; each may be megabytes
 
 
 class Stamp(NamedTuple):
@@ -63,12 +63,13 @@ class LoraFiles:
                 stamp = stamp_of(path)
             except OSError:
                 continue  # it has just gone
-            described[stamp] = metadata, reason = self._described.get(stamp) or _told(path)
+            described[stamp] = told = self._described.get(stamp) or _told(path)
+            metadata = told.metadata
             known = str(metadata.get(_HASH) or hashes.known_tensors(path))[:HASH_DIGITS]
             alias = str(metadata.get(_ALIAS) or "").strip()
             alias = "" if alias == "None" else alias
             name = shown(path.stem)
-            loras.setdefault(name, Lora(name, path, alias, known, metadata, reason))
+            loras.setdefault(name, Lora(name, path, alias, known, metadata, told.reason, told.has_picture))
         self._described = described
         return tuple(loras.values())
 
@@ -84,10 +85,11 @@ def stamp_of(path: Path) -> Stamp:
 
 
 class Told(NamedTuple):
-    """What a file tells of itself, texts that are JSON objects as such; or the reason why it tells nothing."""
+    """What a file tells of itself, texts that are JSON objects as such, pictures left out; or why it tells nothing."""
 
     metadata: Mapping[str, Any]
     reason: str = ""
+    has_picture: bool = False
 
 
 def _told(path: Path) -> Told:
@@ -101,7 +103,8 @@ def _told(path: Path) -> Told:
     except OSError as error:
         log.warning("%s", error)
         return Told({}, f"{path.name} cannot be read: {error.strerror or error}.")
-    return Told({_clean(key): _value(text) for key, text in told.items() if key != _PICTURES})
+    notes = {_clean(key): _value(text) for key, text in told.items() if key not in PICTURES}
+    return Told(notes, has_picture=any(told.get(key) for key in PICTURES))
 
 
 def _value(text: str) -> Any:

@@ -1,0 +1,177 @@
+"""Cards: checkpoints, LoRAs, embeddings and VAEs with picture, folder and notes, and what a click does with each."""
+
+import hashlib
+import json
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
+from pydantic import Field
+from starlette.responses import Response
+
+from modules.api.openapi import answers
+from modules.api.services import Services
+from modules.api.v1.pictures import PICTURE_HEADERS
+from modules.base.errors import WebuiError
+from modules.base.fields import Strict
+from modules.base.names import shown
+from modules.base.paths import printable
+from modules.networks.files.card_pictures import picture_key, picture_of
+from modules.networks.files.cards import Card, Kind
+from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
+from modules.networks.files.own_notes import KEYS, read_own, save_own
+from modules.prompts.written import embedding_word, lora_tag
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora
+from modules.store.thumbnails import small
+
+SIDE = 320  # pixels of a thumbnail's longer side; a card is 150 wide, on some screens of twice as many pixels
+LONGEST_ABOUT = 300  # letters of a description in the list
+LONGEST_REASON = 300
+MOST_TAGS = 24  # of a LoRA's training, as in A1111
+UNWRITABLE = "No prompt can refer to it: its name contains prompt syntax or means another file. Rename it."
+TOLD = {
+    "ss_output_name": "Trainer's name",
+    "ss_sd_model_name": "Trained on",
+    "ss_network_module": "Module",
+    "ss_network_dim": "Rank",
+    "ss_network_alpha": "Alpha",
+    "ss_clip_skip": "Clip skip",
+    "ss_num_train_images": "Training pictures",
+    "ss_resolution": "Resolution",
+    "modelspec.architecture": "Architecture",
+    "modelspec.author": "Author",
+    "modelspec.license": "Licence",
+    "modelspec.date": "Date",
+}
+
+OfKind = Annotated[Kind, InPath(description="Which models.")]
+Name = Annotated[str, Query(description="The model's `name` in the list.", max_length=4096)]
+
+
+Of = Annotated[str, Query(description="Another text for another picture, so that it may be kept.", max_length=100)]
+
+
+class NotesBody(Strict):
+    """What is left out stays as it is."""
+
+    description: str | None = Field(None, max_length=LONGEST_TEXT, description="What it is.")
+    activation_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written beside it into the prompt.")
+    preferred_weight: float | None = Field(
+        None, ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False, description="A LoRA's; 0 for none."
+    )
+    negative_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written into the negative prompt.")
+    notes: str | None = Field(None, max_length=LONGEST_TEXT, description="Anything.")
+    sd_version: str | None = Field(None, max_length=60, description="The base model: SD1, SD2, SDXL, SD3, Unknown.")
+
+
+def routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1/cards", tags=["cards"])
+    index = services.cards
+
+    @router.get("/{kind}", response_class=Response, responses=answers(["application/json"]))
+    def cards(kind: OfKind) -> Response:
+        """The cards of one kind, after a look into the folders. While there is `more` to be found, ask again."""
+        current = index.current()
+        rows = [_row(card, current.catalog, services) for card in current.cards[kind].values()]
+        told = {"cards": rows, "more": index.is_looking or current.unread > 0}
+        return Response(json.dumps(told, ensure_ascii=False), media_type="application/json")
+
+    @router.get("/{kind}/card")
+    def card(kind: OfKind, name: Name) -> dict[str, Any]:
+        """One card with all that is known; `own` is what its JSON of A1111's holds, which PUT changes."""
+        return _detailed(index.card(kind, name), index.current().catalog, services)
+
+    @router.put("/{kind}/card")
+    def save(kind: OfKind, name: Name, body: NotesBody) -> dict[str, Any]:
+        """Write notes into `NAME.json` beside the model, as A1111's editor does. What else it holds stays."""
+        found = index.card(kind, name)
+        index.files.require_ours(found)
+        save_own(found.own_path, body.model_dump(exclude_none=True))
+        index.look(anew=False)
+        return _detailed(index.card(kind, name), index.current().catalog, services)
+
+    @router.get("/{kind}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
+    def thumbnail(
+        kind: OfKind,
+        name: Name,
+        of: Annotated[str, Query(description="Changes with the picture.", max_length=100)] = "",
+    ) -> Response:
+        """A model's picture, small, as WebP."""
+        found = index.card(kind, name)
+        key = f"{SIDE} {picture_key(found)}"
+        data = services.thumbnails.get(key, lambda: small(picture_of(found), SIDE, "name"))
+        return Response(data, media_type="image/webp", headers=PICTURE_HEADERS)
+
+    return router
+
+
+def _row(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
+    notes = card.notes
+    text, reason = _use(card, catalog, services)
+    return {
+        "name": card.name,
+        "label": printable(shown(card.base.stem)),
+        "title": notes.title,
+        "folder": printable(card.folder),
+        "file": printable(shown(card.path.name)),
+        "thumbnail": _thumbnail(card),
+        "changed": card.changed / 1e9,
+        "size": card.size,
+        "base": notes.base_model or card.family,
+        "family": card.family,
+        "tags": list(notes.tags),
+        "words": notes.activation_text,
+        "negative": notes.negative_text,
+        "about": notes.description[:LONGEST_ABOUT],
+        "notes": notes.notes[:LONGEST_ABOUT],
+        "text": text,
+        "reason": reason,
+    }
+
+
+def _use(card: Card, catalog: Catalog, services: Services) -> tuple[str, str]:
+    """(what a click writes into the prompt, why nothing can be done with the model)."""
+    match card.entry:
+        case Lora() as lora:
+            text = "" if lora.reason else lora_tag(lora, catalog, card.notes.preferred_weight or 1.0)
+            reason = lora.reason
+        case Embedding() as embedding:
+            reason = embedding.unusable_with(services.queue.state().text_width)
+            text = "" if reason else embedding_word(embedding.name, *services.count_tokens.reader())
+        case Checkpoint() as checkpoint:
+            return "", checkpoint.reason[:LONGEST_REASON]
+        case _:
+            return "", ""
+    return text, "" if text else (reason or UNWRITABLE)[:LONGEST_REASON]
+
+
+def _thumbnail(card: Card) -> str:
+    key = picture_key(card)
+    if not key:
+        return ""
+    of = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"/v1/cards/{card.kind}/thumbnail?{urlencode({'name': card.name, 'of': of})}"
+
+
+def _detailed(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
+    own, problems = _own(card)
+    metadata = card.entry.metadata if isinstance(card.entry, Lora) else {}
+    told = {label: value for key, label in TOLD.items() if (value := str(metadata.get(key) or "")[:200]) != "None"}
+    return _row(card, catalog, services) | {
+        "about": card.notes.description,
+        "notes": card.notes.notes,
+        "own": own,
+        "told": {label: value for label, value in told.items() if value},
+        "trained_tags": list(trained_tags(metadata, MOST_TAGS)),
+        "problems": list(dict.fromkeys([*card.problems, *problems])),
+    }
+
+
+def _own(card: Card) -> tuple[dict[str, Any], list[str]]:
+    """(the fields of a person's notes, why they cannot be read)."""
+    try:
+        content = read_own(card.own_path)
+    except WebuiError as error:
+        return {}, [error.message]
+    return {name: content[key] for name, key in KEYS.items() if isinstance(content.get(key), str | float | int)}, []

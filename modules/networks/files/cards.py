@@ -1,0 +1,216 @@
+"""A card for each model: its folder, date, what is noted about it, and where its picture is. Free of torch."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from modules.base.errors import WebuiError
+from modules.base.names import shown
+from modules.networks.files.base_models import SD1, SD2, family_of
+from modules.networks.files.beside import OWN, Base, Beside, Folder, Stamp, base_of
+from modules.networks.files.foreign import format_of
+from modules.networks.files.listing import read_metadata
+from modules.networks.files.loras import PICTURES as EMBEDDED
+from modules.networks.files.notes import NOTHING, Notes, merged, notes_of_file, problem_of, read_notes
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
+
+Kind = Literal["checkpoints", "loras", "embeddings", "vaes"]
+Entry = Checkpoint | Lora | Embedding | Vae
+KINDS: Final[tuple[Kind, ...]] = ("checkpoints", "loras", "embeddings", "vaes")
+_WIDTHS: Final[Mapping[int, str]] = {768: SD1, 1024: SD2}  # of embeddings' vectors
+
+
+class Model(NamedTuple):
+    """A model of a catalog."""
+
+    kind: Kind
+    entry: Entry
+
+    @property
+    def metadata(self) -> Mapping[str, Any] | None:
+        """What its file tells of itself, where that is known already."""
+        return self.entry.metadata if isinstance(self.entry, Lora) else None
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether its file is known to hold a picture."""
+        return isinstance(self.entry, Lora) and self.entry.has_picture
+
+    @property
+    def family(self) -> str:
+        """The line of models that its tensors tell; "" if nobody has looked, or they do not."""
+        if isinstance(self.entry, Checkpoint):
+            return family_of(self.entry.family)
+        return _WIDTHS.get(self.entry.width, "") if isinstance(self.entry, Embedding) else ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model with what lies beside it.
+
+    `folder` is below the folder of its kind, "" at the top. `changed` is in nanoseconds, `size` in bytes. `family` is
+    the line of models it belongs to. `picture` is a file beside it; `has_own` tells that the model's file holds one.
+    `problems` are sentences about notes that cannot be read. `is_read` is False until they have been looked at.
+    `own` is the JSON that A1111's editor writes, where there is one.
+    """
+
+    kind: Kind
+    entry: Entry
+    base: Base
+    folder: str
+    changed: int = 0
+    size: int = 0
+    notes: Notes = NOTHING
+    family: str = ""
+    picture: Stamp | None = None
+    has_own: bool = False
+    problems: tuple[str, ...] = ()
+    is_read: bool = False
+    own: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def path(self) -> Path:
+        return self.entry.path
+
+    @property
+    def own_path(self) -> Path:
+        """Where a person's notes are, or will be written."""
+        return self.own or self.base.folder / f"{self.base.stem}{OWN}"
+
+
+class Found(NamedTuple):
+    """A model, where it is, and what lies beside it."""
+
+    model: Model
+    base: Base
+    folder: str
+    beside: Beside
+
+
+def models_of(catalog: Catalog) -> Iterator[Model]:
+    """All models of a catalog, kind by kind, in its order."""
+    lists: Mapping[Kind, Sequence[Entry]] = {
+        "checkpoints": catalog.checkpoints,
+        "loras": catalog.loras,
+        "embeddings": catalog.embeddings,
+        "vaes": catalog.vaes,
+    }
+    for kind, entries in lists.items():
+        yield from (Model(kind, entry) for entry in entries)
+
+
+class Read(NamedTuple):
+    """What the files beside a model say, and the model's own."""
+
+    notes: Notes = NOTHING
+    problems: tuple[str, ...] = ()
+    has_own: bool = False
+
+
+class CardFiles:
+    """The cards of models in some folders. A file of notes is read again only when it has changed.
+
+    `roots` are the folders of each kind, and those of `read_only` belong to another program. For one thread at a time.
+    """
+
+    def __init__(self, roots: Mapping[Kind, Sequence[Path]] | None = None, read_only: Sequence[Path] = ()) -> None:
+        self._roots = {kind: tuple((roots or {}).get(kind, ())) for kind in KINDS}
+        self._read_only = tuple(read_only)
+        self._read: dict[Beside, Read] = {}
+
+    def found(self, models: Iterable[Model]) -> list[Found]:
+        """What lies beside each of `models`: each folder is read once, no file."""
+        folders: dict[tuple[Kind, Path], Folder] = {}
+        found: list[Found] = []
+        for model in models:
+            base = base_of(model.entry.path)
+            key = model.kind, base.folder
+            folder = folders.get(key)
+            if folder is None:
+                folder = folders[key] = Folder(base.folder, self._roots[model.kind])
+            if beside := folder.beside(model.entry.path, base.stem):
+                found.append(Found(model, base, folder.label, beside))
+        return found
+
+    def cards(self, found: Sequence[Found], is_over: Callable[[], bool] = lambda: False) -> list[Card]:
+        """A card for each; once `is_over`, without the notes of those that have not been read yet, but one at least."""
+        kept: dict[Beside, Read] = {}
+        cards: list[Card] = []
+        has_read = False
+        for each in found:
+            known = self._read.get(each.beside)
+            if known is None and not (has_read and is_over()):
+                known, has_read = _read(each), True
+            if known is not None:
+                kept[each.beside] = known
+            cards.append(_card(each, known))
+        self._read = kept
+        return cards
+
+    def bare(self, model: Model) -> Card:
+        """A card of which nothing is known but which model it is of."""
+        return Card(model.kind, model.entry, base_of(model.entry.path), "")
+
+    def require_ours(self, card: Card) -> None:
+        """Raises WebuiError for a model in the folder of another program, which is only read."""
+        if any(card.path.is_relative_to(folder) for folder in self._read_only):
+            raise WebuiError(
+                f"{shown(card.path.name)} belongs to another installation, where nothing is written.",
+                "Write the notes there, or copy the model into a folder of Palimpsest's.",
+                "name",
+                409,
+            )
+
+
+def _card(found: Found, read: Read | None) -> Card:
+    model, base, folder, beside = found
+    told = read or Read()
+    return Card(
+        model.kind,
+        model.entry,
+        base,
+        folder,
+        beside.model.changed,
+        beside.model.size,
+        told.notes,
+        model.family or family_of(told.notes.base_model),
+        beside.picture,
+        model.has_picture or told.has_own,
+        told.problems,
+        read is not None,
+        next((Path(stamp.path) for ending, stamp in beside.notes if ending == OWN), None),
+    )
+
+
+def _read(found: Found) -> Read:
+    """Everything that is noted about a model; a file that cannot be read costs what it says, and is told."""
+    notes: list[Notes] = []
+    problems: list[str] = []
+    for ending, stamp in found.beside.notes:
+        try:
+            notes.append(read_notes(Path(stamp.path), ending))
+        except FileNotFoundError:
+            continue  # it has just gone
+        except (OSError, ValueError, WebuiError) as error:
+            problems.append(problem_of(Path(stamp.path), error))
+    metadata = found.model.metadata
+    has_own = False
+    if metadata is None:
+        metadata = _metadata(found.model.entry.path)
+        has_own = any(metadata.get(key) for key in EMBEDDED)
+    return Read(merged([*notes, notes_of_file(metadata)]), tuple(problems), has_own)
+
+
+def _metadata(path: Path) -> Mapping[str, Any]:
+    """What a model's file tells of itself; nothing where it is none that can: its list says why."""
+    try:
+        if path.is_dir() or format_of(path) != "safetensors":
+            return {}
+        return read_metadata(path)
+    except (OSError, WebuiError):
+        return {}

@@ -1,0 +1,261 @@
+"""What people, sharing sites and trainers have noted about a model, in any of the spellings that lie beside models."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final, cast
+
+from modules.base.errors import WebuiError
+from modules.base.names import shown
+from modules.networks.files.base_models import SD1, SD2, SDXL, UNKNOWN, family_of
+from modules.networks.files.foreign import parse_json, read_text
+
+LARGEST: Final = 4 << 20  # bytes of a file of notes; those of sharing sites list every picture of a model
+LONGEST_TEXT: Final = 20_000  # letters of a description
+LONGEST_LINE: Final = 2_000  # of words for a prompt
+LONGEST_WORDS: Final = 300  # of all that a sharing site lists as trained words: some list one phrase a costume
+LONGEST_TAG: Final = 60
+MOST_TAGS: Final = 40
+LARGEST_WEIGHT: Final = 10.0
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # also of direction
+_BLANKS: Final = re.compile(r"[ \t\r\f\v]+")
+_LINES: Final = re.compile(r"\s*\n\s*\n\s*")
+_HTML: Final = re.compile(r"</?(p|br|div|span|a|b|i|em|strong|ul|ol|li|h[1-6]|code|pre|img|hr)\b[^<>]*>", re.IGNORECASE)
+
+Told = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Notes:
+    """`activation_text` goes into a prompt beside the model, `negative_text` into the negative one.
+
+    `preferred_weight` is 0 for none. `base_model` is as it was called, `tags` are a sharing site's.
+    """
+
+    title: str = ""
+    description: str = ""
+    activation_text: str = ""
+    preferred_weight: float = 0.0
+    negative_text: str = ""
+    notes: str = ""
+    base_model: str = ""
+    tags: tuple[str, ...] = ()
+
+
+NOTHING: Final = Notes()
+
+
+def merged(all_notes: Iterable[Notes]) -> Notes:
+    """Of each field the first that says something."""
+    values: dict[str, Any] = {}
+    for notes in all_notes:
+        for field in fields(Notes):
+            value = getattr(notes, field.name)
+            if value and field.name not in values:
+                values[field.name] = value
+    return Notes(**values)
+
+
+def read_notes(path: Path, ending: str) -> Notes:
+    """What the file `path` says, which ends as `ending` of `beside.NOTES`.
+
+    Raises ValueError for what is none, or too large or deep; WebuiError for no file; OSError.
+    """
+    text = read_text(path, LARGEST)
+    if ending.endswith(".txt"):
+        return Notes(description=_plain(text))
+    told = parse_json(text)
+    if not isinstance(told, dict):
+        raise ValueError("it holds no JSON object")
+    return READERS[ending](cast(Told, told))
+
+
+def problem_of(path: Path, error: Exception) -> str:
+    """One sentence about a file of notes that cannot be read."""
+    reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    if isinstance(error, WebuiError):
+        return error.message
+    return f"{shown(path.name)} cannot be read: {reason}."
+
+
+def notes_of_a1111(told: Told) -> Notes:
+    """What A1111's editor of cards writes."""
+    version = _line(told.get("sd version"))
+    return Notes(
+        description=_plain(told.get("description")),
+        activation_text=_line(told.get("activation text")),
+        preferred_weight=weight_of(told.get("preferred weight")),
+        negative_text=_line(told.get("negative text")),
+        notes=_text(told.get("notes")),
+        base_model="" if version == UNKNOWN else family_of(version) or version,
+    )
+
+
+def notes_of_civitai(told: Told) -> Notes:
+    """A model's version as Civitai's interface gives it, which several programs save as it comes."""
+    model = _object(told.get("model"))
+    return Notes(
+        title=_line(model.get("name")),
+        description=_plain(model.get("description")) or _plain(told.get("description")),
+        activation_text=_joined(told.get("trainedWords")),
+        base_model=_line(told.get("baseModel")),
+        tags=_tags(model.get("tags")),
+    )
+
+
+def notes_of_stability_matrix(told: Told) -> Notes:
+    """The same by Stability Matrix."""
+    return Notes(
+        title=_line(told.get("UserTitle")) or _line(told.get("ModelName")),
+        description=_plain(told.get("ModelDescription")) or _plain(told.get("VersionDescription")),
+        activation_text=_joined(told.get("TrainedWords")),
+        base_model=_line(told.get("BaseModel")),
+        tags=_tags(told.get("Tags")),
+    )
+
+
+def notes_of_lora_manager(told: Told) -> Notes:
+    """The same by ComfyUI's LoRA Manager, whose tips for use are JSON in a text."""
+    try:
+        tips = _object(parse_json(told["usage_tips"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        tips = {}
+    of_site = notes_of_civitai(_object(told.get("civitai")))
+    own = Notes(
+        title=_line(told.get("model_name")),
+        description=_plain(told.get("modelDescription")),
+        preferred_weight=weight_of(tips.get("strength")),
+        notes=_text(told.get("notes")),
+        base_model=_line(told.get("base_model")),
+        tags=_tags(told.get("tags")),
+    )
+    return merged((own, of_site))
+
+
+def notes_of_file(metadata: Told) -> Notes:
+    """What a safetensors file tells of itself: modelspec (Stability AI's), kohya's trainers."""
+    return Notes(
+        title=_line(metadata.get("modelspec.title")),
+        description=_plain(metadata.get("modelspec.description")) or _plain(metadata.get("ss_training_comment")),
+        activation_text=_line(metadata.get("modelspec.trigger_phrase")),
+        notes=_text(metadata.get("modelspec.usage_hint")),
+        base_model=_base_of_file(metadata),
+        tags=_tags(_split(metadata.get("modelspec.tags"))),
+    )
+
+
+READERS: Final[Mapping[str, Callable[[Told], Notes]]] = {
+    ".json": notes_of_a1111,
+    ".cm-info.json": notes_of_stability_matrix,
+    ".civitai.info": notes_of_civitai,
+    ".metadata.json": notes_of_lora_manager,
+    ".api_info.json": notes_of_civitai,
+}
+
+
+def _base_of_file(metadata: Told) -> str:
+    said = _line(metadata.get("modelspec.architecture")) or _line(metadata.get("ss_base_model_version"))
+    if said or "ss_v2" not in metadata:
+        return family_of(said) or said
+    # As A1111 reads trainers' older notes.
+    is_xl = "sdxl" in _line(metadata.get("ss_network_module")) or "sdxl" in _line(metadata.get("ss_sd_scripts"))
+    return SDXL if is_xl else SD2 if _line(metadata.get("ss_v2")) == "True" else SD1
+
+
+def trained_tags(metadata: Told, most: int) -> tuple[str, ...]:
+    """The tags that the pictures of a LoRA's training had, the most frequent first."""
+    counts: dict[str, int] = {}
+    for of_folder in _object(metadata.get("ss_tag_frequency")).values():
+        for tag, count in _object(of_folder).items():
+            if isinstance(count, int) and 0 < len(tag.strip()) <= LONGEST_TAG:
+                counts[tag.strip()] = counts.get(tag.strip(), 0) + count
+    return tuple(sorted(counts, key=lambda tag: (-counts[tag], tag))[:most])
+
+
+def weight_of(value: Any) -> float:
+    """A preferred weight; 0 for none, or for what is no number near those that are used."""
+    try:
+        weight = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+    return weight if abs(weight) <= LARGEST_WEIGHT else 0.0  # NaN is not
+
+
+def _object(value: Any) -> Told:
+    return cast(Told, value) if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any, longest: int = LONGEST_TEXT) -> str:
+    """Text that can be sent: no halves of surrogate pairs, no control characters but line breaks."""
+    if not isinstance(value, str):
+        return ""
+    return CONTROLS.sub("", value[:longest].encode("utf-8", "replace").decode("utf-8")).strip()
+
+
+def _line(value: Any) -> str:
+    return " ".join(_text(value, LONGEST_LINE).split())
+
+
+def _joined(value: Any) -> str:
+    """Trained words as one text, as many as fit; the first in any case."""
+    kept: list[str] = []
+    for word in dict.fromkeys(_line(each).strip(" ,") for each in _list(value)[:MOST_TAGS]):
+        if kept and len(", ".join([*kept, word])) > LONGEST_WORDS:
+            break
+        kept += [word] if word else []
+    return ", ".join(kept)
+
+
+def _list(value: Any) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+def _split(value: Any) -> list[str]:
+    return value.split(",") if isinstance(value, str) else []
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    found = (_line(each)[:LONGEST_TAG] for each in _list(value)[: 4 * MOST_TAGS])
+    return tuple(dict.fromkeys(filter(None, found)))[:MOST_TAGS]
+
+
+class _Words(HTMLParser):
+    """The words of a description in HTML, its blocks as lines."""
+
+    BLOCKS: Final = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "tr", "hr", "pre"})
+    SILENT: Final = frozenset({"script", "style"})
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.words: list[str] = []
+        self._silent = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._silent += tag in self.SILENT
+        if tag in self.BLOCKS:
+            self.words.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent = max(0, self._silent - (tag in self.SILENT))
+        if tag in self.BLOCKS:
+            self.words.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)
+
+
+def _plain(value: Any) -> str:
+    """A description without its HTML; one without any HTML, such as `use <lora:ink:0.7>`, as it stands."""
+    text = _text(value)
+    if not _HTML.search(text):
+        return text
+    reader = _Words()
+    try:
+        reader.feed(text)
+        reader.close()
+    except AssertionError:  # html.parser on declarations such as `<![x`
+        return text
+    return _LINES.sub("\n\n", _BLANKS.sub(" ", "".join(reader.words))).strip()

@@ -1,0 +1,86 @@
+"""Small copies of pictures, kept in a folder so that each is made once; the ones unused for longest give way."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from modules.base.disk import sizes_in, sweep, write_over
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+
+log = logging.getLogger(__name__)
+
+LIMIT = 256 << 20  # bytes of all together; one has 10 to 30 kB
+MOST_PIXELS = 40_000_000  # of a picture that is made small only to be looked at
+QUALITY = 82
+NAME = re.compile(r"[0-9a-f]{64}\.webp")
+
+
+def small(picture: Picture, side: int, field: str = "") -> bytes:
+    """`picture` with a longer side of at most `side` pixels, as WebP. Raises WebuiError, Busy."""
+    if picture.width * picture.height > MOST_PIXELS:
+        raise WebuiError(
+            f"The picture is {picture.width}x{picture.height}, more than {MOST_PIXELS // 1_000_000} megapixels.",
+            "Scale it down.",
+            field,
+        )
+    file = io.BytesIO()
+    with picture.room():
+        image = picture.open()
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        image.save(file, "WEBP", quality=QUALITY)
+        del image
+    return file.getvalue()
+
+
+class Thumbnails:
+    """Files under `folder` by a key, at most `limit` bytes of them. Safe to use from several threads.
+
+    The folder may be emptied at any time. Where it cannot be written, each is made anew.
+    """
+
+    def __init__(self, folder: Path, limit: int = LIMIT) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._lock = threading.Lock()
+        sweep(folder)
+        self._sizes = sizes_in(folder, NAME)  # name -> bytes, the one unused for longest first
+
+    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """The bytes kept under `key`, a text that is another one where the picture is; made where there are none."""
+        name = f"{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()}.webp"
+        path = self._folder / name
+        with contextlib.suppress(OSError):
+            data = path.read_bytes()
+            os.utime(path)
+            self._note(name, len(data))
+            return data
+        data = make()
+        try:
+            write_over(path, data)
+        except OSError as error:
+            log.info("The thumbnail %s cannot be kept (%s).", path, error)
+        else:
+            self._note(name, len(data))
+        return data
+
+    def _note(self, name: str, size: int) -> None:
+        """It is the one used last; what is too much goes."""
+        with self._lock:
+            self._sizes.pop(name, None)
+            self._sizes[name] = size
+            excess = sum(self._sizes.values()) - self._limit if len(self._sizes) > 1 else 0
+            for old in list(self._sizes)[:-1] if excess > 0 else ():
+                if excess <= 0:
+                    return
+                excess -= self._sizes.pop(old)
+                with contextlib.suppress(OSError):
+                    (self._folder / old).unlink()
