@@ -41,7 +41,7 @@ class Model(NamedTuple):
     def family(self) -> str:
         """The line of models that its tensors tell; "" if nobody has looked, or they do not."""
         if isinstance(self.entry, Checkpoint):
-            return family_of(self.entry.family)
+            return family_of(self.entry.what)
         return _WIDTHS.get(self.entry.width, "") if isinstance(self.entry, Embedding) else ""
 
 

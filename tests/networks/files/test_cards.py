@@ -247,7 +247,7 @@ def test_every_kind_has_cards(tmp_path: Path) -> None:
     (tmp_path / "word.txt").write_text("of a word")
     word = safetensors(tmp_path / "word.safetensors")
     catalog = Catalog(
-        (Checkpoint("big.v1.safetensors", big, family="a Stable Diffusion XL model"), Checkpoint("saved.v2", folder)),
+        (Checkpoint("big.v1.safetensors", big, what="a Stable Diffusion XL model"), Checkpoint("saved.v2", folder)),
         (),
         (Embedding("word", word, width=1024),),
         (Vae("vae", vae),),
