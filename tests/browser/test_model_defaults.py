@@ -88,3 +88,56 @@ def test_steps_are_told_as_the_server_walks_them(
     server.fake.settings = server.fake.settings.overridden({"img2img_fix_steps": True})
     open_page.fill("#img2img_denoising_strength input[type=number]", strength)
     expect(open_page.locator("#img2img_effective_steps")).to_have_text(shown)
+
+
+def size_of(page: Page, tab: str) -> tuple[float, float]:
+    return number(page, f"{tab}_width"), number(page, f"{tab}_height")
+
+
+def test_the_size_is_that_of_the_checkpoints_family_unless_somebody_has_chosen_one(open_page: Page) -> None:
+    open_page.click("#tab_txt2img_button")
+    open_page.fill("#txt2img_height input[type=number]", "320")
+    open_page.keyboard.press("Tab")
+    choose_checkpoint(open_page, "photo-xl")
+    expect(open_page.locator("#txt2img_width input[type=number]")).to_have_value("1024")
+    assert size_of(open_page, "txt2img") == (1024, 320)
+    open_page.click("#tab_img2img_button")
+    expect(open_page.locator("#img2img_height input[type=number]")).to_have_value("1024")
+    assert size_of(open_page, "img2img") == (1024, 1024)
+
+    choose_checkpoint(open_page, "watercolor-v3")
+    expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("512")
+    assert size_of(open_page, "txt2img") == (512, 320)
+
+
+@pytest.mark.parametrize("tab", ["txt2img", "img2img"])
+def test_the_sizes_a_checkpoint_was_trained_on_are_one_choice_away(open_page: Page, tab: str) -> None:
+    open_page.click(f"#tab_{tab}_button")
+    sizes = open_page.locator(f"#{tab}_trained_sizes")
+    offered = sizes.locator("option:not([hidden])")
+    expect(offered).to_have_text(["256 × 256"])
+    choose_checkpoint(open_page, "photo-xl")
+    expect(offered).to_have_count(9)
+    open_page.click(f"#{tab}_aspect_lock")  # a chosen size has proportions of its own
+    sizes.select_option(label="1344 × 768")
+    expect(open_page.locator(f"#{tab}_height input[type=number]")).to_have_value("768")
+    assert size_of(open_page, tab) == (1344, 768)
+    open_page.fill(f"#{tab}_width input[type=number]", "672")
+    open_page.keyboard.press("Tab")
+    expect(open_page.locator(f"#{tab}_height input[type=number]")).to_have_value("384")
+    expect(open_page.locator(f"#{tab}_size_warning")).to_contain_text("is much smaller than this checkpoint's 1024")
+    sizes.select_option(label="1344 × 768")  # the same one again
+    expect(open_page.locator(f"#{tab}_width input[type=number]")).to_have_value("1344")
+
+
+def test_sides_are_cut_to_the_familys_unit_and_that_is_said(open_page: Page) -> None:
+    open_page.click("#tab_txt2img_button")
+    unit = open_page.locator("#txt2img_width input[type=range]")
+    expect(unit).to_have_attribute("step", "8")
+    choose_checkpoint(open_page, "dit-flow")
+    expect(unit).to_have_attribute("step", "16")
+    open_page.fill("#txt2img_width input[type=number]", "1000")
+    open_page.keyboard.press("Tab")
+    expect(open_page.locator("[data-part=size-warning][data-tab=txt2img]")).to_have_text(
+        "Sides are multiples of 16: the result is 992 × 1024."
+    )

@@ -136,7 +136,7 @@ def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server
     open_page.click("#txt2img_checkpoint input")
     open_page.click(".option-list li:has-text('broken-model')")
     open_page.click("#refresh_sd_model_checkpoint")  # a list that is filled anew leaves what was chosen
-    expect(open_page.locator(".toast")).to_contain_text("4 checkpoints available.")
+    expect(open_page.locator(".toast")).to_contain_text("5 checkpoints available.")
     generate(open_page, "txt2img")
     finished(open_page, "txt2img")
     sent = {

@@ -39,6 +39,7 @@ CHECKPOINTS = (
     Checkpoint("palimpsest-starter", Path("palimpsest-starter"), defaults=DEFAULTS, family="sd1"),
     Checkpoint("watercolor-v3", Path("watercolor-v3"), family="sd1"),
     Checkpoint("photo-xl", Path("photo-xl"), family="sdxl"),
+    Checkpoint("dit-flow", Path("dit-flow"), family="flux"),
     Checkpoint("broken-model", Path("broken-model")),
 )
 

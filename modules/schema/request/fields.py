@@ -55,12 +55,12 @@ Seed = Annotated[
 ]
 Width = Annotated[
     int,
-    Field(ge=64, le=4096, description="Width in pixels, rounded down to a multiple of 8."),
+    Field(ge=64, le=4096, description="Width in pixels, rounded down to a multiple of 8, or of what the model needs."),
     Control("Width", kind="slider", step=8, maximum=2048, elem="width", infotext="Size-1"),
 ]
 Height = Annotated[
     int,
-    Field(ge=64, le=4096, description="Height in pixels, rounded down to a multiple of 8."),
+    Field(ge=64, le=4096, description="Height in pixels, rounded down to a multiple of 8, or of what the model needs."),
     Control("Height", kind="slider", step=8, maximum=2048, elem="height", infotext="Size-2"),
 ]
 BatchCount = Annotated[

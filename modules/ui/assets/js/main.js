@@ -77,6 +77,7 @@ export async function start() {
     const labels = followModel(page.engine);
     if (labels.length && !isFirst) toast(`Adopted from ${name}: ${labels.join(", ")}.`);
     isFirst = false;
+    for (const tab of NAMES) page.tabs[tab].size.setModel(page.engine.sizes);
     estimateAnew();
   };
   page.settings.onSaved = estimateAnew;

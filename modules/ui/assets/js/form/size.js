@@ -1,49 +1,64 @@
-// Width and height: swap, aspect lock, the source's own size; what they come to, and what is wrong with them.
+// Width and height: swap, aspect lock, the source's own size, those that the checkpoint was trained on.
 
 import { button, byId, childrenOf, h, part, setIcon } from "../core/dom.js";
 import * as form from "./form.js";
+import { SizeHints } from "./sizehints.js";
 import { isShapedLike, nearest, shaped, within } from "./sizes.js";
 import { read, write } from "../core/store.js";
 import { tabRow } from "../core/tabs.js";
+import { TrainedSizes } from "./trainedsizes.js";
+
+const UNIT = 8; // pixels, while no checkpoint is known
 
 export class Size {
   // estimate: of this tab; sourceSize() -> {width, height} or null.
   constructor(tab, estimate, sourceSize = () => null) {
     this.tab = tab;
-    this.estimate = estimate;
     this.sourceSize = sourceSize;
+    this.unit = UNIT;
     this.ratio = read(`ratio.${tab}`);
     this.own = false; // while we change the other side ourselves
-    const tools = h("div", { className: "size-tools" });
-    tools.append(
-      button({ icon: "swap", title: "Swap width and height", id: `${tab}_res_switch_btn`, onclick: () => this.swap() }),
-    );
-    if (tab === "img2img") {
-      tools.append(
-        button({
-          icon: "ruler",
-          title: "Use the source picture's size",
-          id: `${tab}_detect_image_size_btn`,
-          onclick: () => this.detect(),
-        }),
-      );
-    }
+    this.hints = new SizeHints(this);
+    this.trained = new TrainedSizes(tab, (size) => this.choose(size));
     this.lockButton = button({
       icon: "unlock",
       title: "Lock the aspect ratio",
       id: `${tab}_aspect_lock`,
       onclick: () => this.lock(this.ratio ? null : this.current()),
     });
-    tools.append(this.lockButton);
-    part("size-tools", tab).replaceChildren(tools);
-    this.hint = part("size-hint", tab);
-    this.warning = part("size-warning", tab);
-    this.text = part("size-text", tab);
+    part("size-tools", tab).replaceChildren(h("div", { className: "size-tools" }, ...this.tools()));
     this.showLock();
     if (tab === "img2img") this.tabs();
     form.onChange((which, name) => which === tab && this.follow(name));
-    estimate.onAnswer((told) => this.tell(told));
+    estimate.onAnswer((told) => this.hints.tell(told));
     this.refresh();
+  }
+
+  tools() {
+    const swap = button({
+      icon: "swap",
+      title: "Swap width and height",
+      id: `${this.tab}_res_switch_btn`,
+      onclick: () => this.swap(),
+    });
+    if (this.tab !== "img2img") return [swap, this.trained.element, this.lockButton];
+    const detect = button({
+      icon: "ruler",
+      title: "Use the source picture's size",
+      id: `${this.tab}_detect_image_size_btn`,
+      onclick: () => this.detect(),
+    });
+    return [swap, this.trained.element, this.lockButton, detect];
+  }
+
+  // sizes: {multiple_of, trained_on} of the chosen checkpoint; null without one.
+  setModel(sizes) {
+    this.unit = sizes?.multiple_of ?? UNIT;
+    this.trained.show(sizes?.trained_on ?? []);
+    for (const name of ["width", "height"]) {
+      const { elem } = form.fieldsOf(this.tab).find((field) => field.name === name);
+      for (const input of byId(elem).querySelectorAll("input")) input.step = String(this.unit);
+    }
   }
 
   // Resize to / Resize by: the one that is open counts.
@@ -97,10 +112,16 @@ export class Size {
     this.lockButton.setAttribute("aria-pressed", String(Boolean(this.ratio)));
   }
 
+  // A size as it is, whatever the proportions were before.
+  choose({ width, height }) {
+    if (this.ratio) this.lock(width / height);
+    this.put(width, height);
+  }
+
   // The source's size.
   detect() {
     const source = this.sourceSize();
-    if (!source) return this.tellHint("There is no source picture.");
+    if (!source) return this.hints.say("There is no source picture.");
     this.take(source);
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
   }
@@ -109,7 +130,7 @@ export class Size {
   take(picture) {
     const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
     if (this.ratio) this.lock(picture.width / picture.height);
-    const { width, height } = within(picture, most);
+    const { width, height } = within(picture, most, this.unit);
     this.put(width, height);
   }
 
@@ -120,7 +141,7 @@ export class Size {
 
   putShaped(picture, area) {
     if (this.ratio) this.lock(picture.width / picture.height);
-    const { width, height } = shaped(picture, area);
+    const { width, height } = shaped(picture, area, this.unit);
     this.put(width, height);
   }
 
@@ -129,8 +150,7 @@ export class Size {
     const source = this.sourceSize();
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
     else if (source && this.isShapedLike(source)) return this.putShaped(source, width * height);
-    if (this.ratio) this.lock(width / height);
-    this.put(width, height);
+    this.choose({ width, height });
   }
 
   isShapedLike(picture) {
@@ -144,7 +164,7 @@ export class Size {
       const value = form.get(this.tab, name);
       const other = name === "width" ? value / this.ratio : value * this.ratio;
       this.own = true;
-      form.set(this.tab, { [name === "width" ? "height" : "width"]: nearest(other) });
+      form.set(this.tab, { [name === "width" ? "height" : "width"]: nearest(other, this.unit) });
       this.own = false;
     }
     this.refresh();
@@ -153,66 +173,6 @@ export class Size {
   refresh() {
     if (this.tab !== "img2img") return;
     this.showTab();
-    this.hintAboutShape(this.sourceSize());
-  }
-
-  // told: the server's estimate, null where it has none for these values.
-  tell(told) {
-    this.warning.replaceChildren();
-    if (told?.warning) {
-      const { width, height } = told.native;
-      this.warning.replaceChildren(
-        h(
-          "div",
-          { className: "p-hint", id: `${this.tab}_size_warning`, role: "status" },
-          h("span", { textContent: told.warning }),
-          button({
-            text: `Use ${width} × ${height}`,
-            className: "p-link",
-            id: `${this.tab}_use_native`,
-            title: "The size this checkpoint was trained at",
-            onclick: () => this.takeNative(told.native),
-          }),
-        ),
-      );
-    }
-    if (this.tab !== "img2img") return;
-    const source = this.sourceSize();
-    this.hintAboutShape(source);
-    if (!source) this.text.textContent = "Load a picture to see its new size.";
-    else if (told) this.text.textContent = `from ${source.width} × ${source.height} to ${told.width} × ${told.height}`;
-    this.stepsText().textContent = told ? `${told.effective_steps} of ${told.steps} steps` : "";
-  }
-
-  hintAboutShape(source) {
-    this.hint.replaceChildren();
-    if (!source || form.get(this.tab, "size_tab") !== "to" || this.isShapedLike(source)) return;
-    const [width, height] = [form.get(this.tab, "width"), form.get(this.tab, "height")];
-    const what = ["stretches", "crops", "adds borders to", "stretches"][form.get(this.tab, "resize_mode")];
-    this.tellHint(
-      `${width} × ${height} ${what} the source (${source.width} × ${source.height}).`,
-      button({
-        text: "Use its proportions",
-        className: "p-link",
-        id: "img2img_use_proportions",
-        onclick: () => this.proportion(),
-      }),
-    );
-  }
-
-  tellHint(sentence, action = null) {
-    this.hint.replaceChildren(h("div", { className: "p-hint" }, h("span", { textContent: sentence }), action ?? ""));
-  }
-
-  stepsText() {
-    const found = byId("img2img_effective_steps");
-    if (found) return found;
-    const made = h("span", {
-      className: "steps-text",
-      id: "img2img_effective_steps",
-      title: "Steps actually run at this denoising strength",
-    });
-    byId("img2img_denoising_strength").querySelector(".head label").append(made);
-    return made;
+    this.hints.aboutShape();
   }
 }

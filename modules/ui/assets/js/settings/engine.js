@@ -156,8 +156,17 @@ export class Engine {
     }
   }
 
+  get chosen() {
+    return this.list.find((row) => row.name === this.selected);
+  }
+
   // What the chosen checkpoint brings for the form of `tab`.
   defaults(tab) {
-    return this.list.find((row) => row.name === this.selected)?.forms?.[tab] ?? {};
+    return this.chosen?.forms?.[tab] ?? {};
+  }
+
+  // {multiple_of, trained_on} of the chosen checkpoint, as the server knows it; null without one.
+  get sizes() {
+    return this.chosen?.sizes ?? null;
   }
 }
