@@ -8,6 +8,8 @@ from modules.base.root import ROOT
 from modules.flags.credentials import Credentials
 from modules.flags.values import EVERYWHERE, is_loopback
 
+Memory = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
+
 PORT = 7860  # A1111's, which bookmarks and scripts know
 MAX_QUEUED_JOBS = 100  # of one client; the page's own queue of a long evening fits
 
@@ -29,6 +31,7 @@ class Flags:
     comfy: Path | None = None  # an installation of ComfyUI, or a YAML file of its, whose folders are read
     precision: Literal["auto", "full"] = "auto"  # full: 32 bit floats
     use_cpu: bool = False
+    memory: Memory = "auto"  # how checkpoints are held: as they fit, whole, part by part, layer by layer
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: the browser's choice
     autolaunch: bool = True
     loglevel: str = "INFO"

@@ -8,7 +8,7 @@ from modules.base.errors import WebuiError
 from modules.base.root import ROOT
 from modules.flags.credentials import AUTH_VARIABLE
 from modules.flags.flags import MAX_QUEUED_JOBS, PORT
-from modules.flags.tables import LOGLEVELS, MORE_FOLDERS, NOT_NEEDED, NOT_OFFERED
+from modules.flags.tables import LOGLEVELS, MEMORY_ALIASES, MEMORY_FLAGS, MORE_FOLDERS, NOT_NEEDED, NOT_OFFERED
 from modules.flags.values import (
     allowed_host,
     origins,
@@ -186,11 +186,22 @@ def _add_computing(new: Parser) -> None:
     group.add_argument("--no-half", action="store_true", help="same as --precision full")
     group.add_argument(
         "--use-cpu",
+        "--always-cpu",
         nargs="*",
         default=None,
         metavar="PART",
         help="compute on the CPU even if there is a GPU; A1111's word 'all' may follow",
     )
+    for flag, (way, text) in MEMORY_FLAGS.items():
+        group.add_argument(
+            flag,
+            *MEMORY_ALIASES.get(flag, ()),
+            action="store_const",
+            const=way,
+            dest="memory",
+            default="auto",
+            help=text,
+        )
     group.add_argument(
         "--loglevel",
         type=str.upper,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 LOGLEVELS = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG")
 
 _ATTENTION = "attention is PyTorch's scaled_dot_product_attention, which picks the fastest kernel"
-_MEMORY = "memory is managed automatically; a decode that does not fit is repeated in tiles"
+_MEMORY = "weights are mapped from their file and read one tensor at a time"
 _NO_DOWNLOAD = "Palimpsest downloads no models at all"
 _NO_TUNNEL = "Palimpsest uses no third-party server; use --listen with --auth, or an SSH tunnel"
 _NO_CHECK = "the launcher checks only what it needs, and skips the checks if nothing has changed"
@@ -27,9 +27,6 @@ NOT_NEEDED: Mapping[str, tuple[int, str]] = MappingProxyType(
         "--opt-split-attention-v1": (0, _ATTENTION),
         "--opt-split-attention-invokeai": (0, _ATTENTION),
         "--disable-opt-split-attention": (0, _ATTENTION),
-        "--medvram": (0, _MEMORY),
-        "--medvram-sdxl": (0, _MEMORY),
-        "--lowvram": (0, _MEMORY),
         "--lowram": (0, _MEMORY),
         "--disable-model-loading-ram-optimization": (0, _MEMORY),
         "--opt-channelslast": (0, "the memory format is chosen automatically"),
@@ -57,6 +54,23 @@ NOT_OFFERED: Mapping[str, str] = MappingProxyType(
         "--enable-insecure-extension-access": "extensions cannot be installed over HTTP; copy them into extensions/",
         "--cors-allow-origins-regex": "a regex easily allows too much; list the origins in --cors-allow-origins",
         "--api-server-stop": "stop the server where you started it, not over HTTP",
+    }
+)
+
+# How a checkpoint is held, by A1111's flags and by Forge's: (the way, help).
+MEMORY_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "--highvram": ("whole", "keep all of a checkpoint on the device, whatever is free"),
+        "--medvram": ("parts", "have text encoders, UNet and VAE on the device one at a time"),
+        "--medvram-sdxl": ("parts-sdxl", "the same for checkpoints as large as SDXL"),
+        "--lowvram": ("layers", "have one layer of the UNet on the device at a time: slow, and takes least memory"),
+    }
+)
+MEMORY_ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "--highvram": ("--always-high-vram", "--always-gpu", "--gpu-only"),
+        "--medvram": ("--always-normal-vram", "--normalvram", "--always-offload-from-vram"),
+        "--lowvram": ("--always-low-vram", "--always-no-vram", "--novram"),
     }
 )
 

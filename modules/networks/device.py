@@ -3,32 +3,60 @@
 import ctypes
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from modules.base.errors import WebuiError
 
 Precision = Literal["autocast", "full"]
+Mode = Literal["whole", "parts", "layers"]
 
+CPU: Final = torch.device("cpu")
 _CPU_OUT_OF_MEMORY: Final = ("not enough memory", "can't allocate memory", "failed to allocate")
+
+
+def _are_ready(*parts: nn.Module) -> None:
+    """For parts that are always on the device."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A device and the number type of each part.
+    """A device, the number type of each part, and what of a checkpoint is on the device.
 
     The text encoder keeps fp32 on CPUs: that is 1 % of a job's time, and the prompt is exact.
+
+    mode: "whole" keeps all of it there, "parts" the part that works, "layers" the layer of the denoiser that works.
+    is_fp8: the denoiser's weights are kept as 8 bit numbers.  ready: has the given parts on the device, and is
+    called before each use of them.
     """
 
     device: torch.device
     dtype: torch.dtype
     text_dtype: torch.dtype
     vae_dtype: torch.dtype
+    mode: Mode = "whole"
+    is_fp8: bool = False
+    ready: Callable[..., None] = field(default=_are_ready, compare=False, repr=False)
+
+    @property
+    def loaded_to(self) -> torch.device:
+        """Where weights are loaded to."""
+        return self.device if self.is_always_there else CPU
+
+    def loaded_as(self, dtype: torch.dtype) -> torch.dtype | None:
+        """In which type weights are loaded that compute in `dtype`; None is the file's."""
+        return dtype if self.is_always_there else None
+
+    @property
+    def is_always_there(self) -> bool:
+        """Whether weights are on the device as they are used, from when they are loaded."""
+        return self.mode == "whole" and not self.is_fp8
 
 
 def cpu_has_bf16() -> bool:
@@ -53,10 +81,11 @@ def choose_place(use_cpu: bool = False, precision: Precision = "autocast", index
 
 
 def describe(place: Place) -> str:
-    """One line for the log and the page, as in "CPU, bf16" or "NVIDIA H100, fp16"."""
+    """One line for the log and the page, as in "CPU, bf16" or "NVIDIA H100, fp16, part by part"."""
     name = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "CPU"
     short = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[place.dtype]
-    return f"{name}, {short}"
+    held = {"whole": "", "parts": ", part by part", "layers": ", layer by layer"}[place.mode]
+    return f"{name}, {short}{', weights fp8' if place.is_fp8 else ''}{held}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -137,6 +137,8 @@ class VaeSlot:
 class Model(Protocol):
     """A loaded checkpoint: networks on one device, in evaluation mode and without gradients.
 
+    `place.ready` is called with the networks that are about to be used.
+
     Implementations are frozen; what is changed comes back as another one that shares the networks.
     """
 

@@ -1,28 +1,51 @@
-"""Loaded checkpoints: as many as memory allows, the latest used last."""
+"""Loaded checkpoints: as many as memory and the settings allow, the latest used last."""
 
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from torch import nn
+
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place, available_bytes, release_memory
+from modules.networks.device import Mode, Place, available_bytes, release_memory
 from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import Stamp, stamp_of
+from modules.networks.files.loras import LoraRequest, Stamp, stamp_of
 from modules.networks.lora.patch import Patch
+from modules.networks.memory import LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
 from modules.networks.model import Family, LoadTools, MissingVae, Model, VaeSlot
+from modules.networks.offload import Offloading
 from modules.networks.previews import PreviewMap, fit_preview
 from modules.schema.catalog import Checkpoint, Vae
 
 log = logging.getLogger(__name__)
 
 MOST: Final = 3  # a job has one, another for its second pass, and a refiner; each may have a VAE from a file
-_GROWTH: Final = 2  # fp16 on disk becomes fp32 at worst
-_LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
+
+
+class Limits(NamedTuple):
+    """What loaded checkpoints may take: how many, and bytes, 0 for as many as are free."""
+
+    most: int = MOST
+    ram: int = 0
+    vram: int = 0
+    fp8: Fp8 = "Disable"
+
+
+class Forecast(NamedTuple):
+    """What taking a checkpoint will do. `lets_go` are names of others; `mode` is how it will be held."""
+
+    is_loaded: bool
+    mode: Mode
+    is_fp8: bool
+    needs: Needs
+    free: int
+    lets_go: tuple[str, ...]
 
 
 class Loaded(NamedTuple):
@@ -62,15 +85,24 @@ class LoadedVae(NamedTuple):
 
 
 class ModelCache:
-    """Holds up to `MOST` checkpoints. Another one is loaded only after those that leave no memory for it are gone.
+    """Holds as many checkpoints as `limits` say. Another is loaded only after those that leave it no memory are gone.
 
     Whoever takes a checkpoint should not keep it longer than for its work: it is freed when nobody holds it.
+    `asked` is how they are held if the command line says so.
     """
 
     def __init__(
-        self, place: Place, tokenizer: ClipBPE, hashes: HashCache, families: Sequence[Family] = FAMILIES
+        self,
+        place: Place,
+        tokenizer: ClipBPE,
+        hashes: HashCache,
+        families: Sequence[Family] = FAMILIES,
+        asked: Asked = "auto",
     ) -> None:
-        self._place = place
+        self.limits = Limits()
+        self._offloading = Offloading()
+        self._place = replace(place, ready=self._offloading.ready)
+        self._asked: Asked = asked
         self._families = tuple(families)
         self._tokenizer = tokenizer
         self._hashes = hashes
@@ -98,17 +130,24 @@ class ModelCache:
         """
         stamps = stamps or Stamps()
         stamp = stamps.of(checkpoint.path)
+        if stamp in self._held and self._held[stamp].model.place.is_fp8 != self.forecast(checkpoint).is_fp8:
+            self._offloading.rest()
+            del self._held[stamp]
         if stamp not in self._held:
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
-            needed = _bytes_on_disk(checkpoint.path) * _GROWTH + _LEFT_FREE
+            forecast = self.forecast(checkpoint)
+            place = replace(self._place, mode=forecast.mode, is_fp8=forecast.is_fp8)
 
             def make_room(least: int) -> None:
-                self._require_memory(checkpoint, least)
+                needed = forecast.needs.of(forecast.mode)
+                self._require_memory(checkpoint, least if forecast.mode == "whole" else needed)
                 self._make_room(needed)
 
             spare = vae.path if vae is not None else None
-            tools = LoadTools(self._place, self._tokenizer, self._hashes, spare, make_room)
+            tools = LoadTools(place, self._tokenizer, self._hashes, spare, make_room)
             model = family_of(checkpoint, self._families).load(checkpoint, tools)
+            for name, part in model.parts.items():
+                self._manage(name, part, place)
             previews = fit_preview(model.encode, model.latent.cell)
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
             self._held[stamp] = Loaded(model, previews, Patch(model))
@@ -136,6 +175,7 @@ class ModelCache:
             _require_unchanged(vae.name, vae.path, stamps)
             part = slot.load(vae.path)
             slot.require_fit(vae.name, part)
+            self._manage("vae", part, model.place)
             digits = self._hashes.short(vae.path)
             _require_unchanged(vae.name, vae.path, stamps)
             while len(self._vaes) >= MOST:
@@ -146,10 +186,49 @@ class ModelCache:
         self._vaes.move_to_end(key)
         return self._vaes[key]
 
+    def with_loras(self, loaded: Loaded, loras: Sequence[LoraRequest]) -> Model:
+        """A checkpoint of this cache with `loras` in its weights and nothing else. Raises as `Patch.changed`."""
+        if tuple(loras) != loaded.patch.wanted:
+            self._offloading.rest()
+        return loaded.patch.changed(loras)
+
+    def forecast(self, checkpoint: Checkpoint) -> Forecast:
+        """What `take` will do for a checkpoint, as far as its header tells."""
+        loaded = self._held.get(_stamps(checkpoint.path))
+        needs = needs_of(checkpoint.path, self._place)
+        free = available_bytes(self._place.device)
+        is_fp8 = takes_fp8(needs, self.limits.fp8, self._place)
+        if loaded is not None and loaded.model.place.is_fp8 == is_fp8:
+            return Forecast(True, loaded.model.place.mode, is_fp8, needs, free, ())
+        sizes = [each.model.size for each in self._held.values()]
+        mode = mode_for(needs, free + sum(sizes), self._asked, self._place)
+        going = 0
+        while going < len(sizes) and self._is_short(
+            needs.of(mode), len(sizes) - going, sum(sizes[going:]), free + sum(sizes[:going])
+        ):
+            going += 1
+        names = [each.model.name for each in self._held.values()]
+        return Forecast(False, mode, is_fp8, needs, free, tuple(names[:going]))
+
     def clear(self) -> None:
+        self._offloading.rest()
         self._held.clear()
         self._vaes.clear()
         release_memory(self._place.device)
+
+    def _manage(self, name: str, part: nn.Module, place: Place) -> None:
+        """Only the denoiser goes layer by layer: the others are small, and work once for a picture."""
+        is_denoiser = name == "denoiser"
+        dtype = place.dtype if is_denoiser else place.vae_dtype if name == "vae" else place.text_dtype
+        mode = "parts" if place.mode == "layers" and not is_denoiser else place.mode
+        self._offloading.manage(part, place, dtype, mode, place.is_fp8 and is_denoiser)
+
+    def _is_short(self, needed: int, count: int, held: int, free: int) -> bool:
+        """Whether there is no room for a checkpoint of `needed` bytes beside `count` others that take `held`."""
+        asked = self.limits.vram if self._place.device.type == "cuda" else self.limits.ram
+        if count >= self.limits.most or (asked and held + needed > asked):
+            return True
+        return free < needed + LEFT_FREE
 
     def _require_memory(self, checkpoint: Checkpoint, least: int) -> None:
         """Raises WebuiError, and nothing has been let go, if the weights do not fit even where nothing else is held."""
@@ -163,7 +242,11 @@ class ModelCache:
             )
 
     def _make_room(self, needed: int) -> None:
-        while self._held and (len(self._held) >= MOST or available_bytes(self._place.device) < needed):
+        while self._held:
+            held = sum(each.model.size for each in self._held.values())
+            if not self._is_short(needed, len(self._held), held, available_bytes(self._place.device)):
+                return
+            self._offloading.rest()
             self._vaes.clear()
             _, loaded = self._held.popitem(last=False)
             log.info("Let go of %s", loaded.model.name)
@@ -185,8 +268,3 @@ def _stamps(path: Path) -> tuple[Stamp, ...]:
     path = real_path(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return tuple(stamp_of(file) for file in files if file.exists())
-
-
-def _bytes_on_disk(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

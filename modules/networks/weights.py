@@ -110,13 +110,14 @@ def fill(
     weights: Weights,
     names: Callable[[str], Sequence[str]],
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     memory_format: torch.memory_format = torch.preserve_format,
 ) -> None:
     """Give every parameter and buffer of `model`, which stands on the meta device, its tensor out of `weights`.
 
     `names(parameter)` are the keys to look under, the first that exists counts. Tensors are converted one by one, so
-    that the whole file is never in memory twice. A 1×1 convolution and a linear layer of the same size stand in for
+    that the whole file is never in memory twice. Without a `dtype` they stay as they lie in the file, on the CPU mapped
+    from it. A 1×1 convolution and a linear layer of the same size stand in for
     each other. Raises WebuiError that names the first missing key, or the key with the wrong shape; the model is then
     unusable.
     """
@@ -132,6 +133,9 @@ def fill(
                 field=FIELD,
             )
         order = memory_format if wanted.ndim == 4 else torch.preserve_format
+        if dtype is None:
+            state[name] = tensor.reshape(wanted.shape).to(device)
+            continue
         # Type and order in one pass: two take twice as long, and convolutions are most of a UNet.
         state[name] = tensor.reshape(wanted.shape).to(device, dtype, memory_format=order)
     model.load_state_dict(state, assign=True)

@@ -113,6 +113,7 @@ class ModelFolders:
             "lora_dirs": _joined(self.loras),
             "embedding_dirs": _joined(self.embeddings),
             "vae_dirs": _joined(self.vaes),
+            "memory": flags.memory,
         }
 
     def _with_others(self, own: Sequence[Path], kind: str) -> tuple[Path, ...]:

@@ -91,7 +91,7 @@ def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextK
 
 def filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:
     vae = empty(AutoencoderKL, config, weights.name)
-    fill(vae, weights, names, place.device, place.vae_dtype, torch.channels_last)
+    fill(vae, weights, names, place.loaded_to, place.loaded_as(place.vae_dtype), torch.channels_last)
     return vae
 
 

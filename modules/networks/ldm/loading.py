@@ -72,7 +72,7 @@ def load_networks(
     if vae is None:
         require_fitting(empty(AutoencoderKL, parts.vae_config, file.name), parts.vae, parts.vae_names)
     make_room(_bytes(unet, place.dtype) + sum(_bytes(text, place.text_dtype) for text in texts))
-    fill(unet, parts.unet, parts.unet_names, place.device, place.dtype, torch.channels_last)
+    fill(unet, parts.unet, parts.unet_names, place.loaded_to, place.loaded_as(place.dtype), torch.channels_last)
     for network, text in zip(texts, parts.texts, strict=True):
         _fill_text(network, text, place)
     if vae is None:
@@ -101,9 +101,9 @@ def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: Vae
 
 
 def _fill_text(network: TextNetwork, text: TextPart, place: Place) -> None:
-    fill(network, text.weights, text.names, place.device, place.text_dtype)
+    fill(network, text.weights, text.names, place.loaded_to, place.loaded_as(place.text_dtype))
     # Not stored in files, so it still stands on the meta device.
-    positions = torch.arange(text.config["max_position_embeddings"], device=place.device)
+    positions = torch.arange(text.config["max_position_embeddings"], device=place.loaded_to)
     inner = network.text_model if isinstance(network, CLIPTextModelWithProjection) else network
     inner.embeddings.register_buffer("position_ids", positions[None], persistent=False)
 

@@ -110,11 +110,12 @@ class LatentDiffusion(ABC):
             part=self.vae,
             load=partial(load_vae, place=self.place, scaling_factor=scale),
             require_fit=self._require_vae,
-            encoder=lambda part: partial(vae.encode, part),
+            encoder=lambda part: partial(self._encoded, part),
             placed=lambda part, name, digits: replace(self, vae=part, vae_name=name, vae_hash=digits),
         )
 
     def encode_prompts(self, stages: Sequence[str], options: TextOptions) -> EncodedPrompts:
+        self.place.ready(*self.text_encoders.values())
         words = options.words
         seen: dict[str, None] = {}
 
@@ -134,6 +135,7 @@ class LatentDiffusion(ABC):
         return EncodedPrompts(cond, named, tuple(unusable))
 
     def predict(self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
+        self.place.ready(self.unet)
         seen, time = x * self.noise.c_in(sigma), self.noise.time(sigma)
         copies = len(cond) // len(x)
         if copies > 1:
@@ -152,9 +154,10 @@ class LatentDiffusion(ABC):
         return self.noise.denoised(x, sigma, output.unflatten(0, (copies, -1))).flatten(0, 1)
 
     def encode(self, pixels: Tensor) -> Posterior:
-        return vae.encode(self.vae, pixels)
+        return self._encoded(self.vae, pixels)
 
     def decode(self, latents: Tensor) -> Tensor:
+        self.place.ready(self.vae)
         return vae.decode(self.vae, latents)
 
     def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:
@@ -165,6 +168,10 @@ class LatentDiffusion(ABC):
 
     def tiled(self) -> AbstractContextManager[None]:
         return wrapping_around((self.unet, self.vae))
+
+    def _encoded(self, part: AutoencoderKL, pixels: Tensor) -> Posterior:
+        self.place.ready(part)
+        return vae.encode(part, pixels)
 
     def _require_vae(self, name: str, part: Any) -> None:
         """Raises WebuiError for a VAE whose latents the UNet does not know."""

@@ -47,6 +47,11 @@ class Patch:
         return self._model.with_loras(wanted)
 
     @property
+    def wanted(self) -> tuple[LoraRequest, ...]:
+        """What is in the weights."""
+        return self._wanted
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about what had no effect."""
         return self._notes
@@ -61,7 +66,7 @@ class Patch:
 
 @torch.no_grad()
 def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
-    """The weights that change, in their own types, and notes. Sums are made in fp32, one weight at a time."""
+    """The weights that change, in the types of their arithmetic, and notes. Sums are fp32, one weight at a time."""
     targets = model.lora_targets()
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
     notes: list[str] = []
@@ -71,7 +76,11 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
             if strength:
                 changes.setdefault(parameter, []).append((change, strength))
         notes += _notes(one, file, targets, model.name)
-    merged = {parameter: _sum(parameter.data, parts) for parameter, parts in changes.items()}
+    texts = {each for target in targets.values() if target.is_text for each in (target.parameter, target.bias)}
+    merged = {
+        parameter: _sum(parameter.data, parts, model.place.text_dtype if parameter in texts else model.place.dtype)
+        for parameter, parts in changes.items()
+    }
     for one in wanted:
         require_unchanged(one)
     return merged, tuple(notes)
@@ -170,15 +179,18 @@ def _some(names: Sequence[str]) -> str:
     return f"{named}, …" if len(names) > _NAMED else named
 
 
-def _sum(weight: Tensor, changes: Sequence[tuple[Change, float]]) -> Tensor:
-    """The changes one after the other, each with what the ones before it made: some multiply the weight."""
-    total = weight.to(torch.float32, copy=True)
+def _sum(weight: Tensor, changes: Sequence[tuple[Change, float]], dtype: torch.dtype) -> Tensor:
+    """The changes one after the other, each with what the ones before it made: some multiply the weight.
+
+    `dtype` is that of the arithmetic: a weight may lie in another one while it is not used.
+    """
+    total = weight.to(dtype).to(torch.float32, copy=True)
     for change, strength in changes:
         try:
             _add(total, change, strength)
         except Misfit as error:
             raise refused(change.lora, f"has {error} in {change.layer}", "Download it again.") from error
-    merged = total.to(weight.dtype)
+    merged = total.to(dtype)
     if not bool(torch.isfinite(merged.sum(dtype=torch.float32))) and not bool(torch.isfinite(merged).all()):
         change = changes[-1][0]
         raise refused(

@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from modules.extension.loading import load as load_extensions
 from modules.networks.device import choose_place, threads
+from modules.networks.memory import Asked
 from modules.processing.engine.engine import Engine
 
 
@@ -19,8 +21,10 @@ def create_engine(
     lora_dirs: str = "",
     embedding_dirs: str = "",
     vae_dirs: str = "",
+    memory: str = "auto",
 ) -> Engine:
-    """`device` is "auto" or "cpu", `precision` "auto" or "full".
+    """`device` is "auto" or "cpu", `precision` "auto" or "full", `memory` how checkpoints are held
+    (`networks.memory.Asked`).
 
     `checkpoint_dirs`, with the system's path separator between them, are where scripts find other checkpoints;
     `lora_dirs` and `embedding_dirs` where the LoRAs and embeddings lie that prompts name, `vae_dirs` where the VAEs do
@@ -30,7 +34,7 @@ def create_engine(
     place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
     dirs = (_paths(checkpoint_dirs), _paths(lora_dirs), _paths(embedding_dirs), _paths(vae_dirs))
-    return Engine(place, Path(cache_dir), extensions, *dirs)
+    return Engine(place, Path(cache_dir), extensions, *dirs, memory=cast(Asked, memory))
 
 
 def _paths(joined: str) -> list[Path]:

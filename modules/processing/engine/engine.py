@@ -15,6 +15,7 @@ from modules.networks.device import Place, describe, is_out_of_memory, release_m
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.families import FAMILIES
 from modules.networks.files.listing import HashCache
+from modules.networks.memory import Asked
 from modules.networks.model import Family, MissingVae, Model
 from modules.networks.model_cache import ModelCache
 from modules.networks.parts import Ear, InParts, Stopped, is_large
@@ -24,6 +25,7 @@ from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
 from modules.processing.engine.job import Job, ShouldStop
 from modules.processing.engine.job_files import FileFinder
+from modules.processing.engine.memory import limits, plan_sentence
 from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
 from modules.processing.engine.scene import NoiseOf
@@ -59,13 +61,14 @@ class Engine:
         embedding_dirs: Sequence[Path] = (),
         vae_dirs: Sequence[Path] = (),
         families: Sequence[Family] = FAMILIES,
+        memory: Asked = "auto",
     ) -> None:
         self._place = place
         self._extensions = extensions
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._finder = FileFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
         self._merge_folder = next(iter(checkpoint_dirs), cache_dir)
-        self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families)
+        self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families, memory)
         self._embeddings = EmbeddingCache(embedding_dirs)
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
@@ -74,6 +77,7 @@ class Engine:
     def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already, and report the state of it."""
         device = describe(self._place)
+        self._model_cache.limits = limits(settings)
         try:
             if checkpoint not in self._model_cache:
                 yield EngineState("loading", checkpoint.name, device=device)
@@ -85,6 +89,7 @@ class Engine:
                     cure = "Choose one as SD VAE in the settings, or use a complete checkpoint."
                     raise WebuiError(error.message, cure, error.field) from error
                 model = self._model_cache.take(checkpoint, vae).model
+            device = describe(model.place)
             yield EngineState("ready", checkpoint.name, model.hash, device=device, text_width=model.text_width)
         except WebuiError as error:
             yield EngineState("failed", checkpoint.name, message=str(error), device=device)
@@ -143,6 +148,11 @@ class Engine:
 
     def _loading(self, checkpoint: Checkpoint, settings: Settings) -> Generator[Event | EngineState, None, bool]:
         """Load the checkpoint; returns whether it can be used."""
+        self._model_cache.limits = limits(settings)
+        intended = plan_sentence(checkpoint.name, self._model_cache.forecast(checkpoint))
+        if intended:
+            log.info("%s", intended)
+            yield Staged(intended)
         for state in self.load(checkpoint, settings):
             yield state
             if state.state == "loading":

@@ -36,7 +36,7 @@ class JobModels:
         with job.ear.deaf():  # weights are changed as a whole or not at all
             loaded = self._loaded(checkpoint)
             loras = tuple(timed.lora for timed in job.files.loras[index])
-            model = loaded.model.with_loras(loaded.patch.changed(loras).loras)
+            model = loaded.model.with_loras(self._cache.with_loras(loaded, loras).loras)
         for note in loaded.patch.notes:
             job.findings.note(note)
         # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
@@ -56,7 +56,7 @@ class JobModels:
         acting = tuple(
             lora if window.start <= step < window.stop else replace(lora, unet=0.0) for lora, window in loras
         )
-        self._loaded(checkpoint).patch.changed(acting)
+        self._cache.with_loras(self._loaded(checkpoint), acting)
 
     def _loaded(self, checkpoint: Checkpoint) -> Loaded:
         return self._cache.take(checkpoint, self._job.files.vae_of(checkpoint), self._stamps)

@@ -14,6 +14,7 @@ from modules.base.fields import explained, few
 from modules.base.kept import Unreadable, copy_aside, read_json
 from modules.schema.settings.compatibility import CompatibilitySettings
 from modules.schema.settings.img2img import Img2ImgSettings
+from modules.schema.settings.memory import MemorySettings
 from modules.schema.settings.output import OutputSettings
 from modules.schema.settings.sampling import SamplerSettings
 from modules.schema.settings.stable_diffusion import StableDiffusionSettings
@@ -29,6 +30,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
     CompatibilitySettings,
     SamplerSettings,
     Img2ImgSettings,
+    MemorySettings,
     StableDiffusionSettings,
 ):
     """All settings of Palimpsest, with A1111's names where they mean the same."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def test_half_precision_keeps_its_type_and_its_order(tiny: StableDiffusion, fact
     parameter = tiny.unet.get_parameter(f"{layer}.weight")
     full = parameter.data
     asked = wanted(written(tmp_path / "a.safetensors", peft(factors)), te=0.0, unet=0.5)
-    patch = Patch(tiny)
+    patch = Patch(replace(tiny, place=replace(tiny.place, dtype=torch.float16)))
     try:
         parameter.data = full.half()
         expected = by_hand(tiny, {layer: factors[layer]}, 0.0, 0.5, None)[layer].half()

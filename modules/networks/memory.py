@@ -1,0 +1,80 @@
+"""How much memory a checkpoint takes, and how it is held in what there is: whole, part by part or layer by layer."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from modules.base.errors import WebuiError
+from modules.networks.device import Mode, Place
+from modules.networks.files.foreign import format_of
+from modules.networks.files.listing import read_header
+
+Asked = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
+Fp8 = Literal["Disable", "Enable for SDXL", "Enable"]
+
+LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
+LARGE: Final = 2 * 2**30  # weights of a part, in numbers: SDXL's UNet has 2.6 billion, those of SD 1 and 2 0.9
+_STORED: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+_NOT_LOADED: Final = "model_ema"  # a second copy of the weights for training
+_ON_DISK: Final = 2  # bytes of a number in a file whose header is not read
+_PART_OF_WHOLE: Final = 0.8  # the denoiser in most families
+_LAYER_OF_WHOLE: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes of a checkpoint's weights in the type of its arithmetic: all, the largest part, the largest tensor."""
+
+    whole: int
+    part: int
+    layer: int
+
+    def of(self, mode: Mode) -> int:
+        return {"whole": self.whole, "parts": self.part, "layers": self.layer}[mode]
+
+
+def needs_of(path: Path, place: Place) -> Needs:
+    """Told by the header of a safetensors file, by the size of any other file or folder; 0 if it is not there."""
+    size = place.dtype.itemsize
+    try:
+        if path.is_file() and format_of(path) == "safetensors":
+            parts: Counter[str] = Counter()
+            largest = 0
+            for key, info in read_header(path).items():
+                part = key.partition(".")[0]
+                if info.dtype in _STORED and part != _NOT_LOADED:
+                    numbers = math.prod(info.shape)
+                    parts[part] += numbers
+                    largest = max(largest, numbers)
+            return Needs(parts.total() * size, max(parts.values(), default=0) * size, largest * size)
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        whole = sum(file.stat().st_size for file in files) // _ON_DISK * size
+    except (OSError, WebuiError):  # loading tells what is wrong with it
+        return Needs(0, 0, 0)
+    return Needs(whole, int(whole * _PART_OF_WHOLE), int(whole * _LAYER_OF_WHOLE))
+
+
+def mode_for(needs: Needs, free: int, asked: Asked, place: Place) -> Mode:
+    """How a checkpoint is held where `free` bytes can be had, unless the command line says how.
+
+    "parts-sdxl" means checkpoints of the size of Stable Diffusion XL.
+    """
+    if asked == "parts-sdxl":
+        asked = "parts" if is_large(needs, place) else "auto"
+    if asked != "auto":
+        return asked
+    if needs.whole + LEFT_FREE <= free:
+        return "whole"
+    return "parts" if needs.part + LEFT_FREE <= free else "layers"
+
+
+def is_large(needs: Needs, place: Place) -> bool:
+    """Whether a checkpoint has the size of Stable Diffusion XL."""
+    return needs.part // place.dtype.itemsize >= LARGE
+
+
+def takes_fp8(needs: Needs, asked: Fp8, place: Place) -> bool:
+    """Whether the denoiser's weights are kept as 8 bit numbers."""
+    return asked == "Enable" or (asked == "Enable for SDXL" and is_large(needs, place))

@@ -1,0 +1,28 @@
+"""What a job's checkpoint may take of the memory, and the sentence that says how it will be held."""
+
+from modules.networks.model_cache import Forecast, Limits
+from modules.schema.settings import Settings
+
+_GB = 1e9
+_HELD = {"whole": "", "parts": "part by part", "layers": "layer by layer"}
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(
+        settings.sd_checkpoints_limit,
+        int(settings.sd_checkpoints_ram * _GB),
+        int(settings.sd_checkpoints_vram * _GB),
+        settings.fp8_storage,
+    )
+
+
+def plan_sentence(name: str, forecast: Forecast) -> str:
+    """What will be done before a checkpoint works, in one line; "" if it is simply loaded or there."""
+    told = [_HELD[forecast.mode], "weights as fp8" if forecast.is_fp8 else ""]
+    if forecast.lets_go:
+        told.append(f"lets go of {', '.join(forecast.lets_go)}")
+    told = list(filter(None, told))
+    if not told:
+        return ""
+    needed, free = forecast.needs.whole / _GB, forecast.free / _GB
+    return f"{name}: {', '.join(told)} ({needed:.1f} GB of weights, {free:.1f} GB free)"

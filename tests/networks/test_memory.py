@@ -1,0 +1,61 @@
+"""How a checkpoint is held in the memory there is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from modules.networks.device import CPU, Mode, Place
+from modules.networks.memory import LARGE, LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
+
+PLACE = Place(CPU, torch.bfloat16, torch.float32, torch.bfloat16)
+GB = 10**9
+SD1, SDXL = Needs(2 * GB, 2 * GB - 1, GB // 10), Needs(7 * GB, 2 * LARGE, GB // 10)
+
+
+def test_a_header_tells_what_the_weights_take(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {
+        "model.diffusion_model.a": np.zeros((10, 10), np.float32),
+        "model.diffusion_model.b": np.zeros(7, np.float16),
+        "first_stage_model.c": np.zeros(50, np.float16),
+        "model_ema.a": np.zeros((10, 10), np.float32),
+        "cond_stage_model.position_ids": np.zeros(77, np.int64),
+    }
+    save_file(tensors, path)
+    assert needs_of(path, PLACE) == Needs(2 * 157, 2 * 107, 2 * 100)
+
+
+def test_folders_are_told_by_their_size_and_what_is_not_there_by_none(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "unet").mkdir(parents=True)
+    (tmp_path / "folder" / "unet" / "weights.bin").write_bytes(bytes(1000))
+    assert needs_of(tmp_path / "folder", PLACE) == Needs(1000, 800, 50)
+    assert needs_of(tmp_path / "gone.safetensors", PLACE) == Needs(0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("needs", "free", "asked", "mode"),
+    [
+        (SD1, 2 * GB + LEFT_FREE, "auto", "whole"),
+        (SD1, 2 * GB + LEFT_FREE - 1, "auto", "parts"),
+        (SD1, 2 * GB + LEFT_FREE - 2, "auto", "layers"),
+        (SD1, 0, "auto", "layers"),
+        (SD1, 0, "whole", "whole"),
+        (SD1, 24 * GB, "parts", "parts"),
+        (SD1, 24 * GB, "layers", "layers"),
+        (SD1, 24 * GB, "parts-sdxl", "whole"),
+        (SDXL, 24 * GB, "parts-sdxl", "parts"),
+    ],
+)
+def test_a_checkpoint_is_held_as_it_fits_or_as_asked(needs: Needs, free: int, asked: Asked, mode: Mode) -> None:
+    assert mode_for(needs, free, asked, PLACE) == mode
+
+
+@pytest.mark.parametrize(
+    ("asked", "small", "large"),
+    [("Disable", False, False), ("Enable for SDXL", False, True), ("Enable", True, True)],
+)
+def test_fp8_is_for_large_checkpoints_or_for_all(asked: Fp8, small: bool, large: bool) -> None:
+    assert (takes_fp8(SD1, asked, PLACE), takes_fp8(SDXL, asked, PLACE)) == (small, large)
