@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Chunk, Vocabulary, Word
+from modules.networks.files.embedding_pictures import is_picture, picture_vectors
 from modules.networks.files.embeddings import EmbeddingFiles, read_content, vectors_in
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import Stored
@@ -38,6 +39,10 @@ class Words:
 
     def file(self, name: str) -> Embedding:
         return next(embedding for embedding in self.of if embedding.name == name)
+
+    def columns(self, start: int, stop: int) -> "Words":
+        """The same words with these columns of their vectors: those of one of several text encoders."""
+        return replace(self, read=lambda name: self.read(name)[:, start:stop])
 
     def unusable_in(self, text: str, tokenizer: ClipBPE) -> tuple[Embedding, ...]:
         """The embeddings that are named in a text and cannot be used, each once."""
@@ -88,16 +93,15 @@ class EmbeddingCache:
 
 
 def read_vectors(embedding: Embedding) -> Tensor:
-    """(vectors, width), fp32. Raises WebuiError if the file is gone, damaged, or another one by now."""
+    """(vectors, width), fp32, those of XL's text encoders side by side.
+
+    Raises WebuiError if the file is gone, damaged, or another one by now."""
     path = embedding.path
     try:
         with PickleReader() as pickles:
             content: Any = read_content(path, pickles)
-        keys, _ = vectors_in(content, path.name)
-        for key in keys:
-            content = content[key]
-        tensor = read_stored(path, content) if isinstance(content, Stored) else open_weights(path).read(keys[-1])
-        vectors = tensor.float()
+        parts = [_read(path, content, inside.keys) for inside in vectors_in(content, path.name)]
+        vectors = torch.cat([part.reshape(-1, part.shape[-1]) for part in parts], dim=1)
     except WebuiError as error:
         raise WebuiError(f"prompt: the embedding {embedding.name!r}: {error.message}", error.hint, "prompt") from error
     except OSError as error:
@@ -106,7 +110,6 @@ def read_vectors(embedding: Embedding) -> Tensor:
             "Refresh the list.",
             "prompt",
         ) from error
-    vectors = vectors.reshape(-1, vectors.shape[-1])
     if tuple(vectors.shape) != (embedding.vectors, embedding.width) or not bool(torch.isfinite(vectors).all()):
         raise WebuiError(
             f"prompt: the embedding {embedding.name!r} contains NaN or infinite numbers, or has just changed.",
@@ -114,6 +117,15 @@ def read_vectors(embedding: Embedding) -> Tensor:
             "prompt",
         )
     return vectors
+
+
+def _read(path: Path, content: Any, keys: tuple[str, ...]) -> Tensor:
+    if is_picture(path):
+        return torch.from_numpy(picture_vectors(path, keys))
+    for key in keys:
+        content = content[key]
+    tensor = read_stored(path, content) if isinstance(content, Stored) else open_weights(path).read(keys[-1])
+    return tensor.float()
 
 
 @contextmanager

@@ -100,8 +100,9 @@ class Lora:
 class Embedding:
     """A textual inversion's file: `name` is the word, its file's name without suffix.
 
-    It stands for `vectors` vectors, `width` wide each. `changed` is the file's time of change. `reason` tells why no
-    checkpoint can use it, "" if some can. The rest is what the trainer noted.
+    It stands for `vectors` vectors, `width` wide each; of XL's `widths`, one for each text encoder, it is the sum.
+    `changed` is the file's time of change. `reason` tells why no checkpoint can use it, "" if some can. The rest is
+    what the trainer noted.
     """
 
     name: str
@@ -113,11 +114,14 @@ class Embedding:
     step: int | None = None
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
+    widths: tuple[int, ...] = ()
 
     def unusable_with(self, width: int) -> str:
         """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
         if self.reason or width in (0, self.width):
             return self.reason
+        if len(self.widths) > 1:
+            return f"{self.path.name} is made for Stable Diffusion XL, which has two text encoders."
         return f"{self.path.name} has vectors {self.width} wide, but the checkpoint's text encoder is {width} wide."
 
 

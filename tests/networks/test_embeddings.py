@@ -74,7 +74,8 @@ class Evil:
 
 RAN: list[int] = []
 BAD: list[tuple[str, Any, str]] = [
-    ("a.safetensors", {"clip_l": vectors(), "clip_g": vectors()}, "is made for Stable Diffusion XL"),
+    ("a.safetensors", {"clip_l": vectors(2), "clip_g": vectors(3)}, "not as many for both"),
+    ("a.safetensors", {"clip_l": vectors()[None], "clip_g": vectors()}, "holds a tensor of the shape [1, 2, 16]"),
     ("a.safetensors", {"a": vectors(), "b": vectors()}, "holds 2 tensors, an embedding one"),
     ("a.safetensors", {"a": torch.ones(2, 2, 2)}, "holds a tensor of the shape [2, 2, 2]"),
     ("a.safetensors", {"a": vectors(76)}, "has 76 vectors, at most 75"),
@@ -166,6 +167,23 @@ def test_the_old_emphasis_knows_them_too(cache: EmbeddingCache, tiny: StableDiff
 def test_another_width_has_other_words(cache: EmbeddingCache, bpe: ClipBPE) -> None:
     assert [each.name for each in cache.words(WIDTH, bpe).of] == ["fox"]
     assert [each.name for each in cache.words(2 * WIDTH, bpe).of] == ["wide"]
+
+
+def test_xls_vectors_stand_side_by_side(bpe: ClipBPE, tmp_path: Path) -> None:
+    """Each text encoder takes its own columns; a checkpoint with one text encoder is told why it cannot use them."""
+    small, large = vectors(2, 4), vectors(2, 6)
+    saved(tmp_path / "style.safetensors", {"clip_g": large, "clip_l": small, "t5xxl": vectors(2, 8)})
+    cache = EmbeddingCache([tmp_path])
+    cache.look()
+    words = cache.words(10, bpe)
+    assert [(each.name, each.width, each.widths) for each in words.of] == [("style", 10, (4, 6))]
+    assert torch.equal(words.columns(0, 4).read("style"), small)
+    assert torch.equal(words.columns(4, 10).read("style"), large)
+    (unusable,) = cache.words(WIDTH, bpe).unusable
+    assert (
+        unusable.unusable_with(WIDTH)
+        == "style.safetensors is made for Stable Diffusion XL, which has two text encoders."
+    )
 
 
 def test_what_is_new_is_a_word_after_a_look(cache: EmbeddingCache, bpe: ClipBPE, tmp_path: Path) -> None:

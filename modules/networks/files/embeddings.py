@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.clip.chunks import CHUNK_LENGTH
+from modules.networks.files.embedding_pictures import PICTURES, is_picture, picture_content
 from modules.networks.files.foreign import format_of
 from modules.networks.files.listing import HashCache, Header, TensorInfo, find_files, read_header
 from modules.networks.files.loras import Stamp, stamp_of
@@ -17,10 +18,14 @@ from modules.schema.catalog import Embedding
 
 log = logging.getLogger(__name__)
 
-SUFFIXES: Final = (".safetensors", ".pt", ".bin")
+SUFFIXES: Final = (".safetensors", ".pt", ".bin", *PICTURES)
 LONGEST_HEADER: Final = 2**20  # bytes of a safetensors header; an embedding's describes one tensor
 HASH_DIGITS: Final = 12  # of "TI hashes", as in A1111
-XL_KEYS: Final = frozenset({"clip_l", "clip_g"})
+XL_KEYS: Final = (
+    "clip_l",
+    "clip_g",
+)  # the vectors of XL's text encoders, in the order in which they stand side by side
+_PREVIEW: Final = ".preview"
 
 
 class Inside(NamedTuple):
@@ -35,23 +40,37 @@ class EmbeddingFiles:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
-        self._described: dict[Stamp, Embedding] = {}
+        self._described: dict[Stamp, Embedding | None] = {}  # None for a picture without one
 
     def found(self) -> tuple[Embedding, ...]:
         """Those that are there now, each name once; the ones that cannot be used with their reasons."""
         embeddings: dict[str, Embedding] = {}
-        described: dict[Stamp, Embedding] = {}
+        described: dict[Stamp, Embedding | None] = {}
         with PickleReader() as pickles:
-            for path in find_files(self._folders, SUFFIXES):
+            for path in without_previews(find_files(self._folders, SUFFIXES)):
                 try:
                     stamp = stamp_of(path)
-                    described[stamp] = self._described.get(stamp) or describe(path, pickles)
+                    if stamp in self._described:
+                        described[stamp] = self._described[stamp]
+                    else:
+                        described[stamp] = _described(path, pickles)
                 except OSError as error:
                     log.warning("%s cannot be read (%s).", path, error)
                     continue
-                embeddings.setdefault(described[stamp].name, described[stamp])
+                if (one := described[stamp]) is not None:
+                    embeddings.setdefault(one.name, one)
         self._described = described
         return tuple(embeddings.values())
+
+
+def without_previews(paths: Sequence[Path]) -> list[Path]:
+    """`paths` without the pictures that show what an embedding beside them does."""
+    files = {path.with_suffix("") for path in paths if not is_picture(path)}
+    return [
+        path
+        for path in paths
+        if not is_picture(path) or (path.with_suffix("") not in files and not path.stem.lower().endswith(_PREVIEW))
+    ]
 
 
 def embedding_hash(embedding: Embedding, hashes: HashCache) -> str:
@@ -67,59 +86,79 @@ def describe(path: Path, pickles: PickleReader | None = None) -> Embedding:
     if pickles is None:
         with PickleReader() as pickles:
             return describe(path, pickles)
+    return _described(path, pickles) or Embedding(
+        shown(path.stem), path, path.stat().st_mtime_ns, reason=f"{path.name} is a picture without an embedding in it."
+    )
+
+
+def _described(path: Path, pickles: PickleReader) -> Embedding | None:
     changed = path.stat().st_mtime_ns
     try:
         content = read_content(path, pickles)
-        _, shape = vectors_in(content, path.name)
+        if content is None and is_picture(path):
+            return None
+        parts = vectors_in(content, path.name)
     except WebuiError as error:
         log.warning("%s", error)
         return Embedding(shown(path.stem), path, changed, reason=error.message)
-    vectors, width = (1, *shape)[-2:]
+    vectors, widths = (1, *parts[0].shape)[-2], tuple(part.shape[-1] for part in parts)
     notes = content if isinstance(content, Mapping) else {}
     reason = ""
     if vectors > CHUNK_LENGTH:
         reason = f"{path.name} has {vectors} vectors, at most {CHUNK_LENGTH} stand side by side."
+    name = _text(notes.get("name")) if is_picture(path) else None
     return Embedding(
-        shown(path.stem),
+        shown(name or path.stem),
         path,
         changed,
         vectors,
-        width,
+        sum(widths),
         reason,
         step=_whole(notes.get("step")),
         sd_checkpoint=_text(notes.get("sd_checkpoint")),
         sd_checkpoint_name=_text(notes.get("sd_checkpoint_name")),
+        widths=widths if len(widths) > 1 else (),
     )
 
 
-def read_content(path: Path, pickles: PickleReader) -> Content | Header:
-    """What a file tells without its numbers, whatever its name says. Raises WebuiError, OSError."""
+def read_content(path: Path, pickles: PickleReader) -> Content | Header | None:
+    """What a file tells without its numbers, whatever its name says; None for a picture that is one and no more.
+
+    Raises WebuiError, OSError.
+    """
+    if is_picture(path):
+        return picture_content(path)
     is_safetensors = format_of(path) == "safetensors"
     return read_header(path, LONGEST_HEADER) if is_safetensors else pickles.read(path, EMBEDDING)
 
 
-def vectors_in(content: Content | Header, name: str) -> Inside:
-    """Where the vectors are in what was saved. Raises WebuiError without any.
+def vectors_in(content: Content | Header, name: str) -> tuple[Inside, ...]:
+    """Where the vectors are in what was saved: of XL for each text encoder. Raises WebuiError without any.
 
     A1111's training saves `string_to_param: {"*": vectors}`, others one tensor under a name of its own.
     """
     if not isinstance(content, Mapping):
         raise WebuiError(f"{name} is no embedding.", "Choose another file.")
     saved: Mapping[str, Content | TensorInfo] = content
-    if saved.keys() >= XL_KEYS:
-        raise WebuiError(f"{name} is made for Stable Diffusion XL.", "Use one for Stable Diffusion 1.")
     keys: tuple[str, ...] = ()
     if "string_to_param" in saved:
         inner = saved["string_to_param"]
         keys, saved = ("string_to_param",), inner if isinstance(inner, Mapping) else {}
     tensors = {key: value for key, value in saved.items() if isinstance(value, Stored | TensorInfo)}
-    if len(tensors) != 1:
+    if tensors.keys() >= set(XL_KEYS):
+        tensors = {key: tensors[key] for key in XL_KEYS}
+    elif len(tensors) != 1:
         raise WebuiError(f"{name} holds {len(tensors)} tensors, an embedding one.", "Choose another file.")
-    ((key, tensor),) = tensors.items()
-    shape = tensor.shape
-    if len(shape) not in (1, 2) or min(shape) < 1:
-        raise WebuiError(f"{name} holds a tensor of the shape {list(shape)}, no vectors.", "Choose another file.")
-    return Inside((*keys, key), shape)
+    for tensor in tensors.values():
+        if len(tensor.shape) not in (1, 2) or min(tensor.shape) < 1:
+            raise WebuiError(
+                f"{name} holds a tensor of the shape {list(tensor.shape)}, no vectors.", "Choose another file."
+            )
+    parts = tuple(Inside((*keys, key), tensor.shape) for key, tensor in tensors.items())
+    counts = {(1, *part.shape)[-2] for part in parts}
+    if len(counts) > 1:
+        raise WebuiError(f"{name} holds {counts} vectors for XL's text encoders, not as many for both.", "")
+    return parts
 
 
 def _whole(value: Any) -> int | None:
