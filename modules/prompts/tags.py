@@ -13,7 +13,7 @@ from modules.base.errors import WebuiError
 from modules.prompts.lora_arguments import Window, block_weights, window
 
 TAG = re.compile(r"<(\w+):([^>]+)>")
-_ARGUMENTS = ("te", "unet", "dyn", "lbw", "start", "stop", "step")
+_ARGUMENTS = ("te", "unet", "dyn", "lbw", "w", "start", "stop", "step")
 NETWORK_KINDS = ("lora", "lyco")  # two names for the same thing
 
 
@@ -111,22 +111,34 @@ def _tag(kind: str, arguments: str) -> Tag:
 
 
 def _network(tag: Tag) -> NetworkTag:
-    name, te, unet, dyn = (*tag.positional, *[None] * 4)[:4]
+    positional = list(tag.positional)
+    named = dict(tag.named)
+    if len(positional) > 2 and not _is_number(positional[2]) and block_weights(positional[2]):
+        named.setdefault("lbw", positional.pop(2))  # the extension's first spelling, `<lora:name:1:MIDD>`
+    name, te, unet, dyn = (*positional, *[None] * 4)[:4]
     if not name or not name.strip():
         raise WebuiError(f"prompt: <{tag.kind}:…> has no name.", "Write <lora:name:weight>.", "prompt")
-    te_weight = _number(tag, tag.named.get("te", te), 1.0)
-    unet_weight = _number(tag, tag.named.get("unet", unet), te_weight)
-    rank = tag.named.get("dyn", dyn)
+    te_weight = _number(tag, named.get("te", te), 1.0)
+    unet_weight = _number(tag, named.get("unet", unet), te_weight)
+    rank = named.get("dyn", dyn)
     dyn_dim = None if rank is None else int(_number(tag, rank, 0.0))
-    named = tag.named
-    unread = [*tag.positional[4:], *(f"{key}={value}" for key, value in named.items() if key not in _ARGUMENTS)]
-    blocks = block_weights(named["lbw"]) if "lbw" in named else ()
+    unread = [*positional[4:], *(f"{key}={value}" for key, value in named.items() if key not in _ARGUMENTS)]
+    weights = next((key for key in ("lbw", "w") if key in named), "")
+    blocks = block_weights(named[weights]) if weights else ()
     if blocks is None:
-        unread.append(f"lbw={named['lbw']}")
+        unread.append(f"{weights}={named[weights]}")
     when = window(named.get("start"), named.get("stop"), named.get("step"))
     if when is None:
         unread += [f"{key}={named[key]}" for key in ("start", "stop", "step") if key in named]
     return NetworkTag(name, te_weight, unet_weight, dyn_dim, blocks or (), when or Window(), tuple(unread))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(tag: Tag, text: str | None, default: float) -> float:

@@ -191,7 +191,7 @@ def _sum(weight: Tensor, changes: Sequence[tuple[Change, float]], dtype: torch.d
         except Misfit as error:
             raise refused(change.lora, f"has {error} in {change.layer}", "Download it again.") from error
     merged = total.to(dtype)
-    if not bool(torch.isfinite(merged.sum(dtype=torch.float32))) and not bool(torch.isfinite(merged).all()):
+    if not bool(torch.isfinite(merged.sum(dtype=torch.float32))) and not bool(torch.isfinite(merged.float()).all()):
         change = changes[-1][0]
         raise refused(
             change.lora, f"makes NaN or infinite numbers of {change.layer}", "Use a smaller weight, or another file."

@@ -19,7 +19,9 @@ from modules.processing.plan.records import (
 )
 from modules.processing.plan.sizes import hires_sizes, margins, result_size
 from modules.processing.plan.steps import img2img_steps
-from modules.prompts.schedule import timing, without_comments
+from modules.prompts.edited_tags import windows
+from modules.prompts.lora_arguments import Window
+from modules.prompts.schedule import Timing, timing, without_comments
 from modules.prompts.tags import NetworkTag, network_tags, take_tags
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 from modules.schema.sampler_names import SamplerName, resolve_names
@@ -40,12 +42,12 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
         canvas = _canvas(request, settings)
         taken = img2img_steps(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
-    prompt, loras = _positive(request.prompt, settings)
     negative_prompt = read_prompt(request.negative_prompt, settings)
     # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps taken.
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else taken.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
+    prompt, loras = _positive(request.prompt, settings, when, taken, sampler)
     first = Pass(
         sampler, schedule, taken, size, prompt, negative_prompt, when, source is not None, loras,
         settings.token_merging_ratio,
@@ -67,10 +69,23 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     )
 
 
-def _positive(prompt: str, settings: Settings) -> tuple[str, tuple[NetworkTag, ...]]:
-    """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone."""
-    text, tags = take_tags(read_prompt(prompt, settings))
-    return text, tuple(network_tags(tags))
+def _positive(
+    prompt: str, settings: Settings, when: Timing, taken: StepRange, sampler: SamplerName
+) -> tuple[str, tuple[NetworkTag, ...]]:
+    """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone.
+
+    There editing around a tag means nothing; here the LoRA acts in the steps in which the prompt would hold it.
+    """
+    read = read_prompt(prompt, settings)
+    text, tags = take_tags(read)
+    loras = network_tags(tags)
+    edited = [Window()] * len(loras)
+    if loras and "[" in read and settings.compatibility != EXACT:
+        edited = windows(read, when, _evaluations(sampler, 1))
+    return text, tuple(
+        tag._replace(window=tag.window.of(taken.count).within(window))
+        for tag, window in zip(loras, edited, strict=True)
+    )
 
 
 def read_prompt(prompt: str, settings: Settings) -> str:
@@ -94,11 +109,12 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings, sizes: Size
         _evaluations(sampler, steps),
         use_old_scheduling=settings.use_old_scheduling,
     )
-    prompt, loras = _positive(request.hr_prompt or request.prompt, settings)
+    taken = img2img_steps(steps, request.denoising_strength, exact=True)
+    prompt, loras = _positive(request.hr_prompt or request.prompt, settings, when, taken, sampler)
     second = Pass(
         sampler=sampler,
         schedule=schedule,
-        steps=img2img_steps(steps, request.denoising_strength, exact=True),
+        steps=taken,
         size=size,
         prompt=prompt,
         negative_prompt=read_prompt(request.hr_negative_prompt or request.negative_prompt, settings),

@@ -9,8 +9,9 @@ from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.processing.plan import MOST_STRETCHED, ImagePlan, StepRange, img2img_steps, make_plan, result_size
+from modules.prompts.lora_arguments import Window
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
-from modules.schema.settings import Settings
+from modules.schema.settings import EXACT, Settings
 from modules.schema.sizes import SD1_SIZES
 
 
@@ -90,3 +91,21 @@ def test_a_variation_counts_the_variation_seed_up_and_holds_the_seed() -> None:
 def test_txt2img_walks_the_whole_schedule() -> None:
     plan = make_plan(Txt2ImgRequest(steps=12, width=500, height=260), Settings(), SD1_SIZES)
     assert (plan.first.steps, plan.size, plan.asked) == (StepRange(12, 0), Size(496, 256), Size(500, 260))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampler", "exact"),
+    [
+        ("[<lora:ink:1>::0.25]", "Euler", False),
+        ("<lora:ink:1:stop=2>", "Euler", False),
+        ("<lora:ink:1:stop=0.5>", "Euler", False),
+        ("[<lora:ink:1>::0.25]", "Heun", False),
+        ("<lora:ink:1:stop=2>", "Euler", True),
+        ("[<lora:ink:1:stop=2>::3]", "Euler", True),
+    ],
+)
+def test_a_lora_acts_in_the_steps_that_its_prompt_gives_it(prompt: str, sampler: str, exact: bool) -> None:
+    """By arguments, and by editing, which means nothing around a tag in A1111."""
+    settings = Settings(compatibility=EXACT) if exact else Settings()
+    plan = make_plan(Txt2ImgRequest(prompt=prompt, steps=4, sampler_name=sampler), settings, SD1_SIZES)
+    assert [lora.window for lora in plan.first.loras] == [Window(0, 2)]
