@@ -43,7 +43,7 @@ from modules.jobs.workers.process import EngineProcess
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.listing import HashCache
 from modules.schema.catalog import Catalog, usable
-from modules.server import doctor, listen, merge_command
+from modules.server import doctor, fetch_command, listen, merge_command
 from modules.server.folders import HASHES, ModelFolders
 from modules.store.history import History
 from modules.store.job_store import JobStore, lies_in
@@ -62,12 +62,14 @@ def main(argv: Sequence[str]) -> int:
     """Start the server and serve until Ctrl+C; the exit code. A person's mistake is one sentence on stderr.
 
     `reproduce PICTURE` as the first words makes a picture again instead, and tells how near it came; `merge` makes a
-    checkpoint of others; `doctor` checks what is installed and attacks the server.
+    checkpoint of others; `fetch` downloads a model; `doctor` checks what is installed and attacks the server.
     """
     if argv[:1] == ["reproduce"]:
         return reproduce(argv[1:])
     if argv[:1] == ["merge"]:
         return merge_command.main(argv[1:])
+    if argv[:1] == ["fetch"]:
+        return fetch_command.main(argv[1:])
     if argv[:1] == ["doctor"]:
         return doctor.main(argv[1:])
     try:

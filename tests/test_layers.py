@@ -23,7 +23,7 @@ FLOORS = (
     ("infotext",),
     ("a1111", "extension"),
     ("sampling", "images", "store"),
-    ("networks",),
+    ("networks", "fetching"),
     ("processing",),
     ("starter",),  # the training of the bundled checkpoint: a program of its own
     ("jobs",),
@@ -40,6 +40,8 @@ HOMES = {
     "fastapi": ("api", "app"),
     "starlette": ("ui", "api", "app"),  # what gradio and fastapi both stand on
     "uvicorn": ("server", "app", "webui"),
+    "huggingface_hub": ("fetching",),  # nobody else asks the network for models
+    "httpx2": ("fetching",),
     "ray": ("jobs",),
     "torch": ("sampling", "networks", "processing", "starter"),
     "torchsde": (),  # a package of the tests

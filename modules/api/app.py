@@ -32,6 +32,7 @@ from modules.api.v1 import (
     state,
     styles,
 )
+from modules.api.v1 import fetch as fetch_v1
 from modules.base.picture import MAX_BYTES
 from modules.flags.values import ANY_ORIGIN
 
@@ -63,6 +64,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))
     app.include_router(cards.routes(services))
+    app.include_router(fetch_v1.routes(services))
     app.include_router(history.routes(services))
     app.include_router(a1111_routes(services, fetch if services.flags.allow_url_fetch else None))
     numbers = Metrics(services.queue)

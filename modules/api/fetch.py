@@ -7,7 +7,6 @@ service. So only public addresses are asked, the name is resolved once and that 
 
 import contextlib
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from concurrent.futures import Future
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import modules
+from modules.base.addresses import is_public
 from modules.base.errors import WebuiError
 from modules.base.picture import MAX_BYTES
 
@@ -29,26 +29,7 @@ LOOKUP = "look-up of a host"  # names the threads that resolve
 MOST_LOOKUPS = 16  # at the same time
 MOVED = (301, 302, 303, 307, 308)
 
-# https://www.iana.org/assignments/iana-ipv6-special-registry and .../ipv6-address-space: of all IPv6 addresses only
-# 2000::/3 is given out to the internet. Of it, some wrap an IPv4 address (6to4, Teredo) and some are for examples.
-UNICAST = ipaddress.IPv6Network("2000::/3")
-NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
-TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")  # a public IPv4 address behind a translator (RFC 6052)
-RELAYS = ipaddress.IPv4Network("192.88.99.0/24")  # into 6to4 (RFC 7526)
-
 Allowed = Callable[[str], bool]
-
-
-def is_public(address: str) -> bool:
-    """Whether `address` belongs to the internet at large: no loopback, private, link-local or multicast one."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return parsed.is_global and not parsed.is_multicast and parsed not in RELAYS
-    if parsed.ipv4_mapped is not None:
-        return is_public(str(parsed.ipv4_mapped))
-    if parsed in TRANSLATED:
-        return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-    return parsed in UNICAST and parsed.is_global and not any(parsed in network for network in NOT_PUBLIC)
 
 
 def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:

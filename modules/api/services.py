@@ -15,11 +15,13 @@ from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import TokenCount, Vocabulary
 from modules.extension.loading import Extensions
 from modules.extension.loading import load as load_extensions
+from modules.fetching.fetcher import Fetcher
 from modules.flags.flags import Flags
 from modules.infotext.parse import parse
 from modules.infotext.read import ParsedFields, to_fields
 from modules.jobs.admission import Admission
 from modules.jobs.batch.intake import BatchIntake
+from modules.jobs.downloads import Downloads
 from modules.jobs.job import Job, JobSpec
 from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue, Submission
@@ -164,6 +166,11 @@ class Services:
     def thumbnails(self) -> Thumbnails:
         """The cards' pictures, small."""
         return Thumbnails(self.flags.data_dir / "cache" / "thumbnails")
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """What fetches model files from the hub."""
+        return Downloads(Fetcher(self.flags.models_dir, self.flags.offline), self._look)
 
     def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
         """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `Submission`.

@@ -73,6 +73,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         tls_certfile=_tls("--tls-certfile", said.tls_certfile, "--tls-keyfile", said.tls_keyfile),
         tls_keyfile=_tls("--tls-keyfile", said.tls_keyfile, "--tls-certfile", said.tls_certfile),
         allow_url_fetch=said.allow_url_fetch,
+        offline=said.offline,
         max_queued_jobs=said.max_queued_jobs,
         remarks=tuple(dict.fromkeys(remarks)),
     )

@@ -42,6 +42,7 @@ class Flags:
     tls_keyfile: Path | None = None
     tls_certfile: Path | None = None
     allow_url_fetch: bool = False  # whether a picture may be named by its URL
+    offline: bool = False  # whether models may not be fetched
     max_queued_jobs: int = MAX_QUEUED_JOBS  # queued or running, for one client
     remarks: tuple[str, ...] = ()  # one line for each flag that does nothing, or something else, here
 

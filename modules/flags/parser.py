@@ -133,6 +133,11 @@ def _add_access(new: Parser) -> None:
         help="let requests give http(s) URLs of public servers as pictures, and fetch them",
     )
     group.add_argument(
+        "--offline",
+        action="store_true",
+        help="never fetch models, neither from the page nor with `fetch`; nothing else asks the network anyway",
+    )
+    group.add_argument(
         "--max-queued-jobs",
         type=queued_jobs,
         default=MAX_QUEUED_JOBS,

@@ -55,6 +55,8 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
                 part("history")
             with _panel("merge"):
                 part("merge")
+            with _panel("fetch"):
+                part("fetch")
             with _panel("settings"):
                 setting_fields = settings_tab(catalog)
         blocks.load(fn=None, js=call("start"), api_visibility="private", show_progress="hidden")

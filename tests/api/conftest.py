@@ -53,7 +53,7 @@ def services_in(
         settings=settings,
         outputs=outputs,
         pictures=pictures,
-        flags=Flags(data_dir=tmp_path),
+        flags=Flags(data_dir=tmp_path, models_dir=tmp_path / "models", offline=True),
         count_tokens=TokenCounter(settings),
         intake=BatchIntake.of(Batches(queue, savers, outputs, pictures), tmp_path, outputs.root),
         savers=savers,

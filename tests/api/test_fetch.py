@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from modules.api.fetch import LOOKUP, MOST_LOOKUPS, fetch, is_public
+from modules.api.fetch import LOOKUP, MOST_LOOKUPS, fetch
+from modules.base.addresses import is_public
 from modules.base.errors import WebuiError
 
 

@@ -76,8 +76,7 @@ def routes(services: Services) -> APIRouter:
     ) -> Response:
         """A job's events from the start, or after Last-Event-ID or the number `after`, to the end of the job."""
         job = queue.job(job_id)
-        if re.fullmatch(r"[0-9]{1,15}", last_event_id):  # what an EventSource sends that connects again by itself
-            after = int(last_event_id)
+        after = number_after(last_event_id, after)
         if after and job.ended and not job.entries(after):
             return Response(status_code=204)  # tells an EventSource not to connect again
         return EventStream(JobFeed(job, after), services.streams)
@@ -119,6 +118,11 @@ def routes(services: Services) -> APIRouter:
         return {}
 
     return router
+
+
+def number_after(last_event_id: str, after: int) -> int:
+    """The number of the last event that a client has, where it says one: an EventSource that connects again does."""
+    return int(last_event_id) if re.fullmatch(r"[0-9]{1,15}", last_event_id) else after
 
 
 def described(job: Job) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import * as form from "./form/form.js";
 import { History } from "./history/history.js";
 import { Intents } from "./form/intents.js";
 import { setUpKeys } from "./core/keys.js";
+import { Fetch } from "./merge/fetch.js";
 import { Merge } from "./merge/merge.js";
 import { followModel } from "./form/modeldefaults.js";
 import { setUpNumbers } from "./core/numbers.js";
@@ -66,6 +67,7 @@ export async function start() {
   page.pnginfo = new PngInfo(page);
   page.history = new History(page);
   page.merge = new Merge(page);
+  page.fetch = new Fetch();
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
   page.batch = new Batch(page);

@@ -10,6 +10,7 @@ const TABS = {
   pnginfo: "PNG Info",
   history: "History",
   merge: "Checkpoint Merger",
+  fetch: "Get models",
   settings: "Settings",
 };
 const root = document.documentElement;

@@ -1,0 +1,119 @@
+"""Downloads as jobs of their own: one at a time, beside the queue, so that nobody waits for them to paint."""
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from modules.base import logs
+from modules.base.errors import Busy, WebuiError
+from modules.base.events import EngineState, Event, Failed, FileSaved, Finished, Queued, Stop
+from modules.fetching.fetcher import Fetcher
+from modules.fetching.order import FetchRequest
+from modules.jobs.job import Job, JobSpec
+from modules.processing.kinds.kind import JobKind, Results, Work
+from modules.schema.catalog import NO_CHECKPOINT
+from modules.schema.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING: Final = 50
+REMEMBERED: Final = 100  # downloads that are over
+
+
+@dataclass(frozen=True)
+class Fetch(JobKind[FetchRequest]):
+    """A model file from the hub. `run` is given a Fetcher in the place of an engine."""
+
+    def results(self, request: FetchRequest, settings: Settings) -> Results:
+        return Results(is_whole=True)
+
+    def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
+        return engine.run(work.request, should_stop)
+
+
+FETCH: Final = Fetch("fetch", "Download", FetchRequest, needs_checkpoint=False)
+
+
+class Downloads:
+    """Takes downloads and runs them in their order on one thread. May be used from any thread.
+
+    `on_file` is called when a file has arrived. What waits or runs when Palimpsest ends is not taken up by itself; what
+    was fetched of a file stays, and the next download of it goes on from there.
+    """
+
+    def __init__(self, fetcher: Fetcher, on_file: Callable[[], None]) -> None:
+        self.fetcher = fetcher
+        self._on_file = on_file
+        self._lock = threading.Lock()  # guards the fields below
+        self._jobs: dict[str, Job] = {}
+        self._stopped: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+
+    def submit(self, request: FetchRequest) -> Job:
+        """Raises WebuiError for what would not be fetched, Busy if too many wait."""
+        self.fetcher.require(request)
+        with self._lock:
+            left = [job for job in self._jobs.values() if not job.ended]
+            if len(left) >= MOST_WAITING:
+                raise Busy(f"{len(left)} downloads wait already.", "Wait until some of them are done.", 10)
+            job = Job(JobSpec(FETCH, request, Settings()), self._ask)
+            job.append(Queued(len(left)))
+            self._jobs[job.id] = job
+            over = [each.id for each in self._jobs.values() if each.ended]
+            for job_id in over[: max(0, len(self._jobs) - REMEMBERED)]:
+                del self._jobs[job_id]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="downloads", daemon=True)
+                self._thread.start()
+        self._waiting.put(job)
+        return job
+
+    def job(self, job_id: str) -> Job:
+        """Raises WebuiError with status 404 if there is none, or none any more."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is None:
+            raise WebuiError(f"There is no download {job_id[:100]!r}.", "", "id", status=404)
+        return job
+
+    def jobs(self) -> tuple[Job, ...]:
+        """All that are remembered, newest first."""
+        with self._lock:
+            return tuple(reversed(self._jobs.values()))
+
+    def _ask(self, job: Job, stop: Stop) -> None:
+        with self._lock:
+            self._stopped.add(job.id)
+
+    def _serve(self) -> None:
+        while True:
+            job = self._waiting.get()
+            with logs.about_job(job.id):
+                self._run(job)
+
+    def _run(self, job: Job) -> None:
+        """Run `job` to its end, whatever happens."""
+
+        def should_stop() -> Stop:
+            return Stop.INTERRUPT if job.id in self._stopped else Stop.NONE
+
+        if should_stop():
+            job.append(Finished(0.0, {}, interrupted=True))
+            return
+        try:
+            for event in FETCH.run(self.fetcher, Work(FETCH, job.request, job.settings, NO_CHECKPOINT), should_stop):
+                assert not isinstance(event, EngineState)
+                job.append(event)
+                if isinstance(event, FileSaved):
+                    self._on_file()
+        except WebuiError as error:
+            job.append(Failed(error.message, error.hint, error.field))
+        except Exception:
+            trace_id = secrets.token_hex(3)
+            log.exception("download %s failed (id %s)", job.id, trace_id)
+            job.append(Failed(f"The download ended with an internal error (id {trace_id} in the log)."))
