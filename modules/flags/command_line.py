@@ -63,6 +63,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         precision="full" if said.no_half or said.precision == "full" else "auto",
         use_cpu=said.use_cpu is not None,
         memory=said.memory,
+        tiled_vae=said.tiled_vae,
         theme=said.theme,
         autolaunch=has_screen(environ) if said.autolaunch is None else said.autolaunch,
         loglevel=said.loglevel,

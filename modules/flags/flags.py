@@ -31,6 +31,7 @@ class Flags:
     comfy: Path | None = None  # an installation of ComfyUI, or a YAML file of its, whose folders are read
     precision: Literal["auto", "full"] = "auto"  # full: 32 bit floats
     use_cpu: bool = False
+    tiled_vae: bool = False  # whether pictures go through the VAE in tiles even where memory is free
     memory: Memory = "auto"  # how checkpoints are held: as they fit, whole, part by part, layer by layer
     theme: Literal["auto", "light", "dark"] = "auto"  # auto: the browser's choice
     autolaunch: bool = True

@@ -197,6 +197,7 @@ def _add_computing(new: Parser) -> None:
         metavar="PART",
         help="compute on the CPU even if there is a GPU; A1111's word 'all' may follow",
     )
+    group.add_argument("--tiled-vae", action="store_true", help="always encode and decode large pictures in tiles")
     for flag, (way, text) in MEMORY_FLAGS.items():
         group.add_argument(
             flag,

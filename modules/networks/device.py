@@ -32,7 +32,8 @@ class Place:
     The text encoder keeps fp32 on CPUs: that is 1 % of a job's time, and the prompt is exact.
 
     mode: "whole" keeps all of it there, "parts" the part that works, "layers" the layer of the denoiser that works.
-    is_fp8: the denoiser's weights are kept as 8 bit numbers.  ready: has the given parts on the device, and is
+    is_fp8: the denoiser's weights are kept as 8 bit numbers.  tiles_vae: pictures larger than a tile go through the VAE
+    in tiles.  ready: has the given parts on the device, and is
     called before each use of them.
     """
 
@@ -42,6 +43,7 @@ class Place:
     vae_dtype: torch.dtype
     mode: Mode = "whole"
     is_fp8: bool = False
+    tiles_vae: bool = False
     ready: Callable[..., None] = field(default=_are_ready, compare=False, repr=False)
 
     @property

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.networks.device import available_bytes, is_out_of_memory, release_memory
 from modules.networks.posterior import Posterior
+from modules.networks.shared_norms import MeasuredNorms, Moments, SharedNorms
 
 log = logging.getLogger(__name__)
 
@@ -39,25 +41,28 @@ def cell_size(vae: AutoencoderKL) -> int:
 
 
 @torch.inference_mode()
-def encode(vae: AutoencoderKL, images: Tensor) -> Posterior:
+def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Posterior:
     """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
 
-    Raises WebuiError if the latents are not finite even in fp32, or not enough memory for the smallest tiles.
+    `in_tiles` has larger pictures than a tile cut into tiles even where there is memory for the whole. Raises
+    WebuiError if the latents are not finite even in fp32, or not enough memory for the smallest tiles.
     """
-    moments = _finite(vae, images, _encode_moments, "The VAE's encoder")
+    moments = _finite(vae, images, _encode_moments, "The VAE's encoder", in_tiles)
     mean, log_variance = moments.chunk(2, dim=1)
     scale: float = vae.config["scaling_factor"]
     return Posterior(mean * scale, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * scale)
 
 
 @torch.inference_mode()
-def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+def decode(vae: AutoencoderKL, latents: Tensor, in_tiles: bool = False) -> Tensor:
     """Pictures (n, 3, H, W) in [0, 1], fp32 on the VAE's device, of `latents` (n, channels, h, w) in the UNet's scale.
 
     One at a time, so that a batch gives the bytes of its singles. Raises WebuiError as `encode` does.
     """
     scale: float = vae.config["scaling_factor"]
-    pictures = [_finite(vae, latent[None] / scale, _decode_pixels, "The VAE's decoder") for latent in latents.float()]
+    pictures = [
+        _finite(vae, latent[None] / scale, _decode_pixels, "The VAE's decoder", in_tiles) for latent in latents.float()
+    ]
     return (torch.cat(pictures) / 2 + 0.5).clamp(0.0, 1.0)
 
 
@@ -84,22 +89,24 @@ def _decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return vae.decoder(vae.post_quant_conv(latents) if vae.post_quant_conv is not None else latents)
 
 
-def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str) -> Tensor:
+def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str, in_tiles: bool) -> Tensor:
     """`network(vae, x)` in fp32 numbers. If half precision overflows, the VAE stays in fp32 from then on."""
-    result = _forward(vae, x, network)
+    result = _forward(vae, x, network, in_tiles)
     if not bool(torch.isfinite(result).all()) and vae.dtype != torch.float32:
         log.warning("%s overflowed in %s; the VAE continues in fp32.", what, vae.dtype)
         torch.nn.Module.to(vae, dtype=torch.float32)  # diffusers' own `to` logs a line of doubts
-        result = _forward(vae, x, network)
+        result = _forward(vae, x, network, in_tiles)
     if not bool(torch.isfinite(result).all()):
         raise WebuiError(f"{what} produced NaN.", "Choose another VAE or checkpoint.", status=500)
     return result
 
 
-def _forward(vae: AutoencoderKL, x: Tensor, network: Network) -> Tensor:
+def _forward(vae: AutoencoderKL, x: Tensor, network: Network, in_tiles: bool) -> Tensor:
     x = x.to(vae.device, vae.dtype).contiguous(memory_format=torch.channels_last)
     cells = max(x.shape[-2:]) if network is _decode_pixels else max(x.shape[-2:]) // cell_size(vae)
-    if _fits(vae, x, network):
+    if in_tiles and cells > TILE:
+        reason = "so it was asked"
+    elif _fits(vae, x, network):
         try:
             return network(vae, x).float()
         except (RuntimeError, MemoryError) as error:
@@ -161,7 +168,7 @@ def feather(length: int, ramp: int) -> Tensor:
 def decode_tiled(vae: AutoencoderKL, latents: Tensor, tile: int) -> Tensor:
     """The decoder's output (n, 3, H, W), fp32, from tiles of `tile` latent cells that overlap and blend.
 
-    The norms see a tile each, so tones differ slightly from a pass over the whole.
+    All have the norms of the whole picture at a small size, so tones differ slightly from a pass over the whole.
     """
     return _tiled(vae, latents, _decode_pixels, tile, 1, cell_size(vae))
 
@@ -175,12 +182,14 @@ def _tiled(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: 
     """`cell_in` and `cell_out` are the places of one latent cell in the input and in the output."""
     overlap = int(tile * OVERLAP)
     rows, columns = (spans(side // cell_in, tile, overlap) for side in x.shape[-2:])
+    norms = _small_norms(vae, x, network, tile, cell_in) if len(rows) * len(columns) > 1 else None
     total: Tensor | None = None
     weight = torch.zeros(x.shape[-2] // cell_in * cell_out, x.shape[-1] // cell_in * cell_out)
     for top, bottom in rows:
         for left, right in columns:
             part = x[..., top * cell_in : bottom * cell_in, left * cell_in : right * cell_in]
-            part = network(vae, part.contiguous(memory_format=torch.channels_last)).float().cpu()
+            with nullcontext() if norms is None else SharedNorms(norms):
+                part = network(vae, part.contiguous(memory_format=torch.channels_last)).float().cpu()
             if total is None:
                 total = torch.zeros(x.shape[0], part.shape[1], *weight.shape)
             height, width = part.shape[-2:]
@@ -190,3 +199,16 @@ def _tiled(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: 
             weight[place] += blend
     assert total is not None
     return (total / weight).to(x.device)
+
+
+def _small_norms(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: int) -> list[Moments]:
+    """What the norms see of all of `x` at the size of a tile.
+
+    Places are left out, not averaged: an average would be smoother than the picture, and its deviation smaller.
+    """
+    cells = [side // cell_in for side in x.shape[-2:]]
+    size = [max(1, round(side * tile / max(cells))) * cell_in for side in cells]
+    small = torch.nn.functional.interpolate(x, size=size, mode="nearest-exact")
+    with MeasuredNorms() as norms:
+        network(vae, small.contiguous(memory_format=torch.channels_last))
+    return norms.seen

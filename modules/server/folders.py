@@ -114,6 +114,7 @@ class ModelFolders:
             "embedding_dirs": _joined(self.embeddings),
             "vae_dirs": _joined(self.vaes),
             "memory": flags.memory,
+            "vae": "tiles" if flags.tiled_vae else "auto",
         }
 
     def _with_others(self, own: Sequence[Path], kind: str) -> tuple[Path, ...]:

@@ -4,16 +4,23 @@
 import copy
 import logging
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 
 from modules.base.errors import WebuiError
+from modules.base.root import ROOT
 from modules.networks import vae
+from modules.networks.device import Place
+from modules.networks.ldm.building import load_vae
 from modules.networks.sd1.model import StableDiffusion
+from modules.networks.shared_norms import MeasuredNorms, SharedNorms
 from modules.networks.vae import Span, decode, decode_tiled, encode, encode_tiled, feather, from_uint8, spans, to_uint8
 
 
@@ -141,6 +148,21 @@ def test_a_cpu_without_the_memory_does_not_try_the_whole(
     assert torch.equal(decode(tiny.vae, latents), expected)
 
 
+@pytest.mark.parametrize(("side", "is_tiled"), [(65, True), (64, False)])
+def test_larger_pictures_than_a_tile_are_cut_if_asked(
+    side: int, is_tiled: bool, tiny: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def decoder(model: Any, x: Tensor) -> Tensor:
+        seen.append(tuple(x.shape[-2:]))
+        return torch.zeros(1, 3, 8 * x.shape[-2], 8 * x.shape[-1])
+
+    monkeypatch.setattr(vae, "_decode_pixels", decoder)
+    decode(tiny.vae, torch.zeros(1, 4, 16, side), in_tiles=True)
+    assert seen == ([(16, 64)] * 3 if is_tiled else [(16, 64)])  # the norms of the whole first, then two tiles
+
+
 def test_no_memory_at_all_is_told(tiny: StableDiffusion, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(model: Any, x: Tensor) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -182,3 +204,73 @@ def test_half_precision_that_overflows_is_repeated_in_fp32(
 def test_numbers_that_are_none_even_in_fp32_are_told(tiny: StableDiffusion) -> None:
     with pytest.raises(WebuiError, match="The VAE's decoder produced NaN"):
         decode(tiny.vae, torch.full((1, 4, 8, 6), float("nan")))
+
+
+TILED_SIDES = (24, 40)  # latent cells
+SMALL_TILE = 16
+
+
+@pytest.fixture(scope="module")
+def trained(place: Place) -> AutoencoderKL:
+    """The VAE of the bundled checkpoint."""
+    return load_vae(ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors", place)
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Tensor:
+    """A real picture (1, 3, H, W) of so many cells."""
+    height, width = (8 * side for side in TILED_SIDES)
+    image = Image.open(ROOT / "docs" / "images" / "start.png").convert("RGB").resize((width, height))
+    return from_uint8(np.array(image)[None])
+
+
+def over_the_seams(difference: Tensor) -> float:
+    """The mean where tiles overlap, in steps of 255, of a difference (n, 3, H, W) between pictures in 0 … 1."""
+    seams = torch.zeros(difference.shape[-2:], dtype=torch.bool)
+    for axis, side in enumerate(TILED_SIDES):
+        tiles = spans(side, SMALL_TILE, int(SMALL_TILE * vae.OVERLAP))
+        for one, other in pairwise(tiles):
+            seams[(slice(None),) * axis + (slice(8 * other.start, 8 * one.stop),)] = True
+    assert 0.2 < float(seams.float().mean()) < 0.8
+    return float(255 * difference.abs()[..., seams].mean())
+
+
+@torch.inference_mode()
+def test_tiles_leave_no_seam_in_what_is_decoded(trained: AutoencoderKL, drawing: Tensor) -> None:
+    latents = trained.encode(drawing).latent_dist.mean
+    whole = trained.decode(latents).sample.clamp(-1, 1) / 2
+    tiled = decode_tiled(trained, latents, SMALL_TILE).clamp(-1, 1) / 2
+    apart = over_the_seams(tiled - whole)
+    assert apart < 2
+    alone = vae._tiled(trained, latents, each_by_itself(vae._decode_pixels), SMALL_TILE, 1, 8).clamp(-1, 1) / 2
+    assert apart < over_the_seams(alone - whole)
+
+
+@torch.inference_mode()
+def test_tiles_leave_no_seam_in_what_is_encoded(trained: AutoencoderKL, drawing: Tensor) -> None:
+    whole = trained.encode(drawing).latent_dist.parameters
+    tiled = encode_tiled(trained, drawing, SMALL_TILE)
+    pictures = [trained.decode(each[:, :4]).sample.clamp(-1, 1) / 2 for each in (whole, tiled)]
+    assert over_the_seams(pictures[1] - pictures[0]) < 2
+
+
+def each_by_itself(network: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    """Tiles with the norms of what they see themselves."""
+
+    def run(model: Any, x: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            return network(model, x)
+
+    return run
+
+
+def test_norms_with_their_own_moments_are_what_they_are() -> None:
+    norm = torch.nn.GroupNorm(4, 8)
+    norm.weight.data, norm.bias.data = torch.rand(8), torch.rand(8)
+    x = 3 + torch.randn(2, 8, 5, 6)
+    with MeasuredNorms() as measured:
+        expected = norm(x)
+    with SharedNorms(measured.seen):
+        torch.testing.assert_close(norm(x), expected)
+        with pytest.raises(StopIteration):
+            norm(x)

@@ -158,7 +158,7 @@ class LatentDiffusion(ABC):
 
     def decode(self, latents: Tensor) -> Tensor:
         self.place.ready(self.vae)
-        return vae.decode(self.vae, latents)
+        return vae.decode(self.vae, latents, self.place.tiles_vae)
 
     def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:
         return replace(self, loras=loras)
@@ -171,7 +171,7 @@ class LatentDiffusion(ABC):
 
     def _encoded(self, part: AutoencoderKL, pixels: Tensor) -> Posterior:
         self.place.ready(part)
-        return vae.encode(part, pixels)
+        return vae.encode(part, pixels, self.place.tiles_vae)
 
     def _require_vae(self, name: str, part: Any) -> None:
         """Raises WebuiError for a VAE whose latents the UNet does not know."""
