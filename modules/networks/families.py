@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from modules.base.errors import WebuiError
+from modules.networks.files.checkpoints import family_of_folder
 from modules.networks.files.foreign import format_of, read_json
 from modules.networks.files.listing import DIFFUSERS_INDEX, read_header
 from modules.networks.model import Family, FileSigns
 from modules.networks.sd1.checkpoint import SD1
+from modules.networks.sdxl.checkpoint import SDXL
+from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Final = (SD1,)
+FAMILIES: Final = (SDXL, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:
@@ -23,13 +26,13 @@ def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> 
 
 
 def _signs(checkpoint: Checkpoint) -> FileSigns:
-    """What the file shows without being opened: nothing for one that torch has saved, or that cannot be read."""
+    """What the file shows before any weight is read: nothing for one that cannot be."""
     path = checkpoint.path
     try:
         if path.is_dir():
-            return FileSigns({}, str(read_json(path / DIFFUSERS_INDEX).get("_class_name", "")))
-        if format_of(path) == "safetensors":
-            return FileSigns(read_header(path))
+            pipeline = str(read_json(path / DIFFUSERS_INDEX).get("_class_name", ""))
+            return FileSigns({}, pipeline, family_of_folder(path).name)
+        return FileSigns(read_header(path) if format_of(path) == "safetensors" else open_weights(path).header)
     except (WebuiError, OSError, ValueError) as error:  # the loader says so to whoever asked for it
         log.info("The family of %s cannot be told: %s", path.name, error)
     return FileSigns({})

@@ -24,7 +24,7 @@ from modules.schema.catalog import Checkpoint, Embedding
 from modules.schema.families import FamilyTraits
 from modules.schema.sizes import SizeRule
 
-Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging"]
+Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging", "sizes_told"]
 Emphasis = Literal["None", "Ignore", "Original", "No norm"]
 Numbers = float | tuple[float, ...]
 
@@ -79,9 +79,26 @@ class LatentFormat:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What XL is told of a picture beside its prompt; Podell et al. 2023, arXiv 2307.01952, sections 2.2 and 2.5.
+
+    width, height: pixels.  crop_top, crop_left: pixels that the picture would have lost there.
+    aesthetic_score: 0 … 10, which the refiner is told in place of a second size.
+    """
+
+    width: int
+    height: int
+    crop_top: int = 0
+    crop_left: int = 0
+    aesthetic_score: float = 6.0
+
+
+@dataclass(frozen=True)
 class TextOptions:
     """How prompts are read. `words` are the embeddings that may stand in them.
 
+    is_negative: whether it is the negative prompt.  told: for families that are told sizes.
+    clip_l_skip: whether `clip_skip` counts for XL's smaller text encoder.
     clip_skip: layers of the text encoder left out, 1 is none.  comma_backtrack: tokens that a chunk may be cut short by
     to end at a comma.  is_exact: A1111's reading where ours differs.  is_old: A1111's first reading of brackets.
     """
@@ -92,6 +109,9 @@ class TextOptions:
     is_exact: bool = False
     is_old: bool = False
     words: Words | None = None
+    is_negative: bool = False
+    told: Told | None = None
+    clip_l_skip: bool = False
 
 
 @dataclass(frozen=True)
@@ -254,10 +274,14 @@ class MissingVae(WebuiError):
 
 @dataclass(frozen=True)
 class FileSigns:
-    """What tells a checkpoint's family: the header of a single file, the pipeline that a diffusers folder names."""
+    """What tells a checkpoint's family: the header of a single file, the pipeline that a diffusers folder names.
+
+    kind: of a folder, the name of its row in `files/detect.py`.
+    """
 
     header: Header
     pipeline: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)

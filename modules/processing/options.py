@@ -11,7 +11,8 @@ from modules.schema.settings import EXACT, Settings
 NOTED = frozenset(
     {
         "s_min_uncond", "s_min_uncond_all", "skip_early_cond", "pad_cond_uncond", "pad_cond_uncond_v0", "emphasis",
-        "use_old_scheduling", "hires_fix_refiner_pass",
+        "use_old_scheduling", "hires_fix_refiner_pass", "sdxl_crop_top", "sdxl_crop_left", "sdxl_clip_l_skip",
+        "sdxl_refiner_low_aesthetic_score", "sdxl_refiner_high_aesthetic_score",
     }
 )  # fmt: skip
 UNIPC = ("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final")

@@ -17,6 +17,7 @@ from modules.sampling.noise_model import NoiseModel, NoiseOptions
 from modules.sampling.registry import SamplerRow, SigmaRange, highest, levels, partial_range, resolve, whole_range
 from modules.sampling.schedules import ScheduleOptions
 from modules.sampling.step import Noise, SamplerOptions, Step
+from modules.schema.families import SDXL_TRAITS
 from modules.schema.settings import Settings
 
 
@@ -62,6 +63,7 @@ def pass_schedule(request: Pass, model: Model, settings: Settings) -> PassSchedu
         always_discard_next_to_last_sigma=settings.always_discard_next_to_last_sigma,
         beta_dist_alpha=settings.beta_dist_alpha,
         beta_dist_beta=settings.beta_dist_beta,
+        is_sdxl=model.family.name == SDXL_TRAITS.name,
     )
     steps, count = request.steps.steps, request.steps.count
     noise = base.lcm() if sampler.row.lcm else base

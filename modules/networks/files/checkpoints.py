@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 _PICKLE: Final = "a pickle with code"  # what a list calls a file that holds more than weights
 _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
+_INPAINTING_CHANNELS: Final = 9
+_SD2_CONTEXT: Final = 1024  # width of what its UNet attends to
+_XL_PARTS: Final = ("unet", "text_encoder_2")  # XL's refiner has no other text encoder
 
 
 class Seen(NamedTuple):
@@ -128,10 +131,30 @@ def family_of_folder(path: Path) -> FileType:
     family = family_named(PIPELINES.get(pipeline, ""))
     if family == UNKNOWN and pipeline:
         return replace(UNKNOWN, label=f"{UNKNOWN.label} ({pipeline})")
+    family = _narrowed(family, path)
     if family.supported:
-        for part in _PARTS:
+        for part in _XL_PARTS if family.family == "sdxl" else _PARTS:
             if not (path / part / "config.json").is_file():
                 raise WebuiError(f"{path.name} lacks {part}/config.json.", "Download the folder again.", FIELD)
+    return family
+
+
+def _narrowed(family: FileType, path: Path) -> FileType:
+    """The row of the table that a folder belongs to by its parts; the pipeline that it names tells less."""
+    try:
+        unet = read_json(path / "unet" / "config.json")
+    except FileNotFoundError:
+        return family
+    except ValueError as error:
+        raise WebuiError(
+            f"config.json in {path.name} cannot be read: {error}.", "Download the folder again.", FIELD
+        ) from error
+    if family.name == "sdxl" and not (path / "text_encoder").is_dir() and (path / "text_encoder_2").is_dir():
+        return family_named("sdxl-refiner")
+    if family.name == "sd1" and unet.get("cross_attention_dim") == _SD2_CONTEXT:
+        family = family_named("sd2")
+    if unet.get("in_channels") == _INPAINTING_CHANNELS and family.name in ("sd1", "sd2", "sdxl"):
+        return family_named(f"{family.name}-inpaint")
     return family
 
 

@@ -16,6 +16,7 @@ VAE: Final = "first_stage_model."
 TEXT: Final = "cond_stage_model.transformer.text_model."
 _OLD_TEXT: Final = "cond_stage_model.transformer."
 _OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
+REFINER_TEXT: Final = "conditioner.embedders.0.model."
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -54,12 +55,27 @@ def _inputs(info: TensorInfo) -> int:
     return info.shape[1] if len(info.shape) > 1 else 0
 
 
+def _is_xl(header: Header) -> bool:
+    return any(key.startswith((f"{UNET}label_emb.", "conditioner.embedders.")) for key in header)
+
+
+def _is_refiner(header: Header) -> bool:
+    """XL's refiner knows OpenCLIP's text encoder alone."""
+    if any(key.startswith("conditioner.") for key in header):
+        return any(key.startswith(REFINER_TEXT) for key in header)
+    return _is_xl(header) and _context(header) == {1280}
+
+
+def _context(header: Header) -> set[int]:
+    """Widths of what a UNet attends to."""
+    return {_inputs(info) for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
+
+
 def _is_sd2(header: Header) -> bool:
     if any(key.startswith("cond_stage_model.model.") for key in header):  # OpenCLIP
         return True
     has_clip = any(key.startswith("cond_stage_model.transformer.") for key in header)
-    widths = {_inputs(info) for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
-    return not has_clip and widths == {1024}
+    return not has_clip and _context(header) == {1024}
 
 
 def _is_embedding(header: Header) -> bool:
@@ -121,13 +137,22 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         family="sd3",
     ),
     FileType(
-        "sdxl",
+        "sdxl-refiner",
         "checkpoint",
-        "a Stable Diffusion XL model",
-        _has_part("model.diffusion_model.label_emb.", "conditioner.embedders."),
-        cure=_NOT_YET,
+        "a Stable Diffusion XL refiner",
+        _is_refiner,
+        supported=True,
         family="sdxl",
     ),
+    FileType(
+        "sdxl-inpaint",
+        "checkpoint",
+        "a Stable Diffusion XL inpainting model",
+        lambda h: _is_xl(h) and _unet_inputs(9)(h),
+        supported=True,
+        family="sdxl",
+    ),
+    FileType("sdxl", "checkpoint", "a Stable Diffusion XL model", _is_xl, supported=True, family="sdxl"),
     FileType(
         "sd2",
         "checkpoint",

@@ -28,7 +28,7 @@ from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
 from modules.networks.ldm.openclip import as_transformers
 from modules.networks.ldm.sidecar import Sidecar, read_sidecar
 from modules.networks.ldm.unet_layout import unet_config
-from modules.networks.model import MissingVae
+from modules.networks.model import FileSigns, MissingVae
 from modules.networks.weights import Weights, merged, open_weights
 
 TextKind = type[CLIPTextModel] | type[CLIPTextModelWithProjection]
@@ -56,10 +56,15 @@ class TextSlot:
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells the checkpoints of a family from those of its kin. `configs` is the folder of its usual sizes."""
+    """What tells the checkpoints of a family from those of its kin.
+
+    configs: the folder of its usual sizes.  size_numbers: how many numbers the UNet is told beside the prompt as a
+    whole, of sizes and the like; 0 where it is told neither.
+    """
 
     configs: str
     text_slots: tuple[TextSlot, ...]
+    size_numbers: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,12 @@ class Parts:
     layout: Layout = field(default_factory=lambda: Layout("", ()))
 
 
+def belongs_to(signs: FileSigns, family: str) -> bool:
+    """Whether a file or folder is a checkpoint of `family`, by the name in `schema/families.py`."""
+    kind = family_named(signs.kind) if signs.kind else detect(signs.header)
+    return kind.family == family
+
+
 def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
     """Of UNet, VAE and text encoders those of which a single file holds nothing."""
     parts = {"UNet": UNET, "VAE": VAE} | {slot.label: slot.prefix for slot in slots}
@@ -111,6 +122,8 @@ def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
     unet = unet_config(header, sidecar, path.name, family=configs)
     vae: Config = vae_config(header, sidecar, path.name, family=configs) if needs_vae else {}
     texts = tuple(_text_in_single(weights, slot, i, sidecar, configs) for i, slot in enumerate(layout.text_slots))
+    if layout.size_numbers:
+        unet |= _told_sizes(unet, texts[-1].config["projection_dim"], layout.size_numbers, path.name)
     return Parts(
         family, unet, vae, scheduler_config(header, sidecar, path.name, configs), weights, weights,
         unet_names=lambda name: [UNET + unet_ldm_name(name, unet)],
@@ -131,16 +144,28 @@ def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidec
     return TextPart(slot.kind, config, weights, lambda name: [prefix + name.removeprefix("text_model.")])
 
 
+def _told_sizes(unet: Config, pooled: int, numbers: int, name: str) -> Config:
+    """How many values stand for each number of sizes: what the UNet takes beside the prompt as a whole (`pooled`)."""
+    each, left = divmod(unet["projection_class_embeddings_input_dim"] - pooled, numbers)
+    if left or each < 1:
+        raise WebuiError(
+            f"{name} has a layout that cannot be loaded: its UNet takes "
+            f"{unet['projection_class_embeddings_input_dim']} values beside the prompt, of which {pooled} are the "
+            f"prompt's, and the rest is not {numbers} times the same.",
+            "Use a usual checkpoint.",
+            field=FIELD,
+        )
+    return {"addition_time_embed_dim": each}
+
+
 # ---- diffusers folders ----
 
 
 def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
     """The parts of a diffusers folder. Raises WebuiError as `open_single` does; MissingVae."""
     family = family_of_folder(path)
-    if not family.supported:  # its parts may have other names, so none is missed
-        require_supported(family, path)
+    require_supported(family, path)
     unet_config = read_part(path / "unet" / "config.json", path.name)
-    family = require_supported(_narrowed(family, unet_config), path)
     layout = layout_of(family)
     scheduler = read_config(layout.configs, "scheduler")
     if (path / "scheduler" / "scheduler_config.json").is_file():
@@ -166,15 +191,6 @@ def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
         scaling_factor=vae_config.get("scaling_factor", read_config(layout.configs, "vae")["scaling_factor"]),
         layout=layout,
     )
-
-
-def _narrowed(family: FileType, unet: Config) -> FileType:
-    """The row of the table that the UNet of a folder belongs to; its pipeline tells less."""
-    if family.name == "sd1" and unet.get("in_channels") == 9:
-        family = family_named("sd1-inpaint")
-    if family.name == "sd1" and unet.get("cross_attention_dim") == 1024:
-        family = family_named("sd2")
-    return family
 
 
 def _text_in_folder(path: Path, slot: TextSlot, family: str) -> TextPart:

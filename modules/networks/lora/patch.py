@@ -70,6 +70,9 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
     targets = model.lora_targets()
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
     notes: list[str] = []
+    if not targets and "loras" in model.family.abilities:  # XL's refiner
+        named = ", ".join(repr(one.name) for one in wanted)
+        return {}, ((f"LoRAs have no effect on the checkpoint {model.name}: {named}.",) if wanted else ())
     for one in wanted:
         file = open_lora(one)
         for parameter, change, strength in _matched(one, file, targets, model):

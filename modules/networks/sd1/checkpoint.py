@@ -6,12 +6,14 @@ from typing import Final, cast
 
 from transformers import CLIPTextModel
 
+from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.networks.device import Place
-from modules.networks.files.detect import PIPELINES, TEXT, detect
+from modules.networks.files.detect import TEXT, FileType
+from modules.networks.files.foreign import FIELD
 from modules.networks.files.listing import HashCache
 from modules.networks.ldm.loading import VaeFiles, load_networks
-from modules.networks.ldm.parts import Layout, TextSlot
+from modules.networks.ldm.parts import Layout, TextSlot, belongs_to
 from modules.networks.model import Family, FileSigns, LoadTools
 from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Checkpoint
@@ -33,7 +35,7 @@ def load_checkpoint(
 
     `make_room` and what is raised: see `load_networks`.
     """
-    networks = load_networks(file, lambda kind: LAYOUT, place, VaeFiles(vae, spare), make_room)
+    networks = load_networks(file, _layout_of, place, VaeFiles(vae, spare), make_room)
     return StableDiffusion(
         unet=networks.unet,
         vae=networks.vae,
@@ -49,6 +51,12 @@ def load_checkpoint(
     )
 
 
+def _layout_of(kind: FileType) -> Layout:
+    if kind.family != SD1_TRAITS.name:
+        raise WebuiError(f"This is {kind.label}, not one of Stable Diffusion 1.", "Choose another.", FIELD)
+    return LAYOUT
+
+
 def _load(file: Checkpoint, tools: LoadTools) -> StableDiffusion:
     return load_checkpoint(
         file, tools.place, tools.tokenizer, tools.hashes, spare=tools.spare_vae, make_room=tools.make_room
@@ -56,8 +64,7 @@ def _load(file: Checkpoint, tools: LoadTools) -> StableDiffusion:
 
 
 def _recognises(signs: FileSigns) -> bool:
-    name = PIPELINES.get(signs.pipeline) or detect(signs.header).name
-    return name in ("sd1", "sd1-inpaint")
+    return belongs_to(signs, SD1_TRAITS.name)
 
 
 SD1: Final = Family(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 
@@ -10,12 +10,18 @@ from modules.networks.cache import ByteCache
 from modules.networks.conditioning import Conditioning
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.files.loras import LoraRequest
-from modules.networks.model import EncodedPrompts, Model, TextOptions
+from modules.networks.model import EncodedPrompts, Model, TextOptions, Told
 from modules.processing.clock import Stopwatch
 from modules.processing.plan import ImagePlan, Pass
 from modules.prompts.schedule import Stage, Timing, composition, schedule, stage_at
 from modules.schema.catalog import Embedding
 from modules.schema.settings import EXACT, Settings
+
+# Settings that show in the pictures of families that are told sizes.
+SIZES_TOLD: Final = (
+    "sdxl_crop_top", "sdxl_crop_left", "sdxl_clip_l_skip", "sdxl_refiner_low_aesthetic_score",
+    "sdxl_refiner_high_aesthetic_score",
+)  # fmt: skip
 
 Owners = tuple[tuple[tuple[int, float], ...], ...]
 """For each picture its AND parts: (row of the conditioning, weight)."""
@@ -92,6 +98,24 @@ class PromptSet:
         return PromptRows(Conditioning.joined(rows), tuple(owners), self.uncond.at(call).repeated(len(self.parts)))
 
 
+def text_options(model: Model, request: Pass, settings: Settings, is_negative: bool = False) -> TextOptions:
+    """How the prompt of a pass, or its negative prompt, is read for a model."""
+    options = TextOptions(
+        clip_skip=settings.CLIP_stop_at_last_layers,
+        emphasis=settings.emphasis,
+        comma_backtrack=settings.comma_padding_backtrack,
+        is_exact=settings.compatibility == EXACT,
+        is_old=settings.use_old_emphasis_implementation,
+    )
+    if "sizes_told" not in model.family.abilities:
+        return options
+    low, high = settings.sdxl_refiner_low_aesthetic_score, settings.sdxl_refiner_high_aesthetic_score
+    told = Told(
+        *request.size, settings.sdxl_crop_top, settings.sdxl_crop_left, aesthetic_score=low if is_negative else high
+    )
+    return replace(options, is_negative=is_negative, told=told, clip_l_skip=settings.sdxl_clip_l_skip)
+
+
 class PromptEncoder:
     """Encodes prompts, and keeps the latest ones. Names of `embeddings` in them are words of their own."""
 
@@ -104,12 +128,14 @@ class PromptEncoder:
         is_exact = settings.compatibility == EXACT
         when = request.timing
         texts = composition(request.prompt, is_exact)
-        parts = tuple((self._timeline(model, text, when, settings, clock), weight) for text, weight in texts)
-        negative = self._timeline(model, request.negative_prompt, when, settings, clock)
+        options = text_options(model, request, settings)
+        against = text_options(model, request, settings, is_negative=True)
+        parts = tuple((self._timeline(model, text, when, options, clock), weight) for text, weight in texts)
+        negative = self._timeline(model, request.negative_prompt, when, against, clock)
         empty = None
         if settings.pad_cond_uncond:
-            empty = self._timeline(model, "", when, settings, clock).cond[0]
-        noted: set[str] = set()
+            empty = self._timeline(model, "", when, options, clock).cond[0]
+        noted: set[str] = set(SIZES_TOLD) if options.told else set()
         timelines = [*(timeline for timeline, _ in parts), negative]
         if not settings.use_old_emphasis_implementation and any(
             bracket in stage.text for timeline in timelines for stage in timeline.stages for bracket in "(["
@@ -127,18 +153,10 @@ class PromptEncoder:
     def clear(self) -> None:
         self._cache.clear()
 
-    def _timeline(self, model: Model, text: str, when: Timing, settings: Settings, clock: Stopwatch) -> Timeline:
-        is_exact = settings.compatibility == EXACT
-        stages = schedule(text, when, is_exact)
+    def _timeline(self, model: Model, text: str, when: Timing, options: TextOptions, clock: Stopwatch) -> Timeline:
+        stages = schedule(text, when, options.is_exact)
         texts = tuple(stage.text for stage in stages)
         words = model.words(self._embeddings)
-        options = TextOptions(
-            clip_skip=settings.CLIP_stop_at_last_layers,
-            emphasis=settings.emphasis,
-            comma_backtrack=settings.comma_padding_backtrack,
-            is_exact=is_exact,
-            is_old=settings.use_old_emphasis_implementation,
-        )
         key = PromptKey(
             model.hash,
             model.place.text_dtype,

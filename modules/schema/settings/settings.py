@@ -17,6 +17,7 @@ from modules.schema.settings.img2img import Img2ImgSettings
 from modules.schema.settings.memory import MemorySettings
 from modules.schema.settings.output import OutputSettings
 from modules.schema.settings.sampling import SamplerSettings
+from modules.schema.settings.sdxl import StableDiffusionXLSettings
 from modules.schema.settings.stable_diffusion import StableDiffusionSettings
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
     SamplerSettings,
     Img2ImgSettings,
     MemorySettings,
+    StableDiffusionXLSettings,
     StableDiffusionSettings,
 ):
     """All settings of Palimpsest, with A1111's names where they mean the same."""

@@ -32,6 +32,18 @@ KINDS: dict[str, tuple[Header, str]] = {
     "tiny": ({key: TensorInfo("F16", value.shape) for key, value in tiny_tensors().items()}, "sd1"),
     "SD 2": (sd1(4) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2"),
     "SDXL": (sd1(4) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl"),
+    "SDXL inpainting": (sd1(9) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl-inpaint"),
+    "SDXL refiner": (sd1(4) | header(**{"conditioner.embedders.0.model.ln_final.weight": (1280,)}), "sdxl-refiner"),
+    "SDXL refiner's UNet": (
+        header(
+            **{
+                f"{UNET}input_blocks.0.0.weight": (384, 4, 3, 3),
+                f"{UNET}label_emb.0.0.weight": (1536, 2560),
+                f"{UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (768, 1280),
+            }
+        ),
+        "sdxl-refiner",
+    ),
     "SD 3": (header(**{f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536)}), "sd3"),
     "Flux": (header(**{"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}), "flux"),
     "VAE": (header(**{"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}), "vae"),
@@ -76,8 +88,8 @@ def test_every_family_of_the_table_is_tried_here() -> None:
             "Upscalers from files are not offered here: nothing reads it.",
         ),
         (
-            "sdxl",
-            "x.safetensors is a Stable Diffusion XL model, a family that is not supported yet. "
+            "sd3",
+            "x.safetensors is a Stable Diffusion 3 model, a family that is not supported yet. "
             "Use a Stable Diffusion 1 checkpoint.",
         ),
         ("unknown", "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1 checkpoint."),
@@ -90,5 +102,5 @@ def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) 
 
 
 def test_supported_families_pass() -> None:
-    assert [f.name for f in FAMILIES if f.supported] == ["sd1-inpaint", "sd1"]
+    assert [f.name for f in FAMILIES if f.supported] == ["sdxl-refiner", "sdxl-inpaint", "sdxl", "sd1-inpaint", "sd1"]
     assert require_supported(family_named("sd1"), Path("x")) is family_named("sd1")

@@ -45,6 +45,9 @@ def test_without_a_word_of_its_own_they_are_the_familys(
 
 def test_of_a_folder_too(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
+    for part in ("unet", "text_encoder_2"):
+        (tmp_path / "a" / part).mkdir()
+        (tmp_path / "a" / part / "config.json").write_text("{}")
     (tmp_path / "a" / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
     assert listed(tmp_path).sizes.trained_on == SDXL_TRAITS.trained_on
 

@@ -305,8 +305,8 @@ def test_a_ckpt_without_weights_is_told(tmp_path: Path, load: Load) -> None:
     ("index", "said"),
     [
         (
-            '{"_class_name": "StableDiffusionXLPipeline"}',
-            "is a Stable Diffusion XL model, a family that is not supported yet",
+            '{"_class_name": "StableDiffusion3Pipeline"}',
+            "is a Stable Diffusion 3 model, a family that is not supported yet",
         ),
         ('{"_class_name": "OtherPipeline"}', "is of no kind that is known here"),
         ("{broken", "model_index.json in folder cannot be read"),

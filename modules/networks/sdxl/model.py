@@ -1,0 +1,83 @@
+"""Stable Diffusion XL behind the seam; Podell et al. 2023, arXiv 2307.01952. The rules of its prompts are A1111's."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+from modules.clip.bpe import END
+from modules.clip.chunks import Piece
+from modules.networks.conditioning import Conditioning
+from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.ldm.lora_names import SECOND_TEXT_PREFIXES, TEXT_PREFIXES, text_targets, unet_targets
+from modules.networks.ldm.model import LatentDiffusion
+from modules.networks.ldm.text import Reading, TextNetwork, read_prompts
+from modules.networks.model import LoraTarget, TextOptions, Told
+
+LAYERS_BACK: Final = 2  # of both text encoders: the state before the last layer, without the final norm
+OPENCLIP_PAD: Final = 0  # what fills a prompt up behind its end marker
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableDiffusionXL(LatentDiffusion):
+    """A `Model`. The refiner has the larger text encoder alone: `clip_l` is None."""
+
+    clip_l: CLIPTextModel | None
+    clip_g: CLIPTextModelWithProjection
+
+    @property
+    def is_refiner(self) -> bool:
+        return self.clip_l is None
+
+    @property
+    def text_encoders(self) -> Mapping[str, TextNetwork]:
+        return {"text": self.clip_g} if self.clip_l is None else {"text": self.clip_l, "text_2": self.clip_g}
+
+    @property
+    def text_width(self) -> int:
+        """Of the vectors of all text encoders side by side."""
+        return sum(encoder.config.hidden_size for encoder in self.text_encoders.values())
+
+    def words(self, embeddings: EmbeddingCache) -> Words:
+        return embeddings.words(self.text_width, self.tokenizer)
+
+    def encoded(
+        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+    ) -> Conditioning:
+        def read(encoder: TextNetwork, layers_back: int, pad: int, start: int) -> tuple[Tensor, Tensor | None]:
+            own = words and words.columns(start, start + encoder.config.hidden_size)
+            reading = Reading(layers_back, False, pad)
+            return read_prompts(encoder, self.tokenizer, stages, pieces, reading, options, own)
+
+        first = 0 if self.clip_l is None else self.clip_l.config.hidden_size
+        tokens, pooled = read(self.clip_g, LAYERS_BACK, OPENCLIP_PAD, first)
+        assert pooled is not None
+        if self.clip_l is not None:
+            back = options.clip_skip if options.clip_l_skip else LAYERS_BACK
+            tokens = torch.cat([read(self.clip_l, back, END, 0)[0], tokens], dim=-1)
+        if options.is_negative and not any(stages):  # no prompt at all, which is not the same as an empty one
+            tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
+        numbers = torch.tensor([self._numbers(options.told)], device=tokens.device).repeat(len(tokens), 1)
+        dtype = self.place.dtype
+        return Conditioning(tokens.to(dtype), pooled=pooled.to(dtype), size_ids=numbers)
+
+    def told(self, cond: Conditioning) -> dict[str, Any]:
+        return {"added_cond_kwargs": {"text_embeds": cond.pooled, "time_ids": cond.size_ids}}
+
+    def lora_targets(self) -> Mapping[str, LoraTarget]:
+        """The refiner takes none: files for XL are made for the base model, whose layers have the same names."""
+        if self.clip_l is None:
+            return {}
+        smaller, larger = text_targets(self.clip_l, TEXT_PREFIXES), text_targets(self.clip_g, SECOND_TEXT_PREFIXES)
+        return unet_targets(self.unet) | smaller | larger
+
+    def _numbers(self, told: Told | None) -> list[float]:
+        """Height and width of the original, what was cropped at top and left, and the target; or the score."""
+        native = self.family.sizes.native
+        told = told or Told(native, native)
+        size, crop = (told.height, told.width), (told.crop_top, told.crop_left)
+        last = (told.aesthetic_score,) if self.is_refiner else size
+        return [float(each) for each in (*size, *crop, *last)]
