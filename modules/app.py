@@ -33,6 +33,7 @@ from modules.flags.command_line import parse
 from modules.flags.flags import Flags
 from modules.infotext.recipe import HashOf, Kept
 from modules.infotext.recipe import recipe as make_recipe
+from modules.jobs.admission import Admission, FixedCatalog
 from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.batch.journal import Journals
@@ -41,8 +42,10 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.networks.files.checkpoints import CheckpointFiles
-from modules.networks.files.listing import HashCache
+from modules.networks.files.listing import HashCache, stamp_of_folders
+from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.schema.catalog import Catalog, usable
+from modules.schema.request import Img2ImgRequest
 from modules.server import doctor, fetch_command, listen, merge_command
 from modules.server.folders import HASHES, ModelFolders
 from modules.store.history import History
@@ -86,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     threading.Thread(target=sweep_drafts, args=(flags,), name="sweep", daemon=True).start()
     try:
         services.intake.reopen(services.catalog.current)
-        services.queue.resume(lies_in(services.outputs))
+        services.queue.resume(lies_in(services.outputs), services.admission.readmitted)
         services.intake.batches.go_on()
         start_engine(services)
         services.cards.begin()
@@ -121,8 +124,12 @@ def reproduce(argv: Sequence[str]) -> int:
         catalog = folders.scanner(CheckpointFiles(folders.checkpoints))()
         text = read(picture).infotext
         recipe = make_recipe(picture, text, catalog, kept(pictures), source, mask, hash_of(flags))
+        kind = IMG2IMG if isinstance(recipe.request, Img2ImgRequest) else TXT2IMG
+        settings = recipe.settings.overridden({"sd_model_checkpoint": recipe.checkpoint.name})
+        admission = Admission(FixedCatalog(catalog), load_extensions(flags.extensions_dir))
+        resources = admission.admitted(kind, recipe.request, settings).resources
         engine = create_engine(**folders.engine_options())
-        report = rerun(engine, recipe, picture)
+        report = rerun(engine, recipe, resources, picture)
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
@@ -178,6 +185,7 @@ def open_services(flags: Flags) -> Services:
         lambda path: HashCache(flags.data_dir / HASHES).known(path),
         hash_of(flags),
         checkpoints.look_further,
+        lambda: stamp_of_folders(folders.all),
     )
     catalog.start_hashing()
     return Services(
@@ -241,7 +249,7 @@ def start_engine(services: Services) -> None:
         if not catalog.checkpoints:
             return
         checkpoint = catalog.checkpoint("")
-    services.queue.select_checkpoint(checkpoint, settings)
+    services.select_checkpoint(checkpoint, settings)
 
 
 def serve(services: Services) -> None:

@@ -19,12 +19,13 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from modules.app import reproduce
-from modules.base.events import ImageDone, Stop
+from modules.base.events import ImageDone
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
 from modules.store.metadata import encoded
+from tests.admitted import Folders
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -213,13 +214,13 @@ def test_a_picture_is_made_again_with_the_checkpoints_of_the_models_folders(
     (models / "other").mkdir()
     save_file({**tiny_tensors(), **other}, models / "other" / "second.safetensors", {"format": "pt"})
     (models / "other" / "second.yaml").write_text(first.with_suffix(".yaml").read_text())
-    engine = create_engine("cpu", "full", str(tmp_path / "elsewhere"), checkpoint_dirs=str(models))
+    engine = create_engine("cpu", "full", str(tmp_path / "elsewhere"))
     request = Txt2ImgRequest(
         prompt="a cat", width=64, height=64, steps=4, seed=7, subseed=1,
         refiner_checkpoint="second", refiner_switch_at=0.5,
     )  # fmt: skip
     settings = Settings(live_previews_enable=False)
-    events = engine.run(request, settings, Checkpoint(first.name, first), lambda: Stop.NONE)
+    events = Folders(tmp_path / "elsewhere", (models,)).run(engine, request, settings, Checkpoint(first.name, first))
     done = next(event for event in events if isinstance(event, ImageDone))
     assert "Refiner: second [" in done.infotext
     picture = tmp_path / "picture.png"

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,8 @@ class CatalogHolder:
 
     `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be, and is ""
     for one that cannot be read. `look_further` looks at what a scan has passed over because it takes long, and tells
-    whether another scan would find more. `listeners` are called when the catalog has changed.
+    whether another scan would find more. `stamp` is another value once a file in the folders has come, gone or changed.
+    `listeners` are called when the catalog has changed.
     """
 
     def __init__(
@@ -30,12 +31,15 @@ class CatalogHolder:
         known_hash: Callable[[Path], str] = lambda path: "",
         hash_of: Callable[[Path], str] = lambda path: "",
         look_further: Callable[[], bool] = lambda: False,
+        stamp: Callable[[], Hashable] = lambda: None,
     ) -> None:
         self.known_hash = known_hash
         self.hash_of = hash_of
         self.listeners = Listeners()
         self._changed = threading.Condition()  # guards the fields below
         self._scan = scan
+        self._stamp = stamp
+        self._stamped = stamp()
         self._current = scan()
         self._revision = 0
         self._tried: set[Path] = set()  # files whose hash was asked for since the last look
@@ -55,12 +59,17 @@ class CatalogHolder:
         """Another number after each change."""
         return self._revision
 
+    def look(self) -> Catalog:
+        """The catalog as the folders are now; they are scanned only if something in them has changed."""
+        return self._current if self._stamp() == self._stamped else self.refresh()
+
     def refresh(self) -> Catalog:
         """Look again at what is there."""
+        stamped = self._stamp()  # before, so that what changes meanwhile is seen by the next look
         found = self._scan()
         with self._changed:
             is_new = found != self._current
-            self._current = found
+            self._current, self._stamped = found, stamped
             self._tried.clear()
             self._is_looked = False
             self._revision += is_new
@@ -94,7 +103,8 @@ class CatalogHolder:
             return self._current
 
     def settled(self) -> Catalog:
-        """The catalog with the hashes of all files, as far as a few seconds suffice for that."""
+        """The catalog as the folders are now, with all hashes, as far as a few seconds suffice for that."""
+        self.look()
         with self._changed:
             if self._hashing.is_alive():
                 self._changed.wait_for(lambda: not self._is_busy(), PATIENCE)

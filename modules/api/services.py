@@ -27,6 +27,7 @@ from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue, Submission
 from modules.jobs.saving import JobSavers
 from modules.networks.files.cards import CardFiles
+from modules.schema.catalog import Checkpoint
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
@@ -172,6 +173,10 @@ class Services:
         """What fetches model files from the hub."""
         return Downloads(Fetcher(self.flags.models_dir, self.flags.offline), self._look)
 
+    def select_checkpoint(self, checkpoint: Checkpoint, settings: Settings) -> None:
+        """Have the engine load `checkpoint` as soon as no job waits."""
+        self.queue.select_checkpoint(self.admission.choice(checkpoint, settings))
+
     def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
         """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `Submission`.
 
@@ -181,7 +186,7 @@ class Services:
 
     def retry(self, client: str, job_id: str) -> list[Job]:
         """Have `client` make what a failed job has not made. Raises WebuiError, Busy for more than its share."""
-        return self.queue.retry(job_id, lambda put: self.limits.submit(client, put))
+        return self.queue.retry(job_id, lambda put: self.limits.submit(client, put), self.admission.readmitted)
 
     def read_infotext(self, text: str) -> ParsedFields:
         """What a picture's text means as request fields, its models being files that are here."""

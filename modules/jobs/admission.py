@@ -4,28 +4,36 @@ The settings that a request overrides, everything that it names, its size, and i
 wrong is refused here, in a sentence, and not in the middle of a job.
 """
 
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from modules.base.errors import WebuiError
 from modules.extension.loading import Extensions
 from modules.jobs.job import JobSpec
+from modules.jobs.loader import Choice
 from modules.processing.kinds.kind import JobKind
-from modules.processing.kinds.resolve import MissingNetworks
-from modules.schema.catalog import Catalog, Checkpoint, Lora, Vae
+from modules.processing.kinds.resolve import CHECKPOINT, MissingNetworks, loadable
+from modules.processing.kinds.words import WordReader
+from modules.prompts.schedule import Timing
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest
+from modules.schema.resources import NamedFile
 from modules.schema.settings import Settings
 
-CHECKPOINT = "sd_model_checkpoint"
+log = logging.getLogger(__name__)
 
 Generation = TypeVar("Generation", bound=GenerationRequest)
 
 
 class CatalogSource(Protocol):
-    """Where names are looked up: `knowing` waits for hashes in the names, `refresh` looks at the disk again."""
+    """Where names are looked up: `look` looks whether the folders have changed, `knowing` waits for hashes in the
+    names, `refresh` looks at the disk again in any case."""
 
     @property
     def current(self) -> Catalog: ...
+    def look(self) -> Catalog: ...
     def knowing(self, *said: str) -> Catalog: ...
     def refresh(self) -> Catalog: ...
 
@@ -35,6 +43,9 @@ class FixedCatalog:
     """A catalog that stays as it is: a batch's, whose files shall all mean the same by a name."""
 
     current: Catalog
+
+    def look(self) -> Catalog:
+        return self.current
 
     def knowing(self, *said: str) -> Catalog:
         return self.current
@@ -52,6 +63,7 @@ class Admission:
 
     source: CatalogSource
     scripts: Extensions = field(default=NO_SCRIPTS)
+    reader: WordReader = field(default_factory=WordReader)
 
     def admitted(
         self, kind: JobKind[Any], request: Any, settings: Settings, leave_out_missing: bool = False
@@ -62,36 +74,65 @@ class Admission:
         prompts; else they raise MissingNetworks.
         """
         settings = settings.overridden(kind.overrides(request))
+        self.source.look()
         try:
-            request, resources = kind.admitted(request, settings, _Names(self.source, self.scripts))
+            request, resources = kind.admitted(request, settings, self._names())
         except MissingNetworks as missing:
             if not leave_out_missing:
                 raise
             request = missing.left_out(request)
-            request, resources = kind.admitted(request, settings, _Names(self.source, self.scripts))
+            request, resources = kind.admitted(request, settings, self._names())
         return JobSpec(kind, request, settings, resources)
+
+    def readmitted(self, spec: JobSpec) -> JobSpec:
+        """A job that was admitted before Palimpsest was started again, or before it failed, with the files that its
+        names mean now. The checkpoint is the one it had, whatever the settings say by now.
+
+        `files` stay as they were, so that the engine tells which are other ones. Raises WebuiError for what is gone.
+        """
+        before = spec.resources
+        at_its_place = (row for row in self.source.look().checkpoints if row.path == before.checkpoint.path)
+        first = next(at_its_place, before.checkpoint)
+        settings = spec.settings.overridden({CHECKPOINT: first.name})
+        _, resources = spec.kind.admitted(spec.request, settings, self._names())
+        return replace(spec, resources=replace(resources, files=_as_before(resources.files, before.files)))
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
         look, and with the reason if its header shows that it cannot be loaded."""
-        return _Names(self.source, self.scripts).checkpoint(name)
+        return self._names().checkpoint(name)
 
     def vae_choice(self, name: str) -> str:
         """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
         look."""
+        return self._names().vae_choice(name)
+
+    def choice(self, checkpoint: Checkpoint, settings: Settings) -> Choice:
+        """`checkpoint` to be loaded, with the VAE that `settings` name for it, in case it has none inside."""
         try:
-            return self.source.knowing(name).vae_choice(name)
-        except WebuiError:
-            self.source.refresh()
-            return self.source.knowing(name).vae_choice(name)
+            return Choice(checkpoint, settings, self.source.look().vae_for(settings.sd_vae, checkpoint))
+        except WebuiError as error:
+            log.warning("%s", error)
+            return Choice(checkpoint, settings)
+
+    def _names(self) -> "_Names":
+        return _Names(self.source, self.scripts, self.reader)
+
+
+def _as_before(files: Iterable[NamedFile], before: Sequence[NamedFile]) -> tuple[NamedFile, ...]:
+    """`files` with the sizes and times that they had before, also those that were moved."""
+    by_path, by_name = {each.path: each for each in before}, {each.name: each for each in before}
+    known = ((each, by_path.get(each.path) or by_name.get(each.name) or each) for each in files)
+    return tuple(each._replace(size=was.size, changed=was.changed) for each, was in known)
 
 
 class _Names:
     """The names of one request. Missing LoRAs cost one more look at the disk, however many they are."""
 
-    def __init__(self, source: CatalogSource, scripts: Extensions) -> None:
+    def __init__(self, source: CatalogSource, scripts: Extensions, reader: WordReader) -> None:
         self._source = source
         self._scripts = scripts
+        self._reader = reader
         self._looked = False
 
     @property
@@ -100,14 +141,21 @@ class _Names:
 
     def checkpoint(self, name: str) -> Checkpoint:
         try:
-            return _loadable(self._source.knowing(name).checkpoint(name))
+            return loadable(self._source.knowing(name).checkpoint(name))
         except WebuiError:
             self._source.refresh()
-            return _loadable(self._source.knowing(name).checkpoint(name))
+            return loadable(self._source.knowing(name).checkpoint(name))
 
     def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None:
-        name = Admission(self._source).vae_choice(choice)
+        name = self.vae_choice(choice)
         return self._source.current.vae_for(name, checkpoint)
+
+    def vae_choice(self, name: str) -> str:
+        try:
+            return self._source.knowing(name).vae_choice(name)
+        except WebuiError:
+            self._source.refresh()
+            return self._source.knowing(name).vae_choice(name)
 
     def lora(self, name: str) -> Lora:
         try:
@@ -118,11 +166,8 @@ class _Names:
         self._looked = True
         return self._source.refresh().lora(name)
 
+    def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
+        return self._reader.named(prompts, settings, self._source.current.embeddings)
+
     def scripted(self, request: Generation) -> Generation:
         return self._scripts.checked(request, self._source.current)
-
-
-def _loadable(checkpoint: Checkpoint) -> Checkpoint:
-    if checkpoint.reason:
-        raise WebuiError(checkpoint.reason, field=CHECKPOINT)
-    return checkpoint

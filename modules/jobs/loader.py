@@ -11,7 +11,7 @@ from modules.jobs.listeners import Listeners
 from modules.jobs.recovery import DiedLoading
 from modules.jobs.workers.process import EngineDied
 from modules.processing.kinds.kind import Work
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.settings import Settings
 
 DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
@@ -25,7 +25,7 @@ class EngineWorker(Protocol):
     @property
     def died(self) -> bool: ...
     def bury(self) -> EngineDied: ...
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]: ...
     def run(self, work: Work) -> Iterator[Event | EngineState]: ...
     def ask(self, stop: Stop) -> None: ...
     def release(self) -> None: ...
@@ -33,10 +33,11 @@ class EngineWorker(Protocol):
 
 
 class Choice(NamedTuple):
-    """A checkpoint to be loaded, and the settings to load it with."""
+    """A checkpoint to be loaded, and the settings to load it with. `vae` is used if it has none inside."""
 
     checkpoint: Checkpoint
     settings: Settings
+    vae: Vae | None = None
 
 
 class Loader:

@@ -15,13 +15,11 @@ from modules.jobs.job import Job, JobSpec, Past
 from modules.jobs.line import INTERRUPTED, REMEMBERED_JOBS, Line
 from modules.jobs.listeners import Listeners
 from modules.jobs.loader import Choice, EngineWorker, Loader
-from modules.jobs.recovery import cannot_go_on, keep, missing
+from modules.jobs.recovery import Readmit, cannot_go_on, keep, missing, readmitted
 from modules.jobs.runner import Runner
 from modules.jobs.saving import SavePicture
 from modules.processing.kinds.registry import BUILT_IN, JobKinds
-from modules.schema.catalog import Checkpoint
 from modules.schema.resources import Resources
-from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, StoredJob
 
 log = logging.getLogger(__name__)
@@ -101,7 +99,7 @@ class JobQueue:
             for event in how.events:
                 job.append(event)
                 self._job_store.note(job.id, event)
-            self._job_store.add(job.id, job.kind.name, job.created, job.request, job.settings, job.checkpoint)
+            self._job_store.add(job.id, job.kind.name, job.created, job.request, job.settings, job.resources)
             job.request = mapped(job.request, self._job_store.on_disk)  # sixty waiting photos would be gigabytes
             with self._changed:
                 self._line.add(job)
@@ -109,11 +107,12 @@ class JobQueue:
         self.listeners.call()
         return job
 
-    def resume(self, is_there: Callable[[ImageSaved, str], bool]) -> None:
+    def resume(self, is_there: Callable[[ImageSaved, str], bool], readmit: Readmit = lambda spec: spec) -> None:
         """Put the jobs of the job store where they were: those that waited, or ran, wait and run again in their order.
 
-        `is_there` is asked whether a file of this sha256 lies where a picture's event says. Call it once, before the
-        first job is submitted.
+        `is_there` is asked whether a file of this sha256 lies where a picture's event says. `readmit` finds the files
+        that a job names again; a job it raises WebuiError for has failed. Call it once, before the first job is
+        submitted.
         """
         now = time.time()
         line = self._line
@@ -122,8 +121,10 @@ class JobQueue:
             old = [each.id for each in stored if each.ended and now - each.created > REMEMBERED_SECONDS]
             jobs = {each.id: self._made_again(each) for each in stored if each.id not in old}
             for each in stored:
-                failed = cannot_go_on(each)
-                if each.id in jobs and not jobs[each.id].ended and failed:
+                if each.id not in jobs or jobs[each.id].ended:
+                    continue
+                failed = cannot_go_on(each) or readmitted(jobs[each.id], readmit)
+                if failed:
                     jobs[each.id].append(failed)
                     keep(self._job_store.end, each.id, failed, jobs[each.id].images)
             with self._changed:
@@ -141,10 +142,15 @@ class JobQueue:
             log.info("Resuming %d %s from the last run.", count, "job" if count == 1 else "jobs")
         self.listeners.call()
 
-    def retry(self, job_id: str, admit: Callable[[Callable[[], Job]], Job] = lambda put: put()) -> list[Job]:
+    def retry(
+        self,
+        job_id: str,
+        admit: Callable[[Callable[[], Job]], Job] = lambda put: put(),
+        readmit: Readmit = lambda spec: spec,
+    ) -> list[Job]:
         """Put what a failed job has not made at the end of the queue: a job for each batch that was parked, one more
         for what came after the last that was made. A job that cannot be divided runs whole, and those of its pictures
-        that are saved stay as they are.
+        that are saved stay as they are. `readmit` finds the files that the job names as they are now.
 
         Raises WebuiError for a job that has not failed, whose sources are gone, or that the disk refuses.
         """
@@ -157,7 +163,7 @@ class JobQueue:
             raise WebuiError(f"The job {job_id} cannot be retried: {job.lost}", "Submit it again.", "id", status=409)
         made = job.images if job.results.is_whole else ()
         specs = [
-            (JobSpec(job.kind, request, job.settings, job.resources), Submission(left_out=first, made=made))
+            (readmit(JobSpec(job.kind, request, job.settings, job.resources)), Submission(left_out=first, made=made))
             for request, first in missing(job)
         ]
         return [admit(partial(self.submit, spec, how)) for spec, how in specs]
@@ -185,10 +191,10 @@ class JobQueue:
         """What the engine process last said of itself."""
         return self._loader.state
 
-    def select_checkpoint(self, checkpoint: Checkpoint, settings: Settings) -> None:
-        """Load `checkpoint` as soon as no job waits, and start the engine process if it is not there yet."""
+    def select_checkpoint(self, choice: Choice) -> None:
+        """Load a checkpoint as soon as no job waits, and start the engine process if it is not there yet."""
         with self._changed:
-            self._loader.select(Choice(checkpoint, settings))
+            self._loader.select(choice)
             self._start()
 
     def unload(self, patience: float = 0.0) -> None:
@@ -252,7 +258,8 @@ class JobQueue:
         kind = self.kinds.kept(stored.kind)
         request = kind.request.model_construct() if stored.request is None else stored.request
         past = Past(stored.id, stored.created, stored.events, stored.reason)
-        return self._made(JobSpec(kind, request, stored.settings, Resources(stored.checkpoint)), past)
+        resources = Resources(stored.checkpoint, files=stored.files)
+        return self._made(JobSpec(kind, request, stored.settings, resources), past)
 
     def _start(self) -> None:
         if self._thread.ident is None:

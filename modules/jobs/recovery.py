@@ -6,7 +6,7 @@ from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.base.events import Failed, Finished, Unkept
-from modules.jobs.job import Job
+from modules.jobs.job import Job, JobSpec
 from modules.jobs.workers.process import EngineDied
 from modules.store.job_store import StoredJob
 
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 DEATHS_OF_A_BATCH = 2  # of the engine process while a job made the same batch, before that is left out
 DEATHS_OF_LOADING = 4  # of the engine process in a row while it loaded a job's checkpoint, before the job has failed
 CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
+
+Readmit = Callable[[JobSpec], JobSpec]
 
 
 class DiedRunning(EngineDied):
@@ -92,6 +94,15 @@ def with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
         f"It ended {DEATHS_OF_A_BATCH} times while making {which} of {count}, so that batch was skipped. "
         "Retry the job to make the missing pictures, or choose a smaller size or batch size.",
     )
+
+
+def readmitted(job: Job, readmit: Readmit) -> Failed | None:
+    """Give a job of the last time the files that it names; why that cannot be done, None if it could."""
+    try:
+        job.resources = readmit(JobSpec(job.kind, job.request, job.settings, job.resources)).resources
+    except WebuiError as error:
+        return Failed(error.message, error.hint, error.field)
+    return None
 
 
 def cannot_go_on(stored: StoredJob) -> Failed | None:

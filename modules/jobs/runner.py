@@ -192,7 +192,7 @@ class Runner:
             self._line.loading_for = job
             job.append(Staged(f"{LOADING}{name}"))
         try:
-            state = self._loader.load(Choice(job.checkpoint, job.settings))
+            state = self._loader.load(Choice(job.checkpoint, job.settings, job.resources.vae))
         finally:
             self._require_held(job)
         if state.state == "ready":
@@ -214,7 +214,7 @@ class Runner:
             first = first_batch(job)
             if first >= job.results.batches:  # cut off after its last picture
                 return Finished(0.0, {})
-            events = self._engine.run(Work(job.kind, job.request, job.settings, job.checkpoint, first))
+            events = self._engine.run(Work(job.kind, job.request, job.settings, job.resources, first))
         ending: Finished | Failed | None = None
         loading, batch = job.checkpoint.name, first  # what the process does just now; "" once it has the checkpoint
         try:
@@ -235,7 +235,7 @@ class Runner:
                     if isinstance(event, FileSaved):
                         self._file_saved()
         except EngineDied as death:
-            choice = Choice(job.checkpoint, job.settings) if job.kind.needs_checkpoint else None
+            choice = Choice(job.checkpoint, job.settings, job.resources.vae) if job.kind.needs_checkpoint else None
             self._loader.died_running(death, choice)
             if loading:  # counted for this job: that another loads it well says nothing of what is loaded beside it
                 died = self._loader.died_loading(f"{loading} {job.id}")

@@ -1,6 +1,6 @@
 """Textual inversion (Gal et al. 2022, arXiv 2208.01618): words that stand for vectors in the text encoder's input."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Chunk, Vocabulary, Word
 from modules.networks.files.embedding_pictures import is_picture, picture_vectors
-from modules.networks.files.embeddings import EmbeddingFiles, read_content, vectors_in
+from modules.networks.files.embeddings import describe, read_content, vectors_in
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import Stored
 from modules.networks.weights import open_weights, read_stored
@@ -59,17 +59,16 @@ class Words:
 
 
 class EmbeddingCache:
-    """The embeddings in some folders, for whichever checkpoint. Vectors are read when a prompt has their word."""
+    """The embeddings that a job may name, for whichever checkpoint. Vectors are read when a prompt has their word."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._files = EmbeddingFiles(folders)
+    def __init__(self) -> None:
         self._found: tuple[Embedding, ...] = ()
         self._words: dict[int, Words] = {}
         self._vectors: dict[Embedding, Tensor] = {}
 
-    def look(self) -> None:
-        """See what is there now; nothing is read again that has not changed."""
-        found = self._files.found()
+    def offer(self, embeddings: Iterable[Embedding]) -> None:
+        """Those of the next job. A file that has changed since it was found is described again."""
+        found = tuple(map(_as_it_is, embeddings))
         if found != self._found:
             self._found = found
             self._words.clear()
@@ -90,6 +89,15 @@ class EmbeddingCache:
         if embedding not in self._vectors:
             self._vectors[embedding] = read_vectors(embedding)
         return self._vectors[embedding]
+
+
+def _as_it_is(embedding: Embedding) -> Embedding:
+    """The row of its file as that is now; one that is gone says so when it is read."""
+    try:
+        is_changed = embedding.path.stat().st_mtime_ns != embedding.changed
+        return describe(embedding.path) if is_changed else embedding
+    except OSError:
+        return embedding
 
 
 def read_vectors(embedding: Embedding) -> Tensor:

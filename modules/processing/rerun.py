@@ -9,14 +9,15 @@ from modules.base.events import EngineState, Failed, ImageDone, Stop
 from modules.base.picture import Picture
 from modules.infotext.recipe import Recipe, Report, compared, ran_with
 from modules.processing.engine import Engine
+from modules.schema.resources import Resources
 
 
-def rerun(engine: Engine, recipe: Recipe, original: Picture) -> Report:
-    """Make the picture again and hold it against `original`. Raises WebuiError where it cannot be made."""
+def rerun(engine: Engine, recipe: Recipe, resources: Resources, original: Picture) -> Report:
+    """Make the picture again from `resources` and compare it with `original`. Raises WebuiError where that fails."""
     device = checkpoint_hash = ""
     done: ImageDone | None = None
     request = recipe.request.resolved(random.Random(0))
-    for event in engine.run(request, recipe.settings, recipe.checkpoint, lambda: Stop.NONE):
+    for event in engine.run(request, recipe.settings, resources, lambda: Stop.NONE):
         if isinstance(event, Failed):
             raise WebuiError(event.message, event.hint, event.field)
         if isinstance(event, EngineState):

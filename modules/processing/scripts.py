@@ -24,9 +24,10 @@ from modules.base.events import (
 from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
 from modules.images.enlarge import FILTERS, NONE, UPSCALERS
 from modules.infotext.grammar import Kind
+from modules.processing.kinds.resolve import CatalogNames, resolved
 from modules.processing.plan import make_plan
-from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SizeRule
 
@@ -40,7 +41,7 @@ class RunRequest(Protocol):
         self,
         request: GenerationRequest,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
         should_stop: ShouldStop,
         *,
         noise: Callable[[Scene], Any] | None = None,
@@ -88,14 +89,15 @@ class Bench:
 def run_script(
     chosen: tuple[Kind, Script, Arguments],
     run: RunRequest,
-    find: Callable[[str], Checkpoint],
+    names: CatalogNames,
     request: GenerationRequest,
     settings: Settings,
-    checkpoint: Checkpoint,
+    resources: Resources,
     should_stop: ShouldStop,
     rule: SizeRule,
 ) -> Iterator[Event | EngineState]:
-    """The events of a job that a script makes, as `Engine.run` yields them. `find` finds a checkpoint by its name.
+    """The events of a job that a script makes, as `Engine.run` yields them. `names` are looked up for each request that
+    the script comes up with, in the catalog that the job has brought.
 
     Progress runs over all of it. SKIP ends the batch at hand; after INTERRUPT nothing more is made, and the script puts
     together what there is.
@@ -121,9 +123,8 @@ def run_script(
                 yield relay.kept(wish)
             elif not relay.interrupted:
                 child = bench.seeded(wish.request)
-                named = child.override_settings.get("sd_model_checkpoint")
-                wanted = find(named) if named else checkpoint
-                events = run(child, settings, wanted, should_stop, noise=wish.noise)
+                child, files = _resolved(child, settings, names, resources)
+                events = run(child, settings, files, should_stop, noise=wish.noise)
                 made = yield from relay.child(events, wish)
                 if relay.failed:
                     return
@@ -134,6 +135,16 @@ def run_script(
     finally:
         course.close()
     yield Finished(sum(relay.timings.values()), relay.timings, interrupted=relay.interrupted)
+
+
+def _resolved(
+    child: GenerationRequest, settings: Settings, names: CatalogNames, resources: Resources
+) -> tuple[GenerationRequest, Resources]:
+    """A script's own request and its files; without another checkpoint it has the first of the job's `resources`."""
+    named = child.override_settings.get("sd_model_checkpoint")
+    first = names.checkpoint(named) if named else resources.checkpoint
+    child, found = resolved(child, settings.overridden(child.override_settings), names, first)
+    return child, replace(found, files=resources.files)
 
 
 class _Relay:

@@ -2,7 +2,8 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -182,6 +183,11 @@ class Catalog:
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
     vaes: tuple[Vae, ...] = ()
+
+    @cached_property
+    def without_notes(self) -> "Catalog":
+        """The same names for a job to carry. What LoRAs tell of themselves may be megabytes, and no job reads it."""
+        return replace(self, loras=tuple(replace(lora, metadata={}) for lora in self.loras))
 
     def names(self, which: str) -> tuple[str, ...]:
         """The labels of one list: checkpoints, loras, vaes, samplers or schedulers."""

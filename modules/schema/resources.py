@@ -1,16 +1,36 @@
 """Everything that a job's request names, as files: looked up once, when the job is admitted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
 
-from modules.schema.catalog import NO_CHECKPOINT, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import NO_CHECKPOINT, Catalog, Checkpoint, Embedding, Lora, Vae
+
+NO_CATALOG: Final = Catalog()
+
+
+class NamedFile(NamedTuple):
+    """A file that a request names, as it was when the job was admitted.
+
+    `size` is in bytes, `changed` its time of change in nanoseconds.
+    """
+
+    name: str
+    path: Path
+    size: int
+    changed: int
 
 
 @dataclass(frozen=True)
 class Resources:
     """The files of a job, with their hashes as far as these are known.
 
-    `refiner` and `hires_checkpoint` are None where the job uses its first checkpoint throughout, `vae` where it uses
-    the checkpoint's own. `loras` are those that the prompts name, `embeddings` those whose words stand in them.
+    `refiner` and `hires_checkpoint` are None where the job uses its first checkpoint throughout. `vae`, `refiner_vae`
+    and `hires_vae` are None where the checkpoint's own is used. `loras` are those that the prompts name, `embeddings`
+    those whose words stand in them. `files` are all of these as they were found, unless they were gone already.
+
+    `catalog` is all that could be named at that time. Prompts that only a running job knows (a script's) are looked up
+    in it, so that a name means the same in the whole job and no folder is read again.
     """
 
     checkpoint: Checkpoint = NO_CHECKPOINT
@@ -19,6 +39,10 @@ class Resources:
     vae: Vae | None = None
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
+    refiner_vae: Vae | None = None
+    hires_vae: Vae | None = None
+    files: tuple[NamedFile, ...] = ()
+    catalog: Catalog = field(default=NO_CATALOG, compare=False, repr=False)
 
 
 NO_RESOURCES = Resources()  # of a job that names nothing

@@ -1,6 +1,5 @@
 """Which folders hold an artist's models, and what is in them: ours, those of the flags, and other programs'."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +65,11 @@ class ModelFolders:
         return self._with_others([self.flags.models_dir / VAES, *self.flags.vae_dirs], installations.VAES)
 
     @property
+    def all(self) -> tuple[Path, ...]:
+        """All folders with files that a request can name."""
+        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes)
+
+    @property
     def styles(self) -> tuple[Path, ...]:
         """The installations' styles.csv files."""
         return tuple(path for other in self.others for path in other.styles)
@@ -109,10 +113,7 @@ class ModelFolders:
             "precision": flags.precision,
             "cache_dir": str(flags.data_dir / "cache"),
             "extensions_dir": str(flags.extensions_dir),
-            "checkpoint_dirs": _joined(self.checkpoints),
-            "lora_dirs": _joined(self.loras),
-            "embedding_dirs": _joined(self.embeddings),
-            "vae_dirs": _joined(self.vaes),
+            "merge_folder": str(self.checkpoints[0]),
             "memory": flags.memory,
             "vae": "tiles" if flags.tiled_vae else "auto",
         }
@@ -120,7 +121,3 @@ class ModelFolders:
     def _with_others(self, own: Sequence[Path], kind: str) -> tuple[Path, ...]:
         found = [*own, *(path for other in self.others for path in other.folders.get(kind, ()))]
         return tuple(dict.fromkeys(found))
-
-
-def _joined(folders: Sequence[Path]) -> str:
-    return os.pathsep.join(map(str, folders))

@@ -22,18 +22,18 @@ from modules.base.events import Event, Failed, Finished, ImageSaved, Parked
 from modules.base.fields import Strict
 from modules.base.kept import Unreadable
 from modules.base.picture import Picture
-from modules.schema.catalog import Checkpoint
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.faults import is_damage
 from modules.store.job_store_file import ASIDE, Row, Rows, opened, readable, rows
 from modules.store.job_store_rows import (
     KEPT_EVENTS,
     StoredJob,
-    checkpoint_text,
     event_of,
     event_text,
     is_job,
     request_text,
+    resources_text,
     stored_job,
 )
 from modules.store.outputs import Outputs
@@ -68,7 +68,7 @@ class JobStore:
         created: float,
         request: Strict,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
     ) -> None:
         """Enter a job at the end of the queue, with what was noted of it. Its pictures are held until it ends."""
         pictures: dict[str, Picture] = {}
@@ -90,7 +90,7 @@ class JobStore:
                         type(request).__name__,
                         text,
                         settings.model_dump_json(),
-                        checkpoint_text(checkpoint),
+                        resources_text(resources),
                     ),
                 )
                 self._flush(db, job_id)

@@ -30,6 +30,7 @@ from modules.base.kept import Unreadable, parsed
 from modules.base.names import shown
 from modules.base.picture import ByName, Picture
 from modules.schema.catalog import Checkpoint
+from modules.schema.resources import NamedFile, Resources
 from modules.schema.settings import Settings
 from modules.store.job_store_file import Row
 
@@ -52,7 +53,7 @@ class StoredJob:
     `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
     both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more. That of a
     job that has finished is without its pictures; so is that of one that has failed, if these are gone, and then
-    `reason` says so.
+    `reason` says so. `files` are all that the request names, as they were when it was admitted.
     """
 
     id: str
@@ -66,6 +67,7 @@ class StoredJob:
     deaths: int
     cuts: int
     reason: str = ""
+    files: tuple[NamedFile, ...] = ()
 
 
 def is_job(row: Row) -> bool:
@@ -95,11 +97,11 @@ def stored_job(
     reasons: list[str] = []
     if ended and ending is None:
         reasons.append("The job has ended, but its result can no longer be read.")
-    request, settings, checkpoint = None, Settings(), NOWHERE
+    request, settings, checkpoint, files = None, Settings(), NOWHERE, ()
     try:
         asked = _object(row["request"])
         settings = _settings(row["settings"])
-        checkpoint = _checkpoint(row["checkpoint"])
+        checkpoint, files = _checkpoint(row["checkpoint"]), _files(row["checkpoint"])
         kind = requests.get(str(row["kind"]))
         if kind is None or kind.__name__ != row["model"]:
             raise WebuiError(f"{NEWER}: it has no {str(row['model'])[:40]}.")
@@ -123,6 +125,7 @@ def stored_job(
         _count(row["deaths"]),
         _count(row["cuts"]) + (row["state"] == "running"),
         " ".join(reasons),
+        files,
     )
 
 
@@ -130,9 +133,12 @@ def event_text(event: Event) -> str:
     return shown(json.dumps(asdict(event), ensure_ascii=False))  # a sentence may hold a name that is not UTF-8
 
 
-def checkpoint_text(checkpoint: Checkpoint) -> str:
+def resources_text(resources: Resources) -> str:
+    """The first checkpoint, and all files as they were found. Other names stand in the request and are looked up."""
+    checkpoint = resources.checkpoint
     told = {"name": checkpoint.name, "path": str(checkpoint.path), "hash": checkpoint.hash}
-    return json.dumps(told | {"defaults": dict(checkpoint.defaults)})
+    files = [[file.name, str(file.path), file.size, file.changed] for file in resources.files]
+    return json.dumps({**told, "defaults": dict(checkpoint.defaults), "files": files})
 
 
 def request_text(request: Strict, keep: Callable[[Picture], object]) -> str:
@@ -175,6 +181,19 @@ def _checkpoint(text: Any) -> Checkpoint:
             return Checkpoint(name, Path(path), digest, plain)
         case _:
             raise Unreadable("the checkpoint is invalid")
+
+
+def _files(text: Any) -> tuple[NamedFile, ...]:
+    """Those that can be read; an earlier version has kept none."""
+    kept = _object(text, names_files=True).get("files", [])
+    found: list[NamedFile] = []
+    for each in cast(list[Any], kept) if isinstance(kept, list) else []:
+        match each:
+            case [str(name), str(path), int(size), int(changed)] if "\0" not in path:
+                found.append(NamedFile(name, Path(path), size, changed))
+            case _:
+                pass  # it is only compared with: without it a change of that file is not told
+    return tuple(found)
 
 
 def _time(value: Any) -> float:

@@ -38,8 +38,9 @@ from PIL import Image
 from modules.api.app import create_api
 from modules.base.events import EngineState, Event, Finished, ImageDone, Staged, Started, Stepped, Stop
 from modules.flags.flags import Flags
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import GenerationRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.server.listen import configured
 from modules.store.metadata import encoded
@@ -55,14 +56,14 @@ class InstantEngine:
     def __init__(self) -> None:
         self._pixels = photo().tobytes()
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         yield EngineState("ready", checkpoint.name, "0" * 64, device="none")
 
     def run(
         self,
         request: GenerationRequest,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
         should_stop: Callable[[], Stop],
         first_batch: int = 0,
     ) -> Iterator[Event]:

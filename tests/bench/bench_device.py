@@ -23,6 +23,7 @@ from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ def requests() -> dict[str, GenerationRequest]:
 def run(engine: Engine, request: GenerationRequest) -> tuple[Pixels, float]:
     begun = time.perf_counter()
     pixels: list[Pixels] = []
-    for event in engine.run(request, Settings(), BUNDLED, lambda: Stop.NONE):
+    for event in engine.run(request, Settings(), Resources(BUNDLED), lambda: Stop.NONE):
         if isinstance(event, Failed):
             raise SystemExit(f"the job failed: {event.message}")
         if isinstance(event, ImageDone):

@@ -40,6 +40,7 @@ from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.intents import INTENTS, intent
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.starter.backgrounds import BACKGROUNDS, plain
 from modules.starter.noise import Field
@@ -127,7 +128,7 @@ def made(
 def rendered(engine: Engine, checkpoint: Path, request: Img2ImgRequest) -> Pixels:
     """The one picture of `request`."""
     part = Checkpoint(checkpoint.stem, checkpoint)
-    for event in engine.run(request, Settings(live_previews_enable=False), part, lambda: Stop.NONE):
+    for event in engine.run(request, Settings(live_previews_enable=False), Resources(part), lambda: Stop.NONE):
         if isinstance(event, Failed):
             raise SystemExit(event.message)
         if isinstance(event, ImageDone):

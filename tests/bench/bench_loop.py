@@ -22,6 +22,7 @@ from modules.base.events import Finished, Staged, Stepped, Stop
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.sampler_names import SAMPLERS
 from modules.schema.settings import Settings
 
@@ -73,7 +74,7 @@ def once(engine: Engine, sampler: str, pixels: int) -> tuple[float, float]:
     )
     settings = Settings(live_previews_enable=False)
     begun = ended = 0.0
-    for event in engine.run(request, settings, Checkpoint(BUNDLED.stem, BUNDLED), lambda: Stop.NONE):
+    for event in engine.run(request, settings, Resources(Checkpoint(BUNDLED.stem, BUNDLED)), lambda: Stop.NONE):
         if isinstance(event, Staged) and event.stage == "sampling" and not begun:
             begun = time.thread_time()
         if isinstance(event, Stepped):

@@ -16,6 +16,7 @@ from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.starter.sheets import save, sheet
 
@@ -30,7 +31,7 @@ MARGIN = 48
 
 def redrawn(engine: Engine, **fields: Any) -> Image.Image:
     request = Img2ImgRequest(**{"prompt": PROMPT, "seed": 5, "subseed": 1, "denoising_strength": 0.9, **fields})
-    for event in engine.run(request, Settings(), BUNDLED, lambda: Stop.NONE):
+    for event in engine.run(request, Settings(), Resources(BUNDLED), lambda: Stop.NONE):
         if isinstance(event, Failed):
             raise SystemExit(f"the job failed: {event.message}")
         if isinstance(event, ImageDone):

@@ -12,13 +12,17 @@ from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
 from modules.base.picture import Picture
 from modules.extension.loading import Extensions, load
+from modules.processing.kinds.resolve import CatalogNames
+from modules.processing.kinds.words import WordReader
 from modules.processing.scripts import run_script
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES
 
 HERE = Checkpoint("here", Path("here.safetensors"))
+CATALOG = Catalog((HERE, Checkpoint("other", HERE.path)))
 
 
 def colour(seed: int) -> tuple[int, int, int]:
@@ -38,14 +42,14 @@ class Stage:
         self,
         request: GenerationRequest,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
         should_stop: Any,
         *,
         noise: Any = None,
     ) -> Iterator[Event | EngineState]:
         number = len(self.asked)
         self.asked.append(request)
-        self.checkpoints.append(checkpoint.name)
+        self.checkpoints.append(resources.checkpoint.name)
         stop = self.stops.get(number, Stop.NONE)
         yield Started(request.images, request.n_iter, request.steps, request.width, request.height, request.seed)
         yield Stepped(0, 1, request.steps)
@@ -63,17 +67,14 @@ class Stage:
     def events(self, request: GenerationRequest, settings: Settings | None = None) -> list[Event | EngineState]:
         chosen = self.extensions.chosen(request)
         settings = settings or Settings()
-        return list(run_script(chosen, self.run, self.found, request, settings, HERE, lambda: Stop.NONE, SD1_SIZES))
+        names = CatalogNames(CATALOG, WordReader())
+        resources = Resources(HERE, catalog=CATALOG)
+        return list(run_script(chosen, self.run, names, request, settings, resources, lambda: Stop.NONE, SD1_SIZES))
 
     def pictures(self, request: GenerationRequest) -> list[ImageDone]:
         events = self.events(request)
         assert not [event for event in events if isinstance(event, Failed)]
         return [event for event in events if isinstance(event, ImageDone)]
-
-    def found(self, name: str) -> Checkpoint:
-        if name != "other":
-            raise WebuiError(f"no checkpoint named {name!r}")
-        return Checkpoint("other", HERE.path)
 
 
 @pytest.fixture

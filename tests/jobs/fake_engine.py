@@ -29,8 +29,9 @@ from modules.base.events import (
     Stop,
     Warned,
 )
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 
 SIDE = 8
@@ -43,7 +44,7 @@ class FakeEngine:
             with Path(builds).open("a") as file:
                 file.write("built\n")
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         if self.loads:
             with self.loads.open("a") as file:
                 file.write(checkpoint.name + "\n")
@@ -60,7 +61,7 @@ class FakeEngine:
         self,
         request: GenerationRequest,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
         should_stop: Callable[[], Stop],
         first_batch: int = 0,
     ) -> Iterator[Event]:

@@ -10,7 +10,7 @@ from modules.base.events import EngineState, Event, Failed, Finished, ImageDone,
 from modules.jobs.listeners import Listeners
 from modules.jobs.workers.process import EngineDied
 from modules.processing.kinds.kind import Work
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
 
@@ -36,13 +36,13 @@ class Painter:
     def bury(self) -> EngineDied:
         raise NotImplementedError
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         yield EngineState("ready", checkpoint.name)
 
     def run(self, work: Work) -> Iterator[Event]:
         request = work.request
         assert isinstance(request, Img2ImgRequest)
-        self.requests.append((request, work.checkpoint.name))
+        self.requests.append((request, work.resources.checkpoint.name))
         if len(self.requests) == self.held_from:
             self.held.set()
         self.stop = Stop.NONE

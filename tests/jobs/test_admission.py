@@ -36,7 +36,7 @@ def test_everything_that_a_request_names_is_a_file_in_its_job() -> None:
         override_settings={"sd_vae": "soft", "eta_ddim": 0.5},
     )
     spec = admission().admitted(TXT2IMG, request, Settings(sd_model_checkpoint="other"))
-    assert spec.resources == Resources(OTHER, GOOD, OTHER, VAE, (FUR, INK), (WORD,))
+    assert spec.resources == Resources(OTHER, GOOD, OTHER, VAE, (FUR, INK), (WORD,), VAE, VAE)
     assert (spec.request.hr_checkpoint_name, spec.request.refiner_checkpoint) == ("other", "good")
     assert spec.settings.eta_ddim == 0.5
 

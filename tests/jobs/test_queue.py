@@ -31,6 +31,7 @@ from modules.base.events import (
 )
 from modules.jobs import line as line_module
 from modules.jobs.job import Job, JobSpec
+from modules.jobs.loader import Choice
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
@@ -264,7 +265,7 @@ def test_the_engine_comes_back_with_its_checkpoint_though_no_job_waits(make_queu
 def test_an_engine_killed_while_idle_is_started_again(make_queue: MakeQueue, tmp_path: Path) -> None:
     loads = tmp_path / "loads"
     queue = make_queue(loads=str(loads))
-    queue.select_checkpoint(CHECKPOINT, Settings())
+    queue.select_checkpoint(Choice(CHECKPOINT, Settings()))
     until(lambda: queue.state().state == "ready", "the engine")
     process = queue._engine  # pyright: ignore[reportPrivateUsage]
     kill(process.pid)  # type: ignore[attr-defined]
@@ -278,7 +279,7 @@ def test_a_checkpoint_that_kills_the_engine_is_tried_twice_and_then_left_alone(
 ) -> None:
     loads = tmp_path / "loads"
     queue = make_queue(loads=str(loads))
-    queue.select_checkpoint(named("killer"), Settings())
+    queue.select_checkpoint(Choice(named("killer"), Settings()))
     until(lambda: queue.state().state == "failed", "the state failed")
     assert "memory ran out" in queue.state().message
     assert loads.read_text().split() == ["killer", "killer"]

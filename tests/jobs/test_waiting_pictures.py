@@ -14,7 +14,7 @@ from modules.jobs.queue import JobQueue
 from modules.jobs.workers.process import EngineDied
 from modules.processing.kinds.generate import IMG2IMG
 from modules.processing.kinds.kind import Work
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -40,7 +40,7 @@ class Held:
     def bury(self) -> EngineDied:
         return EngineDied("")
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         yield EngineState("ready", checkpoint.name)
 
     def run(self, work: Work) -> Iterator[Event | EngineState]:

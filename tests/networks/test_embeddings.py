@@ -131,8 +131,8 @@ def test_a_file_that_lies_about_itself_by_now_is_told(tmp_path: Path) -> None:
 def cache(tmp_path: Path) -> EmbeddingCache:
     saved(tmp_path / "fox.pt", trained(vectors(2)))
     saved(tmp_path / "wide.pt", trained(vectors(2, 2 * WIDTH)))
-    cache = EmbeddingCache([tmp_path])
-    cache.look()
+    cache = EmbeddingCache()
+    cache.offer(EmbeddingFiles([tmp_path]).found())
     return cache
 
 
@@ -173,8 +173,8 @@ def test_xls_vectors_stand_side_by_side(bpe: ClipBPE, tmp_path: Path) -> None:
     """Each text encoder takes its own columns; a checkpoint with one text encoder is told why it cannot use them."""
     small, large = vectors(2, 4), vectors(2, 6)
     saved(tmp_path / "style.safetensors", {"clip_g": large, "clip_l": small, "t5xxl": vectors(2, 8)})
-    cache = EmbeddingCache([tmp_path])
-    cache.look()
+    cache = EmbeddingCache()
+    cache.offer(EmbeddingFiles([tmp_path]).found())
     words = cache.words(10, bpe)
     assert [(each.name, each.width, each.widths) for each in words.of] == [("style", 10, (4, 6))]
     assert torch.equal(words.columns(0, 4).read("style"), small)
@@ -188,9 +188,9 @@ def test_xls_vectors_stand_side_by_side(bpe: ClipBPE, tmp_path: Path) -> None:
 
 def test_what_is_new_is_a_word_after_a_look(cache: EmbeddingCache, bpe: ClipBPE, tmp_path: Path) -> None:
     first = cache.words(WIDTH, bpe)
-    cache.look()
+    cache.offer(EmbeddingFiles([tmp_path]).found())
     assert cache.words(WIDTH, bpe) is first
     saved(tmp_path / "deer.bin", {"<deer>": vectors(4)})
-    cache.look()
+    cache.offer(EmbeddingFiles([tmp_path]).found())
     assert [each.name for each in cache.words(WIDTH, bpe).of] == ["deer", "fox"]
     assert first.read("fox") is cache.words(WIDTH, bpe).read("fox")

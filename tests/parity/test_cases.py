@@ -21,6 +21,7 @@ from modules.infotext.parse import parse
 from modules.networks.model import Model
 from modules.processing.engine import Engine, batch
 from modules.schema.catalog import Checkpoint
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
 
@@ -109,7 +110,7 @@ def test_the_picture_of_a1111(
     if case["name"] in AS_RECORDED:
         body["override_settings"] |= AS_RECORDED[case["name"]]
     request = translated(kind, body, A1111).request.resolved(random.Random(0))
-    events = list(engine.run(request, A1111, tiny_checkpoint, lambda: Stop.NONE))
+    events = list(engine.run(request, A1111, Resources(tiny_checkpoint), lambda: Stop.NONE))
     assert not [event for event in events if isinstance(event, Failed)]
     done = [event for event in events if isinstance(event, ImageDone)]
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from modules.a1111.request import translated
 from modules.base.events import Failed, ImageDone, Stop
 from modules.processing.engine import Engine
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.parity.conftest import DATA, recorded_cases, with_inputs
 from tests.parity.test_cases import A1111, LARGEST_PIXEL, MEAN_PIXEL, differences
@@ -28,7 +29,9 @@ def made(
 ) -> list[ImageDone]:
     """What a client of A1111 gets: sheets, then the other pictures."""
     request = translated(kind, with_inputs(body), settings).request.resolved(random.Random(0))
-    events = list(engine.run(request, settings, checkpoint, lambda: Stop.NONE))
+    events = list(
+        engine.run(request, settings, Resources(checkpoint, catalog=Catalog((checkpoint,))), lambda: Stop.NONE)
+    )
     assert not [event for event in events if isinstance(event, Failed)]
     done = [event for event in events if isinstance(event, ImageDone)]
     return sorted(done, key=lambda event: not event.sheet)

@@ -16,6 +16,7 @@ from modules.processing.engine import create_engine
 from modules.processing.room import ASKED_FROM, Room, largest, peak_bytes
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES
 from tests.tiny import write_tiny_checkpoint
@@ -82,7 +83,7 @@ def test_forty_megapixels_on_a_small_machine(
     path = write_tiny_checkpoint(tmp_path / "tiny.safetensors")
     engine = create_engine("cpu", "full", str(tmp_path))
     request = Img2ImgRequest(init_images=(source,), seed=1, subseed=1, steps=1, **values)
-    events = list(engine.run(request, Settings(), Checkpoint("tiny", path), lambda: Stop.NONE))
+    events = list(engine.run(request, Settings(), Resources(Checkpoint("tiny", path)), lambda: Stop.NONE))
     failed = events[-1]
     assert isinstance(failed, Failed)
     assert (failed.field, failed.hint[: len(hint)]) == (field, hint)

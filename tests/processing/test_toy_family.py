@@ -19,6 +19,7 @@ from modules.networks.model import TextOptions
 from modules.processing.engine import Engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.sampler_names import SAMPLERS
 from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
@@ -40,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def engine(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Engine:
     place = choose_place(use_cpu=True, precision="full")
     cache = tmp_path_factory.mktemp("cache")
-    return Engine(place, cache, load_extensions(None), [checkpoint.path.parent], families=(TOY, *FAMILIES))
+    return Engine(place, cache, load_extensions(None), families=(TOY, *FAMILIES))
 
 
 class Run:
@@ -55,7 +56,7 @@ class Run:
         first: int = 0,
     ) -> list[Any]:
         asked = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
-        return list(self._engine.run(request, settings, self._checkpoint, asked, first_batch=first))
+        return list(self._engine.run(request, settings, Resources(self._checkpoint), asked, first_batch=first))
 
     def pictures(self, request: GenerationRequest, settings: Settings = QUIET) -> list[ImageDone]:
         events = self.events(request, settings)
@@ -193,7 +194,7 @@ def test_an_interrupt_ends_it_and_the_rest_is_made_later(run: Run) -> None:
 
     events: list[Event] = []
     asked = stops()
-    for event in run._engine.run(request, QUIET, run._checkpoint, lambda: next(asked)):  # pyright: ignore[reportPrivateUsage]
+    for event in run._engine.run(request, QUIET, Resources(run._checkpoint), lambda: next(asked)):  # pyright: ignore[reportPrivateUsage]
         events.append(event)  # type: ignore[arg-type]
         steps += isinstance(event, Stepped)
     first = [event for event in events if isinstance(event, ImageDone)]

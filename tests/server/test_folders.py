@@ -1,6 +1,5 @@
 """Which folders hold an artist's models."""
 
-import os
 from pathlib import Path
 
 from modules.flags.command_line import parse
@@ -24,10 +23,9 @@ def test_models_of_other_programs_are_found_behind_ours_and_nothing_is_written(t
     assert "Stable-diffusion.safetensors" in names
     assert "checkpoints.safetensors" in names
     assert folders.checkpoints[0] == data / "models" / "Stable-diffusion"
-    assert folders.engine_options()["checkpoint_dirs"].split(os.pathsep)[-2:] == [
-        str(a1111 / "models" / "Stable-diffusion"),
-        str(comfy / "models" / "checkpoints"),
-    ]
+    theirs = (a1111 / "models" / "Stable-diffusion", comfy / "models" / "checkpoints")
+    assert folders.checkpoints[-2:] == theirs
+    assert set(theirs) < set(folders.all)
     assert folders.styles == (a1111 / "styles.csv",)
     assert folders.settings == a1111 / "config.json"
     assert sorted(tmp_path.rglob("*")) == before

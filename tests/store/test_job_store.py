@@ -14,6 +14,7 @@ from modules.base.picture import Picture
 from modules.processing.kinds.registry import BUILT_IN
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store import job_store_file
 from modules.store.job_store import JobStore, StoredJob
@@ -35,8 +36,8 @@ def read(path: Path, pictures: Pictures | None = None) -> list[StoredJob]:
 def test_what_is_entered_comes_back_whole(tmp_path: Path) -> None:
     path = tmp_path / "queue" / "jobs.sqlite"
     job_store = JobStore(path)
-    job_store.add("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT)
-    job_store.add("2", "txt2img", 2.5, REQUEST, SETTINGS, CHECKPOINT)
+    job_store.add("1", "txt2img", 1.5, REQUEST, SETTINGS, Resources(CHECKPOINT))
+    job_store.add("2", "txt2img", 2.5, REQUEST, SETTINGS, Resources(CHECKPOINT))
     job_store.begin("1")
     for event in (Started(1, 1, 20, 64, 64, 3), Stepped(0, 1, 20), Warned("The picture is animated.")):
         job_store.note("1", event)
@@ -60,7 +61,7 @@ def test_what_is_entered_comes_back_whole(tmp_path: Path) -> None:
 def test_a_sentence_with_a_name_that_is_not_utf_8_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite"
     job_store = JobStore(path)
-    job_store.add("1", "txt2img", 1.5, REQUEST, SETTINGS, CHECKPOINT)
+    job_store.add("1", "txt2img", 1.5, REQUEST, SETTINGS, Resources(CHECKPOINT))
     job_store.begin("1")
     job_store.note("1", Warned("caf\udce9.png is odd, \ud800 too."))
     job_store.end("1", Failed("caf\udce9.pt is damaged."), [])
@@ -74,7 +75,7 @@ def test_pictures_lie_once_under_their_hash_and_not_in_the_rows(tmp_path: Path) 
     source = Picture.from_image(Image.new("RGB", (64, 64), "red"))
     request = Img2ImgRequest.parse({"init_images": [source], "mask": source})
     job_store = JobStore(tmp_path / "jobs.sqlite", pictures)
-    job_store.add("1", "img2img", 1.0, request, SETTINGS, CHECKPOINT)
+    job_store.add("1", "img2img", 1.0, request, SETTINGS, Resources(CHECKPOINT))
     job_store.close()
 
     assert [file.name for file in (tmp_path / "pictures").iterdir()] == [f"{source.sha256}.png"]
@@ -86,7 +87,7 @@ def test_pictures_lie_once_under_their_hash_and_not_in_the_rows(tmp_path: Path) 
 
 def test_deaths_are_counted_until_a_picture_is_saved(tmp_path: Path) -> None:
     job_store = JobStore(tmp_path / "jobs.sqlite")
-    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, CHECKPOINT)
+    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, Resources(CHECKPOINT))
     assert [job_store.count_death("1"), job_store.count_death("1")] == [1, 2]
     job_store.announce("1", IMAGE, "f" * 64)
     assert job_store.count_death("1") == 1
@@ -121,7 +122,7 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
 def test_a_job_of_another_version_says_so(tmp_path: Path, column: str, value: str, reason: str) -> None:
     path = tmp_path / "jobs.sqlite"
     job_store = JobStore(path)
-    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, CHECKPOINT)
+    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, Resources(CHECKPOINT))
     job_store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"UPDATE jobs SET {column} = ?", (value,))
@@ -132,7 +133,7 @@ def test_a_job_of_another_version_says_so(tmp_path: Path, column: str, value: st
 def test_settings_that_this_version_does_not_know_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite"
     job_store = JobStore(path)
-    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, CHECKPOINT)
+    job_store.add("1", "txt2img", 1.0, REQUEST, SETTINGS, Resources(CHECKPOINT))
     job_store.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE jobs SET settings = json_set(settings, '$.no_longer_known', 1)")

@@ -98,7 +98,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
         checkpoint = selected(services) or services.admission.checkpoint("")
         state = services.queue.state()
         if (state.state, state.checkpoint) != ("ready", checkpoint.name):
-            services.queue.select_checkpoint(checkpoint, services.settings.current)
+            services.select_checkpoint(checkpoint, services.settings.current)
         return {}
 
     @router.post(

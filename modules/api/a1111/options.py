@@ -53,7 +53,7 @@ def routes(services: Services) -> APIRouter:
         before = selected(services)
         after = services.settings.change(ours) if ours else services.settings.current
         if chosen is not None and chosen != before:
-            services.queue.select_checkpoint(chosen, after)
+            services.select_checkpoint(chosen, after)
 
     return router
 

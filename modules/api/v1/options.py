@@ -33,7 +33,7 @@ def routes(services: Services) -> APIRouter:
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
         if after.sd_model_checkpoint != before.sd_model_checkpoint:
             checkpoint = chosen or services.admission.checkpoint("")
-            services.queue.select_checkpoint(checkpoint, after)
+            services.select_checkpoint(checkpoint, after)
         return after
 
     @router.get("/settings")
@@ -64,7 +64,7 @@ def routes(services: Services) -> APIRouter:
         """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
         checkpoint = services.admission.checkpoint(body.name)
         after = services.settings.change({CHECKPOINT: checkpoint.name})
-        services.queue.select_checkpoint(checkpoint, after)
+        services.select_checkpoint(checkpoint, after)
         return {}
 
     def listed() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from modules.base import logs
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Stop
 from modules.processing.kinds.kind import Work
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,15 +34,16 @@ HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt 
 class LoadsCheckpoints(Protocol):
     """What an engine factory returns; the kinds of jobs know what else it can do."""
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]: ...
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]: ...
 
 
 @dataclass(frozen=True)
 class Load:
-    """Command: have this checkpoint ready. Answered by `EngineState`s."""
+    """Command: have this checkpoint ready, with `vae` if it has none inside. Answered by `EngineState`s."""
 
     checkpoint: Checkpoint
     settings: Settings
+    vae: Vae | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> Non
 
 def _load(engine: LoadsCheckpoints, command: Load) -> Iterator[EngineState]:
     try:
-        yield from engine.load(command.checkpoint, command.settings)
+        yield from engine.load(command.checkpoint, command.settings, command.vae)
     except Exception as error:
         name = command.checkpoint.name
         yield EngineState("failed", name, message=_sentence(error, f"{name} could not be loaded"))

@@ -18,7 +18,7 @@ from modules.base.events import EngineState, Event, Stop
 from modules.jobs.listeners import Listeners
 from modules.jobs.workers import child
 from modules.processing.kinds.kind import Work
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -104,10 +104,10 @@ class EngineProcess:
                 raise EngineDied(reason) from death
             raise
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         """Have `checkpoint` ready: its states as they come, the last one ready or failed. Raises EngineDied."""
         self.start()
-        self._send(child.Load(checkpoint, settings))
+        self._send(child.Load(checkpoint, settings, vae))
         for answer in self._answers():
             assert isinstance(answer, EngineState), answer
             yield answer

@@ -285,6 +285,19 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
     return sorted(found.values(), key=lambda path: path.name.lower())
 
 
+def stamp_of_folders(folders: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
+    """Path, bytes and time of change of all files below `folders`: another value once one has come, gone or changed."""
+    found: set[tuple[str, int, int]] = set()
+    for _, here, _, files in _walked(folders):
+        for name in files:
+            path = here / name
+            try:
+                found.add((str(path), *_stamp(path)))
+            except OSError:  # a link to nothing, or gone by now
+                found.add((str(path), -1, 0))
+    return frozenset(found)
+
+
 def _walked(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], list[str]]]:
     """(the folder it began with, a folder below, its folders, its files), each folder once; nothing hidden.
 

@@ -75,8 +75,9 @@ class LoraFiles:
 
 
 def lora_hash(lora: Lora, hashes: HashCache) -> str:
-    """Its twelve digits; the file is read if need be."""
-    return lora.hash or hashes.tensors_sha256(lora.path)[:HASH_DIGITS]
+    """The twelve digits of its file as that is now; all of it is read if need be. Raises WebuiError and OSError."""
+    noted = read_metadata(lora.path).get(_HASH, "") if format_of(lora.path) == "safetensors" else ""
+    return (_clean(noted) or hashes.tensors_sha256(lora.path))[:HASH_DIGITS]
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -121,7 +121,7 @@ class PromptEncoder:
 
     def __init__(self, limit: int, embeddings: EmbeddingCache | None = None) -> None:
         self._cache: ByteCache[PromptKey, EncodedPrompts] = ByteCache(limit)
-        self._embeddings = embeddings or EmbeddingCache(())
+        self._embeddings = embeddings or EmbeddingCache()
 
     def prompts(self, model: Model, request: Pass, settings: Settings, clock: Stopwatch) -> PromptSet:
         """The prompts of one picture in one pass."""

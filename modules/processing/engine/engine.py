@@ -24,13 +24,15 @@ from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
 from modules.processing.engine.job import Job, ShouldStop
-from modules.processing.engine.job_files import FileFinder
+from modules.processing.engine.job_files import job_files
 from modules.processing.engine.memory import limits, plan_sentence
 from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
 from modules.processing.engine.scene import NoiseOf
 from modules.processing.engine.warnings import ignored_tags, lacking_abilities
 from modules.processing.kinds.merge import MergeRequest
+from modules.processing.kinds.resolve import CatalogNames
+from modules.processing.kinds.words import WordReader
 from modules.processing.masked.notes import notes
 from modules.processing.masked.prepare import prepare
 from modules.processing.merging import Merger
@@ -39,8 +41,9 @@ from modules.processing.plan import Plan, ignored_size, make_plan, with_first_si
 from modules.processing.room import Room
 from modules.processing.scripts import run_script
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
-from modules.schema.catalog import Checkpoint
+from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import GenerationRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -56,26 +59,24 @@ class Engine:
         place: Place,
         cache_dir: Path,
         extensions: Extensions,
-        checkpoint_dirs: Sequence[Path] = (),
-        lora_dirs: Sequence[Path] = (),
-        embedding_dirs: Sequence[Path] = (),
-        vae_dirs: Sequence[Path] = (),
+        merge_folder: Path | None = None,
         families: Sequence[Family] = FAMILIES,
         memory: Asked = "auto",
     ) -> None:
         self._place = place
         self._extensions = extensions
         self._hashes = HashCache(cache_dir / "hashes.json")
-        self._finder = FileFinder(self._hashes, checkpoint_dirs, vae_dirs, lora_dirs)
-        self._merge_folder = next(iter(checkpoint_dirs), cache_dir)
-        self._model_cache = ModelCache(place, ClipBPE(), self._hashes, families, memory)
-        self._embeddings = EmbeddingCache(embedding_dirs)
+        self._merge_folder = merge_folder or cache_dir
+        tokenizer = ClipBPE()
+        self._reader = WordReader(tokenizer)
+        self._model_cache = ModelCache(place, tokenizer, self._hashes, families, memory)
+        self._embeddings = EmbeddingCache()
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
 
-    def load(self, checkpoint: Checkpoint, settings: Settings) -> Iterator[EngineState]:
-        """Load `checkpoint` unless it is loaded already, and report the state of it."""
+    def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
+        """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""
         device = describe(self._place)
         self._model_cache.limits = limits(settings)
         try:
@@ -84,7 +85,6 @@ class Engine:
             try:
                 model = self._model_cache.take(checkpoint).model
             except MissingVae as error:
-                vae = self._finder.vaes(settings, [checkpoint]).get(checkpoint.path)
                 if vae is None:
                     cure = "Choose one as SD VAE in the settings, or use a complete checkpoint."
                     raise WebuiError(error.message, cure, error.field) from error
@@ -98,36 +98,38 @@ class Engine:
         self,
         request: GenerationRequest,
         settings: Settings,
-        checkpoint: Checkpoint,
+        resources: Resources,
         should_stop: ShouldStop,
         first_batch: int = 0,
         noise: NoiseOf | None = None,
     ) -> Iterator[Event | EngineState]:
         """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised.
 
+        `resources` are all files that the request names, as `kinds.resolve` finds them; nothing else is looked for.
         Batches before `first_batch` are left out: they were made before the job was cut off. `noise` makes other noise
         to be laid over a source than is drawn.
         """
         clock = Stopwatch()
+        checkpoint = resources.checkpoint
         try:
             sizes = self._model_cache.family_of(checkpoint).sizes
             if request.script_name:
                 chosen = self._extensions.chosen(request)
-                find = self._finder.checkpoint
-                yield from run_script(chosen, self.run, find, request, settings, checkpoint, should_stop, sizes)
+                names = CatalogNames(resources.catalog, self._reader)
+                yield from run_script(chosen, self.run, names, request, settings, resources, should_stop, sizes)
                 return
             given, settings = settings, effective(request, settings)
             request = with_first_size(request, settings)
             plan = make_plan(request, settings, sizes)
-            files = self._finder.resolve(request, plan, settings, checkpoint)
+            files = job_files(request, plan, settings, resources, self._hashes)
             asked = self._extensions.asked(request)
             job = Job(request, given, settings, plan, files, should_stop, Ear(should_stop), clock, noise, asked)
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(asked)
-            self._embeddings.look()
+            self._embeddings.offer(resources.catalog.embeddings)
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
-            is_ready = yield from self._loading(checkpoint, settings)
+            is_ready = yield from self._loading(checkpoint, settings, resources.vae)
             if is_ready:
                 stopped = yield from self._loaded(job, first_batch)
                 yield Finished(clock.total(), dict(clock.seconds), interrupted=stopped)
@@ -142,18 +144,20 @@ class Engine:
             release_memory(self._place.device)
             yield Failed("Not enough memory for this size.", "Choose a smaller size or batch size.", "width")
 
-    def merge(self, request: MergeRequest, should_stop: ShouldStop) -> Iterator[Event]:
-        """Merge checkpoints into a file of the first folder. Raises WebuiError."""
-        return Merger(self._finder, self._hashes, self._merge_folder).run(request, should_stop)
+    def merge(self, request: MergeRequest, resources: Resources, should_stop: ShouldStop) -> Iterator[Event]:
+        """Merge checkpoints into a file of the folder for merged ones. Raises WebuiError."""
+        return Merger(resources.catalog, self._hashes, self._merge_folder).run(request, should_stop)
 
-    def _loading(self, checkpoint: Checkpoint, settings: Settings) -> Generator[Event | EngineState, None, bool]:
+    def _loading(
+        self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None
+    ) -> Generator[Event | EngineState, None, bool]:
         """Load the checkpoint; returns whether it can be used."""
         self._model_cache.limits = limits(settings)
         intended = plan_sentence(checkpoint.name, self._model_cache.forecast(checkpoint))
         if intended:
             log.info("%s", intended)
             yield Staged(intended)
-        for state in self.load(checkpoint, settings):
+        for state in self.load(checkpoint, settings, vae):
             yield state
             if state.state == "loading":
                 yield Staged(f"loading {state.checkpoint}")
@@ -164,7 +168,7 @@ class Engine:
 
     def _loaded(self, job: Job, first_batch: int) -> Generator[Event, None, bool]:
         """All of a job once its checkpoint is there; returns whether it was interrupted."""
-        for sentence in job.files.missing:
+        for sentence in job.files.notes:
             yield Warned(sentence)
         with ExitStack() as wrapped:
             models = JobModels(self._model_cache, job, wrapped)

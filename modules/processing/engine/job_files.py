@@ -1,18 +1,19 @@
-"""The files that a job names: found and hashed once, before anything is loaded."""
+"""The files of a job as admission found them, sorted by the passes that use them. No folder is read here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from modules.base.errors import WebuiError
-from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
-from modules.networks.files.loras import LoraFiles, LoraRequest, lora_hash, stamp_of
+from modules.networks.files.listing import HashCache, weights_of
+from modules.networks.files.loras import LoraRequest, lora_hash, stamp_of
 from modules.processing.plan import Plan
 from modules.prompts.lora_arguments import Window
 from modules.prompts.tags import NetworkTag
-from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint, Vae
-from modules.schema.request import GenerationRequest, Txt2ImgRequest
+from modules.schema.catalog import Catalog, Checkpoint, Vae
+from modules.schema.request import GenerationRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
 
 
@@ -23,7 +24,8 @@ class JobFiles:
     checkpoint: of the first pass.  second: of the second pass, None for the same.  refiner: what takes over in a pass,
     from the share `switch_at` of it on; None is at once.  vaes: in place of checkpoints' own, by the checkpoints'
     paths.  loras: of each pass, with the steps that each acts in.  lora_hashes: by the names in the prompt.
-    missing: a sentence for each LoRA that is not here, and that A1111 would leave out.
+    notes: a sentence for each LoRA that is not here and that A1111 would leave out, and for each file that is another
+    one than when the job was admitted.
     """
 
     checkpoint: Checkpoint
@@ -33,7 +35,7 @@ class JobFiles:
     vaes: dict[Path, Vae] = field(default_factory=dict[Path, Vae])
     loras: tuple[tuple["TimedLora", ...], ...] = ()
     lora_hashes: dict[str, str] = field(default_factory=dict[str, str])
-    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def of_pass(self, index: int) -> Checkpoint:
         """The checkpoint that a pass begins with."""
@@ -50,80 +52,76 @@ class TimedLora(NamedTuple):
     window: Window
 
 
-class FileFinder:
-    """Finds what requests name in the folders that models lie in."""
+def job_files(
+    request: GenerationRequest, plan: Plan, settings: Settings, resources: Resources, hashes: HashCache
+) -> JobFiles:
+    """Everything that `plan` needs, as admission found it. Raises WebuiError that suggests the nearest name, and for a
+    LoRA's file that is gone."""
+    found: dict[str, str] = {}
+    missing: dict[str, None] = {}
+    loras = _lora_requests(plan, settings, resources.catalog, hashes, found, missing)
+    return JobFiles(
+        resources.checkpoint,
+        resources.hires_checkpoint,
+        resources.refiner,
+        request.refiner_switch_at,
+        _vaes(resources),
+        loras,
+        found,
+        (*missing, *_replaced(resources)),
+    )
 
-    def __init__(
-        self, hashes: HashCache, checkpoint_dirs: Sequence[Path], vae_dirs: Sequence[Path], lora_dirs: Sequence[Path]
-    ) -> None:
-        self._hashes = hashes
-        self._checkpoint_dirs = tuple(checkpoint_dirs)
-        self._vae_dirs = tuple(vae_dirs)
-        self._loras = LoraFiles(lora_dirs)
 
-    def resolve(self, request: GenerationRequest, plan: Plan, settings: Settings, checkpoint: Checkpoint) -> JobFiles:
-        """Everything that `request` and its `plan` name. Raises WebuiError that suggests the nearest name."""
-        second = None
-        if isinstance(request, Txt2ImgRequest) and request.enable_hr:
-            second = self._named(request.hr_checkpoint_name, "hr_checkpoint_name", checkpoint)
-        refiner = self._named(request.refiner_checkpoint, "refiner_checkpoint", checkpoint)
-        vaes = self.vaes(settings, [each for each in (checkpoint, second, refiner) if each is not None])
-        hashes: dict[str, str] = {}
-        missing: dict[str, None] = {}
-        loras = self._lora_requests(plan, settings, hashes, missing)
-        return JobFiles(checkpoint, second, refiner, request.refiner_switch_at, vaes, loras, hashes, tuple(missing))
+def _vaes(resources: Resources) -> dict[Path, Vae]:
+    """The VAEs that take the places of checkpoints' own, by the checkpoints' paths."""
+    pairs = (
+        (resources.checkpoint, resources.vae),
+        (resources.refiner, resources.refiner_vae),
+        (resources.hires_checkpoint, resources.hires_vae),
+    )
+    return {checkpoint.path: vae for checkpoint, vae in pairs if checkpoint is not None and vae is not None}
 
-    def checkpoint(self, name: str, beside: Checkpoint | None = None) -> Checkpoint:
-        """Another checkpoint, also one in the folder of `beside`. Raises WebuiError with the nearest name."""
-        folders = [*self._checkpoint_dirs, *([beside.path.parent] if beside is not None else [])]
-        return Catalog(tuple(find_checkpoints(folders, self._hashes))).checkpoint(name)
 
-    def vae(self, name: str) -> Vae | None:
-        """A VAE's file by name; None for a checkpoint's own. Raises WebuiError with the nearest name."""
-        return Catalog(vaes=find_vaes(self._vae_dirs, self._checkpoint_dirs, self._hashes)).vae(name)
+def _replaced(resources: Resources) -> Iterator[str]:
+    """A sentence for each file that is another one than when the job was admitted. One that is gone says so itself."""
+    for file in resources.files:
+        path = weights_of(file.path)
+        if path.exists() and _size_and_time(path) != (file.size, file.changed):
+            yield f"{file.name} was replaced after the job was submitted: the picture is made with the new file."
 
-    def vaes(self, settings: Settings, checkpoints: Sequence[Checkpoint]) -> dict[Path, Vae]:
-        """The VAEs that take the places of checkpoints' own, by the checkpoints' paths."""
-        if settings.sd_vae == OWN_VAE:
-            return {}
-        beside = [*self._checkpoint_dirs, *(checkpoint.path.parent for checkpoint in checkpoints)]
-        catalog = Catalog(vaes=find_vaes(self._vae_dirs, beside, self._hashes))
-        found = {checkpoint.path: catalog.vae_for(settings.sd_vae, checkpoint) for checkpoint in checkpoints}
-        return {path: vae for path, vae in found.items() if vae is not None}
 
-    def _named(self, name: str, field: str, beside: Checkpoint) -> Checkpoint | None:
-        if name.strip().lower() in ("", "none"):
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _lora_requests(
+    plan: Plan,
+    settings: Settings,
+    catalog: Catalog,
+    hashes: HashCache,
+    found: dict[str, str],
+    missing: dict[str, None],
+) -> tuple[tuple[TimedLora, ...], ...]:
+    """The LoRAs of each pass. One that is not here is an error, unless settings have A1111's way: leave it out."""
+
+    def timed(tag: NetworkTag) -> TimedLora | None:
+        try:
+            lora = catalog.lora(tag.name)
+        except WebuiError as error:
+            if settings.compatibility != EXACT:
+                raise
+            missing[f"{error.message} The picture is made without it."] = None
             return None
         try:
-            return self.checkpoint(name, beside)
+            found[tag.name] = lora_hash(lora, hashes)
+            named = LoraRequest(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim, tag.blocks)
+            return TimedLora(named, tag.window)
         except WebuiError as error:
-            raise WebuiError(error.message, error.hint, field) from error
+            raise WebuiError(f"prompt: the LoRA {tag.name!r}: {error.message}", error.hint, "prompt") from error
+        except OSError as error:
+            raise WebuiError(
+                f"prompt: the LoRA {tag.name!r} cannot be read: {error.strerror or error}.", "", "prompt"
+            ) from error
 
-    def _lora_requests(
-        self, plan: Plan, settings: Settings, hashes: dict[str, str], missing: dict[str, None]
-    ) -> tuple[tuple[TimedLora, ...], ...]:
-        """The LoRAs of each pass. One that is not here is an error, unless settings have A1111's way: leave it out."""
-        if not any(each.loras for each in plan.passes):
-            return tuple(() for _ in plan.passes)
-        catalog = Catalog(loras=self._loras.found(self._hashes))
-
-        def found(tag: NetworkTag) -> TimedLora | None:
-            try:
-                lora = catalog.lora(tag.name)
-            except WebuiError as error:
-                if settings.compatibility != EXACT:
-                    raise
-                missing[f"{error.message} The picture is made without it."] = None
-                return None
-            try:
-                hashes[tag.name] = lora_hash(lora, self._hashes)
-                named = LoraRequest(tag.name, stamp_of(lora.path), tag.te, tag.unet, tag.dyn_dim, tag.blocks)
-                return TimedLora(named, tag.window)
-            except WebuiError as error:
-                raise WebuiError(f"prompt: the LoRA {tag.name!r}: {error.message}", error.hint, "prompt") from error
-            except OSError as error:
-                raise WebuiError(
-                    f"prompt: the LoRA {tag.name!r} cannot be read: {error.strerror or error}.", "", "prompt"
-                ) from error
-
-        return tuple(tuple(filter(None, map(found, each.loras))) for each in plan.passes)
+    return tuple(tuple(filter(None, map(timed, each.loras))) for each in plan.passes)

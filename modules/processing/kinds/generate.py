@@ -44,7 +44,7 @@ class Generate(JobKind[Generation], Generic[Generation]):
         return request.model_copy(update={"n_iter": count})
 
     def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
-        return engine.run(work.request, work.settings, work.checkpoint, should_stop, first_batch=work.first_batch)
+        return engine.run(work.request, work.settings, work.resources, should_stop, first_batch=work.first_batch)
 
 
 TXT2IMG = Generate("txt2img", "txt2img", Txt2ImgRequest)

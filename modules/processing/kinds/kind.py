@@ -6,7 +6,7 @@ A kind is a value that both processes import: it must not import torch when it i
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,7 +16,8 @@ from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Stop
 from modules.base.fields import Strict, explained
 from modules.base.picture import Picture
-from modules.schema.catalog import Catalog, Checkpoint, Lora, Vae
+from modules.prompts.schedule import Timing
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -52,6 +53,10 @@ class Names(Protocol):
     def checkpoint(self, name: str) -> Checkpoint: ...
     def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None: ...
     def lora(self, name: str) -> Lora: ...
+    def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
+        """Those whose words stand in the prompts."""
+        ...
+
     def scripted(self, request: Generation) -> Generation:
         """`request`, its script and that script's arguments checked."""
         ...
@@ -115,12 +120,12 @@ class JobKind(ABC, Generic[Request]):
 
 @dataclass(frozen=True)
 class Work:
-    """A job on its way to the engine process."""
+    """A job on its way to the engine process. `resources` are all files that it may need."""
 
     kind: JobKind[Any]
     request: Any
     settings: Settings
-    checkpoint: Checkpoint
+    resources: Resources
     first_batch: int = 0
 
 

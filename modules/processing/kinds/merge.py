@@ -153,7 +153,8 @@ class Merge(JobKind[MergeRequest]):
         vae = names.vae(request.bake_in_vae, next(iter(found.values()))) if request.bake_in_vae else None
         update = {field: checkpoint.name for field, checkpoint in found.items()}
         update["bake_in_vae"] = vae.name if vae is not None else OWN_VAE
-        return request.model_copy(update=update), Resources(found[NAME_FIELDS[0]], vae=vae)
+        resources = Resources(found[NAME_FIELDS[0]], vae=vae, catalog=names.catalog.without_notes)
+        return request.model_copy(update=update), resources
 
     def _checkpoints(self, request: MergeRequest, names: Names) -> Iterator[Checkpoint]:
         for field, name in zip(NAME_FIELDS, required_names(request), strict=False):
@@ -166,7 +167,7 @@ class Merge(JobKind[MergeRequest]):
         return Results(is_whole=True)
 
     def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
-        return engine.merge(work.request, should_stop)
+        return engine.merge(work.request, work.resources, should_stop)
 
 
 def required_names(request: MergeRequest) -> tuple[str, ...]:

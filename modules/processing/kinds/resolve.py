@@ -1,20 +1,26 @@
 """The names in a generation request become files, so that no job fails over a name in the middle."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from modules.base.errors import WebuiError
+from modules.networks.files.listing import weights_of
 from modules.processing.kinds.kind import Names
+from modules.processing.kinds.words import WordReader
 from modules.processing.plan import read_prompt
+from modules.prompts.schedule import Timing, timing
 from modules.prompts.tags import network_tags, take_tags, without_networks
-from modules.schema.catalog import Checkpoint, Embedding, Lora
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest, Txt2ImgRequest
-from modules.schema.resources import Resources
+from modules.schema.resources import NamedFile, Resources
 from modules.schema.settings import EXACT, Settings
 
 Generation = TypeVar("Generation", bound=GenerationRequest)
 
 NOBODY = ("", "none")  # instead of a checkpoint's name
+CHECKPOINT, REFINER, HIRES = "sd_model_checkpoint", "refiner_checkpoint", "hr_checkpoint_name"  # fields that name one
 
 
 class MissingNetworks(WebuiError):
@@ -32,31 +38,80 @@ class MissingNetworks(WebuiError):
         )
 
 
-def resolved(request: Generation, settings: Settings, names: Names) -> tuple[Generation, Resources]:
+@dataclass(frozen=True)
+class CatalogNames:
+    """`Names` in a catalog that stays as it is: that of a job on its way."""
+
+    catalog: Catalog
+    reader: WordReader
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        return loadable(self.catalog.checkpoint(name))
+
+    def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None:
+        return self.catalog.vae_for(choice, checkpoint)
+
+    def lora(self, name: str) -> Lora:
+        return self.catalog.lora(name)
+
+    def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
+        return self.reader.named(prompts, settings, self.catalog.embeddings)
+
+    def scripted(self, request: Generation) -> Generation:
+        return request
+
+
+def loadable(checkpoint: Checkpoint) -> Checkpoint:
+    """Raises WebuiError if its header shows that it cannot be loaded."""
+    if checkpoint.reason:
+        raise WebuiError(checkpoint.reason, field=CHECKPOINT)
+    return checkpoint
+
+
+def resolved(
+    request: Generation, settings: Settings, names: Names, checkpoint: Checkpoint | None = None
+) -> tuple[Generation, Resources]:
     """`request` with further checkpoints by the names that the list has, and the files of all that it names.
 
-    Raises WebuiError about the field at fault, with the nearest name; MissingNetworks for LoRAs.
+    `checkpoint` is the first one, in place of the settings'. Raises WebuiError about the field at fault, with the
+    nearest name; MissingNetworks for LoRAs.
     """
-    checkpoint = names.checkpoint(settings.sd_model_checkpoint)
-    vae = names.vae(settings.sd_vae, checkpoint)
+    checkpoint = checkpoint or names.checkpoint(settings.sd_model_checkpoint)
     loras = tuple(_loras(request, settings, names))
     further = {field: found for field in _further(request) if (found := _checkpoint(request, field, names))}
     request = request.model_copy(update={field: found.name for field, found in further.items()})
+    refiner, hires = further.get(REFINER), further.get(HIRES)
+    vae, refiner_vae, hires_vae = (
+        names.vae(settings.sd_vae, each) if each else None for each in (checkpoint, refiner, hires)
+    )
     resources = Resources(
         checkpoint,
-        further.get("refiner_checkpoint"),
-        further.get("hr_checkpoint_name"),
+        refiner,
+        hires,
         vae,
         loras,
-        tuple(_embeddings(request, names.catalog.embeddings)),
+        names.embeddings(_texts(request, settings), settings),
+        refiner_vae,
+        hires_vae,
+        catalog=names.catalog.without_notes,
     )
-    return request, resources
+    return request, replace(resources, files=tuple(_files(resources)))
+
+
+def _files(resources: Resources) -> Iterator[NamedFile]:
+    """The files of `resources` as they are now, each once; one that is gone says so when it is loaded."""
+    further = (resources.refiner, resources.hires_checkpoint, resources.vae, resources.refiner_vae, resources.hires_vae)
+    named = (resources.checkpoint, *filter(None, further), *resources.loras, *resources.embeddings)
+    for path, name in {each.path: each.name for each in named}.items():
+        with suppress(OSError):
+            status = weights_of(path).stat()
+            yield NamedFile(name, path, status.st_size, status.st_mtime_ns)
 
 
 def _further(request: GenerationRequest) -> tuple[str, ...]:
     """The fields that name further checkpoints, and are used."""
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
-    return ("refiner_checkpoint", *(("hr_checkpoint_name",) if is_hires else ()))
+    return (REFINER, *((HIRES,) if is_hires else ()))
 
 
 def _checkpoint(request: GenerationRequest, field: str, names: Names) -> Checkpoint | None:
@@ -97,12 +152,16 @@ def _loras(request: GenerationRequest, settings: Settings, names: Names) -> Iter
     yield from dict.fromkeys(found.values())
 
 
-def _embeddings(request: GenerationRequest, embeddings: Iterable[Embedding]) -> Iterator[Embedding]:
+def _texts(request: GenerationRequest, settings: Settings) -> Iterator[tuple[str, Timing]]:
+    """All prompts that are used, with when each of their stages is in force."""
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
-    texts = [*_prompts(request).values(), request.negative_prompt]
-    texts += [request.hr_negative_prompt] if is_hires and isinstance(request, Txt2ImgRequest) else []
-    words = "\n".join(texts).casefold()
-    yield from (embedding for embedding in embeddings if embedding.name.casefold() in words)
+    first = timing(request.steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
+    yield from ((text, first) for text in (request.prompt, request.negative_prompt))
+    if isinstance(request, Txt2ImgRequest) and is_hires:
+        steps = request.hr_second_pass_steps or request.steps
+        second = timing(request.steps, steps, use_old_scheduling=settings.use_old_scheduling)
+        yield (request.hr_prompt or request.prompt, second)
+        yield (request.hr_negative_prompt or request.negative_prompt, second)
 
 
 def _about(field: str, error: WebuiError) -> WebuiError:

@@ -15,6 +15,7 @@ from modules.jobs.workers.process import EngineDied, EngineProcess
 from modules.processing.kinds.generate import TXT2IMG
 from modules.processing.kinds.kind import Work
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, FACTORY
 
@@ -28,13 +29,14 @@ from modules.jobs.workers.process import EngineProcess
 from modules.processing.kinds.generate import TXT2IMG
 from modules.processing.kinds.kind import Work
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.jobs.conftest import CHECKPOINT, FACTORY
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     engine = EngineProcess(FACTORY)
-    for event in engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt=sys.argv[1]), Settings(), CHECKPOINT)):
+    for event in engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt=sys.argv[1]), Settings(), Resources(CHECKPOINT))):
         print(engine.pid, flush=True)
 """
 
@@ -89,12 +91,12 @@ def test_the_engine_process_imports_no_page_and_no_server(tmp_path: Path) -> Non
 def test_a_stop_wish_is_for_the_run_it_was_meant_for() -> None:
     engine = EngineProcess(FACTORY)
     try:
-        first = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT)))
+        first = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), Resources(CHECKPOINT))))
         engine.ask(Stop.INTERRUPT)  # too late
         engine.ask(Stop.SKIP)
-        second = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), CHECKPOINT)))
+        second = list(engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="a"), Settings(), Resources(CHECKPOINT))))
         assert [type(event) for event in first] == [type(event) for event in second]
-        stopped = engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="wait"), Settings(), CHECKPOINT))
+        stopped = engine.run(Work(TXT2IMG, Txt2ImgRequest(prompt="wait"), Settings(), Resources(CHECKPOINT)))
         engine.ask(Stop.INTERRUPT)  # before the command is sent
         assert list(stopped)[-1].interrupted  # type: ignore[union-attr]
     finally:
@@ -112,4 +114,4 @@ def test_a_closed_engine_is_gone_and_stays_so() -> None:
     assert not engine.died
     for _ in range(2):
         with pytest.raises(EngineDied):
-            list(engine.load(CHECKPOINT, Settings()))
+            list(engine.load(CHECKPOINT, Settings(), None))

@@ -16,6 +16,7 @@ from modules.infotext.read import to_fields
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.processing.masked.test_inpaint import source
 from tests.tiny import TEXT_WIDTH, write_tiny_checkpoint
@@ -75,14 +76,14 @@ def half() -> Picture:
 
 
 def made(engine: Engine, checkpoint: Checkpoint, request: GenerationRequest) -> ImageDone:
-    events = list(engine.run(request, Settings(live_previews_enable=False), checkpoint, lambda: Stop.NONE))
+    events = list(engine.run(request, Settings(live_previews_enable=False), Resources(checkpoint), lambda: Stop.NONE))
     (done,) = (event for event in events if isinstance(event, ImageDone))
     return done
 
 
 def failure(engine: Engine, checkpoint: Checkpoint, extensions: dict[str, Any]) -> Failed:
     request = Txt2ImgRequest(extensions=extensions, **SMALL)
-    (failed,) = engine.run(request, Settings(), checkpoint, lambda: Stop.NONE)
+    (failed,) = engine.run(request, Settings(), Resources(checkpoint), lambda: Stop.NONE)
     assert isinstance(failed, Failed)
     return failed
 

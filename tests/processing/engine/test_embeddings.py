@@ -13,7 +13,9 @@ from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.tiny import TEXT_WIDTH, write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}
@@ -29,7 +31,8 @@ class Shop:
         self.dusk = self.write("dusk", 3)
         self.bad = self.write("bad: hands", 2)
         self.write("wide", 2, 2 * TEXT_WIDTH)
-        self.engine: Engine = create_engine("cpu", "full", str(folder / "cache"), embedding_dirs=str(self.folder))
+        self.folders = Folders(folder / "cache", embeddings=(self.folder,))
+        self.engine: Engine = create_engine("cpu", "full", str(folder / "cache"))
 
     def write(self, name: str, vectors: int, width: int = TEXT_WIDTH) -> str:
         """The twelve digits of the file."""
@@ -41,7 +44,7 @@ class Shop:
     def events(self, prompt: str, negative: str = "", settings: Settings | None = None, **more: Any) -> list[Any]:
         request = Txt2ImgRequest(prompt=prompt, negative_prompt=negative, **{**SMALL, **more})
         checkpoint = Checkpoint(self.path.stem, self.path)
-        return list(self.engine.run(request, settings or Settings(), checkpoint, lambda: Stop.NONE))
+        return list(self.folders.run(self.engine, request, settings or Settings(), checkpoint))
 
     def picture(self, prompt: str, negative: str = "", settings: Settings | None = None, **more: Any) -> ImageDone:
         events = self.events(prompt, negative, settings, **more)
@@ -74,7 +77,7 @@ def test_the_word_draws_another_picture_in_either_prompt(shop: Shop) -> None:
     plain, spoken, avoided = shop.picture("a cat"), shop.picture("a cat dusk"), shop.picture("a cat", "dusk")
     without = create_engine("cpu", "full", str(shop.folder.parent / "cache"))
     request = Txt2ImgRequest(prompt="a cat dusk", **SMALL)
-    events = without.run(request, Settings(), Checkpoint(shop.path.stem, shop.path), lambda: Stop.NONE)
+    events = without.run(request, Settings(), Resources(Checkpoint(shop.path.stem, shop.path)), lambda: Stop.NONE)
     (read,) = (event.pixels for event in events if isinstance(event, ImageDone))
     assert len({plain.pixels, spoken.pixels, avoided.pixels, read}) == 4
 

@@ -26,6 +26,7 @@ from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
@@ -47,7 +48,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 def run(engine: Engine, checkpoint: Checkpoint) -> Callable[..., list[Event | EngineState]]:
     def events(request: GenerationRequest, settings: Settings | None = None, stop: Iterator[Stop] | None = None) -> Any:
         asked = (lambda: next(stop)) if stop else (lambda: Stop.NONE)
-        return list(engine.run(request, settings or Settings(), checkpoint, asked))
+        return list(engine.run(request, settings or Settings(), Resources(checkpoint), asked))
 
     return events
 
@@ -117,7 +118,7 @@ def test_the_same_request_gives_the_same_bytes_in_a_fresh_engine(
 ) -> None:
     request = Img2ImgRequest(prompt="a cat", init_images=(source(),), **SMALL)
     fresh = create_engine("cpu", "full", str(tmp_path))
-    again = list(fresh.run(request, Settings(), checkpoint, lambda: Stop.NONE))
+    again = list(fresh.run(request, Settings(), Resources(checkpoint), lambda: Stop.NONE))
     assert pictures(again) == pictures(run(request))
 
 
@@ -217,7 +218,9 @@ def test_a_bad_override_fails_in_one_sentence(run: Run) -> None:
 def test_a_damaged_checkpoint_fails_and_the_next_job_runs(engine: Engine, run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\x00" * 100)
-    events = list(engine.run(Txt2ImgRequest(**SMALL), Settings(), Checkpoint("broken", broken), lambda: Stop.NONE))
+    events = list(
+        engine.run(Txt2ImgRequest(**SMALL), Settings(), Resources(Checkpoint("broken", broken)), lambda: Stop.NONE)
+    )
     assert isinstance(events[-1], Failed)
     assert "broken.safetensors" in events[-1].message
     assert len(pictures(run(Txt2ImgRequest(**SMALL)))) == 1

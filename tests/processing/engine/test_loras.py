@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from modules.base.events import Failed, Finished, ImageDone, Stop, Warned
+from modules.base.events import Failed, Finished, ImageDone, Warned
 from modules.infotext.parse import parse
 from modules.networks.files.listing import HashCache
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
+from tests.admitted import Folders
 from tests.tiny import write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}
@@ -44,14 +45,15 @@ class Shop:
         save_file(kohya(self.factors["ink"]), self.loras / "ink.safetensors", {"ss_output_name": "India"})
         save_file(kohya(self.factors["wash"]), self.loras / "deep" / "wash.safetensors")
         self.cache = folder / "cache"
-        self.engine = create_engine("cpu", "full", str(self.cache), lora_dirs=os.pathsep.join(["", str(self.loras)]))
+        self.folders = Folders(self.cache, loras=(self.loras,))
+        self.engine = create_engine("cpu", "full", str(self.cache))
 
     def events(
         self, prompt: str = "a cat", path: Path | None = None, settings: Settings | None = None, **more: Any
     ) -> list[Any]:
         path = path or self.path
         request = Txt2ImgRequest(prompt=prompt, **{**SMALL, **more})
-        return list(self.engine.run(request, settings or Settings(), Checkpoint(path.stem, path), lambda: Stop.NONE))
+        return list(self.folders.run(self.engine, request, settings or Settings(), Checkpoint(path.stem, path)))
 
     def picture(self, prompt: str = "a cat", path: Path | None = None, **more: Any) -> ImageDone:
         events = self.events(prompt, path, **more)

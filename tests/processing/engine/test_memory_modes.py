@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from modules.base.events import EngineState, Event, Failed, ImageDone, Staged, Stop
+from modules.base.events import EngineState, Failed, ImageDone, Staged
 from modules.infotext.parse import parse
 from modules.networks import model_cache
 from modules.networks.memory import Asked
@@ -17,6 +17,7 @@ from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.processing.engine.test_engine import source
 from tests.tiny import write_tiny_checkpoint
 
@@ -47,18 +48,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def engine(folder: Path, tmp_path: Path) -> Engines:
     def make(memory: Asked) -> Engine:
-        return create_engine(
-            "cpu", "full", str(tmp_path), checkpoint_dirs=str(folder), lora_dirs=str(folder / "loras"), memory=memory
-        )
+        return create_engine("cpu", "full", str(tmp_path), memory=memory)
 
     return make
 
 
 def run(engine: Engine, folder: Path, request: Any = None, name: str = "tiny", **settings: Any) -> list[Any]:
     checkpoint = Checkpoint(name, folder / f"{name}.safetensors")
-    events: list[Event | EngineState] = list(
-        engine.run(request or Txt2ImgRequest(**SMALL), Settings(**settings), checkpoint, lambda: Stop.NONE)
-    )
+    folders = Folders(folder / "cache", (folder,), (folder / "loras",))
+    events = list(folders.run(engine, request or Txt2ImgRequest(**SMALL), Settings(**settings), checkpoint))
     assert not [each for each in events if isinstance(each, Failed)], events
     return events
 

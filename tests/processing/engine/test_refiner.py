@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
+from modules.base.events import EngineState, Event, Failed, ImageDone
 from modules.clip.bpe import ClipBPE
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
@@ -24,6 +24,7 @@ from modules.sampling.discrete import DiscreteNoise
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.tiny import TINY_YAML, tiny_tensors, write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {
@@ -50,12 +51,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    engine = create_engine("cpu", "full", str(tmp_path_factory.mktemp("cache")), checkpoint_dirs=str(folder))
+    cache = tmp_path_factory.mktemp("cache")
+    folders, engine = Folders(cache, (folder,)), create_engine("cpu", "full", str(cache))
 
     def events(request: GenerationRequest, name: str = "tiny", **settings: Any) -> list[Event | EngineState]:
         checkpoint = Checkpoint(f"{name}.safetensors", folder / f"{name}.safetensors")
         options = Settings(live_previews_enable=False, **settings)
-        return list(engine.run(request, options, checkpoint, lambda: Stop.NONE))
+        return list(folders.run(engine, request, options, checkpoint))
 
     return events
 
@@ -151,7 +153,7 @@ def test_the_second_pass_may_have_a_checkpoint_of_its_own(run: Run) -> None:
 )  # fmt: skip
 def test_an_unknown_checkpoint_is_refused_with_the_nearest_name(run: Run, field: str, more: dict[str, Any]) -> None:
     events = run(Txt2ImgRequest(**{field: "sharpp"}, **more, **SMALL))
-    assert events == [Failed("no checkpoint named 'sharpp'; did you mean 'sharp.safetensors'?", field=field)]
+    assert events == [Failed(f"{field}: no checkpoint named 'sharpp'; did you mean 'sharp.safetensors'?", field=field)]
 
 
 def test_the_old_way_of_hires_fix_takes_width_and_height_for_the_result(run: Run) -> None:

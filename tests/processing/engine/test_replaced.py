@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modules.base.events import EngineState, Event, Failed, ImageDone, Stepped, Stop
+from modules.base.events import EngineState, Event, Failed, ImageDone, Stepped
 from modules.infotext.parse import parse
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.tiny import TINY_YAML, tiny_tensors, write_tiny_checkpoint
 
 THREE: dict[str, Any] = {
@@ -47,9 +48,8 @@ class Studio:
             file.parent.mkdir()
         write_other(self.vae, "first_stage_model.")
         self.write_lora(0.01)
-        self.engine: Engine = create_engine(
-            "cpu", "full", str(folder / "cache"), vae_dirs=str(self.vae.parent), lora_dirs=str(self.lora.parent)
-        )
+        self.folders = Folders(folder / "cache", loras=(self.lora.parent,), vaes=(self.vae.parent,))
+        self.engine: Engine = create_engine("cpu", "full", str(folder / "cache"))
 
     def write_lora(self, size: float) -> None:
         key = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -73,7 +73,7 @@ class Studio:
         """The events of a job, with `act` called after its first event of the kind `after`."""
         found: list[Event | EngineState] = []
         options = Settings(live_previews_enable=False, **settings)
-        for event in self.engine.run(request, options, Checkpoint("tiny", self.path), lambda: Stop.NONE):
+        for event in self.folders.run(self.engine, request, options, Checkpoint("tiny", self.path)):
             found.append(event)
             if act is not None and isinstance(event, after):
                 act()

@@ -18,6 +18,7 @@ from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.tiny import write_tiny_checkpoint
 from tests.tiny_line import save_single, tiny_refiner, tiny_xl
 
@@ -39,20 +40,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    engine = create_engine(
-        "cpu",
-        "full",
-        str(tmp_path_factory.mktemp("cache")),
-        checkpoint_dirs=str(folder),
-        lora_dirs=str(folder / "loras"),
-    )
+    cache = tmp_path_factory.mktemp("cache")
+    folders, engine = Folders(cache, (folder,), (folder / "loras",)), create_engine("cpu", "full", str(cache))
 
     def events(
         request: GenerationRequest, name: str = "xl", stops: Iterator[Stop] | None = None, **settings: Any
     ) -> list[Event | EngineState]:
         checkpoint = Checkpoint(f"{name}.safetensors", folder / f"{name}.safetensors")
         asked = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
-        return list(engine.run(request, Settings(live_previews_enable=False, **settings), checkpoint, asked))
+        options = Settings(live_previews_enable=False, **settings)
+        return list(folders.run(engine, request, options, checkpoint, asked))
 
     return events
 

@@ -16,6 +16,7 @@ from modules.processing.engine import Engine, create_engine
 from modules.processing.engine import engine as engine_module
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
@@ -70,7 +71,7 @@ def pictures(events: list[Event | EngineState]) -> list[bytes]:
 
 
 def asked(engine: Engine, checkpoint: Checkpoint, request: GenerationRequest, person: Person) -> list[Any]:
-    return person.follow(engine.run(request, Settings(), checkpoint, person.should_stop))
+    return person.follow(engine.run(request, Settings(), Resources(checkpoint), person.should_stop))
 
 
 @pytest.mark.usefixtures("large")
@@ -83,7 +84,7 @@ def test_an_interrupt_is_heard_inside_a_computation(engine: Engine, checkpoint: 
     assert events[-1].interrupted
     assert pictures(events) == []
     assert events[-2] == (Staged(stage) if stage != "sampling" else events[-2])
-    again = list(engine.run(request, Settings(), checkpoint, lambda: Stop.NONE))
+    again = list(engine.run(request, Settings(), Resources(checkpoint), lambda: Stop.NONE))
     assert len(pictures(again)) == 2
 
 
@@ -92,7 +93,7 @@ def test_a_skip_inside_a_step_costs_its_batch_alone_and_the_others_stay_as_they_
     engine: Engine, checkpoint: Checkpoint
 ) -> None:
     request = Txt2ImgRequest(prompt="a cat", n_iter=3, **SMALL)
-    undisturbed = pictures(list(engine.run(request, Settings(), checkpoint, lambda: Stop.NONE)))
+    undisturbed = pictures(list(engine.run(request, Settings(), Resources(checkpoint), lambda: Stop.NONE)))
     person = Person(Stop.SKIP, lambda events, listened: Stepped(1, 2, 4) in events and listened == 20)
     events = asked(engine, checkpoint, request, person)
     assert pictures(events) == [undisturbed[0], undisturbed[2]]
@@ -104,9 +105,9 @@ def test_a_job_in_parts_makes_the_same_picture(
     engine: Engine, checkpoint: Checkpoint, request: pytest.FixtureRequest
 ) -> None:
     job = Img2ImgRequest(init_images=(SOURCE,), prompt="a cat", denoising_strength=0.7, **SMALL)
-    whole = pictures(list(engine.run(job, Settings(), checkpoint, lambda: Stop.NONE)))
+    whole = pictures(list(engine.run(job, Settings(), Resources(checkpoint), lambda: Stop.NONE)))
     request.getfixturevalue("large")
-    assert pictures(list(engine.run(job, Settings(), checkpoint, lambda: Stop.NONE))) == whole
+    assert pictures(list(engine.run(job, Settings(), Resources(checkpoint), lambda: Stop.NONE))) == whole
 
 
 def test_the_walk_back_of_a_script_hears_an_interrupt(engine: Engine, checkpoint: Checkpoint, tmp_path: Path) -> None:

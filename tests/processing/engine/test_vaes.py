@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from safetensors.torch import save_file as save_torch
 
-from modules.base.events import EngineState, Event, Failed, ImageDone, Stop
+from modules.base.events import EngineState, Event, Failed, ImageDone
 from modules.base.picture import Picture
 from modules.clip.bpe import ClipBPE
 from modules.infotext.parse import parse
@@ -28,6 +28,7 @@ from modules.processing.rerun import rerun
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+from tests.admitted import Folders
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 PREFIX = "first_stage_model."
@@ -79,11 +80,12 @@ class Studio:
         save_file({key: np.zeros(shape, np.float32) for key, shape in theirs.items()}, self.vaes / "theirs.safetensors")
         (self.vaes / "short.safetensors").write_bytes(self.dark.read_bytes()[:-8])
         self.hashes = HashCache(folder / "cache" / "hashes.json")
-        self.engine = create_engine("cpu", "full", str(folder / "cache"), vae_dirs=str(self.vaes))
+        self.folders = Folders(folder / "cache", (self.folder,), vaes=(self.vaes,))
+        self.engine = create_engine("cpu", "full", str(folder / "cache"))
 
     def run(self, request: GenerationRequest, sd_vae: str = "Automatic", **settings: Any) -> list[Event | EngineState]:
         options = Settings(live_previews_enable=False, sd_vae=sd_vae, **settings)
-        return list(self.engine.run(request, options, self.checkpoint, lambda: Stop.NONE))
+        return list(self.folders.run(self.engine, request, options, self.checkpoint))
 
     def done(self, request: GenerationRequest, sd_vae: str = "Automatic", **settings: Any) -> ImageDone:
         events = self.run(request, sd_vae, **settings)
@@ -203,14 +205,15 @@ def test_a_checkpoint_without_a_vae_takes_the_one_that_is_chosen(
         path = write_tiny_checkpoint(tmp_path / "bare.safetensors")
         save_torch({key: value for key, value in load_file(path).items() if not key.startswith(PREFIX)}, path)
     bare = Checkpoint(path.name, path)
-    engine = create_engine("cpu", "full", str(tmp_path / "cache"), vae_dirs=str(studio.vaes))
+    folders = Folders(tmp_path / "cache", (tmp_path,), vaes=(studio.vaes,))
+    engine = create_engine("cpu", "full", str(tmp_path / "cache"))
 
     def last(sd_vae: str) -> ImageDone | Failed:
         options = Settings(live_previews_enable=False, sd_vae=sd_vae)
-        events = list(engine.run(TEXT, options, bare, lambda: Stop.NONE))
+        events = list(folders.run(engine, TEXT, options, bare))
         return next(event for event in events if isinstance(event, ImageDone | Failed))
 
-    states = list(engine.load(bare, Settings(sd_vae="dark")))
+    states = list(engine.load(bare, Settings(), folders.catalog().vae("dark")))
     assert states[-1].state == "ready"
     for name in ("dark", "same", "dark"):
         made = last(name)
@@ -234,12 +237,12 @@ def test_a_picture_is_made_again_with_its_vae(studio: Studio) -> None:
     done = studio.done(TEXT, "dark")
     picture = Picture.from_image(Image.frombytes("RGB", (done.width, done.height), done.pixels))
     made = recipe(picture, done.infotext, studio.catalog(), lambda sha256: None)
-    report = rerun(studio.engine, made, picture)
+    report = rerun(studio.engine, made, studio.folders.resources(studio.catalog(), made), picture)
     assert (made.settings.sd_vae, report.sentences()) == ("dark.safetensors", ["identical"])
     without = replace(studio.catalog(), vaes=())
     made = recipe(picture, done.infotext, without, lambda sha256: None)
     sentence = "It was decoded with the VAE 'dark.safetensors', but here with the checkpoint's own."
-    assert sentence in rerun(studio.engine, made, picture).causes
+    assert sentence in rerun(studio.engine, made, studio.folders.resources(without, made), picture).causes
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.tiny import write_tiny_checkpoint
 
@@ -26,7 +27,7 @@ REQUEST = Txt2ImgRequest(
 def pixels(path: Path, cache: Path, **settings: Any) -> bytes:
     engine = create_engine("cpu", "full", str(cache))
     options = Settings(live_previews_enable=False, **settings)
-    events = list(engine.run(REQUEST, options, Checkpoint(path.name, path), lambda: Stop.NONE))
+    events = list(engine.run(REQUEST, options, Resources(Checkpoint(path.name, path)), lambda: Stop.NONE))
     (done,) = [event for event in events if isinstance(event, ImageDone)]
     assert not any(isinstance(event, Failed) for event in events)
     return done.pixels

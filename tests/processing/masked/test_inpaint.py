@@ -22,6 +22,7 @@ from modules.processing.engine import create_engine
 from modules.processing.masked.latents import inpainting_input, latent_mask
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
 from tests.tiny import write_tiny_checkpoint
 
@@ -35,7 +36,7 @@ def run_with(folder: Path, in_channels: int) -> Run:
     engine = create_engine("cpu", "full", str(folder))
 
     def run(request: Img2ImgRequest, settings: Settings = QUIET) -> list[Event | EngineState]:
-        events = list(engine.run(request, settings, Checkpoint(path.stem, path), lambda: Stop.NONE))
+        events = list(engine.run(request, settings, Resources(Checkpoint(path.stem, path)), lambda: Stop.NONE))
         assert not [event for event in events if isinstance(event, Failed)]
         return events
 

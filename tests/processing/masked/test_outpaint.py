@@ -25,6 +25,7 @@ from modules.processing.plan import ignored_size, make_plan, result_size
 from modules.processing.rerun import rerun
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import Img2ImgRequest
+from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES
 from tests.processing.masked.test_inpaint import SMALL, Run, mask, pixels, run_with, source, warnings
@@ -133,7 +134,7 @@ def test_a_picture_can_be_made_again_from_its_text(tmp_path: Path, area: int) ->
         Margins(8, 0, 13, 16), whole, mask=drawn, inpaint_full_res=area, outpaint_fill=2, outpaint_feather=9,
         batch_size=2, inpaint_color_match=0.5, prompt="a cat",
     )  # fmt: skip
-    events = list(engine.run(request, Settings(live_previews_enable=False), checkpoint, lambda: Stop.NONE))
+    events = list(engine.run(request, Settings(live_previews_enable=False), Resources(checkpoint), lambda: Stop.NONE))
     done = [event for event in events if isinstance(event, ImageDone)][1]
     pairs = parse(done.infotext).pairs
     expected = {
@@ -146,7 +147,7 @@ def test_a_picture_can_be_made_again_from_its_text(tmp_path: Path, area: int) ->
     first = Image.frombytes("RGB", (done.width, done.height), done.pixels)
     kept = {picture.sha256: picture for picture in (whole, drawn)}
     again = recipe(Picture.from_image(first), done.infotext, Catalog((checkpoint,)), kept.get)
-    report = rerun(engine, again, Picture.from_image(first))
+    report = rerun(engine, again, Resources(checkpoint), Picture.from_image(first))
     assert report.largest is not None
     assert report.largest <= 2  # one of a batch of two, made alone
 
