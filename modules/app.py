@@ -202,6 +202,7 @@ def open_services(flags: Flags) -> Services:
         extensions=extensions,
         limits=JobLimits(flags.max_queued_jobs),
         card_files=folders.card_files(),
+        borrowed_styles=folders.styles,
     )
 
 

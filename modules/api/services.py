@@ -27,6 +27,7 @@ from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue, Submission
 from modules.jobs.saving import JobSavers
 from modules.networks.files.cards import CardFiles
+from modules.prompts.style_book import StyleBook
 from modules.schema.catalog import Checkpoint
 from modules.schema.settings import Settings
 from modules.store.history import History
@@ -127,6 +128,7 @@ class Services:
     streams: Places = field(default_factory=Places)
     extensions: Extensions = field(default_factory=load_extensions)
     card_files: CardFiles = field(default_factory=CardFiles)
+    borrowed_styles: tuple[Path, ...] = ()  # styles.csv files of other programs
 
     def __post_init__(self) -> None:
         self.queue.listeners.add(self._learn)
@@ -152,6 +154,10 @@ class Services:
     def models_revision(self) -> int:
         """Another number after each change of the lists of models, and where a choice of one was taken back."""
         return self.catalog.revision + self.settings.refusals
+
+    @cached_property
+    def styles(self) -> StyleBook:
+        return StyleBook(self.flags.data_dir, self.borrowed_styles)
 
     @cached_property
     def admission(self) -> Admission:

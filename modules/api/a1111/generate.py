@@ -38,14 +38,13 @@ from modules.base.events import Failed, Warned
 from modules.extension.loading import Extensions
 from modules.images.grid import grid
 from modules.jobs.job import Job, JobSpec
-from modules.prompts.styles import apply_styles, read_styles
+from modules.prompts.styles import apply_styles
 from modules.prompts.tags import take_tags
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import SEED_RANGE, GenerationRequest, counted_up
 from modules.schema.settings import Settings
 from modules.store.metadata import as_file
 
-STYLES = "styles.csv"  # in the data folder, as in A1111
 MOST_SOURCES = 64
 OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences about errors of Palimpsest itself
 
@@ -170,7 +169,7 @@ class _Studio:
         """The request with the styles in its prompts, and those names that no style has."""
         if not names:
             return request, []
-        known = read_styles(self._services.flags.data_dir / STYLES)
+        known = self._services.styles.styles()
         prompt, negative = apply_styles(request.prompt, request.negative_prompt, names, known)
         styled = request.model_copy(update={"prompt": prompt, "negative_prompt": negative})
         return styled, [name for name in names if name not in known]

@@ -7,13 +7,11 @@ from typing import Any
 import psutil
 from fastapi import APIRouter
 
-from modules.api.a1111.generate import STYLES
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.flags.flags import Flags
 from modules.images.enlarge import UPSCALERS
-from modules.prompts.styles import read_styles
 from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.schema.request import LATENT_UPSCALERS
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
@@ -78,7 +76,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, Any]]:
         """The styles in styles.csv."""
-        return [style._asdict() for style in read_styles(services.flags.data_dir / STYLES).values()]
+        return [style._asdict() for style in services.styles.styles().values()]
 
     @router.get("/embeddings")
     def embeddings() -> dict[str, Any]:

@@ -8,10 +8,9 @@ from pydantic import Field
 from modules.api.services import Services
 from modules.base.fields import Strict
 from modules.infotext.read import ParsedFields
-from modules.prompts.styles import read_styles, taken_out
+from modules.prompts.styles import taken_out
 from modules.schema.request import MAX_PROMPT
 
-STYLES = "styles.csv"  # in the data folder, as in A1111
 MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
 
 
@@ -51,7 +50,7 @@ def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]
     fields = described["fields"]
     if how == "Ignore" or not {"prompt", "negative_prompt"} <= set(fields):
         return described
-    known = read_styles(services.flags.data_dir / STYLES)
+    known = services.styles.styles()
     found = taken_out(fields["prompt"], fields["negative_prompt"], known.values())
     prompts = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
     told = {**described, "fields": {**fields, **prompts}}

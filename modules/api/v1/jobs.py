@@ -53,7 +53,7 @@ def routes(services: Services) -> APIRouter:
     def submit(body: JobBody, asked: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
         kind = queue.kinds.named(body.kind)
-        values = _with_pictures(kind.request, styled(body.request, services.flags.data_dir), services.pictures)
+        values = _with_pictures(kind.request, styled(body.request, services.styles), services.pictures)
         spec = services.admission.admitted(kind, kind.parse(values), services.settings.current, body.leave_out_missing)
         job = services.submit(client_of(asked), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}

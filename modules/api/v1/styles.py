@@ -1,7 +1,6 @@
 """Styles: list, save, delete, and put around the prompts of a request."""
 
-import threading
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -9,14 +8,13 @@ from fastapi import Path as InPath
 from pydantic import Field
 
 from modules.api.services import Services
-from modules.base.disk import refusal, write_over
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
-from modules.prompts.style_file import Style, StyleFile, read_style_file
-from modules.prompts.styles import apply_styles, read_styles, require_styles
+from modules.prompts.style_book import StyleBook
+from modules.prompts.style_file import Style
+from modules.prompts.styles import apply_styles, require_styles
 from modules.schema.request import MAX_PROMPT
 
-FILE = "styles.csv"  # in the data folder, as in A1111
 MAX_NAME = 200  # characters
 MOST = 100  # styles at once
 StyleName = Annotated[str, InPath(description="The style's name.")]
@@ -38,27 +36,12 @@ class ApplyBody(Strict):
 
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/styles", tags=["styles"])
-    path = services.flags.data_dir / FILE
-    lock = threading.Lock()
-
-    ours: set[bytes] = set()  # what this server wrote last
-
-    def write(file: StyleFile) -> list[dict[str, Any]]:
-        data = file.data()
-        try:
-            if path.exists() and (before := path.read_bytes()) not in ours:
-                write_over(path.with_name(f"{FILE}.bak"), before)  # as A1111 names it
-            write_over(path, data)
-        except OSError as error:
-            raise refusal("The style", path.parent, error) from error
-        ours.clear()
-        ours.add(data)
-        return [style._asdict() for style in file.styles.values()]
+    book = services.styles
 
     @router.get("")
     def styles() -> list[dict[str, Any]]:
-        """The styles in styles.csv."""
-        return [style._asdict() for style in read_styles(path).values()]
+        """The styles in styles.csv, and those of an installation that `--a1111` names."""
+        return _listed(book.styles())
 
     @router.put("/{name:path}")
     def save(name: StyleName, body: StyleBody) -> list[dict[str, Any]]:
@@ -66,13 +49,12 @@ def routes(services: Services) -> APIRouter:
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Use a shorter name.", "name")
-        with lock:
-            return write(read_style_file(path).with_style(Style(name, body.prompt, body.negative_prompt)))
+        return _listed(book.save(Style(name, body.prompt, body.negative_prompt)))
 
     @router.post("/apply")
     def apply(body: ApplyBody) -> dict[str, Any]:
         """Two prompts with styles put around them."""
-        known = read_styles(path)
+        known = book.styles()
         require_styles(body.styles, known)
         prompt, negative_prompt = apply_styles(body.prompt, body.negative_prompt, body.styles, known)
         return {"prompt": prompt, "negative_prompt": negative_prompt}
@@ -80,16 +62,16 @@ def routes(services: Services) -> APIRouter:
     @router.delete("/{name:path}")
     def delete(name: StyleName) -> list[dict[str, Any]]:
         """Delete a style."""
-        with lock:
-            file = read_style_file(path)
-            if name not in file.styles:
-                raise WebuiError(f"There is no style {name[:100]!r}.", field="name", status=404)
-            return write(file.without(name))
+        return _listed(book.delete(name))
 
     return router
 
 
-def styled(values: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+def _listed(styles: Mapping[str, Style]) -> list[dict[str, Any]]:
+    return [style._asdict() for style in styles.values()]
+
+
+def styled(values: dict[str, Any], book: StyleBook) -> dict[str, Any]:
     """A request's values without `styles`, its prompts with them. Raises WebuiError if one is unknown."""
     names = values.get("styles") or []
     rest = {name: value for name, value in values.items() if name != "styles"}
@@ -97,7 +79,7 @@ def styled(values: dict[str, Any], data_dir: Path) -> dict[str, Any]:
         raise WebuiError("styles: expected a list of names.", "GET /v1/styles lists them.", "styles")
     if not names:
         return rest
-    known = read_styles(data_dir / FILE)
+    known = book.styles()
     require_styles(names, known)
     for positive, negative in PROMPTS:
         # An empty prompt of the second pass is the first one's, which has its styles already.

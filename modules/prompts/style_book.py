@@ -1,0 +1,79 @@
+"""The styles of a data folder, and those of other programs' installations, which are only read."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from modules.base.disk import refusal, write_over
+from modules.base.errors import WebuiError
+from modules.prompts.style_file import Style, StyleFile, read_style_file
+from modules.prompts.styles import read_styles
+
+log = logging.getLogger(__name__)
+
+FILE = "styles.csv"  # in the data folder, as in A1111
+
+
+class StyleBook:
+    """Reads the files each time, so that a change by another program counts at once. Safe from any thread."""
+
+    def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
+        self._path = folder / FILE
+        self._others = others
+        self._lock = threading.Lock()
+        self._written = b""  # what this server wrote last
+        self._complaints: dict[Path, str] = {}
+
+    def styles(self) -> dict[str, Style]:
+        """All by name; the data folder's own count before others of the same name.
+
+        Raises WebuiError if its file is not a table; another program's is then left out.
+        """
+        return {**self._borrowed(), **read_styles(self._path)}
+
+    def save(self, style: Style) -> dict[str, Style]:
+        """Save a style, in place of the own one of that name; all styles. Raises WebuiError."""
+        return self._change(lambda file: file.with_style(style))
+
+    def delete(self, name: str) -> dict[str, Style]:
+        """Delete a style; all that are left. Raises WebuiError if there is none of that name, or it is another's."""
+
+        def without(file: StyleFile) -> StyleFile:
+            if name in file.styles:
+                return file.without(name)
+            if name in self._borrowed():
+                raise WebuiError(
+                    f"The style {name[:100]!r} is in another program's styles.csv, which is not changed.",
+                    "Delete it there.",
+                    "name",
+                    status=409,
+                )
+            raise WebuiError(f"There is no style {name[:100]!r}.", field="name", status=404)
+
+        return self._change(without)
+
+    def _change(self, change: Callable[[StyleFile], StyleFile]) -> dict[str, Style]:
+        with self._lock:
+            data = change(read_style_file(self._path)).data()
+            try:
+                if self._path.exists() and (before := self._path.read_bytes()) != self._written:
+                    write_over(self._path.with_name(f"{FILE}.bak"), before)  # as A1111 names it
+                write_over(self._path, data)
+            except OSError as error:
+                raise refusal("The style", self._path.parent, error) from error
+            self._written = data
+        return self.styles()
+
+    def _borrowed(self) -> dict[str, Style]:
+        """Of the first file that has the name."""
+        found: dict[str, Style] = {}
+        for path in self._others:
+            try:
+                found = {**read_styles(path), **found}
+                self._complaints.pop(path, None)
+            except WebuiError as error:
+                if self._complaints.get(path) != str(error):
+                    log.warning("%s: %s", path, error)
+                self._complaints[path] = str(error)
+        return found
