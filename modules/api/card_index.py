@@ -53,9 +53,12 @@ class CardIndex:
             self._is_looking = True
         threading.Thread(target=self._look, name="cards", daemon=True).start()
 
-    def current(self) -> Cards:
-        """The cards, after a look into the folders if that is done in `PATIENCE` seconds, else as they are known."""
-        if time.monotonic() - self._ended > FRESH:
+    def current(self, anew: bool = False) -> Cards:
+        """The cards, after a look into the folders if that is done in `PATIENCE` seconds, else as they are known.
+
+        A look that has just ended counts, unless `anew`.
+        """
+        if anew or time.monotonic() - self._ended > FRESH:
             self.begin()
         with self._changed:
             self._changed.wait_for(lambda: not self._is_looking, PATIENCE)

@@ -8,7 +8,20 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "assets"
 # In the order in which they are laid over each other.
-STYLES = ("tokens", "gradio", "layout", "parts", "result", "viewer", "canvas", "batch", "script", "history", "merge")
+STYLES = (
+    "tokens",
+    "gradio",
+    "layout",
+    "parts",
+    "result",
+    "viewer",
+    "canvas",
+    "batch",
+    "script",
+    "history",
+    "merge",
+    "cards",
+)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 NOT_FOUND = 404
 

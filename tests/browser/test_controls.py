@@ -100,7 +100,7 @@ def test_weights_and_words_that_are_put_into_the_prompt_can_be_taken_back(open_p
 
     open_page.keyboard.press("End")
     open_page.click("#img2img_networks_button")
-    open_page.click(".networks-name:has-text('ink')")
+    open_page.click("[data-card=ink] .card-main")
     assert prompt(open_page) == "a red fox <lora:ink:1>"
     open_page.keyboard.press("Control+z")
     assert prompt(open_page) == "a red fox"

@@ -189,33 +189,6 @@ def test_styles_are_saved_chosen_put_into_the_prompts_and_deleted(open_page: Pag
     expect(page.locator("[data-part=styles] >> visible=true")).to_have_count(0)
 
 
-def test_a_click_writes_a_lora_or_an_embedding_into_the_prompt(open_page: Page) -> None:
-    prompt, negative = (open_page.locator(f"#img2img_{box} textarea") for box in ("prompt", "neg_prompt"))
-    dialogue = open_page.locator("#img2img_networks_dialog")
-    prompt.fill("a fox")
-    negative.fill("photo, ")
-    open_page.click("#img2img_networks_button")
-    expect(dialogue.get_by_text("large: large.pt is made for Stable Diffusion XL.")).to_be_hidden()
-    dialogue.get_by_text("Not for this model: 1").click()
-    expect(dialogue.get_by_text("large: large.pt is made for Stable Diffusion XL.")).to_be_visible()
-    dialogue.get_by_text("Refresh").click()
-    dialogue.get_by_title("ink.safetensors, also called India").click()
-    expect(prompt).to_have_value("a fox <lora:ink:1>")
-    expect(prompt).to_be_focused()
-    negative.focus()
-    written_so_far = r"photo, easynegative style \(v1\)"
-    for name, written in (
-        ("easynegative", "photo, easynegative"),
-        ("style (v1)", written_so_far),
-        ("wash-v2", written_so_far),
-    ):
-        open_page.click("#img2img_networks_button")
-        dialogue.get_by_text(name).click()
-        expect(dialogue).to_be_hidden()
-        expect(negative).to_have_value(written)
-    expect(prompt).to_have_value("a fox <lora:ink:1> <lora:wash-v2:1>")
-
-
 def test_styles_in_pasted_parameters_are_chosen(open_page: Page, server: FakeServer) -> None:
     server.fake.styles = {"fog": Style("fog", "{prompt} in fog", "sun")}
     text = INFOTEXT.replace("a quiet harbour\nNegative prompt: fog", "a quiet harbour in fog\nNegative prompt: sun")
@@ -734,13 +707,16 @@ def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: i
         open_page.click(f"#tab_{tab}_button")
         assert open_page.evaluate("() => document.documentElement.scrollWidth") <= width, tab
     open_page.click("#tab_img2img_button")
-    for name, dialogue in (("styles_edit_button", "styles_dialog"), ("networks_button", "networks_dialog")):
-        open_page.click(f"#img2img_{name}")
-        box = open_page.locator(f"#img2img_{dialogue}").bounding_box()
-        assert box, dialogue
-        assert box["x"] >= 8, dialogue
-        assert box["x"] + box["width"] <= width - 8, dialogue
-        assert open_page.eval_on_selector(f"#img2img_{dialogue}", "e => e.scrollWidth - e.clientWidth") == 0, dialogue
+    for button, element, margin in (
+        ("img2img_styles_edit_button", "img2img_styles_dialog", 8),
+        ("img2img_networks_button", "cards_panel", 0),
+    ):
+        open_page.click(f"#{button}")
+        box = open_page.locator(f"#{element}").bounding_box()
+        assert box, element
+        assert box["x"] >= margin, element
+        assert box["x"] + box["width"] <= width - margin, element
+        assert open_page.eval_on_selector(f"#{element}", "e => e.scrollWidth - e.clientWidth") == 0, element
         open_page.keyboard.press("Escape")
 
 

@@ -58,6 +58,33 @@ def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Ima
     return rgb if share >= 1 else Image.blend(Image.new("RGB", rgb.size, (128, 124, 120)), rgb, share)
 
 
+def some_cards() -> dict[str, list[dict[str, Any]]]:
+    """What /v1/cards has of each kind."""
+    blank: dict[str, Any] = {
+        "alias": "", "title": "", "folder": "", "thumbnail": "", "changed": 1.7e9, "size": 9, "base": "", "family": "",
+        "tags": [], "words": "", "negative": "", "about": "", "notes": "", "text": "", "reason": "",
+    }  # fmt: skip
+
+    def card(name: str, ending: str = "safetensors", **known: Any) -> dict[str, Any]:
+        return {**blank, "name": name, "label": name, "file": f"{name}.{ending}", **known}
+
+    large = "large.pt is made for Stable Diffusion XL."
+    return {
+        "loras": [
+            card("ink", alias="India", text="<lora:ink:1>", folder="styles/ink", base="Pony", family="SDXL"),
+            card("wash-v2", text="<lora:wash-v2:0.8>", words="wet wash", negative="dry", folder="styles"),
+            *(card(f"z-{number:04}", text=f"<lora:z-{number:04}:1>", folder="many") for number in range(2000)),
+        ],
+        "embeddings": [
+            card("easynegative", "pt", text="easynegative"),
+            card("style (v1)", "pt", text=r"style \(v1\)"),
+            card("large", "pt", reason=large),
+        ],
+        "checkpoints": [card("palimpsest-starter"), card("other", base="SD 1", family="SD 1")],
+        "vaes": [card("soft.safetensors", label="soft")],
+    }
+
+
 T = TypeVar("T")
 HELD_AFTER = 3  # steps
 
@@ -87,6 +114,7 @@ class Fake:
         self.requests: list[dict[str, Any]] = []
         self.problems: list[str] = []
         self.styles: dict[str, Style] = {}
+        self.cards = some_cards()
 
     def start(self) -> None:
         """What waits belongs to one event loop: a server that is started again needs it new."""
@@ -340,20 +368,21 @@ def create(fake: Fake) -> FastAPI:
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**told, "styles": found.names} if found.names else told
 
-    @app.get("/v1/networks")
-    def networks() -> dict[str, Any]:
-        large = "large.pt is made for Stable Diffusion XL."
-        return {
-            "loras": [
-                {"name": name, "file": f"{name}.safetensors", "alias": alias, "text": f"<lora:{name}:1>", "reason": ""}
-                for name, alias in (("ink", "India"), ("wash-v2", ""))
-            ],
-            "embeddings": [
-                {"name": "easynegative", "vectors": 8, "text": "easynegative", "reason": ""},
-                {"name": "style (v1)", "vectors": 1, "text": r"style \(v1\)", "reason": ""},
-                {"name": "large", "vectors": 8, "text": "", "reason": large},
-            ],
-        }
+    @app.get("/v1/cards/{kind}")
+    def cards(kind: str) -> dict[str, Any]:
+        return {"cards": fake.cards.get(kind, []), "more": False}
+
+    @app.get("/v1/cards/{kind}/card")
+    def card(kind: str, name: str) -> dict[str, Any]:
+        found = next(each for each in fake.cards[kind] if each["name"] == name)
+        return {"own": {}, "told": {"Rank": "16"}, "trained_tags": ["mist", "river"], "problems": [], **found}
+
+    @app.put("/v1/cards/{kind}/card")
+    def save_card(kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        found = next(each for each in fake.cards[kind] if each["name"] == name)
+        found["own"] = found.get("own", {}) | body
+        found["words"] = body.get("activation_text", found["words"])
+        return card(kind, name)
 
     @app.post("/sdapi/v1/refresh-{what}")
     def refresh_networks(what: str) -> None:

@@ -21,7 +21,7 @@ from modules.networks.files.card_pictures import picture_key, picture_of
 from modules.networks.files.cards import Card, Kind
 from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
 from modules.networks.files.own_notes import KEYS, read_own, save_own
-from modules.prompts.written import embedding_word, lora_tag
+from modules.prompts.written import LONGEST_ALIAS, embedding_word, lora_tag
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora
 from modules.store.thumbnails import small
 
@@ -49,6 +49,7 @@ OfKind = Annotated[Kind, InPath(description="Which models.")]
 Name = Annotated[str, Query(description="The model's `name` in the list.", max_length=4096)]
 
 
+Anew = Annotated[bool, Query(description="Look into the folders though that was done a moment ago.")]
 Of = Annotated[str, Query(description="Another text for another picture, so that it may be kept.", max_length=100)]
 
 
@@ -70,9 +71,9 @@ def routes(services: Services) -> APIRouter:
     index = services.cards
 
     @router.get("/{kind}", response_class=Response, responses=answers(["application/json"]))
-    def cards(kind: OfKind) -> Response:
+    def cards(kind: OfKind, anew: Anew = False) -> Response:
         """The cards of one kind, after a look into the folders. While there is `more` to be found, ask again."""
-        current = index.current()
+        current = index.current(anew)
         rows = [_row(card, current.catalog, services) for card in current.cards[kind].values()]
         told = {"cards": rows, "more": index.is_looking or current.unread > 0}
         return Response(json.dumps(told, ensure_ascii=False), media_type="application/json")
@@ -112,6 +113,7 @@ def _row(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
     return {
         "name": card.name,
         "label": printable(shown(card.base.stem)),
+        "alias": card.entry.alias[:LONGEST_ALIAS] if isinstance(card.entry, Lora) else "",
         "title": notes.title,
         "folder": printable(card.folder),
         "file": printable(shown(card.path.name)),

@@ -54,8 +54,15 @@ def opened(services: Services, folders: ModelFolders) -> Services:
     return replace(services, catalog=holder, card_files=folders.card_files(), count_tokens=counter)
 
 
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """One engine process for all tests."""
+    with services_in(tmp_path_factory.mktemp("services")) as services:
+        yield services
+
+
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
+def studio(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     """With models of each kind."""
     monkeypatch.setattr(card_index, "PATIENCE", 60.0)
     monkeypatch.setattr(card_index, "FRESH", 0.0)
@@ -66,10 +73,9 @@ def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
     model(models / "embeddings" / "dusk.safetensors")
     model(models / "VAE" / "soft.safetensors")
     flags = Flags(data_dir=tmp_path, models_dir=models)
-    with services_in(tmp_path) as services:
-        services = opened(replace(services, flags=flags), ModelFolders.of(flags))
-        with TestClient(create_api(services), base_url=BASE) as client:
-            yield Studio(client, services, models)
+    services = opened(replace(services, flags=flags), ModelFolders.of(flags))
+    with TestClient(create_api(services), base_url=BASE) as client:
+        yield Studio(client, services, models)
 
 
 def cards(studio: Studio, kind: str = "loras") -> list[dict[str, Any]]:
@@ -82,9 +88,9 @@ def cards(studio: Studio, kind: str = "loras") -> list[dict[str, Any]]:
 def test_a_card_tells_what_is_known_and_what_a_click_writes(studio: Studio) -> None:
     (card,) = cards(studio)
     assert card | {"changed": 0, "size": 0, "thumbnail": ""} == {
-        "name": "ink", "label": "ink", "title": "", "folder": "styles", "file": "ink.safetensors", "thumbnail": "",
-        "changed": 0, "size": 0, "base": "SD 1", "family": "SD 1", "tags": [], "words": "ink wash", "negative": "",
-        "about": "", "notes": "", "text": "<lora:ink:0.8>", "reason": "",
+        "name": "ink", "label": "ink", "alias": "India", "title": "", "folder": "styles", "file": "ink.safetensors",
+        "thumbnail": "", "changed": 0, "size": 0, "base": "SD 1", "family": "SD 1", "tags": [], "words": "ink wash",
+        "negative": "", "about": "", "notes": "", "text": "<lora:ink:0.8>", "reason": "",
     }  # fmt: skip
     (word,) = cards(studio, "embeddings")
     assert (word["name"], word["text"], word["family"], word["reason"]) == ("dusk", "dusk", "SD 1", "")
@@ -99,6 +105,16 @@ def test_new_changed_and_deleted_files_are_found_without_being_told(studio: Stud
     assert [(card["words"], card["base"]) for card in cards(studio)] == [("ink wash", "SD 1"), ("wet", "Pony")]
     path.unlink()
     assert [card["name"] for card in cards(studio)] == ["ink"]
+
+
+def test_a_look_that_has_just_ended_counts_unless_another_is_asked_for(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(card_index, "FRESH", 3600.0)
+    assert len(cards(studio)) == 1
+    model(studio.folder / "Lora" / "wash.safetensors")
+    assert len(cards(studio)) == 1
+    assert len(studio.client.get("/v1/cards/loras?anew=true").json()["cards"]) == 2
 
 
 def test_a_list_is_answered_at_once_while_a_look_takes_long(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,17 +240,18 @@ def test_a_damaged_json_is_told_and_never_written_over(studio: Studio) -> None:
     assert "nothing is written into it" in answer.json()["detail"]
 
 
-def test_nothing_is_written_into_another_program_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_into_another_program_s_folder(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(card_index, "PATIENCE", 60.0)
     a1111 = tmp_path / "a1111"
     ink = model(a1111 / "models" / "Lora" / "ink.safetensors")
     (a1111 / "models" / "Stable-diffusion").mkdir()
     flags = Flags(data_dir=tmp_path / "ours", models_dir=tmp_path / "ours" / "models", a1111=a1111)
-    with services_in(tmp_path) as services:
-        services = opened(services, ModelFolders.of(flags))
-        with TestClient(create_api(services), base_url=BASE) as client:
-            assert [card["name"] for card in client.get("/v1/cards/loras").json()["cards"]] == ["ink"]
-            answer = client.put("/v1/cards/loras/card?name=ink", json={"notes": "x"})
+    services = opened(services, ModelFolders.of(flags))
+    with TestClient(create_api(services), base_url=BASE) as client:
+        assert [card["name"] for card in client.get("/v1/cards/loras").json()["cards"]] == ["ink"]
+        answer = client.put("/v1/cards/loras/card?name=ink", json={"notes": "x"})
     assert (answer.status_code, list(ink.parent.iterdir())) == (409, [ink])
     assert "belongs to another installation, where nothing is written." in answer.json()["detail"]
 

@@ -2,6 +2,7 @@
 
 import { Canvas } from "../canvas/canvas.js";
 import { Batch } from "./batch/batch.js";
+import { CardPanel } from "./cards/panel.js";
 import { get } from "./core/api.js";
 import { InpaintArea } from "./form/area.js";
 import { applyColours, setUpBrand } from "./core/colours.js";
@@ -68,7 +69,9 @@ export async function start() {
   page.history = new History(page);
   page.merge = new Merge(page);
   page.fetch = new Fetch();
+  page.cards = new CardPanel(page);
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  form.onChange(() => page.cards.mark());
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
   page.batch = new Batch(page);
   form.describe();
@@ -80,6 +83,8 @@ export async function start() {
     if (labels.length && !isFirst) toast(`Adopted from ${name}: ${labels.join(", ")}.`);
     isFirst = false;
     for (const tab of NAMES) page.tabs[tab].size.setModel(page.engine.sizes);
+    page.cards.again();
+    page.cards.mark();
     estimateAnew();
   };
   page.settings.onSaved = estimateAnew;

@@ -55,6 +55,7 @@ const ICONS = {
   fit: "M4 8V4h4m8 0h4v4m0 8v4h-4m-8 0H4v-4M8 9h8v6H8z",
   actual: "M5 8l2.5-2v12M17 8l2.5-2v12M12.5 9.5h.01M12.5 15h.01",
   frame: "M7 3v14h14M3 7h14v14",
+  tick: "M5 12.5 10 17.500 19.500 7",
   minus: "M6 12h12",
   plus: "M6 12h12M12 6v12",
 };

@@ -5,7 +5,6 @@ import { post } from "../core/api.js";
 import { button, byId, h, insertText, later, part } from "../core/dom.js";
 import * as form from "./form.js";
 import { fillFrom, looksLikeInfotext } from "./infotext.js";
-import { Networks } from "./networks.js";
 import { complain, toast } from "../core/toast.js";
 import { remember, toastWithUndo } from "./undo.js";
 
@@ -13,9 +12,9 @@ const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 const STEP = 0.1;
 
-// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles has a button of its
-// own.
-export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
+// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles and cards have
+// buttons of their own.
+export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles, cards }) {
   for (const [name, elem] of Object.entries(BOXES)) {
     const area = byId(`${tab}_${elem}`).querySelector("textarea");
     counter(tab, name, area);
@@ -40,7 +39,7 @@ export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles }) {
         onclick: () => withUndo(tab, "Prompts cleared.", { prompt: "", negative_prompt: "", styles: [] }),
       }),
       styles.button(),
-      new Networks(tab).button(),
+      cards.button(tab),
       button({
         icon: "model",
         title: "Use the model's defaults for size, steps, CFG and sampler",

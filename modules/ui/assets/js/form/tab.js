@@ -38,6 +38,7 @@ export class Tab {
     this.styles = new Styles(name);
     setUpPrompts(name, {
       styles: this.styles,
+      cards: page.cards,
       lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "",
       modelDefaults: page.modelDefaults,
     });

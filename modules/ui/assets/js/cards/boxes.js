@@ -1,0 +1,71 @@
+// The prompt boxes that cards are written into: the one that was worked in last, on the tab that is open.
+
+import { byId, insertText } from "../core/dom.js";
+import { openedTab } from "../core/tabs.js";
+import { insertion, removal, removalOf, written } from "./prompt.js";
+
+const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
+
+export class PromptBoxes {
+  // onChange() is called when something was typed into one of them, or another one has the focus.
+  constructor(onChange) {
+    this.fields = {}; // tab -> the field that was worked in last
+    document.addEventListener("input", ({ target }) => boxOf(target) && onChange());
+    document.addEventListener("focusin", ({ target }) => {
+      const box = boxOf(target);
+      if (!box) return;
+      this.fields[box.tab] = box.field;
+      onChange();
+    });
+  }
+
+  get field() {
+    return this.fields[openedTab()] ?? "prompt";
+  }
+
+  /** @returns {HTMLTextAreaElement | undefined} */
+  area(field) {
+    return byId(`${openedTab()}_${BOXES[field]}`)?.querySelector("textarea");
+  }
+
+  // A1111's negative prompt takes embeddings and no tags.
+  areaFor(card) {
+    return this.area(card.text.startsWith("<") ? "prompt" : this.field);
+  }
+
+  focus() {
+    this.area(this.field)?.focus();
+  }
+
+  holds(card) {
+    const area = card.text ? this.areaFor(card) : null;
+    return Boolean(area) && removal(area.value, card).length > 0;
+  }
+
+  // The first time a card is written, the second time it is taken out; the browser's own undo knows both.
+  toggle(card, isByKey) {
+    const before = /** @type {HTMLElement} */ (document.activeElement);
+    const area = this.areaFor(card);
+    const negative = this.area("negative_prompt");
+    const found = removal(area.value, card);
+    const inNegative = card.negative ? removalOf(negative.value, card.negative) : [];
+    if (found.length) apply(negative, inNegative);
+    else if (card.negative && !inNegative.length) apply(negative, [atEnd(negative.value, card.negative)]);
+    apply(area, found.length ? found : [insertion(area.value, area.selectionStart, area.selectionEnd, written(card))]);
+    (isByKey ? before : area).focus({ preventScroll: true }); // by a key: the next card is looked for
+  }
+}
+
+const atEnd = (value, text) => insertion(value, value.length, value.length, text);
+
+// Edits of a box, from the last to the first so that places stay true.
+function apply(area, edits) {
+  for (const { start, end, text } of [...edits].reverse()) insertText(area, start, end, text);
+}
+
+// Which prompt box `target` is: {tab, field}.
+function boxOf(target) {
+  const id = target instanceof Element ? target.closest("[id$=_prompt]")?.id : "";
+  const [, tab, elem] = id?.match(/^(txt2img|img2img)_(neg_prompt|prompt)$/) ?? [];
+  return tab ? { tab, field: elem === "prompt" ? "prompt" : "negative_prompt" } : null;
+}

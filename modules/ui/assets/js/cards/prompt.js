@@ -1,0 +1,85 @@
+// What a click on a card does to a prompt, as edits: a card's text is put at the cursor, or taken out where it stands.
+// An edit is {start, end, text}; edits are in the order of the text and do not touch.
+
+/** @typedef {{start: number, end: number, text: string}} Edit */
+
+const TAG = /<(lora|lyco|hypernet):([^<>:]+)(?::[^<>]*)?>/gi;
+const KINDS = { lyco: "lora" };
+
+const plain = (name) => name.trim().toLowerCase();
+const kindOf = (name) => KINDS[plain(name)] ?? plain(name);
+
+// All that a card stands for in a prompt: its tag or word, and the trigger words behind it.
+export const written = (card) => [card.text, card.words].filter(Boolean).join(" ");
+
+// The places where a card stands in `value`; none if it does not.
+/** @returns {Edit[]} */
+export function removal(value, card) {
+  const places = card.text.startsWith("<") ? tags(value, card) : words(value, card.text);
+  return places.map(([start, end]) => tidied(value, start, end));
+}
+
+// The places of a text such as a LoRA's negative one.
+/** @returns {Edit[]} */
+export const removalOf = (value, text) => words(value, text).map(([start, end]) => tidied(value, start, end));
+
+// `text` at the selection, with a space to what stands before and after it.
+/** @returns {Edit} */
+export function insertion(value, start, end, text) {
+  const [before, after] = [value.slice(0, start), value.slice(end)];
+  const gap = before && !/\s$/.test(before) ? " " : "";
+  return { start, end, text: gap + text + (after && !/^[\s,.)]/.test(after) ? " " : "") };
+}
+
+/** @param {string} value @param {Edit[]} edits */
+export const edited = (value, edits) =>
+  edits.reduceRight((text, { start, end, text: put }) => text.slice(0, start) + put + text.slice(end), value);
+
+function tags(value, card) {
+  const [, kind, name] = [...card.text.matchAll(TAG)][0] ?? [];
+  if (!name) return [];
+  const names = [name, card.name, card.alias ?? ""].filter(Boolean).map(plain);
+  const found = [];
+  for (const match of value.matchAll(TAG)) {
+    if (kindOf(match[1]) !== kindOf(kind) || !names.includes(plain(match[2]))) continue;
+    const end = match.index + match[0].length;
+    found.push([match.index, end + following(value.slice(end), card.words)]);
+  }
+  return found;
+}
+
+// How many letters of `rest` are the trigger words, and what separates them from the tag.
+function following(rest, text) {
+  if (!text) return 0;
+  const gap = rest.match(/^[\s,]*/)[0].length;
+  const end = gap + text.length;
+  return rest.slice(gap, end) === text && !/^\w/.test(rest.slice(end)) ? end : 0;
+}
+
+// A text where it is no part of a longer word; with the brackets and the weight that are its own.
+function words(value, text) {
+  const found = [];
+  const low = value.toLowerCase();
+  for (let at = 0; text && (at = low.indexOf(text.toLowerCase(), at)) >= 0; ) {
+    let [start, end] = [at, at + text.length];
+    at = end;
+    if (/[\w\\]$/.test(value.slice(0, start)) || /^\w/.test(value.slice(end))) continue;
+    const [open] = value.slice(0, start).match(/[([]*$/);
+    const [close] = value.slice(end).match(/^(?::[\d.]+)?[)\]]*/);
+    const count = Math.min(open.length, close.replace(/^:[\d.]+/, "").length);
+    if (count) [start, end] = [start - count, end + close.length - close.replace(/^:[\d.]+/, "").length + count];
+    found.push([start, end]);
+  }
+  return found;
+}
+
+// The edit that takes out `start` to `end` and leaves no double space or comma behind.
+function tidied(value, start, end) {
+  while (start > 0 && /[ \t]/.test(value[start - 1])) start--;
+  const before = value.slice(0, start).trimEnd();
+  const [gap] = value.slice(end).match(/^[ \t]*,?/);
+  if (gap.endsWith(",") && (!before || /[,([]$/.test(before))) end += gap.length;
+  if (!value.slice(end).trim() && before.endsWith(",")) start = before.length - 1; // nothing is left behind a comma
+  if (!before || /[([]$/.test(before)) end += value.slice(end).match(/^[ \t]*/)[0].length;
+  return { start, end, text: "" };
+}
