@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from modules.base.errors import WebuiError
 from modules.base.names import shown
-from modules.networks.files.base_models import SD1, SD2, family_of
+from modules.networks.files.base_models import SD1, SD2, SDXL, family_of
 from modules.networks.files.beside import OWN, Base, Beside, Folder, Stamp, base_of
 from modules.networks.files.foreign import format_of
 from modules.networks.files.listing import read_metadata
@@ -42,7 +42,9 @@ class Model(NamedTuple):
         """The line of models that its tensors tell; "" if nobody has looked, or they do not."""
         if isinstance(self.entry, Checkpoint):
             return family_of(self.entry.what)
-        return _WIDTHS.get(self.entry.width, "") if isinstance(self.entry, Embedding) else ""
+        if isinstance(self.entry, Embedding):
+            return SDXL if self.entry.widths else _WIDTHS.get(self.entry.width, "")
+        return ""
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ def test_every_kind_has_cards(tmp_path: Path) -> None:
     catalog = Catalog(
         (Checkpoint("big.v1.safetensors", big, what="a Stable Diffusion XL model"), Checkpoint("saved.v2", folder)),
         (),
-        (Embedding("word", word, width=1024),),
+        (Embedding("word", word, width=1024), Embedding("both", word, width=2048, widths=(768, 1280))),
         (Vae("vae", vae),),
     )
     files = CardFiles()
@@ -258,9 +258,10 @@ def test_every_kind_has_cards(tmp_path: Path) -> None:
         "big.v1.safetensors": ("Big", "", ""),
         "saved.v2": ("", "of the folder", ""),
         "word": ("", "", "of a word"),
+        "both": ("", "", "of a word"),
         "vae": ("", "of the part", ""),
     }
-    assert [cards[name].family for name in ("big.v1.safetensors", "word")] == ["SDXL", "SD 2"]
+    assert [cards[name].family for name in ("big.v1.safetensors", "word", "both")] == ["SDXL", "SD 2", "SDXL"]
     assert cards["big.v1.safetensors"].has_own
 
 
