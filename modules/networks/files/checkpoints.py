@@ -1,6 +1,7 @@
 """Checkpoint files without loading them: what each is by its header, and why it cannot be loaded. Free of torch."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Final, NamedTuple
 
 from modules.base.errors import WebuiError
 from modules.networks.files.detect import PIPELINES, UNKNOWN, FileType, detect, family_named, require_supported
-from modules.networks.files.foreign import FIELD, format_of, read_json
+from modules.networks.files.foreign import FIELD, format_of, read_json, real_path
 from modules.networks.files.listing import DIFFUSERS_INDEX, HashCache, TensorInfo, find_checkpoints, read_header
 from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import PickleReader
@@ -121,7 +122,8 @@ def _seen(family: FileType | None, reason: str = "") -> Seen:
 
 def family_of_folder(path: Path) -> FileType:
     """The family of a diffusers folder, by the pipeline it names. Raises WebuiError if it names none, or lacks a part
-    of a Stable Diffusion pipeline; OSError."""
+    of a Stable Diffusion pipeline, or has links that lead out of it; OSError."""
+    require_own_files(path)
     try:
         pipeline = str(read_json(path / DIFFUSERS_INDEX).get("_class_name", ""))[:80]
     except ValueError as error:
@@ -156,6 +158,25 @@ def _narrowed(family: FileType, path: Path) -> FileType:
     if unet.get("in_channels") == _INPAINTING_CHANNELS and family.name in ("sd1", "sd2", "sdxl"):
         return family_named(f"{family.name}-inpaint")
     return family
+
+
+def require_own_files(folder: Path) -> None:
+    """Raises WebuiError for a link in a diffusers folder that leads out of it: a downloaded one may hold any.
+
+    A snapshot in huggingface_hub's cache consists of links to the blobs of its repository, which are its own.
+    """
+    home = real_path(folder)
+    is_snapshot = home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--")
+    own = home.parent.parent if is_snapshot else home
+    for root, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            each = Path(root) / name
+            if each.is_symlink() and not real_path(each).is_relative_to(own):
+                raise WebuiError(
+                    f"{each.relative_to(folder).as_posix()} in {folder.name} is a link out of the folder.",
+                    "Put the file itself in its place.",
+                    FIELD,
+                )
 
 
 def _unreadable(path: Path, error: OSError) -> str:

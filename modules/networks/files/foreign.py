@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, NoReturn, cast
 
 from modules.base.errors import WebuiError
+from modules.base.paths import CONTROLS, legible
 
 Format = Literal["safetensors", "zip", "pickle"]
 
@@ -148,6 +149,8 @@ def format_of(path: Path) -> Format:
 
     Raises WebuiError, with what it is instead; OSError.
     """
+    if CONTROLS.search(path.name):
+        raise WebuiError(f"The file name {legible(path.name)!r} holds control characters.", "Rename the file.", FIELD)
     with open_file(path) as file:
         start = file.read(_START)
         size = os.fstat(file.fileno()).st_size

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,16 @@ from modules.networks.files.foreign import (
     real_path,
     truncated,
 )
+from modules.networks.files.soundness import (
+    DTYPE_BITS,
+    Header,
+    Span,
+    TensorInfo,
+    damaged,
+    require_apart,
+    require_names,
+    tensor_info,
+)
 from modules.schema.catalog import HIRES_STRENGTH, Checkpoint, Vae
 from modules.schema.families import Default
 from modules.schema.request import Txt2ImgRequest
@@ -43,26 +52,12 @@ SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
 LOCKS: Final = "locks"  # folder beside the hash cache: a lock for each file that is being read
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 LONGEST_HEADER: Final = 32 * 2**20  # bytes that are read; the largest hold pictures
-_DTYPE_BITS: Final = {
-    "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
-    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
-}  # fmt: skip
 _DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "prompt": str, "negative_prompt": str, "width": int, "height": int, "steps": int, "cfg_scale": (int, float),
     "sampler_name": str, "scheduler": str, "denoising_strength": (int, float), "clip_skip": int,
     "hr_upscaler": str, "hr_scale": (int, float), "hr_second_pass_steps": int, HIRES_STRENGTH: (int, float),
     "hr_sampler_name": str, "hr_scheduler": str,
 }  # fmt: skip
-
-
-class TensorInfo(NamedTuple):
-    """What a header tells of a tensor; `dtype` in safetensors' words (F16, BF16, F32, I64 …)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-Header = Mapping[str, TensorInfo]
 
 
 class HashCache:
@@ -345,41 +340,20 @@ def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
     described, length = _described(path, longest)
     told = described.pop("__metadata__", {})
     if not isinstance(told, dict):
-        raise _damaged(path)
+        raise damaged(path)
     metadata = {key: value for key, value in cast(dict[str, Any], told).items() if isinstance(value, str)}
+    require_names(path, list(described))
     header: dict[str, TensorInfo] = {}
-    starts: dict[str, int] = {}
-    end = 0
+    spans: list[Span] = []
     for key, value in described.items():
-        header[key], start, stop = _tensor_info(path, value)
-        starts[key] = LENGTH_BYTES + length + start
-        end = max(end, stop)
+        header[key], start, stop = tensor_info(path, value)
+        spans.append(Span(start, stop, key))
     actual = path.stat().st_size
-    expected = LENGTH_BYTES + length + end
+    expected = LENGTH_BYTES + length + max((span.stop for span in spans), default=0)
     if actual < expected:
         raise truncated(path, expected, actual)
-    return Description(header, metadata, starts)
-
-
-def _tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int, int]:
-    """(what a header tells of a tensor, the place of its first byte, that behind its last one).
-
-    Raises WebuiError unless they are sound.
-    """
-    if not isinstance(value, dict):
-        raise _damaged(path)
-    told = cast(dict[str, Any], value)
-    dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
-    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
-        raise _damaged(path)
-    numbers = cast(list[Any], [*shape, *offsets])
-    if len(offsets) != 2 or any(type(number) is not int or not 0 <= number < 2**60 for number in numbers):
-        raise _damaged(path)
-    start, stop = cast(list[int], offsets)
-    bits = math.prod(cast(list[int], shape)) * _DTYPE_BITS.get(dtype, 0)
-    if stop < start or (dtype in _DTYPE_BITS and (stop - start) * 8 != bits):
-        raise _damaged(path)
-    return TensorInfo(dtype, tuple(shape)), start, stop
+    require_apart(path, spans)
+    return Description(header, metadata, {span.key: LENGTH_BYTES + length + span.start for span in spans})
 
 
 def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:
@@ -401,16 +375,10 @@ def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:
     try:
         described = parse_json(raw.decode("utf-8"))
     except ValueError as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if not isinstance(described, dict):
-        raise _damaged(path)
+        raise damaged(path)
     return cast(dict[str, Any], described), length
-
-
-def _damaged(path: Path) -> WebuiError:
-    return WebuiError(
-        f"{path.name} is not a safetensors file: its header is damaged.", "Download it again.", field=FIELD
-    )
 
 
 def size_in_bytes(header: Header) -> int:
@@ -420,7 +388,7 @@ def size_in_bytes(header: Header) -> int:
         elements = 1
         for side in shape:
             elements *= side
-        total += elements * _DTYPE_BITS.get(dtype, 32) // 8
+        total += elements * DTYPE_BITS.get(dtype, 32) // 8
     return total
 
 
