@@ -9,6 +9,7 @@ from modules.base.events import EngineState, Event, Failed, Stop
 from modules.clip.bpe import ClipBPE
 from modules.infotext.recipe import Recipe
 from modules.networks.files.embeddings import EmbeddingFiles
+from modules.networks.files.hypernetworks import find_hypernetworks
 from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
 from modules.networks.files.loras import LoraFiles
 from modules.processing.engine import Engine
@@ -29,6 +30,7 @@ class Folders:
     loras: tuple[Path, ...] = ()
     embeddings: tuple[Path, ...] = ()
     vaes: tuple[Path, ...] = ()
+    hypernetworks: tuple[Path, ...] = ()
     reader: WordReader = field(default_factory=lambda: WordReader(ClipBPE()))
 
     def catalog(self) -> Catalog:
@@ -38,6 +40,7 @@ class Folders:
             LoraFiles(self.loras).found(hashes),
             EmbeddingFiles(self.embeddings).found(),
             find_vaes(self.vaes, self.checkpoints, hashes),
+            find_hypernetworks(self.hypernetworks),
         )
 
     def resources(self, catalog: Catalog, recipe: Recipe) -> Resources:

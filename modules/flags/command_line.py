@@ -57,6 +57,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         ckpt_dirs=folders("--ckpt-dir", said.ckpt_dir),
         lora_dirs=folders("--lora-dir", said.lora_dir),
         embeddings_dirs=folders("--embeddings-dir", said.embeddings_dir),
+        hypernetwork_dirs=folders("--hypernetwork-dir", said.hypernetwork_dir),
         vae_dirs=folders("--vae-dir", said.vae_dir),
         a1111=existing("--a1111", said.a1111),
         comfy=existing("--comfy", said.comfy),

@@ -25,6 +25,7 @@ class Flags:
     ckpt: Path | None = None  # the checkpoint to start with, instead of the one used last
     ckpt_dirs: tuple[Path, ...] = ()  # searched for checkpoints besides models_dir/Stable-diffusion
     lora_dirs: tuple[Path, ...] = ()  # searched for LoRAs besides models_dir/Lora
+    hypernetwork_dirs: tuple[Path, ...] = ()  # searched for hypernetworks besides models_dir/hypernetworks
     embeddings_dirs: tuple[Path, ...] = ()  # searched for textual inversions besides models_dir/embeddings
     vae_dirs: tuple[Path, ...] = ()  # searched for VAEs besides models_dir/VAE
     a1111: Path | None = None  # an installation of A1111 or Forge, whose folders, styles and settings are read

@@ -79,6 +79,7 @@ MORE_FOLDERS: Mapping[str, str] = MappingProxyType(
         "--ckpt-dir": "checkpoints",
         "--lora-dir": "LoRAs",
         "--embeddings-dir": "textual inversions",
+        "--hypernetwork-dir": "hypernetworks",
         "--vae-dir": "VAEs",
     }
 )

@@ -21,12 +21,11 @@ from modules.base.picture import Picture
 from modules.infotext.grammar import Infotext
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
-from modules.prompts.tags import NETWORK_KINDS, Tag, rewritten, take_tags
+from modules.prompts.tags import HYPERNETWORK, NETWORK_KINDS, Tag, rewritten, take_tags
 from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
-HYPERNET = "hypernet"  # A1111's hypernetworks, which are never installed here
 HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
 NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
 # A text with one of these keys is from a masked picture.
@@ -196,6 +195,8 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
             for lora in catalog.loras:
                 if len(wanted) >= FEWEST_DIGITS and lora.hash.startswith(wanted):
                     return text.replace(f"<{tag.kind}:{tag.name}", f"<lora:{lora.name}", 1)
+        elif catalog.hypernetwork(tag.name) is not None:
+            return text
         missing.add(tag.name)
         return ""
 
@@ -207,7 +208,7 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
 
 
 def _is_network(tag: Tag) -> bool:
-    return tag.name != "" and tag.kind in (*NETWORK_KINDS, HYPERNET)
+    return tag.name != "" and tag.kind in (*NETWORK_KINDS, HYPERNETWORK)
 
 
 def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:

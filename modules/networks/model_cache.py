@@ -16,6 +16,7 @@ from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest, Stamp, stamp_of
+from modules.networks.hypernetworks import Hypernetworks
 from modules.networks.lora.patch import Patch
 from modules.networks.memory import LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
 from modules.networks.model import Family, LoadTools, MissingVae, Model, VaeSlot
@@ -49,11 +50,12 @@ class Forecast(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A checkpoint in memory, how its latents are shown while they grow, and what lays LoRAs over its weights."""
+    """A checkpoint in memory, how its latents are shown while they grow, and what lays other networks over it."""
 
     model: Model
     previews: PreviewMap
     patch: Patch
+    hypernetworks: Hypernetworks
 
 
 class Stamps:
@@ -150,7 +152,7 @@ class ModelCache:
                 self._manage(name, part, place)
             previews = fit_preview(model.encode, model.latent.cell)
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
-            self._held[stamp] = Loaded(model, previews, Patch(model))
+            self._held[stamp] = Loaded(model, previews, Patch(model), Hypernetworks(model))
             slot = model.vae_slot
             if spare is not None and slot is not None and not slot.is_own:
                 self._vaes[VaeKey(stamps.of(spare), slot.key)] = LoadedVae(

@@ -15,6 +15,7 @@ from modules.prompts.lora_arguments import Window, block_weights, window
 TAG = re.compile(r"<(\w+):([^>]+)>")
 _ARGUMENTS = ("te", "unet", "dyn", "lbw", "w", "start", "stop", "step")
 NETWORK_KINDS = ("lora", "lyco")  # two names for the same thing
+HYPERNETWORK = "hypernet"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class NetworkTag(NamedTuple):
     blocks: tuple[float, ...] = ()
     window: Window = Window()
     unread: tuple[str, ...] = ()
+
+
+class HypernetworkTag(NamedTuple):
+    """A hypernetwork by name, and what its change is multiplied by."""
+
+    name: str
+    multiplier: float
 
 
 def take_tags(prompt: str) -> tuple[str, list[Tag]]:
@@ -96,6 +104,15 @@ def network_tags(tags: list[Tag]) -> list[NetworkTag]:
     Raises WebuiError for a weight that is not a number.
     """
     return [_network(tag) for tag in tags if tag.kind in NETWORK_KINDS]
+
+
+def hypernetwork_tags(tags: list[Tag]) -> list[HypernetworkTag]:
+    """`<hypernet:name:0.8>`, the multiplier 1 without one. Raises WebuiError for one that is no number."""
+    return [
+        HypernetworkTag(tag.name, _number(tag, (*tag.positional, None)[1], 1.0))
+        for tag in tags
+        if tag.kind == HYPERNETWORK and tag.name
+    ]
 
 
 def _tag(kind: str, arguments: str) -> Tag:

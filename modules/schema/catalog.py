@@ -127,6 +127,14 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Hypernetwork:
+    """A hypernetwork's file; `name` is the file's without suffix."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Vae:
     """A VAE's file. `name` is its file's, `hash` the sha256 in hex, as far as it is known."""
 
@@ -183,6 +191,7 @@ class Catalog:
     loras: tuple[Lora, ...] = ()
     embeddings: tuple[Embedding, ...] = ()
     vaes: tuple[Vae, ...] = ()
+    hypernetworks: tuple[Hypernetwork, ...] = ()
 
     @cached_property
     def without_notes(self) -> "Catalog":
@@ -282,6 +291,11 @@ class Catalog:
         names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
         near = difflib.get_close_matches(wanted[:100], names, 1, 0.0)
         raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
+
+    def hypernetwork(self, name: str) -> Hypernetwork | None:
+        """By file name, an exact one first, else in any letter case or Unicode form; None if it is not here."""
+        wanted = name[:LONGEST_NAME]
+        return meant(wanted, self.hypernetworks, lambda one: one.name) if wanted.strip() else None
 
     def vae(self, name: str) -> Vae | None:
         """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".

@@ -11,6 +11,7 @@ from modules.networks.files import installations
 from modules.networks.files.cards import CardFiles, Kind
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import EmbeddingFiles
+from modules.networks.files.hypernetworks import find_hypernetworks
 from modules.networks.files.installations import Installation
 from modules.networks.files.listing import HashCache, find_vaes
 from modules.networks.files.loras import LoraFiles
@@ -21,6 +22,7 @@ CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
 VAES = "VAE"
+HYPERNETWORKS = "hypernetworks"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ class ModelFolders:
     @property
     def all(self) -> tuple[Path, ...]:
         """All folders with files that a request can name."""
-        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes)
+        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes, *self.hypernetworks)
+
+    @cached_property
+    def hypernetworks(self) -> tuple[Path, ...]:
+        """The models folder's, and `--hypernetwork-dir`."""
+        own = [self.flags.models_dir / HYPERNETWORKS, *self.flags.hypernetwork_dirs]
+        return self._with_others(own, installations.HYPERNETWORKS)
 
     @property
     def styles(self) -> tuple[Path, ...]:
@@ -91,7 +99,8 @@ class ModelFolders:
         def scan() -> Catalog:
             hashes = HashCache(self.flags.data_dir / HASHES)
             vaes = find_vaes(self.vaes, self.checkpoints, hashes)
-            return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes)
+            hypernetworks = find_hypernetworks(self.hypernetworks)
+            return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes, hypernetworks)
 
         return scan
 

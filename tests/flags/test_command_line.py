@@ -269,6 +269,7 @@ def test_where_the_page_is(flags: Flags, url: str, is_local: bool) -> None:
         ("--ckpt-dir", "ckpt_dirs"),
         ("--lora-dir", "lora_dirs"),
         ("--embeddings-dir", "embeddings_dirs"),
+        ("--hypernetwork-dir", "hypernetwork_dirs"),
         ("--vae-dir", "vae_dirs"),
     ],
 )

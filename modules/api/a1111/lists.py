@@ -60,8 +60,8 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/hypernetworks")
     def hypernetworks() -> list[dict[str, Any]]:
-        """Hypernetworks: none are offered."""
-        return []
+        """The hypernetworks."""
+        return [{"name": one.name, "path": shown(one.path.name)} for one in services.catalog.current.hypernetworks]
 
     @router.get("/face-restorers")
     def face_restorers() -> list[dict[str, Any]]:

@@ -14,11 +14,15 @@ from modules.networks.files.foreign import FIELD
 
 
 class Bounds(NamedTuple):
-    """How much of a file is looked at: bytes of its pickle, its instructions, its values."""
+    """How much of a file is looked at: bytes of its pickle, its instructions, its values.
+
+    with_lists: lists, tuples and whole numbers as keys are told too, all as dicts with texts as keys.
+    """
 
     pickle: int
     operations: int
     values: int
+    with_lists: bool = False
 
 
 _DTYPES: Final[Mapping[str, str]] = {

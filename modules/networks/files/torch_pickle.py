@@ -31,6 +31,7 @@ from modules.networks.files.pickle_machine import (
 
 CHECKPOINT: Final = Bounds(16 * 2**20, 2_000_000, 300_000)  # SD 1's have 30 thousand instructions
 EMBEDDING: Final = Bounds(4 * 2**20, 100_000, 5_000)
+HYPERNETWORK: Final = Bounds(4 * 2**20, 100_000, 5_000, with_lists=True)
 
 _END_RECORD, _END_RECORD_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _PARAMETER_DICT: Final = "_parameters"  # under which torch's ParameterDict keeps them
@@ -202,6 +203,9 @@ def _told(content: Any, place: Place, bounds: Bounds, path: Path) -> Content:
     """`content` without what nobody asks for, by recursion of at most `_DEEPEST` levels."""
     left = bounds.values
 
+    def is_listed(key: Any) -> bool:
+        return bounds.with_lists and isinstance(key, int) and abs(key) < 2**63
+
     def told(value: Any, level: int) -> Content:
         nonlocal left
         left -= 1
@@ -211,8 +215,11 @@ def _told(content: Any, place: Place, bounds: Bounds, path: Path) -> Content:
             value = cast(dict[Any, Any], value.state).get(_PARAMETER_DICT)
         if isinstance(value, StoredTensor):
             return _placed(value, place)
+        if bounds.with_lists and isinstance(value, list | tuple):
+            value = dict(enumerate(cast(list[Any], value)))
         if isinstance(value, dict) and level < _DEEPEST:
-            items = [(key, each) for key, each in cast(dict[Any, Any], value).items() if isinstance(key, str)]
+            known = cast(dict[Any, Any], value).items()
+            items = [(str(key), each) for key, each in known if isinstance(key, str) or is_listed(key)]
             left -= sum(len(key) for key, _ in items) // _LONGEST_TEXT
             return {key[:_LONGEST_TEXT]: told(each, level + 1) for key, each in items}
         if isinstance(value, str):

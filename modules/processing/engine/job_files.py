@@ -8,6 +8,7 @@ from typing import NamedTuple
 from modules.base.errors import WebuiError
 from modules.networks.files.listing import HashCache, weights_of
 from modules.networks.files.loras import LoraRequest, lora_hash, stamp_of
+from modules.networks.hypernetworks import HypernetworkRequest
 from modules.processing.plan import Plan
 from modules.prompts.lora_arguments import Window
 from modules.prompts.tags import NetworkTag
@@ -24,8 +25,8 @@ class JobFiles:
     checkpoint: of the first pass.  second: of the second pass, None for the same.  refiner: what takes over in a pass,
     from the share `switch_at` of it on; None is at once.  vaes: in place of checkpoints' own, by the checkpoints'
     paths.  loras: of each pass, with the steps that each acts in.  lora_hashes: by the names in the prompt.
-    notes: a sentence for each LoRA that is not here and that A1111 would leave out, and for each file that is another
-    one than when the job was admitted.
+    hypernetworks: of each pass.  notes: a sentence for each LoRA or hypernetwork that is not here and that A1111 would
+    leave out, and for each file that is another one than when the job was admitted.
     """
 
     checkpoint: Checkpoint
@@ -36,6 +37,7 @@ class JobFiles:
     loras: tuple[tuple["TimedLora", ...], ...] = ()
     lora_hashes: dict[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
+    hypernetworks: tuple[tuple[HypernetworkRequest, ...], ...] = ()
 
     def of_pass(self, index: int) -> Checkpoint:
         """The checkpoint that a pass begins with."""
@@ -60,6 +62,7 @@ def job_files(
     found: dict[str, str] = {}
     missing: dict[str, None] = {}
     loras = _lora_requests(plan, settings, resources.catalog, hashes, found, missing)
+    hypernetworks = _hypernetwork_requests(plan, resources.catalog, missing)
     return JobFiles(
         resources.checkpoint,
         resources.hires_checkpoint,
@@ -69,6 +72,7 @@ def job_files(
         loras,
         found,
         (*missing, *_replaced(resources)),
+        hypernetworks,
     )
 
 
@@ -93,6 +97,24 @@ def _replaced(resources: Resources) -> Iterator[str]:
 def _size_and_time(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _hypernetwork_requests(
+    plan: Plan, catalog: Catalog, missing: dict[str, None]
+) -> tuple[tuple[HypernetworkRequest, ...], ...]:
+    """The hypernetworks of each pass; one that is not here is left out, as in A1111."""
+    passes: list[tuple[HypernetworkRequest, ...]] = []
+    for each in plan.passes:
+        found: list[HypernetworkRequest] = []
+        for tag in each.hypernetworks:
+            file = catalog.hypernetwork(tag.name)
+            if file is None or not file.path.exists():
+                why = "there is no hypernetwork of this name. The tag was removed."
+                missing[f"<hypernet:{tag.name[:100]}> has no effect: {why}"] = None
+            else:
+                found.append(HypernetworkRequest(tag.name, stamp_of(file.path), tag.multiplier))
+        passes.append(tuple(found))
+    return tuple(passes)
 
 
 def _lora_requests(

@@ -37,7 +37,8 @@ class JobModels:
             loaded = self._loaded(checkpoint)
             loras = tuple(timed.lora for timed in job.files.loras[index])
             model = loaded.model.with_loras(self._cache.with_loras(loaded, loras).loras)
-        for note in loaded.patch.notes:
+            loaded.hypernetworks.change(job.files.hypernetworks[index])
+        for note in (*loaded.patch.notes, *loaded.hypernetworks.notes):
             job.findings.note(note)
         # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
         if job.settings.tiling and model.hash not in self._wrapping:

@@ -3,9 +3,11 @@
 from modules.networks.model import Family
 from modules.processing.engine.job import Job
 from modules.processing.plan import Plan, read_prompt
-from modules.prompts.tags import NETWORK_KINDS, NetworkTag, take_tags
+from modules.prompts.tags import HYPERNETWORK, NETWORK_KINDS, NetworkTag, take_tags
 from modules.schema.request import GenerationRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
+
+KINDS = (*NETWORK_KINDS, HYPERNETWORK)
 
 
 def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> list[str]:
@@ -14,7 +16,7 @@ def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> 
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         texts.append(request.hr_prompt)
     tags = [tag for text in texts for tag in take_tags(read_prompt(text, settings))[1]]
-    names = [":".join((tag.kind, *tag.positional[:1])) for tag in tags if tag.kind not in NETWORK_KINDS]
+    names = [":".join((tag.kind, *tag.positional[:1])) for tag in tags if tag.kind not in KINDS]
     unknown = [f"<{name}> has no effect: there are no networks of this kind. The tag was removed." for name in names]
     unread = dict.fromkeys(note for each in plan.passes for tag in each.loras for note in _unread(tag))
     return [*unknown, *unread]

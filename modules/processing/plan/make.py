@@ -4,6 +4,8 @@ A plan has nothing optional in it: seeds are drawn, sizes are whole latent cells
 step that the pass begins at.
 """
 
+from typing import NamedTuple
+
 from modules.images.geometry import Size
 from modules.processing.plan.records import (
     Canvas,
@@ -22,7 +24,7 @@ from modules.processing.plan.steps import img2img_steps
 from modules.prompts.edited_tags import windows
 from modules.prompts.lora_arguments import Window
 from modules.prompts.schedule import Timing, timing, without_comments
-from modules.prompts.tags import NetworkTag, network_tags, take_tags
+from modules.prompts.tags import HypernetworkTag, NetworkTag, hypernetwork_tags, network_tags, take_tags
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 from modules.schema.sampler_names import SamplerName, resolve_names
 from modules.schema.settings import EXACT, Settings
@@ -47,10 +49,10 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else taken.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
-    prompt, loras = _positive(request.prompt, settings, when, taken, sampler)
+    said = _positive(request.prompt, settings, when, taken, sampler)
     first = Pass(
-        sampler, schedule, taken, size, prompt, negative_prompt, when, source is not None, loras,
-        settings.token_merging_ratio,
+        sampler, schedule, taken, size, said.text, negative_prompt, when, source is not None, said.loras,
+        said.hypernetworks, settings.token_merging_ratio,
     )  # fmt: skip
     from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
     return Plan(
@@ -69,9 +71,15 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     )
 
 
-def _positive(
-    prompt: str, settings: Settings, when: Timing, taken: StepRange, sampler: SamplerName
-) -> tuple[str, tuple[NetworkTag, ...]]:
+class _Positive(NamedTuple):
+    """A prompt without its tags, and what they name."""
+
+    text: str
+    loras: tuple[NetworkTag, ...]
+    hypernetworks: tuple[HypernetworkTag, ...]
+
+
+def _positive(prompt: str, settings: Settings, when: Timing, taken: StepRange, sampler: SamplerName) -> _Positive:
     """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone.
 
     There editing around a tag means nothing; here the LoRA acts in the steps in which the prompt would hold it.
@@ -82,10 +90,11 @@ def _positive(
     edited = [Window()] * len(loras)
     if loras and "[" in read and settings.compatibility != EXACT:
         edited = windows(read, when, _evaluations(sampler, 1))
-    return text, tuple(
+    timed = tuple(
         tag._replace(window=tag.window.of(taken.count).within(window))
         for tag, window in zip(loras, edited, strict=True)
     )
+    return _Positive(text, timed, tuple(hypernetwork_tags(tags)))
 
 
 def read_prompt(prompt: str, settings: Settings) -> str:
@@ -110,17 +119,18 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings, sizes: Size
         use_old_scheduling=settings.use_old_scheduling,
     )
     taken = img2img_steps(steps, request.denoising_strength, exact=True)
-    prompt, loras = _positive(request.hr_prompt or request.prompt, settings, when, taken, sampler)
+    said = _positive(request.hr_prompt or request.prompt, settings, when, taken, sampler)
     second = Pass(
         sampler=sampler,
         schedule=schedule,
         steps=taken,
         size=size,
-        prompt=prompt,
+        prompt=said.text,
         negative_prompt=read_prompt(request.hr_negative_prompt or request.negative_prompt, settings),
         timing=when,
         is_partial=True,
-        loras=loras,
+        loras=said.loras,
+        hypernetworks=said.hypernetworks,
         token_merging=settings.token_merging_ratio_hr,
     )
     return Hires(Enlargement(request.hr_upscaler, enlarged), second)

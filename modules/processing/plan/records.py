@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from modules.base.picture import Picture
 from modules.images.geometry import Margins, Size
 from modules.prompts.schedule import Timing
-from modules.prompts.tags import NetworkTag
+from modules.prompts.tags import HypernetworkTag, NetworkTag
 from modules.schema.sampler_names import SamplerName, ScheduleName
 from modules.schema.sizes import SizeRule
 
@@ -26,8 +26,8 @@ class StepRange:
 class Pass:
     """One run of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise.
 
-    `loras` are the tags of its prompt, which is without them; `token_merging` the share of tokens that self-attention
-    merges.
+    `loras` and `hypernetworks` are the tags of its prompt, which is without them; `token_merging` the share of tokens
+    that self-attention merges.
     """
 
     sampler: SamplerName
@@ -39,6 +39,7 @@ class Pass:
     timing: Timing
     is_partial: bool
     loras: tuple[NetworkTag, ...] = ()
+    hypernetworks: tuple[HypernetworkTag, ...] = ()
     token_merging: float = 0.0
 
 

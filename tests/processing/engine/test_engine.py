@@ -239,7 +239,7 @@ def test_notes_about_the_source_are_told(run: Run) -> None:
 def test_a_tag_of_another_kind_is_told_and_is_no_word_of_the_prompt(run: Run) -> None:
     tagged = run(Txt2ImgRequest(prompt="a cat <hypernet:fox:0.8>", **SMALL))
     assert [e.message for e in tagged if isinstance(e, Warned)] == [
-        "<hypernet:fox> has no effect: there are no networks of this kind. The tag was removed."
+        "<hypernet:fox> has no effect: there is no hypernetwork of this name. The tag was removed."
     ]
     assert pictures(tagged) == pictures(run(Txt2ImgRequest(prompt="a cat ", **SMALL)))
 
