@@ -90,6 +90,31 @@ def tiny_refiner() -> Tiny:
     return Tiny(xl.unet, xl.vae, xl.texts[1:], (place,), ("text_encoder_2",), xl.scheduler)
 
 
+def tiny_sd2(in_channels: int = 4, **unet: Any) -> Tiny:
+    """Two levels that attend and one that does not, with linear projections; the last layer that files have is unread.
+
+    The text encoder is as diffusers has it: without that layer.
+    """
+    config = _unet_config("sd2") | {
+        "in_channels": in_channels,
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "block_out_channels": [32, 32, 64],
+        "layers_per_block": 1,
+        "attention_head_dim": [1, 1, 1],
+        "cross_attention_dim": SMALL,
+    }
+    text = _text("sd2", "text_encoder", SMALL, seed=1, layers=2)
+    return Tiny(
+        _drawn(UNet2DConditionModel.from_config(config | unet), 3),
+        tiny_vae("sd2"),
+        (text,),
+        (TextPlace(SD2_TEXT, True),),
+        ("text_encoder",),
+        read_config("sd2", "scheduler"),
+    )
+
+
 def tiny_vae(family: str) -> AutoencoderKL:
     config = read_config(family, "vae") | {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
     return _drawn(AutoencoderKL.from_config(config), 4)
@@ -140,12 +165,23 @@ def single_tensors(tiny: Tiny) -> Tensors:
     for text, place in zip(tiny.texts, tiny.places, strict=True):
         own = openclip_tensors(text) if place.is_openclip else _plain_tensors(text)
         tensors |= {place.prefix + key: value for key, value in own.items()}
+        if place.prefix == SD2_TEXT:  # its text encoder is saved with a layer more than is read
+            layers = text.config.num_hidden_layers
+            last = {key: value for key, value in tensors.items() if f".resblocks.{layers - 1}." in key}
+            renamed = (key.replace(f".resblocks.{layers - 1}.", f".resblocks.{layers}.") for key in last)
+            tensors |= {key: value + 1 for key, value in zip(renamed, last.values(), strict=True)}
     return {key: value.contiguous().clone() for key, value in tensors.items()}
 
 
-def save_single(tiny: Tiny, path: Path, dtype: torch.dtype = torch.float32, extra: Tensors | None = None) -> Path:
+def save_single(
+    tiny: Tiny,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+    extra: Tensors | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
     tensors = {key: value.to(dtype) for key, value in single_tensors(tiny).items()}
-    save_file(tensors | (extra or {}), path, metadata={"format": "pt"})
+    save_file(tensors | (extra or {}), path, metadata={"format": "pt", **(metadata or {})})
     return path
 
 

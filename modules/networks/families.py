@@ -10,13 +10,14 @@ from modules.networks.files.foreign import format_of, read_json
 from modules.networks.files.listing import DIFFUSERS_INDEX, read_header
 from modules.networks.model import Family, FileSigns
 from modules.networks.sd1.checkpoint import SD1
+from modules.networks.sd2.checkpoint import SD2
 from modules.networks.sdxl.checkpoint import SDXL
 from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Final = (SDXL, SD1)
+FAMILIES: Final = (SDXL, SD2, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:

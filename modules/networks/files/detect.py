@@ -56,6 +56,8 @@ def _inputs(info: TensorInfo) -> int:
 
 
 def _is_xl(header: Header) -> bool:
+    if any(key.startswith("cond_stage_model.model.") for key in header):  # SD 2's unCLIP has a label_emb too
+        return False
     return any(key.startswith((f"{UNET}label_emb.", "conditioner.embedders.")) for key in header)
 
 
@@ -154,11 +156,35 @@ FAMILIES: Final[tuple[FileType, ...]] = (
     ),
     FileType("sdxl", "checkpoint", "a Stable Diffusion XL model", _is_xl, supported=True, family="sdxl"),
     FileType(
+        "sd2-depth",
+        "checkpoint",
+        "a Stable Diffusion 2 depth model",
+        lambda h: _is_sd2(h) and _unet_inputs(5)(h),
+        cure="It needs a depth map of the picture, which no request can carry yet. Use another checkpoint.",
+        family="sd2",
+    ),
+    FileType(
+        "sd2-unclip",
+        "checkpoint",
+        "a Stable Diffusion 2 unCLIP model",
+        lambda h: _is_sd2(h) and _has_part(f"{UNET}label_emb.", "embedder.model.")(h),
+        cure="It needs a picture's CLIP embedding, which no request can carry yet. Use another checkpoint.",
+        family="sd2",
+    ),
+    FileType(
+        "sd2-inpaint",
+        "checkpoint",
+        "a Stable Diffusion 2 inpainting model",
+        lambda h: _is_sd2(h) and _unet_inputs(9)(h),
+        supported=True,
+        family="sd2",
+    ),
+    FileType(
         "sd2",
         "checkpoint",
         "a Stable Diffusion 2 model",
         lambda h: _FIRST_CONV in h and _is_sd2(h),
-        cure=_NOT_YET,
+        supported=True,
         family="sd2",
     ),
     FileType(
@@ -222,6 +248,8 @@ PIPELINES: Final[Mapping[str, str]] = {
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
     "StableDiffusionXLInpaintPipeline": "sdxl",
+    "StableDiffusionDepth2ImgPipeline": "sd2-depth",
+    "StableUnCLIPImg2ImgPipeline": "sd2-unclip",
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
 }

@@ -12,6 +12,7 @@ from modules.base.root import CONFIGS
 from modules.networks.files.detect import TEXT, VAE
 from modules.networks.files.foreign import FIELD, read_json
 from modules.networks.files.listing import Header
+from modules.networks.ldm.prediction import Said, by_tensors, by_yaml, first
 from modules.networks.ldm.shapes import MOST_LEVELS, Shapes, require_divides
 from modules.networks.ldm.sidecar import MOST_CHANNELS, Sidecar, Values, number, whole
 
@@ -145,14 +146,19 @@ def _flat(value: Any) -> list[Any]:
     ]
 
 
-def scheduler_config(header: Header, sidecar: Sidecar, name: str = "", family: str = "sd1") -> Config:
-    """Beta range and prediction type. Fine-tunes mark v-prediction by a tensor `v_pred`, zero SNR by `ztsnr`."""
+def scheduler_config(
+    header: Header, sidecar: Sidecar, name: str = "", family: str = "sd1", said: Said | None = None
+) -> Config:
+    """Beta range and prediction; the latter by what is `said`, else by yaml and tensors."""
+    said = first(by_yaml(sidecar), by_tensors(header)) if said is None else said
     config = read_config(family, "scheduler")
     config["beta_start"] = number(sidecar.model, "linear_start", config["beta_start"], BETAS, name)
     config["beta_end"] = number(sidecar.model, "linear_end", config["beta_end"], BETAS, name)
     config["num_train_timesteps"] = whole(sidecar.model, "timesteps", config["num_train_timesteps"], name, MOST_STEPS)
-    if sidecar.model.get("parameterization") == "v" or "v_pred" in header:
-        config["prediction_type"] = "v_prediction"
-    if "ztsnr" in header:
-        config["rescale_betas_zero_snr"] = True
-    return config
+    return config | said_config(said)
+
+
+def said_config(said: Said) -> Config:
+    """What is said, in diffusers' words."""
+    prediction: Config = {} if said.prediction is None else {"prediction_type": said.prediction}
+    return prediction | ({} if said.is_zero_snr is None else {"rescale_betas_zero_snr": said.is_zero_snr})

@@ -23,9 +23,18 @@ from modules.networks.files.detect import (
 )
 from modules.networks.files.foreign import FIELD
 from modules.networks.ldm.building import Names, old_vae_name, read_part
-from modules.networks.ldm.layout import Config, read_config, scaling_factor, scheduler_config, text_config, vae_config
+from modules.networks.ldm.layout import (
+    Config,
+    read_config,
+    said_config,
+    scaling_factor,
+    scheduler_config,
+    text_config,
+    vae_config,
+)
 from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
 from modules.networks.ldm.openclip import as_transformers
+from modules.networks.ldm.prediction import said_beside, said_of
 from modules.networks.ldm.sidecar import Sidecar, read_sidecar
 from modules.networks.ldm.unet_layout import unet_config
 from modules.networks.model import FileSigns, MissingVae
@@ -81,7 +90,8 @@ class TextPart:
 class Parts:
     """Weights not read yet, the configs to build from, and where each parameter is found.
 
-    scaling_factor: of latents, also where no VAE is inside.
+    scaling_factor: of latents, also where no VAE is inside.  is_prediction_known: whether anything says what the UNet
+    predicts.
     """
 
     family: FileType
@@ -95,6 +105,7 @@ class Parts:
     texts: tuple[TextPart, ...]
     scaling_factor: float
     layout: Layout = field(default_factory=lambda: Layout("", ()))
+    is_prediction_known: bool = True
 
 
 def belongs_to(signs: FileSigns, family: str) -> bool:
@@ -124,13 +135,15 @@ def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
     texts = tuple(_text_in_single(weights, slot, i, sidecar, configs) for i, slot in enumerate(layout.text_slots))
     if layout.size_numbers:
         unet |= _told_sizes(unet, texts[-1].config["projection_dim"], layout.size_numbers, path.name)
+    said = said_of(path, header, sidecar)
     return Parts(
-        family, unet, vae, scheduler_config(header, sidecar, path.name, configs), weights, weights,
+        family, unet, vae, scheduler_config(header, sidecar, path.name, configs, said), weights, weights,
         unet_names=lambda name: [UNET + unet_ldm_name(name, unet)],
         vae_names=lambda name: [VAE + vae_ldm_name(name, vae)],
         texts=texts,
         scaling_factor=scaling_factor(sidecar, path.name, configs),
         layout=layout,
+        is_prediction_known=said.prediction is not None,
     )  # fmt: skip
 
 
@@ -172,6 +185,7 @@ def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
         stored = read_part(path / "scheduler" / "scheduler_config.json", path.name)
         _require_schedule(stored, path.name)
         scheduler |= {key: stored[key] for key in (*scheduler, "rescale_betas_zero_snr") if key in stored}
+    scheduler |= said_config(said_beside(path))
     vae_config: Config = {}
     if needs_vae:
         if not (path / "vae").is_dir():

@@ -31,6 +31,13 @@ KINDS: dict[str, tuple[Header, str]] = {
     "InstructPix2Pix": (sd1(8), "instruct-pix2pix"),
     "tiny": ({key: TensorInfo("F16", value.shape) for key, value in tiny_tensors().items()}, "sd1"),
     "SD 2": (sd1(4) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2"),
+    "SD 2 inpainting": (sd1(9) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2-inpaint"),
+    "SD 2 depth": (sd1(5) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2-depth"),
+    "SD 2 unCLIP": (
+        sd1(4)
+        | header(**{"cond_stage_model.model.ln_final.weight": (1024,), f"{UNET}label_emb.0.0.weight": (1280, 2048)}),
+        "sd2-unclip",
+    ),
     "SDXL": (sd1(4) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl"),
     "SDXL inpainting": (sd1(9) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl-inpaint"),
     "SDXL refiner": (sd1(4) | header(**{"conditioner.embedders.0.model.ln_final.weight": (1280,)}), "sdxl-refiner"),
@@ -102,5 +109,8 @@ def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) 
 
 
 def test_supported_families_pass() -> None:
-    assert [f.name for f in FAMILIES if f.supported] == ["sdxl-refiner", "sdxl-inpaint", "sdxl", "sd1-inpaint", "sd1"]
+    assert [f.name for f in FAMILIES if f.supported] == [
+        "sdxl-refiner", "sdxl-inpaint", "sdxl", "sd2-inpaint", "sd2", "sd1-inpaint", "sd1",
+    ]  # fmt: skip
+
     assert require_supported(family_named("sd1"), Path("x")) is family_named("sd1")
