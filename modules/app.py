@@ -49,7 +49,7 @@ from modules.schema.request import Img2ImgRequest
 from modules.server import doctor, fetch_command, listen, merge_command
 from modules.server.folders import HASHES, ModelFolders
 from modules.store.history import History
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.metadata import read
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
@@ -89,8 +89,8 @@ def main(argv: Sequence[str]) -> int:
     threading.Thread(target=sweep_drafts, args=(flags,), name="sweep", daemon=True).start()
     try:
         services.intake.reopen(services.catalog.current)
-        services.queue.resume(lies_in(services.outputs), services.admission.readmitted)
-        services.intake.batches.go_on()
+        services.queue.resume(is_saved_in(services.outputs), services.admission.readmitted)
+        services.intake.batches.resume_all()
         start_engine(services)
         services.cards.begin()
         serve(services)
@@ -109,7 +109,7 @@ def reproduce(argv: Sequence[str]) -> int:
     reader.add_argument("picture", type=Path, help="a picture that contains its parameters")
     reader.add_argument("--source", type=Path, metavar="FILE", help="the source of an img2img picture")
     reader.add_argument("--mask", type=Path, metavar="FILE", help="the mask of an inpainted picture")
-    said, rest = reader.parse_known_args(list(argv))
+    args, rest = reader.parse_known_args(list(argv))
     # Not at the top: the server's own process never imports torch, and this one does nothing else.
     from modules.processing.engine import create_engine  # noqa: PLC0415
     from modules.processing.rerun import rerun  # noqa: PLC0415
@@ -117,7 +117,7 @@ def reproduce(argv: Sequence[str]) -> int:
     try:
         flags = parse(rest)
         logs.set_up(logging.WARNING)
-        picture, source, mask = (_opened(path) if path else None for path in (said.picture, said.source, said.mask))
+        picture, source, mask = (_opened(path) if path else None for path in (args.picture, args.source, args.mask))
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
         folders = ModelFolders.of(flags)

@@ -13,7 +13,7 @@ from pydantic import Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Scene, Script, Studio, changed
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
 from modules.schema.sampler_names import resolve_names
 
@@ -83,10 +83,10 @@ class Alternative(Script):
     )
     kinds = ("img2img",)
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return AlternativeArguments
 
-    def check(self, kind: Kind, request: Img2ImgRequest, arguments: AlternativeArguments, catalog: object) -> None:
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: AlternativeArguments, catalog: object) -> None:
         sampler, _ = resolve_names(request.sampler_name, request.scheduler)
         if sampler.timesteps and not arguments.override_sampler:
             raise WebuiError(
@@ -95,7 +95,7 @@ class Alternative(Script):
                 "sampler_name",
             )
 
-    def run(self, kind: Kind, request: Img2ImgRequest, arguments: AlternativeArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: Img2ImgRequest, arguments: AlternativeArguments, studio: Studio) -> Course:
         self.check(kind, request, arguments, None)
         values: dict[str, Any] = {}
         if arguments.override_sampler:
@@ -116,9 +116,9 @@ class Alternative(Script):
             "Randomness": arguments.randomness,
             "Sigma Adjustment": arguments.sigma_adjustment,
         }
-        told = {key: value for key, value in pairs.items() if value != ""}
+        infotext = {key: value for key, value in pairs.items() if value != ""}
         yield Ahead(child.images, child.n_iter)
-        yield Run(child, told, noise=partial(noise_for, arguments))
+        yield Run(child, infotext, noise=partial(noise_for, arguments))
 
 
 class AlternativeExtension(Extension):

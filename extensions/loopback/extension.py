@@ -12,7 +12,7 @@ from modules.base.fields import Control
 from modules.base.picture import Picture
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
 from modules.images.grid import grid
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
 
 ORIGINAL = 1  # masked content
@@ -48,10 +48,10 @@ class Loopback(Script):
     description = "Each result becomes the next loop's source. Batch count repeats the whole series."
     kinds = ("img2img",)
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return LoopbackArguments
 
-    def check(self, kind: Kind, request: Img2ImgRequest, arguments: LoopbackArguments, catalog: object) -> None:
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: LoopbackArguments, catalog: object) -> None:
         if arguments.append_interrogation != "None":
             raise WebuiError(
                 f"Append interrogated prompt = {arguments.append_interrogation!r}: there is no interrogator.",
@@ -59,7 +59,7 @@ class Loopback(Script):
                 "script_args.append_interrogation",
             )
 
-    def run(self, kind: Kind, request: Img2ImgRequest, arguments: LoopbackArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: Img2ImgRequest, arguments: LoopbackArguments, studio: Studio) -> Course:
         self.check(kind, request, arguments, None)
         repetitions, request = request.n_iter, studio.seeded(request)
         total = repetitions * arguments.loops
@@ -120,5 +120,5 @@ def _row(history: Sequence[Made], studio: Studio) -> Image.Image:
     if pixels > MOST_PIXELS:
         scale = math.sqrt(MOST_PIXELS / pixels)
         images = [image.resize((int(image.width * scale), int(image.height * scale))) for image in images]
-        studio.tell("The grid of all loops was scaled down, because it would have been too large.")
+        studio.warn("The grid of all loops was scaled down, because it would have been too large.")
     return grid(images, rows=1)

@@ -15,7 +15,7 @@ from modules.images.geometry import Box, Size
 from modules.images.grid import grid
 from modules.images.quantize import to_bytes
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import MASKED_CONTENTS, Img2ImgRequest
 from modules.schema.settings import EXACT
 
@@ -44,7 +44,7 @@ MaskBlur = Annotated[
 class _Outpainting(Script):
     kinds = ("img2img",)
 
-    def check(self, kind: Kind, request: Img2ImgRequest, arguments: Any, catalog: object) -> None:
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: Any, catalog: object) -> None:
         if not arguments.direction:
             raise WebuiError(
                 "Outpainting direction: none is selected.", "Choose a side.",
@@ -79,10 +79,10 @@ class OutpaintingMk2(_Outpainting):
         "Extends the picture side by side from noise shaped like it. Best with 80 steps, Euler a, strength 0.8."
     )
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return Mk2Arguments
 
-    def run(self, kind: Kind, request: Img2ImgRequest, arguments: Mk2Arguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: Img2ImgRequest, arguments: Mk2Arguments, studio: Studio) -> Course:
         self.check(kind, request, arguments, None)
         request = studio.seeded(request)
         source = request.init_images[0].rgb(studio.settings.img2img_background_color)
@@ -195,10 +195,10 @@ class PoorMansOutpainting(_Outpainting):
     name = "Poor man's outpainting"
     description = "Extends the picture and paints the margins in tiles of Width × Height."
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return PoorMansArguments
 
-    def check(self, kind: Kind, request: Img2ImgRequest, arguments: PoorMansArguments, catalog: object) -> None:
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: PoorMansArguments, catalog: object) -> None:
         super().check(kind, request, arguments, catalog)
         if min(request.width, request.height) <= arguments.pixels:
             raise WebuiError(
@@ -208,7 +208,7 @@ class PoorMansOutpainting(_Outpainting):
                 "script_args.pixels",
             )  # fmt: skip
 
-    def run(self, kind: Kind, request: Img2ImgRequest, arguments: PoorMansArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: Img2ImgRequest, arguments: PoorMansArguments, studio: Studio) -> Course:
         self.check(kind, request, arguments, None)
         request = studio.seeded(request)
         source = request.init_images[0].rgb(studio.settings.img2img_background_color)

@@ -10,7 +10,7 @@ from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
 from modules.images.geometry import Size
 from modules.images.sheet import Sheet, Words
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import GenerationRequest
 
 MOST_PARTS = 10  # 1024 pictures
@@ -48,13 +48,13 @@ class PromptMatrix(Script):
     name = "Prompt matrix"
     description = "Write a prompt such as a castle|at night|in winter: each combination of the parts becomes a picture."
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return MatrixArguments
 
-    def check(self, kind: Kind, request: GenerationRequest, arguments: MatrixArguments, catalog: object) -> None:
+    def check(self, kind: FormKind, request: GenerationRequest, arguments: MatrixArguments, catalog: object) -> None:
         parts(request, arguments)
 
-    def run(self, kind: Kind, request: GenerationRequest, arguments: MatrixArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: GenerationRequest, arguments: MatrixArguments, studio: Studio) -> Course:
         fixed, *variable = parts(request, arguments)
         request = studio.seeded(request)
         children: list[GenerationRequest] = []

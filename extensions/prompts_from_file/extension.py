@@ -10,7 +10,7 @@ from pydantic import Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Run, Script, Studio, changed, overriding
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import GenerationRequest
 
 MOST_LINES = 10_000
@@ -46,16 +46,16 @@ class PromptsFromFile(Script):
     name = "Prompts from file or textbox"
     description = "One job per line. A line is a prompt, or options such as --prompt a fox --steps 30 --cfg_scale 5."
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return LinesArguments
 
-    def check(self, kind: Kind, request: GenerationRequest, arguments: LinesArguments, catalog: Any) -> None:
+    def check(self, kind: FormKind, request: GenerationRequest, arguments: LinesArguments, catalog: Any) -> None:
         for child in children(request, arguments):
             named = child.override_settings.get("sd_model_checkpoint")
             if named:
                 catalog.checkpoint(named)
 
-    def run(self, kind: Kind, request: GenerationRequest, arguments: LinesArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: GenerationRequest, arguments: LinesArguments, studio: Studio) -> Course:
         if arguments.checkbox_iterate or arguments.checkbox_iterate_batch:
             request = studio.seeded(request)
         made_of_lines = children(request, arguments)

@@ -12,7 +12,7 @@ from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, R
 from modules.images.enlarge import UPSCALERS, upscaler
 from modules.images.geometry import Size
 from modules.images.tiles import combined, rows_of_tiles
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
 
 MOST_PIXELS = 100_000_000  # of the result
@@ -52,10 +52,10 @@ class SDUpscale(Script):
     description = "Enlarges the source and redraws it in tiles of Width × Height. Use a low denoising strength."
     kinds = ("img2img",)
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return UpscaleArguments
 
-    def check(self, kind: Kind, request: Img2ImgRequest, arguments: UpscaleArguments, catalog: object) -> None:
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: UpscaleArguments, catalog: object) -> None:
         upscaler(arguments.upscaler_index, "script_args.upscaler_index")
         if min(request.width, request.height) <= arguments.overlap:
             raise WebuiError(
@@ -73,7 +73,7 @@ class SDUpscale(Script):
                 "script_args.scale_factor",
             )  # fmt: skip
 
-    def run(self, kind: Kind, request: Img2ImgRequest, arguments: UpscaleArguments, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: Img2ImgRequest, arguments: UpscaleArguments, studio: Studio) -> Course:
         self.check(kind, request, arguments, None)
         request = studio.seeded(request)
         name = upscaler(arguments.upscaler_index, "script_args.upscaler_index")

@@ -6,7 +6,7 @@ from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.extension.hooks import Request, changed, overriding
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import LATENT_UPSCALERS, GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
@@ -28,14 +28,14 @@ class Axis:
     label: str
     grammar: Grammar
     apply: Apply
-    kinds: tuple[Kind, ...] = ("txt2img", "img2img")
+    kinds: tuple[FormKind, ...] = ("txt2img", "img2img")
     names_label: bool = True  # in the legend, before the value
     choices: Choices | None = None
     cost: float = 0.0
     missing: str = ""
-    acts: tuple[Kind, ...] = ("txt2img", "img2img")
+    acts: tuple[FormKind, ...] = ("txt2img", "img2img")
 
-    def told(self, value: Any) -> str:
+    def legend(self, value: Any) -> str:
         """The value in the legend."""
         if self.label == "Nothing":
             return ""
@@ -47,12 +47,12 @@ class Axis:
         return f"{self.label}: {text}" if self.names_label else text
 
 
-def axes(kind: Kind) -> tuple[Axis, ...]:
+def axes(kind: FormKind) -> tuple[Axis, ...]:
     """Those of a form; the number of an axis is its place."""
     return tuple(_in_form(axis, kind) for axis in AXES if kind in axis.kinds)
 
 
-def _in_form(axis: Axis, kind: Kind) -> Axis:
+def _in_form(axis: Axis, kind: FormKind) -> Axis:
     return axis if kind in axis.acts or axis.missing else replace(axis, missing=f"it has no effect in {kind}")
 
 
@@ -141,8 +141,8 @@ def _names(which: str) -> Choices:
     return lambda catalog: catalog.names(which)
 
 
-TXT: tuple[Kind, ...] = ("txt2img",)
-IMG: tuple[Kind, ...] = ("img2img",)
+TXT: tuple[FormKind, ...] = ("txt2img",)
+IMG: tuple[FormKind, ...] = ("img2img",)
 AXES: tuple[Axis, ...] = (
     Axis("Nothing", "text", nothing),
     _field("Seed", "whole", "seed"),

@@ -29,7 +29,7 @@ from modules.extension.hooks import (
 from modules.images.geometry import Size
 from modules.images.grid import grid, shape
 from modules.images.sheet import Sheet, Words
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE, GenerationRequest
 
@@ -42,7 +42,7 @@ SEEDS = ("Seed", "Var. seed")
 LETTERS = ("X", "Y", "Z")
 
 
-def plot_arguments(kind: Kind) -> type[Arguments]:
+def plot_arguments(kind: FormKind) -> type[Arguments]:
     """A1111 counts the axes of txt2img and img2img apart, so each has its own choices."""
     labels = tuple(axis.label for axis in axes(kind))
     missing = tuple(axis.label for axis in axes(kind) if axis.missing)
@@ -136,10 +136,10 @@ class XYZPlot(Script):
     def __init__(self) -> None:
         self._arguments = {kind: plot_arguments(kind) for kind in self.kinds}
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         return self._arguments[kind]
 
-    def offers(self, kind: Kind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
+    def offers(self, kind: FormKind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
         lists = {
             str(number): joined(axis.choices(catalog))
             for number, axis in enumerate(axes(kind))
@@ -147,7 +147,7 @@ class XYZPlot(Script):
         }
         return {f"{letter.lower()}_values": lists for letter in LETTERS}
 
-    def check(self, kind: Kind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:
+    def check(self, kind: FormKind, request: GenerationRequest, arguments: Any, catalog: Catalog) -> None:
         for side in sides(kind, arguments):
             for value in side.values:
                 side.axis.apply(request, value, side.values)
@@ -156,7 +156,7 @@ class XYZPlot(Script):
                 if side.axis.label == "VAE":
                     catalog.vae(value)
 
-    def run(self, kind: Kind, request: GenerationRequest, arguments: Any, studio: Studio) -> Course:
+    def run(self, kind: FormKind, request: GenerationRequest, arguments: Any, studio: Studio) -> Course:
         x, y, z = (fixed(side, arguments, request, studio) for side in sides(kind, arguments))
         base = changed(request, {}) if arguments.no_fixed_seeds else studio.seeded(request)
         cells = {
@@ -166,9 +166,9 @@ class XYZPlot(Script):
         yield Ahead(sum(child.images for child in cells.values()), sum(child.n_iter for child in cells.values()))
         sheets = _Sheets(x, y, z, _cell(cells.values(), studio), arguments)
         costs = [side.axis.cost for side in (x, y, z)]
-        walk = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X, where they cost the same
+        order = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X, where they cost the same
         texts: dict[int, Made] = {}
-        for place in sorted(cells, key=lambda place: [place[axis] for axis in reversed(walk)]):
+        for place in sorted(cells, key=lambda place: [place[axis] for axis in reversed(order)]):
             made = yield Run(cells[place], is_shown=arguments.include_lone_images)
             if not made:
                 continue
@@ -193,8 +193,8 @@ class XYZPlot(Script):
         steps = [1, 1, 1]
         for axis, varies in enumerate((arguments.vary_seeds_x, arguments.vary_seeds_y)):
             steps[axis + 1] = steps[axis] * (len(all_sides[axis].values) if varies else 1)
-        wanted = (arguments.vary_seeds_x, arguments.vary_seeds_y, arguments.vary_seeds_z)
-        further = sum(index * step for index, step, varies in zip(place, steps, wanted, strict=True) if varies)
+        varies_by_axis = (arguments.vary_seeds_x, arguments.vary_seeds_y, arguments.vary_seeds_z)
+        further = sum(index * step for index, step, varies in zip(place, steps, varies_by_axis, strict=True) if varies)
         return changed(child, {"seed": child.seed + further}) if further and child.seed != -1 else child
 
 
@@ -208,8 +208,8 @@ class _Sheets:
 
     def __init__(self, x: Side, y: Side, z: Side, cell: Size, arguments: Any) -> None:
         def legend(side: Side) -> list[list[Words]]:
-            told = [side.axis.told(value) for value in side.values] if arguments.draw_legend else []
-            return [[Words(text)] for text in told] if any(told) else []
+            legends = [side.axis.legend(value) for value in side.values] if arguments.draw_legend else []
+            return [[Words(text)] for text in legends] if any(legends) else []
 
         count = len(x.values) * len(y.values) * len(z.values)
         megapixels = count * cell.width * cell.height / 1e6
@@ -240,7 +240,7 @@ class _Sheets:
         return self._whole.image.crop(self._whole.box(0, iz))
 
 
-def sides(kind: Kind, arguments: Any) -> tuple[Side, Side, Side]:
+def sides(kind: FormKind, arguments: Any) -> tuple[Side, Side, Side]:
     """The three axes with their values. Raises WebuiError for what is not offered, cannot be read, or is too much."""
     found = [_side(kind, arguments, letter) for letter in LETTERS]
     count = 1
@@ -255,7 +255,7 @@ def sides(kind: Kind, arguments: Any) -> tuple[Side, Side, Side]:
     return found[0], found[1], found[2]
 
 
-def _side(kind: Kind, arguments: Any, letter: str) -> Side:
+def _side(kind: FormKind, arguments: Any, letter: str) -> Side:
     axis = axes(kind)[getattr(arguments, f"{letter.lower()}_type")]
     at = f"script_args.{letter.lower()}_values"
     if axis.missing:

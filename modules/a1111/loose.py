@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from modules.a1111.options import NAMES, unknown_option, validated
-from modules.a1111.request import REFINER, SOFT_INPAINTING, Kind
+from modules.a1111.request import REFINER, SOFT_INPAINTING
 from modules.base.errors import WebuiError
+from modules.infotext.grammar import FormKind
 from modules.schema.settings import Settings
 
 PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
@@ -24,7 +25,7 @@ STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertil
 IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": "Hypertile"}
 
 
-def strict(kind: Kind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
+def strict(kind: FormKind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Fields for `a1111.translated`, and sentences about what was ignored.
 
     `scripts` are further names allowed in `alwayson_scripts`. Raises WebuiError, 422, for missing features.
@@ -80,7 +81,7 @@ def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _hires(kind: Kind, values: dict[str, Any]) -> None:
+def _hires(kind: FormKind, values: dict[str, Any]) -> None:
     """The fields of hires. fix are ignored if it is off."""
     if kind != "txt2img" or str(values.get("enable_hr", False)).strip().lower() in ("false", "0", "no", "off"):
         for name in [name for name in values if name.startswith("hr_") or name in ("enable_hr", "firstphase_width",
@@ -125,9 +126,9 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
             notes.append(f"alwayson_scripts: {str(name)!r} was ignored; the request's own fields are used.")
         elif folded not in IS_ON or _is_on(args):
             near = difflib.get_close_matches(folded, sorted(names), 1, 0.7)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
+            best_match = f" Did you mean {near[0]!r}?" if near else ""
             raise WebuiError(
-                f"alwayson_scripts: the script {IS_ON.get(folded) or str(name)[:80]!r} is not available.{meant}",
+                f"alwayson_scripts: the script {IS_ON.get(folded) or str(name)[:80]!r} is not available.{best_match}",
                 "Disable it or leave it out." if folded in IS_ON else "Leave it out.",
                 "alwayson_scripts",
             )
@@ -146,5 +147,5 @@ def _is_on(args: Iterable[Any]) -> bool:
 
 
 def _enabled(unit: Mapping[str, Any]) -> bool:
-    said = unit.get("enabled", unit.get("enable", True))
-    return str(said).strip().lower() not in ("false", "0", "no", "none", "")
+    is_enabled = unit.get("enabled", unit.get("enable", True))
+    return str(is_enabled).strip().lower() not in ("false", "0", "no", "none", "")

@@ -6,19 +6,18 @@ A client of A1111 expects A1111's behaviour, so its jobs run under the setting "
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from modules.base.errors import WebuiError
 from modules.base.fields import cut
+from modules.infotext.grammar import FormKind
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
 
-Kind = Literal["txt2img", "img2img"]
-
 # Where its API's defaults are not those of our request.
-DEFAULTS: Mapping[Kind, Mapping[str, Any]] = {
+DEFAULTS: Mapping[FormKind, Mapping[str, Any]] = {
     "txt2img": {"steps": 50, "denoising_strength": 0.75},
     "img2img": {
         "steps": 50,
@@ -57,7 +56,7 @@ class Translated:
     ignored: tuple[str, ...]
 
 
-def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = None) -> Translated:
+def translated(kind: FormKind, body: Mapping[str, Any], settings: Settings | None = None) -> Translated:
     """The request for a `body` sent to `/sdapi/v1/txt2img` or `/img2img`.
 
     `settings` are the server's; an `infotext` in the body is compared with them. Raises WebuiError for invalid values
@@ -93,7 +92,7 @@ def translated(kind: Kind, body: Mapping[str, Any], settings: Settings | None = 
 
 
 def _from_infotext(
-    kind: Kind, text: str, settings: Settings, given: Mapping[str, Any]
+    kind: FormKind, text: str, settings: Settings, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(fields, settings) of an infotext; as in A1111, the body's own fields win.
 
@@ -107,12 +106,12 @@ def _from_infotext(
     return dict(read.fields), exact
 
 
-def _arguments(scripts: Any, wanted: str) -> Sequence[Any]:
-    """The arguments of the script `wanted`; none if it is missing."""
+def _arguments(scripts: Any, script_name: str) -> Sequence[Any]:
+    """The arguments of the script `script_name`; none if it is missing."""
     if not isinstance(scripts, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     for name, script in scripts.items():
-        if str(name).strip().casefold() == wanted and isinstance(script, Mapping):
+        if str(name).strip().casefold() == script_name and isinstance(script, Mapping):
             return script.get("args", ())
     return ()
 

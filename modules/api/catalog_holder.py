@@ -89,17 +89,17 @@ class CatalogHolder:
         self._looking.start()
         self._hashing.start()
 
-    def knowing(self, *said: str) -> Catalog:
-        """The catalog, once it tells which files have the hashes in `said`, or that none has.
+    def knowing(self, *names: str) -> Catalog:
+        """The catalog, once it tells which files have the hashes in `names`, or that none has.
 
         Waits no longer than a few seconds: large files that nobody has read yet may be told later.
         """
-        digits = [found for text in said if (found := digits_in(text))]
-        if not digits or self._tells(digits) or not self._hashing.is_alive():
+        digits = [found for text in names if (found := digits_in(text))]
+        if not digits or self._has_hashes(digits) or not self._hashing.is_alive():
             return self._current
         with self._changed:
-            self._urgent |= {folded(name_in(text)) for text in said}
-            self._changed.wait_for(lambda: self._tells(digits), PATIENCE)
+            self._urgent |= {folded(name_in(text)) for text in names}
+            self._changed.wait_for(lambda: self._has_hashes(digits), PATIENCE)
             return self._current
 
     def settled(self) -> Catalog:
@@ -113,7 +113,7 @@ class CatalogHolder:
     def _is_busy(self) -> bool:
         return self._reading is not None or self._next() is not None
 
-    def _tells(self, digits: list[str]) -> bool:
+    def _has_hashes(self, digits: list[str]) -> bool:
         known = [row.hash for row in (*self._current.checkpoints, *self._current.vaes)]
         return not self._is_busy() or all(any(one.startswith(start) for one in known) for start in digits)
 

@@ -133,10 +133,10 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         sentences[413] = error.detail
     sentence = sentences.get(error.status_code) or error.detail or f"{status.phrase}."
     name = status.phrase.title().replace(" ", "")
-    told = WebuiError(sentence, status=error.status_code)
+    translated = WebuiError(sentence, status=error.status_code)
     if error.status_code in PHRASED and (error.status_code == 404 or request.url.path.startswith(OF_A1111)):
-        told = WebuiError(status.phrase, sentence, status=error.status_code)
-    response = answer(told, name, request.url.path)
+        translated = WebuiError(status.phrase, sentence, status=error.status_code)
+    response = answer(translated, name, request.url.path)
     response.headers.update(error.headers or {})
     if error.status_code == 405:
         response.headers["Allow"] = ", ".join(_allowed(request.app.routes, request.scope))

@@ -39,7 +39,7 @@ def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
         parts = _checked(url, field)
         address = _resolved(parts, field, allowed, end)
         try:
-            answer = _asked(parts, address, end)
+            answer = _response(parts, address, end)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _refused(field, url, f"cannot be fetched ({type(error).__name__})", 502) from error
         if isinstance(answer, bytes):
@@ -101,7 +101,7 @@ def _looked_up(host: str, port: int, end: float) -> list[str]:
     return answer.result(max(end - time.monotonic(), 0.0))
 
 
-def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:
+def _response(parts: SplitResult, address: str, end: float) -> bytes | int | str:
     """The bytes, or the status of a failure, or where a redirect leads."""
     connection = _Pinned(parts, address, end)
     try:
@@ -121,7 +121,7 @@ def _asked(parts: SplitResult, address: str, end: float) -> bytes | int | str:
             raise TimeoutError
         return bytes(data)
     finally:
-        connection.let_go()
+        connection.release()
 
 
 class _Pinned(http.client.HTTPConnection):
@@ -153,7 +153,7 @@ class _Pinned(http.client.HTTPConnection):
             ssl.create_default_context().wrap_socket(plain, server_hostname=self.host) if self._is_tls else plain
         )
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Close it for good. Not in `close`: that is called before the body is read, where the server closes too."""
         if self._shut is not None:
             self._shut.cancel()

@@ -92,12 +92,12 @@ class EventStream(Response):
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(wake.set)
 
-        gone = asyncio.create_task(_wait_until_gone(receive, wake))
+        disconnected = asyncio.create_task(_wait_until_disconnected(receive, wake))
         remove = self._feed.listeners.add(changed)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await _send_text(send, f"retry: {RETRY_MILLISECONDS}\n\n")
-            while not gone.done():
+            while not disconnected.done():
                 wake.clear()
                 text = self._feed.read()
                 if text:
@@ -111,10 +111,10 @@ class EventStream(Response):
             return  # the client went away between two events
         finally:
             remove()
-            gone.cancel()
+            disconnected.cancel()
 
 
-async def _wait_until_gone(receive: Receive, wake: asyncio.Event) -> None:
+async def _wait_until_disconnected(receive: Receive, wake: asyncio.Event) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     wake.set()

@@ -170,9 +170,9 @@ def _by_chunks(info: Mapping[Any, Any]) -> Colours:
     gamma, xy = info.get("gamma"), info.get("chromaticity")
     primaries = icc.SRGB
     if isinstance(xy, tuple) and len(xy) == CHROMATICITIES:
-        told = Primaries(xy[0:2], xy[2:4], xy[4:6], xy[6:8])
-        same = np.allclose(np.array(told), np.array(icc.SRGB), atol=NEAR)
-        primaries = icc.SRGB if same else told
+        declared = Primaries(xy[0:2], xy[2:4], xy[4:6], xy[6:8])
+        same = np.allclose(np.array(declared), np.array(icc.SRGB), atol=NEAR)
+        primaries = icc.SRGB if same else declared
     exponent = 1 / gamma if isinstance(gamma, float) and gamma > 0 else None
     is_usual = isinstance(gamma, float) and SRGB_GAMMAS[0] <= gamma <= SRGB_GAMMAS[1]
     if primaries is icc.SRGB and (exponent is None or is_usual):

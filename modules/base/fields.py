@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from modules.base.errors import WebuiError
 
-Kind = Literal["auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "checks", "picture", "hidden"]
+ControlKind = Literal[
+    "auto", "slider", "number", "textbox", "dropdown", "radio", "checkbox", "checks", "picture", "hidden"
+]
 
 
 MOST_TOLD = 20  # unknown fields that are looked at: pydantic makes an error of each, and one is told
@@ -38,7 +40,7 @@ class Control:
     """
 
     label: str
-    kind: Kind = "auto"
+    kind: ControlKind = "auto"
     step: float | None = None
     minimum: float | None = None
     maximum: float | None = None

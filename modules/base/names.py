@@ -58,34 +58,34 @@ def folded(name: str) -> str:
     return normal(normal(name).casefold())
 
 
-def name_in(said: str) -> str:
+def name_in(text: str) -> str:
     """The name in a title such as `fox.safetensors [0123456789]`; what is no title is a name as it stands."""
-    title = TITLE.fullmatch(said.strip())
-    return title["name"] if title else said
+    title = TITLE.fullmatch(text.strip())
+    return title["name"] if title else text
 
 
-def digits_in(said: str) -> str:
+def digits_in(text: str) -> str:
     """The digits of a hash in a title, or the text itself if it is nothing but that, in small letters; else ""."""
-    title = TITLE.fullmatch(said.strip())
-    digits = (title["digits"] if title else said.strip()).lower()
+    title = TITLE.fullmatch(text.strip())
+    digits = (title["digits"] if title else text.strip()).lower()
     return digits if DIGITS.fullmatch(digits) else ""
 
 
 _READINGS: Final[tuple[Callable[[str], str], ...]] = (str, normal, folded)
 
 
-def meant(said: str, things: Sequence[Thing], *called: Callable[[Thing], str]) -> Thing | None:
-    """Which of `things` is called `said`; None if none is.
+def best_match(text: str, things: Sequence[Thing], *called: Callable[[Thing], str]) -> Thing | None:
+    """Which of `things` is called `text`; None if none is.
 
     An exact match comes first, then one of the same `normal` form, then one in any letter case; among equals the
     first way of `called`, then the first thing.
     """
     for read in _READINGS:
-        wanted = read(said)
+        form = read(text)
         for name_of in called:
             for thing in things:
                 name = name_of(thing)
-                if name and read(name) == wanted:
+                if name and read(name) == form:
                     return thing
     return None
 
@@ -98,9 +98,9 @@ def told_apart(files: Iterable[tuple[Path, str]]) -> list[str]:
     """
     names: list[str] = []
     taken: set[str] = set()
-    for path, wanted in files:
-        name = shown(wanted)
-        parents = list(path.parts[: -1 - wanted.count("/")])
+    for path, short in files:
+        name = shown(short)
+        parents = list(path.parts[: -1 - short.count("/")])
         while name in taken and parents:
             name = f"{shown(parents.pop()).strip('/')}/{name}"
         while name in taken:

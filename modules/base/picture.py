@@ -118,10 +118,10 @@ class Picture:
     def from_bytes(cls, data: bytes, field: str = "image") -> "Picture":
         """Check `data` and wrap it. Raises WebuiError with a sentence about `field`."""
         _require_size(data, field)
-        image, told = _open(data, field)
+        image, side = _open(data, field)
         width, height = _require_pixels(image, field)
         with _reading(field), MEMORY.room(width * height * PIXEL):
-            notes = (*_notes(image, told), *told.notes)
+            notes = (*_notes(image, side), *side.notes)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
             described = cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
             del image  # its pixels go before their room does
@@ -130,9 +130,9 @@ class Picture:
     @classmethod
     def checked_before(cls, data: bytes, sha256: str) -> "Picture":
         """Wrap bytes that `from_bytes` has accepted once: only their header is read. Raises WebuiError as it does."""
-        image, told = _open(data, "image")
+        image, side = _open(data, "image")
         with _reading("image"):
-            notes = (*_notes(image, told), *told.notes)
+            notes = (*_notes(image, side), *side.notes)
         return cls._described(data, image, sha256, notes)
 
     @classmethod
@@ -142,10 +142,10 @@ class Picture:
         Raises WebuiError as `from_bytes` does, but for what only decoding finds.
         """
         _require_size(data, field)
-        image, told = _open(data, field)
+        image, side = _open(data, field)
         _require_pixels(image, field)
         with _reading(field):
-            notes = (*_notes(image, told), *told.notes)
+            notes = (*_notes(image, side), *side.notes)
         return cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
 
     @classmethod
@@ -177,12 +177,12 @@ class Picture:
         return MEMORY.room(self.width * self.height * PIXEL * COPIES)
 
     def _opened(self) -> Image.Image:
-        image, told = _open(self.data, "image")
+        image, side = _open(self.data, "image")
         with _reading("image"):
             image.load()
         turn = _turn(image)
         upright = image if turn is None else image.transpose(turn)
-        colours = colours_of(image, told.cicp)
+        colours = colours_of(image, side.cicp)
         if upright.mode not in OF_MODE or colours.transform is None:
             upright = _normalised(upright, "transparency" in image.info)
         opened = colours.converted(upright)
@@ -212,9 +212,9 @@ class Picture:
         decoder rounds otherwise.
         """
         data = self.data
-        image, told = _open(data, "image")
-        is_plain = image.mode in ("RGB", "RGBA", "L") and told.data is data and not self.notes
-        return is_plain and image.format == "PNG" and told.cicp is None and not SEEN_OTHERWISE & image.info.keys()
+        image, side = _open(data, "image")
+        is_plain = image.mode in ("RGB", "RGBA", "L") and side.data is data and not self.notes
+        return is_plain and image.format == "PNG" and side.cicp is None and not SEEN_OTHERWISE & image.info.keys()
 
     def shown(self) -> bytes:
         """The pixels of `open` as a PNG, for whoever is to see what was decoded."""
@@ -317,15 +317,15 @@ def _require_pixels(image: Image.Image, field: str) -> tuple[int, int]:
 def _open(data: bytes, field: str) -> tuple[ImageFile.ImageFile, png_side.Side]:
     """Read the header only. Pillow's own bomb check is replaced by MAX_PIXELS, which refuses before decoding."""
     with _reading(field):
-        told = png_side.looked_through(data)
-        image = Image.open(io.BytesIO(told.data), formats=FORMATS)
-        if told.profile is not None:
-            image.info["icc_profile"] = told.profile
+        side = png_side.looked_through(data)
+        image = Image.open(io.BytesIO(side.data), formats=FORMATS)
+        if side.profile is not None:
+            image.info["icc_profile"] = side.profile
         if image.format == "PNG":
             image.decodermaxblock = PIECE
         if image.format == "AVIF":
-            told = told._replace(cicp=avif_code_points(data))
-        return image, told
+            side = side._replace(cicp=avif_code_points(data))
+        return image, side
 
 
 @contextmanager
@@ -364,7 +364,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return UPRIGHT_BY.get(orientation(exif)) if isinstance(exif, bytes) and image.format != "TIFF" else None
 
 
-def _notes(image: ImageFile.ImageFile, told: png_side.Side) -> tuple[str, ...]:
+def _notes(image: ImageFile.ImageFile, side: png_side.Side) -> tuple[str, ...]:
     """Before decoding: Pillow forgets then how the pixels were stored."""
     notes: list[str] = []
     if getattr(image, "is_animated", False) and image.format == "TIFF":
@@ -375,7 +375,7 @@ def _notes(image: ImageFile.ImageFile, told: png_side.Side) -> tuple[str, ...]:
         notes.append(f"The picture is in {image.mode} mode; it is converted to RGB.")
     if image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile) for tile in image.tile):
         notes.append("The picture has more than 8 bits per channel; it is reduced to 8.")
-    if note := colours_of(image, told.cicp).note:
+    if note := colours_of(image, side.cicp).note:
         notes.append(note)
     return tuple(notes)
 

@@ -94,8 +94,8 @@ class _Sieve:
         if chunk.name[:1].isupper() or chunk.name in OF_THE_PIXELS:
             return True
         data = chunk.data(self._file)
-        told = int.from_bytes(self._file[chunk.end - 4 : chunk.end], "big")
-        is_whole = chunk.name.isalpha() and zlib.crc32(data, zlib.crc32(chunk.name)) == told
+        expected = int.from_bytes(self._file[chunk.end - 4 : chunk.end], "big")
+        is_whole = chunk.name.isalpha() and zlib.crc32(data, zlib.crc32(chunk.name)) == expected
         if not is_whole or len(data) != SIZES.get(chunk.name, len(data)):
             self._leave_out("Part of the file's metadata is damaged and was ignored.")
             return False

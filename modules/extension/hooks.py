@@ -14,7 +14,7 @@ from pydantic import ConfigDict, ValidationError, ValidationInfo, field_validato
 
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict, explained, number_not_bool
-from modules.infotext.grammar import Kind, compose
+from modules.infotext.grammar import FormKind, compose
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
@@ -95,8 +95,8 @@ class Arguments(Strict):
         try:
             return cls(**dict(zip(names, values, strict=False)))
         except ValidationError as error:
-            told = explained(cls, error)
-            raise WebuiError(told.message, told.hint, f"script_args.{told.field}") from error
+            explanation = explained(cls, error)
+            raise WebuiError(explanation.message, explanation.hint, f"script_args.{explanation.field}") from error
 
 
 class Script:
@@ -108,20 +108,20 @@ class Script:
 
     name: ClassVar[str]
     description: ClassVar[str] = ""
-    kinds: ClassVar[tuple[Kind, ...]] = ("txt2img", "img2img")
+    kinds: ClassVar[tuple[FormKind, ...]] = ("txt2img", "img2img")
 
-    def arguments(self, kind: Kind) -> type[Arguments]:
+    def arguments(self, kind: FormKind) -> type[Arguments]:
         """How its arguments are declared."""
         return Arguments
 
-    def offers(self, kind: Kind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
+    def offers(self, kind: FormKind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
         """For text arguments, what a button beside them fills in: {argument: {value of the one before it: text}}."""
         return {}
 
-    def check(self, kind: Kind, request: Any, arguments: Any, catalog: Catalog) -> None:
+    def check(self, kind: FormKind, request: Any, arguments: Any, catalog: Catalog) -> None:
         """Raises WebuiError for what a person should hear before the job waits in the queue."""
 
-    def run(self, kind: Kind, request: Any, arguments: Any, studio: "Studio") -> "Course":
+    def run(self, kind: FormKind, request: Any, arguments: Any, studio: "Studio") -> "Course":
         """The job, wish by wish. `request` is as it was asked for, seeds of −1 included.
 
         A `Run` is answered by its pictures; there are fewer, or none, where a person skipped or interrupted. After an
@@ -223,7 +223,7 @@ class Studio(Protocol):
         """`image` enlarged; raises WebuiError if there is no such upscaler."""
         ...
 
-    def tell(self, message: str) -> None:
+    def warn(self, message: str) -> None:
         """Something a person should know; the job goes on."""
         ...
 

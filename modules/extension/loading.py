@@ -20,7 +20,7 @@ from modules.base.errors import WebuiError
 from modules.base.fields import Param, explained, params
 from modules.base.root import EXTENSIONS
 from modules.extension.hooks import Arguments, Extension, Request, Script
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 
@@ -31,7 +31,7 @@ OFF = "disabled"
 PACKAGE = "palimpsest_extension_"  # before an extension's name: what its module is called
 
 
-class Asked(NamedTuple):
+class ExtensionCall(NamedTuple):
     """An extension that a request names, and its arguments."""
 
     name: str
@@ -47,11 +47,11 @@ class Extensions:
     all_scripts: tuple[Script, ...]
     problems: tuple[str, ...] = ()
 
-    def scripts(self, kind: Kind) -> tuple[Script, ...]:
+    def scripts(self, kind: FormKind) -> tuple[Script, ...]:
         """What the dropdown of a form offers."""
         return tuple(script for script in self.all_scripts if kind in script.kinds)
 
-    def script(self, kind: Kind, name: str) -> Script:
+    def script(self, kind: FormKind, name: str) -> Script:
         """By name, in any letter case. Raises WebuiError with the nearest name."""
         offered = {script.name.casefold(): script for script in self.scripts(kind)}
         script = offered.get(name.strip().casefold())
@@ -67,15 +67,15 @@ class Extensions:
             f"Script (script_name) = {name[:100]!r}: there is no such script.{nearest}", field="script_name"
         )
 
-    def chosen(self, request: GenerationRequest) -> tuple[Kind, Script, Arguments]:
+    def chosen(self, request: GenerationRequest) -> tuple[FormKind, Script, Arguments]:
         """The script that `request` names, and its arguments. Raises WebuiError if one of them is wrong."""
         kind = kind_of(request)
         script = self.script(kind, request.script_name)
         return kind, script, script.arguments(kind).parse(request.script_args)
 
-    def asked(self, request: GenerationRequest) -> tuple["Asked", ...]:
+    def calls(self, request: GenerationRequest) -> tuple["ExtensionCall", ...]:
         """The extensions that `request` names. Raises WebuiError for an unknown name or a wrong argument."""
-        found: list[Asked] = []
+        found: list[ExtensionCall] = []
         for name, values in request.extensions.items():
             extension = self.loaded.get(name)
             if extension is None:
@@ -88,19 +88,19 @@ class Extensions:
                 wrong = explained(extension.arguments(), error)
                 field = f"extensions.{name}.{wrong.field}"
                 raise WebuiError(f"{name}: {wrong.message}", wrong.hint, field) from error
-            found.append(Asked(name, extension, arguments))
+            found.append(ExtensionCall(name, extension, arguments))
         return tuple(found)
 
     def checked(self, request: Request, catalog: Catalog) -> Request:
-        """`request`, its script's name as that is written. Raises WebuiError as `chosen` and `asked` do."""
-        self.asked(request)
+        """`request`, its script's name as that is written. Raises WebuiError as `chosen` and `calls` do."""
+        self.calls(request)
         if not request.script_name:
             return request
         kind, script, arguments = self.chosen(request)
         script.check(kind, request, arguments, catalog)
         return request.model_copy(update={"script_name": script.name})
 
-    def described(self, kind: Kind, catalog: Catalog) -> list[dict[str, Any]]:
+    def described(self, kind: FormKind, catalog: Catalog) -> list[dict[str, Any]]:
         """The scripts of a form and their arguments by position, as JSON-able values."""
         return [
             {
@@ -113,7 +113,7 @@ class Extensions:
         ]
 
 
-def kind_of(request: object) -> Kind:
+def kind_of(request: object) -> FormKind:
     return "img2img" if isinstance(request, Img2ImgRequest) else "txt2img"
 
 

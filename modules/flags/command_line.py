@@ -39,17 +39,17 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
     'full'
     """
     reader = parser()
-    said, unknown = reader.parse_known_args(list(argv))
+    args, unknown = reader.parse_known_args(list(argv))
     if unknown:
         raise WebuiError(_unknown(unknown[0], reader))
-    auth = read_credentials(said.auth, said.auth_file, environ)
-    server_name: str = said.server_name or (EVERYWHERE[0] if said.listen or said.listen_without_auth else "127.0.0.1")
-    _require_auth(server_name, auth, said.listen_without_auth, said.cors_allow_origins)
-    data_dir = _data_dir(said.data_dir)
-    models_dir = existing("--models-dir", said.models_dir) or data_dir / "models"
-    remarks = [*said.remarks, *_remarks(said, bool(auth), server_name, models_dir), *_repeated(argv)]
+    auth = read_credentials(args.auth, args.auth_file, environ)
+    server_name: str = args.server_name or (EVERYWHERE[0] if args.listen or args.listen_without_auth else "127.0.0.1")
+    _require_auth(server_name, auth, args.listen_without_auth, args.cors_allow_origins)
+    data_dir = _data_dir(args.data_dir)
+    models_dir = existing("--models-dir", args.models_dir) or data_dir / "models"
+    remarks = [*args.remarks, *_remarks(args, bool(auth), server_name, models_dir), *_repeated(argv)]
     return Flags(
-        port=said.port,
+        port=args.port,
         server_name=server_name,
         data_dir=data_dir,
         models_dir=models_dir,
@@ -70,13 +70,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         loglevel=said.loglevel,
         log_json=said.log_json,
         auth=auth,
-        allow_hosts=tuple(said.allow_host),
-        cors_origins=said.cors_allow_origins,
-        tls_certfile=_tls("--tls-certfile", said.tls_certfile, "--tls-keyfile", said.tls_keyfile),
-        tls_keyfile=_tls("--tls-keyfile", said.tls_keyfile, "--tls-certfile", said.tls_certfile),
-        allow_url_fetch=said.allow_url_fetch,
-        offline=said.offline,
-        max_queued_jobs=said.max_queued_jobs,
+        allow_hosts=tuple(args.allow_host),
+        cors_origins=args.cors_allow_origins,
+        tls_certfile=_tls("--tls-certfile", args.tls_certfile, "--tls-keyfile", args.tls_keyfile),
+        tls_keyfile=_tls("--tls-keyfile", args.tls_keyfile, "--tls-certfile", args.tls_certfile),
+        allow_url_fetch=args.allow_url_fetch,
+        offline=args.offline,
+        max_queued_jobs=args.max_queued_jobs,
         remarks=tuple(dict.fromkeys(remarks)),
     )
 
@@ -91,17 +91,17 @@ def _data_dir(given: Path) -> Path:
     return path
 
 
-def _remarks(said: argparse.Namespace, has_auth: bool, server_name: str, models_dir: Path) -> Iterator[str]:
+def _remarks(args: argparse.Namespace, has_auth: bool, server_name: str, models_dir: Path) -> Iterator[str]:
     """Warnings about flags that are taken but are unsafe or mean something else here."""
-    if said.listen_without_auth and not has_auth:
+    if args.listen_without_auth and not has_auth:
         yield _WITHOUT_AUTH
-    if has_auth and not said.tls_certfile and not is_loopback(server_name):
+    if has_auth and not args.tls_certfile and not is_loopback(server_name):
         yield "Passwords cross the network unencrypted: add --tls-certfile, or put a proxy with TLS in front."
-    if said.precision in ("half", "autocast"):
-        yield f"--precision {said.precision} is the same as auto here: precision is chosen to suit the device."
-    if said.models_dir and not any((models_dir / name).is_dir() for name in MODEL_FOLDERS):
+    if args.precision in ("half", "autocast"):
+        yield f"--precision {args.precision} is the same as auto here: precision is chosen to suit the device."
+    if args.models_dir and not any((models_dir / name).is_dir() for name in MODEL_FOLDERS):
         yield (
-            f"--models-dir {said.models_dir}: no models found, because it has none of the folders "
+            f"--models-dir {args.models_dir}: no models found, because it has none of the folders "
             f"{', '.join(MODEL_FOLDERS)}; give the folder that holds them."
         )
 

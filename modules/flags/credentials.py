@@ -72,10 +72,10 @@ def _pair(authorization: str) -> bytes | None:
         return None
 
 
-def read_credentials(said: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> Credentials:
+def read_credentials(pairs_given: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> Credentials:
     """All given credentials. No error message shows a value: it may be a password."""
     pairs: list[str] = []
-    for text in (*said, environ.get(AUTH_VARIABLE, "")):
+    for text in (*pairs_given, environ.get(AUTH_VARIABLE, "")):
         pairs += [pair for pair in text.split(",") if pair]
     for name in files:
         try:
@@ -92,7 +92,7 @@ def read_credentials(said: Sequence[str], files: Sequence[str], environ: Mapping
                 f"--auth-file {name}: expected one user:password per line, but there is none.", field="--auth-file"
             )
         pairs += own
-    if (said and not any(said)) or not all(re.fullmatch(r"[^:]+:.+", pair) for pair in pairs):
+    if (pairs_given and not any(pairs_given)) or not all(re.fullmatch(r"[^:]+:.+", pair) for pair in pairs):
         raise WebuiError(
             f"--auth: expected {_PASSWORDS}.", "The value is hidden because it may be a password.", field="--auth"
         )

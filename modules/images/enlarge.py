@@ -17,13 +17,13 @@ MOST_PIXELS = 100_000_000  # of a result, as many as are read
 def upscaler(name: str, field: str) -> str:
     """The upscaler as it is written, from any letter case. Raises WebuiError with the nearest name."""
     folded = {known.casefold(): known for known in UPSCALERS}
-    wanted = name.strip().casefold() or NONE.casefold()
-    if wanted not in folded:
-        near = difflib.get_close_matches(wanted, folded, 1, 0.0)[0]
+    folded_name = name.strip().casefold() or NONE.casefold()
+    if folded_name not in folded:
+        near = difflib.get_close_matches(folded_name, folded, 1, 0.0)[0]
         raise WebuiError(
             f"{field}={name[:80]!r}: there is no such upscaler; did you mean {folded[near]!r}?", field=field
         )
-    return folded[wanted]
+    return folded[folded_name]
 
 
 def scaled(size: Size, scale: float) -> Size:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["txt2img", "img2img"]
+FormKind = Literal["txt2img", "img2img"]
 
 NEGATIVE = "Negative prompt:"
 
@@ -51,7 +51,7 @@ class Infotext:
     notes: tuple[str, ...] = ()
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FormKind:
         """The kind of job that wrote it, judging by its keys."""
         from_picture = "Denoising strength" in self.pairs and not any(key.startswith("Hires ") for key in self.pairs)
         return "img2img" if from_picture or "Resize mode" in self.pairs else "txt2img"

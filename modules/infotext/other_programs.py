@@ -49,7 +49,7 @@ class Translation(NamedTuple):
     note: str
 
 
-class _Told(NamedTuple):
+class _Parameters(NamedTuple):
     """What a program wrote: two prompts, and pairs under A1111's keys with None for what is missing."""
 
     prompt: str
@@ -63,9 +63,9 @@ def from_json(text: str) -> Translation | None:
     if parsed is None:
         return None
     for program, read in READERS:
-        told = read(parsed)
-        if told is not None:
-            return _translated(program, told)
+        parameters = read(parsed)
+        if parameters is not None:
+            return _translated(program, parameters)
     if _is_graph(parsed):
         return _from_graph(parsed)
     keys = ", ".join(str(key)[:40] for key in list(parsed)[:5])
@@ -79,8 +79,10 @@ def from_items(items: Mapping[str, str], width: int, height: int) -> Translation
     """
     if items.get("Software") == "NovelAI" or items.get("Source", "").startswith("NovelAI"):
         comment = _parsed(items.get("Comment", "")) or {}
-        told = _novelai({"width": width, "height": height, **comment, "Description": items.get("Description", "")})
-        return _translated("NovelAI", told) if told is not None else None
+        parameters = _novelai(
+            {"width": width, "height": height, **comment, "Description": items.get("Description", "")}
+        )
+        return _translated("NovelAI", parameters) if parameters is not None else None
     if {"invokeai_metadata", "sd-metadata", "Dream"} & set(items):
         return _from_invokeai(items)
     for key in ("XML:com.adobe.xmp", "xmp"):
@@ -95,12 +97,12 @@ def from_items(items: Mapping[str, str], width: int, height: int) -> Translation
     return None
 
 
-def _swarmui(told: Mapping[str, Any]) -> _Told | None:
-    values = told.get("sui_image_params")
+def _swarmui(data: Mapping[str, Any]) -> _Parameters | None:
+    values = data.get("sui_image_params")
     if not isinstance(values, dict):
         return None
     is_varied = _number(values.get("variationseedstrength")) not in (None, "0", "0.0")
-    return _Told(
+    return _Parameters(
         _text(values.get("prompt")),
         _text(values.get("negativeprompt")),
         {
@@ -118,65 +120,65 @@ def _swarmui(told: Mapping[str, Any]) -> _Told | None:
     )
 
 
-def _fooocus(told: Mapping[str, Any]) -> _Told | None:
-    if told.get("metadata_scheme") != "fooocus" and not {"base_model", "sharpness", "prompt"} <= set(told):
+def _fooocus(data: Mapping[str, Any]) -> _Parameters | None:
+    if data.get("metadata_scheme") != "fooocus" and not {"base_model", "sharpness", "prompt"} <= set(data):
         return None
-    return _Told(
-        _text(told.get("prompt")),
-        _text(told.get("negative_prompt")),
+    return _Parameters(
+        _text(data.get("prompt")),
+        _text(data.get("negative_prompt")),
         {
-            **_sampling(told.get("sampler"), told.get("scheduler")),
-            "Steps": _number(told.get("steps")),
-            "CFG scale": _number(told.get("guidance_scale")),
-            "Seed": _number(told.get("seed")),
-            **_size(*_two_numbers(told.get("resolution"))),
-            "Model hash": _text(told.get("base_model_hash")) or None,
-            "Model": _stem(told.get("base_model")),
-            "Clip skip": _number(told.get("clip_skip")),
+            **_sampling(data.get("sampler"), data.get("scheduler")),
+            "Steps": _number(data.get("steps")),
+            "CFG scale": _number(data.get("guidance_scale")),
+            "Seed": _number(data.get("seed")),
+            **_size(*_two_numbers(data.get("resolution"))),
+            "Model hash": _text(data.get("base_model_hash")) or None,
+            "Model": _stem(data.get("base_model")),
+            "Clip skip": _number(data.get("clip_skip")),
         },
     )
 
 
-def _novelai(told: Mapping[str, Any]) -> _Told | None:
+def _novelai(data: Mapping[str, Any]) -> _Parameters | None:
     """NovelAI's pictures come from Clip skip 2 and ENSD 31337, as A1111 says."""
-    if "uc" not in told or "c" in told or not {"steps", "scale", "sampler"} & set(told):
+    if "uc" not in data or "c" in data or not {"steps", "scale", "sampler"} & set(data):
         return None
-    return _Told(
-        _text(told.get("Description")) or _text(told.get("prompt")),
-        _text(told.get("uc")),
+    return _Parameters(
+        _text(data.get("Description")) or _text(data.get("prompt")),
+        _text(data.get("uc")),
         {
-            **_sampling(told.get("sampler"), told.get("noise_schedule")),
-            "Steps": _number(told.get("steps")),
-            "CFG scale": _number(told.get("scale")),
-            "Seed": _number(told.get("seed")),
-            **_size(told.get("width"), told.get("height")),
-            "Denoising strength": _number(told.get("strength")),
+            **_sampling(data.get("sampler"), data.get("noise_schedule")),
+            "Steps": _number(data.get("steps")),
+            "CFG scale": _number(data.get("scale")),
+            "Seed": _number(data.get("seed")),
+            **_size(data.get("width"), data.get("height")),
+            "Denoising strength": _number(data.get("strength")),
             "Clip skip": 2,
             "ENSD": 31337,
         },
     )
 
 
-def _draw_things(told: Mapping[str, Any]) -> _Told | None:
-    if not {"c", "sampler", "steps"} <= set(told):
+def _draw_things(data: Mapping[str, Any]) -> _Parameters | None:
+    if not {"c", "sampler", "steps"} <= set(data):
         return None
-    strength = _number(told.get("strength"))
-    return _Told(
-        _text(told.get("c")),
-        _text(told.get("uc")),
+    strength = _number(data.get("strength"))
+    return _Parameters(
+        _text(data.get("c")),
+        _text(data.get("uc")),
         {
-            **_sampling(told.get("sampler"), None),
-            "Steps": _number(told.get("steps")),
-            "CFG scale": _number(told.get("scale")),
-            "Seed": _number(told.get("seed")),
-            **_size(*_two_numbers(told.get("size"))),
-            "Model": _stem(told.get("model")),
+            **_sampling(data.get("sampler"), None),
+            "Steps": _number(data.get("steps")),
+            "CFG scale": _number(data.get("scale")),
+            "Seed": _number(data.get("seed")),
+            **_size(*_two_numbers(data.get("size"))),
+            "Model": _stem(data.get("model")),
             "Denoising strength": None if strength in ("1", "1.0") else strength,  # 1 is txt2img there
         },
     )
 
 
-READERS: tuple[tuple[str, Callable[[Mapping[str, Any]], _Told | None]], ...] = (
+READERS: tuple[tuple[str, Callable[[Mapping[str, Any]], _Parameters | None]], ...] = (
     ("SwarmUI", _swarmui),
     ("Fooocus", _fooocus),
     ("NovelAI", _novelai),
@@ -184,9 +186,9 @@ READERS: tuple[tuple[str, Callable[[Mapping[str, Any]], _Told | None]], ...] = (
 )
 
 
-def _is_graph(told: Mapping[str, Any]) -> bool:
+def _is_graph(data: Mapping[str, Any]) -> bool:
     """Whether it is a graph in ComfyUI's API format: nodes by id, each with its class."""
-    return bool(told) and all(isinstance(node, dict) and "class_type" in node for node in told.values())
+    return bool(data) and all(isinstance(node, dict) and "class_type" in node for node in data.values())
 
 
 def _from_graph(graph: Mapping[str, Any]) -> Translation:
@@ -207,11 +209,11 @@ def _from_graph(graph: Mapping[str, Any]) -> Translation:
     passes = [sampler for sampler in read.samplers[:MAX_PASSES] if sampler.prompts] if read is not None else []
     if not passes:
         return Translation("", "No sampler with a prompt was found in ComfyUI's graph: nothing was read.")
-    told = _of_sampler(passes[0])
+    parameters = _of_sampler(passes[0])
     latent = next((_inputs(node) for node in graph.values() if "EmptyLatent" in str(node["class_type"])), {})
-    told.pairs.update(_size(latent.get("width"), latent.get("height")))
+    parameters.pairs.update(_size(latent.get("width"), latent.get("height")))
     which = f", the first of {len(passes)} passes" if len(passes) > 1 else ""
-    return _translated(f"ComfyUI{which}", told)
+    return _translated(f"ComfyUI{which}", parameters)
 
 
 def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -228,16 +230,16 @@ def _from_invokeai(items: Mapping[str, str]) -> Translation | None:
         return Translation("", "InvokeAI's parameters in this picture cannot be read: nothing was read.")
     if not read.samplers:
         return None
-    told = _of_sampler(read.samplers[0])
+    parameters = _of_sampler(read.samplers[0])
     size = read.metadata
-    told.pairs.update(_size(size.get("width"), size.get("height")))
-    told.pairs["Denoising strength"] = _number(size.get("strength"))
-    return _translated("InvokeAI", told)
+    parameters.pairs.update(_size(size.get("width"), size.get("height")))
+    parameters.pairs["Denoising strength"] = _number(size.get("strength"))
+    return _translated("InvokeAI", parameters)
 
 
-def _of_sampler(sampler: Sampler) -> _Told:
+def _of_sampler(sampler: Sampler) -> _Parameters:
     values = {str(key): value for key, value in sampler.parameters.items()}
-    return _Told(
+    return _Parameters(
         "\n".join(_text(prompt.value) for prompt in sampler.prompts),
         "\n".join(_text(prompt.value) for prompt in sampler.negative_prompts),
         {
@@ -252,11 +254,13 @@ def _of_sampler(sampler: Sampler) -> _Told:
     )
 
 
-def _translated(program: str, told: _Told) -> Translation:
-    pairs = {key: value for key, value in told.pairs.items() if value is not None}
+def _translated(program: str, parameters: _Parameters) -> Translation:
+    pairs = {key: value for key, value in parameters.pairs.items() if value is not None}
     if len(pairs) < FEWEST_PAIRS:
         return Translation("", f"The parameters from {program} contain almost no settings: nothing was read.")
-    return Translation(compose(told.prompt, told.negative_prompt, pairs), f"Read from the parameters of {program}.")
+    return Translation(
+        compose(parameters.prompt, parameters.negative_prompt, pairs), f"Read from the parameters of {program}."
+    )
 
 
 def _parsed(text: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, expectation, params
-from modules.infotext.grammar import Infotext, Kind, shortened, sizes_joined
+from modules.infotext.grammar import FormKind, Infotext, shortened, sizes_joined
 from modules.infotext.keys import (
     EXTENSIONS,
     INFORMATION,
@@ -42,7 +42,7 @@ class ParsedFields:
     notes about rejected sizes, by field.
     """
 
-    kind: Kind
+    kind: FormKind
     fields: dict[str, Any]
     settings: dict[str, Any]
     ignored: dict[str, str]
@@ -51,7 +51,7 @@ class ParsedFields:
 
 
 def to_fields(
-    infotext: Infotext, kind: Kind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
+    infotext: Infotext, kind: FormKind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
 ) -> ParsedFields:
     """The request (of `kind`, by default the text's own) that reproduces the picture.
 
@@ -220,7 +220,7 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
     if not name and not digits:
         return
     try:
-        wanted, note = catalog.checkpoint_of_text(name, digits)
+        installed, note = catalog.checkpoint_of_text(name, digits)
     except WebuiError:
         named = shortened(name or digits)
         reading.notes.append(f"The picture's checkpoint {named} is not installed.")
@@ -231,8 +231,8 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
         selected = catalog.checkpoint(current.sd_model_checkpoint)
     except WebuiError:  # the selected one has been removed: any other differs from it
         selected = None
-    if wanted != selected:
-        reading.settings["sd_model_checkpoint"] = wanted.name
+    if installed != selected:
+        reading.settings["sd_model_checkpoint"] = installed.name
 
 
 def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
@@ -242,20 +242,20 @@ def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> 
     name, digits = reading.pairs.get("VAE", ""), reading.pairs.get("VAE hash", "").lower()
     if not name and not digits and "Version" not in reading.pairs:
         return
-    wanted = None
+    installed = None
     if name or digits:
         try:
-            wanted = catalog.vae_of_text(name, digits)
+            installed = catalog.vae_of_text(name, digits)
         except WebuiError:
             reading.notes.append(f"The picture's VAE {shortened(name or digits)} is not installed.")
             return
     try:
         checkpoint = catalog.checkpoint(reading.settings.get("sd_model_checkpoint", current.sd_model_checkpoint))
-        is_set = catalog.vae_for(current.sd_vae, checkpoint) == wanted
+        is_set = catalog.vae_for(current.sd_vae, checkpoint) == installed
     except WebuiError:  # what is set is gone
         is_set = False
     if not is_set:
-        reading.settings["sd_vae"] = wanted.name if wanted is not None else OWN_VAE
+        reading.settings["sd_vae"] = installed.name if installed is not None else OWN_VAE
 
 
 def _indexed(param: Param, text: str) -> str | int:

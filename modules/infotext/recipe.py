@@ -148,9 +148,9 @@ def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "
     `again` is the new picture's text, which tells the hashes of its networks.
     """
     found: list[str] = []
-    wanted = parsed.pairs.get("Model hash", "")
-    if wanted and checkpoint_hash and wanted != checkpoint_hash:
-        found.append(f"The checkpoint is a different one: its hash is {checkpoint_hash}, the picture's was {wanted}.")
+    recorded = parsed.pairs.get("Model hash", "")
+    if recorded and checkpoint_hash and recorded != checkpoint_hash:
+        found.append(f"The checkpoint is a different one: its hash is {checkpoint_hash}, the picture's was {recorded}.")
     now = parse(again).pairs
     if "VAE hash" in now and parsed.pairs.get("VAE hash", now["VAE hash"]) != now["VAE hash"]:
         found.append(
@@ -191,9 +191,9 @@ def _with_networks_of(catalog: Catalog, parsed: Infotext, fields: dict[str, Any]
             with contextlib.suppress(WebuiError):
                 catalog.lora(tag.name)
                 return text
-            wanted = digits.get(tag.name, "")
+            recorded = digits.get(tag.name, "")
             for lora in catalog.loras:
-                if len(wanted) >= FEWEST_DIGITS and lora.hash.startswith(wanted):
+                if len(recorded) >= FEWEST_DIGITS and lora.hash.startswith(recorded):
                     return text.replace(f"<{tag.kind}:{tag.name}", f"<lora:{lora.name}", 1)
         elif catalog.hypernetwork(tag.name) is not None:
             return text
@@ -236,15 +236,15 @@ def _found(
     what: str, key: str, flag: str, parsed: Infotext, kept: Kept, given: Picture | None, causes: list[str]
 ) -> Picture:
     """The stored picture whose hash is under `key`, or the one given."""
-    wanted = parsed.pairs.get(key, "")
+    recorded = parsed.pairs.get(key, "")
     if given is not None:
-        if wanted and given.sha256 != wanted:
+        if recorded and given.sha256 != recorded:
             causes.append(f"The given {what} is not the file the picture was made from.")
         return given
-    picture = kept(wanted) if wanted else None
+    picture = kept(recorded) if recorded else None
     if picture is None:
         raise WebuiError(
-            f"The {what} it was made from is missing{f' (sha256 {wanted[:10]}…)' if wanted else ''}.",
+            f"The {what} it was made from is missing{f' (sha256 {recorded[:10]}…)' if recorded else ''}.",
             f"Give it with {flag} FILE." if flag else "It cannot be reproduced without it.",
             what,
         )
@@ -267,8 +267,8 @@ def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: 
         if known:
             return known
     if named is None:
-        said = f"{name!r}" if name else "that made it"
-        causes.append(f"The checkpoint {said} is not installed; {first.name!r} was used.")
+        label = f"{name!r}" if name else "that made it"
+        causes.append(f"The checkpoint {label} is not installed; {first.name!r} was used.")
     return named or first
 
 

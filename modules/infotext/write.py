@@ -14,11 +14,11 @@ from modules.schema.settings import EXACT, Settings
 
 
 def declared_pairs(
-    request: GenerationRequest, settings: Settings, told: Collection[str] | None = None
+    request: GenerationRequest, settings: Settings, names: Collection[str] | None = None
 ) -> dict[str, str]:
     """The pairs of a request and its settings that A1111 writes, and those that only we write.
 
-    `told` names the settings to write; by default those whose value a text without the key would not imply.
+    `names` names the settings to write; by default those whose value a text without the key would not imply.
     The setting "A1111 exact" leaves out the keys that only we write. The caller adds what only the job knows:
     the picture's own seeds and size, the checkpoint, the version.
     """
@@ -33,8 +33,8 @@ def declared_pairs(
         pairs |= _named_schedules(request)
     for name, param in with_keys(Settings).items():
         value = getattr(settings, name)
-        is_told = value != absent_setting(param) if told is None else name in told
-        if is_told and not (is_exact and param.control.ours):
+        is_written = value != absent_setting(param) if names is None else name in names
+        if is_written and not (is_exact and param.control.ours):
             pairs[param.control.infotext] = _shown(param, value)
     return pairs
 

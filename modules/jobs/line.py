@@ -33,7 +33,7 @@ class Line:
         if job:
             self.interrupted = None
             job.append(Staged("starting"))
-            self.tell_positions()
+            self.announce_positions()
         return job
 
     def put_back(self, job: Job, why: Event) -> None:
@@ -42,7 +42,7 @@ class Line:
         job.append(Queued(0))
         self.waiting.appendleft(job)
         self.running = None
-        self.tell_positions()
+        self.announce_positions()
 
     def remove(self, job: Job) -> bool:
         """Take out a job that waits, or whose checkpoint is being loaded; whether it was one of these."""
@@ -52,7 +52,7 @@ class Line:
             self.waiting.remove(job)
         else:
             return False
-        self.tell_positions()
+        self.announce_positions()
         return True
 
     def end(self, job: Job, ending: Event) -> list[str]:
@@ -60,10 +60,10 @@ class Line:
         job.append(ending)
         if job is self.running:
             self.running = None
-        self.tell_positions()
+        self.announce_positions()
         return self.forget_oldest()
 
-    def tell_positions(self) -> None:
+    def announce_positions(self) -> None:
         """Have each waiting job know how many are ahead of it."""
         for ahead, job in enumerate(self.waiting, start=1 if self.running else 0):
             if job.ahead != ahead:

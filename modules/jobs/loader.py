@@ -51,7 +51,7 @@ class Loader:
         self._engine = engine
         self._changed = changed
         self._listeners = listeners
-        self.wanted: Choice | None = None  # to be loaded when no job waits
+        self.pending: Choice | None = None  # to be loaded when no job waits
         self.is_releasing = False  # the engine process is to end when no job waits
         self._loaded: Choice | None = None
         self._refusal = ""  # why the checkpoint that was asked for last is not the one that is loaded
@@ -72,7 +72,7 @@ class Loader:
 
     def select(self, choice: Choice) -> None:
         """Load it as soon as no job waits, whatever has happened before. To be called under `changed`."""
-        self.wanted = choice
+        self.pending = choice
         self._refusal = ""
         self.is_releasing = False
         self._deaths = 0
@@ -82,15 +82,15 @@ class Loader:
         """No job waits: end the process if it is to be released, else load what is wanted."""
         with self._changed:
             is_releasing = self.is_releasing
-            wanted, refusal = None, ""
+            pending, refusal = None, ""
             if not is_releasing:
-                wanted, self.wanted = self.wanted, None
+                pending, self.pending = self.pending, None
                 refusal, self._refusal = self._refusal, ""
         if is_releasing:
             self._release()
-        elif wanted:
+        elif pending:
             try:
-                state = self.load(wanted)
+                state = self.load(pending)
             except EngineDied:  # noted already
                 return
             if refusal and state.state == "ready":  # why it is not the one that was asked for last
@@ -127,7 +127,7 @@ class Loader:
         """The process has died in a job: have it load the job's checkpoint again, or what it had if that needs none."""
         with self._changed:
             choice = choice or self._loaded
-            self.wanted = self.wanted or choice
+            self.pending = self.pending or choice
         self.set_state(EngineState("starting", choice.checkpoint.name if choice else "", message=death.message))
 
     def has_run(self) -> None:
@@ -149,8 +149,8 @@ class Loader:
     def _go_back(self, refused: Checkpoint, reason: str) -> None:
         """The engine still holds what it had loaded before: that is what is ready again, if nothing else is wanted."""
         with self._changed:
-            if self._loaded is not None and self._loaded.checkpoint != refused and self.wanted is None:
-                self.wanted, self._refusal = self._loaded, reason
+            if self._loaded is not None and self._loaded.checkpoint != refused and self.pending is None:
+                self.pending, self._refusal = self._loaded, reason
 
     def _note_death(self, death: EngineDied, loaded: Choice | None) -> None:
         """The process died while it was loading or had nothing to do: want the same again, but not for ever."""
@@ -160,5 +160,5 @@ class Loader:
             self._death_of = name
             again = self._deaths < DEATHS_IN_A_ROW
             if again:
-                self.wanted = self.wanted or loaded
+                self.pending = self.pending or loaded
         self.set_state(EngineState("starting" if again else "failed", name, message=f"{death.message} {death.hint}"))

@@ -15,7 +15,7 @@ from modules.jobs.job import Job, JobSpec, Past
 from modules.jobs.line import INTERRUPTED, REMEMBERED_JOBS, Line
 from modules.jobs.listeners import Listeners
 from modules.jobs.loader import Choice, EngineWorker, Loader
-from modules.jobs.recovery import Readmit, cannot_go_on, keep, missing, readmitted
+from modules.jobs.recovery import Readmit, keep, missing, readmitted, resume_failure
 from modules.jobs.runner import Runner
 from modules.jobs.saving import SavePicture
 from modules.processing.kinds.registry import BUILT_IN, JobKinds
@@ -123,7 +123,7 @@ class JobQueue:
             for each in stored:
                 if each.id not in jobs or jobs[each.id].ended:
                     continue
-                failed = cannot_go_on(each) or readmitted(jobs[each.id], readmit)
+                failed = resume_failure(each) or readmitted(jobs[each.id], readmit)
                 if failed:
                     jobs[each.id].append(failed)
                     keep(self._job_store.end, each.id, failed, jobs[each.id].images)
@@ -206,7 +206,7 @@ class JobQueue:
         with self._changed:
             if self._thread.ident is None or line.closing:
                 return
-            loader.wanted, loader.is_releasing = None, True
+            loader.pending, loader.is_releasing = None, True
             self._changed.notify_all()
             self._changed.wait_for(
                 lambda: not loader.is_releasing or line.running or line.waiting or line.closing, patience

@@ -105,7 +105,7 @@ def readmitted(job: Job, readmit: Readmit) -> Failed | None:
     return None
 
 
-def cannot_go_on(stored: StoredJob) -> Failed | None:
+def resume_failure(stored: StoredJob) -> Failed | None:
     """Why a job of the last time is not run again; None if it is."""
     if stored.reason:
         return Failed(stored.reason, "Submit it again.")

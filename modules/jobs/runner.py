@@ -74,7 +74,7 @@ class Runner:
         while True:
             with line.changed:
                 line.changed.wait_for(
-                    lambda: line.closing or line.waiting or loader.wanted or loader.is_releasing or self._engine.died
+                    lambda: line.closing or line.waiting or loader.pending or loader.is_releasing or self._engine.died
                 )
                 if line.closing:
                     return

@@ -23,7 +23,7 @@ from modules.base.events import (
 )
 from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
 from modules.images.enlarge import FILTERS, NONE, UPSCALERS
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.processing.kinds.resolve import CatalogNames, resolved
 from modules.processing.plan import make_plan
 from modules.schema.request import GenerationRequest, Img2ImgRequest
@@ -54,7 +54,7 @@ class Bench:
     def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule) -> None:
         self.settings = settings
         self._rule = rule
-        self.told: list[str] = []
+        self.warnings: list[str] = []
         self._draw = draw
 
     def seeded(self, request: Request) -> Request:
@@ -82,12 +82,12 @@ class Bench:
         cells = (self._rule.floor(int(image.width * scale)), self._rule.floor(int(image.height * scale)))
         return larger if larger.size == cells else larger.resize(cells, Image.Resampling.LANCZOS)
 
-    def tell(self, message: str) -> None:
-        self.told.append(message)
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 def run_script(
-    chosen: tuple[Kind, Script, Arguments],
+    chosen: tuple[FormKind, Script, Arguments],
     run: RunRequest,
     names: CatalogNames,
     request: GenerationRequest,
@@ -114,9 +114,9 @@ def run_script(
             except StopIteration:
                 break
             answer = ()
-            for message in bench.told[relay.told :]:
+            for message in bench.warnings[relay.warned :]:
                 yield Warned(message)
-            relay.told = len(bench.told)
+            relay.warned = len(bench.warnings)
             if isinstance(wish, Ahead):
                 relay.ahead = wish
             elif isinstance(wish, Keep):
@@ -152,7 +152,7 @@ class _Relay:
 
     def __init__(self) -> None:
         self.ahead = Ahead(1, 1)
-        self.told = 0
+        self.warned = 0
         self.interrupted = False
         self.failed = False
         self.timings: dict[str, float] = {}

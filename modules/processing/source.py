@@ -74,12 +74,12 @@ class SourceEncoder:
             model.place.vae_dtype,
             source.picture.sha256,
             source.resize_mode,
-            plan.asked,
+            plan.requested,
             background,
         )
 
         def make() -> Posterior:
-            image = source_pixels(source, plan.asked, background, plan.sizes)
+            image = source_pixels(source, plan.requested, background, plan.sizes)
             pixels = from_uint8(np.array(image)[None], model.place.device)
             with clock.stage("vae_encode"):
                 return model.encode(pixels)

@@ -92,8 +92,8 @@ class StyleFile:
     def without(self, name: str) -> StyleFile:
         """The file without the style `name`. Raises as `require_understood`."""
         self.require_understood()
-        gone = {index for index in self._indices() if self._style(self.rows[index]).name == name}
-        return replace(self, rows=tuple(row for index, row in enumerate(self.rows) if index not in gone))
+        removed = {index for index in self._indices() if self._style(self.rows[index]).name == name}
+        return replace(self, rows=tuple(row for index, row in enumerate(self.rows) if index not in removed))
 
     def require_understood(self) -> None:
         """Raises WebuiError unless all of the file was understood, so that nothing in it can be lost."""
@@ -167,19 +167,21 @@ def style_file(text: str, encoding: str = "utf-8", name: str = "styles.csv") -> 
 def _as_table(text: str, encoding: str, name: str, strict: bool) -> StyleFile:
     if not text.strip():
         return StyleFile(NEW, HEADER, encoding)
-    told = text[4:5] if text.startswith("sep=") else ""  # Excel's way of naming the delimiter
-    for delimiter in told or DELIMITERS:
+    named_delimiter = text[4:5] if text.startswith("sep=") else ""  # Excel's way of naming the delimiter
+    for delimiter in named_delimiter or DELIMITERS:
         rows = tuple(_rows(text, delimiter, strict))
-        layout = _layout_by_header(rows, delimiter, 1 if told else 0)
+        layout = _layout_by_header(rows, delimiter, 1 if named_delimiter else 0)
         if layout is not None:
             return StyleFile(layout, rows, encoding, _ragged(rows, layout))
     for width in ({3}, {2, 3}):
-        for delimiter in told or DELIMITERS:
+        for delimiter in named_delimiter or DELIMITERS:
             rows = tuple(_rows(text, delimiter, strict))
-            told_rows = [row for row in rows[bool(told) :] if any(row.cells) and not row.raw.startswith(COMMENT)]
-            lengths = {len(row.cells) for row in told_rows}
-            if lengths and lengths <= width and not {*COLUMNS, *ALIASES} & {*map(str.lower, told_rows[0].cells)}:
-                return StyleFile(Layout(delimiter, 1 if told else 0, 3, (0, 1, 2)), rows, encoding)
+            data_rows = [
+                row for row in rows[bool(named_delimiter) :] if any(row.cells) and not row.raw.startswith(COMMENT)
+            ]
+            lengths = {len(row.cells) for row in data_rows}
+            if lengths and lengths <= width and not {*COLUMNS, *ALIASES} & {*map(str.lower, data_rows[0].cells)}:
+                return StyleFile(Layout(delimiter, 1 if named_delimiter else 0, 3, (0, 1, 2)), rows, encoding)
     first = text.strip().splitlines()[0]
     raise WebuiError(f"{name}: not a table of styles (it begins {first[:60]!r}, and no column is called 'name').", CURE)
 

@@ -39,7 +39,7 @@ def apply_styles(
     return prompt, negative_prompt
 
 
-class Taken(NamedTuple):
+class ExtractedStyles(NamedTuple):
     """Prompts without their styles, and the names of these in the order in which they were put around."""
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Taken(NamedTuple):
     negative_prompt: str
 
 
-def taken_out(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> Taken:
+def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> ExtractedStyles:
     """The styles that both prompts bear, taken out of them: what `apply_styles` makes of what is left.
 
     >>> taken_out("oil painting of a cat", "photo", [Style("oil", "oil painting of {prompt}", "photo")])
@@ -64,7 +64,7 @@ def taken_out(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> Tak
                 left.remove(style)
                 break
         else:
-            return Taken(tuple(names), prompt, negative_prompt)
+            return ExtractedStyles(tuple(names), prompt, negative_prompt)
 
 
 def without(style: str, prompt: str) -> str | None:

@@ -224,7 +224,7 @@ def dpm_fast(
     """
     s = _levels(sigmas)
     nfe = options.evaluations or len(s) - 1
-    low, high = _walked(s, options)
+    low, high = _sigma_bounds(s, options)
     if nfe < 1 or not high > low:
         return
     m = nfe // 3 + 1
@@ -264,7 +264,7 @@ def dpm_adaptive(
     differs from its singles.
     """
     s = _levels(sigmas)
-    low, high = _walked(s, options)
+    low, high = _sigma_bounds(s, options)
     if not high > low:
         return
     t, end = _log_levels(x, high, low)
@@ -428,7 +428,7 @@ def _midpoint_step(denoise: Denoise, x: Tensor, sigma: float, sigma_next: float)
     return x + d_2 * (sigma_next - sigma), denoised
 
 
-def _walked(s: list[float], options: SamplerOptions) -> tuple[float, float]:
+def _sigma_bounds(s: list[float], options: SamplerOptions) -> tuple[float, float]:
     """(lowest, highest) level of DPM fast and DPM adaptive."""
     return options.sigma_range or (s[-2] if len(s) > 1 else s[-1], s[0])
 

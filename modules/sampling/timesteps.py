@@ -29,8 +29,8 @@ def grid(steps: int, model: NoiseModel, options: ScheduleOptions) -> Tensor:
     One entry fewer than a schedule of so many steps: there is no final 0, the last timestep 1 is taken for clean.
     """
     n = len(model.log_alphas())
-    wanted = steps + options.always_discard_next_to_last_sigma
-    rising = torch.arange(0, n, max(n // wanted, 1)) + 1  # beyond 1000 steps A1111 fails; here the grid is whole
+    count = steps + options.always_discard_next_to_last_sigma
+    rising = torch.arange(0, n, max(n // count, 1)) + 1  # beyond 1000 steps A1111 fails; here the grid is whole
     return model.sigmas[rising.clamp(max=n - 1)].flip(0).float()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modules.base.errors import WebuiError
-from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, folded, meant, name_in_tag, shown
+from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, best_match, folded, name_in_tag, shown
 from modules.schema.families import Default, FamilyTraits, traits_of
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 from modules.schema.sizes import ModelSizes, Resolution
@@ -229,15 +229,15 @@ class Catalog:
         with either slash. Raises WebuiError with the nearest name.
         """
         first = self.first_checkpoint
-        said = name[:LONGEST_NAME]
-        if not said.strip():
+        text = name[:LONGEST_NAME]
+        if not text.strip():
             return first
-        found = meant(said, self.checkpoints, *CALLED)
-        if found is None and (title := TITLE.fullmatch(said.strip())):
+        found = best_match(text, self.checkpoints, *CALLED)
+        if found is None and (title := TITLE.fullmatch(text.strip())):
             found = self._named_and_hashed(title["name"], title["digits"].lower())
-        found = found or next(iter(self.with_hash(said.strip())), None)
-        if found is None and said.rstrip().endswith("]"):  # a title whose digits are none
-            found = meant(said.rpartition(" [")[0], self.checkpoints, *CALLED)
+        found = found or next(iter(self.with_hash(text.strip())), None)
+        if found is None and text.rstrip().endswith("]"):  # a title whose digits are none
+            found = best_match(text.rpartition(" [")[0], self.checkpoints, *CALLED)
         if found is not None:
             return found
         near = difflib.get_close_matches(name[:100], [c.name for c in self.checkpoints], 1, 0.0)
@@ -245,15 +245,15 @@ class Catalog:
 
     def with_hash(self, digits: str) -> tuple[Checkpoint, ...]:
         """The checkpoints whose hash is known and begins with `digits`; none for fewer than eight."""
-        wanted = digits.lower()
-        if len(wanted) < FEWEST_DIGITS:
+        text = digits.lower()
+        if len(text) < FEWEST_DIGITS:
             return ()
-        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(wanted))
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(text))
 
     def _named_and_hashed(self, name: str, digits: str) -> Checkpoint | None:
         """Of the files with this hash the one of this name, else the first; without any, the file of this name."""
         same = self.with_hash(digits)
-        return meant(name, same, *CALLED) or next(iter(same), None) or meant(name, self.checkpoints, *CALLED)
+        return best_match(name, same, *CALLED) or next(iter(same), None) or best_match(name, self.checkpoints, *CALLED)
 
     def checkpoint_of_text(self, name: str, digits: str) -> tuple[Checkpoint, str]:
         """(the checkpoint that an infotext's "Model" and "Model hash" mean, a note about it or "").
@@ -284,12 +284,12 @@ class Catalog:
                 "Put its .safetensors file in models/Lora.",
                 "prompt",
             )
-        wanted = name[:LONGEST_NAME]
-        found = meant(wanted, self.loras, *LORA_CALLED) if wanted.strip() else None
+        text = name[:LONGEST_NAME]
+        found = best_match(text, self.loras, *LORA_CALLED) if text.strip() else None
         if found is not None:
             return found
         names = [*self.names("loras"), *(lora.alias for lora in self.loras if lora.alias)]
-        near = difflib.get_close_matches(wanted[:100], names, 1, 0.0)
+        near = difflib.get_close_matches(text[:100], names, 1, 0.0)
         raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
 
     def hypernetwork(self, name: str) -> Hypernetwork | None:
@@ -302,11 +302,11 @@ class Catalog:
 
         An exact match first, then any letter case or Unicode form. Raises WebuiError with the nearest name.
         """
-        wanted = name[:LONGEST_NAME]
-        if folded(wanted) in (AUTOMATIC.lower(), OWN_VAE.lower()):
+        text = name[:LONGEST_NAME]
+        if folded(text) in (AUTOMATIC.lower(), OWN_VAE.lower()):
             return None
-        found = meant(wanted, self.vaes, lambda vae: vae.name, lambda vae: vae.path.stem) if wanted.strip() else None
-        digits = wanted.strip().lower()
+        found = best_match(text, self.vaes, lambda vae: vae.name, lambda vae: vae.path.stem) if text.strip() else None
+        digits = text.strip().lower()
         if found is None and DIGITS.fullmatch(digits):
             found = next((vae for vae in self.vaes if vae.hash.startswith(digits)), None)
         if found is not None:
@@ -326,7 +326,7 @@ class Catalog:
         if DIGITS.fullmatch(digits):
             same = [vae for vae in self.vaes if vae.hash.startswith(digits)]
             if same:
-                return meant(name, same, lambda vae: vae.name, lambda vae: vae.path.stem) or same[0]
+                return best_match(name, same, lambda vae: vae.name, lambda vae: vae.path.stem) or same[0]
         found = self.vae(name)
         if found is None:
             raise WebuiError(f"no VAE named {name[:100]!r}.", field="sd_vae")

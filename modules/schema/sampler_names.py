@@ -234,8 +234,8 @@ def _fold(text: str) -> str:
 
 
 def _find(text: str, rows: Iterable[Row]) -> Row | None:
-    wanted = _fold(text)
-    return next((row for row in rows if wanted in {_fold(name) for name in (row.name, *row.aliases)}), None)
+    folded_text = _fold(text)
+    return next((row for row in rows if folded_text in {_fold(name) for name in (row.name, *row.aliases)}), None)
 
 
 def _nearest(text: str, rows: Iterable[SamplerName] | Iterable[ScheduleName]) -> str:

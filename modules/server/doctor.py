@@ -71,11 +71,11 @@ def main(argv: Sequence[str]) -> int:
     reader = argparse.ArgumentParser("webui.py doctor", description="Check the installation, then attack the server.")
     reader.add_argument("--url", default="", help="a running Palimpsest (default: start one for the checks)")
     reader.add_argument("--auth", default="", metavar="USER:PASSWORD", help="for the server at --url")
-    said, rest = reader.parse_known_args(argv)
+    args, rest = reader.parse_known_args(argv)
     try:
         findings = [*installation(parse(rest))]
-        if said.url:
-            findings += attacks(said.url.rstrip("/"), said.auth)
+        if args.url:
+            findings += attacks(args.url.rstrip("/"), args.auth)
         else:
             with own_server() as url:
                 findings += attacks(url, "")
@@ -117,13 +117,13 @@ def installation(flags: Flags) -> Iterator[Finding]:
 def packages(requirements: str) -> Finding:
     """Whether every `name==version` of `requirements` is what is installed."""
     wrong: list[str] = []
-    for name, wanted in re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;]+)", requirements, re.MULTILINE):
+    for name, pinned in re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;]+)", requirements, re.MULTILINE):
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found = "missing"
-        if found.partition("+")[0] != wanted:
-            wrong.append(f"{name} is {found}, not {wanted}")
+        if found.partition("+")[0] != pinned:
+            wrong.append(f"{name} is {found}, not {pinned}")
     return Finding("packages", not wrong, "; ".join(wrong) or "as pinned in requirements.txt")
 
 
@@ -153,12 +153,12 @@ def checkpoints(files: set[Path]) -> Finding:
 
 def device() -> Finding:
     """What torch computes on, asked in a process of its own: this one need not wait for the import twice."""
-    asked = (
+    program = (
         "import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
     )
-    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
-    last = (said.stdout or said.stderr).strip().splitlines()
-    return Finding("device", said.returncode == 0, f"torch {last[-1]}" if last else "torch printed nothing")
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    last = (ran.stdout or ran.stderr).strip().splitlines()
+    return Finding("device", ran.returncode == 0, f"torch {last[-1]}" if last else "torch printed nothing")
 
 
 # the server

@@ -46,7 +46,7 @@ SECONDS_ANEW = 5.0  # that pictures are read for before an index that was made a
 LONGEST_KEY = 64  # hex digits of a sha256
 
 
-class Entry(NamedTuple):
+class HistoryEntry(NamedTuple):
     """A picture. `path` is below the outputs folder, `changed` in nanoseconds; source and masks are sha256 or ""."""
 
     path: str
@@ -62,7 +62,7 @@ class Entry(NamedTuple):
     latent_mask: str
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a page of the list ends: before what comes next."""
 
     changed: int
@@ -88,7 +88,7 @@ class History:
         with self._looking:
             return self._ask(lambda table: self._look(table, seconds))
 
-    def page(self, count: int, before: Place | None = None) -> list[Entry]:
+    def page(self, count: int, before: Cursor | None = None) -> list[HistoryEntry]:
         """`count` pictures, newest first, from `before` on."""
         where = "HAVING (newest, sha256) < (?, ?)" if before else ""
         query = (
@@ -97,7 +97,7 @@ class History:
         )
         return self._ask(lambda table: _entries(table.execute(query, (*(before or ()), count))))
 
-    def find(self, sha256: str) -> Entry | None:
+    def find(self, sha256: str) -> HistoryEntry | None:
         """The picture of this sha256, if there is one."""
         return self._ask(lambda table: _found(table, sha256))
 
@@ -116,12 +116,12 @@ class History:
             status=404,
         )
 
-    def sources(self, entry: Entry) -> list[Entry | str]:
+    def sources(self, entry: HistoryEntry) -> list[HistoryEntry | str]:
         """What it was made from, the nearest first; last the sha256 of what is not in the outputs folder, if it ends
         so."""
 
-        def sources(table: sqlite3.Connection) -> list[Entry | str]:
-            found: list[Entry | str] = []
+        def sources(table: sqlite3.Connection) -> list[HistoryEntry | str]:
+            found: list[HistoryEntry | str] = []
             seen = {entry.sha256}
             sha256 = entry.source
             while sha256 and sha256 not in seen and len(found) < MOST_ANCESTORS:
@@ -133,7 +133,7 @@ class History:
 
         return self._ask(sources)
 
-    def made_from(self, sha256: str) -> list[Entry]:
+    def made_from(self, sha256: str) -> list[HistoryEntry]:
         """The pictures whose source it is, newest first."""
         query = (
             f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE source = ? AND width > 0 "
@@ -151,8 +151,8 @@ class History:
         end = time.monotonic() + seconds
         found = dict(self._files())
         known = {path: stamp for path, *stamp in table.execute("SELECT path, size, changed FROM pictures")}
-        gone = [(path,) for path in known if path not in found]
-        table.executemany("DELETE FROM pictures WHERE path = ?", gone)
+        missing = [(path,) for path in known if path not in found]
+        table.executemany("DELETE FROM pictures WHERE path = ?", missing)
         new = [(path, stamp) for path, stamp in found.items() if known.get(path) != stamp]
         new.sort(key=lambda row: row[1][1], reverse=True)
         for number, (path, stamp) in enumerate(new):
@@ -267,19 +267,19 @@ def _prepare(table: sqlite3.Connection) -> None:
     table.execute(f"SELECT {COLUMNS}, size FROM pictures LIMIT 1")
 
 
-def _entries(rows: sqlite3.Cursor) -> list[Entry]:
+def _entries(rows: sqlite3.Cursor) -> list[HistoryEntry]:
     return [_entry(row[:-1]) for row in rows]
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
+def _entry(row: tuple[object, ...]) -> HistoryEntry:
     """Raises sqlite3.DatabaseError for values of other types: the file was damaged."""
     kinds = (str, int, str, str, str, int, int, str, str, str, str)
     if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
         raise sqlite3.DatabaseError("a row of the history's index is damaged")
-    return Entry(*row)  # pyright: ignore[reportArgumentType]  # looked at just now
+    return HistoryEntry(*row)  # pyright: ignore[reportArgumentType]  # looked at just now
 
 
-def _found(table: sqlite3.Connection, sha256: str) -> Entry | None:
+def _found(table: sqlite3.Connection, sha256: str) -> HistoryEntry | None:
     rows = table.execute(
         f"SELECT {COLUMNS} FROM pictures WHERE sha256 = ? AND width > 0 ORDER BY changed DESC LIMIT 1", (sha256,)
     )

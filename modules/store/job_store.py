@@ -97,7 +97,7 @@ class JobStore:
                 db.executemany("INSERT INTO needs VALUES (?, ?)", [(job_id, sha256) for sha256 in pictures])
         except BaseException:
             for sha256 in held:
-                self._let_go(sha256)
+                self._release(sha256)
             raise
 
     def on_disk(self, picture: Picture) -> Picture:
@@ -171,7 +171,7 @@ class JobStore:
                 needed = _needs(db, job_id)
                 db.execute("DELETE FROM needs WHERE job = ?", (job_id,))
         for sha256 in needed:
-            self._let_go(sha256)
+            self._release(sha256)
 
     def forget(self, job_ids: list[str]) -> None:
         """Take ended jobs out of the file; pictures of theirs that were held on are let go."""
@@ -179,7 +179,7 @@ class JobStore:
             needed = [sha256 for job_id in job_ids for sha256 in _needs(db, job_id)]
             db.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
         for sha256 in needed:
-            self._let_go(sha256)
+            self._release(sha256)
 
     def stored(
         self, is_there: Callable[[ImageSaved, str], bool], requests: Mapping[str, type[Strict]]
@@ -226,8 +226,8 @@ class JobStore:
             with self._transaction() as db:
                 db.execute(ASIDE)
                 for table, row, reason in wrong:
-                    said = (_plain(row.get("job")), table, repr(dict(row)), _plain(row.get("sha256")), reason)
-                    db.execute("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", said)
+                    values = (_plain(row.get("job")), table, repr(dict(row)), _plain(row.get("sha256")), reason)
+                    db.execute("INSERT INTO unreadable VALUES (?, ?, ?, ?, ?)", values)
                     db.execute(f"DELETE FROM {table} WHERE place = ?", (row["place"],))
                 db.executemany("DELETE FROM events WHERE place = ?", [(row["place"],) for row in unwritten])
                 db.execute("UPDATE jobs SET state = 'waiting', cuts = cuts + 1 WHERE state = 'running'")
@@ -254,9 +254,9 @@ class JobStore:
             found[sha256] = self._pictures.lying(self._pictures.get(sha256))
         return found[sha256]
 
-    def _let_go(self, sha256: str) -> None:
+    def _release(self, sha256: str) -> None:
         if self._pictures is not None:
-            self._pictures.let_go(sha256)
+            self._pictures.release(sha256)
 
     def _flush(self, db: sqlite3.Connection, job_id: str) -> None:
         for event in self._buffered.pop(job_id, ()):
@@ -331,7 +331,7 @@ def _plain(value: Any) -> str | None:
     return value if value is None else str(value)
 
 
-def lies_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
+def is_saved_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
     """For `JobStore.stored`: whether a picture was written, and not another one under its name."""
 
     def is_there(image: ImageSaved, sha256: str) -> bool:

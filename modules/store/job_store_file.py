@@ -101,7 +101,7 @@ def opened(path: Path | None) -> sqlite3.Connection:
         reason = str(error)
     with path.open("rb"):  # one that may not be read is not damaged
         pass
-    return _made_anew(path, reason)
+    return _rebuilt(path, reason)
 
 
 def readable(path: Path | None) -> Rows:
@@ -183,14 +183,14 @@ def _connected(name: str) -> sqlite3.Connection:
     return db
 
 
-def _made_anew(path: Path, reason: str) -> sqlite3.Connection:
+def _rebuilt(path: Path, reason: str) -> sqlite3.Connection:
     """A new file with the rows of the old one, which is put aside once the new one is written."""
     found = readable(path)
     draft = _draft_of(path)
     _remove(draft)
     try:
         with contextlib.closing(_made(str(draft))) as db:
-            taken = _taken_over(db, found)
+            taken = _recovered(db, found)
     except BaseException:
         _remove(draft)
         raise
@@ -213,7 +213,7 @@ def _remove(draft: Path) -> None:
         draft.with_name(draft.name + ending).unlink(missing_ok=True)
 
 
-def _taken_over(db: sqlite3.Connection, found: Rows) -> int:
+def _recovered(db: sqlite3.Connection, found: Rows) -> int:
     """Enter rows of another file, with the columns that there are here; how many jobs they are."""
     db.execute("BEGIN")
     for table, its in zip(OWN, found, strict=True):

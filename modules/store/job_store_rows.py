@@ -80,8 +80,8 @@ def event_of(row: Row) -> Event:
     name = row["name"]
     if name not in READERS:
         raise Unreadable(f"there is no event {str(name)[:40]!r}")
-    told = _object(row["data"])
-    known = {field.name: told[field.name] for field in fields(KEPT_EVENTS[name]) if field.name in told}
+    values = _object(row["data"])
+    known = {field.name: values[field.name] for field in fields(KEPT_EVENTS[name]) if field.name in values}
     try:
         return READERS[name].validate_python(known)
     except ValidationError as error:
@@ -99,16 +99,16 @@ def stored_job(
         reasons.append("The job has ended, but its result can no longer be read.")
     request, settings, checkpoint, files = None, Settings(), NOWHERE, ()
     try:
-        asked = _object(row["request"])
+        values_sent = _object(row["request"])
         settings = _settings(row["settings"])
         checkpoint, files = _checkpoint(row["checkpoint"]), _files(row["checkpoint"])
         kind = requests.get(str(row["kind"]))
         if kind is None or kind.__name__ != row["model"]:
             raise WebuiError(f"{NEWER}: it has no {str(row['model'])[:40]}.")
         if ended:
-            request = _request(kind, _without_pictures(asked), find)
+            request = _request(kind, _without_pictures(values_sent), find)
         if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be made again
-            request = _request(kind, asked, find)
+            request = _request(kind, values_sent, find)
     except Unreadable as reason:
         reasons.append(f"The request can no longer be read: {reason}.")
     except WebuiError as error:
@@ -136,9 +136,9 @@ def event_text(event: Event) -> str:
 def resources_text(resources: Resources) -> str:
     """The first checkpoint, and all files as they were found. Other names stand in the request and are looked up."""
     checkpoint = resources.checkpoint
-    told = {"name": checkpoint.name, "path": str(checkpoint.path), "hash": checkpoint.hash}
+    values = {"name": checkpoint.name, "path": str(checkpoint.path), "hash": checkpoint.hash}
     files = [[file.name, str(file.path), file.size, file.changed] for file in resources.files]
-    return json.dumps({**told, "defaults": dict(checkpoint.defaults), "files": files})
+    return json.dumps({**values, "defaults": dict(checkpoint.defaults), "files": files})
 
 
 def request_text(request: Strict, keep: Callable[[Picture], object]) -> str:
@@ -158,10 +158,10 @@ def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
     return cast(dict[str, Any], value)
 
 
-def _request(kind: type[Strict], asked: dict[str, Any], find: Callable[[str], Picture]) -> Strict:
+def _request(kind: type[Strict], values_sent: dict[str, Any], find: Callable[[str], Picture]) -> Strict:
     """Raises WebuiError where a picture is gone, or where another version wrote what this one does not know."""
     try:
-        return kind.model_validate(asked, context=ByName(lambda picture: None, find))
+        return kind.model_validate(values_sent, context=ByName(lambda picture: None, find))
     except ValidationError as error:
         count = error.error_count()
         raise WebuiError(f"{NEWER} ({count} fields differ).") from error
@@ -205,7 +205,7 @@ def _count(value: Any) -> int:
     return max(value, 0) if isinstance(value, int) else 0
 
 
-def _without_pictures(asked: Mapping[str, Any]) -> dict[str, Any]:
+def _without_pictures(values_sent: Mapping[str, Any]) -> dict[str, Any]:
     """A job that has ended does not need them, and they may be gone."""
 
     def is_picture(value: Any) -> bool:
@@ -213,6 +213,6 @@ def _without_pictures(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         name: value
-        for name, value in asked.items()
+        for name, value in values_sent.items()
         if not is_picture(value) and not (isinstance(value, list) and any(map(is_picture, value)))
     }

@@ -114,11 +114,13 @@ def read(picture: Picture) -> Metadata:
     if isinstance(block, bytes):
         infotext = exif.user_comment(block) or infotext
     if infotext and items.get("Software") != "NovelAI":
-        told = from_json(infotext)
-        return Metadata(told.text, {PARAMETERS: infotext, **items}, (told.note,)) if told else Metadata(infotext, items)
+        found = from_json(infotext)
+        return (
+            Metadata(found.text, {PARAMETERS: infotext, **items}, (found.note,)) if found else Metadata(infotext, items)
+        )
     xmp = info.get("xmp")
-    told = {**items, "xmp": _decoded(xmp)} if isinstance(xmp, bytes) else items
-    translation = from_items(told, picture.width, picture.height)
+    found = {**items, "xmp": _decoded(xmp)} if isinstance(xmp, bytes) else items
+    translation = from_items(found, picture.width, picture.height)
     if translation is None:
         return Metadata(infotext, items)
     return Metadata(translation.text or infotext, items, (translation.note,))

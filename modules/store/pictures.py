@@ -99,7 +99,7 @@ class Pictures:
         with self._lock:
             self._held[sha256] += 1
 
-    def let_go(self, sha256: str) -> None:
+    def release(self, sha256: str) -> None:
         """Undo one `hold`, or one `put` with `held`."""
         with self._lock:
             self._held[sha256] -= 1

@@ -15,7 +15,7 @@ SOFT_INPAINTING = (
 )  # fmt: skip
 
 
-class Place(Protocol):
+class PlaceField(Protocol):
     """Puts the widget of a declared field here."""
 
     def __call__(self, param: str, /) -> None: ...
@@ -26,7 +26,7 @@ def canvas(part: Callable[[str], None]) -> None:
     part("source")
 
 
-def mask_controls(place: Place, part: Callable[[str], None]) -> None:
+def mask_controls(place: PlaceField, part: Callable[[str], None]) -> None:
     """Blur, mode, content, area and padding in A1111's words and order, then what is ours, then soft inpainting."""
     with gr.Column(min_width=0, elem_id="img2img_inpaint_controls", elem_classes=["inpaint-controls"]):
         place("mask_blur")

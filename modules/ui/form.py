@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from modules.base.fields import Kind, Param
+from modules.base.fields import ControlKind, Param
 from modules.schema.catalog import Catalog
 
 # What a widget shows for a field whose default is "none": the value that changes nothing, or A1111's.
@@ -32,7 +32,7 @@ def choices(param: Param, catalog: Catalog) -> list[tuple[str, Any]]:
     return [(param.control.empty, ""), *rows] if param.control.empty else rows
 
 
-def kind(param: Param) -> Kind:
+def kind(param: Param) -> ControlKind:
     """The widget, chosen by type where the declaration leaves it open."""
     if param.control.kind != "auto":
         return param.control.kind

@@ -73,13 +73,13 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(models: Path) ->
 
 
 def test_the_file_that_somebody_asks_for_comes_before_the_others(models: Path) -> None:
-    begun, asked = threading.Event(), threading.Event()
+    begun, requested = threading.Event(), threading.Event()
     read: list[str] = []
 
     def hash_of(path: Path) -> str:
         read.append(path.parent.name)
         begun.set()
-        asked.wait(300)
+        requested.wait(300)
         return hashlib.sha256(path.parent.name.encode()).hexdigest()
 
     holder = CatalogHolder(lambda: Catalog(tuple(find_checkpoints([models]))), hash_of=hash_of)
@@ -91,7 +91,7 @@ def test_the_file_that_somebody_asks_for_comes_before_the_others(models: Path) -
     asker.start()
     while not holder._urgent:  # pyright: ignore[reportPrivateUsage]
         pass
-    asked.set()
+    requested.set()
     asker.join(240)
     assert (found, read[:2]) == (["c/other.safetensors"], ["a", "c"])
 

@@ -116,11 +116,11 @@ def test_a_body_that_finds_no_room_waits_for_it(services: Services) -> None:
     budget = Budget(20 << 20)
     held = [budget.ask(9 << 20, lambda: None, body) for body in ("another client's", "a third one's")]
     client = TestClient(BodyLimit(create_api(services), 50 << 20, budget=budget), base_url=BASE)
-    asked = budget.ask
+    requested = budget.ask
     waited: list[bool] = []
 
     def ask(size: int, wake: Callable[[], object], body: object | None = None) -> Ticket:
-        ticket = asked(size, wake, body)
+        ticket = requested(size, wake, body)
         waited.append(not ticket.is_granted)
         for other in held:  # while it waits
             budget.give_back(other)

@@ -132,16 +132,16 @@ def test_redirects_lead_nowhere_else(site: str, path: str, why: str) -> None:
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """No name is resolved until the event is set."""
-    go_on = threading.Event()
+    resume_all = threading.Event()
 
     def getaddrinfo(*_: Any, **__: Any) -> list[Any]:
-        go_on.wait()
+        resume_all.wait()
         raise socket.gaierror("released")
 
     monkeypatch.setattr("modules.api.fetch.SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    yield go_on
-    go_on.set()
+    yield resume_all
+    resume_all.set()
     for thread in look_ups():
         thread.join()
 

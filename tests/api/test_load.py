@@ -263,12 +263,12 @@ def test_what_is_to_be_kept_on_the_disk_is_made_for_a_client_that_hangs_up(
 def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
     server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enlarging, go_on = threading.Event(), threading.Event()
+    enlarging, resume_all = threading.Event(), threading.Event()
     done: list[float] = []
 
     def slowly(image: Image.Image, name: str, scale: float) -> Image.Image:
         enlarging.set()
-        assert go_on.wait(PATIENCE)
+        assert resume_all.wait(PATIENCE)
         done.append(scale)
         return image
 
@@ -276,7 +276,7 @@ def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
     body = {"upscaler_1": "Lanczos", "imageList": [{"data": png(8, 8), "name": f"{n}.png"} for n in range(5)]}
     hang_up_when(server, "/sdapi/v1/extra-batch-images", body, enlarging.is_set)
     until(lambda: not server.server_state.connections)
-    go_on.set()
+    resume_all.set()
     until(lambda: not server.server_state.tasks)
     assert 1 <= len(done) <= 2  # the news may come a moment after the connection is gone
 

@@ -88,10 +88,10 @@ def watch(port: int, pid: int, begun: Any, over: Any, slowest: Any, peak: Any) -
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     begun.set()
     while not over.wait(SECONDS_BETWEEN):
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         connection.request("GET", "/internal/ping")
         connection.getresponse().read()
-        slowest.value = max(slowest.value, time.perf_counter() - asked)
+        slowest.value = max(slowest.value, time.perf_counter() - requested)
         peak.value = max(peak.value, web.memory_info().rss)
 
 
@@ -181,7 +181,7 @@ def together(port: int, path: str, bodies: Sequence[Callable[[], Iterator[bytes]
     statuses: list[Any] = []
 
     def send(body: Callable[[], Iterator[bytes]]) -> None:
-        statuses.append(asked(port, path, body(), size))
+        statuses.append(requested(port, path, body(), size))
 
     threads = [threading.Thread(target=send, args=(body,)) for body in bodies]
     for thread in threads:
@@ -191,7 +191,7 @@ def together(port: int, path: str, bodies: Sequence[Callable[[], Iterator[bytes]
     return statuses
 
 
-def asked(port: int, path: str, body: Iterator[bytes], size: int | None) -> int | str:
+def requested(port: int, path: str, body: Iterator[bytes], size: int | None) -> int | str:
     """The status of the answer, which may come before the whole body is sent."""
     length = f"Content-Length: {size}" if size is not None else "Transfer-Encoding: chunked"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n{length}\r\n\r\n"

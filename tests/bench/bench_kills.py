@@ -67,7 +67,7 @@ class Studio:
                 continue
         return False
 
-    def asked(self, method: str, path: str, **body: Any) -> Any:
+    def requested(self, method: str, path: str, **body: Any) -> Any:
         """The answer; None while nobody answers."""
         try:
             return self.client.request(method, path, **body).raise_for_status().json()
@@ -75,7 +75,7 @@ class Studio:
             return None
 
     def state(self) -> str:
-        told = self.asked("GET", "/v1/state")
+        told = self.requested("GET", "/v1/state")
         return told["engine"]["state"] if told else ""
 
 
@@ -89,7 +89,7 @@ class Promises:
 
     def top_up(self, studio: Studio) -> None:
         """Fill the queue up."""
-        told = studio.asked("GET", "/v1/jobs")
+        told = studio.requested("GET", "/v1/jobs")
         if told is None:
             return
         for _ in range(AHEAD - sum(job["status"] in ("queued", "running") for job in told)):
@@ -98,11 +98,11 @@ class Promises:
             request |= {"steps": self._draw.randint(2, 6), "prompt": "watercolor, light smile"}
             kind = self._draw.choice(("txt2img", "img2img"))
             if kind == "img2img":
-                picture = studio.asked("POST", "/v1/pictures", content=source_png())
+                picture = studio.requested("POST", "/v1/pictures", content=source_png())
                 if picture is None:
                     return
                 request |= {"init_images": [picture["id"]], "denoising_strength": 0.6}
-            answer = studio.asked("POST", "/v1/jobs", json={"kind": kind, "request": request})
+            answer = studio.requested("POST", "/v1/jobs", json={"kind": kind, "request": request})
             if answer is None:  # not promised; its seeds are not used again
                 self.jobs[f"unanswered {seed}"] = (seed, 0)
                 return
@@ -161,7 +161,7 @@ def settled(studio: Studio) -> tuple[int, list[str]]:
     """Let the queue run empty, make what has failed again, once; the batches that were parked, and the reasons."""
     until(lambda: is_idle(studio))
     parked, failed = 0, []
-    for job in [job for job in studio.asked("GET", "/v1/jobs") if job["status"] == "failed"]:
+    for job in [job for job in studio.requested("GET", "/v1/jobs") if job["status"] == "failed"]:
         with studio.client.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
             lines = list(stream.iter_lines())
         parked += lines.count("event: parked")
@@ -173,7 +173,7 @@ def settled(studio: Studio) -> tuple[int, list[str]]:
 
 
 def is_idle(studio: Studio) -> bool:
-    jobs = studio.asked("GET", "/v1/jobs")
+    jobs = studio.requested("GET", "/v1/jobs")
     return jobs is not None and all(job["status"] not in ("queued", "running") for job in jobs)
 
 

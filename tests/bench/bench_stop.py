@@ -120,13 +120,13 @@ def stopped(client: httpx.Client, job: Running, stage: str, later: float) -> dic
     job.wait(at(stage))
     time.sleep(later)
     before = engine()
-    asked = time.perf_counter()
+    requested = time.perf_counter()
     client.post(f"/v1/jobs/{job.id}/interrupt").raise_for_status()
     ended, how, said = job.wait(is_end)
     begun = time.perf_counter()
     _, next_how, next_said = Running(client, "txt2img", SMALL).wait(is_end)
     return {
-        "seconds": round(ended - asked, 2),
+        "seconds": round(ended - requested, 2),
         "interrupted": how == "finished" and said["interrupted"],
         "engine": "same" if engine() == before else "new",
         "next": next_how if next_how == "finished" and not next_said["interrupted"] else next_said,

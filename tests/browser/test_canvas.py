@@ -145,13 +145,15 @@ def test_a_painted_mask_is_sent_with_the_source_and_its_fields(canvas: Page, ser
 
 
 def test_in_img2img_and_with_an_empty_mask_nothing_about_masks_is_sent(canvas: Page, server: FakeServer) -> None:
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask is empty, so Generate redraws the whole picture")
+    expect(canvas.locator("#canvas_status")).to_contain_text("The mask is empty, so Generate redraws the whole picture")
     submit(canvas)
     finished(canvas)
     assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
     drag(canvas, (80, 60), (240, 180))
     canvas.click("#img2img_img2img_mode")
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask you painted is kept, but img2img does not use it.")
+    expect(canvas.locator("#canvas_status")).to_contain_text(
+        "The mask you painted is kept, but img2img does not use it."
+    )
     submit(canvas)
     finished(canvas)
     assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
@@ -507,7 +509,7 @@ def test_without_web_locks_two_tabs_do_not_mix_either(canvas: Page, server: Fake
         page.set_default_timeout(PATIENCE * 1000)
         page.add_init_script(f"({without})()")
         inpaint(opened(page, server.url), *shape)
-        expect(page.locator("#canvas_told")).to_contain_text("The mask is empty")
+        expect(page.locator("#canvas_status")).to_contain_text("The mask is empty")
         drag(page, (60, 60), (100, 100))
         masks.append(mask(page))
     for page, shape, before in zip(pages, ("300 × 200", "200 × 300"), masks, strict=True):
@@ -662,7 +664,7 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     assert "mask" not in sent(server)
     assert "mask_blur" in sent(server)  # the new part is masked
     told = "Generate fills the area added by the frame; the picture itself stays unchanged."
-    expect(canvas.locator("#canvas_told")).to_have_text(told)
+    expect(canvas.locator("#canvas_status")).to_have_text(told)
     canvas.click("#canvas_frame_off")
     canvas.click("#canvas_undo")
     before = mask(canvas)
@@ -817,7 +819,7 @@ def test_grow_shrink_invert_and_feather(canvas: Page) -> None:
     canvas.click("#canvas_more")
     soft = mask(canvas)
     assert ((soft > 0) & (soft < 255)).sum() > 1000
-    expect(canvas.locator("#canvas_told")).to_contain_text("Gray areas of the mask")
+    expect(canvas.locator("#canvas_status")).to_contain_text("Gray areas of the mask")
 
 
 def test_a_brush_of_half_strength_paints_half_grey_however_often_it_passes(canvas: Page) -> None:
@@ -837,7 +839,7 @@ def test_a_mask_file_of_another_size_is_resized_and_said(canvas: Page) -> None:
     with canvas.expect_file_chooser():
         canvas.click("#canvas_upload_mask")
     bring(canvas, content.getvalue(), "#canvas_mask_file")
-    expect(canvas.locator("#canvas_told")).to_contain_text("The mask was 160 × 120; it was resized to 320 × 240.")
+    expect(canvas.locator("#canvas_status")).to_contain_text("The mask was 160 × 120; it was resized to 320 × 240.")
     expected = np.zeros((240, 320), np.uint8)
     expected[60:120, 80:160] = 255
     assert (mask(canvas) == expected).all()

@@ -96,7 +96,7 @@ def starts_anew(page: Page, server: FakeServer, width: int, height: int) -> None
     assert "mask" not in sent
     assert "inpainting_fill" not in sent
     page.click("#img2img_inpaint_mode")
-    expect(page.locator("#canvas_told")).to_contain_text("The mask is empty")
+    expect(page.locator("#canvas_status")).to_contain_text("The mask is empty")
 
 
 @pytest.mark.parametrize("button", ["img2img_send_to_img2img", "img2img_send_to_img2img_all"])
@@ -119,7 +119,7 @@ def test_a_sketch_of_the_old_picture_does_not_lie_on_the_one_that_is_sent(open_p
     open_page.click("#tab_history_button")
     open_page.click("#history_send")
     starts_anew(open_page, server, 256, 256)
-    expect(open_page.locator("#canvas_told")).not_to_contain_text("sketch")
+    expect(open_page.locator("#canvas_status")).not_to_contain_text("sketch")
 
 
 def test_png_info_and_txt2img_send_a_picture_that_starts_anew(open_page: Page, server: FakeServer) -> None:

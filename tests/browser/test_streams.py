@@ -49,11 +49,12 @@ def watch_toasts(page: Page) -> None:
 
 def streams(page: Page, part: str) -> list[Request]:
     """The requests for event streams under `part` from now on."""
-    asked: list[Request] = []
+    requested: list[Request] = []
     page.on(
-        "request", lambda request: asked.append(request) if part in request.url and "events" in request.url else None
+        "request",
+        lambda request: requested.append(request) if part in request.url and "events" in request.url else None,
     )
-    return asked
+    return requested
 
 
 def prompt_held(page: Page, server: FakeServer, prompt: str, tab: str = "img2img") -> None:
@@ -71,13 +72,13 @@ def test_who_comes_back_to_the_page_hears_what_is_new_alone(open_page: Page, ser
     prompt_held(open_page, server, "warn mist, warn rain")
     told = ["There is a warning about mist.", "There is a warning about rain."]
     assert warned(open_page) == told
-    asked = streams(open_page, "/v1/jobs/")
+    requested = streams(open_page, "/v1/jobs/")
     for _ in range(2):
         hide(open_page)
         show(open_page)
-    until(open_page, lambda: len(asked) == 2, "a stream at each return")
+    until(open_page, lambda: len(requested) == 2, "a stream at each return")
     job = list(server.fake.jobs.values())[-1]
-    assert {parse_qs(urlparse(request.url).query)["after"][0] for request in asked} == {str(len(job["log"]))}
+    assert {parse_qs(urlparse(request.url).query)["after"][0] for request in requested} == {str(len(job["log"]))}
     server.fake.held = False
     finished(open_page)
     assert warned(open_page) == told
@@ -98,7 +99,7 @@ def test_a_reload_brings_the_job_back_and_not_its_warnings(open_page: Page, serv
 def test_a_job_that_ends_while_nobody_looks_is_there_at_once(open_page: Page, server: FakeServer) -> None:
     prompt_held(open_page, server, "a fox")
     stop_the_clock(open_page)
-    asked = streams(open_page, "/v1/jobs/")
+    requested = streams(open_page, "/v1/jobs/")
     hide(open_page)
     server.fake.held = False
     wait_for(lambda: list(server.fake.jobs.values())[-1]["status"] == "finished", "the job to end")
@@ -106,7 +107,7 @@ def test_a_job_that_ends_while_nobody_looks_is_there_at_once(open_page: Page, se
     expect(open_page.locator("#img2img_results .shot:not(.preview)")).to_have_count(1)
     finished(open_page)
     open_page.clock.run_for(120_000)
-    assert len(asked) == 1  # it is over, and nobody asks again
+    assert len(requested) == 1  # it is over, and nobody asks again
 
 
 def until(page: Page, ask: Callable[[], bool], what: str) -> None:

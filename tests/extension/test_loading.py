@@ -6,7 +6,7 @@ import pytest
 
 from modules.base.errors import WebuiError
 from modules.base.fields import params
-from modules.extension.hooks import Arguments, Kind, changed, with_pairs
+from modules.extension.hooks import Arguments, FormKind, changed, with_pairs
 from modules.extension.loading import Extensions, load
 from modules.schema.request import Txt2ImgRequest
 
@@ -113,7 +113,7 @@ def test_pairs_of_a_script_stand_before_the_version() -> None:
         ("img2img", {"Image CFG Scale", "Styles", "Face restore", "Token merging ratio high-res", "FP8 mode"}),
     ],
 )
-def test_axes_without_effect_in_a_form_are_not_listed_there(kind: Kind, unlisted: set[str]) -> None:
+def test_axes_without_effect_in_a_form_are_not_listed_there(kind: FormKind, unlisted: set[str]) -> None:
     [plot] = [script for script in load().scripts(kind) if script.name == "X/Y/Z plot"]
     declared = params(plot.arguments(kind))
     for name in ("x_type", "y_type", "z_type"):

@@ -31,10 +31,10 @@ def colour(seed: int) -> tuple[int, int, int]:
 
 @dataclass
 class Stage:
-    """`asked` are the requests that the script made, in order. A stop goes to the run of that number."""
+    """`requested` are the requests that the script made, in order. A stop goes to the run of that number."""
 
     extensions: Extensions
-    asked: list[GenerationRequest] = field(default_factory=list)
+    requested: list[GenerationRequest] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     stops: dict[int, Stop] = field(default_factory=dict)
 
@@ -47,8 +47,8 @@ class Stage:
         *,
         noise: Any = None,
     ) -> Iterator[Event | EngineState]:
-        number = len(self.asked)
-        self.asked.append(request)
+        number = len(self.requested)
+        self.requested.append(request)
         self.checkpoints.append(resources.checkpoint.name)
         stop = self.stops.get(number, Stop.NONE)
         yield Started(request.images, request.n_iter, request.steps, request.width, request.height, request.seed)

@@ -38,14 +38,14 @@ def test_a_warning_is_told_once(stage: Stage) -> None:
 
 def test_a_failed_run_ends_the_job(stage: Stage) -> None:
     events = stage.events(txt2img("Prompts from file or textbox", False, False, "start", "fine\nfail\nfine"))
-    assert (events[-1], len(stage.asked)) == (Failed("It went wrong."), 2)
+    assert (events[-1], len(stage.requested)) == (Failed("It went wrong."), 2)
 
 
 def test_an_interruption_leaves_the_sheet_of_what_there_is(stage: Stage) -> None:
     stage.stops = {1: Stop.INTERRUPT}
     events = stage.events(txt2img("X/Y/Z plot", 4, "4,5,6"))
     sheet = next(event for event in events if isinstance(event, ImageDone) and event.sheet)
-    assert len(stage.asked) == 2
+    assert len(stage.requested) == 2
     assert events[-1] == Finished(1.0, {"unet": 1.0}, interrupted=True)
     cells = [opened(sheet).getpixel((32 + 64 * i, sheet.height - 32)) for i in range(3)]
     assert cells == [colour(7), (255, 255, 255), (255, 255, 255)]
@@ -71,14 +71,14 @@ def test_a_skipped_cell_stays_empty_and_the_rest_is_drawn(stage: Stage) -> None:
 )
 def test_prompt_matrix_combines_the_parts(stage: Stage, args: tuple[Any, ...], prompts: list[str]) -> None:
     stage.pictures(txt2img("prompt matrix", *args, prompt="a|b|c,"))
-    assert values_of(stage.asked, "prompt") == prompts
-    assert values_of(stage.asked, "seed") == [7, 7, 7, 7]
+    assert values_of(stage.requested, "prompt") == prompts
+    assert values_of(stage.requested, "seed") == [7, 7, 7, 7]
 
 
 def test_prompt_matrix_of_the_negative_prompt_with_other_seeds(stage: Stage) -> None:
     stage.pictures(txt2img("prompt matrix", False, True, "negative", prompt="x|y", negative_prompt="a|b"))
-    asked = values_of(stage.asked, "prompt", "negative_prompt", "seed", "subseed")
-    assert asked == [("x|y", "a", 7, 3), ("x|y", "a, b", 8, 4)]
+    requested = values_of(stage.requested, "prompt", "negative_prompt", "seed", "subseed")
+    assert requested == [("x|y", "a", 7, 3), ("x|y", "a, b", 8, 4)]
 
 
 def test_too_many_parts_are_refused(stage: Stage) -> None:
@@ -94,7 +94,7 @@ def test_lines_are_jobs_with_options(stage: Stage) -> None:
         'a fox\n\n--prompt a cat on --steps 9 --cfg_scale 2.5\n--prompt "b, c" --seed 3 --n_iter 2 --sampler_name euler'
     )
     done = stage.pictures(txt2img("Prompts from file or textbox", False, False, "start", text, prompt="oil"))
-    assert values_of(stage.asked, "prompt", "steps", "cfg_scale", "seed", "n_iter", "sampler_name") == [
+    assert values_of(stage.requested, "prompt", "steps", "cfg_scale", "seed", "n_iter", "sampler_name") == [
         ("a fox oil", 4, 7.0, 7, 1, "DPM++ 2M"),
         ("a cat on oil", 9, 2.5, 7, 1, "DPM++ 2M"),
         ("b, c oil", 4, 7.0, 3, 2, "Euler"),
@@ -104,14 +104,14 @@ def test_lines_are_jobs_with_options(stage: Stage) -> None:
 
 def test_seeds_of_lines(stage: Stage) -> None:
     stage.pictures(txt2img("Prompts from file or textbox", True, False, "end", "a\nb\nc", n_iter=2))
-    assert values_of(stage.asked, "seed") == [7, 9, 11]
-    stage.asked.clear()
+    assert values_of(stage.requested, "seed") == [7, 9, 11]
+    stage.requested.clear()
     stage.pictures(txt2img("Prompts from file or textbox", False, True, "end", "a\nb", seed=-1))
-    one, other = values_of(stage.asked, "seed")
+    one, other = values_of(stage.requested, "seed")
     assert one == other > -1
-    stage.asked.clear()
+    stage.requested.clear()
     stage.pictures(txt2img("Prompts from file or textbox", False, False, "end", "a\nb", seed=-1))
-    one, other = values_of(stage.asked, "seed")
+    one, other = values_of(stage.requested, "seed")
     assert one != other
 
 
@@ -149,9 +149,9 @@ def test_a_wrong_line_is_named(stage: Stage, line: str, words: str) -> None:
 )
 def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: list[float]) -> None:
     done = stage.pictures(img2img("Loopback", 4, 0.5, curve, batch_size=2))
-    assert [round(value, 4) for value in values_of(stage.asked, "denoising_strength")] == strengths
-    assert values_of(stage.asked, "seed", "batch_size") == [(7, 1), (8, 1), (9, 1), (10, 1)]
-    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.asked]
+    assert [round(value, 4) for value in values_of(stage.requested, "denoising_strength")] == strengths
+    assert values_of(stage.requested, "seed", "batch_size") == [(7, 1), (8, 1), (9, 1), (10, 1)]
+    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.requested]
     assert sources == [(200, 40, 90), colour(7), colour(8), colour(9)]
     assert [event.sheet for event in done] == ["", "", "", "", "grid"]
     assert (done[-1].width, done[-1].height) == (256, 64)
@@ -160,7 +160,7 @@ def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: lis
 
 def test_loopback_begins_anew_for_each_batch(stage: Stage) -> None:
     done = stage.pictures(img2img("Loopback", 2, n_iter=2))
-    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.asked]
+    sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.requested]
     assert sources == [(200, 40, 90), colour(7), (200, 40, 90), colour(9)]
     assert (done[-1].sheet, done[-1].width) == ("grid", 128)  # the last of each
 
@@ -177,8 +177,8 @@ def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
     done = stage.pictures(img2img("SD upscale", "", 16, "Lanczos", 2.0, n_iter=2))
     (first, second) = done
     assert [(event.width, event.height, event.seed) for event in done] == [(192, 128, 7), (192, 128, 8)]
-    assert len(stage.asked) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
-    assert [request.seed for request in stage.asked] == [*range(7, 19), *range(8, 20)]  # A1111 counts the tiles on
+    assert len(stage.requested) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
+    assert [request.seed for request in stage.requested] == [*range(7, 19), *range(8, 20)]  # A1111 counts the tiles on
     assert opened(first).getpixel((0, 0)) == colour(7)
     assert opened(first).getpixel((191, 127)) == colour(18)
     assert "SD upscale overlap: 16, SD upscale upscaler: Lanczos" in second.infotext
@@ -186,7 +186,7 @@ def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
 
 def test_tiles_of_a_batch_count_from_the_first_tile_of_the_batch_before(stage: Stage) -> None:
     stage.pictures(img2img("SD upscale", "", 16, "None", 2.0, batch_size=3, init_images=(source(160, 112),)))
-    assert values_of(stage.asked, "seed") == [7, 8, 9, 8, 9, 10]
+    assert values_of(stage.requested, "seed") == [7, 8, 9, 8, 9, 10]
 
 
 @pytest.mark.parametrize(
@@ -207,26 +207,26 @@ def test_what_sd_upscale_cannot_do(stage: Stage, args: tuple[Any, ...], words: s
 def test_outpainting_mk2_grows_side_by_side(stage: Stage) -> None:
     (done,) = stage.pictures(img2img("Outpainting mk2", "", 64, 8, ["left", "down"], width=128, height=128))
     assert (done.width, done.height) == (192, 128)
-    assert len(stage.asked) == 2
-    assert values_of(stage.asked, "width", "height", "mask_blur_x", "mask_blur_y") == [
+    assert len(stage.requested) == 2
+    assert values_of(stage.requested, "width", "height", "mask_blur_x", "mask_blur_y") == [
         (128, 64, 32, 32), (192, 128, 32, 32),
     ]  # fmt: skip
-    mask = stage.asked[0].mask.open().convert("L")  # type: ignore[attr-defined]
+    mask = stage.requested[0].mask.open().convert("L")  # type: ignore[attr-defined]
     assert [mask.getpixel((x, 32)) for x in (0, 103, 104)] == [255, 255, 0]
 
 
 def test_outpainting_mk2_grows_right_by_what_fits_64(stage: Stage) -> None:
     (done,) = stage.pictures(img2img("Outpainting mk2", "", 8, 0, ["right"], width=128))
     assert (done.width, done.height) == (128, 64)
-    assert stage.asked[0].init_images[0].rgb().getpixel((40, 20)) == (20, 160, 60)  # type: ignore[attr-defined]
+    assert stage.requested[0].init_images[0].rgb().getpixel((40, 20)) == (20, 160, 60)  # type: ignore[attr-defined]
 
 
 def test_poor_mans_outpainting_paints_the_margins_in_tiles(stage: Stage) -> None:
     request = img2img("Poor man's outpainting", 32, 4, "latent noise", ["left"], init_images=(source(128, 128),))
     (done,) = stage.pictures(request)
     assert (done.width, done.height) == (192, 128)
-    assert values_of(stage.asked, "seed", "inpainting_fill", "mask_blur") == [
-        (7 + i, 2, 8) for i in range(len(stage.asked))
+    assert values_of(stage.requested, "seed", "inpainting_fill", "mask_blur") == [
+        (7 + i, 2, 8) for i in range(len(stage.requested))
     ]
     assert opened(done).getpixel((190, 10)) == (200, 40, 90)
     assert opened(done).getpixel((0, 0)) == colour(7)
@@ -242,8 +242,8 @@ def test_outpainting_wants_a_direction(stage: Stage) -> None:
 
 def test_axes_apply_to_the_request(stage: Stage) -> None:
     stage.pictures(txt2img("x/y/z plot", 4, "4,6", [], 6, "3-4 [2]", [], 41, "64x64, 72x80"))
-    asked = values_of(stage.asked, "steps", "cfg_scale", "width", "height")
-    assert asked == [
+    requested = values_of(stage.requested, "steps", "cfg_scale", "width", "height")
+    assert requested == [
         (steps, cfg, width, height)
         for width, height in ((64, 64), (72, 80))
         for cfg in (3.0, 4.0)
@@ -253,18 +253,18 @@ def test_axes_apply_to_the_request(stage: Stage) -> None:
 
 def test_a_dear_axis_is_walked_outermost(stage: Stage) -> None:
     stage.pictures(txt2img("x/y/z plot", "Checkpoint name", "other", ["other", "other"], "Steps", "4,5"))
-    assert values_of(stage.asked, "steps") == [4, 5, 4, 5]
+    assert values_of(stage.requested, "steps") == [4, 5, 4, 5]
     assert stage.checkpoints == ["other"] * 4
 
 
 def test_prompt_search_and_replace(stage: Stage) -> None:
     stage.pictures(txt2img("x/y/z plot", "Prompt S/R", '"a, b",c', prompt="x a, b", negative_prompt="a, b"))
-    assert values_of(stage.asked, "prompt", "negative_prompt") == [("x a, b", "a, b"), ("x c", "c")]
+    assert values_of(stage.requested, "prompt", "negative_prompt") == [("x a, b", "a, b"), ("x c", "c")]
 
 
 def test_orders_of_words(stage: Stage) -> None:
     stage.pictures(txt2img("x/y/z plot", "Prompt order", "one,two", prompt="a one, big two!"))
-    assert values_of(stage.asked, "prompt") == ["a one, big two!", "a two, big one!"]
+    assert values_of(stage.requested, "prompt") == ["a one, big two!", "a two, big one!"]
 
 
 @pytest.mark.parametrize(
@@ -277,25 +277,25 @@ def test_orders_of_words(stage: Stage) -> None:
 )
 def test_seeds_of_64_bits_on_an_axis_keep_their_digits(stage: Stage, written: str, seeds: list[int]) -> None:
     stage.pictures(txt2img("x/y/z plot", "Seed", written))
-    assert values_of(stage.asked, "seed") == seeds
+    assert values_of(stage.requested, "seed") == seeds
 
 
 def test_seeds_that_vary_with_the_axes(stage: Stage) -> None:
     args = (4, "4,5", [], 6, "1,2", [], 0, "", [], True, False, False, False, True, True)
     stage.pictures(txt2img("x/y/z plot", *args))
-    assert values_of(stage.asked, "seed") == [7, 8, 9, 10]
+    assert values_of(stage.requested, "seed") == [7, 8, 9, 10]
 
 
 def test_seeds_of_minus_one_are_drawn_once_or_kept(stage: Stage) -> None:
     done = stage.pictures(txt2img("x/y/z plot", 1, "-1,5", [], 4, "4,5"))
-    drawn = values_of(stage.asked, "seed")
+    drawn = values_of(stage.requested, "seed")
     assert drawn[0] == drawn[2] > -1
     assert drawn[1] == 5
     assert f'X Values: "-1,5", Fixed X Values: "{drawn[0]}, 5"' in done[-1].infotext
-    stage.asked.clear()
+    stage.requested.clear()
     kept = (4, "4,5", [], 0, "", [], 0, "", [], True, False, False, True)
     stage.pictures(txt2img("x/y/z plot", *kept, seed=-1))
-    one, other = values_of(stage.asked, "seed")
+    one, other = values_of(stage.requested, "seed")
     assert one != other
 
 
@@ -346,7 +346,7 @@ def test_a_sheet_that_would_be_too_large_is_refused(stage: Stage) -> None:
     events: list[Event | EngineState] = stage.events(txt2img("x/y/z plot", 1, "1-60", width=2048, height=2048))
     (failed,) = [event for event in events if isinstance(event, Failed)]
     assert "252 megapixels, at most 200" in failed.message
-    assert stage.asked == []
+    assert stage.requested == []
 
 
 # -- img2img alternative
@@ -354,6 +354,6 @@ def test_a_sheet_that_would_be_too_large_is_refused(stage: Stage) -> None:
 
 def test_alternative_overrides_what_it_is_told(stage: Stage) -> None:
     (done,) = stage.pictures(img2img("img2img alternative test", "", True, True, "a fox", "", True, 30, True, 1.5))
-    (child,) = stage.asked
+    (child,) = stage.requested
     assert (child.sampler_name, child.prompt, child.steps) == ("Euler", "a fox", 30)
     assert "Decode prompt: a fox, Decode CFG scale: 1.5, Decode steps: 30, Randomness: 0.0" in done.infotext

@@ -25,7 +25,7 @@ class Mirror:
     location: str = ""
     status: int = 200
     card: dict[str, object] = field(default_factory=lambda: {"cardData": {"license": "mit"}})
-    asked: list[tuple[str, str, str, str]] = field(default_factory=list)  # method, path, range, authorization
+    requested: list[tuple[str, str, str, str]] = field(default_factory=list)  # method, path, range, authorization
     url: str = ""
 
 
@@ -44,8 +44,8 @@ def serving(mirror: Mirror) -> Iterator[Mirror]:
             pass
 
         def _answer(self, with_body: bool) -> None:
-            asked = self.headers.get("Range", "")
-            mirror.asked.append((self.command, self.path, asked, self.headers.get("Authorization", "")))
+            requested = self.headers.get("Range", "")
+            mirror.requested.append((self.command, self.path, requested, self.headers.get("Authorization", "")))
             if self.path.startswith("/api/models/"):
                 self._send(200, json.dumps(mirror.card).encode(), {}, with_body)
             elif self.path != f"/{REPO}/resolve/main/{FILE}":
@@ -55,12 +55,12 @@ def serving(mirror: Mirror) -> Iterator[Mirror]:
             elif mirror.location and with_body:
                 self._send(302, b"", {"Location": mirror.location}, with_body)
             else:
-                self._file(asked, with_body)
+                self._file(requested, with_body)
 
-        def _file(self, asked: str, with_body: bool) -> None:
+        def _file(self, requested: str, with_body: bool) -> None:
             size = len(mirror.data) if mirror.size is None else mirror.size
             told = {"X-Linked-Size": str(size), "X-Linked-Etag": f'"{mirror.etag}"', "X-Repo-Commit": "0" * 40}
-            start = int(match[1]) if mirror.has_ranges and (match := re.fullmatch(r"bytes=(\d+)-", asked)) else 0
+            start = int(match[1]) if mirror.has_ranges and (match := re.fullmatch(r"bytes=(\d+)-", requested)) else 0
             if start:
                 told["Content-Range"] = f"bytes {start}-{len(mirror.data) - 1}/{len(mirror.data)}"
             self._send(206 if start else 200, mirror.data[start:], told, with_body)

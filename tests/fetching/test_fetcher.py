@@ -55,7 +55,7 @@ def test_the_offer_tells_size_hash_and_licence_before_anything_is_fetched(mirror
     offer = fetcher(mirror, tmp_path).offer(REQUEST)
     assert (offer.size, offer.sha256, offer.licence) == (len(DATA), mirror.etag, "mit")
     assert offer.page == f"{mirror.url}/{REPO}"
-    assert not [asked for asked in mirror.asked if asked[0] == "GET" and "resolve" in asked[1]]
+    assert not [requested for requested in mirror.requested if requested[0] == "GET" and "resolve" in requested[1]]
 
 
 @pytest.mark.parametrize("has_ranges", [True, False])
@@ -64,7 +64,7 @@ def test_cuts_cost_nothing_that_has_arrived(mirror: Mirror, tmp_path: Path, has_
     mirror.has_ranges = has_ranges
     fetched(mirror, tmp_path)
     assert (tmp_path / "Lora" / "model.safetensors").read_bytes() == DATA
-    ranges = [asked[2] for asked in mirror.asked if asked[0] == "GET" and "resolve" in asked[1]]
+    ranges = [requested[2] for requested in mirror.requested if requested[0] == "GET" and "resolve" in requested[1]]
     assert ranges[0] == ""
     assert all(each.startswith("bytes=") for each in ranges[1:])
     assert len(ranges) == (3 if has_ranges else 2)
@@ -79,7 +79,7 @@ def test_a_download_that_was_stopped_goes_on_and_another_file_begins_anew(mirror
     there = (tmp_path / "Lora" / ".model.safetensors.fetching").stat().st_size
     assert 0 < there < len(DATA)
     fetched(mirror, tmp_path)
-    assert mirror.asked[-1][2] == f"bytes={there}-"
+    assert mirror.requested[-1][2] == f"bytes={there}-"
     assert (tmp_path / "Lora" / "model.safetensors").read_bytes() == DATA
 
     (tmp_path / "Lora" / "model.safetensors").unlink()
@@ -88,7 +88,7 @@ def test_a_download_that_was_stopped_goes_on_and_another_file_begins_anew(mirror
     mirror.data = DATA[::-1]
     mirror.etag = hashlib.sha256(mirror.data).hexdigest()
     fetched(mirror, tmp_path)
-    assert mirror.asked[-1][2] == ""
+    assert mirror.requested[-1][2] == ""
     assert (tmp_path / "Lora" / "model.safetensors").read_bytes() == mirror.data
 
 
@@ -159,7 +159,7 @@ def test_nothing_is_overwritten(mirror: Mirror, tmp_path: Path) -> None:
     target.symlink_to(tmp_path / "nowhere")
     with pytest.raises(WebuiError, match="is there already"):
         fetched(mirror, tmp_path)
-    assert not mirror.asked
+    assert not mirror.requested
 
 
 def test_the_disk_is_asked_first_and_a_full_one_is_a_sentence(
@@ -189,7 +189,7 @@ def test_terms_come_first_and_offline_asks_nobody(mirror: Mirror, tmp_path: Path
     for ask in (lambda: offline.offer(REQUEST), lambda: list(offline.run(REQUEST, lambda: Stop.NONE))):
         with pytest.raises(WebuiError, match="started with --offline"):
             ask()
-    assert not mirror.asked
+    assert not mirror.requested
 
 
 def test_the_token_goes_to_the_hub_with_the_request(
@@ -197,7 +197,7 @@ def test_the_token_goes_to_the_hub_with_the_request(
 ) -> None:
     monkeypatch.setattr("modules.fetching.fetcher.get_token", lambda: "hf_secret")
     fetched(mirror, tmp_path)
-    assert {asked[3] for asked in mirror.asked} == {"Bearer hf_secret"}
+    assert {requested[3] for requested in mirror.requested} == {"Bearer hf_secret"}
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ HASHED = Catalog(
     ],
 )
 def test_the_checkpoint_is_that_of_the_hash_whatever_it_is_called_by_now(
-    lines: str, name: str, asked: list[str]
+    lines: str, name: str, requested: list[str]
 ) -> None:
     read: list[str] = []
 
@@ -129,7 +129,7 @@ def test_the_checkpoint_is_that_of_the_hash_whatever_it_is_called_by_now(
 
     text = f"a cat\nSteps: 4, Sampler: Euler, Seed: 7, {lines}, {OURS}"
     made = recipe(picture("red"), text, HASHED, kept, hash_of=hash_of)
-    assert (made.checkpoint.name, read, made.causes) == (name, asked, ())
+    assert (made.checkpoint.name, read, made.causes) == (name, requested, ())
 
 
 def test_missing_networks_are_named() -> None:
@@ -148,7 +148,7 @@ def test_missing_networks_are_named() -> None:
         ("VAE: old.pt, VAE hash: 3333333333", "new.pt", ["new.pt"]),
     ],
 )
-def test_the_vae_is_that_of_the_hash_or_of_the_name(line: str, chosen: str, asked: list[str]) -> None:
+def test_the_vae_is_that_of_the_hash_or_of_the_name(line: str, chosen: str, requested: list[str]) -> None:
     read: list[str] = []
 
     def hash_of(path: Path) -> str:
@@ -157,7 +157,7 @@ def test_the_vae_is_that_of_the_hash_or_of_the_name(line: str, chosen: str, aske
 
     catalog = replace(CATALOG, vaes=(Vae("soft.pt", Path("soft.pt"), "1" * 64), Vae("new.pt", Path("new.pt"))))
     made = recipe(picture("red"), text(line), catalog, kept, hash_of=hash_of)
-    assert (made.settings.sd_vae, read, made.causes) == (chosen, asked, ())
+    assert (made.settings.sd_vae, read, made.causes) == (chosen, requested, ())
 
 
 def test_a_vae_of_the_same_name_can_be_another() -> None:

@@ -19,7 +19,7 @@ from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import CHECKPOINT, FACTORY
@@ -41,8 +41,8 @@ def main(folder: Path) -> None:
     batches = Batches(queue, savers, outputs, pictures, journals=Journals(folder / "batches"))
     intake = BatchIntake.of(batches, folder, outputs.root)
     intake.reopen(CATALOG)
-    queue.resume(lies_in(outputs))
-    batches.go_on()
+    queue.resume(is_saved_in(outputs))
+    batches.resume_all()
     say("open")
     for line in sys.stdin:
         if line.strip():

@@ -11,7 +11,7 @@ from pathlib import Path
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import FACTORY, submit
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     outputs = Outputs(folder / "outputs")
     job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
-    queue.resume(lies_in(outputs))
+    queue.resume(is_saved_in(outputs))
     say("open")
     changed = threading.Event()
     queue.listeners.add(changed.set)

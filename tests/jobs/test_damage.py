@@ -39,7 +39,7 @@ from modules.schema.request import Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.store.history import History
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.batch.test_batches import picture, until
@@ -76,8 +76,8 @@ class Run:
         self.history = History(self.outputs, folder / "cache" / "history.sqlite")
         self.hashes = HashCache(folder / "cache" / "hashes.json")
         self.intake.reopen(CATALOG)
-        self.queue.resume(lies_in(self.outputs))
-        self.batches.go_on()
+        self.queue.resume(is_saved_in(self.outputs))
+        self.batches.resume_all()
 
     def submit(self, red: int = 0) -> Job:
         source = Picture.from_image(Image.new("RGB", (64, 64), (red, 0, 0)))
@@ -402,7 +402,7 @@ def test_a_server_takes_jobs_where_a_file_has_the_name_of_a_folder_of_ours(tmp_p
     try:
         source = Picture.from_image(Image.new("RGB", (64, 64)))
         services.pictures.put(source)
-        services.queue.resume(lies_in(services.outputs))
+        services.queue.resume(is_saved_in(services.outputs))
     finally:
         services.intake.batches.close()
         services.queue.close()

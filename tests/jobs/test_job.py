@@ -122,10 +122,10 @@ def test_a_job_that_ended_well_lets_its_source_pictures_go(ending: Finished | Fa
 
 
 def test_stop_wishes_go_to_the_owner() -> None:
-    asked: list[tuple[str, Stop]] = []
+    requested: list[tuple[str, Stop]] = []
     request = Txt2ImgRequest().resolved(random.Random(1))
-    job = Job(JobSpec(TXT2IMG, request, Settings()), lambda job, stop: asked.append((job.id, stop)))
+    job = Job(JobSpec(TXT2IMG, request, Settings()), lambda job, stop: requested.append((job.id, stop)))
     job.skip()
     job.interrupt()
 
-    assert asked == [(job.id, Stop.SKIP), (job.id, Stop.INTERRUPT)]
+    assert requested == [(job.id, Stop.SKIP), (job.id, Stop.INTERRUPT)]

@@ -26,7 +26,7 @@ from modules.processing.kinds.kind import JobKind, Results, Work
 from modules.processing.kinds.registry import BUILT_IN
 from modules.schema.settings import Settings
 from modules.store.history import History
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.api.conftest import BASE, services_in
@@ -85,7 +85,7 @@ def opened(folder: Path) -> tuple[JobQueue, Outputs]:
     outputs = Outputs(folder / "outputs")
     job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store, kinds=KINDS)
-    queue.resume(lies_in(outputs))
+    queue.resume(is_saved_in(outputs))
     return queue, outputs
 
 
@@ -141,7 +141,7 @@ def test_a_job_of_a_kind_that_is_gone_is_listed_as_failed(tmp_path: Path) -> Non
         Saver(Outputs(tmp_path / "outputs")),
         job_store=JobStore(tmp_path / "jobs.sqlite", Pictures(tmp_path / "pictures")),
     )
-    without.resume(lies_in(Outputs(tmp_path / "outputs")))
+    without.resume(is_saved_in(Outputs(tmp_path / "outputs")))
     found = without.job(job.id)
     assert (found.status, found.kind.name, len(found.images)) == ("failed", "invert", 1)
     assert "it has no InvertRequest" in found.lost

@@ -40,7 +40,7 @@ from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from tests.jobs.conftest import CHECKPOINT, FACTORY, MakeQueue, named, save, submit
 
@@ -371,7 +371,7 @@ def test_pictures_of_a_script_that_are_saved_are_not_saved_again_by_a_retry(tmp_
 
     def opened() -> JobQueue:
         queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(tmp_path / "jobs.sqlite"))
-        queue.resume(lies_in(outputs))
+        queue.resume(is_saved_in(outputs))
         return queue
 
     queue = opened()
@@ -416,13 +416,13 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
     queue = make_queue()
     running, waiting = submit(queue, "wait"), submit(queue, "a")
     until(lambda: running.status == "running", "the first to run")
-    syncing, go_on = threading.Event(), threading.Event()
+    syncing, resume_all = threading.Event(), threading.Event()
     job_store = queue._job_store  # pyright: ignore[reportPrivateUsage]
     end_of = job_store.end
 
     def slow(*values: Any) -> None:
         syncing.set()
-        assert go_on.wait(480)  # longer than anybody here waits for it
+        assert resume_all.wait(480)  # longer than anybody here waits for it
         end_of(*values)
 
     monkeypatch.setattr(job_store, "end", slow)
@@ -434,7 +434,7 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
     looker.start()
     looker.join(240)  # would wait for the disk, and for ever here
     assert looked == [(waiting, running)]
-    go_on.set()
+    resume_all.set()
     stopper.join(240)
     assert waiting.status == "interrupted"
     queue.interrupt()

@@ -27,7 +27,7 @@ from modules.processing.kinds.registry import BUILT_IN
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.conftest import CHECKPOINT, FACTORY, submit
@@ -112,7 +112,7 @@ def opened(folder: Path) -> JobQueue:
     outputs = Outputs(folder / "outputs")
     job_store = JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
-    queue.resume(lies_in(outputs))
+    queue.resume(is_saved_in(outputs))
     return queue
 
 
@@ -286,7 +286,7 @@ def test_a_failed_job_can_be_made_again_with_its_sources_and_mask_after_a_restar
     outputs, kept = Outputs(tmp_path / "outputs"), Pictures(tmp_path / "pictures", limit=1)
     job_store = JobStore(tmp_path / "jobs.sqlite", kept)
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=job_store)
-    queue.resume(lies_in(outputs))
+    queue.resume(is_saved_in(outputs))
     kept.put(Picture.from_image(Image.new("RGB", (16, 16), "red")))
     [again] = queue.retry(failed.id)
     assert again.request == failed.request

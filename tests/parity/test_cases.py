@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modules.a1111.request import Kind, translated
+from modules.a1111.request import FormKind, translated
 from modules.base.events import Failed, ImageDone, Stop
 from modules.infotext.parse import parse
 from modules.networks.model import Model
@@ -105,7 +105,7 @@ def test_the_picture_of_a1111(
     finals: list[NDArray[np.float32]],
     row: Row,
 ) -> None:
-    kind: Kind = case["endpoint"]
+    kind: FormKind = case["endpoint"]
     body = with_inputs(case["request"])
     if case["name"] in AS_RECORDED:
         body["override_settings"] |= AS_RECORDED[case["name"]]

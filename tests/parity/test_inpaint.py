@@ -40,7 +40,7 @@ def prepared(case: dict[str, Any]) -> tuple[Plan, Prepared]:
     plan = make_plan(requested(case), A1111, SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    pictures = prepare(plan.source, plan.canvas, plan.asked, "#ffffff", SD1_SIZES)
+    pictures = prepare(plan.source, plan.canvas, plan.requested, "#ffffff", SD1_SIZES)
     assert pictures is not None
     return plan, pictures
 

@@ -60,8 +60,8 @@ def test_a_job_tells_its_stages_steps_and_file(folder: Path) -> None:
 
 def test_a_stopped_job_goes_on_when_it_is_run_again(folder: Path) -> None:
     request = MERGE.parse({**AB, "custom_name": "new", "add_merge_recipe": False})
-    asked = iter([Stop.NONE] * 20)
-    events = list(merger(folder).run(request, lambda: next(asked, Stop.INTERRUPT)))
+    requested = iter([Stop.NONE] * 20)
+    events = list(merger(folder).run(request, lambda: next(requested, Stop.INTERRUPT)))
     assert isinstance(events[-1], Finished)
     assert events[-1].interrupted
     assert any(isinstance(event, Warned) and ".new.safetensors.merging" in event.message for event in events)

@@ -15,9 +15,9 @@ from modules.schema.sizes import SD1_SIZES
 
 
 def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, ...] = ()) -> set[str]:
-    asked = Txt2ImgRequest(**request)
+    requested = Txt2ImgRequest(**request)
     given = Settings(randn_source="GPU", compatibility=EXACT).overridden(settings)
-    return named_settings(asked, given, effective(asked, given), noted)
+    return named_settings(requested, given, effective(requested, given), noted)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_request_goes_before_a_setting_but_in_a1111_not_before_a_changed_one()
     ],
 )
 def test_hires_fix_covers_the_size_asked_for(
-    asked: dict[str, Any], enlarged: tuple[int, int], size: tuple[int, int]
+    requested: dict[str, Any], enlarged: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    request = Txt2ImgRequest(width=512, height=384, enable_hr=True, **asked)
+    request = Txt2ImgRequest(width=512, height=384, enable_hr=True, **requested)
     assert hires_sizes(request, SD1_SIZES) == (Size(*enlarged), Size(*size))

@@ -55,8 +55,8 @@ class Run:
         stops: Iterator[Stop] | None = None,
         first: int = 0,
     ) -> list[Any]:
-        asked = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
-        return list(self._engine.run(request, settings, Resources(self._checkpoint), asked, first_batch=first))
+        requested = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
+        return list(self._engine.run(request, settings, Resources(self._checkpoint), requested, first_batch=first))
 
     def pictures(self, request: GenerationRequest, settings: Settings = QUIET) -> list[ImageDone]:
         events = self.events(request, settings)
@@ -193,8 +193,8 @@ def test_an_interrupt_ends_it_and_the_rest_is_made_later(run: Run) -> None:
             yield Stop.INTERRUPT if steps > SMALL["steps"] + 1 else Stop.NONE
 
     events: list[Event] = []
-    asked = stops()
-    for event in run._engine.run(request, QUIET, Resources(run._checkpoint), lambda: next(asked)):  # pyright: ignore[reportPrivateUsage]
+    requested = stops()
+    for event in run._engine.run(request, QUIET, Resources(run._checkpoint), lambda: next(requested)):  # pyright: ignore[reportPrivateUsage]
         events.append(event)  # type: ignore[arg-type]
         steps += isinstance(event, Stepped)
     first = [event for event in events if isinstance(event, ImageDone)]

@@ -6,7 +6,7 @@ import pytest
 
 from modules.base.errors import WebuiError
 from modules.prompts.style_file import Style
-from modules.prompts.styles import Taken, apply_styles, merged, read_styles, taken_out
+from modules.prompts.styles import ExtractedStyles, apply_styles, extract_styles, merged, read_styles
 
 OIL = Style("oil", "oil painting of {prompt}, thick", "photo")
 SNOW = Style("snow", "in the snow", "")
@@ -34,28 +34,30 @@ def test_styles_apply_in_turn_and_unknown_ones_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("prompt", "negative", "expected"),
     [
-        ("oil painting of a cat, thick", "photo", Taken(("oil",), "a cat", "")),
-        ("oil painting of a cat, thick", "blur, photo", Taken(("oil",), "a cat", "blur")),
-        ("oil painting of a cat, thick, in the snow", "blur, photo", Taken(("oil", "snow"), "a cat", "blur")),
-        ("a  cat,  in the snow", "", Taken(("snow",), "a cat", "")),
-        ("in the snow", "", Taken(("snow",), "", "")),
-        ("oil painting of a cat, thick", "blur", Taken((), "oil painting of a cat, thick", "blur")),
-        ("a cat in the snow", "", Taken((), "a cat in the snow", "")),
-        ("in the snow, in the snow", "", Taken(("snow",), "in the snow", "")),  # a style is put around once
+        ("oil painting of a cat, thick", "photo", ExtractedStyles(("oil",), "a cat", "")),
+        ("oil painting of a cat, thick", "blur, photo", ExtractedStyles(("oil",), "a cat", "blur")),
+        ("oil painting of a cat, thick, in the snow", "blur, photo", ExtractedStyles(("oil", "snow"), "a cat", "blur")),
+        ("a  cat,  in the snow", "", ExtractedStyles(("snow",), "a cat", "")),
+        ("in the snow", "", ExtractedStyles(("snow",), "", "")),
+        ("oil painting of a cat, thick", "blur", ExtractedStyles((), "oil painting of a cat, thick", "blur")),
+        ("a cat in the snow", "", ExtractedStyles((), "a cat in the snow", "")),
+        ("in the snow, in the snow", "", ExtractedStyles(("snow",), "in the snow", "")),  # a style is put around once
     ],
 )
-def test_styles_are_found_in_prompts_and_taken_out(prompt: str, negative: str, expected: Taken) -> None:
-    assert taken_out(prompt, negative, [Style("empty", "", " "), OIL, SNOW]) == expected
+def test_styles_are_found_in_prompts_and_taken_out(prompt: str, negative: str, expected: ExtractedStyles) -> None:
+    assert extract_styles(prompt, negative, [Style("empty", "", " "), OIL, SNOW]) == expected
 
 
 def test_a_placeholder_needs_room_for_both_its_sides() -> None:
-    assert taken_out("aba", "", [Style("x", "ab{prompt}ba", "")]).names == ()
+    assert extract_styles("aba", "", [Style("x", "ab{prompt}ba", "")]).names == ()
 
 
 @pytest.mark.parametrize("names", [("oil",), ("snow",), ("oil", "snow"), ("snow", "oil")])
 def test_what_is_taken_out_was_put_around(names: tuple[str, ...]) -> None:
     styles = {"oil": OIL, "snow": SNOW}
-    assert taken_out(*apply_styles("a cat", "blur", names, styles), styles.values()) == Taken(names, "a cat", "blur")
+    assert extract_styles(*apply_styles("a cat", "blur", names, styles), styles.values()) == ExtractedStyles(
+        names, "a cat", "blur"
+    )
 
 
 @pytest.mark.parametrize(

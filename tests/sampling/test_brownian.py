@@ -46,11 +46,11 @@ def test_increments_are_torchsdes_to_the_last_bit(entropy: int) -> None:
 
 
 def test_whatever_is_asked_and_when_the_path_is_the_same() -> None:
-    asked = list(falling(3))
+    requested = list(falling(3))
     forth, back = BrownianPath(LOW, HIGH, 3, draw), BrownianPath(LOW, HIGH, 3, draw)
-    increments = [forth(*ends) for ends in asked]
+    increments = [forth(*ends) for ends in requested]
     assert len(forth._remembered) <= REMEMBERED  # pyright: ignore[reportPrivateUsage]
-    for ends, increment in reversed(list(zip(asked, increments, strict=True))):
+    for ends, increment in reversed(list(zip(requested, increments, strict=True))):
         assert torch.equal(back(*ends), increment)
 
 

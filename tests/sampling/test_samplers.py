@@ -190,17 +190,17 @@ def test_calls_of_the_model_in_20_steps(steps: str, calls: int) -> None:
 
 
 def test_churn_raises_levels_only_inside_its_window() -> None:
-    asked: list[float] = []
+    requested: list[float] = []
 
     def noted(x: Tensor, sigma: Tensor) -> Tensor:
-        asked.append(round(float(sigma[0]), 4))
+        requested.append(round(float(sigma[0]), 4))
         return denoise(x, sigma)
 
     sampler, _ = resolve("Euler")
     options = SamplerOptions(s_churn=1.0, s_tmin=0.5, s_tmax=3.0)
     sigmas = torch.tensor([4.0, 2.0, 1.0, 0.25, 0.0])
     list(sampler.function(noted, torch.ones(1, 1, 2, 2), sigmas, lambda a, b: torch.zeros(1, 1, 2, 2), options))
-    assert asked == [4.0, 2.5, 1.25, 0.25]
+    assert requested == [4.0, 2.5, 1.25, 0.25]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from modules.base.errors import WebuiError
 from modules.schema.settings import Settings
-from modules.store.history import Entry, History, Place
+from modules.store.history import Cursor, History, HistoryEntry
 from modules.store.metadata import as_file
 from modules.store.outputs import Outputs
 
@@ -37,10 +37,10 @@ class Made:
         os.utime(path, (1000 + self.count, 1000 + self.count))
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def seeds(self, entries: list[Entry]) -> list[str]:
+    def seeds(self, entries: list[HistoryEntry]) -> list[str]:
         return [entry.seed for entry in entries]
 
-    def page(self, count: int = 10, before: Place | None = None) -> list[str]:
+    def page(self, count: int = 10, before: Cursor | None = None) -> list[str]:
         self.history.look(60)
         return self.seeds(self.history.page(count, before))
 
@@ -59,9 +59,9 @@ def test_pictures_are_listed_newest_first_by_pages(made: Made) -> None:
         made.save(f"picture {number}")
     assert made.page(3) == ["5", "4", "3"]
     last = made.history.page(3)[-1]
-    assert made.page(3, Place(last.changed, last.sha256)) == ["2", "1"]
+    assert made.page(3, Cursor(last.changed, last.sha256)) == ["2", "1"]
     made.save("another")  # what is new does not shift the pages behind
-    assert made.page(3, Place(last.changed, last.sha256)) == ["2", "1"]
+    assert made.page(3, Cursor(last.changed, last.sha256)) == ["2", "1"]
     entry = made.history.page(1)[0]
     assert (entry.kind, entry.width, entry.height) == ("txt2img", 16, 8)
     assert entry.infotext.startswith("another\n")

@@ -76,9 +76,9 @@ def test_text_in_latin_1_is_a_plain_chunk() -> None:
     ],
 )
 def test_what_a_format_cannot_hold_becomes_a_png(
-    size: tuple[int, int], text: str, asked: Format, given: Format
+    size: tuple[int, int], text: str, requested: Format, given: Format
 ) -> None:
-    file = encoded(Image.new("RGB", size), asked, text)
+    file = encoded(Image.new("RGB", size), requested, text)
     assert file.format == given
     assert read(Picture.from_bytes(file.data)).infotext == text
 

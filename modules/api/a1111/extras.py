@@ -132,35 +132,35 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         """The enlarged pictures, each begun when its turn has come, and what was done to the last one as HTML."""
         body = await loose_object(request)
         images: list[bytes] = []
-        told = ""
-        async with leaving(request) as gone:
+        text = ""
+        async with leaving(request) as disconnected:
             payload, pictures = await run_in_threadpool(headers, body)
             del body
             for number, picture in enumerate(pictures):
                 async with slots:
-                    if gone.done():
+                    if disconnected.done():
                         raise ClientDisconnect
-                    image, told = await run_in_threadpool(enlarged, payload, picture, field.format(number))
+                    image, text = await run_in_threadpool(enlarged, payload, picture, field.format(number))
                 images.append(image if payload.show_extras_results else b"")
-        return images, _as_html(told)
+        return images, _as_html(text)
 
     @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
     async def extra_single_image(request: Request) -> Response:
         """Enlarge a picture: {html_info, image}."""
-        [image], told = await answered(request, single, "image")
-        return await run_in_threadpool(Answer, {"html_info": told, "image": image if image else ""})
+        [image], text = await answered(request, single, "image")
+        return await run_in_threadpool(Answer, {"html_info": text, "image": image if image else ""})
 
     @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
     async def extra_batch_images(request: Request) -> Response:
         """Enlarge several pictures in one way: {html_info, images}."""
-        images, told = await answered(request, batch, "imageList.{}")
-        return await run_in_threadpool(Answer, {"html_info": told, "images": images})
+        images, text = await answered(request, batch, "imageList.{}")
+        return await run_in_threadpool(Answer, {"html_info": text, "images": images})
 
     @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
     async def png_info(request: Request) -> Response:
         """What is written in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
         body = await loose_object(request)
-        return await run_in_threadpool(_told, body.get("image"), fetch)
+        return await run_in_threadpool(_png_info, body.get("image"), fetch)
 
     return router
 
@@ -202,18 +202,18 @@ def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[b
     pairs: dict[str, object] = {}
     if first != NONE:
         image, pairs = upscaled(payload, image, first, second)
-    told = compose("", "", pairs)
-    items = {**carried.items, **({POSTPROCESSING: told} if told else {})}
+    text = compose("", "", pairs)
+    items = {**carried.items, **({POSTPROCESSING: text} if text else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
-    return metadata.as_file(flat, carried.infotext, settings, items).data, told
+    return metadata.as_file(flat, carried.infotext, settings, items).data, text
 
 
-def _told(image: Any, fetch: Fetch | None) -> Response:
+def _png_info(image: Any, fetch: Fetch | None) -> Response:
     if not isinstance(image, str) or not image.strip():
         return Answer({"info": "", "items": {}, "parameters": {}})  # as A1111: no picture tells nothing
-    told = metadata.read(picture_from(image, "image", fetch, Picture.unread))
-    items = {"parameters": told.infotext, **told.items} if told.infotext else told.items
-    return Answer({"info": told.infotext, "items": items, "parameters": _parameters(told.infotext)})
+    read = metadata.read(picture_from(image, "image", fetch, Picture.unread))
+    items = {"parameters": read.infotext, **read.items} if read.infotext else read.items
+    return Answer({"info": read.infotext, "items": items, "parameters": _parameters(read.infotext)})
 
 
 def _parameters(text: str) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modules.a1111.loose import listed_styles, strict
-from modules.a1111.request import Kind, translated
+from modules.a1111.request import translated
 from modules.api.a1111.body import filled, loose_object
 from modules.api.a1111.info import described
 from modules.api.a1111.leaving import ended, leaving
@@ -30,13 +30,14 @@ from modules.api.a1111.payloads import PAYLOADS, Answering, Generated, echoed
 from modules.api.a1111.pictures import Collector, Fetch, Made, require_count, with_pictures
 from modules.api.a1111.tasks import Tasks
 from modules.api.clients import client_of
-from modules.api.middleware.body_limit import body_is_gone
+from modules.api.middleware.body_limit import release_body
 from modules.api.openapi import json_body
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.events import Failed, Warned
 from modules.extension.loading import Extensions
 from modules.images.grid import grid
+from modules.infotext.grammar import FormKind
 from modules.jobs.job import Job, JobSpec
 from modules.prompts.styles import apply_styles
 from modules.prompts.tags import take_tags
@@ -50,10 +51,10 @@ OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences ab
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedRequest:
     """A body, understood. One request for each source picture."""
 
-    kind: Kind
+    kind: FormKind
     requests: tuple[GenerationRequest, ...]
     answering: Answering
     parameters: Mapping[str, Any]
@@ -106,38 +107,38 @@ class _Studio:
         self._scripts = scripts
         self._draw = random.SystemRandom()
 
-    async def made(self, kind: Kind, request: Request) -> Response:
+    async def made(self, kind: FormKind, request: Request) -> Response:
         timestamp = datetime.now().strftime("%Y%m%d%H%M%S")
         body = await loose_object(request)
         left = threading.Event()
-        async with leaving(request) as gone:
-            gone.add_done_callback(lambda _: left.set())
-            asked, pending = await run_in_threadpool(self._begun, kind, body, client_of(request.scope), left)
+        async with leaving(request) as disconnected:
+            disconnected.add_done_callback(lambda _: left.set())
+            parsed, pending = await run_in_threadpool(self._begun, kind, body, client_of(request.scope), left)
             del body
-            body_is_gone(request.scope)
+            release_body(request.scope)
             over = asyncio.gather(*(ended(one.job) for one in pending))
             try:
-                await asyncio.wait((over, gone), return_when=asyncio.FIRST_COMPLETED)
-                if gone.done():
+                await asyncio.wait((over, disconnected), return_when=asyncio.FIRST_COMPLETED)
+                if disconnected.done():
                     await run_in_threadpool(_abandon, pending)
                 await over
             finally:
                 over.cancel()
                 for one in pending:
                     self._services.savers.forget(one.job.id)
-            if gone.done():
+            if disconnected.done():
                 raise ClientDisconnect
-        return await run_in_threadpool(_answer, asked, pending, timestamp)
+        return await run_in_threadpool(_answer, parsed, pending, timestamp)
 
     def _begun(
-        self, kind: Kind, body: dict[str, Any], client: str, left: threading.Event
-    ) -> tuple[Asked, list[Pending]]:
+        self, kind: FormKind, body: dict[str, Any], client: str, left: threading.Event
+    ) -> tuple[ParsedRequest, list[Pending]]:
         """A body's jobs in the queue. Its texts are gone when this returns: many clients may wait with large ones."""
-        asked = self._asked(kind, body, left)
-        pending = self._submit(asked, client)
-        return replace(asked, requests=()), pending
+        parsed = self._parsed(kind, body, left)
+        pending = self._submit(parsed, client)
+        return replace(parsed, requests=()), pending
 
-    def _asked(self, kind: Kind, body: Mapping[str, Any], left: threading.Event) -> Asked:
+    def _parsed(self, kind: FormKind, body: Mapping[str, Any], left: threading.Event) -> ParsedRequest:
         """Raises WebuiError for whatever is wrong with a body."""
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
@@ -156,7 +157,7 @@ class _Studio:
         notes += [f"{name} has no effect here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
         request, missing = self._styled(first.request, styles)
         notes += [f"There is no style {name[:80]!r}." for name in missing]
-        return Asked(
+        return ParsedRequest(
             kind,
             self._spread(request, sources),
             answering,
@@ -196,22 +197,22 @@ class _Studio:
             for number, source in enumerate(list(sources) * request.n_iter)
         )
 
-    def _submit(self, asked: Asked, client: str) -> list[Pending]:
+    def _submit(self, parsed: ParsedRequest, client: str) -> list[Pending]:
         services = self._services
-        kind, settings = services.queue.kinds.named(asked.kind), services.settings.current
-        specs = [services.admission.admitted(kind, request, settings) for request in asked.requests]
-        if not asked.answering.override_settings_restore_afterwards:
-            self._keep(asked, specs[0].resources.checkpoint)
+        kind, settings = services.queue.kinds.named(parsed.kind), services.settings.current
+        specs = [services.admission.admitted(kind, request, settings) for request in parsed.requests]
+        if not parsed.answering.override_settings_restore_afterwards:
+            self._keep(parsed, specs[0].resources.checkpoint)
         pending: list[Pending] = []
         try:
             for spec in specs:
-                pending.append(self._submitted(asked.answering, client, spec))
+                pending.append(self._submitted(parsed.answering, client, spec))
         except WebuiError:
             for one in pending:
                 one.job.interrupt()
             raise
-        if asked.answering.force_task_id:
-            self._tasks.name(asked.answering.force_task_id, [one.job for one in pending])
+        if parsed.answering.force_task_id:
+            self._tasks.name(parsed.answering.force_task_id, [one.job for one in pending])
         return pending
 
     def _submitted(self, answering: Answering, client: str, spec: JobSpec) -> Pending:
@@ -225,9 +226,9 @@ class _Studio:
         job = services.savers.submit(lambda: services.submit(client, spec, is_kept), collector)
         return Pending(job, collector)
 
-    def _keep(self, asked: Asked, checkpoint: Checkpoint) -> None:
+    def _keep(self, parsed: ParsedRequest, checkpoint: Checkpoint) -> None:
         """Have the overrides of a request hold for all that come, as its client wants."""
-        kept = {name: value for name, value in asked.requests[0].override_settings.items() if name != "compatibility"}
+        kept = {name: value for name, value in parsed.requests[0].override_settings.items() if name != "compatibility"}
         if "sd_model_checkpoint" in kept:
             kept["sd_model_checkpoint"] = checkpoint.name
         if kept:
@@ -266,7 +267,7 @@ def _abandon(pending: Sequence[Pending]) -> None:
             one.job.interrupt()
 
 
-def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Response:
+def _answer(parsed: ParsedRequest, pending: Sequence[Pending], timestamp: str) -> Response:
     for one in pending:
         if error := failure(one.job):
             raise error
@@ -281,21 +282,21 @@ def _answer(asked: Asked, pending: Sequence[Pending], timestamp: str) -> Respons
     seeds = [each.image.seed for each in ordered if not each.image.suffix]
     singles = [each for each in singles if not each.image.suffix]
     count = len(sheets)
-    if _wants_grid(asked, sheets, singles):
+    if _has_grid(parsed, sheets, singles):
         images.insert(0, _grid(singles, pending[0].job.settings))
         texts.insert(0, singles[0].image.infotext)
         seeds.insert(0, singles[0].image.seed)
         count = 1
-    said = [e.event.message for one in pending for e in one.job.entries() if isinstance(e.event, Warned)]
-    notes = (*asked.notes, *dict.fromkeys(said))
-    info = described([one.job for one in pending], request, texts, seeds, count, asked.styles, timestamp, notes)
-    sent = images if asked.answering.send_images else []
-    return Answer({"images": sent, "parameters": dict(asked.parameters), "info": json.dumps(info)})
+    warnings = [e.event.message for one in pending for e in one.job.entries() if isinstance(e.event, Warned)]
+    notes = (*parsed.notes, *dict.fromkeys(warnings))
+    info = described([one.job for one in pending], request, texts, seeds, count, parsed.styles, timestamp, notes)
+    sent = images if parsed.answering.send_images else []
+    return Answer({"images": sent, "parameters": dict(parsed.parameters), "info": json.dumps(info)})
 
 
-def _wants_grid(asked: Asked, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
+def _has_grid(parsed: ParsedRequest, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
     """A1111 puts a grid before several pictures, but for clients that save nothing."""
-    answering = asked.answering
+    answering = parsed.answering
     return (
         answering.save_images
         and answering.send_images

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 import modules
-from modules.api.a1111.lists import ram, told_flags
+from modules.api.a1111.lists import public_flags, ram
 from modules.api.services import Services
 
 
@@ -26,7 +26,7 @@ def routes(services: Services) -> APIRouter:
             "Device": state.device,
             "CPU": platform.machine(),
             "RAM": ram(),
-            "Commandline": told_flags(services.flags),
+            "Commandline": public_flags(services.flags),
             "Config": services.settings.current.model_dump(),
         }
 

@@ -13,11 +13,11 @@ from modules.jobs.job import Job
 @contextlib.asynccontextmanager
 async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
     """A task that is done once the client has hung up. Enter this when the whole body has been read."""
-    gone = asyncio.create_task(_gone(request.receive))
+    disconnected = asyncio.create_task(_disconnected(request.receive))
     try:
-        yield gone
+        yield disconnected
     finally:
-        gone.cancel()
+        disconnected.cancel()
 
 
 async def ended(job: Job) -> None:
@@ -38,6 +38,6 @@ async def ended(job: Job) -> None:
         remove()
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -107,7 +107,7 @@ def _add_machine(router: APIRouter, services: Services) -> None:
     @router.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
         """The command line the server was started with, without what is secret."""
-        return told_flags(services.flags)
+        return public_flags(services.flags)
 
     @router.get("/memory")
     def memory() -> dict[str, Any]:
@@ -152,19 +152,19 @@ def title_of(services: Services, checkpoint: Checkpoint) -> str:
     return f"{checkpoint.name} [{sha256[:SHORT_HASH]}]" if sha256 else checkpoint.name
 
 
-def told_flags(flags: Flags) -> dict[str, Any]:
+def public_flags(flags: Flags) -> dict[str, Any]:
     """The flags as JSON, paths by their last part, nothing that lets anybody in."""
-    told: dict[str, Any] = {"api": True, "listen": not flags.is_local}
+    flags_by_name: dict[str, Any] = {"api": True, "listen": not flags.is_local}
     for name, value in vars(flags).items():
         if any(word in name for word in SECRET_WORDS):
-            told[name] = None
+            flags_by_name[name] = None
         elif isinstance(value, Path):
-            told[name] = shown(value.name)
+            flags_by_name[name] = shown(value.name)
         elif isinstance(value, tuple):
-            told[name] = [shown(each.name) if isinstance(each, Path) else each for each in value]
+            flags_by_name[name] = [shown(each.name) if isinstance(each, Path) else each for each in value]
         else:
-            told[name] = value
-    return told
+            flags_by_name[name] = value
+    return flags_by_name
 
 
 def ram() -> dict[str, int]:

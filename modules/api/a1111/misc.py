@@ -16,14 +16,14 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, params
 from modules.extension import loading
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
 
 REFINER_IS_ON: Mapping[str, Any] = {
     "label": "Refiner", "value": False, "minimum": None, "maximum": None, "step": None, "choices": None,
 }  # fmt: skip
 SECONDS_TO_UNLOAD = 30.0  # that an answer waits; it goes on after that
-KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
+KINDS: tuple[FormKind, ...] = ("txt2img", "img2img")
 NOT_OFFERED: Mapping[str, str] = {
     "create/embedding": "Textual inversions can be used here but not created.",
     "create/hypernetwork": "Hypernetworks are not supported.",

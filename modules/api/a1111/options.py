@@ -60,16 +60,16 @@ def routes(services: Services) -> APIRouter:
 
 def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
     """The checkpoint that `values` name by title, file, bare name or hash, put in by the name it has here."""
-    wanted = values.get(CHECKPOINT)
-    if wanted is None:
+    name_sent = values.get(CHECKPOINT)
+    if name_sent is None:
         return None
-    if not isinstance(wanted, str):
+    if not isinstance(name_sent, str):
         raise WebuiError(f"{CHECKPOINT}: expected a name.", field=CHECKPOINT)
     before = selected(services)
-    if not wanted.strip() or (before is None and wanted == services.settings.current.sd_model_checkpoint):
+    if not name_sent.strip() or (before is None and name_sent == services.settings.current.sd_model_checkpoint):
         del values[CHECKPOINT]  # nothing said, or what was told is sent back although it is no longer there
         return None
-    chosen = services.admission.checkpoint(wanted)
+    chosen = services.admission.checkpoint(name_sent)
     if chosen == before:
         del values[CHECKPOINT]
     else:

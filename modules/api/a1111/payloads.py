@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from modules.a1111.request import DEFAULT_SAMPLER, DEFAULTS, Kind
+from modules.a1111.request import DEFAULT_SAMPLER, DEFAULTS
+from modules.infotext.grammar import FormKind
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 
-REQUESTS: Mapping[Kind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
+REQUESTS: Mapping[FormKind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 
 # Where A1111's API has another default than the declaration, beyond those that change the request (a1111.DEFAULTS).
 OTHER_DEFAULTS: Mapping[str, Any] = {
@@ -83,7 +84,7 @@ class OfImg2Img(Common):
     image_cfg_scale: float | None = Field(default=None, description="Ignored: for other kinds of checkpoints.")
 
 
-def _model(kind: Kind, base: type[BaseModel]) -> type[BaseModel]:
+def _model(kind: FormKind, base: type[BaseModel]) -> type[BaseModel]:
     """`base` with the fields that the request of `kind` declares, none of them required."""
     fields: dict[str, Any] = {}
     for name, declared in REQUESTS[kind].model_fields.items():
@@ -97,14 +98,14 @@ def _model(kind: Kind, base: type[BaseModel]) -> type[BaseModel]:
     return create_model(f"{kind.capitalize()}Payload", __base__=base, **fields)
 
 
-PAYLOADS: Mapping[Kind, type[BaseModel]] = {
+PAYLOADS: Mapping[FormKind, type[BaseModel]] = {
     "txt2img": _model("txt2img", OfTxt2Img),
     "img2img": _model("img2img", OfImg2Img),
 }
 PICTURES = ("init_images", "mask", "latent_mask", "firstpass_image")
 
 
-def echoed(kind: Kind, values: Mapping[str, Any], with_pictures: bool) -> dict[str, Any]:
+def echoed(kind: FormKind, values: Mapping[str, Any], with_pictures: bool) -> dict[str, Any]:
     """The `parameters` of an answer: all fields as they were sent, the others by their defaults."""
     parameters: dict[str, Any] = {}
     for name, info in PAYLOADS[kind].model_fields.items():

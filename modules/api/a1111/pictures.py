@@ -122,11 +122,11 @@ def require_together(pictures: Sequence[Picture], field: str) -> None:
 
 
 def with_pictures(
-    values: Mapping[str, Any], fetch: Fetch | None = None, is_gone: Callable[[], bool] = lambda: False
+    values: Mapping[str, Any], fetch: Fetch | None = None, is_disconnected: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
     """`values` with the pictures in init_images, mask and latent_mask checked and wrapped.
 
-    No pixel is decoded before all headers are looked at. Raises ClientDisconnect once the client `is_gone`.
+    No pixel is decoded before all headers are looked at. Raises ClientDisconnect once the client `is_disconnected`.
     """
     found = dict(values)
     sources = values.get("init_images")
@@ -138,7 +138,7 @@ def with_pictures(
             require_together(headers, "init_images")
         found["init_images"] = []
         for header in headers:
-            if is_gone():
+            if is_disconnected():
                 raise ClientDisconnect
             found["init_images"].append(Picture.from_bytes(header.data, "init_images"))
     for name in ("mask", "latent_mask"):

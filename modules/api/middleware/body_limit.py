@@ -60,7 +60,7 @@ class _Room:
         self._budget.done(self)
 
 
-def body_is_gone(scope: Scope) -> None:
+def release_body(scope: Scope) -> None:
     """Nothing of the request's body is in memory any more, though it is not answered yet."""
     room = scope.get(ROOM)
     if room is not None:
@@ -109,9 +109,9 @@ class BodyLimit:
             return
         is_json = self._is_json(scope)
         limit = self._limit_of(scope["path"], is_json)
-        told = Headers(scope=scope).get("content-length", "")
-        if told.isdecimal() and int(told) > limit:
-            why = f"The body has {int(told)} bytes, the limit is {limit}"
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
+            why = f"The body has {int(length)} bytes, the limit is {limit}"
             hint = SMALLER if limit == self._most_json else ""
             error = WebuiError(f"{why}{'' if limit == self._limit else ' at this address'}.", hint, status=413)
             await answer(error, path=scope["path"])(scope, receive, send)
@@ -144,12 +144,12 @@ class BodyLimit:
                 if values > MOST_VALUES:
                     raise HTTPException(413, TOO_MANY)
             if scope["path"] not in self._to_disk:
-                asked = time.monotonic()
+                waiting_since = time.monotonic()
                 try:
                     await room.hold(taken)
                 except Busy as busy:
                     raise HTTPException(429, headers={"Retry-After": str(busy.retry_after)}) from busy
-                begun += time.monotonic() - asked  # waiting is no fault of the client
+                begun += time.monotonic() - waiting_since  # waiting is no fault of the client
             return message
 
         try:

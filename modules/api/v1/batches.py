@@ -20,7 +20,7 @@ from modules.base.fields import Strict, shortened
 from modules.base.picture import MAX_BYTES
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import MOST_FILES
-from modules.jobs.batch.intake import BatchIntake, Brought, Files
+from modules.jobs.batch.intake import BatchIntake, Files, UploadedFile
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.state import FileState
 from modules.schema.request import Img2ImgRequest
@@ -84,8 +84,8 @@ def routes(services: Services) -> APIRouter:
             body.options,
             services.settings.current,
             services.catalog.settled(),
-            Files([Brought(file.name, file.id) for file in body.files], body.folder),
-            Files([Brought(mask.name, mask.id) for mask in body.masks], body.mask_folder),
+            Files([UploadedFile(file.name, file.id) for file in body.files], body.folder),
+            Files([UploadedFile(mask.name, mask.id) for mask in body.masks], body.mask_folder),
             body.leave_out_missing,
         )
         return {"id": batch.id, "total": batch.total, "url": f"/v1/batches/{batch.id}", "notes": batch.notes}
@@ -93,17 +93,17 @@ def routes(services: Services) -> APIRouter:
     async def _from_form(request: Request) -> BatchBody:
         """The files of a form go to the spool one by one; Starlette keeps large ones on the disk until then."""
         async with request.form(max_files=MOST_FILES, max_fields=10) as form:
-            told = form.get(BATCH, "{}")
-            body = _parsed(told.encode() if isinstance(told, str) else await told.read())
-            brought: dict[str, list[FileBody]] = {FILES: list(body.files), MASKS: list(body.masks)}
+            text = form.get(BATCH, "{}")
+            body = _parsed(text.encode() if isinstance(text, str) else await text.read())
+            uploads: dict[str, list[FileBody]] = {FILES: list(body.files), MASKS: list(body.masks)}
             for part, value in form.multi_items():
-                if part in brought and isinstance(value, UploadFile):
-                    brought[part].append(FileBody(name=value.filename or "file", id=await _spooled(value)))
+                if part in uploads and isinstance(value, UploadFile):
+                    uploads[part].append(FileBody(name=value.filename or "file", id=await _spooled(value)))
                 elif part != BATCH:
                     raise WebuiError(
                         f"the part {part[:80]!r} of the form: expected {FILES}, {MASKS} or {BATCH}.", field=part[:80]
                     )
-        return body.model_copy(update=brought)
+        return body.model_copy(update=uploads)
 
     async def _spooled(upload: UploadFile) -> str:
         with intake.spool.writer() as file:
@@ -122,8 +122,8 @@ def _add_bringing(router: APIRouter, intake: BatchIntake) -> None:
     @router.post("/files", status_code=201, openapi_extra=bytes_body("A picture, .txt, .csv or .zip."))
     async def bring(request: Request) -> dict[str, Any]:
         """Bring a file (picture, .txt, .csv, .zip): the body is its bytes. Nothing is looked at yet."""
-        said = request.headers.get("content-length", "")
-        if said.isdecimal() and int(said) > MAX_BYTES:
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MAX_BYTES:
             raise _too_large()
         with await run_in_threadpool(intake.spool.writer) as file:
             block = bytearray()
@@ -229,7 +229,7 @@ class BatchFeed:
         self.over = False
         self._batch = batch
         self._read = after
-        self._said: dict[str, Any] = {}
+        self._sent: dict[str, Any] = {}
         self._previewed = ("", 0)
 
     def read(self) -> str:
@@ -244,8 +244,8 @@ class BatchFeed:
         if timeless["current"]:
             progress = {**timeless["current"]["progress"], "seconds": 0, "eta_seconds": 0}
             timeless["current"] = {**timeless["current"], "progress": progress}
-        if timeless != self._said:  # time alone is no news
-            self._said = timeless
+        if timeless != self._sent:  # time alone is no news
+            self._sent = timeless
             texts.append(event_text("batch", summary))
         texts += self._preview()
         self.over = (ended or batch.is_parked) and self._read >= len(batch.settled())
@@ -269,11 +269,13 @@ def _parsed(data: bytes) -> BatchBody:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or BATCH
-        said = str(first["msg"])
+        message = str(first["msg"])
         if first["type"] == "json_invalid":
-            raise WebuiError(f"The body is not JSON: {said}.", "Send a JSON object.") from error
+            raise WebuiError(f"The body is not JSON: {message}.", "Send a JSON object.") from error
         value = "" if first["type"] == "missing" else f" = {shortened(repr(first['input']))}"
-        raise WebuiError(f"{field}{value}: {said[:1].lower()}{said[1:]}.", field=field.rpartition(".")[2]) from error
+        raise WebuiError(
+            f"{field}{value}: {message[:1].lower()}{message[1:]}.", field=field.rpartition(".")[2]
+        ) from error
 
 
 def _is_there(services: Services, path: str) -> bool:

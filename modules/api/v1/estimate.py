@@ -10,7 +10,7 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 from modules.processing.estimate import estimate
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 
@@ -24,7 +24,7 @@ class SourceSize(Strict):
 
 
 class EstimateBody(Strict):
-    kind: Kind = Field(description="The kind of job.")
+    kind: FormKind = Field(description="The kind of job.")
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Txt2ImgRequest, Img2ImgRequest))] = Field(
         description="Fields of this kind of job without its pictures; omitted fields use their defaults."
     )

@@ -15,7 +15,7 @@ from modules.api.v1.info import described_fields
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
-from modules.store.history import Entry, History, Place
+from modules.store.history import Cursor, History, HistoryEntry
 from modules.store.pictures import Pictures
 from modules.store.thumbnails import small
 
@@ -60,7 +60,8 @@ def routes(services: Services) -> APIRouter:
         """What a picture was made from, the nearest first, and what was made from it, newest first."""
         entry = _known(sha256, history)
         sources = [
-            described(one) if isinstance(one, Entry) else _brought(one, pictures) for one in history.sources(entry)
+            described(one) if isinstance(one, HistoryEntry) else _outside(one, pictures)
+            for one in history.sources(entry)
         ]
         children = [described(child) for child in history.made_from(sha256)]
         return {"picture": described(entry), "sources": sources, "children": children}
@@ -72,15 +73,15 @@ def routes(services: Services) -> APIRouter:
         entry = _known(sha256, history)
         missing: list[str] = []
         # The words in the picture, whichever style they came from.
-        told = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
+        form = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
         found = {what: _fetched(what, name, missing, services) if name else None for what, name in named.items()}
-        return {"infotext": entry.infotext, **told, **found, "missing": missing}
+        return {"infotext": entry.infotext, **form, **found, "missing": missing}
 
     return router
 
 
-def described(entry: Entry) -> dict[str, Any]:
+def described(entry: HistoryEntry) -> dict[str, Any]:
     """An entry as JSON."""
     return {
         "sha256": entry.sha256,
@@ -98,7 +99,7 @@ def described(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _known(sha256: str, history: History) -> Entry:
+def _known(sha256: str, history: History) -> HistoryEntry:
     entry = history.find(sha256)
     if entry is None:
         history.file(sha256)  # says so
@@ -106,7 +107,7 @@ def _known(sha256: str, history: History) -> Entry:
     return entry
 
 
-def _brought(sha256: str, pictures: Pictures) -> dict[str, Any]:
+def _outside(sha256: str, pictures: Pictures) -> dict[str, Any]:
     """An uploaded picture, and whether it is still kept."""
     try:
         pictures.path(sha256)
@@ -136,8 +137,8 @@ def _fetched(what: str, sha256: str, missing: list[str], services: Services) -> 
     }
 
 
-def _place(text: str) -> Place | None:
+def _place(text: str) -> Cursor | None:
     if not re.fullmatch(PLACE, text) or not text:
         return None
     changed, _, sha256 = text.partition("-")
-    return Place(min(int(changed), 2**63 - 1), sha256)
+    return Cursor(min(int(changed), 2**63 - 1), sha256)

@@ -29,8 +29,8 @@ def routes(services: Services) -> APIRouter:
     @router.post("/infotext")
     def read(body: InfotextBody) -> dict[str, Any]:
         """What a request must hold to make the picture again that has this text."""
-        told = described_fields(services.read_infotext(body.text))
-        return {**told, "styles": []} if body.spelled_out else with_styles(services, told)
+        parsed = described_fields(services.read_infotext(body.text))
+        return {**parsed, "styles": []} if body.spelled_out else with_styles(services, parsed)
 
     @router.post("/tokens")
     def tokens(body: TokensBody) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]
     known = services.styles.styles()
     found = taken_out(fields["prompt"], fields["negative_prompt"], known.values())
     prompts = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
-    told = {**described, "fields": {**fields, **prompts}}
-    return {**told, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else told
+    parsed = {**described, "fields": {**fields, **prompts}}
+    return {**parsed, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else parsed
 
 
 def described_fields(read: ParsedFields) -> dict[str, Any]:

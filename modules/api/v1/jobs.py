@@ -50,12 +50,12 @@ def routes(services: Services) -> APIRouter:
     queue = services.queue
 
     @router.post("/jobs", status_code=201)
-    def submit(body: JobBody, asked: Request) -> dict[str, Any]:
+    def submit(body: JobBody, http_request: Request) -> dict[str, Any]:
         """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
         kind = queue.kinds.named(body.kind)
         values = _with_pictures(kind.request, styled(body.request, services.styles), services.pictures)
         spec = services.admission.admitted(kind, kind.parse(values), services.settings.current, body.leave_out_missing)
-        job = services.submit(client_of(asked), spec)
+        job = services.submit(client_of(http_request), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 
     @router.get("/jobs")
@@ -94,9 +94,9 @@ def routes(services: Services) -> APIRouter:
         return {}
 
     @router.post("/jobs/{job_id}/retry", status_code=201)
-    def retry(job_id: JobId, asked: Request) -> dict[str, Any]:
+    def retry(job_id: JobId, http_request: Request) -> dict[str, Any]:
         """Make what a failed job has not made: parked batches, and what came after its last picture. Its seeds stay."""
-        jobs = services.retry(client_of(asked), job_id)
+        jobs = services.retry(client_of(http_request), job_id)
         return {"jobs": [{"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"} for job in jobs]}
 
     @router.delete("/jobs/{job_id}")

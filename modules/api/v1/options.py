@@ -89,10 +89,10 @@ def routes(services: Services) -> APIRouter:
 
     def selected(catalog: Catalog) -> str:
         """By its name in the catalog; what was selected and is no longer there keeps its name."""
-        wanted = services.settings.current.sd_model_checkpoint
-        if not wanted:
+        current_name = services.settings.current.sd_model_checkpoint
+        if not current_name:
             return catalog.first_checkpoint.name if catalog.checkpoints else ""
-        return wanted
+        return current_name
 
     def hash_of(checkpoint: Checkpoint) -> str:
         """As far as it is known: it is computed in the background."""

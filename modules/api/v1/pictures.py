@@ -68,13 +68,13 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{picture_id}/info")
     def info(picture_id: PictureId) -> dict[str, Any]:
         """What is written in the file, and what that means as request fields."""
-        told = metadata.read(pictures.get(picture_id))
-        described = with_styles(services, described_fields(services.read_infotext(told.infotext)))
+        read = metadata.read(pictures.get(picture_id))
+        described = with_styles(services, described_fields(services.read_infotext(read.infotext)))
         return {
-            "infotext": told.infotext,
-            "items": told.items,
+            "infotext": read.infotext,
+            "items": read.items,
             **described,
-            "notes": [*told.notes, *described["notes"]],
+            "notes": [*read.notes, *described["notes"]],
         }
 
     return router
@@ -82,8 +82,8 @@ def routes(services: Services) -> APIRouter:
 
 async def _bytes_of(request: Request) -> bytes:
     """The body, no further than a picture may be large."""
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > MAX_BYTES:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BYTES:
         raise _too_large()
     data = bytearray()
     async for chunk in request.stream():

@@ -30,14 +30,14 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/reproduce", tags=["reproduce"])
 
     @router.post("", status_code=201)
-    def reproduce(body: ReproduceBody, asked: Request) -> dict[str, Any]:
+    def reproduce(body: ReproduceBody, http_request: Request) -> dict[str, Any]:
         """Make a picture again; the job's id. Source and mask are found by their hash, or asked for in words."""
         made = recipe_of(body.picture, body.source, body.mask)
         kind = IMG2IMG if isinstance(made.request, Img2ImgRequest) else TXT2IMG
         # PNG whatever the original was: what is compared must be what the engine made.
         own = {"samples_format": "png", "sd_model_checkpoint": made.checkpoint.name}
         spec = services.admission.admitted(kind, made.request, made.settings.overridden(own))
-        job = services.submit(client_of(asked), spec)
+        job = services.submit(client_of(http_request), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}", "report": f"/v1/reproduce/{job.id}"}
 
     @router.get("/{job_id}")

@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from modules.api.services import Services
-from modules.infotext.grammar import Kind
+from modules.infotext.grammar import FormKind
 
-KINDS: tuple[Kind, ...] = ("txt2img", "img2img")
+KINDS: tuple[FormKind, ...] = ("txt2img", "img2img")
 
 
 def routes(services: Services) -> APIRouter:

@@ -243,5 +243,5 @@ def _begun(batch: Batch, materials: Materials) -> BatchStart:
         materials.options.model_dump(mode="json"),
         materials.settings.model_dump(mode="json", exclude_defaults=True),
         dict(batch.seeds),
-        **materials.brought,
+        **materials.uploads,
     )

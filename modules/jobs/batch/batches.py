@@ -55,7 +55,7 @@ class Batches:
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        self._taken_up: list[tuple[Batch, BatchRun, Callable[[str], None]]] = []
+        self._resumed: list[tuple[Batch, BatchRun, Callable[[str], None]]] = []
         self._closing = False
 
     def start(
@@ -85,7 +85,7 @@ class Batches:
     def take_up(
         self, past: PastBatch, materials: Materials, on_end: Callable[[str], None] = lambda batch_id: None
     ) -> Batch:
-        """A batch of an earlier run, as it was. One that had not ended is carried on by `go_on`.
+        """A batch of an earlier run, as it was. One that had not ended is carried on by `resume_all`.
 
         To be called before the queue takes up its jobs: those of the batch are to be saved as the batch's from their
         first picture on. Raises WebuiError if this version cannot resume the batch.
@@ -96,15 +96,15 @@ class Batches:
         if not batch.ended:
             run = self._run_of(batch)
             run.expect()
-            self._taken_up.append((batch, run, on_end))
+            self._resumed.append((batch, run, on_end))
         return batch
 
-    def go_on(self) -> None:
+    def resume_all(self) -> None:
         """Carry on what `take_up` has brought, in its order; the queue has its jobs again."""
-        for batch, run, on_end in self._taken_up:
+        for batch, run, on_end in self._resumed:
             log.info("Resuming batch %s: %d of %d files are finished.", batch.id, len(batch.settled()), batch.total)
             self._runner.submit(self._carry_out, batch, on_end, run)
-        self._taken_up.clear()
+        self._resumed.clear()
 
     def _add(self, batch: Batch) -> None:
         self._batches[batch.id] = batch

@@ -96,11 +96,11 @@ def in_order(names: Sequence[str], entries: Iterable[BatchFile]) -> FileSet:
     by_name: dict[str, list[BatchFile]] = {}
     for file in found.pictures:
         by_name.setdefault(file.name, []).append(file)
-    pictures = [by_name[name].pop(0) if by_name.get(name) else BatchFile(name, 0, _gone(name)) for name in names]
+    pictures = [by_name[name].pop(0) if by_name.get(name) else BatchFile(name, 0, _missing(name)) for name in names]
     return replace(found, pictures=tuple(pictures), others=())
 
 
-def _gone(name: str) -> Callable[[], bytes]:
+def _missing(name: str) -> Callable[[], bytes]:
     def read() -> bytes:
         raise WebuiError(f"{name}: the file no longer exists.", "Upload it again.", "files", status=404)
 

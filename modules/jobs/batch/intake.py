@@ -19,7 +19,7 @@ from modules.store.spool import Spool
 log = logging.getLogger(__name__)
 
 
-class Brought(NamedTuple):
+class UploadedFile(NamedTuple):
     """A file of the spool under the name it came with."""
 
     name: str
@@ -29,7 +29,7 @@ class Brought(NamedTuple):
 class Files(NamedTuple):
     """What was brought, and a folder on the server, "" for none."""
 
-    brought: Sequence[Brought] = ()
+    uploads: Sequence[UploadedFile] = ()
     folder: str = ""
 
 
@@ -63,25 +63,27 @@ class BatchIntake:
         `Batches.start` finds wrong.
         """
         form = self.batches.require_names(form, settings, catalog, leave_out_missing)
-        brought = {
-            "files": tuple(files.brought),
+        uploads = {
+            "files": tuple(files.uploads),
             "folder": files.folder,
-            "masks": tuple(masks.brought),
+            "masks": tuple(masks.uploads),
             "mask_folder": masks.folder,
         }
-        materials = Materials(form, self._file_set(files), self._file_set(masks), options, settings, catalog, brought)
-        ids = [each.id for each in (*files.brought, *masks.brought)]
+        materials = Materials(form, self._file_set(files), self._file_set(masks), options, settings, catalog, uploads)
+        ids = [each.id for each in (*files.uploads, *masks.uploads)]
         return self.batches.start(materials, lambda batch: self.spool.claim(batch, ids), self.spool.release)
 
     def _file_set(self, files: Files) -> FileSet:
-        entries = from_files([(brought.name, self.spool.path(brought.id)) for brought in files.brought])
+        entries = from_files([(uploads.name, self.spool.path(uploads.id)) for uploads in files.uploads])
         if files.folder:
             entries += self.folders.entries(files.folder)
         return sorted_out(entries)
 
     def reopen(self, catalog: Catalog) -> None:
-        """Bring back the batches of earlier runs. To be called before the queue takes up its jobs; `Batches.go_on`,
-        after that, carries on those that had not ended."""
+        """Restore the batches of earlier runs.
+
+        Call this before the queue resumes its jobs; `Batches.resume_all` then continues the unfinished batches.
+        """
         for past in self.batches.journals.past_batches():
             begun = past.begun
             try:

@@ -110,14 +110,14 @@ class Journal:
         if self._path is not None:
             put_aside(self._path, reason)
 
-    def _add(self, said: Mapping[str, Any]) -> None:
+    def _add(self, entry: Mapping[str, Any]) -> None:
         """A batch goes on if the disk refuses: then it is told otherwise after a restart, and the manifest knows."""
         if self._path is None:
             return
         try:
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
-                write_all(handle, _line(said))
+                write_all(handle, _line(entry))
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -147,8 +147,8 @@ class Journals:
         return sorted((past for past in found if past is not None), key=lambda past: past.begun.created)
 
 
-def _line(said: Mapping[str, Any]) -> bytes:
-    return f"{json.dumps(said, ensure_ascii=False)}\n".encode("utf-8", "replace")
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(entry, ensure_ascii=False)}\n".encode("utf-8", "replace")
 
 
 BEGUN, TAKEN = TypeAdapter(BatchStart), TypeAdapter(SubmittedFile)

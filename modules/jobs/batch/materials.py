@@ -25,7 +25,7 @@ BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source whil
 class Materials:
     """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures.
 
-    `brought` are the fields of `BatchStart` that tell where files and masks came from, to find them
+    `uploads` are the fields of `BatchStart` that tell where files and masks came from, to find them
     again after a restart.
     """
 
@@ -35,7 +35,7 @@ class Materials:
     options: BatchOptions
     settings: Settings
     catalog: Catalog
-    brought: Mapping[str, Any] = field(default_factory=dict)
+    uploads: Mapping[str, Any] = field(default_factory=dict)
 
 
 def checked(materials: Materials, admission: Admission) -> Materials:

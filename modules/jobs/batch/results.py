@@ -106,8 +106,8 @@ class Results:
             return
         for number, line in enumerate(lines, 1):
             try:
-                told = parsed(line)
-                yield Done(str(told["name"]), str(told["key"]), tuple(map(str, told["pictures"])))
+                entry = parsed(line)
+                yield Done(str(entry["name"]), str(entry["key"]), tuple(map(str, entry["pictures"])))
             except (Unreadable, KeyError, TypeError):
                 log.warning("%s: line %d was skipped: it is not a manifest entry", self._manifest, number)
 

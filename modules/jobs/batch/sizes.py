@@ -32,14 +32,16 @@ def sized(request: Img2ImgRequest, options: BatchOptions, rule: SizeRule) -> Img
     """The request with the size its result shall have."""
     source = Size(request.init_images[0].width, request.init_images[0].height)
     if options.size == "source":
-        asked = source
+        requested = source
     elif request.resize_by is not None:
-        asked = scaled(source, request.resize_by)
+        requested = scaled(source, request.resize_by)
     else:
-        asked = Size(request.width, request.height)
-    size = within(asked, rule, options.max_side, options.max_megapixels)
+        requested = Size(request.width, request.height)
+    size = within(requested, rule, options.max_side, options.max_megapixels)
     is_capped = options.max_side is not None or options.max_megapixels is not None
-    if options.size == "form" and (not is_capped or size == Size(rule.floor(asked.width), rule.floor(asked.height))):
+    if options.size == "form" and (
+        not is_capped or size == Size(rule.floor(requested.width), rule.floor(requested.height))
+    ):
         return request  # as A1111 makes it
     update: dict[str, Any] = {"width": size.width, "height": size.height, "resize_by": None}
     if options.size == "source":

@@ -92,9 +92,13 @@ class FileTexts:
         checkpoint = ""
         notes: list[str] = []
         if self._metadata and self._own:
-            told = metadata.read(picture)
-            found = self._from_infotext(told.infotext, self._own, settings, catalog) if told.infotext else FormChanges()
-            fields, checkpoint, notes = dict(found.fields), found.checkpoint, [*told.notes, *found.notes]
+            read_metadata = metadata.read(picture)
+            found = (
+                self._from_infotext(read_metadata.infotext, self._own, settings, catalog)
+                if read_metadata.infotext
+                else FormChanges()
+            )
+            fields, checkpoint, notes = dict(found.fields), found.checkpoint, [*read_metadata.notes, *found.notes]
         text = self._texts.get(file.key)
         if text is not None:
             found = self._from_infotext(text_of(text), self._own | set(PROMPTS), settings, catalog)
@@ -118,8 +122,8 @@ class FileTexts:
         parsed = parse(text)
         read = to_fields(parsed, "img2img", settings, catalog)
         notes = (*parsed.notes, *(sentence for field, sentence in read.refused.items() if field in own))
-        wanted = own | ({"scheduler"} if "sampler_name" in own else set())
-        fields = {name: value for name, value in read.fields.items() if name in wanted}
+        fields_taken = own | ({"scheduler"} if "sampler_name" in own else set())
+        fields = {name: value for name, value in read.fields.items() if name in fields_taken}
         for name in PROMPTS:
             if not fields.get(name):
                 fields.pop(name, None)
@@ -129,8 +133,8 @@ class FileTexts:
         try:
             checkpoint, note = catalog.checkpoint_of_text(name, digits)
         except WebuiError:
-            gone = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not installed."
-            return FormChanges(fields, notes=(*notes, gone))
+            missing_note = f"It was made with the checkpoint {(name or digits)[:80]!r}, which is not installed."
+            return FormChanges(fields, notes=(*notes, missing_note))
         return FormChanges(fields, checkpoint.name, (*notes, *filter(None, [note])))
 
 
@@ -169,8 +173,8 @@ def read_table(table: BatchFile) -> tuple[dict[str, Row], list[str]]:
     notes = [f"{table.name}: unknown fields were skipped: {', '.join(unknown)}."] if unknown else []
     rows: dict[str, Row] = {}
     for number, cells in lines[1:]:
-        told = {column: unguarded(cell.strip()) for column, cell in zip(header, cells, strict=False)}
-        pairs = {column: cell for column, cell in told.items() if column in known}
+        read_metadata = {column: unguarded(cell.strip()) for column, cell in zip(header, cells, strict=False)}
+        pairs = {column: cell for column, cell in read_metadata.items() if column in known}
         name = pairs.pop(FILE, "").replace("\\", "/").strip("/").casefold()
         if name:
             values = {column: cell for column, cell in pairs.items() if cell}

@@ -139,7 +139,7 @@ class BatchRunner:
         if prepared is not None:
             image = prepared.image
         elif plan.source is not None:
-            image = source_pixels(plan.source, plan.asked, settings.img2img_background_color, plan.sizes)
+            image = source_pixels(plan.source, plan.requested, settings.img2img_background_color, plan.sizes)
         return inpainting_input(
             lambda pixels: self._kept_sources.encoded(model, pixels, job.clock),
             image,

@@ -122,10 +122,10 @@ class Engine:
             request = with_first_size(request, settings)
             plan = make_plan(request, settings, sizes)
             files = job_files(request, plan, settings, resources, self._hashes)
-            asked = self._extensions.asked(request)
-            job = Job(request, given, settings, plan, files, should_stop, Ear(should_stop), clock, noise, asked)
+            calls = self._extensions.calls(request)
+            job = Job(request, given, settings, plan, files, should_stop, Ear(should_stop), clock, noise, calls)
             job.findings.loras(files.lora_hashes)
-            job.findings.extensions(asked)
+            job.findings.extensions(calls)
             self._embeddings.offer(resources.catalog.embeddings)
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
@@ -194,13 +194,13 @@ class Engine:
             job.ear.hear()
             background = settings.img2img_background_color
             if plan.canvas is not None:
-                prepared = prepare(plan.source, plan.canvas, plan.asked, background, plan.sizes)
+                prepared = prepare(plan.source, plan.canvas, plan.requested, background, plan.sizes)
                 keeps = settings.overlay_inpaint
-                for note in notes(plan.source, plan.canvas, plan.asked, prepared, keeps, plan.sizes):
+                for note in notes(plan.source, plan.canvas, plan.requested, prepared, keeps, plan.sizes):
                     yield Warned(note)
             if settings.img2img_color_correction:
                 colours_of = (
-                    prepared.image if prepared else source_pixels(plan.source, plan.asked, background, plan.sizes)
+                    prepared.image if prepared else source_pixels(plan.source, plan.requested, background, plan.sizes)
                 )
         common = Common(made_by(job, models.first(0)), prepared, colours_of)
         batches = BatchRunner(job, common, models, passes, self._sources, self._place)

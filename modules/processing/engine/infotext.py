@@ -38,8 +38,8 @@ def finished_picture(
     pairs.pop("Conditional mask weight", None)
     pairs |= {
         "Seed": str(image.seed),
-        "Size-1": str(plan.asked.width),
-        "Size-2": str(plan.asked.height),
+        "Size-1": str(plan.requested.width),
+        "Size-2": str(plan.requested.height),
         **made_by,
         **job.findings.pairs,
         "Version": f"Palimpsest {modules.__version__}",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from modules.base.errors import WebuiError
 from modules.base.events import Stop
-from modules.extension.loading import Asked
+from modules.extension.loading import ExtensionCall
 from modules.infotext.keys import EXTENSIONS
 from modules.networks.files.embeddings import embedding_hash
 from modules.networks.files.listing import HashCache
@@ -41,7 +41,7 @@ class Job:
     ear: Ear
     clock: Stopwatch
     noise: NoiseOf | None = None
-    extensions: tuple[Asked, ...] = ()
+    extensions: tuple[ExtensionCall, ...] = ()
     findings: "Findings" = field(default_factory=lambda: Findings())
 
     @property
@@ -71,10 +71,10 @@ class Findings:
         self._notes.update(dict.fromkeys(new, True))
         return new
 
-    def extensions(self, asked: Sequence[Asked]) -> None:
+    def extensions(self, calls: Sequence[ExtensionCall]) -> None:
         """What the infotext says of extensions: their arguments, nested under their names."""
-        if asked:
-            values = {each.name: each.arguments.model_dump(mode="json") for each in asked}
+        if calls:
+            values = {each.name: each.arguments.model_dump(mode="json") for each in calls}
             self.pairs[EXTENSIONS] = json.dumps(values, ensure_ascii=False)
 
     def loras(self, hashes: Mapping[str, str]) -> None:

@@ -18,11 +18,11 @@ def limits(settings: Settings) -> Limits:
 
 def plan_sentence(name: str, forecast: Forecast) -> str:
     """What will be done before a checkpoint works, in one line; "" if it is simply loaded or there."""
-    told = [_HELD[forecast.mode], "weights as fp8" if forecast.is_fp8 else ""]
+    parts = [_HELD[forecast.mode], "weights as fp8" if forecast.is_fp8 else ""]
     if forecast.lets_go:
-        told.append(f"lets go of {', '.join(forecast.lets_go)}")
-    told = list(filter(None, told))
-    if not told:
+        parts.append(f"lets go of {', '.join(forecast.lets_go)}")
+    parts = list(filter(None, parts))
+    if not parts:
         return ""
     needed, free = forecast.needs.whole / _GB, forecast.free / _GB
-    return f"{name}: {', '.join(told)} ({needed:.1f} GB of weights, {free:.1f} GB free)"
+    return f"{name}: {', '.join(parts)} ({needed:.1f} GB of weights, {free:.1f} GB free)"

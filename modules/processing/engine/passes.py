@@ -201,10 +201,10 @@ class PassRunner:
         size, steps = setup.request.size, setup.request.steps.count
         return [
             (
-                asked.extension,
+                call.extension,
                 PassView(
                     self._job.request,
-                    asked.arguments,
+                    call.arguments,
                     given.index == 1,
                     steps,
                     size.width,
@@ -213,7 +213,7 @@ class PassRunner:
                     model.family.name,
                 ),
             )
-            for asked in self._job.extensions
+            for call in self._job.extensions
         ]
 
     def _before_predict(self, setup: Setup, given: PassInput, model: Model) -> BeforePredict | None:

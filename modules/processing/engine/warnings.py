@@ -24,15 +24,15 @@ def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> 
 
 def lacking_abilities(job: Job, family: Family) -> list[str]:
     """What settings ask of a family that it cannot do."""
-    asked = {
+    used = {
         "tiling": ("Tiling", job.settings.tiling),
         "token_merging": ("Token merging", any(each.token_merging for each in job.plan.passes)),
         "vae_files": ("SD VAE", bool(job.files.vaes)),
     }
     return [
         f"{label} has no effect: {family.label} checkpoints do not have it."
-        for ability, (label, is_asked) in asked.items()
-        if is_asked and ability not in family.abilities
+        for ability, (label, is_used) in used.items()
+        if is_used and ability not in family.abilities
     ]
 
 

@@ -40,15 +40,15 @@ def grown(picture: Image.Image, frame: Frame, working: Size | None) -> Grown:
     """`picture` (RGB) with the margins of `frame`, and more on the right and below until it has the `working` size."""
     size = Size(*picture.size)
     left, top, right, bottom = frame.margins
-    asked = frame.margins.around(size)
+    requested = frame.margins.around(size)
     more = Size(0, 0)
     if working is not None:
-        more = Size(working.width - asked.width, working.height - asked.height)
+        more = Size(working.width - requested.width, working.height - requested.height)
     whole = continued(picture, Margins(left, top, right + more.width, bottom + more.height), frame.fill)
     outside = Image.new("L", whole.size, 255)
     inner = Box(left, top, left + size.width, top + size.height)
     outside.paste(0, inner)
-    return Grown(whole, outside, inner, asked if max(more) > 0 else None)
+    return Grown(whole, outside, inner, requested if max(more) > 0 else None)
 
 
 def cells_outside(outside: Image.Image, cells: Size) -> Tensor:

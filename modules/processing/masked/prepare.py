@@ -96,8 +96,8 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: 
 
 def _is_plain(canvas: Canvas) -> bool:
     """Whether a job whose mask is empty is one without a mask. Where all is to be kept, nobody wants all redrawn."""
-    is_asked_for = canvas.is_inverted or canvas.frame is not None or canvas.latent_mask is not None
-    return not is_asked_for and not (canvas.is_exact and not canvas.only_masked)
+    can_be_empty = canvas.is_inverted or canvas.frame is not None or canvas.latent_mask is not None
+    return not can_be_empty and not (canvas.is_exact and not canvas.only_masked)
 
 
 def drawn_mask(canvas: Canvas, size: Size) -> Image.Image:

@@ -33,8 +33,8 @@ def blended(original: Tensor, current: Tensor, mask: Tensor, level: Tensor, soft
     mean = original * (1 - weight) + current * weight
     boost = softness.contrast_boost
     before, after = (_magnitude(latent) ** boost for latent in (original, current))
-    wanted = (before * (1 - weight) + after * weight) ** (1 / boost)
-    return mean * (wanted / (_magnitude(mean) + TINY)).to(mean.dtype)
+    target = (before * (1 - weight) + after * weight) ** (1 / boost)
+    return mean * (target / (_magnitude(mean) + TINY)).to(mean.dtype)
 
 
 def overlay_mask(

@@ -36,7 +36,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
 
     `sizes` is the rule of the checkpoint's family.
     """
-    size, asked = result_size(request, sizes)
+    size, requested = result_size(request, sizes)
     source = canvas = None
     taken = StepRange(request.steps, 0)
     if isinstance(request, Img2ImgRequest):
@@ -61,7 +61,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
         if isinstance(request, Txt2ImgRequest) and request.enable_hr
         else None,
         cfg_scale=request.cfg_scale,
-        asked=asked,
+        requested=requested,
         batches=_batches(request),
         subseed_strength=request.subseed_strength,
         seed_resize=Size(from_w, from_h) if from_w > 0 and from_h > 0 else None,

@@ -136,14 +136,18 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Plan:
-    """A job, resolved. `size` is the result's (the tile's, where only the masked region is worked on); `asked` what the
-    request said, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to whole cells. `sizes` is
-    the rule of the model's family that they keep."""
+    """A resolved job.
+
+    size: of the result, or of the tile if only the masked region is redrawn.
+    requested: the size in the request, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to
+        whole cells.
+    sizes: the size rule of the model's family, which both obey.
+    """
 
     first: Pass
     hires: Hires | None
     cfg_scale: float
-    asked: Size
+    requested: Size
     batches: tuple[tuple[ImagePlan, ...], ...]
     subseed_strength: float
     seed_resize: Size | None

@@ -91,12 +91,12 @@ def ignored_size(request: GenerationRequest, sizes: SizeRule) -> str:
     """A sentence where width and height were given and are ignored, as the source and its margins make the size."""
     if not isinstance(request, Img2ImgRequest) or not is_grown(request):
         return ""
-    _, asked = result_size(request, sizes)
-    if not request.model_fields_set & {"width", "height"} or (request.width, request.height) == asked:
+    _, requested = result_size(request, sizes)
+    if not request.model_fields_set & {"width", "height"} or (request.width, request.height) == requested:
         return ""
     return (
         f"width and height ({request.width}x{request.height}) are ignored when outpainting: the result is "
-        f"the source with its margins, {asked.width}x{asked.height}."
+        f"the source with its margins, {requested.width}x{requested.height}."
     )
 
 

@@ -79,11 +79,11 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
     @property
     def beside(self) -> Mapping[str, bool]:
         """The extra pictures of an inpainted one: the suffix of each name, and whether it is shown."""
-        wanted = {
+        extras = {
             MASK: (self.return_mask, self.save_mask),
             COMPOSITE: (self.return_mask_composite, self.save_mask_composite),
         }
-        return {suffix: shown for suffix, (shown, saved) in wanted.items() if shown or saved}
+        return {suffix: shown for suffix, (shown, saved) in extras.items() if shown or saved}
 
     def is_saved(self, suffix: str) -> bool:
         """Whether a picture with this suffix is saved even if the client asked for no files."""

@@ -14,7 +14,7 @@ from httpx2 import Response  # what starlette's test client answers
 from PIL import Image
 from starlette.testclient import TestClient
 
-from modules.a1111.request import Kind
+from modules.a1111.request import FormKind
 from modules.api.a1111.payloads import PAYLOADS
 from modules.api.app import create_api
 from modules.api.services import Services
@@ -276,7 +276,9 @@ class TestSloppyClients:
             pytest.param(lambda value: int(value) if isinstance(value, bool) else value, id="0 or 1"),
         ],
     )
-    def test_all_fields_at_once(self, post: Callable[..., Response], kind: Kind, spelled: Callable[[Any], Any]) -> None:
+    def test_all_fields_at_once(
+        self, post: Callable[..., Response], kind: FormKind, spelled: Callable[[Any], Any]
+    ) -> None:
         fields = PAYLOADS[kind].model_fields
         body = {name: spelled(field.get_default(call_default_factory=True)) for name, field in fields.items()}
         answer = post(kind, **{**body, **({"init_images": [png()]} if kind == "img2img" else {})})

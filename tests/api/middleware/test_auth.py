@@ -47,7 +47,7 @@ def guarded(clock: Clock) -> BasicAuth:
     return BasicAuth(PlainTextResponse("in"), Credentials(["ann:secret"]), now=clock, seconds_to_wait=0.02)
 
 
-def asked(app: BasicAuth, address: str = "10.0.0.9") -> TestClient:
+def requested(app: BasicAuth, address: str = "10.0.0.9") -> TestClient:
     return TestClient(app, base_url=BASE, client=(address, 50_000))
 
 
@@ -68,7 +68,7 @@ def asked(app: BasicAuth, address: str = "10.0.0.9") -> TestClient:
 def test_the_right_password_opens_and_all_else_is_asked_for_it(
     guarded: BasicAuth, headers: dict[str, str], status: int
 ) -> None:
-    answer = asked(guarded).get("/v1/state", headers=headers)
+    answer = requested(guarded).get("/v1/state", headers=headers)
 
     assert answer.status_code == status
     if status == 401:
@@ -100,7 +100,7 @@ def test_without_passwords_an_empty_or_any_authorization_is_ignored(services: Se
 
 
 def test_a_guesser_is_slowed_down_and_the_right_password_still_opens(guarded: BasicAuth) -> None:
-    client = asked(guarded)
+    client = requested(guarded)
     statuses = [client.get("/", headers=WRONG).status_code for _ in range(FREE_GUESSES + 3)]
     assert statuses == [401] * FREE_GUESSES + [429] * 3
 
@@ -108,17 +108,17 @@ def test_a_guesser_is_slowed_down_and_the_right_password_still_opens(guarded: Ba
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json()["error"] == "TooManyRequests"
     assert client.get("/", headers=RIGHT).status_code == 200  # behind the same address
-    assert asked(guarded, "10.0.0.10").get("/", headers=WRONG).status_code == 401  # another address
+    assert requested(guarded, "10.0.0.10").get("/", headers=WRONG).status_code == 401  # another address
 
 
 def test_asking_without_a_password_is_no_guess(guarded: BasicAuth) -> None:
-    client = asked(guarded)
+    client = requested(guarded)
     assert {client.get("/").status_code for _ in range(5 * FREE_GUESSES)} == {401}
     assert client.get("/", headers=WRONG).status_code == 401
 
 
 def test_guesses_are_forgiven_with_time(guarded: BasicAuth, clock: Clock) -> None:
-    client = asked(guarded)
+    client = requested(guarded)
     for _ in range(FREE_GUESSES + 1):
         client.get("/", headers=WRONG)
     clock.seconds += 3 * SECONDS_A_GUESS
@@ -127,9 +127,9 @@ def test_guesses_are_forgiven_with_time(guarded: BasicAuth, clock: Clock) -> Non
 
 def test_an_ipv6_customer_is_one_address(guarded: BasicAuth) -> None:
     for number in range(FREE_GUESSES):
-        asked(guarded, f"2001:db8:1:2::{number + 1}").get("/", headers=WRONG)
-    assert asked(guarded, "2001:db8:1:2:ffff::1").get("/", headers=WRONG).status_code == 429
-    assert asked(guarded, "2001:db8:1:3::1").get("/", headers=WRONG).status_code == 401
+        requested(guarded, f"2001:db8:1:2::{number + 1}").get("/", headers=WRONG)
+    assert requested(guarded, "2001:db8:1:2:ffff::1").get("/", headers=WRONG).status_code == 429
+    assert requested(guarded, "2001:db8:1:3::1").get("/", headers=WRONG).status_code == 401
 
 
 def test_a_browser_that_was_let_in_does_not_wait_behind_a_flood_of_guesses(clock: Clock) -> None:
@@ -179,7 +179,7 @@ def test_the_right_password_opens_while_two_hundred_guesses_are_in_flight(clock:
 
 
 def test_somebody_s_cookie_is_no_licence_to_guess(guarded: BasicAuth) -> None:
-    client = asked(guarded)
+    client = requested(guarded)
     assert client.get("/", headers=RIGHT).status_code == 200  # from here on the client sends its cookie
     statuses = [client.get("/", headers=WRONG).status_code for _ in range(FREE_GUESSES + 3)]
     assert statuses == [401] * FREE_GUESSES + [429] * 3
@@ -187,11 +187,13 @@ def test_somebody_s_cookie_is_no_licence_to_guess(guarded: BasicAuth) -> None:
 
 
 def test_guesses_about_one_account_are_counted_from_all_addresses_together(guarded: BasicAuth) -> None:
-    statuses = [asked(guarded, f"10.0.1.{n}").get("/", headers=WRONG).status_code for n in range(FREE_OF_ACCOUNT + 2)]
+    statuses = [
+        requested(guarded, f"10.0.1.{n}").get("/", headers=WRONG).status_code for n in range(FREE_OF_ACCOUNT + 2)
+    ]
     assert statuses == [401] * FREE_OF_ACCOUNT + [429] * 2
-    assert asked(guarded, "10.0.2.1").get("/", headers=RIGHT).status_code == 200
+    assert requested(guarded, "10.0.2.1").get("/", headers=RIGHT).status_code == 200
     other = {"authorization": "Basic " + b64encode(b"bob:guess").decode()}
-    assert asked(guarded, "10.0.2.1").get("/", headers=other).status_code == 401  # another account
+    assert requested(guarded, "10.0.2.1").get("/", headers=other).status_code == 401  # another account
 
 
 def test_a_flood_of_guesses_is_looked_at_one_after_another(guarded: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,11 +222,11 @@ def test_a_flood_of_guesses_is_looked_at_one_after_another(guarded: BasicAuth, m
 
 
 def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(guarded: BasicAuth) -> None:
-    cookie = asked(guarded).get("/", headers=RIGHT).headers["set-cookie"]
+    cookie = requested(guarded).get("/", headers=RIGHT).headers["set-cookie"]
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(cookie.split("; "))
     assert "Secure" in TestClient(guarded, base_url="https://127.0.0.1").get("/", headers=RIGHT).headers["set-cookie"]
     forged = {"cookie": "palimpsest_known=abc.def", **RIGHT}
-    assert "set-cookie" in asked(guarded).get("/", headers=forged).headers
+    assert "set-cookie" in requested(guarded).get("/", headers=forged).headers
 
 
 def test_a_websocket_is_refused_too(guarded: BasicAuth) -> None:

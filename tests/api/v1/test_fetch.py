@@ -69,7 +69,7 @@ def test_offline_nothing_is_asked(client: TestClient, mirror: Mirror) -> None:
         answer = client.post(path, json=body)
         assert answer.status_code == 403
         assert "--offline" in answer.json()["detail"]
-    assert not mirror.asked
+    assert not mirror.requested
     assert client.get("/v1/fetch/none").status_code == 404
 
 

@@ -319,8 +319,8 @@ def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studi
         },
         form={"prompt": "ink,"},
     )
-    asked = {request.prompt: (request.seed, request.cfg_scale) for request, _ in studio.painter.requests}
-    assert asked == {"ink, a cät": (7, 7.0), "ink, a boat": (9, 4.5)}
+    requested = {request.prompt: (request.seed, request.cfg_scale) for request, _ in studio.painter.requests}
+    assert requested == {"ink, a cät": (7, 7.0), "ink, a boat": (9, 4.5)}
     failed = batch.files()[1]
     assert (failed.outcome, failed.sentence[:40]) == ("failed", "rows.csv, line 3: Seed (seed) = 'nine': ")
     assert batch.notes == (

@@ -15,14 +15,14 @@ from PIL import Image
 
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.batches import Batches
-from modules.jobs.batch.intake import BatchIntake, Brought, Files
+from modules.jobs.batch.intake import BatchIntake, Files, UploadedFile
 from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
-from modules.store.job_store import JobStore, lies_in
+from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from tests.jobs.batch.test_batches import outcomes, picture, until
@@ -46,17 +46,17 @@ class Run:
         self.batches = Batches(self.queue, savers, self.outputs, pictures, journals=Journals(folder / "batches"))
         self.intake = BatchIntake.of(self.batches, folder, self.outputs.root)
         self.intake.reopen(CATALOG)
-        self.queue.resume(lies_in(self.outputs))
-        self.batches.go_on()
+        self.queue.resume(is_saved_in(self.outputs))
+        self.batches.resume_all()
 
     def start(
         self,
         files: dict[str, bytes],
         form: dict[str, Any] | None = None,
-        masks: Sequence[Brought] = (),
+        masks: Sequence[UploadedFile] = (),
         folder: str = "",
     ) -> Batch:
-        brought = [Brought(name, self.intake.spool.put(data)) for name, data in files.items()]
+        brought = [UploadedFile(name, self.intake.spool.put(data)) for name, data in files.items()]
         values = {"width": 64, "height": 64, "steps": 2, "seed": 7, **(form or {})}
         return self.intake.start(values, BatchOptions(), Settings(), CATALOG, Files(brought, folder), Files(masks))
 
@@ -171,7 +171,7 @@ def test_masks_texts_and_zips_are_found_again(tmp_path: Path) -> None:
         for name, data in {"a.png": picture("red"), "a.txt": b"a cat", "b.png": picture("blue")}.items():
             archive.writestr(name, data)
     with running(tmp_path, is_held=True) as run:
-        mask = Brought("m.png", run.intake.spool.put(picture("white")))
+        mask = UploadedFile("m.png", run.intake.spool.put(picture("white")))
         batch = run.start({"some.zip": packed.getvalue()}, masks=[mask])
         until(lambda: batch.current)
     with running(tmp_path) as run:

@@ -129,7 +129,8 @@ def test_tokens_and_residuals_reach_the_network(
 ) -> None:
     base = {**SMALL, **more}
     plain, added = (
-        made(engine, checkpoint, Txt2ImgRequest(extensions=asked, **base)) for asked in ({}, {"network": arguments})
+        made(engine, checkpoint, Txt2ImgRequest(extensions=requested, **base))
+        for requested in ({}, {"network": arguments})
     )
     assert plain.pixels != added.pixels
 

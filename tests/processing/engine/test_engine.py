@@ -47,8 +47,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 @pytest.fixture(scope="module")
 def run(engine: Engine, checkpoint: Checkpoint) -> Callable[..., list[Event | EngineState]]:
     def events(request: GenerationRequest, settings: Settings | None = None, stop: Iterator[Stop] | None = None) -> Any:
-        asked = (lambda: next(stop)) if stop else (lambda: Stop.NONE)
-        return list(engine.run(request, settings or Settings(), Resources(checkpoint), asked))
+        requested = (lambda: next(stop)) if stop else (lambda: Stop.NONE)
+        return list(engine.run(request, settings or Settings(), Resources(checkpoint), requested))
 
     return events
 
@@ -158,16 +158,16 @@ def test_the_infotext_holds_what_was_asked(run: Run) -> None:
 
 
 def test_interrupt_ends_the_job_and_keeps_finished_pictures(run: Run) -> None:
-    asked = iter([Stop.NONE] * 5 + [Stop.INTERRUPT])
-    events = run(Txt2ImgRequest(n_iter=3, **SMALL), stop=asked)
+    requested = iter([Stop.NONE] * 5 + [Stop.INTERRUPT])
+    events = run(Txt2ImgRequest(n_iter=3, **SMALL), stop=requested)
     assert len(pictures(events)) == 1
     assert isinstance(events[-1], Finished)
     assert events[-1].interrupted
 
 
 def test_skip_ends_the_batch_and_goes_on(run: Run) -> None:
-    asked = iter([Stop.NONE, Stop.SKIP] + [Stop.NONE] * 8)
-    events = run(Txt2ImgRequest(n_iter=3, **SMALL), stop=asked)
+    requested = iter([Stop.NONE, Stop.SKIP] + [Stop.NONE] * 8)
+    events = run(Txt2ImgRequest(n_iter=3, **SMALL), stop=requested)
     assert [e.index for e in events if isinstance(e, ImageDone)] == [1, 2]
     assert isinstance(events[-1], Finished)
     assert not events[-1].interrupted

@@ -121,10 +121,10 @@ def test_the_picture_is_that_of_a_checkpoint_merged_by_hand(
 
 
 def test_one_after_the_other_is_as_if_alone(shop: Shop) -> None:
-    asked = ["a <lora:ink:1>", "a <lora:ink:0.5>", "a <lora:wash:1>", "a", "a <lora:ink:1><lora:wash:1>"]
-    first = {prompt: shop.picture(prompt).pixels for prompt in asked}
-    assert len(set(first.values())) == len(asked)
-    for prompt in [*reversed(asked), *asked]:
+    requested = ["a <lora:ink:1>", "a <lora:ink:0.5>", "a <lora:wash:1>", "a", "a <lora:ink:1><lora:wash:1>"]
+    first = {prompt: shop.picture(prompt).pixels for prompt in requested}
+    assert len(set(first.values())) == len(requested)
+    for prompt in [*reversed(requested), *requested]:
         assert shop.picture(prompt).pixels == first[prompt], prompt
 
 

@@ -47,9 +47,9 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         request: GenerationRequest, name: str = "xl", stops: Iterator[Stop] | None = None, **settings: Any
     ) -> list[Event | EngineState]:
         checkpoint = Checkpoint(f"{name}.safetensors", folder / f"{name}.safetensors")
-        asked = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
+        requested = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
         options = Settings(live_previews_enable=False, **settings)
-        return list(folders.run(engine, request, options, checkpoint, asked))
+        return list(folders.run(engine, request, options, checkpoint, requested))
 
     return events
 

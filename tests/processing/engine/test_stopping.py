@@ -70,7 +70,7 @@ def pictures(events: list[Event | EngineState]) -> list[bytes]:
     return [event.pixels for event in events if isinstance(event, ImageDone)]
 
 
-def asked(engine: Engine, checkpoint: Checkpoint, request: GenerationRequest, person: Person) -> list[Any]:
+def requested(engine: Engine, checkpoint: Checkpoint, request: GenerationRequest, person: Person) -> list[Any]:
     return person.follow(engine.run(request, Settings(), Resources(checkpoint), person.should_stop))
 
 
@@ -79,7 +79,7 @@ def asked(engine: Engine, checkpoint: Checkpoint, request: GenerationRequest, pe
 def test_an_interrupt_is_heard_inside_a_computation(engine: Engine, checkpoint: Checkpoint, stage: str) -> None:
     request = Img2ImgRequest(init_images=(SOURCE,), denoising_strength=0.5, n_iter=2, **SMALL)
     person = Person(Stop.INTERRUPT, lambda events, listened: Staged(stage) in events and listened == 20)
-    events = asked(engine, checkpoint, request, person)
+    events = requested(engine, checkpoint, request, person)
     assert isinstance(events[-1], Finished)
     assert events[-1].interrupted
     assert pictures(events) == []
@@ -95,7 +95,7 @@ def test_a_skip_inside_a_step_costs_its_batch_alone_and_the_others_stay_as_they_
     request = Txt2ImgRequest(prompt="a cat", n_iter=3, **SMALL)
     undisturbed = pictures(list(engine.run(request, Settings(), Resources(checkpoint), lambda: Stop.NONE)))
     person = Person(Stop.SKIP, lambda events, listened: Stepped(1, 2, 4) in events and listened == 20)
-    events = asked(engine, checkpoint, request, person)
+    events = requested(engine, checkpoint, request, person)
     assert pictures(events) == [undisturbed[0], undisturbed[2]]
     assert isinstance(events[-1], Finished)
     assert not events[-1].interrupted
@@ -114,7 +114,7 @@ def test_the_walk_back_of_a_script_hears_an_interrupt(engine: Engine, checkpoint
     values = {"script_name": "img2img alternative test", "script_args": ["", True, True, "a", "", True, 50, True]}
     request = Img2ImgRequest(init_images=(SOURCE,), **values, **SMALL).resolved(random.Random(0))
     person = Person(Stop.INTERRUPT, lambda events, listened: Staged("sampling") in events and listened == 5)
-    events = asked(engine, checkpoint, request, person)
+    events = requested(engine, checkpoint, request, person)
     assert isinstance(events[-1], Finished)
     assert events[-1].interrupted
     assert not [event for event in events if isinstance(event, Stepped)]

@@ -160,7 +160,7 @@ def test_width_and_height_say_nothing_where_the_source_is_painted_on() -> None:
     assert result_size(request.model_copy(update={"inpaint_full_res": 1}), SD1_SIZES) == (Size(64, 64), Size(64, 64))
     plan = make_plan(request.resolved(random.Random(0)), Settings(), SD1_SIZES)
     assert plan.canvas is not None
-    assert (plan.canvas.mask, plan.size, plan.asked) == (None, Size(120, 72), Size(116, 67))
+    assert (plan.canvas.mask, plan.size, plan.requested) == (None, Size(120, 72), Size(116, 67))
 
 
 def test_a_scaled_outpainting_has_the_scaled_size(run: Run) -> None:
@@ -216,7 +216,7 @@ def test_an_inpainting_checkpoint_is_told_that_the_margins_are_to_be_painted() -
     plan = make_plan(grown(Margins(8, 0, 0, 8), source(64, 64)).resolved(random.Random(0)), Settings(), SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    prepared = prepare(plan.source, plan.canvas, plan.asked, "#ffffff", SD1_SIZES)
+    prepared = prepare(plan.source, plan.canvas, plan.requested, "#ffffff", SD1_SIZES)
     assert prepared is not None
     seen = inpainting_input(
         lambda given: Posterior(given[:, :1, ::8, ::8].expand(1, 4, 9, 9), torch.zeros(1, 4, 9, 9)),

@@ -100,7 +100,7 @@ def redrawn(request: Img2ImgRequest, compatibility: str, rng: np.random.Generato
     plan = make_plan(request, chosen, SD1_SIZES)
     assert plan.source is not None
     assert plan.canvas is not None
-    prepared = prepare(plan.source, plan.canvas, plan.asked, chosen.img2img_background_color, SD1_SIZES)
+    prepared = prepare(plan.source, plan.canvas, plan.requested, chosen.img2img_background_color, SD1_SIZES)
     if prepared is None:
         return None
 
@@ -159,14 +159,14 @@ def test_what_is_not_masked_keeps_its_bytes(
         assert result.shape == (*margins(request).around(size)[::-1], 3)
         result = result[top : top + size.height, left : left + size.width]
     elif request.inpaint_full_res == WHOLE:
-        asked = Size(request.width, request.height)
+        requested = Size(request.width, request.height)
         if request.resize_mode == LATENT_UPSCALE:
             cells = (0, 0, SD1_SIZES.floor(size.width), SD1_SIZES.floor(size.height))
             expected, may_change = expected.crop(cells), may_change[: cells[3], : cells[2]]
         fit = JUST_RESIZE if request.resize_mode == LATENT_UPSCALE else request.resize_mode
-        reach = lanczos_reach(Size(*expected.size), fit, asked)
+        reach = lanczos_reach(Size(*expected.size), fit, requested)
         expected, far = (
-            resized(layer, fit, asked) for layer in (expected, Image.fromarray(spread(may_change, *reach)))
+            resized(layer, fit, requested) for layer in (expected, Image.fromarray(spread(may_change, *reach)))
         )
         height, width = result.shape[:2]
         expected, may_change = expected.crop((0, 0, width, height)), np.asarray(far)[:height, :width] > 0

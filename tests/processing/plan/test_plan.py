@@ -57,10 +57,10 @@ def test_no_strength_stretches_the_schedule_beyond_its_bound(strength: float) ->
      ((200, 120), 2.0, (400, 240), (400, 240))],
 )  # fmt: skip
 def test_resize_by_truncates_to_cells(
-    source: tuple[int, int], scale: float, cut: tuple[int, int], asked: tuple[int, int]
+    source: tuple[int, int], scale: float, cut: tuple[int, int], requested: tuple[int, int]
 ) -> None:
     request = Img2ImgRequest(init_images=(picture(*source),), resize_by=scale)
-    assert result_size(request, SD1_SIZES) == (Size(*cut), Size(*asked))
+    assert result_size(request, SD1_SIZES) == (Size(*cut), Size(*requested))
 
 
 def test_a_scale_that_leaves_nothing_is_refused() -> None:
@@ -90,7 +90,7 @@ def test_a_variation_counts_the_variation_seed_up_and_holds_the_seed() -> None:
 
 def test_txt2img_walks_the_whole_schedule() -> None:
     plan = make_plan(Txt2ImgRequest(steps=12, width=500, height=260), Settings(), SD1_SIZES)
-    assert (plan.first.steps, plan.size, plan.asked) == (StepRange(12, 0), Size(496, 256), Size(500, 260))
+    assert (plan.first.steps, plan.size, plan.requested) == (StepRange(12, 0), Size(496, 256), Size(500, 260))
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import { feather, grow, invert } from "./morph.js";
 import { maskFile } from "./wire.js";
 
 export class Acts {
-  constructor(document, view, told) {
+  constructor(document, view, status) {
     this.document = document;
     this.view = view;
-    this.told = told;
+    this.status = status;
     this.chooser = h("input", {
       type: "file",
       accept: "image/*",
@@ -31,7 +31,7 @@ export class Acts {
     if (what === "invert") return doc.edit("mask", invert);
     if (what === "alpha") return this.take(alphaMask(this.view.bitmap, doc), "The picture has no transparency.");
     const { bounds } = measured(doc.mask);
-    if (!bounds) return this.told.say("The mask is empty: there is nothing to change.");
+    if (!bounds) return this.status.say("The mask is empty: there is nothing to change.");
     if (what === "grow") doc.edit("mask", (mask) => grow(mask, bounds, pixels));
     if (what === "shrink") doc.edit("mask", (mask) => grow(mask, bounds, -pixels));
     if (what === "feather") doc.edit("mask", (mask) => feather(mask, bounds, pixels));
@@ -39,7 +39,7 @@ export class Acts {
 
   // A whole mask as rows: readRow(y, into), or null with a sentence that says why there is none.
   take(readRow, otherwise) {
-    if (!readRow) return this.told.say(otherwise);
+    if (!readRow) return this.status.say(otherwise);
     const { width, height } = this.document;
     const row = new Uint8Array(width);
     this.document.edit("mask", (mask) => {
@@ -48,7 +48,7 @@ export class Acts {
         mask.write({ left: 0, top: y, right: width, bottom: y + 1 }, row);
       }
     });
-    this.told.maskIsNew();
+    this.status.maskIsNew();
   }
 
   chooseMask() {
@@ -62,11 +62,11 @@ export class Acts {
       const { readRow, width, height } = await chosenMask(file, this.document);
       this.take(readRow);
       if (width !== this.document.width || height !== this.document.height)
-        this.told.say(
+        this.status.say(
           `The mask was ${width} × ${height}; it was resized to ${this.document.width} × ${this.document.height}.`,
         );
     } catch {
-      this.told.say("This browser cannot read the mask file. Use a PNG, JPEG or WebP file.");
+      this.status.say("This browser cannot read the mask file. Use a PNG, JPEG or WebP file.");
     }
   }
 

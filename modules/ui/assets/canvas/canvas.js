@@ -14,7 +14,7 @@ import { cutOut, smallerCopy } from "./maskfile.js";
 import { Pointer } from "./pointer.js";
 import { BrushSettings, rgb } from "./settings.js";
 import { Layer } from "./tiles.js";
-import { Told } from "./told.js";
+import { StatusLine } from "./status.js";
 import { Toolbar } from "./toolbar.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
@@ -34,9 +34,9 @@ export class Canvas {
       colour: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint),
       opacity: this.settings.cover,
     }));
-    this.told = new Told(this);
-    this.tools = new Tools(this.document, this.view, this.settings, (sentence) => this.told.say(sentence));
-    this.acts = new Acts(this.document, this.view, this.told);
+    this.status = new StatusLine(this);
+    this.tools = new Tools(this.document, this.view, this.settings, (sentence) => this.status.say(sentence));
+    this.acts = new Acts(this.document, this.view, this.status);
     this.frame = new Frame(this);
     this.toolbar = new Toolbar(this);
     this.element = h(
@@ -45,9 +45,9 @@ export class Canvas {
       this.toolbar.element,
       this.frame.element,
       this.view.element,
-      this.told.question,
-      this.told.offer,
-      this.told.line,
+      this.status.question,
+      this.status.offer,
+      this.status.line,
       this.acts.chooser,
     );
     this.head = this.modeRow();
@@ -63,7 +63,7 @@ export class Canvas {
       (tab, name) =>
         tab === TAB &&
         ["inpainting_mask_invert", "mask_strength_by_grey", "soft_inpainting"].includes(name) &&
-        (this.view.changed(null), this.told.refresh()),
+        (this.view.changed(null), this.status.refresh()),
     );
     form.onChange(
       (tab, name, value) =>
@@ -163,18 +163,18 @@ export class Canvas {
         Boolean(coming) && (!picture || (coming.mask.width === picture.width && coming.mask.height === picture.height));
       const wasResized = doc.setPicture(picture, isComing ? coming : null);
       this.coming = null;
-      if (!picture || !had || isComing || picture.id === before.picture?.id || this.told.isAbout(picture))
-        this.told.stopAsking();
-      else this.told.ask(before, wasResized);
+      if (!picture || !had || isComing || picture.id === before.picture?.id || this.status.isAbout(picture))
+        this.status.stopAsking();
+      else this.status.ask(before, wasResized);
     }
     this.element.hidden = !picture;
     if (!picture && this.element.classList.contains("canvas-whole")) this.toggleWhole();
-    this.told.offerSmaller(picture);
+    this.status.offerSmaller(picture);
     this.view.fit();
     this.view
       .show(picture)
       .catch((error) =>
-        this.told.say(`This browser cannot show the picture (${error.message}); it will be used anyway.`),
+        this.status.say(`This browser cannot show the picture (${error.message}); it will be used anyway.`),
       );
   }
 
@@ -234,7 +234,7 @@ export class Canvas {
   }
 
   async shrinkSource() {
-    this.told.offer.hidden = true;
+    this.status.offer.hidden = true;
     await this.onBring?.(await smallerCopy(this.view.bitmap.whole));
   }
 

@@ -7,7 +7,7 @@ const MOST = 200; // that are listed
 
 export class Remarks {
   constructor() {
-    this.list = h("ul", { className: "batch-told" });
+    this.list = h("ul", { className: "batch-remarks" });
     this.summary = h("span", {});
     this.element = h(
       "details",
@@ -15,13 +15,13 @@ export class Remarks {
       h("summary", {}, this.summary),
       this.list,
     );
-    this.set(read("batch.told", []));
+    this.set(read("batch.remarks", []));
   }
 
   // lines: {name, sentence, outcome} each; outcome "failed" is a file that was not made.
   set(lines) {
     this.lines = lines;
-    write("batch.told", lines.length ? lines : null);
+    write("batch.remarks", lines.length ? lines : null);
     this.list.replaceChildren(...lines.map((line) => this.row(line)));
     this.count();
   }
@@ -29,7 +29,7 @@ export class Remarks {
   add(line) {
     this.lines.push(line);
     if (this.lines.length > MOST) return;
-    write("batch.told", this.lines);
+    write("batch.remarks", this.lines);
     this.list.append(this.row(line));
     this.count();
   }

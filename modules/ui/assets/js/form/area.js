@@ -16,7 +16,7 @@ export class InpaintArea {
     this.state = read("area", { isOurs: false, isTheirs: false }); // who has chosen: the page, or somebody
     this.picture = null;
     this.place = part("area-note", TAB);
-    estimate.onAnswer((told) => this.follow(told));
+    estimate.onAnswer((estimate) => this.follow(estimate));
     form.onChange(
       (tab, name, _value, who) =>
         tab === TAB && name === FIELD && who !== "script" && this.keep({ isOurs: false, isTheirs: true }),
@@ -39,29 +39,29 @@ export class InpaintArea {
     form.set(TAB, { [FIELD]: value });
   }
 
-  follow(told) {
-    if (!told) return;
+  follow(estimate) {
+    if (!estimate) return;
     const { masking, picture } = this.canvas.document;
-    const counts = Boolean(picture && masking && told.shrinks_source && !this.canvas.frame.paintsOn);
+    const counts = Boolean(picture && masking && estimate.shrinks_source && !this.canvas.frame.paintsOn);
     const area = form.get(TAB, FIELD);
-    if (counts && told.is_source_large && area === WHOLE && !this.state.isTheirs) {
+    if (counts && estimate.is_source_large && area === WHOLE && !this.state.isTheirs) {
       this.keep({ isOurs: true, isTheirs: false });
       this.set(MASKED);
     } else if (!counts && area === MASKED && this.state.isOurs) {
       this.keep({ isOurs: false, isTheirs: false });
       this.set(WHOLE);
     }
-    this.place.replaceChildren(...(counts ? [this.note(told, picture)] : []));
+    this.place.replaceChildren(...(counts ? [this.note(estimate, picture)] : []));
   }
 
-  note(told, picture) {
+  note(estimate, picture) {
     const other = form.get(TAB, FIELD) === MASKED ? WHOLE : MASKED;
     const source = `${picture.width} × ${picture.height}`;
     const sentence =
       other === WHOLE
         ? `Only masked: the rest of the ${source} source stays unchanged. ` +
-          `Whole picture would resize all of it to ${told.width} × ${told.height}.`
-        : `Whole picture resizes all of the ${source} source to ${told.width} × ${told.height},  ` +
+          `Whole picture would resize all of it to ${estimate.width} × ${estimate.height}.`
+        : `Whole picture resizes all of the ${source} source to ${estimate.width} × ${estimate.height}, ` +
           `including unmasked areas.`;
     const choose = () => {
       this.keep({ isOurs: false, isTheirs: true });

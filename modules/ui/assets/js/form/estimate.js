@@ -27,7 +27,7 @@ export class Estimate {
     this.tab = tab;
     this.source = source;
     this.more = more;
-    this.told = null;
+    this.answer = null;
     this.listeners = [];
     this.turn = 0;
     this.asking = null;
@@ -35,10 +35,10 @@ export class Estimate {
     form.onChange((which, name) => which === tab && FIELDS.includes(name) && this.refresh());
   }
 
-  // action(told, error) is called with each answer of POST /v1/estimate, or with null and why there is none.
+  // action(answer, error) is called with each answer of POST /v1/estimate, or with null and why there is none.
   onAnswer(action) {
     this.listeners.push(action);
-    if (this.told) action(this.told, null);
+    if (this.answer) action(this.answer, null);
   }
 
   refresh() {
@@ -49,7 +49,7 @@ export class Estimate {
   // The answer to the form as it is now; null if the server has none.
   async current() {
     if (this.turn !== this.answered) await this.askNow();
-    return this.told;
+    return this.answer;
   }
 
   async askNow() {
@@ -61,14 +61,14 @@ export class Estimate {
     const source = this.source();
     const size = source && { width: source.width, height: source.height };
     let error = null;
-    const told = await post("/v1/estimate", {
+    const answer = await post("/v1/estimate", {
       kind: this.tab,
       request: { ...request, ...this.more() },
       source: size,
     }).catch((refused) => ((error = refused), null));
     if (turn !== this.turn) return;
     this.answered = turn;
-    this.told = told;
-    this.listeners.forEach((action) => action(told, error));
+    this.answer = answer;
+    this.listeners.forEach((action) => action(answer, error));
   }
 }

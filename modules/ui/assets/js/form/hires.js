@@ -6,9 +6,9 @@ export function setUpHires(estimate) {
   const { tab } = estimate;
   const line = h("p", { className: "p-soft", id: `${tab}_hr_finalres` });
   part("hires-text", tab).replaceChildren(line);
-  estimate.onAnswer((told, error) => {
-    if (told?.second)
-      line.textContent = `from ${told.width} × ${told.height} to ${told.second.width} × ${told.second.height}`;
+  estimate.onAnswer((answer, error) => {
+    if (answer?.second)
+      line.textContent = `from ${answer.width} × ${answer.height} to ${answer.second.width} × ${answer.second.height}`;
     else line.textContent = error?.status === 422 ? error.message : "";
   });
 }

@@ -22,7 +22,7 @@ export class Intents {
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("p", { className: "p-soft intents-line", id: "img2img_intent_line", role: "status", hidden: true });
-    this.told = null; // the intent that the line is about
+    this.shown = null; // the intent that the line is about
     const buttons = config.intents.map((intent) =>
       button({
         text: intent.label,
@@ -36,7 +36,7 @@ export class Intents {
       h("div", { className: "intents", role: "group", "aria-label": "What to do with the picture" }, ...buttons),
       this.line,
     );
-    const again = later(() => this.told && this.tell(this.told), PAUSE);
+    const again = later(() => this.shown && this.tell(this.shown), PAUSE);
     canvas.document.onChange((what) => {
       if (what !== "mask" && what !== "sketch") again(); // those come with each move of a stroke
       if (what === "mode" && this.active && named(this.active.name).needs !== "frame" && !canvas.document.masking)
@@ -115,7 +115,7 @@ export class Intents {
   // What was done, and what is still to be done by hand: that goes when it has been, all of it with the job.
   tell(intent) {
     const { canvas, line } = this;
-    this.told = intent;
+    this.shown = intent;
     line.replaceChildren(
       h("span", {}, h("strong", { textContent: `${intent.label}: ` }), intent.description),
       h("span", { className: "intents-ask", textContent: this.asked(intent), hidden: isThere(canvas, intent.needs) }),
@@ -126,7 +126,7 @@ export class Intents {
   }
 
   hush() {
-    this.told = null;
+    this.shown = null;
     this.line.hidden = true;
   }
 

@@ -30,7 +30,7 @@ export class Size {
     this.showLock();
     if (tab === "img2img") this.tabs();
     form.onChange((which, name) => which === tab && this.follow(name));
-    estimate.onAnswer((told) => this.hints.tell(told));
+    estimate.onAnswer((estimate) => this.hints.tell(estimate));
     this.refresh();
   }
 

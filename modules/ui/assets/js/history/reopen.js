@@ -14,23 +14,23 @@ const marginsOf = (fields) =>
 export async function reopen(page, picture, tab) {
   const { canvas } = page;
   try {
-    const told = await post(`/v1/history/${picture.sha256}/open`);
-    const mask = told.mask ? await (await request("GET", told.mask.url)).blob() : null;
+    const stored = await post(`/v1/history/${picture.sha256}/open`);
+    const mask = stored.mask ? await (await request("GET", stored.mask.url)).blob() : null;
     const step = remember(tab, "send");
-    const margins = tab === "img2img" && told.source ? marginsOf(told.fields) : null;
+    const margins = tab === "img2img" && stored.source ? marginsOf(stored.fields) : null;
     const isGrown = margins !== null && Object.values(margins).some(Boolean);
     // Where a frame paints on it makes the size, and the text's is the whole's: nothing to stretch the source to.
-    const isSizedByFrame = isGrown && !told.fields.inpaint_full_res;
-    if (isSizedByFrame) SIZES.forEach((name) => delete told.fields[name]);
-    const notes = [...fill(tab, told, false), ...told.missing];
+    const isSizedByFrame = isGrown && !stored.fields.inpaint_full_res;
+    if (isSizedByFrame) SIZES.forEach((name) => delete stored.fields[name]);
+    const notes = [...fill(tab, stored, false), ...stored.missing];
     if (margins) {
-      canvas.startOver(told.source, () => page.source.set({ ...told.source, name: told.source.id }));
-      canvas.setMode(told.mask ? "inpaint" : "img2img");
+      canvas.startOver(stored.source, () => page.source.set({ ...stored.source, name: stored.source.id }));
+      canvas.setMode(stored.mask ? "inpaint" : "img2img");
       if (mask) await canvas.acts.loadMask(mask);
       if (isGrown)
         canvas.settings.set({
-          outpaintFill: told.fields.outpaint_fill,
-          outpaintFeather: told.fields.outpaint_feather,
+          outpaintFill: stored.fields.outpaint_fill,
+          outpaintFeather: stored.fields.outpaint_feather,
         });
       canvas.frame.setMargins(margins);
       if (isSizedByFrame) page.tabs.img2img.size.detect();

@@ -7,11 +7,11 @@ import { measured } from "./measure.js";
 
 const LARGE = 40e6; // pixels from which a smaller copy is offered
 
-export class Told {
+export class StatusLine {
   // canvas: {document, frame, isInverted(), greysCount(), acts, shrinkSource()}.
   constructor(canvas) {
     this.canvas = canvas;
-    this.line = h("div", { className: "canvas-told", id: "canvas_told", "aria-live": "polite" });
+    this.line = h("div", { className: "canvas-status", id: "canvas_status", "aria-live": "polite" });
     this.question = h("div", {
       className: "canvas-question",
       id: "canvas_question",
