@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def shaped(picture: Floats, mask: Floats, falloff: float, colour_variation: float) -> Floats:
+def shaped(picture: Floats, mask: Floats, falloff: float, color_variation: float) -> Floats:
     """`picture` (H, W, 3) in [0, 1] with noise where `mask` (H, W, 3) is 1; both of even sides.
 
-    `falloff` is the exponent of the picture's spectrum, `colour_variation` goes from grey to coloured noise. The noise
+    `falloff` is the exponent of the picture's spectrum, `color_variation` goes from gray to colored noise. The noise
     is always drawn from one seed, so that the result depends on the job's seed alone.
     """
     kept = picture * (1 - mask)
-    grey_mask = mask.mean(axis=2)
-    is_new, is_old = grey_mask > 1e-6, grey_mask < 1e-3
-    seen = kept * (1 - grey_mask[..., None])
+    gray_mask = mask.mean(axis=2)
+    is_new, is_old = gray_mask > 1e-6, gray_mask < 1e-3
+    seen = kept * (1 - gray_mask[..., None])
     seen = seen / (seen.max() or 1.0) + kept.mean() * mask  # black margins would put their edges into the spectrum
     spectrum = _forward(seen)
     strength = np.abs(spectrum)
     phase = np.divide(spectrum, strength, out=np.ones_like(spectrum), where=strength > 0)
 
     noise = np.random.default_rng(0).random(picture.shape)
-    noise = colour_variation * noise + (1 - colour_variation) * noise.mean(axis=2, keepdims=True)
+    noise = color_variation * noise + (1 - color_variation) * noise.mean(axis=2, keepdims=True)
     noise = np.real(_backward(_forward(noise) * _low_pass(*picture.shape[:2])[..., None]))
     noise = np.real(_backward(np.abs(_forward(noise)) ** 2 * strength**falloff * phase))
     noise -= noise.min()

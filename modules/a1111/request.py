@@ -1,6 +1,6 @@
 """Translating requests of A1111's HTTP API: its defaults, its aliases, and how its server reads a field.
 
-A client of A1111 expects A1111's behaviour, so its jobs run under the setting "A1111 exact" unless
+A client of A1111 expects A1111's behavior, so its jobs run under the setting "A1111 exact" unless
 `override_settings` says otherwise. Pure: routes and responses are elsewhere.
 """
 

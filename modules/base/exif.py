@@ -1,4 +1,4 @@
-"""The EXIF entries that matter here: which way up a picture is, its colours, and the comment with its parameters.
+"""The EXIF entries that matter here: which way up a picture is, its colors, and the comment with its parameters.
 
 Forty lines of our own, because readers at hand raise errors of a dozen kinds on hostile bytes. EXIF is a TIFF file
 without a picture (CIPA DC-008-2019, 4.5 and 4.6): byte order, then directories of 12-byte entries.
@@ -10,13 +10,13 @@ HEAD = b"Exif\0\0"
 ORIENTATION = 0x0112
 EXIF_DIRECTORY = 0x8769
 USER_COMMENT = 0x9286
-COLOUR_SPACE = 0xA001
+COLOR_SPACE = 0xA001
 INTEROPERABILITY_DIRECTORY = 0xA005
 INTEROPERABILITY_INDEX = 0x0001
 
 BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
 UNIT = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, UNDEFINED: 1}  # bytes of one value
-SRGB, ADOBE_RGB = 1, 2  # values of COLOUR_SPACE
+SRGB, ADOBE_RGB = 1, 2  # values of COLOR_SPACE
 UNICODE = b"UNICODE\0"
 PARAMETERS_IN_UTF_8 = (b"Steps: ", b'": ')  # A1111's text, or JSON
 CHARACTER_SET = 8  # bytes that name it, before the comment
@@ -31,13 +31,13 @@ def orientation(exif: bytes) -> int:
 
 
 def is_adobe_rgb(exif: bytes) -> bool:
-    """Whether the colours are said to be Adobe RGB (1998).
+    """Whether the colors are said to be Adobe RGB (1998).
 
-    Cameras say "uncalibrated" and give the interoperability index R03 (DCF 2.0); some programs write colour space 2.
+    Cameras say "uncalibrated" and give the interoperability index R03 (DCF 2.0); some programs write color space 2.
     """
     order, tiff = _opened(exif)
     private = _linked(order, tiff, _directory(order, tiff, _number(order, tiff[4:8])), EXIF_DIRECTORY)
-    space = _number(order, private.get(COLOUR_SPACE, b"")[:2])
+    space = _number(order, private.get(COLOR_SPACE, b"")[:2])
     index = _linked(order, tiff, private, INTEROPERABILITY_DIRECTORY).get(INTEROPERABILITY_INDEX, b"")
     return space == ADOBE_RGB or (space != SRGB and index.startswith(b"R03"))
 

@@ -41,7 +41,7 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # IEC 61966-2-
 
 def profile(name: str, primaries: Primaries, gamma: float | None = None) -> bytes:
     """A profile; its curve is value ** `gamma`, or sRGB's own without one. Raises ValueError for numbers that mean
-    no colours."""
+    no colors."""
     columns = colorants(primaries)
     if gamma is not None and not 1 / MOST_GAMMA <= gamma <= MOST_GAMMA:
         raise ValueError(f"gamma {gamma:g}: expected {1 / MOST_GAMMA:g} to {MOST_GAMMA:g}")
@@ -58,7 +58,7 @@ def profile(name: str, primaries: Primaries, gamma: float | None = None) -> byte
 
 
 def colorants(primaries: Primaries) -> np.ndarray:
-    """(3, 3): the XYZ of red, green and blue as columns, adapted to D50. Raises ValueError if they make no colours."""
+    """(3, 3): the XYZ of red, green and blue as columns, adapted to D50. Raises ValueError if they make no colors."""
     if any(not (0 < y <= 1 and 0 <= x <= 1) for x, y in (primaries.white, primaries.green)):
         raise ValueError("the chromaticities are outside the diagram")
     corners = np.array([[x, y, 1 - x - y] for x, y in primaries[1:]]).T

@@ -26,7 +26,7 @@ from pydantic_core import core_schema
 
 from modules.base import png_side
 from modules.base.budget import MEMORY
-from modules.base.colour import OF_MODE, avif_code_points, colours_of
+from modules.base.color import OF_MODE, avif_code_points, colors_of
 from modules.base.errors import WebuiError
 from modules.base.exif import orientation
 
@@ -76,7 +76,7 @@ class Picture:
     """An encoded picture that has been checked: whole, bounded, of a format we read.
 
     `width` and `height` are pixels after EXIF orientation is applied. `notes` are sentences about what will be
-    converted (an animation's first frame, CMYK, 16 bit, other colours than sRGB) or left out, for the person who
+    converted (an animation's first frame, CMYK, 16 bit, other colors than sRGB) or left out, for the person who
     brought the picture. `content` is the file's bytes, or where they lie: who only waits keeps no bytes in memory.
     """
 
@@ -182,15 +182,15 @@ class Picture:
             image.load()
         turn = _turn(image)
         upright = image if turn is None else image.transpose(turn)
-        colours = colours_of(image, side.cicp)
-        if upright.mode not in OF_MODE or colours.transform is None:
+        colors = colors_of(image, side.cicp)
+        if upright.mode not in OF_MODE or colors.transform is None:
             upright = _normalised(upright, "transparency" in image.info)
-        opened = colours.converted(upright)
+        opened = colors.converted(upright)
         opened.info.clear()  # Pillow would write the profile, which no longer holds, into whatever is made of this
         return opened
 
     def rgb(self, background: str = "#ffffff") -> Image.Image:
-        """The pixels as RGB, transparency flattened on the CSS colour `background`."""
+        """The pixels as RGB, transparency flattened on the CSS color `background`."""
         return flattened(self.open(), background)
 
     @property
@@ -284,7 +284,7 @@ def _in_pieces(payload: str) -> bytes | None:
 
 
 def flattened(image: Image.Image, background: str) -> Image.Image:
-    """RGB of `image`; where it is transparent the CSS colour `background` shows through."""
+    """RGB of `image`; where it is transparent the CSS color `background` shows through."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
@@ -375,16 +375,16 @@ def _notes(image: ImageFile.ImageFile, side: png_side.Side) -> tuple[str, ...]:
         notes.append(f"The picture is in {image.mode} mode; it is converted to RGB.")
     if image.mode.startswith("I") or image.mode == "F" or any(";16" in str(tile) for tile in image.tile):
         notes.append("The picture has more than 8 bits per channel; it is reduced to 8.")
-    if note := colours_of(image, side.cicp).note:
+    if note := colors_of(image, side.cicp).note:
         notes.append(note)
     return tuple(notes)
 
 
-def _normalised(image: Image.Image, transparent_colour: bool) -> Image.Image:
-    """Mode RGB or RGBA, 8 bit. `transparent_colour` tells whether the file marks a colour as transparent."""
+def _normalised(image: Image.Image, transparent_color: bool) -> Image.Image:
+    """Mode RGB or RGBA, 8 bit. `transparent_color` tells whether the file marks a color as transparent."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _eight_bit(image).convert("RGB")
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_colour
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_color
     if not has_alpha:
         return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -393,7 +393,7 @@ def _normalised(image: Image.Image, transparent_colour: bool) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of 8 bits from grey of more. Pillow clips when it converts; scaling keeps the picture.
+    """Gray of 8 bits from gray of more. Pillow clips when it converts; scaling keeps the picture.
 
     What white is, a file of 16 bits tells; one of 32, or of floating-point numbers, tells nothing: the range is the
     smallest of the usual ones that holds the largest value.

@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
 
 class Side(NamedTuple):
-    """A file that Pillow reads, and what it does not tell. `cicp`: colour code points (ITU-T H.273), or None."""
+    """A file that Pillow reads, and what it does not tell. `cicp`: color code points (ITU-T H.273), or None."""
 
     data: bytes
     notes: tuple[str, ...] = ()

@@ -115,7 +115,7 @@ class ClipBPE:
         return tuple(self._ids[symbol] for symbol in self._merge(letters))
 
     def _merge(self, symbols: list[str]) -> list[str]:
-        """Merge neighbours, best rank first and from the left, until no pair is in the table.
+        """Merge neighbors, best rank first and from the left, until no pair is in the table.
 
         A heap over a linked list: n log n, where the usual rescan is quadratic and a word of 100 000 letters would hang
         the page.

@@ -80,7 +80,7 @@ def _add_page(new: Parser) -> None:
         help="address to listen on (default: 127.0.0.1, which only this machine can reach)",
     )
     group.add_argument(
-        "--theme", choices=("auto", "light", "dark"), default="auto", help="colours (default: the browser's choice)"
+        "--theme", choices=("auto", "light", "dark"), default="auto", help="colors (default: the browser's choice)"
     )
     group.add_argument(
         "--autolaunch",

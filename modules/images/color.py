@@ -1,4 +1,4 @@
-"""Colour correction of img2img: the colours of one picture, the brightness of another."""
+"""Color correction of img2img: the colors of one picture, the brightness of another."""
 
 import cv2
 import numpy as np
@@ -9,17 +9,17 @@ from modules.images.quantize import to_bytes
 
 
 def corrected(result: NDArray[np.uint8], target: Image.Image, is_exact: bool = False) -> NDArray[np.uint8]:
-    """`result` (H, W, 3) with the colours of `target` (RGB, any size), A1111's `img2img_color_correction`.
+    """`result` (H, W, 3) with the colors of `target` (RGB, any size), A1111's `img2img_color_correction`.
 
     Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's; of that only hue and saturation are kept,
     the brightness is the result's own. Eight bits twice make flat areas step. `is_exact` cuts off to bytes where A1111
-    does, which moves the colours a little towards cyan each time.
+    does, which moves the colors a little towards cyan each time.
     """
     lab = _lab(result)
     goal = _lab(np.asarray(target))
     matched = np.stack([matched_histogram(lab[..., c], goal[..., c], is_exact) for c in range(3)], axis=-1)
-    coloured = np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float64) / 255
-    blended = with_luminosity(coloured, result.astype(np.float64) / 255)
+    colored = np.asarray(cv2.cvtColor(matched, cv2.COLOR_LAB2RGB), np.float64) / 255
+    blended = with_luminosity(colored, result.astype(np.float64) / 255)
     return to_bytes(blended.clip(0, 1) * 255, is_exact)
 
 
@@ -38,16 +38,16 @@ def matched_histogram(
 def with_luminosity(base: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
     """`base` (H, W, 3) in [0, 1] with the luminosity of `light`: the blend mode "luminosity" (W3C Compositing 1, 10.3).
 
-    Where a channel leaves [0, 1] all three are drawn towards the pixel's grey; the upper bound is taken from before
+    Where a channel leaves [0, 1] all three are drawn towards the pixel's gray; the upper bound is taken from before
     the lower one was mended, as in the library that A1111 uses.
     """
     moved = base + (_luminosity(light) - _luminosity(base))
-    grey = _luminosity(moved)
+    gray = _luminosity(moved)
     low, high = moved.min(-1, keepdims=True), moved.max(-1, keepdims=True)
     # Where nothing is out of range the divisors may be 0 and are not used.
-    below = grey + (moved - grey) * grey / np.where(low < 0, grey - low, 1)
+    below = gray + (moved - gray) * gray / np.where(low < 0, gray - low, 1)
     moved = np.where(low < 0, below, moved)
-    above = grey + (moved - grey) * (1 - grey) / np.where(high > 1, high - grey, 1)
+    above = gray + (moved - gray) * (1 - gray) / np.where(high > 1, high - gray, 1)
     return np.where(high > 1, above, moved)
 
 

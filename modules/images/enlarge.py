@@ -55,7 +55,7 @@ def enlarged(image: Image.Image, name: str, scale: float) -> Image.Image:
     return image.resize(scaled(Size(*image.size), scale), FILTERS[name])
 
 
-def centred(image: Image.Image, target: Size) -> Image.Image:
+def centerd(image: Image.Image, target: Size) -> Image.Image:
     """The middle of `image`, cut to `target`; black where it is smaller."""
     canvas = Image.new(image.mode, target)
     canvas.paste(image, (target.width // 2 - image.width // 2, target.height // 2 - image.height // 2))

@@ -103,8 +103,8 @@ def expanded(box: Box, target: Size, image: Size) -> Box:
 
 
 def filled(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """RGB `image`, its masked part replaced by the colours around it: A1111's masked content "fill"."""
-    # Premultiplied, so that what is masked lends no colour to the blur.
+    """RGB `image`, its masked part replaced by the colors around it: A1111's masked content "fill"."""
+    # Premultiplied, so that what is masked lends no color to the blur.
     kept = _premultiplied_hole(image, mask)
     result = Image.new("RGBA", image.size)
     for radius, times in FILL_LAYERS:

@@ -1,6 +1,6 @@
 """A picture continued beyond its edges: what stands there before a network paints over it.
 
-The old pixels keep every byte. None of it needs to look right, but its colours decide what the network makes of it.
+The old pixels keep every byte. None of it needs to look right, but its colors decide what the network makes of it.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def _stretched(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Ma
 
 
 def _blurred(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Margins) -> NDArray[np.uint8]:
-    """Stretched edges lose their lines with the distance; old pixels lend their colours to it."""
+    """Stretched edges lose their lines with the distance; old pixels lend their colors to it."""
     away = distance((old.shape[1], old.shape[0]), margins)[..., None]
     result = stretched.astype(np.float32)
     for sigma in SIGMAS:
@@ -60,11 +60,11 @@ def _blurred(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Marg
 
 
 def _noise(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Margins) -> NDArray[np.uint8]:
-    """From blurred edges to noise with the picture's spectrum, colours and contrast.
+    """From blurred edges to noise with the picture's spectrum, colors and contrast.
 
     White noise filtered by the picture itself (spot noise: van Wijk 1991; Galerne, Gousseau & Morel 2011, "Random phase
     textures", eq. 4): its covariance over any distance is the picture's own. One noise for all channels keeps their
-    colours together. It depends on the picture alone, so a batch's pictures can be made one by one.
+    colors together. It depends on the picture alone, so a batch's pictures can be made one by one.
     """
     height, width = stretched.shape[:2]
     window = np.hanning(old.shape[0] + 2)[1:-1, None] * np.hanning(old.shape[1] + 2)[None, 1:-1]

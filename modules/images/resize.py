@@ -10,7 +10,7 @@ MOST_PIXELS = 100_000_000  # of a scaled picture before it is cut
 
 
 def resized(image: Image.Image, mode: int, target: Size) -> Image.Image:
-    """`image` brought to `target` by resize mode `mode` (an index of RESIZE_MODES), with Lanczos; same colour mode.
+    """`image` brought to `target` by resize mode `mode` (an index of RESIZE_MODES), with Lanczos; same color mode.
 
     Mode 3 gives it back as it is: there the latent is resized, after encoding.
     """

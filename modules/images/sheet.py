@@ -20,7 +20,7 @@ STRIKE = 4  # pixels
 
 
 class Words(NamedTuple):
-    """One line of a legend; what is not active is grey and struck through."""
+    """One line of a legend; what is not active is gray and struck through."""
 
     text: str
     is_active: bool = True
@@ -59,7 +59,7 @@ class Sheet:
             middle = self.box(0, column).left + cell.width / 2
             legend.draw(drawing, middle, above_height / 2 - heights[column] / 2, lines, cell.width)
         for row, lines in enumerate(beside):
-            # A1111 forgets the space between these lines when it centres them.
+            # A1111 forgets the space between these lines when it centers them.
             top = self.box(row, 0).top + cell.height / 2 - sum(line.size.height for line in lines) / 2
             legend.draw(drawing, beside_width / 2, top, lines, beside_width)
 
@@ -116,9 +116,9 @@ class _Legend:
             while size > 1 and drawing.multiline_textbbox((0, 0), line.text, font=font)[2] > width:
                 size -= 1
                 font = _font(size)
-            centre = (middle, top + line.size.height / 2)
-            colour = ACTIVE if line.is_active else INACTIVE
-            drawing.multiline_text(centre, line.text, fill=colour, font=font, anchor="mm", align="center")
+            center = (middle, top + line.size.height / 2)
+            color = ACTIVE if line.is_active else INACTIVE
+            drawing.multiline_text(center, line.text, fill=color, font=font, anchor="mm", align="center")
             if not line.is_active:
                 half, y = line.size.width // 2, top + line.size.height // 2
                 drawing.line((middle - half, y, middle + half, y), fill=INACTIVE, width=STRIKE)

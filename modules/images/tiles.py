@@ -9,7 +9,7 @@ from modules.images.geometry import Box, Size
 
 
 def rows_of_tiles(image: Size, tile: Size, overlap: int) -> list[list[Box]]:
-    """Boxes of `tile` size, evenly spread so that neighbours overlap by at least `overlap` pixels, row by row.
+    """Boxes of `tile` size, evenly spread so that neighbors overlap by at least `overlap` pixels, row by row.
 
     Where the image is smaller than a tile, a box sticks out of it to the left or the top.
     """

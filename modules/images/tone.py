@@ -1,6 +1,6 @@
 """The tone of redrawn pixels led over to that of the kept ones beside them, without a seam and without steps.
 
-All of it adds smooth offsets to the pixels: neighbouring values stay neighbouring values, so nothing posterises.
+All of it adds smooth offsets to the pixels: neighboring values stay neighboring values, so nothing posterises.
 """
 
 import cv2
@@ -12,9 +12,9 @@ from modules.images.geometry import Size
 Floats = NDArray[np.float32]
 
 SMOOTHING = 4.0  # pixels (sigma) along an outpainted edge: finer differences are lines, not tone
-BAND = 6.0  # pixels (sigma) on both sides of an edge whose colours are compared
+BAND = 6.0  # pixels (sigma) on both sides of an edge whose colors are compared
 ALONG = 8.0  # pixels (sigma) along the edge over which the differences are averaged
-DRIFT = 12.0  # CIE L*a*b* units: about as far colours drift; what differs by more is meant
+DRIFT = 12.0  # CIE L*a*b* units: about as far colors drift; what differs by more is meant
 
 
 def feathered(
@@ -47,9 +47,9 @@ def matched(
 ) -> NDArray[np.uint8]:
     """`result` (H, W, 3), its `redrawn` part brought by `amount` (0 … 1) to the tone of `original` around it.
 
-    Along the edge the colours of both sides are compared in CIE L*a*b*; their difference is spread over the
+    Along the edge the colors of both sides are compared in CIE L*a*b*; their difference is spread over the
     redrawn part like a membrane (the idea of Pérez, Gangnet & Blake 2003, "Poisson image editing", on means instead of
-    pixels). Where the sides differ by more than colours drift, something else is meant to be there and is left alone.
+    pixels). Where the sides differ by more than colors drift, something else is meant to be there and is left alone.
     """
     if amount <= 0 or not redrawn.any() or redrawn.all():
         return result
@@ -66,8 +66,8 @@ def matched(
     held = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), BAND)
     certainty = spread((held / np.maximum(hold, 1e-6)).clip(0, 1)[..., None], edge.astype(np.float32))
     moved = inner + offset * certainty * amount
-    colours = np.asarray(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), np.float32) * 255
-    return np.where(redrawn[..., None], _rounded(colours), result)
+    colors = np.asarray(cv2.cvtColor(moved, cv2.COLOR_LAB2RGB), np.float32) * 255
+    return np.where(redrawn[..., None], _rounded(colors), result)
 
 
 def spread(values: Floats, weights: Floats) -> Floats:
@@ -99,7 +99,7 @@ def _at_edge(values: Floats, known: NDArray[np.bool_]) -> Floats:
     """What the `known` values tend to towards their edge, (H, W, C).
 
     A Gaussian's mean over half a plane stands for a place 0.8 sigma from the edge, which in a gradient is another
-    colour; from two of them the line to the edge is drawn.
+    color; from two of them the line to the edge is drawn.
     """
     return 2 * _smoothed(values, known, BAND / 2) - _smoothed(values, known, BAND)
 

@@ -94,8 +94,8 @@ def _looked_up(sampler_name: str, scheduler: str) -> str | None:
 
 def _shown(param: Param, value: Any) -> str:
     choices = param.control.choices
-    labelled = isinstance(choices, tuple) and choices and isinstance(value, int) and not isinstance(value, bool)
-    return choices[value] if labelled else str(value)
+    labeled = isinstance(choices, tuple) and choices and isinstance(value, int) and not isinstance(value, bool)
+    return choices[value] if labeled else str(value)
 
 
 def _hires(request: GenerationRequest) -> bool:
@@ -152,9 +152,9 @@ def _unevenly_blurred(request: GenerationRequest) -> bool:
 
 
 def _soft(request: GenerationRequest) -> bool:
-    # If grey is a strength, soft inpainting is off.
-    by_grey = _masked(request) and _value(request, "mask_strength_by_grey")
-    return _redrawn_in_part(request) and _value(request, "soft_inpainting") and not by_grey
+    # If gray is a strength, soft inpainting is off.
+    by_gray = _masked(request) and _value(request, "mask_strength_by_grey")
+    return _redrawn_in_part(request) and _value(request, "soft_inpainting") and not by_gray
 
 
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {

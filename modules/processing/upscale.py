@@ -5,7 +5,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from modules.images.enlarge import NONE, centred, covering_scale, enlarged, require_fits
+from modules.images.enlarge import NONE, centerd, covering_scale, enlarged, require_fits
 from modules.images.geometry import Size
 
 
@@ -44,7 +44,7 @@ def upscaled(
     scale = scale_of(options, size)
     require_room(options, size)
     fit: Callable[[Image.Image], Image.Image] = (
-        (lambda larger: centred(larger, target)) if is_to_size and options.upscaling_crop else (lambda larger: larger)
+        (lambda larger: centerd(larger, target)) if is_to_size and options.upscaling_crop else (lambda larger: larger)
     )
     result = fit(enlarged(image, first, scale))
     pairs: dict[str, object] = {}

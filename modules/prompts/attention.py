@@ -17,7 +17,7 @@ BREAK_WORD = re.compile(r"\bBREAK\b")
 
 
 def parse_attention(text: str, compatibility: bool = False) -> list[Piece]:
-    r"""The text in pieces with their weights, neighbours of one weight joined; BREAK is the piece ("BREAK", -1).
+    r"""The text in pieces with their weights, neighbors of one weight joined; BREAK is the piece ("BREAK", -1).
 
     Brackets multiply: `(a)` 1.1, `[a]` 1 / 1.1, `(a:1.3)` 1.3. Open brackets are closed at the end, `\(` and its like
     are literal, and what is no weight stays text. With `compatibility` a BREAK inside weighted brackets becomes the
@@ -69,7 +69,7 @@ def parse_attention(text: str, compatibility: bool = False) -> list[Piece]:
 
 
 def _joined(pieces: list[Piece], apart: set[int]) -> list[Piece]:
-    """Neighbours of equal weight as one piece; those numbered in `apart` stay alone."""
+    """Neighbors of equal weight as one piece; those numbered in `apart` stay alone."""
     runs: list[tuple[list[str], float]] = []
     is_joinable = False
     for i, (text, weight) in enumerate(pieces):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 DIGITS = 6  # levels 1e-6 apart are told apart
 POOL_SIZE = 24  # words of numpy's seed sequence
-REMEMBERED = 96  # increments; two paths of 24 halvings and their neighbours
+REMEMBERED = 96  # increments; two paths of 24 halvings and their neighbors
 
 # numpy's SeedSequence, after O'Neill 2015, "Developing a seed_seq alternative".
 MASK = 0xFFFFFFFF

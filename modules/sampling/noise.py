@@ -136,7 +136,7 @@ class ImageNoise:
         if self._subseeds and self._subseed_strength:
             subseed = self._subseeds[i] if i < len(self._subseeds) else 0
             noise = slerp(self._subseed_strength, noise, self._generator(subseed).randn(self._seed_shape))
-        return noise if self._seed_shape == self._shape else pasted_centre(own, noise)
+        return noise if self._seed_shape == self._shape else pasted_center(own, noise)
 
     def _generator(self, seed: int) -> Generator:
         return Generator(self._source, seed, self._device)
@@ -157,7 +157,7 @@ def slerp(strength: float, low: Tensor, high: Tensor) -> Tensor:
     return a.unsqueeze(1) * low + b.unsqueeze(1) * high
 
 
-def pasted_centre(canvas: Tensor, tile: Tensor) -> Tensor:
+def pasted_center(canvas: Tensor, tile: Tensor) -> Tensor:
     """`canvas` (C, H, W) with `tile` (C, h, w) in its middle, the larger one cropped; integer halves round down."""
     pasted = canvas.clone()
     dy, dx = ((canvas.shape[axis] - tile.shape[axis]) // 2 for axis in (1, 2))

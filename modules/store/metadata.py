@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules.base import exif
-from modules.base.colour import SRGB_PROFILE
+from modules.base.color import SRGB_PROFILE
 from modules.base.picture import Picture
 from modules.infotext.other_programs import from_items, from_json
 from modules.schema.settings import Settings
@@ -62,7 +62,7 @@ def encoded(
 ) -> Encoded:
     """`image` (RGB or RGBA; JPEG knows no alpha and leaves it out) as a file with its infotext in it.
 
-    It says that its colours are sRGB: PNG in a chunk, JPEG and WebP in an ICC profile.
+    It says that its colors are sRGB: PNG in a chunk, JPEG and WebP in an ICC profile.
 
     A picture or a text too large for `format` becomes a PNG: nothing is cut. `quality` (1 to 100) acts on JPEG and
     lossy WebP. `items` are other texts by their keys; only a PNG has room for them.

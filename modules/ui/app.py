@@ -110,7 +110,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
 def mount(api: Any, page: Page, mode: Theme = "auto") -> Any:
     """Puts the page at "/" of `api`, a FastAPI that must have all its other routes already: Gradio takes what is left.
 
-    `mode` is the colours a browser starts with that has chosen none itself.
+    `mode` is the colors a browser starts with that has chosen none itself.
     """
     api.mount(assets.base_url(), assets.serve, name="assets")
     head = assets.head(json.dumps({**page.config, "theme": mode}))

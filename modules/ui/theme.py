@@ -1,4 +1,4 @@
-"""Gradio's theme, pointed at the page's own colours.
+"""Gradio's theme, pointed at the page's own colors.
 
 Each of Gradio's variables is set to one of ours (`assets/css/tokens.css`), so that light and dark live in one place.
 System fonts only: a named web font would be fetched from the network.
@@ -10,7 +10,7 @@ SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvet
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 # Gradio's variable -> ours; both modes take the same name, which itself changes with the mode.
-COLOURS = {
+COLORS = {
     "body_background_fill": "--paper",
     "body_text_color": "--ink",
     "body_text_color_subdued": "--soft",
@@ -91,7 +91,7 @@ PLAIN = {
 
 def theme() -> gr.themes.Base:
     """The page's theme."""
-    colours = {
-        name + mode: f"var({ours})" for name, ours in COLOURS.items() for mode in ("", "_dark")
+    colors = {
+        name + mode: f"var({ours})" for name, ours in COLORS.items() for mode in ("", "_dark")
     }  # fmt: skip
-    return gr.themes.Base(font=list(SANS), font_mono=list(MONO)).set(**colours, **PLAIN)
+    return gr.themes.Base(font=list(SANS), font_mono=list(MONO)).set(**colors, **PLAIN)

@@ -17,9 +17,9 @@ INFO_KEYS = {
 ERROR_KEYS = {"error", "detail", "body", "errors", "field", "hint"}
 
 
-def png(width: int = 64, height: int = 64, colour: str = "#336699") -> str:
+def png(width: int = 64, height: int = 64, color: str = "#336699") -> str:
     file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, "PNG")
+    Image.new("RGB", (width, height), color).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -46,7 +46,7 @@ SOURCE = png(16, 8)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder is `data` in it; what is beside it must stay as it is."""
     folder = tmp_path_factory.mktemp("fuzz")
-    (folder / "neighbour.txt").write_text("not yours", encoding="utf-8")
+    (folder / "neighbor.txt").write_text("not yours", encoding="utf-8")
     (folder / "data" / "inputs" / "one").mkdir(parents=True)
     (folder / "data" / "inputs" / "one" / "a.png").write_bytes(base64.b64decode(SOURCE))
     return folder
@@ -116,8 +116,8 @@ def test_every_route_answers_as_it_is_described(
     overrides = {"sd_model_checkpoint": "good", "samples_format": "png"}
     answer = client.post("/sdapi/v1/txt2img", json={"prompt": "a", "override_settings": overrides})
     assert (answer.status_code, len(answer.json()["images"])) == (200, 1)
-    assert sorted(path.name for path in folder.iterdir()) == ["data", "neighbour.txt"]
-    assert (folder / "neighbour.txt").read_text(encoding="utf-8") == "not yours"
+    assert sorted(path.name for path in folder.iterdir()) == ["data", "neighbor.txt"]
+    assert (folder / "neighbor.txt").read_text(encoding="utf-8") == "not yours"
     assert {path.name for path in (folder / "data").iterdir()} <= KEPT
     assert [path.name for path in (folder / "data" / "inputs").rglob("*")] == ["one", "a.png"]
 

@@ -35,8 +35,8 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png_header(width: int, height: int, depth: int = 8, colours: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colours, 0, 0, 0)
+def png_header(width: int, height: int, depth: int = 8, colors: int = 2) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colors, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
 
 
@@ -45,11 +45,11 @@ def png_start(width: int, height: int) -> bytes:
     return png_header(width, height) + png_chunk(b"IDAT", b"")
 
 
-def png_of(values: np.ndarray, depth: int, colours: int) -> bytes:
+def png_of(values: np.ndarray, depth: int, colors: int) -> bytes:
     """A PNG without filters, for the kinds that Pillow does not write. Values as big-endian samples, rows first."""
     rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2" if depth == 16 else "u1"))
     height, width = values.shape[:2]
-    return png_header(width, height, depth, colours) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return png_header(width, height, depth, colors) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
 def refusal(data: bytes) -> WebuiError:
@@ -86,7 +86,7 @@ def test_a_file_that_is_cut_off_is_called_so(format: str, share: float) -> None:
     assert error.hint in (DAMAGED, "Choose a PNG, JPEG or WebP picture.")  # without its header, a file is none
 
 
-def test_a_truncated_photo_is_damaged_and_not_grey_below() -> None:
+def test_a_truncated_photo_is_damaged_and_not_gray_below() -> None:
     data = file_of(NOISE.resize((320, 240)), "JPEG")
     assert str(refusal(data[: len(data) // 2])).startswith("init_images: the file is damaged or cut off (")
 
@@ -205,7 +205,7 @@ def test_a_picture_that_no_memory_is_there_for_is_refused(monkeypatch: pytest.Mo
          ("The picture has more than 8 bits per channel; it is reduced to 8.",)),
     ],
     ids=[
-        "CMYK", "grey", "bilevel", "palette", "opaque alpha", "16 bit", "float", "float to 1", "highlights",
+        "CMYK", "gray", "bilevel", "palette", "opaque alpha", "16 bit", "float", "float to 1", "highlights",
         "float of 16 bits", "bytes as integers", "32 bits",
     ],
 )  # fmt: skip
@@ -215,17 +215,17 @@ def test_every_kind_of_pixel_becomes_rgb(
     picture = Picture.from_bytes(file_of(image, format, **options))
     opened = picture.open()
     assert (opened.mode, opened.size, picture.notes) == ("RGB", (16, 8), notes)
-    np.testing.assert_allclose(np.asarray(opened)[0, 0], pixels, atol=2)  # JPEG moves a colour by a little
+    np.testing.assert_allclose(np.asarray(opened)[0, 0], pixels, atol=2)  # JPEG moves a color by a little
 
 
-def test_a_16_bit_colour_png_is_reduced_and_says_so() -> None:
+def test_a_16_bit_color_png_is_reduced_and_says_so() -> None:
     ramp = np.broadcast_to((np.arange(16) * 4369).reshape(1, 16, 1), (8, 16, 3))  # 0 … 65535
     picture = Picture.from_bytes(png_of(ramp, 16, 2))
     assert picture.notes == ("The picture has more than 8 bits per channel; it is reduced to 8.",)
     np.testing.assert_array_equal(np.asarray(picture.open())[0, :, 0], np.arange(16) * 17)
 
 
-def test_a_16_bit_grey_png_keeps_its_shades() -> None:
+def test_a_16_bit_gray_png_keeps_its_shades() -> None:
     ramp = np.broadcast_to(np.arange(16) * 4369, (8, 16))
     picture = Picture.from_bytes(png_of(ramp, 16, 0))
     np.testing.assert_array_equal(np.asarray(picture.open())[0, :, 0], np.arange(16) * 17)
@@ -256,7 +256,7 @@ def test_half_transparent_pixels_mix_with_the_background() -> None:
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_an_animation_is_its_first_frame(format: str) -> None:
-    frames = [Image.new("RGB", (16, 8), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (16, 8), color) for color in ("red", "lime", "blue")]
     picture = Picture.from_bytes(file_of(frames[0], format, save_all=True, append_images=frames[1:]))
     assert picture.notes == ("The picture is animated; its first frame is used.",)
     assert np.asarray(picture.rgb())[4, 8].argmax() == 0

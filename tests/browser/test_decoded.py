@@ -51,7 +51,7 @@ def test_the_canvas_shows_the_source_upright(page: Page, studio: str, format: st
     load(page, file_of(format, 6), name=f"photo.{format.lower()}")
     expect(page.locator("#img2img_image .source-text")).to_contain_text("160 × 256")
     page.wait_for_function(f"() => Object.keys(({QUARTERS})()).length >= 4")
-    seen = {colour: np.array(place) for colour, place in page.evaluate(QUARTERS).items()}
+    seen = {color: np.array(place) for color, place in page.evaluate(QUARTERS).items()}
     red, lime, blue = seen["255,0,0"], seen["0,255,0"], seen["0,0,255"]
     assert abs(red[1] - blue[1]) < 4  # turned by a quarter to the right: blue left of red, lime below
     assert blue[0] < red[0] < lime[0] + 4

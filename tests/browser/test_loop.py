@@ -263,7 +263,7 @@ def test_a_frame_that_was_removed_comes_back(open_page: Page) -> None:
 
 
 def test_a_style_that_was_saved_over_comes_back(open_page: Page, server: FakeServer) -> None:
-    server.fake.styles = {"ink": Style("ink", "ink drawing", "colour")}
+    server.fake.styles = {"ink": Style("ink", "ink drawing", "color")}
     open_page.click("#img2img_styles_edit_button")
     row = open_page.locator("#img2img_styles_dialog [data-style=ink]")
     row.get_by_role("button", name="Edit ink").click()
@@ -273,5 +273,5 @@ def test_a_style_that_was_saved_over_comes_back(open_page: Page, server: FakeSer
     toast = open_page.locator(".toast", has_text="Saved the style ink.")
     toast.get_by_role("button", name="Undo").dispatch_event("click")  # the dialogue lies over it
     expect(row).to_contain_text("ink drawing")
-    assert server.fake.styles["ink"] == Style("ink", "ink drawing", "colour")
+    assert server.fake.styles["ink"] == Style("ink", "ink drawing", "color")
     server.fake.styles.clear()

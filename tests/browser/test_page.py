@@ -1,4 +1,4 @@
-"""The page's behaviour, in a real Chromium before a stand-in for the server."""
+"""The page's behavior, in a real Chromium before a stand-in for the server."""
 
 import os
 import re
@@ -687,7 +687,7 @@ def test_settings_are_kept_at_once_and_refused_below_the_field(open_page: Page, 
 def test_dark_and_light_are_remembered(open_page: Page, server: FakeServer) -> None:
     dark = "() => document.body.classList.contains('dark')"
     assert open_page.evaluate(dark) is False
-    open_page.click("#colours")
+    open_page.click("#colors")
     assert opened(open_page, server.url).evaluate(dark) is True
 
 
@@ -700,9 +700,9 @@ def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: i
     finished(open_page)
     if folder := os.environ.get("PALIMPSEST_SCREENSHOTS"):
         for mode in ("light", "dark"):
-            open_page.wait_for_timeout(400)  # colours change over 0.12 s
+            open_page.wait_for_timeout(400)  # colors change over 0.12 s
             open_page.screenshot(path=Path(folder) / f"img2img-{width}x{height}-{mode}.png")
-            open_page.click("#colours")
+            open_page.click("#colors")
     for tab in ("txt2img", "img2img", "pnginfo", "history", "settings"):
         open_page.click(f"#tab_{tab}_button")
         assert open_page.evaluate("() => document.documentElement.scrollWidth") <= width, tab

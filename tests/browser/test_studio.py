@@ -178,7 +178,7 @@ def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page
         page.click(f"#tab_{tab}_button")
     page.click("#tab_history_button")
     expect(page.locator("#history_detail img").first).to_be_visible()
-    page.click("#colours")
+    page.click("#colors")
     assert page.evaluate("() => window.violations") == []
     assert watch.errors == []
     # Somebody who gets a script into the page's text gets nothing.

@@ -71,7 +71,7 @@ def post(client: httpx.Client) -> Callable[..., dict[str, Any]]:
 
 
 def picture(width: int = 64, height: int = 64) -> Image.Image:
-    """A smooth coloured field."""
+    """A smooth colored field."""
     across, down = (
         Image.linear_gradient("L").resize((width, height)),
         Image.radial_gradient("L").resize((width, height)),

@@ -25,7 +25,7 @@ HERE = Checkpoint("here", Path("here.safetensors"))
 CATALOG = Catalog((HERE, Checkpoint("other", HERE.path)))
 
 
-def colour(seed: int) -> tuple[int, int, int]:
+def color(seed: int) -> tuple[int, int, int]:
     return (seed * 37 % 256, seed * 59 % 256, seed * 83 % 256)
 
 
@@ -59,7 +59,7 @@ class Stage:
             yield Failed("It went wrong.")
             return
         for i in range(0 if stop else request.images):
-            image = Image.new("RGB", (request.width // 8 * 8, request.height // 8 * 8), colour(request.seed + i))
+            image = Image.new("RGB", (request.width // 8 * 8, request.height // 8 * 8), color(request.seed + i))
             text = f"{request.prompt}\nSteps: {request.steps}, Seed: {request.seed + i}, Version: x"
             yield ImageDone(i, request.seed + i, image.width, image.height, text, image.tobytes())
         yield Finished(1.0, {"unet": 0.5}, interrupted=stop is Stop.INTERRUPT)

@@ -10,7 +10,7 @@ from modules.base.picture import Picture
 from modules.images.grid import grid
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
-from tests.extensions.conftest import Stage, colour, img2img, opened, refusal, source, txt2img, values_of
+from tests.extensions.conftest import Stage, color, img2img, opened, refusal, source, txt2img, values_of
 
 # -- One job of many
 
@@ -48,7 +48,7 @@ def test_an_interruption_leaves_the_sheet_of_what_there_is(stage: Stage) -> None
     assert len(stage.requested) == 2
     assert events[-1] == Finished(1.0, {"unet": 1.0}, interrupted=True)
     cells = [opened(sheet).getpixel((32 + 64 * i, sheet.height - 32)) for i in range(3)]
-    assert cells == [colour(7), (255, 255, 255), (255, 255, 255)]
+    assert cells == [color(7), (255, 255, 255), (255, 255, 255)]
 
 
 def test_a_skipped_cell_stays_empty_and_the_rest_is_drawn(stage: Stage) -> None:
@@ -152,7 +152,7 @@ def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: lis
     assert [round(value, 4) for value in values_of(stage.requested, "denoising_strength")] == strengths
     assert values_of(stage.requested, "seed", "batch_size") == [(7, 1), (8, 1), (9, 1), (10, 1)]
     sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.requested]
-    assert sources == [(200, 40, 90), colour(7), colour(8), colour(9)]
+    assert sources == [(200, 40, 90), color(7), color(8), color(9)]
     assert [event.sheet for event in done] == ["", "", "", "", "grid"]
     assert (done[-1].width, done[-1].height) == (256, 64)
     assert f"Final denoising strength: 0.5, Denoising curve: {curve}, Version" in done[0].infotext
@@ -161,7 +161,7 @@ def test_loopback_feeds_the_result_back(stage: Stage, curve: str, strengths: lis
 def test_loopback_begins_anew_for_each_batch(stage: Stage) -> None:
     done = stage.pictures(img2img("Loopback", 2, n_iter=2))
     sources = [source_of(request).rgb().getpixel((0, 0)) for request in stage.requested]
-    assert sources == [(200, 40, 90), colour(7), (200, 40, 90), colour(9)]
+    assert sources == [(200, 40, 90), color(7), (200, 40, 90), color(9)]
     assert (done[-1].sheet, done[-1].width) == ("grid", 128)  # the last of each
 
 
@@ -179,8 +179,8 @@ def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
     assert [(event.width, event.height, event.seed) for event in done] == [(192, 128, 7), (192, 128, 8)]
     assert len(stage.requested) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
     assert [request.seed for request in stage.requested] == [*range(7, 19), *range(8, 20)]  # A1111 counts the tiles on
-    assert opened(first).getpixel((0, 0)) == colour(7)
-    assert opened(first).getpixel((191, 127)) == colour(18)
+    assert opened(first).getpixel((0, 0)) == color(7)
+    assert opened(first).getpixel((191, 127)) == color(18)
     assert "SD upscale overlap: 16, SD upscale upscaler: Lanczos" in second.infotext
 
 
@@ -229,7 +229,7 @@ def test_poor_mans_outpainting_paints_the_margins_in_tiles(stage: Stage) -> None
         (7 + i, 2, 8) for i in range(len(stage.requested))
     ]
     assert opened(done).getpixel((190, 10)) == (200, 40, 90)
-    assert opened(done).getpixel((0, 0)) == colour(7)
+    assert opened(done).getpixel((0, 0)) == color(7)
 
 
 def test_outpainting_wants_a_direction(stage: Stage) -> None:
@@ -312,7 +312,7 @@ def test_sheets_of_each_z(stage: Stage) -> None:
 def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
     no_legend = (4, "4,5", [], 0, "", [], 0, "", [], False)
     done = stage.pictures(txt2img("x/y/z plot", *no_legend, n_iter=2))
-    cell = grid([Image.new("RGB", (64, 64), colour(seed)) for seed in (7, 8)])
+    cell = grid([Image.new("RGB", (64, 64), color(seed)) for seed in (7, 8)])
     assert opened(done[-1]).crop((0, 0, 128, 64)).tobytes() == cell.tobytes()
     assert (done[-1].width, done[-1].height) == (256, 64)
 

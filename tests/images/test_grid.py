@@ -29,6 +29,6 @@ def test_rows_and_columns(count: int, rows: int, expected: tuple[int, int]) -> N
 def test_each_picture_stands_in_the_middle_of_its_cell() -> None:
     sheet = grid([Image.new("RGB", (4, 4), "red"), Image.new("RGB", (2, 2), "blue")], background="#00ff00")
     assert sheet.size == (8, 4)
-    colours: dict[Any, str] = {(255, 0, 0): "r", (0, 0, 255): "b", (0, 255, 0): "."}
-    rows = ["".join(colours[sheet.getpixel((x, y))] for x in range(8)) for y in range(4)]
+    colors: dict[Any, str] = {(255, 0, 0): "r", (0, 0, 255): "b", (0, 255, 0): "."}
+    rows = ["".join(colors[sheet.getpixel((x, y))] for x in range(8)) for y in range(4)]
     assert rows == ["rrrr....", "rrrr.bb.", "rrrr.bb.", "rrrr...."]

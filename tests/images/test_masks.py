@@ -94,7 +94,7 @@ def ring(*, inner: int = 0, outer: int = 0) -> Image.Image:
         (ring(inner=129, outer=128), True, 255, 0),
         (ring(inner=129, outer=128), False, 129, 128),
         (ring(inner=255, outer=255), True, 76, 76),  # opaque: the brightness of red
-        (Image.new("L", (16, 16), 100), True, 100, 100),  # grey stays grey
+        (Image.new("L", (16, 16), 100), True, 100, 100),  # gray stays gray
         (Image.new("RGB", (16, 16), "white"), True, 255, 255),
     ],
 )

@@ -54,7 +54,7 @@ def test_blurred_edges_lose_their_lines_with_the_distance() -> None:
     assert contrast[2] < 3
 
 
-def test_shaped_noise_has_the_pictures_colours_and_contrast() -> None:
+def test_shaped_noise_has_the_pictures_colors_and_contrast() -> None:
     old = picture(192, 192)
     new = np.asarray(continued(old, Margins(0, 0, 384, 0), NOISE)).astype(float)
     far = new[:, 192 + 192 :].reshape(-1, 3)  # beyond the reach of the edge
@@ -63,15 +63,15 @@ def test_shaped_noise_has_the_pictures_colours_and_contrast() -> None:
     assert (far.std(0) > 0.3 * old_pixels.std(0)).all()
     assert (far.std(0) < 2 * old_pixels.std(0)).all()
     near = new[:, 192:194].mean(0) - np.asarray(old).astype(float)[:, -2:].mean(0)
-    assert np.abs(near).max() < 8  # it begins with the edge's own colours
+    assert np.abs(near).max() < 8  # it begins with the edge's own colors
 
 
 def test_shaped_noise_is_as_coarse_as_the_picture() -> None:
     rng = np.random.default_rng(4)
 
-    def likeness(grey: NDArray[np.float64], lag: int) -> float:
+    def likeness(gray: NDArray[np.float64], lag: int) -> float:
         """The correlation of pixels with those `lag` to the right."""
-        return float(np.corrcoef(grey[:, lag:].ravel(), grey[:, :-lag].ravel())[0, 1])
+        return float(np.corrcoef(gray[:, lag:].ravel(), gray[:, :-lag].ravel())[0, 1])
 
     for sigma in (1.0, 4.0):
         grains = cv2.GaussianBlur(rng.normal(0, 40 * sigma, (192, 192, 3)), (0, 0), sigma) + 128

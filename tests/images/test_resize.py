@@ -58,7 +58,7 @@ def test_latent_upscale_leaves_the_picture_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_masks_and_transparent_pictures_keep_their_colour_mode(mode: str) -> None:
+def test_masks_and_transparent_pictures_keep_their_color_mode(mode: str) -> None:
     source = Image.fromarray(RECORDED["source"]).convert(mode)
     for resize_mode in (JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL):
         result = resized(source, resize_mode, Size(64, 96))

@@ -31,7 +31,7 @@ def error(one: NDArray[np.uint8], other: NDArray[np.uint8], where: NDArray[np.bo
 
 
 @pytest.mark.parametrize(("lightness", "green_red"), [(6, -4), (-8, 0), (0, 5)])
-def test_a_drift_of_colours_is_taken_back(lightness: float, green_red: float) -> None:
+def test_a_drift_of_colors_is_taken_back(lightness: float, green_red: float) -> None:
     original, redrawn = ramp(), inside()
     result = np.where(redrawn[..., None], shifted(original, lightness, green_red), original)
     again = matched(result, original, redrawn, 1.0)
@@ -60,7 +60,7 @@ def test_what_is_kept_keeps_every_byte() -> None:
     assert (feathered(result, original, redrawn, ~redrawn, 16)[~redrawn] == result[~redrawn]).all()
 
 
-def test_something_else_than_the_surroundings_keeps_its_colour() -> None:
+def test_something_else_than_the_surroundings_keeps_its_color() -> None:
     original, redrawn = ramp(), inside()
     hat = np.where(redrawn[..., None], np.array([240, 30, 30], np.uint8), original)
     assert np.abs(matched(hat, original, redrawn, 1.0).astype(int) - hat).max() <= 3

@@ -21,8 +21,8 @@ CATALOG = Catalog((Checkpoint("one", Path("one.safetensors")), Checkpoint("two",
 OURS = f"Version: Palimpsest {modules.__version__}, Compatibility: Palimpsest, RNG: CPU"
 
 
-def picture(colour: str) -> Picture:
-    return Picture.from_image(Image.new("RGB", (64, 64), colour))
+def picture(color: str) -> Picture:
+    return Picture.from_image(Image.new("RGB", (64, 64), color))
 
 
 SOURCE, MASK = picture("teal"), picture("white")
@@ -106,7 +106,7 @@ HASHED = Catalog(
 
 
 @pytest.mark.parametrize(
-    ("lines", "name", "asked"),
+    ("lines", "name", "requested"),
     [
         ("Model: two, Model hash: 2222222222", "two", []),
         ("Model: renamed, Model hash: 2222222222", "two", []),
@@ -139,7 +139,7 @@ def test_missing_networks_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "chosen", "asked"),
+    ("line", "chosen", "requested"),
     [
         ("Seed: 7", "None", []),
         ("VAE: soft.pt, VAE hash: 1111111111", "soft.pt", []),

@@ -155,7 +155,7 @@ def test_hostile_text_does_not_hang(text: str) -> None:
     assert to_fields(parse(text)).settings == {}  # at once; a pattern that backtracks would take an hour
 
 
-def test_greys_as_strengths_and_soft_inpainting_exclude_each_other() -> None:
+def test_grays_as_strengths_and_soft_inpainting_exclude_each_other() -> None:
     picture = Picture.from_image(Image.new("RGB", (64, 64)))
     request = Img2ImgRequest(init_images=(picture,), mask=picture, soft_inpainting=True, mask_strength_by_grey=True)
     back = to_fields(parse(compose("", "", declared_pairs(request, Settings()))))

@@ -18,7 +18,7 @@ STEPS = 4
 
 
 class Painter:
-    """Gives each source back in fewer colours. `held` keeps it at its first step.
+    """Gives each source back in fewer colors. `held` keeps it at its first step.
 
     A prompt with "sour" makes the job fail; `requests` are those it has taken up, with the checkpoint's name.
     """

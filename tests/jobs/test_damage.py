@@ -284,10 +284,10 @@ def jobs_in(folder: Path) -> int:
     "change",
     [
         "UPDATE events SET name = 'Thought' WHERE name = 'Started'",
-        "UPDATE events SET data = json_set(data, '$.colour', 1)",
-        "UPDATE jobs SET request = json_set(request, '$.colour', 1)",
-        "ALTER TABLE jobs ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'",
-        "ALTER TABLE events ADD COLUMN colour TEXT; PRAGMA user_version = 2",
+        "UPDATE events SET data = json_set(data, '$.color', 1)",
+        "UPDATE jobs SET request = json_set(request, '$.color', 1)",
+        "ALTER TABLE jobs ADD COLUMN color TEXT NOT NULL DEFAULT 'red'",
+        "ALTER TABLE events ADD COLUMN color TEXT; PRAGMA user_version = 2",
         "ALTER TABLE jobs DROP COLUMN cuts",
         "PRAGMA user_version = 7",
         "DROP TABLE needs; CREATE TABLE needs (job, sha256); INSERT INTO needs VALUES (NULL, NULL); "
@@ -445,7 +445,7 @@ def test_an_index_that_another_program_has_locked_is_not_thrown_away(
 def test_an_index_with_other_columns_is_made_anew(lived_in: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = copy_of(lived_in, tmp_path_factory)
     with closing(sqlite3.connect(folder / "cache" / "history.sqlite")) as db:
-        db.executescript("DROP TABLE pictures; CREATE TABLE pictures (path TEXT, colour TEXT)")
+        db.executescript("DROP TABLE pictures; CREATE TABLE pictures (path TEXT, color TEXT)")
     works(folder)
 
 

@@ -95,7 +95,7 @@ def ended(job: Job) -> Job:
     return job
 
 
-def colours(outputs: Outputs, job: Job) -> list[Any]:
+def colors(outputs: Outputs, job: Job) -> list[Any]:
     return [Image.open(outputs.locate(image.path)).getpixel((0, 0)) for image in job.images]
 
 
@@ -103,7 +103,7 @@ def test_another_kind_makes_files_in_a_folder_of_its_own_without_a_checkpoint(tm
     queue, outputs = opened(tmp_path)
     job = ended(queue.submit(JobSpec(INVERT, InvertRequest(photo=PHOTO, times=2), Settings())))
     assert (job.status, job.progress().fraction, job.progress().images) == ("finished", 1.0, 2)
-    assert colours(outputs, job) == [(0, 255, 255), (255, 0, 0)]
+    assert colors(outputs, job) == [(0, 255, 255), (255, 0, 0)]
     assert all(image.path.startswith("invert-images/") for image in job.images)
     assert queue.state().checkpoint == ""
     assert job.request.photo is None  # let go of
@@ -122,7 +122,7 @@ def test_another_kind_goes_on_after_a_restart_at_its_first_picture_that_is_not_s
     queue, outputs = opened(tmp_path)
     again = ended(queue.job(job.id))
     assert (again.kind, again.status, again.is_resumed) == (INVERT, "finished", True)
-    assert colours(outputs, again) == [(0, 255, 255), (255, 0, 0), (0, 255, 255)]
+    assert colors(outputs, again) == [(0, 255, 255), (255, 0, 0), (0, 255, 255)]
     assert again.images[:1] == job.images
     queue.close()
 

@@ -271,7 +271,7 @@ def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: 
 
 def failed_with_pictures(folder: Path) -> tuple[Job, list[Picture]]:
     """A job with a source and a mask that has failed, in a folder in which nothing else would be kept."""
-    source, mask = (Picture.from_image(Image.new("L", (64, 64), grey)) for grey in (10, 255))
+    source, mask = (Picture.from_image(Image.new("L", (64, 64), gray)) for gray in (10, 255))
     outputs, kept = Outputs(folder / "outputs"), Pictures(folder / "pictures", limit=1)
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(folder / "jobs.sqlite", kept))
     request = Img2ImgRequest.parse({"init_images": [source], "mask": mask, "prompt": "webui-error"})

@@ -85,7 +85,7 @@ def test_a_request_goes_before_a_setting_but_in_a1111_not_before_a_changed_one()
 
 
 @pytest.mark.parametrize(
-    ("asked", "enlarged", "size"),
+    ("requested", "enlarged", "size"),
     [
         ({"hr_scale": 2.0}, (1024, 768), (1024, 768)),
         ({"hr_scale": 1.3}, (665, 499), (664, 496)),

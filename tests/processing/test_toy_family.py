@@ -152,7 +152,7 @@ def test_soft_inpainting_and_only_masked_run(run: Run) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "DPM++ 2M", "DDIM"])
-def test_greys_of_a_mask_are_strengths(run: Run, sampler: str) -> None:
+def test_grays_of_a_mask_are_strengths(run: Run, sampler: str) -> None:
     ramp = Image.fromarray(np.tile(np.linspace(0, 255, 80).astype(np.uint8), (64, 1)), "L")
     request = Img2ImgRequest(
         init_images=(SOURCE,), mask=png(ramp), mask_strength_by_grey=True, mask_blur_x=0, mask_blur_y=0,

@@ -57,7 +57,7 @@ def test_a1111_makes_a_weighted_word_of_it() -> None:
 
 
 @given(SYNTAX)
-def test_text_without_syntax_is_kept_and_neighbours_differ(text: str) -> None:
+def test_text_without_syntax_is_kept_and_neighbors_differ(text: str) -> None:
     pieces = parse_attention(text)
     assert pieces
     if not set(text) & set("()[]:\\") and "BREAK" not in text:

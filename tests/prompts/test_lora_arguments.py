@@ -54,10 +54,10 @@ def test_steps_are_whole_numbers(arguments: tuple[str | None, ...], expected: Wi
 
 
 def test_a_tag_keeps_what_it_does_not_understand() -> None:
-    (tag,) = network_tags(take_tags("<lora:ink:0.5:1:8:more:lbw=OUTS:stop=3:colour=red>")[1])
+    (tag,) = network_tags(take_tags("<lora:ink:0.5:1:8:more:lbw=OUTS:stop=3:color=red>")[1])
     assert (tag.te, tag.unet, tag.dyn_dim, tag.window) == (0.5, 1.0, 8, Window(0, 3))
     assert tag.blocks == block_weights("OUTS")
-    assert tag.unread == ("more", "colour=red")
+    assert tag.unread == ("more", "color=red")
 
 
 def test_a_share_of_the_steps_is_at_least_one() -> None:

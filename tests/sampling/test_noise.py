@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from modules.sampling.noise import BrownianNoise, Generator, ImageNoise, Philox, Source, pasted_centre, slerp
+from modules.sampling.noise import BrownianNoise, Generator, ImageNoise, Philox, Source, pasted_center, slerp
 
 RECORDED = Path(__file__).parents[1] / "parity" / "data" / "sampling.npz"
 SHAPE = (4, 8, 8)
@@ -95,13 +95,13 @@ def test_nearly_parallel_noises_are_mixed_with_a1111s_swapped_weights() -> None:
     ],
 )
 def test_a_tile_is_pasted_into_the_middle(canvas: tuple[int, int], tile: tuple[int, int], expected: list[str]) -> None:
-    pasted = pasted_centre(torch.zeros(1, *canvas), torch.ones(1, *tile))[0]
+    pasted = pasted_center(torch.zeros(1, *canvas), torch.ones(1, *tile))[0]
     assert ["".join(str(int(value)) for value in row) for row in pasted.tolist()] == expected
 
 
 def test_a_cropped_tile_shows_its_middle() -> None:
     tile = torch.arange(16.0).view(1, 4, 4)
-    assert pasted_centre(torch.zeros(1, 2, 2), tile).flatten().tolist() == [5.0, 6.0, 9.0, 10.0]
+    assert pasted_center(torch.zeros(1, 2, 2), tile).flatten().tolist() == [5.0, 6.0, 9.0, 10.0]
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -116,7 +116,7 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     ("column", "value", "reason"),
     [
         ("model", "VideoRequest", "The job was created by another version of Palimpsest: it has no VideoRequest."),
-        ("request", '{"colour": 1}', "The job was created by another version of Palimpsest (1 fields differ)."),
+        ("request", '{"color": 1}', "The job was created by another version of Palimpsest (1 fields differ)."),
     ],
 )
 def test_a_job_of_another_version_says_so(tmp_path: Path, column: str, value: str, reason: str) -> None:

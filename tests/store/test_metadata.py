@@ -67,7 +67,7 @@ def test_text_in_latin_1_is_a_plain_chunk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "text", "asked", "given"),
+    ("size", "text", "requested", "given"),
     [
         ((16, 16), "漢" * 33_000, "jpg", "png"),  # an EXIF block of a JPEG holds 64 kB
         ((65_536, 8), TEXT, "jpg", "png"),

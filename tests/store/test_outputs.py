@@ -26,7 +26,7 @@ from modules.store.outputs import LOG_COLUMNS, Outputs
 
 IMAGE = Image.new("RGB", (16, 16), "teal")
 TEXT = (
-    'a "cat", grey\nNegative prompt: flat\n'
+    'a "cat", gray\nNegative prompt: flat\n'
     "Steps: 20, Sampler: Euler, CFG scale: 7.0, Seed: 5, Model hash: abc, Model: m"
 )
 DAY = date(2026, 1, 31)
@@ -241,7 +241,7 @@ def test_keeping_copies_and_logs_with_a1111s_columns(outputs: Outputs) -> None:
     copy = outputs.keep(name)
     assert outputs.relative(copy) == "saved/00000-5.png"
     assert copy.read_bytes() == (outputs.root / name).read_bytes()
-    row = ['a "cat", grey', "5", "16", "16", "Euler", "7.0", "20", "00000-5.png", "flat", "m", "abc"]
+    row = ['a "cat", gray', "5", "16", "16", "Euler", "7.0", "20", "00000-5.png", "flat", "m", "abc"]
     assert log(outputs) == [list(LOG_COLUMNS), row]
 
 

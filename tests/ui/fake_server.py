@@ -1,4 +1,4 @@
-"""A stand-in for the server: the routes the page talks to, with jobs that paint coloured pictures.
+"""A stand-in for the server: the routes the page talks to, with jobs that paint colored pictures.
 
 `python -m tests.ui.fake_server --port 7999` serves the page in front of it.
 """
@@ -45,7 +45,7 @@ CHECKPOINTS = (
 
 
 def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Image:
-    """A picture that depends on the seed: hills under a sun; `share` below 1 is blurred towards grey."""
+    """A picture that depends on the seed: hills under a sun; `share` below 1 is blurred towards gray."""
     hue = seed * 47 % 255
     image = Image.new("HSV", (width, height), (hue, 70, 235))
     draw = ImageDraw.Draw(image)

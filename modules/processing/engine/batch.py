@@ -30,13 +30,13 @@ from modules.schema.settings import Settings
 class Common:
     """What the pictures of all batches have in common.
 
-    made_by: what the infotext says of the checkpoint.  prepared: the pictures of an inpainting job.  colours_of: the
-    picture whose colours they get, if settings want that.
+    made_by: what the infotext says of the checkpoint.  prepared: the pictures of an inpainting job.  colors_of: the
+    picture whose colors they get, if settings want that.
     """
 
     made_by: Mapping[str, str]
     prepared: Prepared | None
-    colours_of: Image.Image | None
+    colors_of: Image.Image | None
 
 
 class BatchRunner:
@@ -66,8 +66,8 @@ class BatchRunner:
                 job.ear.hear()
             with job.clock.stage("vae_decode"):
                 pixels = decoded(result.model, latent, job.is_exact)
-            if common.colours_of is not None:
-                pixels = corrected(pixels, common.colours_of, job.is_exact)
+            if common.colors_of is not None:
+                pixels = corrected(pixels, common.colors_of, job.is_exact)
             painted = pixels
             if inpainting is not None and settings.overlay_inpaint:
                 pixels = inpainting.laid_over(pixels, number, latent)

@@ -189,7 +189,7 @@ class Engine:
                 yield Warned(note)
         passes = PassRunner(job, models, self._prompts, self._hashes, self._room)
         passes.require_room(0, plan.batches[0], models.first(0))
-        prepared = colours_of = None
+        prepared = colors_of = None
         if plan.source is not None:
             job.ear.hear()
             background = settings.img2img_background_color
@@ -199,10 +199,10 @@ class Engine:
                 for note in notes(plan.source, plan.canvas, plan.requested, prepared, keeps, plan.sizes):
                     yield Warned(note)
             if settings.img2img_color_correction:
-                colours_of = (
+                colors_of = (
                     prepared.image if prepared else source_pixels(plan.source, plan.requested, background, plan.sizes)
                 )
-        common = Common(made_by(job, models.first(0)), prepared, colours_of)
+        common = Common(made_by(job, models.first(0)), prepared, colors_of)
         batches = BatchRunner(job, common, models, passes, self._sources, self._place)
         for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
             job.ear.is_in_batch = True

@@ -1,8 +1,8 @@
-"""A denoising strength for each place: greys of the mask say what share of the picture's own strength it has.
+"""A denoising strength for each place: grays of the mask say what share of the picture's own strength it has.
 
 The idea is differential diffusion's (Levin & Fried 2023, arXiv 2306.00950): every place follows the noised original
 until the walk has come to the level at which its own strength would have begun. The threshold is A1111's step rule, so
-a grey of one half is redrawn in as many steps as a job of half the strength would take. Masks are 1 where the picture
+a gray of one half is redrawn in as many steps as a job of half the strength would take. Masks are 1 where the picture
 may change at full strength and 0 where it stays.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.processing.plan import MAX_STRENGTH
 
-SHOWN = 16  # of 255: from this grey on the redrawn pixels show alone; below, the original lies over them in part
+SHOWN = 16  # of 255: from this gray on the redrawn pixels show alone; below, the original lies over them in part
 ROUNDING = 1e-4  # products of decimal fractions may fall a hair short of a whole number
 
 

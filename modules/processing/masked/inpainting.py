@@ -46,7 +46,7 @@ class Inpainting:
 
         `is_preserving` tells the samplers of the DDIM family.
         """
-        if self.canvas.by_grey:
+        if self.canvas.by_gray:
             # In all families what is predicted is held: A1111's way in DDIM's would show places that are not freed yet
             # without their noise.
             blend = partial(area_strength.freed, levels, self.canvas.strength, self.steps)
@@ -58,7 +58,7 @@ class Inpainting:
 
     def finished(self, latents: Tensor) -> Tensor:
         """The sampler's last latents with the original outside the mask; soft inpainting leaves that to the pixels."""
-        if self.canvas.by_grey:
+        if self.canvas.by_gray:
             return torch.where(self.mask > 0, latents, self.original)
         return latents if self.softness is not None else torch.lerp(self.original, latents, self.mask)
 

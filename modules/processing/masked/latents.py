@@ -21,8 +21,8 @@ def latent_mask(mask: Image.Image, cells: Size, rounded: bool) -> Tensor:
 
 
 def cells_of(mask: Image.Image, cells: Size, canvas: Canvas) -> Tensor:
-    """`mask` at the latent's size; a grey that is a strength is its cell's mean, as bicubic would lend it to others."""
-    if canvas.by_grey:
+    """`mask` at the latent's size; a gray that is a strength is its cell's mean, as bicubic would lend it to others."""
+    if canvas.by_gray:
         mask = mask.resize(cells, Image.Resampling.BOX)
     return latent_mask(mask, cells, canvas.is_rounded)
 
@@ -40,7 +40,7 @@ def inpainting_input(
 
     `cell` is the pixels a side of a latent cell.
 
-    The latter is `encoded` from `image` (RGB), grey under the mask as far as `weight` (`inpainting_mask_weight`) says.
+    The latter is `encoded` from `image` (RGB), gray under the mask as far as `weight` (`inpainting_mask_weight`) says.
     Without a mask all of it is drawn, without an image (txt2img) from nothing. A1111 draws from the posterior without
     a seed; here its mean is taken.
     """

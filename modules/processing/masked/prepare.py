@@ -121,13 +121,13 @@ def _blurred_mask(canvas: Canvas, size: Size) -> Image.Image:
 
 def _shown(mask: Image.Image, canvas: Canvas, is_cropped: bool) -> Image.Image:
     """The mask by which the original is laid over the result."""
-    if canvas.by_grey:
+    if canvas.by_gray:
         return _reach(mask)
     return mask if is_cropped else masks.doubled(mask)
 
 
 def _reach(mask: Image.Image) -> Image.Image:
-    """`mask`, steeply risen from its first greys on: where it shows at all it soon shows alone."""
+    """`mask`, steeply risen from its first grays on: where it shows at all it soon shows alone."""
     return mask.point([min(255, value * 255 // area_strength.SHOWN) for value in range(256)])
 
 

@@ -58,9 +58,9 @@ def overlay_mask(
 
 
 def weighted_percentiles(values: Floats, low: float, high: float) -> Floats:
-    """For each cell of `values` (h, w) the weighted mean of its neighbours between two percentiles (0 … 1) of weight.
+    """For each cell of `values` (h, w) the weighted mean of its neighbors between two percentiles (0 … 1) of weight.
 
-    Neighbours lie up to RADIUS away and are weighted by a Gaussian; each stands for a stretch as long as its weight
+    Neighbors lie up to RADIUS away and are weighted by a Gaussian; each stands for a stretch as long as its weight
     when they are sorted. The window between the percentiles is at least 1 long, moved to stay inside.
     """
     height, width = values.shape

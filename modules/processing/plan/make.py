@@ -140,8 +140,8 @@ def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
     if request.mask is None and not request.is_outpainted:
         return None
     frame = Frame(margins(request), request.outpaint_fill, request.outpaint_feather)
-    by_grey = request.mask_strength_by_grey and request.mask is not None
-    is_soft = request.soft_inpainting and not by_grey
+    by_gray = request.mask_strength_by_grey and request.mask is not None
+    is_soft = request.soft_inpainting and not by_gray
     softness = Softness(
         bias=request.mask_blend_power,
         strength=request.mask_blend_scale,
@@ -154,13 +154,13 @@ def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
         mask=request.mask,
         latent_mask=request.latent_mask,
         is_inverted=request.inpainting_mask_invert == 1,
-        is_rounded=request.mask_round and not is_soft and not by_grey,
+        is_rounded=request.mask_round and not is_soft and not by_gray,
         blur=request.blur,
         only_masked=request.inpaint_full_res == 1,
         padding=request.inpaint_full_res_padding,
         content=request.inpainting_fill,
         softness=softness if is_soft else None,
-        by_grey=by_grey,
+        by_gray=by_gray,
         strength=request.denoising_strength,
         color_match=request.inpaint_color_match,
         frame=frame if request.is_outpainted else None,

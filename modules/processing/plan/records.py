@@ -113,7 +113,7 @@ class Canvas:
 
     `mask` says it for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the
     source, only what a `frame` adds to it. `content` is an index of MASKED_CONTENTS; `padding` counts where only the
-    masked region is worked on. `by_grey` takes greys of the mask for shares of the denoising strength, which `strength`
+    masked region is worked on. `by_gray` takes grays of the mask for shares of the denoising strength, which `strength`
     is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around. `is_exact`: where A1111 displaces
     or changes what is not masked, so do we.
     """
@@ -127,7 +127,7 @@ class Canvas:
     padding: int
     content: int
     softness: Softness | None
-    by_grey: bool = False
+    by_gray: bool = False
     strength: float = 1.0
     color_match: float = 0.0
     frame: Frame | None = None

@@ -19,7 +19,7 @@ from modules.schema.request.masked import (
     MaskBlurY,
     MaskInvert,
     MaskRound,
-    MaskStrengthByGrey,
+    MaskStrengthByGray,
 )
 from modules.schema.request.outpaint import (
     OutpaintBottom,
@@ -86,7 +86,7 @@ class Img2ImgRequest(GenerationRequest):
     inpaint_full_res_padding: InpaintPadding = 32
     inpainting_fill: InpaintingFill = 1
     mask_round: MaskRound = True
-    mask_strength_by_grey: MaskStrengthByGrey = False
+    mask_strength_by_grey: MaskStrengthByGray = False
     inpaint_color_match: InpaintColorMatch = 0.0
     outpaint_left: OutpaintLeft = 0
     outpaint_right: OutpaintRight = 0

@@ -27,7 +27,7 @@ MaskBlurY = Annotated[
 ]
 MaskRound = Annotated[
     bool,
-    Field(description="Round the mask to black and white; if off, grey areas are partly redrawn."),
+    Field(description="Round the mask to black and white; if off, gray areas are partly redrawn."),
     Control("Round the mask", kind="hidden", infotext="Mask round", absent=True, ours=True),
 ]
 MaskInvert = Annotated[
@@ -61,7 +61,7 @@ InpaintPadding = Annotated[
         infotext="Masked area padding", absent=32,
     ),
 ]  # fmt: skip
-MaskStrengthByGrey = Annotated[
+MaskStrengthByGray = Annotated[
     bool,
     Field(description="Gray in the mask sets the strength: 50% gray is redrawn at half the denoising strength."),
     Control(

@@ -8,7 +8,7 @@ from modules.base.fields import Control
 
 SoftInpainting = Annotated[
     bool,
-    Field(description="Blend gradually: grey areas of the mask are partly redrawn, and the edge follows the changes."),
+    Field(description="Blend gradually: gray areas of the mask are partly redrawn, and the edge follows the changes."),
     Control(
         "Soft inpainting", kind="checkbox", elem="soft_inpainting_enabled", infotext="Soft inpainting enabled",
         absent=False,

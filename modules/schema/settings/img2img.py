@@ -69,7 +69,7 @@ class Img2ImgSettings(Section):
 
     @field_validator("img2img_background_color")
     @classmethod
-    def _a_colour(cls, value: str) -> str:
+    def _a_color(cls, value: str) -> str:
         if not CSS_HEX.fullmatch(value):
             raise ValueError("expected a color such as #ffffff")
         return value

@@ -59,9 +59,9 @@ class TestGenerating:
         body: dict[str, Any] = {"init_images": [png()], "mask": png(), "prompt": "images 2", "n_iter": 2, "seed": 31}
         told = post("img2img", **body, override_settings=wanted, save_images=True, do_not_save_grid=True).json()
         info = json.loads(told["info"])
-        colours = [opened(image).getpixel((0, 0)) for image in told["images"]]
+        colors = [opened(image).getpixel((0, 0)) for image in told["images"]]
         beside = [(101, 101, 101), (102, 102, 102, 102)]
-        assert colours == [(0, 0, 0), *beside, (1, 1, 1), *beside]
+        assert colors == [(0, 0, 0), *beside, (1, 1, 1), *beside]
         assert (info["infotexts"], info["all_seeds"]) == (["text 0", "text 1"], [31, 32])
         new = sorted(
             path.relative_to(services.outputs.root) for path in set(services.outputs.root.rglob("*.png")) - before

@@ -20,9 +20,9 @@ from modules.api.v1.batches import BatchFeed
 FORM = {"width": 64, "height": 64, "prompt": "side 8 steps 1", "seed": 5}
 
 
-def png(colour: str = "red", size: tuple[int, int] = (16, 16)) -> bytes:
+def png(color: str = "red", size: tuple[int, int] = (16, 16)) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
+    Image.new("RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -204,7 +204,7 @@ HERE = {"name": "a.png", "id": hashlib.sha256(png()).hexdigest()}
         ({"files": [HERE], "options": {"output": "../x"}}, 422, "output", "output = '../x': expected the name"),
         ({"files": [HERE], "options": {"output": ""}}, 422, "output", "expected the name"),
         ({"files": [HERE], "options": {"max_side": 5}}, 422, "max_side", "options.max_side = 5: input should be"),
-        ({"files": [HERE], "options": {"colour": 5}}, 422, "colour", "options.colour"),
+        ({"files": [HERE], "options": {"color": 5}}, 422, "color", "options.color"),
         ({"files": [HERE], "request": {"steps": 0}}, 422, "steps", "Sampling steps (steps) = 0"),
         ({"files": [HERE], "request": {"mask": "x"}}, 422, "mask", "is set by each file"),
     ],

@@ -24,8 +24,8 @@ def saved(services: Services, seed: int, source: str = "", mask: str = "") -> st
     return hashlib.sha256((services.outputs.root / path).read_bytes()).hexdigest()
 
 
-def brought(client: TestClient, colour: str) -> str:
-    return client.post("/v1/pictures", content=Picture.from_image(Image.new("RGB", (64, 64), colour)).data).json()["id"]
+def brought(client: TestClient, color: str) -> str:
+    return client.post("/v1/pictures", content=Picture.from_image(Image.new("RGB", (64, 64), color)).data).json()["id"]
 
 
 def test_pictures_are_listed_and_shown_by_their_hash(client: TestClient, services: Services) -> None:

@@ -25,7 +25,7 @@ TEXT = (
 
 def gif() -> bytes:
     buffer = io.BytesIO()
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
     return buffer.getvalue()
 
@@ -55,8 +55,8 @@ def test_what_will_be_converted_is_noted(client: TestClient) -> None:
 def quarters(format: str, **options: Any) -> bytes:
     """A picture whose quarters are red and lime above, blue and white below."""
     image = Image.new("RGB", (64, 32), "white")
-    for corner, colour in (((0, 0), "red"), ((32, 0), "lime"), ((0, 16), "blue")):
-        image.paste(colour, (*corner, corner[0] + 32, corner[1] + 16))
+    for corner, color in (((0, 0), "red"), ((32, 0), "lime"), ((0, 16), "blue")):
+        image.paste(color, (*corner, corner[0] + 32, corner[1] + 16))
     buffer = io.BytesIO()
     image.convert(options.pop("mode", "RGB")).save(buffer, format, **options)
     return buffer.getvalue()
@@ -88,7 +88,7 @@ def test_what_is_shown_is_what_was_decoded(
     answer = client.get(f"{told['url']}/pixels")
     shown = Image.open(io.BytesIO(answer.content))
     assert (answer.headers["content-type"], shown.format, shown.size) == ("image/png", "PNG", size)
-    assert not {"exif", "icc_profile"} & shown.info.keys()  # nothing by which a browser would turn or colour it again
+    assert not {"exif", "icc_profile"} & shown.info.keys()  # nothing by which a browser would turn or color it again
     assert shown.tobytes() == Picture.from_bytes(data).open().tobytes()
     pixel = shown.getpixel((3, 3))
     assert isinstance(pixel, tuple)

@@ -10,13 +10,13 @@ from starlette.testclient import TestClient
 TEXT = "a fox\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64, Model: good, RNG: CPU"
 
 
-def brought(client: TestClient, colour: str, text: str) -> str:
+def brought(client: TestClient, color: str, text: str) -> str:
     """The id of an 8x8 picture that carries `text`."""
     info = PngImagePlugin.PngInfo()
     if text:
         info.add_text("parameters", text)
     file = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(file, "PNG", pnginfo=info)
+    Image.new("RGB", (8, 8), color).save(file, "PNG", pnginfo=info)
     return client.post("/v1/pictures", content=file.getvalue()).json()["id"]
 
 

@@ -1,4 +1,4 @@
-"""Batches over a real queue, with an engine that paints one colour in this process."""
+"""Batches over a real queue, with an engine that paints one color in this process."""
 
 import csv
 import io
@@ -46,8 +46,8 @@ CATALOG = Catalog(
 PATIENCE = 300  # seconds
 
 
-def picture(colour: str = "red", size: tuple[int, int] = (64, 64), text: str = "") -> bytes:
-    return encoded(Image.new("RGB", size, colour), "png", text).data
+def picture(color: str = "red", size: tuple[int, int] = (64, 64), text: str = "") -> bytes:
+    return encoded(Image.new("RGB", size, color), "png", text).data
 
 
 def entry(name: str, data: bytes) -> BatchFile:
@@ -311,7 +311,7 @@ def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studi
             "A.txt": "a cät\n".encode(),
             "c.txt": b"overruled",
             "rows.csv": table(
-                ("filename", "Prompt", "seed", "cfgs", "colour"),
+                ("filename", "Prompt", "seed", "cfgs", "color"),
                 ("c", "a boat", "9", "4.5", "x"),
                 ("b.png", "", "nine", "", ""),
                 ("d", "nobody", "", "", ""),
@@ -324,7 +324,7 @@ def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studi
     failed = batch.files()[1]
     assert (failed.outcome, failed.sentence[:40]) == ("failed", "rows.csv, line 3: Seed (seed) = 'nine': ")
     assert batch.notes == (
-        "rows.csv: unknown fields were skipped: colour.",
+        "rows.csv: unknown fields were skipped: color.",
         "No picture has this name: rows.csv, line 4.",
     )
 
@@ -342,10 +342,10 @@ def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studi
 def test_masks_belong_by_name_or_to_all(
     studio: Studio, masks: dict[str, str], options: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    colours = {"a.png": "red", "b.png": "blue"}
+    colors = {"a.png": "red", "b.png": "blue"}
     batch = studio.run(
-        {name: picture(colour) for name, colour in colours.items()},
-        {name: picture(colour) for name, colour in masks.items()},
+        {name: picture(color) for name, color in colors.items()},
+        {name: picture(color) for name, color in masks.items()},
         **options,
     )
     used: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Greys of the mask as strengths: when each place begins, and how far it gets."""
+"""Grays of the mask as strengths: when each place begins, and how far it gets."""
 
 from dataclasses import replace
 from functools import partial
@@ -33,10 +33,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.parametrize("strength", [0.2, 0.5, 0.75, 1.0])
-@pytest.mark.parametrize("grey", [0.25, 0.5, 0.8, 1.0])
-def test_a_grey_is_redrawn_in_as_many_steps_as_a_job_of_its_strength(strength: float, grey: float) -> None:
-    own = steps_of(torch.tensor([grey]), strength, 20)
-    assert own.item() == img2img_steps(20, strength * grey, exact=False).count
+@pytest.mark.parametrize("gray", [0.25, 0.5, 0.8, 1.0])
+def test_a_gray_is_redrawn_in_as_many_steps_as_a_job_of_its_strength(strength: float, gray: float) -> None:
+    own = steps_of(torch.tensor([gray]), strength, 20)
+    assert own.item() == img2img_steps(20, strength * gray, exact=False).count
 
 
 def test_what_is_not_masked_has_no_steps() -> None:
@@ -60,14 +60,14 @@ def test_places_are_freed_one_after_the_other() -> None:
 
 
 STRENGTH, STEPS = 0.9, 20
-GREYS = torch.tensor([0, 64, 128, 192, 255]).view(1, 1, 1, 5) / 255
-PLACES = 400  # of each grey
+GRAYS = torch.tensor([0, 64, 128, 192, 255]).view(1, 1, 1, 5) / 255
+PLACES = 400  # of each gray
 
 
 class World:
     """Latents are normal around 2; the picture is -2 everywhere, so whatever is predicted freely leads away from it.
 
-    `walked` is what a sampler makes of it in its last `count` steps, under the mask of GREYS or without one.
+    `walked` is what a sampler makes of it in its last `count` steps, under the mask of GRAYS or without one.
     """
 
     def __init__(self, name: str) -> None:
@@ -91,7 +91,7 @@ class World:
         more = torch.Generator().manual_seed(2)
         blend = partial(freed, walk.sigmas, STRENGTH, STEPS)
         network = split(self.predicted)
-        denoise = joined(masked(network, self.original, GREYS, blend) if is_masked else network)
+        denoise = joined(masked(network, self.original, GRAYS, blend) if is_masked else network)
 
         def both(x: Tensor, sigma: Tensor) -> Split:
             denoised = denoise(x, sigma)
@@ -107,7 +107,7 @@ class World:
         return step.x
 
 
-OWN_STEPS = [int(steps) for steps in steps_of(GREYS, STRENGTH, STEPS).flatten()]
+OWN_STEPS = [int(steps) for steps in steps_of(GRAYS, STRENGTH, STEPS).flatten()]
 
 
 @pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.name not in OWN_LEVELS])
@@ -118,7 +118,7 @@ def test_white_is_a_walk_without_a_mask_whatever_the_sampler(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Euler", "Euler a"])
-def test_a_grey_is_a_walk_of_its_own_steps(name: str) -> None:
+def test_a_gray_is_a_walk_of_its_own_steps(name: str) -> None:
     """Without a memory of earlier steps, a held place lies where a shorter walk would begin."""
     world = World(name)
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
@@ -130,7 +130,7 @@ def test_a_grey_is_a_walk_of_its_own_steps(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [row.name for row in SAMPLERS if row.name not in (*OWN_LEVELS, "LCM") and not row.timesteps]
 )
-def test_the_change_grows_with_the_grey(name: str) -> None:
+def test_the_change_grows_with_the_gray(name: str) -> None:
     """A place goes at least as far as a walk of its own steps leads, and less far than one of a step more: samplers of
     two predictions a step see the next level half a step early, others look back to where it was still held. DPM2 takes
     all of a step by the second prediction, so a place begins with it a step early, and from the middle of one."""
@@ -141,11 +141,11 @@ def test_the_change_grows_with_the_grey(name: str) -> None:
             float((result - world.original)[..., place].mean())
             for result in (world.walked(steps, False), whole, world.walked(steps + more, False))
         )
-        assert least - 1e-4 <= change < most, f"grey {place}: {change} is not between {least} and {most}"
+        assert least - 1e-4 <= change < most, f"gray {place}: {change} is not between {least} and {most}"
 
 
 @pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.timesteps])
-def test_in_ddims_family_the_change_grows_with_the_grey_too(name: str) -> None:
+def test_in_ddims_family_the_change_grows_with_the_gray_too(name: str) -> None:
     """There A1111 takes a latent for less noisy than it is, so that no shorter walk is the measure; distances are."""
     world = World(name)
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
@@ -168,8 +168,8 @@ def test_white_is_inpainting_at_full_strength(run: Run) -> None:
     whole, drawn = source(64, 64), mask(64, 64)
     request = Img2ImgRequest(init_images=(whole,), mask=drawn, mask_blur=0, denoising_strength=0.8, **SMALL)
     (plain,) = pixels(run(request))
-    (by_grey,) = pixels(run(request.model_copy(update={"mask_strength_by_grey": True})))
-    assert by_grey.tobytes() == plain.tobytes()
+    (by_gray,) = pixels(run(request.model_copy(update={"mask_strength_by_grey": True})))
+    assert by_gray.tobytes() == plain.tobytes()
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (200, 121)])
@@ -197,13 +197,13 @@ def test_black_keeps_every_byte(run: Run, width: int, height: int, area: int) ->
 def test_a_third_of_the_strength_is_a_job_of_a_third(run: Run) -> None:
     """Euler's line leads a held place along the noised original, so it is freed where such a job would begin."""
     whole = source(64, 64)
-    grey = picture(Image.new("L", (64, 64), 85))
+    gray = picture(Image.new("L", (64, 64), 85))
     values: dict[str, Any] = {**SMALL, "steps": 20}
     request = Img2ImgRequest(init_images=(whole,), mask_blur=0, **values)
-    update = {"mask": grey, "mask_strength_by_grey": True, "denoising_strength": 0.9}
-    (by_grey,) = pixels(run(request.model_copy(update=update)))
+    update = {"mask": gray, "mask_strength_by_grey": True, "denoising_strength": 0.9}
+    (by_gray,) = pixels(run(request.model_copy(update=update)))
     (third,) = pixels(run(request.model_copy(update={"denoising_strength": 0.3})))
-    assert np.abs(by_grey.astype(int) - third).max() <= 1
+    assert np.abs(by_gray.astype(int) - third).max() <= 1
 
 
 def test_it_stands_in_the_text_and_soft_inpainting_gives_way(run: Run) -> None:

@@ -146,8 +146,8 @@ def test_the_latent_mask_says_what_is_drawn_and_the_mask_what_is_shown(run: Run)
 
 
 def test_soft_inpainting_redraws_by_degrees(run: Run) -> None:
-    grey = picture(Image.new("L", (64, 64), 128))
-    request = Img2ImgRequest(init_images=(source(64, 64),), mask=grey, mask_blur=0, denoising_strength=0.8, **SMALL)
+    gray = picture(Image.new("L", (64, 64), 128))
+    request = Img2ImgRequest(init_images=(source(64, 64),), mask=gray, mask_blur=0, denoising_strength=0.8, **SMALL)
     hard, soft = (run(request.model_copy(update={"soft_inpainting": on})) for on in (False, True))
     assert (pixels(hard)[0] != pixels(soft)[0]).any()
     assert warnings(hard) == warnings(soft) == []
@@ -166,7 +166,7 @@ def test_a_batch_under_a_mask_is_its_single_pictures(run: Run) -> None:
     assert [np.abs(a.astype(int) - b).max() <= 2 for a, b in zip(together, alone, strict=True)] == [True] * 2
 
 
-NOTHING, EVERYTHING = (picture(Image.new("L", (64, 64), grey)) for grey in (0, 255))
+NOTHING, EVERYTHING = (picture(Image.new("L", (64, 64), gray)) for gray in (0, 255))
 
 
 @pytest.mark.parametrize("area", [0, 1])
@@ -286,7 +286,7 @@ def test_where_a1111s_rule_displaces_something_it_is_told(run: Run, values: dict
     assert sentence.startswith(told)
 
 
-def test_colours_are_corrected_before_the_original_is_laid_over(run: Run) -> None:
+def test_colors_are_corrected_before_the_original_is_laid_over(run: Run) -> None:
     whole = source(64, 64)
     request = Img2ImgRequest(init_images=(whole,), mask=mask(64, 64), mask_blur=0, denoising_strength=0.9, **SMALL)
     plain = pixels(run(request))[0]
@@ -327,7 +327,7 @@ def test_inpainting_checkpoints_see_mask_and_surroundings(tmp_path: Path) -> Non
     assert len(pixels(run(request.model_copy(update={"batch_size": 2, "inpaint_full_res": 1})))) == 2
 
 
-def test_an_inpainting_checkpoint_is_shown_grey_under_the_mask() -> None:
+def test_an_inpainting_checkpoint_is_shown_gray_under_the_mask() -> None:
     shown: list[torch.Tensor] = []
 
     def encoded(given: torch.Tensor) -> Posterior:
@@ -349,9 +349,9 @@ def test_an_inpainting_checkpoint_is_shown_grey_under_the_mask() -> None:
 
 
 def test_halves_of_a_latent_mask_round_to_even() -> None:
-    grey = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8), "L")
-    assert latent_mask(grey, Size(4, 1), True).flatten().tolist() == [0, 0, 1, 1]
-    torch.testing.assert_close(latent_mask(grey, Size(4, 1), False).flatten() * 255, torch.tensor([0.0, 127, 128, 255]))
+    gray = Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8), "L")
+    assert latent_mask(gray, Size(4, 1), True).flatten().tolist() == [0, 0, 1, 1]
+    torch.testing.assert_close(latent_mask(gray, Size(4, 1), False).flatten() * 255, torch.tensor([0.0, 127, 128, 255]))
 
 
 BESIDE = Settings(

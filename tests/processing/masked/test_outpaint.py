@@ -225,4 +225,4 @@ def test_an_inpainting_checkpoint_is_told_that_the_margins_are_to_be_painted() -
     margins = torch.zeros(9, 9)
     margins[:, 0] = margins[8] = 1
     assert torch.equal(seen[0, 0], margins)
-    assert not seen[0, 1:, margins == 1].any(), "grey, which is 0, and none of the fill"
+    assert not seen[0, 1:, margins == 1].any(), "gray, which is 0, and none of the fill"

@@ -58,7 +58,7 @@ def one_percentile(values: np.ndarray, y: int, x: int, low: float, high: float) 
 
 @pytest.mark.parametrize(("low", "high"), [(0.9, 1.0), (0.25, 0.75), (0.0, 0.05), (0.0, 1.0)])
 @pytest.mark.parametrize("shape", [(7, 9), (1, 1), (2, 3)])
-def test_percentiles_are_those_of_the_weighted_neighbours(low: float, high: float, shape: tuple[int, int]) -> None:
+def test_percentiles_are_those_of_the_weighted_neighbors(low: float, high: float, shape: tuple[int, int]) -> None:
     values = np.random.default_rng(4).random(shape) * 3
     expected = [[one_percentile(values, y, x, low, high) for x in range(shape[1])] for y in range(shape[0])]
     np.testing.assert_allclose(weighted_percentiles(values, low, high), expected, rtol=1e-9)

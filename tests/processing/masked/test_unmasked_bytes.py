@@ -42,13 +42,13 @@ def encoded(image: Image.Image) -> Picture:
     return Picture.from_bytes(buffer.getvalue())
 
 
-def drawn_mask(rng: np.random.Generator, size: Size, is_alpha: bool, greys: bool) -> Picture:
-    """Up to three rectangles of at most half the size, white or grey, as brightness or as the alpha of a picture."""
+def drawn_mask(rng: np.random.Generator, size: Size, is_alpha: bool, grays: bool) -> Picture:
+    """Up to three rectangles of at most half the size, white or gray, as brightness or as the alpha of a picture."""
     mask = np.zeros((size.height, size.width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         left, top = rng.integers(0, size.width), rng.integers(0, size.height)
         width, height = rng.integers(1, size.width // 2 + 1), rng.integers(1, size.height // 2 + 1)
-        mask[top : top + height, left : left + width] = rng.integers(1, 256) if greys else 255
+        mask[top : top + height, left : left + width] = rng.integers(1, 256) if grays else 255
     if not is_alpha:
         return encoded(Image.fromarray(mask, "L"))
     layers = np.dstack([rng.integers(0, 256, (*mask.shape, 3), np.uint8), mask])
@@ -56,7 +56,7 @@ def drawn_mask(rng: np.random.Generator, size: Size, is_alpha: bool, greys: bool
 
 
 def masked(request: Img2ImgRequest) -> Bools:
-    """(H, W) of the source: what is masked by any grey, as far as the blur carries it."""
+    """(H, W) of the source: what is masked by any gray, as far as the blur carries it."""
     assert request.mask is not None
     image = request.mask.open()
     values = np.asarray(image.getchannel("A") if image.mode == "RGBA" else image.convert("L"))
@@ -135,11 +135,11 @@ FRAME = st.one_of(
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32 - 1), size=st.builds(Size, side, side), mode=st.sampled_from(["RGB", "RGBA", "L", "LA"]),
-    mask_size=st.one_of(st.none(), st.builds(Size, side, side)), is_alpha=st.booleans(), greys=st.booleans(),
+    mask_size=st.one_of(st.none(), st.builds(Size, side, side)), is_alpha=st.booleans(), grays=st.booleans(),
     values=st.fixed_dictionaries(FIELDS), frame=FRAME, compatibility=st.sampled_from([OURS, EXACT]),
 )  # fmt: skip
 def test_what_is_not_masked_keeps_its_bytes(
-    seed: int, size: Size, mode: str, mask_size: Size | None, is_alpha: bool, greys: bool, values: dict[str, Any],
+    seed: int, size: Size, mode: str, mask_size: Size | None, is_alpha: bool, grays: bool, values: dict[str, Any],
     frame: dict[str, int], compatibility: str, area: int, resize_mode: int,
 ) -> None:  # fmt: skip
     # A1111 changes or displaces unmasked pixels there, and so does what its clients ask for; both are told.
@@ -147,7 +147,7 @@ def test_what_is_not_masked_keeps_its_bytes(
     assume(compatibility == OURS or not is_displacing)
     rng = np.random.default_rng(seed)
     source = noise(rng, *size, mode)
-    mask = drawn_mask(rng, mask_size or size, is_alpha, greys)
+    mask = drawn_mask(rng, mask_size or size, is_alpha, grays)
     fixed = {"init_images": (source,), "mask": mask, "seed": 1, "resize_mode": resize_mode, "inpaint_full_res": area}
     request = Img2ImgRequest.parse({**fixed, **values, **frame})
     result = redrawn(request, compatibility, rng)
@@ -176,7 +176,7 @@ def test_what_is_not_masked_keeps_its_bytes(
 
 
 @pytest.mark.parametrize("area", [WHOLE, ONLY_MASKED])
-def test_of_a_source_in_other_colours_the_converted_pixels_are_kept(area: int) -> None:
+def test_of_a_source_in_other_colors_the_converted_pixels_are_kept(area: int) -> None:
     rng = np.random.default_rng(3)
     buffer = io.BytesIO()
     pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)

@@ -52,7 +52,7 @@ def test_no_strength_stretches_the_schedule_beyond_its_bound(strength: float) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "scale", "cut", "asked"),
+    ("source", "scale", "cut", "requested"),
     [((160, 120), 1.05, (168, 120), (168, 126)), ((511, 65), 1.0, (504, 64), (511, 65)),
      ((200, 120), 2.0, (400, 240), (400, 240))],
 )  # fmt: skip

@@ -30,7 +30,7 @@ function distanceToLine(x, y, a, b) {
   return Math.hypot(x - a.x - along * dx, y - a.y - along * dy);
 }
 
-test("a polygon holds the pixels whose centres lie in it, even-odd", () => {
+test("a polygon holds the pixels whose centers lie in it, even-odd", () => {
   const square = [
     { x: 2, y: 2 },
     { x: 12, y: 2 },
@@ -100,7 +100,7 @@ test("shapes stay inside their box", () => {
   );
 });
 
-test("the wand takes what hangs together and is about as coloured, across tiles", () => {
+test("the wand takes what hangs together and is about as colored, across tiles", () => {
   const size = { width: 700, height: 40 };
   const isWall = (x, y) => (x === 600 && y !== 39) || (y === 20 && x < 100);
   const bitmap = {

@@ -95,7 +95,7 @@ test("a packed tile comes back, whatever is in it", () => {
   assert.equal(packed(noise).raw, noise, "noise is not made larger");
 });
 
-test("a layer is measured over tiles: where, and whether all, nothing or greys", () => {
+test("a layer is measured over tiles: where, and whether all, nothing or grays", () => {
   const layer = new Layer(WIDTH, HEIGHT);
   assert.deepEqual(measured(layer), { bounds: null, isEmpty: true, isFull: false, isSoft: false });
   edited(layer, () => {

@@ -7,7 +7,7 @@ import { Layer } from "../../../modules/ui/assets/canvas/tiles.js";
 import { maskFile, Wire } from "../../../modules/ui/assets/canvas/wire.js";
 import { chance } from "./chance.js";
 
-// {width, height, depth, values} of a grey PNG whose rows all have the filter Up.
+// {width, height, depth, values} of a gray PNG whose rows all have the filter Up.
 async function readBack(blob) {
   const bytes = Buffer.from(await blob.arrayBuffer());
   assert.deepEqual([...bytes.subarray(0, 8)], [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
@@ -20,7 +20,7 @@ async function readBack(blob) {
   }
   assert.deepEqual(Object.keys(chunks), ["IHDR", "IDAT", "IEND"]);
   const [width, height, depth] = [chunks.IHDR.readUInt32BE(0), chunks.IHDR.readUInt32BE(4), chunks.IHDR[8]];
-  assert.deepEqual([...chunks.IHDR.subarray(9)], [0, 0, 0, 0], "grey, not interlaced");
+  assert.deepEqual([...chunks.IHDR.subarray(9)], [0, 0, 0, 0], "gray, not interlaced");
   const data = inflateSync(chunks.IDAT);
   const across = depth === 8 ? width : Math.ceil(width / 8);
   assert.equal(data.length, height * (across + 1));
@@ -43,7 +43,7 @@ function layerOf(width, height, channels, values) {
   return layer;
 }
 
-test("a mask of black and white takes one bit a pixel, one with greys eight", async () => {
+test("a mask of black and white takes one bit a pixel, one with grays eight", async () => {
   for (const [most, depth] of [
     [2, 1],
     [256, 8],
@@ -67,8 +67,8 @@ test("a mask of black and white takes one bit a pixel, one with greys eight", as
 });
 
 test("of a sketch, what is painted is white, however thin", async () => {
-  const colours = Uint8Array.of(9, 9, 9, 255, 0, 0, 0, 0, 200, 0, 0, 1);
-  assert.deepEqual([...(await readBack(await maskFile(layerOf(3, 1, 4, colours)))).values], [255, 0, 255]);
+  const colors = Uint8Array.of(9, 9, 9, 255, 0, 0, 0, 0, 200, 0, 0, 1);
+  assert.deepEqual([...(await readBack(await maskFile(layerOf(3, 1, 4, colors)))).values], [255, 0, 255]);
 });
 
 // A canvas's document in the mode "inpaint" with one masked pixel, and what it would upload.

@@ -31,7 +31,7 @@ export class Canvas {
     this.document = new Document();
     this.settings = new BrushSettings();
     this.view = new View(this.document, () => ({
-      colour: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint),
+      color: rgb(this.isInverted() ? NOT_TINTED : this.settings.tint),
       opacity: this.settings.cover,
     }));
     this.status = new StatusLine(this);
@@ -73,7 +73,7 @@ export class Canvas {
     );
     let strength = this.settings.strength;
     this.settings.onChange(() => {
-      if (this.settings.strength < 1 && strength === 1 && !this.greysCount())
+      if (this.settings.strength < 1 && strength === 1 && !this.graysCount())
         form.set(TAB, { mask_strength_by_grey: true });
       strength = this.settings.strength;
     });
@@ -137,8 +137,8 @@ export class Canvas {
     return form.get(TAB, "inpainting_mask_invert") === 1;
   }
 
-  // Whether greys of the mask are redrawn by degrees.
-  greysCount() {
+  // Whether grays of the mask are redrawn by degrees.
+  graysCount() {
     return form.get(TAB, "mask_strength_by_grey") || form.get(TAB, "soft_inpainting");
   }
 

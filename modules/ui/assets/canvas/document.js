@@ -1,4 +1,4 @@
-// What is worked on: one source picture with a mask and a colour sketch over it, seen in one of five modes.
+// What is worked on: one source picture with a mask and a color sketch over it, seen in one of five modes.
 
 import { union } from "./boxes.js";
 import { History, restored, stepOfTiles } from "./history.js";

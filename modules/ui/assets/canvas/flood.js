@@ -1,4 +1,4 @@
-// The magic wand: all pixels that hang together with one and have about its colour, row by row.
+// The magic wand: all pixels that hang together with one and have about its color, row by row.
 
 import { TILE } from "./tiles.js";
 
@@ -21,12 +21,12 @@ export function flood(bitmap, { width, height }, x, y, tolerance, visit) {
     }
     return tiles.get(index);
   };
-  const colourAt = (px, py) => {
+  const colorAt = (px, py) => {
     const { data, across } = pixelsOf(Math.floor(py / TILE) * columns + Math.floor(px / TILE));
     const at = ((py % TILE) * across + (px % TILE)) * 4;
     return [data[at], data[at + 1], data[at + 2], data[at + 3]];
   };
-  const [red, green, blue, alpha] = colourAt(x, y);
+  const [red, green, blue, alpha] = colorAt(x, y);
   const isOpen = (px, py) => {
     const index = Math.floor(py / TILE) * columns + Math.floor(px / TILE);
     const { data, across } = pixelsOf(index);

@@ -1,4 +1,4 @@
-// What a layer holds: where, and whether of all, nothing or greys. Tiles do not change, so each is looked at once.
+// What a layer holds: where, and whether of all, nothing or grays. Tiles do not change, so each is looked at once.
 
 import { boxOf, union } from "./boxes.js";
 import { isWhole, TILE } from "./tiles.js";

@@ -13,7 +13,7 @@ export class Overlay {
   }
 
   // Pixels (RGBA) of the screen's `box` (its own pixels); `view`: {scale, x, y} from the picture to the screen's
-  // pixels, `tint`: {colour, opacity, line}.
+  // pixels, `tint`: {color, opacity, line}.
   paint(box, view, tint, showSketch) {
     const [width, height] = [box.right - box.left, box.bottom - box.top];
     const image = new ImageData(width, height);
@@ -28,7 +28,7 @@ export class Overlay {
       bottom: box.bottom + tint.line,
     };
     const values = masking === mask ? this.mask(wide, view) : this.alpha(wide, view);
-    if (values) colour(image.data, values, width, height, tint, masking === mask);
+    if (values) color(image.data, values, width, height, tint, masking === mask);
     return image;
   }
 
@@ -114,9 +114,9 @@ export class Overlay {
 }
 
 // Tint over what is in `data`; the mask's edge is a light line within and a dark one without. `values` is wider than
-// `data` by the line's width on each side. Inpaint sketch's mask (isTinted false) shows its edge alone: its colours are
+// `data` by the line's width on each side. Inpaint sketch's mask (isTinted false) shows its edge alone: its colors are
 // the sketch.
-function colour(data, values, width, height, { colour: [red, green, blue], opacity, line }, isTinted) {
+function color(data, values, width, height, { color: [red, green, blue], opacity, line }, isTinted) {
   const wide = width + 2 * line;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {

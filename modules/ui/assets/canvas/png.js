@@ -1,4 +1,4 @@
-// Grey PNG files: a mask of black and white alone takes one bit a pixel, one with greys eight.
+// Gray PNG files: a mask of black and white alone takes one bit a pixel, one with grays eight.
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const UP = 2; // the filter "difference to the row above": a mask's rows are mostly alike
@@ -24,7 +24,7 @@ function chunk(name, data) {
 }
 
 // readRow(y, into) puts the values 0 … 255 of a row into `into`; isSoft tells whether there are others than 0 and 255.
-export async function greyPng(width, height, readRow, isSoft) {
+export async function grayPng(width, height, readRow, isSoft) {
   const squeezer = new CompressionStream("deflate");
   const squeezed = new Response(squeezer.readable).arrayBuffer();
   const writer = squeezer.writable.getWriter();

@@ -21,7 +21,7 @@ const FIRST = {
   strength: 1,
   opacity: 1,
   tolerance: 24,
-  colour: "#c8402f",
+  color: "#c8402f",
   tint: "#e6284f",
   cover: 0.5,
   pressure: true,
@@ -40,7 +40,7 @@ export class BrushSettings {
     this.strength = kept.strength;
     this.opacity = kept.opacity;
     this.tolerance = kept.tolerance;
-    this.colour = kept.colour;
+    this.color = kept.color;
     this.tint = kept.tint;
     this.cover = kept.cover;
     this.pressure = kept.pressure;

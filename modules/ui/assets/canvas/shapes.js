@@ -1,4 +1,4 @@
-// Shapes as rows of pixels: a pixel belongs to a shape when its centre lies in it. All coordinates are the picture's.
+// Shapes as rows of pixels: a pixel belongs to a shape when its center lies in it. All coordinates are the picture's.
 
 import { boxOf } from "./boxes.js";
 
@@ -67,7 +67,7 @@ export function capsuleRows(a, b, r, box, visit) {
   }
 }
 
-// The pixels whose centres lie between two x.
+// The pixels whose centers lie between two x.
 function inside(from, to, box) {
   return [Math.max(box.left, Math.ceil(from - 0.5)), Math.min(box.right, Math.floor(to - 0.5) + 1)];
 }

@@ -8,7 +8,7 @@ import { measured } from "./measure.js";
 const LARGE = 40e6; // pixels from which a smaller copy is offered
 
 export class StatusLine {
-  // canvas: {document, frame, isInverted(), greysCount(), acts, shrinkSource()}.
+  // canvas: {document, frame, isInverted(), graysCount(), acts, shrinkSource()}.
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("div", { className: "canvas-status", id: "canvas_status", "aria-live": "polite" });
@@ -92,7 +92,7 @@ export class StatusLine {
     else if (inverted) said.push("Inpaint not masked: the tinted area is kept and everything else is redrawn.");
     if (isSoft && !isSketch)
       said.push(
-        this.canvas.greysCount()
+        this.canvas.graysCount()
           ? "Gray areas of the mask are partly redrawn."
           : "Gray areas of the mask act as soft edges. To use gray as a strength, turn on Gray sets strength.",
       );

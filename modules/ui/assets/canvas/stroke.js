@@ -5,7 +5,7 @@ import { clipped, isVoid, union } from "./boxes.js";
 import { boxAround, capsuleRows, polygonRows, ellipseRows } from "./shapes.js";
 import { AREA, TILE } from "./tiles.js";
 
-// ink: {value} 0 … 255 for a mask (0 erases), {colour: [r, g, b], opacity, erase} for a sketch; `hardness` 0 … 1.
+// ink: {value} 0 … 255 for a mask (0 erases), {color: [r, g, b], opacity, erase} for a sketch; `hardness` 0 … 1.
 export class Stroke {
   constructor(layer, ink) {
     this.layer = layer;
@@ -99,9 +99,9 @@ export class Stroke {
     }
   }
 
-  // Colour over colour, not premultiplied; erasing takes alpha away.
+  // Color over color, not premultiplied; erasing takes alpha away.
   mix(tile, before, at, coverage) {
-    const { colour, opacity, erase } = this.ink;
+    const { color, opacity, erase } = this.ink;
     const old = before ? before[at + 3] / 255 : 0;
     if (erase) {
       for (let channel = 0; channel < 3; channel++) tile[at + channel] = before ? before[at + channel] : 0;
@@ -113,7 +113,7 @@ export class Stroke {
     const sum = alpha + old * (1 - alpha);
     for (let channel = 0; channel < 3; channel++) {
       const under = before ? before[at + channel] : 0;
-      tile[at + channel] = sum ? Math.round((colour[channel] * alpha + under * old * (1 - alpha)) / sum) : 0;
+      tile[at + channel] = sum ? Math.round((color[channel] * alpha + under * old * (1 - alpha)) / sum) : 0;
     }
     tile[at + 3] = Math.round(255 * sum);
   }

@@ -93,18 +93,18 @@ export class Toolbar {
       { min: 0, max: 255, title: "Tolerance of the magic wand: how much the color may differ" },
       (value) => settings.set({ tolerance: value }),
     );
-    this.colour = h("input", {
+    this.color = h("input", {
       type: "color",
-      id: "canvas_colour",
-      "aria-label": "Colour",
+      id: "canvas_color",
+      "aria-label": "Color",
       title: "Sketch color",
-      oninput: () => settings.set({ colour: this.colour.value }),
+      oninput: () => settings.set({ color: this.color.value }),
     });
-    this.colourBox = h("label", { className: "canvas-colour" }, h("span", { textContent: "Color" }), this.colour);
+    this.colorBox = h("label", { className: "canvas-color" }, h("span", { textContent: "Color" }), this.color);
     this.sliders = h(
       "div",
       { className: "canvas-sliders" },
-      this.colourBox,
+      this.colorBox,
       this.size.element,
       this.hardness.element,
       this.strength.element,
@@ -171,7 +171,7 @@ export class Toolbar {
       h(
         "div",
         { className: "canvas-row canvas-of-mask" },
-        h("label", { className: "canvas-colour" }, this.tint),
+        h("label", { className: "canvas-color" }, this.tint),
         this.cover.element,
       ),
       h("label", { className: "canvas-row canvas-check" }, this.pressure, "Pen pressure sets the size"),
@@ -210,7 +210,7 @@ export class Toolbar {
     this.redo.disabled = !document.canRedo;
     this.invert.hidden = !isMask;
     this.load.hidden = document.mode !== "inpaint_upload";
-    this.colourBox.hidden = isMask || tool === "eraser";
+    this.colorBox.hidden = isMask || tool === "eraser";
     this.size.element.hidden = this.hardness.element.hidden = !STROKES.includes(tool);
     this.strength.element.hidden = !isMask || ![...SHAPES, "brush", "line"].includes(tool);
     this.opacity.element.hidden = isMask || ![...SHAPES, "brush", "line"].includes(tool);
@@ -221,7 +221,7 @@ export class Toolbar {
     this.opacity.show(settings.opacity * 100, `${Math.round(settings.opacity * 100)} %`);
     this.tolerance.show(settings.tolerance, String(settings.tolerance));
     this.cover.show(settings.cover * 100, `${Math.round(settings.cover * 100)} %`);
-    if (this.colour.value !== settings.colour) this.colour.value = settings.colour;
+    if (this.color.value !== settings.color) this.color.value = settings.color;
   }
 }
 

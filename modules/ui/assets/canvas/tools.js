@@ -32,7 +32,7 @@ export class Tools {
     const { settings } = this;
     const hardness = settings.hardness;
     if (this.layerName === "mask") return { value: erase ? 0 : Math.round(settings.strength * 255), hardness };
-    return { colour: rgb(settings.colour), opacity: settings.opacity, erase, hardness };
+    return { color: rgb(settings.color), opacity: settings.opacity, erase, hardness };
   }
 
   // point: {x, y, pressure, isPen, alt, shift, isEraser}.
@@ -114,9 +114,9 @@ export class Tools {
     const under = this.view.bitmap.pixels({ left: x, top: y, right: x + 1, bottom: y + 1 });
     const over = this.document.sketch.at(x, y);
     const alpha = over[3] / 255;
-    const colour = [0, 1, 2].map((channel) => Math.round(over[channel] * alpha + under[channel] * (1 - alpha)));
+    const color = [0, 1, 2].map((channel) => Math.round(over[channel] * alpha + under[channel] * (1 - alpha)));
     this.settings.set({
-      colour: "#" + colour.map((value) => value.toString(16).padStart(2, "0")).join(""),
+      color: "#" + color.map((value) => value.toString(16).padStart(2, "0")).join(""),
       tool: "brush",
     });
   }

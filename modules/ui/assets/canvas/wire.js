@@ -2,7 +2,7 @@
 
 import { upload } from "../js/core/pictures.js";
 import { measured } from "./measure.js";
-import { greyPng } from "./png.js";
+import { grayPng } from "./png.js";
 import { TILE } from "./tiles.js";
 
 // The fields that say something only with a mask.
@@ -103,15 +103,15 @@ function opaque(tile) {
   return made;
 }
 
-// A mask as a grey PNG; of a sketch, white where it is painted.
+// A mask as a gray PNG; of a sketch, white where it is painted.
 export function maskFile(layer) {
   const { width, height } = layer;
   if (layer.channels === 1)
-    return greyPng(width, height, (y, into) => layer.readRow(0, y, width, into), measured(layer).isSoft);
-  const colours = new Uint8Array(width * 4);
+    return grayPng(width, height, (y, into) => layer.readRow(0, y, width, into), measured(layer).isSoft);
+  const colors = new Uint8Array(width * 4);
   const readRow = (y, into) => {
-    layer.readRow(0, y, width, colours);
-    for (let x = 0; x < width; x++) into[x] = colours[x * 4 + 3] ? 255 : 0;
+    layer.readRow(0, y, width, colors);
+    for (let x = 0; x < width; x++) into[x] = colors[x * 4 + 3] ? 255 : 0;
   };
-  return greyPng(width, height, readRow, false);
+  return grayPng(width, height, readRow, false);
 }

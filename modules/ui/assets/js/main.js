@@ -5,7 +5,7 @@ import { Batch } from "./batch/batch.js";
 import { CardPanel } from "./cards/panel.js";
 import { get } from "./core/api.js";
 import { InpaintArea } from "./form/area.js";
-import { applyColours, setUpBrand } from "./core/colours.js";
+import { applyColors, setUpBrand } from "./core/colors.js";
 import { byId, part } from "./core/dom.js";
 import { setUpDropdowns } from "./core/dropdowns.js";
 import { Engine } from "./settings/engine.js";
@@ -26,7 +26,7 @@ import { openedTab, openTab, setUpTabs } from "./core/tabs.js";
 import { complain, toast } from "./core/toast.js";
 import { undoButton } from "./form/undo.js";
 
-applyColours();
+applyColors();
 
 const NAMES = ["txt2img", "img2img"];
 const page = { tabs: {} };
@@ -40,7 +40,7 @@ const settle = async () => {
 // Called once by the page's load event.
 export async function start() {
   await settle();
-  applyColours(); // Gradio has set its own by now
+  applyColors(); // Gradio has set its own by now
   page.engine = new Engine();
   setUpBrand();
   setUpDropdowns();

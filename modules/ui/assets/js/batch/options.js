@@ -151,7 +151,7 @@ export class Options {
     );
   }
 
-  labelled(label, title, control) {
+  labeled(label, title, control) {
     return h("label", { className: "batch-field", title }, h("span", { textContent: label }), control);
   }
 
@@ -163,7 +163,7 @@ export class Options {
         h("option", { value, textContent: text, selected: this.values[name] === value }),
       ),
     );
-    return this.labelled(label, title, select);
+    return this.labeled(label, title, select);
   }
 
   number(name, label, attributes, title) {
@@ -174,7 +174,7 @@ export class Options {
       ...attributes,
       onchange: () => this.set({ [name]: input.value === "" ? null : Number(input.value) }),
     });
-    return this.labelled(label, title, input);
+    return this.labeled(label, title, input);
   }
 
   text(name, label, title) {
@@ -185,7 +185,7 @@ export class Options {
       spellcheck: "false",
       onchange: () => this.set({ [name]: input.value.trim() || DEFAULTS[name] }),
     });
-    return this.labelled(label, title, input);
+    return this.labeled(label, title, input);
   }
 
   check(label, on, action, id, title = "") {

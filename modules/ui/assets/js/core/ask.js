@@ -12,7 +12,7 @@ export function ask(sentence, question, yes) {
       {
         className: "p-dialog p-ask",
         role: "alertdialog",
-        "aria-labelledby": "ask_question",
+        "aria-labeledby": "ask_question",
         "aria-describedby": "ask_sentence",
       },
       h("div", { className: "p-dialog-head" }, h("h2", { id: "ask_question", textContent: question })),

@@ -37,7 +37,7 @@ export async function upload(blob, known = {}) {
   return (await request("POST", "/v1/pictures", { body: bytes, headers })).json();
 }
 
-// The address of what the server decoded. Browsers turn and colour some files otherwise; what is shown and painted on
+// The address of what the server decoded. Browsers turn and color some files otherwise; what is shown and painted on
 // is what is worked on.
 export const pixelsOf = (id) => `/v1/pictures/${id}/pixels`;
 

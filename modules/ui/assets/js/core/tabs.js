@@ -76,7 +76,7 @@ export function setUpTabs() {
     buttons[name] = button;
     button.setAttribute("aria-controls", panel.id);
     panel.setAttribute("role", "tabpanel");
-    panel.setAttribute("aria-labelledby", button.id);
+    panel.setAttribute("aria-labeledby", button.id);
   }
   part("tab-row").replaceChildren(row);
   const last = read("tab");

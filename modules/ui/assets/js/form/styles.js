@@ -44,7 +44,7 @@ export class Styles {
       h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
     this.element = h(
       "dialog",
-      { className: "p-dialog", id: `${this.tab}_styles_dialog`, "aria-labelledby": `${this.tab}_styles_title` },
+      { className: "p-dialog", id: `${this.tab}_styles_dialog`, "aria-labeledby": `${this.tab}_styles_title` },
       h(
         "div",
         { className: "p-dialog-head" },

@@ -1,7 +1,7 @@
-"""Which colours the numbers of a picture mean, and their conversion to sRGB.
+"""Which colors the numbers of a picture mean, and their conversion to sRGB.
 
 What a file says counts in the order of the formats' own rules: an ICC profile; a PNG's cICP, sRGB, cHRM and gAMA
-chunks (PNG 3, 4.3); EXIF's colour space. A file that says nothing, or sRGB, keeps its numbers to the last bit.
+chunks (PNG 3, 4.3); EXIF's color space. A file that says nothing, or sRGB, keeps its numbers to the last bit.
 """
 
 import io
@@ -16,8 +16,8 @@ from PIL import Image, ImageCms
 from modules.base import exif, icc
 from modules.base.icc import Primaries
 
-# A profile that moves no colour further than this is sRGB: there are a dozen of them, of 400 to 3100 bytes, whose
-# curves are tables of different lengths. The nearest other space, gamma 2.2, moves dark colours by 9.
+# A profile that moves no color further than this is sRGB: there are a dozen of them, of 400 to 3100 bytes, whose
+# curves are tables of different lengths. The nearest other space, gamma 2.2, moves dark colors by 9.
 SAME = 2  # of 255
 GRID = 9  # steps a channel at which that is looked at
 MOST_NAME = 60  # characters of a profile's name that are shown
@@ -47,11 +47,11 @@ NEAR = 0.002  # of a chromaticity
 
 # What littlecms reads from each mode of Pillow. What is none of these is brought to RGB first.
 OF_MODE = {"CMYK": "CMYK", "LAB": "Lab "}
-GREY = ("1", "L", "LA", "La", "I", "F")
+GRAY = ("1", "L", "LA", "La", "I", "F")
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """What is to be done to the pixels of a picture. `space` is littlecms' name of what `transform` reads.
 
     `note` is a sentence for the person who brought the picture; "" where nothing happens.
@@ -77,17 +77,17 @@ class Colours:
         return result
 
 
-def colours_of(image: Image.Image, cicp: tuple[int, ...] | None = None) -> Colours:
+def colors_of(image: Image.Image, cicp: tuple[int, ...] | None = None) -> Colors:
     """Of `image` as it was opened, its pixels decoded or not."""
     info = image.info
-    stored = OF_MODE.get(image.mode, "GRAY" if image.mode in GREY or image.mode.startswith("I;16") else "RGB ")
+    stored = OF_MODE.get(image.mode, "GRAY" if image.mode in GRAY or image.mode.startswith("I;16") else "RGB ")
     if "icc_profile" in info and not (image.format == "PNG" and isinstance(info["icc_profile"], str)):
         by_profile = _by_profile(info["icc_profile"], stored)
         if by_profile is not None:
             return by_profile
-        return Colours(stored, _lab_alone(stored), UNUSABLE)
+        return Colors(stored, _lab_alone(stored), UNUSABLE)
     if stored in OF_MODE.values():
-        return Colours(stored, _lab_alone(stored))
+        return Colors(stored, _lab_alone(stored))
     if cicp is not None and cicp[0] != UNSPECIFIED:
         return _by_code_points(cicp)
     if image.format == "PNG" and not isinstance(info.get("srgb"), int):
@@ -97,33 +97,33 @@ def colours_of(image: Image.Image, cicp: tuple[int, ...] | None = None) -> Colou
     block = info.get("exif")
     if isinstance(block, bytes) and not isinstance(info.get("srgb"), int) and exif.is_adobe_rgb(block):
         return _by_numbers("Adobe RGB", icc.ADOBE_RGB, icc.ADOBE_GAMMA)
-    return Colours()
+    return Colors()
 
 
 def avif_code_points(data: bytes) -> tuple[int, ...] | None:
-    """Primaries and curve of an AVIF's first colour box (ISO 14496-12, 12.1.5), which Pillow does not tell."""
+    """Primaries and curve of an AVIF's first color box (ISO 14496-12, 12.1.5), which Pillow does not tell."""
     place = data.find(NCLX, 0, HEAD_OF_AVIF)
     if place < 0 or place + len(NCLX) + 4 > len(data):
         return None
     return struct.unpack_from(">2H", data, place + len(NCLX))
 
 
-def _by_profile(data: Any, stored: str) -> Colours | None:
-    """None if the profile is damaged, or of another kind of colours than the picture's."""
+def _by_profile(data: Any, stored: str) -> Colors | None:
+    """None if the profile is damaged, or of another kind of colors than the picture's."""
     if not isinstance(data, bytes) or not data:
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         space = str(getattr(profile.profile, "xcolor_space", ""))  # Pillow's types take it for the file it came from
-        if space != stored and (stored, space) != ("GRAY", "RGB "):  # grey pixels are colours of every RGB space
+        if space != stored and (stored, space) != ("GRAY", "RGB "):  # gray pixels are colors of every RGB space
             return None
         transform = _transform(profile, space)
         name = _name_of(profile)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
     if space in ("RGB ", "GRAY") and _moves_nothing(transform, space):
-        return Colours()
-    return Colours(space, transform, CONVERTED.format(name=name))
+        return Colors()
+    return Colors(space, transform, CONVERTED.format(name=name))
 
 
 def _transform(profile: ImageCms.ImageCmsProfile, space: str) -> ImageCms.ImageCmsTransform:
@@ -153,20 +153,20 @@ def _moves_nothing(transform: ImageCms.ImageCmsTransform, space: str) -> bool:
 
 
 def _lab_alone(stored: str) -> ImageCms.ImageCmsTransform | None:
-    """Lab needs no profile to mean colours; CMYK without one is Pillow's to convert."""
+    """Lab needs no profile to mean colors; CMYK without one is Pillow's to convert."""
     return _transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), stored) if stored == "Lab " else None
 
 
-def _by_code_points(cicp: tuple[int, ...]) -> Colours:
+def _by_code_points(cicp: tuple[int, ...]) -> Colors:
     primaries, curve = cicp[0], cicp[1]
     if curve in HDR_CURVES:
-        return Colours(note=HDR.format(curve=HDR_CURVES[curve]))
+        return Colors(note=HDR.format(curve=HDR_CURVES[curve]))
     if primaries not in PRIMARIES:
-        return Colours(note=UNUSABLE)
+        return Colors(note=UNUSABLE)
     return _by_numbers(*PRIMARIES[primaries], GAMMAS.get(curve))
 
 
-def _by_chunks(info: Mapping[Any, Any]) -> Colours:
+def _by_chunks(info: Mapping[Any, Any]) -> Colors:
     gamma, xy = info.get("gamma"), info.get("chromaticity")
     primaries = icc.SRGB
     if isinstance(xy, tuple) and len(xy) == CHROMATICITIES:
@@ -176,18 +176,18 @@ def _by_chunks(info: Mapping[Any, Any]) -> Colours:
     exponent = 1 / gamma if isinstance(gamma, float) and gamma > 0 else None
     is_usual = isinstance(gamma, float) and SRGB_GAMMAS[0] <= gamma <= SRGB_GAMMAS[1]
     if primaries is icc.SRGB and (exponent is None or is_usual):
-        return Colours()
+        return Colors()
     return _by_numbers("described by its gAMA and cHRM chunks", primaries, exponent)
 
 
-def _by_numbers(name: str, primaries: Primaries, gamma: float | None) -> Colours:
+def _by_numbers(name: str, primaries: Primaries, gamma: float | None) -> Colors:
     if primaries is icc.SRGB and gamma is None:
-        return Colours()
+        return Colors()
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc.profile(name, primaries, gamma)))
-        return Colours("RGB ", _transform(profile, "RGB "), CONVERTED.format(name=name))
+        return Colors("RGB ", _transform(profile, "RGB "), CONVERTED.format(name=name))
     except (ImageCms.PyCMSError, OSError, ValueError, ArithmeticError):
-        return Colours(note=UNUSABLE)
+        return Colors(note=UNUSABLE)
 
 
 def _name_of(profile: ImageCms.ImageCmsProfile) -> str:

@@ -11,7 +11,7 @@ const isDark = () => {
   return mode === "dark" || (mode !== "light" && wish.matches);
 };
 
-export function applyColours() {
+export function applyColors() {
   document.body.classList.toggle("dark", isDark());
   document.documentElement.style.colorScheme = isDark() ? "dark" : "light";
 }
@@ -20,11 +20,11 @@ export function setUpBrand() {
   const title = () => (document.body.classList.contains("dark") ? "Light colors" : "Dark colors");
   const toggle = button({
     icon: "sun",
-    title: "Colours",
-    id: "colours",
+    title: "Colors",
+    id: "colors",
     onclick: () => {
       write("theme", document.body.classList.contains("dark") ? "light" : "dark");
-      applyColours();
+      applyColors();
       refresh();
     },
   });
@@ -38,6 +38,6 @@ export function setUpBrand() {
     ),
   );
   part("engine").querySelector(".engine").append(toggle);
-  wish.addEventListener("change", () => (applyColours(), refresh()));
+  wish.addEventListener("change", () => (applyColors(), refresh()));
   refresh();
 }

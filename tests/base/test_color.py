@@ -1,4 +1,4 @@
-"""Pictures in other colours than sRGB become sRGB at the door; what is sRGB keeps its numbers."""
+"""Pictures in other colors than sRGB become sRGB at the door; what is sRGB keeps its numbers."""
 
 import io
 import struct
@@ -11,21 +11,21 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from modules.base import icc
-from modules.base.colour import SAME, SRGB_PROFILE
+from modules.base.color import SAME, SRGB_PROFILE
 from modules.base.picture import Picture
 from modules.store.metadata import Format, encoded
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8))
-COLOUR = (200, 100, 50)
-PATCH = Image.new("RGB", (16, 8), COLOUR)
+COLOR = (200, 100, 50)
+PATCH = Image.new("RGB", (16, 8), COLOR)
 P3 = icc.profile("Display P3", icc.DISPLAY_P3)
 ADOBE = icc.profile("Adobe RGB (1998)", icc.ADOBE_RGB, icc.ADOBE_GAMMA)
 UNUSABLE = "The picture's color profile is unusable; its colors are treated as sRGB."
 
 
-def srgb_of(colour: tuple[int, ...], primaries: icc.Primaries, gamma: float | None = None) -> list[int]:
+def srgb_of(color: tuple[int, ...], primaries: icc.Primaries, gamma: float | None = None) -> list[int]:
     """The closed form: linear light, one matrix, sRGB's curve."""
-    values = np.array(colour) / 255
+    values = np.array(color) / 255
     curve = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     linear = curve if gamma is None else values**gamma
     out = (np.linalg.inv(icc.colorants(icc.SRGB)) @ icc.colorants(primaries) @ linear).clip(0, 1)
@@ -52,7 +52,7 @@ def chunks(**known: bytes) -> PngInfo:
 
 
 def camera(space: int | None, index: str | None) -> Image.Exif:
-    """EXIF as a camera writes it: colour space and interoperability index."""
+    """EXIF as a camera writes it: color space and interoperability index."""
     exif = Image.Exif()
     private: dict[int, Any] = {} if space is None else {0xA001: space}
     if index is not None:
@@ -83,41 +83,41 @@ def test_a_profile_is_the_same_bytes_each_time_and_littlecms_reads_it() -> None:
 @pytest.mark.parametrize(
     ("data", "expected", "name"),
     [
-        (file_of(PATCH, "PNG", icc_profile=P3), srgb_of(COLOUR, icc.DISPLAY_P3), "'Display P3'"),
-        (file_of(PATCH, "WEBP", lossless=True, icc_profile=ADOBE), srgb_of(COLOUR, icc.ADOBE_RGB, icc.ADOBE_GAMMA),
+        (file_of(PATCH, "PNG", icc_profile=P3), srgb_of(COLOR, icc.DISPLAY_P3), "'Display P3'"),
+        (file_of(PATCH, "WEBP", lossless=True, icc_profile=ADOBE), srgb_of(COLOR, icc.ADOBE_RGB, icc.ADOBE_GAMMA),
          "'Adobe RGB (1998)'"),
-        (file_of(PATCH, "TIFF", icc_profile=P3), srgb_of(COLOUR, icc.DISPLAY_P3), "'Display P3'"),
+        (file_of(PATCH, "TIFF", icc_profile=P3), srgb_of(COLOR, icc.DISPLAY_P3), "'Display P3'"),
         (file_of(PATCH, "JPEG", quality=100, subsampling=0, icc_profile=ADOBE),
-         srgb_of(COLOUR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "'Adobe RGB (1998)'"),
-        (file_of(PATCH, "AVIF", quality=100, subsampling="4:4:4", icc_profile=P3), srgb_of(COLOUR, icc.DISPLAY_P3),
+         srgb_of(COLOR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "'Adobe RGB (1998)'"),
+        (file_of(PATCH, "AVIF", quality=100, subsampling="4:4:4", icc_profile=P3), srgb_of(COLOR, icc.DISPLAY_P3),
          "'Display P3'"),
         (file_of(PATCH, "JPEG", quality=100, subsampling=0, exif=camera(0xFFFF, "R03")),
-         srgb_of(COLOUR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
+         srgb_of(COLOR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
         (file_of(PATCH, "WEBP", lossless=True, exif=camera(None, "R03")),
-         srgb_of(COLOUR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
+         srgb_of(COLOR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
         (file_of(PATCH, "JPEG", quality=100, subsampling=0, exif=camera(2, None)),
-         srgb_of(COLOUR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
-        (file_of(PATCH, "PNG", pnginfo=chunks(cICP=bytes([12, 13, 0, 1]))), srgb_of(COLOUR, icc.DISPLAY_P3),
+         srgb_of(COLOR, icc.ADOBE_RGB, icc.ADOBE_GAMMA), "Adobe RGB"),
+        (file_of(PATCH, "PNG", pnginfo=chunks(cICP=bytes([12, 13, 0, 1]))), srgb_of(COLOR, icc.DISPLAY_P3),
          "Display P3"),
-        (file_of(PATCH, "PNG", pnginfo=chunks(cICP=bytes([9, 14, 0, 1]))), srgb_of(COLOUR, icc.BT2020), "BT.2020"),
+        (file_of(PATCH, "PNG", pnginfo=chunks(cICP=bytes([9, 14, 0, 1]))), srgb_of(COLOR, icc.BT2020), "BT.2020"),
         (file_of(PATCH, "AVIF", quality=100, subsampling="4:4:4").replace(b"colrnclx\0\1", b"colrnclx\0\x0c"),
-         srgb_of(COLOUR, icc.DISPLAY_P3), "Display P3"),
-        (file_of(PATCH, "PNG", pnginfo=chunks(gAMA=struct.pack(">I", 100_000))), srgb_of(COLOUR, icc.SRGB, 1.0),
+         srgb_of(COLOR, icc.DISPLAY_P3), "Display P3"),
+        (file_of(PATCH, "PNG", pnginfo=chunks(gAMA=struct.pack(">I", 100_000))), srgb_of(COLOR, icc.SRGB, 1.0),
          "described by its gAMA and cHRM chunks"),
         (file_of(PATCH, "PNG", pnginfo=chunks(cHRM=struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000,
                                                                6000), gAMA=struct.pack(">I", 45470))),
-         srgb_of(COLOUR, icc.ADOBE_RGB, 1 / 0.4547), "described by its gAMA and cHRM chunks"),
+         srgb_of(COLOR, icc.ADOBE_RGB, 1 / 0.4547), "described by its gAMA and cHRM chunks"),
     ],
     ids=[
         "PNG", "WebP", "TIFF", "JPEG", "AVIF", "camera", "index alone", "space 2", "cICP P3", "cICP 2020",
         "nclx", "gAMA", "cHRM",
     ],
 )  # fmt: skip
-def test_other_colours_become_srgb_and_say_so(data: bytes, expected: list[int], name: str) -> None:
+def test_other_colors_become_srgb_and_say_so(data: bytes, expected: list[int], name: str) -> None:
     picture = Picture.from_bytes(data)
     assert picture.notes == (f"The picture's colors are {name}; they are converted to sRGB.",)
     np.testing.assert_allclose(first_pixel(picture), expected, atol=2)
-    assert np.abs(np.array(first_pixel(picture)) - COLOUR).max() > 6  # or the case shows nothing
+    assert np.abs(np.array(first_pixel(picture)) - COLOR).max() > 6  # or the case shows nothing
     assert Picture.checked_before(data, picture.sha256).notes == picture.notes
 
 
@@ -173,34 +173,34 @@ def first_pixel_of_8(data: bytes) -> list[int]:
     return np.asarray(Picture.from_bytes(data).open())[0, 0].tolist()
 
 
-def test_transparency_stays_where_colours_are_converted() -> None:
-    image = Image.new("RGBA", (16, 8), (*COLOUR, 255))
-    image.paste((*COLOUR, 70), (0, 0, 4, 8))
+def test_transparency_stays_where_colors_are_converted() -> None:
+    image = Image.new("RGBA", (16, 8), (*COLOR, 255))
+    image.paste((*COLOR, 70), (0, 0, 4, 8))
     opened = Picture.from_bytes(file_of(image, "PNG", icc_profile=P3)).open()
-    expected = srgb_of(COLOUR, icc.DISPLAY_P3)
+    expected = srgb_of(COLOR, icc.DISPLAY_P3)
     assert opened.mode == "RGBA"
     np.testing.assert_allclose(np.asarray(opened)[0, [0, 9]], [[*expected, 70], [*expected, 255]], atol=2)
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
-def test_grey_and_palettes_take_a_profile_of_rgb(mode: str) -> None:
-    grey = Image.new("L", (16, 8), 40)
-    data = file_of(grey if mode == "L" else grey.convert("P"), "PNG", icc_profile=icc.profile("1.8", icc.SRGB, 1.8))
+def test_gray_and_palettes_take_a_profile_of_rgb(mode: str) -> None:
+    gray = Image.new("L", (16, 8), 40)
+    data = file_of(gray if mode == "L" else gray.convert("P"), "PNG", icc_profile=icc.profile("1.8", icc.SRGB, 1.8))
     np.testing.assert_allclose(first_pixel(Picture.from_bytes(data)), srgb_of((40, 40, 40), icc.SRGB, 1.8), atol=2)
 
 
-def grey_profile(gamma: float) -> bytes:
+def gray_profile(gamma: float) -> bytes:
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
-    made = bytearray(icc.assembled([(b"desc", icc.text("Grey")), (b"wtpt", icc.xyz(icc.D50)), (b"kTRC", curve)]))
+    made = bytearray(icc.assembled([(b"desc", icc.text("Gray")), (b"wtpt", icc.xyz(icc.D50)), (b"kTRC", curve)]))
     made[16:20] = b"GRAY"
     return bytes(made)
 
 
 @pytest.mark.parametrize("sixteen", [False, True])
-def test_a_grey_profile(sixteen: bool) -> None:
+def test_a_gray_profile(sixteen: bool) -> None:
     image = Image.new("I;16", (16, 8), 40 * 257) if sixteen else Image.new("L", (16, 8), 40)
-    picture = Picture.from_bytes(file_of(image, "PNG", icc_profile=grey_profile(1.8)))
-    assert picture.notes[-1] == "The picture's colors are 'Grey'; they are converted to sRGB."
+    picture = Picture.from_bytes(file_of(image, "PNG", icc_profile=gray_profile(1.8)))
+    assert picture.notes[-1] == "The picture's colors are 'Gray'; they are converted to sRGB."
     np.testing.assert_allclose(first_pixel(picture), srgb_of((40, 40, 40), icc.SRGB, 1.8), atol=2)
 
 
@@ -208,9 +208,9 @@ def press_profile() -> bytes:
     """A press whose inks are those of a textbook, but for a dark cyan: A2B0 with two steps a channel."""
     lab = []
     for c, m, y, k in np.ndindex(2, 2, 2, 2):
-        colour = Image.new("RGB", (1, 1), tuple(int(255 * (1 - ink) * (1 - k)) for ink in (0.8 * c, m, y)))
+        color = Image.new("RGB", (1, 1), tuple(int(255 * (1 - ink) * (1 - k)) for ink in (0.8 * c, m, y)))
         to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-        lab.append(ImageCms.applyTransform(colour, to_lab).getpixel((0, 0)))  # pyright: ignore
+        lab.append(ImageCms.applyTransform(color, to_lab).getpixel((0, 0)))  # pyright: ignore
     table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0])
     table += b"".join(struct.pack(">i", round(v * 65536)) for v in np.eye(3).flat)
     table += bytes(range(256)) * 4 + b"".join(bytes(v) for v in lab) + bytes(range(256)) * 3
@@ -243,8 +243,8 @@ def test_lab_is_converted() -> None:
 
 @pytest.mark.parametrize(
     "profile",
-    [b"no profile", P3[:200], bytes(480), grey_profile(1.8), press_profile(), P3[:12] + b"link" + P3[16:]],
-    ids=["text", "cut off", "zeros", "of grey", "of CMYK", "of two devices"],
+    [b"no profile", P3[:200], bytes(480), gray_profile(1.8), press_profile(), P3[:12] + b"link" + P3[16:]],
+    ids=["text", "cut off", "zeros", "of gray", "of CMYK", "of two devices"],
 )
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_a_profile_that_cannot_be_used_is_told(profile: bytes, format: str) -> None:
@@ -276,7 +276,7 @@ def test_a_large_profile_is_used() -> None:
     whole = file_of(PATCH, "PNG")
     picture = Picture.from_bytes(whole[:33] + png_chunk(b"iCCP", b"x\0\0" + zlib.compress(large)) + whole[33:])
     assert picture.notes == ("The picture's colors are 'Large'; they are converted to sRGB.",)
-    np.testing.assert_allclose(first_pixel(picture), srgb_of(COLOUR, icc.DISPLAY_P3), atol=2)
+    np.testing.assert_allclose(first_pixel(picture), srgb_of(COLOR, icc.DISPLAY_P3), atol=2)
 
 
 def tags_of(profile: bytes) -> list[tuple[bytes, bytes]]:
@@ -292,9 +292,9 @@ def png_chunk(name: bytes, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("gamma", "xy"),
     [(0, None), (1, None), (2**31, None), (45455, (0,) * 8), (45455, (31270, 32900, 1, 1, 1, 1, 1, 1))],
-    ids=["0", "tiny", "huge", "no colours", "one point"],
+    ids=["0", "tiny", "huge", "no colors", "one point"],
 )
-def test_chunks_that_mean_no_colours_are_told_or_passed_over(gamma: int, xy: tuple[int, ...] | None) -> None:
+def test_chunks_that_mean_no_colors_are_told_or_passed_over(gamma: int, xy: tuple[int, ...] | None) -> None:
     info = chunks(gAMA=struct.pack(">I", gamma), **({"cHRM": struct.pack(">8I", *xy)} if xy else {}))
     picture = Picture.from_bytes(file_of(NOISE, "PNG", pnginfo=info))
     assert picture.notes in ((), (UNUSABLE,))
@@ -306,7 +306,7 @@ def test_a_source_that_was_converted_is_written_as_srgb(format: Format) -> None:
     opened = Picture.from_bytes(file_of(PATCH, "PNG", icc_profile=P3)).open()
     again = Picture.from_bytes(encoded(opened, format, "", lossless=True).data)
     assert again.notes == ()
-    np.testing.assert_allclose(first_pixel(again), srgb_of(COLOUR, icc.DISPLAY_P3), atol=3)
+    np.testing.assert_allclose(first_pixel(again), srgb_of(COLOR, icc.DISPLAY_P3), atol=3)
 
 
 def test_hdr_is_told() -> None:
