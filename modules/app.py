@@ -1,4 +1,4 @@
-"""Composition: the command line becomes a running server. Knows everybody; nobody knows it."""
+"""Composition: turns the command line into a running server. It imports everything; nothing imports it."""
 
 import argparse
 import asyncio

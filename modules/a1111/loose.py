@@ -1,7 +1,7 @@
-"""Requests of real clients of A1111's API, normalised: one spelling for each thing, and disabled features dropped.
+"""Requests from real clients of A1111's API, normalized: one spelling for each thing, disabled features removed.
 
-Plug-ins fill in every field they know, most of them with "off" in one of its spellings. Every spelling of off is
-accepted; a feature that would change the picture but is missing here is an error.
+Plug-ins fill in every field they know, mostly with one of several spellings of "off". Every spelling of off is
+accepted; a feature that would change the picture but is not supported here is an error.
 """
 
 import difflib

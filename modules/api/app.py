@@ -1,4 +1,4 @@
-"""The application that serves the HTTP interface; the page is mounted into it afterwards."""
+"""The application that serves the HTTP API; the page is mounted into it afterwards."""
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware

@@ -1,4 +1,4 @@
-"""The names on offer, as they were found last. Hashes, and looks that take their time, follow in the background."""
+"""The most recent catalog of models. Hashes and slow examinations are completed in the background."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Who a request comes from, as far as a server can tell: the address at the other end of the connection."""
+"""Which client a request comes from: the address at the other end of the connection."""
 
 import ipaddress
 from typing import Any

@@ -1,6 +1,6 @@
-"""/docs: the interface's OpenAPI description, to read and to try, with all files from this machine.
+"""/docs: the OpenAPI description of the API in Swagger UI, with all files served from this machine.
 
-FastAPI's own page loads Swagger UI from a server elsewhere; the package fastapi-offline ships the same files.
+FastAPI's own page loads Swagger UI from another server; the package fastapi-offline ships the same files.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""Every error as one sentence of JSON: {"error", "detail", "field", "hint"}. Traces go to the log, under an id."""
+"""Every error as one sentence of JSON: {"error", "detail", "field", "hint"}. Tracebacks go to the log, with an id."""
 
 import logging
 import secrets

@@ -1,8 +1,8 @@
-"""Pictures by URL, for clients that name them so, where `--allow-url-fetch` lets them.
+"""Pictures by URL, if `--allow-url-fetch` is set.
 
-Whoever names a URL makes this machine ask for it, from where it stands: behind a firewall, beside a cloud's metadata
-service. So only public addresses are asked, the name is resolved once and that address is the one connected to
-(otherwise a name could mean another address by then), and every redirect goes through the same check.
+A URL makes this machine send a request from inside its network, past a firewall or next to a cloud's metadata service.
+So only public addresses are contacted, the name is resolved once and the connection goes to that address (a name could
+resolve differently the second time), and every redirect is checked in the same way.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Whether the server runs, for whoever supervises it. Open to all, as it tells nothing else."""
+"""Whether the server is running, for monitoring. Open to everyone, because it reveals nothing else."""
 
 from typing import Any
 

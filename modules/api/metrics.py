@@ -1,4 +1,4 @@
-"""What runs here, in numbers, as Prometheus reads them: https://prometheus.io/docs/instrumenting/exposition_formats/"""
+"""Metrics for Prometheus: https://prometheus.io/docs/instrumenting/exposition_formats/"""
 
 import contextlib
 import threading

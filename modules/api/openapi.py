@@ -1,4 +1,4 @@
-"""What OpenAPI says of bodies that routes read by themselves, of other models' fields, of answers that are no JSON."""
+"""OpenAPI descriptions of bodies that routes read themselves, of fields of other models, and of non-JSON responses."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the routes work on. Each object owns its state and may be used from any thread."""
+"""The objects that routes use. Each owns its state and may be used from any thread."""
 
 import logging
 import threading

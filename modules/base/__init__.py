@@ -1,1 +1,1 @@
-"""Ground floor: what every other room stands on (errors, events, fields, pictures, files, names, logs)."""
+"""The ground floor that everything else uses: errors, events, fields, pictures, files, names, logs."""

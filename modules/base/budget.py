@@ -1,8 +1,8 @@
-"""Memory at the door: one number of bytes for all pictures that are being decoded and all bodies that are being read.
+"""One memory budget in bytes for all pictures being decoded and all request bodies being read.
 
-Who finds no room waits in line; who finds the line too long, or waits too long, is asked to come again (429). Bodies
-may take half of it, so that there is always room to decode what came in one. They ask for room as they arrive; so that
-two halves of bodies do not wait for each other, one body may always go on, whatever it takes.
+A caller that does not fit waits in line; if the line is too long, or the wait too long, it gets 429. Bodies may use
+half of the budget, so there is always memory to decode the pictures they contain. They reserve memory as they arrive;
+so that two half-read bodies cannot wait for each other, one body may always continue, whatever its size.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""Cells of a table that somebody opens in a spreadsheet, which takes some texts for formulas and runs them."""
+"""Spreadsheet cells: texts that a spreadsheet would run as formulas are escaped."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # https://owasp.org/www-community/attacks/CSV_Injection
 GUARD = "'"

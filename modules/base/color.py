@@ -1,7 +1,8 @@
-"""Which colors the numbers of a picture mean, and their conversion to sRGB.
+"""Color spaces of source pictures and their conversion to sRGB.
 
-What a file says counts in the order of the formats' own rules: an ICC profile; a PNG's cICP, sRGB, cHRM and gAMA
-chunks (PNG 3, 4.3); EXIF's color space. A file that says nothing, or sRGB, keeps its numbers to the last bit.
+A file's declarations are used in the order of precedence of its format: an ICC profile; a PNG's cICP, sRGB, cHRM and
+gAMA chunks (PNG 3, 4.3); EXIF's color space. A file without any of these, or in sRGB, keeps its values to the last
+bit.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole or not at all, and never take another file's place."""
+"""Writing files atomically: a file is complete or absent, and never replaces another one."""
 
 import contextlib
 import errno

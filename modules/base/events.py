@@ -1,4 +1,4 @@
-"""What a job tells while it runs. The engine yields these; the job's log keeps them; page and API read the log."""
+"""The events of a job. The engine yields them; the job's log stores them; page and API read the log."""
 
 import enum
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
-"""The EXIF entries that matter here: which way up a picture is, its colors, and the comment with its parameters.
+"""The EXIF entries that are used here: orientation, color space, and the comment with the parameters.
 
-Forty lines of our own, because readers at hand raise errors of a dozen kinds on hostile bytes. EXIF is a TIFF file
+Forty lines of our own, because existing readers raise a dozen kinds of errors on hostile bytes. EXIF is a TIFF file
 without a picture (CIPA DC-008-2019, 4.5 and 4.6): byte order, then directories of 12-byte entries.
 """
 

@@ -1,7 +1,7 @@
-"""ICC profiles made here: three primaries, a white point and one curve (ICC.1:2022, a display profile of version 4).
+"""ICC profiles created here: three primaries, a white point and one curve (ICC.1:2022, a display profile of version 4).
 
-Pillow makes one of sRGB alone, with the date in it; what a camera's EXIF or a PNG's chunks say needs others, and what
-is written into files must be the same bytes each time.
+Pillow can only create one for sRGB, and puts the date in it. A camera's EXIF or a PNG's chunks require others, and
+files must be written with the same bytes each time.
 """
 
 import struct

@@ -1,6 +1,6 @@
-"""Reading back what was written before, whatever has become of it since: what cannot be read is told, and kept aside.
+"""Reading our own files back: whatever cannot be read is reported and set aside.
 
-A file may have been cut off by a crash, changed by a failing disk, edited by a person or written by another version.
+A file may have been truncated by a crash, changed by a failing disk, edited by a person or written by another version.
 None of that may keep Palimpsest from starting.
 """
 

@@ -1,4 +1,4 @@
-"""How the log looks: a line of text or a JSON object, with the job that a line is about."""
+"""The format of the log: lines of text or JSON objects, with the job that a line is about."""
 
 import json
 import logging

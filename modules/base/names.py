@@ -1,4 +1,4 @@
-"""Names of files as people and programs write them: how one is shown, and which of several files is meant."""
+"""File names as people and programs write them: how to show one, and which of several files it refers to."""
 
 import re
 import unicodedata

@@ -1,8 +1,8 @@
-"""Names and paths that come from outside: what they may look like, and where they may lead.
+"""Names and paths from outside: what they may look like, and where they may lead.
 
-Every one that a client sends, or that stands in an archive or a batch, is looked at here before anything is done with
-it. A name must be one that a file could have (UTF-8, no control characters, no part too long), and a path must stay
-below the folder that it is said to be in, links followed.
+Every name or path that a client sends, or that an archive or a batch contains, is checked here before it is used. A
+name must be a valid file name (UTF-8, no control characters, no part too long), and a path must stay inside its folder
+after links are resolved.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""The one door by which foreign image bytes enter.
+"""The only way into the program for foreign image bytes.
 
-A `Picture` is the encoded bytes as they came, checked once: their header is read and bounded before anything is
-decoded, then they are decoded once to prove that they are whole. It travels as bytes (it pickles small, and its
-sha256 is its name in caches and in the lineage of a result) and becomes pixels only where pixels are needed.
+A `Picture` is the encoded bytes as uploaded, checked once: the header is read and bounded before anything is decoded,
+then the file is decoded once to verify that it is complete. It is passed around as bytes (small to pickle; the sha256
+is its name in caches and in the lineage of a result) and becomes pixels only where pixels are needed.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The pictures in a request, found by their type: whoever keeps or releases them need not know its fields."""
+"""The pictures in a request, found by type: code that stores or releases them need not know its fields."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, get_args

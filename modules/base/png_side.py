@@ -1,8 +1,8 @@
-"""What stands in a PNG beside its pixels, within limits of its own.
+"""The ancillary chunks of a PNG, within our own limits.
 
-Pillow refuses a whole picture for one long text, and reads what stands behind the pixels only once those are decoded.
-Here the side chunks are looked at first: what is too large or damaged is left out and told, and texts and EXIF come to
-stand before the pixels, so that they can be read without them.
+Pillow rejects a whole picture because of one long text, and reads chunks after the pixels only once those are decoded.
+Here the ancillary chunks are examined first: those that are too large or damaged are removed and reported, and texts
+and EXIF are moved before the pixels, so that they can be read without decoding.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Where Palimpsest lies, and what ships with it. Standard library only, for the launcher."""
+"""The folder of the program, and the files that ship with it. Standard library only, for the launcher."""
 
 from pathlib import Path
 

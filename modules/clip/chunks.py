@@ -1,6 +1,6 @@
 """Prompt pieces to CLIP's chunks of 75 tokens, and the token count; without torch, so that the page can count too.
 
-A piece is `(text, weight)` as the prompt parser gives it; `("BREAK", -1)` ends the current chunk. The rules: A1111's.
+A piece is `(text, weight)` from the prompt parser; `("BREAK", -1)` ends the current chunk. The rules are A1111's.
 """
 
 import re

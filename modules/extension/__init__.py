@@ -1,1 +1,1 @@
-"""Extensions: the hooks they are given, and how they are found and loaded."""
+"""Extensions: the hooks they get, and how they are found and loaded."""

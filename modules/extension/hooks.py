@@ -1,8 +1,8 @@
-"""Where others join in: an extension is a class derived from `Extension`, a script one derived from `Script`.
+"""The interface for extensions: an extension is a subclass of `Extension`, a script a subclass of `Script`.
 
-An extension lives in `extensions/<name>/extension.py`; the scripts that come with Palimpsest use the same door, see
-`docs/extensions.md`. Both processes import it, so it imports no torch at its top; what it is given of tensors it may
-calculate with.
+An extension is a file `extensions/<name>/extension.py`; the bundled scripts use the same interface, see
+`docs/extensions.md`. Both processes import it, so it must not import torch at the top; it may compute with the tensors
+it gets.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Inpainting masks: drawn to blurred, as geometry, what stands under them, and the way back into the whole picture.
+"""Inpainting masks: from drawn to blurred, their geometry, the content under them, and pasting results back.
 
 Masks are mode L: 255 is redrawn, 0 is kept. The arithmetic is A1111's to the last bit.
 """

@@ -1,6 +1,6 @@
-"""A picture continued beyond its edges: what stands there before a network paints over it.
+"""Extending a picture beyond its edges: what the new area contains before a network paints over it.
 
-The old pixels keep every byte. None of it needs to look right, but its colors decide what the network makes of it.
+The old pixels keep every byte. The new ones need not look right, but their colors influence what the network paints.
 """
 
 import hashlib

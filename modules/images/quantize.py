@@ -1,4 +1,4 @@
-"""From numbers to bytes: to the nearest one, or cut off as A1111 does."""
+"""From floats to bytes: rounded to the nearest, or truncated as in A1111."""
 
 import numpy as np
 from numpy.typing import NDArray

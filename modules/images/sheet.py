@@ -1,6 +1,6 @@
-"""A sheet of equal cells with words above its columns and beside its rows, filled picture by picture.
+"""A grid of equal cells with labels above its columns and beside its rows, filled picture by picture.
 
-The measures are A1111's: letters of 1/25 of a cell's width and height together, a left margin of 3/4 of a cell.
+The measures are A1111's: letters of 1/25 of a cell's width plus height, a left margin of 3/4 of a cell.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A picture as overlapping tiles, and back: A1111's arithmetic."""
+"""Splitting a picture into overlapping tiles and joining them: A1111's arithmetic."""
 
 from collections.abc import Sequence
 

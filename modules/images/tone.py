@@ -1,6 +1,6 @@
-"""The tone of redrawn pixels led over to that of the kept ones beside them, without a seam and without steps.
+"""Blends the tone of redrawn pixels into that of the kept pixels next to them, without a seam and without banding.
 
-All of it adds smooth offsets to the pixels: neighboring values stay neighboring values, so nothing posterises.
+Only smooth offsets are added to the pixels: adjacent values stay adjacent, so there is no posterization.
 """
 
 import cv2

@@ -1,4 +1,4 @@
-"""The keys of an infotext: those that fields and settings declare, and those that only inform."""
+"""The keys of an infotext: those that fields and settings declare, and informational ones."""
 
 from typing import Any
 

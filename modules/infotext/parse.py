@@ -1,4 +1,4 @@
-"""Parsing an infotext, whichever program or version wrote it."""
+"""Parsing an infotext from any program or version."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reproducing a picture from its own text: what to run, how close the result is, and what may explain a difference.
+"""Reproducing a picture from its own infotext: what to run, how close the result is, and what may explain a difference.
 
 Pure: the caller (the command `reproduce`, or the page through the queue) runs the recipe and supplies the pixels.
 """

@@ -1,4 +1,4 @@
-"""One job: what was asked for, and the log of what has happened since."""
+"""One job: its request, and the log of its events."""
 
 import bisect
 import secrets

@@ -1,4 +1,4 @@
-"""The line of jobs: those that wait, the one that runs, those that have ended and are remembered."""
+"""The line of jobs: waiting, running, and recently finished."""
 
 import threading
 from collections import deque

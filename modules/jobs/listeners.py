@@ -1,4 +1,4 @@
-"""Who wants to know that something changed."""
+"""Callbacks for changes."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which checkpoint the engine process holds, which one it is to hold, and what it last said of itself."""
+"""Which checkpoint the engine process has loaded, which one it should load, and its last reported state."""
 
 from collections import Counter
 from collections.abc import Iterator

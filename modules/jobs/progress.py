@@ -1,4 +1,4 @@
-"""How far a job is: a fold over its events. Page, API and late followers all get their figures from here."""
+"""The progress of a job: a fold over its events. Page, API and late subscribers all use it."""
 
 from collections import deque
 from dataclasses import dataclass

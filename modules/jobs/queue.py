@@ -1,4 +1,4 @@
-"""Jobs in the order they came, run one at a time on the engine process by one thread, kept on disk by the job store."""
+"""The job queue: jobs run one at a time, in order, on the engine process; the job store keeps them on disk."""
 
 import logging
 import random

@@ -1,4 +1,4 @@
-"""What a job has made, what it lacks, and how it goes on after its engine process, or Palimpsest itself, has died."""
+"""What a job has finished, what is missing, and how it resumes after a crash of the engine process or of Palimpsest."""
 
 import logging
 from collections.abc import Callable

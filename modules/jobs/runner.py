@@ -1,4 +1,4 @@
-"""Running jobs: one after the other, on one thread, each to its end whatever happens."""
+"""Running jobs: one after another, on one thread, each to its end whatever happens."""
 
 import logging
 import secrets

@@ -1,4 +1,4 @@
-"""Finished pictures become files, in the web process, while the engine makes the next one."""
+"""Saves finished pictures, in the web process, while the engine makes the next one."""
 
 import logging
 import secrets

@@ -1,4 +1,4 @@
-"""Where the seconds of a job went."""
+"""Seconds per stage of a job."""
 
 import time
 from collections.abc import Iterator

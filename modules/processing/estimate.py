@@ -1,6 +1,6 @@
-"""What a form comes to before it is sent: steps that are taken, sizes, and what they mean for model and source.
+"""What a form would do, before it is sent: the steps that run, the sizes, and what they mean for model and source.
 
-The page asks this instead of keeping rules of its own.
+The page asks for this instead of having rules of its own.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Between the passes of hires fix: the first pass's latents become those that the second one starts from."""
+"""Between the passes of hires. fix: from the latents of the first pass to the start of the second."""
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Whether there is memory for the pictures of a request."""
+"""Whether there is enough memory for the pictures of a request."""
 
 from collections.abc import Callable
 from math import sqrt

@@ -1,4 +1,4 @@
-"""Which settings hold for a job, and which of them its pictures tell about. Pure."""
+"""Which settings apply to a job, and which of them are written to its infotext. Pure."""
 
 from collections.abc import Collection
 

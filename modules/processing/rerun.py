@@ -1,4 +1,4 @@
-"""A recipe through an engine, to a report."""
+"""Runs a recipe on an engine and reports the differences."""
 
 import random
 

@@ -1,8 +1,8 @@
-"""Whether a picture of a size fits into memory, asked before the work begins.
+"""Whether a picture of a given size fits in memory, checked before the work starts.
 
-On a CPU the system ends a process that asks for too much, instead of saying no. What the UNet takes is measured, once
-for a checkpoint, at a small size, on the machine it runs on. It grows with the latent's cells, as attention is computed
-in pieces; the VAE needs no asking, it works in tiles where memory is short.
+On a CPU the system kills a process that allocates too much, instead of reporting an error. The memory of the UNet is
+measured once per checkpoint, at a small size, on the machine it runs on. It grows with the number of latent cells,
+since attention is computed in pieces; the VAE needs no check, because it works in tiles if memory is short.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""One pass of a sampler: from noise, or from a picture's latent with noise on it, to a finished latent."""
+"""One pass of a sampler: from noise, or from a picture's noised latent, to a finished latent."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

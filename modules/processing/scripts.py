@@ -1,4 +1,4 @@
-"""Runs a script: its wishes become jobs of the engine, and their events those of one job."""
+"""Runs a script: what it yields becomes jobs of the engine, and their events become those of one job."""
 
 import difflib
 import random

@@ -1,4 +1,4 @@
-"""From a source picture to the latent an img2img job starts from."""
+"""From a source picture to the starting latent of an img2img job."""
 
 import hashlib
 from collections.abc import Sequence

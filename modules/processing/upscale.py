@@ -1,4 +1,4 @@
-"""Upscaling a finished picture, as A1111's Extras do it."""
+"""Upscaling a finished picture, as in A1111's Extras."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Arguments of a LoRA's tag that A1111's extension "LoRA Block Weight" has: `lbw=`, `start=`, `stop=`, `step=`.
+"""Arguments of a LoRA tag from A1111's extension "LoRA Block Weight": `lbw=`, `start=`, `stop=`, `step=`.
 
 `lbw` weighs the text encoders and the UNet's blocks apart. For Stable Diffusion 1 and 2 there are 26 numbers, those of
 `BLOCKS`, or 17, those of the blocks that attend to the prompt; for XL, whose UNet has fewer blocks, 20 or 12. Or it is

@@ -1,7 +1,7 @@
-"""Prompts that change while they are drawn: `[from:to:when]`, `[a|b]`; composition with AND; comments.
+"""Prompts that change during sampling: `[from:to:when]`, `[a|b]`; composition with AND; comments.
 
-One pass over the text with a stack of open brackets and no recursion: its time is linear in the prompt, times the
-number of steps at which something changes.
+One pass over the text with a stack of open brackets and no recursion: the time is linear in the length of the prompt,
+times the number of steps at which something changes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""styles.csv on disk: which styles it holds, and changes that keep every other byte of it.
+"""styles.csv on disk: the styles in it, and edits that keep every other byte.
 
 A1111 writes commas, a header `name,prompt,negative_prompt` and UTF-8. People's files also come from spreadsheets
-(semicolons or tabs, UTF-16, a first line `sep=;`), without a header, or with columns of their own.
+(semicolons or tabs, UTF-16, a first line `sep=;`), have no header, or have additional columns.
 """
 
 from __future__ import annotations

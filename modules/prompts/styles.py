@@ -1,4 +1,4 @@
-"""Styles: named texts that are put around a prompt, from A1111's styles.csv."""
+"""Styles: named texts that extend a prompt, from A1111's styles.csv."""
 
 from __future__ import annotations
 

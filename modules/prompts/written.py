@@ -1,4 +1,4 @@
-"""How a LoRA or an embedding is written into a prompt: each text is read back, so that it means that file."""
+"""How to write a LoRA or an embedding in a prompt: each text is parsed again to check that it means that file."""
 
 import re
 from typing import Final

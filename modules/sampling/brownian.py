@@ -1,10 +1,10 @@
-"""One Brownian motion from a seed, asked for increments: torchsde's dyadic tree, number by number, with less work.
+"""Brownian motion from a seed, queried for increments: torchsde's dyadic tree, number for number, with less work.
 
-Li et al. 2020, arXiv 2001.01328. An interval is halved until an end that is asked for is found; the increment over a
-half is drawn from a seed that hangs on the half's place alone, so that the path is the same whatever is asked, and
-when. The tree is that of torchsde's `BrownianInterval(halfway_tree=True, tol=1e-6, pool_size=24)`, as k-diffusion asks
-for it; `tests/sampling/test_brownian.py` holds one against the other. It takes half as many draws, as both halves of an
-interval come from one, and its seeds are computed without the whole pool of numpy's seed sequence.
+Li et al. 2020, arXiv 2001.01328. An interval is halved until one end matches a queried level; the increment over a
+half is drawn from a seed that depends only on the half's position, so the path is the same whatever is queried, and
+when. The tree is that of torchsde's `BrownianInterval(halfway_tree=True, tol=1e-6, pool_size=24)`, which k-diffusion
+uses; `tests/sampling/test_brownian.py` compares the two. It needs half as many draws, since both halves of an interval
+come from one, and its seeds are computed without the full pool of numpy's seed sequence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The noise levels a discrete-time model was trained on, and the way between levels and fractional timesteps."""
+"""The noise levels a discrete-time model was trained on, and the conversion between levels and fractional timesteps."""
 
 from __future__ import annotations
 

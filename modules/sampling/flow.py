@@ -1,8 +1,8 @@
-"""The noise model of flow matching, and the first step of a walk that begins with nothing but noise.
+"""The noise model of flow matching, and the first step of a run that starts from pure noise.
 
 A flow's path is x_t = (1 - t)·x0 + t·noise (Lipman et al. 2022, arXiv 2210.02747; Liu et al. 2022, arXiv 2209.03003).
 Divided by 1 - t it is x0 + sigma·noise with sigma = t / (1 - t), the variance-exploding path, so every sampler over
-noise levels serves it. At t = 1 the level is infinite; there x stands for the noise itself.
+noise levels works for it. At t = 1 the level is infinite; there x is the noise itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where noise comes from: one generator an image, so that a batch equals its singles; A1111's three sources.
+"""Sources of noise: one generator per image, so that a batch equals its single images; A1111's three sources.
 
-CPU is torch's Mersenne Twister; NV is Philox in numpy, the numbers CUDA's generator would give, on any machine; GPU is
-the device's own generator, and on a CPU the same as CPU.
+CPU is torch's Mersenne Twister. NV is Philox in numpy: the numbers of CUDA's generator, on any machine. GPU is the
+device's own generator, which on a CPU is the same as CPU.
 """
 
 from __future__ import annotations

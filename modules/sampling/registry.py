@@ -1,4 +1,4 @@
-"""From a row of `schema.sampler_names` to its function, and the noise levels that a pass takes its steps over."""
+"""From a row of `schema.sampler_names` to its function, and the noise levels of a pass."""
 
 from __future__ import annotations
 

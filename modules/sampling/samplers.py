@@ -1,7 +1,7 @@
 """The k-diffusion samplers: generators over noise levels sigma, in the letters of their papers.
 
-Signature, shapes and the meaning of `Step` stand in `modules.sampling.step`. Noise levels and all coefficients are
-Python numbers, so that a step waits for no device; latents stay fp32 on theirs. Values are those of A1111 v1.10
+`modules.sampling.step` describes the signature, the shapes and `Step`. Noise levels and all coefficients are Python
+numbers, so that a step does not wait for the device; latents stay in fp32 on theirs. Values are those of A1111 v1.10
 (k-diffusion ab527a9a).
 """
 

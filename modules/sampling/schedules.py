@@ -1,8 +1,8 @@
 """Schedules: n steps of a model become n + 1 falling noise levels, in the letters of their sources.
 
 Each is a function (n, model, options, part) -> sigmas, (n + 1,) fp32 on the CPU, ending with 0 unless its docstring
-says otherwise. Values are A1111 v1.10's. `part` takes some of the n levels, and the 0 behind them: a pass that walks
-the end of a very long schedule costs what it walks.
+says otherwise. Values are those of A1111 v1.10. `part` selects some of the n levels, and the 0 after them: a pass that
+runs the end of a very long schedule costs only what it runs.
 """
 
 from __future__ import annotations

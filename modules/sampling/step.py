@@ -1,4 +1,4 @@
-"""What a sampler takes and what it yields."""
+"""What a sampler takes and yields."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Samplers of the DDIM family, on A1111's own grid of timesteps.
 
-They differ from the others in one thing: their x is variance-preserving, x = sqrt(ᾱ)·data + sqrt(1 - ᾱ)·noise, and
-starts as plain noise. A level is still given as sigma, with ᾱ = 1 / (1 + sigma²), and `denoise` is still asked in
-variance-exploding latents; here that is a scaling on the way in, and eps = (x - denoised) / sigma on the way out.
+They differ from the others in one way: their x is variance-preserving, x = sqrt(ᾱ)·data + sqrt(1 - ᾱ)·noise, and
+starts as pure noise. A level is still given as sigma, with ᾱ = 1 / (1 + sigma²), and `denoise` still takes
+variance-exploding latents, so x is scaled on the way in, and eps = (x - denoised) / sigma on the way out.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is asked for, declared once: requests, settings, catalog, sampler names, intents."""
+"""Requests, settings, catalog, sampler names and intents, each declared once."""

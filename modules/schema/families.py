@@ -1,4 +1,4 @@
-"""What is known of each family of models without loading one: its name, its sizes, and values for the form.
+"""What is known about each model family without loading a model: its name, its sizes, and default values for the form.
 
 Free of torch, so that the page can read it. `networks/families.py` says how a family is loaded.
 """

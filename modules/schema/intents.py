@@ -1,7 +1,7 @@
-"""Five presets for what people want to do with a part of a picture, as values of existing parameters.
+"""Five presets for common tasks on part of a picture, as values of existing fields.
 
-An intent sets fields of an img2img request and nothing else, so what it does can be seen in the form and changed there.
-All set the same fields: what one has set, another does not leave behind.
+An intent only sets fields of an img2img request, so its effect is visible in the form and can be changed there. All of
+them set the same fields, so none leaves values of another behind.
 """
 
 from collections.abc import Mapping

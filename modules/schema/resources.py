@@ -1,4 +1,4 @@
-"""Everything that a job's request names, as files: looked up once, when the job is admitted."""
+"""All files that a job's request names, looked up once, when the job is admitted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

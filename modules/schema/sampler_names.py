@@ -1,7 +1,7 @@
 """The names of samplers and schedules, with aliases and flags: what a form or a validator needs, without torch.
 
-One row says all of a sampler or schedule. `function` names what computes it, as "module.function" of
-`modules.sampling`, which needs torch; `modules.sampling.registry` looks it up. Order is A1111's menu order.
+One row describes everything about a sampler or schedule. `function` names its implementation, as "module.function" of
+`modules.sampling`, which needs torch; `modules.sampling.registry` looks it up. The order is that of A1111's menu.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a model family asks of a picture's size."""
+"""A model family's requirements for the size of a picture."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

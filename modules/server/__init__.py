@@ -1,1 +1,1 @@
-"""What listens on the port, and the checks of `webui.py doctor`."""
+"""The listening socket, and the checks of `webui.py doctor`."""

@@ -1,8 +1,8 @@
-"""`webui.py doctor`: is all installed, and does the server hold against what such servers are attacked with?
+"""`webui.py doctor`: is everything installed, and does the server withstand common attacks?
 
-Without `--url` it starts a Palimpsest of its own on a free port, over an empty data folder, attacks that and ends it.
-A sound server that is named by `--url` keeps one small picture in its cache. One that lets an attack through may be
-left with a job of one step.
+Without `--url` it starts its own Palimpsest on a free port with an empty data folder, attacks that and stops it. A
+sound server given by `--url` keeps one small picture in its cache. One that lets an attack through may be left with a
+job of one step.
 """
 
 from __future__ import annotations

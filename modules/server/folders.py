@@ -1,4 +1,4 @@
-"""Which folders hold an artist's models, and what is in them: ours, those of the flags, and other programs'."""
+"""The folders that contain models: ours, those from flags, and other programs'."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""The HTTP server: uvicorn, with patience that ends.
+"""The HTTP server: uvicorn, with time limits.
 
-uvicorn waits for ever for a request's head, for a client that takes no more of its answer, and takes any number of
-connections. Each of these lets one client hold up all others (slow-loris and its like); here each has a bound.
+uvicorn waits indefinitely for a request's head and for a client that stops reading its response, and accepts any
+number of connections. Each of these lets one client block all others (slowloris and the like); here each has a limit.
 """
 
 import asyncio

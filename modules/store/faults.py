@@ -1,4 +1,4 @@
-"""What an error of SQLite means: the file is damaged, another program has it, or the disk refuses."""
+"""What an SQLite error means: the file is damaged, another program holds it, or the disk refuses."""
 
 import sqlite3
 

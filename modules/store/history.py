@@ -1,8 +1,8 @@
-"""What has been made, newest first: an index over the pictures in the outputs folder, and what came from what.
+"""Finished pictures, newest first: an index of the outputs folder, with the sources of each picture.
 
-All of it stands in the files, which carry their parameters and with them the sha256 of their source. The SQLite file is
-only quicker to ask; it is brought up to date whenever somebody looks, made anew where it is gone or damaged, and kept
-in memory where the disk takes none.
+Everything is in the files themselves, which contain their parameters and the sha256 of their source. The SQLite file
+is only faster to query; it is updated whenever somebody looks, rebuilt if it is missing or damaged, and kept in memory
+if it cannot be written.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
-"""The queue on disk: every job that was accepted, until it and its results are forgotten.
+"""The queue on disk: every accepted job, until it and its results are forgotten.
 
-A SQLite file (WAL, each commit synced) that only the web process opens. A job's row is there before its client learns
-the job's id, and each of its pictures is announced before it is written, so that after a crash nothing that was
-accepted is lost and nothing that was saved is made again. Pictures that a waiting job needs lie in `Pictures`, held
-there by their hash.
+A SQLite file (WAL, each commit synced) that only the web process opens. A job's row is stored before its client learns
+the job's id, and each picture is announced before it is written, so after a crash no accepted job is lost and no saved
+picture is made again. The pictures that a waiting job needs are held in `Pictures` by their hash.
 """
 
 import hashlib

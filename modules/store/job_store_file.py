@@ -1,7 +1,7 @@
-"""The queue's SQLite file: opened, checked whole, and where it is damaged or foreign, made anew from what can be read.
+"""The queue's SQLite file: opened, checked completely and, if damaged or foreign, rebuilt from what can be read.
 
-A damaged file is looked at as a copy in memory: its header is put right, the write-ahead log is laid over it, and rows
-are asked for one by one, so that a bad page costs the rows that lie on it. The file itself is put aside as it was.
+A damaged file is examined as a copy in memory: its header is repaired, the write-ahead log is applied, and rows are
+queried one by one, so that a bad page only loses its own rows. The file itself is set aside unchanged.
 """
 
 import contextlib

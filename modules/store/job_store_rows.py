@@ -1,4 +1,4 @@
-"""A job and its events as rows of the job store, and back: what cannot be read costs itself alone."""
+"""Converts jobs and their events to rows of the job store and back; an unreadable row affects no other."""
 
 import json
 import math

@@ -1,6 +1,6 @@
-"""Pictures as files that carry their parameters: encode them, and read them back from anybody's files.
+"""Pictures as files with their parameters: encoding them, and reading them from any file.
 
-PNG holds them in the text chunk `parameters`, JPEG and WebP in the EXIF user comment, as A1111 writes them.
+PNG stores them in the text chunk `parameters`, JPEG and WebP in the EXIF user comment, as in A1111.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""The outputs folder: finished pictures, numbered by day, whole or not there at all.
+"""The outputs folder: finished pictures, numbered by day, complete or absent.
 
 outputs/img2img-images/2026-01-31/00007-1234.png
 outputs/saved/00007-1234.png, outputs/saved/log.csv

@@ -1,6 +1,6 @@
-"""Files that a batch was brought, on disk by the sha256 of their bytes, whatever they hold: nothing is in memory.
+"""Uploaded files of batches, on disk by the sha256 of their bytes, whatever they contain; nothing is in memory.
 
-Unlike `Pictures`, the spool judges nothing: a broken picture is a file like any other until its turn comes.
+Unlike `Pictures`, the spool checks nothing: a broken picture is a file like any other until the batch reaches it.
 """
 
 import hashlib

@@ -1,1 +1,1 @@
-"""The page artists see: Gradio for the form, small ES modules of our own for everything that moves."""
+"""The page: Gradio for the form, small ES modules of our own for everything that moves."""

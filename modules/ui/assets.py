@@ -1,4 +1,4 @@
-"""Style sheets and scripts of the page, served from a route of their own under a name that changes with them."""
+"""Style sheets and scripts of the page, served from their own route under a name that changes with them."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping

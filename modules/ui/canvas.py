@@ -1,7 +1,7 @@
-"""The picture area of the img2img tab and the controls of a mask.
+"""The picture area of the img2img tab and the mask controls.
 
-What is drawn there is `assets/canvas`, ES modules of our own in an empty element. The form's own widgets stay Gradio's;
-the style sheet shows those of the mask in the modes that have one (`data-masks` on the tab, set by the canvas).
+The area itself is `assets/canvas`, ES modules in an empty element. The form's own widgets are Gradio's; the style
+sheet shows those of the mask in the modes that have one (`data-masks` on the tab, set by the canvas).
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The txt2img and img2img tabs: prompt row on top, settings left, result right, in A1111's words and order.
 
-Nothing sits in a `gr.Tab`: Gradio puts a tab's components on the page at its first visit only (6.31 takes
-`render_children` and ignores it), and a form that is not there can neither be restored nor sent to.
-Places that our own scripts fill (source picture, result, tool buttons) are empty elements with a `data-part`.
+Nothing is inside a `gr.Tab`: Gradio adds a tab's components to the page at its first visit only (6.31 accepts
+`render_children` and ignores it), and a form that does not exist can be neither restored nor sent to. Elements that
+our scripts fill (source picture, result, tool buttons) are empty, with a `data-part`.
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
-"""Of what Gradio serves, the page itself and its files: nothing else can be reached.
+"""Restricts Gradio's routes to the page itself and its files.
 
 Gradio has routes that read files, take uploads, fetch from other servers and run a page's events. This page has no
-event that reaches Gradio's server (see app.py), so it needs none of them, and what cannot be asked cannot be abused.
-Allowed is named; all else is 404, also what a later release of Gradio may add.
+event that reaches Gradio's server (see app.py), so it needs none of them. Allowed routes are listed; everything else
+is 404, including anything that a later release of Gradio may add.
 """
 
 import json

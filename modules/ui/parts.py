@@ -1,4 +1,4 @@
-"""Places on the page that our own scripts fill: empty elements, found by their `data-part`."""
+"""Elements of the page that our scripts fill: empty, found by their `data-part`."""
 
 import html
 

@@ -1,7 +1,7 @@
 """How Gradio's events reach the page's ES modules, and how the modules reach Gradio's components.
 
-An event calls a function exported by `assets/js/main.js`, with the values of its inputs. The other way round, a script
-that wants to change the form presses a button nobody sees; that button's event asks it for the new values.
+An event calls a function exported by `assets/js/main.js` with the values of its inputs. In the other direction, a
+script that changes the form presses a hidden button, whose event requests the new values.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The Settings tab, built from the declarations of `Settings`; a change is sent to the server at once."""
+"""The Settings tab, built from the declarations of `Settings`; changes are sent to the server immediately."""
 
 from itertools import groupby
 

@@ -1,6 +1,6 @@
-"""Gradio's theme, pointed at the page's own colors.
+"""Gradio's theme, with the page's own colors.
 
-Each of Gradio's variables is set to one of ours (`assets/css/tokens.css`), so that light and dark live in one place.
+Each of Gradio's variables is set to one of ours (`assets/css/tokens.css`), so light and dark are defined in one place.
 System fonts only: a named web font would be fetched from the network.
 """
 

@@ -1,1 +1,1 @@
-"""A1111's HTTP interface, below /sdapi/v1 and /internal."""
+"""A1111's HTTP API, under /sdapi/v1 and /internal."""

@@ -1,4 +1,4 @@
-"""Bodies as A1111's clients send them: JSON under any content type, or none; nothing at all means no fields."""
+"""Request bodies as A1111's clients send them: JSON under any content type, or empty for no fields."""
 
 import json
 import math

@@ -1,6 +1,6 @@
-"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job; the work is done where the request came in.
+"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job, processed in the request itself.
 
-For a client that hangs up nothing further is begun.
+If the client disconnects, processing stops after the current picture.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""`/sdapi/v1/txt2img` and `/img2img`: a job, its end awaited, its pictures in the answer.
+"""`/sdapi/v1/txt2img` and `/img2img`: submit a job, wait for its end, return its pictures.
 
-A job whose client hangs up ends, unless some of it is to be kept on the disk. A waiting client costs no thread.
+If the client disconnects, its job ends unless it saves something to disk. A waiting client takes no thread.
 """
 
 import asyncio

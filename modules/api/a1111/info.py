@@ -1,4 +1,4 @@
-"""What A1111 tells about a finished job: the `info` of an answer."""
+"""What A1111 reports about a finished job: the `info` of a response."""
 
 from collections.abc import Sequence
 from typing import Any

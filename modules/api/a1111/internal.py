@@ -1,4 +1,4 @@
-"""What A1111's own page asks its server and some clients ask too."""
+"""Routes that A1111's own page uses, and some clients too."""
 
 import platform
 import sys

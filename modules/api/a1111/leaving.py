@@ -1,4 +1,4 @@
-"""Clients that wait for an answer and may hang up before it comes."""
+"""Clients that may disconnect while they wait for a response."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""What there is to choose from, as A1111 lists it."""
+"""The lists of A1111's API: samplers, models, styles and so on."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rest of A1111's routes: scripts, extensions, the loaded checkpoint, and what is not offered here."""
+"""The rest of A1111's routes: scripts, extensions, the loaded checkpoint, and what is not supported."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn

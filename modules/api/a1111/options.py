@@ -1,4 +1,4 @@
-"""A1111's options: those that act here are settings of ours, the others are kept for clients that ask for them."""
+"""A1111's options: those with an effect here are settings, the others are stored for clients that read them back."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,7 @@
-"""What `/sdapi/v1/txt2img` and `/img2img` take: A1111's fields and defaults, described as our request declares them.
+"""The fields of `/sdapi/v1/txt2img` and `/img2img`: A1111's names and defaults, described as in our request.
 
-The models document the routes and fill in the `parameters` of an answer. What a value may be, `a1111.translated` and
-the request decide: clients send more kinds of the same thing than a schema tells.
+These models document the routes and fill in the `parameters` of a response. `a1111.translated` and the request class
+validate the values, because clients send more types than a schema can express.
 """
 
 from collections.abc import Mapping

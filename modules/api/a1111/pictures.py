@@ -1,4 +1,4 @@
-"""Pictures into and out of A1111's API: base64 in JSON, finished ones kept in memory until they are sent."""
+"""Pictures in A1111's API: base64 in JSON; finished ones are kept in memory until they are sent."""
 
 import base64
 import threading

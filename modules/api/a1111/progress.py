@@ -1,4 +1,4 @@
-"""How far the running job is, and stopping it, as A1111's clients ask: for whatever job runs, or by a task's name."""
+"""Progress and interruption in A1111's API: of the running job, or of a task by name."""
 
 from datetime import datetime
 from typing import Annotated, Any

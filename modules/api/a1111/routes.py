@@ -1,4 +1,4 @@
-"""All routes of A1111's HTTP API, as its clients know them. docs/api-a1111.md tells what differs."""
+"""All routes of A1111's HTTP API. docs/api-a1111.md lists the differences."""
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute

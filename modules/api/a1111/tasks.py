@@ -1,4 +1,4 @@
-"""Jobs by the names that clients of A1111's API give them (`force_task_id`), and what was asked of them."""
+"""Jobs by the names that clients of A1111's API give them (`force_task_id`)."""
 
 import threading
 from collections import OrderedDict

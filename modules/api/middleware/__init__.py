@@ -1,1 +1,1 @@
-"""What every request passes before it meets a route: hosts, passwords, sizes, headers."""
+"""What every request passes before it reaches a route: hosts, passwords, sizes, headers."""

@@ -1,11 +1,11 @@
-"""HTTP Basic authentication in front of everything (RFC 7617), and a brake on guessing.
+"""HTTP Basic authentication for everything (RFC 7617), with a limit on guessing.
 
-Wrong guesses are counted for the address they come from, for the account they are about, and for the cookie that a
-browser carries once it was let in. Each has some free, and gets one back every six seconds. From then on attempts are
-looked at one after another, a hundred a second at most. The answer to a wrong one is held back for a second, or is 429
-at once where several wait for theirs. So who waits for the answer guesses once a second, and a flood a hundred times a
-second, from however many addresses; the right password always opens, in a flood after some seconds. A browser that was
-let in before does not wait for anybody else: its cookie is no key, it only spares the queue.
+Wrong attempts are counted by address, by account and by the cookie that a browser gets after a successful login. Each
+has some free attempts and regains one every six seconds. After that, attempts are checked one after another, at most a
+hundred per second. The response to a wrong one is delayed by a second, or is an immediate 429 if several are already
+waiting. So a client that waits for responses can guess once per second, and a flood a hundred times per second, from
+any number of addresses; the right password always works, during a flood after a few seconds. A browser that logged in
+before does not wait for others: its cookie does not log it in, it only skips the queue.
 """
 
 import asyncio

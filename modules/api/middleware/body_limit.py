@@ -1,4 +1,4 @@
-"""Bounds on what a client may send and how slowly: bodies are held in memory while they are read."""
+"""Limits on the size and the slowness of request bodies, which are held in memory while they are read."""
 
 import asyncio
 import time

@@ -1,9 +1,9 @@
-"""Keeps other web sites out of a server that trusts whoever sits at the machine.
+"""Keeps other sites away from a server that trusts everyone at this machine.
 
-A page from elsewhere, open in the same browser, can send requests to 127.0.0.1. It cannot read answers, but it could
-start and stop jobs, and with a name of its own that resolves to 127.0.0.1 (DNS rebinding) it could read as well.
-Browsers say where a request comes from, in headers that pages cannot forge: Host, Origin and Sec-Fetch-Site. Programs
-that are no browser send neither Origin nor Sec-Fetch-Site, and are let in whatever else their requests look like.
+A page from another site, open in the same browser, can send requests to 127.0.0.1. It cannot read the responses, but
+it could start and stop jobs, and with a host name that resolves to 127.0.0.1 (DNS rebinding) it could read responses
+too. Browsers state the origin of a request in headers that pages cannot forge: Host, Origin and Sec-Fetch-Site.
+Programs that are not browsers send neither Origin nor Sec-Fetch-Site, and are accepted.
 """
 
 import ipaddress

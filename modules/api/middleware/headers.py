@@ -1,8 +1,8 @@
-"""What browsers are told about each answer: nothing of it is to be framed, guessed at or used by other sites.
+"""Security headers for browsers: responses may not be framed, sniffed or used by other sites.
 
-The page gets a content-security policy with the digests of its own inline scripts, so that no other script runs, not
-even one that somebody manages to get into the page's text. What Gradio leaves no choice about: it builds the functions
-behind its events from text ('unsafe-eval') and sets styles on elements ('unsafe-inline' for styles only).
+The page gets a content security policy with the digests of its own inline scripts, so no other script runs, even if
+somebody manages to inject one into the page. Gradio requires two exceptions: it builds its event functions from text
+('unsafe-eval') and sets styles on elements ('unsafe-inline', for styles only).
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Programs that put a path behind an address that ends with a slash: //sdapi/v1/txt2img means /sdapi/v1/txt2img."""
+"""Paths after an address that ends with a slash: //sdapi/v1/txt2img means /sdapi/v1/txt2img."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -1,7 +1,7 @@
 """Large JSON bodies are parsed one at a time, in a thread.
 
-The interpreter's lock is held while a text of tens of megabytes is parsed, and nobody is answered meanwhile. One such
-pause is a few hundredths of a second; those of many clients, one behind the other without a gap, are seconds.
+Parsing tens of megabytes holds the interpreter's lock, so no other request is served in the meantime. One such pause
+lasts a few hundredths of a second; back to back, those of many clients would last seconds.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Palimpsest's own HTTP interface, below /v1."""
+"""Palimpsest's own HTTP API, under /v1."""

@@ -1,4 +1,4 @@
-"""Batches: bring files, begin, follow, stop, take the results along."""
+"""Batches: upload files, start, follow, stop, download the results."""
 
 import re
 from datetime import date

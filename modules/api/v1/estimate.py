@@ -1,4 +1,4 @@
-"""What a form comes to before it is sent."""
+"""What a form would do, before it is sent."""
 
 from typing import Annotated, Any
 

@@ -1,6 +1,6 @@
-"""The history: what has been made, newest first, what it was made from and what came of it, and how to go on there.
+"""The history: finished pictures, newest first, their sources and the pictures made from them, and reopening one.
 
-Pictures are named by the sha256 of their bytes, never by a folder.
+Pictures are named by the sha256 of their bytes, never by a path.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What texts mean: infotexts as request fields, prompts as tokens."""
+"""Parsing texts: infotexts into request fields, prompts into tokens."""
 
 from typing import Any
 

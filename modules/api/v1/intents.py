@@ -1,4 +1,4 @@
-"""What people want of a part of a picture, as presets over the fields of a request."""
+"""Presets for common tasks on part of a picture, as values of request fields."""
 
 from typing import Any
 

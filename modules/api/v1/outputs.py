@@ -1,7 +1,7 @@
-"""Finished pictures: show, keep, take along, find in the file manager.
+"""Finished pictures: show, save a copy, download, open in the file manager.
 
-A browser may keep a picture but asks each time whether it is still the same: where a day's pictures are deleted the
-numbers begin anew, and with a fixed seed the next picture has the name of an old one.
+A browser may cache a picture but revalidates it each time: if a day's pictures are deleted, numbering starts again,
+and with a fixed seed a new picture gets the name of an old one.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Source pictures: brought once, kept under the sha256 of their bytes, named by it in requests."""
+"""Source pictures: uploaded once, stored under the sha256 of their bytes, which is their name in requests."""
 
 from typing import Annotated, Any
 

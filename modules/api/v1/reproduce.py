@@ -1,4 +1,4 @@
-"""A picture made again from its own text, as a job, and how near it came."""
+"""Reproducing a picture from its own infotext, as a job, and comparing the result."""
 
 import math
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The scripts on offer, for a page that builds their controls."""
+"""The available scripts, for a page that builds their controls."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Styles: list, save, delete, and put around the prompts of a request."""
+"""Styles: list, save, delete, and apply to the prompts of a request."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

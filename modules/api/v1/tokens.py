@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, counted as the text encoder will read it, without torch."""
+"""The token count of a prompt, as the text encoder will see it, without torch."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One batch: what was brought, where it stands, and what has become of its files."""
+"""One batch: its files, its progress, and the outcome of each file."""
 
 import secrets
 import threading

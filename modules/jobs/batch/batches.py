@@ -1,7 +1,7 @@
-"""Batches: many files through one form, each a job of its own, on the server and not in a page.
+"""Batches: many files through one form, each as its own job, on the server and not in a page.
 
-A batch gives the queue two jobs at a time, one that runs and one that waits, so that other people's jobs come between
-and no more than two source pictures are in memory, whatever the batch holds.
+A batch has at most two jobs in the queue, one running and one waiting, so that other jobs run in between and at most
+two source pictures are in memory, whatever the size of the batch.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What a batch works on: files by name, from uploads, from a zip, or from a folder below the data folders.
+"""The files of a batch, by name: from uploads, a zip, or a folder inside the data folders.
 
-Nothing is unpacked and nothing is held: a file is read when its turn comes. Names are checked before anything else:
-they become names of results.
+Nothing is unpacked or kept in memory: a file is read when the batch reaches it. Names are checked first, because
+results are named after them.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""Where batches are handed in: names and ids become files, files become a batch."""
+"""Creating batches: names and ids become files, files become a batch."""
 
 import logging
 from collections.abc import Mapping, Sequence

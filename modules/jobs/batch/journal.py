@@ -1,8 +1,8 @@
-"""Batches on disk: what each was asked for, and what has become of its files, so that one goes on after a restart.
+"""Batches on disk: the request of each and the outcomes of its files, so that it can continue after a restart.
 
-A file of JSON lines for each batch. The first is written when the batch begins; each that follows tells one thing that
-has happened, and is on the disk before anything else happens. A line that a crash cut off, or that cannot be read, is
-passed over; a journal without its first line is put aside.
+Each batch has a file of JSON lines. The first line is written when the batch starts; each further line records one
+change, and is on disk before the batch proceeds. A line that was truncated by a crash, or cannot be read, is skipped;
+a journal without its first line is set aside.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the results of a file are known by, so that a second run passes over finished files."""
+"""The key of the results of a file, by which a second run recognizes finished files."""
 
 import hashlib
 import json

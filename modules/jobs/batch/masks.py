@@ -1,4 +1,4 @@
-"""Which mask a picture of a batch has."""
+"""Which mask belongs to which picture of a batch."""
 
 from modules.base.picture import Picture
 from modules.jobs.batch.files import BatchFile, FileSet

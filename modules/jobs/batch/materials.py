@@ -1,4 +1,4 @@
-"""What a batch is made of, checked before anything begins."""
+"""The inputs of a batch, checked before it starts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

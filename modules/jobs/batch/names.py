@@ -1,4 +1,4 @@
-"""What the results of a batch are called: as their sources, in the batch's folder."""
+"""Names of a batch's results: those of their sources, in the batch's folder."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath

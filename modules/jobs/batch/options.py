@@ -1,4 +1,4 @@
-"""How a batch is made, beside the form."""
+"""The options of a batch, in addition to the form."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""A file of a batch becomes a request: its own prompt, its mask, its size, the batch's seeds."""
+"""Turns a file of a batch into a request: its own prompt, its mask, its size, the batch's seeds."""
 
 import hashlib
 from dataclasses import dataclass, replace

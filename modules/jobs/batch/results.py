@@ -1,7 +1,7 @@
-"""Where the results of a batch go: a folder in outputs, names as the sources had them, and a manifest of what is done.
+"""The results of a batch: a folder in outputs, names as the sources have them, and a manifest of finished files.
 
-The manifest is what lets a second run pass over finished files: a line of JSON for each, with the hash of everything
-that made its pictures.
+The manifest lets a second run skip finished files: one line of JSON for each, with the hash of everything that
+determines its pictures.
 """
 
 import json

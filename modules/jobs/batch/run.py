@@ -1,4 +1,4 @@
-"""Carrying out one batch: its files become jobs, two of them in the queue at a time."""
+"""Running a batch: its files become jobs, two of them in the queue at a time."""
 
 import logging
 import re

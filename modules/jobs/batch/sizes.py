@@ -1,4 +1,4 @@
-"""What size the result of a file gets, and what becomes of its source and mask for that."""
+"""The size of the result of a file, and how its source and mask are scaled for it."""
 
 import math
 from typing import Any

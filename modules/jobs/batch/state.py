@@ -1,4 +1,4 @@
-"""What becomes of a batch and of each of its files."""
+"""The states of a batch and of each of its files."""
 
 import logging
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""What a file of a batch says about itself: its own metadata, a .txt beside it, a row of a CSV.
+"""The texts of a file of a batch: its own metadata, a .txt file next to it, a row of a CSV.
 
-The later counts more: metadata, then the .txt, then the CSV.
+Later ones take precedence: metadata, then the .txt, then the CSV.
 """
 
 import csv

@@ -1,1 +1,1 @@
-"""The engine in a process of its own."""
+"""The engine in its own process."""

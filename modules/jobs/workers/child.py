@@ -1,6 +1,6 @@
-"""What runs in the engine process: build the engine, take commands from the pipe, send back what the engine yields.
+"""The code that runs in the engine process: build the engine, read commands from the pipe, send events back.
 
-Imports little, as this is imported before the engine is: neither gradio nor fastapi come into the engine process.
+It imports little, because it is imported before the engine is: neither gradio nor fastapi enters the engine process.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The engine process, as the web process sees it: start, load, run, stop, and what is said when it dies."""
+"""The engine process as the web process sees it: start, load, run, stop, and the error when it dies."""
 
 import contextlib
 import ctypes

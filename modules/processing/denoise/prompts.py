@@ -1,4 +1,4 @@
-"""From prompts to what the network is told of them, evaluation by evaluation."""
+"""The conditioning of each evaluation of the network, from prompts that change over the steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""The hand-over to a refiner: another checkpoint goes on in the middle of a pass."""
+"""The refiner: another checkpoint takes over in the middle of a pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One batch of a job: encode the source, run the passes, decode, and lay the original back over the result."""
+"""One batch of a job: encode the source, run the passes, decode, and paste the original back."""
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace

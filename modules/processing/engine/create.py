@@ -1,4 +1,4 @@
-"""What the engine process builds from its flags."""
+"""Builds the engine of the engine process from the flags."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A finished picture with the text that makes it again."""
+"""A finished picture with the infotext that reproduces it."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the batches of one job share, and what is found out while it runs."""
+"""What the batches of one job share, and what is learned while it runs."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

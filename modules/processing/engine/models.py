@@ -1,4 +1,4 @@
-"""The checkpoints of one job as its passes want them: with their VAEs and LoRAs, and wrapped where it tiles."""
+"""The checkpoints of one job, prepared for its passes: with their VAEs and LoRAs, and with tiling if it is on."""
 
 from contextlib import ExitStack
 from dataclasses import replace

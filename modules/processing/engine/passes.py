@@ -1,4 +1,4 @@
-"""One pass of a batch: prompts, schedule, guidance, and what wraps them, from a start to finished latents."""
+"""One pass of a batch: prompts, schedule, guidance and what wraps them, from a starting latent to a finished one."""
 
 import io
 from collections.abc import Generator, Sequence

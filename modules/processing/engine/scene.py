@@ -1,4 +1,4 @@
-"""What a script sees of a pass that is about to begin, where it lays noise of its own over the source."""
+"""What a script sees of a pass about to start, if it adds its own noise to the source."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

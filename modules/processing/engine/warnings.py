@@ -1,4 +1,4 @@
-"""Sentences about what a request asks for and the engine ignores."""
+"""Warnings about parts of a request that the engine ignores."""
 
 from modules.networks.model import Family
 from modules.processing.engine.job import Job

@@ -1,1 +1,1 @@
-"""Kinds of jobs: what each is asked for, makes and runs."""
+"""Job kinds: the request, plan and run of each."""

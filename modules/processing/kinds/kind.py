@@ -1,4 +1,4 @@
-"""What a kind of job declares. Queue, job store, progress, workers and the routes under /v1/jobs know no kind by name.
+"""What a job kind declares. Queue, job store, progress, workers and the routes under /v1/jobs know no kind by name.
 
 A kind is a value that both processes import: it must not import torch when it is loaded.
 """

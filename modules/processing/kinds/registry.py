@@ -1,4 +1,4 @@
-"""The kinds of jobs there are."""
+"""The available job kinds."""
 
 import difflib
 from collections.abc import Mapping

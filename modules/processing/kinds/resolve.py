@@ -1,4 +1,4 @@
-"""The names in a generation request become files, so that no job fails over a name in the middle."""
+"""Resolves the names in a generation request to files, so that no job fails halfway because of a name."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

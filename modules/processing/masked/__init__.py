@@ -1,1 +1,1 @@
-"""Masked work: what is redrawn of a source, how it is kept, and how it comes back."""
+"""Inpainting and outpainting: what is redrawn, what is kept, and how results are pasted back."""

@@ -1,9 +1,9 @@
-"""A denoising strength for each place: grays of the mask say what share of the picture's own strength it has.
+"""A denoising strength for each place: gray levels of the mask are shares of the picture's own strength.
 
-The idea is differential diffusion's (Levin & Fried 2023, arXiv 2306.00950): every place follows the noised original
-until the walk has come to the level at which its own strength would have begun. The threshold is A1111's step rule, so
-a gray of one half is redrawn in as many steps as a job of half the strength would take. Masks are 1 where the picture
-may change at full strength and 0 where it stays.
+This is differential diffusion (Levin & Fried 2023, arXiv 2306.00950): every place follows the noised original until
+sampling reaches the level at which its own strength would have started. The threshold is A1111's step rule, so 50%
+gray is redrawn in as many steps as a job of half the strength would run. Masks are 1 where the picture may change at
+full strength and 0 where it is kept.
 """
 
 import torch

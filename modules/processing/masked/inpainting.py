@@ -1,4 +1,4 @@
-"""Inpainting of a batch: what the sampler may change, and how its result comes back into the source."""
+"""Inpainting of a batch: what the sampler may change, and how its result is pasted back into the source."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -1,4 +1,4 @@
-"""Sentences about how source and mask go together."""
+"""Warnings about how source and mask fit together."""
 
 from modules.images.geometry import Size
 from modules.images.resize import LATENT_UPSCALE

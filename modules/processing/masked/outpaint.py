@@ -1,6 +1,6 @@
-"""Outpainting: a source with margins to paint on, and what may change of the two.
+"""Outpainting: a source with margins to paint, and the mask of what may change.
 
-The source keeps its pixels and its size. The margins join the mask, so everything else is inpainting.
+The source keeps its pixels and its size. The margins are added to the mask, so the rest is inpainting.
 """
 
 from dataclasses import dataclass

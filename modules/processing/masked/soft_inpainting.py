@@ -1,4 +1,4 @@
-"""Soft inpainting: latents blend by degrees while they are sampled, pixels by how far their latents moved.
+"""Soft inpainting: latents blend gradually during sampling, pixels by how far their latents moved.
 
 The arithmetic is that of A1111's built-in extension. Masks are 1 where the picture may change.
 """

@@ -1,7 +1,7 @@
-"""From what was asked to what will be done: request + settings -> plan. Pure arithmetic, no torch, no files.
+"""From request and settings to the plan. Pure arithmetic, no torch, no files.
 
-A plan has nothing optional in it: seeds are drawn, sizes are whole latent cells, denoising strength has become the
-step that the pass begins at.
+Nothing in a plan is optional: seeds are drawn, sizes are whole latent cells, and denoising strength has become the
+first step of the pass.
 """
 
 from typing import NamedTuple

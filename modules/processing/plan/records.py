@@ -1,4 +1,4 @@
-"""What a plan is made of. Frozen; nothing is optional that a job needs."""
+"""The parts of a plan. Frozen; nothing that a job needs is optional."""
 
 from dataclasses import dataclass
 

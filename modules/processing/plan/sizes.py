@@ -1,4 +1,4 @@
-"""The sizes that a request comes to, under the rule of the model's family."""
+"""The sizes that a request results in, under the size rule of the model's family."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How many steps a denoising strength comes to."""
+"""How many steps a denoising strength results in."""
 
 from modules.processing.plan.records import StepRange
 

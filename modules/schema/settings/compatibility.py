@@ -1,4 +1,4 @@
-"""Settings that bring back what older versions of A1111 did."""
+"""Settings that restore the behavior of older versions of A1111."""
 
 from typing import Annotated, Literal
 
