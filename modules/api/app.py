@@ -49,7 +49,7 @@ OF_PICTURES = (
 
 
 def create_api(services: Services) -> FastAPI:
-    """All routes, with errors as sentences and the guard in front, also of what is mounted later."""
+    """All routes, with errors as sentences and the guard in front, which also covers what is mounted later."""
     app = FastAPI(
         title="Palimpsest",
         version=modules.__version__,

@@ -17,7 +17,7 @@ PATIENCE: Final = 5.0  # seconds that a request waits for hashes that are still 
 
 
 class CatalogHolder:
-    """The names on offer, as `scan` found them last. May be used from any thread.
+    """The most recent catalog found by `scan`. May be used from any thread.
 
     `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be, and is ""
     for one that cannot be read. `look_further` looks at what a scan has passed over because it takes long, and tells
@@ -56,7 +56,7 @@ class CatalogHolder:
 
     @property
     def revision(self) -> int:
-        """Another number after each change."""
+        """A number that changes with each change of the catalog."""
         return self._revision
 
     def look(self) -> Catalog:
@@ -79,20 +79,20 @@ class CatalogHolder:
         return found
 
     def learn(self, name: str) -> None:
-        """The checkpoint `name` has been loaded, and so its hash is known: from now on it may be named by that."""
+        """The hash of the checkpoint `name` is known since it was loaded; from now on it can be selected by it."""
         row = next((row for row in self._current.checkpoints if row.name == name and not row.hash), None)
         if row is not None and (sha256 := self.known_hash(row.path)):
             self._note(row.path, sha256)
 
     def start_hashing(self) -> None:
-        """From now on, look further after each scan, and compute the hashes of all files, one after the other."""
+        """From now on, examine further after each scan, and compute the hashes of all files one at a time."""
         self._looking.start()
         self._hashing.start()
 
     def knowing(self, *names: str) -> Catalog:
-        """The catalog, once it tells which files have the hashes in `names`, or that none has.
+        """The catalog, once it is known which files have the hashes in `names`, or that none has.
 
-        Waits no longer than a few seconds: large files that nobody has read yet may be told later.
+        Waits a few seconds at most: large files that have not been read yet may become known later.
         """
         digits = [found for text in names if (found := digits_in(text))]
         if not digits or self._has_hashes(digits) or not self._hashing.is_alive():
@@ -118,7 +118,7 @@ class CatalogHolder:
         return not self._is_busy() or all(any(one.startswith(start) for one in known) for start in digits)
 
     def _next(self) -> Path | None:
-        """The file whose hash is computed next: of those that somebody waits for, else the first."""
+        """The file to hash next: one that somebody is waiting for, else the first."""
         rows: list[Checkpoint | Vae] = [*self._current.checkpoints, *self._current.vaes]
         left = [row for row in rows if not row.hash and row.path not in self._tried]
         urgent = (row for row in left if {folded(row.path.name), folded(row.path.stem)} & self._urgent)

@@ -7,9 +7,9 @@ HOME_NETWORK = 64  # bits of an IPv6 address that a provider gives one customer:
 
 
 def client_of(scope: Any) -> str:
-    """The client of an ASGI scope (or of a request, which is a mapping over one); "" where the server knows none.
+    """The client of an ASGI scope (or of a request, which is a mapping over one); "" if the server does not know.
 
-    What a proxy writes into X-Forwarded-For is not believed: anybody can send that.
+    X-Forwarded-For is not trusted, because anybody can send it.
 
     >>> client_of({"client": ("2001:db8:1:2:3:4:5:6", 50000)})
     '2001:db8:1:2::/64'
@@ -19,7 +19,7 @@ def client_of(scope: Any) -> str:
 
 
 def network_of(address: str) -> str:
-    """`address`, or the network whose addresses are one customer's."""
+    """`address`, or the network of addresses that belong to one customer."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

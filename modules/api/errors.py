@@ -28,7 +28,7 @@ METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
 class ErrorBody(BaseModel):
-    """What was wrong, for a person to read."""
+    """A description of an error for people."""
 
     error: str = Field(description="The kind of error.")
     detail: str = Field(description="One sentence: the field, its value and what was expected.")
@@ -49,7 +49,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONResponse:
-    """`path` is what was asked for: clients of A1111's routes look for two fields more."""
+    """`path` is the requested path: A1111's routes get two more fields."""
     detail, hint = printable(error.message), printable(error.hint)
     body = {"error": name, "detail": detail, "field": shortened(printable(error.field)), "hint": hint}
     if path.startswith(OF_A1111):
@@ -59,14 +59,14 @@ def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONR
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer with sentences. `ErrorBoundary` is for what nobody foresaw."""
+    """Makes `app` answer errors with sentences. `ErrorBoundary` handles unexpected ones."""
     app.add_exception_handler(WebuiError, _webui_error)
     app.add_exception_handler(RequestValidationError, _wrong_body)
     app.add_exception_handler(HTTPException, _http_error)
 
 
 class ErrorBoundary:
-    """The outermost layer but the guard: an error that nobody handled is our bug, and is told and logged as such."""
+    """The outermost layer except the guard: an unhandled error is a bug of ours, and is reported and logged as one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -103,7 +103,7 @@ async def _webui_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
-    """The first thing that is wrong with a body or query, as field, value and what was expected."""
+    """The first error in a body or query: field, value and what was expected."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -118,7 +118,7 @@ async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """What routing and the body limit refuse."""
+    """Errors raised by routing and by the body limit."""
     assert isinstance(error, HTTPException)
     sentences = {
         400: "The body cannot be read: it does not match its content type, or is not UTF-8.",
@@ -144,7 +144,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
-    """The methods that a path answers to. Starlette names only those of the first route that has the path."""
+    """The methods of a path. Starlette only names those of the first route with that path."""
     return [
         method
         for method in METHODS

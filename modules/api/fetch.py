@@ -33,7 +33,7 @@ Allowed = Callable[[str], bool]
 
 
 def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
-    """The bytes at `url`. Raises WebuiError about `field` for whatever is not to be asked, fails, or is too large."""
+    """Downloads `url`. Raises WebuiError about `field` if it is not allowed, fails, or is too large."""
     end = time.monotonic() + SECONDS
     for _ in range(MOST_REDIRECTS + 1):
         parts = _checked(url, field)
@@ -66,7 +66,7 @@ def _checked(url: str, field: str) -> SplitResult:
 
 
 def _resolved(parts: SplitResult, field: str, allowed: Allowed, end: float) -> str:
-    """The address to connect to: all that the name has must be allowed."""
+    """The address to connect to. All addresses of the name must be allowed."""
     try:
         found = _looked_up(parts.hostname or "", parts.port or PORTS[parts.scheme], end)
     except TimeoutError as error:
@@ -81,8 +81,8 @@ def _resolved(parts: SplitResult, field: str, allowed: Allowed, end: float) -> s
 def _looked_up(host: str, port: int, end: float) -> list[str]:
     """The addresses of `host`. Raises OSError, UnicodeError, and TimeoutError at `end` on the monotonic clock.
 
-    A look-up cannot be ended: one that hangs has a thread of its own, which is left behind until the system's resolver
-    gives up, and no more than `MOST_LOOKUPS` of them are.
+    A lookup cannot be canceled: one that hangs has its own thread, which is abandoned until the system's resolver gives
+    up. At most `MOST_LOOKUPS` exist at a time.
     """
     left = sum(thread.name == LOOKUP for thread in threading.enumerate())
     if left >= MOST_LOOKUPS:
@@ -102,7 +102,7 @@ def _looked_up(host: str, port: int, end: float) -> list[str]:
 
 
 def _response(parts: SplitResult, address: str, end: float) -> bytes | int | str:
-    """The bytes, or the status of a failure, or where a redirect leads."""
+    """The bytes, the status of a failure, or the target of a redirect."""
     connection = _Pinned(parts, address, end)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -125,10 +125,10 @@ def _response(parts: SplitResult, address: str, end: float) -> bytes | int | str
 
 
 class _Pinned(http.client.HTTPConnection):
-    """Connects to the address that was checked, whatever the name means by now.
+    """Connects to the checked address, whatever the name resolves to now.
 
-    At `end` on the monotonic clock the connection is shut, however slowly its bytes drip: a timeout of a socket is for
-    one wait, and a head has as many as it has bytes.
+    The connection is shut down at `end` on the monotonic clock, however slowly bytes arrive: a socket's timeout applies
+    to a single wait, and a head may have as many waits as bytes.
     """
 
     def __init__(self, parts: SplitResult, address: str, end: float) -> None:
@@ -154,7 +154,7 @@ class _Pinned(http.client.HTTPConnection):
         )
 
     def release(self) -> None:
-        """Close it for good. Not in `close`: that is called before the body is read, where the server closes too."""
+        """Closes it for good. Not in `close`, which is called before the body is read if the server closes too."""
         if self._shut is not None:
             self._shut.cancel()
         if self._twin is not None:

@@ -24,7 +24,7 @@ STATES = ("starting", "loading", "ready", "failed", "unloaded", "stopped")
 
 
 class Metrics:
-    """Counts jobs as they end and requests as they are answered, in a registry of its own."""
+    """Counts finished jobs and answered requests, in its own registry."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
@@ -56,7 +56,7 @@ class Metrics:
         queue.listeners.add(self.look)
 
     def look(self) -> None:
-        """Count the jobs that have ended since the last time. Called whenever the queue changes."""
+        """Counts the jobs that have ended since the last call. Called whenever the queue changes."""
         with self._lock:
             self._open.update(job for job in self._queue.current() if not job.ended)
             ended = [job for job in self._open if job.ended]
@@ -79,7 +79,7 @@ class Metrics:
 
 
 class _Now(Collector):
-    """What is the case at the moment somebody asks."""
+    """Values read at the time of the request."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
@@ -109,7 +109,7 @@ def _resident(process: psutil.Process) -> int:
 
 
 class CountRequests:
-    """Counts each answer by method and status."""
+    """Counts responses by method and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -135,7 +135,7 @@ def routes(_: Services, metrics: Metrics) -> APIRouter:
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def numbers() -> Response:
-        """Queue length, jobs, pictures, seconds by stage, requests and memory, in Prometheus' text format."""
+        """Queue length, jobs, pictures, seconds per stage, requests and memory, in Prometheus' text format."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -40,7 +40,7 @@ def fields_of(*models: type[BaseModel], **more: dict[str, Any]) -> dict[str, Any
 
 
 def answers(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
-    """For `responses`: what is answered is of one of these types."""
+    """For `responses`: the content type of the response is one of these."""
     return {200: {"content": {media_type: {} for media_type in media_types}}}
 
 
@@ -49,7 +49,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_place(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of `model`, other models where they are used: a route's own part has no room for definitions."""
+    """The schema of `model` with other models inlined, because a route's own section cannot hold definitions."""
     schema = model.model_json_schema(mode="validation")
     definitions = schema.pop("$defs", {})
 

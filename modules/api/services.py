@@ -41,7 +41,7 @@ CHECKPOINT = "sd_model_checkpoint"
 
 
 class CountsTokens(Protocol):
-    """Counts the tokens of a prompt; `reader` is what it finds the words of embeddings with."""
+    """Counts the tokens of a prompt; `reader` finds the words of embeddings in it."""
 
     def __call__(self, prompt: str) -> TokenCount: ...
 
@@ -49,9 +49,9 @@ class CountsTokens(Protocol):
 
 
 class SettingsHolder:
-    """The settings in force, and the file they are kept in.
+    """The current settings and the file that stores them.
 
-    A checkpoint that is chosen is in force at once, and kept once it has been loaded.
+    A selected checkpoint takes effect immediately, and is saved once it has been loaded.
     """
 
     def __init__(self, settings: Settings, path: Path) -> None:
@@ -66,8 +66,10 @@ class SettingsHolder:
         return self._current
 
     def change(self, values: dict[str, Any]) -> Settings:
-        """Put `values` in force and save them. Raises WebuiError, and nothing has changed, if one is wrong or the disk
-        refuses."""
+        """Applies and saves `values`.
+
+        Raises WebuiError, without changing anything, if one is invalid or the disk refuses.
+        """
         with self._lock:
             changed = self._current.overridden(values)
             before = self._kept_checkpoint
@@ -82,7 +84,7 @@ class SettingsHolder:
             return changed
 
     def loaded(self, name: str) -> None:
-        """The checkpoint `name` can be loaded: it is kept, if it is the one that is chosen. Raises WebuiError."""
+        """Reports that the checkpoint `name` was loaded: it is saved if it is the selected one. Raises WebuiError."""
         with self._lock:
             if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
                 before, self._kept_checkpoint = self._kept_checkpoint, name
@@ -93,7 +95,7 @@ class SettingsHolder:
                     raise
 
     def refused(self, name: str) -> None:
-        """The checkpoint `name` cannot be loaded: if it was chosen, the one before is chosen again."""
+        """Reports that the checkpoint `name` could not be loaded: if it was selected, the previous one is restored."""
         with self._lock:
             if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
                 self._current = self._current.overridden({CHECKPOINT: self._kept_checkpoint})
@@ -112,7 +114,7 @@ class SettingsHolder:
 
 @dataclass(frozen=True)
 class Services:
-    """All of them. `count_tokens` counts as the text encoder will, for the counter beside a prompt."""
+    """The objects that routes use. `count_tokens` counts as the text encoder will, for the counter next to a prompt."""
 
     queue: JobQueue
     catalog: CatalogHolder
@@ -152,7 +154,7 @@ class Services:
 
     @property
     def models_revision(self) -> int:
-        """Another number after each change of the lists of models, and where a choice of one was taken back."""
+        """A number that changes with the lists of models, and when a selection is reverted."""
         return self.catalog.revision + self.settings.refusals
 
     @cached_property
@@ -161,7 +163,7 @@ class Services:
 
     @cached_property
     def admission(self) -> Admission:
-        """What makes jobs of requests."""
+        """Turns requests into jobs."""
         return Admission(self.catalog, self.extensions)
 
     @cached_property
@@ -184,9 +186,9 @@ class Services:
         self.queue.select_checkpoint(self.admission.choice(checkpoint, settings))
 
     def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
-        """Put a job of `client` (see clients.py) into the queue; `is_kept` is as in `Submission`.
+        """Queues a job of `client` (see clients.py); `is_kept` is as in `Submission`.
 
-        Raises WebuiError, Busy for more than its share.
+        Raises WebuiError, and Busy if the client has too many jobs.
         """
         return self.limits.submit(client, lambda: self.queue.submit(spec, Submission(is_kept=is_kept)))
 
@@ -195,7 +197,7 @@ class Services:
         return self.queue.retry(job_id, lambda put: self.limits.submit(client, put), self.admission.readmitted)
 
     def read_infotext(self, text: str) -> ParsedFields:
-        """What a picture's text means as request fields, its models being files that are here."""
+        """Parses an infotext into request fields, with its models resolved to installed files."""
         parsed = parse(text)
         named = [f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE")]
         others = [parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")]
@@ -203,9 +205,9 @@ class Services:
         return to_fields(parsed, settings=self.settings.current, catalog=catalog)
 
     def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Settings to be changed, a VAE by its name in the list; what was told may come back though it is gone.
+        """Settings to change, with a VAE by its name in the list; the current one is accepted even if it is missing.
 
-        Raises WebuiError for a VAE that is not there.
+        Raises WebuiError for a VAE that is not installed.
         """
         name = values.get("sd_vae")
         if not isinstance(name, str) or not name.strip() or name == self.settings.current.sd_vae:

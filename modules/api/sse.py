@@ -22,7 +22,7 @@ NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Finished, 
 
 
 class Places:
-    """How many streams there may be at a time: each holds a connection for hours, and there are MOST_CONNECTIONS."""
+    """Limits the number of open streams, because each holds one of MOST_CONNECTIONS for hours."""
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._most = most
@@ -45,26 +45,26 @@ class Places:
 
 
 class Feed(Protocol):
-    """What a stream is made of. `read` is asked again whenever `listeners` are called, and after each answer but ""."""
+    """The source of a stream. `read` is called whenever `listeners` are called, and again until it returns ""."""
 
     listeners: Listeners
     over: bool
 
     def read(self) -> str:
-        """What is new since the last time, as finished events; "" if nothing is. Sets `over` after the last."""
+        """New events since the last call, formatted; "" if there are none. Sets `over` after the last."""
         ...
 
 
 def event_text(name: str, data: dict[str, Any], number: int | None = None) -> str:
-    """One event as it goes over the wire."""
+    """One event in the wire format."""
     head = f"id: {number}\n" if number is not None else ""
     return f"{head}event: {name}\ndata: {shown(json.dumps(data, ensure_ascii=False))}\n\n"
 
 
 class EventStream(Response):
-    """Sends a feed until it is over or the client has gone.
+    """Sends a feed until it ends or the client disconnects.
 
-    A follower costs no thread, and a slow one no memory: nothing is read for it before it has taken what it was sent.
+    A subscriber takes no thread, and a slow one no memory: nothing is read for it until it has received what was sent.
     """
 
     media_type = "text/event-stream"
@@ -121,7 +121,7 @@ async def _wait_until_disconnected(receive: Receive, wake: asyncio.Event) -> Non
 
 
 async def _heartbeat(wake: asyncio.Event) -> str:
-    """Waits for news: "" when there are some, a comment when there are none for a while."""
+    """Waits for events: returns "" when there are some, a comment after a while without any."""
     try:
         async with asyncio.timeout(HEARTBEAT_SECONDS):
             await wake.wait()

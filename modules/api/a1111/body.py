@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def loose_object(request: Request) -> dict[str, Any]:
-    """The body as an object. Raises WebuiError for what is no JSON object, or holds numbers that JSON does not have."""
+    """The body as an object. Raises WebuiError if it is not a JSON object, or contains NaN or infinity."""
     return await parsed_body(request, parsed)
 
 
@@ -56,7 +56,7 @@ def parsed(data: bytes) -> dict[str, Any]:
 
 
 def filled(model: type[Model], values: dict[str, Any]) -> Model:
-    """`model` with those of `values` it has, without nulls and empty texts. Raises WebuiError about a fault."""
+    """`model` with the `values` it declares, without nulls and empty texts. Raises WebuiError for an invalid value."""
     known = {name: value for name, value in values.items() if name in model.model_fields and value not in (None, "")}
     try:
         return model.model_validate(cut(model, known))
@@ -65,7 +65,7 @@ def filled(model: type[Model], values: dict[str, Any]) -> Model:
 
 
 def _path_to_endless(value: Any) -> list[str]:
-    """The names and places that lead to the first number that is not finite. `_is_clean` has bounded the depth."""
+    """The path to the first number that is not finite. `_is_clean` has checked the depth."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in entries:
         if isinstance(item, float) and not math.isfinite(item):
@@ -76,7 +76,10 @@ def _path_to_endless(value: Any) -> list[str]:
 
 
 def _is_clean(value: Any) -> bool:
-    """Whether all texts can be written again: JSON may hold halves of surrogate pairs. Raises WebuiError for depth."""
+    """Whether all texts can be encoded: JSON may contain lone surrogates.
+
+    Raises WebuiError if it is nested too deeply.
+    """
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
@@ -95,7 +98,7 @@ def _is_clean(value: Any) -> bool:
 
 
 def _cleaned(value: dict[str, Any]) -> dict[str, Any]:
-    """`value` with a question mark for each half of a pair."""
+    """`value` with a question mark for each lone surrogate."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 

@@ -129,7 +129,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     async def answered(
         request: Request, headers: Callable[[dict[str, Any]], tuple[Extras, list[Picture]]], field: str
     ) -> tuple[list[bytes], str]:
-        """The enlarged pictures, each begun when its turn has come, and what was done to the last one as HTML."""
+        """The upscaled pictures, processed one after another, and a description of the last one as HTML."""
         body = await loose_object(request)
         images: list[bytes] = []
         text = ""
@@ -146,19 +146,19 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
     @router.post("/extra-single-image", openapi_extra=json_body(SinglePayload), response_model=SingleAnswer)
     async def extra_single_image(request: Request) -> Response:
-        """Enlarge a picture: {html_info, image}."""
+        """Upscale a picture; returns {html_info, image}."""
         [image], text = await answered(request, single, "image")
         return await run_in_threadpool(Answer, {"html_info": text, "image": image if image else ""})
 
     @router.post("/extra-batch-images", openapi_extra=json_body(BatchPayload), response_model=BatchAnswer)
     async def extra_batch_images(request: Request) -> Response:
-        """Enlarge several pictures in one way: {html_info, images}."""
+        """Upscale several pictures in the same way; returns {html_info, images}."""
         images, text = await answered(request, batch, "imageList.{}")
         return await run_in_threadpool(Answer, {"html_info": text, "images": images})
 
     @router.post("/png-info", openapi_extra=json_body(PngInfoPayload), response_model=PngInfoAnswer)
     async def png_info(request: Request) -> Response:
-        """What is written in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
+        """The texts in a picture: {info: its infotext, items: other texts, parameters: the infotext's pairs}."""
         body = await loose_object(request)
         return await run_in_threadpool(_png_info, body.get("image"), fetch)
 
@@ -166,7 +166,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
 
 def _upscalers(payload: Extras) -> tuple[str, str]:
-    """The two of them. Raises WebuiError for what is not offered."""
+    """Both upscalers. Raises WebuiError for an unknown one."""
     for name in ("gfpgan_visibility", "codeformer_visibility"):
         if getattr(payload, name) > 0:
             raise WebuiError(f"{name}: there is no face restoration.", "Set it to 0.", name)
@@ -174,7 +174,7 @@ def _upscalers(payload: Extras) -> tuple[str, str]:
 
 
 def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) -> None:
-    """Raises WebuiError, before a pixel is decoded, for what is not offered and results that are too large."""
+    """Raises WebuiError for unsupported options or results that are too large, before any pixel is decoded."""
     first, _ = _upscalers(payload)
     if first == NONE:
         return
@@ -195,7 +195,7 @@ def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) 
 
 
 def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
-    """(the file, what was done as A1111's pairs)."""
+    """(the file, its processing as A1111's pairs)."""
     first, second = _upscalers(payload)
     image = picture.open()
     carried = metadata.read(picture)

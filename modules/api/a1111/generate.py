@@ -52,7 +52,7 @@ OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences ab
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A body, understood. One request for each source picture."""
+    """A parsed body, with one request for each source picture."""
 
     kind: FormKind
     requests: tuple[GenerationRequest, ...]
@@ -64,16 +64,16 @@ class ParsedRequest:
 
 @dataclass(frozen=True)
 class Pending:
-    """A job and where its pictures are collected."""
+    """A job and the collector of its pictures."""
 
     job: Job
     collector: Collector
 
 
 class Answer(Response):
-    """JSON in ASCII, so that no text of a client can make it unwritable.
+    """JSON in ASCII, so that any text from a client can be encoded.
 
-    Bytes, or a list of them, become base64. Nobody looks through that for letters that JSON writes otherwise.
+    Bytes, or a list of them, become base64 without being scanned for characters to escape.
     """
 
     media_type = "application/json"
@@ -88,12 +88,12 @@ def routes(services: Services, tasks: Tasks, fetch: Fetch | None, scripts: Exten
 
     @router.post("/txt2img", openapi_extra=json_body(PAYLOADS["txt2img"]), response_model=Generated)
     async def txt2img(request: Request) -> Response:
-        """Make pictures from words; the answer comes when they are done: {images, parameters, info}."""
+        """Make pictures from a prompt; returns {images, parameters, info} when they are finished."""
         return await studio.made("txt2img", request)
 
     @router.post("/img2img", openapi_extra=json_body(PAYLOADS["img2img"]), response_model=Generated)
     async def img2img(request: Request) -> Response:
-        """Make pictures from a picture and words; the answer comes when they are done: {images, parameters, info}."""
+        """Make pictures from a picture and a prompt; returns {images, parameters, info} when they are finished."""
         return await studio.made("img2img", request)
 
     return router
@@ -133,13 +133,16 @@ class _Studio:
     def _begun(
         self, kind: FormKind, body: dict[str, Any], client: str, left: threading.Event
     ) -> tuple[ParsedRequest, list[Pending]]:
-        """A body's jobs in the queue. Its texts are gone when this returns: many clients may wait with large ones."""
+        """Queues the jobs of a body.
+
+        Its texts are released on return, because many clients may wait with large ones.
+        """
         parsed = self._parsed(kind, body, left)
         pending = self._submit(parsed, client)
         return replace(parsed, requests=()), pending
 
     def _parsed(self, kind: FormKind, body: Mapping[str, Any], left: threading.Event) -> ParsedRequest:
-        """Raises WebuiError for whatever is wrong with a body."""
+        """Raises WebuiError for anything invalid in a body."""
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
         if kind == "img2img" and not values.get("init_images"):
@@ -167,7 +170,7 @@ class _Studio:
         )
 
     def _styled(self, request: GenerationRequest, names: Sequence[str]) -> tuple[GenerationRequest, list[str]]:
-        """The request with the styles in its prompts, and those names that no style has."""
+        """The request with its styles applied to the prompts, and the names of unknown styles."""
         if not names:
             return request, []
         known = self._services.styles.styles()
@@ -227,7 +230,7 @@ class _Studio:
         return Pending(job, collector)
 
     def _keep(self, parsed: ParsedRequest, checkpoint: Checkpoint) -> None:
-        """Have the overrides of a request hold for all that come, as its client wants."""
+        """Makes the overrides of a request permanent, as its client requested."""
         kept = {name: value for name, value in parsed.requests[0].override_settings.items() if name != "compatibility"}
         if "sd_model_checkpoint" in kept:
             kept["sd_model_checkpoint"] = checkpoint.name
@@ -248,7 +251,7 @@ def _json(value: Any) -> bytes:
 
 
 def failure(job: Job) -> WebuiError | None:
-    """Why a job that is over has no pictures to give; None where it ended well, or was stopped."""
+    """Why a finished job has no pictures to return; None if it ended well or was stopped."""
     if not job.ended:
         return WebuiError("Palimpsest was stopped while the job was queued.", "Send it again.", status=503)
     ending = job.entries()[-1].event
@@ -259,7 +262,7 @@ def failure(job: Job) -> WebuiError | None:
 
 
 def _abandon(pending: Sequence[Pending]) -> None:
-    """End the jobs whose pictures nobody can get any more, the last one first, so that none begins in between."""
+    """Ends jobs whose pictures nobody can receive, the last one first, so that none starts in between."""
     for one in reversed(pending):
         if one.collector.keeps(one.job.kind, one.job.settings):
             one.collector.forsake()
@@ -295,7 +298,7 @@ def _answer(parsed: ParsedRequest, pending: Sequence[Pending], timestamp: str) -
 
 
 def _has_grid(parsed: ParsedRequest, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
-    """A1111 puts a grid before several pictures, but for clients that save nothing."""
+    """A1111 puts a grid before several pictures, except for clients that save nothing."""
     answering = parsed.answering
     return (
         answering.save_images

@@ -25,10 +25,10 @@ def described(
     timestamp: str,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """All keys of A1111's, and `ignored`: sentences about fields that changed nothing, and what the job has warned of.
+    """All of A1111's keys, and `ignored`: sentences about fields without effect, and the job's warnings.
 
-    `texts` and `seeds` are of the pictures in the order they are sent, `sheets` the number of those in front that show
-    several others.
+    `texts` and `seeds` are those of the pictures in the order they are sent; `sheets` is the number of grids at the
+    start.
     """
     job = jobs[0]
     parsed = [parse(text) for text in texts]
@@ -74,7 +74,7 @@ def described(
 
 
 def _prompts(request: GenerationRequest, parsed: Sequence[Infotext]) -> list[tuple[str, str]]:
-    """Of each picture: a script gives each its own."""
+    """The prompt of each picture, since a script may use a different one for each."""
     if request.script_name:
         return [(text.prompt, text.negative_prompt) for text in parsed]
     return [(request.prompt, request.negative_prompt)] * len(parsed)

@@ -16,7 +16,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/sysinfo")
     def sysinfo() -> dict[str, Any]:
-        """What a report of an error should hold: versions, machine, flags and settings; no path, name or password."""
+        """Information for a bug report: versions, machine, flags and settings; no path, name or password."""
         state = services.queue.state()
         return {
             "Platform": platform.platform(),

@@ -12,7 +12,7 @@ from modules.jobs.job import Job
 
 @contextlib.asynccontextmanager
 async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
-    """A task that is done once the client has hung up. Enter this when the whole body has been read."""
+    """A task that is done once the client has disconnected. Enter this when the whole body has been read."""
     disconnected = asyncio.create_task(_disconnected(request.receive))
     try:
         yield disconnected
@@ -21,7 +21,7 @@ async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
 
 
 async def ended(job: Job) -> None:
-    """Returns when `job` has ended, or Palimpsest does. Costs no thread."""
+    """Returns when `job` has ended, or Palimpsest shuts down. Takes no thread."""
     loop = asyncio.get_running_loop()
     wake = asyncio.Event()
 

@@ -26,17 +26,17 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/samplers")
     def samplers() -> list[dict[str, Any]]:
-        """The sampling methods, with their older names."""
+        """The sampling methods, with their aliases."""
         return [{"name": row.name, "aliases": list(row.aliases), "options": _sampler_options(row)} for row in SAMPLERS]
 
     @router.get("/schedulers")
     def schedulers() -> list[dict[str, Any]]:
-        """The schedule types; `name` and `label` both may be sent."""
+        """The schedule types; both `name` and `label` are accepted."""
         return [_scheduler(row) for row in SCHEDULES]
 
     @router.get("/upscalers")
     def upscalers() -> list[dict[str, Any]]:
-        """What enlarges pictures, in hires fix and extras."""
+        """Upscalers for pictures, in hires. fix and extras."""
         return [
             {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": UPSCALER_SCALE}
             for name in UPSCALERS
@@ -44,17 +44,17 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
-        """What enlarges latents, in hires fix."""
+        """Upscalers for latents, in hires. fix."""
         return [{"name": name} for name in LATENT_UPSCALERS]
 
     @router.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:
-        """The checkpoints. Any of title, model_name, file name and hash may be sent where one is chosen."""
+        """The checkpoints. A checkpoint may be selected by title, model_name, file name or hash."""
         return [_checkpoint(services, checkpoint) for checkpoint in services.catalog.current.checkpoints]
 
     @router.get("/sd-vae")
     def sd_vae() -> list[dict[str, Any]]:
-        """The VAE files. Either name may be sent as the option `sd_vae`, and Automatic and None besides."""
+        """The VAE files. The option `sd_vae` accepts either name, and also Automatic and None."""
         names = dict.fromkeys(vae.name for vae in services.catalog.current.vaes)
         return [{"model_name": name, "filename": name} for name in names]
 
@@ -65,12 +65,12 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/face-restorers")
     def face_restorers() -> list[dict[str, Any]]:
-        """Face restorers: none are offered."""
+        """Face restorers: not supported, always empty."""
         return []
 
     @router.get("/realesrgan-models")
     def realesrgan_models() -> list[dict[str, Any]]:
-        """RealESRGAN models: none are offered."""
+        """RealESRGAN models: not supported, always empty."""
         return []
 
     @router.get("/prompt-styles")
@@ -80,7 +80,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/embeddings")
     def embeddings() -> dict[str, Any]:
-        """Textual inversions: those that the loaded checkpoint can use, and those that it cannot, with the `reason`."""
+        """Textual inversions: those that the loaded checkpoint can use, and the others with the `reason`."""
         width = services.queue.state().text_width
         loaded: dict[str, Any] = {}
         skipped: dict[str, Any] = {}
@@ -93,7 +93,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/loras")
     def loras() -> list[dict[str, Any]]:
-        """The LoRA files that prompts may name, and those that cannot be read, with the `reason`."""
+        """The LoRA files that prompts can use, and those that cannot be read, with the `reason`."""
         return [_lora(lora) for lora in services.catalog.current.loras]
 
     _add_machine(router, services)
@@ -102,58 +102,58 @@ def routes(services: Services) -> APIRouter:
 
 
 def _add_machine(router: APIRouter, services: Services) -> None:
-    """What the server runs on."""
+    """Routes about the machine and the flags."""
 
     @router.get("/cmd-flags")
     def cmd_flags() -> dict[str, Any]:
-        """The command line the server was started with, without what is secret."""
+        """The command line of the server, without secrets."""
         return public_flags(services.flags)
 
     @router.get("/memory")
     def memory() -> dict[str, Any]:
-        """Main memory in bytes: of Palimpsest's processes, and of the machine."""
+        """Main memory in bytes, of Palimpsest's processes and of the machine."""
         return {"ram": ram(), "cuda": {"error": "Palimpsest does not report GPU memory."}}
 
 
 def _add_refreshes(router: APIRouter, services: Services) -> None:
-    """Looking again into the folders of models."""
+    """Routes that rescan the folders of models."""
 
     @router.post("/refresh-checkpoints")
     def refresh_checkpoints() -> None:
-        """Look again into the folders of checkpoints."""
+        """Rescan the folders of checkpoints."""
         services.catalog.refresh()
 
     @router.post("/refresh-vae")
     def refresh_vae() -> None:
-        """Look again into the folders of VAEs."""
+        """Rescan the folders of VAEs."""
         services.catalog.refresh()
 
     @router.post("/refresh-embeddings")
     def refresh_embeddings() -> None:
-        """Look again into the folders of textual inversions."""
+        """Rescan the folders of textual inversions."""
         services.catalog.refresh()
 
     @router.post("/refresh-loras")
     def refresh_loras() -> None:
-        """Look again into the folders of LoRA files."""
+        """Rescan the folders of LoRAs."""
         services.catalog.refresh()
 
 
 def known_sha256(services: Services, checkpoint: Checkpoint) -> str:
-    """As far as it is known; "" else."""
+    """The sha256 of a file if it is known, else ""."""
     state = services.queue.state()
     loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
     return checkpoint.hash or services.catalog.known_hash(checkpoint.path) or loaded
 
 
 def title_of(services: Services, checkpoint: Checkpoint) -> str:
-    """A1111's name for a checkpoint: `file.safetensors [0123456789]`, without a hash that is not known yet."""
+    """A1111's name for a checkpoint: `file.safetensors [0123456789]`, without the hash if it is not known yet."""
     sha256 = known_sha256(services, checkpoint)
     return f"{checkpoint.name} [{sha256[:SHORT_HASH]}]" if sha256 else checkpoint.name
 
 
 def public_flags(flags: Flags) -> dict[str, Any]:
-    """The flags as JSON, paths by their last part, nothing that lets anybody in."""
+    """The flags as JSON, with only the last part of each path and without credentials."""
     flags_by_name: dict[str, Any] = {"api": True, "listen": not flags.is_local}
     for name, value in vars(flags).items():
         if any(word in name for word in SECRET_WORDS):
@@ -168,7 +168,7 @@ def public_flags(flags: Flags) -> dict[str, Any]:
 
 
 def ram() -> dict[str, int]:
-    """Bytes: free of the machine, used by this process and those it started, and all there is."""
+    """Memory in bytes: free, used by this process and its children, and total."""
     own = psutil.Process(os.getpid())
     used = own.memory_info().rss
     for child in own.children(recursive=True):
@@ -213,7 +213,7 @@ def _lora(lora: Lora) -> dict[str, Any]:
 
 
 def _sampler_options(row: SamplerName) -> dict[str, str]:
-    """Texts throughout, as in A1111."""
+    """All values are texts, as in A1111."""
     flags = {
         "second_order": row.second_order,
         "brownian_noise": row.brownian,
@@ -235,7 +235,7 @@ def _scheduler(row: ScheduleName) -> dict[str, Any]:
 
 
 def selected(services: Services) -> Checkpoint | None:
-    """The checkpoint that is selected; None where it is gone."""
+    """The selected checkpoint; None if it no longer exists."""
     try:
         return services.catalog.current.checkpoint(services.settings.current.sd_model_checkpoint)
     except WebuiError:

@@ -41,12 +41,12 @@ class InterrogatePayload(BaseModel):
 
 
 def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) -> APIRouter:
-    """`loaded` are the extensions that are there."""
+    """`loaded` are the loaded extensions."""
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: others"])
 
     @router.get("/scripts")
     def scripts() -> dict[str, list[str]]:
-        """The names of the scripts, in lower case, by form; those that are always on too."""
+        """The names of the scripts of each form, in lower case, including those that are always on."""
         found = {kind: [script.name.lower() for script in loaded.scripts(kind)] for kind in KINDS}
         found["txt2img"].append(REFINER)
         found["img2img"] += [REFINER, SOFT_INPAINTING]
@@ -77,7 +77,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
 
     @router.get("/extensions")
     def extension_list() -> list[dict[str, Any]]:
-        """The extensions that are loaded."""
+        """The loaded extensions."""
         return [
             {
                 "name": name, "remote": "", "branch": "", "commit_hash": "", "version": "", "commit_date": "0",
@@ -88,13 +88,13 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
 
     @router.post("/unload-checkpoint")
     def unload_checkpoint() -> dict[str, Any]:
-        """Free the engine's memory, once no job waits. The next job, or reload-checkpoint, loads again."""
+        """Free the engine's memory once no job is waiting. The next job, or reload-checkpoint, loads again."""
         services.queue.unload(SECONDS_TO_UNLOAD)
         return {}
 
     @router.post("/reload-checkpoint")
     def reload_checkpoint() -> dict[str, Any]:
-        """Load the selected checkpoint, if it is not."""
+        """Load the selected checkpoint if it is not loaded."""
         checkpoint = selected(services) or services.admission.checkpoint("")
         state = services.queue.state()
         if (state.state, state.checkpoint) != ("ready", checkpoint.name):
@@ -105,7 +105,7 @@ def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) 
         "/interrogate", status_code=404, response_description="Always.", openapi_extra=json_body(InterrogatePayload)
     )
     async def interrogate(request: Request) -> None:
-        """Not offered: describing a picture needs a model that does not come with Palimpsest."""
+        """Not supported: describing a picture needs a model that does not come with Palimpsest."""
         body = await loose_object(request)
         await run_in_threadpool(_interrogate, body, fetch)
 
@@ -142,7 +142,7 @@ def _refusing(name: str) -> Callable[[], None]:
 
 
 def _argument(described: Mapping[str, Any]) -> dict[str, Any]:
-    """An argument of an extension's script, in A1111's words."""
+    """An argument of an extension's script, in A1111's format."""
     return {
         "label": described.get("label", described["name"]),
         "value": described.get("default"),

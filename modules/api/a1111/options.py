@@ -26,7 +26,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/options")
     def options() -> dict[str, Any]:
-        """All options by name. Those of A1111 that change nothing here are told as they were set last."""
+        """All options by name. A1111's options without effect here are returned as they were last set."""
         values = {**kept.values, **services.settings.current.model_dump()}
         checkpoint = selected(services)
         values[CHECKPOINT] = title_of(services, checkpoint) if checkpoint else values[CHECKPOINT]
@@ -36,7 +36,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/options", openapi_extra=_body())
     async def set_options(request: Request) -> None:
-        """Change some options, and keep them. One wrong name or value, and nothing changes."""
+        """Change and save some options. If one name or value is invalid, nothing changes."""
         await run_in_threadpool(change, await loose_object(request))
 
     def change(body: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
-    """The checkpoint that `values` name by title, file, bare name or hash, put in by the name it has here."""
+    """Replaces the checkpoint in `values`, given by title, file, bare name or hash, by its name in the catalog."""
     name_sent = values.get(CHECKPOINT)
     if name_sent is None:
         return None

@@ -26,7 +26,7 @@ OTHER_DEFAULTS: Mapping[str, Any] = {
 
 
 class Answering(BaseModel):
-    """Fields that say how a request is answered; they change no picture."""
+    """Fields that control the response and do not affect pictures."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -47,7 +47,7 @@ class Answering(BaseModel):
 
 
 class Generated(BaseModel):
-    """An answer of /txt2img and /img2img."""
+    """The response of /txt2img and /img2img."""
 
     images: list[str] = Field(description="The pictures as base64; none if send_images is false.")
     parameters: dict[str, Any] = Field(description="The fields that were sent, and the defaults of the others.")
@@ -106,7 +106,7 @@ PICTURES = ("init_images", "mask", "latent_mask", "firstpass_image")
 
 
 def echoed(kind: FormKind, values: Mapping[str, Any], with_pictures: bool) -> dict[str, Any]:
-    """The `parameters` of an answer: all fields as they were sent, the others by their defaults."""
+    """The `parameters` of a response: all fields as sent, and the defaults of the others."""
     parameters: dict[str, Any] = {}
     for name, info in PAYLOADS[kind].model_fields.items():
         value = values.get(name)

@@ -22,14 +22,14 @@ URLS = ("http://", "https://")
 
 
 class Made(NamedTuple):
-    """A finished picture, encoded; `data` is empty where nobody wants it."""
+    """A finished picture, encoded; `data` is empty if nobody needs it."""
 
     image: ImageSaved
     data: bytes
 
 
 class Collector:
-    """Saves the pictures of one job for a waiting client: in memory, and in the outputs folder too if it says so."""
+    """Saves the pictures of one job for a waiting client: in memory, and in the outputs folder if requested."""
 
     def __init__(self, saver: Saver, to_disk: bool, to_client: bool) -> None:
         self._saver = saver
@@ -53,17 +53,17 @@ class Collector:
         return saved
 
     def keeps(self, kind: JobKind[Any], settings: Settings) -> bool:
-        """Whether something of a job is to be kept on the disk."""
+        """Whether a job saves anything to disk."""
         return self._to_disk or (settings.save_init_img and bool(kind.source_field))
 
     def forsake(self) -> None:
-        """The client has hung up: what is made is not kept for it."""
+        """The client has disconnected: discard its pictures."""
         with self._lock:
             self._to_client = False
             self._made.clear()
 
     def made(self) -> list[Made]:
-        """All that are to be shown so far, in the order they were made."""
+        """All pictures to show so far, in the order they were made."""
         with self._lock:
             return [made for made in self._made if made.image.shown]
 
@@ -74,7 +74,7 @@ def picture_from(
     fetch: Fetch | None = None,
     read: Callable[[bytes, str], Picture] = Picture.from_bytes,
 ) -> Picture:
-    """From base64, a data URI, or a URL where `fetch` is there to fetch it; `read` makes a picture of the bytes."""
+    """From base64, a data URI, or a URL if `fetch` is given; `read` makes a picture of the bytes."""
     if isinstance(text, Picture):
         return text
     if not isinstance(text, str) or not text.strip():
@@ -92,7 +92,7 @@ def picture_from(
 
 
 def require_count(pictures: Any, field: str, most: int) -> None:
-    """Raises WebuiError for more than `most`, before any of them is looked at."""
+    """Raises WebuiError for more than `most`, before any of them is examined."""
     if isinstance(pictures, list) and len(pictures) > most:
         raise WebuiError(
             f"{field}: got {len(pictures)} pictures, at most {most} are allowed.",
@@ -102,7 +102,7 @@ def require_count(pictures: Any, field: str, most: int) -> None:
 
 
 def require_together(pictures: Sequence[Picture], field: str) -> None:
-    """Raises WebuiError if decoding all of `pictures` would take long, or keeping their files much memory."""
+    """Raises WebuiError if decoding all of `pictures` would take too long, or storing their files too much memory."""
     pixels = sum(picture.width * picture.height for picture in pictures)
     if pixels > MOST_TOGETHER:
         raise WebuiError(
@@ -126,7 +126,7 @@ def with_pictures(
 ) -> dict[str, Any]:
     """`values` with the pictures in init_images, mask and latent_mask checked and wrapped.
 
-    No pixel is decoded before all headers are looked at. Raises ClientDisconnect once the client `is_disconnected`.
+    No pixel is decoded before all headers are checked. Raises ClientDisconnect once the client `is_disconnected`.
     """
     found = dict(values)
     sources = values.get("init_images")

@@ -27,7 +27,7 @@ class ProgressBody(BaseModel):
 
 
 class State(BaseModel):
-    """What runs, as A1111 tells it."""
+    """What is running, as A1111 reports it."""
 
     skipped: bool = Field(default=False, description="Whether the current batch is to be skipped.")
     interrupted: bool = Field(default=False, description="Whether the job is to be interrupted.")
@@ -58,7 +58,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
     def progress(
         skip_current_image: Annotated[str, Query(description="true leaves out the current preview.")] = "false",
     ) -> ProgressAnswer:
-        """Where the running job stands, whoever started it."""
+        """The progress of the running job, whoever submitted it."""
         job = tasks.running()
         state = State(job_timestamp=_timestamp(job))
         if job is None:
@@ -80,26 +80,26 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
 
     @router.post("/sdapi/v1/interrupt")
     def interrupt() -> dict[str, Any]:
-        """End the running job, in the middle of a step too; finished pictures are answered."""
+        """Stop the running job, even during a step; finished pictures are returned."""
         tasks.stopping(tasks.running(), "interrupted")
         queue.interrupt()
         return {}
 
     @router.post("/sdapi/v1/skip")
     def skip() -> None:
-        """End the batch that is being made."""
+        """End the current batch."""
         tasks.stopping(tasks.running(), "skipped")
         queue.skip()
 
     @router.post("/internal/progress", openapi_extra=json_body(ProgressBody))
     async def task_progress(request: Request) -> dict[str, Any]:
-        """Where a task stands, by its name: waiting, running or completed."""
+        """The progress of a task, by its name: waiting, running or completed."""
         body = filled(ProgressBody, await loose_object(request))
         return await run_in_threadpool(_task, body, tasks)
 
     @router.get("/internal/pending-tasks")
     def pending() -> dict[str, Any]:
-        """The tasks that run and wait, in order, by their names; the ids of jobs that have none."""
+        """The names of the running and waiting tasks, in order; job ids for those without a name."""
         names = [tasks.name_of(job) for job in queue.current()]
         return {"size": len(names), "tasks": names}
 

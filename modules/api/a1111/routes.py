@@ -10,7 +10,7 @@ from modules.api.services import Services
 
 
 def a1111_routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
-    """Each route with and without a slash at its end. `fetch` gets pictures that are named by URL, if that is on."""
+    """Each route with and without a trailing slash. `fetch` downloads pictures given by URL, if that is enabled."""
     tasks = Tasks(services.queue)
     parts = (
         generate.routes(services, tasks, fetch, services.extensions),

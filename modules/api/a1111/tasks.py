@@ -12,7 +12,7 @@ REMEMBERED = 1000  # names, the newest
 
 
 class Tasks:
-    """Safe from any thread. A name that comes again means the newer job, as in A1111."""
+    """Task names of jobs; safe from any thread. If a name is reused it means the newer job, as in A1111."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
@@ -28,7 +28,7 @@ class Tasks:
                 self._ids.popitem(last=False)
 
     def jobs(self, task_id: str) -> tuple[Job, ...]:
-        """Those that are remembered under this name, or with this id; none for a name nobody gave."""
+        """The remembered jobs with this name or id."""
         with self._lock:
             ids = self._ids.get(task_id, (task_id,))
         found: list[Job] = []
@@ -40,12 +40,12 @@ class Tasks:
         return tuple(found)
 
     def name_of(self, job: Job) -> str:
-        """The name that was given to a job; its id where none was."""
+        """The name of a job; its id if it has none."""
         with self._lock:
             return next((name for name, ids in reversed(self._ids.items()) if job.id in ids), job.id)
 
     def stopping(self, job: Job | None, how: str) -> None:
-        """A client has asked to interrupt or to skip."""
+        """Records that a client has requested to interrupt or skip."""
         with self._lock:
             self._stopped = {job.id: how} if job else {}
 

@@ -39,7 +39,7 @@ COOKIE = "palimpsest_known"
 
 @dataclass
 class _Record:
-    """What is remembered of an address, an account or a cookie: wrong guesses, forgiven with time."""
+    """The wrong attempts of an address, account or cookie, forgiven over time."""
 
     free: int
     guesses: float = 0.0
@@ -50,14 +50,14 @@ class _Record:
 
     @property
     def is_over(self) -> bool:
-        """Whether the free guesses are used up."""
+        """Whether the free attempts are used up."""
         return self.guesses >= self.free
 
 
 class BasicAuth:
-    """Lets in who has one of `credentials`; 401 with a challenge for all else, 429 for who guesses on.
+    """Admits users with one of `credentials`; others get 401 with a challenge, or 429 if they keep guessing.
 
-    `now` is a clock in seconds. With no credentials everybody is let in, whatever their Authorization header says.
+    `now` is a clock in seconds. Without credentials everyone is admitted, whatever their Authorization header says.
     """
 
     def __init__(
@@ -95,7 +95,10 @@ class BasicAuth:
             await response(scope, receive, send)
 
     async def _refusal(self, client: str, authorization: str, known: str) -> WebuiError | None:
-        """Why the request is not let in; None if it is. `known` is the cookie of a browser that was let in, or ""."""
+        """Why the request is rejected; None if it is accepted.
+
+        `known` is the cookie of a browser that logged in before, or "".
+        """
         if authorization.strip().lower() in ("", "basic"):
             return _unauthorized("This server requires a user name and a password.")  # no attempt: browsers begin so
         address = self._record("address", client, FREE_GUESSES)
@@ -118,7 +121,7 @@ class BasicAuth:
         return _too_many()
 
     async def _hold_back(self, address: _Record) -> None:
-        """Wait with the answer to a wrong attempt, unless several from there wait already."""
+        """Delays the response to a wrong attempt, unless several from there are waiting already."""
         if address.waiting >= MOST_WAITING:
             return
         address.waiting += 1
@@ -129,7 +132,7 @@ class BasicAuth:
             address.waiting -= 1
 
     def _record(self, kind: str, name: str, free: int) -> _Record:
-        """What is known of the address, account or cookie `name`, its guesses forgiven as far as time went by."""
+        """The record of the address, account or cookie `name`, with attempts forgiven for the time passed."""
         now = self._now()
         record = self._records.setdefault((kind, name), _Record(free, at=now))
         self._records.move_to_end((kind, name))
@@ -152,7 +155,7 @@ class BasicAuth:
         return marked
 
     def _known(self, cookies: str) -> str:
-        """The nonce in the cookie of a browser that was let in; "" for all else."""
+        """The nonce in the cookie of a browser that logged in before; "" otherwise."""
         try:
             morsel = SimpleCookie(cookies[:4096]).get(COOKIE)
         except CookieError:

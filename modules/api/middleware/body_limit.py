@@ -28,7 +28,7 @@ TOO_MANY = f"The body contains more than {MOST_VALUES} values (a picture counts 
 
 
 class _Room:
-    """What one body has of the budget: more as it comes."""
+    """One body's share of the memory budget, which grows as the body arrives."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
@@ -36,7 +36,7 @@ class _Room:
         self._size = SMALL
 
     async def hold(self, size: int) -> None:
-        """Have room for a body of `size` bytes so far; waits for it. Raises Busy."""
+        """Reserves memory for the first `size` bytes of a body; waits if necessary. Raises Busy."""
         while size > self._size:
             await self._block()
             self._size += BLOCK
@@ -61,23 +61,23 @@ class _Room:
 
 
 def release_body(scope: Scope) -> None:
-    """Nothing of the request's body is in memory any more, though it is not answered yet."""
+    """Declares that the request's body is no longer in memory, although the response is still pending."""
     room = scope.get(ROOM)
     if room is not None:
         room.leave()
 
 
 class BodyLimit:
-    """Answers 413 to bodies of more than `limit` bytes, before they are read where their length is told beforehand.
+    """Answers 413 to bodies of more than `limit` bytes, before they are read if their length is announced.
 
-    A body that stands still for `silence` seconds, or crawls, is answered 408. All bodies together have a share of
-    `budget`: one that finds no room there is not read on until there is, or answered 429. `to_disk` are the paths whose
-    bodies are written to the disk as they come.
+    A body that stalls for `silence` seconds, or is too slow, gets 408. All bodies share part of `budget`: one that does
+    not fit is not read further until it does, or gets 429. `to_disk` are the paths whose bodies are written to disk as
+    they arrive.
 
-    JSON is parsed under the interpreter's lock, during which nobody is answered: a text of 15 MB takes milliseconds, a
-    million values take seconds. So values are counted as they come, and only paths that take pictures, `large`, may
-    have bodies of more than `small` bytes, and JSON none of more than `most_json`. `raw` are the paths whose bodies are
-    files and no JSON. Large texts are parsed one after another (turns.py).
+    JSON is parsed under the interpreter's lock, which blocks all other requests: 15 MB of text take milliseconds, a
+    million values take seconds. So values are counted as they arrive. Only paths that take pictures, `large`, may have
+    bodies of more than `small` bytes, and JSON may have at most `most_json`. `raw` are the paths whose bodies are
+    files, not JSON. Large texts are parsed one at a time (turns.py).
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class BodyLimit:
         return min(self._limit, self._small)
 
     def _is_json(self, scope: Scope) -> bool:
-        """Whether the body is parsed as JSON: A1111's routes take it under any name, ours of files under its own."""
+        """Whether the body is parsed as JSON: A1111's routes accept any content type, our file routes do not parse."""
         if scope["path"] in self._raw:
             return False
         return scope["path"] not in self._to_disk or "json" in Headers(scope=scope).get("content-type", "")

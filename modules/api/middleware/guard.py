@@ -24,11 +24,10 @@ PAGES = ("/", "/docs")  # what pages from elsewhere may link to; all else is not
 
 
 class Guard:
-    """Refuses, with 403 and a sentence, what another site's page sends.
+    """Rejects requests from pages on other sites, with 403 and a sentence.
 
-    `names` are further names of this server; one of them being the address "on all of this machine" admits each
-    address that is written as numbers, which no rebound name can be, and the machine's own name. Pages of `origins`
-    are let in like our own.
+    `names` are additional names of this server. If one of them is the wildcard address, every numeric address is
+    accepted, which a rebound name cannot be, as is the machine's own name. Pages of `origins` are treated like our own.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = (), origins: Collection[str] = ()) -> None:
@@ -52,7 +51,7 @@ class Guard:
             await answer(WebuiError(refusal, hint, status=403), "Forbidden")(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str:
-        """Why the request is refused; "" if it is not."""
+        """Why the request is rejected; "" if it is not."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._is_ours(_name(host)) or len(headers.getlist("host")) > 1:
@@ -82,7 +81,7 @@ def _is_address(name: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """The name in a Host header, without port and brackets, in lower case; "" if it makes no sense."""
+    """The name in a Host header, without port and brackets, in lower case; "" if it is invalid."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -90,7 +89,7 @@ def _name(host: str) -> str:
 
 
 def _authority(origin: str) -> str:
-    """Host and port of an Origin header, in lower case; "" for "null" and nonsense."""
+    """Host and port of an Origin header, in lower case; "" for "null" and invalid values."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

@@ -32,7 +32,7 @@ LARGEST_PAGE = 16 * 2**20  # bytes; Gradio's page has about one
 
 
 class SecurityHeaders:
-    """Adds to every answer what it does not say itself."""
+    """Adds security headers to every response that lacks them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -74,7 +74,7 @@ class SecurityHeaders:
 
 
 def policy(page: bytes) -> str:
-    """The content-security policy under which the inline scripts of `page` run, and no others."""
+    """The content security policy that allows the inline scripts of `page` and no others."""
     digests = {
         base64.b64encode(hashlib.sha256(text).digest()).decode()
         for attributes, text in INLINE_SCRIPT.findall(page)

@@ -6,7 +6,10 @@ OF_PROGRAMS = ("/sdapi/", "/internal/")
 
 
 class OneSlash:
-    """Takes what is too much in front of A1111's paths. Stands behind guard and password, which see what was sent."""
+    """Removes an extra leading slash from A1111's paths.
+
+    It runs after guard and password, which see the original path.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

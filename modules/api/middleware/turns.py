@@ -21,13 +21,13 @@ Parsed = TypeVar("Parsed")
 
 
 async def parsed_body(request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """What `parse` makes of the body, in a thread, alone if it is large. The body is kept nowhere."""
+    """Applies `parse` to the body in a thread, one at a time if it is large. The body is not kept."""
     pieces = [piece async for piece in request.stream()]
     return await in_turn(request.scope, pieces, parse)
 
 
 async def in_turn(scope: Scope, pieces: list[bytes], parse: Callable[[bytes], Parsed]) -> Parsed:
-    """What `parse` makes of `pieces`, which is empty afterwards."""
+    """Applies `parse` to `pieces`, which is empty afterwards."""
 
     def work() -> Parsed:
         data = b"".join(pieces)
@@ -42,7 +42,7 @@ async def in_turn(scope: Scope, pieces: list[bytes], parse: Callable[[bytes], Pa
 
 
 class _Parsed(Request):
-    """A request whose JSON is parsed as above; FastAPI does it where everybody is answered."""
+    """A request whose JSON is parsed as above; FastAPI would do it in the event loop."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):

@@ -32,14 +32,14 @@ BatchId = Annotated[str, Path(description="The id from POST /v1/batches.")]
 
 
 class FileBody(Strict):
-    """A file that was brought: the name it has in the batch, and its id."""
+    """An uploaded file: its name in the batch, and its id."""
 
     name: str = Field(min_length=1, max_length=1000, description="File name; texts and masks are matched by it.")
     id: str = Field(pattern=f"^{NAME.pattern}$", description="The id from POST /v1/batches/files.")
 
 
 class BatchBody(Strict):
-    """What a batch is made of. Files and folder may be given together."""
+    """The inputs of a batch. Files and folder may be combined."""
 
     request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Img2ImgRequest))] = Field(
         default_factory=dict, description="The fields of an img2img job, without pictures."
@@ -71,7 +71,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("", status_code=201, openapi_extra=json_or_form_body(BatchBody, (FILES, MASKS), BATCH))
     async def start(request: Request) -> dict[str, Any]:
-        """Begin a batch: a JSON object, or a form with `files`, `masks`, and the JSON object as `batch`."""
+        """Start a batch from a JSON object, or from a form with `files`, `masks`, and the JSON object as `batch`."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             body = await _from_form(request)
         else:
@@ -91,7 +91,7 @@ def routes(services: Services) -> APIRouter:
         return {"id": batch.id, "total": batch.total, "url": f"/v1/batches/{batch.id}", "notes": batch.notes}
 
     async def _from_form(request: Request) -> BatchBody:
-        """The files of a form go to the spool one by one; Starlette keeps large ones on the disk until then."""
+        """Adds the files of a form to the spool one by one; Starlette keeps large ones on disk until then."""
         async with request.form(max_files=MOST_FILES, max_fields=10) as form:
             text = form.get(BATCH, "{}")
             body = _parsed(text.encode() if isinstance(text, str) else await text.read())
@@ -117,11 +117,11 @@ def routes(services: Services) -> APIRouter:
 
 
 def _add_bringing(router: APIRouter, intake: BatchIntake) -> None:
-    """What a batch is made of: uploaded files, and folders on the server."""
+    """Routes for the inputs of a batch: uploaded files, and folders on the server."""
 
     @router.post("/files", status_code=201, openapi_extra=bytes_body("A picture, .txt, .csv or .zip."))
     async def bring(request: Request) -> dict[str, Any]:
-        """Bring a file (picture, .txt, .csv, .zip): the body is its bytes. Nothing is looked at yet."""
+        """Upload a file (picture, .txt, .csv, .zip): the body is its bytes. It is not checked yet."""
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BYTES:
             raise _too_large()
@@ -139,7 +139,7 @@ def _add_bringing(router: APIRouter, intake: BatchIntake) -> None:
 
     @router.head("/files/{file_id}", status_code=204)
     def is_here(file_id: Annotated[str, Path(description="The sha256 of its bytes.")]) -> None:
-        """Whether a file is here, which saves bringing it again."""
+        """Check whether a file is already on the server and need not be uploaded."""
         intake.spool.path(file_id)
 
     @router.get("/folders")
@@ -149,17 +149,17 @@ def _add_bringing(router: APIRouter, intake: BatchIntake) -> None:
 
 
 def _add_running(router: APIRouter, services: Services) -> None:
-    """The batches that have begun."""
+    """Routes for batches that have started."""
     intake = services.intake
 
     @router.get("")
     def batches() -> list[dict[str, Any]]:
-        """The batches that are remembered, newest first."""
+        """The remembered batches, newest first."""
         return [batch.summary() for batch in intake.batches.batches()]
 
     @router.get("/{batch_id}")
     def batch(batch_id: BatchId) -> dict[str, Any]:
-        """Where a batch stands, and what became of each file."""
+        """The progress of a batch, and the outcome of each file."""
         found = intake.batches.batch(batch_id)
         return {**found.summary(), "files": [described(file) for file in found.files()]}
 
@@ -169,7 +169,7 @@ def _add_running(router: APIRouter, services: Services) -> None:
         last_event_id: LastEventId = "",
         after: Annotated[int, Query(ge=0, le=MOST_FILES, description="How many files you already have.")] = 0,
     ) -> Response:
-        """What becomes of the files, from the start or after the number `after`, and how far the batch is."""
+        """The outcomes of files, from the start or after the number `after`, and the progress of the batch."""
         batch = intake.batches.batch(batch_id)
         if re.fullmatch(r"[0-9]{1,9}", last_event_id):
             after = int(last_event_id)
@@ -179,7 +179,7 @@ def _add_running(router: APIRouter, services: Services) -> None:
 
     @router.post("/{batch_id}/stop")
     def stop(batch_id: BatchId) -> dict[str, Any]:
-        """Make no further files. What is saved stays."""
+        """Stop the batch. Finished files are kept."""
         intake.batches.batch(batch_id).stop()
         return {}
 
@@ -197,7 +197,7 @@ def _add_running(router: APIRouter, services: Services) -> None:
 
     @router.get("/{batch_id}/zip", response_class=StreamingResponse, responses=answers(["application/zip"]))
     def zipped(batch_id: BatchId) -> StreamingResponse:
-        """The results so far in one file, as a download."""
+        """The results so far, as a zip."""
         paths = [path for path in intake.batches.batch(batch_id).pictures() if _is_there(services, path)]
         if not paths:
             raise WebuiError("There are no results yet.", "Wait for the first file.", "id", status=404)
@@ -221,8 +221,8 @@ def described(file: FileState) -> dict[str, Any]:
 
 
 class BatchFeed:
-    """What becomes of a batch for one client: `file` events under their number, `batch` whenever it has changed,
-    `previewed` for the picture that is being made. `after` files are left out."""
+    """The events of a batch for one client: numbered `file` events, `batch` after each change, `previewed` for the
+    current picture. The first `after` files are skipped."""
 
     def __init__(self, batch: Batch, after: int) -> None:
         self.listeners = batch.listeners

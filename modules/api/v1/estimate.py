@@ -36,7 +36,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/estimate")
     def estimated(body: EstimateBody) -> dict[str, Any]:
-        """Steps, sizes, and what they mean for checkpoint and source, of a request that is not sent yet."""
+        """The effective steps and sizes of a request, and warnings about checkpoint and source, before it is sent."""
         request = requested(body)
         settings = services.settings.current.overridden(request.override_settings)
         try:
@@ -49,7 +49,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def requested(body: EstimateBody) -> GenerationRequest:
-    """The request as far as it counts; its source is a size and no pixels. Raises WebuiError for a wrong field."""
+    """The request, with a size instead of a source picture. Raises WebuiError for an invalid field."""
     if body.kind == "txt2img":
         return Txt2ImgRequest.parse(body.request)
     if body.source is None:  # what goes by the source cannot be told; the rest can

@@ -35,7 +35,7 @@ def routes(services: Services) -> APIRouter:
         before: Annotated[str, Query(pattern=PLACE, description="`next` of the previous page.")] = "",
         count: Annotated[int, Query(ge=1, le=MOST, description="Pictures on this page.")] = 60,
     ) -> dict[str, Any]:
-        """The pictures in the outputs folder, newest first. While some are `unread`, ask again: more will be there."""
+        """The pictures in the outputs folder, newest first. While some are `unread`, ask again: more will follow."""
         unread = history.look(SECONDS)
         entries = history.page(count, _place(before))
         children = history.counts([entry.sha256 for entry in entries])
@@ -51,13 +51,13 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/{sha256}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
     def thumbnail(sha256: Sha256) -> Response:
-        """The picture small, as WebP."""
+        """A thumbnail of the picture, as WebP."""
         picture = Picture.unread(history.file(sha256).read_bytes(), "sha256")
         return Response(small(picture, THUMBNAIL, "sha256"), media_type="image/webp", headers=PICTURE_HEADERS)
 
     @router.get("/{sha256}/lineage")
     def lineage(sha256: Sha256) -> dict[str, Any]:
-        """What a picture was made from, the nearest first, and what was made from it, newest first."""
+        """The sources of a picture, the closest first, and the pictures made from it, newest first."""
         entry = _known(sha256, history)
         sources = [
             described(one) if isinstance(one, HistoryEntry) else _outside(one, pictures)
@@ -68,8 +68,8 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/{sha256}/open")
     def reopen(sha256: Sha256) -> dict[str, Any]:
-        """What a form needs to go on from here: fields as from POST /v1/infotext with `spelled_out`, source and
-        masks as from POST /v1/pictures. What is no longer here is told in `missing`."""
+        """Everything a form needs to continue from here: fields as from POST /v1/infotext with `spelled_out`, source
+        and masks as from POST /v1/pictures. `missing` lists what is no longer stored."""
         entry = _known(sha256, history)
         missing: list[str] = []
         # The words in the picture, whichever style they came from.
@@ -117,7 +117,7 @@ def _outside(sha256: str, pictures: Pictures) -> dict[str, Any]:
 
 
 def _fetched(what: str, sha256: str, missing: list[str], services: Services) -> dict[str, Any] | None:
-    """A picture among those that a job may name: one of the outputs is put there."""
+    """A picture as a source for jobs; one from the outputs is added to the stored pictures."""
     try:
         try:
             one = services.pictures.get(sha256)

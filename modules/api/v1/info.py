@@ -28,13 +28,13 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/infotext")
     def read(body: InfotextBody) -> dict[str, Any]:
-        """What a request must hold to make the picture again that has this text."""
+        """Parse an infotext into the request fields that make the picture again."""
         parsed = described_fields(services.read_infotext(body.text))
         return {**parsed, "styles": []} if body.spelled_out else with_styles(services, parsed)
 
     @router.post("/tokens")
     def tokens(body: TokensBody) -> dict[str, Any]:
-        """How many tokens a prompt has, and how many fit into the chunks it takes."""
+        """The token count of a prompt, and the capacity of the chunks it takes."""
         count = services.count_tokens(body.text[:MAX_PROMPT])  # what is longer is refused when it is submitted
         return {"count": count.tokens, "capacity": count.capacity}
 
@@ -42,9 +42,9 @@ def routes(services: Services) -> APIRouter:
 
 
 def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]:
-    """The same, with the styles that its prompts bear as `styles`, if the setting is to take them out or choose them.
+    """The same, with the styles found in its prompts as `styles`, if the setting is to extract or select them.
 
-    Without `styles` those that are chosen stay.
+    Without `styles` the current selection stays.
     """
     how = services.settings.current.infotext_styles
     fields = described["fields"]

@@ -13,7 +13,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/intents")
     async def intents() -> dict[str, Any]:
-        """Fill, expand, add, remove, replace background: the field values of each, and what it needs first."""
+        """Fill, expand, add, remove, replace background: the field values of each, and what it requires first."""
         return {"intents": [intent.described() for intent in INTENTS]}
 
     return router

@@ -51,7 +51,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/jobs", status_code=201)
     def submit(body: JobBody, http_request: Request) -> dict[str, Any]:
-        """Put a job into the queue. Pictures are ids of /v1/pictures, base64 or data URIs."""
+        """Submit a job. Pictures are ids from /v1/pictures, base64 or data URIs."""
         kind = queue.kinds.named(body.kind)
         values = _with_pictures(kind.request, styled(body.request, services.styles), services.pictures)
         spec = services.admission.admitted(kind, kind.parse(values), services.settings.current, body.leave_out_missing)
@@ -60,12 +60,12 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/jobs")
     async def jobs() -> list[dict[str, Any]]:
-        """The jobs that are remembered, newest first."""
+        """The remembered jobs, newest first."""
         return [described(job) for job in queue.jobs()]
 
     @router.get("/jobs/{job_id}")
     async def job(job_id: JobId) -> dict[str, Any]:
-        """Where a job stands and what it has made."""
+        """The progress of a job and its pictures."""
         return described(queue.job(job_id))
 
     @router.get("/jobs/{job_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
@@ -74,7 +74,7 @@ def routes(services: Services) -> APIRouter:
         last_event_id: LastEventId = "",
         after: Annotated[int, Query(ge=0, lt=10**15, description="The number of the last event you have.")] = 0,
     ) -> Response:
-        """A job's events from the start, or after Last-Event-ID or the number `after`, to the end of the job."""
+        """The events of a job from the start, or after Last-Event-ID or the number `after`, to its end."""
         job = queue.job(job_id)
         after = number_after(last_event_id, after)
         if after and job.ended and not job.entries(after):
@@ -83,7 +83,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/jobs/{job_id}/interrupt")
     def interrupt(job_id: JobId) -> dict[str, Any]:
-        """End a job; finished pictures stay."""
+        """Stop a job; finished pictures are kept."""
         queue.job(job_id).interrupt()
         return {}
 
@@ -95,19 +95,20 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/jobs/{job_id}/retry", status_code=201)
     def retry(job_id: JobId, http_request: Request) -> dict[str, Any]:
-        """Make what a failed job has not made: parked batches, and what came after its last picture. Its seeds stay."""
+        """Make the missing pictures of a failed job: skipped batches, and everything after its last picture, with
+        its seeds."""
         jobs = services.retry(client_of(http_request), job_id)
         return {"jobs": [{"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"} for job in jobs]}
 
     @router.delete("/jobs/{job_id}")
     def remove(job_id: JobId) -> dict[str, Any]:
-        """Take a waiting job out of the queue; a running one is interrupted."""
+        """Remove a waiting job from the queue; a running one is interrupted."""
         queue.job(job_id).interrupt()
         return {}
 
     @router.post("/interrupt")
     def interrupt_running() -> dict[str, Any]:
-        """End the running job, whichever it is."""
+        """Stop the running job."""
         queue.interrupt()
         return {}
 
@@ -146,7 +147,7 @@ def event_name(event: Event) -> str:
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    """An event's fields as JSON, with what a page needs to show a picture."""
+    """An event's fields as JSON, with the URL of a saved picture."""
     data = dict(vars(event))
     if isinstance(event, Previewed):
         data["data"] = "data:image/jpeg;base64," + base64.b64encode(event.data).decode("ascii")
@@ -157,7 +158,7 @@ def event_data(event: Event) -> dict[str, Any]:
 
 
 class JobFeed:
-    """A job's log beyond number `after` for one client, each event with the progress at that point."""
+    """A job's events after number `after` for one client, each with the progress at that point."""
 
     def __init__(self, job: Job, after: int) -> None:
         self.listeners = job.listeners
@@ -186,7 +187,7 @@ class JobFeed:
 
 
 def _with_pictures(model: type[Strict], values: dict[str, Any], pictures: Pictures) -> dict[str, Any]:
-    """`values` with ids in the fields for pictures replaced by their pictures."""
+    """`values` with picture ids replaced by their pictures."""
     found: dict[str, Any] = {}
     for name in picture_fields(model):
         value = values.get(name)

@@ -25,7 +25,7 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["options"])
 
     def change(values: dict[str, Any]) -> Settings:
-        """Changes settings; another checkpoint is looked up before anything changes, and loaded after."""
+        """Changes settings; a new checkpoint is looked up before anything changes, and loaded afterwards."""
         before = services.settings.current
         before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
         values = services.with_vae(values)
@@ -38,30 +38,30 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/settings")
     async def settings() -> dict[str, Any]:
-        """The settings in force and how they are declared."""
+        """The current settings and their declarations."""
         catalog = services.catalog.current
         declared = [described(param, catalog) for param in params(Settings).values()]
         return {"values": services.settings.current.model_dump(), "declared": declared}
 
     @router.post("/settings")
     def change_settings(values: SomeSettings) -> dict[str, Any]:
-        """Change some settings; all values are answered. One wrong value, and nothing changes."""
+        """Change some settings and return all values. If one value is invalid, nothing changes."""
         return change(values).model_dump()
 
     @router.get("/checkpoints")
     def checkpoints() -> dict[str, Any]:
-        """The checkpoints that are there and the one that is selected."""
+        """The available checkpoints and the selected one."""
         return listed()
 
     @router.post("/checkpoints/refresh")
     def refresh() -> dict[str, Any]:
-        """Look again into the folders."""
+        """Rescan the folders."""
         services.catalog.refresh()
         return listed()
 
     @router.post("/checkpoint", status_code=202)
     def choose(body: CheckpointBody) -> dict[str, Any]:
-        """Select a checkpoint and have it loaded; /v1/state tells how that goes. Choosing it again loads it again."""
+        """Select a checkpoint and load it; follow /v1/state. Selecting it again loads it again."""
         checkpoint = services.admission.checkpoint(body.name)
         after = services.settings.change({CHECKPOINT: checkpoint.name})
         services.select_checkpoint(checkpoint, after)
@@ -88,14 +88,14 @@ def routes(services: Services) -> APIRouter:
         }
 
     def selected(catalog: Catalog) -> str:
-        """By its name in the catalog; what was selected and is no longer there keeps its name."""
+        """Its name in the catalog; a selected checkpoint that no longer exists keeps its name."""
         current_name = services.settings.current.sd_model_checkpoint
         if not current_name:
             return catalog.first_checkpoint.name if catalog.checkpoints else ""
         return current_name
 
     def hash_of(checkpoint: Checkpoint) -> str:
-        """As far as it is known: it is computed in the background."""
+        """The hash if it is known; hashes are computed in the background."""
         state = services.queue.state()
         loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
         return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
@@ -110,7 +110,7 @@ def sizes_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def described(param: Param, catalog: Catalog) -> dict[str, Any]:
-    """A declared setting, as a page builds a widget of it."""
+    """A declared setting, in the form a page needs to build its widget."""
     control = param.control
     return {
         "name": param.name,

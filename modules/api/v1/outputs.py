@@ -46,7 +46,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/save")
     def save(body: SaveBody) -> dict[str, Any]:
-        """Copy pictures into saved/ and add them to its log.csv."""
+        """Copy pictures to saved/ and add them to its log.csv."""
         for path in body.paths:
             outputs.locate(path)  # all of them or none
         return {"saved": [outputs.relative(outputs.keep(path)) for path in body.paths]}
@@ -55,14 +55,14 @@ def routes(services: Services) -> APIRouter:
     def zipped(
         path: Annotated[list[str], Query(min_length=1, max_length=MOST_AT_ONCE, description="Of pictures.")],
     ) -> StreamingResponse:
-        """Pictures in one file, as a download."""
+        """Several pictures, as a zip."""
         name = f"palimpsest-{date.today().isoformat()}.zip"
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
         return StreamingResponse(outputs.zipped(path), media_type="application/zip", headers=headers)
 
     @router.post("/open")
     def open_folder(body: OpenBody, request: Request) -> dict[str, Any]:
-        """Open a picture's folder on this machine's screen; where that cannot be, its path is answered."""
+        """Open a picture's folder on this machine's screen; without a screen, return its path."""
         folder = outputs.locate(body.path).parent if body.path else outputs.root
         here = request.client is not None and request.client.host in LOCAL_NAMES
         return {} if here and _shown(folder) else {"folder": shown(str(folder.resolve()))}
@@ -86,7 +86,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def _shown(folder: Path) -> bool:
-    """Whether the system's file manager could be started on `folder`."""
+    """Whether the system's file manager could be opened at `folder`."""
     opener = shutil.which(OPENERS.get(sys.platform, "xdg-open"))
     if opener is None or not has_screen(os.environ) or not folder.is_dir():
         return False

@@ -47,19 +47,19 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("", status_code=201, openapi_extra=bytes_body("A picture file."))
     async def add(request: Request) -> dict[str, Any]:
-        """Bring a picture: the body is the file's bytes."""
+        """Upload a picture: the body is the file's bytes."""
         return await run_in_threadpool(put, await _bytes_of(request))
 
     @router.get("/{picture_id}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{picture_id}", include_in_schema=False)
     def picture(picture_id: PictureId) -> FileResponse:
-        """The file's bytes as they came. HEAD tells whether it is here, which saves bringing it again."""
+        """The file's bytes as uploaded. HEAD checks whether it is already on the server."""
         path = pictures.path(picture_id)
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=PICTURE_HEADERS)
 
     @router.get("/{picture_id}/pixels", response_class=FileResponse, responses=answers(["image/png"]))
     def pixels(picture_id: PictureId) -> Response:
-        """What is worked on, as a PNG: upright, in sRGB, the first frame. Show this, and mask what it shows."""
+        """The decoded picture as a PNG: upright, in sRGB, the first frame. Show this for painting a mask."""
         picture = pictures.get(picture_id)
         if picture.is_shown_alike:
             return FileResponse(pictures.path(picture_id), media_type="image/png", headers=PICTURE_HEADERS)
@@ -67,7 +67,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/{picture_id}/info")
     def info(picture_id: PictureId) -> dict[str, Any]:
-        """What is written in the file, and what that means as request fields."""
+        """The texts in the file, and their meaning as request fields."""
         read = metadata.read(pictures.get(picture_id))
         described = with_styles(services, described_fields(services.read_infotext(read.infotext)))
         return {
@@ -81,7 +81,7 @@ def routes(services: Services) -> APIRouter:
 
 
 async def _bytes_of(request: Request) -> bytes:
-    """The body, no further than a picture may be large."""
+    """The body, up to the size limit of a picture."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BYTES:
         raise _too_large()

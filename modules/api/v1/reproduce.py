@@ -31,7 +31,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("", status_code=201)
     def reproduce(body: ReproduceBody, http_request: Request) -> dict[str, Any]:
-        """Make a picture again; the job's id. Source and mask are found by their hash, or asked for in words."""
+        """Reproduce a picture as a job; returns its id. Source and mask are found by their hash, or must be sent."""
         made = recipe_of(body.picture, body.source, body.mask)
         kind = IMG2IMG if isinstance(made.request, Img2ImgRequest) else TXT2IMG
         # PNG whatever the original was: what is compared must be what the engine made.
@@ -47,7 +47,7 @@ def routes(services: Services) -> APIRouter:
         source: Annotated[str, Query(description="Likewise.")] = "",
         mask: Annotated[str, Query(description="Likewise.")] = "",
     ) -> dict[str, Any]:
-        """How near a finished job came to the picture it was to make again."""
+        """How close a finished job came to the picture it reproduced."""
         job = services.queue.job(job_id)
         if not job.images:
             raise WebuiError(

@@ -15,7 +15,10 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/scripts")
     def scripts() -> dict[str, Any]:
-        """By form: names, and arguments in the order of script_args. `problems` tells of extensions left out."""
+        """By form: names, and arguments in the order of script_args.
+
+        `problems` lists extensions that failed to load.
+        """
         catalog = services.catalog.current
         offered = {kind: services.extensions.described(kind, catalog) for kind in KINDS}
         return {**offered, "problems": services.extensions.problems}

@@ -17,17 +17,18 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/internal/ping")
     async def ping() -> dict[str, Any]:
-        """Answers as soon as the page does."""
+        """Answers as soon as the page is available."""
         return {}
 
     @router.get("/v1/state")
     async def state() -> dict[str, Any]:
-        """The engine's state, the jobs that run and wait, and a `catalog` number that grows when the models change."""
+        """The state of the engine, the running and waiting jobs, and a `catalog` number that increases when models
+        change."""
         return described(services.queue, services.models_revision)
 
     @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
-        """The same now and after every change, as server-sent events without end."""
+        """The same now and after every change, as endless server-sent events."""
         return EventStream(StateFeed(services.queue, lambda: services.models_revision), services.streams)
 
     return router
@@ -39,7 +40,7 @@ def described(queue: JobQueue, catalog: int) -> dict[str, Any]:
 
 
 class StateFeed:
-    """The state each time it has changed. A client that is slow gets the newest and not those between."""
+    """The state after each change. A slow client gets the newest one and skips those in between."""
 
     def __init__(self, queue: JobQueue, revision: Callable[[], int] = lambda: 0) -> None:
         self.listeners = queue.listeners

@@ -45,7 +45,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.put("/{name:path}")
     def save(name: StyleName, body: StyleBody) -> list[dict[str, Any]]:
-        """Save a style, in place of one of that name."""
+        """Save a style, replacing one with the same name."""
         name = name.strip()
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise WebuiError(f"name: expected 1 to {MAX_NAME} printable characters.", "Use a shorter name.", "name")

@@ -14,9 +14,9 @@ STEPS = 20  # a prompt that changes while it is drawn is looked at over so many;
 
 
 class TokenCounter:
-    """Of a prompt that changes or is composed, the longest text counts. CLIP's vocabulary is read at first use.
+    """Counts the tokens of a prompt, or of its longest version. The vocabulary is read at first use.
 
-    `words` are the embeddings that may stand in a prompt.
+    `words` are the embeddings that a prompt may contain.
     """
 
     def __init__(self, settings: SettingsHolder, words: Callable[[], tuple[Word, ...]] = lambda: ()) -> None:
@@ -27,7 +27,7 @@ class TokenCounter:
         self._vocabulary: tuple[tuple[Word, ...], Vocabulary] | None = None
 
     def reader(self) -> tuple[ClipBPE, Vocabulary]:
-        """What finds the words of the embeddings in a text."""
+        """Finds the words of the embeddings in a text."""
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = ClipBPE()
