@@ -28,10 +28,10 @@ Denoise = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class PassView:
-    """What an extension sees of a pass of the sampler. `arguments` are its own, as the request has them.
+    """What an extension sees of a pass of the sampler. `arguments` are its own, from the request.
 
-    `is_second` tells the second pass of hires fix; `steps` are those that are taken; `width` and `height` in pixels;
-    `cell` is the pixels a side of a latent cell; `family` the model's, such as "sd1".
+    `is_second`: the second pass of hires. fix. `steps`: those that run. `width` and `height`: in pixels. `cell`: pixels
+    per side of a latent cell. `family`: the model's, such as "sd1".
     """
 
     request: GenerationRequest
@@ -47,12 +47,12 @@ class PassView:
 class Extension:
     """What an extension adds. A method that is not overridden adds nothing.
 
-    `wrap_denoise` and `before_predict` are called for the jobs whose request names the extension, in its `extensions`
-    under the name of the extension's folder.
+    `wrap_denoise` and `before_predict` are called for jobs whose request names the extension, in `extensions`, under
+    the name of the extension's folder.
     """
 
     def scripts(self) -> Sequence["Script"]:
-        """What the dropdown "Script" below the form offers besides."""
+        """Scripts to add to the "Script" dropdown."""
         return ()
 
     def arguments(self) -> type["Arguments"]:
@@ -60,14 +60,17 @@ class Extension:
         return Arguments
 
     def wrap_denoise(self, denoise: Denoise, view: PassView) -> Denoise:
-        """Another denoiser around the guided one; called once for each pass of each batch. Masks lie around it."""
+        """Returns a denoiser around the guided one; called once for each pass of each batch.
+
+        Masks are applied around it.
+        """
         return denoise
 
     def before_predict(self, x: Any, sigma: Any, extra: Any, view: PassView) -> Any:
-        """What the network gets besides in an evaluation: `extra`, or what its methods make of it.
+        """Additional inputs of the network for an evaluation: `extra`, or the result of its methods.
 
-        `extra.with_tokens(tokens (1, n, width))` adds tokens behind the prompt's; `extra.with_residuals(down, middle)`
-        adds to the skip connections and the middle of a UNet, as control networks do.
+        `extra.with_tokens(tokens (1, n, width))` adds tokens after the prompt's; `extra.with_residuals(down, middle)`
+        adds to the skip connections and the middle block of a UNet, as ControlNets do.
         """
         return extra
 
@@ -100,10 +103,10 @@ class Arguments(Strict):
 
 
 class Script:
-    """Makes many pictures, or one by a way of its own, out of one request.
+    """Makes several pictures, or one in a special way, from one request.
 
-    `name` is what the dropdown shows and what `script_name` means, in any letter case. `kinds` are the forms it is
-    offered on. `description` is one sentence for the person.
+    `name` is shown in the dropdown and used as `script_name`, in upper or lower case. `kinds` are the forms that offer
+    it. `description` is one sentence for the user.
     """
 
     name: ClassVar[str]
@@ -115,31 +118,32 @@ class Script:
         return Arguments
 
     def offers(self, kind: FormKind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
-        """For text arguments, what a button beside them fills in: {argument: {value of the one before it: text}}."""
+        """For text arguments, what a button next to them fills in: {argument: {value of the argument before it:
+        text}}."""
         return {}
 
     def check(self, kind: FormKind, request: Any, arguments: Any, catalog: Catalog) -> None:
-        """Raises WebuiError for what a person should hear before the job waits in the queue."""
+        """Raises WebuiError for errors to report before the job is queued."""
 
     def run(self, kind: FormKind, request: Any, arguments: Any, studio: "Studio") -> "Course":
-        """The job, wish by wish. `request` is as it was asked for, seeds of −1 included.
+        """The job, as a generator. `request` is unchanged, with seeds of −1 still undrawn.
 
-        A `Run` is answered by its pictures; there are fewer, or none, where a person skipped or interrupted. After an
-        interruption no run makes pictures any more, and what there is may still be put together.
+        A `Run` returns its pictures; there are fewer, or none, if a person skipped or interrupted. After an interrupt,
+        no `Run` makes pictures, but the finished ones can still be assembled.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """Wish, the first: tell how much there is to do."""
+    """Yield this first: how much there is to do."""
 
     pictures: int
     batches: int
 
 
 class Scene(Protocol):
-    """What a pass of the sampler is about to begin with. Tensors are fp32 on the engine's device."""
+    """What a pass of the sampler is about to start with. Tensors are fp32 on the engine's device."""
 
     @property
     def latent(self) -> Any:
@@ -148,12 +152,12 @@ class Scene(Protocol):
 
     @property
     def noise(self) -> Any:
-        """The noise that was drawn for it, standard normal, same shape."""
+        """The noise drawn for it, standard normal, same shape."""
         ...
 
     @property
     def highest(self) -> float:
-        """The highest noise level of the whole schedule, of which img2img walks the end."""
+        """The highest noise level of the whole schedule, of which img2img runs the end."""
         ...
 
     def levels(self, steps: int) -> Any:
@@ -161,16 +165,16 @@ class Scene(Protocol):
         ...
 
     def denoiser(self, prompt: str, negative_prompt: str, cfg_scale: float) -> Callable[[Any, Any], Any]:
-        """Another guided UNet: (x (B, C, h, w), sigma (B,)) -> the picture without noise."""
+        """Another guided UNet: (x (B, C, h, w), sigma (B,)) -> the denoised picture."""
         ...
 
 
 @dataclass(frozen=True)
 class Run:
-    """Wish: make the pictures of `request`.
+    """Yield this to make the pictures of `request`.
 
-    `pairs` stand in their infotext besides. Pictures that are not `kept` go to the script alone; those that are not
-    `shown` are saved and stay out of the gallery. `noise` answers other noise to be laid over the source than drawn.
+    `pairs` are added to their infotext. Pictures with `kept` false are only returned to the script; those with `shown`
+    false are saved but not shown in the gallery. `noise` returns other noise to add to the source.
     """
 
     request: GenerationRequest
@@ -182,7 +186,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Keep:
-    """Wish: save a picture (RGB) that the script has put together. `sheet` is the name of a file of many pictures."""
+    """Yield this to save a picture (RGB) that the script has assembled. `sheet` is the file name of a grid."""
 
     image: Image.Image
     infotext: str
@@ -192,7 +196,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Made:
-    """A picture that was made, RGB."""
+    """A finished picture, RGB."""
 
     image: Image.Image
     seed: int
@@ -208,11 +212,11 @@ class Studio(Protocol):
 
     @property
     def settings(self) -> Settings:
-        """Those of the job."""
+        """The settings of the job."""
         ...
 
     def seeded(self, request: Request) -> Request:
-        """`request` with seeds of −1 drawn."""
+        """`request` with random seeds in place of −1."""
         ...
 
     def size(self, request: GenerationRequest) -> tuple[int, int]:
@@ -220,27 +224,27 @@ class Studio(Protocol):
         ...
 
     def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
-        """`image` enlarged; raises WebuiError if there is no such upscaler."""
+        """The upscaled `image`; raises WebuiError if there is no such upscaler."""
         ...
 
     def warn(self, message: str) -> None:
-        """Something a person should know; the job goes on."""
+        """Shows a warning; the job continues."""
         ...
 
 
 def changed(request: Request, values: Mapping[str, Any]) -> Request:
-    """`request` with other values and without a script, checked. Raises WebuiError about the first that is wrong."""
+    """`request` with other values and without a script, validated. Raises WebuiError for the first invalid one."""
     fields = {name: getattr(request, name) for name in type(request).model_fields}
     return type(request).parse({**fields, "script_name": "", "script_args": (), **values})
 
 
 def overriding(request: Request, settings: Mapping[str, Any]) -> Request:
-    """`request` with these settings for its job alone."""
+    """`request` with these settings for its job only."""
     return changed(request, {"override_settings": {**request.override_settings, **settings}})
 
 
 def with_pairs(infotext: str, pairs: Mapping[str, object]) -> str:
-    """`infotext` with more pairs, where A1111 writes a script's: before the version."""
+    """`infotext` with additional pairs where A1111 writes a script's: before the version."""
     if not pairs:
         return infotext
     added = compose("", "", pairs)

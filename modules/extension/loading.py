@@ -41,18 +41,18 @@ class ExtensionCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Extensions:
-    """Those that could be loaded, by folder name; `problems` are sentences about the others."""
+    """The loaded extensions, by folder name; `problems` are sentences about the others."""
 
     loaded: dict[str, Extension]
     all_scripts: tuple[Script, ...]
     problems: tuple[str, ...] = ()
 
     def scripts(self, kind: FormKind) -> tuple[Script, ...]:
-        """What the dropdown of a form offers."""
+        """The scripts of a form's dropdown."""
         return tuple(script for script in self.all_scripts if kind in script.kinds)
 
     def script(self, kind: FormKind, name: str) -> Script:
-        """By name, in any letter case. Raises WebuiError with the nearest name."""
+        """By name, ignoring case. Raises WebuiError that suggests the closest name."""
         offered = {script.name.casefold(): script for script in self.scripts(kind)}
         script = offered.get(name.strip().casefold())
         if script is not None:
@@ -68,13 +68,13 @@ class Extensions:
         )
 
     def chosen(self, request: GenerationRequest) -> tuple[FormKind, Script, Arguments]:
-        """The script that `request` names, and its arguments. Raises WebuiError if one of them is wrong."""
+        """The script that `request` names, and its arguments. Raises WebuiError if either is invalid."""
         kind = kind_of(request)
         script = self.script(kind, request.script_name)
         return kind, script, script.arguments(kind).parse(request.script_args)
 
     def calls(self, request: GenerationRequest) -> tuple["ExtensionCall", ...]:
-        """The extensions that `request` names. Raises WebuiError for an unknown name or a wrong argument."""
+        """The extensions that `request` names. Raises WebuiError for an unknown name or an invalid argument."""
         found: list[ExtensionCall] = []
         for name, values in request.extensions.items():
             extension = self.loaded.get(name)
@@ -92,7 +92,7 @@ class Extensions:
         return tuple(found)
 
     def checked(self, request: Request, catalog: Catalog) -> Request:
-        """`request`, its script's name as that is written. Raises WebuiError as `chosen` and `calls` do."""
+        """`request` with its script's exact name. Raises WebuiError as `chosen` and `calls` do."""
         self.calls(request)
         if not request.script_name:
             return request
@@ -118,7 +118,7 @@ def kind_of(request: object) -> FormKind:
 
 
 def load(users: Path | None = None) -> Extensions:
-    """Those that come with Palimpsest, then those in the folder `users`. Never raises."""
+    """The bundled extensions, then those in the folder `users`. Never raises."""
     loaded: dict[str, Extension] = {}
     scripts: dict[str, Script] = {}
     problems: list[str] = []
@@ -142,7 +142,7 @@ def load(users: Path | None = None) -> Extensions:
 
 
 def _folders(roots: Iterable[Path]) -> list[Path]:
-    """The folders of extensions that are on; of two with one name the first."""
+    """The folders of enabled extensions; of two with the same name, the first."""
     found: dict[str, Path] = {}
     for root in roots:
         if not root.is_dir():
@@ -167,7 +167,7 @@ def _extension(folder: Path) -> Extension:
 
 
 def _module(folder: Path) -> ModuleType:
-    """`extension.py` as a package of its own, so that it can import files beside it (`from . import axes`)."""
+    """`extension.py` as its own package, so that it can import files next to it (`from . import axes`)."""
     name = PACKAGE + "".join(sign if sign.isalnum() else "_" for sign in folder.name)
     spec = importlib.util.spec_from_file_location(name, folder / FILE, submodule_search_locations=[str(folder)])
     assert spec is not None

@@ -45,7 +45,7 @@ Announce = Callable[[ImageSaved, str], None]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a job is to do. `request` is one of the kind's, `resources` are the files that it names."""
+    """What a job does. `request` belongs to the kind, `resources` are the files it names."""
 
     kind: JobKind[Any]
     request: Any
@@ -54,7 +54,7 @@ class JobSpec:
 
 
 class Past(NamedTuple):
-    """What was kept of a job when Palimpsest ended. `lost` says what of it cannot be read any more, "" if all can."""
+    """What was stored of a job when Palimpsest stopped. `lost` says what can no longer be read, "" if nothing."""
 
     id: str
     created: float
@@ -63,15 +63,15 @@ class Past(NamedTuple):
 
 
 class Job:
-    """A request on its way: threads append to its log, any number of followers read it, from the start if they like.
+    """A submitted request: threads append to its log, any number of subscribers read it, if they like from the start.
 
-    `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a person wants the job
-    to stop or to skip a batch; the queue answers it.
+    `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a person wants to stop
+    the job or skip a batch; the queue handles it.
 
-    `announce` is told of each picture, and of the sha256 of its file, before that is written.
+    `announce` is called with each picture and the sha256 of its file before that is written.
 
-    A job of an earlier run of Palimpsest comes with its `past`. Its entries are numbered beyond all numbers that run
-    can have given, so that a follower who comes back misses none.
+    A job from an earlier run of Palimpsest has a `past`. Its new entries are numbered above all numbers of that run, so
+    that a returning subscriber misses none.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Job:
             self._add(event, now + event.seconds if isinstance(event, Finished) else now)
 
     def append(self, event: Event) -> None:
-        """Add to the log and wake the followers. Nothing may follow a `Finished` or `Failed`."""
+        """Adds to the log and wakes the subscribers. Nothing may follow a `Finished` or `Failed`."""
         assert not isinstance(event, ImageDone), "the event log holds no pixels: save the picture, then log ImageSaved"
         with self._changed:
             assert not self.ended, f"job {self.id} has already ended; got {event}"
@@ -116,21 +116,21 @@ class Job:
         self.listeners.call()
 
     def park(self) -> None:
-        """Palimpsest ends, and the job with it until Palimpsest is started again: let the followers go."""
+        """Palimpsest is shutting down and the job pauses until the next start: releases the subscribers."""
         with self._changed:
             self.is_parked = True
             self._changed.notify_all()
         self.listeners.call()
 
     def entries(self, after: int = 0) -> list[LogEntry]:
-        """What the log holds beyond number `after`, without waiting."""
+        """The entries of the log after number `after`, without waiting."""
         with self._changed:
             return self._log[bisect.bisect_right(self._log, after, key=lambda entry: entry.number) :]
 
     def follow(self, after: int = 0) -> Iterator[tuple[int, Event]]:
-        """The log beyond number `after`, then each event as it comes, to the end of the job. Waits in between.
+        """The entries of the log after number `after`, then each event as it comes, to the end of the job.
 
-        Ends without an ending where Palimpsest ends.
+        Ends without a final event if Palimpsest shuts down.
         """
         while True:
             with self._changed:
@@ -164,7 +164,7 @@ class Job:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The one that the job begins with; NO_CHECKPOINT for a kind that needs none."""
+        """The checkpoint that the job starts with; NO_CHECKPOINT for a kind that needs none."""
         return self.resources.checkpoint
 
     @property
@@ -174,12 +174,12 @@ class Job:
 
     @property
     def images(self) -> tuple[ImageSaved, ...]:
-        """The pictures that are saved so far."""
+        """The pictures saved so far."""
         return tuple(entry.event for entry in self.entries() if isinstance(entry.event, ImageSaved))
 
     @property
     def parked(self) -> tuple[Parked, ...]:
-        """The batches that ended the engine process and are left out."""
+        """The batches that crashed the engine process and were skipped."""
         return tuple(entry.event for entry in self.entries() if isinstance(entry.event, Parked))
 
     @property
@@ -188,11 +188,11 @@ class Job:
         return max((entry.event.batches for entry in self.entries() if isinstance(entry.event, LeftOut)), default=0)
 
     def interrupt(self) -> None:
-        """End the job at the next step, or take it out of the queue; pictures that are saved stay. Returns at once."""
+        """Stops the job at the next step, or removes it from the queue; saved pictures are kept. Returns at once."""
         self._ask(self, Stop.INTERRUPT)
 
     def skip(self) -> None:
-        """End the batch that is being made and go on with the next. Returns at once."""
+        """Skips to the next batch. Returns at once."""
         self._ask(self, Stop.SKIP)
 
     def _add(self, event: Event, at: float) -> None:
@@ -209,8 +209,8 @@ class Job:
                 return
 
     def release_pictures(self) -> None:
-        """Let go of the pictures in the request: a hundred remembered jobs with a photograph each would hold gigabytes.
+        """Releases the pictures in the request: a hundred remembered jobs with a photo each would hold gigabytes.
 
-        A failed one that can be run again needs them.
+        A failed job that can be retried keeps them.
         """
         self.request = without_pictures(self.request)

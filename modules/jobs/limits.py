@@ -14,7 +14,7 @@ SECONDS_TO_RETRY = 5
 
 
 class JobLimits:
-    """Counts each client's jobs that wait or run; the one above `most` is refused with 429."""
+    """Counts the queued and running jobs of each client; more than `most` are rejected with 429."""
 
     def __init__(self, most: int = MAX_QUEUED_JOBS) -> None:
         self._most = most
@@ -22,7 +22,7 @@ class JobLimits:
         self._jobs: dict[Job, str] = {}  # the client of each job
 
     def submit(self, client: str, queue: Callable[[], Queued]) -> Queued:
-        """The job that `queue` makes, unless `client` has enough of them. Raises Busy."""
+        """The job made by `queue`, unless `client` has too many. Raises Busy."""
         with self._lock:
             self._jobs = {job: owner for job, owner in self._jobs.items() if not (job.ended or job.is_parked)}
             waiting = sum(owner == client for owner in self._jobs.values())

@@ -10,7 +10,7 @@ REMEMBERED_JOBS = 100  # that have ended
 
 
 class Line:
-    """Jobs in their order. Whoever reads or changes it holds `changed`, and notifies it after a change."""
+    """Jobs in order. Hold `changed` to read or change it, and notify it after a change."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -22,13 +22,13 @@ class Line:
         self.closing = False
 
     def add(self, job: Job) -> None:
-        """`job` waits, behind all others."""
+        """`job` waits behind all others."""
         job.append(Queued(len(self.waiting) + (self.running is not None)))
         self.jobs[job.id] = job
         self.waiting.append(job)
 
     def take(self) -> Job | None:
-        """The job that waited longest runs now; None if none waits."""
+        """Starts the job that has waited longest; None if none waits."""
         job = self.running = self.waiting.popleft() if self.waiting else None
         if job:
             self.interrupted = None
@@ -37,7 +37,7 @@ class Line:
         return job
 
     def put_back(self, job: Job, why: Event) -> None:
-        """The job that ran waits again, before all others."""
+        """The running job waits again, before all others."""
         job.append(why)
         job.append(Queued(0))
         self.waiting.appendleft(job)
@@ -45,7 +45,7 @@ class Line:
         self.announce_positions()
 
     def remove(self, job: Job) -> bool:
-        """Take out a job that waits, or whose checkpoint is being loaded; whether it was one of these."""
+        """Removes a job that is waiting or whose checkpoint is being loaded; returns whether it was one of these."""
         if job is self.loading_for:
             self.running = self.loading_for = None
         elif job in self.waiting:
@@ -56,7 +56,7 @@ class Line:
         return True
 
     def end(self, job: Job, ending: Event) -> list[str]:
-        """`job` is over; the ids of jobs that are no longer remembered."""
+        """`job` is over. Returns the ids of jobs that are no longer remembered."""
         job.append(ending)
         if job is self.running:
             self.running = None
@@ -64,13 +64,13 @@ class Line:
         return self.forget_oldest()
 
     def announce_positions(self) -> None:
-        """Have each waiting job know how many are ahead of it."""
+        """Tells each waiting job how many are ahead of it."""
         for ahead, job in enumerate(self.waiting, start=1 if self.running else 0):
             if job.ahead != ahead:
                 job.append(Queued(ahead))
 
     def forget_oldest(self) -> list[str]:
-        """The ids of those that are no longer remembered."""
+        """The ids of jobs that are no longer remembered."""
         ended = [job_id for job_id, job in self.jobs.items() if job.ended]
         forgotten = ended[:-REMEMBERED_JOBS]
         for job_id in forgotten:

@@ -18,7 +18,7 @@ class Listeners:
         return len(self._callbacks)
 
     def add(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` from now on; the function that is returned ends that, and may be called more than once."""
+        """Calls `callback` from now on. The returned function ends that, and may be called more than once."""
         key = object()
         with self._lock:
             self._callbacks[key] = callback

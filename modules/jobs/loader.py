@@ -18,7 +18,7 @@ DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left
 
 
 class EngineWorker(Protocol):
-    """What the queue needs of an engine process; `workers.process.EngineProcess` is one."""
+    """What the queue needs from an engine process; `workers.process.EngineProcess` implements it."""
 
     listeners: Listeners
 
@@ -41,10 +41,10 @@ class Choice(NamedTuple):
 
 
 class Loader:
-    """Loads checkpoints for the queue's thread. `changed` guards its fields, `listeners` are told of each new state.
+    """Loads checkpoints on the queue's thread. `changed` guards its fields, `listeners` get each new state.
 
-    If the engine process dies twice in a row without having run a job, its state is failed, and it is started again
-    only when a checkpoint is chosen or a job comes.
+    If the engine process dies twice in a row without running a job, its state is failed, and it is restarted only when
+    a checkpoint is selected or a job arrives.
     """
 
     def __init__(self, engine: EngineWorker, changed: Condition, listeners: Listeners) -> None:
@@ -71,7 +71,7 @@ class Loader:
         self._listeners.call()
 
     def select(self, choice: Choice) -> None:
-        """Load it as soon as no job waits, whatever has happened before. To be called under `changed`."""
+        """Loads it as soon as no job is waiting, whatever happened before. Call this under `changed`."""
         self.pending = choice
         self._refusal = ""
         self.is_releasing = False
@@ -79,7 +79,7 @@ class Loader:
         del self._loading_deaths[choice.checkpoint.name]
 
     def idle(self) -> None:
-        """No job waits: end the process if it is to be released, else load what is wanted."""
+        """No job is waiting: ends the process if it is to be released, else loads a pending checkpoint."""
         with self._changed:
             is_releasing = self.is_releasing
             pending, refusal = None, ""
@@ -97,7 +97,7 @@ class Loader:
                 self.set_state(replace(state, message=refusal))
 
     def load(self, choice: Choice) -> EngineState:
-        """The state after loading. Raises EngineDied, once it is noted."""
+        """The state after loading. Raises EngineDied after recording it."""
         name, state = choice.checkpoint.name, self.state
         # Why it is started again stays to be read until the process is there and says something of its own.
         state = EngineState("loading", name, message=state.message if state.state == "starting" else "")
@@ -119,23 +119,23 @@ class Loader:
         return state
 
     def died_loading(self, what: str) -> int:
-        """The process has died while it loaded this: how often that is."""
+        """The process died while loading this; returns how often that has happened."""
         self._loading_deaths[what] += 1
         return self._loading_deaths[what]
 
     def died_running(self, death: EngineDied, choice: Choice | None) -> None:
-        """The process has died in a job: have it load the job's checkpoint again, or what it had if that needs none."""
+        """The process died in a job: load the job's checkpoint again, or the previous one if the job needs none."""
         with self._changed:
             choice = choice or self._loaded
             self.pending = self.pending or choice
         self.set_state(EngineState("starting", choice.checkpoint.name if choice else "", message=death.message))
 
     def has_run(self) -> None:
-        """The process has run a job to its end."""
+        """The process has completed a job."""
         self._deaths = 0
 
     def bury(self) -> None:
-        """The process has died while it had nothing to do."""
+        """The process died while idle."""
         self._note_death(self._engine.bury(), self._loaded)
 
     def _release(self) -> None:
@@ -147,13 +147,13 @@ class Loader:
         self.set_state(EngineState("unloaded"))
 
     def _go_back(self, refused: Checkpoint, reason: str) -> None:
-        """The engine still holds what it had loaded before: that is what is ready again, if nothing else is wanted."""
+        """The engine still has the previous checkpoint: report that as ready, if no other is pending."""
         with self._changed:
             if self._loaded is not None and self._loaded.checkpoint != refused and self.pending is None:
                 self.pending, self._refusal = self._loaded, reason
 
     def _note_death(self, death: EngineDied, loaded: Choice | None) -> None:
-        """The process died while it was loading or had nothing to do: want the same again, but not for ever."""
+        """The process died while loading or idle: try the same again, a limited number of times."""
         name = loaded.checkpoint.name if loaded else ""
         with self._changed:
             self._deaths = self._deaths + 1 if name == self._death_of else 1

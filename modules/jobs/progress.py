@@ -13,11 +13,11 @@ REMEMBERED_STEPS = 16  # step times averaged for the estimate: enough to be calm
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands.
+    """The progress of a job.
 
-    `fraction` runs from 0 to 1 and never backwards. `step` of `steps` counts within the current batch. `image` of
-    `images` is the picture being made (from 1) or, once the job has ended, the number of pictures that were saved.
-    `eta_seconds` is None until a step has been measured. `seconds` run from the end of waiting to the end of the job.
+    `fraction` runs from 0 to 1 and never decreases. `step` of `steps` counts within the current batch. `image` of
+    `images` is the current picture (from 1) or, once the job has ended, the number of saved pictures. `eta_seconds` is
+    None until a step has been measured. `seconds` count from the end of waiting to the end of the job.
     """
 
     fraction: float = 0.0
@@ -31,7 +31,7 @@ class Progress:
 
 
 class ProgressFold:
-    """Takes a job's events one by one, with the seconds (of any one clock) at which they came.
+    """Takes a job's events one by one, with their times in seconds (of any one clock).
 
     The work of a job is counted in units: each step of each batch is one, and decoding a batch is one more.
     """
@@ -52,7 +52,7 @@ class ProgressFold:
         self._ended_at: float | None = None
 
     def add(self, event: Event, at: float) -> None:
-        """`at`: when the event came, in seconds."""
+        """`at`: the time of the event in seconds."""
         if isinstance(event, Queued):
             if self.status == "running":  # handed back: it begins anew at its first picture that is not saved
                 self.status, self._stage = "queued", "waiting"
@@ -84,7 +84,7 @@ class ProgressFold:
                 pass
 
     def progress(self, now: float) -> Progress:
-        """Where the job stood at `now`, which is no earlier than the last event."""
+        """The progress at `now`, which is no earlier than the last event."""
         ended = self._ended_at is not None
         until = self._ended_at if self._ended_at is not None else now
         per_batch = self._started.images // max(self._started.batches, 1)

@@ -29,12 +29,12 @@ REMEMBERED_SECONDS = 30 * 24 * 3600.0  # after they were submitted, if Palimpses
 
 @dataclass(frozen=True)
 class Submission:
-    """How a job comes into the queue.
+    """How a job enters the queue.
 
-    Whoever has to know the job's id before it is there draws one: `job_id`, 16 hex digits. The first `left_out` batches
-    are not made: another job has them. Pictures that another job has `made` are this one's from the start and are not
-    saved again. A job of which nothing `is_kept` on the disk ends with its client: the next start of Palimpsest does
-    not run it.
+    A caller that needs the job's id in advance draws one: `job_id`, 16 hex digits. The first `left_out` batches are not
+    made, because another job has them. Pictures in `made`, from another job, belong to this one from the start and are
+    not saved again. A job that saves nothing to disk (`is_kept` false) ends with its client, and is not run after a
+    restart.
     """
 
     job_id: str = ""
@@ -44,23 +44,23 @@ class Submission:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What the job's log begins with."""
+        """The first events of the job's log."""
         left_out = (LeftOut(self.left_out),) if self.left_out else ()
         return (*left_out, *(() if self.is_kept else (Unkept(),)), *self.made)
 
 
 class JobQueue:
-    """Takes jobs, runs them, remembers the last hundred. Its methods may be called from any thread.
+    """Accepts jobs, runs them, remembers the last hundred. Its methods may be called from any thread.
 
-    `save` makes a file of a finished picture; what it raises (a full disk) ends the job with that reason. `listeners`
-    are called when the engine's state, the jobs waiting or the job running change.
+    `save` writes a finished picture to a file; an exception from it (a full disk) ends the job with that reason.
+    `listeners` are called when the engine's state, the waiting jobs or the running job change.
 
-    If the engine process dies, it is started again with the same checkpoint, and the job that ran is taken up again at
-    its first picture that is not saved. A batch that ends it twice is parked: the job goes on with its others, then
-    fails with the reason, and `retry` makes what is missing. Dying while a checkpoint loads counts against no picture;
-    where that happens four times in a row, the job fails.
+    If the engine process dies, it is restarted with the same checkpoint, and the running job resumes at its first
+    unsaved picture. A batch that crashes it twice is parked: the job continues with the others, then fails with the
+    reason, and `retry` makes what is missing. A crash while a checkpoint loads counts against no picture; after four in
+    a row, the job fails.
 
-    With a `job_store` on disk, `resume` puts the jobs of an earlier run where they were, however that ended.
+    With a `job_store` on disk, `resume` restores the jobs of an earlier run, however that ended.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class JobQueue:
         engine.listeners.add(self._wake)
 
     def submit(self, spec: JobSpec, how: Submission = Submission()) -> Job:  # it is frozen
-        """Put a job at the end of the queue, its seeds drawn; when this returns it is on the disk.
+        """Adds a job to the end of the queue, with its seeds drawn; it is on disk when this returns.
 
         Raises WebuiError if the disk refuses.
         """
@@ -152,7 +152,8 @@ class JobQueue:
         for what came after the last that was made. A job that cannot be divided runs whole, and those of its pictures
         that are saved stay as they are. `readmit` finds the files that the job names as they are now.
 
-        Raises WebuiError for a job that has not failed, whose sources are gone, or that the disk refuses.
+        A job that cannot be divided runs again as a whole, and its saved pictures stay as they are. Raises WebuiError
+        for a job that has not failed, whose sources are missing, or if the disk refuses.
         """
         job = self.job(job_id)
         if job.status != "failed":
@@ -169,7 +170,7 @@ class JobQueue:
         return [admit(partial(self.submit, spec, how)) for spec, how in specs]
 
     def job(self, job_id: str) -> Job:
-        """Raises WebuiError with status 404 if there is none, or none any more."""
+        """Raises WebuiError with status 404 for an unknown or forgotten job."""
         with self._changed:
             job = self._line.jobs.get(job_id)
         if job is None:
@@ -178,17 +179,17 @@ class JobQueue:
         return job
 
     def jobs(self) -> tuple[Job, ...]:
-        """All that are remembered, newest first."""
+        """All remembered jobs, newest first."""
         with self._changed:
             return tuple(reversed(self._line.jobs.values()))
 
     def current(self) -> tuple[Job, ...]:
-        """The running job, then those that wait, in order."""
+        """The running job, then the waiting ones, in order."""
         with self._changed:
             return (*((self._line.running,) if self._line.running else ()), *self._line.waiting)
 
     def state(self) -> EngineState:
-        """What the engine process last said of itself."""
+        """The last state reported by the engine process."""
         return self._loader.state
 
     def select_checkpoint(self, choice: Choice) -> None:
@@ -198,7 +199,7 @@ class JobQueue:
             self._start()
 
     def unload(self, patience: float = 0.0) -> None:
-        """End the engine process as soon as no job waits, so that all its memory is free; the next job starts another.
+        """Ends the engine process as soon as no job is waiting, to free all its memory; the next job starts another.
 
         Returns when that has happened, when a job runs or waits, or after `patience` seconds.
         """
@@ -213,23 +214,23 @@ class JobQueue:
             )
 
     def interrupt(self) -> None:
-        """End the running job, as soon as the engine hears it or has been ended; nothing happens if none runs."""
+        """Stops the running job, if any, as soon as the engine reacts or has been killed."""
         with self._changed:
             running = self._line.running
         if running:
             running.interrupt()
 
     def skip(self) -> None:
-        """End the running job's batch; nothing happens if none runs."""
+        """Ends the current batch of the running job, if any."""
         with self._changed:
             running = self._line.running
         if running:
             running.skip()
 
     def close(self) -> None:
-        """End the engine process. Jobs stay in the job store as they are: those that wait, and the one that runs.
+        """Ends the engine process. Waiting and running jobs stay in the job store as they are.
 
-        Pictures the engine has handed over are saved first; the one that was being made is made by the next run.
+        Pictures that the engine has returned are saved first; the unfinished one is made by the next run.
         """
         with self._accepting, self._changed:
             if self._line.closing:
@@ -271,9 +272,9 @@ class JobQueue:
             self._changed.notify_all()
 
     def _ask(self, job: Job, stop: Stop) -> None:
-        """A person wants `job` to stop. What has ended stays as it is.
+        """A person wants to stop `job`. A finished job is not changed.
 
-        A job whose checkpoint is still being loaded ends at once; the loading goes on, for the next one.
+        A job whose checkpoint is still loading ends at once; loading continues for the next one.
         """
         line = self._line
         with self._changed:

@@ -20,7 +20,7 @@ Readmit = Callable[[JobSpec], JobSpec]
 
 
 class DiedRunning(EngineDied):
-    """The engine process ended while it made batch `batch`, and not while it loaded a checkpoint."""
+    """The engine process died while making batch `batch`, and not while loading a checkpoint."""
 
     def __init__(self, death: EngineDied, batch: int) -> None:
         super().__init__(death.message, death.hint, death.of_file)
@@ -28,7 +28,7 @@ class DiedRunning(EngineDied):
 
 
 class DiedLoading(EngineDied):
-    """The engine process ended while it loaded `name`, for the `times`th time since that was last loaded."""
+    """The engine process died while loading `name`, for the `times`th time since that was last loaded."""
 
     def __init__(self, death: EngineDied, name: str, times: int) -> None:
         super().__init__(death.message, death.hint)
@@ -37,7 +37,7 @@ class DiedLoading(EngineDied):
 
 
 def keep(method: Callable[..., object], *values: object) -> None:
-    """Write to the job store; a refusal of the disk is logged, as it is no reason to end a job."""
+    """Writes to the job store; if the disk refuses, that is logged, because it is no reason to end a job."""
     try:
         method(*values)
     except WebuiError as error:
@@ -45,8 +45,10 @@ def keep(method: Callable[..., object], *values: object) -> None:
 
 
 def first_batch(job: Job) -> int:
-    """The first batch of which a picture is not saved. One that a person skipped stays skipped, if a later one is, and
-    so does one that was parked. A job that is whole begins anew.
+    """The first batch with an unsaved picture.
+
+    A batch that a person skipped stays skipped if a later one is saved, as does a parked one. A job that cannot be
+    divided starts again.
     """
     results = job.results
     if results.is_whole:
@@ -62,8 +64,8 @@ def first_batch(job: Job) -> int:
 
 
 def missing(job: Job) -> list[tuple[Any, int]]:
-    """(a request that makes what `job` has not made, the batches that it leaves out): for each batch that was parked,
-    and for those behind the last one that was made."""
+    """(a request for what `job` has not made, the number of batches it leaves out): for each parked batch, and for
+    those after the last finished one."""
     if job.results.is_whole:
         return [(job.request, 0)]
     parts = [(job.kind.first_batches(job.request, each.batch + 1), each.batch) for each in job.parked]
@@ -72,7 +74,7 @@ def missing(job: Job) -> list[tuple[Any, int]]:
 
 
 def failed_by(death: EngineDied) -> Failed:
-    """How a job ends that lost its engine process for good."""
+    """The ending of a job that has lost its engine process for good."""
     if isinstance(death, DiedLoading):
         when = f"It ended {death.times} times in a row while it loaded {death.name}."
         return Failed(death.message, f"{when} Close other programs or choose another checkpoint, then retry the job.")
@@ -106,7 +108,7 @@ def readmitted(job: Job, readmit: Readmit) -> Failed | None:
 
 
 def resume_failure(stored: StoredJob) -> Failed | None:
-    """Why a job of the last time is not run again; None if it is."""
+    """Why a job of an earlier run is not run again; None if it is."""
     if stored.reason:
         return Failed(stored.reason, "Submit it again.")
     if any(isinstance(event, Unkept) for event in stored.events):

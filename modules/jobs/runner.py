@@ -46,13 +46,13 @@ LOADING = "loading "  # begins the stages in which a checkpoint is loaded
 
 
 class _Ended(Exception):
-    """The job was interrupted, and so has ended, while its checkpoint was being loaded."""
+    """The job was interrupted while its checkpoint was being loaded, and so has ended."""
 
 
 class Runner:
-    """Runs the jobs of `line` on `engine`. All of it belongs to the queue's thread.
+    """Runs the jobs of `line` on `engine`, entirely on the queue's thread.
 
-    `changed` is called after the jobs waiting or running have changed, `file_saved` when a job has made a model file.
+    `changed` is called after the waiting or running jobs have changed, `file_saved` when a job has made a model file.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Runner:
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="save")
 
     def serve(self) -> None:
-        """Run what waits, and load what is wanted in between, until the line is closed."""
+        """Runs waiting jobs, and loads pending checkpoints in between, until the line is closed."""
         line, loader = self._line, self._loader
         while True:
             with line.changed:
@@ -91,11 +91,11 @@ class Runner:
                 loader.idle()
 
     def close(self) -> None:
-        """Wait until what was handed over is saved."""
+        """Waits until all returned pictures are saved."""
         self._saver.shutdown()
 
     def _carry_out(self, job: Job) -> None:
-        """Run `job` to its end, whatever happens."""
+        """Runs `job` to its end, whatever happens."""
         begun = time.monotonic()
         saves = Saves(job, self._save, self._saver, self._job_store, lambda: self._engine.ask(Stop.INTERRUPT))
         try:
@@ -118,7 +118,7 @@ class Runner:
         self._changed()
 
     def _outcome(self, job: Job, saves: Saves) -> tuple[Finished | Failed, EngineDied | None]:
-        """How the run of `job` ended, and the death of the engine process where that ended it. Raises _Ended."""
+        """How the run of `job` ended, and the death of the engine process if that ended it. Raises _Ended."""
         try:
             return self._load_for(job) or self._run(job, saves), None
         except EngineDied as death:
@@ -135,7 +135,7 @@ class Runner:
             return Failed(f"The job ended with an internal error (id {trace_id} in the log)."), None
 
     def _handed_back(self, job: Job, death: EngineDied) -> bool:
-        """Whether the job that lost its engine process waits again: for the next process, or for the next start."""
+        """Whether the job that lost its engine process waits again, for the next process or the next start."""
         line = self._line
         if line.interrupted is job:
             return False
@@ -156,7 +156,7 @@ class Runner:
         return True
 
     def _parked(self, job: Job, death: DiedRunning) -> bool:
-        """Leave out the batch that ended the engine process twice; whether the job has others to make."""
+        """Skips the batch that crashed the engine process twice; returns whether the job has others to make."""
         if job.results.is_whole:
             return False
         parked = Parked(max(first_batch(job), death.batch), death.message)
@@ -180,7 +180,7 @@ class Runner:
             return DEATHS_OF_A_BATCH
 
     def _load_for(self, job: Job) -> Failed | None:
-        """Have the job's checkpoint ready; None if it is. Raises EngineDied, and _Ended if the job has ended since."""
+        """Loads the job's checkpoint; None if it succeeds. Raises EngineDied, and _Ended if the job has ended since."""
         if not job.kind.needs_checkpoint:
             return None
         state, name = self._loader.state, job.checkpoint.name
@@ -200,14 +200,14 @@ class Runner:
         return Failed(state.message or f"{name} could not be loaded.", field="sd_model_checkpoint")
 
     def _require_held(self, job: Job) -> None:
-        """The loading for `job` is over. Raises _Ended if somebody has ended the job meanwhile."""
+        """Loading for `job` is over. Raises _Ended if the job was ended in the meantime."""
         with self._line.changed:
             is_held, self._line.loading_for = self._line.loading_for is job, None
         if not is_held:
             raise _Ended
 
     def _run(self, job: Job, saves: Saves) -> Finished | Failed:
-        """Raises EngineDied, once what the process had loaded is wanted again."""
+        """Raises EngineDied, after scheduling the checkpoint to be loaded again."""
         with self._line.changed:
             if self._line.interrupted is job:
                 return INTERRUPTED

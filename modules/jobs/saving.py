@@ -26,10 +26,10 @@ UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow
 
 
 class Saver:
-    """The one way from a finished picture to a file: encoded, announced to the job store, written.
+    """The only way from a finished picture to a file: encoded, announced to the job store, written.
 
-    The page's jobs get numbers, as in A1111; a batch brings `names` of its own. A1111's API calls the two halves, as
-    its client may want the bytes and no file.
+    Pictures from the page are numbered, as in A1111; a batch provides `names`. A1111's API calls the two halves
+    separately, because its client may want the bytes and no file.
     """
 
     def __init__(self, outputs: Outputs, names: Names | None = None) -> None:
@@ -40,12 +40,12 @@ class Saver:
         return self.written(job, done, self.encoded(job, done))
 
     def encoded(self, job: Job, done: ImageDone) -> Encoded:
-        """The picture as a file's bytes, in the format that the job's settings name."""
+        """The picture as a file's bytes, in the format of the job's settings."""
         image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
         return as_file(image, done.infotext, job.settings)
 
     def written(self, job: Job, done: ImageDone, file: Encoded) -> ImageSaved:
-        """The picture in the outputs folder, its source kept before it. Raises WebuiError if the disk refuses."""
+        """Writes the picture to the outputs folder, after its source. Raises WebuiError if the disk refuses."""
         self.keep_source(job)
 
         def announce(path: str, data: bytes) -> None:
@@ -54,7 +54,7 @@ class Saver:
         return done.saved(self.outputs.write(self._names(job, done), file, announce))
 
     def keep_source(self, job: Job) -> None:
-        """Keep the source of a job before its first picture, where the settings say so."""
+        """Saves the source of a job before its first picture, if the settings say so."""
         if job.settings.save_init_img and not job.images:
             for picture in job.kind.sources(job.request):
                 self.outputs.save_source(picture, job.settings)
@@ -64,7 +64,7 @@ class Saver:
 
 
 class JobSavers:
-    """Which jobs are saved in a way of their own; all others are saved by `default`. Safe from any thread."""
+    """Jobs that are saved in a special way; all others are saved by `default`. Safe from any thread."""
 
     def __init__(self, default: Saver) -> None:
         self.default = default
@@ -77,14 +77,14 @@ class JobSavers:
         return save(job, done)
 
     def submit(self, submit: Callable[[], Job], save: SavePicture) -> Job:
-        """Submit a job that `save` saves, before its first picture can come."""
+        """Submits a job that is saved by `save`, which is registered before its first picture can arrive."""
         with self._lock:
             job = submit()
             self._savers[job.id] = save
         return job
 
     def set(self, job_id: str, save: SavePicture) -> None:
-        """`save` saves the job of this id, which may not have been submitted yet."""
+        """`save` saves the job with this id, which may not have been submitted yet."""
         with self._lock:
             self._savers[job_id] = save
 
@@ -95,9 +95,9 @@ class JobSavers:
 
 
 class Saves:
-    """The pictures of one run, saved in order on `executor`'s one thread and told to job store and log of the job.
+    """The pictures of one run, saved in order on `executor`'s single thread, and recorded in job store and log.
 
-    What an earlier run of the job has saved is not saved again. After the first failure nothing more is saved,
+    Pictures that an earlier run has saved are not saved again. After the first failure nothing more is saved,
     `on_failure` is called once, and `finish` returns the reason.
     """
 
@@ -121,7 +121,7 @@ class Saves:
             self._waiting.popleft().result()
 
     def finish(self) -> Failed | None:
-        """Wait for all; None if all are saved."""
+        """Waits for all; None if all are saved."""
         while self._waiting:
             self._waiting.popleft().result()
         return self.failure

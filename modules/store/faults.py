@@ -12,12 +12,12 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is surely at fault, and not the disk."""
+    """Whether the file is certainly at fault, and not the disk."""
     return _code(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def is_unwritable(error: sqlite3.Error) -> bool:
-    """Whether the disk took no more, and the file itself is well."""
+    """Whether the disk is full or read-only, and the file itself is intact."""
     return _code(error) in (sqlite3.SQLITE_FULL, IOERR_WRITE, IOERR_FSYNC, IOERR_TRUNCATE)
 
 

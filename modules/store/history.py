@@ -63,16 +63,16 @@ class HistoryEntry(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a page of the list ends: before what comes next."""
+    """Where a page of the list ends: before the next entry."""
 
     changed: int
     sha256: str
 
 
 class History:
-    """The index in `file` over `outputs`. Safe to use from several threads.
+    """The index in `file` of `outputs`. Safe to use from several threads.
 
-    Copies in saved/ are passed over; of pictures with the same bytes the newest stands for all.
+    Copies in saved/ are skipped; of pictures with the same bytes the newest represents all.
     """
 
     def __init__(self, outputs: Outputs, file: Path) -> None:
@@ -84,7 +84,7 @@ class History:
         self._memory: sqlite3.Connection | None = None  # the index, where the disk takes none
 
     def look(self, seconds: float) -> int:
-        """Read what is new, newest first, for about so many seconds; how many pictures are still unread then."""
+        """Reads new files, newest first, for about `seconds`; returns how many are still unread."""
         with self._looking:
             return self._ask(lambda table: self._look(table, seconds))
 
@@ -98,11 +98,11 @@ class History:
         return self._ask(lambda table: _entries(table.execute(query, (*(before or ()), count))))
 
     def find(self, sha256: str) -> HistoryEntry | None:
-        """The picture of this sha256, if there is one."""
+        """The picture with this sha256, if there is one."""
         return self._ask(lambda table: _found(table, sha256))
 
     def file(self, sha256: str) -> Path:
-        """Its file. Raises WebuiError (404) if it is not here, or no longer what it was."""
+        """Its file. Raises WebuiError (404) if it is missing or has changed."""
         entry = self.find(sha256)
         if entry is not None:
             with contextlib.suppress(WebuiError, OSError):
@@ -117,8 +117,10 @@ class History:
         )
 
     def sources(self, entry: HistoryEntry) -> list[HistoryEntry | str]:
-        """What it was made from, the nearest first; last the sha256 of what is not in the outputs folder, if it ends
-        so."""
+        """What it was made from, the closest first.
+
+        The last one may be the sha256 of a picture outside the outputs folder.
+        """
 
         def sources(table: sqlite3.Connection) -> list[HistoryEntry | str]:
             found: list[HistoryEntry | str] = []
@@ -134,7 +136,7 @@ class History:
         return self._ask(sources)
 
     def made_from(self, sha256: str) -> list[HistoryEntry]:
-        """The pictures whose source it is, newest first."""
+        """The pictures made from it, newest first."""
         query = (
             f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE source = ? AND width > 0 "
             "GROUP BY sha256 ORDER BY newest DESC"
@@ -162,7 +164,7 @@ class History:
         return 0
 
     def _files(self) -> Iterator[tuple[str, list[int]]]:
-        """(path, [size, time of change]) of each picture, links and hidden files passed over."""
+        """(path, [size, modification time]) of each picture, without links and hidden files."""
         root = self._outputs.root
         for here, folders, names in os.walk(root):
             folders[:] = [name for name in folders if not name.startswith(".") and (here != str(root) or name != SAVED)]
@@ -174,7 +176,7 @@ class History:
                         yield self._outputs.relative(path), [status.st_size, status.st_mtime_ns]
 
     def _read(self, table: sqlite3.Connection, path: str, stamp: list[int]) -> None:
-        """Enter a file; one that cannot be read is noted with width 0, so that it is not tried each time."""
+        """Adds a file; an unreadable one is recorded with width 0, so that it is not tried each time."""
         values: tuple[object, ...] = ("", "", "", 0, 0, "", "", "", "")
         try:
             data = self._outputs.locate(path).read_bytes()
@@ -193,7 +195,7 @@ class History:
         table.execute(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 12)})", (path, *stamp, *values))
 
     def _ask(self, ask: Callable[[sqlite3.Connection], T]) -> T:
-        """What `ask` finds in the index. One that is damaged is made anew, and asked again.
+        """The result of `ask` on the index. A damaged index is rebuilt and queried again.
 
         Raises WebuiError (503) while another program has it locked.
         """
@@ -219,7 +221,7 @@ class History:
             yield table
 
     def _make_anew(self, error: sqlite3.DatabaseError | OSError) -> None:
-        """Begin an empty index in place of one that cannot be used; in memory, where the disk takes none."""
+        """Starts an empty index in place of an unusable one; in memory if the disk refuses."""
         if isinstance(error, sqlite3.Error) and is_busy(error):
             raise WebuiError(
                 f"The history's index {self._file.name} is in use by another program.",
@@ -245,7 +247,7 @@ class History:
 
 
 def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:
-    """Raises sqlite3.Error and OSError. The first time the whole file is looked through."""
+    """Raises sqlite3.Error and OSError. The first time, the whole file is checked."""
     file.parent.mkdir(parents=True, exist_ok=True)
     table = sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)
     try:
@@ -259,7 +261,7 @@ def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:
 
 
 def _prepare(table: sqlite3.Connection) -> None:
-    """Make the tables that are not there; those of another version are thrown away."""
+    """Creates missing tables; those of another version are dropped."""
     table.execute("PRAGMA synchronous = OFF")  # what is lost is read again
     if table.execute("PRAGMA user_version").fetchone() != (VERSION,):
         table.execute("DROP TABLE IF EXISTS pictures")
@@ -272,7 +274,7 @@ def _entries(rows: sqlite3.Cursor) -> list[HistoryEntry]:
 
 
 def _entry(row: tuple[object, ...]) -> HistoryEntry:
-    """Raises sqlite3.DatabaseError for values of other types: the file was damaged."""
+    """Raises sqlite3.DatabaseError for values of other types, because the file was damaged."""
     kinds = (str, int, str, str, str, int, int, str, str, str, str)
     if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
         raise sqlite3.DatabaseError("a row of the history's index is damaged")

@@ -42,11 +42,11 @@ log = logging.getLogger(__name__)
 
 
 class JobStore:
-    """The jobs in the file `path`; without one they are in memory, and gone with the process.
+    """The jobs in the file `path`; without a path they are in memory and lost with the process.
 
-    Safe to use from several threads. Its methods raise WebuiError where the disk refuses; then nothing has changed.
-    A file that cannot be written does not keep Palimpsest from starting: what can be read of it is there, and each
-    method tries again. A damaged file is put aside, and what can be read of it taken over.
+    Safe to use from several threads. Its methods raise WebuiError if the disk refuses; then nothing has changed. A file
+    that cannot be written does not keep Palimpsest from starting: what can be read is available, and each method tries
+    again. A damaged file is set aside, and what can be read of it is recovered.
     """
 
     def __init__(self, path: Path | None = None, pictures: Pictures | None = None) -> None:
@@ -69,7 +69,7 @@ class JobStore:
         settings: Settings,
         resources: Resources,
     ) -> None:
-        """Enter a job at the end of the queue, with what was noted of it. Its pictures are held until it ends."""
+        """Adds a job to the end of the queue, with its first events. Its pictures are held until it ends."""
         pictures: dict[str, Picture] = {}
         text = request_text(request, lambda picture: pictures.setdefault(picture.sha256, picture))
         held: list[str] = []
@@ -100,22 +100,22 @@ class JobStore:
             raise
 
     def on_disk(self, picture: Picture) -> Picture:
-        """`picture`, which a job that was added needs, as it lies on the disk and not in memory."""
+        """`picture`, which an added job needs, with its bytes on disk instead of in memory."""
         return picture if self._pictures is None else self._pictures.lying(picture)
 
     def begin(self, job_id: str) -> None:
-        """The job runs from now on."""
+        """The job is running from now on."""
         with self._transaction() as db:
             db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job_id,))
 
     def hand_back(self, job_id: str) -> None:
-        """The job waits again, with no fault of its own."""
+        """The job waits again, through no fault of its own."""
         with self._transaction() as db:
             self._flush(db, job_id)
             db.execute("UPDATE jobs SET state = 'waiting' WHERE id = ?", (job_id,))
 
     def count_death(self, job_id: str) -> int:
-        """The job ended the engine process: how often that is, since its last picture."""
+        """The job crashed the engine process; returns how often since its last picture."""
         with self._transaction() as db:
             self._flush(db, job_id)
             db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", (job_id,))
@@ -123,20 +123,20 @@ class JobStore:
         return int(found[0]) if found else 0
 
     def park(self, job_id: str, parked: Parked) -> None:
-        """The job waits again, without the batch that ended the engine process; of others no death is known."""
+        """The job waits again, without the batch that crashed the engine process; the count of crashes starts again."""
         with self._transaction() as db:
             self._flush(db, job_id)
             _insert(db, job_id, parked)
             db.execute("UPDATE jobs SET state = 'waiting', deaths = 0, cuts = 0 WHERE id = ?", (job_id,))
 
     def note(self, job_id: str, event: Event) -> None:
-        """Enter an event together with what is written next; one that is not kept is passed over."""
+        """Stores an event with the next write; events that are not kept are ignored."""
         if type(event).__name__ in KEPT_EVENTS:
             with self._lock:
                 self._buffered[job_id].append(event)
 
     def announce(self, job_id: str, image: ImageSaved, sha256: str) -> None:
-        """A picture's file, of this hash, is about to be written; what was announced under its index is void."""
+        """A picture's file with this hash is about to be written; an earlier announcement for its index is void."""
         with self._transaction() as db:
             self._withdraw(db, job_id, image.index)
             self._flush(db, job_id)
@@ -144,16 +144,16 @@ class JobStore:
             db.execute("UPDATE jobs SET deaths = 0, cuts = 0 WHERE id = ?", (job_id,))
 
     def saved(self, job_id: str, image: ImageSaved) -> None:
-        """A picture is on the disk. Enters it where it was not announced."""
+        """A picture is on disk. Stores it if it was not announced."""
         with self._transaction() as db:
             if not db.execute(f"SELECT 1 FROM events {OF_INDEX}", (job_id, image.index)).fetchone():
                 self._flush(db, job_id)
                 _insert(db, job_id, image)
 
     def end(self, job_id: str, ending: Finished | Failed, saved: Sequence[ImageSaved]) -> None:
-        """The job is over. What was announced and is not among `saved` is void.
+        """The job is over. Announced pictures that are not among `saved` are void.
 
-        The pictures it needed are held on if it has failed, as it can be made again until it is forgotten.
+        If it has failed, the pictures it needs are still held, because it can be retried until it is forgotten.
         """
         needed: list[str] = []
         with self._transaction() as db:
@@ -173,7 +173,7 @@ class JobStore:
             self._release(sha256)
 
     def forget(self, job_ids: list[str]) -> None:
-        """Take ended jobs out of the file; pictures of theirs that were held on are let go."""
+        """Removes finished jobs; their held pictures are released."""
         with self._transaction() as db:
             needed = [sha256 for job_id in job_ids for sha256 in _needs(db, job_id)]
             db.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in job_ids])
@@ -183,12 +183,12 @@ class JobStore:
     def stored(
         self, is_there: Callable[[ImageSaved, str], bool], requests: Mapping[str, type[Strict]]
     ) -> list[StoredJob]:
-        """All jobs, in the order they came. For the beginning, before any other method.
+        """All jobs, in order. Call this first, before any other method.
 
-        `is_there(image, sha256)` tells whether a file of that hash lies where the image says: of a job that was cut off
-        the last picture may have been announced and not written. Jobs that ran are counted as cut off, and wait again.
-        What cannot be read is put aside and logged, each row by itself; a job whose request cannot be read is one that
-        cannot be made. `requests` are what jobs of each kind are asked for, by the kind's name.
+        `is_there(image, sha256)` says whether a file with that hash exists where the image says: the last picture of an
+        interrupted job may have been announced and not written. Jobs that were running are counted as interrupted, and
+        wait again. What cannot be read is set aside and logged, row by row; a job whose request cannot be read cannot
+        be run. `requests` are the request classes of each kind, by the kind's name.
         """
         with self._lock:
             found = readable(self._path) if self._db is None else rows(self._db)
@@ -216,7 +216,7 @@ class JobStore:
         ]
 
     def _put_right(self, wrong: list[tuple[str, Row, str]], unwritten: list[Row]) -> None:
-        """Enter what was found when the file was read; where the disk refuses, the next start finds it again."""
+        """Stores what was found when the file was read; if the disk refuses, the next start finds it again."""
         for table, _, reason in wrong:
             log.warning("A row of the queue's %s cannot be read (%s); it was set aside.", table, reason)
         for row in unwritten:
@@ -234,14 +234,14 @@ class JobStore:
             log.error("%s", error)
 
     def _hold(self, found: Rows, jobs: set[str]) -> None:
-        """Hold the pictures that jobs need."""
+        """Holds the pictures that jobs need."""
         needed = [row["sha256"] for row in found.needs if row["job"] in jobs and isinstance(row["sha256"], str)]
         if self._pictures is not None:
             for sha256 in needed:
                 self._pictures.hold(sha256)
 
     def close(self) -> None:
-        """Let go of the file. Nothing may follow."""
+        """Closes the file. Nothing may follow."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
@@ -266,7 +266,7 @@ class JobStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and on the disk when it is left."""
+        """All or nothing, and on disk when it is left."""
         with self._lock:
             try:
                 db = self._db = self._db or opened(self._path)
@@ -309,7 +309,7 @@ OF_INDEX = (
 
 
 def _unwritten(job: Row, events: list[tuple[Row, Event]], is_there: Callable[[ImageSaved, str], bool]) -> list[Row]:
-    """The newest event of a job that has not ended, if that is a picture that was announced and is not there."""
+    """The newest event of an unfinished job, if that is a picture that was announced and does not exist."""
     if job["state"] == "ended" or not events:
         return []
     row, event = events[-1]
@@ -319,7 +319,7 @@ def _unwritten(job: Row, events: list[tuple[Row, Event]], is_there: Callable[[Im
 
 
 def _index(data: str) -> int | None:
-    """Which picture an ImageSaved tells of; None where that cannot be read."""
+    """The index of the picture of an ImageSaved; None if that cannot be read."""
     try:
         return int(json.loads(data)["index"])
     except (ValueError, TypeError, KeyError):
@@ -343,12 +343,12 @@ def is_saved_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
 
 
 def sha256_of(data: bytes) -> str:
-    """As `JobStore.announce` wants it."""
+    """As needed by `JobStore.announce`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _needs(db: sqlite3.Connection, job_id: str) -> list[str]:
-    """The pictures that are held for a job; what damage has left in the place of a hash was never held."""
+    """The pictures held for a job; a damaged hash was never held."""
     found = db.execute("SELECT sha256 FROM needs WHERE job = ? AND typeof(sha256) = 'text'", (job_id,))
     return [row[0] for row in found]
 

@@ -62,7 +62,7 @@ Row = Mapping[str, Any]  # a row by the names of its columns; texts that are not
 
 
 class Rows(NamedTuple):
-    """What could be read, table by table, each in the order of its places."""
+    """What could be read, table by table, each in order."""
 
     jobs: list[Row]
     events: list[Row]
@@ -70,14 +70,14 @@ class Rows(NamedTuple):
 
 
 class Locked(Exception):
-    """Another process has the file."""
+    """Another process has locked the file."""
 
 
 def opened(path: Path | None) -> sqlite3.Connection:
-    """The database, whole and of this layout. What was damaged is put aside, and what can be read of it taken over.
+    """The database, intact and with this layout. A damaged one is set aside, and what can be read of it is recovered.
 
     Raises WebuiError if another Palimpsest has it; OSError or sqlite3.Error if the disk refuses, and then the file is
-    as it was.
+    unchanged.
     """
     if path is None:
         return _made(":memory:")
@@ -127,7 +127,7 @@ def readable(path: Path | None) -> Rows:
 
 
 def rows(db: sqlite3.Connection) -> Rows:
-    """All rows that can be read."""
+    """All readable rows."""
     before, db.text_factory = db.text_factory, bytes
     try:
         return Rows(*(list(_rows_of(db, table)) for table in OWN))
@@ -136,7 +136,7 @@ def rows(db: sqlite3.Connection) -> Rows:
 
 
 def _whole(path: Path) -> sqlite3.Connection:
-    """Raises Locked, sqlite3.Error, and Unreadable with what is wrong with the file."""
+    """Raises Locked, sqlite3.Error, and Unreadable with the reason."""
     # SQLite reads what is missing as zeros. A crash may cut the end off; then a write-ahead log has it.
     is_cut = path.is_file() and path.stat().st_size % PAGE != 0 and not path.with_name(f"{path.name}-wal").exists()
     db = _connected(str(path))
@@ -166,7 +166,7 @@ def _made(name: str) -> sqlite3.Connection:
 
 
 def _connected(name: str) -> sqlite3.Connection:
-    """Raises Locked. Writes nothing to a file that is a database already, so that it can be read on a full disk."""
+    """Raises Locked. Writes nothing to a file that is already a database, so that it can be read on a full disk."""
     db = sqlite3.connect(name, timeout=SECONDS_FOR_LOCK, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process alone, and no file of shared memory
@@ -184,7 +184,7 @@ def _connected(name: str) -> sqlite3.Connection:
 
 
 def _rebuilt(path: Path, reason: str) -> sqlite3.Connection:
-    """A new file with the rows of the old one, which is put aside once the new one is written."""
+    """A new file with the rows of the old one, which is set aside once the new one is written."""
     found = readable(path)
     draft = _draft_of(path)
     _remove(draft)
@@ -214,7 +214,7 @@ def _remove(draft: Path) -> None:
 
 
 def _recovered(db: sqlite3.Connection, found: Rows) -> int:
-    """Enter rows of another file, with the columns that there are here; how many jobs they are."""
+    """Inserts rows of another file, with the columns that exist here; returns the number of jobs."""
     db.execute("BEGIN")
     for table, its in zip(OWN, found, strict=True):
         for row in its:
@@ -231,7 +231,7 @@ def _recovered(db: sqlite3.Connection, found: Rows) -> int:
 
 
 def _rows_of(db: sqlite3.Connection, table: str) -> Iterator[Row]:
-    """The rows of a table; behind one that cannot be read each place is asked for by itself."""
+    """The rows of a table; after an unreadable one each position is queried separately."""
     last = 0
     try:
         for place, row in _selected(db, f"SELECT rowid, * FROM {table} WHERE rowid > 0 ORDER BY rowid"):
@@ -264,7 +264,7 @@ def _columns(db: sqlite3.Connection, table: str) -> tuple[str, ...]:
 
 
 def _images(path: Path) -> list[bytes]:
-    """The database's bytes as they would be without damage to its header, and with a first page as ours have it.
+    """The database's bytes as they would be without damage to its header, also with our own first page.
 
     Raises Unreadable and OSError.
     """
@@ -283,7 +283,7 @@ def _images(path: Path) -> list[bytes]:
 
 
 def _mended(header: bytes, pages: int) -> bytes:
-    """A database's header for a file in memory of so many pages: no write-ahead log, no list of free pages."""
+    """A database's header for a file in memory with so many pages: no write-ahead log, no free pages."""
     mended = bytearray(header)
     mended[:24] = MAGIC + struct.pack(">HBBBBBB", PAGE, 1, 1, 0, 64, 32, 32)
     mended[28:40] = struct.pack(">III", pages, 0, 0)
@@ -295,9 +295,9 @@ def _mended(header: bytes, pages: int) -> bytes:
 
 
 def _lay_over(data: bytearray, wal: bytes) -> None:
-    """Put the pages of a write-ahead log in their places, up to the last commit that is whole.
+    """Applies the pages of a write-ahead log, up to the last complete commit.
 
-    As SQLite's file format has it: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+    SQLite's file format: https://www.sqlite.org/fileformat2.html#the_write_ahead_log
     """
     if len(wal) < WAL_HEADER or struct.unpack(">I", wal[8:12])[0] != PAGE:
         return

@@ -47,7 +47,7 @@ NEWER = "The job was created by another version of Palimpsest"
 
 @dataclass(frozen=True)
 class StoredJob:
-    """A job as the job store has it.
+    """A job from the job store.
 
     `events` are those that are kept, in order; `ended` tells whether there is an ending.
     `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
@@ -71,12 +71,12 @@ class StoredJob:
 
 
 def is_job(row: Row) -> bool:
-    """Whether a row has what a job is known by."""
+    """Whether a row has the columns that identify a job."""
     return isinstance(row["id"], str) and JOB_ID.fullmatch(row["id"]) is not None
 
 
 def event_of(row: Row) -> Event:
-    """The event of a row; fields that another version has added are left out. Raises Unreadable."""
+    """The event of a row; fields added by another version are ignored. Raises Unreadable."""
     name = row["name"]
     if name not in READERS:
         raise Unreadable(f"there is no event {str(name)[:40]!r}")
@@ -91,7 +91,7 @@ def event_of(row: Row) -> Event:
 def stored_job(
     row: Row, requests: Mapping[str, type[Strict]], events: tuple[Event, ...], find: Callable[[str], Picture]
 ) -> StoredJob:
-    """The job of a row. What of it cannot be read is the `reason` for which it is not made."""
+    """The job of a row. If something cannot be read, `reason` says why it is not run."""
     ending = next((number for number, event in enumerate(events) if isinstance(event, ENDINGS)), None)
     ended = ending is not None or row["state"] == "ended"
     reasons: list[str] = []
@@ -159,7 +159,7 @@ def _object(text: Any, names_files: bool = False) -> dict[str, Any]:
 
 
 def _request(kind: type[Strict], values_sent: dict[str, Any], find: Callable[[str], Picture]) -> Strict:
-    """Raises WebuiError where a picture is gone, or where another version wrote what this one does not know."""
+    """Raises WebuiError if a picture is missing, or if another version wrote something unknown."""
     try:
         return kind.model_validate(values_sent, context=ByName(lambda picture: None, find))
     except ValidationError as error:
@@ -206,7 +206,7 @@ def _count(value: Any) -> int:
 
 
 def _without_pictures(values_sent: Mapping[str, Any]) -> dict[str, Any]:
-    """A job that has ended does not need them, and they may be gone."""
+    """A finished job does not need them, and they may no longer exist."""
 
     def is_picture(value: Any) -> bool:
         return isinstance(value, str) and PICTURE.fullmatch(value) is not None

@@ -42,7 +42,7 @@ class Encoded(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a file tells: its infotext ("" if it has none), and its other texts by their keys.
+    """The texts of a file: its infotext ("" if it has none), and other texts by key.
 
     `notes` are sentences for the person, about a text that another program wrote.
     """
@@ -60,12 +60,12 @@ def encoded(
     lossless: bool = False,
     items: Mapping[str, str] = MappingProxyType({}),
 ) -> Encoded:
-    """`image` (RGB or RGBA; JPEG knows no alpha and leaves it out) as a file with its infotext in it.
+    """`image` (RGB or RGBA; JPEG drops alpha) as a file with its infotext.
 
-    It says that its colors are sRGB: PNG in a chunk, JPEG and WebP in an ICC profile.
+    Its colors are declared as sRGB: in a chunk of a PNG, in an ICC profile of a JPEG or WebP.
 
-    A picture or a text too large for `format` becomes a PNG: nothing is cut. `quality` (1 to 100) acts on JPEG and
-    lossy WebP. `items` are other texts by their keys; only a PNG has room for them.
+    A picture or a text too large for `format` becomes a PNG, so nothing is truncated. `quality` (1 to 100) applies to
+    JPEG and lossy WebP. `items` are other texts by key, which only a PNG can store.
     """
     infotext = _storable(infotext)
     comment = exif.with_comment(infotext) if infotext else b""
@@ -92,15 +92,15 @@ def encoded(
 def as_file(
     image: Image.Image, infotext: str, settings: Settings, items: Mapping[str, str] = MappingProxyType({})
 ) -> Encoded:
-    """`encoded`, in the format and quality that the settings name."""
+    """`encoded`, in the format and quality of the settings."""
     return encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless, items)
 
 
 def read(picture: Picture) -> Metadata:
-    """What is written in a picture's file, whoever made it. Never raises: damaged entries are as if not there.
+    """The texts in a picture's file, from any program. Never raises: damaged entries are ignored.
 
-    Where a file has both, the EXIF comment counts and not the text chunk, as in A1111. What other programs write, as
-    `parameters` or beside it, is translated; the items hold it as it stands.
+    If a file has both, the EXIF comment takes precedence over the text chunk, as in A1111. Parameters from other
+    programs, in `parameters` or elsewhere, are translated; the items contain the originals.
     """
     info = picture.text()
     items = {
@@ -127,9 +127,9 @@ def read(picture: Picture) -> Metadata:
 
 
 def _mended(text: str) -> str:
-    """A text chunk in which a program wrote UTF-8, though PNG has Latin-1 there (PNG specification, 11.3.3.2).
+    """A text chunk in which a program wrote UTF-8, although PNG requires Latin-1 (PNG specification, 11.3.3.2).
 
-    Latin-1 that anybody means is not valid UTF-8 unless it is ASCII.
+    Meaningful Latin-1 text is not valid UTF-8 unless it is ASCII.
     """
     if isinstance(text, iTXt) or text.isascii():
         return str(text)
@@ -147,10 +147,10 @@ def _decoded(data: bytes) -> str:
 
 
 def _is_key(key: str) -> bool:
-    """Whether a PNG's text chunk may have this key: 1 to 79 printable Latin-1 letters. The infotext has its own."""
+    """Whether a PNG's text chunk may have this key: 1 to 79 printable Latin-1 letters, other than the infotext's."""
     return key != PARAMETERS and 0 < len(key) <= MAX_KEY and key.isprintable() and max(key) <= "\xff"
 
 
 def _storable(text: str) -> str:
-    """Without what no file can hold: NUL ends a text chunk, half of a surrogate pair is no character."""
+    """Without characters that no file can store: NUL ends a text chunk, and lone surrogates are invalid."""
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

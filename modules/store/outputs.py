@@ -38,7 +38,7 @@ EARLIEST_IN_ZIP, LATEST_IN_ZIP = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 5
 
 
 class Outputs:
-    """The pictures under `root`. Safe to use from several threads, and beside other programs that add files."""
+    """The pictures under `root`. Safe to use from several threads, and with other programs adding files."""
 
     def __init__(self, root: Path, today: Callable[[], date] = date.today) -> None:
         self.root = root
@@ -47,10 +47,10 @@ class Outputs:
         self._next: dict[tuple[Path, str], int] = {}  # (folder, sheet) -> number of the next one, as far as we know
 
     def numbered(self, kind: str, seed: int, sheet: str = "", suffix: str = "") -> Iterator[str]:
-        """Names for a picture of today, in the folder of its kind of job: the next free number, then those after it.
+        """Names for a picture of today, in the folder of its job kind: the next free number, then those after it.
 
-        `sheet` begins the name of several pictures on one: they have a folder of their own, as in A1111. `suffix` ends
-        the name of what belongs to a picture; it has a number of its own, as in A1111.
+        `sheet` starts the name of a grid; grids have their own folder, as in A1111. `suffix` ends the name of a file
+        that belongs to a picture and has its own number, as in A1111.
         """
         name = f"{kind}-{'grids' if sheet else 'images'}/{self._today().isoformat()}"
         folder = self.root / name
@@ -64,12 +64,12 @@ class Outputs:
     def write(
         self, names: Iterable[str], file: Encoded, announce: Callable[[str, bytes], None] = lambda path, data: None
     ) -> str:
-        """Write an encoded picture under the first of `names` that is free; its path as `locate` takes it.
+        """Writes an encoded picture under the first free name of `names`; returns its path for `locate`.
 
-        Names are below the root and without format. Nothing is ever overwritten. `announce` is given path and content
+        Names are relative to the root and without format. Nothing is ever overwritten. `announce` gets path and content
         before each attempt to write; only the last one counts.
 
-        Raises FileExistsError if all names are taken, WebuiError if the disk refuses or a link leads out of the root;
+        Raises FileExistsError if all names are in use, WebuiError if the disk refuses or a link leads outside the root;
         then nothing is left behind.
         """
         with self._lock:
@@ -93,7 +93,7 @@ class Outputs:
         raise FileExistsError("all file names for the picture are taken")
 
     def save_source(self, picture: Picture, settings: Settings) -> None:
-        """Keep a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError as `save`."""
+        """Saves a job's source in `init-images/`, once, named by the MD5 of its pixels. Raises WebuiError."""
         with picture.room():
             file = as_file(picture.open(), read(picture).infotext, settings)
         path = self.root / SOURCES / f"{picture.pixels_md5}.{file.format}"
@@ -105,11 +105,15 @@ class Outputs:
             raise refusal("The source picture", path.parent, error) from error
 
     def relative(self, path: Path) -> str:
-        """`path` as the page and the API name it: below the root, with forward slashes, `%FF` for no UTF-8."""
+        """`path` as the page and the API name it: relative to the root, with forward slashes, `%FF` for bytes that
+        are not UTF-8."""
         return shown(path.relative_to(self.root).as_posix())
 
     def locate(self, relative: str) -> Path:
-        """The saved picture of this name. Raises WebuiError (404) for all else: other files, folders, ways out."""
+        """The saved picture with this name.
+
+        Raises WebuiError (404) for anything else: other files, folders, outside paths.
+        """
         parts = PurePosixPath(relative).parts
         plain = bool(parts) and not any(part.startswith(".") or FORBIDDEN.search(part) for part in parts)
         if plain and PurePosixPath(relative).suffix.lower() in SUFFIXES:
@@ -124,9 +128,9 @@ class Outputs:
         )
 
     def keep(self, relative: str) -> Path:
-        """Copy a saved picture into `saved/` and add a line to its log.csv; the copy's path.
+        """Copies a saved picture to `saved/` and adds a line to its log.csv; returns the copy's path.
 
-        A picture that is there already is not copied again. Raises WebuiError; then neither copy nor line remains.
+        A picture that is already there is not copied again. Raises WebuiError; then neither copy nor line remains.
         """
         source = self.locate(relative)
         folder = self.root / SAVED
@@ -145,7 +149,7 @@ class Outputs:
                 raise refusal("The copy", folder, error) from error
 
     def zipped(self, relatives: Iterable[str]) -> Iterator[bytes]:
-        """The bytes of a zip of these pictures, a block at a time, stored as they are (they are compressed already).
+        """A zip of these pictures, a block at a time, stored without compression (they are already compressed).
 
         All names are looked up before the first byte; raises WebuiError if one is missing.
         """
@@ -157,9 +161,9 @@ class Outputs:
 
 
 def _next_number(folder: Path, sheet: str = "") -> int:
-    """One more than the largest number that a file in `folder` begins with; 0 for an empty or missing folder.
+    """One more than the largest number at the start of a file name in `folder`; 0 for an empty or missing folder.
 
-    Before the number of a sheet stands its name: xyz_grid-0007.png.
+    The number of a grid follows its name: xyz_grid-0007.png.
     """
     if not folder.is_dir():
         return 0
@@ -170,7 +174,7 @@ def _next_number(folder: Path, sheet: str = "") -> int:
 
 
 def _copied(data: bytes, folder: Path, source: Path) -> tuple[Path, bool]:
-    """A file in `folder` that holds `data`, and whether it is new; `name-1` and so on if the name is taken."""
+    """A file in `folder` with the content `data`, and whether it is new; `name-1` and so on if the name is in use."""
     for number in range(10_000):
         copy = folder / (source.name if number == 0 else f"{source.stem}-{number}{source.suffix}")
         try:
@@ -184,7 +188,7 @@ def _copied(data: bytes, folder: Path, source: Path) -> tuple[Path, bool]:
 
 
 def _log_row(data: bytes, name: str) -> dict[str, str]:
-    """A line of A1111's log for a picture, from what is written in it."""
+    """A line of A1111's log for a picture, from its metadata."""
     picture = Picture.unread(data)
     text = parse(read(picture).infotext)
     pairs = text.pairs
@@ -204,7 +208,7 @@ def _log_row(data: bytes, name: str) -> dict[str, str]:
 
 
 def _append(log: Path, row: dict[str, str]) -> None:
-    """Add a line to a CSV file, durably; the file is as before if that fails."""
+    """Adds a line to a CSV file, durably; if that fails, the file is unchanged."""
     with log.open("ab", buffering=0) as file:  # unbuffered: nothing is left to be written when it is closed
         before = file.tell()
         text = io.StringIO(newline="")
@@ -221,7 +225,7 @@ def _append(log: Path, row: dict[str, str]) -> None:
 
 
 class _Blocks(io.RawIOBase):
-    """A file that zipfile can write to, whose bytes are taken out as they come."""
+    """A file that zipfile can write to, whose bytes are taken out as they arrive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -242,7 +246,7 @@ class _Blocks(io.RawIOBase):
 
 
 def _zip_time(seconds: float) -> tuple[int, int, int, int, int, int]:
-    """A file's time of change as a zip holds it: the nearest that it can."""
+    """A file's modification time, rounded to what a zip can store."""
     try:
         year, month, day, hour, minute, second = datetime.fromtimestamp(seconds).timetuple()[:6]
     except (OverflowError, ValueError, OSError):  # a year that the calendar or the system does not know

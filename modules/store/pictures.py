@@ -18,9 +18,9 @@ NAME = re.compile(r"([0-9a-f]{64})\.(png|jpg|webp|gif|bmp|tiff|avif)")
 
 
 class Pictures:
-    """Pictures under `folder`, at most `limit` bytes of them: the ones unused for longest give way.
+    """Pictures under `folder`, at most `limit` bytes; the least recently used are removed first.
 
-    Safe to use from several threads. The folder may be emptied at any time; its pictures are then simply gone.
+    Safe to use from several threads. The folder may be emptied at any time.
     """
 
     def __init__(self, folder: Path, limit: int = 2 * GIBIBYTE) -> None:
@@ -31,9 +31,9 @@ class Pictures:
         self._sizes = _found(folder)  # name -> bytes, the one unused for longest first
 
     def put(self, picture: Picture, held: bool = False) -> Path:
-        """Keep `picture`; the path of its file. Raises WebuiError, with the reason, if the disk refuses.
+        """Stores `picture`; returns the path of its file. Raises WebuiError, with the reason, if the disk refuses.
 
-        `held`: it does not give way until it is let go as often as it was held.
+        `held`: it is not removed until it is released as often as it was held.
         """
         name = f"{picture.sha256}.{SUFFIX[picture.format]}"
         path = self._folder / name
@@ -53,7 +53,7 @@ class Pictures:
         return path
 
     def path(self, sha256: str) -> Path:
-        """The file of a picture. Raises WebuiError (404) if it is not here."""
+        """The file of a picture. Raises WebuiError (404) if it does not exist."""
         with self._lock:
             for name in [name for name in self._sizes if name.startswith(f"{sha256}.")]:
                 path = self._folder / name
@@ -71,7 +71,7 @@ class Pictures:
         )
 
     def get(self, sha256: str) -> Picture:
-        """The picture of this sha256. Raises WebuiError (404) if it is not here, or no longer what it was."""
+        """The picture with this sha256. Raises WebuiError (404) if it does not exist or has changed."""
         path = self.path(sha256)
         try:
             data = path.read_bytes()
@@ -91,23 +91,23 @@ class Pictures:
         return Picture.checked_before(data, sha256)
 
     def lying(self, picture: Picture) -> Picture:
-        """`picture` with its bytes left in its file. Raises WebuiError (404) if it is not here."""
+        """`picture` with its bytes left in its file. Raises WebuiError (404) if it does not exist."""
         return picture.lying_at(self.path(picture.sha256))
 
     def hold(self, sha256: str) -> None:
-        """This picture, if it is here, does not give way from now on."""
+        """Keeps this picture, if it exists, from being removed."""
         with self._lock:
             self._held[sha256] += 1
 
     def release(self, sha256: str) -> None:
-        """Undo one `hold`, or one `put` with `held`."""
+        """Undoes one `hold`, or one `put` with `held`."""
         with self._lock:
             self._held[sha256] -= 1
             if self._held[sha256] <= 0:
                 del self._held[sha256]
 
     def _make_room(self) -> None:
-        """Drop what was unused for longest, never the picture put last, nor one that is held."""
+        """Removes the least recently used, but never the newest picture, nor one that is held."""
         excess = sum(self._sizes.values()) - self._limit
         for name in list(self._sizes)[:-1]:
             if excess <= 0:

@@ -19,7 +19,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class Spool:
-    """Files under `folder`, at most `limit` bytes of them: those that nobody has claimed give way, the oldest first.
+    """Files under `folder`, at most `limit` bytes; unclaimed ones are removed first, starting with the oldest.
 
     Safe to use from several threads.
     """
@@ -32,17 +32,17 @@ class Spool:
         self._sizes = _found(folder)  # id -> bytes, the oldest first
 
     def writer(self) -> "Writer":
-        """A new file to be written piece by piece; `keep` it or leave its `with` block to be rid of it."""
+        """A new file to be written piece by piece; call `keep`, or leave its `with` block to discard it."""
         return Writer(self)
 
     def put(self, data: bytes) -> str:
-        """Keep `data`; its id."""
+        """Stores `data`; returns its id."""
         with self.writer() as file:
             file.write(data)
             return file.keep()
 
     def path(self, file_id: str) -> Path:
-        """Raises WebuiError (404) if it is not here."""
+        """Raises WebuiError (404) if it does not exist."""
         if not self.has(file_id):
             raise WebuiError(
                 f"The file {file_id[:12]!r} no longer exists.", "Upload it again.", field="files", status=404
@@ -53,19 +53,19 @@ class Spool:
         return NAME.fullmatch(file_id) is not None and (self.folder / file_id).is_file()
 
     def claim(self, owner: str, ids: Collection[str]) -> None:
-        """Keep these files for `owner` until it releases them. Raises WebuiError (404) if one is not here."""
+        """Keeps these files for `owner` until it releases them. Raises WebuiError (404) if one is missing."""
         with self._lock:
             for file_id in ids:
                 self.path(file_id)
             self._claims[owner] = frozenset(ids)
 
     def release(self, owner: str) -> None:
-        """The owner needs its files no longer; they stay as long as there is room."""
+        """The owner no longer needs its files; they stay as long as there is space."""
         with self._lock:
             self._claims.pop(owner, None)
 
     def adopt(self, draft: Path, file_id: str, size: int) -> None:
-        """Make the written `draft` the file `file_id`."""
+        """Turns the written `draft` into the file `file_id`."""
         with self._lock:
             path = self.folder / file_id
             if path.is_file():
@@ -94,7 +94,7 @@ class Spool:
 
 
 class Writer:
-    """A file on its way into the spool."""
+    """A file being written to the spool."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -124,7 +124,7 @@ class Writer:
         self.size += len(data)
 
     def keep(self) -> str:
-        """The id of the file, now that it is whole."""
+        """The id of the complete file."""
         file_id = self._digest.hexdigest()
         try:
             self._file.close()

@@ -20,9 +20,9 @@ REMEMBERED_TIMES = 16  # of files, averaged for the estimate
 
 
 class Batch:
-    """A batch on its way. Its state may be read from any thread; `listeners` are called after each change.
+    """A batch in progress. Its state may be read from any thread; `listeners` are called after each change.
 
-    `settled` is the log: indices of files in the order in which they came to an end.
+    `settled` is the log: indices of files in the order in which they finished.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Batch:
 
     @property
     def current(self) -> tuple[int, Job] | None:
-        """The file that is being made, and its job."""
+        """The current file and its job."""
         with self._lock:
             return self._current
 
@@ -104,7 +104,7 @@ class Batch:
             return tuple(self._files)
 
     def settled(self, after: int = 0) -> tuple[FileState, ...]:
-        """The files that have come to an end, in that order, without the first `after`."""
+        """The finished files in order, without the first `after`."""
         with self._lock:
             return tuple(self._files[index] for index in self._settled[after:])
 
@@ -114,7 +114,7 @@ class Batch:
             return tuple(path for file in self._files for path in file.paths)
 
     def summary(self) -> dict[str, Any]:
-        """Where the batch stands, as JSON-able values."""
+        """The progress of the batch, as JSON values."""
         with self._lock:
             now = self._clock() if self._ended is None else self._ended
             counts = dict.fromkeys(SETTLED, 0)
@@ -140,7 +140,7 @@ class Batch:
             }
 
     def stop(self) -> None:
-        """Make no further files; the one that is being made is ended. What is saved stays. Returns at once."""
+        """Stops the batch and its current file. Finished files are kept. Returns at once."""
         with self._lock:
             is_news = not self._stopping and not self.ended
             self._stopping = True
@@ -152,12 +152,12 @@ class Batch:
         self.listeners.call()
 
     def park(self) -> None:
-        """Palimpsest ends, and the batch with it until Palimpsest is started again. Its jobs stay in the queue."""
+        """Palimpsest is shutting down: the batch pauses until the next start. Its jobs stay in the queue."""
         self.is_parked = True
         self.listeners.call()
 
     def skip(self) -> None:
-        """End the file that is being made and go on with the next. Returns at once."""
+        """Skips to the next file. Returns at once."""
         with self._lock:
             current = self._current
             if current:
@@ -174,7 +174,7 @@ class Batch:
         self.listeners.call()
 
     def take_up(self, index: int, job: Job) -> None:
-        """`job` makes the file now."""
+        """`job` is now making the file."""
         with self._lock:
             self._current = (index, job)
             self._files[index] = replace(self._files[index], outcome="running")
@@ -184,7 +184,7 @@ class Batch:
         self.listeners.call()
 
     def settle(self, index: int, outcome: Outcome, sentence: str = "", **more: Any) -> None:
-        """The file `index` has come to its end."""
+        """The file `index` has finished."""
         with self._lock:
             self._files[index] = replace(self._files[index], outcome=outcome, sentence=sentence, **more)
             self._settled.append(index)
@@ -199,7 +199,7 @@ class Batch:
         self.listeners.call()
 
     def leave(self, index: int) -> None:
-        """The file `index` is not made: the batch is stopped before its end."""
+        """The file `index` will not be made, because the batch was stopped before its end."""
         with self._lock:
             self._files[index] = replace(self._files[index], outcome="waiting")
             self._current = None

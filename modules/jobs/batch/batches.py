@@ -33,7 +33,7 @@ REMEMBERED_BATCHES = 20  # that have ended
 
 
 class Batches:
-    """Takes batches, carries them out one after the other, remembers the last twenty. Safe from any thread."""
+    """Runs batches one after another, and keeps the last twenty. Safe from any thread."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Batches:
         self, materials: Materials, prepare: Callable[[str], None] = lambda batch_id: None,
         on_end: Callable[[str], None] = lambda batch_id: None,
     ) -> Batch:  # fmt: skip
-        """Begin a batch. `prepare` is called with its id before it begins, `on_end` after it has ended.
+        """Start a batch. `prepare` is called with its id before it starts, `on_end` after it has ended.
 
-        Raises WebuiError for what is wrong with the form, the options or the files as a whole.
+        Raises WebuiError if the form, the options or the files as a whole are invalid.
         """
         # As in A1111, all files begin with the same seed.
         seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
@@ -85,9 +85,9 @@ class Batches:
     def take_up(
         self, past: PastBatch, materials: Materials, on_end: Callable[[str], None] = lambda batch_id: None
     ) -> Batch:
-        """A batch of an earlier run, as it was. One that had not ended is carried on by `resume_all`.
+        """Restores a batch of an earlier run. `resume_all` continues it if it was unfinished.
 
-        To be called before the queue takes up its jobs: those of the batch are to be saved as the batch's from their
+        Call this before the queue resumes its jobs, so that those of the batch are saved as the batch's from their
         first picture on. Raises WebuiError if this version cannot resume the batch.
         """
         batch = Batch(materials, Results(self.outputs, materials.options.output), {}, self.journals, past)
@@ -100,7 +100,7 @@ class Batches:
         return batch
 
     def resume_all(self) -> None:
-        """Carry on what `take_up` has brought, in its order; the queue has its jobs again."""
+        """Continues what `take_up` has restored, in order; the queue has its jobs again."""
         for batch, run, on_end in self._resumed:
             log.info("Resuming batch %s: %d of %d files are finished.", batch.id, len(batch.settled()), batch.total)
             self._runner.submit(self._carry_out, batch, on_end, run)
@@ -115,7 +115,7 @@ class Batches:
     def require_names(
         self, form: Mapping[str, Any], settings: Settings, catalog: Catalog, leave_out_missing: bool = False
     ) -> dict[str, Any]:
-        """The form, its names as they are written. Raises WebuiError as `start` does, before any file is looked at."""
+        """The form, with its names resolved. Raises WebuiError as `start` does, before any file is examined."""
         return checked_form(form, settings, Admission(FixedCatalog(catalog), self._scripts), leave_out_missing)
 
     def _admission(self, materials: Materials) -> Admission:
@@ -125,7 +125,7 @@ class Batches:
         return BatchRun(batch, self._queue, self._savers, self._pictures, self._admission(batch.materials))
 
     def batch(self, batch_id: str) -> Batch:
-        """Raises WebuiError (404) if there is none, or none any more."""
+        """Raises WebuiError (404) for an unknown or forgotten batch."""
         with self._lock:
             batch = self._batches.get(batch_id)
         if batch is None:
@@ -138,13 +138,16 @@ class Batches:
         return batch
 
     def batches(self) -> tuple[Batch, ...]:
-        """All that are remembered, newest first."""
+        """All remembered batches, newest first."""
         with self._lock:
             return tuple(reversed(self._batches.values()))
 
     def close(self) -> None:
-        """Let all batches be, to go on with after the next start. To be called before the queue is closed: jobs of a
-        batch stay there, and what the engine hands over until then is saved as the batch's."""
+        """Pauses all batches until the next start.
+
+        Call this before the queue is closed: jobs of a batch stay there, and pictures that the engine returns until
+        then are saved as the batch's.
+        """
         with self._lock:
             self._closing = True
         for batch in self.batches():
@@ -152,7 +155,7 @@ class Batches:
         self._runner.shutdown()
 
     def _carry_out(self, batch: Batch, on_end: Callable[[str], None], run: "BatchRun | None" = None) -> None:
-        """Run `batch` to its end, whatever happens."""
+        """Runs `batch` to its end, whatever happens."""
         if batch.is_parked:
             return
         try:

@@ -35,7 +35,7 @@ NUMBERS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class BatchFile:
-    """A file by its name below what was brought ("holiday/photo.png"). `read` raises WebuiError if it cannot be."""
+    """A file by its name within the batch ("holiday/photo.png"). `read` raises WebuiError if it fails."""
 
     name: str
     size: int  # bytes
@@ -47,7 +47,7 @@ class BatchFile:
 
     @property
     def key(self) -> str:
-        """The name without its suffix, in one letter case: what masks and texts have in common with their picture."""
+        """The name without its suffix, case-folded, by which masks and texts are matched with pictures."""
         return self.name[: -len(self.suffix)].casefold() if self.suffix else self.name.casefold()
 
     @property
@@ -58,7 +58,7 @@ class BatchFile:
 
 @dataclass(frozen=True)
 class FileSet:
-    """Entries in order of their names: pictures, the texts and tables beside them, and what is none of these."""
+    """Entries sorted by name: pictures, texts and tables, and other files."""
 
     pictures: tuple[BatchFile, ...] = ()
     texts: tuple[BatchFile, ...] = ()
@@ -88,9 +88,9 @@ def sorted_out(entries: Iterable[BatchFile]) -> FileSet:
 
 
 def in_order(names: Sequence[str], entries: Iterable[BatchFile]) -> FileSet:
-    """As `sorted_out` of `entries`, but the pictures are those called `names`, in that order.
+    """As `sorted_out` of `entries`, but with the pictures called `names`, in that order.
 
-    One that is not there any more cannot be read, which is found out when its turn comes.
+    A missing one raises an error when it is read.
     """
     found = sorted_out(entries)
     by_name: dict[str, list[BatchFile]] = {}
@@ -108,7 +108,7 @@ def _missing(name: str) -> Callable[[], bytes]:
 
 
 def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
-    """Entries of uploaded files; a zip among them is opened. Raises WebuiError for a name or zip that is refused."""
+    """Entries of uploaded files; a zip among them is opened. Raises WebuiError for an invalid name or zip."""
     entries: list[BatchFile] = []
     for name, path in files:
         name = checked_name(name)
@@ -120,7 +120,10 @@ def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
 
 
 def from_zip(name: str, path: Path) -> list[BatchFile]:
-    """The files in a zip. Raises WebuiError if it is damaged, encrypted, leads out of itself, or is a bomb."""
+    """The files in a zip.
+
+    Raises WebuiError if it is damaged, encrypted, contains paths outside itself, or is a bomb.
+    """
 
     def refused(reason: str, hint: str = "Create the zip again.") -> WebuiError:
         return WebuiError(f"{name}: {reason}.", hint, "files")
@@ -159,13 +162,13 @@ def from_zip(name: str, path: Path) -> list[BatchFile]:
 
 
 class Folders:
-    """The folders on the server that a batch may read: those below `roots`, by names such as "inputs/holiday"."""
+    """The folders on the server that a batch may read: those inside `roots`, by names such as "inputs/holiday"."""
 
     def __init__(self, roots: Mapping[str, Path]) -> None:
         self._roots = dict(roots)
 
     def entries(self, name: str) -> list[BatchFile]:
-        """All files in a folder and below it. Links that lead out of the roots are passed over.
+        """All files in a folder and its subfolders. Links that lead outside the roots are skipped.
 
         Raises WebuiError (404) if there is no such folder.
         """
@@ -182,7 +185,7 @@ class Folders:
         return entries
 
     def names(self, most: int = 200) -> list[str]:
-        """The folders there are, two levels deep."""
+        """The existing folders, two levels deep."""
         found: list[str] = []
         for name, root in self._roots.items():
             if root.is_dir():
@@ -207,7 +210,7 @@ class Folders:
 
 
 def text_of(file: BatchFile) -> str:
-    """The text of a .txt or .csv: UTF-8, else taken for Latin-1. Raises WebuiError if it is not text of that size."""
+    """The text of a .txt or .csv: UTF-8, else Latin-1. Raises WebuiError if it is not text, or too long."""
     if file.size > MAX_TEXT:
         raise WebuiError(f"{file.name}: the text has {file.size} bytes; at most {MAX_TEXT} are allowed.", field="files")
     data = file.read()
@@ -246,12 +249,14 @@ def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], by
 
 
 class _TooLong(Exception):
-    """A zip's list of files is longer than is read."""
+    """A zip's list of files is longer than the limit."""
 
 
 class _Bounded(io.FileIO):
-    """A zip that is read in pieces of bounded size. Its list of files is one piece, whichever record tells its length;
-    a false one is believed by zipfile alone, and millions of names are half a minute of work.
+    """A zip file that is read in pieces of bounded size.
+
+    Its list of files is one piece, whichever record gives its length. zipfile alone would trust a false length, and
+    millions of names take half a minute.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -265,7 +270,8 @@ class _Bounded(io.FileIO):
 
 
 def _require_short(file: _Bounded) -> None:
-    """Raises _TooLong for a list that is said to be too long and is not there, where zipfile would speak of offsets."""
+    """Raises _TooLong for a list that claims to be too long but is missing, where zipfile would complain about
+    offsets."""
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - LAST_RECORD))
     record = file.read()
@@ -275,12 +281,12 @@ def _require_short(file: _Bounded) -> None:
 
 
 def _is_hidden(name: str) -> bool:
-    """What systems put beside pictures: .DS_Store, __MACOSX, Thumbs.db."""
+    """Files that systems create next to pictures: .DS_Store, __MACOSX, Thumbs.db."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1].lower() == "thumbs.db"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """For sorting: photo2 before photo10."""
+    """A sort key: photo2 before photo10."""
     parts = NUMBERS.split(name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

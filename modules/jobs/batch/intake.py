@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 
 class UploadedFile(NamedTuple):
-    """A file of the spool under the name it came with."""
+    """A file in the spool, and its name."""
 
     name: str
     id: str
 
 
 class Files(NamedTuple):
-    """What was brought, and a folder on the server, "" for none."""
+    """Uploaded files, and a folder on the server, "" for none."""
 
     uploads: Sequence[UploadedFile] = ()
     folder: str = ""
@@ -35,7 +35,7 @@ class Files(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchIntake:
-    """The batches, what they were brought, and the folders they may read."""
+    """The batches, their uploaded files, and the folders they may read."""
 
     batches: Batches
     spool: Spool
@@ -43,7 +43,7 @@ class BatchIntake:
 
     @classmethod
     def of(cls, batches: Batches, data_dir: Path, outputs_dir: Path) -> "BatchIntake":
-        """The intake with its folders below `data_dir`."""
+        """The intake with its folders inside `data_dir`."""
         roots = {"inputs": data_dir / "inputs", "outputs": outputs_dir}
         return cls(batches, Spool(data_dir / "cache" / "batches"), Folders(roots))
 
@@ -57,10 +57,9 @@ class BatchIntake:
         masks: Files = Files(),  # noqa: B008
         leave_out_missing: bool = False,
     ) -> Batch:
-        """Begin a batch with what was brought and what lies in the folders.
+        """Starts a batch with uploaded files and the files in the folders.
 
-        Raises WebuiError for files that are not here, zips that are refused, folders that are none, and whatever
-        `Batches.start` finds wrong.
+        Raises WebuiError for missing files, invalid zips or folders, and everything that `Batches.start` rejects.
         """
         form = self.batches.require_names(form, settings, catalog, leave_out_missing)
         uploads = {
@@ -107,7 +106,7 @@ class BatchIntake:
                 self.spool.claim(begun.id, [file_id for file_id in ids if self.spool.has(file_id)])
 
     def _found(self, files: Sequence[tuple[str, str]], folder: str) -> list[BatchFile]:
-        """What is still here of what was brought and of what lay in the folder."""
+        """The uploaded files and the files from the folder that still exist."""
         entries: list[BatchFile] = []
         for name, file_id in files:
             try:

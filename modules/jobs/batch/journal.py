@@ -27,10 +27,10 @@ LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here ca
 
 @dataclass(frozen=True)
 class BatchStart:
-    """What a batch was asked for, as it is written down: names and ids, no bytes.
+    """The request of a batch as stored: names and ids, no bytes.
 
-    `files` and `masks` are [name, id in the spool]; `names` those of the pictures, in their order, so that a file that
-    comes into a folder later is none of this batch. `form`, `options` and `settings` are JSON-able values.
+    `files` and `masks` are [name, id in the spool]; `names` are those of the pictures, in order, so that files added to
+    a folder later are not part of the batch. `form`, `options` and `settings` are JSON values.
     """
 
     id: str
@@ -48,7 +48,7 @@ class BatchStart:
 
 @dataclass(frozen=True)
 class SubmittedFile:
-    """A file's job is about to be put into the queue, under this id. `key` is what its results are known by."""
+    """A file's job is about to be queued with this id. `key` identifies its results."""
 
     index: Annotated[int, Field(ge=0)]
     job: str
@@ -59,9 +59,9 @@ class SubmittedFile:
 
 @dataclass(frozen=True)
 class PastBatch:
-    """A batch of an earlier run. `files` are the settled ones, as JSON, in the order in which they were.
+    """A batch of an earlier run. `files` are the finished ones as JSON, in order.
 
-    `ending` is its status and message, None if it had not ended; `is_stopping` tells whether a person had stopped it.
+    `ending` is its status and message, None if it had not ended; `is_stopping` says whether a person had stopped it.
     """
 
     begun: BatchStart
@@ -72,7 +72,7 @@ class PastBatch:
 
 
 class Journal:
-    """The file `path` of one batch; without one, nothing is kept."""
+    """The file `path` of one batch; without a path, nothing is stored."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -106,12 +106,13 @@ class Journal:
                 log.error("%s cannot be removed: %s.", self._path, error)
 
     def put_aside(self, reason: object) -> None:
-        """The batch cannot be resumed: its journal stays, and is not read again."""
+        """The batch cannot be resumed: its journal is kept but not read again."""
         if self._path is not None:
             put_aside(self._path, reason)
 
     def _add(self, entry: Mapping[str, Any]) -> None:
-        """A batch goes on if the disk refuses: then it is told otherwise after a restart, and the manifest knows."""
+        """If the disk refuses, the batch continues: after a restart it may be reported differently, but the manifest
+        is correct."""
         if self._path is None:
             return
         try:
@@ -126,7 +127,7 @@ class Journal:
 
 
 class Journals:
-    """The journals in `folder`; without one, nothing is kept."""
+    """The journals in `folder`; without a folder, nothing is stored."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -135,7 +136,7 @@ class Journals:
         return Journal(None if self._folder is None else self._folder / f"{batch_id}.jsonl")
 
     def past_batches(self) -> list[PastBatch]:
-        """The batches of earlier runs, the oldest first."""
+        """The batches of earlier runs, oldest first."""
         if self._folder is None or not self._folder.is_dir():
             return []
         try:
@@ -155,7 +156,7 @@ BEGUN, TAKEN = TypeAdapter(BatchStart), TypeAdapter(SubmittedFile)
 
 
 def _read(path: Path) -> PastBatch | None:
-    """None for a file that is no journal; it is put aside."""
+    """None for a file that is not a journal; it is set aside."""
     begun: BatchStart | None = None
     taken: dict[int, SubmittedFile] = {}
     files: list[Mapping[str, Any]] = []

@@ -10,10 +10,9 @@ from modules.schema.settings import Settings
 
 
 def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint, vae: str = "") -> str:
-    """The hash of everything that makes a file's pictures: source, mask, request, settings, checkpoint, another `vae`.
+    """The hash of everything that determines a file's pictures: source, mask, request, settings, checkpoint, `vae`.
 
-    Of the settings those count that the pictures' text would tell: the others change no pixel, of this request's at
-    least.
+    Only the settings that would be in the pictures' infotext are included: the others change no pixel of this request.
     """
     pictures = {"init_images", "mask", "latent_mask", "override_settings"}
     acting = effective(request, settings)

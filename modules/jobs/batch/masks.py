@@ -12,7 +12,7 @@ class LeftOut(Exception):
 
 
 class Masks:
-    """Which mask a picture has. Masks are read when they are needed; one for all is read once."""
+    """Finds the mask of a picture. Masks are read when needed; one for all is read once."""
 
     def __init__(self, materials: Materials) -> None:
         self._options = materials.options
@@ -23,7 +23,7 @@ class Masks:
         self._one: Picture | None = None
 
     def of(self, file: BatchFile) -> tuple[Picture | None, tuple[str, ...]]:
-        """The picture's mask, and sentences about it. Raises LeftOut, or WebuiError if it cannot be read."""
+        """The picture's mask, and notes about it. Raises LeftOut, or WebuiError if it cannot be read."""
         if not self._masks:
             return None, ()
         if self._is_one:
@@ -44,7 +44,7 @@ class Masks:
         return len(files.pictures) == 1 or all(self._named(file) is None for file in files.pictures)
 
     def _named(self, file: BatchFile) -> BatchFile | None:
-        """The mask of the picture's name, in the same folder or in any."""
+        """The mask with the picture's name, in the same folder or in any."""
         for names, name in ((self._by_key, file.key), (self._by_stem, file.stem)):
             for ending in MASK_ENDINGS:
                 if name + ending in names:

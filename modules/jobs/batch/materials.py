@@ -23,10 +23,10 @@ BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source whil
 
 @dataclass(frozen=True)
 class Materials:
-    """What a batch is made of. `form` are the values of an Img2ImgRequest without pictures.
+    """The inputs of a batch. `form` are the values of an Img2ImgRequest without pictures.
 
-    `uploads` are the fields of `BatchStart` that tell where files and masks came from, to find them
-    again after a restart.
+    `uploads` are the fields of `BatchStart` that record the origin of files and masks, for finding them again after a
+    restart.
     """
 
     form: Mapping[str, Any]
@@ -39,8 +39,7 @@ class Materials:
 
 
 def checked(materials: Materials, admission: Admission) -> Materials:
-    """`materials`, the names in the form as they are written. Raises WebuiError for a form that no file could be made
-    with, before anything begins."""
+    """`materials` with the names in the form resolved. Raises WebuiError for a form that would fail for every file."""
     if not materials.files.pictures:
         raise WebuiError("The given files contain no pictures.", "Choose PNG, JPEG or WebP files.", "files")
     return replace(materials, form=checked_form(materials.form, materials.settings, admission))
@@ -49,7 +48,7 @@ def checked(materials: Materials, admission: Admission) -> Materials:
 def checked_form(
     form: Mapping[str, Any], settings: Settings, admission: Admission, leave_out_missing: bool = False
 ) -> dict[str, Any]:
-    """The values of a form, the names in it as they are written. `leave_out_missing` is as in `Admission.admitted`."""
+    """The values of a form with its names resolved. `leave_out_missing` is as in `Admission.admitted`."""
     unknown = [name for name in ("init_images", "mask", "latent_mask") if form.get(name)]
     if unknown:
         raise WebuiError(

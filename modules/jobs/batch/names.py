@@ -9,9 +9,9 @@ from modules.jobs.job import Job
 
 
 class SourceNames:
-    """Names for the pictures of one job: that of its source `name`, or those that its earlier pictures have.
+    """Names for the pictures of one job: that of its source `name`, or those of its earlier pictures.
 
-    All pictures of a job have one name in common. Somebody else may take it at any time; then another is looked for.
+    All pictures of a job share a base name. If another file takes it meanwhile, another one is found.
     """
 
     def __init__(self, results: Results, name: str) -> None:
@@ -20,7 +20,7 @@ class SourceNames:
         self._base = ""
 
     def __call__(self, job: Job, done: ImageDone) -> Iterator[str]:
-        """Names to be tried in their order, without format, below the outputs folder."""
+        """Candidate names in order, without format, relative to the outputs folder."""
         pictures = job.results.pictures
         base = self._base or common_base(job.images, pictures)
         while True:
@@ -30,7 +30,7 @@ class SourceNames:
 
 
 def common_base(images: Sequence[ImageSaved], pictures: int) -> str:
-    """The name that a job's pictures have in common, as those that are saved tell it; "" if none is."""
+    """The base name of a job's saved pictures; "" if there is none."""
     for image in (image for image in images if not image.suffix):
         path = PurePosixPath(image.path)
         return str(path.with_suffix("")).removesuffix("" if pictures == 1 else f"-{image.index + 1}")

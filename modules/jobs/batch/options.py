@@ -11,7 +11,7 @@ SHORTEST_SIDE, LONGEST_SIDE = 64, 4096  # pixels of a result, as a request takes
 
 
 class BatchOptions(Strict):
-    """How a batch is made, beside the form."""
+    """The options of a batch, in addition to the form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

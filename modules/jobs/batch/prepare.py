@@ -19,7 +19,7 @@ from modules.schema.request import Img2ImgRequest
 
 @dataclass(frozen=True)
 class PreparedFile:
-    """What a file's job is submitted with. `key` is what its results are known by, `notes` are sentences about it."""
+    """The job to submit for a file. `key` identifies its results; `notes` are sentences about it."""
 
     spec: JobSpec
     source: Picture
@@ -28,7 +28,7 @@ class PreparedFile:
 
 
 class FilePreparer:
-    """Prepares the files of one batch, one after the other."""
+    """Prepares the files of one batch, one after another."""
 
     def __init__(self, batch: Batch, admission: Admission) -> None:
         self._admission = admission
@@ -37,9 +37,9 @@ class FilePreparer:
         self._masks = Masks(batch.materials)
 
     def prepared(self, file: BatchFile) -> PreparedFile | Done:
-        """The file's request, or what a run before has made of it in the same way.
+        """The file's request, or the results of an earlier run with the same key.
 
-        Raises LeftOut for a file that is not made, WebuiError for one that cannot be.
+        Raises LeftOut for a file that is skipped, WebuiError for one that fails.
         """
         materials, options = self._materials, self._materials.options
         data = file.read()
@@ -67,7 +67,7 @@ class FilePreparer:
 
 
 def _header(file: BatchFile, data: bytes) -> Picture:
-    """The picture as its header describes it; it is decoded once it is clear that the file has to be made at all."""
+    """The picture as described by its header; it is decoded only once the file really has to be made."""
     try:
         return Picture.checked_before(data, hashlib.sha256(data).hexdigest())
     except WebuiError:

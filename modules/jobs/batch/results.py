@@ -24,7 +24,7 @@ MANIFEST = "palimpsest-batch.jsonl"
 
 @dataclass(frozen=True)
 class Done:
-    """A file of the manifest. `key` is the hash of what made it, `pictures` are names that `Outputs.locate` takes."""
+    """An entry of the manifest. `key` is the hash of what made it, `pictures` are names for `Outputs.locate`."""
 
     name: str
     key: str
@@ -32,7 +32,7 @@ class Done:
 
 
 class Results:
-    """The folder `folder` of the outputs. Belongs to one batch at a time; two may still share it, nothing is lost."""
+    """The folder `folder` in the outputs. It belongs to one batch at a time, but two may share it without loss."""
 
     def __init__(self, outputs: Outputs, folder: str) -> None:
         self.folder = checked_folder(folder)
@@ -41,15 +41,15 @@ class Results:
         self._done = {(done.name, done.key): done for done in self._read()}
 
     def finished(self, name: str, key: str) -> Done | None:
-        """The file of this name, if it was made in the same way before and all its pictures are still there."""
+        """The file with this name, if it was made with the same key before and all its pictures still exist."""
         done = self._done.get((name, key))
         return done if done is not None and all(self._is_there(path) for path in done.pictures) else None
 
     def free_name(self, name: str, pictures: int) -> str:
-        """A name for the results of the source `name`, below the outputs folder and without suffix, that nothing has.
+        """An unused name for the results of the source `name`, relative to the outputs folder and without suffix.
 
-        "holiday/photo.png" is "batch/holiday/photo"; where that is taken, "batch/holiday/photo_2", and so on. Of
-        several `pictures` the first is "batch/holiday/photo-1". Raises WebuiError if a link leads out of outputs.
+        "holiday/photo.png" becomes "batch/holiday/photo", or "batch/holiday/photo_2" and so on if that is in use. With
+        several `pictures` the first is "batch/holiday/photo-1". Raises WebuiError if a link leads outside outputs.
         """
         path = PurePosixPath(name)
         parent = PurePosixPath(self.folder, *(plain_part(part) for part in path.parent.parts))
@@ -65,7 +65,7 @@ class Results:
             number += 1
 
     def note(self, done: Done) -> None:
-        """Add a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
+        """Adds a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
         line = json.dumps({"name": done.name, "key": done.key, "pictures": done.pictures}, ensure_ascii=False)
         try:
             handle = os.open(self._manifest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -79,7 +79,7 @@ class Results:
         self._done[done.name, done.key] = done
 
     def _inside(self, relative: str) -> Path:
-        """A path below the outputs folder. Raises WebuiError where a link on the way to it leads out of there."""
+        """A path inside the outputs folder. Raises WebuiError if a link on the way leads outside."""
         if below(self.outputs.root, relative) is None:
             raise WebuiError(
                 f"output = {self.folder[:200]!r}: it contains a link that leads outside the outputs folder.",
@@ -96,7 +96,7 @@ class Results:
         return True
 
     def _read(self) -> Iterable[Done]:
-        """What the manifest holds; lines that are none (a crash cut one off, somebody edited it) are passed over."""
+        """The entries of the manifest; invalid lines (truncated by a crash, edited by somebody) are skipped."""
         try:
             lines = read_bytes(self._manifest).splitlines()
         except FileNotFoundError:

@@ -33,7 +33,7 @@ TRACE = re.compile(r"\(id \w+")  # of our own errors, another each time
 
 
 class Queue(Protocol):
-    """What batches need of the queue; `JobQueue` is one."""
+    """What batches need from the queue; `JobQueue` implements it."""
 
     def submit(self, spec: JobSpec, how: Submission) -> Job: ...
     def job(self, job_id: str) -> Job: ...
@@ -41,7 +41,7 @@ class Queue(Protocol):
 
 @dataclass(frozen=True)
 class QueuedFile:
-    """A file whose job is in the queue. `submitted` is what the journal holds of it."""
+    """A file whose job is in the queue. `submitted` is its journal entry."""
 
     name: str
     job: Job
@@ -53,7 +53,7 @@ class QueuedFile:
 
 
 class BatchRun:
-    """One batch being carried out."""
+    """The execution of one batch."""
 
     def __init__(self, batch: Batch, queue: Queue, savers: JobSavers, pictures: Pictures, admission: Admission) -> None:
         self._batch = batch
@@ -66,12 +66,12 @@ class BatchRun:
         self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
 
     def expect(self) -> None:
-        """Have the jobs that an earlier run has put into the queue saved as the batch's, once the queue has them."""
+        """Registers the jobs that an earlier run has queued, so that they are saved as the batch's."""
         for submitted in self._unsettled():
             self._savers.set(submitted.job, self._saver(self._files[submitted.index].name))
 
     def go(self) -> None:
-        """Make all files, one after the other, and end the batch; it stays open where Palimpsest ends before that."""
+        """Makes all files, one after another, and ends the batch; it stays open if Palimpsest stops before that."""
         batch = self._batch
         batch.begin()
         waiting = deque(self._found_again())
@@ -103,12 +103,12 @@ class BatchRun:
             batch.end("finished")
 
     def _unsettled(self) -> list[SubmittedFile]:
-        """The jobs of an earlier run whose files are not settled, in their order."""
+        """The jobs of an earlier run whose files are not finished, in order."""
         settled = {file.index for file in self._batch.settled()}
         return [submitted for index, submitted in sorted(self._batch.submitted.items()) if index not in settled]
 
     def _found_again(self) -> list[QueuedFile]:
-        """Those of them that the queue has; a file whose job never came there is made like any other."""
+        """Those that are in the queue; a file whose job never got there is made like any other."""
         found: list[QueuedFile] = []
         for submitted in self._unsettled():
             try:
@@ -120,7 +120,7 @@ class BatchRun:
         return found
 
     def _queued(self, index: int, file: BatchFile) -> QueuedFile | None:
-        """Put the file's job into the queue; None if the file is settled without one."""
+        """Queues the file's job; None if the file is finished without one."""
         batch = self._batch
         try:
             prepared = self._preparer.prepared(file)
@@ -154,7 +154,7 @@ class BatchRun:
         return QueuedFile(file.name, job, submitted)
 
     def _see_through(self, queued: QueuedFile) -> str:
-        """Wait for the file's job and settle the file. A sentence if the batch cannot go on."""
+        """Waits for the file's job and records the outcome. A sentence if the batch cannot continue."""
         batch, job = self._batch, queued.job
         batch.take_up(queued.index, job)
         self._wait_for(job)
@@ -195,7 +195,7 @@ class BatchRun:
         self._batch.settle(queued.index, "done", sentence, **_found_in(queued))
 
     def _wait_for(self, job: Job) -> None:
-        """Returns when `job` has ended, or Palimpsest does."""
+        """Returns when `job` has ended, or Palimpsest shuts down."""
         batch = self._batch
         woken = threading.Event()
         removes = [job.listeners.add(batch.listeners.call), batch.listeners.add(woken.set)]
@@ -213,7 +213,7 @@ class BatchRun:
         return Saver(results.outputs, SourceNames(results, name))
 
     def _keep_source(self, picture: Picture) -> str:
-        """Have the page find the source beside its result; "" where that would drive out other people's pictures."""
+        """Stores the source for comparison with its result; "" if that would displace other people's pictures."""
         self._kept_bytes += len(picture.data)
         if self._kept_bytes > KEPT_SOURCES:
             return ""
@@ -222,5 +222,5 @@ class BatchRun:
 
 
 def _found_in(queued: QueuedFile) -> dict[str, Any]:
-    """What a settled file tells besides its outcome."""
+    """The results and notes of a finished file."""
     return {"pictures": queued.job.images, "notes": queued.submitted.notes, "source": queued.submitted.source}

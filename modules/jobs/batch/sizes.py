@@ -14,7 +14,7 @@ from modules.schema.sizes import SizeRule
 
 
 def within(size: Size, rule: SizeRule, max_side: int | None, max_megapixels: float | None) -> Size:
-    """`size` by the rule, scaled down in its proportions until it keeps the caps.
+    """`size` under the rule, scaled down to the limits while keeping its proportions.
 
     >>> within(Size(4000, 3000), SizeRule(cell=8, multiple_of=8, native=512), 1024, None)
     Size(width=1024, height=768)
@@ -29,7 +29,7 @@ def within(size: Size, rule: SizeRule, max_side: int | None, max_megapixels: flo
 
 
 def sized(request: Img2ImgRequest, options: BatchOptions, rule: SizeRule) -> Img2ImgRequest:
-    """The request with the size its result shall have."""
+    """The request with the size of its result."""
     source = Size(request.init_images[0].width, request.init_images[0].height)
     if options.size == "source":
         requested = source
@@ -52,7 +52,7 @@ def sized(request: Img2ImgRequest, options: BatchOptions, rule: SizeRule) -> Img
 def masked_alone(
     request: Img2ImgRequest, options: BatchOptions, rule: SizeRule
 ) -> tuple[Img2ImgRequest, tuple[str, ...]]:
-    """The request, a large source's mask worked on alone where the options say so, and a sentence about that."""
+    """The request with Only masked for a large source, if the options say so, and a note about it."""
     is_whole = request.mask is not None and request.inpaint_full_res == 0
     if not is_whole or options.large_sources == "as asked" or options.size == "source":
         return request, ()
@@ -68,7 +68,7 @@ def fitted(
 ) -> tuple[Img2ImgRequest, tuple[str, ...]]:
     """The request with its checked source, and a mask of the source's size.
 
-    Where only the masked part is redrawn, the result is as large as the source: there the caps scale the source.
+    With Only masked the result is as large as the source, so the limits scale the source.
     """
     mask = request.mask
     notes: list[str] = []

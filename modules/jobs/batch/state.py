@@ -18,9 +18,9 @@ SETTLED: tuple[Outcome, ...] = ("done", "kept", "failed", "left out", "skipped")
 
 @dataclass(frozen=True)
 class FileState:
-    """One file of a batch. `pictures` are its results, `earlier` the names of those a run before has made.
+    """One file of a batch. `pictures` are its results, `earlier` the names of those from an earlier run.
 
-    `source` is its id under /v1/pictures, if it was kept there.
+    `source` is its id under /v1/pictures, if it was stored there.
     """
 
     index: int
@@ -34,7 +34,7 @@ class FileState:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """All results, as `Outputs.locate` takes them."""
+        """All results, as names for `Outputs.locate`."""
         return (*self.earlier, *(picture.path for picture in self.pictures))
 
 
@@ -42,7 +42,7 @@ FILE_STATE = TypeAdapter(FileState)
 
 
 def file_state(values: Mapping[str, Any]) -> FileState | None:
-    """What `asdict` made of it, read from JSON; None for anything else."""
+    """The inverse of `asdict`, from JSON; None for anything else."""
     try:
         return FILE_STATE.validate_python(values)
     except ValidationError as error:

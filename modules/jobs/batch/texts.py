@@ -39,14 +39,17 @@ DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class FormChanges:
-    """What a file changes of the form. `fields` are request fields, `checkpoint` a name or "", `notes` sentences."""
+    """A file's changes to the form.
+
+    `fields` are request fields, `checkpoint` is a name or "", `notes` are sentences.
+    """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     notes: tuple[str, ...] = ()
 
     def over(self, form: Mapping[str, Any], append: bool) -> dict[str, Any]:
-        """The form's values with this file's. `append`: prompts come behind the form's, as in A1111."""
+        """The form's values with this file's. `append`: prompts are added after the form's, as in A1111."""
         values = {**form, **self.fields}
         for name in PROMPTS:
             if append and name in self.fields:
@@ -58,16 +61,16 @@ class FormChanges:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a CSV about one file; `place` names it in sentences."""
+    """A line of a CSV about one file; `place` describes it in messages."""
 
     place: str
     values: Mapping[str, str]
 
 
 class FileTexts:
-    """The words of all files of a batch, looked up by name. Texts are read when they are asked for, tables at once.
+    """The texts of all files of a batch, by name. Text files are read on demand, tables at once.
 
-    Raises WebuiError for a table that cannot be understood.
+    Raises WebuiError for an invalid table.
     """
 
     def __init__(self, files: FileSet, sources: Sequence[TextSource], own: Sequence[TakenField]) -> None:
@@ -87,7 +90,7 @@ class FileTexts:
             self.notes.append(f"No picture has this name: {', '.join(unknown[:5])}{' …' * (len(unknown) > 5)}.")
 
     def changes(self, file: BatchFile, picture: Picture, settings: Settings, catalog: Catalog) -> FormChanges:
-        """What is said about one picture. Raises WebuiError for a text that cannot be read."""
+        """The changes for one picture. Raises WebuiError for a text that cannot be read."""
         fields: dict[str, Any] = {}
         checkpoint = ""
         notes: list[str] = []
@@ -139,15 +142,15 @@ class FileTexts:
 
 
 def names_of(file: BatchFile) -> tuple[str, ...]:
-    """The names under which a table may speak of a picture, the fullest first."""
+    """The names by which a table may refer to a picture, the longest first."""
     name = file.name.casefold()
     return (name, file.key, name.rpartition("/")[2], file.stem)
 
 
 def read_table(table: BatchFile) -> tuple[dict[str, Row], list[str]]:
-    """Rows by the file they name, and sentences about what was passed over.
+    """Rows by file name, and notes about what was skipped.
 
-    Columns: file, prompt, negative_prompt, seed and any other field of a request. An empty cell says nothing.
+    Columns: file, prompt, negative_prompt, seed and any other request field. An empty cell keeps the form's value.
     """
     text = text_of(table)
     first_line = text.partition("\n")[0]

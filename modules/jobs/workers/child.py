@@ -32,7 +32,7 @@ HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt 
 
 
 class LoadsCheckpoints(Protocol):
-    """What an engine factory returns; the kinds of jobs know what else it can do."""
+    """What an engine factory returns; the job kinds know what else it can do."""
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]: ...
 
@@ -48,9 +48,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """Command: run a job. Answered by events, among which may be an `EngineState`.
+    """Command: run a job. Answered by events, which may include an `EngineState`.
 
-    `number` and `skips` tell stop wishes for this run from earlier ones.
+    `number` and `skips` distinguish stop requests for this run from earlier ones.
     """
 
     number: int
@@ -61,12 +61,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Quit:
-    """Command: end at once, whatever is being done."""
+    """Command: exit at once, whatever is running."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """Answer: the command has been carried out."""
+    """Answer: the command has been executed."""
 
 
 Command = Load | Run | Quit
@@ -107,7 +107,7 @@ def _create(factory: str, options: Mapping[str, str]) -> LoadsCheckpoints:
 
 
 def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> None:
-    """Passes commands on. Ends the process at once, however busy, when told to or when the web process is gone."""
+    """Passes commands on. Ends the process at once, however busy, on Quit or when the web process has gone."""
     try:
         while not isinstance(command := pipe.recv(), Quit):
             commands.put(command)
@@ -151,7 +151,7 @@ def _should_stop(command: Run, flags: MutableSequence[int]) -> Callable[[], Stop
 
 
 def _sentence(error: Exception, what: str) -> str:
-    """One sentence for a person; the trace of what is no person's mistake goes to the log under an id."""
+    """One sentence for a person; the traceback of an unexpected error goes to the log with an id."""
     if isinstance(error, WebuiError):
         return str(error)
     trace_id = secrets.token_hex(3)

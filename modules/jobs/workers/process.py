@@ -33,9 +33,9 @@ KILLED = (-signal.Signals.SIGKILL.value if hasattr(signal, "SIGKILL") else -9, 1
 
 
 class EngineDied(Exception):
-    """The engine process ended by itself. `message` is one sentence for a person, `hint` its cure.
+    """The engine process died. `message` is one sentence for a person, `hint` the cure.
 
-    `of_file` tells that a file was at fault, and no picture.
+    `of_file`: a file was the cause, and not a picture.
     """
 
     def __init__(self, message: str, hint: str = "", of_file: bool = False) -> None:
@@ -53,10 +53,10 @@ class _Started:
 
 
 class EngineProcess:
-    """One spawned process that holds one engine. `load` and `run` belong to one thread; `ask` and `close` to any.
+    """One spawned process with one engine. `load` and `run` belong to one thread; `ask` and `close` to any.
 
-    The process is started when it is needed, and again after it has died. It ends when the web process does, even if
-    that was killed. `listeners` are called when the process ends.
+    The process is started when needed, and again after it has died. It ends when the web process does, even if that was
+    killed. `listeners` are called when the process ends.
     """
 
     def __init__(self, factory: str = ENGINE_FACTORY, options: Mapping[str, str] | None = None) -> None:
@@ -82,12 +82,12 @@ class EngineProcess:
 
     @property
     def died(self) -> bool:
-        """Whether a process was started and has ended by itself, which the next `load` or `run` would meet."""
+        """Whether a started process has died, which the next `load` or `run` would find."""
         started = self._started
         return started is not None and not self._closed and bool(connection.wait([started.process.sentinel], 0))
 
     def start(self) -> None:
-        """Start the process, unless it runs, and wait until the engine is built. Raises EngineDied."""
+        """Starts the process if it is not running, and waits until the engine is built. Raises EngineDied."""
         if self._started is not None:
             return
         with self._lock:
@@ -113,9 +113,9 @@ class EngineProcess:
             yield answer
 
     def run(self, work: Work) -> Iterator[Event | EngineState]:
-        """Run a job: its events as they come. Raises EngineDied, from the iteration.
+        """Runs a job and yields its events. The iteration raises EngineDied.
 
-        From the call on, `ask` is for this run; iterate to the end before the next call.
+        From the call on, `ask` applies to this run; iterate to the end before the next call.
         """
         with self._lock:
             self._number += 1
@@ -137,10 +137,10 @@ class EngineProcess:
             self._running = 0
 
     def ask(self, stop: Stop) -> None:
-        """Stop the run in progress, or skip its batch.
+        """Stops the current run, or skips its batch.
 
-        An engine that does not hear an interrupt soon, as it is in the middle of a long call, is ended: then the run
-        raises EngineDied.
+        An engine that does not react to an interrupt soon, because it is in the middle of a long call, is killed: then
+        the run raises EngineDied.
         """
         with self._lock:
             if stop == Stop.SKIP:
@@ -154,15 +154,15 @@ class EngineProcess:
                 self._watch_ear()
 
     def _watch_ear(self) -> None:
-        """See to it, under the lock, that the run that is to be interrupted does end."""
+        """Makes sure, under the lock, that an interrupted run does end."""
         timer = threading.Timer(SECONDS_TO_HEAR, self._end_if_deaf, (self._running, self._started))
         timer.daemon = True
         timer.start()
 
     def _end_if_deaf(self, number: int, started: _Started | None) -> None:
-        """End the process that is still at the run `number` and has not heard that it is to stop.
+        """Kills the process if it is still in the run `number` and has not reacted to the interrupt.
 
-        It is killed and not told to quit: on a busy machine one was still there 5 s after it was told.
+        It is killed rather than asked to quit: on a busy machine one was still there 5 s after it was asked.
         """
         with self._lock:
             is_at_it = self._started is started and self._running == number
@@ -173,9 +173,9 @@ class EngineProcess:
             started.process.kill()
 
     def release(self) -> None:
-        """End the process, and with it all memory it holds. The next `load` or `run` starts another.
+        """Ends the process to free all its memory. The next `load` or `run` starts another.
 
-        Belongs to the thread of `load` and `run`, as they do.
+        It belongs to the same thread as `load` and `run`.
         """
         with self._lock:
             started, self._started = self._started, None
@@ -226,7 +226,7 @@ class EngineProcess:
         raise self.bury() from cause
 
     def _answers(self) -> Iterator[child.Answer]:
-        """What the process sends, up to its next `Done`. Raises EngineDied if it ends instead."""
+        """What the process sends, up to its next `Done`. Raises EngineDied if it dies instead."""
         started = self._started
         assert started is not None
         while True:
@@ -239,7 +239,7 @@ class EngineProcess:
             yield answer
 
     def bury(self) -> EngineDied:
-        """Take the process that died away, so that the next call starts another. What to tell of it."""
+        """Cleans up after a dead process, so that the next call starts another. Returns what to report."""
         with self._lock:
             started, self._started = self._started, None
         assert started is not None
