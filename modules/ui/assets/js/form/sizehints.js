@@ -14,18 +14,18 @@ export class SizeHints {
     this.text = part("size-text", this.tab);
   }
 
-  // told: the server's estimate, null where it has none for these values.
-  tell(told) {
+  // estimate: the server's estimate, null where it has none for these values.
+  tell(estimate) {
     this.warning.replaceChildren();
-    if (told?.warning) this.warning.append(this.warningOf(told));
-    else if (told && this.isCut(told))
-      this.warning.append(this.line(`Sides are multiples of ${this.size.unit}: the result is ${sizeOf(told)}.`));
+    if (estimate?.warning) this.warning.append(this.warningOf(estimate));
+    else if (estimate && this.isCut(estimate))
+      this.warning.append(this.line(`Sides are multiples of ${this.size.unit}: the result is ${sizeOf(estimate)}.`));
     if (this.tab !== "img2img") return;
     const source = this.size.sourceSize();
     this.aboutShape();
     if (!source) this.text.textContent = "Load a picture to see its new size.";
-    else if (told) this.text.textContent = `from ${sizeOf(source)} to ${sizeOf(told)}`;
-    this.stepsText().textContent = told ? `${told.effective_steps} of ${told.steps} steps` : "";
+    else if (estimate) this.text.textContent = `from ${sizeOf(source)} to ${sizeOf(estimate)}`;
+    this.stepsText().textContent = estimate ? `${estimate.effective_steps} of ${estimate.steps} steps` : "";
   }
 
   warningOf({ warning, native }) {
