@@ -50,8 +50,8 @@ class ExtractedStyles(NamedTuple):
 def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> ExtractedStyles:
     """The styles that both prompts bear, taken out of them: what `apply_styles` makes of what is left.
 
-    >>> taken_out("oil painting of a cat", "photo", [Style("oil", "oil painting of {prompt}", "photo")])
-    Taken(names=('oil',), prompt='a cat', negative_prompt='')
+    >>> extract_styles("oil painting of a cat", "photo", [Style("oil", "oil painting of {prompt}", "photo")])
+    ExtractedStyles(names=('oil',), prompt='a cat', negative_prompt='')
     """
     left = [style for style in styles if style.prompt.strip() or style.negative_prompt.strip()]
     names: list[str] = []

@@ -164,7 +164,7 @@ def behind(spec: Spec, size: int = SIDE) -> Pixels:
     rng = random.Random(spec.seed)
     pen = Pen(size, rng, "outlined" if spec.outlined else "flat")
     if spec.background == "plain":
-        plain(pen, spec.plain_color)
+        plain(pen, spec.plain_colour)
     else:
         BACKGROUNDS[spec.background](pen)
     return bytes_of(pen.picture())

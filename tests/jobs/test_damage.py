@@ -26,7 +26,7 @@ from modules.base.kept import make_way
 from modules.base.picture import Picture
 from modules.flags.flags import Flags
 from modules.jobs.batch.batches import Batches
-from modules.jobs.batch.intake import BatchIntake, Brought, Files
+from modules.jobs.batch.intake import BatchIntake, Files, UploadedFile
 from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.job import Job, JobSpec
@@ -123,7 +123,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(run: Run) -> Any:
     files = {f"{number}.png": picture("red", (64, 64 + number)) for number in range(3)}
-    brought = [Brought(name, run.intake.spool.put(data)) for name, data in files.items()]
+    brought = [UploadedFile(name, run.intake.spool.put(data)) for name, data in files.items()]
     return run.intake.start(
         {"width": 64, "height": 64, "steps": 2, "seed": 7},
         BatchOptions(skip_finished=False),

@@ -26,7 +26,7 @@ from modules.base.fields import params
 from modules.extension.loading import load as load_extensions
 from modules.processing.estimate import estimate
 from modules.processing.kinds.resolve import MissingNetworks
-from modules.prompts.styles import Style, apply_styles, require_styles, taken_out
+from modules.prompts.styles import Style, apply_styles, extract_styles, require_styles
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
 from modules.ui.app import build_page, mount
@@ -364,7 +364,7 @@ def create(fake: Fake) -> FastAPI:
         told = {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
         if body.get("spelled_out"):
             return {**told, "styles": []}
-        found = taken_out(fields["prompt"], fields["negative_prompt"], fake.styles.values())
+        found = extract_styles(fields["prompt"], fields["negative_prompt"], fake.styles.values())
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**told, "styles": found.names} if found.names else told
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from modules.api.services import Services
 from modules.base.fields import Strict
 from modules.infotext.read import ParsedFields
-from modules.prompts.styles import taken_out
+from modules.prompts.styles import extract_styles
 from modules.schema.request import MAX_PROMPT
 
 MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
@@ -51,7 +51,7 @@ def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]
     if how == "Ignore" or not {"prompt", "negative_prompt"} <= set(fields):
         return described
     known = services.styles.styles()
-    found = taken_out(fields["prompt"], fields["negative_prompt"], known.values())
+    found = extract_styles(fields["prompt"], fields["negative_prompt"], known.values())
     prompts = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
     parsed = {**described, "fields": {**fields, **prompts}}
     return {**parsed, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else parsed

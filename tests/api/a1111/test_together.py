@@ -88,5 +88,5 @@ def test_no_further_source_is_decoded_for_a_client_that_has_gone(monkeypatch: py
 
     monkeypatch.setattr(Picture, "from_bytes", from_bytes)
     with pytest.raises(ClientDisconnect):
-        with_pictures({"init_images": [png()] * 5}, is_gone=lambda: len(decoded) == 2)
+        with_pictures({"init_images": [png()] * 5}, is_disconnected=lambda: len(decoded) == 2)
     assert decoded == ["init_images"] * 2
