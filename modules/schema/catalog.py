@@ -294,8 +294,8 @@ class Catalog:
 
     def hypernetwork(self, name: str) -> Hypernetwork | None:
         """By file name, an exact one first, else in any letter case or Unicode form; None if it is not here."""
-        wanted = name[:LONGEST_NAME]
-        return best_match(wanted, self.hypernetworks, lambda one: one.name) if wanted.strip() else None
+        text = name[:LONGEST_NAME]
+        return best_match(text, self.hypernetworks, lambda one: one.name) if text.strip() else None
 
     def vae(self, name: str) -> Vae | None:
         """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".
