@@ -68,6 +68,10 @@ class Patch:
 def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
     """The weights that change, in the types of their arithmetic, and notes. Sums are fp32, one weight at a time."""
     targets = model.lora_targets()
+    if wanted and not targets:
+        names = ", ".join(repr(one.name) for one in wanted)
+        why = f"{model.family.label} checkpoints take none"
+        return {}, (f"The LoRAs {names} have no effect with the checkpoint {model.name}: {why}.",)
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
     notes: list[str] = []
     if not targets and "loras" in model.family.abilities:  # XL's refiner
