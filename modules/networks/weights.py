@@ -1,6 +1,8 @@
 """Tensors by name out of a file, and models filled with them; nothing here asks the network for anything."""
 
 import os
+import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,23 +27,28 @@ DTYPES: Final = {
 
 
 FLOATS: Final = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
+_MAPPED_AGAIN: Final = 2**27  # bytes
 _NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # how a file that cannot be mapped is told
 SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # beside weights that are quotients
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file's tensors: what they are, and `read(key)` to get one. `name` is for messages."""
+    """A file's tensors: what they are, and `read(key)` to get one. `name` is for messages.
+
+    `forget` takes what was read out of memory, if nobody uses it any more.
+    """
 
     name: str
     header: Header
     read: Callable[[str], Tensor]
+    forget: Callable[[], None] = lambda: None
 
     def renamed(self, new_name: Callable[[str], str]) -> "Weights":
         """The same tensors under other names."""
         old = {new_name(key): key for key in self.header}
         header = {key: self.header[key_before] for key, key_before in old.items()}
-        return Weights(self.name, header, lambda key: self.read(old[key]))
+        return Weights(self.name, header, lambda key: self.read(old[key]), self.forget)
 
 
 def open_weights(path: Path) -> Weights:
@@ -64,12 +71,37 @@ def open_weights(path: Path) -> Weights:
                 ) from error
             why = str(error).replace(str(path), path.name)
             raise WebuiError(f"{path.name} is damaged: {why}.", "Download or copy it again.", field=FIELD) from error
-        return Weights(path.name, header, file.get_tensor)
+        mapped = _Mapped(path, file)
+        return Weights(path.name, header, mapped.read, mapped.forget)
     tensors = tensors_of(read_pickle(path))
     if not tensors:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
     header = {key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()}
     return Weights(path.name, header, lambda key: read_stored(path, tensors[key]))
+
+
+class _Mapped:
+    """A mapped safetensors file. Pages that were read count as this process's memory until the mapping ends."""
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self._file = file
+        self._read = 0
+        self._descriptor = None
+        if sys.platform == "linux":
+            with open_file(path) as stream:  # the same file, whatever takes its place meanwhile
+                self._descriptor = os.dup(stream.fileno())
+            weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, key: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(key)
+        self._read += tensor.nbytes
+        return tensor
+
+    def forget(self) -> None:
+        """Map the file anew after some reading; the old mapping ends with the last tensor that uses it."""
+        if self._read > _MAPPED_AGAIN and self._descriptor is not None:
+            self._file = cast(Any, safe_open(f"/proc/self/fd/{self._descriptor}", framework="pt", device="cpu"))
+            self._read = 0
 
 
 @contextmanager
@@ -100,9 +132,13 @@ def read_stored(path: Path, stored: Stored) -> Tensor:
 def merged(parts: Sequence[Weights]) -> Weights:
     """Several files (the shards of a model) seen as one."""
     owner = {key: part for part in parts for key in part.header}
-    return Weights(
-        parts[0].name, {key: part.header[key] for key, part in owner.items()}, lambda key: owner[key].read(key)
-    )
+
+    def forget() -> None:
+        for part in parts:
+            part.forget()
+
+    header = {key: part.header[key] for key, part in owner.items()}
+    return Weights(parts[0].name, header, lambda key: owner[key].read(key), forget)
 
 
 def fill(
@@ -138,6 +174,9 @@ def fill(
             continue
         # Type and order in one pass: two take twice as long, and convolutions are most of a UNet.
         state[name] = tensor.reshape(wanted.shape).to(device, dtype, memory_format=order)
+        if state[name].data_ptr() != tensor.data_ptr():
+            del tensor
+            weights.forget()
     model.load_state_dict(state, assign=True)
     model.requires_grad_(False).eval()
 

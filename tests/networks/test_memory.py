@@ -1,5 +1,6 @@
 """How a checkpoint is held in the memory there is."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from modules.networks import weights
 from modules.networks.device import CPU, Mode, Place
 from modules.networks.memory import LARGE, LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
 
@@ -59,3 +61,20 @@ def test_a_checkpoint_is_held_as_it_fits_or_as_asked(needs: Needs, free: int, as
 )
 def test_fp8_is_for_large_checkpoints_or_for_all(asked: Fp8, small: bool, large: bool) -> None:
     assert (takes_fp8(SD1, asked, PLACE), takes_fp8(SDXL, asked, PLACE)) == (small, large)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file is mapped anew on Linux alone")
+def test_what_was_read_is_forgotten_once_nobody_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_MAPPED_AGAIN", 1000)
+    path = tmp_path / "x.safetensors"
+    save_file({"a": np.ones(500, np.float32), "b": np.full(10, 2, np.float32)}, path)
+    opened = weights.open_weights(path)
+    kept = opened.read("a")
+    first = opened.read("b").data_ptr()
+    opened.forget()
+    path.unlink()
+    assert opened.read("b").data_ptr() != first
+    assert (opened.read("b").tolist(), kept.tolist()) == ([2.0] * 10, [1.0] * 500)
+    again = opened.read("b").data_ptr()
+    opened.forget()  # too little was read since
+    assert opened.read("b").data_ptr() == again

@@ -41,7 +41,7 @@ def as_transformers(weights: Weights, prefix: str) -> Weights:
         if key.startswith(prefix):
             sources |= _sources(key, key.removeprefix(prefix))
     header: Header = {name: _info(weights.header[source.key], source) for name, source in sources.items()}
-    return Weights(weights.name, header, _reader(weights, sources))
+    return Weights(weights.name, header, _reader(weights, sources), weights.forget)
 
 
 def _sources(key: str, inner: str) -> dict[str, _Source]:

@@ -1,0 +1,158 @@
+"""Checkpoints of full size, made on the spot with random weights: how long they load, what memory that takes.
+
+    python -m tests.bench.bench_loading [--folder /tmp] [--memory auto] [--precision auto]
+
+Writes a fp16 file of the size of Stable Diffusion 1.5 (2.1 GB), and a second one, and takes them away again. One JSON
+line a case, each from a fresh process:
+
+    load      seconds of a plain sequential read of the file and of loading it in the engine, both warm; the highest
+              resident memory beside what was there before, in times of the file, with and without what is mapped from
+              the file (which the system takes back when it needs it); seconds of a step of 64x64 pixels
+    switch    processor seconds of going to the other checkpoint, which is loaded, and back
+"""
+
+import argparse
+import json
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from modules.base.events import EngineState, Failed, Finished, Stop
+from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
+from modules.processing.engine import Engine, create_engine
+from modules.schema.catalog import Checkpoint
+from modules.schema.request import Txt2ImgRequest
+from modules.schema.resources import Resources
+from modules.schema.settings import Settings
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "sd1"
+BLOCK = 2**24
+MB = 1e6
+REQUEST = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=1, seed=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--memory", default="auto")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        files = [Path(folder) / f"{name}.safetensors" for name in ("one", "two")]
+        for file in files:
+            write_sd1(file)
+        for case in (load, switch):
+            report(case.__name__, **in_a_process(case, files, options.memory, options.precision))
+
+
+def report(case: str, **figures: Any) -> None:
+    print(json.dumps({"case": case, **figures}), flush=True)
+
+
+def config(part: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / f"{part}.json").read_text(encoding="utf-8"))
+
+
+def write_sd1(path: Path) -> None:
+    """Random fp16 weights in the original layout."""
+    with torch.device("meta"):
+        unet: Any = UNet2DConditionModel.from_config(config("unet"))
+        vae: Any = AutoencoderKL.from_config(config("vae"))
+        text = CLIPTextModel(CLIPTextConfig(**config("text_encoder")))
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, network, named in (
+        ("model.diffusion_model.", unet, lambda name: unet_ldm_name(name, unet.config)),
+        ("first_stage_model.", vae, lambda name: vae_ldm_name(name, vae.config)),
+        ("cond_stage_model.transformer.text_model.", text, lambda name: name.removeprefix("text_model.")),
+    ):
+        for name, tensor in network.state_dict().items():
+            spread = 0.02 if tensor.ndim > 1 else 0.0
+            values = torch.randn(tensor.shape, dtype=torch.float32) * spread + (tensor.ndim == 1)
+            tensors[prefix + named(name)] = values.half()
+    save_file(tensors, path)
+
+
+def in_a_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(case, arguments)
+
+
+def resident() -> tuple[float, float]:
+    """Megabytes of this process at its highest, and what of the present memory is mapped from files."""
+    told = Path("/proc/self/status").read_text(encoding="utf-8")
+    highest, mapped = (int(re.search(rf"{name}:\s+(\d+) kB", told)[1]) / 1e3 for name in ("VmHWM", "RssFile"))  # type: ignore[index]
+    return highest, mapped
+
+
+def plain_read(file: Path) -> float:
+    begun = time.perf_counter()
+    with file.open("rb", buffering=0) as stream:
+        buffer = bytearray(BLOCK)
+        while stream.readinto(buffer):
+            pass
+    return time.perf_counter() - begun
+
+
+def took(engine: Engine, file: Path) -> None:
+    for state in engine.load(Checkpoint(file.stem, file), Settings()):
+        if isinstance(state, EngineState) and state.state == "failed":
+            raise SystemExit(state.message)
+
+
+def load(files: list[Path], memory: str, precision: str) -> dict[str, Any]:
+    file, size = files[0], files[0].stat().st_size / MB
+    plain_read(file)
+    read = min(plain_read(file) for _ in range(3))
+    with tempfile.TemporaryDirectory() as cache:
+        engine = create_engine("auto", precision, cache, memory=memory)
+        engine._hashes.short(file)  # the hash is kept, and read once for all time
+        before, _ = resident()
+        begun, spent = time.perf_counter(), time.process_time()
+        took(engine, file)
+        seconds, processor = time.perf_counter() - begun, time.process_time() - spent
+        after, mapped = resident()
+        begun = time.perf_counter()
+        events = list(engine.run(REQUEST, Settings(), Resources(Checkpoint(file.stem, file)), lambda: Stop.NONE))
+        step = time.perf_counter() - begun
+        if failed := [each for each in events if isinstance(each, Failed)]:
+            raise SystemExit(failed[0].message)
+        assert isinstance(events[-1], Finished)
+        state = next(each for each in reversed(events) if isinstance(each, EngineState))
+    return {
+        "device": state.device,
+        "file_mb": round(size),
+        "read_s": round(read, 2),
+        "load_s": round(seconds, 2),
+        "load_cpu_s": round(processor, 2),
+        "times_read": round(seconds / read, 2),
+        "peak_mb": round(after - before),
+        "mapped_mb": round(mapped),
+        "peak_times_file": round((after - before) / size, 2),
+        "peak_unmapped_times_file": round((after - before - mapped) / size, 2),
+        "step_s": round(step, 2),
+    }
+
+
+def switch(files: list[Path], memory: str, precision: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as cache:
+        engine = create_engine("auto", precision, cache, memory=memory)
+        for file in files:
+            took(engine, file)
+        spent = time.process_time()
+        for file in files:
+            took(engine, file)
+        return {"switch_and_back_cpu_s": round(time.process_time() - spent, 4), "loaded": len(engine._model_cache)}
+
+
+if __name__ == "__main__":
+    main()
