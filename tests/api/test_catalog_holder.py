@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from modules.api.app import create_api
 from modules.api.catalog_holder import CatalogHolder
-from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
+from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes, stamp_of_folders
 from modules.schema.catalog import Catalog, Checkpoint
 from tests.api.conftest import BASE, services_in
 
@@ -148,3 +148,31 @@ def test_what_takes_long_is_looked_at_after_each_scan_and_then_listed() -> None:
     holder.refresh()
     assert marked.wait(240)
     assert [row.reason for row in holder.current.checkpoints] == ["code", "code"]
+
+
+def test_a_look_scans_the_folders_only_if_a_file_in_them_has_come_gone_or_changed(tmp_path: Path) -> None:
+    scans: list[int] = []
+
+    def scan() -> Catalog:
+        scans.append(len(scans))
+        return Catalog(tuple(find_checkpoints([tmp_path])))
+
+    holder = CatalogHolder(scan, stamp=lambda: stamp_of_folders([tmp_path]))
+    (tmp_path / "deep").mkdir()  # a folder alone is no model
+
+    def looks() -> tuple[int, int]:
+        """(files found, scans so far), after two looks."""
+        holder.look()
+        return len(holder.look().checkpoints), len(scans)
+
+    path = tmp_path / "deep" / "fox.safetensors"
+    assert looks() == (0, 1)
+    path.write_bytes(b"one")
+    assert looks() == (1, 2)
+    path.write_bytes(b"two!")
+    assert looks() == (1, 3)
+    path.with_suffix(".json").write_text("{}")  # a checkpoint's defaults
+    assert looks() == (1, 4)
+    path.unlink()
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nothing")
+    assert looks() == (1, 5)

@@ -1,6 +1,8 @@
 """Admission: the settings and names of a request become files before it is queued, for whoever submits it."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,80 @@ def test_a_wrong_name_is_refused_with_the_field_and_the_nearest_one(
     kind = TXT2IMG if isinstance(request_, Txt2ImgRequest) else IMG2IMG
     with pytest.raises(WebuiError, match=message):
         admission().admitted(kind, request_, Settings())
+
+
+def test_an_embedding_is_named_by_its_word_as_the_tokenizer_finds_it() -> None:
+    rows = tuple(Embedding(name, Path(f"{name}.pt")) for name in ("bad", "badhands", "dusk (v1)", "fog"))
+    source = FixedCatalog(Catalog((GOOD,), (Lora("fog", Path("fog.safetensors")),), rows))
+
+    def named(**values: Any) -> list[str]:
+        spec = Admission(source).admitted(TXT2IMG, Txt2ImgRequest(**values), Settings())
+        return [each.name for each in spec.resources.embeddings]
+
+    assert named(prompt="badhands, foggy") == ["badhands"]  # the longest word, and none within another
+    assert named(prompt="(BAD:1.2)", negative_prompt="[fog:sun:0.5]") == ["bad", "fog"]
+    assert named(prompt="a cat AND dusk \\(v1\\), # fog") == ["dusk (v1)"]  # behind # is a comment
+    assert named(prompt="<lora:fog:0>", enable_hr=False, hr_prompt="fog") == []
+    assert named(enable_hr=True, hr_negative_prompt="fog") == ["fog"]
+
+
+class Disk:
+    """A source of names that counts how often it is asked to look."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.current = catalog
+        self.looks = 0
+
+    def look(self) -> Catalog:
+        self.looks += 1
+        return self.current
+
+    def knowing(self, *said: str) -> Catalog:
+        return self.current
+
+    def refresh(self) -> Catalog:
+        return self.current
+
+
+def written(folder: Path, name: str, text: str = "one") -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_job_that_is_admitted_again_has_all_its_files_and_remembers_how_they_were(tmp_path: Path) -> None:
+    """As after a restart: from the job store come the request, the checkpoint and how the files were."""
+    first, second = (Checkpoint(name, written(tmp_path, name)) for name in ("first", "second"))
+    ink, soft = Lora("ink", written(tmp_path, "ink")), Vae("soft", written(tmp_path, "soft"))
+    disk = Disk(Catalog((first, second), (ink,), vaes=(soft,)))
+    request = Txt2ImgRequest(prompt="<lora:ink:1>", refiner_checkpoint="FIRST", override_settings={"sd_vae": "soft"})
+    spec = Admission(disk).admitted(TXT2IMG, request, Settings(sd_model_checkpoint="second"))
+    assert spec.resources.refiner == first
+    assert {file.name for file in spec.resources.files} == {"first", "second", "ink", "soft"}
+    kept = replace(spec, resources=Resources(spec.resources.checkpoint, files=spec.resources.files))
+
+    changed = written(tmp_path, "ink", "another one")
+    moved = second.path.rename(tmp_path / "moved")
+    disk.current = replace(disk.current, checkpoints=(first, Checkpoint("second", moved)))
+    again = Admission(disk).readmitted(kept).resources
+    assert (again.checkpoint.path, again.refiner, again.loras, again.vae) == (moved, first, (ink,), soft)
+    assert again.catalog == disk.current
+    was = {file.path: (file.size, file.changed) for file in again.files}
+    now = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in was}
+    assert [path for path in was if was[path] != now[path]] == [changed]  # and not the one that was moved
+    assert disk.looks == 2
+
+
+def test_the_checkpoint_of_a_job_that_is_admitted_again_stays(tmp_path: Path) -> None:
+    """Whatever is chosen by now, and though a file of its name in another folder has come before it in the list."""
+    mine = Checkpoint("a", written(tmp_path / "own", "a"))
+    spec = Admission(FixedCatalog(Catalog((mine, GOOD)))).admitted(TXT2IMG, Txt2ImgRequest(), Settings())
+    renamed = replace(mine, name="own/a")
+    disk = FixedCatalog(Catalog((GOOD, replace(mine, path=tmp_path / "a"), renamed)))
+    assert Admission(disk).readmitted(spec).resources.checkpoint == renamed
+    with pytest.raises(WebuiError, match="no checkpoint named 'a'"):
+        Admission(FixedCatalog(Catalog((GOOD,)))).readmitted(spec)
 
 
 def test_missing_loras_can_be_left_out() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,9 @@ from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.processing.kinds.registry import BUILT_IN
+from modules.schema.catalog import Lora
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
-from modules.schema.resources import Resources
+from modules.schema.resources import NamedFile, Resources
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
@@ -120,6 +122,45 @@ def ended(job: Job) -> Job:
     for _ in job.follow():
         pass
     return job
+
+
+INK = Lora("ink", Path("ink.safetensors"))
+FILES = (NamedFile("ink", INK.path, 3, 5),)
+
+
+def test_after_a_restart_jobs_have_all_their_files_again_or_fail_with_the_reason(tmp_path: Path) -> None:
+    """The names are looked up anew; what is gone ends its job, which a retry makes once it is back."""
+    is_gone = True
+
+    def readmit(spec: JobSpec) -> JobSpec:
+        assert spec.resources == Resources(CHECKPOINT, files=FILES)
+        if is_gone and spec.request.prompt == "gone":
+            raise WebuiError("prompt: there is no LoRA 'ink'.", "Put it back.", "prompt")
+        return replace(spec, resources=replace(spec.resources, loras=(INK,)))
+
+    queue = opened(tmp_path)
+    ids = [
+        queue.submit(JobSpec(TXT2IMG, Txt2ImgRequest(prompt=prompt), Settings(), Resources(CHECKPOINT, files=FILES))).id
+        for prompt in ("wait", "there", "gone")
+    ]
+    queue.close()
+    queue = JobQueue(EngineProcess(FACTORY), Saver(Outputs(tmp_path / "outputs")), job_store=stored_in(tmp_path))
+    queue.resume(lies_in(Outputs(tmp_path / "outputs")), readmit)
+    running, there, gone = (queue.job(job_id) for job_id in ids)
+    assert [job.resources.loras for job in (running, there)] == [(INK,), (INK,)]
+    assert gone.entries()[-1].event == Failed("prompt: there is no LoRA 'ink'.", "Put it back.", "prompt")
+    with pytest.raises(WebuiError, match="no LoRA 'ink'"):
+        queue.retry(gone.id, readmit=readmit)
+    is_gone = False
+    [again] = queue.retry(gone.id, readmit=readmit)
+    running.interrupt()
+    assert [ended(job).status for job in (there, again)] == ["finished", "finished"]
+    assert again.resources.loras == (INK,)
+    queue.close()
+
+
+def stored_in(folder: Path) -> JobStore:
+    return JobStore(folder / "jobs.sqlite", Pictures(folder / "pictures"))
 
 
 def test_an_orderly_end_hands_the_running_job_back_and_keeps_the_queue(tmp_path: Path) -> None:

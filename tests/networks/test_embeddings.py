@@ -194,3 +194,20 @@ def test_what_is_new_is_a_word_after_a_look(cache: EmbeddingCache, bpe: ClipBPE,
     cache.offer(EmbeddingFiles([tmp_path]).found())
     assert [each.name for each in cache.words(WIDTH, bpe).of] == ["deer", "fox"]
     assert first.read("fox") is cache.words(WIDTH, bpe).read("fox")
+
+
+def test_a_file_that_cannot_be_read_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = EmbeddingFiles([tmp_path])
+
+    def warned() -> int:
+        caplog.clear()
+        assert files.found() == ()
+        return len([record for record in caplog.records if record.levelname == "WARNING"])
+
+    odd = tmp_path / "odd.pt"
+    odd.symlink_to(tmp_path / "nothing")
+    assert [warned(), warned(), warned()] == [1, 0, 0]
+    odd.unlink()
+    assert warned() == 0
+    odd.symlink_to(odd)  # for another reason
+    assert [warned(), warned()] == [1, 0]

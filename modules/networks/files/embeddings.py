@@ -41,11 +41,13 @@ class EmbeddingFiles:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
         self._described: dict[Stamp, Embedding | None] = {}  # None for a picture without one
+        self._unread: dict[Path, str] = {}  # why the last look could not read a file; told once
 
     def found(self) -> tuple[Embedding, ...]:
         """Those that are there now, each name once; the ones that cannot be used with their reasons."""
         embeddings: dict[str, Embedding] = {}
         described: dict[Stamp, Embedding | None] = {}
+        unread: dict[Path, str] = {}
         with PickleReader() as pickles:
             for path in without_previews(find_files(self._folders, SUFFIXES)):
                 try:
@@ -55,11 +57,13 @@ class EmbeddingFiles:
                     else:
                         described[stamp] = _described(path, pickles)
                 except OSError as error:
-                    log.warning("%s cannot be read (%s).", path, error)
+                    unread[path] = str(error)
+                    if self._unread.get(path) != unread[path]:
+                        log.warning("%s cannot be read (%s).", path, error)
                     continue
                 if (one := described[stamp]) is not None:
                     embeddings.setdefault(one.name, one)
-        self._described = described
+        self._described, self._unread = described, unread
         return tuple(embeddings.values())
 
 
