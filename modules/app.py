@@ -44,6 +44,7 @@ from modules.jobs.workers.process import EngineProcess
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.listing import HashCache, stamp_of_folders
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
+from modules.prompts.style_book import StyleBook
 from modules.schema.catalog import Catalog, usable
 from modules.schema.request import Img2ImgRequest
 from modules.server import doctor, fetch_command, listen, merge_command
@@ -178,7 +179,15 @@ def open_services(flags: Flags) -> Services:
     savers = JobSavers(Saver(outputs))
     extensions = load_extensions(flags.extensions_dir)
     queue = JobQueue(engine, savers, job_store=JobStore(flags.data_dir / QUEUE, pictures))
-    batches = Batches(queue, savers, outputs, pictures, journals=Journals(flags.data_dir / BATCHES), scripts=extensions)
+    batches = Batches(
+        queue,
+        savers,
+        outputs,
+        pictures,
+        journals=Journals(flags.data_dir / BATCHES),
+        scripts=extensions,
+        styles=StyleBook(flags.data_dir, folders.styles).styles,
+    )
     checkpoints = CheckpointFiles(folders.checkpoints)
     catalog = CatalogHolder(
         folders.scanner(checkpoints),

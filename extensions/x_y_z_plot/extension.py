@@ -151,7 +151,8 @@ class XYZPlot(Script):
         for side in sides(kind, arguments):
             for value in side.values:
                 side.axis.apply(request, value, side.values)
-                if side.axis.label == "Checkpoint name":
+                is_refiner = side.axis.label == "Refiner checkpoint" and value.strip().lower() not in ("", "none")
+                if side.axis.label == "Checkpoint name" or is_refiner:
                     catalog.checkpoint(value)
                 if side.axis.label == "VAE":
                     catalog.vae(value)

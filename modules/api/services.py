@@ -164,7 +164,7 @@ class Services:
     @cached_property
     def admission(self) -> Admission:
         """Turns requests into jobs."""
-        return Admission(self.catalog, self.extensions)
+        return Admission(self.catalog, self.extensions, self.styles.styles)
 
     @cached_property
     def cards(self) -> CardIndex:

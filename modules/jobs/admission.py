@@ -5,7 +5,7 @@ wrong is refused here, in a sentence, and not in the middle of a job.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,8 @@ from modules.processing.kinds.kind import JobKind
 from modules.processing.kinds.resolve import CHECKPOINT, MissingNetworks, loadable
 from modules.processing.kinds.words import WordReader
 from modules.prompts.schedule import Timing
+from modules.prompts.style_file import Style
+from modules.prompts.styles import styled
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import NamedFile
@@ -63,17 +65,26 @@ class Admission:
 
     source: CatalogSource
     scripts: Extensions = field(default=NO_SCRIPTS)
+    styles: Callable[[], Mapping[str, Style]] = dict[str, Style]  # by name, as they are now
     reader: WordReader = field(default_factory=WordReader)
 
     def admitted(
-        self, kind: JobKind[Any], request: Any, settings: Settings, leave_out_missing: bool = False
+        self,
+        kind: JobKind[Any],
+        request: Any,
+        settings: Settings,
+        leave_out_missing: bool = False,
+        styles: Sequence[str] = (),
     ) -> JobSpec:
-        """The job of `request`, under `settings` and those that it overrides; all that it names is looked up.
+        """The job of `request`, under `settings` and those that it overrides, the named `styles` put around its
+        prompts; all that it names is looked up.
 
         Raises WebuiError with the field at fault. `leave_out_missing` takes tags of LoRAs that are not here out of the
         prompts; else they raise MissingNetworks.
         """
         settings = settings.overridden(kind.overrides(request))
+        if styles:
+            request = self._styled(kind, request, styles)
         self.source.look()
         try:
             request, resources = kind.admitted(request, settings, self._names())
@@ -82,7 +93,7 @@ class Admission:
                 raise
             request = missing.left_out(request)
             request, resources = kind.admitted(request, settings, self._names())
-        return JobSpec(kind, request, settings, resources)
+        return JobSpec(kind, request, settings, replace(resources, styles=tuple(styles)))
 
     def readmitted(self, spec: JobSpec) -> JobSpec:
         """A job that was admitted before Palimpsest was started again, or before it failed, with the files that its
@@ -95,7 +106,8 @@ class Admission:
         first = next(at_its_place, before.checkpoint)
         settings = spec.settings.overridden({CHECKPOINT: first.name})
         _, resources = spec.kind.admitted(spec.request, settings, self._names())
-        return replace(spec, resources=replace(resources, files=_as_before(resources.files, before.files)))
+        files = _as_before(resources.files, before.files)
+        return replace(spec, resources=replace(resources, files=files, styles=before.styles))
 
     def checkpoint(self, name: str) -> Checkpoint:
         """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
@@ -114,6 +126,11 @@ class Admission:
         except WebuiError as error:
             log.warning("%s", error)
             return Choice(checkpoint, settings)
+
+    def _styled(self, kind: JobKind[Any], request: Any, names: Sequence[str]) -> Any:
+        if not isinstance(request, GenerationRequest):
+            raise WebuiError(f"styles: a job of the kind {kind.title!r} has no prompt.", "Leave them out.", "styles")
+        return styled(request, names, self.styles())
 
     def _names(self) -> "_Names":
         return _Names(self.source, self.scripts, self.reader)

@@ -15,7 +15,7 @@ from modules.fetching.fetcher import Fetcher
 from modules.fetching.order import FetchRequest
 from modules.jobs.job import Job, JobSpec
 from modules.processing.kinds.kind import JobKind, Results, Work
-from modules.schema.catalog import NO_CHECKPOINT
+from modules.schema.resources import NO_RESOURCES
 from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Downloads:
             job.append(Finished(0.0, {}, interrupted=True))
             return
         try:
-            for event in FETCH.run(self.fetcher, Work(FETCH, job.request, job.settings, NO_CHECKPOINT), should_stop):
+            for event in FETCH.run(self.fetcher, Work(FETCH, job.request, job.settings, NO_RESOURCES), should_stop):
                 assert not isinstance(event, EngineState)
                 job.append(event)
                 if isinstance(event, FileSaved):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from modules.base.errors import WebuiError
 from modules.prompts.style_file import Style, read_style_file
-from modules.schema.request import MAX_PROMPT
+from modules.schema.request import MAX_PROMPT, GenerationRequest
 
 PLACEHOLDER = "{prompt}"
+PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
+
+Generation = TypeVar("Generation", bound=GenerationRequest)
 
 
 def read_styles(path: Path) -> dict[str, Style]:
@@ -37,6 +40,31 @@ def apply_styles(
             prompt = merged(styles[name].prompt, prompt)
             negative_prompt = merged(styles[name].negative_prompt, negative_prompt)
     return prompt, negative_prompt
+
+
+def styled(request: Generation, names: Sequence[str], styles: Mapping[str, Style]) -> Generation:
+    """`request` with the named styles around its prompts, those of hires fix as well.
+
+    Raises WebuiError for a name that no style has, and for a prompt that becomes too long.
+    """
+    require_styles(names, styles)
+    update: dict[str, str] = {}
+    for fields in PROMPTS:
+        before = [str(getattr(request, field, "")) for field in fields]
+        texts = apply_styles(before[0], before[1], names, styles)
+        for field, was, text in zip(fields, before, texts, strict=True):
+            # An empty prompt of the second pass is the first one's, which has its styles already.
+            if field in PROMPTS[0] or was:
+                update[field] = text
+    return request.model_copy(update=update)
+
+
+def style_names(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The styles that a request's values name. Raises WebuiError if these are not a list of names."""
+    names = values.get("styles") or []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in cast(Sequence[object], names)):
+        raise WebuiError("styles: expected a list of names.", "GET /v1/styles lists them.", "styles")
+    return tuple(cast(Sequence[str], names))
 
 
 class ExtractedStyles(NamedTuple):

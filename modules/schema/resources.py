@@ -27,7 +27,8 @@ class Resources:
 
     `refiner` and `hires_checkpoint` are None where the job uses its first checkpoint throughout. `vae`, `refiner_vae`
     and `hires_vae` are None where the checkpoint's own is used. `loras` are those that the prompts name, `embeddings`
-    those whose words stand in them. `files` are all of these as they were found, unless they were gone already.
+    those whose words stand in them, `styles` the names of those that were put around them. `files` are all files as
+    they were found, but for those that were gone already.
 
     `catalog` is all that could be named at that time. Prompts that only a running job knows (a script's) are looked up
     in it, so that a name means the same in the whole job and no folder is read again.
@@ -41,6 +42,7 @@ class Resources:
     embeddings: tuple[Embedding, ...] = ()
     refiner_vae: Vae | None = None
     hires_vae: Vae | None = None
+    styles: tuple[str, ...] = ()
     files: tuple[NamedFile, ...] = ()
     catalog: Catalog = field(default=NO_CATALOG, compare=False, repr=False)
 

@@ -10,7 +10,7 @@ from modules.base.picture import Picture
 from modules.images.grid import grid
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
-from tests.extensions.conftest import Stage, color, img2img, opened, refusal, source, txt2img, values_of
+from tests.extensions.conftest import CATALOG, Stage, color, img2img, opened, refusal, source, txt2img, values_of
 
 # -- One job of many
 
@@ -328,12 +328,19 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
         ((4, "1-100000"), "more than 1000 values"),
         ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
         ((99, "1"), "expected a whole number from 0 to 41"),
-        (("FP8 mode", "Enable"), "8-bit weights are not supported"),
+        (("Face restore", "GFPGAN"), "there is no face restoration"),
         (("VAE", "Automatic, Non"), "no VAE named 'Non'; did you mean 'None'?"),
     ],
 )
 def test_what_cannot_be_plotted_is_told_before_it_begins(stage: Stage, args: tuple[Any, ...], words: str) -> None:
     assert words in str(refusal(lambda: stage.extensions.checked(txt2img("x/y/z plot", *args), Catalog())))
+
+
+@pytest.mark.parametrize("axis", ["Checkpoint name", "Refiner checkpoint"])
+def test_the_checkpoints_of_an_axis_are_looked_up_before_it_begins(stage: Stage, axis: str) -> None:
+    told = refusal(lambda: stage.extensions.checked(txt2img("x/y/z plot", axis, "here,othr"), CATALOG))
+    assert "no checkpoint named 'othr'; did you mean 'other'?" in str(told)
+    stage.extensions.checked(txt2img("x/y/z plot", "Refiner checkpoint", "None,other"), CATALOG)
 
 
 def test_a_hires_sampler_is_looked_up_where_the_hires_pass_is_on(stage: Stage) -> None:

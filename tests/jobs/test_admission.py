@@ -8,8 +8,10 @@ import pytest
 
 from modules.base.errors import WebuiError
 from modules.jobs.admission import Admission, FixedCatalog
+from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.processing.kinds.resolve import MissingNetworks
+from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import Resources
@@ -82,6 +84,25 @@ def test_an_embedding_is_named_by_its_word_as_the_tokenizer_finds_it() -> None:
     assert named(prompt="a cat AND dusk \\(v1\\), # fog") == ["dusk (v1)"]  # behind # is a comment
     assert named(prompt="<lora:fog:0>", enable_hr=False, hr_prompt="fog") == []
     assert named(enable_hr=True, hr_negative_prompt="fog") == ["fog"]
+
+
+OIL = Style("oil", "{prompt}, oil <lora:fur:1>", "photo")
+
+
+def test_styles_are_put_around_all_prompts_and_remembered() -> None:
+    with_styles = Admission(FixedCatalog(CATALOG), styles=lambda: {"oil": OIL})
+    request = Txt2ImgRequest(prompt="a fox", enable_hr=True, hr_prompt="a wolf")
+    spec = with_styles.admitted(TXT2IMG, request, Settings(), styles=["oil"])
+    made: Txt2ImgRequest = spec.request
+    assert (made.prompt, made.negative_prompt) == ("a fox, oil <lora:fur:1>", "photo")
+    assert (made.hr_prompt, made.hr_negative_prompt) == ("a wolf, oil <lora:fur:1>", "")  # "" is the first pass's
+    assert (spec.resources.styles, spec.resources.loras) == (("oil",), (FUR,))  # what styles name is found as well
+    again = with_styles.readmitted(spec)
+    assert (again.request, again.resources.styles) == (made, ("oil",))  # and put around no second time
+    with pytest.raises(WebuiError, match="no style 'oli'; did you mean 'oil'"):
+        with_styles.admitted(TXT2IMG, request, Settings(), styles=["oli"])
+    with pytest.raises(WebuiError, match="has no prompt"):
+        with_styles.admitted(EXTRAS, ExtrasRequest(), Settings(), styles=["oil"])
 
 
 class Disk:

@@ -145,7 +145,7 @@ def test_after_a_restart_jobs_have_all_their_files_again_or_fail_with_the_reason
     ]
     queue.close()
     queue = JobQueue(EngineProcess(FACTORY), Saver(Outputs(tmp_path / "outputs")), job_store=stored_in(tmp_path))
-    queue.resume(lies_in(Outputs(tmp_path / "outputs")), readmit)
+    queue.resume(is_saved_in(Outputs(tmp_path / "outputs")), readmit)
     running, there, gone = (queue.job(job_id) for job_id in ids)
     assert [job.resources.loras for job in (running, there)] == [(INK,), (INK,)]
     assert gone.entries()[-1].event == Failed("prompt: there is no LoRA 'ink'.", "Put it back.", "prompt")

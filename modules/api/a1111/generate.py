@@ -39,7 +39,6 @@ from modules.extension.loading import Extensions
 from modules.images.grid import grid
 from modules.infotext.grammar import FormKind
 from modules.jobs.job import Job, JobSpec
-from modules.prompts.styles import apply_styles
 from modules.prompts.tags import take_tags
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import SEED_RANGE, GenerationRequest, counted_up
@@ -52,13 +51,14 @@ OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences ab
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A parsed body, with one request for each source picture."""
+    """A parsed body, with one request for each source picture. Of the named styles, `known` exist."""
 
     kind: FormKind
     requests: tuple[GenerationRequest, ...]
     answering: Answering
     parameters: Mapping[str, Any]
     styles: tuple[str, ...]
+    known: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -158,25 +158,17 @@ class _Studio:
             kind, {**values, **({"init_images": sources[:1]} if sources else {})}, self._services.settings.current
         )
         notes += [f"{name} has no effect here." for name in first.ignored if name in PAYLOADS[kind].model_fields]
-        request, missing = self._styled(first.request, styles)
-        notes += [f"There is no style {name[:80]!r}." for name in missing]
+        known = self._services.styles.styles() if styles else {}
+        notes += [f"There is no style {name[:80]!r}." for name in styles if name not in known]
         return ParsedRequest(
             kind,
-            self._spread(request, sources),
+            self._spread(first.request, sources),
             answering,
             echoed(kind, body, answering.include_init_images),
             tuple(styles),
+            tuple(name for name in styles if name in known),
             tuple(notes),
         )
-
-    def _styled(self, request: GenerationRequest, names: Sequence[str]) -> tuple[GenerationRequest, list[str]]:
-        """The request with its styles applied to the prompts, and the names of unknown styles."""
-        if not names:
-            return request, []
-        known = self._services.styles.styles()
-        prompt, negative = apply_styles(request.prompt, request.negative_prompt, names, known)
-        styled = request.model_copy(update={"prompt": prompt, "negative_prompt": negative})
-        return styled, [name for name in names if name not in known]
 
     def _spread(self, request: GenerationRequest, sources: Sequence[Any]) -> tuple[GenerationRequest, ...]:
         """One request for each source and batch; their pictures have the seeds they would have in one batch."""
@@ -203,7 +195,7 @@ class _Studio:
     def _submit(self, parsed: ParsedRequest, client: str) -> list[Pending]:
         services = self._services
         kind, settings = services.queue.kinds.named(parsed.kind), services.settings.current
-        specs = [services.admission.admitted(kind, request, settings) for request in parsed.requests]
+        specs = [services.admission.admitted(kind, each, settings, styles=parsed.known) for each in parsed.requests]
         if not parsed.answering.override_settings_restore_afterwards:
             self._keep(parsed, specs[0].resources.checkpoint)
         pending: list[Pending] = []

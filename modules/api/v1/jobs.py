@@ -15,7 +15,6 @@ from modules.api.middleware.turns import LargeJson
 from modules.api.openapi import fields_of
 from modules.api.services import Services
 from modules.api.sse import NOTHING_NEW, EventStream, event_text
-from modules.api.v1.styles import styled
 from modules.base.errors import WebuiError
 from modules.base.events import ENDINGS, Event, Failed, ImageSaved, Previewed
 from modules.base.fields import Strict
@@ -24,6 +23,7 @@ from modules.base.picture_fields import picture_fields
 from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
 from modules.processing.kinds.registry import BUILT_IN
+from modules.prompts.styles import style_names
 from modules.store.pictures import Pictures
 
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
@@ -53,8 +53,11 @@ def routes(services: Services) -> APIRouter:
     def submit(body: JobBody, http_request: Request) -> dict[str, Any]:
         """Submit a job. Pictures are ids from /v1/pictures, base64 or data URIs."""
         kind = queue.kinds.named(body.kind)
-        values = _with_pictures(kind.request, styled(body.request, services.styles), services.pictures)
-        spec = services.admission.admitted(kind, kind.parse(values), services.settings.current, body.leave_out_missing)
+        styles = style_names(body.request)
+        values = {name: value for name, value in body.request.items() if name != "styles"}
+        request = kind.parse(_with_pictures(kind.request, values, services.pictures))
+        settings = services.settings.current
+        spec = services.admission.admitted(kind, request, settings, body.leave_out_missing, styles)
         job = services.submit(client_of(http_request), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}"}
 

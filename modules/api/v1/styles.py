@@ -10,7 +10,6 @@ from pydantic import Field
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
-from modules.prompts.style_book import StyleBook
 from modules.prompts.style_file import Style
 from modules.prompts.styles import apply_styles, require_styles
 from modules.schema.request import MAX_PROMPT
@@ -18,7 +17,6 @@ from modules.schema.request import MAX_PROMPT
 MAX_NAME = 200  # characters
 MOST = 100  # styles at once
 StyleName = Annotated[str, InPath(description="The style's name.")]
-PROMPTS = (("prompt", "negative_prompt"), ("hr_prompt", "hr_negative_prompt"))
 
 
 class StyleBody(Strict):
@@ -69,23 +67,3 @@ def routes(services: Services) -> APIRouter:
 
 def _listed(styles: Mapping[str, Style]) -> list[dict[str, Any]]:
     return [style._asdict() for style in styles.values()]
-
-
-def styled(values: dict[str, Any], book: StyleBook) -> dict[str, Any]:
-    """A request's values without `styles`, its prompts with them. Raises WebuiError if one is unknown."""
-    names = values.get("styles") or []
-    rest = {name: value for name, value in values.items() if name != "styles"}
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WebuiError("styles: expected a list of names.", "GET /v1/styles lists them.", "styles")
-    if not names:
-        return rest
-    known = book.styles()
-    require_styles(names, known)
-    for positive, negative in PROMPTS:
-        # An empty prompt of the second pass is the first one's, which has its styles already.
-        is_first = positive == "prompt"
-        texts = apply_styles(str(rest.get(positive, "")), str(rest.get(negative, "")), names, known)
-        for field, text in zip((positive, negative), texts, strict=True):
-            if is_first or rest.get(field):
-                rest[field] = text
-    return rest

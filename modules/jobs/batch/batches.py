@@ -21,6 +21,7 @@ from modules.jobs.batch.materials import Materials, checked, checked_form
 from modules.jobs.batch.results import Results
 from modules.jobs.batch.run import BatchRun, Queue
 from modules.jobs.saving import JobSavers
+from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE
 from modules.schema.settings import Settings
@@ -44,6 +45,7 @@ class Batches:
         draw: random.Random | None = None,
         journals: Journals | None = None,
         scripts: Extensions = NO_SCRIPTS,
+        styles: Callable[[], Mapping[str, Style]] = dict[str, Style],
     ) -> None:
         self.outputs = outputs
         self.journals = journals or Journals()
@@ -52,6 +54,7 @@ class Batches:
         self._pictures = pictures
         self._draw = draw or random.SystemRandom()
         self._scripts = scripts
+        self._styles = styles
         self._lock = threading.Lock()
         self._batches: dict[str, Batch] = {}
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="batch")
@@ -116,10 +119,11 @@ class Batches:
         self, form: Mapping[str, Any], settings: Settings, catalog: Catalog, leave_out_missing: bool = False
     ) -> dict[str, Any]:
         """The form, with its names resolved. Raises WebuiError as `start` does, before any file is examined."""
-        return checked_form(form, settings, Admission(FixedCatalog(catalog), self._scripts), leave_out_missing)
+        admission = Admission(FixedCatalog(catalog), self._scripts, self._styles)
+        return checked_form(form, settings, admission, leave_out_missing)
 
     def _admission(self, materials: Materials) -> Admission:
-        return Admission(FixedCatalog(materials.catalog), self._scripts)
+        return Admission(FixedCatalog(materials.catalog), self._scripts, self._styles)
 
     def _run_of(self, batch: Batch) -> BatchRun:
         return BatchRun(batch, self._queue, self._savers, self._pictures, self._admission(batch.materials))

@@ -13,6 +13,7 @@ from modules.jobs.admission import Admission
 from modules.jobs.batch.files import FileSet
 from modules.jobs.batch.options import BatchOptions
 from modules.processing.kinds.generate import IMG2IMG
+from modules.prompts.styles import style_names
 from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
@@ -57,9 +58,17 @@ def checked_form(
             unknown[0],
         )
     used = {name: value for name, value in form.items() if name in params(Img2ImgRequest) or value}
-    request = Img2ImgRequest.parse({**used, "init_images": (BLANK,)})
-    spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing)
+    styles = style_names(used)
+    request = Img2ImgRequest.parse({**without_styles(used), "init_images": (BLANK,)})
+    spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing, styles)
+    if styles:  # they are put around each file's own prompt
+        spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing)
     return {**used, **{name: getattr(spec.request, name) for name in NAMING if used.get(name)}}
+
+
+def without_styles(form: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a form that a request has as fields."""
+    return {name: value for name, value in form.items() if name != "styles"}
 
 
 def passed_over(materials: Materials) -> tuple[str, ...]:

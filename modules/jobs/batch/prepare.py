@@ -10,10 +10,12 @@ from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.files import BatchFile
 from modules.jobs.batch.keys import key_of
 from modules.jobs.batch.masks import Masks
+from modules.jobs.batch.materials import without_styles
 from modules.jobs.batch.results import Done
 from modules.jobs.batch.sizes import fitted, masked_alone, sized
 from modules.jobs.job import JobSpec
 from modules.processing.kinds.generate import IMG2IMG
+from modules.prompts.styles import style_names
 from modules.schema.request import Img2ImgRequest
 
 
@@ -48,11 +50,12 @@ class FilePreparer:
         changes = self._batch.texts.changes(file, header := _header(file, data), materials.settings, materials.catalog)
         mask, mask_notes = self._masks.of(file)
         values = changes.over(materials.form, options.words_mode == "append")
-        request = Img2ImgRequest.parse({**values, "init_images": (header,), "mask": mask})
+        styles = style_names(values)
+        request = Img2ImgRequest.parse({**without_styles(values), "init_images": (header,), "mask": mask})
         settings = materials.settings.overridden(IMG2IMG.overrides(request))
         rule = self._admission.checkpoint(settings.sd_model_checkpoint).sizes.rule
         request, size_notes = masked_alone(sized(request, options, rule), options, rule)
-        spec = self._admission.admitted(IMG2IMG, request, materials.settings)
+        spec = self._admission.admitted(IMG2IMG, request, materials.settings, styles=styles)
         request, files = spec.request, spec.resources
         key = key_of(request, spec.settings, files.checkpoint, files.vae.name if files.vae else "")
         done = self._batch.results.finished(file.name, key) if options.skip_finished else None

@@ -29,6 +29,7 @@ from modules.jobs.job import JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.processing.kinds.generate import IMG2IMG
+from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import Img2ImgRequest
 from modules.schema.resources import Resources
@@ -63,7 +64,9 @@ class Studio:
         self.pictures = Pictures(folder / "pictures")
         savers = JobSavers(Saver(self.outputs))
         self.queue = JobQueue(self.painter, savers)
-        self.batches = Batches(self.queue, savers, self.outputs, self.pictures, random.Random(1))
+        styles = {"oil": Style("oil", "oil of {prompt}", "photo")}
+        draw = random.Random(1)
+        self.batches = Batches(self.queue, savers, self.outputs, self.pictures, draw, styles=lambda: styles)
 
     def start(
         self, files: dict[str, bytes], masks: dict[str, bytes] | None = None, form: dict[str, Any] | None = None,
@@ -300,6 +303,15 @@ def table(*rows: tuple[str, ...]) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue().encode("utf-8-sig")
+
+
+def test_styles_are_put_around_each_files_own_prompt(studio: Studio) -> None:
+    files = {"a.png": picture("red"), "b.png": picture("blue"), "b.txt": b"a boat"}
+    studio.run(files, form={"prompt": "a cat", "styles": ["oil"]})
+    asked = [(request.prompt, request.negative_prompt) for request, _ in studio.painter.requests]
+    assert asked == [("oil of a cat", "photo"), ("oil of a cat a boat", "photo")]
+    with pytest.raises(WebuiError, match="no style 'oli'"):
+        studio.start(files, form={"styles": ["oli"]})
 
 
 def test_a_text_and_a_table_beside_the_pictures_give_their_prompts(studio: Studio) -> None:
