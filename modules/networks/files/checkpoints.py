@@ -22,6 +22,7 @@ _PICKLE: Final = "a pickle with code"  # what a list calls a file that holds mor
 _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
 _INPAINTING_CHANNELS: Final = 9
 _DEPTH_CHANNELS: Final = 5
+_EDIT_CHANNELS: Final = 8  # InstructPix2Pix
 _SD2_CONTEXT: Final = 1024  # width of what its UNet attends to
 _XL_PARTS: Final = ("unet", "text_encoder_2")  # XL's refiner has no other text encoder
 
@@ -156,6 +157,8 @@ def _narrowed(family: FileType, path: Path) -> FileType:
         return family_named("sdxl-refiner")
     if family.name == "sd1" and unet.get("cross_attention_dim") == _SD2_CONTEXT:
         family = family_named("sd2")
+    if unet.get("in_channels") == _EDIT_CHANNELS and family.supported:
+        return family_named("sdxl-edit" if family.family == "sdxl" else "instruct-pix2pix")
     if unet.get("in_channels") == _DEPTH_CHANNELS and family.name == "sd2":
         return family_named("sd2-depth")
     if unet.get("in_channels") == _INPAINTING_CHANNELS and family.name in ("sd1", "sd2", "sdxl"):

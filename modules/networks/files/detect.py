@@ -85,7 +85,7 @@ def _is_embedding(header: Header) -> bool:
     return bool(header) and small and not any("." in key for key in header if key not in ("emb_params", "*"))
 
 
-_NOT_YET: Final = "Use a Stable Diffusion 1 checkpoint."
+_NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint."
 _NOT_ALONE: Final = "Choose a whole checkpoint."
 
 # The first row that fits counts, so what is narrower stands above what is wider.
@@ -152,6 +152,14 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "a Stable Diffusion XL inpainting model",
         lambda h: _is_xl(h) and _unet_inputs(9)(h),
         supported=True,
+        family="sdxl",
+    ),
+    FileType(
+        "sdxl-edit",
+        "checkpoint",
+        "a Stable Diffusion XL InstructPix2Pix model",
+        lambda h: _is_xl(h) and _unet_inputs(8)(h),
+        cure=_NOT_YET,
         family="sdxl",
     ),
     FileType("sdxl", "checkpoint", "a Stable Diffusion XL model", _is_xl, supported=True, family="sdxl"),
@@ -248,6 +256,7 @@ PIPELINES: Final[Mapping[str, str]] = {
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
     "StableDiffusionXLInpaintPipeline": "sdxl",
+    "StableDiffusionXLInstructPix2PixPipeline": "sdxl-edit",
     "StableDiffusionDepth2ImgPipeline": "sd2-depth",
     "StableUnCLIPImg2ImgPipeline": "sd2-unclip",
     "StableDiffusion3Pipeline": "sd3",

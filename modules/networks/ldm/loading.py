@@ -63,6 +63,7 @@ def load_networks(
     family, or incomplete; MissingVae if all it lacks is a VAE.
     """
     parts, vae = _opened(file, layout_of, vaes)
+    _require_known_channels(parts.unet_config, file.name)
     unet = empty(UNet2DConditionModel, parts.unet_config, file.name)
     texts = tuple(empty_text_encoder(text.kind, text.config, file.name) for text in parts.texts)
     double_before_convolving(unet)
@@ -98,6 +99,17 @@ def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: Vae
         if vaes.spare is None:
             raise
         return opened(file.path, layout_of, needs_vae=False), vaes.spare
+
+
+def _require_known_channels(unet: Config, name: str) -> None:
+    """Raises WebuiError unless the UNet sees the latent alone, or with it a mask and the masked picture's latent."""
+    own, seen = unet.get("out_channels", 4), unet.get("in_channels", 4)
+    if seen not in (own, 2 * own + 1):
+        raise WebuiError(
+            f"{name} sees {ascii(seen)[:60]} channels: expected {own}, or {2 * own + 1} for inpainting.",
+            "Use another checkpoint.",
+            FIELD,
+        )
 
 
 def _fill_text(network: TextNetwork, text: TextPart, place: Place) -> None:

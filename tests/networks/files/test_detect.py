@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[Header, str]] = {
     ),
     "SDXL": (sd1(4) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl"),
     "SDXL inpainting": (sd1(9) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl-inpaint"),
+    "SDXL InstructPix2Pix": (sd1(8) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816)}), "sdxl-edit"),
     "SDXL refiner": (sd1(4) | header(**{"conditioner.embedders.0.model.ln_final.weight": (1280,)}), "sdxl-refiner"),
     "SDXL refiner's UNet": (
         header(
@@ -97,9 +98,9 @@ def test_every_family_of_the_table_is_tried_here() -> None:
         (
             "sd3",
             "x.safetensors is a Stable Diffusion 3 model, a family that is not supported yet. "
-            "Use a Stable Diffusion 1 checkpoint.",
+            "Use a Stable Diffusion 1, 2 or XL checkpoint.",
         ),
-        ("unknown", "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1 checkpoint."),
+        ("unknown", "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1, 2 or XL checkpoint."),
     ],
 )
 def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) -> None:

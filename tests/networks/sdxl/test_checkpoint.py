@@ -178,6 +178,18 @@ def test_a_unet_for_another_text_encoder_is_told(tmp_path: Path, load_xl: Load) 
         load_xl(save_single(odd, tmp_path / "x.safetensors"))
 
 
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [(8, "a Stable Diffusion XL InstructPix2Pix model"), (13, "x sees 13 channels: expected 4, or 9 for inpainting")],
+)
+def test_channels_that_nobody_fills_are_told(channels: int, said: str, tmp_path: Path, load_xl: Load) -> None:
+    tiny = tiny_xl(in_channels=channels)
+    with pytest.raises(WebuiError, match=said):
+        load_xl(save_folder(tiny, tmp_path / "x", "StableDiffusionXLPipeline"))
+    with pytest.raises(WebuiError, match=said.replace("x sees", r"x\.safetensors sees")):
+        load_xl(save_single(tiny, tmp_path / "x.safetensors"))
+
+
 def test_loras_find_every_layer_by_the_names_of_both_layouts(xl: Tiny, tmp_path: Path, load_xl: Load) -> None:
     targets = load_xl(save_single(xl, tmp_path / "xl.safetensors")).lora_targets()
     for name, block in (
