@@ -12,13 +12,14 @@ from modules.base.events import Event, FileSaved, Finished, Staged, Started, Ste
 from modules.base.paths import plain_part
 from modules.networks.files.foreign import open_file
 from modules.networks.files.listing import HashCache
+from modules.networks.files.loras import LoraRequest, stamp_of
 from modules.networks.merging.blocks import parse_block_weights
-from modules.networks.merging.merge import Merged, Progress, Stopped, merge
+from modules.networks.merging.merge import Merged, Note, Progress, Stopped, merge
 from modules.networks.merging.partial import taken
 from modules.networks.merging.recipe import Recipe, Source, copied_notes, merge_notes
 from modules.networks.merging.source import TensorFile
-from modules.processing.kinds.merge import MergeRequest, required_names
-from modules.schema.catalog import Checkpoint, Vae
+from modules.processing.kinds.merge import MergeRequest, required_names, tags_in
+from modules.schema.catalog import Checkpoint, Lora, Vae
 
 STEPS: Final = 100  # in which a merge's progress is told
 LARGEST_CONFIG: Final = 2**16  # bytes of a .yaml that is copied
@@ -30,6 +31,7 @@ class FindsFiles(Protocol):
 
     def checkpoint(self, name: str) -> Checkpoint: ...
     def vae(self, name: str) -> Vae | None: ...
+    def lora(self, name: str) -> Lora: ...
 
 
 class Merger:
@@ -82,12 +84,20 @@ class Merger:
                 _copy_config(recipe, request, told.path)
                 yield FileSaved(told.path.name, told.size)
                 continue
+            if isinstance(told, Note):
+                yield Warned(told.sentence)
+                continue
             if told.resumed and told.done == told.resumed:
                 yield Warned(f"The merge goes on where it was stopped: {told.done} of {told.total} tensors are there.")
             step = _step(told)
             if step > shown:
                 shown = step
                 yield Stepped(0, step, STEPS)
+
+    def _loras(self, request: MergeRequest) -> Iterator[LoraRequest]:
+        for tag in tags_in(request.loras):
+            stamp = stamp_of(self._find.lora(tag.name).path)
+            yield LoraRequest(tag.name, stamp, tag.te, tag.unet, tag.dyn_dim, tag.blocks)
 
     def _source(self, checkpoint: Checkpoint, is_hashed: bool) -> Source:
         path = checkpoint.path
@@ -114,6 +124,7 @@ class Merger:
             request.save_as,
             vae.path if vae is not None else None,
             request.discard_weights,
+            tuple(self._loras(request)),
             notes,
             request.overwrite,
         )
@@ -154,6 +165,8 @@ def _settings_told(request: MergeRequest) -> dict[str, object]:
     }
     if request.block_weights.strip():
         told["block_weights"] = request.block_weights
+    if request.loras.strip():
+        told["loras"] = request.loras
     if request.interp_method == "Triple sum":
         told["multiplier_c"] = request.multiplier_c
     return told

@@ -16,7 +16,7 @@ from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.listing import HashCache
 from modules.networks.merging.recipe import Method, Precision
 from modules.processing.kinds.merge import MERGE, NAME_FIELDS, ConfigSource
-from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint, Vae
+from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint, Lora, Vae
 from modules.server.folders import HASHES, ModelFolders
 
 INTERRUPTED: Final = 130
@@ -58,6 +58,9 @@ class _Finder:
         path = Path(name).expanduser()
         return Checkpoint(path.name, path.absolute()) if path.is_file() else self._catalog.checkpoint(name)
 
+    def lora(self, name: str) -> Lora:
+        return self._catalog.lora(name)
+
     def vae(self, name: str) -> Vae | None:
         path = Path(name).expanduser()
         return Vae(path.name, path.absolute()) if path.is_file() else self._catalog.vae(name)
@@ -78,6 +81,7 @@ def _reader() -> argparse.ArgumentParser:
     new.add_argument("--save-as", choices=get_args(Precision), default="same", help="type of the numbers")
     new.add_argument("--name", default="", help="name of the new file, without suffix")
     new.add_argument("--vae", default=OWN_VAE, help="VAE to put into the new file")
+    new.add_argument("--lora", default="", metavar="TAGS", help="LoRAs to bake in, as in a prompt: '<lora:name:0.8>'")
     new.add_argument("--discard", default="", metavar="REGEX", help="leave out tensors whose names match")
     new.add_argument("--config", choices=get_args(ConfigSource), default="A, B or C", help="whose .yaml is copied")
     new.add_argument("--metadata", default="{}", metavar="JSON", help="further notes for the file")
@@ -99,6 +103,7 @@ def _values(said: argparse.Namespace) -> dict[str, Any]:
         "save_as": said.save_as,
         "custom_name": said.name,
         "bake_in_vae": said.vae,
+        "loras": said.lora,
         "discard_weights": said.discard,
         "config_source": said.config,
         "save_metadata": not said.no_metadata,

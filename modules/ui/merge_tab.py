@@ -6,6 +6,7 @@ from modules.processing.kinds.merge import MergeRequest
 
 _NAMES: Final = ("primary_model_name", "secondary_model_name", "tertiary_model_name")
 _KINDS: Final = {"boolean": "checkbox", "number": "slider", "string": "text"}
+_PLACEHOLDERS: Final = {"custom_name": "made from the sources' names", "loras": "<lora:name:0.8>"}
 _MORE: Final = (
     "block_weights", "discard_weights", "config_source", "metadata_json", "save_metadata", "add_merge_recipe",
     "copy_metadata_fields", "overwrite",
@@ -33,7 +34,7 @@ def _control(name: str, told: dict[str, Any]) -> dict[str, Any]:
         "maximum": 1 if told["type"] == "number" else None,
         "step": 0.05 if told["type"] == "number" else None,
         "lines": 2 if name in ("block_weights", "metadata_json") else 1,
-        "placeholder": "made from the sources' names" if name == "custom_name" else "",
+        "placeholder": _PLACEHOLDERS.get(name, ""),
         "models": "checkpoints" if name in _NAMES else "vaes" if name == "bake_in_vae" else "",
         "isMore": name in _MORE,
     }

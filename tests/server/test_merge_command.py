@@ -64,6 +64,8 @@ def test_files_are_named_by_path_and_the_name_is_a1111s(data: Path) -> None:
         (["tiny", "other", "--block-weights", "1,2"], "block_weights = '1,2': 2 values, expected 26"),
         (["tiny", "other", "--discard", "("], "discard_weights = '(': expected a regular expression"),
         (["tiny", "other", "--metadata", "[]"], "metadata_json = '[]': expected a JSON object"),
+        (["tiny", "other", "--lora", "<lora:none:1>"], "there is no LoRA 'none'"),
+        (["tiny", "other", "--lora", "a fox"], "loras = 'a fox': expected nothing but tags"),
         (["tiny", "other", "--vae", "none such"], "no VAE named 'none such'"),
         (["tiny", "other", "--name", "tiny"], "custom_name: tiny.safetensors exists already."),
         (["a", "b", "c", "d"], "4 models, expected at most 3."),

@@ -25,7 +25,7 @@ _PROJECTION: Final = "text_projection"
 _THIRDS: Final = ("q_proj", "k_proj", "v_proj")
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
     """Where a tensor comes from: a key, which third of its rows, and whether its sides are to be exchanged."""
 
     key: str
@@ -36,39 +36,45 @@ class _Source(NamedTuple):
 def as_transformers(weights: Weights, prefix: str) -> Weights:
     """The text encoder below `prefix` in transformers' layout: `embeddings. …`, `encoder.layers. …`; others are left
     out. The projection of the prompt as a whole is `text_projection.weight`."""
-    sources: dict[str, _Source] = {}
-    for key in weights.header:
-        if key.startswith(prefix):
-            sources |= _sources(key, key.removeprefix(prefix))
+    sources = sources_of(weights.header, prefix)
     header: Header = {name: _info(weights.header[source.key], source) for name, source in sources.items()}
     return Weights(weights.name, header, _reader(weights, sources), weights.forget)
 
 
-def _sources(key: str, inner: str) -> dict[str, _Source]:
+def sources_of(header: Header, prefix: str) -> dict[str, Source]:
+    """Where each tensor of the text encoder below `prefix` lies, by transformers' names."""
+    sources: dict[str, Source] = {}
+    for key in header:
+        if key.startswith(prefix):
+            sources |= _sources(key, key.removeprefix(prefix))
+    return sources
+
+
+def _sources(key: str, inner: str) -> dict[str, Source]:
     if inner in _ENDS:
-        return {_ENDS[inner]: _Source(key)}
+        return {_ENDS[inner]: Source(key)}
     if inner == _PROJECTION:
-        return {f"{_PROJECTION}.weight": _Source(key, is_turned=True)}
+        return {f"{_PROJECTION}.weight": Source(key, is_turned=True)}
     if inner == f"{_PROJECTION}.weight":
-        return {inner: _Source(key)}
+        return {inner: Source(key)}
     block = _BLOCK.fullmatch(inner)
     if block is None:
         return {}
     layer, rest = f"encoder.layers.{block[1]}", block[2]
     if together := _TOGETHER.fullmatch(rest):
-        return {f"{layer}.self_attn.{part}.{together[1]}": _Source(key, i) for i, part in enumerate(_THIRDS)}
+        return {f"{layer}.self_attn.{part}.{together[1]}": Source(key, i) for i, part in enumerate(_THIRDS)}
     part, _, kind = rest.rpartition(".")
-    return {f"{layer}.{_LAYER[part]}.{kind}": _Source(key)} if part in _LAYER else {}
+    return {f"{layer}.{_LAYER[part]}.{kind}": Source(key)} if part in _LAYER else {}
 
 
-def _info(info: TensorInfo, source: _Source) -> TensorInfo:
+def _info(info: TensorInfo, source: Source) -> TensorInfo:
     shape = info.shape
     if source.third is not None and shape:
         shape = (shape[0] // 3, *shape[1:])
     return info._replace(shape=shape[::-1] if source.is_turned else shape)
 
 
-def _reader(weights: Weights, sources: Mapping[str, _Source]) -> Callable[[str], Tensor]:
+def _reader(weights: Weights, sources: Mapping[str, Source]) -> Callable[[str], Tensor]:
     latest: dict[str, Tensor] = {}  # the last one that is read in thirds: they are asked for one after the other
 
     def read(name: str) -> Tensor:

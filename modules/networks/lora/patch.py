@@ -4,7 +4,7 @@ The merged weights stand in for the original tensors, which are kept, so the way
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,20 @@ from modules.networks.lora.kinds import LORA, Misfit, change_size, decomposed
 from modules.networks.lora.layers import Change, LoraFile, open_lora, refused, require_unchanged
 from modules.networks.lora.origin import made_for
 from modules.networks.lora.roles import folded
-from modules.networks.model import LoraTarget, Model
+from modules.networks.model import Family, LoraTarget, Model
 
 _INPAINTING_CHANNELS: Final = 9  # of an inpainting UNet's first layer; a LoRA for four changes the picture's own
 _OWN_CHANNELS: Final = 4
 _NAMED: Final = 3  # keys that a note spells out
+
+
+class Checkpointed(Protocol):
+    """What messages say of a checkpoint."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> Family: ...
 
 
 class Patch:
@@ -79,13 +88,13 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
         return {}, ((f"LoRAs have no effect on the checkpoint {model.name}: {named}.",) if wanted else ())
     for one in wanted:
         file = open_lora(one)
-        for parameter, change, strength in _matched(one, file, targets, model):
+        for parameter, change, strength in matched(one, file, targets, model):
             if strength:
                 changes.setdefault(parameter, []).append((change, strength))
-        notes += _notes(one, file, targets, model.name)
+        notes += notes_of(one, file, targets, model.name)
     texts = {each for target in targets.values() if target.is_text for each in (target.parameter, target.bias)}
     merged = {
-        parameter: _sum(parameter.data, parts, model.place.text_dtype if parameter in texts else model.place.dtype)
+        parameter: summed(parameter.data, parts, model.place.text_dtype if parameter in texts else model.place.dtype)
         for parameter, parts in changes.items()
     }
     for one in wanted:
@@ -93,14 +102,14 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
     return merged, tuple(notes)
 
 
-def _matched(
-    one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], model: Model
+def matched(
+    one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], model: Checkpointed
 ) -> list[tuple[nn.Parameter, Change, float]]:
     """(parameter, change, the prompt's weight) of all that the checkpoint has too.
 
     Raises WebuiError if that is nothing, or if a shape is another one.
     """
-    matched: list[tuple[nn.Parameter, Change, float]] = []
+    found: list[tuple[nn.Parameter, Change, float]] = []
     for layer, changes in file.layers.items():
         target = targets.get(folded(layer))
         for change in changes if target else ():
@@ -112,13 +121,13 @@ def _matched(
             strength = one.te if target.is_text else one.unet
             if one.blocks and target.block is not None:
                 strength *= one.blocks[target.block]
-            matched.append((parameter, change, strength))
-    if not matched:
+            found.append((parameter, change, strength))
+    if not found:
         raise _unfit(one, f"fits no layer of the checkpoint {model.name}", file, model)
-    return matched
+    return found
 
 
-def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model: Model) -> None:
+def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model: Checkpointed) -> None:
     """Raises WebuiError unless the change has the shape of the weight."""
     size, wanted = change.size(weight), change_size(weight)
     if size == wanted or _is_padded(size, weight):
@@ -138,7 +147,7 @@ def _is_padded(size: tuple[int, int], weight: tuple[int, ...]) -> bool:
     return is_first and size == (weight[0], _OWN_CHANNELS * weight[2] * weight[3])
 
 
-def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Model) -> WebuiError:
+def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Checkpointed) -> WebuiError:
     """The error for a LoRA that does not fit, with the family it was made for where that is the reason."""
     family = made_for(file.layers)
     own = model.family.label
@@ -151,7 +160,7 @@ def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Model) -> WebuiErr
     return refused(one, why, "Use it with a checkpoint of the size it was trained on.")
 
 
-def _notes(one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], checkpoint: str) -> list[str]:
+def notes_of(one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], checkpoint: str) -> list[str]:
     """What of a file has no effect, counted."""
     unknown = [layer for layer in file.layers if folded(layer) not in targets]
     biases = [
@@ -186,7 +195,7 @@ def _some(names: Sequence[str]) -> str:
     return f"{named}, …" if len(names) > _NAMED else named
 
 
-def _sum(weight: Tensor, changes: Sequence[tuple[Change, float]], dtype: torch.dtype) -> Tensor:
+def summed(weight: Tensor, changes: Sequence[tuple[Change, float]], dtype: torch.dtype) -> Tensor:
     """The changes one after the other, each with what the ones before it made: some multiply the weight.
 
     `dtype` is that of the arithmetic: a weight may lie in another one while it is not used.

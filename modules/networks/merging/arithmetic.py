@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from modules.base.errors import WebuiError
+from modules.networks.merging.baking import Baking
 from modules.networks.merging.planning import Part, Piece
 from modules.networks.merging.recipe import Method
 from modules.networks.weights import DTYPES
@@ -21,8 +22,10 @@ PARALLEL: Final = 0.9995  # cosine above which two tensors count as parallel, wh
 Stopping = Callable[[], None]
 
 
-def slices(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping) -> Iterator[Tensor]:
-    """The numbers of a tensor of the merged file, in order, in the type that is saved, as flat tensors.
+def slices(
+    key: str, piece: Piece, method: Method, multiplier_c: float, baking: Baking, breathe: Stopping
+) -> Iterator[Tensor]:
+    """The numbers of the tensor `key` of the merged file, in order, in the type that is saved, as flat tensors.
 
     `breathe` is called before each read; what it raises ends the merge. Raises WebuiError for numbers that are not
     finite, OSError.
@@ -32,7 +35,11 @@ def slices(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping)
     if piece.channels is not None:
         breathe()
         whole = _partly_merged(piece, method, multiplier_c)
+        whole = baking.over(key, whole.float()) if key in baking.laid else whole
         yield _saved(whole.flatten(), wanted, piece)
+        return
+    if key in baking.laid:
+        yield _saved(baking.over(key, _assembled(piece, method, multiplier_c, breathe)).flatten(), wanted, piece)
         return
     combine = _combination(piece, method, multiplier_c, breathe)
     for first in range(0, count, SLICE):
@@ -42,6 +49,18 @@ def slices(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping)
             yield read[0]
         else:
             yield _saved(combine([_wide(tensor, read) for tensor in read]), wanted, piece)
+
+
+def _assembled(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping) -> Tensor:
+    """A whole merged tensor in fp32, as a LoRA's change is made at once."""
+    combine = _combination(piece, method, multiplier_c, breathe)
+    count = math.prod(piece.info.shape)
+    whole = torch.empty(count, dtype=torch.float32)
+    for first in range(0, count, SLICE):
+        breathe()
+        read = [part.file.read(part.key, first, min(SLICE, count - first)) for part in piece.parts]
+        whole[first : first + SLICE] = combine([_wide(tensor, read) for tensor in read])
+    return whole.reshape(piece.info.shape)
 
 
 def _partly_merged(piece: Piece, method: Method, multiplier_c: float) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from modules.base.errors import WebuiError
 from modules.networks.files.detect import with_text_model
 from modules.networks.merging.arithmetic import slices
+from modules.networks.merging.baking import bake
 from modules.networks.merging.partial import PartialFile, lay_out, left_over
 from modules.networks.merging.planning import plan_merge
 from modules.networks.merging.recipe import Recipe
@@ -31,6 +32,13 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A sentence about what has no effect."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Merged:
     """The file is there."""
 
@@ -44,7 +52,7 @@ def target_of(recipe: Recipe, kind: str) -> Path:
 
 
 @torch.no_grad()
-def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress | Merged]:
+def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress | Note | Merged]:
     """Make the file of `recipe`; the last that is told is Merged.
 
     Raises WebuiError for files that do not go together or that the disk refuses, Stopped, OSError.
@@ -52,6 +60,9 @@ def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress 
     sources = [_opened(path) for path in recipe.sources]
     vae = _opened(recipe.vae) if recipe.vae is not None else None
     plan = plan_merge(recipe, sources, vae)
+    baking = bake(recipe.sources[0], recipe.loras)
+    for note in baking.notes:
+        yield Note(note)
     tensors = {key: piece.info for key, piece in plan.pieces.items()}
     layout = lay_out(tensors, recipe.metadata)
     target = target_of(recipe, plan.kind)
@@ -66,7 +77,7 @@ def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress 
         resumed = file.done
         yield Progress(resumed, total, resumed)
         for key in layout.order[resumed:] if not file.is_published else ():
-            for tensor in slices(plan.pieces[key], recipe.method, recipe.multiplier_c, breathe):
+            for tensor in slices(key, plan.pieces[key], recipe.method, recipe.multiplier_c, baking, breathe):
                 file.write(tensor.contiguous().view(torch.uint8).numpy().data)
             file.end_tensor()
             yield Progress(file.done, total, resumed)
@@ -90,5 +101,11 @@ def _stamp(recipe: Recipe) -> bytes:
     for path in recipe.files:
         status = path.stat()
         files.append((str(path), status.st_size, status.st_mtime_ns))
-    told = asdict(recipe) | {"sources": [], "vae": None, "target": "", "overwrite": False}
+    told = asdict(recipe) | {
+        "sources": [],
+        "vae": None,
+        "target": "",
+        "overwrite": False,
+        "loras": [repr(one) for one in recipe.loras],
+    }
     return json.dumps([told, files], sort_keys=True).encode()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from modules.networks.files.foreign import open_file
+from modules.networks.files.loras import LoraRequest
 from modules.networks.merging.blocks import BlockWeights
 
 Method = Literal["No interpolation", "Weighted sum", "Add difference", "SLERP", "Triple sum"]
@@ -29,7 +30,8 @@ class Recipe:
 
     sources: A, B and C, as many as the method takes.  multiplier: of B, or of B - C.  multiplier_c: of C in a triple
     sum.  vae: its tensors take the place of A's.  discard: a regular expression; keys in which it is found are left
-    out.  metadata: the text that the new file carries.  target: where it is to lie.
+    out.  loras: laid over the merged tensors.  metadata: the text that the new file carries.  target: where it is to
+    lie.
     """
 
     sources: tuple[Path, ...]
@@ -41,13 +43,14 @@ class Recipe:
     save_as: Precision = "same"
     vae: Path | None = None
     discard: str = ""
+    loras: tuple[LoraRequest, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     overwrite: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that are read."""
-        return (*self.sources, *((self.vae,) if self.vae else ()))
+        return (*self.sources, *((self.vae,) if self.vae else ()), *(one.stamp.path for one in self.loras))
 
 
 class Source(NamedTuple):

@@ -15,6 +15,7 @@ from modules.base.paths import DEVICES, FORBIDDEN, LONGEST_PART, ROOM, could_be
 from modules.networks.merging.blocks import parse_block_weights
 from modules.networks.merging.recipe import COUNTS, Method, Precision
 from modules.processing.kinds.kind import JobKind, Names, Results, Work
+from modules.prompts.tags import NETWORK_KINDS, NetworkTag, network_tags, take_tags
 from modules.schema.catalog import OWN_VAE, Checkpoint
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -59,6 +60,12 @@ class MergeRequest(Strict):
     )
     bake_in_vae: str = Field(
         title="Bake in VAE", default=OWN_VAE, max_length=LONGEST, description="VAE that takes the place of A's."
+    )
+    loras: str = Field(
+        title="LoRAs",
+        default="",
+        max_length=LONGEST,
+        description="LoRAs that are baked in, written as in a prompt: <lora:name:0.8>.",
     )
     discard_weights: str = Field(
         title="Leave out tensors",
@@ -107,6 +114,15 @@ class MergeRequest(Strict):
             raise ValueError(f"expected a regular expression: {error}") from error
         return value
 
+    @field_validator("loras")
+    @classmethod
+    def _tags(cls, value: str) -> str:
+        try:
+            tags_in(value)
+        except WebuiError as error:
+            raise ValueError(error.message.removeprefix("prompt: ")) from error
+        return value
+
     @field_validator("metadata_json")
     @classmethod
     def _notes(cls, value: str) -> str:
@@ -132,6 +148,14 @@ class MergeRequest(Strict):
         return tuple(getattr(self, field) for field in NAME_FIELDS[: COUNTS[self.interp_method]])
 
 
+def tags_in(text: str) -> list[NetworkTag]:
+    """The LoRAs in a text of nothing but their tags. Raises ValueError, WebuiError."""
+    rest, tags = take_tags(text)
+    if rest.strip() or any(tag.kind not in NETWORK_KINDS for tag in tags):
+        raise ValueError("expected nothing but tags such as <lora:name:0.8>")
+    return network_tags(tags)
+
+
 def notes_in(text: str) -> dict[str, str]:
     """The notes in a JSON text; other values than texts become JSON texts. Raises ValueError."""
     try:
@@ -151,6 +175,8 @@ class Merge(JobKind[MergeRequest]):
     def admitted(self, request: MergeRequest, settings: Settings, names: Names) -> tuple[MergeRequest, Resources]:
         found = dict(zip(NAME_FIELDS, self._checkpoints(request, names), strict=False))
         vae = names.vae(request.bake_in_vae, next(iter(found.values()))) if request.bake_in_vae else None
+        for tag in tags_in(request.loras):
+            names.lora(tag.name)
         update = {field: checkpoint.name for field, checkpoint in found.items()}
         update["bake_in_vae"] = vae.name if vae is not None else OWN_VAE
         resources = Resources(found[NAME_FIELDS[0]], vae=vae, catalog=names.catalog.without_notes)
