@@ -87,8 +87,9 @@ class CardIndex:
     def _publish(self, catalog: Catalog, cards: list[Card]) -> int:
         """Tell what is known; how many have not been read."""
         told = _by_kind(catalog, cards)
-        with self._changed:
-            self._current = told
+        if told != self._current:  # else the one before stays, and what was made of it
+            with self._changed:
+                self._current = told
         return told.unread
 
     def _look(self) -> None:

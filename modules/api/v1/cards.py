@@ -10,6 +10,7 @@ from fastapi import Path as InPath
 from pydantic import Field
 from starlette.responses import Response
 
+from modules.api.card_index import Cards
 from modules.api.openapi import answers
 from modules.api.services import Services
 from modules.api.v1.pictures import PICTURE_HEADERS
@@ -69,14 +70,24 @@ class NotesBody(Strict):
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/cards", tags=["cards"])
     index = services.cards
+    kept: dict[Kind, tuple[Cards, int, str]] = {}  # the rows as text: of thousands of files they take a while to make
+
+    def rows_of(kind: Kind, current: Cards) -> str:
+        width = services.queue.state().text_width
+        before = kept.get(kind)
+        if before is not None and before[0] is current and before[1] == width:
+            return before[2]
+        rows = [_row(card, current.catalog, services) for card in current.cards[kind].values()]
+        text = json.dumps(rows, ensure_ascii=False)
+        kept[kind] = current, width, text
+        return text
 
     @router.get("/{kind}", response_class=Response, responses=answers(["application/json"]))
     def cards(kind: OfKind, anew: Anew = False) -> Response:
         """The cards of one kind, after a look into the folders. While there is `more` to be found, ask again."""
         current = index.current(anew)
-        rows = [_row(card, current.catalog, services) for card in current.cards[kind].values()]
-        told = {"cards": rows, "more": index.is_looking or current.unread > 0}
-        return Response(json.dumps(told, ensure_ascii=False), media_type="application/json")
+        more = json.dumps(index.is_looking or current.unread > 0)
+        return Response(f'{{"cards": {rows_of(kind, current)}, "more": {more}}}', media_type="application/json")
 
     @router.get("/{kind}/card")
     def card(kind: OfKind, name: Name) -> dict[str, Any]:

@@ -117,6 +117,17 @@ def test_a_look_that_has_just_ended_counts_unless_another_is_asked_for(
     assert len(studio.client.get("/v1/cards/loras?anew=true").json()["cards"]) == 2
 
 
+def test_a_list_is_made_again_only_when_something_has_changed(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr("modules.api.v1.cards._row", lambda card, catalog, services: made.append(card.name) or {})
+    for _ in range(3):
+        cards(studio)
+    assert made == ["ink"]
+    model(studio.folder / "Lora" / "wash.safetensors")
+    cards(studio)
+    assert made == ["ink", "ink", "wash"]
+
+
 def test_a_list_is_answered_at_once_while_a_look_takes_long(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(card_index, "PATIENCE", 0.05)
     goes_on = threading.Event()
