@@ -9,8 +9,8 @@ from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Vocabulary
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
-from modules.prompts.tags import NetworkTag, network_tags, take_tags
-from modules.schema.catalog import Catalog, Lora
+from modules.prompts.tags import HypernetworkTag, NetworkTag, hypernetwork_tags, network_tags, take_tags
+from modules.schema.catalog import Catalog, Hypernetwork, Lora
 
 LONGEST_ALIAS: Final = 200  # letters of one that is written; a trainer may have noted any text
 _BRACKET: Final = re.compile(r"[()\[\]\\]")
@@ -27,6 +27,17 @@ def lora_tag(lora: Lora, catalog: Catalog, weight: float = 1.0) -> str:
         if len(name) <= LONGEST_ALIAS + len(lora.name) and name.isprintable() and _means(tag, lora, catalog):
             return f"<lora:{name}:{weight:g}>"
     return ""
+
+
+def hypernetwork_tag(hypernetwork: Hypernetwork, catalog: Catalog, weight: float = 1.0) -> str:
+    """`<hypernet:name:1>`; "" if no prompt can name `hypernetwork`, which is one of `catalog`."""
+    name = hypernetwork.name
+    rest, tags = take_tags(without_comments(f"<hypernet:{name}:1>"))
+    try:
+        is_plain = name.isprintable() and not rest and hypernetwork_tags(tags) == [HypernetworkTag(name, 1.0)]
+    except WebuiError:
+        return ""
+    return f"<hypernet:{name}:{weight:g}>" if is_plain and catalog.hypernetwork(name) is hypernetwork else ""
 
 
 def embedding_word(name: str, tokenizer: ClipBPE, vocabulary: Vocabulary) -> str:

@@ -110,6 +110,7 @@ class ModelFolders:
             "checkpoints": self.checkpoints,
             "loras": self.loras,
             "embeddings": self.embeddings,
+            "hypernetworks": self.hypernetworks,
             "vaes": (*self.vaes, *self.checkpoints),
         }
         return CardFiles(roots, [path for other in self.others for paths in other.folders.values() for path in paths])

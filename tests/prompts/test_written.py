@@ -9,8 +9,8 @@ from modules.clip.chunks import Vocabulary, Word, chunk_prompt
 from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing, without_comments
 from modules.prompts.tags import network_tags, take_tags
-from modules.prompts.written import embedding_word, lora_tag
-from modules.schema.catalog import Catalog, Lora
+from modules.prompts.written import embedding_word, hypernetwork_tag, lora_tag
+from modules.schema.catalog import Catalog, Hypernetwork, Lora
 
 BPE = ClipBPE()
 
@@ -90,3 +90,18 @@ def test_an_embedding_is_not_found_in_the_midst_of_a_word() -> None:
 def test_an_embedding_that_no_prompt_can_name_has_no_text(name: str) -> None:
     known = [Word("style", 1), *([Word(name, 2)] if name != "gone" else [])]
     assert embedding_word(name, BPE, Vocabulary(known, BPE)) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("haze", "<hypernet:haze:0.5>"),
+        ("haze (v2)", "<hypernet:haze (v2):0.5>"),
+        ("ha:ze", ""),
+        ("a\nb", ""),
+        ("a>b", ""),
+    ],
+)
+def test_a_hypernetwork_is_written_where_a_prompt_can_name_it(name: str, tag: str) -> None:
+    haze = Hypernetwork(name, Path("haze.pt"))
+    assert hypernetwork_tag(haze, Catalog(hypernetworks=(haze,)), 0.5) == tag

@@ -1,4 +1,4 @@
-"""Cards: checkpoints, LoRAs, embeddings and VAEs with picture, folder and notes, and what a click does with each."""
+"""Cards: models of every kind with picture, folder and notes, and what a click does with each."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ from modules.networks.files.card_pictures import picture_key, picture_of
 from modules.networks.files.cards import Card, Kind
 from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
 from modules.networks.files.own_notes import KEYS, read_own, save_own
-from modules.prompts.written import LONGEST_ALIAS, embedding_word, lora_tag
-from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora
+from modules.prompts.written import LONGEST_ALIAS, embedding_word, hypernetwork_tag, lora_tag
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora
 from modules.store.thumbnails import small
 
 SIDE = 320  # pixels of a thumbnail's longer side; a card is 150 wide, on some screens of twice as many pixels
@@ -60,7 +60,11 @@ class NotesBody(Strict):
     description: str | None = Field(None, max_length=LONGEST_TEXT, description="What it is.")
     activation_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written beside it into the prompt.")
     preferred_weight: float | None = Field(
-        None, ge=-LARGEST_WEIGHT, le=LARGEST_WEIGHT, allow_inf_nan=False, description="A LoRA's; 0 for none."
+        None,
+        ge=-LARGEST_WEIGHT,
+        le=LARGEST_WEIGHT,
+        allow_inf_nan=False,
+        description="In a tag; 0 for none.",
     )
     negative_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written into the negative prompt.")
     notes: str | None = Field(None, max_length=LONGEST_TEXT, description="Anything.")
@@ -149,6 +153,8 @@ def _use(card: Card, catalog: Catalog, services: Services) -> tuple[str, str]:
         case Lora() as lora:
             text = "" if lora.reason else lora_tag(lora, catalog, card.notes.preferred_weight or 1.0)
             reason = lora.reason
+        case Hypernetwork() as hypernetwork:
+            text, reason = hypernetwork_tag(hypernetwork, catalog, card.notes.preferred_weight or 1.0), ""
         case Embedding() as embedding:
             reason = embedding.unusable_with(services.queue.state().text_width)
             text = "" if reason else embedding_word(embedding.name, *services.count_tokens.reader())

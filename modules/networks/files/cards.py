@@ -13,11 +13,11 @@ from modules.networks.files.foreign import format_of
 from modules.networks.files.listing import read_metadata
 from modules.networks.files.loras import PICTURES as EMBEDDED
 from modules.networks.files.notes import NOTHING, Notes, merged, notes_of_file, problem_of, read_notes
-from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora, Vae
 
-Kind = Literal["checkpoints", "loras", "embeddings", "vaes"]
-Entry = Checkpoint | Lora | Embedding | Vae
-KINDS: Final[tuple[Kind, ...]] = ("checkpoints", "loras", "embeddings", "vaes")
+Kind = Literal["checkpoints", "loras", "embeddings", "hypernetworks", "vaes"]
+Entry = Checkpoint | Lora | Embedding | Hypernetwork | Vae
+KINDS: Final[tuple[Kind, ...]] = ("checkpoints", "loras", "embeddings", "hypernetworks", "vaes")
 _WIDTHS: Final[Mapping[int, str]] = {768: SD1, 1024: SD2}  # of embeddings' vectors
 
 
@@ -100,6 +100,7 @@ def models_of(catalog: Catalog) -> Iterator[Model]:
         "checkpoints": catalog.checkpoints,
         "loras": catalog.loras,
         "embeddings": catalog.embeddings,
+        "hypernetworks": catalog.hypernetworks,
         "vaes": catalog.vaes,
     }
     for kind, entries in lists.items():

@@ -72,6 +72,9 @@ def studio(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (models / "Lora" / "styles" / "ink.preview.png").write_bytes(png())
     model(models / "embeddings" / "dusk.safetensors")
     model(models / "VAE" / "soft.safetensors")
+    (models / "hypernetworks").mkdir()
+    (models / "hypernetworks" / "haze.pt").write_bytes(b"\x80\x02}.")
+    (models / "hypernetworks" / "haze.json").write_text('{"preferred weight": 0.5, "activation text": "hazy"}')
     flags = Flags(data_dir=tmp_path, models_dir=models)
     services = opened(replace(services, flags=flags), ModelFolders.of(flags))
     with TestClient(create_api(services), base_url=BASE) as client:
@@ -95,6 +98,8 @@ def test_a_card_tells_what_is_known_and_what_a_click_writes(studio: Studio) -> N
     (word,) = cards(studio, "embeddings")
     assert (word["name"], word["text"], word["family"], word["reason"]) == ("dusk", "dusk", "SD 1", "")
     assert [card["name"] for card in cards(studio, "vaes")] == ["soft.safetensors"]
+    (haze,) = cards(studio, "hypernetworks")
+    assert (haze["text"], haze["words"], haze["reason"]) == ("<hypernet:haze:0.5>", "hazy", "")
     assert studio.client.get("/v1/cards/wishes").status_code == 422
 
 
@@ -196,7 +201,7 @@ def test_odd_names_are_shown_without_what_a_screen_would_obey(studio: Studio) ->
     model(studio.folder / "Lora" / "a\nb" / "x\x1b[31m\u202e..safetensors")
     card = next(card for card in cards(studio) if card["name"] != "ink")
     assert (card["label"], card["folder"], card["text"]) == ("x\\x1b[31m\\u202e.", "a\\nb", "")
-    assert "Rename it." in card["reason"]
+    assert "control characters" in card["reason"]
 
 
 def test_one_card_tells_everything_and_notes_are_kept_beside_the_model(studio: Studio) -> None:

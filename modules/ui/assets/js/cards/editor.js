@@ -110,9 +110,7 @@ export class CardEditor {
       input.value = card.own[name] || "";
       if (name in shown && !(input instanceof HTMLSelectElement)) input.placeholder = card.own[name] ? "" : shown[name];
     }
-    const isLora = this.kind === "loras";
-    this.weight.hidden = !isLora;
-    this.words.hidden = !isLora;
+    this.weight.hidden = this.words.hidden = !["loras", "hypernetworks"].includes(this.kind);
     const told = Object.entries({ Title: card.title, Tags: card.tags.join(", "), ...card.told }).filter(
       ([, value]) => value,
     );

@@ -12,10 +12,22 @@ import { Filters } from "./filters.js";
 import { haystack } from "./find.js";
 import { CardList } from "./list.js";
 
-const KINDS = { loras: "LoRAs", embeddings: "Embeddings", checkpoints: "Checkpoints", vaes: "VAEs" };
-const FOLDERS = { loras: "Lora", embeddings: "embeddings", checkpoints: "Stable-diffusion", vaes: "VAE" };
+const KINDS = {
+  loras: "LoRAs",
+  embeddings: "Embeddings",
+  checkpoints: "Checkpoints",
+  vaes: "VAEs",
+  hypernetworks: "Hypernetworks",
+};
+const FOLDERS = {
+  loras: "Lora",
+  embeddings: "embeddings",
+  checkpoints: "Stable-diffusion",
+  vaes: "VAE",
+  hypernetworks: "hypernetworks",
+};
 const AGAIN = 400; // milliseconds until the rest of a long list is asked for
-const IN_PROMPTS = ["loras", "embeddings"];
+const IN_PROMPTS = ["loras", "embeddings", "hypernetworks"];
 const AUTOMATIC = "Automatic";
 
 export class CardPanel {
