@@ -16,6 +16,7 @@ from gradio.components import Component
 from starlette.routing import Mount
 
 from modules.base.fields import params
+from modules.prompts.tags import TAG
 from modules.schema.catalog import Catalog
 from modules.schema.intents import INTENTS
 from modules.schema.settings import Settings
@@ -102,6 +103,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         },
         "switches": SWITCHES,
         "merge": merge_controls(),
+        "tag": TAG.pattern,
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

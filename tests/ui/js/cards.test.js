@@ -1,16 +1,20 @@
 // Cards: which are shown, where they stand, and what a click does to a prompt.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { chosen, familiesOf, foldersBelow, haystack, NO_FAMILY } from "../../../modules/ui/assets/js/cards/find.js";
 import { measured, nextOf, scrolledTo, shownOf } from "../../../modules/ui/assets/js/cards/grid.js";
 import { edited, insertion, removal, removalOf, written } from "../../../modules/ui/assets/js/cards/prompt.js";
 
+const tags = readFileSync(new URL("../../../modules/prompts/tags.py", import.meta.url), "utf8");
+const [, TAG] = tags.match(/^TAG = re\.compile\(r"(.+)"\)$/m); // what the server gives the page
+
 const ink = { name: "ink", alias: "India", text: "<lora:ink:0.8>", words: "ink wash" };
 const plain = { name: "wash-v2", alias: "", text: "<lora:wash-v2:1>", words: "" };
 const word = { name: "style (v1)", text: String.raw`style \(v1\)`, words: "" };
 
-const without = (value, card) => edited(value, removal(value, card));
+const without = (value, card) => edited(value, removal(value, card, TAG));
 
 test("a click writes the tag and its trigger words, with a space to what is around", () => {
   const put = (value, at = value.length) => edited(value, [insertion(value, at, at, written(ink))]);

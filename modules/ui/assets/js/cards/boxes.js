@@ -1,6 +1,7 @@
 // The prompt boxes that cards are written into: the one that was worked in last, on the tab that is open.
 
 import { byId, insertText } from "../core/dom.js";
+import { config } from "../core/store.js";
 import { openedTab } from "../core/tabs.js";
 import { insertion, removal, removalOf, written } from "./prompt.js";
 
@@ -39,7 +40,7 @@ export class PromptBoxes {
 
   holds(card) {
     const area = card.text ? this.areaFor(card) : null;
-    return Boolean(area) && removal(area.value, card).length > 0;
+    return Boolean(area) && removal(area.value, card, config.tag).length > 0;
   }
 
   // The first time a card is written, the second time it is taken out; the browser's own undo knows both.
@@ -47,7 +48,7 @@ export class PromptBoxes {
     const before = /** @type {HTMLElement} */ (document.activeElement);
     const area = this.areaFor(card);
     const negative = this.area("negative_prompt");
-    const found = removal(area.value, card);
+    const found = removal(area.value, card, config.tag);
     const inNegative = card.negative ? removalOf(negative.value, card.negative) : [];
     if (found.length) apply(negative, inNegative);
     else if (card.negative && !inNegative.length) apply(negative, [atEnd(negative.value, card.negative)]);

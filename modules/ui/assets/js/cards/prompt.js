@@ -3,19 +3,20 @@
 
 /** @typedef {{start: number, end: number, text: string}} Edit */
 
-const TAG = /<(lora|lyco|hypernet):([^<>:]+)(?::[^<>]*)?>/gi;
 const KINDS = { lyco: "lora" };
 
 const plain = (name) => name.trim().toLowerCase();
+const nameOf = (args) => args.split(":")[0];
 const kindOf = (name) => KINDS[plain(name)] ?? plain(name);
 
 // All that a card stands for in a prompt: its tag or word, and the trigger words behind it.
 export const written = (card) => [card.text, card.words].filter(Boolean).join(" ");
 
-// The places where a card stands in `value`; none if it does not.
+// The places where a card stands in `value`; none if it does not. `tag` is the server's grammar of tags: kind and
+// arguments, as the source of a regular expression.
 /** @returns {Edit[]} */
-export function removal(value, card) {
-  const places = card.text.startsWith("<") ? tags(value, card) : words(value, card.text);
+export function removal(value, card, tag) {
+  const places = card.text.startsWith("<") ? tags(value, card, new RegExp(tag, "g")) : words(value, card.text);
   return places.map(([start, end]) => tidied(value, start, end));
 }
 
@@ -35,13 +36,14 @@ export function insertion(value, start, end, text) {
 export const edited = (value, edits) =>
   edits.reduceRight((text, { start, end, text: put }) => text.slice(0, start) + put + text.slice(end), value);
 
-function tags(value, card) {
-  const [, kind, name] = [...card.text.matchAll(TAG)][0] ?? [];
+function tags(value, card, tag) {
+  const [, kind, own] = [...card.text.matchAll(tag)][0] ?? [];
+  const name = own && nameOf(own);
   if (!name) return [];
   const names = [name, card.name, card.alias ?? ""].filter(Boolean).map(plain);
   const found = [];
-  for (const match of value.matchAll(TAG)) {
-    if (kindOf(match[1]) !== kindOf(kind) || !names.includes(plain(match[2]))) continue;
+  for (const match of value.matchAll(tag)) {
+    if (kindOf(match[1]) !== kindOf(kind) || !names.includes(plain(nameOf(match[2])))) continue;
     const end = match.index + match[0].length;
     found.push([match.index, end + following(value.slice(end), card.words)]);
   }
