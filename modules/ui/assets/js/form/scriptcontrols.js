@@ -96,12 +96,13 @@ function dropdown(section, arg, id) {
 }
 
 function slider(section, arg, id) {
+  // Before the value: a browser fits a value to the bounds that it has when the value is set.
   const bounds = { min: arg.minimum, max: arg.maximum, step: arg.step ?? "any" };
-  const number = h("input", { type: "number", id, value: section.value(arg), ...bounds });
+  const number = h("input", { type: "number", id, ...bounds, value: section.value(arg) });
   const range =
     arg.maximum === null
       ? null
-      : h("input", { type: "range", "aria-label": arg.label, value: section.value(arg), ...bounds });
+      : h("input", { type: "range", "aria-label": arg.label, ...bounds, value: section.value(arg) });
   const paint = () => {
     const part = (Number(range?.value) - arg.minimum) / (arg.maximum - arg.minimum);
     range?.style.setProperty("--range_progress", `${100 * part}%`);
