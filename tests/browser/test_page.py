@@ -703,7 +703,7 @@ def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: i
             open_page.wait_for_timeout(400)  # colors change over 0.12 s
             open_page.screenshot(path=Path(folder) / f"img2img-{width}x{height}-{mode}.png")
             open_page.click("#colors")
-    for tab in ("txt2img", "img2img", "pnginfo", "history", "settings"):
+    for tab in ("txt2img", "img2img", "pnginfo", "history", "merge", "fetch", "settings"):
         open_page.click(f"#tab_{tab}_button")
         assert open_page.evaluate("() => document.documentElement.scrollWidth") <= width, tab
     open_page.click("#tab_img2img_button")

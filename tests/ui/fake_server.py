@@ -519,6 +519,22 @@ def create(fake: Fake) -> FastAPI:
         fake.settings = fake.settings.overridden({"sd_model_checkpoint": body["name"]})
         return {}
 
+    @app.get("/v1/fetch/catalog")
+    async def fetch_catalog() -> dict[str, Any]:
+        row = {
+            "id": "sdxl-base",
+            "title": "XL",
+            "about": "Large.",
+            "kind": "checkpoint",
+            "family": "SDXL",
+            "size": 10**9,
+        }
+        return {"offline": False, "entries": [row | {"licence": "mit", "is_here": False}]}
+
+    @app.get("/v1/fetch")
+    async def fetches() -> list[dict[str, Any]]:
+        return []
+
     @app.get("/v1/checkpoints")
     @app.post("/v1/checkpoints/refresh")
     async def checkpoints() -> dict[str, Any]:
