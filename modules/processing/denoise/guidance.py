@@ -10,6 +10,7 @@ from modules.networks.conditioning import NOTHING, Conditioning, Extra
 from modules.networks.model import Model
 from modules.processing.clock import Stopwatch
 from modules.processing.denoise.prompts import Owners, PromptSet
+from modules.processing.denoise.row_by_row import Predictor
 from modules.sampling.denoise import Split, guided
 from modules.schema.sampler_names import SamplerName
 from modules.schema.settings import Settings
@@ -103,6 +104,7 @@ class Guided:
         self._clock = clock
         self._extra = extra
         self._before_predict = before_predict
+        self._predictor = Predictor()
         self._combine = combine
         self._stages: tuple[int, ...] | None = None
         self._prompts: _Prompts | None = None
@@ -178,4 +180,4 @@ class Guided:
         if pictures is not None:
             x, sigma = x[pictures], sigma[pictures]
         with self._clock.stage("unet"):
-            return self.model.predict(x, sigma, cond, extra)
+            return self._predictor(self.model, x, sigma, cond, extra)

@@ -1,0 +1,56 @@
+"""An evaluation that finds no memory is made again row by row: the latent so far is kept, and no step is lost."""
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from modules.networks.conditioning import Conditioning, Extra, Residuals
+from modules.networks.device import is_out_of_memory, release_memory
+from modules.networks.model import Model
+
+log = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Asks a model for all rows at once; after the first time that there was no memory for them, for one at a time."""
+
+    def __init__(self) -> None:
+        self._is_split = False
+
+    def __call__(self, model: Model, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
+        """`Model.predict`. Raises what it raises, for lack of memory only if a single row finds none."""
+        if not self._is_split:
+            try:
+                return model.predict(x, sigma, cond, extra)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(cond) == 1:
+                    raise
+                log.warning("The pictures and prompts of a step go through the network one at a time: %s", error)
+            self._is_split = True
+            release_memory(model.place.device)
+        rows = [
+            model.predict(x[i % len(x)][None], sigma[i % len(x)][None], cond[i], _row(extra, i))
+            for i in range(len(cond))
+        ]
+        return torch.cat(rows)
+
+
+def _row(extra: Extra, i: int) -> Extra:
+    """What belongs to row `i` of all."""
+
+    def of(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor[i % len(tensor)][None]
+
+    residuals = extra.residuals
+    if residuals is not None:
+        down = tuple(each[i % len(each)][None] for each in residuals.down)
+        residuals = Residuals(down, of(residuals.middle))
+    return replace(
+        extra,
+        concat=of(extra.concat),
+        residuals=residuals,
+        tokens=of(extra.tokens),
+        attention_mask=of(extra.attention_mask),
+    )
