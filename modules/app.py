@@ -190,7 +190,7 @@ def open_services(flags: Flags) -> Services:
     )
     checkpoints = CheckpointFiles(folders.checkpoints)
     catalog = CatalogHolder(
-        folders.scanner(checkpoints),
+        folders.scanner(checkpoints, extensions.upscalers),
         lambda path: HashCache(flags.data_dir / HASHES).known(path),
         hash_of(flags),
         checkpoints.look_further,

@@ -9,12 +9,14 @@ from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.base.picture import Picture
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
-from modules.images.enlarge import UPSCALERS, upscaler
 from modules.images.geometry import Size
 from modules.images.tiles import combined, rows_of_tiles
 from modules.infotext.grammar import FormKind
+from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
+from modules.schema.upscalers import UPSCALERS, named, names_of, of_pictures
 
+BUILT_IN = names_of(of_pictures(UPSCALERS))  # A1111 counts them
 MOST_PIXELS = 100_000_000  # of the result
 
 
@@ -32,7 +34,7 @@ class UpscaleArguments(Arguments):
     upscaler_index: Annotated[
         str,
         Field(max_length=200, description="How to enlarge the source before it is redrawn."),
-        Control("Upscaler", kind="radio", choices=UPSCALERS),
+        Control("Upscaler", kind="radio", choices="upscalers"),
     ] = "None"
     scale_factor: Annotated[
         float,
@@ -43,8 +45,8 @@ class UpscaleArguments(Arguments):
     @field_validator("upscaler_index", mode="before")
     @classmethod
     def _by_number(cls, value: Any) -> Any:
-        is_place = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(UPSCALERS)
-        return UPSCALERS[value] if is_place else value
+        is_place = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(BUILT_IN)
+        return BUILT_IN[value] if is_place else value
 
 
 class SDUpscale(Script):
@@ -55,8 +57,11 @@ class SDUpscale(Script):
     def arguments(self, kind: FormKind) -> type[Arguments]:
         return UpscaleArguments
 
-    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: UpscaleArguments, catalog: object) -> None:
-        upscaler(arguments.upscaler_index, "script_args.upscaler_index")
+    def check(self, kind: FormKind, request: Img2ImgRequest, arguments: UpscaleArguments, catalog: Catalog) -> None:
+        named(arguments.upscaler_index, of_pictures(catalog.upscalers), "script_args.upscaler_index")
+        self._check_sizes(request, arguments)
+
+    def _check_sizes(self, request: Img2ImgRequest, arguments: UpscaleArguments) -> None:
         if min(request.width, request.height) <= arguments.overlap:
             raise WebuiError(
                 f"Tile overlap = {arguments.overlap}: the tiles are only {request.width}x{request.height}.",
@@ -74,17 +79,16 @@ class SDUpscale(Script):
             )  # fmt: skip
 
     def run(self, kind: FormKind, request: Img2ImgRequest, arguments: UpscaleArguments, studio: Studio) -> Course:
-        self.check(kind, request, arguments, None)
+        self._check_sizes(request, arguments)
         request = studio.seeded(request)
-        name = upscaler(arguments.upscaler_index, "script_args.upscaler_index")
+        row = studio.upscaler(arguments.upscaler_index, "script_args.upscaler_index")
         source = request.init_images[0].rgb(studio.settings.img2img_background_color)
-        if name != "None":
-            source = studio.enlarged(source, arguments.scale_factor, name)
+        source = studio.enlarged(source, arguments.scale_factor, row.name)
         size, tile = Size(*source.size), Size(request.width // 8 * 8, request.height // 8 * 8)
         rows = rows_of_tiles(size, tile, arguments.overlap)
         boxes = [box for row in rows for box in row]
         yield Ahead(request.n_iter, len(boxes) * request.n_iter)
-        pairs = {"SD upscale overlap": arguments.overlap, "SD upscale upscaler": name}
+        pairs = {"SD upscale overlap": arguments.overlap, "SD upscale upscaler": row.name}
         for number in range(request.n_iter):
             tiles = [source.crop(box) for box in boxes]
             text = ""

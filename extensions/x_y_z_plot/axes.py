@@ -8,7 +8,7 @@ from modules.base.errors import WebuiError
 from modules.extension.hooks import Request, changed, overriding
 from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
-from modules.schema.request import LATENT_UPSCALERS, GenerationRequest, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
 from .values import Grammar, listed
@@ -174,8 +174,7 @@ AXES: tuple[Axis, ...] = (
     _field("Denoising", "number", "denoising_strength"),
     _field("Initial noise multiplier", "number", "initial_noise_multiplier", acts=IMG),
     _setting("Extra noise", "number", "img2img_extra_noise"),
-    _field("Hires upscaler", "text", "hr_upscaler", kinds=TXT,
-           choices=lambda catalog: (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")),
+    _field("Hires upscaler", "text", "hr_upscaler", kinds=TXT, choices=_names("hr_upscalers")),
     _setting("Cond. Image Mask Weight", "number", "inpainting_mask_weight", kinds=IMG),
     _setting("VAE", "text", "sd_vae", choices=_names("vaes"), cost=0.7),
     Axis("Styles", "text", styled, missing="" if "styles" in GenerationRequest.model_fields else "the page inserts styles into the prompt; use Prompt S/R to vary the words"),  # noqa: E501

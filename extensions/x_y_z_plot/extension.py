@@ -32,6 +32,7 @@ from modules.images.sheet import Sheet, Words
 from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE, GenerationRequest
+from modules.schema.upscalers import named
 
 from .axes import Axis, axes
 from .values import joined, listed, values
@@ -156,6 +157,8 @@ class XYZPlot(Script):
                     catalog.checkpoint(value)
                 if side.axis.label == "VAE":
                     catalog.vae(value)
+                if side.axis.label == "Hires upscaler":
+                    named(value, catalog.upscalers, "hr_upscaler")
 
     def run(self, kind: FormKind, request: GenerationRequest, arguments: Any, studio: Studio) -> Course:
         x, y, z = (fixed(side, arguments, request, studio) for side in sides(kind, arguments))

@@ -18,6 +18,7 @@ from modules.infotext.grammar import FormKind, compose
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import Settings
+from modules.schema.upscalers import Upscaler
 
 Request = TypeVar("Request", bound=GenerationRequest)
 
@@ -53,6 +54,10 @@ class Extension:
 
     def scripts(self) -> Sequence["Script"]:
         """Scripts to add to the "Script" dropdown."""
+        return ()
+
+    def upscalers(self) -> Sequence[Upscaler]:
+        """What hires. fix, Extras and scripts enlarge pictures with besides. Their functions are functions."""
         return ()
 
     def arguments(self) -> type["Arguments"]:
@@ -221,6 +226,10 @@ class Studio(Protocol):
 
     def size(self, request: GenerationRequest) -> tuple[int, int]:
         """Width and height of the pictures that `request` makes."""
+        ...
+
+    def upscaler(self, name: str, field: str) -> Upscaler:
+        """An upscaler of pictures. Raises WebuiError about `field`, with the nearest name."""
         ...
 
     def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:

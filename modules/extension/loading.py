@@ -23,6 +23,7 @@ from modules.extension.hooks import Arguments, Extension, Request, Script
 from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
+from modules.schema.upscalers import UPSCALERS, Upscaler, find
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +42,15 @@ class ExtensionCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Extensions:
-    """The loaded extensions, by folder name; `problems` are sentences about the others."""
+    """The loaded extensions, by folder name; `problems` are sentences about the others.
+
+    `upscalers` are the built-in ones and those of the extensions.
+    """
 
     loaded: dict[str, Extension]
     all_scripts: tuple[Script, ...]
     problems: tuple[str, ...] = ()
+    upscalers: tuple[Upscaler, ...] = UPSCALERS
 
     def scripts(self, kind: FormKind) -> tuple[Script, ...]:
         """The scripts of a form's dropdown."""
@@ -122,6 +127,7 @@ def load(users: Path | None = None) -> Extensions:
     loaded: dict[str, Extension] = {}
     scripts: dict[str, Script] = {}
     problems: list[str] = []
+    upscalers = UPSCALERS
     for folder in _folders([EXTENSIONS, *([users] if users else [])]):
         try:
             extension = _extension(folder)
@@ -129,6 +135,7 @@ def load(users: Path | None = None) -> Extensions:
             taken = sorted(script.name for name, script in offered.items() if name in scripts)
             if taken:
                 raise WebuiError(f"there is a script {taken[0]!r} already")
+            rows = _upscalers(extension, upscalers)
         except (Exception, SystemExit) as error:
             reason = str(error) if isinstance(error, WebuiError) else f"{type(error).__name__}: {error}"
             problem = f"The extension {folder.name!r} could not be loaded ({reason}); everything else works."
@@ -137,8 +144,21 @@ def load(users: Path | None = None) -> Extensions:
         else:
             loaded[folder.name] = extension
             scripts |= offered
+            upscalers += rows
     ordered = sorted(scripts.values(), key=lambda script: script.name.casefold())
-    return Extensions(loaded, tuple(ordered), tuple(problems))
+    return Extensions(loaded, tuple(ordered), tuple(problems), upscalers)
+
+
+def _upscalers(extension: Extension, there: tuple[Upscaler, ...]) -> tuple[Upscaler, ...]:
+    """Those that it adds. Raises WebuiError for a name that is taken, and for one that would enlarge nothing."""
+    rows: tuple[Upscaler, ...] = ()
+    for row in extension.upscalers():
+        if any(find(name, (*there, *rows)) for name in (row.name, *row.aliases)):
+            raise WebuiError(f"there is an upscaler {row.name!r} already")
+        if row.interpolation is None and not callable(row.function):
+            raise WebuiError(f"the upscaler {row.name!r} has no function")
+        rows += (row,)
+    return rows
 
 
 def _folders(roots: Iterable[Path]) -> list[Path]:

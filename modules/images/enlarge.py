@@ -1,29 +1,34 @@
 """Enlarging finished pictures, by the arithmetic of A1111's Extras."""
 
-import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from PIL import Image
 
 from modules.base.errors import WebuiError
 from modules.images.geometry import Size
+from modules.schema.upscalers import Enlarge, Upscaler
 
-NONE, LANCZOS, NEAREST = "None", "Lanczos", "Nearest"
-UPSCALERS = (NONE, LANCZOS, NEAREST)
-FILTERS = {LANCZOS: Image.Resampling.LANCZOS, NEAREST: Image.Resampling.NEAREST}
 CELL = 8  # pixels; enlarged sides are cut to a multiple of it
 MOST_PIXELS = 100_000_000  # of a result, as many as are read
 
 
-def upscaler(name: str, field: str) -> str:
-    """The upscaler as it is written, from any letter case. Raises WebuiError with the nearest name."""
-    folded = {known.casefold(): known for known in UPSCALERS}
-    folded_name = name.strip().casefold() or NONE.casefold()
-    if folded_name not in folded:
-        near = difflib.get_close_matches(folded_name, folded, 1, 0.0)[0]
-        raise WebuiError(
-            f"{field}={name[:80]!r}: there is no such upscaler; did you mean {folded[near]!r}?", field=field
-        )
-    return folded[folded_name]
+def lanczos(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def nearest(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.NEAREST)
+
+
+FUNCTIONS: Mapping[str, Enlarge] = MappingProxyType({each.__name__: each for each in (lanczos, nearest)})
+
+
+def function_of(upscaler: Upscaler) -> Enlarge | None:
+    """What enlarges pictures; None for one that leaves them alone, and for one of latents."""
+    if callable(upscaler.function):
+        return upscaler.function
+    return FUNCTIONS[upscaler.function] if upscaler.function else None
 
 
 def scaled(size: Size, scale: float) -> Size:
@@ -48,14 +53,24 @@ def require_fits(size: Size, scale: float, field: str) -> None:
         )
 
 
-def enlarged(image: Image.Image, name: str, scale: float) -> Image.Image:
-    """`image` (RGB or RGBA) by upscaler `name`; "None" leaves it as it is."""
-    if name == NONE:
-        return image
-    return image.resize(scaled(Size(*image.size), scale), FILTERS[name])
+def enlarged(image: Image.Image, upscaler: Upscaler, scale: float) -> Image.Image:
+    """`image` (RGB or RGBA), `scale` times as large."""
+    enlarge, size = function_of(upscaler), scaled(Size(*image.size), scale)
+    return image if enlarge is None else exactly(enlarge(image, size), size)
 
 
-def centerd(image: Image.Image, target: Size) -> Image.Image:
+def enlarged_by_steps(image: Image.Image, upscaler: Upscaler, whole: Size, cells: Size) -> Image.Image:
+    """`image` at `whole`, cut down from there to `cells` with Lanczos: A1111's way in hires. fix and SD upscale."""
+    enlarge = function_of(upscaler)
+    return image if enlarge is None else exactly(enlarge(image, whole), cells)
+
+
+def exactly(image: Image.Image, size: Size) -> Image.Image:
+    """`image` at `size`, with Lanczos."""
+    return image if image.size == size else lanczos(image, size)
+
+
+def centered(image: Image.Image, target: Size) -> Image.Image:
     """The middle of `image`, cut to `target`; black where it is smaller."""
     canvas = Image.new(image.mode, target)
     canvas.paste(image, (target.width // 2 - image.width // 2, target.height // 2 - image.height // 2))

@@ -43,17 +43,17 @@ class Placement(NamedTuple):
 
 
 def covering(source: Size, target: Size) -> Placement:
-    """Scale `source` until it covers `target`, centerd: A1111's "Crop and resize"."""
+    """Scale `source` until it covers `target`, centered: A1111's "Crop and resize"."""
     if _wider(target, source):
-        return _centerd(Size(target.width, source.height * target.width // source.width), target)
-    return _centerd(Size(source.width * target.height // source.height, target.height), target)
+        return _centered(Size(target.width, source.height * target.width // source.width), target)
+    return _centered(Size(source.width * target.height // source.height, target.height), target)
 
 
 def fitting(source: Size, target: Size) -> Placement:
-    """Scale `source` until it fits into `target`, centerd: A1111's "Resize and fill"."""
+    """Scale `source` until it fits into `target`, centered: A1111's "Resize and fill"."""
     if _wider(source, target):
-        return _centerd(Size(target.width, source.height * target.width // source.width), target)
-    return _centerd(Size(source.width * target.height // source.height, target.height), target)
+        return _centered(Size(target.width, source.height * target.width // source.width), target)
+    return _centered(Size(source.width * target.height // source.height, target.height), target)
 
 
 def scaled(source: Size, factor: float) -> Size:
@@ -65,7 +65,7 @@ def _wider(one: Size, other: Size) -> bool:
     return one.width * other.height > other.width * one.height
 
 
-def _centerd(size: Size, target: Size) -> Placement:
+def _centered(size: Size, target: Size) -> Placement:
     # Halves are cut before they are subtracted, so an odd size lies half a pixel to the left of the middle or right.
     size = Size(max(1, size.width), max(1, size.height))
     return Placement(size, target.width // 2 - size.width // 2, target.height // 2 - size.height // 2)

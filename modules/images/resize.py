@@ -1,32 +1,51 @@
 """The four resize modes of img2img, on pictures."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
 from PIL import Image
 
 from modules.images.geometry import Box, Placement, Size, covering, fitting
-from modules.schema.request import RESIZE_MODES
+from modules.schema.resize_modes import RESIZE_MODES, number_of
 
-JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL, LATENT_UPSCALE = range(len(RESIZE_MODES))
 MOST_PIXELS = 100_000_000  # of a scaled picture before it is cut
 
 
 def resized(image: Image.Image, mode: int, target: Size) -> Image.Image:
     """`image` brought to `target` by resize mode `mode` (an index of RESIZE_MODES), with Lanczos; same color mode.
 
-    Mode 3 gives it back as it is: there the latent is resized, after encoding.
+    A mode that resizes the latent, after encoding, gives it back as it is.
     """
-    if mode == LATENT_UPSCALE or (image.size == target and mode in (JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL)):
-        return image
-    if mode == JUST_RESIZE:
-        return image.resize(target, Image.Resampling.LANCZOS)
-    source = Size(*image.size)
-    if mode == CROP_AND_RESIZE:
-        return _placed(image, covering(source, target), target)
-    if mode == RESIZE_AND_FILL:
-        place = fitting(source, target)
-        result = _placed(image, place, target)
-        _stretch_edges(result, place)
-        return result
-    raise ValueError(f"resize mode {mode}: expected 0 to {LATENT_UPSCALE}")
+    if not 0 <= mode < len(RESIZE_MODES):
+        raise ValueError(f"resize mode {mode}: expected 0 to {len(RESIZE_MODES) - 1}")
+    row = RESIZE_MODES[mode]
+    return image if not row.function or image.size == target else FUNCTIONS[row.function](image, target)
+
+
+def just_resize(image: Image.Image, target: Size) -> Image.Image:
+    return image.resize(target, Image.Resampling.LANCZOS)
+
+
+def crop_and_resize(image: Image.Image, target: Size) -> Image.Image:
+    return _placed(image, covering(Size(*image.size), target), target)
+
+
+def resize_and_fill(image: Image.Image, target: Size) -> Image.Image:
+    place = fitting(Size(*image.size), target)
+    result = _placed(image, place, target)
+    _stretch_edges(result, place)
+    return result
+
+
+FUNCTIONS: Mapping[str, Callable[[Image.Image, Size], Image.Image]] = MappingProxyType(
+    {each.__name__: each for each in (just_resize, crop_and_resize, resize_and_fill)}
+)
+JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL = map(number_of, FUNCTIONS)
+
+
+def resizes_latents(mode: int) -> bool:
+    """Whether resize mode `mode` leaves the picture as it is and resizes its latent."""
+    return RESIZE_MODES[mode].interpolation is not None
 
 
 def _placed(image: Image.Image, place: Placement, target: Size) -> Image.Image:

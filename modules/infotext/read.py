@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -25,10 +25,13 @@ from modules.schema.catalog import OWN_VAE, Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.sampler_names import SCHEDULES, nearest_sampler, resolve_names
 from modules.schema.settings import Settings
+from modules.schema.upscalers import Upscaler
+from modules.schema.upscalers import find as find_upscaler
 
 # Size fields. A value out of bounds is rejected, not clamped.
 SIZES = frozenset({"width", "height", "hr_resize_x", "hr_resize_y", "hr_scale", "resize_by"})
-HIRES_KEYS = ("Hires upscaler", "Hires upscale", "Hires resize-1", "Hires steps")
+UPSCALER = "Hires upscaler"
+HIRES_KEYS = (UPSCALER, "Hires upscale", "Hires resize-1", "Hires steps")
 WITH_COMMAS = re.compile(r"[-+]?\d+(?:,\d+)+", re.ASCII)
 GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+", re.ASCII)
 
@@ -68,6 +71,7 @@ def to_fields(
         _read_request(reading, model)
         _read_extensions(reading)
         _read_settings(reading, current, implied(infotext))
+        _read_upscaler(reading, infotext.pairs.get(UPSCALER, ""), (catalog or Catalog()).upscalers)
         _read_checkpoint(reading, current, catalog)
         _read_vae(reading, current, catalog)
     ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
@@ -204,6 +208,18 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
             reading.settings[name] = value
     if current.token_merging_ratio_img2img:  # the text names the ratio that the picture was made with, whatever it is
         reading.settings["token_merging_ratio_img2img"] = 0.0
+
+
+def _read_upscaler(reading: _Reading, name: str, upscalers: Sequence[Upscaler]) -> None:
+    """A field on its own knows only the upscalers that come with Palimpsest, and takes its default for others."""
+    if not name or "hr_upscaler" not in reading.fields:
+        return
+    row = find_upscaler(name, upscalers)
+    if row is not None:
+        reading.fields["hr_upscaler"] = row.name
+    else:
+        used = reading.fields["hr_upscaler"]
+        reading.notes.append(f"The picture's upscaler {shortened(name)} is not installed; {used} was used.")
 
 
 def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:

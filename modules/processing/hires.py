@@ -1,14 +1,13 @@
 """Between the passes of hires. fix: from the latents of the first pass to the start of the second."""
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from modules.images.enlarge import enlarged_by_steps, exactly
 from modules.images.geometry import Size
 from modules.networks.model import Model
 from modules.networks.vae import from_uint8, to_uint8
@@ -16,26 +15,7 @@ from modules.processing.clock import Stopwatch
 from modules.processing.plan import Hires, ImagePlan
 from modules.processing.source import posterior_noise
 from modules.schema.sizes import SizeRule
-
-
-class Interpolation(NamedTuple):
-    """Arguments of torch's `interpolate`."""
-
-    mode: str
-    antialias: bool
-
-
-LATENT = MappingProxyType(
-    {
-        "Latent": Interpolation("bilinear", False),
-        "Latent (antialiased)": Interpolation("bilinear", True),
-        "Latent (bicubic)": Interpolation("bicubic", False),
-        "Latent (bicubic antialiased)": Interpolation("bicubic", True),
-        "Latent (nearest)": Interpolation("nearest", False),
-        "Latent (nearest-exact)": Interpolation("nearest-exact", False),
-    }
-)
-NEAREST = "Nearest"
+from modules.schema.upscalers import Upscaler
 
 
 def second_start(
@@ -43,6 +23,7 @@ def second_start(
     second: Model,
     latents: Tensor,
     hires: Hires,
+    upscaler: Upscaler,
     images: Sequence[ImagePlan],
     clock: Stopwatch,
     is_exact: bool,
@@ -50,17 +31,17 @@ def second_start(
 ) -> Tensor:
     """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
 
-    The latent upscalers interpolate; the others go by way of the picture, each decoded, enlarged and encoded alone,
+    An upscaler of latents interpolates; the others go by way of the picture, each decoded, enlarged and encoded alone,
     by the VAEs of the `first` and the `second` pass's checkpoint; `is_exact` cuts that picture off to bytes as A1111
     does. `hear` is called before each.
     """
 
     def by_way_of_pixels(latent: Tensor, seed: int) -> Tensor:
         hear()
-        return _by_way_of_pixels(first, second, latent, hires.enlargement.upscaler, size, seed, clock, is_exact)
+        return _by_way_of_pixels(first, second, latent, upscaler, size, seed, clock, is_exact)
 
     size, rule = hires.enlargement.size, first.sizes
-    how = LATENT.get(hires.enlargement.upscaler)
+    how = upscaler.interpolation
     if how is not None:
         cells = (rule.cells(size.height), rule.cells(size.width))
         larger = torch.nn.functional.interpolate(latents, size=cells, mode=how.mode, antialias=how.antialias)
@@ -75,7 +56,7 @@ def _by_way_of_pixels(
     first: Model,
     second: Model,
     latent: Tensor,
-    upscaler: str,
+    upscaler: Upscaler,
     size: Size,
     seed: int,
     clock: Stopwatch,
@@ -89,16 +70,13 @@ def _by_way_of_pixels(
     return posterior.sample(posterior_noise(seed, posterior.mean))
 
 
-def enlarged(picture: Image.Image, upscaler: str, size: Size, rule: SizeRule) -> Image.Image:
+def enlarged(picture: Image.Image, upscaler: Upscaler, size: Size, rule: SizeRule) -> Image.Image:
     """`picture` at exactly `size`; Nearest goes to whole cells first and Lanczos does the rest, as in A1111."""
     scale = max(size.width / picture.width, size.height / picture.height)
-    if upscaler != "None" and scale > 1:
-        nearest = Image.Resampling.NEAREST if upscaler == NEAREST else Image.Resampling.LANCZOS
+    if scale > 1:
         whole = Size(int(picture.width * scale), int(picture.height * scale))
-        picture = picture.resize(whole, nearest)
-        cells = Size(*map(rule.floor, whole))
-        picture = picture if cells == whole else picture.resize(cells, Image.Resampling.LANCZOS)
-    return picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+        picture = enlarged_by_steps(picture, upscaler, whole, Size(*map(rule.floor, whole)))
+    return exactly(picture, size)
 
 
 def _cut(latents: Tensor, cells: Size) -> Tensor:

@@ -1,8 +1,7 @@
 """Runs a script: what it yields becomes jobs of the engine, and their events become those of one job."""
 
-import difflib
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -22,7 +21,8 @@ from modules.base.events import (
     Warned,
 )
 from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
-from modules.images.enlarge import FILTERS, NONE, UPSCALERS
+from modules.images.enlarge import enlarged_by_steps
+from modules.images.geometry import Size
 from modules.infotext.grammar import FormKind
 from modules.processing.kinds.resolve import CatalogNames, resolved
 from modules.processing.plan import make_plan
@@ -30,6 +30,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SizeRule
+from modules.schema.upscalers import UPSCALERS, Upscaler, named, of_pictures
 
 ShouldStop = Callable[[], Stop]
 
@@ -51,9 +52,10 @@ class RunRequest(Protocol):
 class Bench:
     """`hooks.Studio`, for one job."""
 
-    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule) -> None:
+    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule, upscalers: Sequence[Upscaler]) -> None:
         self.settings = settings
         self._rule = rule
+        self._upscalers = of_pictures(upscalers)
         self.warnings: list[str] = []
         self._draw = draw
 
@@ -67,20 +69,13 @@ class Bench:
             return picture.width, picture.height  # the region is pasted back into the whole
         return plan.last.size
 
+    def upscaler(self, name: str, field: str) -> Upscaler:
+        return named(name, self._upscalers, field)
+
     def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
-        names = {name.casefold(): name for name in UPSCALERS}
-        name = names.get(upscaler.casefold())
-        if name is None:
-            near = difflib.get_close_matches(upscaler, names.values(), 1, 0.0)[0]
-            raise WebuiError(
-                f"Upscaler = {upscaler!r}: no such upscaler for scripts; did you mean {near!r}?",
-                field="script_args",
-            )
-        if name == NONE:
-            return image
-        larger = image.resize((int(image.width * scale), int(image.height * scale)), FILTERS[name])
-        cells = (self._rule.floor(int(image.width * scale)), self._rule.floor(int(image.height * scale)))
-        return larger if larger.size == cells else larger.resize(cells, Image.Resampling.LANCZOS)
+        row = self.upscaler(upscaler, "script_args")
+        whole = Size(int(image.width * scale), int(image.height * scale))
+        return enlarged_by_steps(image, row, whole, Size(*map(self._rule.floor, whole)))
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
@@ -95,6 +90,7 @@ def run_script(
     resources: Resources,
     should_stop: ShouldStop,
     rule: SizeRule,
+    upscalers: Sequence[Upscaler] = UPSCALERS,
 ) -> Iterator[Event | EngineState]:
     """The events of a job that a script makes, as `Engine.run` yields them. `names` are looked up for each request that
     the script comes up with, in the catalog that the job has brought.
@@ -103,7 +99,7 @@ def run_script(
     together what there is.
     """
     kind, script, arguments = chosen
-    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed), rule)
+    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed), rule, upscalers)
     relay = _Relay()
     course = script.run(kind, request, arguments, bench)
     answer: tuple[Made, ...] | None = None

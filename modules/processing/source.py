@@ -10,13 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from modules.images.geometry import Size
-from modules.images.resize import LATENT_UPSCALE, resized
+from modules.images.resize import resized, resizes_latents
 from modules.networks.cache import ByteCache
 from modules.networks.model import Model
 from modules.networks.posterior import Posterior
 from modules.networks.vae import from_uint8
 from modules.processing.clock import Stopwatch
 from modules.processing.plan import ImagePlan, Plan, Source
+from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.sizes import SizeRule
 
 # The posterior's noise comes from the image's seed like everything else, but not from the same stream as the initial
@@ -63,8 +64,9 @@ class SourceEncoder:
             posterior = self.encoded(model, from_uint8(np.array(prepared)[None]), clock)
         latents = torch.cat([posterior.sample(posterior_noise(image.seed, posterior.mean)) for image in images])
         cells = (plan.sizes.cells(plan.size.height), plan.sizes.cells(plan.size.width))
-        if source.resize_mode == LATENT_UPSCALE and latents.shape[-2:] != cells:
-            latents = torch.nn.functional.interpolate(latents, size=cells, mode="bilinear", antialias=False)
+        how = RESIZE_MODES[source.resize_mode].interpolation
+        if how is not None and latents.shape[-2:] != cells:
+            latents = torch.nn.functional.interpolate(latents, size=cells, mode=how.mode, antialias=how.antialias)
         return latents
 
     def _posterior(self, model: Model, plan: Plan, source: Source, background: str, clock: Stopwatch) -> Posterior:
@@ -105,7 +107,7 @@ class SourceEncoder:
 def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -> Image.Image:
     """The source as the encoder sees it: RGB, fitted to `size`; in the latent mode its own size in whole cells."""
     image = source.picture.rgb(background)
-    if source.resize_mode == LATENT_UPSCALE:
+    if resizes_latents(source.resize_mode):
         return image.crop((0, 0, rule.floor(image.width), rule.floor(image.height)))
     return resized(image, source.resize_mode, size)
 

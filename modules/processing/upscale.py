@@ -5,8 +5,9 @@ from typing import Protocol
 
 from PIL import Image
 
-from modules.images.enlarge import NONE, centerd, covering_scale, enlarged, require_fits
+from modules.images.enlarge import centered, covering_scale, enlarged, require_fits
 from modules.images.geometry import Size
+from modules.schema.upscalers import NONE, Upscaler
 
 
 class UpscaleOptions(Protocol):
@@ -33,7 +34,7 @@ def require_room(options: UpscaleOptions, size: Size) -> None:
 
 
 def upscaled(
-    options: UpscaleOptions, image: Image.Image, first: str, second: str
+    options: UpscaleOptions, image: Image.Image, first: Upscaler, second: Upscaler
 ) -> tuple[Image.Image, dict[str, object]]:
     """(`image` by the upscaler `first`, with `second` laid over it; what was done, as pairs of an infotext).
 
@@ -44,7 +45,7 @@ def upscaled(
     scale = scale_of(options, size)
     require_room(options, size)
     fit: Callable[[Image.Image], Image.Image] = (
-        (lambda larger: centerd(larger, target)) if is_to_size and options.upscaling_crop else (lambda larger: larger)
+        (lambda larger: centered(larger, target)) if is_to_size and options.upscaling_crop else (lambda larger: larger)
     )
     result = fit(enlarged(image, first, scale))
     pairs: dict[str, object] = {}
@@ -54,10 +55,10 @@ def upscaled(
             pairs["Postprocess crop to fit"] = True
     else:
         pairs["Postprocess upscale by"] = options.upscaling_resize
-    pairs["Postprocess upscaler"] = first
-    if second != NONE and options.extras_upscaler_2_visibility > 0:
+    pairs["Postprocess upscaler"] = first.name
+    if second.name != NONE and options.extras_upscaler_2_visibility > 0:
         result = Image.blend(result, fit(enlarged(image, second, scale)), options.extras_upscaler_2_visibility)
-        pairs["Postprocess upscaler 2"] = second
+        pairs["Postprocess upscaler 2"] = second.name
         pairs["Postprocess upscaler 2 visibility"] = options.extras_upscaler_2_visibility
     return result, pairs
 

@@ -12,6 +12,7 @@ from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, best_match, folded,
 from modules.schema.families import Default, FamilyTraits, traits_of
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 from modules.schema.sizes import ModelSizes, Resolution
+from modules.schema.upscalers import UPSCALERS, Upscaler, names_of, of_pictures
 
 LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
 SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
@@ -192,20 +193,30 @@ class Catalog:
     embeddings: tuple[Embedding, ...] = ()
     vaes: tuple[Vae, ...] = ()
     hypernetworks: tuple[Hypernetwork, ...] = ()
+    upscalers: tuple[Upscaler, ...] = UPSCALERS
 
     @cached_property
     def without_notes(self) -> "Catalog":
-        """The same names for a job to carry. What LoRAs tell of themselves may be megabytes, and no job reads it."""
-        return replace(self, loras=tuple(replace(lora, metadata={}) for lora in self.loras))
+        """The same names for a job to carry to the engine process.
+
+        What LoRAs tell of themselves may be megabytes, and no job reads it. Extensions' upscalers go by their names:
+        the engine process has loaded the extensions itself, and their functions may not be picklable.
+        """
+        loras = tuple(replace(lora, metadata={}) for lora in self.loras)
+        upscalers = tuple(replace(row, function="") if callable(row.function) else row for row in self.upscalers)
+        return replace(self, loras=loras, upscalers=upscalers)
 
     def names(self, which: str) -> tuple[str, ...]:
-        """The labels of one list: checkpoints, loras, vaes, samplers or schedulers."""
+        """The labels of one list: checkpoints, loras, vaes, samplers, schedulers, upscalers (those of pictures) or
+        hr_upscalers (those of latents besides)."""
         return {
             "checkpoints": tuple(c.name for c in self.checkpoints),
             "loras": tuple(lora.name for lora in self.loras),
             "vaes": (AUTOMATIC, OWN_VAE, *dict.fromkeys(vae.name for vae in self.vaes)),
             "samplers": tuple(s.name for s in SAMPLERS),
             "schedulers": tuple(s.name for s in SCHEDULES),
+            "upscalers": names_of(of_pictures(self.upscalers)),
+            "hr_upscalers": names_of(self.upscalers),
         }[which]
 
     @property

@@ -16,6 +16,7 @@ from modules.networks.files.installations import Installation
 from modules.networks.files.listing import HashCache, find_vaes
 from modules.networks.files.loras import LoraFiles
 from modules.schema.catalog import Catalog
+from modules.schema.upscalers import UPSCALERS, Upscaler
 
 HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
@@ -92,7 +93,9 @@ class ModelFolders:
         """A sentence for each part of an installation that cannot be used."""
         return tuple(remark for other in self.others for remark in other.remarks)
 
-    def scanner(self, checkpoints: CheckpointFiles) -> Callable[[], Catalog]:
+    def scanner(
+        self, checkpoints: CheckpointFiles, upscalers: tuple[Upscaler, ...] = UPSCALERS
+    ) -> Callable[[], Catalog]:
         """Looks, each time it is called, what is there to choose from."""
         loras, embeddings = LoraFiles(self.loras), EmbeddingFiles(self.embeddings)
 
@@ -100,7 +103,9 @@ class ModelFolders:
             hashes = HashCache(self.flags.data_dir / HASHES)
             vaes = find_vaes(self.vaes, self.checkpoints, hashes)
             hypernetworks = find_hypernetworks(self.hypernetworks)
-            return Catalog(checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes, hypernetworks)
+            return Catalog(
+                checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes, hypernetworks, upscalers
+            )
 
         return scan
 

@@ -19,6 +19,7 @@ from modules.base.fields import params
 from modules.prompts.tags import TAG
 from modules.schema.catalog import Catalog
 from modules.schema.intents import INTENTS
+from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.settings import Settings
 from modules.ui import assets, form
 from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
@@ -104,6 +105,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         "switches": SWITCHES,
         "merge": merge_controls(),
         "tag": TAG.pattern,
+        "resize_modes": [{"effect": mode.effect, "fit": mode.fit} for mode in RESIZE_MODES],
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

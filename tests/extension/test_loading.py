@@ -8,7 +8,9 @@ from modules.base.errors import WebuiError
 from modules.base.fields import params
 from modules.extension.hooks import Arguments, FormKind, changed, with_pairs
 from modules.extension.loading import Extensions, load
+from modules.schema.catalog import Catalog
 from modules.schema.request import Txt2ImgRequest
+from modules.schema.upscalers import UPSCALERS
 
 GOOD = """
 from modules.extension.hooks import Extension, Script
@@ -44,6 +46,38 @@ def test_what_comes_with_palimpsest_loads() -> None:
 def test_a_users_extension_joins_in(tmp_path: Path) -> None:
     extension(tmp_path, "hello", GOOD)
     assert own(load(tmp_path)) == ["Hello"]
+
+
+UPSCALER = """
+from modules.extension.hooks import Extension
+from modules.schema.upscalers import Upscaler
+
+class Sharp(Extension):
+    def upscalers(self):
+        return [Upscaler(NAME, function=FUNCTION)]
+"""
+
+
+def test_an_extension_adds_an_upscaler_that_every_list_has(tmp_path: Path) -> None:
+    extension(tmp_path, "sharp", UPSCALER.replace("NAME", '"Sharp"').replace("FUNCTION", "lambda image, size: image"))
+    extensions = load(tmp_path)
+    assert [row.name for row in extensions.upscalers] == [*(row.name for row in UPSCALERS), "Sharp"]
+    assert Catalog(upscalers=extensions.upscalers).names("hr_upscalers")[-1] == "Sharp"
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("'lanczos'", "lambda image, size: image", "there is an upscaler 'lanczos' already"),
+        ("'Sharp'", "'lanczos'", "the upscaler 'Sharp' has no function"),
+        ("'Sharp'", "''", "the upscaler 'Sharp' has no function"),
+    ],
+)
+def test_an_upscaler_that_cannot_be_used_is_told(name: str, function: str, words: str, tmp_path: Path) -> None:
+    extension(tmp_path, "sharp", UPSCALER.replace("NAME", name).replace("FUNCTION", function))
+    extensions = load(tmp_path)
+    assert words in extensions.problems[0]
+    assert extensions.upscalers == UPSCALERS
 
 
 def test_a_file_named_disabled_turns_it_off(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from modules.images.geometry import Placement, Size, covering, fitting, scaled
-from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
+from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, RESIZE_AND_FILL, resized
 
 RECORDED = np.load(Path(__file__).parents[1] / "parity" / "data" / "images.npz")
 
@@ -54,7 +54,7 @@ def test_pixels_are_a1111s_to_the_last_bit(name: str) -> None:
 
 def test_latent_upscale_leaves_the_picture_as_it_is() -> None:
     source = Image.fromarray(RECORDED["source"])
-    assert resized(source, LATENT_UPSCALE, Size(64, 64)) is source
+    assert resized(source, 3, Size(64, 64)) is source
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])

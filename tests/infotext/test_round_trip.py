@@ -16,9 +16,11 @@ from modules.infotext.parse import implied, parse
 from modules.infotext.read import to_fields
 from modules.infotext.write import declared_pairs
 from modules.schema.catalog import Catalog, Checkpoint, Vae
-from modules.schema.request import RESIZE_MODES, Img2ImgRequest, Txt2ImgRequest
+from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.resize_modes import RESIZE_LABELS
 from modules.schema.sampler_names import resolve_names
 from modules.schema.settings import EXACT, Settings
+from modules.schema.upscalers import UPSCALERS, Upscaler
 
 RECORDED: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "parity" / "data" / "infotexts.json").read_text(encoding="utf-8")
@@ -236,7 +238,7 @@ def test_only_what_matters_is_written() -> None:
         "Size-2": "512", "Seed": "3", "RNG": "CPU", "Compatibility": "Palimpsest",
     }  # fmt: skip
     assert declared_pairs(Img2ImgRequest(resize_mode=1), Settings(randn_source="GPU")).items() >= {
-        "Resize mode": RESIZE_MODES[1], "Denoising strength": "0.75"
+        "Resize mode": RESIZE_LABELS[1], "Denoising strength": "0.75"
     }.items()  # fmt: skip
     assert "RNG" not in declared_pairs(Txt2ImgRequest(), Settings(randn_source="GPU"))
 
@@ -464,3 +466,17 @@ def test_a_fraction_of_what_is_counted_is_told() -> None:
     read = to_fields(parse("a cat\nSteps: 20,5, Sampler: Euler, CFG scale: 7, Seed: 5, Size: 512x512"))
     assert "steps" not in read.fields
     assert any(note.startswith("Sampling steps: '20.5' cannot be used") for note in read.notes), read.notes
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "notes"),
+    [
+        ("lanczos", "Lanczos", ()),
+        ("Sharp", "Sharp", ()),
+        ("R-ESRGAN 4x+", "Latent", ("The picture's upscaler 'R-ESRGAN 4x+' is not installed; Latent was used.",)),
+    ],
+)
+def test_an_upscaler_that_is_not_installed_is_told(name: str, field: str, notes: tuple[str, ...]) -> None:
+    text = f"a\nSteps: 20, Sampler: Euler, Size: 64x64, Hires upscale: 2, Hires upscaler: {name}"
+    found = to_fields(parse(text), catalog=Catalog(upscalers=(*UPSCALERS, Upscaler("Sharp"))))
+    assert (found.fields["hr_upscaler"], tuple(found.notes)) == (field, notes)

@@ -33,11 +33,14 @@ from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
+from modules.schema.upscalers import UPSCALERS
 
 SIDE = 8
 
 
 class FakeEngine:
+    upscalers = UPSCALERS
+
     def __init__(self, loads: str = "", builds: str = "") -> None:
         self.loads = Path(loads) if loads else None  # a file that gets a line for each load
         if builds:

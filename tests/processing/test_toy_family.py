@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +23,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgReq
 from modules.schema.resources import Resources
 from modules.schema.sampler_names import SAMPLERS
 from modules.schema.settings import Settings
+from modules.schema.upscalers import UPSCALERS, Upscaler
 from tests.tiny import write_tiny_checkpoint
 from tests.toy_family import TOY, write_toy_checkpoint
 
@@ -37,11 +39,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return Checkpoint(path.name, path)
 
 
+def threefold(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Three times as large, whatever is asked for, as a network would do it."""
+    return image.resize((image.width * 3, image.height * 3), Image.Resampling.BOX)
+
+
+EXTENSIONS = replace(load_extensions(None), upscalers=(*UPSCALERS, Upscaler("Threefold", function=threefold, factor=3)))
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Engine:
     place = choose_place(use_cpu=True, precision="full")
     cache = tmp_path_factory.mktemp("cache")
-    return Engine(place, cache, load_extensions(None), families=(TOY, *FAMILIES))
+    return Engine(place, cache, EXTENSIONS, families=(TOY, *FAMILIES))
 
 
 class Run:
@@ -173,9 +183,11 @@ def test_a_batch_gives_the_bytes_of_its_singles(run: Run) -> None:
 
 def test_hires_fix_enlarges_latents_and_pictures(run: Run) -> None:
     base: dict[str, Any] = {**SMALL, "enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}
-    latent, lanczos = (run.picture(Txt2ImgRequest(hr_upscaler=name, **base)) for name in ("Latent", "Lanczos"))
-    assert (latent.width, latent.height) == (lanczos.width, lanczos.height) == (120, 96)
-    assert latent.pixels != lanczos.pixels
+    names = ("Latent", "Lanczos", "Threefold")  # the last one is an extension's
+    made = [run.picture(Txt2ImgRequest(hr_upscaler=name, **base)) for name in names]
+    assert {(done.width, done.height) for done in made} == {(120, 96)}
+    assert len({done.pixels for done in made}) == 3
+    assert [f"Hires upscaler: {name}" in done.infotext for name, done in zip(names, made, strict=True)] == [True] * 3
 
 
 def test_and_prompt_edits_and_seeds_matter(run: Run) -> None:

@@ -155,7 +155,6 @@ def test_a_request_travels_to_the_engine_unchanged() -> None:
     [
         ({"hr_sampler_name": "Eular a"}, "hr_sampler_name", "'Euler a'"),
         ({"hr_scheduler": "Karas"}, "hr_scheduler", "'Karras'"),
-        ({"hr_upscaler": "Lanczoz"}, "hr_upscaler", "'Lanczos'"),
     ],
 )
 def test_names_of_the_second_pass_are_looked_up_when_there_is_one(

@@ -22,12 +22,14 @@ from modules.api.openapi import json_body
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
-from modules.images.enlarge import NONE, require_fits, upscaler
+from modules.images.enlarge import require_fits
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
 from modules.infotext.parse import parse
 from modules.processing.upscale import scale_of, upscaled
+from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
+from modules.schema.upscalers import NONE, Upscaler, named, of_pictures
 from modules.store import metadata
 
 POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
@@ -53,7 +55,9 @@ class Extras(BaseModel):
     upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
     upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
     upscaling_crop: bool = Field(default=True, description="In resize mode 1, crop the result to the exact size.")
-    upscaler_1: str = Field(default=NONE, max_length=200, description="None, Lanczos or Nearest; None changes nothing.")
+    upscaler_1: str = Field(
+        default=NONE, max_length=200, description="Name from /sdapi/v1/upscalers; None changes nothing."
+    )
     upscaler_2: str = Field(
         default=NONE, max_length=200, description="Second upscaler, blended over the first one's result."
     )
@@ -103,10 +107,13 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
     slots = asyncio.Semaphore(AT_ONCE)
 
+    def upscalers_of(payload: Extras) -> tuple[Upscaler, Upscaler]:
+        return _upscalers(payload, services.catalog.current)
+
     def single(body: dict[str, Any]) -> tuple[Extras, list[Picture]]:
         payload = filled(SinglePayload, body)
         picture = picture_from(body.get("image"), "image", fetch, Picture.unread)
-        _require_together(payload, [picture], "image")
+        _require_together(payload, upscalers_of(payload)[0], [picture], "image")
         return payload, [picture]
 
     def batch(body: dict[str, Any]) -> tuple[Extras, list[Picture]]:
@@ -118,13 +125,13 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         for number, file in enumerate(payload.imageList):
             pictures.append(picture_from(file.data, f"imageList.{number}", fetch, Picture.unread))
             require_together(pictures, "imageList")
-        _require_together(payload, pictures, "imageList")
+        _require_together(payload, upscalers_of(payload)[0], pictures, "imageList")
         return payload, pictures
 
     def enlarged(payload: Extras, picture: Picture, field: str) -> tuple[bytes, str]:
         whole = Picture.from_bytes(picture.data, field)
         with whole.room():
-            return _processed(payload, whole, services.settings.current)
+            return _processed(payload, upscalers_of(payload), whole, services.settings.current)
 
     async def answered(
         request: Request, headers: Callable[[dict[str, Any]], tuple[Extras, list[Picture]]], field: str
@@ -165,18 +172,18 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     return router
 
 
-def _upscalers(payload: Extras) -> tuple[str, str]:
+def _upscalers(payload: Extras, catalog: Catalog) -> tuple[Upscaler, Upscaler]:
     """Both upscalers. Raises WebuiError for an unknown one."""
     for name in ("gfpgan_visibility", "codeformer_visibility"):
         if getattr(payload, name) > 0:
             raise WebuiError(f"{name}: there is no face restoration.", "Set it to 0.", name)
-    return upscaler(payload.upscaler_1, "upscaler_1"), upscaler(payload.upscaler_2, "upscaler_2")
+    rows = of_pictures(catalog.upscalers)
+    return named(payload.upscaler_1, rows, "upscaler_1"), named(payload.upscaler_2, rows, "upscaler_2")
 
 
-def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) -> None:
+def _require_together(payload: Extras, first: Upscaler, pictures: Sequence[Picture], field: str) -> None:
     """Raises WebuiError for unsupported options or results that are too large, before any pixel is decoded."""
-    first, _ = _upscalers(payload)
-    if first == NONE:
+    if first.name == NONE:
         return
     scale_field = "upscaling_resize_w" if payload.resize_mode == 1 else "upscaling_resize"
     pixels = 0.0
@@ -194,13 +201,15 @@ def _require_together(payload: Extras, pictures: Sequence[Picture], field: str) 
         )
 
 
-def _processed(payload: Extras, picture: Picture, settings: Settings) -> tuple[bytes, str]:
+def _processed(
+    payload: Extras, upscalers: tuple[Upscaler, Upscaler], picture: Picture, settings: Settings
+) -> tuple[bytes, str]:
     """(the file, its processing as A1111's pairs)."""
-    first, second = _upscalers(payload)
+    first, second = upscalers
     image = picture.open()
     carried = metadata.read(picture)
     pairs: dict[str, object] = {}
-    if first != NONE:
+    if first.name != NONE:
         image, pairs = upscaled(payload, image, first, second)
     text = compose("", "", pairs)
     items = {**carried.items, **({POSTPROCESSING: text} if text else {})}

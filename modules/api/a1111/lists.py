@@ -11,12 +11,10 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.flags.flags import Flags
-from modules.images.enlarge import UPSCALERS
 from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
-from modules.schema.request import LATENT_UPSCALERS
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
+from modules.schema.upscalers import DEFAULT_FACTOR, of_latents, of_pictures
 
-UPSCALER_SCALE = 4  # what A1111 says of those that take any
 NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
 SECRET_WORDS = ("auth", "password", "key", "token", "cert")
 
@@ -38,14 +36,20 @@ def routes(services: Services) -> APIRouter:
     def upscalers() -> list[dict[str, Any]]:
         """Upscalers for pictures, in hires. fix and extras."""
         return [
-            {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": UPSCALER_SCALE}
-            for name in UPSCALERS
+            {
+                "name": row.name,
+                "model_name": row.path.stem if row.path else None,
+                "model_path": str(row.path) if row.path else None,
+                "model_url": None,
+                "scale": row.factor or DEFAULT_FACTOR,
+            }
+            for row in of_pictures(services.catalog.current.upscalers)
         ]
 
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
         """Upscalers for latents, in hires. fix."""
-        return [{"name": name} for name in LATENT_UPSCALERS]
+        return [{"name": row.name} for row in of_latents(services.catalog.current.upscalers)]
 
     @router.get("/sd-models")
     def sd_models() -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from modules.processing.masked.latents import inpainting_input
 from modules.processing.masked.prepare import Prepared
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
 from modules.schema.settings import Settings
+from modules.schema.upscalers import named
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,9 @@ class BatchRunner:
             job.findings.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
         self._passes.require_room(1, batch.images, model)
         yield Staged("enlarging")
+        upscaler = named(plan.hires.enlargement.upscaler, job.upscalers, "hr_upscaler")
         source = second_start(
-            first.model, model, first.latents, plan.hires, batch.images, job.clock, job.is_exact, job.ear.hear
+            first.model, model, first.latents, plan.hires, upscaler, batch.images, job.clock, job.is_exact, job.ear.hear
         )
         yield Staged("sampling")
         seen = self._seen(model, plan.hires.second.size)

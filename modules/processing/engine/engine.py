@@ -10,7 +10,7 @@ from modules.base.events import EngineState, Event, Failed, Finished, Staged, St
 from modules.clip.bpe import ClipBPE
 from modules.extension.loading import Extensions
 from modules.images.geometry import Size
-from modules.images.resize import LATENT_UPSCALE
+from modules.images.resize import resizes_latents
 from modules.networks.device import Place, describe, is_out_of_memory, release_memory
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.families import FAMILIES
@@ -45,6 +45,7 @@ from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
+from modules.schema.upscalers import Upscaler
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class Engine:
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
+
+    @property
+    def upscalers(self) -> tuple[Upscaler, ...]:
+        """What enlarges pictures and latents."""
+        return self._extensions.upscalers
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""
@@ -116,14 +122,17 @@ class Engine:
             if request.script_name:
                 chosen = self._extensions.chosen(request)
                 names = CatalogNames(resources.catalog, self._reader)
-                yield from run_script(chosen, self.run, names, request, settings, resources, should_stop, sizes)
+                yield from run_script(
+                    chosen, self.run, names, request, settings, resources, should_stop, sizes, self.upscalers
+                )
                 return
             given, settings = settings, effective(request, settings)
             request = with_first_size(request, settings)
             plan = make_plan(request, settings, sizes)
             files = job_files(request, plan, settings, resources, self._hashes)
             calls = self._extensions.calls(request)
-            job = Job(request, given, settings, plan, files, should_stop, Ear(should_stop), clock, noise, calls)
+            ear = Ear(should_stop)
+            job = Job(request, given, settings, plan, files, should_stop, ear, clock, noise, calls, self.upscalers)
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(calls)
             self._embeddings.offer(resources.catalog.embeddings)
@@ -218,7 +227,7 @@ class Engine:
 def _is_large_job(plan: Plan, model: Model) -> bool:
     """Whether the job's computations are made in parts that can be stopped."""
     sizes = [each.size for each in plan.passes]
-    if plan.source is not None and plan.source.resize_mode == LATENT_UPSCALE:
+    if plan.source is not None and resizes_latents(plan.source.resize_mode):
         sizes.append(Size(plan.source.picture.width, plan.source.picture.height))
     pixels = max(size.width * size.height for size in sizes) * len(plan.batches[0])
     weights = sum(part.numel() for part in model.parts["denoiser"].parameters())

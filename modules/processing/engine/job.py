@@ -20,6 +20,7 @@ from modules.processing.plan import Plan
 from modules.schema.catalog import Embedding
 from modules.schema.request import GenerationRequest
 from modules.schema.settings import EXACT, Settings
+from modules.schema.upscalers import UPSCALERS, Upscaler
 
 ShouldStop = Callable[[], Stop]
 
@@ -29,7 +30,7 @@ class Job:
     """A request on its way. `given` are the settings before the request had its say, `settings` the effective ones.
 
     `noise` makes other noise to be laid over a source than is drawn; `extensions` are those that the request names;
-    `findings` grow while the job runs.
+    `upscalers` are all that there are; `findings` grow while the job runs.
     """
 
     request: GenerationRequest
@@ -42,6 +43,7 @@ class Job:
     clock: Stopwatch
     noise: NoiseOf | None = None
     extensions: tuple[ExtensionCall, ...] = ()
+    upscalers: tuple[Upscaler, ...] = UPSCALERS
     findings: "Findings" = field(default_factory=lambda: Findings())
 
     @property

@@ -5,17 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Staged, Started, Stepped, Stop
 from modules.base.fields import Strict
 from modules.base.picture import Picture
-from modules.images.enlarge import LANCZOS, NONE, upscaler
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
-from modules.processing.kinds.kind import JobKind, Work
+from modules.processing.kinds.kind import JobKind, Names, Work
 from modules.processing.upscale import require_room, upscaled
+from modules.schema.resources import Resources
+from modules.schema.settings import Settings
+from modules.schema.upscalers import NONE, named, of_pictures
 from modules.store.metadata import read
 
 
@@ -35,17 +37,11 @@ class ExtrasRequest(Strict):
     upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
     upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
     upscaling_crop: bool = Field(default=True, description="In resize mode 1: crop the result to the exact size.")
-    upscaler_1: str = Field(default=LANCZOS, max_length=200, description="None, Lanczos or Nearest.")
+    upscaler_1: str = Field(
+        default="Lanczos", max_length=200, description="Name of an upscaler of pictures; None changes nothing."
+    )
     upscaler_2: str = Field(default=NONE, max_length=200, description="Second upscaler, blended over the first.")
     extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="Opacity of the second upscaler.")
-
-    @field_validator("upscaler_1", "upscaler_2")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            return upscaler(value, "upscaler")
-        except WebuiError as error:
-            raise ValueError(error.message.partition(": ")[2] or error.message) from error
 
 
 @dataclass(frozen=True)
@@ -58,6 +54,11 @@ class Extras(JobKind[ExtrasRequest]):
             raise WebuiError("image: there is no picture.", "Send one.", "image")
         require_room(request, Size(request.image.width, request.image.height))
         return request
+
+    def admitted(self, request: ExtrasRequest, settings: Settings, names: Names) -> tuple[ExtrasRequest, Resources]:
+        rows = of_pictures(names.catalog.upscalers)
+        update = {field: named(getattr(request, field), rows, field).name for field in ("upscaler_1", "upscaler_2")}
+        return request.model_copy(update=update), Resources()
 
     def sources(self, request: ExtrasRequest) -> tuple[Picture, ...]:
         return (request.image,) if request.image is not None else ()
@@ -74,8 +75,10 @@ class Extras(JobKind[ExtrasRequest]):
             return
         pairs: dict[str, object] = {}
         try:
-            if request.upscaler_1 != NONE:
-                image, pairs = upscaled(request, image, request.upscaler_1, request.upscaler_2)
+            rows = of_pictures(engine.upscalers)
+            first, second = (named(getattr(request, field), rows, field) for field in ("upscaler_1", "upscaler_2"))
+            if first.name != NONE:
+                image, pairs = upscaled(request, image, first, second)
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
             return

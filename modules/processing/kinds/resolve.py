@@ -16,6 +16,7 @@ from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest, Txt2ImgRequest
 from modules.schema.resources import NamedFile, Resources
 from modules.schema.settings import EXACT, Settings
+from modules.schema.upscalers import named
 
 Generation = TypeVar("Generation", bound=GenerationRequest)
 
@@ -79,7 +80,10 @@ def resolved(
     checkpoint = checkpoint or names.checkpoint(settings.sd_model_checkpoint)
     loras = tuple(_loras(request, settings, names))
     further = {field: found for field in _further(request) if (found := _checkpoint(request, field, names))}
-    request = request.model_copy(update={field: found.name for field, found in further.items()})
+    names_written = {field: found.name for field, found in further.items()}
+    if isinstance(request, Txt2ImgRequest) and request.enable_hr:
+        names_written["hr_upscaler"] = named(request.hr_upscaler, names.catalog.upscalers, "hr_upscaler").name
+    request = request.model_copy(update=names_written)
     refiner, hires = further.get(REFINER), further.get(HIRES)
     vae, refiner_vae, hires_vae = (
         names.vae(settings.sd_vae, each) if each else None for each in (checkpoint, refiner, hires)

@@ -1,11 +1,11 @@
 """Warnings about how source and mask fit together."""
 
 from modules.images.geometry import Size
-from modules.images.resize import LATENT_UPSCALE
+from modules.images.resize import resizes_latents
 from modules.processing.masked.latents import latent_mask
 from modules.processing.masked.prepare import Prepared, drawn_mask, mask_mode
 from modules.processing.plan import Canvas, Source
-from modules.schema.request import RESIZE_MODES
+from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.sizes import SizeRule
 
 
@@ -26,7 +26,7 @@ def notes(
     if prepared is None:
         return tuple(found)
     picture = source.picture
-    is_displaced = canvas.is_exact and not canvas.only_masked and source.resize_mode == LATENT_UPSCALE
+    is_displaced = canvas.is_exact and not canvas.only_masked and resizes_latents(source.resize_mode)
     if is_displaced and (picture.width, picture.height) != size:
         found.append(
             "Latent upscale keeps the source at its own size, so the original covers the result's upper left "
@@ -52,7 +52,7 @@ def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
         return note + "it was resized to match the source."
     if canvas.only_masked:
         return note + "the region is measured in the mask's pixels, as in A1111, and may be elsewhere in the source."
-    name = RESIZE_MODES[mask_mode(source.resize_mode)]
+    name = RESIZE_MODES[mask_mode(source.resize_mode)].label
     return note + f"it was resized to {size.width}x{size.height} separately ({name}), as in A1111."
 
 

@@ -9,11 +9,12 @@ from PIL import Image
 
 from modules.images import masks
 from modules.images.geometry import Box, Size
-from modules.images.resize import JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
+from modules.images.resize import JUST_RESIZE, RESIZE_AND_FILL, resized, resizes_latents
 from modules.processing.masked import area_strength
 from modules.processing.masked.outpaint import Grown, grown
 from modules.processing.plan import Canvas, Source
 from modules.schema.request import MASKED_CONTENTS
+from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.sizes import SizeRule
 
 FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
@@ -53,7 +54,7 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: 
     mask = _blurred_mask(canvas, Size(*picture.size))
     if mask.getbbox() is None and _is_plain(canvas):
         return None
-    is_aligned = source.resize_mode == LATENT_UPSCALE and not canvas.is_exact
+    is_aligned = resizes_latents(source.resize_mode) and not canvas.is_exact
     if is_aligned and canvas.frame is None and not canvas.only_masked:
         # The encoder takes whole cells of the source; what lies over the result is to lie where they come to lie.
         whole_cells = (0, 0, sizes.floor(picture.width), sizes.floor(picture.height))
@@ -143,5 +144,6 @@ def _cells_over(canvas: Canvas, picture: Image.Image, size: Size, sizes: SizeRul
 
 
 def mask_mode(resize_mode: int) -> int:
-    """The resize mode of masks: they have no latent to be resized in, and A1111 fills."""
-    return RESIZE_AND_FILL if resize_mode == LATENT_UPSCALE else resize_mode
+    """The resize mode of masks: they have no latent to be resized in."""
+    mode = RESIZE_MODES[resize_mode].mask_mode
+    return resize_mode if mode is None else mode

@@ -6,23 +6,19 @@ documentation and the infotext are derived from it. Defaults are the page's (the
 
 from modules.schema.request.fields import MAX_SEED
 from modules.schema.request.generation import MAX_PROMPT, SEED_RANGE, GenerationRequest, counted_up
-from modules.schema.request.hires import HR_UPSCALERS, LATENT_UPSCALERS
-from modules.schema.request.img2img import LATENT_CELL, RESIZE_MODES, Img2ImgRequest
+from modules.schema.request.img2img import LATENT_CELL, Img2ImgRequest
 from modules.schema.request.masked import INPAINT_AREAS, MASK_MODES, MASKED_CONTENTS
 from modules.schema.request.outpaint import OUTPAINT_FILLS
 from modules.schema.request.txt2img import Txt2ImgRequest
 
 __all__ = [
-    "HR_UPSCALERS",
     "INPAINT_AREAS",
     "LATENT_CELL",
-    "LATENT_UPSCALERS",
     "MASKED_CONTENTS",
     "MASK_MODES",
     "MAX_PROMPT",
     "MAX_SEED",
     "OUTPAINT_FILLS",
-    "RESIZE_MODES",
     "SEED_RANGE",
     "GenerationRequest",
     "Img2ImgRequest",

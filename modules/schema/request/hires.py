@@ -5,12 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modules.base.fields import Control
-
-LATENT_UPSCALERS = (
-    "Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)",
-    "Latent (nearest-exact)",
-)  # fmt: skip
-HR_UPSCALERS = (*LATENT_UPSCALERS, "None", "Lanczos", "Nearest")
+from modules.schema.upscalers import UPSCALERS, names_of
 
 HrCheckpointName = Annotated[
     str,
@@ -25,8 +20,11 @@ EnableHr = Annotated[
 ]
 HrUpscaler = Annotated[
     str,
-    Field(max_length=100, description="How the first picture is upscaled: " + ", ".join(HR_UPSCALERS) + "."),
-    Control("Upscaler", kind="dropdown", choices=HR_UPSCALERS, elem="hr_upscaler", infotext="Hires upscaler"),
+    Field(
+        max_length=100,
+        description="How the first picture is upscaled: " + ", ".join(names_of(UPSCALERS)) + ", or an extension's.",
+    ),
+    Control("Upscaler", kind="dropdown", choices="hr_upscalers", elem="hr_upscaler", infotext="Hires upscaler"),
 ]
 HrSecondPassSteps = Annotated[
     int,

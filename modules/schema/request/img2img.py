@@ -38,15 +38,18 @@ from modules.schema.request.soft_inpainting import (
     MaskBlendScale,
     SoftInpainting,
 )
+from modules.schema.resize_modes import RESIZE_LABELS, RESIZE_MODES
 
-RESIZE_MODES = ("Just resize", "Crop and resize", "Resize and fill", "Just resize (latent upscale)")
-LATENT_UPSCALE = 3  # of these
 LATENT_CELL = 8  # pixels a side; what the encoder sees is whole cells
 
 ResizeMode = Annotated[
     int,
-    Field(ge=0, le=3, description="How a source of another size is fitted: " + ", ".join(RESIZE_MODES) + "."),
-    Control("Resize mode", kind="radio", choices=RESIZE_MODES, elem="resize_mode", infotext="Resize mode", ours=True),
+    Field(
+        ge=0,
+        le=len(RESIZE_MODES) - 1,
+        description="How a source of another size is fitted: " + ", ".join(RESIZE_LABELS) + ".",
+    ),
+    Control("Resize mode", kind="radio", choices=RESIZE_LABELS, elem="resize_mode", infotext="Resize mode", ours=True),
 ]
 ResizeBy = Annotated[
     float | None,
@@ -145,10 +148,11 @@ class Img2ImgRequest(GenerationRequest):
                 "init_images",
             )
         for source in request.init_images:
-            if request.resize_mode == LATENT_UPSCALE and min(source.width, source.height) < LATENT_CELL:
+            mode = RESIZE_MODES[request.resize_mode]
+            if mode.interpolation is not None and min(source.width, source.height) < LATENT_CELL:
                 raise WebuiError(
                     f"init_images: the picture is {source.width}x{source.height} pixels; the resize mode "
-                    f"{RESIZE_MODES[LATENT_UPSCALE]!r} needs at least {LATENT_CELL}x{LATENT_CELL}.",
+                    f"{mode.label!r} needs at least {LATENT_CELL}x{LATENT_CELL}.",
                     "Choose another resize mode or a larger picture.",
                     "init_images",
                 )

@@ -1,6 +1,5 @@
 """The request for a picture from a prompt alone."""
 
-import difflib
 from typing import Any, Self
 
 from pydantic import ValidationInfo, field_validator
@@ -9,7 +8,6 @@ from modules.base.errors import WebuiError
 from modules.schema.request.fields import DenoisingStrength
 from modules.schema.request.generation import GenerationRequest, bounded, whole
 from modules.schema.request.hires import (
-    HR_UPSCALERS,
     EnableHr,
     HrCheckpointName,
     HrNegativePrompt,
@@ -23,6 +21,7 @@ from modules.schema.request.hires import (
     HrUpscaler,
 )
 from modules.schema.sampler_names import resolve_names
+from modules.schema.upscalers import UPSCALERS, find
 
 
 class Txt2ImgRequest(GenerationRequest):
@@ -44,13 +43,11 @@ class Txt2ImgRequest(GenerationRequest):
     @field_validator("hr_upscaler")
     @classmethod
     def _known_upscaler(cls, value: str, info: ValidationInfo) -> str:
-        folded = {name.casefold(): name for name in HR_UPSCALERS}
-        if value.strip().casefold() not in folded:
-            if not info.data.get("enable_hr"):
-                return "Latent"  # as in A1111, an unused name is not checked
-            near = difflib.get_close_matches(value, HR_UPSCALERS, 1, 0.0)[0]
-            raise ValueError(f"there is no such upscaler; did you mean {near!r}")
-        return folded[value.strip().casefold()]
+        """As it is written. Others may be installed: whether there is such a one is seen when the job is admitted."""
+        row = find(value, UPSCALERS)
+        if row is not None:
+            return row.name
+        return value if info.data.get("enable_hr") else "Latent"  # as in A1111, an unused name is not checked
 
     @field_validator("hr_prompt", "hr_negative_prompt")
     @classmethod

@@ -11,10 +11,8 @@ from starlette.testclient import TestClient
 from modules.a1111.options import CHOICES
 from modules.api.app import create_api
 from modules.api.services import Services
-from modules.images.enlarge import FILTERS, NONE
-from modules.processing.hires import LATENT
 from modules.sampling import registry
-from modules.schema.request import HR_UPSCALERS
+from modules.schema.upscalers import UPSCALERS, names_of, of_latents
 from tests.api.a1111_client import png
 from tests.api.conftest import BASE, VAES, services_in
 
@@ -70,9 +68,9 @@ def test_schedulers(listed: Callable[[str], Any], send: Send) -> None:
 def test_upscalers(listed: Callable[[str], Any], send: Send) -> None:
     upscalers = {row["name"] for row in listed("upscalers")}
     latent = {row["name"] for row in listed("latent-upscale-modes")}
-    assert upscalers == {NONE, *FILTERS} == set(CHOICES["upscaler_for_img2img"])
-    assert latent == set(LATENT)
-    assert upscalers | latent == set(HR_UPSCALERS)
+    assert upscalers == {"None", "Lanczos", "Nearest"} == set(CHOICES["upscaler_for_img2img"])
+    assert latent == set(names_of(of_latents(UPSCALERS)))
+    assert upscalers | latent == set(names_of(UPSCALERS))
     for name in upscalers | latent:
         answer = send("txt2img", enable_hr=True, hr_upscaler=name)
         assert answer.status_code == 200, answer.text

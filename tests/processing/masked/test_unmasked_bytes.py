@@ -16,7 +16,7 @@ from PIL import Image
 from modules.base import icc
 from modules.base.picture import Picture
 from modules.images.geometry import Size, covering, fitting
-from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, LATENT_UPSCALE, RESIZE_AND_FILL, resized
+from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, RESIZE_AND_FILL, resized, resizes_latents
 from modules.processing.masked.inpainting import begin_inpainting
 from modules.processing.masked.prepare import prepare
 from modules.processing.plan import make_plan, margins
@@ -143,7 +143,7 @@ def test_what_is_not_masked_keeps_its_bytes(
     frame: dict[str, int], compatibility: str, area: int, resize_mode: int,
 ) -> None:  # fmt: skip
     # A1111 changes or displaces unmasked pixels there, and so does what its clients ask for; both are told.
-    is_displacing = values["soft_inpainting"] or resize_mode == LATENT_UPSCALE or mask_size is not None
+    is_displacing = values["soft_inpainting"] or resizes_latents(resize_mode) or mask_size is not None
     assume(compatibility == OURS or not is_displacing)
     rng = np.random.default_rng(seed)
     source = noise(rng, *size, mode)
@@ -160,10 +160,10 @@ def test_what_is_not_masked_keeps_its_bytes(
         result = result[top : top + size.height, left : left + size.width]
     elif request.inpaint_full_res == WHOLE:
         requested = Size(request.width, request.height)
-        if request.resize_mode == LATENT_UPSCALE:
+        if resizes_latents(request.resize_mode):
             cells = (0, 0, SD1_SIZES.floor(size.width), SD1_SIZES.floor(size.height))
             expected, may_change = expected.crop(cells), may_change[: cells[3], : cells[2]]
-        fit = JUST_RESIZE if request.resize_mode == LATENT_UPSCALE else request.resize_mode
+        fit = JUST_RESIZE if resizes_latents(request.resize_mode) else request.resize_mode
         reach = lanczos_reach(Size(*expected.size), fit, requested)
         expected, far = (
             resized(layer, fit, requested) for layer in (expected, Image.fromarray(spread(may_change, *reach)))

@@ -3,6 +3,7 @@
 import { button, byId, h, part } from "../core/dom.js";
 import * as form from "./form.js";
 import { down } from "./sizes.js";
+import { config } from "../core/store.js";
 
 export class SizeHints {
   // size: the Size of the tab.
@@ -51,9 +52,9 @@ export class SizeHints {
     const source = this.size.sourceSize();
     if (!source || form.get(this.tab, "size_tab") !== "to" || this.size.isShapedLike(source)) return;
     const asked = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
-    const what = ["stretches", "crops", "adds borders to", "stretches"][form.get(this.tab, "resize_mode")];
+    const { effect } = config.resize_modes[form.get(this.tab, "resize_mode")];
     this.say(
-      `${sizeOf(asked)} ${what} the source (${sizeOf(source)}).`,
+      `${sizeOf(asked)} ${effect} the source (${sizeOf(source)}).`,
       button({
         text: "Use its proportions",
         className: "p-link",

@@ -1,9 +1,9 @@
 // Before and after in one frame: the source above the result, cut at a line that pointer or arrow keys move.
 
 import { h } from "../core/dom.js";
+import { config } from "../core/store.js";
 
 const STEP = 2; // percent for an arrow key
-const FITS = ["fill", "cover", "contain", "fill"]; // how the source lies in the result's frame, by resize mode
 
 export class Compare {
   constructor() {
@@ -55,7 +55,7 @@ export class Compare {
   // Lays the source over `image`, whose frame it takes.
   show(url, mode, image) {
     this.before.src = url;
-    this.before.style.objectFit = FITS[mode] ?? "fill";
+    this.before.style.objectFit = config.resize_modes[mode]?.fit ?? "fill";
     this.element.hidden = false;
     this.fit(image);
   }

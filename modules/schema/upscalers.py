@@ -1,0 +1,96 @@
+"""Upscalers: what enlarges latents and pictures, as a form, a validator and A1111's lists need it, without torch.
+
+One row says all of an upscaler. `modules.images.enlarge` looks up the functions of those that come with Palimpsest;
+extensions add rows with functions of their own (`Extension.upscalers`). The order is A1111's menu order.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from modules.base.errors import WebuiError
+
+Enlarge = Callable[[Image.Image, tuple[int, int]], Image.Image]
+"""(RGB or RGBA picture, width and height) -> the picture at about that size; the caller brings it to the last pixel."""
+
+LONGEST = 80  # letters of an unknown name that are shown
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """How latents are resized: arguments of torch's `interpolate`."""
+
+    mode: str
+    antialias: bool = False
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """One upscaler of the menus.
+
+    name: the label, as an infotext writes it.  aliases: other names that a request may use.
+    interpolation: of one that enlarges latents, between the passes of hires. fix; None for one that enlarges pictures.
+    function: of one that enlarges pictures: a name in `modules.images.enlarge`, or the function; "" leaves them alone.
+    factor: how many times larger its pictures are, whatever is asked for; 0 for any size.
+    path: the file that it is loaded from, None for one that needs none.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    interpolation: Interpolation | None = None
+    function: str | Enlarge = ""
+    factor: int = 0
+    path: Path | None = None
+
+
+NONE: Final = "None"
+DEFAULT_FACTOR: Final = 4  # what A1111's list says of an upscaler that takes any
+
+UPSCALERS: Final = (
+    Upscaler("Latent", interpolation=Interpolation("bilinear")),
+    Upscaler("Latent (antialiased)", interpolation=Interpolation("bilinear", antialias=True)),
+    Upscaler("Latent (bicubic)", interpolation=Interpolation("bicubic")),
+    Upscaler("Latent (bicubic antialiased)", interpolation=Interpolation("bicubic", antialias=True)),
+    Upscaler("Latent (nearest)", interpolation=Interpolation("nearest")),
+    Upscaler("Latent (nearest-exact)", interpolation=Interpolation("nearest-exact")),
+    Upscaler(NONE),
+    Upscaler("Lanczos", function="lanczos"),
+    Upscaler("Nearest", function="nearest"),
+)
+
+
+def of_latents(rows: Iterable[Upscaler]) -> tuple[Upscaler, ...]:
+    return tuple(row for row in rows if row.interpolation is not None)
+
+
+def of_pictures(rows: Iterable[Upscaler]) -> tuple[Upscaler, ...]:
+    return tuple(row for row in rows if row.interpolation is None)
+
+
+def names_of(rows: Iterable[Upscaler]) -> tuple[str, ...]:
+    return tuple(row.name for row in rows)
+
+
+def find(name: str, rows: Iterable[Upscaler]) -> Upscaler | None:
+    """By name or alias, in any letter case; "" is None's row."""
+    wanted = name.strip().casefold() or NONE.casefold()
+    return next((row for row in rows if wanted in {each.casefold() for each in (row.name, *row.aliases)}), None)
+
+
+def named(name: str, rows: Iterable[Upscaler], field: str) -> Upscaler:
+    """As `find`. Raises WebuiError about `field`, with the nearest name.
+
+    >>> named("lanczos", UPSCALERS, "hr_upscaler").name
+    'Lanczos'
+    """
+    rows = tuple(rows)
+    row = find(name, rows)
+    if row is None:
+        labels = {each.casefold(): row.name for row in rows for each in (row.name, *row.aliases)}
+        near = labels[difflib.get_close_matches(name.strip().casefold()[:LONGEST], labels, 1, 0.0)[0]]
+        raise WebuiError(f"{field}={name[:LONGEST]!r}: there is no such upscaler; did you mean {near!r}?", field=field)
+    return row
