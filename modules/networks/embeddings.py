@@ -93,6 +93,8 @@ class EmbeddingCache:
 
 def _as_it_is(embedding: Embedding) -> Embedding:
     """The row of its file as that is now; one that is gone says so when it is read."""
+    if embedding.within:
+        return embedding
     try:
         is_changed = embedding.path.stat().st_mtime_ns != embedding.changed
         return describe(embedding.path) if is_changed else embedding
@@ -106,9 +108,12 @@ def read_vectors(embedding: Embedding) -> Tensor:
     Raises WebuiError if the file is gone, damaged, or another one by now."""
     path = embedding.path
     try:
-        with PickleReader() as pickles:
-            content: Any = read_content(path, pickles)
-        parts = [_read(path, content, inside.keys) for inside in vectors_in(content, path.name)]
+        if embedding.within:
+            parts = _read_bundled(path, embedding.within)
+        else:
+            with PickleReader() as pickles:
+                content: Any = read_content(path, pickles)
+            parts = [_read(path, content, inside.keys) for inside in vectors_in(content, path.name)]
         vectors = torch.cat([part.reshape(-1, part.shape[-1]) for part in parts], dim=1)
     except WebuiError as error:
         raise WebuiError(f"prompt: the embedding {embedding.name!r}: {error.message}", error.hint, "prompt") from error
@@ -125,6 +130,12 @@ def read_vectors(embedding: Embedding) -> Tensor:
             "prompt",
         )
     return vectors
+
+
+def _read_bundled(path: Path, within: str) -> list[Tensor]:
+    weights = open_weights(path)
+    own = {key.removeprefix(within): info for key, info in weights.header.items() if key.startswith(within)}
+    return [weights.read(within + inside.keys[-1]).float() for inside in vectors_in(own, path.name)]
 
 
 def _read(path: Path, content: Any, keys: tuple[str, ...]) -> Tensor:

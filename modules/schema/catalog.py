@@ -103,8 +103,8 @@ class Embedding:
     """A textual inversion's file: `name` is the word, its file's name without suffix.
 
     It stands for `vectors` vectors, `width` wide each; of XL's `widths`, one for each text encoder, it is the sum.
-    `changed` is the file's time of change. `reason` tells why no checkpoint can use it, "" if some can. The rest is
-    what the trainer noted.
+    `changed` is the file's time of change. `reason` tells why no checkpoint can use it, "" if some can. `within` is how
+    its keys begin in a LoRA's file, "" for a file of its own. The rest is what the trainer noted.
     """
 
     name: str
@@ -117,6 +117,7 @@ class Embedding:
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
     widths: tuple[int, ...] = ()
+    within: str = ""
 
     def unusable_with(self, width: int) -> str:
         """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""

@@ -15,7 +15,7 @@ from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import EMPTY_CHUNK
 from modules.networks.embeddings import EmbeddingCache, read_vectors
-from modules.networks.files.embeddings import EmbeddingFiles, describe
+from modules.networks.files.embeddings import EmbeddingFiles, bundled_in, describe
 from modules.networks.ldm.text import encode_old, encode_prompt
 from modules.networks.sd1.model import StableDiffusion
 from modules.schema.catalog import Embedding
@@ -211,3 +211,21 @@ def test_a_file_that_cannot_be_read_is_logged_once(tmp_path: Path, caplog: pytes
     assert warned() == 0
     odd.symlink_to(odd)  # for another reason
     assert [warned(), warned()] == [1, 0]
+
+
+def test_a_lora_brings_embeddings_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "ink.safetensors"
+    xl = {"bundle_emb.deer.clip_g": vectors(2, 6), "bundle_emb.deer.clip_l": vectors(2, 4)}
+    odd = {"bundle_emb.odd.a": vectors(), "bundle_emb.odd.b": vectors()}
+    fox = {"bundle_emb.fox.string_to_param.*": vectors(3), "bundle_emb.long.string_to_param.*": vectors(76)}
+    save_file(fox | xl | odd | {"lora_unet_x.alpha": torch.ones(1)}, path)
+    found = {each.name: each for each in bundled_in(path)}
+    told = {name: (each.vectors, each.width, each.widths, bool(each.reason)) for name, each in found.items()}
+    assert told == {
+        "fox": (3, WIDTH, (), False),
+        "deer": (2, 10, (4, 6), False),
+        "odd": (0, 0, (), True),
+        "long": (76, WIDTH, (), True),
+    }
+    torch.testing.assert_close(read_vectors(found["fox"]), vectors(3))
+    torch.testing.assert_close(read_vectors(found["deer"]), torch.cat([vectors(2, 4), vectors(2, 6)], dim=1))

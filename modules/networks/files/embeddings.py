@@ -25,6 +25,7 @@ XL_KEYS: Final = (
     "clip_l",
     "clip_g",
 )  # the vectors of XL's text encoders, in the order in which they stand side by side
+BUNDLED: Final = "bundle_emb."  # with it keys begin in a LoRA's file
 _PREVIEW: Final = ".preview"
 
 
@@ -163,6 +164,36 @@ def vectors_in(content: Content | Header, name: str) -> tuple[Inside, ...]:
     if len(counts) > 1:
         raise WebuiError(f"{name} holds {counts} vectors for XL's text encoders, not as many for both.", "")
     return parts
+
+
+def bundled_in(path: Path) -> tuple[Embedding, ...]:
+    """The embeddings that a LoRA's file brings: `bundle_emb.NAME.string_to_param.*`, or `clip_l` and `clip_g` for XL.
+
+    Raises WebuiError, OSError.
+    """
+    if format_of(path) != "safetensors":
+        return ()
+    named: dict[str, dict[str, TensorInfo]] = {}
+    for key, info in read_header(path).items():
+        if key.startswith(BUNDLED):
+            name, dot, rest = key.removeprefix(BUNDLED).partition(".")
+            if name and dot:
+                named.setdefault(name, {})[rest] = info
+    return tuple(_bundled(path, name, tensors) for name, tensors in named.items())
+
+
+def _bundled(path: Path, name: str, tensors: Header) -> Embedding:
+    changed, within = path.stat().st_mtime_ns, f"{BUNDLED}{name}."
+    try:
+        parts = vectors_in(tensors, name)
+    except WebuiError as error:
+        return Embedding(shown(name), path, changed, reason=error.message, within=within)
+    vectors, widths = (1, *parts[0].shape)[-2], tuple(part.shape[-1] for part in parts)
+    reason = (
+        f"{name} has {vectors} vectors, at most {CHUNK_LENGTH} stand side by side." if vectors > CHUNK_LENGTH else ""
+    )
+    both = widths if len(widths) > 1 else ()
+    return Embedding(shown(name), path, changed, vectors, sum(widths), reason, widths=both, within=within)
 
 
 def _whole(value: Any) -> int | None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from modules.base.errors import WebuiError
+from modules.networks.files.embeddings import BUNDLED
 from modules.networks.files.foreign import format_of, parse_json, read_json
 from modules.networks.files.listing import read_metadata
 from modules.networks.files.loras import FIELD, LoraRequest, stamp_of
 from modules.networks.lora.kinds import KINDS, Kind, Misfit, Shape, Size
-from modules.networks.lora.roles import BUNDLED, place_of
+from modules.networks.lora.roles import place_of
 from modules.networks.weights import Weights, open_weights
 
 _DOWNLOAD: Final = "Download it again."
@@ -50,12 +51,11 @@ class Change:
 
 @dataclass(frozen=True)
 class LoraFile:
-    """`layers` by the file's own names; `unread` are keys that mean nothing here, `bundled` those of embeddings."""
+    """`layers` by the file's own names; `unread` are keys that mean nothing here."""
 
     weights: Weights
     layers: Mapping[str, tuple[Change, ...]]
     unread: tuple[str, ...]
-    bundled: tuple[str, ...]
 
 
 def open_lora(wanted: LoraRequest) -> LoraFile:
@@ -63,7 +63,6 @@ def open_lora(wanted: LoraRequest) -> LoraFile:
     if wanted.dyn_dim is not None and wanted.dyn_dim < 1:
         raise WebuiError(f"prompt: rank {wanted.dyn_dim} of <lora:{wanted.name}> must be at least 1.", "", FIELD)
     weights = _opened(wanted)
-    bundled = tuple(key for key in weights.header if key.startswith(BUNDLED))
     unread: list[str] = []
     found: dict[str, dict[str, str]] = {}  # layer -> keys by part
     for key in weights.header:
@@ -83,7 +82,7 @@ def open_lora(wanted: LoraRequest) -> LoraFile:
         unread += [key for key in keys.values() if key not in used]
     if not layers:
         raise refused(wanted, "holds no LoRA", "Choose another file.")
-    return LoraFile(weights, layers, tuple(unread), bundled)
+    return LoraFile(weights, layers, tuple(unread))
 
 
 def refused(wanted: LoraRequest, why: str, cure: str) -> WebuiError:

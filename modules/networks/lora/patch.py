@@ -185,8 +185,6 @@ def notes_of(one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget]
             f"{len(file.unread)} of the {len(file.weights.header)} tensors of the LoRA {one.name!r} have no effect: "
             f"they are of no known kind ({_some(file.unread)})."
         )
-    if file.bundled:
-        notes.append(f"The embeddings inside of the LoRA {one.name!r} are not read.")
     return notes
 
 

@@ -6,8 +6,6 @@ Trainers agree on neither. The parts' spellings are the table here; the layers' 
 import re
 from typing import Final, NamedTuple
 
-BUNDLED: Final = "bundle_emb."  # textual inversions that travel inside a LoRA's file
-
 # part -> how its key ends. kohya: lora_up; diffusers: lora.up, lora_linear_layer.up; PEFT: lora_B, with the adapter's
 # name before `.weight` unless it was taken out. The rest are LyCORIS's names, and PEFT's where those differ.
 SUFFIXES: Final = {

@@ -24,7 +24,7 @@ from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
 from modules.processing.engine.job import Job, ShouldStop
-from modules.processing.engine.job_files import job_files
+from modules.processing.engine.job_files import job_files, offered_embeddings
 from modules.processing.engine.memory import limits, plan_sentence
 from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
@@ -135,7 +135,7 @@ class Engine:
             job = Job(request, given, settings, plan, files, should_stop, ear, clock, noise, calls, self.upscalers)
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(calls)
-            self._embeddings.offer(resources.catalog.embeddings)
+            self._embeddings.offer(offered_embeddings(files, resources.catalog.embeddings))
             size = plan.last.size
             yield Started(request.images, len(plan.batches), plan.steps, size.width, size.height, request.seed)
             is_ready = yield from self._loading(checkpoint, settings, resources.vae)

@@ -90,7 +90,7 @@ class Findings:
             self.note(f"The embedding {word.name!r} has no effect: {word.unusable_with(model.text_width)}")
         self._words.update(dict.fromkeys(prompts.words))
         try:
-            digits = [(word.name, embedding_hash(word, hashes)) for word in self._words]
+            digits = [(word.name, embedding_hash(word, hashes)) for word in self._words if not word.within]
         except OSError as error:
             raise WebuiError(f"prompt: an embedding is missing: {error.strerror or error}.", "", "prompt") from error
         if digits:

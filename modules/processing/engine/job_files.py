@@ -1,18 +1,19 @@
 """The files of a job as admission found them, sorted by the passes that use them. No folder is read here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from modules.base.errors import WebuiError
+from modules.networks.files.embeddings import bundled_in
 from modules.networks.files.listing import HashCache, weights_of
 from modules.networks.files.loras import LoraRequest, lora_hash, stamp_of
 from modules.networks.hypernetworks import HypernetworkRequest
 from modules.processing.plan import Plan
 from modules.prompts.lora_arguments import Window
 from modules.prompts.tags import NetworkTag
-from modules.schema.catalog import Catalog, Checkpoint, Vae
+from modules.schema.catalog import Catalog, Checkpoint, Embedding, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
@@ -74,6 +75,22 @@ def job_files(
         (*missing, *_replaced(resources)),
         hypernetworks,
     )
+
+
+def offered_embeddings(files: JobFiles, installed: Sequence[Embedding]) -> tuple[Embedding, ...]:
+    """The embeddings that a job's prompts may name: the installed ones, and those that its LoRAs bring.
+
+    An installed one comes before another of its name, as in A1111.
+    """
+    found = {embedding.name.casefold(): embedding for embedding in installed}
+    for path in dict.fromkeys(timed.lora.stamp.path for timed in (one for each in files.loras for one in each)):
+        try:
+            bundled = bundled_in(path)
+        except (WebuiError, OSError):
+            continue  # whoever merges the LoRA says so
+        for embedding in bundled:
+            found.setdefault(embedding.name.casefold(), embedding)
+    return (*installed, *(each for each in found.values() if each.within))
 
 
 def _vaes(resources: Resources) -> dict[Path, Vae]:

@@ -240,7 +240,6 @@ def test_layers_that_the_checkpoint_lacks_are_told(
         "1 of the 7 layers of the LoRA 'large' have no effect: the checkpoint tiny has no layers of these names "
         "(lora_unet_down_blocks_3_resnets_0_conv1).",
         "2 of the 23 tensors of the LoRA 'large' have no effect: they are of no known kind (optimizer, step.count).",
-        "The embeddings inside of the LoRA 'large' are not read.",
     )
 
 

@@ -277,3 +277,14 @@ def test_layers_without_effect_are_told_once(shop: Shop) -> None:
         told = [event.message for event in shop.events("a <lora:odd:1>", n_iter=2) if isinstance(event, Warned)]
         assert len(told) == 1
         assert told[0].startswith("1 of the 4 layers of the LoRA 'odd' have no effect")
+
+
+def test_an_embedding_inside_a_lora_is_a_word_where_the_lora_is_named(shop: Shop) -> None:
+    word = {"bundle_emb.vixen.string_to_param.*": 3 * torch.randn(2, 16, generator=torch.Generator().manual_seed(3))}
+    save_file(kohya(shop.factors["ink"]) | word, shop.loras / "bundle.safetensors")
+    plain = [shop.picture(f"a vixen <lora:{name}:1>") for name in ("ink", "bundle")]
+    assert apart(*plain) > 1
+    assert shop.picture("a cat <lora:bundle:1>").pixels == shop.picture("a cat <lora:ink:1>").pixels
+    assert "TI hashes" not in plain[1].infotext
+    told = [event for event in shop.events("a vixen <lora:bundle:1>") if isinstance(event, Warned)]
+    assert told == []
