@@ -42,7 +42,7 @@ TOLD = {
     "ss_resolution": "Resolution",
     "modelspec.architecture": "Architecture",
     "modelspec.author": "Author",
-    "modelspec.license": "Licence",
+    "modelspec.license": "License",
     "modelspec.date": "Date",
 }
 

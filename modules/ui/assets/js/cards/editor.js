@@ -1,4 +1,4 @@
-// The dialogue about one model: what is known of it, and a person's own notes, which are saved beside its file.
+// The dialog about one model: what is known of it, and a person's own notes, which are saved beside its file.
 
 import { get, request } from "../core/api.js";
 import { button, h } from "../core/dom.js";
