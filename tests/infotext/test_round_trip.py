@@ -191,7 +191,8 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         no_dpmpp_sde_batch_determinism=True, use_old_scheduling=True, use_downcasted_alpha_bar=True,
         use_old_hires_fix_width_height=True, refiner_switch_by_sample_steps=True,
         hires_fix_refiner_pass="both passes", token_merging_ratio=0.3, token_merging_ratio_hr=0.4,
-        fp8_storage="Enable",
+        fp8_storage="Enable", sdxl_crop_top=12, sdxl_crop_left=7, sdxl_clip_l_skip=True,
+        sdxl_refiner_low_aesthetic_score=2.0, sdxl_refiner_high_aesthetic_score=7.5,
     )  # fmt: skip
     text = compose(request.prompt, request.negative_prompt, declared_pairs(request, settings))
     back = to_fields(parse(text), settings=Settings(compatibility=EXACT))

@@ -79,13 +79,11 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
     targets = model.lora_targets()
     if wanted and not targets:
         names = ", ".join(repr(one.name) for one in wanted)
-        why = f"{model.family.label} checkpoints take none"
+        is_refiner = "loras" in model.family.abilities  # of XL, the only one that takes none in a family that does
+        why = "refiners take none" if is_refiner else f"{model.family.label} checkpoints take none"
         return {}, (f"The LoRAs {names} have no effect with the checkpoint {model.name}: {why}.",)
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
     notes: list[str] = []
-    if not targets and "loras" in model.family.abilities:  # XL's refiner
-        named = ", ".join(repr(one.name) for one in wanted)
-        return {}, ((f"LoRAs have no effect on the checkpoint {model.name}: {named}.",) if wanted else ())
     for one in wanted:
         file = open_lora(one)
         for parameter, change, strength in matched(one, file, targets, model):

@@ -140,7 +140,7 @@ def test_loras_change_the_base_model_and_leave_the_refiner(run: Run, folder: Pat
     alone = run(Txt2ImgRequest(**small(prompt="a cat <lora:style:1>")), "refiner")
     assert picture(alone).pixels == picture(run(Txt2ImgRequest(**SMALL), "refiner")).pixels
     notes = [event.message for event in alone if isinstance(event, Warned)]
-    assert notes == ["LoRAs have no effect on the checkpoint refiner: 'style'."]
+    assert notes == ["The LoRAs 'style' have no effect with the checkpoint refiner: refiners take none."]
 
 
 def test_crops_that_it_is_told_change_the_picture_and_are_written_down(run: Run) -> None:
