@@ -20,6 +20,7 @@ from modules.schema.settings import Settings
 from tests.admitted import Folders
 from tests.processing.engine.test_engine import source
 from tests.tiny import write_tiny_checkpoint
+from tests.tiny_line import save_single, tiny_xl
 
 MODES: tuple[Asked, ...] = ("whole", "parts", "layers")
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 3, "seed": 7, "prompt": "a cat"}
@@ -147,3 +148,10 @@ def test_a_job_says_what_it_lets_go_of_for_the_sake_of_a_limit(
     told = stages(run(one, folder, name="third", **settings))
     assert told[0].startswith("third: lets go of tiny, other (")
     assert len(one._model_cache) == 1
+
+
+def test_two_text_encoders_work_in_every_mode(engine: Engines, tmp_path: Path) -> None:
+    save_single(tiny_xl(), tmp_path / "xl.safetensors", torch.float16)
+    made = [pixels(run(engine(mode), tmp_path, name="xl")) for mode in MODES]
+    assert made[0] == made[1] == made[2]
+    assert made[0]
