@@ -17,6 +17,7 @@ from modules.clip.bpe import END, START, ClipBPE
 from modules.networks.conditioning import NOTHING, Conditioning
 from modules.networks.device import Place
 from modules.networks.embeddings import EmbeddingCache
+from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.listing import HashCache
 from modules.networks.model import LoadTools, TextOptions, Told
 from modules.networks.sdxl.checkpoint import load
@@ -130,8 +131,8 @@ def test_an_embedding_has_vectors_for_both_text_encoders(tiny: Tiny, xl: StableD
     cat = xl.tokenizer.encode("cat")
     own = {f"clip_{part}": text.get_input_embeddings().weight[cat] for part, text in zip("lg", tiny.texts, strict=True)}
     save_file(own, tmp_path / "feline.safetensors")
-    embeddings = EmbeddingCache([tmp_path])
-    embeddings.look()
+    embeddings = EmbeddingCache()
+    embeddings.offer(EmbeddingFiles([tmp_path]).found())
     read = xl.encode_prompts(["a feline on a mat"], TextOptions(told=TOLD, words=xl.words(embeddings)))
     assert [word.name for word in read.words] == ["feline"]
     expected = encoded(xl, CAT)
