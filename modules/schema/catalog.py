@@ -145,19 +145,6 @@ class Vae:
     hash: str = ""
 
 
-@dataclass(frozen=True)
-class UpscalerFile:
-    """The file of a network that enlarges pictures. `name` is A1111's for the packaged ones, else the file's.
-
-    `scale` is how many times larger its results are, as far as the name tells. `reason` tells why it cannot be used.
-    """
-
-    name: str
-    path: Path
-    scale: int = 4
-    reason: str = ""
-
-
 def _without_suffix(name: str) -> str:
     """A diffusers folder's name may have dots of its own."""
     stem, _, suffix = name.rpartition(".")

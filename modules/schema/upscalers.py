@@ -36,7 +36,8 @@ class Upscaler:
     interpolation: of one that enlarges latents, between the passes of hires. fix; None for one that enlarges pictures.
     function: of one that enlarges pictures: a name in `modules.images.enlarge`, or the function; "" leaves them alone.
     factor: how many times larger its pictures are, whatever is asked for; 0 for any size.
-    path: the file that it is loaded from, None for one that needs none.
+    path: the file of its network, None for one that needs none; the engine makes the function.
+    reason: tells why it cannot be used, "" if it can.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Upscaler:
     function: str | Enlarge = ""
     factor: int = 0
     path: Path | None = None
+    reason: str = ""
 
 
 NONE: Final = "None"

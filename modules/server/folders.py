@@ -15,8 +15,10 @@ from modules.networks.files.hypernetworks import find_hypernetworks
 from modules.networks.files.installations import Installation
 from modules.networks.files.listing import HashCache, find_vaes
 from modules.networks.files.loras import LoraFiles
+from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
+from modules.networks.files.upscalers import find_upscalers
 from modules.schema.catalog import Catalog
-from modules.schema.upscalers import UPSCALERS, Upscaler
+from modules.schema.upscalers import UPSCALERS, Upscaler, find
 
 HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
@@ -78,6 +80,11 @@ class ModelFolders:
         own = [self.flags.models_dir / HYPERNETWORKS, *self.flags.hypernetwork_dirs]
         return self._with_others(own, installations.HYPERNETWORKS)
 
+    @cached_property
+    def upscalers(self) -> tuple[Path, ...]:
+        """The models folder's, under A1111's and ComfyUI's names."""
+        return self._with_others([self.flags.models_dir / name for name in UPSCALER_FOLDERS], installations.UPSCALERS)
+
     @property
     def styles(self) -> tuple[Path, ...]:
         """The installations' styles.csv files."""
@@ -104,7 +111,12 @@ class ModelFolders:
             vaes = find_vaes(self.vaes, self.checkpoints, hashes)
             hypernetworks = find_hypernetworks(self.hypernetworks)
             return Catalog(
-                checkpoints.found(hashes), loras.found(hashes), embeddings.found(), vaes, hypernetworks, upscalers
+                checkpoints.found(hashes),
+                loras.found(hashes),
+                embeddings.found(),
+                vaes,
+                hypernetworks,
+                (*upscalers, *(row for row in find_upscalers(self.upscalers) if find(row.name, upscalers) is None)),
             )
 
         return scan

@@ -14,6 +14,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from modules.base.errors import WebuiError
@@ -29,23 +30,30 @@ from modules.base.events import (
     Stop,
     Warned,
 )
-from modules.schema.catalog import Checkpoint, Vae
+from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
-from modules.schema.upscalers import UPSCALERS
+from modules.schema.upscalers import UPSCALERS, Enlarge, Upscaler
 
 SIDE = 8
 
 
 class FakeEngine:
-    upscalers = UPSCALERS
-
     def __init__(self, loads: str = "", builds: str = "") -> None:
         self.loads = Path(loads) if loads else None  # a file that gets a line for each load
         if builds:
             with Path(builds).open("a") as file:
                 file.write("built\n")
+
+    def upscalers(self, catalog: Catalog, hear: Callable[[], None]) -> tuple[Upscaler, ...]:
+        """Those of files enlarge by their factor, without their files."""
+
+        def by(factor: int) -> Enlarge:
+            return lambda image, size: image.resize((image.width * factor, image.height * factor))
+
+        networks = [replace(row, function=by(row.factor)) for row in catalog.upscalers if row.path is not None]
+        return (*UPSCALERS, *networks)
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
         if self.loads:

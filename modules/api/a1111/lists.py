@@ -74,8 +74,11 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/realesrgan-models")
     def realesrgan_models() -> list[dict[str, Any]]:
-        """RealESRGAN models: not supported, always empty."""
-        return []
+        """The RealESRGAN models among the upscalers."""
+        rows = [row for row in services.catalog.current.upscalers if row.name.startswith("R-ESRGAN") and row.path]
+        return [
+            {"name": row.name, "path": shown(row.path.name) if row.path else None, "scale": row.factor} for row in rows
+        ]
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ EMBEDDINGS: Final = "embeddings"
 VAES: Final = "vaes"
 HYPERNETWORKS: Final = "hypernetworks"
 TEXT_ENCODERS: Final = "text_encoders"
+UPSCALERS: Final = "upscalers"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ A1111_FOLDERS: Mapping[str, tuple[str, ...]] = {  # below the models folder
     VAES: ("VAE",),
     HYPERNETWORKS: ("hypernetworks",),
     TEXT_ENCODERS: ("text_encoder",),
+    UPSCALERS: ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT"),
 }
 A1111_FLAGS: Mapping[str, str] = {
     "--ckpt-dir": CHECKPOINTS,
@@ -55,6 +57,12 @@ A1111_FLAGS: Mapping[str, str] = {
     "--vae-dir": VAES,
     "--vae-dirs": VAES,
     "--hypernetwork-dir": HYPERNETWORKS,
+    "--esrgan-models-path": UPSCALERS,
+    "--realesrgan-models-path": UPSCALERS,
+    "--bsrgan-models-path": UPSCALERS,
+    "--swinir-models-path": UPSCALERS,
+    "--scunet-models-path": UPSCALERS,
+    "--dat-models-path": UPSCALERS,
     "--text-encoder-dir": TEXT_ENCODERS,
     "--text-encoder-dirs": TEXT_ENCODERS,
 }
@@ -69,6 +77,7 @@ COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's names of folders, in its model
     "hypernetworks": HYPERNETWORKS,
     "text_encoders": TEXT_ENCODERS,
     "clip": TEXT_ENCODERS,
+    "upscale_models": UPSCALERS,
 }
 COMFY_LISTS = ("extra_model_paths.yaml", "extra_models_config.yaml")  # the second is the desktop program's
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from modules.base.names import shown
 from modules.networks.files.listing import find_files
-from modules.schema.catalog import UpscalerFile
+from modules.schema.upscalers import Upscaler
 
 # Below the models folder, as in A1111 and Forge; ComfyUI has one folder for all.
 FOLDERS: Final = ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT", "upscale_models")
@@ -23,7 +23,7 @@ PACKAGED: Final[Mapping[str, str]] = {  # A1111's names: the stem of the package
 _SCALE: Final = re.compile(r"(?<![a-z0-9])(?:x([1-8])|([1-8])x)(?![0-9])", re.IGNORECASE)
 
 
-def find_upscalers(folders: Sequence[Path]) -> tuple[UpscalerFile, ...]:
+def find_upscalers(folders: Sequence[Path]) -> tuple[Upscaler, ...]:
     """The packaged ones, then the files below `folders`, each name once; those that cannot be used with the reason."""
     found = {each.name: each for each in packaged()}
     for path in find_files(folders, SUFFIXES):
@@ -32,18 +32,18 @@ def find_upscalers(folders: Sequence[Path]) -> tuple[UpscalerFile, ...]:
         if path.suffix.lower() == ".onnx":
             reason = f"{path.name} is an ONNX file, which is not read. Use its .pth or .safetensors version."
         if name not in found or found[name].reason:
-            found[name] = UpscalerFile(name, path, scale_in(path.stem), reason)
+            found[name] = Upscaler(name, factor=scale_in(path.stem), path=path, reason=reason)
     return tuple(found.values())
 
 
-def packaged() -> tuple[UpscalerFile, ...]:
+def packaged() -> tuple[Upscaler, ...]:
     """Real-ESRGAN's networks; none where their package is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         return ()
     folder = Path(spec.origin).parent / "models"
-    rows = [UpscalerFile(name, folder / f"{stem}.bin", USUAL_SCALE) for name, stem in PACKAGED.items()]
-    return tuple(row for row in rows if row.path.is_file())
+    files = {name: folder / f"{stem}.bin" for name, stem in PACKAGED.items()}
+    return tuple(Upscaler(name, factor=USUAL_SCALE, path=path) for name, path in files.items() if path.is_file())
 
 
 def scale_in(stem: str) -> int:

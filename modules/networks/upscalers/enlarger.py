@@ -1,7 +1,10 @@
 """Pictures enlarged by a network, whatever their size: A1111's passes, in tiles that memory suffices for."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,7 +25,7 @@ from modules.networks.upscalers.bands import Floats, Pixels, Tiling, enlarged_ba
 from modules.networks.upscalers.packaged import Packaged, compact_names, rrdb_names
 from modules.networks.upscalers.spandrel_models import load
 from modules.networks.weights import open_weights, read_stored
-from modules.schema.catalog import UpscalerFile
+from modules.schema.upscalers import Upscaler
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -51,24 +54,27 @@ class Enlarger:
         self._dtype = torch.float32 if place.device.type == "cpu" else place.dtype
         self._held: tuple[Stamp, ImageModelDescriptor[Any]] | None = None
 
-    def enlarged(
-        self, file: UpscalerFile, image: Image.Image, scale: float, hear: Hear = lambda share: None
-    ) -> Image.Image:
-        """`image` (RGB, or RGBA, whose alpha Lanczos enlarges), `scale` times as large, sides cut to multiples of 8.
+    def functions(self, rows: Iterable[Upscaler], hear: Hear = lambda share: None) -> tuple[Upscaler, ...]:
+        """`rows`, those with a file given the function that works with it."""
+        return tuple(
+            row if row.path is None else replace(row, function=partial(self.enlarged, row, hear=hear)) for row in rows
+        )
 
-        As in A1111 the network is applied until the picture is large enough, at most `MOST_PASSES` times, and Lanczos
-        brings it to size. Raises WebuiError for a file that cannot be used, or if memory does not suffice.
+    def enlarged(
+        self, upscaler: Upscaler, image: Image.Image, size: tuple[int, int], hear: Hear = lambda share: None
+    ) -> Image.Image:
+        """`image` (RGB, or RGBA, whose alpha Lanczos enlarges) at least at `size`, unless that is too far to go.
+
+        As in A1111 the network is applied until the picture is large enough, at most `MOST_PASSES` times. Raises
+        WebuiError for a file that cannot be used, or if memory does not suffice.
         """
-        target = scaled(Size(*image.size), scale)
-        network = self._network(file)
+        network = self._network(upscaler)
         colors = image.convert("RGB")
-        passes = _passes(Size(*image.size), target, scale, network.scale)
+        passes = _passes(Size(*image.size), Size(*size), network.scale)
         for number in range(passes):
-            colors = self._pass(network, colors, file.name, lambda share, n=number: hear((n + share) / passes))
-        if colors.size != target:
-            colors = colors.resize(target, Image.Resampling.LANCZOS)
+            colors = self._pass(network, colors, upscaler.name, lambda share, n=number: hear((n + share) / passes))
         if image.mode == "RGBA":
-            colors.putalpha(image.getchannel("A").resize(target, Image.Resampling.LANCZOS))
+            colors.putalpha(image.getchannel("A").resize(colors.size, Image.Resampling.LANCZOS))
         return colors
 
     def _pass(self, network: "ImageModelDescriptor[Any]", image: Image.Image, name: str, hear: Hear) -> Image.Image:
@@ -115,24 +121,26 @@ class Enlarger:
         result: Tensor = network(pixels.to(self._dtype) / 255)
         return result[0].float().permute(1, 2, 0).cpu().numpy()
 
-    def _network(self, file: UpscalerFile) -> "ImageModelDescriptor[Any]":
-        if file.reason:
-            raise WebuiError(file.reason, field="upscaler")
+    def _network(self, upscaler: Upscaler) -> "ImageModelDescriptor[Any]":
+        path = upscaler.path
+        if upscaler.reason or path is None:
+            raise WebuiError(upscaler.reason or f"{upscaler.name} has no file.", field="upscaler")
         try:
-            stamp = stamp_of(file.path)
+            stamp = stamp_of(path)
             if self._held is None or self._held[0] != stamp:
                 self._held = None
-                self._held = (stamp, load(read_state(file), file.name).to(self._place.device, self._dtype))
+                network = load(read_state(path), upscaler.name)
+                self._held = (stamp, network.to(self._place.device, self._dtype))
         except OSError as error:
             raise WebuiError(
-                f"{file.path.name} cannot be read: {error.strerror or error}.", "Refresh the list.", "upscaler"
+                f"{path.name} cannot be read: {error.strerror or error}.", "Refresh the list.", "upscaler"
             ) from error
         return self._held[1]
 
 
-def _passes(size: Size, target: Size, scale: float, network_scale: int) -> int:
-    """How often the network is applied: until `target` is covered; at scale 1 once, since some networks only clean."""
-    passes = int(scale == 1)
+def _passes(size: Size, target: Size, network_scale: int) -> int:
+    """How often the network is applied: until `target` is covered; at the same size once, since some only clean."""
+    passes = int(target in (size, scaled(size, 1)))
     while passes < MOST_PASSES and (passes == 0 or network_scale > 1):
         factor = network_scale**passes
         if size.width * factor >= target.width and size.height * factor >= target.height:
@@ -141,22 +149,22 @@ def _passes(size: Size, target: Size, scale: float, network_scale: int) -> int:
     return passes
 
 
-def read_state(file: UpscalerFile) -> Mapping[str, Tensor]:
+def read_state(path: Path) -> Mapping[str, Tensor]:
     """The weights of an upscaler's file, nothing else of it. Raises WebuiError if it holds none, or is damaged."""
-    if file.name in PACKAGED and file.path.suffix == ".bin":
-        names = compact_names if "ANIMAVIDEO" in file.path.stem else rrdb_names
-        return Packaged(file.path.stem, names).read(file.path.parent)
-    if format_of(file.path) == "safetensors":
-        weights = open_weights(file.path)
+    if path.stem in PACKAGED.values() and path.suffix == ".bin":
+        names = compact_names if "ANIMAVIDEO" in path.stem else rrdb_names
+        return Packaged(path.stem, names).read(path.parent)
+    if format_of(path) == "safetensors":
+        weights = open_weights(path)
         return _without_prefixes({key: weights.read(key) for key in weights.header})
-    state: Any = read_pickle(file.path)
+    state: Any = read_pickle(path)
     while isinstance(state, Mapping) and (inner := next((state[key] for key in NESTED if key in state), None)):
         if not isinstance(inner, Mapping):
             break
         state = inner
-    tensors = {str(k): read_stored(file.path, v) for k, v in dict(state).items() if isinstance(v, Stored)}
+    tensors = {str(k): read_stored(path, v) for k, v in dict(state).items() if isinstance(v, Stored)}
     if not tensors:
-        raise WebuiError(f"{file.path.name} holds no weights.", "Use another file.", "upscaler")
+        raise WebuiError(f"{path.name} holds no weights.", "Use another file.", "upscaler")
     return _without_prefixes(tensors)
 
 

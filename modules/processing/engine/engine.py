@@ -1,7 +1,7 @@
 """The engine: owns a device, a checkpoint and its caches; turns a request into events. There is no other state."""
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from modules.networks.memory import Asked
 from modules.networks.model import Family, MissingVae, Model
 from modules.networks.model_cache import ModelCache
 from modules.networks.parts import Ear, InParts, Stopped, is_large
+from modules.networks.upscalers.enlarger import Enlarger
 from modules.processing.clock import Stopwatch
 from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
@@ -41,7 +42,7 @@ from modules.processing.plan import Plan, ignored_size, make_plan, with_first_si
 from modules.processing.room import Room
 from modules.processing.scripts import run_script
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
-from modules.schema.catalog import Checkpoint, Vae
+from modules.schema.catalog import Catalog, Checkpoint, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -75,11 +76,15 @@ class Engine:
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
+        self._enlarger = Enlarger(place)
 
-    @property
-    def upscalers(self) -> tuple[Upscaler, ...]:
-        """What enlarges pictures and latents."""
-        return self._extensions.upscalers
+    def upscalers(self, catalog: Catalog, hear: Callable[[], None]) -> tuple[Upscaler, ...]:
+        """What enlarges pictures and latents: of `catalog` the networks, the rest as the extensions here have it.
+
+        A network calls `hear`, which may raise to stop it, before each of its tiles.
+        """
+        networks = [row for row in catalog.upscalers if row.path is not None]
+        return (*self._extensions.upscalers, *self._enlarger.functions(networks, lambda share: hear()))
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""
@@ -119,11 +124,13 @@ class Engine:
         checkpoint = resources.checkpoint
         try:
             sizes = self._model_cache.family_of(checkpoint).sizes
+            ear = Ear(should_stop)
+            upscalers = self.upscalers(resources.catalog, ear.hear)
             if request.script_name:
                 chosen = self._extensions.chosen(request)
                 names = CatalogNames(resources.catalog, self._reader)
                 yield from run_script(
-                    chosen, self.run, names, request, settings, resources, should_stop, sizes, self.upscalers
+                    chosen, self.run, names, request, settings, resources, should_stop, sizes, upscalers
                 )
                 return
             given, settings = settings, effective(request, settings)
@@ -131,8 +138,7 @@ class Engine:
             plan = make_plan(request, settings, sizes)
             files = job_files(request, plan, settings, resources, self._hashes)
             calls = self._extensions.calls(request)
-            ear = Ear(should_stop)
-            job = Job(request, given, settings, plan, files, should_stop, ear, clock, noise, calls, self.upscalers)
+            job = Job(request, given, settings, plan, files, should_stop, ear, clock, noise, calls, upscalers)
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(calls)
             self._embeddings.offer(offered_embeddings(files, resources.catalog.embeddings))

@@ -44,9 +44,13 @@ class ExtrasRequest(Strict):
     extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="Opacity of the second upscaler.")
 
 
+class _Interrupted(Exception):
+    """Raised out of an upscaler's work."""
+
+
 @dataclass(frozen=True)
 class Extras(JobKind[ExtrasRequest]):
-    """Computed with Pillow, in the engine process so that the web process keeps answering."""
+    """Computed in the engine process, so that the web process keeps answering."""
 
     def parse(self, values: dict[str, Any]) -> ExtrasRequest:
         request = super().parse(values)
@@ -58,7 +62,7 @@ class Extras(JobKind[ExtrasRequest]):
     def admitted(self, request: ExtrasRequest, settings: Settings, names: Names) -> tuple[ExtrasRequest, Resources]:
         rows = of_pictures(names.catalog.upscalers)
         update = {field: named(getattr(request, field), rows, field).name for field in ("upscaler_1", "upscaler_2")}
-        return request.model_copy(update=update), Resources()
+        return request.model_copy(update=update), Resources(catalog=names.catalog.without_notes)
 
     def sources(self, request: ExtrasRequest) -> tuple[Picture, ...]:
         return (request.image,) if request.image is not None else ()
@@ -68,17 +72,23 @@ class Extras(JobKind[ExtrasRequest]):
         begun = time.monotonic()
         assert request.image is not None
         image = request.image.open()
+
+        def hear() -> None:
+            if should_stop():
+                raise _Interrupted
+
         yield Started(1, 1, 1, *image.size, seed=0)
         yield Staged("upscaling")
-        if should_stop():
-            yield Finished(time.monotonic() - begun, {}, interrupted=True)
-            return
         pairs: dict[str, object] = {}
         try:
-            rows = of_pictures(engine.upscalers)
+            hear()
+            rows = of_pictures(engine.upscalers(work.resources.catalog, hear))
             first, second = (named(getattr(request, field), rows, field) for field in ("upscaler_1", "upscaler_2"))
             if first.name != NONE:
                 image, pairs = upscaled(request, image, first, second)
+        except _Interrupted:
+            yield Finished(time.monotonic() - begun, {}, interrupted=True)
+            return
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
             return

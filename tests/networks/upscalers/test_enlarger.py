@@ -14,7 +14,7 @@ from modules.networks.device import Place
 from modules.networks.files.upscalers import find_upscalers
 from modules.networks.upscalers.enlarger import Enlarger
 from modules.networks.upscalers.spandrel_models import load
-from modules.schema.catalog import UpscalerFile
+from modules.schema.upscalers import Upscaler
 from tests.networks.upscalers.test_networks import tiny_esrgan
 
 CPU = Place(torch.device("cpu"), torch.bfloat16, torch.float32, torch.bfloat16)
@@ -27,41 +27,54 @@ def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> UpscalerFile:
+def tiny(tmp_path: Path) -> Upscaler:
     save_file(tiny_esrgan(), tmp_path / "4x-tiny.safetensors")
-    return UpscalerFile("4x-tiny", tmp_path / "4x-tiny.safetensors")
+    return Upscaler("4x-tiny", path=tmp_path / "4x-tiny.safetensors")
 
 
-def test_one_pass_is_the_networks_own_forward_rounded(tiny: UpscalerFile) -> None:
+def test_one_pass_is_the_networks_own_forward_rounded(tiny: Upscaler) -> None:
     source = picture(13, 9)
     network = load(tiny_esrgan(), "tiny")
     x = torch.from_numpy(np.array(source)).permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         expected = (network.model(x).clamp(0, 1)[0].permute(1, 2, 0) * 255).round().byte().numpy()
-    result = Enlarger(CPU).enlarged(tiny, source, 4)
-    assert result.size == (48, 32)  # multiples of eight, as in A1111
-    np.testing.assert_array_equal(np.array(result), np.array(Image.fromarray(expected).resize((48, 32), 1)))
+    result = Enlarger(CPU).enlarged(tiny, source, (52, 36))
+    np.testing.assert_array_equal(np.array(result), expected)
 
 
 @pytest.mark.parametrize(
-    ("scale", "passes", "size"),
-    [(1, 1, (16, 8)), (2, 1, (32, 16)), (4, 1, (64, 32)), (5, 2, (80, 40)), (0.5, 0, (8, 8))],
+    ("target", "passes", "size"),
+    [
+        ((16, 8), 1, (64, 32)),
+        ((32, 16), 1, (64, 32)),
+        ((64, 32), 1, (64, 32)),
+        ((80, 40), 2, (256, 128)),
+        ((8, 4), 0, (16, 8)),
+    ],
 )
-def test_passes_and_sizes_are_a1111s(
-    tiny: UpscalerFile, scale: float, passes: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+def test_the_network_is_applied_as_often_as_in_a1111(
+    tiny: Upscaler, target: tuple[int, int], passes: int, size: tuple[int, int]
 ) -> None:
     heard: list[float] = []
-    enlarger = Enlarger(CPU)
-    assert enlarger.enlarged(tiny, picture(16, 8), scale, heard.append).size == size
-    assert [share for share in heard if share in (0.0, 0.5)] == [0.0, 0.5][:passes] if passes != 1 else heard == [0.0]
-    assert heard == sorted(heard)
+    assert Enlarger(CPU).enlarged(tiny, picture(16, 8), target, heard.append).size == size
+    assert heard == [number / passes for number in range(passes)]
 
 
-def test_alpha_is_kept(tiny: UpscalerFile) -> None:
+def test_whoever_listens_may_stop_it(tiny: Upscaler) -> None:
+    def stop(share: float) -> None:
+        raise InterruptedError
+
+    [row] = Enlarger(CPU).functions([tiny], stop)
+    assert callable(row.function)
+    with pytest.raises(InterruptedError):
+        row.function(picture(8, 8), (16, 16))
+
+
+def test_alpha_is_kept(tiny: Upscaler) -> None:
     source = picture(8, 8, "RGBA")
-    result = Enlarger(CPU).enlarged(tiny, source, 2)
+    result = Enlarger(CPU).enlarged(tiny, source, (16, 16))
     assert result.mode == "RGBA"
-    expected = source.getchannel("A").resize((16, 16), Image.Resampling.LANCZOS)
+    expected = source.getchannel("A").resize((32, 32), Image.Resampling.LANCZOS)
     assert result.getchannel("A").tobytes() == expected.tobytes()
 
 
@@ -73,11 +86,11 @@ def test_alpha_is_kept(tiny: UpscalerFile) -> None:
         lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
     ],
 )
-def test_weights_are_found_wherever_trainers_put_them(tmp_path: Path, nested: Any, tiny: UpscalerFile) -> None:
+def test_weights_are_found_wherever_trainers_put_them(tmp_path: Path, nested: Any, tiny: Upscaler) -> None:
     torch.save(nested(tiny_esrgan()), tmp_path / "other.pth")
-    other = UpscalerFile("other", tmp_path / "other.pth")
+    other = Upscaler("other", path=tmp_path / "other.pth")
     source = picture(8, 8)
-    results = [Enlarger(CPU).enlarged(file, source, 4).tobytes() for file in (tiny, other)]
+    results = [Enlarger(CPU).enlarged(file, source, (32, 32)).tobytes() for file in (tiny, other)]
     assert results[0] == results[1]
 
 
@@ -105,7 +118,7 @@ def test_what_is_no_upscaler_is_one_sentence(
     else:
         torch.save(content, path)
     with pytest.raises(WebuiError, match=sentence) as raised:
-        Enlarger(CPU).enlarged(UpscalerFile("odd", path), picture(8, 8), 2)
+        Enlarger(CPU).enlarged(Upscaler("odd", path=path), picture(8, 8), (16, 16))
     assert "odd" in str(raised.value)
     assert "this runs" not in capsys.readouterr().out
 
@@ -116,8 +129,8 @@ def test_files_are_found_with_their_scales_and_reasons(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     found = {each.name: each for each in find_upscalers([tmp_path / "ESRGAN", tmp_path / "DAT"])}
     assert list(found)[:3] == ["R-ESRGAN 4x+", "R-ESRGAN 4x+ Anime6B", "R-ESRGAN AnimeVideo"]
-    assert (found["4x-UltraSharp"].scale, found["2x_small"].scale, found["4x-UltraSharp"].reason) == (4, 2, "")
+    assert (found["4x-UltraSharp"].factor, found["2x_small"].factor, found["4x-UltraSharp"].reason) == (4, 2, "")
     assert "ONNX" in found["photo"].reason
     with pytest.raises(WebuiError, match="ONNX"):
-        Enlarger(CPU).enlarged(found["photo"], picture(8, 8), 2)
+        Enlarger(CPU).enlarged(found["photo"], picture(8, 8), (16, 16))
     assert "notes" not in found
