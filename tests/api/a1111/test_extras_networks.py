@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from starlette.testclient import TestClient
 
 from modules.api.app import create_api
@@ -44,8 +45,6 @@ def test_one_picture(client: TestClient) -> None:
 
 
 def test_its_own_texts_stay_and_what_was_done_is_added(client: TestClient) -> None:
-    from PIL.PngImagePlugin import PngInfo
-
     info = PngInfo()
     info.add_text("parameters", "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Size: 8x8")
     info.add_text("other", "kept")
@@ -56,7 +55,7 @@ def test_its_own_texts_stay_and_what_was_done_is_added(client: TestClient) -> No
     text: dict[str, Any] = opened(answer.json()["image"]).info
     assert text["parameters"] == "a cat\nSteps: 20, Sampler: Euler, Seed: 1, Size: 8x8"
     assert text["other"] == "kept"
-    assert text["postprocessing"] == "Postprocess upscale by: 2, Postprocess upscaler: Tiny 4x"
+    assert text["postprocessing"] == "Postprocess upscale by: 2.0, Postprocess upscaler: Tiny 4x"
 
 
 def test_several_pictures_to_a_size_with_a_second_upscaler(client: TestClient) -> None:
