@@ -161,7 +161,7 @@ A1111Options: type[BaseModel] = create_model(
 NAMES = frozenset(A1111Options.model_fields)
 MOST_TOLD = 20  # ignored entries of a file that get a log line each
 BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
-WITH_A1111 = "config-a1111.json"  # our settings while another folder's A1111 is used too
+WITH_A1111 = "config-with-a1111.json"  # our settings while another folder's A1111 is used too
 
 
 def own_settings(file: Path, borrowed: Path | None = None) -> tuple[Settings, Path]:

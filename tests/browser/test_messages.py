@@ -147,6 +147,8 @@ def test_png_info_names_a_file_that_is_no_picture_and_shows_nothing_else(open_pa
     load(open_page, png(), tab="pnginfo")
     expect(open_page.locator("#pnginfo_picture_to_img2img")).to_be_visible()
     open_page.set_input_files("#pnginfo_file", files=[{"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}])
-    expect(open_page.locator("#pnginfo_image > .p-error")).to_contain_text("Picture: the file is not a readable picture")
+    expect(open_page.locator("#pnginfo_image > .p-error")).to_contain_text(
+        "Picture: the file is not a readable picture"
+    )
     expect(open_page.locator("#pnginfo_image.filled")).to_have_count(0)
     expect(open_page.locator("#pnginfo_picture_to_img2img")).to_have_count(0)

@@ -42,6 +42,7 @@ from modules.store.history import History
 from modules.store.job_store import JobStore, is_saved_in
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from modules.store.thumbnails import Thumbnails
 from tests.jobs.batch.test_batches import picture, until
 from tests.jobs.painter import Painter
 
@@ -53,6 +54,7 @@ PICTURES = 3  # that differ, in the outputs of what has been lived in
 FILES = (
     "queue/jobs.sqlite", "queue/batches/*.jsonl", "cache/history.sqlite", "cache/hashes.json", "config.json",
     "config-a1111.json", "outputs/batch/palimpsest-batch.jsonl", "cache/pictures/*.png",
+    "cache/thumbnails/*.webp",
 )  # fmt: skip
 
 
@@ -66,6 +68,7 @@ class Run:
         self.folder = folder
         make_way(folder, OWN_FOLDERS)
         self.outputs, self.pictures = Outputs(folder / "outputs"), Pictures(folder / "cache" / "pictures")
+        self.thumbnails = Thumbnails(folder / "cache" / "thumbnails")
         self.settings = Settings.load(folder / "config.json")
         self.options = KeptOptions(folder / "config-a1111.json")
         savers = JobSavers(Saver(self.outputs))
@@ -118,6 +121,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run.hashes.sha256(folder / "models" / "fox.safetensors")
         Settings(jpeg_quality=50, randn_source="NV").save(folder / "config.json")
         run.options.change({"samples_save": False})
+        run.thumbnails.get("fox", lambda: b"small")
     return folder
 
 
