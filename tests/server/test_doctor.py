@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modules.server.doctor import ATTACKS, Finding, Target, attempt, checkpoints, main, packages, table, writable
+from modules.server.doctor import ATTACKS, Target, attempt, main, table
+from modules.server.installed import Finding, checkpoints, packages, writable
 
 ROOT = Path(__file__).resolve().parents[2]
 

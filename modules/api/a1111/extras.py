@@ -15,9 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modules.api.a1111.body import filled, loose_object
-from modules.api.a1111.generate import Answer, failure
-from modules.api.a1111.leaving import ended, leaving
-from modules.api.a1111.pictures import MOST_TOGETHER, Collector, Fetch, picture_from, require_count, require_together
+from modules.api.a1111.extras_jobs import POSTPROCESSING, NetworkJobs
+from modules.api.a1111.generate import Answer
+from modules.api.a1111.leaving import leaving
+from modules.api.a1111.pictures import MOST_TOGETHER, Fetch, picture_from, require_count, require_together
 from modules.api.clients import client_of
 from modules.api.openapi import json_body
 from modules.api.services import Services
@@ -27,15 +28,12 @@ from modules.images.enlarge import require_fits
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
 from modules.infotext.parse import parse
-from modules.jobs.job import Job
-from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
 from modules.processing.upscale import scale_of, upscaled
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
 from modules.schema.upscalers import NONE, Upscaler, named, of_pictures
 from modules.store import metadata
 
-POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
 MOST_PICTURES = 256  # of one batch
 AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
 
@@ -109,6 +107,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: extras"])
 
     slots = asyncio.Semaphore(AT_ONCE)
+    networks = NetworkJobs(services)
 
     def upscalers_of(payload: Extras) -> tuple[Upscaler, Upscaler]:
         return _upscalers(payload, services.catalog.current)
@@ -136,32 +135,6 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         with whole.room():
             return _processed(payload, upscalers_of(payload), whole, services.settings.current)
 
-    def queued(payload: Extras, picture: Picture, field: str, client: str) -> tuple[Job, Collector]:
-        whole = Picture.from_bytes(picture.data, field)
-        kind, settings = services.queue.kinds.named(EXTRAS.name), services.settings.current
-        fields = payload.model_dump(include={name for name in ExtrasRequest.model_fields if name != "image"})
-        spec = services.admission.admitted(kind, kind.parse({**fields, "image": whole}), settings)
-        collector = Collector(services.savers.default, to_disk=False, to_client=True)
-        return services.savers.submit(lambda: services.submit(client, spec, is_kept=False), collector), collector
-
-    async def through_network(
-        payload: Extras, picture: Picture, field: str, client: str, disconnected: asyncio.Task[None]
-    ) -> tuple[bytes, str]:
-        """The same by a network: a job of the queue, whose engine has torch and the memory."""
-        job, collector = await run_in_threadpool(queued, payload, picture, field, client)
-        over = asyncio.ensure_future(ended(job))
-        try:
-            await asyncio.wait((over, disconnected), return_when=asyncio.FIRST_COMPLETED)
-            if disconnected.done():
-                collector.forsake()
-                await run_in_threadpool(job.interrupt)
-                await over
-                raise ClientDisconnect
-            return await run_in_threadpool(_collected, job, collector, picture, services.settings.current)
-        finally:
-            over.cancel()
-            services.savers.forget(job.id)
-
     async def answered(
         request: Request, headers: Callable[[dict[str, Any]], tuple[Extras, list[Picture]]], field: str
     ) -> tuple[list[bytes], str]:
@@ -177,7 +150,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
                 name = field.format(number)
                 if has_network:
                     client = client_of(request.scope)
-                    image, text = await through_network(payload, picture, name, client, disconnected)
+                    image, text = await networks.enlarged(payload, picture, name, client, disconnected)
                 else:
                     async with slots:
                         if disconnected.done():
@@ -250,20 +223,6 @@ def _processed(
     items = {**carried.items, **({POSTPROCESSING: text} if text else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
     return metadata.as_file(flat, carried.infotext, settings, items).data, text
-
-
-def _collected(job: Job, collector: Collector, picture: Picture, settings: Settings) -> tuple[bytes, str]:
-    """What `_processed` gives, of a job that has ended. Raises WebuiError if it failed."""
-    if error := failure(job):
-        raise error
-    made = collector.made()
-    if not made:
-        raise WebuiError("The job was interrupted.", "Send the picture again.", status=503)
-    carried = metadata.read(picture)
-    text = made[0].image.infotext.removeprefix(carried.infotext).removeprefix(", ")
-    items = {**carried.items, POSTPROCESSING: text}
-    image = Picture.from_bytes(made[0].data, "image").open()
-    return metadata.as_file(image, carried.infotext, settings, items).data, text
 
 
 def _png_info(image: Any, fetch: Fetch | None) -> Response:

@@ -13,7 +13,7 @@ from modules.base.names import shown
 from modules.flags.flags import Flags
 from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
-from modules.schema.upscalers import DEFAULT_FACTOR, of_latents, of_pictures
+from modules.schema.upscalers import DEFAULT_FACTOR, Upscaler, of_latents, of_pictures
 
 NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
 SECRET_WORDS = ("auth", "password", "key", "token", "cert")
@@ -35,16 +35,7 @@ def routes(services: Services) -> APIRouter:
     @router.get("/upscalers")
     def upscalers() -> list[dict[str, Any]]:
         """Upscalers for pictures, in hires. fix and extras."""
-        return [
-            {
-                "name": row.name,
-                "model_name": row.path.stem if row.path else None,
-                "model_path": str(row.path) if row.path else None,
-                "model_url": None,
-                "scale": row.factor or DEFAULT_FACTOR,
-            }
-            for row in of_pictures(services.catalog.current.upscalers)
-        ]
+        return [_upscaler(row) for row in of_pictures(services.catalog.current.upscalers)]
 
     @router.get("/latent-upscale-modes")
     def latent_upscale_modes() -> list[dict[str, Any]]:
@@ -75,10 +66,8 @@ def routes(services: Services) -> APIRouter:
     @router.get("/realesrgan-models")
     def realesrgan_models() -> list[dict[str, Any]]:
         """The RealESRGAN models among the upscalers."""
-        rows = [row for row in services.catalog.current.upscalers if row.name.startswith("R-ESRGAN") and row.path]
-        return [
-            {"name": row.name, "path": shown(row.path.name) if row.path else None, "scale": row.factor} for row in rows
-        ]
+        rows = [row for row in services.catalog.current.upscalers if row.name.startswith("R-ESRGAN")]
+        return [{"name": row.name, "path": _upscaler(row)["model_path"], "scale": row.factor} for row in rows]
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, Any]]:
@@ -185,6 +174,17 @@ def ram() -> dict[str, int]:
             continue  # it has just ended
     machine = psutil.virtual_memory()
     return {"free": machine.available, "used": used, "total": machine.total}
+
+
+def _upscaler(row: Upscaler) -> dict[str, Any]:
+    """Paths are file names: nobody learns where the models are."""
+    return {
+        "name": row.name,
+        "model_name": row.path.stem if row.path else None,
+        "model_path": shown(row.path.name) if row.path else None,
+        "model_url": None,
+        "scale": row.factor or DEFAULT_FACTOR,
+    }
 
 
 def _checkpoint(services: Services, checkpoint: Checkpoint) -> dict[str, Any]:
