@@ -64,9 +64,17 @@ class Run:
         settings: Settings = QUIET,
         stops: Iterator[Stop] | None = None,
         first: int = 0,
+        others: dict[str, Any] | None = None,
     ) -> list[Any]:
+        """`others` are the further checkpoints that the request names, by their fields in `Resources`."""
         requested = (lambda: next(stops)) if stops else (lambda: Stop.NONE)
-        return list(self._engine.run(request, settings, Resources(self._checkpoint), requested, first_batch=first))
+        resources = Resources(self._checkpoint, **(others or {}))
+        return list(self._engine.run(request, settings, resources, requested, first_batch=first))
+
+    @property
+    def tiny(self) -> Checkpoint:
+        """One of Stable Diffusion 1."""
+        return Checkpoint("tiny", self._checkpoint.path.with_name("tiny.safetensors"))
 
     def pictures(self, request: GenerationRequest, settings: Settings = QUIET) -> list[ImageDone]:
         events = self.events(request, settings)
@@ -229,10 +237,12 @@ def test_what_the_family_cannot_do_is_said(run: Run) -> None:
     ]
 
 
-@pytest.mark.parametrize(("field", "more"), [("refiner_checkpoint", {}), ("hr_checkpoint_name", {"enable_hr": True})])
-def test_a_checkpoint_of_another_family_does_not_go_on(run: Run, field: str, more: dict[str, Any]) -> None:
-    (failed,) = (
-        event for event in run.events(Txt2ImgRequest(**small(**{field: "tiny"}, **more))) if isinstance(event, Failed)
-    )
+@pytest.mark.parametrize(
+    ("field", "role", "more"),
+    [("refiner_checkpoint", "refiner", {}), ("hr_checkpoint_name", "hires_checkpoint", {"enable_hr": True})],
+)
+def test_a_checkpoint_of_another_family_does_not_go_on(run: Run, field: str, role: str, more: dict[str, Any]) -> None:
+    request = Txt2ImgRequest(**small(**{field: "tiny"}, **more))
+    (failed,) = (event for event in run.events(request, others={role: run.tiny}) if isinstance(event, Failed))
     assert failed.field == field
     assert "tiny is a Stable Diffusion 1 checkpoint, toy a Toy Flow one" in failed.message

@@ -197,7 +197,9 @@ OTHERWISE: dict[str, Any] = {
     "no_dpmpp_sde_batch_determinism": True, "use_old_scheduling": True, "use_downcasted_alpha_bar": True,
     "use_old_hires_fix_width_height": True, "refiner_switch_by_sample_steps": True,
     "hires_fix_refiner_pass": "first pass", "samples_format": "webp", "jpeg_quality": 50, "webp_lossless": True,
-    "live_previews_enable": False, "show_progress_every_n_steps": 7,
+    "live_previews_enable": False, "show_progress_every_n_steps": 7, "fp8_storage": "Enable", "sdxl_clip_l_skip": True,
+    "sdxl_crop_top": 8, "sdxl_crop_left": 8, "sdxl_refiner_low_aesthetic_score": 1.0,
+    "sdxl_refiner_high_aesthetic_score": 7.0,
 }  # fmt: skip
 FILES_AND_PAGE = {
     "samples_format",
