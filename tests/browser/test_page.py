@@ -227,7 +227,7 @@ def test_a_stretched_source_is_told_and_its_proportions_are_one_click_away(open_
 def test_a_number_that_a_slider_has_not_is_told(open_page: Page) -> None:
     open_page.fill("#img2img_width input[type=number]", "0")
     open_page.keyboard.press("Tab")
-    expect(open_page.locator(".toast")).to_contain_text("Width: 0 is not from 64 to 2048; it is set to 64.")
+    expect(open_page.locator(".toast")).to_contain_text("Width: 0 is not from 64 to 2048; it was set to 64.")
     expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("64")
     open_page.click("#tab_history_button")
     expect(open_page.locator(".toast")).to_have_count(0)  # it was about another tab
