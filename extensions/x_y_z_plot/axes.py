@@ -141,6 +141,7 @@ def _names(which: str) -> Choices:
     return lambda catalog: catalog.names(which)
 
 
+FP8 = ("Disable", "Enable for SDXL", "Enable")
 TXT: tuple[FormKind, ...] = ("txt2img",)
 IMG: tuple[FormKind, ...] = ("img2img",)
 AXES: tuple[Axis, ...] = (
@@ -187,6 +188,6 @@ AXES: tuple[Axis, ...] = (
     _field("Refiner checkpoint", "text", "refiner_checkpoint", choices=_names("checkpoints"), cost=1.0, why="there is no refiner"),  # noqa: E501
     _field("Refiner switch at", "number", "refiner_switch_at", why="there is no refiner"),
     _setting("RNG source", "text", "randn_source", choices=lambda catalog: ("GPU", "CPU", "NV")),
-    _setting("FP8 mode", "text", "fp8_storage", cost=0.9, why="8-bit weights are not supported"),
+    _setting("FP8 mode", "text", "fp8_storage", cost=0.9, choices=lambda catalog: FP8),
     Axis("Size", "text", sized),
 )  # fmt: skip
