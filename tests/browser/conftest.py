@@ -202,10 +202,25 @@ def number(page: Page, elem: str) -> float:
     return float(page.input_value(f"#{elem} input[type=number]"))
 
 
+# Notes in `window.taken` that the page has noted a job of the tab: a moment after the server's answer, and perhaps a
+# moment before the job is over.
+NOTE_JOBS = """tab => {
+  const note = Storage.prototype.noting ?? Storage.prototype.setItem;
+  window.taken = false;
+  Storage.prototype.noting = note;
+  Storage.prototype.setItem = function (key, value) {
+    window.taken ||= key.endsWith(`:jobs.${tab}`);
+    return note.call(this, key, value);
+  };
+}"""
+
+
 def submit(page: Page, tab: str = "img2img", press: str = "") -> None:
-    """Presses Generate, or the keys `press`, and waits until the job is in the queue."""
+    """Presses Generate, or the keys `press`, and waits until the job is in the queue and the page follows it."""
+    page.evaluate(NOTE_JOBS, tab)
     with page.expect_response(lambda response: response.url.endswith("/v1/jobs") and response.ok):
         page.keyboard.press(press) if press else page.click(f"#{tab}_generate")
+    page.wait_for_function("() => window.taken !== false")
 
 
 def finished(page: Page, tab: str = "img2img", milliseconds: float = PATIENCE * 1000) -> None:

@@ -12,7 +12,7 @@ from modules.jobs.admission import Admission, FixedCatalog
 from modules.networks.files.listing import HashCache, find_checkpoints, read_metadata
 from modules.processing.kinds.merge import MERGE
 from modules.processing.merging import Merger
-from modules.schema.catalog import Catalog, Checkpoint, Vae
+from modules.schema.catalog import Catalog, Checkpoint, Lora, Vae
 from modules.schema.settings import Settings
 from modules.ui.merge_tab import merge_controls
 from tests.tiny import write_tiny_checkpoint
@@ -27,6 +27,9 @@ class Finder:
 
     def vae(self, name: str) -> Vae | None:
         return self.catalog.vae(name)
+
+    def lora(self, name: str) -> Lora:
+        return self.catalog.lora(name)
 
 
 @pytest.fixture
