@@ -53,6 +53,31 @@ def publish(draft: Path, path: Path, over: bool = False) -> None:
     sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes, first: bytes = b"", new: bool = True) -> None:
+    """Add `line`, without its line end, to the file `path`, durably.
+
+    A line that a crash cut short is ended first, so that it spoils no other. An empty file gets the line `first`, if
+    there is one. Raises FileNotFoundError if there is no file and `new` is False, OSError if the disk refuses; then the
+    file is unchanged.
+    """
+    handle = os.open(path, os.O_RDWR | (os.O_CREAT if new else 0) | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        before = os.lseek(handle, 0, os.SEEK_END)
+        lines = [*([first] if first and not before else []), line, b""]
+        if before:
+            os.lseek(handle, before - 1, os.SEEK_SET)
+            if os.read(handle, 1) != b"\n":
+                lines.insert(0, b"")
+        try:
+            write_all(handle, b"\n".join(lines))
+            os.fsync(handle)
+        except BaseException:
+            os.ftruncate(handle, before)
+            raise
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in `folder` on the disk, where the system lets a folder be synced."""
     with contextlib.suppress(OSError):  # Windows opens no folder, some network drives sync none

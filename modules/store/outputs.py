@@ -6,7 +6,6 @@ outputs/saved/00007-1234.png, outputs/saved/log.csv
 
 import csv
 import io
-import os
 import re
 import threading
 import zipfile
@@ -15,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 
 from modules.base.cells import guarded
-from modules.base.disk import refusal, sweep, write_all, write_new
+from modules.base.disk import append_line, refusal, sweep, write_new
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.base.paths import FORBIDDEN, below
@@ -140,7 +139,8 @@ class Outputs:
                 copy, is_new = _copied(data, folder, source)
                 if is_new:
                     try:
-                        _append(folder / LOG, _log_row(data, shown(copy.name)))
+                        row = _log_row(data, shown(copy.name))
+                        append_line(folder / LOG, _csv(row[name] for name in LOG_COLUMNS), first=_csv(LOG_COLUMNS))
                     except BaseException:
                         copy.unlink(missing_ok=True)
                         raise
@@ -207,21 +207,11 @@ def _log_row(data: bytes, name: str) -> dict[str, str]:
     }
 
 
-def _append(log: Path, row: dict[str, str]) -> None:
-    """Adds a line to a CSV file, durably; if that fails, the file is unchanged."""
-    with log.open("ab", buffering=0) as file:  # unbuffered: nothing is left to be written when it is closed
-        before = file.tell()
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        if before == 0:
-            writer.writerow(LOG_COLUMNS)
-        writer.writerow([guarded(row[column]) for column in LOG_COLUMNS])
-        try:
-            write_all(file.fileno(), text.getvalue().encode("utf-8", "replace"))
-            os.fsync(file.fileno())
-        except BaseException:
-            file.truncate(before)
-            raise
+def _csv(cells: Iterable[str]) -> bytes:
+    """A row without the last byte of its line end, which is CR LF."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r").writerow(map(guarded, cells))
+    return text.getvalue().encode("utf-8", "replace")
 
 
 class _Blocks(io.RawIOBase):

@@ -19,6 +19,7 @@ from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
+from modules.prompts.style_book import StyleBook
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
 from modules.store.history import History
@@ -50,7 +51,9 @@ class BatchServer:
             pictures=pictures,
             flags=Flags(data_dir=folder),
             count_tokens=TokenCounter(settings),
-            intake=BatchIntake.of(Batches(queue, savers, outputs, pictures), folder, outputs.root),
+            intake=BatchIntake.of(
+                Batches(queue, savers, outputs, pictures, styles=StyleBook(folder).styles), folder, outputs.root
+            ),
             savers=savers,
             history=History(outputs, folder / "history.sqlite"),
         )
@@ -278,6 +281,27 @@ def test_mistakes_are_told_where_they_are(batch_page: Page) -> None:
     expect(told).to_contain_text("bad.zip: the zip cannot be read")
     batch_page.click("#img2img_batch_clear")
     expect(batch_page.locator("#img2img_batch_zone strong")).to_have_text("Drop pictures, a folder or a zip here")
+
+
+def test_styles_go_around_each_files_prompt_and_a_missing_one_is_named_at_its_chip(
+    batch_page: Page, batch_server: BatchServer
+) -> None:
+    styles = f"{batch_server.url}/v1/styles"
+    batch_page.request.put(f"{styles}/ink", data={"prompt": "ink of {prompt}", "negative_prompt": "photo"})
+    batch_page.fill("#img2img_prompt textarea", "a fox")
+    batch_page.click("#img2img_styles_edit_button")
+    batch_page.check("#img2img_styles_dialog [data-style=ink] input")
+    batch_page.keyboard.press("Escape")
+    expect(batch_page.locator("#img2img_styles .chip")).to_have_text("ink")
+    choose(batch_page, {"a.png": png()})
+    begin(batch_page)
+    words(batch_page, "1 of 1")
+    [(request, _)] = batch_server.painter.requests
+    assert (request.prompt, request.negative_prompt) == ("ink of a fox", "photo")
+
+    batch_page.request.delete(f"{styles}/ink")  # by another program
+    batch_page.click("#img2img_generate")
+    expect(batch_page.locator("#img2img_styles .p-error")).to_contain_text("there is no style 'ink'")
 
 
 def test_files_can_be_dropped(batch_page: Page) -> None:

@@ -243,5 +243,6 @@ def _begun(batch: Batch, materials: Materials) -> BatchStart:
         materials.options.model_dump(mode="json"),
         materials.settings.model_dump(mode="json", exclude_defaults=True),
         dict(batch.seeds),
+        styles=tuple((row.name, row.prompt, row.negative_prompt) for row in materials.styles.values()),
         **materials.uploads,
     )

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from modules.base.errors import WebuiError
@@ -22,6 +23,7 @@ from modules.jobs.batch.results import Results
 from modules.jobs.batch.run import BatchRun, Queue
 from modules.jobs.saving import JobSavers
 from modules.prompts.style_file import Style
+from modules.prompts.styles import require_styles, style_names
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE
 from modules.schema.settings import Settings
@@ -72,6 +74,7 @@ class Batches:
         # As in A1111, all files begin with the same seed.
         seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
         results = Results(self.outputs, materials.options.output)
+        materials = replace(materials, styles=self._styles_of(materials.form))
         batch = Batch(checked(materials, self._admission(materials)), results, seeds, self.journals)
         try:
             prepare(batch.id)
@@ -123,7 +126,13 @@ class Batches:
         return checked_form(form, settings, admission, leave_out_missing)
 
     def _admission(self, materials: Materials) -> Admission:
-        return Admission(FixedCatalog(materials.catalog), self._scripts, self._styles)
+        return Admission(FixedCatalog(materials.catalog), self._scripts, lambda: materials.styles)
+
+    def _styles_of(self, form: Mapping[str, Any]) -> dict[str, Style]:
+        """The rows that a form names. Raises WebuiError for a name that no style has."""
+        names, known = style_names(form), self._styles()
+        require_styles(names, known)
+        return {name: known[name] for name in names}
 
     def _run_of(self, batch: Batch) -> BatchRun:
         return BatchRun(batch, self._queue, self._savers, self._pictures, self._admission(batch.materials))

@@ -12,6 +12,7 @@ from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.files import BatchFile, FileSet, Folders, from_files, in_order, sorted_out
 from modules.jobs.batch.materials import Materials
 from modules.jobs.batch.options import BatchOptions
+from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
 from modules.store.spool import Spool
@@ -94,6 +95,7 @@ class BatchIntake:
                     BatchOptions.model_validate(begun.options),
                     Settings().overridden(known),
                     catalog,
+                    styles={row[0]: Style(*row) for row in begun.styles},
                 )
                 self.batches.take_up(past, materials, self.spool.release)
             except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on

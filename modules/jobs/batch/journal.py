@@ -7,7 +7,6 @@ a journal without its first line is set aside.
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from modules.base.disk import refusal, write_all, write_new
+from modules.base.disk import append_line, refusal, write_new
 from modules.base.kept import Unreadable, parsed, put_aside, read_bytes
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,8 @@ class BatchStart:
     """The request of a batch as stored: names and ids, no bytes.
 
     `files` and `masks` are [name, id in the spool]; `names` are those of the pictures, in order, so that files added to
-    a folder later are not part of the batch. `form`, `options` and `settings` are JSON values.
+    a folder later are not part of the batch. `form`, `options` and `settings` are JSON values; `styles` are the rows
+    (name, prompt, negative prompt) that the form names.
     """
 
     id: str
@@ -44,6 +44,7 @@ class BatchStart:
     folder: str = ""
     masks: tuple[tuple[str, str], ...] = ()
     mask_folder: str = ""
+    styles: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Journal:
         if self._path is None:
             return
         try:
-            write_new(self._path, _line({"begun": asdict(begun)}))
+            write_new(self._path, _line({"begun": asdict(begun)}) + b"\n")
         except OSError as error:
             raise refusal("The batch", self._path.parent, error) from error
 
@@ -116,12 +117,7 @@ class Journal:
         if self._path is None:
             return
         try:
-            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            try:
-                write_all(handle, _line(entry))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            append_line(self._path, _line(entry), new=False)
         except OSError as error:
             log.error("%s: %s. After a restart this batch may be reported differently.", self._path, error)
 
@@ -149,7 +145,7 @@ class Journals:
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:
-    return f"{json.dumps(entry, ensure_ascii=False)}\n".encode("utf-8", "replace")
+    return json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace")
 
 
 BEGUN, TAKEN = TypeAdapter(BatchStart), TypeAdapter(SubmittedFile)

@@ -13,6 +13,7 @@ from modules.jobs.admission import Admission
 from modules.jobs.batch.files import FileSet
 from modules.jobs.batch.options import BatchOptions
 from modules.processing.kinds.generate import IMG2IMG
+from modules.prompts.style_file import Style
 from modules.prompts.styles import style_names
 from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
@@ -26,6 +27,8 @@ BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source whil
 class Materials:
     """The inputs of a batch. `form` are the values of an Img2ImgRequest without pictures.
 
+    `catalog` and `styles` are as they were when the batch began, so that a name means the same for every file.
+
     `uploads` are the fields of `BatchStart` that record the origin of files and masks, for finding them again after a
     restart.
     """
@@ -37,6 +40,7 @@ class Materials:
     settings: Settings
     catalog: Catalog
     uploads: Mapping[str, Any] = field(default_factory=dict)
+    styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
 
 
 def checked(materials: Materials, admission: Admission) -> Materials:

@@ -6,12 +6,11 @@ determines its pictures.
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from modules.base.disk import refusal, write_all
+from modules.base.disk import append_line, refusal
 from modules.base.errors import WebuiError
 from modules.base.kept import Unreadable, parsed, read_bytes
 from modules.base.paths import below, checked_folder, plain_part
@@ -68,12 +67,7 @@ class Results:
         """Adds a finished file to the manifest, durably. Raises WebuiError if the disk refuses."""
         line = json.dumps({"name": done.name, "key": done.key, "pictures": done.pictures}, ensure_ascii=False)
         try:
-            handle = os.open(self._manifest, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            try:
-                write_all(handle, f"{line}\n".encode("utf-8", "replace"))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            append_line(self._manifest, line.encode("utf-8", "replace"))
         except OSError as error:
             raise refusal("The list of finished files", self._manifest.parent, error) from error
         self._done[done.name, done.key] = done

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from modules.base.disk import publish, refusal, sync_folder
+from modules.base.disk import append_line, publish, refusal, sync_folder, write_over
 from modules.base.errors import WebuiError
 from modules.networks.files.foreign import LENGTH_BYTES
 from modules.networks.files.listing import LONGEST_HEADER, TensorInfo
@@ -84,7 +84,6 @@ class PartialFile:
         self.is_published = False
         self._stack = contextlib.ExitStack()
         self._file: BinaryIO
-        self._notes: BinaryIO
 
     def __enter__(self) -> "PartialFile":
         try:
@@ -143,7 +142,6 @@ class PartialFile:
             raise self.refused(error) from error
         self.is_published = True
         self._file.close()
-        self._notes.close()
         self._journal.unlink(missing_ok=True)
 
     def _remove_lock(self) -> None:
@@ -165,9 +163,8 @@ class PartialFile:
         self._require_room()
         is_new = self.done == 0
         self._file = self._stack.enter_context(self._partial.open("wb" if is_new else "r+b"))
-        self._notes = self._stack.enter_context(self._journal.open("wb" if is_new else "ab"))
+        write_over(self._journal, f"{self._stamp}\n{self.done}\n".encode())  # without a line that a crash cut short
         if is_new:
-            self._notes.write(f"{self._stamp}\n".encode())
             self._file.write(self._layout.head)
             self._file.truncate(self._layout.size)
             self._note()
@@ -213,9 +210,7 @@ class PartialFile:
         """Everything written so far is on the disk, and the journal says so."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._notes.write(f"{self.done}\n".encode())
-        self._notes.flush()
-        os.fsync(self._notes.fileno())
+        append_line(self._journal, str(self.done).encode())
         self._unsynced = 0
 
 

@@ -20,6 +20,7 @@ from modules.jobs.batch.journal import Journals
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
+from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.settings import Settings
 from modules.store.job_store import JobStore, is_saved_in
@@ -43,7 +44,11 @@ class Run:
         self.outputs, pictures = Outputs(folder / "outputs"), Pictures(folder / "pictures")
         savers = JobSavers(Saver(self.outputs))
         self.queue = JobQueue(self.painter, savers, job_store=JobStore(folder / "jobs.sqlite", pictures))
-        self.batches = Batches(self.queue, savers, self.outputs, pictures, journals=Journals(folder / "batches"))
+        self.styles: dict[str, Style] = {}
+        journals = Journals(folder / "batches")
+        self.batches = Batches(
+            self.queue, savers, self.outputs, pictures, journals=journals, styles=lambda: dict(self.styles)
+        )
         self.intake = BatchIntake.of(self.batches, folder, self.outputs.root)
         self.intake.reopen(CATALOG)
         self.queue.resume(is_saved_in(self.outputs))
@@ -113,6 +118,21 @@ def test_a_batch_that_has_ended_is_still_told(tmp_path: Path) -> None:
             assert (again.status, again.pictures()) == ("finished", batch.pictures())
             assert again.summary()["counts"] == {"done": 5, "kept": 0, "failed": 1, "left_out": 0, "skipped": 0}
             assert run.painter.requests == []
+
+
+def test_a_batchs_styles_stay_as_they_were_when_it_began(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        run.styles["oil"] = Style("oil", "oil of {prompt}", "photo")
+        run.painter.held_from = 2
+        batch = run.start(FILES, {"prompt": "a cat", "styles": ["oil"]})
+        until(run.painter.held.is_set)
+        run.styles["oil"] = Style("oil", "oil on {prompt}, torn", "")  # somebody edits it meanwhile
+    with running(tmp_path) as again:  # and then deletes it
+        until(lambda: again.batches.batch(batch.id).ended)
+        assert set(outcomes(again.batches.batch(batch.id)).values()) == {"done"}
+        requests = [request for request, _ in (*run.painter.requests, *again.painter.requests)]
+    assert len(requests) >= len(FILES)
+    assert {(request.prompt, request.negative_prompt) for request in requests} == {("oil of a cat", "photo")}
 
 
 def test_who_stopped_a_batch_finds_it_stopped(tmp_path: Path) -> None:

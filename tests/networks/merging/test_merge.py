@@ -282,6 +282,19 @@ def test_a_journal_that_lost_its_end_costs_only_what_it_lost(tmp_path: Path) -> 
     assert recipe.target.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
+def test_a_line_that_was_cut_short_spoils_none_that_follows(tmp_path: Path) -> None:
+    files = written(tmp_path, "a", checkpoint(1)), written(tmp_path, "b", checkpoint(2))
+    result_of(Recipe(files, tmp_path / "whole.safetensors"))
+    recipe = Recipe(files, tmp_path / "m.safetensors")
+    journal = tmp_path / ".m.safetensors.merging-journal"
+    for _ in range(2):  # the second run adds its lines to what the first crash left
+        with pytest.raises(Stopped):
+            list(merge(recipe, cut_after(2)))
+        journal.write_bytes(journal.read_bytes() + b"9")
+    result_of(recipe)
+    assert recipe.target.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
 def test_cut_off_between_name_and_journal_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = written(tmp_path, "a", checkpoint(1)), written(tmp_path, "b", checkpoint(2))
     recipe = Recipe(files, tmp_path / "m.safetensors")

@@ -8,7 +8,6 @@ import { Options } from "./options.js";
 import { BatchRun } from "./run.js";
 import { Zone } from "./zone.js";
 import { button, byId, h } from "../core/dom.js";
-import * as form from "../form/form.js";
 import { read, write } from "../core/store.js";
 
 const TAB = "img2img";
@@ -172,7 +171,8 @@ export class Batch {
   }
 
   // request: the form's fields.
-  async generate(request) {
+  // blames(field, sentence) shows an error at its control in the form, or returns false.
+  async generate(request, blames) {
     if (this.sending) return;
     this.complain("");
     const { values } = this.options;
@@ -188,8 +188,7 @@ export class Batch {
       this.page.tabs[TAB].gallery.following = true;
       if (matchMedia("(max-width: 760px)").matches) this.run.element.scrollIntoView({ block: "start" });
     } catch (error) {
-      if (!this.sending.signal.aborted && !form.showError(TAB, error.field, error.message))
-        this.complain(error.message);
+      if (!this.sending.signal.aborted && !blames(error.field, error.message)) this.complain(error.message);
     } finally {
       this.sending = null;
       this.sent.hidden = true;

@@ -222,13 +222,6 @@ export class Styles {
     toastWithUndo(this.tab, "Styles inserted into the prompts.");
   }
 
-  // A request whose prompts have the styles in them: for what knows no styles itself.
-  async spelledOut({ styles, ...request }) {
-    if (!styles?.length) return request;
-    const own = Object.fromEntries(PROMPTS.map((name) => [name, request[name]]));
-    return { ...request, ...(await post("/v1/styles/apply", { ...own, styles })) };
-  }
-
   show() {
     const chip = (name) =>
       h(

@@ -115,7 +115,7 @@ export class Tab {
 
   async generateBatch(request) {
     try {
-      await this.page.batch.generate(await this.styles.spelledOut(request));
+      await this.page.batch.generate(request, (field, sentence) => this.blames(field, sentence));
     } catch (error) {
       this.complain(error.message, error.field);
     }
@@ -133,12 +133,16 @@ export class Tab {
 
   complain(sentence, field) {
     if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
-    else if (
-      !this.script.complain(sentence, field) &&
-      !(field === "styles" && this.styles.complainBelow(sentence)) &&
-      !form.showError(this.name, field, sentence)
-    )
-      this.result.complain(sentence);
+    else if (!this.blames(field, sentence)) this.result.complain(sentence);
+  }
+
+  // Shows an error at the control of its field; false if there is none in sight.
+  blames(field, sentence) {
+    return (
+      this.script.complain(sentence, field) ||
+      (field === "styles" && this.styles.complainBelow(sentence)) ||
+      form.showError(this.name, field, sentence)
+    );
   }
 
   hear(event, data, job) {
