@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modules.networks.conditioning import Conditioning, Extra, added
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.files.loras import LoraRequest
 from modules.networks.model import (
@@ -92,7 +92,7 @@ class ToyFlow:
     name: str
     hash: str
     noise: NoiseModel
-    place: Place
+    place: Placement
     loras: tuple[LoraRequest, ...] = ()
     latent: LatentFormat = LATENT
     sizes: SizeRule = SIZES
@@ -132,7 +132,7 @@ class ToyFlow:
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Posterior:
-        mean = self.latent.normalised(self.autoencoder.encoder(pixels))
+        mean = self.latent.normalized(self.autoencoder.encoder(pixels))
         return Posterior(mean, torch.full_like(mean, 0.01))
 
     @torch.inference_mode()
@@ -164,11 +164,11 @@ def _load(file: Checkpoint, tools: LoadTools) -> ToyFlow:
     return ToyFlow(transformer, autoencoder, text, TOY, file.stem, digits, noise, tools.place)
 
 
-def _recognises(signs: FileSigns) -> bool:
+def _matches(signs: FileSigns) -> bool:
     return MARK in signs.header
 
 
-TOY = Family(FamilyTraits("toy-flow", "Toy Flow", SIZES), _recognises, _load)
+TOY = Family(FamilyTraits("toy-flow", "Toy Flow", SIZES), _matches, _load)
 
 
 def write_toy_checkpoint(path: Path) -> Path:

@@ -10,7 +10,7 @@ from pydantic import Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.base.picture import Picture
-from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, RunImage, Script, Studio, changed
 from modules.images.grid import grid
 from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
@@ -68,11 +68,11 @@ class Loopback(Script):
             "Final denoising strength": arguments.final_denoising_strength,
             "Denoising curve": arguments.denoising_curve,
         }
-        history: list[Made] = []
+        history: list[RunImage] = []
         seed = request.seed
         for _ in range(repetitions):
             source, content = request.init_images, request.inpainting_fill
-            latest: Made | None = None
+            latest: RunImage | None = None
             for loop in range(arguments.loops):
                 child = changed(
                     request,
@@ -113,7 +113,7 @@ def strength(loop: int, first: float, arguments: LoopbackArguments) -> float:
     return min(max(first + (arguments.final_denoising_strength - first) * share, 0.0), 1.0)
 
 
-def _row(history: Sequence[Made], studio: Studio) -> Image.Image:
+def _row(history: Sequence[RunImage], studio: Studio) -> Image.Image:
     """All in one row; smaller, where that would be too large a picture."""
     images = [made.image for made in history]
     pixels = sum(image.width * image.height for image in images)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.base.picture import Picture
-from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Made, Run, Script, Studio, changed
+from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, RunImage, Script, Studio, changed
 from modules.images.geometry import Box, Size
 from modules.images.grid import grid
 from modules.images.quantize import to_bytes
@@ -93,7 +93,7 @@ class OutpaintingMk2(_Outpainting):
             arguments.mask_blur * 4 if sides.left or sides.right else 0,
             arguments.mask_blur * 4 if sides.up or sides.down else 0,
         )
-        results: list[Made] = []
+        results: list[RunImage] = []
         is_exact = studio.settings.compatibility == EXACT
         for number in range(request.images):
             picture, first = source, None
@@ -118,7 +118,7 @@ class OutpaintingMk2(_Outpainting):
                 first = first or made[0]
                 picture = canvas.finished(made[0].image)
             if first is not None:
-                results.append(Made(picture, first.seed, first.infotext))
+                results.append(RunImage(picture, first.seed, first.infotext))
                 yield Keep(picture, first.infotext, first.seed)
         if len(results) > 1:
             yield Keep(grid([made.image for made in results]), results[0].infotext, results[0].seed, "grid")

@@ -9,7 +9,7 @@ from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.extension.hooks import Ahead, Arguments, Course, Extension, Keep, Run, Script, Studio, changed
 from modules.images.geometry import Size
-from modules.images.sheet import Sheet, Words
+from modules.images.sheet import Sheet, SheetLabel
 from modules.infotext.grammar import FormKind
 from modules.schema.request import GenerationRequest
 
@@ -118,8 +118,9 @@ def combinations(fixed: str, variable: Sequence[str], arguments: MatrixArguments
     return prompts
 
 
-def _legend(variable: Sequence[str]) -> list[list[Words]]:
+def _legend(variable: Sequence[str]) -> list[list[SheetLabel]]:
     """The words of each row or column; those that are not in it are struck through."""
     return [
-        [Words(text, bool(number >> k & 1)) for k, text in enumerate(variable)] for number in range(1 << len(variable))
+        [SheetLabel(text, bool(number >> k & 1)) for k, text in enumerate(variable)]
+        for number in range(1 << len(variable))
     ]

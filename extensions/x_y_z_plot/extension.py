@@ -19,8 +19,8 @@ from modules.extension.hooks import (
     Course,
     Extension,
     Keep,
-    Made,
     Run,
+    RunImage,
     Script,
     Studio,
     changed,
@@ -28,7 +28,7 @@ from modules.extension.hooks import (
 )
 from modules.images.geometry import Size
 from modules.images.grid import grid, shape
-from modules.images.sheet import Sheet, Words
+from modules.images.sheet import Sheet, SheetLabel
 from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
 from modules.schema.request import SEED_RANGE, GenerationRequest
@@ -171,7 +171,7 @@ class XYZPlot(Script):
         sheets = _Sheets(x, y, z, _cell(cells.values(), studio), arguments)
         costs = [side.axis.cost for side in (x, y, z)]
         order = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X, where they cost the same
-        texts: dict[int, Made] = {}
+        texts: dict[int, RunImage] = {}
         for place in sorted(cells, key=lambda place: [place[axis] for axis in reversed(order)]):
             made = yield Run(cells[place], is_shown=arguments.include_lone_images)
             if not made:
@@ -211,9 +211,9 @@ class _Sheets:
     """The sheet of all pictures: for each value of Z a plane of X and Y. The pictures themselves are not kept."""
 
     def __init__(self, x: Side, y: Side, z: Side, cell: Size, arguments: Any) -> None:
-        def legend(side: Side) -> list[list[Words]]:
+        def legend(side: Side) -> list[list[SheetLabel]]:
             legends = [side.axis.legend(value) for value in side.values] if arguments.draw_legend else []
-            return [[Words(text)] for text in legends] if any(legends) else []
+            return [[SheetLabel(text)] for text in legends] if any(legends) else []
 
         count = len(x.values) * len(y.values) * len(z.values)
         megapixels = count * cell.width * cell.height / 1e6

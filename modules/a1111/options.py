@@ -159,7 +159,7 @@ A1111Options: type[BaseModel] = create_model(
     "A1111Options", __config__=ConfigDict(frozen=True, extra="forbid"), **_fields()
 )
 NAMES = frozenset(A1111Options.model_fields)
-MOST_TOLD = 20  # ignored entries of a file that get a log line each
+MOST_REPORTED = 20  # ignored entries of a file that get a log line each
 BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
 WITH_A1111 = "config-with-a1111.json"  # our settings while another folder's A1111 is used too
 
@@ -218,10 +218,10 @@ class KeptOptions:
         self._path = path
         self._lock = threading.Lock()
         self._changed, unread = _read(path)
-        for reason in unread[:MOST_TOLD]:
+        for reason in unread[:MOST_REPORTED]:
             log.warning("%s: an entry was ignored: %s", path, reason)
-        if len(unread) > MOST_TOLD:
-            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_TOLD)
+        if len(unread) > MOST_REPORTED:
+            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_REPORTED)
 
     @property
     def values(self) -> dict[str, Any]:

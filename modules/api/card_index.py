@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from modules.api.catalog_holder import CatalogHolder
 from modules.base.errors import WebuiError
-from modules.networks.files.cards import KINDS, Card, CardFiles, Found, Kind, models_of
+from modules.networks.files.cards import KINDS, Card, CardFiles, CardKind, Found, models_of
 from modules.schema.catalog import Catalog
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Cards(NamedTuple):
     """Cards by kind and name, of the models of `catalog`. `unread` have notes that nobody has looked at yet."""
 
     catalog: Catalog
-    cards: Mapping[Kind, Mapping[str, Card]]
+    cards: Mapping[CardKind, Mapping[str, Card]]
     unread: int = 0
 
 
@@ -64,7 +64,7 @@ class CardIndex:
             self._changed.wait_for(lambda: not self._is_looking, PATIENCE)
             return self._current or self._bare()
 
-    def card(self, kind: Kind, name: str) -> Card:
+    def card(self, kind: CardKind, name: str) -> Card:
         """The card of a model. Raises WebuiError (404)."""
         current = self._current or self.current()
         card = current.cards[kind].get(name)
@@ -86,11 +86,11 @@ class CardIndex:
 
     def _publish(self, catalog: Catalog, cards: list[Card]) -> int:
         """Tell what is known; how many have not been read."""
-        told = _by_kind(catalog, cards)
-        if told != self._current:  # else the one before stays, and what was made of it
+        current = _by_kind(catalog, cards)
+        if current != self._current:  # else the one before stays, and what was made of it
             with self._changed:
-                self._current = told
-        return told.unread
+                self._current = current
+        return current.unread
 
     def _look(self) -> None:
         try:
@@ -108,7 +108,7 @@ class CardIndex:
 
 
 def _by_kind(catalog: Catalog, cards: list[Card]) -> Cards:
-    by_kind: dict[Kind, dict[str, Card]] = {kind: {} for kind in KINDS}
+    by_kind: dict[CardKind, dict[str, Card]] = {kind: {} for kind in KINDS}
     for card in cards:
         by_kind[card.kind].setdefault(card.name, card)
     return Cards(catalog, by_kind, sum(not card.is_read for card in cards))

@@ -20,7 +20,7 @@ ControlKind = Literal[
 ]
 
 
-MOST_TOLD = 20  # unknown fields that are looked at: pydantic makes an error of each, and one is told
+MOST_REPORTED = 20  # unknown fields that are looked at: pydantic makes an error of each, and one is told
 LONG = 80  # letters of a refused value that are shown
 
 
@@ -97,10 +97,10 @@ def params(model: type[BaseModel]) -> dict[str, Param]:
 
 
 def few(model: type[BaseModel], values: Any) -> Any:
-    """`values` with at most MOST_TOLD unknown fields: reporting a million would take seconds."""
-    if not isinstance(values, Mapping) or len(values) <= len(model.model_fields) + MOST_TOLD:
+    """`values` with at most MOST_REPORTED unknown fields: reporting a million would take seconds."""
+    if not isinstance(values, Mapping) or len(values) <= len(model.model_fields) + MOST_REPORTED:
         return values
-    unknown = islice((name for name in values if name not in model.model_fields), MOST_TOLD)
+    unknown = islice((name for name in values if name not in model.model_fields), MOST_REPORTED)
     return {name: values[name] for name in (*(known for known in model.model_fields if known in values), *unknown)}
 
 

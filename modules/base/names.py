@@ -90,10 +90,10 @@ def best_match(text: str, things: Sequence[Thing], *called: Callable[[Thing], st
     return None
 
 
-def told_apart(files: Iterable[tuple[Path, str]]) -> list[str]:
+def distinct_names(files: Iterable[tuple[Path, str]]) -> list[str]:
     """The names of files, all different: (path, name) where a name is taken is named with its folders' names as well.
 
-    >>> told_apart([(Path("a/x.pt"), "x.pt"), (Path("b/x.pt"), "x.pt")])
+    >>> distinct_names([(Path("a/x.pt"), "x.pt"), (Path("b/x.pt"), "x.pt")])
     ['x.pt', 'b/x.pt']
     """
     names: list[str] = []

@@ -184,7 +184,7 @@ class Picture:
         upright = image if turn is None else image.transpose(turn)
         colors = colors_of(image, side.cicp)
         if upright.mode not in OF_MODE or colors.transform is None:
-            upright = _normalised(upright, "transparency" in image.info)
+            upright = _normalized(upright, "transparency" in image.info)
         opened = colors.converted(upright)
         opened.info.clear()  # Pillow would write the profile, which no longer holds, into whatever is made of this
         return opened
@@ -380,7 +380,7 @@ def _notes(image: ImageFile.ImageFile, side: png_side.Side) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _normalised(image: Image.Image, transparent_color: bool) -> Image.Image:
+def _normalized(image: Image.Image, transparent_color: bool) -> Image.Image:
     """Mode RGB or RGBA, 8 bit. `transparent_color` tells whether the file marks a color as transparent."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _eight_bit(image).convert("RGB")

@@ -200,7 +200,7 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Made:
+class RunImage:
     """A finished picture, RGB."""
 
     image: Image.Image
@@ -209,7 +209,7 @@ class Made:
 
 
 Wish = Ahead | Run | Keep
-Course = Generator[Wish, tuple[Made, ...], None]
+Course = Generator[Wish, tuple[RunImage, ...], None]
 
 
 class Studio(Protocol):

@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from modules.base.root import CONFIGS
 
-Kind = Literal["checkpoint", "vae", "lora", "embedding", "controlnet", "upscaler", "hypernetwork", "text_encoder"]
+FolderKind = Literal["checkpoint", "vae", "lora", "embedding", "controlnet", "upscaler", "hypernetwork", "text_encoder"]
 
-FOLDERS: Final[dict[Kind, str]] = {
+FOLDERS: Final[dict[FolderKind, str]] = {
     "checkpoint": "Stable-diffusion", "vae": "VAE", "lora": "Lora", "embedding": "embeddings",
     "controlnet": "ControlNet", "upscaler": "ESRGAN", "hypernetwork": "hypernetworks", "text_encoder": "text_encoder",
 }  # below the models folder, as in A1111  # fmt: skip
 FILE: Final = CONFIGS / "catalog.json"
 
 
-class Entry(BaseModel):
+class CatalogEntry(BaseModel):
     """A file worth having.
 
     `sha256`, `size` in bytes and `licence` are there as far as public documents tell them; what is missing is what the
@@ -29,7 +29,7 @@ class Entry(BaseModel):
     id: str = Field(pattern=r"^[a-z0-9.-]+$")
     title: str
     about: str
-    kind: Kind
+    kind: FolderKind
     family: str
     repo: str
     file: str
@@ -39,5 +39,5 @@ class Entry(BaseModel):
     licence: str = ""
 
 
-def read_catalog(path: Path = FILE) -> tuple[Entry, ...]:
-    return TypeAdapter(tuple[Entry, ...]).validate_python(tuple(json.loads(path.read_text("utf-8"))))
+def read_catalog(path: Path = FILE) -> tuple[CatalogEntry, ...]:
+    return TypeAdapter(tuple[CatalogEntry, ...]).validate_python(tuple(json.loads(path.read_text("utf-8"))))

@@ -83,11 +83,11 @@ def _alone(lock: Path, target: Path) -> Iterator[None]:
 def _kept(offer: Offer, partial: Path, journal: Path) -> int:
     """Bytes of the same file that an earlier download has left; 0 where the hub has another one by now."""
     try:
-        told = json.loads(journal.read_bytes())
+        record = json.loads(journal.read_bytes())
         there = partial.stat().st_size
     except (OSError, ValueError, RecursionError):
         return 0
-    is_same = isinstance(told, dict) and told.get("etag") == offer.etag != "" and told.get("size") == offer.size
+    is_same = isinstance(record, dict) and record.get("etag") == offer.etag != "" and record.get("size") == offer.size
     return there if is_same and there <= offer.size else 0
 
 

@@ -12,7 +12,7 @@ from huggingface_hub import get_token
 
 from modules.base.errors import WebuiError
 from modules.base.events import Event, FileSaved, Finished, Staged, Started, Stepped, Stop, Warned
-from modules.fetching.catalog import FOLDERS, Entry, read_catalog
+from modules.fetching.catalog import FOLDERS, CatalogEntry, read_catalog
 from modules.fetching.download import Stopped, download, taken
 from modules.fetching.hub import Offer, look_up
 from modules.fetching.order import FetchRequest, Order, order_of
@@ -33,7 +33,7 @@ class Fetcher:
         transport: httpx2.BaseTransport | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.catalog: tuple[Entry, ...] = read_catalog()
+        self.catalog: tuple[CatalogEntry, ...] = read_catalog()
         self.is_offline = is_offline
         self._models = models
         self._endpoint = (endpoint or os.environ.get(ENDPOINT_VARIABLE) or HUB).rstrip("/")
@@ -47,7 +47,7 @@ class Fetcher:
     def target(self, order: Order) -> Path:
         return self._models / FOLDERS[order.kind] / order.name
 
-    def missing(self, entries: Sequence[Entry]) -> list[Entry]:
+    def missing(self, entries: Sequence[CatalogEntry]) -> list[CatalogEntry]:
         """Those whose files are not here under their names."""
         return [entry for entry in entries if not (self._models / FOLDERS[entry.kind] / entry.name).exists()]
 

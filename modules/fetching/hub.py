@@ -116,14 +116,14 @@ def _card(client: httpx2.Client, order: Order, endpoint: str) -> dict[str, Any]:
                 data += block
                 if len(data) > LARGEST_ANSWER:
                     return {}
-        told = json.loads(data)
+        fields = json.loads(data)
     except (httpx2.HTTPError, ValueError, RecursionError):
         return {}
-    return cast(dict[str, Any], told) if isinstance(told, dict) else {}
+    return cast(dict[str, Any], fields) if isinstance(fields, dict) else {}
 
 
 def _licence(card: dict[str, Any]) -> str:
     data = card.get("cardData")
-    told = cast(dict[str, Any], data) if isinstance(data, dict) else {}
-    licence = told.get("license_name") or told.get("license")
+    fields = cast(dict[str, Any], data) if isinstance(data, dict) else {}
+    licence = fields.get("license_name") or fields.get("license")
     return str(licence)[:200] if isinstance(licence, str) else ""

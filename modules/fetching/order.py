@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.paths import DEVICES, FORBIDDEN, LONGEST_PART, ROOM, could_be
-from modules.fetching.catalog import Entry, Kind
+from modules.fetching.catalog import CatalogEntry, FolderKind
 
 FIELD: Final = "file"
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")  # what a model's file ends with
@@ -32,7 +32,9 @@ class FetchRequest(Strict):
     file: str = Field(
         max_length=1000, description="An id of the catalog, owner/repository/path/of/file, or the file's page."
     )
-    kind: Kind = Field(default="checkpoint", description="What it is, and so where it goes; the catalog's rows tell.")
+    kind: FolderKind = Field(
+        default="checkpoint", description="Which folder it belongs in. Ignored for an id of the catalog."
+    )
     name: str = Field(default="", max_length=400, description="What the file is called here; its own name without one.")
     accept_terms: bool = Field(default=False, description="Whether you accept the licence of the file.")
 
@@ -44,7 +46,7 @@ class Order:
     repo: str
     file: str
     revision: str
-    kind: Kind
+    kind: FolderKind
     name: str
     size: int = 0
     sha256: str = ""
@@ -52,40 +54,40 @@ class Order:
     title: str = ""
 
 
-def order_of(request: FetchRequest, catalog: Sequence[Entry]) -> Order:
+def order_of(request: FetchRequest, catalog: Sequence[CatalogEntry]) -> Order:
     """Raises WebuiError for what names no file, or leads out of its folder."""
-    said = request.file.strip()
-    entry = next((entry for entry in catalog if entry.id == said), None)
+    address = request.file.strip()
+    entry = next((entry for entry in catalog if entry.id == address), None)
     if entry is not None:
         name = request.name or entry.name
         _require_name(name)
         return Order(
             entry.repo, entry.file, "main", entry.kind, name, entry.size or 0, entry.sha256, entry.licence, entry.title
         )
-    if "/" not in said:
-        near = get_close_matches(said, [entry.id for entry in catalog], 1, 0.4)
+    if "/" not in address:
+        near = get_close_matches(address, [entry.id for entry in catalog], 1, 0.4)
         hint = f"Did you mean {near[0]!r}?" if near else "Write owner/repository/file, or an id of the catalog."
-        raise WebuiError(f"file = {said[:100]!r}: the catalog has no such id.", hint, FIELD)
-    repo, revision, file = _parts(said)
+        raise WebuiError(f"file = {address[:100]!r}: the catalog has no such id.", hint, FIELD)
+    repo, revision, file = _parts(address)
     name = request.name or PurePosixPath(file).name
     _require_name(name)
     return Order(repo, file, revision, request.kind, name, title=PurePosixPath(file).name)
 
 
-def _parts(said: str) -> tuple[str, str, str]:
+def _parts(address: str) -> tuple[str, str, str]:
     """(repository, revision, path of the file). Raises WebuiError."""
-    if "://" in said:
-        parts = urlsplit(said)
+    if "://" in address:
+        parts = urlsplit(address)
         match = _URL.fullmatch(unquote(parts.path))
         if parts.scheme != "https" or parts.hostname not in _HUB or match is None:
             raise WebuiError(
-                f"file = {said[:100]!r}: expected the page of a file at https://huggingface.co.",
+                f"file = {address[:100]!r}: expected the page of a file at https://huggingface.co.",
                 "Write owner/repository/file instead.",
                 FIELD,
             )
         repo, revision, file = match["repo"], match["revision"], match["file"]
     else:
-        path, _, revision = said.partition("@")
+        path, _, revision = address.partition("@")
         owner, _, rest = path.partition("/")
         project, _, file = rest.partition("/")
         repo, revision = f"{owner}/{project}", revision or "main"
@@ -102,7 +104,7 @@ def _parts(said: str) -> tuple[str, str, str]:
         is_bad = True
     if is_bad:
         raise WebuiError(
-            f"file = {said[:100]!r}: expected owner/repository/file, with @revision behind it if need be.", "", FIELD
+            f"file = {address[:100]!r}: expected owner/repository/file, with @revision behind it if need be.", "", FIELD
         )
     return repo, revision, file
 

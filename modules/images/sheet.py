@@ -19,7 +19,7 @@ INACTIVE = "#999999"  # and struck through
 STRIKE = 4  # pixels
 
 
-class Words(NamedTuple):
+class SheetLabel(NamedTuple):
     """One line of a legend; what is not active is gray and struck through."""
 
     text: str
@@ -37,8 +37,8 @@ class Sheet:
         rows: int,
         columns: int,
         cell: Size,
-        across: Sequence[Sequence[Words]] = (),
-        down: Sequence[Sequence[Words]] = (),
+        across: Sequence[Sequence[SheetLabel]] = (),
+        down: Sequence[Sequence[SheetLabel]] = (),
         margin: int = 0,
     ) -> None:
         self._cell, self._margin = cell, margin
@@ -90,7 +90,7 @@ class _Legend:
         self.spacing = self._size // 2
         self._measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
-    def wrapped(self, lines: Sequence[Words], width: int) -> list[_Line]:
+    def wrapped(self, lines: Sequence[SheetLabel], width: int) -> list[_Line]:
         """Broken between words, so that no line is wider than `width` unless a single word is."""
         font = _font(self._size)
         found: list[_Line] = []

@@ -1,1 +1,1 @@
-"""Checkpoints: finding, recognising, loading, and the passes around the UNet. `files` and `detect` do without torch."""
+"""Checkpoints: finding, recognizing, loading, and the passes around the UNet. `files` and `detect` do without torch."""

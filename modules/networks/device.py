@@ -26,7 +26,7 @@ def _are_ready(*parts: nn.Module) -> None:
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """A device, the number type of each part, and what of a checkpoint is on the device.
 
     The text encoder keeps fp32 on CPUs: that is 1 % of a job's time, and the prompt is exact.
@@ -66,7 +66,7 @@ def cpu_has_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
 
 
-def choose_place(use_cpu: bool = False, precision: Precision = "autocast", index: int = 0) -> Place:
+def choose_placement(use_cpu: bool = False, precision: Precision = "autocast", index: int = 0) -> Placement:
     """CUDA where there is one, else the CPU.
 
     fp16 on CUDA from compute capability 7, bf16 on CPUs that have it; fp32 otherwise and with `precision` "full".
@@ -79,10 +79,10 @@ def choose_place(use_cpu: bool = False, precision: Precision = "autocast", index
         dtype = torch.float16 if torch.cuda.get_device_capability(index)[0] >= 7 else torch.float32
     else:
         dtype = torch.bfloat16 if cpu_has_bf16() else torch.float32
-    return Place(device, dtype, text_dtype=dtype if cuda else torch.float32, vae_dtype=dtype)
+    return Placement(device, dtype, text_dtype=dtype if cuda else torch.float32, vae_dtype=dtype)
 
 
-def describe(place: Place) -> str:
+def describe(place: Placement) -> str:
     """One line for the log and the page, as in "CPU, bf16" or "NVIDIA H100, fp16, part by part"."""
     name = torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else "CPU"
     short = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[place.dtype]
@@ -143,7 +143,7 @@ def release_memory(device: torch.device) -> None:
             trim(0)
 
 
-def require_finite(x: Tensor, where: str, place: Place) -> Tensor:
+def require_finite(x: Tensor, where: str, place: Placement) -> Tensor:
     """Hand back `x`, or raise WebuiError if it holds a NaN or infinity; `where` is what made it, as in "The UNet"."""
     # The sum is one pass without a mask, and rarely overflows by itself.
     if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):
@@ -154,8 +154,8 @@ def require_finite(x: Tensor, where: str, place: Place) -> Tensor:
 
 def threads() -> int:
     """Threads for torch: OMP_NUM_THREADS where it is set, else one for each physical core this process may run on."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    if configured.isdecimal() and int(configured) > 0:
+        return int(configured)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

@@ -25,7 +25,7 @@ ReadVectors = Callable[[str], Tensor]
 
 
 @dataclass(frozen=True)
-class Words:
+class EmbeddingWords:
     """The embeddings that a checkpoint can use. `of` are their files as they are, `read` fetches vectors.
 
     `unusable` are those that it cannot use, `unheard` the words that they would be.
@@ -40,7 +40,7 @@ class Words:
     def file(self, name: str) -> Embedding:
         return next(embedding for embedding in self.of if embedding.name == name)
 
-    def columns(self, start: int, stop: int) -> "Words":
+    def columns(self, start: int, stop: int) -> "EmbeddingWords":
         """The same words with these columns of their vectors: those of one of several text encoders."""
         return replace(self, read=lambda name: self.read(name)[:, start:stop])
 
@@ -63,7 +63,7 @@ class EmbeddingCache:
 
     def __init__(self) -> None:
         self._found: tuple[Embedding, ...] = ()
-        self._words: dict[int, Words] = {}
+        self._words: dict[int, EmbeddingWords] = {}
         self._vectors: dict[Embedding, Tensor] = {}
 
     def offer(self, embeddings: Iterable[Embedding]) -> None:
@@ -74,7 +74,7 @@ class EmbeddingCache:
             self._words.clear()
             self._vectors = {each: vectors for each, vectors in self._vectors.items() if each in found}
 
-    def words(self, width: int, tokenizer: ClipBPE) -> Words:
+    def words(self, width: int, tokenizer: ClipBPE) -> EmbeddingWords:
         """Those whose vectors are `width` wide."""
         if width not in self._words:
             fitting = usable(self._found, width)
@@ -82,7 +82,9 @@ class EmbeddingCache:
             vocabulary = Vocabulary([Word(each.name, each.vectors) for each in fitting], tokenizer)
             others = tuple(each for each in self._found if each.name not in by_name)
             unheard = Vocabulary([Word(each.name, 1) for each in others], tokenizer)
-            self._words[width] = Words(fitting, vocabulary, lambda name: self._read(by_name[name]), others, unheard)
+            self._words[width] = EmbeddingWords(
+                fitting, vocabulary, lambda name: self._read(by_name[name]), others, unheard
+            )
         return self._words[width]
 
     def _read(self, embedding: Embedding) -> Tensor:

@@ -21,9 +21,9 @@ FAMILIES: Final = (SDXL, SD2, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:
-    """The first of `families` that recognises the file; the last one, whose loader says what it is, if none does."""
+    """The first of `families` that recognizes the file; the last one, whose loader says what it is, if none does."""
     signs = _signs(checkpoint)
-    return next((family for family in families if family.recognises(signs)), families[-1])
+    return next((family for family in families if family.matches(signs)), families[-1])
 
 
 def _signs(checkpoint: Checkpoint) -> FileSigns:

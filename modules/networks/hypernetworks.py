@@ -35,7 +35,7 @@ class HypernetworkRequest:
 
 
 class _Laid(NamedTuple):
-    wanted: HypernetworkRequest
+    request: HypernetworkRequest
     halves: Halves
 
 
@@ -44,7 +44,7 @@ class Hypernetworks:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._wanted: tuple[HypernetworkRequest, ...] = ()
+        self._requests: tuple[HypernetworkRequest, ...] = ()
         self._handles: list[RemovableHandle] = []
         self._notes: tuple[str, ...] = ()
 
@@ -53,34 +53,34 @@ class Hypernetworks:
         """Sentences about those that have no effect."""
         return self._notes
 
-    def change(self, wanted: Sequence[HypernetworkRequest]) -> None:
+    def change(self, requests: Sequence[HypernetworkRequest]) -> None:
         """Have `wanted` and no others act. Raises WebuiError for a file that cannot be used; then none acts."""
-        wanted = tuple(wanted)
-        if wanted == self._wanted:
+        requests = tuple(requests)
+        if requests == self._requests:
             return
         self.remove()
         device = self._model.place.device
-        laid = [_Laid(one, _halves(one, device)) for one in wanted if one.multiplier]
+        laid = [_Laid(one, _halves(one, device)) for one in requests if one.multiplier]
         layers = list(_attention(self._model.parts["denoiser"]))
         widths = {layer.in_features for _, layer in layers}
         for number, layer in layers:
-            steps = [(one.wanted.multiplier, one.halves[layer.in_features][number]) for one in laid
+            steps = [(one.request.multiplier, one.halves[layer.in_features][number]) for one in laid
                      if layer.in_features in one.halves]  # fmt: skip
             if steps:
                 self._handles.append(layer.register_forward_pre_hook(partial(_before, steps)))
         self._notes = tuple(
-            f"The hypernetwork {one.wanted.name!r} has no effect: it is made for the widths "
+            f"The hypernetwork {one.request.name!r} has no effect: it is made for the widths "
             f"{', '.join(map(str, sorted(one.halves)))}, and the checkpoint {self._model.name} has none of them."
             for one in laid
             if not widths & one.halves.keys()
         )
-        self._wanted = wanted
+        self._requests = requests
 
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._wanted, self._notes = (), ()
+        self._requests, self._notes = (), ()
 
 
 def _attention(denoiser: nn.Module) -> list[tuple[int, nn.Linear]]:
@@ -99,8 +99,8 @@ def _before(steps: Sequence[tuple[float, nn.Module]], layer: nn.Module, inputs: 
     return (changed, *inputs[1:])
 
 
-def _halves(wanted: HypernetworkRequest, device: torch.device) -> Halves:
-    path = wanted.stamp.path
+def _halves(request: HypernetworkRequest, device: torch.device) -> Halves:
+    path = request.stamp.path
     try:
         with PickleReader() as pickles:
             description = described(pickles.read(path, HYPERNETWORK), path.name)
@@ -109,14 +109,14 @@ def _halves(wanted: HypernetworkRequest, device: torch.device) -> Halves:
             width: (_built(keys, description, read), _built(values, description, read))
             for width, (keys, values) in description.networks.items()
         }
-        if stamp_of(path) != wanted.stamp:
+        if stamp_of(path) != request.stamp:
             raise WebuiError(f"{path.name} was replaced while the job ran.", "Generate again.", FIELD)
         return halves
     except WebuiError as error:
-        raise WebuiError(f"prompt: the hypernetwork {wanted.name!r}: {error.message}", error.hint, FIELD) from error
+        raise WebuiError(f"prompt: the hypernetwork {request.name!r}: {error.message}", error.hint, FIELD) from error
     except OSError as error:
         why = error.strerror or str(error)
-        raise WebuiError(f"prompt: the hypernetwork {wanted.name!r} cannot be read: {why}.", "", FIELD) from error
+        raise WebuiError(f"prompt: the hypernetwork {request.name!r} cannot be read: {why}.", "", FIELD) from error
 
 
 def _tensor(read: Callable[[Any], Tensor], device: torch.device, stored: Any) -> nn.Parameter:

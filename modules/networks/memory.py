@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from modules.base.errors import WebuiError
-from modules.networks.device import Mode, Place
+from modules.networks.device import Mode, Placement
 from modules.networks.files.foreign import format_of
 from modules.networks.files.listing import read_header
 
-Asked = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
+MemoryMode = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
 Fp8 = Literal["Disable", "Enable for SDXL", "Enable"]
 
 LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
@@ -35,7 +35,7 @@ class Needs:
         return {"whole": self.whole, "parts": self.part, "layers": self.layer}[mode]
 
 
-def needs_of(path: Path, place: Place) -> Needs:
+def needs_of(path: Path, place: Placement) -> Needs:
     """Told by the header of a safetensors file, by the size of any other file or folder; 0 if it is not there."""
     size = place.dtype.itemsize
     try:
@@ -56,25 +56,25 @@ def needs_of(path: Path, place: Place) -> Needs:
     return Needs(whole, int(whole * _PART_OF_WHOLE), int(whole * _LAYER_OF_WHOLE))
 
 
-def mode_for(needs: Needs, free: int, asked: Asked, place: Place) -> Mode:
+def mode_for(needs: Needs, free: int, memory: MemoryMode, place: Placement) -> Mode:
     """How a checkpoint is held where `free` bytes can be had, unless the command line says how.
 
     "parts-sdxl" means checkpoints of the size of Stable Diffusion XL.
     """
-    if asked == "parts-sdxl":
-        asked = "parts" if is_large(needs, place) else "auto"
-    if asked != "auto":
-        return asked
+    if memory == "parts-sdxl":
+        memory = "parts" if is_large(needs, place) else "auto"
+    if memory != "auto":
+        return memory
     if needs.whole + LEFT_FREE <= free:
         return "whole"
     return "parts" if needs.part + LEFT_FREE <= free else "layers"
 
 
-def is_large(needs: Needs, place: Place) -> bool:
+def is_large(needs: Needs, place: Placement) -> bool:
     """Whether a checkpoint has the size of Stable Diffusion XL."""
     return needs.part // place.dtype.itemsize >= LARGE
 
 
-def takes_fp8(needs: Needs, asked: Fp8, place: Place) -> bool:
+def takes_fp8(needs: Needs, setting: Fp8, place: Placement) -> bool:
     """Whether the denoiser's weights are kept as 8 bit numbers."""
-    return asked == "Enable" or (asked == "Enable for SDXL" and is_large(needs, place))
+    return setting == "Enable" or (setting == "Enable for SDXL" and is_large(needs, place))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.networks.conditioning import Conditioning, Extra
-from modules.networks.device import Place
-from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.device import Placement
+from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.files.listing import HashCache, Header
 from modules.networks.files.loras import LoraRequest
 from modules.networks.posterior import Posterior
@@ -24,7 +24,7 @@ from modules.schema.catalog import Checkpoint, Embedding
 from modules.schema.families import FamilyTraits
 from modules.schema.sizes import SizeRule
 
-Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging", "sizes_told"]
+Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging", "size_conditioning"]
 Emphasis = Literal["None", "Ignore", "Original", "No norm"]
 Numbers = float | tuple[float, ...]
 
@@ -44,7 +44,7 @@ class LatentFormat:
     shift: Numbers = 0.0
     patch: int = 1
 
-    def normalised(self, latents: Tensor) -> Tensor:
+    def normalized(self, latents: Tensor) -> Tensor:
         """From the autoencoder's units (n, C, h, w) to the model's."""
         shifted = latents if self.shift == 0.0 else latents - self._of(self.shift, latents)
         return shifted * self._of(self.scale, latents)
@@ -79,11 +79,11 @@ class LatentFormat:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What XL is told of a picture beside its prompt; Podell et al. 2023, arXiv 2307.01952, sections 2.2 and 2.5.
+class SizeConditioning:
+    """XL's size and crop conditioning; Podell et al. 2023, arXiv 2307.01952, sections 2.2 and 2.5.
 
-    width, height: pixels.  crop_top, crop_left: pixels that the picture would have lost there.
-    aesthetic_score: 0 … 10, which the refiner is told in place of a second size.
+    width, height: pixels of the original.  crop_top, crop_left: pixels cropped there.
+    aesthetic_score: 0 … 10, for the refiner, which has it in place of the target size.
     """
 
     width: int
@@ -97,7 +97,7 @@ class Told:
 class TextOptions:
     """How prompts are read. `words` are the embeddings that may stand in them.
 
-    is_negative: whether it is the negative prompt.  told: for families that are told sizes.
+    is_negative: whether it is the negative prompt.  size_conditioning: for families that take it.
     clip_l_skip: whether `clip_skip` counts for XL's smaller text encoder.
     clip_skip: layers of the text encoder left out, 1 is none.  comma_backtrack: tokens that a chunk may be cut short by
     to end at a comma.  is_exact: A1111's reading where ours differs.  is_old: A1111's first reading of brackets.
@@ -108,9 +108,9 @@ class TextOptions:
     comma_backtrack: int = 20
     is_exact: bool = False
     is_old: bool = False
-    words: Words | None = None
+    words: EmbeddingWords | None = None
     is_negative: bool = False
-    told: Told | None = None
+    size_conditioning: SizeConditioning | None = None
     clip_l_skip: bool = False
 
 
@@ -175,7 +175,7 @@ class Model(Protocol):
     def sizes(self) -> SizeRule: ...
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> Placement: ...
 
     @property
     def name(self) -> str:
@@ -225,7 +225,7 @@ class Model(Protocol):
         """None for a family whose VAE is always its own."""
         ...
 
-    def words(self, embeddings: EmbeddingCache) -> Words | None:
+    def words(self, embeddings: EmbeddingCache) -> EmbeddingWords | None:
         """The embeddings that its text encoder can use; None where the family takes none."""
         ...
 
@@ -292,7 +292,7 @@ class LoadTools:
     take, once all that the header shows is in order and before any weight is read.
     """
 
-    place: Place
+    place: Placement
     tokenizer: ClipBPE
     hashes: HashCache
     spare_vae: Path | None = None
@@ -308,7 +308,7 @@ class Family:
     """
 
     traits: FamilyTraits
-    recognises: Callable[[FileSigns], bool]
+    matches: Callable[[FileSigns], bool]
     load: Callable[[Checkpoint, LoadTools], Model]
     abilities: frozenset[Ability] = frozenset()
 

@@ -11,14 +11,14 @@ from torch import nn
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Mode, Place, available_bytes, release_memory
+from modules.networks.device import Mode, Placement, available_bytes, release_memory
 from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest, Stamp, stamp_of
 from modules.networks.hypernetworks import Hypernetworks
 from modules.networks.lora.patch import Patch
-from modules.networks.memory import LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
+from modules.networks.memory import LEFT_FREE, Fp8, MemoryMode, Needs, mode_for, needs_of, takes_fp8
 from modules.networks.model import Family, LoadTools, MissingVae, Model, VaeSlot
 from modules.networks.offload import Offloading
 from modules.networks.previews import PreviewMap, fit_preview
@@ -95,16 +95,16 @@ class ModelCache:
 
     def __init__(
         self,
-        place: Place,
+        place: Placement,
         tokenizer: ClipBPE,
         hashes: HashCache,
         families: Sequence[Family] = FAMILIES,
-        asked: Asked = "auto",
+        memory: MemoryMode = "auto",
     ) -> None:
         self.limits = Limits()
         self._offloading = Offloading()
         self._place = replace(place, ready=self._offloading.ready)
-        self._asked: Asked = asked
+        self._memory: MemoryMode = memory
         self._families = tuple(families)
         self._tokenizer = tokenizer
         self._hashes = hashes
@@ -190,7 +190,7 @@ class ModelCache:
 
     def with_loras(self, loaded: Loaded, loras: Sequence[LoraRequest]) -> Model:
         """A checkpoint of this cache with `loras` in its weights and nothing else. Raises as `Patch.changed`."""
-        if tuple(loras) != loaded.patch.wanted:
+        if tuple(loras) != loaded.patch.requests:
             self._offloading.rest()
         return loaded.patch.changed(loras)
 
@@ -203,7 +203,7 @@ class ModelCache:
         if loaded is not None and loaded.model.place.is_fp8 == is_fp8:
             return Forecast(True, loaded.model.place.mode, is_fp8, needs, free, ())
         sizes = [each.model.size for each in self._held.values()]
-        mode = mode_for(needs, free + sum(sizes), self._asked, self._place)
+        mode = mode_for(needs, free + sum(sizes), self._memory, self._place)
         going = 0
         while going < len(sizes) and self._is_short(
             needs.of(mode), len(sizes) - going, sum(sizes[going:]), free + sum(sizes[:going])
@@ -218,7 +218,7 @@ class ModelCache:
         self._vaes.clear()
         release_memory(self._place.device)
 
-    def _manage(self, name: str, part: nn.Module, place: Place) -> None:
+    def _manage(self, name: str, part: nn.Module, place: Placement) -> None:
         """Only the denoiser goes layer by layer: the others are small, and work once for a picture."""
         is_denoiser = name == "denoiser"
         dtype = place.dtype if is_denoiser else place.vae_dtype if name == "vae" else place.text_dtype
@@ -227,8 +227,8 @@ class ModelCache:
 
     def _is_short(self, needed: int, count: int, held: int, free: int) -> bool:
         """Whether there is no room for a checkpoint of `needed` bytes beside `count` others that take `held`."""
-        asked = self.limits.vram if self._place.device.type == "cuda" else self.limits.ram
-        if count >= self.limits.most or (asked and held + needed > asked):
+        limit = self.limits.vram if self._place.device.type == "cuda" else self.limits.ram
+        if count >= self.limits.most or (limit and held + needed > limit):
             return True
         return free < needed + LEFT_FREE
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from modules.networks.device import CPU, Mode, Place, is_out_of_memory, release_memory
+from modules.networks.device import CPU, Mode, Placement, is_out_of_memory, release_memory
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Offloading:
         self._parts: WeakKeyDictionary[nn.Module, _Part] = WeakKeyDictionary()
         self._there: list[Copies] = []
 
-    def manage(self, part: nn.Module, place: Place, dtype: torch.dtype, mode: Mode, is_fp8: bool = False) -> None:
+    def manage(self, part: nn.Module, place: Placement, dtype: torch.dtype, mode: Mode, is_fp8: bool = False) -> None:
         """Have a network moved as `mode` says from now on. `dtype` is that of its arithmetic.
 
         `is_fp8` keeps the weights of its large layers as 8 bit numbers, which rounds them.
@@ -105,12 +105,12 @@ class Offloading:
 
     def ready(self, *parts: nn.Module) -> None:
         """Have these networks on the device, and no others. One without the memory for it goes layer by layer."""
-        wanted = [(part, self._parts[part]) for part in parts if part in self._parts]
-        copies = [held.copies for _, held in wanted if held.copies is not None]
-        if not wanted or (copies and copies == self._there):
+        managed = [(part, self._parts[part]) for part in parts if part in self._parts]
+        copies = [held.copies for _, held in managed if held.copies is not None]
+        if not managed or (copies and copies == self._there):
             return
         self.rest()
-        for part, held in wanted:
+        for part, held in managed:
             if held.copies is None:
                 continue
             try:

@@ -25,7 +25,7 @@ class PreviewMap:
 
 
 def fit_preview(encode: Callable[[Tensor], Posterior], cell: int) -> PreviewMap:
-    """Fit the map by least squares: the latents of a small drawn picture against the mean colour of each cell.
+    """Fit the map by least squares: the latents of a small drawn picture against the mean color of each cell.
 
     `encode` is an autoencoder's, `cell` its pixels a latent cell. Every autoencoder has its own latent space, so
     nothing about it is assumed. It costs one encoding of 8 x 8 cells, and draws no random numbers from a generator
@@ -43,7 +43,7 @@ def fit_preview(encode: Callable[[Tensor], Posterior], cell: int) -> PreviewMap:
 
 
 def _patches(cell: int) -> Tensor:
-    """A picture (1, 3, H, W) in [0, 1]: soft fields of colour under patches with hard edges and some grain."""
+    """A picture (1, 3, H, W) in [0, 1]: soft fields of color under patches with hard edges and some grain."""
     generator = torch.Generator().manual_seed(_SEED)
     side = _CELLS * cell
     fields = torch.rand(1, 3, _CELLS // 4 + 1, _CELLS // 4 + 1, generator=generator)

@@ -1,7 +1,7 @@
 """The same group norms for all tiles of a picture, so that they have the same tones and no seams.
 
 A group norm subtracts the mean of what it sees and divides by its deviation. A tile sees another mean than the picture.
-So both are taken from one pass over the whole picture at a small size, and every tile is normalised by them.
+So both are taken from one pass over the whole picture at a small size, and every tile is normalized by them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ class SharedNorms(TorchFunctionMode):
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is functional.group_norm:
-            return _normalised(next(self._moments), *args, **(kwargs or {}))
+            return _normalized(next(self._moments), *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
@@ -55,7 +55,7 @@ def _moments(x: Tensor, groups: int) -> Moments:
     return Moments(mean, variance)
 
 
-def _normalised(
+def _normalized(
     moments: Moments,
     x: Tensor,
     num_groups: int,

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 TILE: Final = 64  # latent cells of a tile's side at the first try; halved until it fits in memory
 SMALLEST_TILE: Final = 16
-OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbour
+OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbor
 Network = Callable[[AutoencoderKL, Tensor], Tensor]
 
 # Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at

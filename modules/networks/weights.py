@@ -159,7 +159,7 @@ def fill(
     """
     require_fitting(model, weights, names)
     state: dict[str, Tensor] = {}
-    for name, wanted in model.state_dict().items():
+    for name, parameter in model.state_dict().items():
         key = next(key for key in names(name) if key in weights.header)
         tensor = weights.read(key)
         if not _is_finite(tensor):
@@ -168,12 +168,12 @@ def fill(
                 "Download or merge it again.",
                 field=FIELD,
             )
-        order = memory_format if wanted.ndim == 4 else torch.preserve_format
+        order = memory_format if parameter.ndim == 4 else torch.preserve_format
         if dtype is None:
-            state[name] = tensor.reshape(wanted.shape).to(device)
+            state[name] = tensor.reshape(parameter.shape).to(device)
             continue
         # Type and order in one pass: two take twice as long, and convolutions are most of a UNet.
-        state[name] = tensor.reshape(wanted.shape).to(device, dtype, memory_format=order)
+        state[name] = tensor.reshape(parameter.shape).to(device, dtype, memory_format=order)
         if state[name].data_ptr() != tensor.data_ptr():
             del tensor
             weights.forget()
@@ -182,14 +182,14 @@ def fill(
 
 
 def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], Sequence[str]]) -> None:
-    """Raises WebuiError, by the header alone, if `fill` would find a tensor missing, of another shape or quantised."""
+    """Raises WebuiError, by the header alone, if `fill` would find a tensor missing, of another shape or quantized."""
     missing: list[str] = []
     scaled = next((key for key in weights.header if key.rpartition(".")[2] in SCALES), None)
     if scaled is not None:
         raise WebuiError(
-            f"{weights.name} is quantised to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", field=FIELD
+            f"{weights.name} is quantized to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", field=FIELD
         )
-    for name, wanted in model.state_dict().items():
+    for name, parameter in model.state_dict().items():
         candidates = names(name)
         key = next((key for key in candidates if key in weights.header), None)
         if key is None:
@@ -197,10 +197,10 @@ def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], S
             continue
         dtype, shape = weights.header[key]
         if dtype not in FLOATS:
-            raise WebuiError(f"{weights.name} is quantised ({key} is {dtype}).", "Use the fp16 version.", field=FIELD)
-        if _without_ones(shape) != _without_ones(wanted.shape):
+            raise WebuiError(f"{weights.name} is quantized ({key} is {dtype}).", "Use the fp16 version.", field=FIELD)
+        if _without_ones(shape) != _without_ones(parameter.shape):
             raise WebuiError(
-                f"{weights.name}: {key} has the shape {list(shape)}, expected {list(wanted.shape)}.",
+                f"{weights.name}: {key} has the shape {list(shape)}, expected {list(parameter.shape)}.",
                 "A .yaml or config.json beside it may belong to another model.",
                 field=FIELD,
             )

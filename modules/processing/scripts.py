@@ -20,7 +20,7 @@ from modules.base.events import (
     Stop,
     Warned,
 )
-from modules.extension.hooks import Ahead, Arguments, Keep, Made, Request, Run, Scene, Script, with_pairs
+from modules.extension.hooks import Ahead, Arguments, Keep, Request, Run, RunImage, Scene, Script, with_pairs
 from modules.images.enlarge import enlarged_by_steps
 from modules.images.geometry import Size
 from modules.infotext.grammar import FormKind
@@ -102,7 +102,7 @@ def run_script(
     bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed), rule, upscalers)
     relay = _Relay()
     course = script.run(kind, request, arguments, bench)
-    answer: tuple[Made, ...] | None = None
+    answer: tuple[RunImage, ...] | None = None
     try:
         while True:
             try:
@@ -159,9 +159,9 @@ class _Relay:
 
     def child(
         self, events: Iterator[Event | EngineState], wish: Run
-    ) -> Generator[Event | EngineState, None, tuple[Made, ...]]:
+    ) -> Generator[Event | EngineState, None, tuple[RunImage, ...]]:
         """The events of one run as they are to be told; returns its pictures."""
-        made: list[Made] = []
+        made: list[RunImage] = []
         for event in events:
             match event:
                 case Started():
@@ -174,7 +174,7 @@ class _Relay:
                     pass  # a script is told of pictures, and says itself which are shown
                 case ImageDone():
                     done = replace(event, infotext=with_pairs(event.infotext, wish.pairs))
-                    made.append(Made(_opened(done), done.seed, done.infotext))
+                    made.append(RunImage(_opened(done), done.seed, done.infotext))
                     if wish.is_kept:
                         yield replace(done, index=self._pictures, shown=wish.is_shown)
                         self._pictures += 1

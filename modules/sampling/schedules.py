@@ -105,7 +105,7 @@ def kl_optimal(n: int, model: NoiseModel, options: ScheduleOptions, part: slice 
 
 
 def align_your_steps(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
-    """Optimised levels, interpolated in log sigma; Sabour et al. 2024, arXiv 2404.14507. Has no other range."""
+    """Optimized levels, interpolated in log sigma; Sabour et al. 2024, arXiv 2404.14507. Has no other range."""
     table = torch.tensor(AYS_SDXL if options.is_sdxl else AYS_SD1, dtype=torch.float64).log().flip(0)
     at = torch.linspace(0, len(table) - 1, n, dtype=torch.float64).flip(0)[part]
     low = at.floor().long().clamp(max=len(table) - 2)
@@ -160,7 +160,7 @@ def beta_quantile(p: ArrayLike, a: float, b: float) -> Floats:
 
 
 def _beta_cdf(x: Floats, a: float, b: float) -> Floats:
-    """Regularised incomplete beta function I_x(a, b) of `x` (n,) in 0 … 1."""
+    """Regularized incomplete beta function I_x(a, b) of `x` (n,) in 0 … 1."""
     is_mirrored = x > (a + 1) / (a + b + 2)  # the fraction converges fast only below this
     lower = np.where(is_mirrored, 0.0, x)
     upper = np.where(is_mirrored, 1 - x, 0.0)

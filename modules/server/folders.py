@@ -8,7 +8,7 @@ from pathlib import Path
 from modules.base.root import ROOT
 from modules.flags.flags import Flags
 from modules.networks.files import installations
-from modules.networks.files.cards import CardFiles, Kind
+from modules.networks.files.cards import CardFiles, CardKind
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.hypernetworks import find_hypernetworks
@@ -123,7 +123,7 @@ class ModelFolders:
 
     def card_files(self) -> CardFiles:
         """What lies beside the models."""
-        roots: dict[Kind, Sequence[Path]] = {
+        roots: dict[CardKind, Sequence[Path]] = {
             "checkpoints": self.checkpoints,
             "loras": self.loras,
             "embeddings": self.embeddings,

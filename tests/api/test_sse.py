@@ -19,7 +19,7 @@ from tests.jobs.conftest import MakeQueue, make_queue, submit
 __all__ = ["make_queue"]  # a fixture
 
 
-class Words:
+class FakeFeed:
     """A feed of words, over after "end"."""
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ async def until(happened: Callable[[], object]) -> None:
 
 def test_what_is_said_in_another_thread_is_sent_and_the_end_ends_the_stream() -> None:
     async def story() -> None:
-        feed, client = Words(), Client()
+        feed, client = FakeFeed(), Client()
         feed.say("early")
         served = client.serve(EventStream(feed))
         await until(lambda: len(client.sent) == 2)
@@ -95,7 +95,7 @@ def test_what_is_said_in_another_thread_is_sent_and_the_end_ends_the_stream() ->
 
 def test_a_client_that_left_is_forgotten() -> None:
     async def story() -> None:
-        feed, client = Words(), Client()
+        feed, client = FakeFeed(), Client()
         served = client.serve(EventStream(feed))
         await until(lambda: client.sent)
         assert len(feed.listeners) == 1
@@ -116,7 +116,7 @@ def test_a_connection_that_breaks_while_sending_is_no_error() -> None:
                 raise ConnectionResetError
 
     async def story() -> None:
-        feed = Words()
+        feed = FakeFeed()
         await asyncio.wait_for(Broken().serve(EventStream(feed)), 20)
         assert len(feed.listeners) == 0
 
@@ -125,7 +125,7 @@ def test_a_connection_that_breaks_while_sending_is_no_error() -> None:
 
 def test_a_stream_that_is_cut_off_at_shutdown_is_forgotten() -> None:
     async def story() -> None:
-        feed, client = Words(), Client()
+        feed, client = FakeFeed(), Client()
         served = client.serve(EventStream(feed))
         await until(lambda: client.sent)
         served.cancel()
@@ -138,7 +138,7 @@ def test_a_stream_that_is_cut_off_at_shutdown_is_forgotten() -> None:
 
 def test_nothing_is_read_for_a_client_that_is_slow() -> None:
     async def story() -> None:
-        feed, client = Words(), Client()
+        feed, client = FakeFeed(), Client()
         served = client.serve(EventStream(feed))
         await until(lambda: client.sent)
         client.may_take.clear()
@@ -161,7 +161,7 @@ def test_a_silent_stream_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
 
     async def story() -> None:
-        feed, client = Words(), Client()
+        feed, client = FakeFeed(), Client()
         served = client.serve(EventStream(feed))
         await until(lambda: len(client.sent) >= 3)
         client.leave()
@@ -221,7 +221,7 @@ def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue)
 def test_event_streams_do_not_take_all_places() -> None:
     async def story() -> None:
         places = Places(2)
-        feeds = [Words() for _ in range(3)]
+        feeds = [FakeFeed() for _ in range(3)]
         first, second, third = (Client() for _ in range(3))
         served = [client.serve(EventStream(feed, places)) for feed, client in zip(feeds, (first, second), strict=False)]
         await until(lambda: first.sent and second.sent)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.base.errors import WebuiError
-from modules.base.names import as_on_disk, digits_in, shown, told_apart
+from modules.base.names import as_on_disk, digits_in, distinct_names, shown
 from modules.schema.catalog import Catalog, Checkpoint, Lora, Vae
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -134,7 +134,7 @@ def test_bytes_that_are_no_text_are_shown_and_found_again(on_disk: bytes, name: 
 
 def test_names_that_are_taken_get_their_folders() -> None:
     files = [("/m/x/a.pt", "a.pt"), ("/m/y/a.pt", "a.pt"), ("/n/y/a.pt", "a.pt"), ("/n/s/b.pt", "s/b.pt")]
-    assert told_apart((Path(path), name) for path, name in files) == ["a.pt", "y/a.pt", "n/y/a.pt", "s/b.pt"]
+    assert distinct_names((Path(path), name) for path, name in files) == ["a.pt", "y/a.pt", "n/y/a.pt", "s/b.pt"]
 
 
 @pytest.mark.parametrize(

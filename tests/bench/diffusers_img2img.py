@@ -20,7 +20,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipelin
 from PIL import Image
 
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import choose_place, threads
+from modules.networks.device import choose_placement, threads
 from modules.networks.files.listing import HashCache
 from modules.networks.ldm.text import encode_prompt
 from modules.networks.sd1.checkpoint import load_checkpoint
@@ -34,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(threads())
     with tempfile.TemporaryDirectory() as folder:
         hashes = HashCache(Path(folder) / "hashes.json")
-        place = choose_place()
+        place = choose_placement()
         model = load_checkpoint(Checkpoint(path.name, path), place, ClipBPE(), hashes)
         scheduler = DPMSolverMultistepScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", use_karras_sigmas=True

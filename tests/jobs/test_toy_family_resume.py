@@ -15,7 +15,7 @@ from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import Saver
 from modules.jobs.workers.process import EngineProcess
-from modules.networks.device import choose_place
+from modules.networks.device import choose_placement
 from modules.networks.families import FAMILIES
 from modules.processing.engine import Engine
 from modules.processing.kinds.generate import IMG2IMG
@@ -45,7 +45,7 @@ class GatedEngine(Engine):
 
 
 def create(cache: str, gate: str) -> GatedEngine:
-    place = choose_place(use_cpu=True, precision="full")
+    place = choose_placement(use_cpu=True, precision="full")
     engine = GatedEngine(place, Path(cache), load_extensions(None), families=(TOY, *FAMILIES))
     engine.gate = Path(gate)
     return engine

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.sd1.model import StableDiffusion
@@ -13,9 +13,9 @@ from tests.tiny import write_tiny_checkpoint
 
 
 @pytest.fixture(scope="session")
-def place() -> Place:
+def place() -> Placement:
     """The CPU in fp32, whatever the machine."""
-    return Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+    return Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_file: Path, place: Place, bpe: ClipBPE) -> StableDiffusion:
+def tiny(tiny_file: Path, place: Placement, bpe: ClipBPE) -> StableDiffusion:
     """The tiny checkpoint, loaded; not to be changed."""
     hashes = HashCache(tiny_file.with_name("hashes.json"))
     return load_checkpoint(Checkpoint("tiny.safetensors", tiny_file), place, bpe, hashes)

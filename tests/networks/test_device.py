@@ -6,8 +6,8 @@ import torch
 from modules.base.errors import WebuiError
 from modules.networks import device
 from modules.networks.device import (
-    Place,
-    choose_place,
+    Placement,
+    choose_placement,
     container_bytes,
     describe,
     is_out_of_memory,
@@ -30,8 +30,8 @@ def test_a_cpu_takes_bf16_where_it_has_it(
     bf16: bool, precision: device.Precision, dtype: torch.dtype, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: bf16)
-    place = choose_place(use_cpu=True, precision=precision)
-    assert place == Place(CPU, dtype, torch.float32, dtype)
+    place = choose_placement(use_cpu=True, precision=precision)
+    assert place == Placement(CPU, dtype, torch.float32, dtype)
     assert describe(place) == said
 
 
@@ -44,8 +44,8 @@ def test_cuda_takes_fp16_from_capability_7(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
-    assert choose_place(precision=precision, index=1) == Place(torch.device("cuda", 1), dtype, dtype, dtype)
-    assert choose_place(use_cpu=True, precision="full").device == CPU
+    assert choose_placement(precision=precision, index=1) == Placement(torch.device("cuda", 1), dtype, dtype, dtype)
+    assert choose_placement(use_cpu=True, precision="full").device == CPU
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_a_lack_of_memory_is_known_by_its_words(error: Exception, expected: bool
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_none_are_told_with_a_cure(bad: float) -> None:
     x = torch.ones(2, 3)
-    half = Place(CPU, torch.float16, torch.float16, torch.float16)
+    half = Placement(CPU, torch.float16, torch.float16, torch.float16)
     assert require_finite(x, "The UNet", half) is x
     x[1, 1] = bad
     with pytest.raises(WebuiError, match=r"The UNet produced NaN in float16\..*--precision full"):
         require_finite(x, "The UNet", half)
-    full = Place(CPU, torch.float32, torch.float32, torch.float32)
+    full = Placement(CPU, torch.float32, torch.float32, torch.float32)
     with pytest.raises(WebuiError, match="The checkpoint may be damaged"):
         require_finite(x, "The UNet", full)
 

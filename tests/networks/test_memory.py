@@ -9,10 +9,10 @@ import torch
 from safetensors.numpy import save_file
 
 from modules.networks import weights
-from modules.networks.device import CPU, Mode, Place
-from modules.networks.memory import LARGE, LEFT_FREE, Asked, Fp8, Needs, mode_for, needs_of, takes_fp8
+from modules.networks.device import CPU, Mode, Placement
+from modules.networks.memory import LARGE, LEFT_FREE, Fp8, MemoryMode, Needs, mode_for, needs_of, takes_fp8
 
-PLACE = Place(CPU, torch.bfloat16, torch.float32, torch.bfloat16)
+PLACE = Placement(CPU, torch.bfloat16, torch.float32, torch.bfloat16)
 GB = 10**9
 SD1, SDXL = Needs(2 * GB, 2 * GB - 1, GB // 10), Needs(7 * GB, 2 * LARGE, GB // 10)
 
@@ -51,7 +51,7 @@ def test_folders_are_told_by_their_size_and_what_is_not_there_by_none(tmp_path: 
         (SDXL, 24 * GB, "parts-sdxl", "parts"),
     ],
 )
-def test_a_checkpoint_is_held_as_it_fits_or_as_asked(needs: Needs, free: int, asked: Asked, mode: Mode) -> None:
+def test_a_checkpoint_is_held_as_it_fits_or_as_asked(needs: Needs, free: int, asked: MemoryMode, mode: Mode) -> None:
     assert mode_for(needs, free, asked, PLACE) == mode
 
 

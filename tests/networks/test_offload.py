@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 
 from modules.networks import offload
-from modules.networks.device import CPU, Mode, Place
+from modules.networks.device import CPU, Mode, Placement
 from modules.networks.offload import FP8, Offloading
 
 
-def place_of(mode: Mode, is_fp8: bool = False) -> Place:
-    return Place(CPU, torch.float32, torch.float32, torch.float32, mode, is_fp8)
+def placement_of(mode: Mode, is_fp8: bool = False) -> Placement:
+    return Placement(CPU, torch.float32, torch.float32, torch.float32, mode, is_fp8)
 
 
 class Network(nn.Module):
@@ -68,7 +68,7 @@ def test_one_part_is_there_at_a_time(offloading: Offloading) -> None:
     text, unet = Network(), Network()
     before = [at_rest(text), at_rest(unet)]
     for part in (text, unet):
-        offloading.manage(watched(part), place_of("parts"), torch.float32, "parts")
+        offloading.manage(watched(part), placement_of("parts"), torch.float32, "parts")
     assert [at_rest(text), at_rest(unet)] == before
     offloading.ready(text)
     assert torch.equal(text(X), expected())
@@ -83,7 +83,7 @@ def test_one_part_is_there_at_a_time(offloading: Offloading) -> None:
 def test_one_layer_is_there_at_a_time(offloading: Offloading) -> None:
     unet = Network()
     before = at_rest(unet)
-    offloading.manage(unet, place_of("layers"), torch.float32, "layers")
+    offloading.manage(unet, placement_of("layers"), torch.float32, "layers")
     watched(unet)  # behind the hooks that bring a layer
     offloading.ready(unet)
     assert torch.equal(unet(X), expected())
@@ -94,7 +94,7 @@ def test_one_layer_is_there_at_a_time(offloading: Offloading) -> None:
 def test_a_layer_rests_again_after_a_call_that_failed(offloading: Offloading) -> None:
     unet = Network()
     before = at_rest(unet)
-    offloading.manage(unet, place_of("layers"), torch.float32, "layers")
+    offloading.manage(unet, placement_of("layers"), torch.float32, "layers")
     with pytest.raises(RuntimeError):
         unet(torch.zeros(1, 2, 6, 6))
     assert at_rest(unet) == before
@@ -107,7 +107,7 @@ def test_fp8_weights_are_rounded_once_in_every_mode(mode: Mode, offloading: Offl
     rounded = loaded_whole()
     for layer in (rounded.conv, rounded.linear):
         layer.weight.data = layer.weight.data.to(FP8).to(torch.float32)
-    offloading.manage(unet, place_of(mode, is_fp8=True), torch.float32, mode, is_fp8=True)
+    offloading.manage(unet, placement_of(mode, is_fp8=True), torch.float32, mode, is_fp8=True)
     offloading.ready(unet)
     assert torch.equal(unet(X), rounded(X))
     small = torch.float32 if mode != "layers" else torch.float16
@@ -119,7 +119,7 @@ def test_fp8_weights_are_rounded_once_in_every_mode(mode: Mode, offloading: Offl
 def test_parts_that_stay_are_left_alone(offloading: Offloading) -> None:
     unet = Network()
     before = at_rest(unet)
-    offloading.manage(unet, place_of("whole"), torch.float32, "whole")
+    offloading.manage(unet, placement_of("whole"), torch.float32, "whole")
     offloading.ready(unet)
     assert at_rest(unet) == before
 
@@ -159,7 +159,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Short:
 def test_a_part_that_does_not_fit_goes_layer_by_layer(offloading: Offloading, short: Short) -> None:
     unet = Network()
     before = at_rest(unet)
-    offloading.manage(unet, place_of("parts"), torch.float32, "parts")
+    offloading.manage(unet, placement_of("parts"), torch.float32, "parts")
     offloading.ready(unet)
     assert at_rest(unet) == before
     for _ in range(2):
@@ -184,6 +184,6 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory(
 
     monkeypatch.setattr(offload.Copies, "_copy", fail)
     unet = Network()
-    offloading.manage(unet, place_of("parts"), torch.float32, "parts")
+    offloading.manage(unet, placement_of("parts"), torch.float32, "parts")
     with pytest.raises(RuntimeError, match="a kernel failed"):
         offloading.ready(unet)

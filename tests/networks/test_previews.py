@@ -14,7 +14,7 @@ from modules.networks.vae import encode
 
 
 class Averaging(torch.nn.Module):
-    """An encoder whose latent is a known linear mix of each cell's mean colour."""
+    """An encoder whose latent is a known linear mix of each cell's mean color."""
 
     MIX = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0], [0.3, 0.3, 0.3], [0.0, 0.0, 2.0]])
 
@@ -24,7 +24,7 @@ class Averaging(torch.nn.Module):
         return torch.cat([latent, torch.zeros_like(latent)], dim=1)
 
 
-def test_the_map_of_a_linear_encoder_gives_the_colours_back(tiny: StableDiffusion) -> None:
+def test_the_map_of_a_linear_encoder_gives_the_colors_back(tiny: StableDiffusion) -> None:
     config = read_config("sd1", "vae") | {
         "block_out_channels": [32] * 4,
         "use_quant_conv": False,
@@ -32,12 +32,12 @@ def test_the_map_of_a_linear_encoder_gives_the_colours_back(tiny: StableDiffusio
     }
     vae = AutoencoderKL.from_config(config).eval()
     vae.encoder = Averaging()
-    colours = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1))
-    pictures = torch.nn.functional.interpolate(colours, scale_factor=8, mode="nearest")
+    colors = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    pictures = torch.nn.functional.interpolate(colors, scale_factor=8, mode="nearest")
     latent = vae.encoder(pictures * 2 - 1)[0, :4] * 0.5
     seen = preview(latent, fit_preview(partial(encode, vae), 8))
     assert (seen.dtype, seen.shape) == (np.uint8, (4, 5, 3))
-    np.testing.assert_allclose(seen / 255, colours[0].movedim(0, -1), atol=0.01)
+    np.testing.assert_allclose(seen / 255, colors[0].movedim(0, -1), atol=0.01)
 
 
 def test_fitting_twice_gives_the_same_and_moves_no_random_numbers(tiny: StableDiffusion) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.base.root import ROOT
 from modules.networks import vae
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.ldm.building import load_vae
 from modules.networks.sd1.model import StableDiffusion
 from modules.networks.shared_norms import MeasuredNorms, SharedNorms
@@ -211,7 +211,7 @@ SMALL_TILE = 16
 
 
 @pytest.fixture(scope="module")
-def trained(place: Place) -> AutoencoderKL:
+def trained(place: Placement) -> AutoencoderKL:
     """The VAE of the bundled checkpoint."""
     return load_vae(ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors", place)
 

@@ -10,7 +10,7 @@ tiny: SD-1 shaped (channel_mult 1,2,4,4, 2 res blocks, 8 heads, 4 latent channel
 context_dim 64, CLIP text model 64 wide x 4 layers x 4 heads, VAE ch 32.  On top of the random weights some
 channels carry a hand-made linear path, so that
   * the VAE encoder gives (luma, R-B, G-(R+B)/2, random) block means, about unit scale after *0.18215;
-    the decoder shows them again, each color channel normalised (mean 0, std ~0.45), + faint random texture;
+    the decoder shows them again, each color channel normalized (mean 0, std ~0.45), + faint random texture;
   * the UNet's eps = A_lp(t)*lowpass(x_in) + A_hp(t)*highpass(x_in) (zero-mean per channel, clamped Wiener gains)
     + a random, prompt- and timestep-dependent part of std ~0.1.
 So txt2img gives colored smooth blobs and img2img resembles its source.

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest, stamp_of
 from modules.networks.lora.patch import Patch
@@ -22,7 +22,7 @@ RANK, ALPHA, TE, UNET = 4, 2.0, 0.6, -0.8
 @pytest.fixture(scope="module")
 def model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> StableDiffusion:
     hashes = HashCache(tmp_path_factory.mktemp("cache") / "hashes.json")
-    place = Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+    place = Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
     return load_checkpoint(tiny_checkpoint, place, ClipBPE(), hashes)
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from modules.base.events import Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
 from modules.base.picture import Picture
 from modules.extension.loading import load as load_extensions
-from modules.networks.device import choose_place
+from modules.networks.device import choose_placement
 from modules.networks.families import FAMILIES, family_of
 from modules.networks.model import TextOptions
 from modules.processing.engine import Engine
@@ -49,7 +49,7 @@ EXTENSIONS = replace(load_extensions(None), upscalers=(*UPSCALERS, Upscaler("Thr
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, checkpoint: Checkpoint) -> Engine:
-    place = choose_place(use_cpu=True, precision="full")
+    place = choose_placement(use_cpu=True, precision="full")
     cache = tmp_path_factory.mktemp("cache")
     return Engine(place, cache, EXTENSIONS, families=(TOY, *FAMILIES))
 
@@ -112,7 +112,7 @@ ImageDraw.Draw(DRAWN).rectangle((16, 16, 39, 31), fill=255)
 MASK = png(DRAWN)
 
 
-def test_a_checkpoint_is_recognised_by_its_header(checkpoint: Checkpoint) -> None:
+def test_a_checkpoint_is_recognized_by_its_header(checkpoint: Checkpoint) -> None:
     families = (TOY, *FAMILIES)
     tiny = Checkpoint("tiny.safetensors", checkpoint.path.with_name("tiny.safetensors"))
     assert [family_of(each, families).name for each in (checkpoint, tiny)] == ["toy-flow", "sd1"]

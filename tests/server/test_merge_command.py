@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from modules import app
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache, read_metadata
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.schema.catalog import Checkpoint
@@ -41,7 +41,7 @@ def test_two_checkpoints_become_one_that_loads(data: Path, capsys: pytest.Captur
     torch.testing.assert_close(result[key], a[key].float() * 0.875, rtol=0, atol=1e-4)
     assert path.with_suffix(".yaml").read_text() == (folder / "tiny.yaml").read_text()
     assert '"interp_method": "Weighted sum"' in read_metadata(path)["sd_merge_recipe"]
-    place = Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+    place = Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
     load_checkpoint(Checkpoint(path.name, path), place, ClipBPE(), HashCache(data / "hashes.json"))
 
 

@@ -16,7 +16,7 @@ from modules.store.outputs import Outputs
 TEXT = "{}\nSteps: 4, Sampler: Euler, Seed: {}, Size: 16x8"
 
 
-class Made:
+class HistoryFolder:
     """Pictures that are saved a second apart."""
 
     def __init__(self, root: Path) -> None:
@@ -46,15 +46,15 @@ class Made:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return Made(tmp_path)
+def made(tmp_path: Path) -> HistoryFolder:
+    return HistoryFolder(tmp_path)
 
 
-def test_an_empty_or_missing_folder_has_no_history(made: Made) -> None:
+def test_an_empty_or_missing_folder_has_no_history(made: HistoryFolder) -> None:
     assert made.page() == []
 
 
-def test_pictures_are_listed_newest_first_by_pages(made: Made) -> None:
+def test_pictures_are_listed_newest_first_by_pages(made: HistoryFolder) -> None:
     for number in range(5):
         made.save(f"picture {number}")
     assert made.page(3) == ["5", "4", "3"]
@@ -67,7 +67,7 @@ def test_pictures_are_listed_newest_first_by_pages(made: Made) -> None:
     assert entry.infotext.startswith("another\n")
 
 
-def test_a_picture_knows_what_it_was_made_from_and_what_came_of_it(made: Made) -> None:
+def test_a_picture_knows_what_it_was_made_from_and_what_came_of_it(made: HistoryFolder) -> None:
     photo = "ab" * 32  # brought from elsewhere
     first = made.save("first", photo)
     second = made.save("second", first, mask="cd" * 32)
@@ -85,7 +85,7 @@ def test_a_picture_knows_what_it_was_made_from_and_what_came_of_it(made: Made) -
     assert (found.source, found.mask, found.kind) == (first, "cd" * 32, "img2img")
 
 
-def test_pictures_that_name_each_other_end(made: Made) -> None:
+def test_pictures_that_name_each_other_end(made: HistoryFolder) -> None:
     first = made.save("first", "ab" * 32)
     made.history.look(60)
     entry = made.history.find(first)
@@ -93,7 +93,7 @@ def test_pictures_that_name_each_other_end(made: Made) -> None:
     assert made.history.sources(entry._replace(source=first)) == []
 
 
-def test_the_index_follows_the_files(made: Made) -> None:
+def test_the_index_follows_the_files(made: HistoryFolder) -> None:
     first, second = made.save("first"), made.save("second")
     assert made.page() == ["2", "1"]
     file = made.history.file(first)
@@ -110,7 +110,7 @@ def test_the_index_follows_the_files(made: Made) -> None:
         made.history.file(second)
 
 
-def test_copies_are_one_picture_and_the_saved_ones_are_passed_over(made: Made) -> None:
+def test_copies_are_one_picture_and_the_saved_ones_are_passed_over(made: HistoryFolder) -> None:
     made.save("first")
     [path] = made.outputs.root.rglob("*.png")
     made.outputs.keep(made.outputs.relative(path))
@@ -124,7 +124,7 @@ def test_copies_are_one_picture_and_the_saved_ones_are_passed_over(made: Made) -
     assert made.page() == ["1"]
 
 
-def test_what_there_is_no_time_for_is_read_next_time_newest_first(made: Made) -> None:
+def test_what_there_is_no_time_for_is_read_next_time_newest_first(made: HistoryFolder) -> None:
     for number in range(3):
         made.save(f"picture {number}")
     assert made.history.look(0) in (2, 3)  # what it takes to look at the clock
@@ -134,7 +134,7 @@ def test_what_there_is_no_time_for_is_read_next_time_newest_first(made: Made) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"no database, but long enough to be looked at by SQLite" * 20])
-def test_a_damaged_index_is_made_anew(made: Made, content: bytes) -> None:
+def test_a_damaged_index_is_made_anew(made: HistoryFolder, content: bytes) -> None:
     made.save("first")
     assert made.page() == ["1"]
     made.index.write_bytes(content)

@@ -27,7 +27,7 @@ from modules.api.a1111.body import filled, loose_object
 from modules.api.a1111.info import described
 from modules.api.a1111.leaving import ended, leaving
 from modules.api.a1111.payloads import PAYLOADS, Answering, Generated, echoed
-from modules.api.a1111.pictures import Collector, Fetch, Made, require_count, with_pictures
+from modules.api.a1111.pictures import CollectedImage, Collector, Fetch, require_count, with_pictures
 from modules.api.a1111.tasks import Tasks
 from modules.api.clients import client_of
 from modules.api.middleware.body_limit import release_body
@@ -289,7 +289,7 @@ def _answer(parsed: ParsedRequest, pending: Sequence[Pending], timestamp: str) -
     return Answer({"images": sent, "parameters": dict(parsed.parameters), "info": json.dumps(info)})
 
 
-def _has_grid(parsed: ParsedRequest, sheets: Sequence[Made], singles: Sequence[Made]) -> bool:
+def _has_grid(parsed: ParsedRequest, sheets: Sequence[CollectedImage], singles: Sequence[CollectedImage]) -> bool:
     """A1111 puts a grid before several pictures, except for clients that save nothing."""
     answering = parsed.answering
     return (
@@ -301,7 +301,7 @@ def _has_grid(parsed: ParsedRequest, sheets: Sequence[Made], singles: Sequence[M
     )
 
 
-def _grid(singles: Sequence[Made], settings: Settings) -> bytes:
+def _grid(singles: Sequence[CollectedImage], settings: Settings) -> bytes:
     pictures = [_opened(made.data) for made in singles]
     text = singles[0].image.infotext
     return as_file(grid(pictures), text, settings).data

@@ -21,7 +21,7 @@ MOST_TOGETHER = 4 * MAX_PIXELS  # of the pictures of one request
 URLS = ("http://", "https://")
 
 
-class Made(NamedTuple):
+class CollectedImage(NamedTuple):
     """A finished picture, encoded; `data` is empty if nobody needs it."""
 
     image: ImageSaved
@@ -36,7 +36,7 @@ class Collector:
         self._to_disk = to_disk
         self._to_client = to_client
         self._lock = threading.Lock()
-        self._made: list[Made] = []
+        self._made: list[CollectedImage] = []
 
     def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
         """As a `SavePicture`, on the queue's thread for saving."""
@@ -49,7 +49,7 @@ class Collector:
             saved = done.saved("")
         data = file.data if file is not None and self._to_client else b""
         with self._lock:
-            self._made.append(Made(saved, data))
+            self._made.append(CollectedImage(saved, data))
         return saved
 
     def keeps(self, kind: JobKind[Any], settings: Settings) -> bool:
@@ -62,7 +62,7 @@ class Collector:
             self._to_client = False
             self._made.clear()
 
-    def made(self) -> list[Made]:
+    def made(self) -> list[CollectedImage]:
         """All pictures to show so far, in the order they were made."""
         with self._lock:
             return [made for made in self._made if made.image.shown]

@@ -19,7 +19,7 @@ from modules.base.fields import Strict
 from modules.base.names import shown
 from modules.base.paths import printable
 from modules.networks.files.card_pictures import picture_key, picture_of
-from modules.networks.files.cards import Card, Kind
+from modules.networks.files.cards import Card, CardKind
 from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
 from modules.networks.files.own_notes import KEYS, read_own, save_own
 from modules.prompts.written import LONGEST_ALIAS, embedding_word, hypernetwork_tag, lora_tag
@@ -46,7 +46,7 @@ TOLD = {
     "modelspec.date": "Date",
 }
 
-OfKind = Annotated[Kind, InPath(description="Which models.")]
+OfKind = Annotated[CardKind, InPath(description="Which models.")]
 Name = Annotated[str, Query(description="The model's `name` in the list.", max_length=4096)]
 
 
@@ -74,9 +74,9 @@ class NotesBody(Strict):
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/cards", tags=["cards"])
     index = services.cards
-    kept: dict[Kind, tuple[Cards, int, str]] = {}  # the rows as text: of thousands of files they take a while to make
+    kept: dict[CardKind, tuple[Cards, int, str]] = {}  # the rows as text: thousands take a while to write
 
-    def rows_of(kind: Kind, current: Cards) -> str:
+    def rows_of(kind: CardKind, current: Cards) -> str:
         width = services.queue.state().text_width
         before = kept.get(kind)
         if before is not None and before[0] is current and before[1] == width:

@@ -29,17 +29,17 @@ def routes(services: Services) -> APIRouter:
     @router.post("/offer")
     def offer(body: FetchRequest) -> dict[str, Any]:
         """What the hub says of a file: its size, hash and licence. Nothing is fetched."""
-        told = fetcher.offer(body)
+        offer = fetcher.offer(body)
         return {
-            "repo": told.order.repo,
-            "file": told.order.file,
-            "name": told.order.name,
-            "kind": told.order.kind,
-            "size": told.size,
-            "sha256": told.sha256,
-            "licence": told.licence,
-            "page": told.page,
-            "gated": told.is_gated,
+            "repo": offer.order.repo,
+            "file": offer.order.file,
+            "name": offer.order.name,
+            "kind": offer.order.kind,
+            "size": offer.size,
+            "sha256": offer.sha256,
+            "licence": offer.licence,
+            "page": offer.page,
+            "gated": offer.is_gated,
         }
 
     @router.post("", status_code=201)

@@ -1,1 +1,1 @@
-"""The files of models: found, listed, recognised and looked at without trust."""
+"""The files of models: found, listed, recognized and looked at without trust."""

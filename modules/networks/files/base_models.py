@@ -30,11 +30,11 @@ _ROWS: Final = (
 )
 
 
-def family_of(said: str) -> str:
+def family_of(text: str) -> str:
     """The line of models that `said` names, "" for none that is known.
 
     >>> family_of("sd_1.5"), family_of("Illustrious"), family_of("my own")
     ('SD 1', 'SDXL', '')
     """
-    words = _GAP.sub(" ", said[:_LONGEST].lower())
+    words = _GAP.sub(" ", text[:_LONGEST].lower())
     return next((family for family, pattern in _ROWS if pattern.search(words)), "")

@@ -15,17 +15,17 @@ from modules.networks.files.loras import PICTURES as EMBEDDED
 from modules.networks.files.notes import NOTHING, Notes, merged, notes_of_file, problem_of, read_notes
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora, Vae
 
-Kind = Literal["checkpoints", "loras", "embeddings", "hypernetworks", "vaes"]
-Entry = Checkpoint | Lora | Embedding | Hypernetwork | Vae
-KINDS: Final[tuple[Kind, ...]] = ("checkpoints", "loras", "embeddings", "hypernetworks", "vaes")
+CardKind = Literal["checkpoints", "loras", "embeddings", "hypernetworks", "vaes"]
+ModelFile = Checkpoint | Lora | Embedding | Hypernetwork | Vae
+KINDS: Final[tuple[CardKind, ...]] = ("checkpoints", "loras", "embeddings", "hypernetworks", "vaes")
 _WIDTHS: Final[Mapping[int, str]] = {768: SD1, 1024: SD2}  # of embeddings' vectors
 
 
 class Model(NamedTuple):
     """A model of a catalog."""
 
-    kind: Kind
-    entry: Entry
+    kind: CardKind
+    entry: ModelFile
 
     @property
     def metadata(self) -> Mapping[str, Any] | None:
@@ -57,8 +57,8 @@ class Card:
     `own` is the JSON that A1111's editor writes, where there is one.
     """
 
-    kind: Kind
-    entry: Entry
+    kind: CardKind
+    entry: ModelFile
     base: Base
     folder: str
     changed: int = 0
@@ -96,7 +96,7 @@ class Found(NamedTuple):
 
 def models_of(catalog: Catalog) -> Iterator[Model]:
     """All models of a catalog, kind by kind, in its order."""
-    lists: Mapping[Kind, Sequence[Entry]] = {
+    lists: Mapping[CardKind, Sequence[ModelFile]] = {
         "checkpoints": catalog.checkpoints,
         "loras": catalog.loras,
         "embeddings": catalog.embeddings,
@@ -121,14 +121,14 @@ class CardFiles:
     `roots` are the folders of each kind, and those of `read_only` belong to another program. For one thread at a time.
     """
 
-    def __init__(self, roots: Mapping[Kind, Sequence[Path]] | None = None, read_only: Sequence[Path] = ()) -> None:
+    def __init__(self, roots: Mapping[CardKind, Sequence[Path]] | None = None, read_only: Sequence[Path] = ()) -> None:
         self._roots = {kind: tuple((roots or {}).get(kind, ())) for kind in KINDS}
         self._read_only = tuple(read_only)
         self._read: dict[Beside, Read] = {}
 
     def found(self, models: Iterable[Model]) -> list[Found]:
         """What lies beside each of `models`: each folder is read once, no file."""
-        folders: dict[tuple[Kind, Path], Folder] = {}
+        folders: dict[tuple[CardKind, Path], Folder] = {}
         found: list[Found] = []
         for model in models:
             base = base_of(model.entry.path)
@@ -172,7 +172,7 @@ class CardFiles:
 
 def _card(found: Found, read: Read | None) -> Card:
     model, base, folder, beside = found
-    told = read or Read()
+    content = read or Read()
     return Card(
         model.kind,
         model.entry,
@@ -180,11 +180,11 @@ def _card(found: Found, read: Read | None) -> Card:
         folder,
         beside.model.changed,
         beside.model.size,
-        told.notes,
-        model.family or family_of(told.notes.base_model),
+        content.notes,
+        model.family or family_of(content.notes.base_model),
         beside.picture,
-        model.has_picture or told.has_own,
-        told.problems,
+        model.has_picture or content.has_own,
+        content.problems,
         read is not None,
         next((Path(stamp.path) for ending, stamp in beside.notes if ending == OWN), None),
     )

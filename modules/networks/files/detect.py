@@ -9,7 +9,7 @@ from modules.base.errors import WebuiError
 from modules.networks.files.foreign import FIELD
 from modules.networks.files.listing import Header, TensorInfo
 
-Kind = Literal["checkpoint", "part", "addition", "unknown"]
+FileKind = Literal["checkpoint", "part", "addition", "unknown"]
 
 UNET: Final = "model.diffusion_model."
 VAE: Final = "first_stage_model."
@@ -30,9 +30,9 @@ class FileType:
     """
 
     name: str
-    kind: Kind
+    kind: FileKind
     label: str
-    recognise: Callable[[Header], bool]
+    matches: Callable[[Header], bool]
     supported: bool = False
     cure: str = ""
     family: str = ""
@@ -266,7 +266,7 @@ PIPELINES: Final[Mapping[str, str]] = {
 
 def detect(header: Header) -> FileType:
     """The family a file belongs to; `UNKNOWN` if no row of the table fits."""
-    return next((family for family in FAMILIES if family.recognise(header)), UNKNOWN)
+    return next((family for family in FAMILIES if family.matches(header)), UNKNOWN)
 
 
 def with_text_model(key: str) -> str:

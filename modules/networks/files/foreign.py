@@ -169,9 +169,9 @@ def format_of(path: Path) -> Format:
 def _refuse(path: Path, start: bytes, size: int) -> NoReturn:
     is_safetensors = path.suffix.lower() == ".safetensors"
     expected = "a safetensors file" if is_safetensors else "a model file"
-    said = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    beginning = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for sign in _OTHERS:
-        if said.startswith(sign.start):
+        if beginning.startswith(sign.start):
             raise WebuiError(f"{path.name} is not {expected} but {sign.what}.", sign.cure, FIELD)
     if start[257:262] == b"ustar":
         raise WebuiError(f"{path.name} is not {expected} but a tar archive.", _UNPACK, FIELD)
@@ -200,8 +200,8 @@ def is_length(length: int) -> bool:
 
 def truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:
     """The error for a file that ends too early."""
-    wanted = f"at least {expected}" if at_least else f"{expected}"
-    return WebuiError(f"{path.name} is truncated: it has {actual} bytes and should have {wanted}.", _DOWNLOAD, FIELD)
+    required = f"at least {expected}" if at_least else f"{expected}"
+    return WebuiError(f"{path.name} is truncated: it has {actual} bytes and should have {required}.", _DOWNLOAD, FIELD)
 
 
 def missing_keys(keys: Sequence[str], name: str) -> WebuiError:

@@ -70,8 +70,8 @@ def described(content: Content, name: str) -> Description:
             networks[width] = (_layers(value.get("0"), width, name), _layers(value.get("1"), width, name))
     if not networks:
         raise WebuiError(f"{name} is no hypernetwork.", "Choose another file.", "prompt")
-    asked = saved.get("activation_func")
-    function = asked.lower() if isinstance(asked, str) else ""
+    activation = saved.get("activation_func")
+    function = activation.lower() if isinstance(activation, str) else ""
     if function not in (*_LINEAR, *ACTIVATIONS):
         raise WebuiError(f"{name} has the activation {function[:40]!r}, which is unknown.", "Use another.", "prompt")
     return Description(networks, ACTIVATIONS.get(function, ""), saved.get("activate_output", True) is not False)

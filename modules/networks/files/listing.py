@@ -15,7 +15,7 @@ from filelock import FileLock
 from modules.base.disk import write_over
 from modules.base.errors import WebuiError
 from modules.base.kept import Unreadable, put_aside, read_json
-from modules.base.names import told_apart
+from modules.base.names import distinct_names
 from modules.networks.files.foreign import (
     FIELD,
     LENGTH_BYTES,
@@ -224,7 +224,7 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
     knows of them is told.
     """
     found: dict[Path, tuple[Path, str]] = {}
-    for folder, here, inner, files in _walked(folders):
+    for folder, here, inner, files in _folders_below(folders):
         paths = [
             here / name
             for name in files
@@ -237,7 +237,7 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
             found.setdefault(real_path(path), (path, path.relative_to(folder).as_posix()))
     checkpoints = [
         Checkpoint(name, path, hashes.known(path) if hashes else "", read_defaults(path))
-        for name, (path, _) in zip(told_apart(found.values()), found.values(), strict=True)
+        for name, (path, _) in zip(distinct_names(found.values()), found.values(), strict=True)
     ]
     return sorted(checkpoints, key=lambda checkpoint: checkpoint.name.lower())
 
@@ -255,7 +255,7 @@ def find_vaes(
     ]
     # A pipe, a device or a link to nothing would be taken unasked where it lies beside a checkpoint.
     found = list({real_path(path): path for path in reversed(paths) if path.is_file()}.values())[::-1]
-    names = told_apart((path, path.parent.name if is_diffusers_part(path) else path.name) for path in found)
+    names = distinct_names((path, path.parent.name if is_diffusers_part(path) else path.name) for path in found)
     vaes = [Vae(name, path, hashes.known(path) if hashes else "") for name, path in zip(names, found, strict=True)]
     return tuple(sorted(vaes, key=lambda vae: vae.name.lower()))
 
@@ -271,7 +271,7 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
     Links are followed, hidden files and folders that do not exist are passed over.
     """
     found: dict[Path, Path] = {}
-    for _, here, _, files in _walked(folders):
+    for _, here, _, files in _folders_below(folders):
         real = real_path(here)
         for name in sorted(files):
             if name.lower().endswith(suffixes):
@@ -283,7 +283,7 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
 def stamp_of_folders(folders: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
     """Path, bytes and time of change of all files below `folders`: another value once one has come, gone or changed."""
     found: set[tuple[str, int, int]] = set()
-    for _, here, _, files in _walked(folders):
+    for _, here, _, files in _folders_below(folders):
         for name in files:
             path = here / name
             try:
@@ -293,19 +293,19 @@ def stamp_of_folders(folders: Iterable[Path]) -> frozenset[tuple[str, int, int]]
     return frozenset(found)
 
 
-def _walked(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], list[str]]]:
+def _folders_below(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], list[str]]]:
     """(the folder it began with, a folder below, its folders, its files), each folder once; nothing hidden.
 
     What is taken out of its folders is not entered.
     """
-    walked: set[Path] = set()
+    visited: set[Path] = set()
     for folder in folders:
         for root, inner, files in os.walk(folder, followlinks=True):
             here = Path(root)
-            if real_path(here) in walked:  # a link that leads back
+            if real_path(here) in visited:  # a link that leads back
                 inner.clear()
                 continue
-            walked.add(real_path(here))
+            visited.add(real_path(here))
             inner[:] = sorted(name for name in inner if not name.startswith("."))
             yield folder, here, inner, [name for name in files if not name.startswith(".")]
 
@@ -338,10 +338,10 @@ def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
     a truncated one is told with expected and actual bytes. Raises OSError.
     """
     described, length = _described(path, longest)
-    told = described.pop("__metadata__", {})
-    if not isinstance(told, dict):
+    metadata_field = described.pop("__metadata__", {})
+    if not isinstance(metadata_field, dict):
         raise damaged(path)
-    metadata = {key: value for key, value in cast(dict[str, Any], told).items() if isinstance(value, str)}
+    metadata = {key: value for key, value in cast(dict[str, Any], metadata_field).items() if isinstance(value, str)}
     require_names(path, list(described))
     header: dict[str, TensorInfo] = {}
     spans: list[Span] = []

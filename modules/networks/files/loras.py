@@ -52,24 +52,24 @@ class LoraFiles:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = tuple(folders)
-        self._described: dict[Stamp, Told] = {}
+        self._described: dict[Stamp, FileNotes] = {}
 
     def found(self, hashes: HashCache) -> tuple[Lora, ...]:
         """Those that are there now, each name once; the ones that cannot be read with their reasons."""
         loras: dict[str, Lora] = {}
-        described: dict[Stamp, Told] = {}
+        described: dict[Stamp, FileNotes] = {}
         for path in find_files(self._folders, SUFFIXES):
             try:
                 stamp = stamp_of(path)
             except OSError:
                 continue  # it has just gone
-            described[stamp] = told = self._described.get(stamp) or _told(path)
-            metadata = told.metadata
+            described[stamp] = notes = self._described.get(stamp) or _read_notes(path)
+            metadata = notes.metadata
             known = str(metadata.get(_HASH) or hashes.known_tensors(path))[:HASH_DIGITS]
             alias = str(metadata.get(_ALIAS) or "").strip()
             alias = "" if alias == "None" else alias
             name = shown(path.stem)
-            loras.setdefault(name, Lora(name, path, alias, known, metadata, told.reason, told.has_picture))
+            loras.setdefault(name, Lora(name, path, alias, known, metadata, notes.reason, notes.has_picture))
         self._described = described
         return tuple(loras.values())
 
@@ -85,7 +85,7 @@ def stamp_of(path: Path) -> Stamp:
     return Stamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-class Told(NamedTuple):
+class FileNotes(NamedTuple):
     """What a file tells of itself, texts that are JSON objects as such, pictures left out; or why it tells nothing."""
 
     metadata: Mapping[str, Any]
@@ -93,19 +93,19 @@ class Told(NamedTuple):
     has_picture: bool = False
 
 
-def _told(path: Path) -> Told:
+def _read_notes(path: Path) -> FileNotes:
     try:
         if format_of(path) != "safetensors":
-            return Told({})  # torch's files hold no notes
-        told = read_metadata(path)
+            return FileNotes({})  # torch's files hold no notes
+        metadata = read_metadata(path)
     except WebuiError as error:
         log.warning("%s", error)
-        return Told({}, error.message)
+        return FileNotes({}, error.message)
     except OSError as error:
         log.warning("%s", error)
-        return Told({}, f"{path.name} cannot be read: {error.strerror or error}.")
-    notes = {_clean(key): _value(text) for key, text in told.items() if key not in PICTURES}
-    return Told(notes, has_picture=any(told.get(key) for key in PICTURES))
+        return FileNotes({}, f"{path.name} cannot be read: {error.strerror or error}.")
+    notes = {_clean(key): _value(text) for key, text in metadata.items() if key not in PICTURES}
+    return FileNotes(notes, has_picture=any(metadata.get(key) for key in PICTURES))
 
 
 def _value(text: str) -> Any:

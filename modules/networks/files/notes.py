@@ -24,7 +24,7 @@ _BLANKS: Final = re.compile(r"[ \t\r\f\v]+")
 _LINES: Final = re.compile(r"\s*\n\s*\n\s*")
 _HTML: Final = re.compile(r"</?(p|br|div|span|a|b|i|em|strong|ul|ol|li|h[1-6]|code|pre|img|hr)\b[^<>]*>", re.IGNORECASE)
 
-Told = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def read_notes(path: Path, ending: str) -> Notes:
     text = read_text(path, LARGEST)
     if ending.endswith(".txt"):
         return Notes(description=_plain(text))
-    told = parse_json(text)
-    if not isinstance(told, dict):
+    content = parse_json(text)
+    if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
-    return READERS[ending](cast(Told, told))
+    return READERS[ending](cast(JsonObject, content))
 
 
 def problem_of(path: Path, error: Exception) -> str:
@@ -80,61 +80,61 @@ def problem_of(path: Path, error: Exception) -> str:
     return f"{shown(path.name)} cannot be read: {reason}."
 
 
-def notes_of_a1111(told: Told) -> Notes:
+def notes_of_a1111(content: JsonObject) -> Notes:
     """What A1111's editor of cards writes."""
-    version = _line(told.get("sd version"))
+    version = _line(content.get("sd version"))
     return Notes(
-        description=_plain(told.get("description")),
-        activation_text=_line(told.get("activation text")),
-        preferred_weight=weight_of(told.get("preferred weight")),
-        negative_text=_line(told.get("negative text")),
-        notes=_text(told.get("notes")),
+        description=_plain(content.get("description")),
+        activation_text=_line(content.get("activation text")),
+        preferred_weight=weight_of(content.get("preferred weight")),
+        negative_text=_line(content.get("negative text")),
+        notes=_text(content.get("notes")),
         base_model="" if version == UNKNOWN else family_of(version) or version,
     )
 
 
-def notes_of_civitai(told: Told) -> Notes:
+def notes_of_civitai(content: JsonObject) -> Notes:
     """A model's version as Civitai's interface gives it, which several programs save as it comes."""
-    model = _object(told.get("model"))
+    model = _object(content.get("model"))
     return Notes(
         title=_line(model.get("name")),
-        description=_plain(model.get("description")) or _plain(told.get("description")),
-        activation_text=_joined(told.get("trainedWords")),
-        base_model=_line(told.get("baseModel")),
+        description=_plain(model.get("description")) or _plain(content.get("description")),
+        activation_text=_joined(content.get("trainedWords")),
+        base_model=_line(content.get("baseModel")),
         tags=_tags(model.get("tags")),
     )
 
 
-def notes_of_stability_matrix(told: Told) -> Notes:
+def notes_of_stability_matrix(content: JsonObject) -> Notes:
     """The same by Stability Matrix."""
     return Notes(
-        title=_line(told.get("UserTitle")) or _line(told.get("ModelName")),
-        description=_plain(told.get("ModelDescription")) or _plain(told.get("VersionDescription")),
-        activation_text=_joined(told.get("TrainedWords")),
-        base_model=_line(told.get("BaseModel")),
-        tags=_tags(told.get("Tags")),
+        title=_line(content.get("UserTitle")) or _line(content.get("ModelName")),
+        description=_plain(content.get("ModelDescription")) or _plain(content.get("VersionDescription")),
+        activation_text=_joined(content.get("TrainedWords")),
+        base_model=_line(content.get("BaseModel")),
+        tags=_tags(content.get("Tags")),
     )
 
 
-def notes_of_lora_manager(told: Told) -> Notes:
+def notes_of_lora_manager(content: JsonObject) -> Notes:
     """The same by ComfyUI's LoRA Manager, whose tips for use are JSON in a text."""
     try:
-        tips = _object(parse_json(told["usage_tips"]))
+        tips = _object(parse_json(content["usage_tips"]))
     except (KeyError, TypeError, ValueError, AttributeError):
         tips = {}
-    of_site = notes_of_civitai(_object(told.get("civitai")))
-    own = Notes(
-        title=_line(told.get("model_name")),
-        description=_plain(told.get("modelDescription")),
+    of_site = notes_of_civitai(_object(content.get("civitai")))
+    notes = Notes(
+        title=_line(content.get("model_name")),
+        description=_plain(content.get("modelDescription")),
         preferred_weight=weight_of(tips.get("strength")),
-        notes=_text(told.get("notes")),
-        base_model=_line(told.get("base_model")),
-        tags=_tags(told.get("tags")),
+        notes=_text(content.get("notes")),
+        base_model=_line(content.get("base_model")),
+        tags=_tags(content.get("tags")),
     )
-    return merged((own, of_site))
+    return merged((notes, of_site))
 
 
-def notes_of_file(metadata: Told) -> Notes:
+def notes_of_file(metadata: JsonObject) -> Notes:
     """What a safetensors file tells of itself: modelspec (Stability AI's), kohya's trainers."""
     return Notes(
         title=_line(metadata.get("modelspec.title")),
@@ -146,7 +146,7 @@ def notes_of_file(metadata: Told) -> Notes:
     )
 
 
-READERS: Final[Mapping[str, Callable[[Told], Notes]]] = {
+READERS: Final[Mapping[str, Callable[[JsonObject], Notes]]] = {
     ".json": notes_of_a1111,
     ".cm-info.json": notes_of_stability_matrix,
     ".civitai.info": notes_of_civitai,
@@ -155,16 +155,16 @@ READERS: Final[Mapping[str, Callable[[Told], Notes]]] = {
 }
 
 
-def _base_of_file(metadata: Told) -> str:
-    said = _line(metadata.get("modelspec.architecture")) or _line(metadata.get("ss_base_model_version"))
-    if said or "ss_v2" not in metadata:
-        return family_of(said) or said
+def _base_of_file(metadata: JsonObject) -> str:
+    base = _line(metadata.get("modelspec.architecture")) or _line(metadata.get("ss_base_model_version"))
+    if base or "ss_v2" not in metadata:
+        return family_of(base) or base
     # As A1111 reads trainers' older notes.
     is_xl = "sdxl" in _line(metadata.get("ss_network_module")) or "sdxl" in _line(metadata.get("ss_sd_scripts"))
     return SDXL if is_xl else SD2 if _line(metadata.get("ss_v2")) == "True" else SD1
 
 
-def trained_tags(metadata: Told, most: int) -> tuple[str, ...]:
+def trained_tags(metadata: JsonObject, most: int) -> tuple[str, ...]:
     """The tags that the pictures of a LoRA's training had, the most frequent first."""
     counts: dict[str, int] = {}
     for of_folder in _object(metadata.get("ss_tag_frequency")).values():
@@ -183,8 +183,8 @@ def weight_of(value: Any) -> float:
     return weight if abs(weight) <= LARGEST_WEIGHT else 0.0  # NaN is not
 
 
-def _object(value: Any) -> Told:
-    return cast(Told, value) if isinstance(value, Mapping) else {}
+def _object(value: Any) -> JsonObject:
+    return cast(JsonObject, value) if isinstance(value, Mapping) else {}
 
 
 def _text(value: Any, longest: int = LONGEST_TEXT) -> str:

@@ -113,13 +113,13 @@ def _packed(content: Content) -> Any:
     return content
 
 
-def _unpacked(told: Any) -> Content:
-    if not isinstance(told, dict):
-        return cast(Content, told)
-    if _TENSOR in told:
-        dtype, shape, stride, offset, start, length = cast(list[Any], told[_TENSOR])
+def _unpacked(message: Any) -> Content:
+    if not isinstance(message, dict):
+        return cast(Content, message)
+    if _TENSOR in message:
+        dtype, shape, stride, offset, start, length = cast(list[Any], message[_TENSOR])
         return Stored(dtype, tuple(shape), tuple(stride), offset, start, length)
-    return {key: _unpacked(value) for key, value in cast(dict[str, Any], told[_DICT]).items()}
+    return {key: _unpacked(value) for key, value in cast(dict[str, Any], message[_DICT]).items()}
 
 
 # ---- in that process ----
@@ -140,8 +140,8 @@ def _answer(question: bytes) -> dict[str, Any]:
     try:
         return {"content": _packed(read_content(Path(path), Bounds(*bounds)))}
     except WebuiError as error:
-        told = (error.message, error.hint, error.field, error.status)
-        return {"refused": told, "is_code": isinstance(error, MoreThanWeights)}
+        details = (error.message, error.hint, error.field, error.status)
+        return {"refused": details, "is_code": isinstance(error, MoreThanWeights)}
     except OSError as error:
         return {"failed": (error.errno, error.strerror or str(error), os.fspath(path))}
 

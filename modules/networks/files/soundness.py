@@ -83,8 +83,8 @@ def tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int, int]:
     """
     if not isinstance(value, dict):
         raise damaged(path)
-    told = cast(dict[str, Any], value)
-    dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
+    entry = cast(dict[str, Any], value)
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
         raise damaged(path)
     numbers = cast(list[Any], [*shape, *offsets])

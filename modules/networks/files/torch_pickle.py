@@ -68,7 +68,7 @@ class MoreThanWeights(WebuiError):
     """A pickle names something that weights do not need. No code of it was run."""
 
 
-Place = Callable[[Storage], int]
+FindOffset = Callable[[Storage], int]
 """storage -> the byte of the file at which its numbers begin"""
 
 
@@ -150,7 +150,7 @@ def _zipped(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
             raise ValueError(storage.key)
         return start
 
-    return _told(Machine(io.BytesIO(data), bounds, path).run(), place, bounds, path)
+    return _described(Machine(io.BytesIO(data), bounds, path).run(), place, bounds, path)
 
 
 def _directory_bytes(file: BinaryIO) -> int:
@@ -163,13 +163,13 @@ def _directory_bytes(file: BinaryIO) -> int:
     file.seek(0)
     if at < 0:
         raise ValueError("no end record")
-    told = int.from_bytes(tail[at + 12 : at + 16], "little")
+    entries = int.from_bytes(tail[at + 12 : at + 16], "little")
     if locator >= 0:
         record = tail[:at].rfind(_END_RECORD_64)
         if record < 0:
             raise ValueError("no end record")
-        told = max(told % 0xFFFFFFFF, int.from_bytes(tail[record + 40 : record + 48], "little"))
-    return told
+        entries = max(entries % 0xFFFFFFFF, int.from_bytes(tail[record + 40 : record + 48], "little"))
+    return entries
 
 
 def _old(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
@@ -196,17 +196,17 @@ def _old(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
         at += 8 + length * ITEM_BYTES[storage.dtype]
         if length < storage.length or at > size:
             raise ValueError(storage.key)
-    return _told(content, lambda storage: starts[storage.key], bounds, path)
+    return _described(content, lambda storage: starts[storage.key], bounds, path)
 
 
-def _told(content: Any, place: Place, bounds: Bounds, path: Path) -> Content:
+def _described(content: Any, place: FindOffset, bounds: Bounds, path: Path) -> Content:
     """`content` without what nobody asks for, by recursion of at most `_DEEPEST` levels."""
     left = bounds.values
 
     def is_listed(key: Any) -> bool:
         return bounds.with_lists and isinstance(key, int) and abs(key) < 2**63
 
-    def told(value: Any, level: int) -> Content:
+    def described(value: Any, level: int) -> Content:
         nonlocal left
         left -= 1
         if left < 0:
@@ -221,17 +221,17 @@ def _told(content: Any, place: Place, bounds: Bounds, path: Path) -> Content:
             known = cast(dict[Any, Any], value).items()
             items = [(str(key), each) for key, each in known if isinstance(key, str) or is_listed(key)]
             left -= sum(len(key) for key, _ in items) // _LONGEST_TEXT
-            return {key[:_LONGEST_TEXT]: told(each, level + 1) for key, each in items}
+            return {key[:_LONGEST_TEXT]: described(each, level + 1) for key, each in items}
         if isinstance(value, str):
             return value[:_LONGEST_TEXT]
         if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
             return value
         return None
 
-    return told(content, 0)
+    return described(content, 0)
 
 
-def _placed(tensor: StoredTensor, place: Place) -> Stored:
+def _placed(tensor: StoredTensor, place: FindOffset) -> Stored:
     """Raises ValueError for one that reaches beyond its storage, or tells some of its numbers twice."""
     storage, size = tensor.storage, ITEM_BYTES[tensor.dtype]
     length = storage.length * ITEM_BYTES[storage.dtype] // size

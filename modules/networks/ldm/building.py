@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.errors import WebuiError
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.detect import VAE, detect
 from modules.networks.files.foreign import FIELD, read_json
 from modules.networks.files.listing import is_diffusers_part
@@ -28,7 +28,7 @@ Network = TypeVar("Network", UNet2DConditionModel, AutoencoderKL)
 TextKind = TypeVar("TextKind", bound=CLIPTextModel | CLIPTextModelWithProjection)
 
 
-def load_vae(path: Path, place: Place, scaling_factor: float | None = None) -> AutoencoderKL:
+def load_vae(path: Path, place: Placement, scaling_factor: float | None = None) -> AutoencoderKL:
     """A VAE out of its own file or a whole checkpoint. Raises WebuiError if the file is damaged or holds none.
 
     `scaling_factor` is that of the checkpoint it is to serve: a VAE's file does not tell, and the UNet expects its own.
@@ -43,7 +43,7 @@ def load_vae(path: Path, place: Place, scaling_factor: float | None = None) -> A
         ) from error
 
 
-def _loaded_vae(path: Path, place: Place, scaling_factor: float | None) -> AutoencoderKL:
+def _loaded_vae(path: Path, place: Placement, scaling_factor: float | None) -> AutoencoderKL:
     weights = open_weights(path)
     prefix = VAE if any(key.startswith(VAE) for key in weights.header) else ""
     if f"{prefix}decoder.conv_in.weight" not in weights.header:
@@ -73,9 +73,9 @@ def _building(name: str) -> Iterator[None]:
         with torch.device("meta"):
             yield
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise WebuiError(
-            f"{name} has a configuration that makes no model: {said[:200]}.", "Download it again.", field=FIELD
+            f"{name} has a configuration that makes no model: {reason[:200]}.", "Download it again.", field=FIELD
         ) from error
 
 
@@ -89,7 +89,7 @@ def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextK
         return kind(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 
-def filled_vae(config: Config, weights: Weights, names: Names, place: Place) -> AutoencoderKL:
+def filled_vae(config: Config, weights: Weights, names: Names, place: Placement) -> AutoencoderKL:
     vae = empty(AutoencoderKL, config, weights.name)
     fill(vae, weights, names, place.loaded_to, place.loaded_as(place.vae_dtype), torch.channels_last)
     return vae

@@ -12,7 +12,7 @@ from modules.base.root import CONFIGS
 from modules.networks.files.detect import TEXT, VAE
 from modules.networks.files.foreign import FIELD, read_json
 from modules.networks.files.listing import Header
-from modules.networks.ldm.prediction import Said, by_tensors, by_yaml, first
+from modules.networks.ldm.prediction import PredictionNotes, by_tensors, by_yaml, first
 from modules.networks.ldm.shapes import MOST_LEVELS, Shapes, require_divides
 from modules.networks.ldm.sidecar import MOST_CHANNELS, Sidecar, Values, number, whole
 
@@ -85,17 +85,17 @@ def diffusers_vae_config(header: Header, stored: Config, name: str, prefix: str 
 
 
 def text_config(
-    header: Header, told: Values, name: str, prefix: str = TEXT, family: str = "sd1", part: str = "text_encoder"
+    header: Header, configured: Values, name: str, prefix: str = TEXT, family: str = "sd1", part: str = "text_encoder"
 ) -> Config:
     """transformers' config of a text encoder with transformers' names below `prefix`.
 
-    told: its numbers in the yaml.  Where no yaml tells the number of heads, each is 64 wide as in CLIP.
+    configured: its numbers in the yaml.  If no yaml gives the number of heads, each is 64 wide as in CLIP.
     """
     config = read_config(family, part)
     shape = Shapes(header, prefix, name)
     vocabulary, width = shape.of("embeddings.token_embedding.weight")
-    told = {key: value for key, value in told.items() if key in config and not key.endswith("_token_id")}
-    config |= {"num_attention_heads": max(width // 64, 1)} | told
+    configured = {key: value for key, value in configured.items() if key in config and not key.endswith("_token_id")}
+    config |= {"num_attention_heads": max(width // 64, 1)} | configured
     config |= {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -147,18 +147,18 @@ def _flat(value: Any) -> list[Any]:
 
 
 def scheduler_config(
-    header: Header, sidecar: Sidecar, name: str = "", family: str = "sd1", said: Said | None = None
+    header: Header, sidecar: Sidecar, name: str = "", family: str = "sd1", notes: PredictionNotes | None = None
 ) -> Config:
-    """Beta range and prediction; the latter by what is `said`, else by yaml and tensors."""
-    said = first(by_yaml(sidecar), by_tensors(header)) if said is None else said
+    """Beta range and prediction; the latter from `notes`, else from yaml and tensors."""
+    notes = first(by_yaml(sidecar), by_tensors(header)) if notes is None else notes
     config = read_config(family, "scheduler")
     config["beta_start"] = number(sidecar.model, "linear_start", config["beta_start"], BETAS, name)
     config["beta_end"] = number(sidecar.model, "linear_end", config["beta_end"], BETAS, name)
     config["num_train_timesteps"] = whole(sidecar.model, "timesteps", config["num_train_timesteps"], name, MOST_STEPS)
-    return config | said_config(said)
+    return config | scheduler_values(notes)
 
 
-def said_config(said: Said) -> Config:
-    """What is said, in diffusers' words."""
-    prediction: Config = {} if said.prediction is None else {"prediction_type": said.prediction}
-    return prediction | ({} if said.is_zero_snr is None else {"rescale_betas_zero_snr": said.is_zero_snr})
+def scheduler_values(notes: PredictionNotes) -> Config:
+    """The notes as entries of diffusers' scheduler config."""
+    prediction: Config = {} if notes.prediction is None else {"prediction_type": notes.prediction}
+    return prediction | ({} if notes.is_zero_snr is None else {"rescale_betas_zero_snr": notes.is_zero_snr})

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.errors import WebuiError
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.detect import FileType
 from modules.networks.files.foreign import FIELD
 from modules.networks.ldm.building import empty, empty_text_encoder, filled_vae, load_vae
@@ -52,7 +52,7 @@ class VaeFiles:
 def load_networks(
     file: Checkpoint,
     layout_of: Callable[[FileType], Layout],
-    place: Place,
+    place: Placement,
     vaes: VaeFiles,
     make_room: Callable[[int], None],
 ) -> Networks:
@@ -112,7 +112,7 @@ def _require_known_channels(unet: Config, name: str) -> None:
         )
 
 
-def _fill_text(network: TextNetwork, text: TextPart, place: Place) -> None:
+def _fill_text(network: TextNetwork, text: TextPart, place: Placement) -> None:
     fill(network, text.weights, text.names, place.loaded_to, place.loaded_as(place.text_dtype))
     # Not stored in files, so it still stands on the meta device.
     positions = torch.arange(text.config["max_position_embeddings"], device=place.loaded_to)

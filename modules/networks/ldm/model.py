@@ -18,8 +18,8 @@ from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Piece
 from modules.networks import vae
 from modules.networks.conditioning import Conditioning, Extra, added
-from modules.networks.device import Place
-from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.device import Placement
+from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.files.loras import LoraRequest
 from modules.networks.ldm.building import load_vae
 from modules.networks.ldm.text import TextNetwork
@@ -49,7 +49,7 @@ class LatentDiffusion(ABC):
     name: str
     hash: str
     noise: NoiseModel
-    place: Place
+    place: Placement
     size: int
     loras: tuple[LoraRequest, ...] = ()
     vae_name: str = ""
@@ -66,18 +66,22 @@ class LatentDiffusion(ABC):
     def text_width(self) -> int: ...
 
     @abstractmethod
-    def words(self, embeddings: EmbeddingCache) -> Words | None: ...
+    def words(self, embeddings: EmbeddingCache) -> EmbeddingWords | None: ...
 
     @abstractmethod
     def lora_targets(self) -> Mapping[str, LoraTarget]: ...
 
     @abstractmethod
     def encoded(
-        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+        self,
+        stages: Sequence[str],
+        pieces: Sequence[Sequence[Piece]],
+        options: TextOptions,
+        words: EmbeddingWords | None,
     ) -> Conditioning:
         """The stages of one prompt, which are `pieces`, a row each."""
 
-    def told(self, cond: Conditioning) -> dict[str, Any]:
+    def added_cond(self, cond: Conditioning) -> dict[str, Any]:
         """What the UNet takes of the prompts besides their tokens."""
         return {}
 
@@ -143,13 +147,13 @@ class LatentDiffusion(ABC):
         if extra.concat is not None:
             seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
         cond = added(cond, extra)
-        told = self.told(cond) | _residuals(self.unet, extra, len(seen), self.place)
+        added_cond = self.added_cond(cond) | _residuals(self.unet, extra, len(seen), self.place)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
         scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
         with merged_tokens(self.unet, extra.token_merging):
-            output = self.unet(scaled, time, cond.tokens, encoder_attention_mask=cond.mask, return_dict=False, **told)[
-                0
-            ]
+            output = self.unet(
+                scaled, time, cond.tokens, encoder_attention_mask=cond.mask, return_dict=False, **added_cond
+            )[0]
         output = output.to(torch.float32, memory_format=torch.contiguous_format)
         return self.noise.denoised(x, sigma, output.unflatten(0, (copies, -1))).flatten(0, 1)
 
@@ -191,7 +195,7 @@ def _pieces(text: str, options: TextOptions) -> list[Piece]:
     return parse_attention(text, options.is_exact)
 
 
-def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Place) -> dict[str, Any]:
+def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Placement) -> dict[str, Any]:
     """What diffusers' UNet takes for them; nothing where there are none.
 
     It wants those of the skip connections and of the middle together, so 0 stands for what is not there.

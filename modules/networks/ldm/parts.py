@@ -26,15 +26,15 @@ from modules.networks.ldm.building import Names, old_vae_name, read_part
 from modules.networks.ldm.layout import (
     Config,
     read_config,
-    said_config,
     scaling_factor,
     scheduler_config,
+    scheduler_values,
     text_config,
     vae_config,
 )
 from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
 from modules.networks.ldm.openclip import as_transformers
-from modules.networks.ldm.prediction import said_beside, said_of
+from modules.networks.ldm.prediction import folder_notes, prediction_notes
 from modules.networks.ldm.sidecar import Sidecar, read_sidecar
 from modules.networks.ldm.unet_layout import unet_config
 from modules.networks.model import FileSigns, MissingVae
@@ -67,8 +67,8 @@ class TextSlot:
 class Layout:
     """What tells the checkpoints of a family from those of its kin.
 
-    configs: the folder of its usual sizes.  size_numbers: how many numbers the UNet is told beside the prompt as a
-    whole, of sizes and the like; 0 where it is told neither.
+    configs: the folder of its usual sizes.  size_numbers: how many numbers (sizes, crops) the UNet takes beside the
+    pooled prompt; 0 if it takes neither.
     """
 
     configs: str
@@ -134,16 +134,16 @@ def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
     vae: Config = vae_config(header, sidecar, path.name, family=configs) if needs_vae else {}
     texts = tuple(_text_in_single(weights, slot, i, sidecar, configs) for i, slot in enumerate(layout.text_slots))
     if layout.size_numbers:
-        unet |= _told_sizes(unet, texts[-1].config["projection_dim"], layout.size_numbers, path.name)
-    said = said_of(path, header, sidecar)
+        unet |= _with_size_ids(unet, texts[-1].config["projection_dim"], layout.size_numbers, path.name)
+    notes = prediction_notes(path, header, sidecar)
     return Parts(
-        family, unet, vae, scheduler_config(header, sidecar, path.name, configs, said), weights, weights,
+        family, unet, vae, scheduler_config(header, sidecar, path.name, configs, notes), weights, weights,
         unet_names=lambda name: [UNET + unet_ldm_name(name, unet)],
         vae_names=lambda name: [VAE + vae_ldm_name(name, vae)],
         texts=texts,
         scaling_factor=scaling_factor(sidecar, path.name, configs),
         layout=layout,
-        is_prediction_known=said.prediction is not None,
+        is_prediction_known=notes.prediction is not None,
     )  # fmt: skip
 
 
@@ -151,13 +151,13 @@ def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidec
     prefix = slot.prefix
     if slot.is_openclip:
         weights, prefix = as_transformers(weights, prefix), ""
-    told = sidecar.of_text_encoder(index)
-    config = text_config(weights.header, told, weights.name, prefix, family, slot.config)
+    configured = sidecar.of_text_encoder(index)
+    config = text_config(weights.header, configured, weights.name, prefix, family, slot.config)
     config["num_hidden_layers"] = max(1, config["num_hidden_layers"] - slot.unread)
     return TextPart(slot.kind, config, weights, lambda name: [prefix + name.removeprefix("text_model.")])
 
 
-def _told_sizes(unet: Config, pooled: int, numbers: int, name: str) -> Config:
+def _with_size_ids(unet: Config, pooled: int, numbers: int, name: str) -> Config:
     """How many values stand for each number of sizes: what the UNet takes beside the prompt as a whole (`pooled`)."""
     each, left = divmod(unet["projection_class_embeddings_input_dim"] - pooled, numbers)
     if left or each < 1:
@@ -185,7 +185,7 @@ def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
         stored = read_part(path / "scheduler" / "scheduler_config.json", path.name)
         _require_schedule(stored, path.name)
         scheduler |= {key: stored[key] for key in (*scheduler, "rescale_betas_zero_snr") if key in stored}
-    scheduler |= said_config(said_beside(path))
+    scheduler |= scheduler_values(folder_notes(path))
     vae_config: Config = {}
     if needs_vae:
         if not (path / "vae").is_dir():

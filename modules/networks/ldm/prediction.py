@@ -19,80 +19,82 @@ _V: Final[Prediction] = "v_prediction"
 _NAMES: Final[Mapping[str, Prediction]] = {"epsilon": _EPSILON, "eps": _EPSILON, "v_prediction": _V, "v": _V}
 
 
-class Said(NamedTuple):
-    """None is nothing said."""
+class PredictionNotes(NamedTuple):
+    """What notes say of a checkpoint's predictions; None if they say nothing."""
 
     prediction: Prediction | None = None
     is_zero_snr: bool | None = None
 
 
-def said_of(path: Path, header: Header, sidecar: Sidecar) -> Said:
-    """What is said of a single file: the person's word counts most, then the yaml, the tensors, the metadata.
+def prediction_notes(path: Path, header: Header, sidecar: Sidecar) -> PredictionNotes:
+    """The notes on a single file: the user's JSON comes first, then the yaml, the tensors and the metadata.
 
-    Raises WebuiError for a word in the JSON that means nothing.
+    Raises WebuiError for an unknown value in the JSON.
     """
     return first(_by_person(path), by_yaml(sidecar), by_tensors(header), _by_metadata(path))
 
 
-def said_beside(folder: Path) -> Said:
-    """What `defaults.json` in a diffusers folder says. Raises WebuiError as `said_of` does."""
+def folder_notes(folder: Path) -> PredictionNotes:
+    """What `defaults.json` in a diffusers folder says. Raises WebuiError as `prediction_notes` does."""
     return _by_person(folder)
 
 
-def first(*said: Said) -> Said:
-    """Of each question the first answer."""
-    answer = Said()
-    for each in reversed(said):
-        answer = Said(
+def first(*answers: PredictionNotes) -> PredictionNotes:
+    """The first value given for each field."""
+    answer = PredictionNotes()
+    for each in reversed(answers):
+        answer = PredictionNotes(
             each.prediction or answer.prediction, answer.is_zero_snr if each.is_zero_snr is None else each.is_zero_snr
         )
     return answer
 
 
-def by_yaml(sidecar: Sidecar) -> Said:
+def by_yaml(sidecar: Sidecar) -> PredictionNotes:
     """LDM's `parameterization`, or SGM's scaling of the denoiser."""
     kind = sidecar.scaling.rpartition(".")[2]
     scaled: Prediction | None = _V if kind.startswith("VScaling") else _EPSILON if kind == "EpsScaling" else None
     prediction: Prediction | None = _NAMES.get(str(sidecar.model.get("parameterization"))) or scaled
     zero = sidecar.model.get(ZERO_SNR)
-    return Said(prediction, zero if isinstance(zero, bool) else None)
+    return PredictionNotes(prediction, zero if isinstance(zero, bool) else None)
 
 
-def by_tensors(header: Header) -> Said:
+def by_tensors(header: Header) -> PredictionNotes:
     """Fine-tunes mark v-prediction by a tensor `v_pred`, zero SNR by `ztsnr`."""
-    return Said("v_prediction" if "v_pred" in header else None, True if "ztsnr" in header else None)
+    return PredictionNotes("v_prediction" if "v_pred" in header else None, True if "ztsnr" in header else None)
 
 
-def _by_metadata(path: Path) -> Said:
-    """The standard of Stability's modelspec, and what kohya's trainers write."""
+def _by_metadata(path: Path) -> PredictionNotes:
+    """Stability's modelspec, and what kohya's trainers write."""
     if format_of(path) != "safetensors":
-        return Said()
-    told = read_metadata(path)
-    kohyas = {"True": "v", "False": "eps"}.get(told.get("ss_v_parameterization", ""), "")
-    prediction: Prediction | None = _NAMES.get(told.get("modelspec.prediction_type", "").lower()) or _NAMES.get(kohyas)
-    return Said(prediction, True if told.get("ss_zero_terminal_snr") == "True" else None)
+        return PredictionNotes()
+    metadata = read_metadata(path)
+    trainer = {"True": "v", "False": "eps"}.get(metadata.get("ss_v_parameterization", ""), "")
+    prediction: Prediction | None = _NAMES.get(metadata.get("modelspec.prediction_type", "").lower()) or _NAMES.get(
+        trainer
+    )
+    return PredictionNotes(prediction, True if metadata.get("ss_zero_terminal_snr") == "True" else None)
 
 
-def _by_person(path: Path) -> Said:
+def _by_person(path: Path) -> PredictionNotes:
     """`prediction_type` and `zero_terminal_snr` of the JSON beside a checkpoint, which may hold much else."""
     beside = path / "defaults.json" if path.is_dir() else path.with_suffix(".json")
     try:
         content: Any = parse_json(read_text(beside))
     except FileNotFoundError:
-        return Said()
+        return PredictionNotes()
     except (OSError, ValueError, WebuiError) as error:
         log.warning("%s cannot be read (%s); the checkpoint is used without it.", beside, error)
-        return Said()
+        return PredictionNotes()
     values = cast(dict[str, Any], content) if isinstance(content, dict) else {}
     word, zero = values.get(PREDICTION), values.get(ZERO_SNR)
     if word is not None and (not isinstance(word, str) or word not in _NAMES):
         raise _wrong(beside, PREDICTION, word, "epsilon or v_prediction")
     if zero is not None and not isinstance(zero, bool):
         raise _wrong(beside, ZERO_SNR, zero, "true or false")
-    return Said(_NAMES[word] if word is not None else None, zero)
+    return PredictionNotes(_NAMES[word] if word is not None else None, zero)
 
 
 def _wrong(path: Path, key: str, value: object, expected: str) -> WebuiError:
     return WebuiError(
-        f"{path.name}: {key}={ascii(value)[:60]}: expected {expected}.", "Mend it, or remove the key.", field=FIELD
+        f"{path.name}: {key}={ascii(value)[:60]}: expected {expected}.", "Correct it, or remove the key.", field=FIELD
     )

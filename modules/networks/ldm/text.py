@@ -10,7 +10,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.clip.bpe import END, ClipBPE
 from modules.clip.chunks import COMMA_BACKTRACK, EMPTY_CHUNK, Chunk, Piece, chunk_prompt, old_chunk
-from modules.networks.embeddings import Words, spoken
+from modules.networks.embeddings import EmbeddingWords, spoken
 from modules.networks.model import Emphasis, TextOptions
 
 TextNetwork = CLIPTextModel | CLIPTextModelWithProjection
@@ -46,7 +46,7 @@ def read_prompts(
     prompts: Sequence[Sequence[Piece]],
     reading: Reading,
     options: TextOptions,
-    words: Words | None,
+    words: EmbeddingWords | None,
 ) -> States:
     """The stages of one prompt, which are `prompts` in pieces, as the options want them read.
 
@@ -74,7 +74,7 @@ def encode_prompts(
     clip_skip: int = 1,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = COMMA_BACKTRACK,
-    words: Words | None = None,
+    words: EmbeddingWords | None = None,
     is_exact: bool = False,
 ) -> Tensor:
     """The conditioning (prompts, chunks * 77, width) of several prompts, in the text encoder's dtype and on its device.
@@ -95,7 +95,7 @@ def encode_prompt(
     clip_skip: int = 1,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = COMMA_BACKTRACK,
-    words: Words | None = None,
+    words: EmbeddingWords | None = None,
 ) -> Tensor:
     """The conditioning (chunks * 77, width) of one prompt."""
     rows = encode_prompts(
@@ -116,7 +116,7 @@ def encode_old(
     prompts: Sequence[str],
     clip_skip: int,
     emphasis: Emphasis,
-    words: Words | None = None,
+    words: EmbeddingWords | None = None,
 ) -> Tensor:
     """The conditioning (prompts, 77, width) as A1111's old emphasis made it: one chunk each, see `old_chunk`."""
     options = TextOptions(clip_skip, emphasis, is_old=True)
@@ -129,7 +129,7 @@ def encode_chunks(
     chunks: Sequence[Chunk],
     clip_skip: int,
     emphasis: Emphasis,
-    words: Words | None = None,
+    words: EmbeddingWords | None = None,
 ) -> Tensor:
     """Hidden states (chunks, 77, width) of a batch of chunks, weighted.
 
@@ -141,7 +141,11 @@ def encode_chunks(
 
 @torch.inference_mode()
 def read_chunks(
-    text_encoder: TextNetwork, chunks: Sequence[Chunk], reading: Reading, emphasis: Emphasis, words: Words | None = None
+    text_encoder: TextNetwork,
+    chunks: Sequence[Chunk],
+    reading: Reading,
+    emphasis: Emphasis,
+    words: EmbeddingWords | None = None,
 ) -> States:
     """The states of a batch of chunks: each token's, weighted, and each chunk's as a whole, where there is such."""
     device = text_encoder.device

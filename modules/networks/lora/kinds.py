@@ -34,7 +34,7 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Kind:
+class LoraKind:
     """One kind of change.
 
     marks: any of these parts tells the kind.  parts: all that it may have besides `marks`.
@@ -339,8 +339,8 @@ def _kind(
     delta: Callable[[Factors, Tensor], Tensor],
     rank: Callable[[Shapes], int] = lambda shapes: 0,
     is_bias: bool = False,
-) -> Kind:
-    return Kind(name, frozenset(marks.split()), frozenset(parts.split()), size, delta, rank, is_bias)
+) -> LoraKind:
+    return LoraKind(name, frozenset(marks.split()), frozenset(parts.split()), size, delta, rank, is_bias)
 
 
 LORA: Final = _kind("LoRA", "up down", "mid", _lora_size, _lora, lambda shapes: shapes["down"][0])

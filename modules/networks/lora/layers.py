@@ -10,8 +10,8 @@ from modules.networks.files.embeddings import BUNDLED
 from modules.networks.files.foreign import format_of, parse_json, read_json
 from modules.networks.files.listing import read_metadata
 from modules.networks.files.loras import FIELD, LoraRequest, stamp_of
-from modules.networks.lora.kinds import KINDS, Kind, Misfit, Shape, Size
-from modules.networks.lora.roles import place_of
+from modules.networks.lora.kinds import KINDS, LoraKind, Misfit, Shape, Size
+from modules.networks.lora.roles import parse_key
 from modules.networks.weights import Weights, open_weights
 
 _DOWNLOAD: Final = "Download it again."
@@ -31,7 +31,7 @@ class Change:
     lora: LoraRequest
     weights: Weights
     layer: str
-    kind: Kind
+    kind: LoraKind
     keys: Mapping[str, str]
     scale: float = 1.0
     magnitude: str = ""
@@ -58,63 +58,63 @@ class LoraFile:
     unread: tuple[str, ...]
 
 
-def open_lora(wanted: LoraRequest) -> LoraFile:
+def open_lora(request: LoraRequest) -> LoraFile:
     """What the file holds. Raises WebuiError if it cannot be read, or holds no change of a known kind."""
-    if wanted.dyn_dim is not None and wanted.dyn_dim < 1:
-        raise WebuiError(f"prompt: rank {wanted.dyn_dim} of <lora:{wanted.name}> must be at least 1.", "", FIELD)
-    weights = _opened(wanted)
+    if request.dyn_dim is not None and request.dyn_dim < 1:
+        raise WebuiError(f"prompt: rank {request.dyn_dim} of <lora:{request.name}> must be at least 1.", "", FIELD)
+    weights = _opened(request)
     unread: list[str] = []
     found: dict[str, dict[str, str]] = {}  # layer -> keys by part
     for key in weights.header:
-        place = None if key.startswith(BUNDLED) else place_of(key)
+        place = None if key.startswith(BUNDLED) else parse_key(key)
         if place is not None:
             found.setdefault(place.layer, {})[place.part] = key
         elif not key.startswith(BUNDLED):
             unread.append(key)
-    adapters = _adapter_metadata(wanted, format_of(wanted.stamp.path) == "safetensors")
+    adapters = _adapter_metadata(request, format_of(request.stamp.path) == "safetensors")
     layers: dict[str, tuple[Change, ...]] = {}
     for layer, keys in found.items():
-        changes = tuple(_changes(wanted, weights, layer, keys, adapters))
+        changes = tuple(_changes(request, weights, layer, keys, adapters))
         if changes:
             layers[layer] = changes
         used = {key for change in changes for key in (*change.keys.values(), change.magnitude)}
         used |= {keys[part] for part in ("alpha", "scale") if changes and part in keys}
         unread += [key for key in keys.values() if key not in used]
     if not layers:
-        raise refused(wanted, "holds no LoRA", "Choose another file.")
+        raise refused(request, "holds no LoRA", "Choose another file.")
     return LoraFile(weights, layers, tuple(unread))
 
 
-def refused(wanted: LoraRequest, why: str, cure: str) -> WebuiError:
-    return WebuiError(f"prompt: the LoRA {wanted.name!r} {why}.", cure, FIELD)
+def refused(request: LoraRequest, why: str, cure: str) -> WebuiError:
+    return WebuiError(f"prompt: the LoRA {request.name!r} {why}.", cure, FIELD)
 
 
-def require_unchanged(wanted: LoraRequest) -> None:
+def require_unchanged(request: LoraRequest) -> None:
     """Raises WebuiError if the file is another one than when the job began."""
-    path = wanted.stamp.path
-    if not path.exists() or stamp_of(path) != wanted.stamp:
-        raise refused(wanted, "was replaced while the job ran", "Generate again.")
+    path = request.stamp.path
+    if not path.exists() or stamp_of(path) != request.stamp:
+        raise refused(request, "was replaced while the job ran", "Generate again.")
 
 
-def _opened(wanted: LoraRequest) -> Weights:
+def _opened(request: LoraRequest) -> Weights:
     try:
-        return open_weights(wanted.stamp.path)
+        return open_weights(request.stamp.path)
     except WebuiError as error:
-        raise WebuiError(f"prompt: the LoRA {wanted.name!r}: {error.message}", error.hint, FIELD) from error
+        raise WebuiError(f"prompt: the LoRA {request.name!r}: {error.message}", error.hint, FIELD) from error
     except OSError as error:
         raise WebuiError(
-            f"prompt: the LoRA {wanted.name!r} cannot be read: {error.strerror or error}.", "Refresh the list.", FIELD
+            f"prompt: the LoRA {request.name!r} cannot be read: {error.strerror or error}.", "Refresh the list.", FIELD
         ) from error
 
 
 def _changes(
-    wanted: LoraRequest, weights: Weights, layer: str, keys: Mapping[str, str], adapters: Mapping[str, Any]
+    request: LoraRequest, weights: Weights, layer: str, keys: Mapping[str, str], adapters: Mapping[str, Any]
 ) -> Iterator[Change]:
     """A layer may have several: factors, and a difference of its bias."""
     for part, key in keys.items():
         if part not in _SCALARS and weights.header[key].dtype not in _FLOATS:
             raise refused(
-                wanted, f"is quantised ({key} is {weights.header[key].dtype})", "Use a version in fp16 or bf16."
+                request, f"is quantized ({key} is {weights.header[key].dtype})", "Use a version in fp16 or bf16."
             )
     shapes = {part: weights.header[key].shape for part, key in keys.items()}
     for kind in KINDS:
@@ -126,12 +126,12 @@ def _changes(
             rank = 0  # what is missing will be said when its size is asked for
         scale = 1.0 if "alpha" in kind.parts else _scale(weights, keys, layer, rank, adapters)
         if not math.isfinite(scale):
-            raise refused(wanted, f"has an alpha that is no number in {layer}", _DOWNLOAD)
+            raise refused(request, f"has an alpha that is no number in {layer}", _DOWNLOAD)
         own = {part: key for part, key in keys.items() if part in kind.marks | kind.parts}
         magnitude = "" if kind.is_bias else keys.get("dora", keys.get("magnitude", ""))
         lengths = weights.header[magnitude].shape if magnitude else ()
         by_output = "dora" not in keys or len(lengths) < 2 or lengths[0] != 1
-        yield Change(wanted, weights, layer, kind, own, scale, magnitude, by_output)
+        yield Change(request, weights, layer, kind, own, scale, magnitude, by_output)
 
 
 def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adapters: Mapping[str, Any]) -> float:
@@ -153,20 +153,20 @@ def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adap
     return alpha / (math.sqrt(rank) if adapters.get(f"{part}.use_rslora") is True else rank)
 
 
-def _adapter_metadata(wanted: LoraRequest, is_safetensors: bool) -> Mapping[str, Any]:
+def _adapter_metadata(request: LoraRequest, is_safetensors: bool) -> Mapping[str, Any]:
     """PEFT's configuration, as diffusers keeps it in the file, or as PEFT saves it beside `adapter_model`."""
-    path = wanted.stamp.path
+    path = request.stamp.path
     try:
-        told = parse_json(read_metadata(path).get(_ADAPTER_METADATA, "{}")) if is_safetensors else {}
+        adapter = parse_json(read_metadata(path).get(_ADAPTER_METADATA, "{}")) if is_safetensors else {}
     except ValueError:
-        told = {}
-    if told or path.stem != _ADAPTER_MODEL:
-        return cast(dict[str, Any], told) if isinstance(told, dict) else {}
+        adapter = {}
+    if adapter or path.stem != _ADAPTER_MODEL:
+        return cast(dict[str, Any], adapter) if isinstance(adapter, dict) else {}
     try:
         beside = read_json(path.with_name(_ADAPTER_CONFIG))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, WebuiError) as error:
-        raise refused(wanted, f"has an {_ADAPTER_CONFIG} beside it that cannot be read", _DOWNLOAD) from error
+        raise refused(request, f"has an {_ADAPTER_CONFIG} beside it that cannot be read", _DOWNLOAD) from error
     parts = ("unet", "text_encoder", "text_encoder_2")
     return {f"{part}.{key}": value for part in parts for key, value in beside.items()}

@@ -36,29 +36,29 @@ class Patch:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._wanted: tuple[LoraRequest, ...] = ()
+        self._requests: tuple[LoraRequest, ...] = ()
         self._originals: dict[nn.Parameter, Tensor] = {}
         self._notes: tuple[str, ...] = ()
 
-    def changed(self, wanted: Sequence[LoraRequest]) -> Model:
+    def changed(self, requests: Sequence[LoraRequest]) -> Model:
         """The checkpoint with `wanted` in its weights and nothing else; at once if they are there already.
 
         Raises WebuiError for a file that cannot be used with it; then its weights are the original ones.
         """
-        wanted = tuple(wanted)
-        if wanted != self._wanted:
+        requests = tuple(requests)
+        if requests != self._requests:
             self.restore()
-            merged, notes = _merged(self._model, wanted)
+            merged, notes = _merged(self._model, requests)
             for parameter, tensor in merged.items():
                 self._originals[parameter] = parameter.data
                 parameter.data = tensor
-            self._wanted, self._notes = wanted, notes
-        return self._model.with_loras(wanted)
+            self._requests, self._notes = requests, notes
+        return self._model.with_loras(requests)
 
     @property
-    def wanted(self) -> tuple[LoraRequest, ...]:
+    def requests(self) -> tuple[LoraRequest, ...]:
         """What is in the weights."""
-        return self._wanted
+        return self._requests
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -70,21 +70,21 @@ class Patch:
         for parameter, tensor in self._originals.items():
             parameter.data = tensor
         self._originals.clear()
-        self._wanted, self._notes = (), ()
+        self._requests, self._notes = (), ()
 
 
 @torch.no_grad()
-def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
+def _merged(model: Model, requests: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
     """The weights that change, in the types of their arithmetic, and notes. Sums are fp32, one weight at a time."""
     targets = model.lora_targets()
-    if wanted and not targets:
-        names = ", ".join(repr(one.name) for one in wanted)
+    if requests and not targets:
+        names = ", ".join(repr(one.name) for one in requests)
         is_refiner = "loras" in model.family.abilities  # of XL, the only one that takes none in a family that does
         why = "refiners take none" if is_refiner else f"{model.family.label} checkpoints take none"
         return {}, (f"The LoRAs {names} have no effect with the checkpoint {model.name}: {why}.",)
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
     notes: list[str] = []
-    for one in wanted:
+    for one in requests:
         file = open_lora(one)
         for parameter, change, strength in matched(one, file, targets, model):
             if strength:
@@ -95,7 +95,7 @@ def _merged(model: Model, wanted: Sequence[LoraRequest]) -> tuple[dict[nn.Parame
         parameter: summed(parameter.data, parts, model.place.text_dtype if parameter in texts else model.place.dtype)
         for parameter, parts in changes.items()
     }
-    for one in wanted:
+    for one in requests:
         require_unchanged(one)
     return merged, tuple(notes)
 
@@ -127,13 +127,13 @@ def matched(
 
 def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model: Checkpointed) -> None:
     """Raises WebuiError unless the change has the shape of the weight."""
-    size, wanted = change.size(weight), change_size(weight)
-    if size == wanted or _is_padded(size, weight):
+    size, requests = change.size(weight), change_size(weight)
+    if size == requests or _is_padded(size, weight):
         return
     raise _unfit(
         change.lora,
         f"does not fit the checkpoint {model.name}: {change.layer} is {size.rows} x {size.columns} in it and "
-        f"{wanted.rows} x {wanted.columns} in the checkpoint",
+        f"{requests.rows} x {requests.columns} in the checkpoint",
         file,
         model,
     )

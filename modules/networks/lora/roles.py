@@ -41,23 +41,23 @@ _KEY: Final = re.compile(rf"(.+?)\.(?:{'|'.join(f'(?P<{part}>{ends})' for part, 
 _PROCESSOR: Final = re.compile(r"(?:\.processor)?\.(to_q|to_k|to_v|to_out)_lora\.")
 
 
-class Place(NamedTuple):
+class LoraKey(NamedTuple):
     """Where a tensor belongs: the layer as the file spells it, and a part out of `SUFFIXES`."""
 
     layer: str
     part: str
 
 
-def place_of(key: str) -> Place | None:
+def parse_key(key: str) -> LoraKey | None:
     """None for a key that is none of a LoRA's.
 
-    >>> place_of("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a")
-    Place(layer='lora_unet_mid_block_attentions_0_proj_in', part='hada_w1_a')
-    >>> place_of("unet.conv_in.lora_A.default.weight")
-    Place(layer='unet.conv_in', part='down')
+    >>> parse_key("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a")
+    LoraKey(layer='lora_unet_mid_block_attentions_0_proj_in', part='hada_w1_a')
+    >>> parse_key("unet.conv_in.lora_A.default.weight")
+    LoraKey(layer='unet.conv_in', part='down')
     """
     match = _KEY.fullmatch(_PROCESSOR.sub(r".\1.lora.", key))
-    return Place(match[1], match.lastgroup) if match and match.lastgroup else None
+    return LoraKey(match[1], match.lastgroup) if match and match.lastgroup else None
 
 
 def folded(layer: str) -> str:

@@ -31,24 +31,24 @@ def slices(
     finite, OSError.
     """
     count = math.prod(piece.info.shape)
-    wanted = DTYPES[piece.info.dtype]
+    dtype = DTYPES[piece.info.dtype]
     if piece.channels is not None:
         breathe()
         whole = _partly_merged(piece, method, multiplier_c)
         whole = baking.over(key, whole.float()) if key in baking.laid else whole
-        yield _saved(whole.flatten(), wanted, piece)
+        yield _saved(whole.flatten(), dtype, piece)
         return
     if key in baking.laid:
-        yield _saved(baking.over(key, _assembled(piece, method, multiplier_c, breathe)).flatten(), wanted, piece)
+        yield _saved(baking.over(key, _assembled(piece, method, multiplier_c, breathe)).flatten(), dtype, piece)
         return
     combine = _combination(piece, method, multiplier_c, breathe)
     for first in range(0, count, SLICE):
         breathe()
         read = [part.file.read(part.key, first, min(SLICE, count - first)) for part in piece.parts]
-        if len(read) == 1 and read[0].dtype == wanted:
+        if len(read) == 1 and read[0].dtype == dtype:
             yield read[0]
         else:
-            yield _saved(combine([_wide(tensor, read) for tensor in read]), wanted, piece)
+            yield _saved(combine([_wide(tensor, read) for tensor in read]), dtype, piece)
 
 
 def _assembled(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping) -> Tensor:

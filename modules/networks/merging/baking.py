@@ -29,7 +29,7 @@ _FAMILIES: Final[Mapping[str, tuple[Family, Layout]]] = {"sd1": (SD1, SD1_LAYOUT
 _THIRDS: Final = 3  # query, key and value in one tensor of OpenCLIP's
 
 
-class Place(NamedTuple):
+class TensorSlice(NamedTuple):
     """Where a weight lies in a single file: a key, and which third of its rows where it shares the tensor."""
 
     key: str
@@ -39,7 +39,7 @@ class Place(NamedTuple):
 class Laid(NamedTuple):
     """What is laid over a weight, in the prompt's order, each with its strength."""
 
-    place: Place
+    place: TensorSlice
     changes: tuple[tuple[Change, float], ...]
 
 
@@ -109,11 +109,11 @@ def _always(layout: Layout) -> Callable[[FileType], Layout]:
     return lambda kind: layout
 
 
-def _targets(parts: Parts, name: str) -> tuple[dict[str, LoraTarget], dict[nn.Parameter, Place]]:
+def _targets(parts: Parts, name: str) -> tuple[dict[str, LoraTarget], dict[nn.Parameter, TensorSlice]]:
     """What LoRAs may change, of networks without numbers, and where it lies in the file."""
     unet = empty(UNet2DConditionModel, parts.unet_config, name)
     targets = unet_targets(unet)
-    places = {weight: Place(parts.unet_names(own)[0]) for own, weight in unet.named_parameters()}
+    places = {weight: TensorSlice(parts.unet_names(own)[0]) for own, weight in unet.named_parameters()}
     prefixes = (TEXT_PREFIXES, SECOND_TEXT_PREFIXES)
     for text, slot, spellings in zip(parts.texts, parts.layout.text_slots, prefixes, strict=False):
         encoder = empty_text_encoder(text.kind, text.config, name)
@@ -122,5 +122,5 @@ def _targets(parts: Parts, name: str) -> tuple[dict[str, LoraTarget], dict[nn.Pa
         for own, weight in encoder.named_parameters():
             key = text.names(own)[0]
             source = sources.get(key)
-            places[weight] = Place(source.key, source.third) if source else Place(key)
+            places[weight] = TensorSlice(source.key, source.third) if source else TensorSlice(key)
     return targets, places

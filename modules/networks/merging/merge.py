@@ -101,11 +101,11 @@ def _stamp(recipe: Recipe) -> bytes:
     for path in recipe.files:
         status = path.stat()
         files.append((str(path), status.st_size, status.st_mtime_ns))
-    told = asdict(recipe) | {
+    header = asdict(recipe) | {
         "sources": [],
         "vae": None,
         "target": "",
         "overwrite": False,
         "loras": [repr(one) for one in recipe.loras],
     }
-    return json.dumps([told, files], sort_keys=True).encode()
+    return json.dumps([header, files], sort_keys=True).encode()

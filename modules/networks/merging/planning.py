@@ -149,7 +149,7 @@ def _require_plain(file: TensorFile) -> None:
     scaled = next((key for key in file.header if key.rpartition(".")[2] in SCALES), None)
     if scaled is not None:
         raise WebuiError(
-            f"{file.name} is quantised to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", FIELD
+            f"{file.name} is quantized to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", FIELD
         )
     family = detect(file.header)
     if family.kind == "addition":
@@ -173,9 +173,9 @@ def _saved_dtype(recipe: Recipe, key: str, *infos: TensorInfo) -> str:
         return dtypes[0]
     if recipe.save_as == "same":
         return _widest(dtypes)
-    wanted = _DTYPE_OF[recipe.save_as]
+    dtype = _DTYPE_OF[recipe.save_as]
     is_small = len(infos[0].shape) < 2 or key.startswith(VAE)
-    return "F16" if wanted in _EIGHT_BITS and is_small else wanted
+    return "F16" if dtype in _EIGHT_BITS and is_small else dtype
 
 
 def _widest(dtypes: Sequence[str]) -> str:

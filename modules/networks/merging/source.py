@@ -52,7 +52,7 @@ class TensorFile:
         unread = next((key for key, info in header.items() if info.dtype not in DTYPES), None)
         if unread is not None:
             raise WebuiError(
-                f"{path.name} is quantised ({unread} is {header[unread].dtype}).", "Use the fp16 version.", FIELD
+                f"{path.name} is quantized ({unread} is {header[unread].dtype}).", "Use the fp16 version.", FIELD
             )
         self.header: Header = header
 

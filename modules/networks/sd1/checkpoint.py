@@ -8,7 +8,7 @@ from transformers import CLIPTextModel
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.detect import TEXT, FileType
 from modules.networks.files.foreign import FIELD
 from modules.networks.files.listing import HashCache
@@ -24,7 +24,7 @@ LAYOUT: Final = Layout("sd1", (TextSlot("text encoder", TEXT, "text_encoder", "t
 
 def load_checkpoint(
     file: Checkpoint,
-    place: Place,
+    place: Placement,
     tokenizer: ClipBPE,
     hashes: HashCache,
     vae: Path | None = None,
@@ -63,13 +63,13 @@ def _load(file: Checkpoint, tools: LoadTools) -> StableDiffusion:
     )
 
 
-def _recognises(signs: FileSigns) -> bool:
+def _matches(signs: FileSigns) -> bool:
     return belongs_to(signs, SD1_TRAITS.name)
 
 
 SD1: Final = Family(
     traits=SD1_TRAITS,
-    recognises=_recognises,
+    matches=_matches,
     load=_load,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging"}),
 )

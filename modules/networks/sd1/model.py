@@ -7,7 +7,7 @@ from transformers import CLIPTextModel
 
 from modules.clip.chunks import Piece
 from modules.networks.conditioning import Conditioning
-from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.ldm.lora_names import TEXT_PREFIXES, text_targets, unet_targets
 from modules.networks.ldm.model import LatentDiffusion
 from modules.networks.ldm.text import PLAIN, TextNetwork, read_prompts
@@ -28,11 +28,15 @@ class StableDiffusion(LatentDiffusion):
     def text_width(self) -> int:
         return self.text_encoder.config.hidden_size
 
-    def words(self, embeddings: EmbeddingCache) -> Words:
+    def words(self, embeddings: EmbeddingCache) -> EmbeddingWords:
         return embeddings.words(self.text_width, self.tokenizer)
 
     def encoded(
-        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+        self,
+        stages: Sequence[str],
+        pieces: Sequence[Sequence[Piece]],
+        options: TextOptions,
+        words: EmbeddingWords | None,
     ) -> Conditioning:
         reading = replace(PLAIN, layers_back=options.clip_skip)
         states = read_prompts(self.text_encoder, self.tokenizer, stages, pieces, reading, options, words)

@@ -68,13 +68,13 @@ def is_v_prediction(unet: UNet2DConditionModel) -> bool:
     return float((output.float() - seen.float()).mean()) < _V_BELOW
 
 
-def _recognises(signs: FileSigns) -> bool:
+def _matches(signs: FileSigns) -> bool:
     return belongs_to(signs, SD2_TRAITS.name)
 
 
 SD2: Final = Family(
     traits=SD2_TRAITS,
-    recognises=_recognises,
+    matches=_matches,
     load=load,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging"}),
 )

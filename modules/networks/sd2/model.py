@@ -6,7 +6,7 @@ from typing import Final
 
 from modules.clip.chunks import Piece
 from modules.networks.conditioning import Conditioning
-from modules.networks.embeddings import Words
+from modules.networks.embeddings import EmbeddingWords
 from modules.networks.ldm.text import Reading, read_prompts
 from modules.networks.model import TextOptions
 from modules.networks.sd1.model import StableDiffusion
@@ -19,7 +19,11 @@ class StableDiffusion2(StableDiffusion):
     """A `Model`. Its text encoder ends where the prompt is read, so Clip skip has no effect, as in A1111."""
 
     def encoded(
-        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+        self,
+        stages: Sequence[str],
+        pieces: Sequence[Sequence[Piece]],
+        options: TextOptions,
+        words: EmbeddingWords | None,
     ) -> Conditioning:
         states = read_prompts(self.text_encoder, self.tokenizer, stages, pieces, READING, options, words)
         return Conditioning(states.tokens.to(self.place.dtype))

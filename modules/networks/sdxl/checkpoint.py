@@ -54,13 +54,13 @@ def _layout_of(kind: FileType) -> Layout:
     return REFINER if kind.name == "sdxl-refiner" else BASE
 
 
-def _recognises(signs: FileSigns) -> bool:
+def _matches(signs: FileSigns) -> bool:
     return belongs_to(signs, SDXL_TRAITS.name)
 
 
 SDXL: Final = Family(
     traits=SDXL_TRAITS,
-    recognises=_recognises,
+    matches=_matches,
     load=load,
-    abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging", "sizes_told"}),
+    abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging", "size_conditioning"}),
 )

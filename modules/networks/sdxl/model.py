@@ -11,11 +11,11 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from modules.clip.bpe import END
 from modules.clip.chunks import Piece
 from modules.networks.conditioning import Conditioning
-from modules.networks.embeddings import EmbeddingCache, Words
+from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.ldm.lora_names import SECOND_TEXT_PREFIXES, TEXT_PREFIXES, text_targets, unet_targets
 from modules.networks.ldm.model import LatentDiffusion
 from modules.networks.ldm.text import Reading, TextNetwork, read_prompts
-from modules.networks.model import LoraTarget, TextOptions, Told
+from modules.networks.model import LoraTarget, SizeConditioning, TextOptions
 
 LAYERS_BACK: Final = 2  # of both text encoders: the state before the last layer, without the final norm
 OPENCLIP_PAD: Final = 0  # what fills a prompt up behind its end marker
@@ -41,16 +41,20 @@ class StableDiffusionXL(LatentDiffusion):
         """Of the vectors of all text encoders side by side."""
         return sum(encoder.config.hidden_size for encoder in self.text_encoders.values())
 
-    def words(self, embeddings: EmbeddingCache) -> Words:
+    def words(self, embeddings: EmbeddingCache) -> EmbeddingWords:
         return embeddings.words(self.text_width, self.tokenizer)
 
     def encoded(
-        self, stages: Sequence[str], pieces: Sequence[Sequence[Piece]], options: TextOptions, words: Words | None
+        self,
+        stages: Sequence[str],
+        pieces: Sequence[Sequence[Piece]],
+        options: TextOptions,
+        words: EmbeddingWords | None,
     ) -> Conditioning:
         def read(encoder: TextNetwork, layers_back: int, pad: int, start: int) -> tuple[Tensor, Tensor | None]:
-            own = words and words.columns(start, start + encoder.config.hidden_size)
+            columns = words and words.columns(start, start + encoder.config.hidden_size)
             reading = Reading(layers_back, False, pad)
-            return read_prompts(encoder, self.tokenizer, stages, pieces, reading, options, own)
+            return read_prompts(encoder, self.tokenizer, stages, pieces, reading, options, columns)
 
         first = 0 if self.clip_l is None else self.clip_l.config.hidden_size
         tokens, pooled = read(self.clip_g, LAYERS_BACK, OPENCLIP_PAD, first)
@@ -60,11 +64,11 @@ class StableDiffusionXL(LatentDiffusion):
             tokens = torch.cat([read(self.clip_l, back, END, 0)[0], tokens], dim=-1)
         if options.is_negative and not any(stages):  # no prompt at all, which is not the same as an empty one
             tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
-        numbers = torch.tensor([self._numbers(options.told)], device=tokens.device).repeat(len(tokens), 1)
+        numbers = torch.tensor([self._numbers(options.size_conditioning)], device=tokens.device).repeat(len(tokens), 1)
         dtype = self.place.dtype
         return Conditioning(tokens.to(dtype), pooled=pooled.to(dtype), size_ids=numbers)
 
-    def told(self, cond: Conditioning) -> dict[str, Any]:
+    def added_cond(self, cond: Conditioning) -> dict[str, Any]:
         return {"added_cond_kwargs": {"text_embeds": cond.pooled, "time_ids": cond.size_ids}}
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
@@ -74,10 +78,10 @@ class StableDiffusionXL(LatentDiffusion):
         smaller, larger = text_targets(self.clip_l, TEXT_PREFIXES), text_targets(self.clip_g, SECOND_TEXT_PREFIXES)
         return unet_targets(self.unet) | smaller | larger
 
-    def _numbers(self, told: Told | None) -> list[float]:
+    def _numbers(self, picture: SizeConditioning | None) -> list[float]:
         """Height and width of the original, what was cropped at top and left, and the target; or the score."""
         native = self.family.sizes.native
-        told = told or Told(native, native)
-        size, crop = (told.height, told.width), (told.crop_top, told.crop_left)
-        last = (told.aesthetic_score,) if self.is_refiner else size
+        picture = picture or SizeConditioning(native, native)
+        size, crop = (picture.height, picture.width), (picture.crop_top, picture.crop_left)
+        last = (picture.aesthetic_score,) if self.is_refiner else size
         return [float(each) for each in (*size, *crop, *last)]

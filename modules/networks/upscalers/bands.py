@@ -1,6 +1,6 @@
 """A network over a picture of any size: tiles that overlap, joined without a seam, row of tiles by row of tiles.
 
-Each tile is evaluated with a margin of its neighbours' pixels. Close to the border of two tiles their results fade
+Each tile is evaluated with a margin of its neighbors' pixels. Close to the border of two tiles their results fade
 into each other; further out, where the margin's own border shows, they are not used.
 """
 

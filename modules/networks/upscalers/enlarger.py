@@ -15,7 +15,7 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.images.enlarge import scaled
 from modules.images.geometry import Size
-from modules.networks.device import Place, available_bytes, is_out_of_memory, release_memory
+from modules.networks.device import Placement, available_bytes, is_out_of_memory, release_memory
 from modules.networks.files.foreign import format_of
 from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import read_pickle
@@ -49,7 +49,7 @@ class Enlarger:
     type elsewhere.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Placement) -> None:
         self._place = place
         self._dtype = torch.float32 if place.device.type == "cpu" else place.dtype
         self._held: tuple[Stamp, ImageModelDescriptor[Any]] | None = None

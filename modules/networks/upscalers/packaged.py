@@ -37,7 +37,7 @@ def compact_names(layers: int) -> Iterator[str]:
 
 
 def state_dict(layers: Sequence[Layer], names: Callable[[int], Iterator[str]]) -> StateDict:
-    """The weights by the names of Real-ESRGAN's own files, which spandrel recognises."""
+    """The weights by the names of Real-ESRGAN's own files, which spandrel recognizes."""
     state: StateDict = {}
     for name, layer in zip(names(len(layers)), layers, strict=True):
         state[f"{name}.weight"] = torch.from_numpy(layer.weight)

@@ -10,15 +10,15 @@ from modules.networks.cache import ByteCache
 from modules.networks.conditioning import Conditioning
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.files.loras import LoraRequest
-from modules.networks.model import EncodedPrompts, Model, TextOptions, Told
+from modules.networks.model import EncodedPrompts, Model, SizeConditioning, TextOptions
 from modules.processing.clock import Stopwatch
 from modules.processing.plan import ImagePlan, Pass
 from modules.prompts.schedule import Stage, Timing, composition, schedule, stage_at
 from modules.schema.catalog import Embedding
 from modules.schema.settings import EXACT, Settings
 
-# Settings that show in the pictures of families that are told sizes.
-SIZES_TOLD: Final = (
+# Settings that show in the pictures of families with size conditioning.
+SIZE_SETTINGS: Final = (
     "sdxl_crop_top", "sdxl_crop_left", "sdxl_clip_l_skip", "sdxl_refiner_low_aesthetic_score",
     "sdxl_refiner_high_aesthetic_score",
 )  # fmt: skip
@@ -107,13 +107,13 @@ def text_options(model: Model, request: Pass, settings: Settings, is_negative: b
         is_exact=settings.compatibility == EXACT,
         is_old=settings.use_old_emphasis_implementation,
     )
-    if "sizes_told" not in model.family.abilities:
+    if "size_conditioning" not in model.family.abilities:
         return options
     low, high = settings.sdxl_refiner_low_aesthetic_score, settings.sdxl_refiner_high_aesthetic_score
-    told = Told(
+    sizes = SizeConditioning(
         *request.size, settings.sdxl_crop_top, settings.sdxl_crop_left, aesthetic_score=low if is_negative else high
     )
-    return replace(options, is_negative=is_negative, told=told, clip_l_skip=settings.sdxl_clip_l_skip)
+    return replace(options, is_negative=is_negative, size_conditioning=sizes, clip_l_skip=settings.sdxl_clip_l_skip)
 
 
 class PromptEncoder:
@@ -135,7 +135,7 @@ class PromptEncoder:
         empty = None
         if settings.pad_cond_uncond:
             empty = self._timeline(model, "", when, options, clock).cond[0]
-        noted: set[str] = set(SIZES_TOLD) if options.told else set()
+        noted: set[str] = set(SIZE_SETTINGS) if options.size_conditioning else set()
         timelines = [*(timeline for timeline, _ in parts), negative]
         if not settings.use_old_emphasis_implementation and any(
             bracket in stage.text for timeline in timelines for stage in timeline.stages for bracket in "(["

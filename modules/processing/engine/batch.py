@@ -11,7 +11,7 @@ from torch import Tensor
 from modules.base.events import Event, ImageDone, Staged, Stop
 from modules.images.color import corrected
 from modules.images.geometry import Size
-from modules.networks.device import Place, require_finite
+from modules.networks.device import Placement, require_finite
 from modules.networks.model import Model
 from modules.networks.vae import to_uint8
 from modules.processing.engine.infotext import finished_picture
@@ -44,7 +44,7 @@ class BatchRunner:
     """Makes the batches of one job."""
 
     def __init__(
-        self, job: Job, common: Common, models: JobModels, passes: PassRunner, sources: SourceEncoder, place: Place
+        self, job: Job, common: Common, models: JobModels, passes: PassRunner, sources: SourceEncoder, place: Placement
     ) -> None:
         self._job = job
         self._common = common

@@ -7,8 +7,8 @@ from typing import cast
 import torch
 
 from modules.extension.loading import load as load_extensions
-from modules.networks.device import choose_place, threads
-from modules.networks.memory import Asked
+from modules.networks.device import choose_placement, threads
+from modules.networks.memory import MemoryMode
 from modules.processing.engine.engine import Engine
 
 
@@ -22,13 +22,13 @@ def create_engine(
     vae: str = "auto",
 ) -> Engine:
     """`device` is "auto" or "cpu", `precision` "auto" or "full", `memory` how checkpoints are held
-    (`networks.memory.Asked`), `vae` "auto" or "tiles".
+    (`networks.memory.MemoryMode`), `vae` "auto" or "tiles".
 
     Jobs bring the files that they name. Merged checkpoints are written into `merge_folder`.
     """
     torch.set_num_threads(threads())
-    place = choose_place(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
+    place = choose_placement(use_cpu=device == "cpu", precision="full" if precision == "full" else "autocast")
     place = replace(place, tiles_vae=vae == "tiles")
     extensions = load_extensions(Path(extensions_dir) if extensions_dir else None)
     folder = Path(merge_folder) if merge_folder else None
-    return Engine(place, Path(cache_dir), extensions, folder, memory=cast(Asked, memory))
+    return Engine(place, Path(cache_dir), extensions, folder, memory=cast(MemoryMode, memory))

@@ -11,11 +11,11 @@ from modules.clip.bpe import ClipBPE
 from modules.extension.loading import Extensions
 from modules.images.geometry import Size
 from modules.images.resize import resizes_latents
-from modules.networks.device import Place, describe, is_out_of_memory, release_memory
+from modules.networks.device import Placement, describe, is_out_of_memory, release_memory
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.families import FAMILIES
 from modules.networks.files.listing import HashCache
-from modules.networks.memory import Asked
+from modules.networks.memory import MemoryMode
 from modules.networks.model import Family, MissingVae, Model
 from modules.networks.model_cache import ModelCache
 from modules.networks.parts import Ear, InParts, Stopped, is_large
@@ -58,12 +58,12 @@ class Engine:
 
     def __init__(
         self,
-        place: Place,
+        place: Placement,
         cache_dir: Path,
         extensions: Extensions,
         merge_folder: Path | None = None,
         families: Sequence[Family] = FAMILIES,
-        memory: Asked = "auto",
+        memory: MemoryMode = "auto",
     ) -> None:
         self._place = place
         self._extensions = extensions

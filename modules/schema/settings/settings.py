@@ -23,7 +23,7 @@ from modules.schema.settings.stable_diffusion import StableDiffusionSettings
 log = logging.getLogger(__name__)
 
 MASK, COMPOSITE = "-mask", "-mask-composite"  # ends of file names
-MOST_TOLD = 20  # ignored entries of a settings file that get a log line each
+MOST_REPORTED = 20  # ignored entries of a settings file that get a log line each
 
 
 class Settings(  # pydantic lists the fields of the last base first, and the page and infotexts keep that order
@@ -50,10 +50,10 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
     def load(cls, path: Path) -> Self:
         """From a JSON file. Missing settings get their defaults; unreadable ones are logged."""
         settings, unread = cls.read(path)
-        for reason in unread[:MOST_TOLD]:
+        for reason in unread[:MOST_REPORTED]:
             log.warning("%s: an entry was ignored: %s", path, reason)
-        if len(unread) > MOST_TOLD:
-            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_TOLD)
+        if len(unread) > MOST_REPORTED:
+            log.warning("%s: %d more entries were ignored.", path, len(unread) - MOST_REPORTED)
         return settings
 
     @classmethod

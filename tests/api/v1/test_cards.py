@@ -26,9 +26,9 @@ from modules.server.folders import ModelFolders
 from tests.api.conftest import BASE, services_in
 
 
-def png(width: int = 40, height: int = 60, colour: str = "#a5372a") -> bytes:
+def png(width: int = 40, height: int = 60, color: str = "#a5372a") -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, "PNG")
+    Image.new("RGB", (width, height), color).save(file, "PNG")
     return file.getvalue()
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import describe
 from modules.networks.files.listing import HashCache, read_description
@@ -142,7 +142,7 @@ def made(kind: str, folder: Path) -> Path:
     return path
 
 
-def reads(kind: str, path: Path, place: Place, bpe: ClipBPE) -> None:
+def reads(kind: str, path: Path, place: Placement, bpe: ClipBPE) -> None:
     """Hand the file to what reads its type; raises WebuiError."""
     hashes = HashCache(path.parent / "hashes.json")
     if kind in ("checkpoint", "ckpt"):
@@ -167,7 +167,7 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_broken_file_of_each_type_is_one_sentence(kind: str, tmp_path: Path, place: Place, bpe: ClipBPE) -> None:
+def test_a_broken_file_of_each_type_is_one_sentence(kind: str, tmp_path: Path, place: Placement, bpe: ClipBPE) -> None:
     for number, damage in enumerate(BREAKS):
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -189,7 +189,7 @@ def test_a_file_whose_name_has_control_characters_is_one_marked_row(tmp_path: Pa
 
 
 def test_a_link_out_of_a_diffusers_folder_is_refused_and_the_hubs_cache_is_not(
-    tmp_path: Path, place: Place, bpe: ClipBPE
+    tmp_path: Path, place: Placement, bpe: ClipBPE
 ) -> None:
     weights = made("diffusers", tmp_path)
     secret = tmp_path / "secret.safetensors"

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.detect import detect
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.foreign import format_of, parse_json
@@ -157,7 +157,7 @@ def test_a_header_of_a_hundred_megabytes_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".safetensors", ".ckpt"])
 @pytest.mark.parametrize("kind", ["pipe", "socket's place", "folder", "link to itself", "link to nothing", "device"])
-def test_what_is_no_file_keeps_nobody_waiting(suffix: str, kind: str, tmp_path: Path, place: Place) -> None:
+def test_what_is_no_file_keeps_nobody_waiting(suffix: str, kind: str, tmp_path: Path, place: Placement) -> None:
     path = tmp_path / f"odd{suffix}"
     {
         "pipe": lambda: os.mkfifo(path),
@@ -322,7 +322,7 @@ OTHERS: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("content", "said"), OTHERS, ids=[said[:40] for _, said in OTHERS])
 def test_every_reader_tells_what_a_file_is(
-    content: bytes, said: str, tmp_path: Path, place: Place, bpe: ClipBPE
+    content: bytes, said: str, tmp_path: Path, place: Placement, bpe: ClipBPE
 ) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
@@ -515,7 +515,7 @@ CONFIGS: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
 
 @pytest.mark.parametrize(("part", "change"), CONFIGS, ids=range(len(CONFIGS)))
 def test_a_configuration_that_makes_no_model_is_told(
-    part: str, change: Callable[[dict[str, Any]], Any], tiny: Any, tmp_path: Path, place: Place, bpe: ClipBPE
+    part: str, change: Callable[[dict[str, Any]], Any], tiny: Any, tmp_path: Path, place: Placement, bpe: ClipBPE
 ) -> None:
     folder = tmp_path / "folder"
     for name, model in (("unet", tiny.unet), ("vae", tiny.vae), ("text_encoder", tiny.text_encoder)):

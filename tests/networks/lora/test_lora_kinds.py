@@ -20,7 +20,7 @@ CONV = "down_blocks.0.resnets.0.conv1"  # (32, 32, 3, 3), with a bias
 NORM = "mid_block.resnets.0.norm1"  # (32,), with a bias
 POSITIONS = "text_model.embeddings.position_embedding"  # (77, 16)
 
-Made = tuple[dict[str, Tensor], Tensor]  # parts of a layer, and what they add to its weight at strength 1
+LayerParts = tuple[dict[str, Tensor], Tensor]  # parts of a layer, and what they add to its weight at strength 1
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def kohya_name(layer: str) -> str:
     return ("lora_te_" if layer == POSITIONS else "lora_unet_") + layer.replace(".", "_")
 
 
-def lora(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lora(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     up, down = draw(32, 3), draw(3, *weight.shape[1:])
     stored = up[:, :, None, None].clone() if weight.ndim == 4 else up
     parts = {"lora_up.weight": stored, "lora_down.weight": down, "alpha": torch.tensor(1.5)}
@@ -59,7 +59,7 @@ def lora(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return parts, 1.5 / 3 * (ranks[0] + ranks[1] + ranks[2])
 
 
-def lora_tucker(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lora_tucker(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     up, mid, down = draw(32, 2), draw(2, 3, 3, 3), draw(3, 32)
     parts = {
         "lora_up.weight": up[:, :, None, None].clone(),
@@ -74,13 +74,13 @@ def lora_tucker(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return parts, 6.0 / 3 * delta
 
 
-def loha(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def loha(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     a1, b1, a2, b2 = draw(32, 2), draw(2, weight[0].numel()), draw(32, 2), draw(2, weight[0].numel())
     parts = {"hada_w1_a": a1, "hada_w1_b": b1, "hada_w2_a": a2, "hada_w2_b": b2, "alpha": torch.tensor(4.0)}
     return parts, 4.0 / 2 * ((a1 @ b1) * (a2 @ b2)).reshape(weight.shape)
 
 
-def loha_tucker(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def loha_tucker(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     halves = [(draw(2, 2, 3, 3), draw(2, 32), draw(2, 32)) for _ in range(2)]
     parts: dict[str, Tensor] = {}
     product = torch.ones(32, 32, 3, 3)
@@ -99,25 +99,25 @@ def kronecker(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([torch.cat([each * second for each in row], dim=1) for row in first], dim=0)
 
 
-def lokr_whole(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lokr_whole(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     first, second = draw(4, 8), draw(8, weight.shape[1] // 8, *weight.shape[2:])
     parts = {"lokr_w1": first, "lokr_w2": second, "alpha": torch.tensor(9.0)}
     return parts, kronecker(first, second)  # alpha does not count where nothing has a rank
 
 
-def lokr_second(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lokr_second(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     first, a, b = draw(4, 4), draw(8, 2), draw(2, weight.shape[1] // 4, *weight.shape[2:])
     parts = {"lokr_w1": first, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(1.0)}
     return parts, 1.0 / 2 * kronecker(first, torch.einsum("ar,r...->a...", a, b))
 
 
-def lokr_both(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lokr_both(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     a1, b1, a2, b2 = draw(4, 3), draw(3, 2), draw(8, 3), draw(3, weight.shape[1] // 2)
     parts = {"lokr_w1_a": a1, "lokr_w1_b": b1, "lokr_w2_a": a2, "lokr_w2_b": b2, "alpha": torch.tensor(1.5)}
     return parts, 1.5 / 3 * kronecker(a1 @ b1, a2 @ b2)
 
 
-def lokr_tucker(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def lokr_tucker(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     first, core, a, b = draw(2, 4), draw(3, 3, 3, 3), draw(3, 16), draw(3, 8)
     parts = {"lokr_w1": first, "lokr_t2": core, "lokr_w2_a": a, "lokr_w2_b": b, "alpha": torch.tensor(3.0)}
     second = torch.zeros(16, 8, 3, 3)
@@ -127,7 +127,7 @@ def lokr_tucker(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return parts, kronecker(first, second)
 
 
-def glora(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def glora(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     width, rank = weight.shape[1], 4
     a1, a2, b1, b2 = draw(width, rank), draw(rank, width), draw(32, rank), draw(rank, *weight.shape[1:])
     stored = [each[:, :, None, None].clone() if weight.ndim == 4 else each for each in (a1, a2, b1)]
@@ -137,7 +137,7 @@ def glora(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return parts, 2.0 / rank * delta
 
 
-def glora_old(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def glora_old(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     """As LyCORIS 2 and A1111 have it: the names of both factors of a product are exchanged."""
     width, rank = weight.shape[1], 4
     a1, a2, b1, b2 = draw(rank, width), draw(width, rank), draw(rank, width), draw(32, rank)
@@ -145,20 +145,20 @@ def glora_old(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return parts, weight @ a2 @ a1 + b2 @ b1
 
 
-def ia3_outputs(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def ia3_outputs(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     factor = draw(32)
     stored = factor.reshape(1, 32, 1, 1) if weight.ndim == 4 else factor
     delta = torch.stack([weight[row] * factor[row] for row in range(32)])
     return {"weight": stored, "on_input": torch.tensor(0)}, delta
 
 
-def ia3_inputs(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def ia3_inputs(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     factor = draw(weight.shape[1])
     delta = torch.stack([weight[:, column] * factor[column] for column in range(weight.shape[1])], dim=1)
     return {"weight": factor, "on_input": torch.tensor(True)}, delta
 
 
-def ia3_of_peft(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def ia3_of_peft(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     factor = 1 + draw(1, weight.shape[1])
     return {"ia3_l": factor}, weight * factor - weight
 
@@ -168,7 +168,7 @@ def cayley(block: Tensor) -> Tensor:
     return (eye + skew) @ torch.inverse(eye - skew)
 
 
-def oft(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def oft(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     blocks, rescale = draw(4, 8, 8), 1 + draw(32, *[1] * (weight.ndim - 1))
     turned = torch.cat(
         [torch.tensordot(cayley(block).T, weight[8 * k : 8 * k + 8], 1) for k, block in enumerate(blocks)]
@@ -176,7 +176,7 @@ def oft(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return {"oft_blocks": blocks, "alpha": torch.tensor(0.0), "rescale": rescale}, rescale * turned - weight
 
 
-def oft_held(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def oft_held(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     """An alpha holds the rotation's norm below alpha times the outputs."""
     blocks, alpha = draw(4, 8, 8), 0.01
     norm = (blocks - blocks.transpose(1, 2)).norm()
@@ -190,13 +190,13 @@ def oft_held(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return {"oft_blocks": blocks, "alpha": torch.tensor(alpha)}, turned - weight
 
 
-def oft_diagonal(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def oft_diagonal(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     turns = draw(4, 8, 8)
     turned = torch.cat([torch.tensordot(turn.T, weight[8 * k : 8 * k + 8], 1) for k, turn in enumerate(turns)])
     return {"oft_diag": turns}, turned - weight
 
 
-def boft(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def boft(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     """Each stage as a whole matrix (32, 32): an order of the rows, blocks along the diagonal, the order undone."""
     blocks, turned = draw(3, 8, 4, 4), weight
     for stage, diagonal in enumerate(blocks):
@@ -213,27 +213,29 @@ def boft(draw: Callable[..., Tensor], weight: Tensor) -> Made:
     return {"oft_blocks": blocks, "alpha": torch.tensor(0.0)}, turned - weight
 
 
-def difference(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def difference(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     diff = draw(*weight.shape)
     return {"diff": diff}, diff
 
 
-def new_weight(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def new_weight(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     own = draw(*weight.shape)
     return {"set_weight": own}, own - weight
 
 
-def norm(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def norm(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     own = draw(32)
     return {"w_norm": own}, own
 
 
-def embedding(draw: Callable[..., Tensor], weight: Tensor) -> Made:
+def embedding(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     a, b = draw(2, 77), draw(16, 2)
     return {"lora_embedding_A": a, "lora_embedding_B": b, "alpha": torch.tensor(1.0)}, 1.0 / 2 * (b @ a).T
 
 
-def longer(made: Made, weight: Tensor, draw: Callable[..., Tensor], side: int, part: str = "dora_scale") -> Made:
+def longer(
+    made: LayerParts, weight: Tensor, draw: Callable[..., Tensor], side: int, part: str = "dora_scale"
+) -> LayerParts:
     """DoRA: the merged weight's rows (side 0) or columns (side 1) get lengths of their own."""
     parts, delta = made
     merged = weight + delta
@@ -246,7 +248,7 @@ def longer(made: Made, weight: Tensor, draw: Callable[..., Tensor], side: int, p
     return parts | {part: lengths if part != "dora_scale" else lengths.reshape(shape)}, expected - weight
 
 
-Make = Callable[[Callable[..., Tensor], Tensor], Made]
+Make = Callable[[Callable[..., Tensor], Tensor], LayerParts]
 
 
 class Case(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest, stamp_of
 from modules.networks.lora.patch import Patch
@@ -38,13 +38,13 @@ SMALLER = ("encoder.layers.0.self_attn.q_proj", "encoder.layers.1.mlp.fc1")
 LARGER = ("encoder.layers.1.self_attn.out_proj", "text_projection")
 
 
-def loaded(tiny: Tiny, folder: Path, place: Place, bpe: ClipBPE) -> StableDiffusionXL:
+def loaded(tiny: Tiny, folder: Path, place: Placement, bpe: ClipBPE) -> StableDiffusionXL:
     path = save_single(tiny, folder / "xl.safetensors")
     return load(Checkpoint("xl", path), LoadTools(place, bpe, HashCache(folder / "hashes.json")))
 
 
 @pytest.fixture(scope="module")
-def xl(tmp_path_factory: pytest.TempPathFactory, place: Place, bpe: ClipBPE) -> StableDiffusionXL:
+def xl(tmp_path_factory: pytest.TempPathFactory, place: Placement, bpe: ClipBPE) -> StableDiffusionXL:
     return loaded(tiny_xl(), tmp_path_factory.mktemp("xl"), place, bpe)
 
 
@@ -148,7 +148,7 @@ def test_one_for_stable_diffusion_1_says_so(xl: StableDiffusionXL, tmp_path: Pat
     assert "a Stable Diffusion XL checkpoint" in caught.value.message
 
 
-def test_the_refiner_takes_none_and_the_job_goes_on(place: Place, bpe: ClipBPE, tmp_path: Path) -> None:
+def test_the_refiner_takes_none_and_the_job_goes_on(place: Placement, bpe: ClipBPE, tmp_path: Path) -> None:
     refiner = loaded(tiny_refiner(), tmp_path, place, bpe)
     save_file({f"{kohya(LAYERS[0])}.diff": torch.ones(2, 2)}, tmp_path / "a.safetensors")
     patch = Patch(refiner)

@@ -204,7 +204,7 @@ def test_tensors_are_left_out_by_pattern_and_old_spellings_meet(tmp_path: Path) 
         (lambda b: b | {ATTENTION: torch.ones(8, 9)}, "attn2.to_k.weight has the shape"),
         (lambda b: {f"unrelated.{number}.weight": torch.ones(2, 2) for number in range(3)}, "no tensor in common"),
         (lambda b: b | {ATTENTION: torch.full((8, 6), math.nan)}, "NaN or infinite"),
-        (lambda b: b | {f"{UNET}x.scale_weight": torch.ones(1)}, "quantised"),
+        (lambda b: b | {f"{UNET}x.scale_weight": torch.ones(1)}, "quantized"),
         (lambda b: {"lora_unet_x.lora_down.weight": torch.ones(2, 2)}, "is a LoRA, not a checkpoint"),
     ],
 )

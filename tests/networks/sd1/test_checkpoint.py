@@ -18,7 +18,7 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.networks import model_cache
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.ldm.building import load_vae
 from modules.networks.ldm.layout import read_config
@@ -34,7 +34,7 @@ Tensors = dict[str, Tensor]
 
 
 @pytest.fixture
-def load(tmp_path: Path, place: Place, bpe: ClipBPE) -> Load:
+def load(tmp_path: Path, place: Placement, bpe: ClipBPE) -> Load:
     """Load a file or folder as the engine does."""
     hashes = HashCache(tmp_path / "hashes.json")
     return lambda path: load_checkpoint(Checkpoint(path.name, path), place, bpe, hashes)
@@ -102,7 +102,7 @@ def test_loading_asks_no_network(tiny_file: Path, load: Load, monkeypatch: pytes
 def test_convolutions_lie_channels_last_and_types_follow_the_place(
     tiny_file: Path, tmp_path: Path, bpe: ClipBPE
 ) -> None:
-    place = Place(torch.device("cpu"), torch.bfloat16, torch.float32, torch.float16)
+    place = Placement(torch.device("cpu"), torch.bfloat16, torch.float32, torch.float16)
     file = Checkpoint("tiny", tiny_file)
     sd = load_checkpoint(file, place, bpe, HashCache(tmp_path / "hashes.json"))
     assert (sd.unet.dtype, sd.text_encoder.dtype, sd.vae.dtype) == (torch.bfloat16, torch.float32, torch.float16)
@@ -175,7 +175,7 @@ def diffusers_folder(sd: StableDiffusion, folder: Path, old_names: bool) -> Path
 
 
 def test_a_vae_may_come_from_a_file_of_its_own(
-    tiny: StableDiffusion, tiny_file: Path, tmp_path: Path, place: Place, bpe: ClipBPE
+    tiny: StableDiffusion, tiny_file: Path, tmp_path: Path, place: Placement, bpe: ClipBPE
 ) -> None:
     prefix = "first_stage_model."
     vae = changed(
@@ -232,7 +232,7 @@ def without(part: str) -> Callable[[Tensors], Tensors]:
         ),
         (
             lambda t: t | {"model.diffusion_model.out.0.bias": torch.zeros(32, dtype=torch.int8)},
-            "x.safetensors is quantised (model.diffusion_model.out.0.bias is I8). Use the fp16 version.",
+            "x.safetensors is quantized (model.diffusion_model.out.0.bias is I8). Use the fp16 version.",
         ),
         (
             lambda t: {"lora_unet_mid_block.lora_down.weight": torch.zeros(2, 2)},
@@ -381,12 +381,12 @@ def test_weights_that_are_no_numbers_are_told_by_name(tiny_file: Path, tmp_path:
 
 def test_scaled_8_bit_weights_are_told(tiny_file: Path, tmp_path: Path, load: Load) -> None:
     scale = {"model.diffusion_model.out.2.scale_weight": torch.ones(1)}
-    with pytest.raises(WebuiError, match=r"x\.safetensors is quantised to scaled 8 bit numbers"):
+    with pytest.raises(WebuiError, match=r"x\.safetensors is quantized to scaled 8 bit numbers"):
         load(changed(tiny_file, tmp_path, lambda content: content | scale))
 
 
 @pytest.fixture
-def cache(place: Place, bpe: ClipBPE, tmp_path: Path) -> ModelCache:
+def cache(place: Placement, bpe: ClipBPE, tmp_path: Path) -> ModelCache:
     return ModelCache(place, bpe, HashCache(tmp_path / "hashes.json"))
 
 

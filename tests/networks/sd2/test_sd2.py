@@ -17,7 +17,7 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.clip.bpe import END, START, ClipBPE
 from modules.networks.conditioning import NOTHING, Conditioning
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.families import family_of
 from modules.networks.files.checkpoints import look_into
 from modules.networks.files.listing import HashCache
@@ -36,7 +36,7 @@ Load = Callable[[Path], StableDiffusion2]
 
 
 @pytest.fixture
-def load_sd2(tmp_path: Path, place: Place, bpe: ClipBPE) -> Load:
+def load_sd2(tmp_path: Path, place: Placement, bpe: ClipBPE) -> Load:
     """Load a file or folder as the engine does."""
     tools = LoadTools(place, bpe, HashCache(tmp_path / "hashes.json"))
     return lambda path: load(Checkpoint(path.name, path), tools)
@@ -162,7 +162,7 @@ def test_a_folder_has_it_in_its_defaults(tiny: Tiny, tmp_path: Path, load_sd2: L
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"prediction_type": "noise"}', r"x\.json: prediction_type='noise': expected epsilon or v_prediction\. Mend"),
+        ('{"prediction_type": "noise"}', r"x\.json: prediction_type='noise': expected epsilon or v_prediction\. Correct"),
         ('{"prediction_type": 7}', r"x\.json: prediction_type=7: expected"),
         ('{"zero_terminal_snr": "yes"}', r"x\.json: zero_terminal_snr='yes': expected true or false"),
     ],

@@ -15,7 +15,7 @@ from torch import nn
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.families import family_of
 from modules.networks.files.checkpoints import look_into
 from modules.networks.files.listing import HashCache
@@ -30,7 +30,7 @@ Load = Callable[[Path], StableDiffusionXL]
 
 
 @pytest.fixture
-def load_xl(tmp_path: Path, place: Place, bpe: ClipBPE) -> Load:
+def load_xl(tmp_path: Path, place: Placement, bpe: ClipBPE) -> Load:
     """Load a file or folder as the engine does."""
     tools = LoadTools(place, bpe, HashCache(tmp_path / "hashes.json"))
     return lambda path: load(Checkpoint(path.name, path), tools)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from modules.clip.bpe import END, START, ClipBPE
 from modules.networks.conditioning import NOTHING, Conditioning
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.listing import HashCache
-from modules.networks.model import LoadTools, TextOptions, Told
+from modules.networks.model import LoadTools, SizeConditioning, TextOptions
 from modules.networks.sdxl.checkpoint import load
 from modules.networks.sdxl.model import StableDiffusionXL
 from modules.sampling.samplers import SamplerOptions, euler
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 STEPS, CFG, SIDE = 4, 2.0, 64
 CAT, DOG = "a cat on a mat", "dogs"
-TOLD = Told(SIDE, SIDE)
+SIZE = SizeConditioning(SIDE, SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,18 @@ def tiny() -> Tiny:
     return tiny_xl()
 
 
-def loaded(tiny: Tiny, folder: Path, place: Place, bpe: ClipBPE, **marks: Any) -> StableDiffusionXL:
+def loaded(tiny: Tiny, folder: Path, place: Placement, bpe: ClipBPE, **marks: Any) -> StableDiffusionXL:
     path = save_single(tiny, folder / "xl.safetensors", extra=marks)
     return load(Checkpoint("xl", path), LoadTools(place, bpe, HashCache(folder / "hashes.json")))
 
 
 @pytest.fixture(scope="module")
-def xl(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, place: Place, bpe: ClipBPE) -> StableDiffusionXL:
+def xl(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, place: Placement, bpe: ClipBPE) -> StableDiffusionXL:
     return loaded(tiny, tmp_path_factory.mktemp("xl"), place, bpe)
 
 
 def encoded(model: StableDiffusionXL, text: str, **options: Any) -> Conditioning:
-    return model.encode_prompts([text], TextOptions(**{"told": TOLD} | options)).cond
+    return model.encode_prompts([text], TextOptions(**{"size_conditioning": SIZE} | options)).cond
 
 
 def plain(tiny: Tiny, bpe: ClipBPE, text: str) -> tuple[Tensor, Tensor]:
@@ -122,9 +122,9 @@ def test_no_negative_prompt_is_nothing_at_all(xl: StableDiffusionXL) -> None:
 
 
 def test_sizes_and_crops_are_told_in_rows_and_columns(xl: StableDiffusionXL) -> None:
-    told = Told(width=640, height=384, crop_top=5, crop_left=7)
-    assert encoded(xl, CAT, told=told).size_ids.tolist() == [[384, 640, 5, 7, 384, 640]]
-    assert encoded(xl, CAT, told=None).size_ids.tolist() == [[1024, 1024, 0, 0, 1024, 1024]]
+    size_conditioning = SizeConditioning(width=640, height=384, crop_top=5, crop_left=7)
+    assert encoded(xl, CAT, size_conditioning=size_conditioning).size_ids.tolist() == [[384, 640, 5, 7, 384, 640]]
+    assert encoded(xl, CAT, size_conditioning=None).size_ids.tolist() == [[1024, 1024, 0, 0, 1024, 1024]]
 
 
 def test_an_embedding_has_vectors_for_both_text_encoders(tiny: Tiny, xl: StableDiffusionXL, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_an_embedding_has_vectors_for_both_text_encoders(tiny: Tiny, xl: StableD
     save_file(own, tmp_path / "feline.safetensors")
     embeddings = EmbeddingCache()
     embeddings.offer(EmbeddingFiles([tmp_path]).found())
-    read = xl.encode_prompts(["a feline on a mat"], TextOptions(told=TOLD, words=xl.words(embeddings)))
+    read = xl.encode_prompts(["a feline on a mat"], TextOptions(size_conditioning=SIZE, words=xl.words(embeddings)))
     assert [word.name for word in read.words] == ["feline"]
     expected = encoded(xl, CAT)
     torch.testing.assert_close(read.cond.tokens, expected.tokens)
@@ -196,7 +196,7 @@ def test_a_picture_from_text_is_diffusers(negative: str, tiny: Tiny, xl: StableD
 
 @pytest.mark.parametrize("is_v", [False, True])
 def test_a_picture_from_a_picture_is_diffusers(
-    is_v: bool, tiny: Tiny, place: Place, bpe: ClipBPE, tmp_path: Path
+    is_v: bool, tiny: Tiny, place: Placement, bpe: ClipBPE, tmp_path: Path
 ) -> None:
     marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)} if is_v else {}
     xl = loaded(tiny, tmp_path, place, bpe, **marks)
@@ -222,13 +222,13 @@ def test_a_picture_from_a_picture_is_diffusers(
     assert_close(ours, theirs)
 
 
-def test_the_refiners_picture_is_diffusers(place: Place, bpe: ClipBPE, tmp_path: Path) -> None:
+def test_the_refiners_picture_is_diffusers(place: Placement, bpe: ClipBPE, tmp_path: Path) -> None:
     tiny = tiny_refiner()
     refiner = loaded(tiny, tmp_path, place, bpe)
     sigmas = refiner.noise.uniform_sigmas(STEPS)
     start = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     noise = torch.randn(start.shape, generator=torch.Generator().manual_seed(3))
-    cond, uncond = (encoded(refiner, text, told=replace(TOLD, aesthetic_score=score))
+    cond, uncond = (encoded(refiner, text, size_conditioning=replace(SIZE, aesthetic_score=score))
                     for text, score in ((CAT, 6.0), (DOG, 2.5)))  # fmt: skip
     ours = sampled(refiner, cond, uncond, start + noise * sigmas[2], sigmas[2:])
     (tokens, pooled), (against, summary) = plain(tiny, bpe, CAT), plain(tiny, bpe, DOG)

@@ -10,14 +10,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from modules.base.errors import WebuiError
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.upscalers import find_upscalers
 from modules.networks.upscalers.enlarger import Enlarger
 from modules.networks.upscalers.spandrel_models import load
 from modules.schema.upscalers import Upscaler
 from tests.networks.upscalers.test_networks import tiny_esrgan
 
-CPU = Place(torch.device("cpu"), torch.bfloat16, torch.float32, torch.bfloat16)
+CPU = Placement(torch.device("cpu"), torch.bfloat16, torch.float32, torch.bfloat16)
 
 
 def picture(width: int, height: int, mode: str = "RGB") -> Image.Image:

@@ -54,7 +54,7 @@ def tiny_esrgan(blocks: int = 1, features: int = 4) -> dict[str, torch.Tensor]:
     return state_dict(layers, rrdb_names)
 
 
-def test_a_file_of_another_width_is_recognised() -> None:
+def test_a_file_of_another_width_is_recognized() -> None:
     network = load(tiny_esrgan(), "tiny.pth")
     assert (network.scale, network.architecture.id) == (4, "ESRGAN")
     assert not any(parameter.requires_grad for parameter in network.model.parameters())

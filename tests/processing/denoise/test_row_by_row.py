@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from modules.networks.conditioning import Conditioning, Extra, Residuals
-from modules.networks.device import CPU, Place
+from modules.networks.device import CPU, Placement
 from modules.processing.denoise.row_by_row import Predictor
 
 
 class Model:
     """Adds up all that a row is told; `most` rows fit."""
 
-    place = Place(CPU, torch.float32, torch.float32, torch.float32)
+    place = Placement(CPU, torch.float32, torch.float32, torch.float32)
 
     def __init__(self, most: int, error: Exception) -> None:
         self.most = most

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from modules.base.events import EngineState, Failed, ImageDone, Staged
 from modules.infotext.parse import parse
 from modules.networks import model_cache
-from modules.networks.memory import Asked
+from modules.networks.memory import MemoryMode
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
@@ -22,7 +22,7 @@ from tests.processing.engine.test_engine import source
 from tests.tiny import write_tiny_checkpoint
 from tests.tiny_line import save_single, tiny_xl
 
-MODES: tuple[Asked, ...] = ("whole", "parts", "layers")
+MODES: tuple[MemoryMode, ...] = ("whole", "parts", "layers")
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 3, "seed": 7, "prompt": "a cat"}
 LAYER = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 TEXT_LAYER = "lora_te_text_model_encoder_layers_0_mlp_fc1"
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(folder: Path, tmp_path: Path) -> Engines:
-    def make(memory: Asked) -> Engine:
+    def make(memory: MemoryMode) -> Engine:
         return create_engine("cpu", "full", str(tmp_path), memory=memory)
 
     return make
@@ -81,7 +81,7 @@ REQUESTS = {
 
 
 def test_every_mode_makes_the_same_bytes(engine: Engines, folder: Path) -> None:
-    made: dict[Asked, dict[str, list[bytes]]] = {}
+    made: dict[MemoryMode, dict[str, list[bytes]]] = {}
     for mode in MODES:
         one = engine(mode)
         made[mode] = {name: pixels(run(one, folder, request)) for name, request in REQUESTS.items()}

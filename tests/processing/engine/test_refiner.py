@@ -14,7 +14,7 @@ from modules.clip.bpe import ClipBPE
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
 from modules.networks import model_cache
-from modules.networks.device import choose_place
+from modules.networks.device import choose_placement
 from modules.networks.files.listing import HashCache
 from modules.networks.model_cache import ModelCache
 from modules.processing.denoise.guidance import Guided
@@ -172,7 +172,7 @@ def test_the_old_way_of_hires_fix_takes_width_and_height_for_the_result(run: Run
 def test_a_model_cache_lets_go_of_what_was_used_longest_ago(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache = ModelCache(choose_place(use_cpu=True, precision="full"), ClipBPE(), HashCache(tmp_path / "hashes.json"))
+    cache = ModelCache(choose_placement(use_cpu=True, precision="full"), ClipBPE(), HashCache(tmp_path / "hashes.json"))
     tiny, sharp = (Checkpoint(name, folder / f"{name}.safetensors") for name in ("tiny", "sharp"))
     first = cache.take(tiny)
     cache.take(sharp)

@@ -19,7 +19,7 @@ from modules.base.picture import Picture
 from modules.clip.bpe import ClipBPE
 from modules.infotext.parse import parse
 from modules.infotext.recipe import recipe
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache, find_vaes
 from modules.networks.ldm.building import load_vae
 from modules.networks.sd1.checkpoint import load_checkpoint
@@ -32,7 +32,7 @@ from tests.admitted import Folders
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 PREFIX = "first_stage_model."
-PLACE = Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+PLACE = Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
 SMALL: dict[str, Any] = {
     "prompt": "a cat", "width": 64, "height": 64, "steps": 1, "seed": 7, "subseed": 1, "sampler_name": "Euler",
 }  # fmt: skip

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from modules.base.events import Failed, ImageDone, Stop
 from modules.clip.bpe import ClipBPE
-from modules.networks.device import Place
+from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.processing.engine import create_engine
@@ -44,7 +44,7 @@ def test_a_tensor_named_ztsnr_acts_as_the_setting_does(tmp_path: Path) -> None:
 
 def test_so_does_the_key_of_a_diffusers_scheduler(tmp_path: Path) -> None:
     plain = write_tiny_checkpoint(tmp_path / "plain.safetensors")
-    place = Place(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
+    place = Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32)
     model = load_checkpoint(Checkpoint("plain", plain), place, ClipBPE(), HashCache(tmp_path / "h.json"))
     folder = tmp_path / "folder"
     for name, part in (("unet", model.unet), ("vae", model.vae), ("text_encoder", model.text_encoder)):

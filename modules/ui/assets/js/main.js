@@ -8,7 +8,7 @@ import { InpaintArea } from "./form/area.js";
 import { applyColors, setUpBrand } from "./core/colors.js";
 import { byId, part } from "./core/dom.js";
 import { setUpDropdowns } from "./core/dropdowns.js";
-import { Engine } from "./settings/engine.js";
+import { EngineStatus } from "./settings/engine.js";
 import * as form from "./form/form.js";
 import { History } from "./history/history.js";
 import { Intents } from "./form/intents.js";
@@ -41,7 +41,7 @@ const settle = async () => {
 export async function start() {
   await settle();
   applyColors(); // Gradio has set its own by now
-  page.engine = new Engine();
+  page.engine = new EngineStatus();
   setUpBrand();
   setUpDropdowns();
   setUpNumbers();

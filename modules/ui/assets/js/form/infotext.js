@@ -1,4 +1,4 @@
-// A picture's parameters as text: recognising them, showing them well, filling the form from them.
+// A picture's parameters as text: recognizing them, showing them well, filling the form from them.
 
 import { post } from "../core/api.js";
 import { button, h } from "../core/dom.js";

@@ -18,7 +18,7 @@ const WORDS = {
 // A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
 const OPENS_WITHIN = 6000; // milliseconds
 
-export class Engine {
+export class EngineStatus {
   /** @type {((name: string) => void) | undefined} a checkpoint is chosen */
   onSelected;
   /** @type {(() => Promise<void>) | undefined} the list has been read anew */
