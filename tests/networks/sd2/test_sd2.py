@@ -162,7 +162,7 @@ def test_a_folder_has_it_in_its_defaults(tiny: Tiny, tmp_path: Path, load_sd2: L
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"prediction_type": "noise"}', r"x\.json: prediction_type='noise': expected epsilon or v_prediction\. Correct"),
+        ('{"prediction_type": "noise"}', r"x\.json: prediction_type='noise': expected epsilon or v_prediction\. Cor"),
         ('{"prediction_type": 7}', r"x\.json: prediction_type=7: expected"),
         ('{"zero_terminal_snr": "yes"}', r"x\.json: zero_terminal_snr='yes': expected true or false"),
     ],
