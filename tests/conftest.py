@@ -44,6 +44,18 @@ class FailuresAtOnce:
             self.terminal.flush()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names the tests that failed, were run again and passed, with their first failure: nobody shall overlook them."""
+    stats = terminalreporter.stats
+    failed = {report.nodeid for report in [*stats.get("failed", []), *stats.get("error", [])]}
+    unsteady = [report for report in stats.get("rerun", []) if report.nodeid not in failed]
+    if unsteady:
+        terminalreporter.section("unsteady", yellow=True)
+        for report in unsteady:
+            terminalreporter.write_line(f"UNSTEADY {report.nodeid} ({report.when}): failed, then passed", yellow=True)
+            terminalreporter.write_line(report.longreprtext)
+
+
 @pytest.hookimpl(trylast=True)  # after the terminal has come
 def pytest_configure(config: pytest.Config) -> None:
     """With xdist, reports come to the controller, which is the only one with a terminal to print to."""

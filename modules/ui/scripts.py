@@ -24,8 +24,11 @@ def call(function: str, *fixed: str) -> str:
 
 
 def pull(name: str, outputs: Sequence[Component]) -> None:
-    """A hidden button `<name>_apply`: pressed by a script, it sets `outputs` to what `take(name)` returns."""
+    """A hidden button `<name>_apply`: pressed by a script, it sets `outputs` to what `take(name)` returns.
+
+    When they are set, `taken(name)` is called.
+    """
     button = gr.Button("", elem_id=f"{name}_apply", visible="hidden")
     button.click(
         fn=None, js=call("take", name), outputs=list(outputs), api_visibility="private", show_progress="hidden"
-    )
+    ).then(fn=None, js=call("taken", name), api_visibility="private", show_progress="hidden")

@@ -39,6 +39,12 @@ HOME = ("127.0.0.1", "localhost")
 OWN_SCHEMES = ("data", "blob")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test of this folder that fails is run once more; if it passes, the run's summary lists it as unsteady."""
+    item.add_marker(pytest.mark.browser)
+    item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

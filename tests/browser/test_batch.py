@@ -29,8 +29,6 @@ from modules.ui.app import build_page, mount
 from tests.browser.conftest import PATIENCE, answers, free_port, load, opened, png, wait_for
 from tests.jobs.painter import Painter
 
-pytestmark = pytest.mark.browser
-
 
 class BatchServer:
     """Palimpsest without its engine process, on a port, in a thread of its own."""

@@ -28,8 +28,6 @@ from tests.browser.conftest import (
     wait_for,
 )
 
-pytestmark = pytest.mark.browser
-
 Point = tuple[float, float]
 Mask = NDArray[np.uint8]
 

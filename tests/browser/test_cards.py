@@ -13,8 +13,6 @@ from tests.browser.conftest import FakeServer, opened, palimpsest, png, prompt
 from tests.tiny import write_tiny_checkpoint
 from tests.ui.fake_server import some_cards
 
-pytestmark = pytest.mark.browser
-
 
 def card(page: Page, name: str) -> Locator:
     return page.locator(f'[data-card="{name}"] .card-main')

@@ -11,8 +11,6 @@ from modules.schema.request import Img2ImgRequest
 from modules.ui.form import elem_id
 from tests.browser.conftest import FakeServer, finished, load, number, opened, png, submit, wait_for
 
-pytestmark = pytest.mark.browser
-
 DECLARED = params(Img2ImgRequest)
 
 

@@ -6,8 +6,6 @@ from playwright.sync_api import Page, expect
 from modules.prompts.styles import Style
 from tests.browser.conftest import FakeServer, finished, load, png, submit, wait_for
 
-pytestmark = pytest.mark.browser
-
 TOP = "element => element.getBoundingClientRect().top"
 
 

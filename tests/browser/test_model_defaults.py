@@ -3,7 +3,13 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FakeServer, load, number, opened, png
+from tests.browser.conftest import FakeServer, finished, load, number, opened, png, submit
+
+
+def expect_size(page: Page, tab: str, width: int, height: int) -> None:
+    """Waits until the form shows this size."""
+    expect(page.locator(f"#{tab}_width input[type=number]")).to_have_value(str(width))
+    expect(page.locator(f"#{tab}_height input[type=number]")).to_have_value(str(height))
 
 
 def choose_checkpoint(page: Page, name: str) -> None:
@@ -22,8 +28,8 @@ def first_checkpoint(server: FakeServer) -> None:
 def test_hires_fix_has_the_checkpoints_values_and_follows_the_next_one(open_page: Page) -> None:
     upscaler = open_page.locator("#txt2img_hr_upscaler input")
     expect(upscaler).to_have_value("Lanczos")
-    assert number(open_page, "txt2img_denoising_strength") == 0.3
-    assert number(open_page, "img2img_denoising_strength") == 0.6
+    expect(open_page.locator("#txt2img_denoising_strength input[type=number]")).to_have_value("0.3")
+    expect(open_page.locator("#img2img_denoising_strength input[type=number]")).to_have_value("0.6")
 
     choose_checkpoint(open_page, "watercolor-v3")  # brings nothing: what was put goes back
     expect(upscaler).to_have_value("Latent")
@@ -61,9 +67,10 @@ def test_a_size_beyond_the_models_is_warned_of_and_one_click_mends_it(open_page:
     expect(warning).to_contain_text("512 × 512 is much larger than this checkpoint's 256 × 256")
     open_page.click(f"#{tab}_use_native")
     expect(warning).to_have_count(0)
-    assert (number(open_page, f"{tab}_width"), number(open_page, f"{tab}_height")) == (256, 256)
+    expect_size(open_page, tab, 256, 256)
 
     choose_checkpoint(open_page, "watercolor-v3")  # 512 by its family
+    expect(open_page.locator(f"#{tab}_width input[type=number]")).to_have_value("512")
     open_page.fill(f"#{tab}_width input[type=number]", "768")
     open_page.keyboard.press("Tab")
     expect(warning).to_contain_text("this checkpoint's 512 × 512")
@@ -74,8 +81,7 @@ def test_in_img2img_the_sources_proportions_stay_and_a_scale_is_warned_of_too(op
     open_page.click("#img2img_detect_image_size_btn")
     expect(open_page.locator("#img2img_size_warning")).to_contain_text("600 × 400 is much larger")
     open_page.click("#img2img_use_native")
-    expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("312")
-    assert number(open_page, "img2img_height") == 208
+    expect_size(open_page, "img2img", 312, 208)
 
     open_page.click("#img2img_tab_resize_by_button")
     expect(open_page.locator("#img2img_size_warning")).to_contain_text("600 × 400 is much larger")
@@ -90,24 +96,18 @@ def test_steps_are_told_as_the_server_walks_them(
     expect(open_page.locator("#img2img_effective_steps")).to_have_text(shown)
 
 
-def size_of(page: Page, tab: str) -> tuple[float, float]:
-    return number(page, f"{tab}_width"), number(page, f"{tab}_height")
-
-
 def test_the_size_is_that_of_the_checkpoints_family_unless_somebody_has_chosen_one(open_page: Page) -> None:
     open_page.click("#tab_txt2img_button")
     open_page.fill("#txt2img_height input[type=number]", "320")
     open_page.keyboard.press("Tab")
     choose_checkpoint(open_page, "photo-xl")
-    expect(open_page.locator("#txt2img_width input[type=number]")).to_have_value("1024")
-    assert size_of(open_page, "txt2img") == (1024, 320)
+    expect_size(open_page, "txt2img", 1024, 320)
     open_page.click("#tab_img2img_button")
-    expect(open_page.locator("#img2img_height input[type=number]")).to_have_value("1024")
-    assert size_of(open_page, "img2img") == (1024, 1024)
+    expect_size(open_page, "img2img", 1024, 1024)
 
     choose_checkpoint(open_page, "watercolor-v3")
     expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("512")
-    assert size_of(open_page, "txt2img") == (512, 320)
+    expect_size(open_page, "txt2img", 512, 320)
 
 
 @pytest.mark.parametrize("tab", ["txt2img", "img2img"])
@@ -120,8 +120,7 @@ def test_the_sizes_a_checkpoint_was_trained_on_are_one_choice_away(open_page: Pa
     expect(offered).to_have_count(9)
     open_page.click(f"#{tab}_aspect_lock")  # a chosen size has proportions of its own
     sizes.select_option(label="1344 × 768")
-    expect(open_page.locator(f"#{tab}_height input[type=number]")).to_have_value("768")
-    assert size_of(open_page, tab) == (1344, 768)
+    expect_size(open_page, tab, 1344, 768)
     open_page.fill(f"#{tab}_width input[type=number]", "672")
     open_page.keyboard.press("Tab")
     expect(open_page.locator(f"#{tab}_height input[type=number]")).to_have_value("384")
@@ -141,3 +140,50 @@ def test_sides_are_cut_to_the_familys_unit_and_that_is_said(open_page: Page) -> 
     expect(open_page.locator("[data-part=size-warning][data-tab=txt2img]")).to_have_text(
         "Sides are multiples of 16: the result is 992 × 1024."
     )
+
+
+# Types "76" into the width, as a person does who was at it when the checkpoint's size arrives: when the page has asked
+# the server, when it has put the size into the form, or a moment after Gradio was told.
+TYPE = """({ tab, moment }) => {
+  const typed = () => {
+    const box = document.querySelector(`#${tab}_width input[type=number]`);
+    box.focus();
+    box.value = "76";
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    window.hasTyped = true;
+  };
+  const after = {
+    put: () => typed(),
+    told: () => queueMicrotask(typed),
+    task: () => setTimeout(typed),
+    frame: () => requestAnimationFrame(typed),
+  };
+  const put = document.getElementById(`${tab}_apply`);
+  if (moment === "asked") {
+    const ask = window.fetch;
+    window.fetch = (path, options) => (String(path).endsWith("/v1/checkpoint") && typed(), ask(path, options));
+  } else put.addEventListener("click", after[moment], { capture: true, once: true });
+}"""
+
+
+@pytest.mark.parametrize(
+    ("tab", "moment"),
+    [("txt2img", "asked"), ("txt2img", "put"), ("img2img", "told"), ("txt2img", "task"), ("txt2img", "frame")],
+)
+def test_what_is_typed_while_the_checkpoints_size_arrives_stays(
+    open_page: Page, server: FakeServer, tab: str, moment: str
+) -> None:
+    open_page.click(f"#tab_{tab}_button")
+    open_page.evaluate(TYPE, {"tab": tab, "moment": moment})
+    choose_checkpoint(open_page, "photo-xl")
+    expect(open_page.locator(f"#{tab}_height input[type=number]")).to_have_value("1024")
+    open_page.wait_for_function("() => window.hasTyped")
+    width = open_page.locator(f"#{tab}_width input[type=number]")
+    for key in ("End", "8", "Tab"):
+        width.press(key)
+    expect_size(open_page, tab, 768, 1024)
+    if tab == "txt2img":  # what Gradio has is what is shown
+        submit(open_page, "txt2img")
+        finished(open_page, "txt2img")
+        request = server.fake.requests[-1]["request"]
+        assert (request["width"], request["height"]) == (768, 1024)

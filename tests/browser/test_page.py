@@ -21,8 +21,6 @@ from tests.browser.conftest import (
     wait_for,
 )
 
-pytestmark = pytest.mark.browser
-
 INFOTEXT = (
     "a quiet harbour\nNegative prompt: fog\n"
     "Steps: 31, Sampler: Euler, Schedule type: Karras, CFG scale: 5.5, Seed: 77, Size: 320x448, Version: v1.10.0"

@@ -13,7 +13,7 @@ from tests.browser.conftest import PATIENCE, finished, opened
 from tests.test_app import Studio, studio
 from tests.tiny import write_tiny_checkpoint
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def submit(palimpsest: Studio, **request: object) -> str:

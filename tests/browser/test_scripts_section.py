@@ -1,11 +1,8 @@
 """The Script section on the page: controls from what the server says, kept, sent, and refusals at their place."""
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import FakeServer, finished, load, opened, png, submit
-
-pytestmark = pytest.mark.browser
 
 
 def test_a_script_is_chosen_set_kept_and_sent(open_page: Page, server: FakeServer) -> None:

@@ -6,8 +6,6 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import FakeServer, finished, opened, submit, wait_for
 from tests.browser.test_page import paste
 
-pytestmark = pytest.mark.browser
-
 SEEDS = ("6687881544318117707", "9007199254740993", "18446744073709551614")
 LARGEST = 2**64 - 1
 

@@ -4,12 +4,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlparse
 
-import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests.browser.conftest import PATIENCE, FakeServer, finished, load, opened, png, submit, wait_for
-
-pytestmark = pytest.mark.browser
 
 PAUSES = (1, 2, 4, 8, 15, 15)  # seconds
 SHOWN = """(hidden) => {

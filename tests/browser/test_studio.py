@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watch, finished, load, opened, png, shown_picture, submit
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 MASK = png(64, 64)  # its brightness
 LOADING = 90_000  # milliseconds the engine may take to start on a busy machine
 

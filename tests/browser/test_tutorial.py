@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import ROOT, finished, load, opened, palimpsest, shown_picture, submit
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 BUNDLED = ROOT / "models" / "Stable-diffusion" / "palimpsest-starter.safetensors"
 START = ROOT / "docs" / "images" / "start.png"  # a girl in front of city buildings

@@ -20,6 +20,10 @@ DATA = Path(__file__).parent / "data"
 CHECKPOINT_SHA256 = "58564d6acf29ef000b8290ad13d33e8624958985731bb9a002f8ff9b2d05a228"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.parity)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint() -> Checkpoint:
     """The checkpoint of the recordings, made once on this machine and checked by its hash."""

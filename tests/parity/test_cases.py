@@ -25,8 +25,6 @@ from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
 
-pytestmark = pytest.mark.parity
-
 A1111 = Settings(randn_source="GPU", live_previews_enable=False)
 LATENT, LATENT_SDE = 1e-3, 5e-3  # largest difference relative to the latent's spread
 # Between the passes of hires fix the pixel upscalers go by way of bytes: one that rounds otherwise moves the latent by

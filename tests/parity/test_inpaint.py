@@ -23,8 +23,6 @@ from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES
 from tests.parity.conftest import recorded_cases, with_inputs
 
-pytestmark = pytest.mark.parity
-
 A1111 = Settings(randn_source="GPU")
 MASKS = np.load(Path(__file__).parent / "data" / "latent_masks.npz")
 CASES = [case for case in recorded_cases() if case["name"] in MASKS.files]

@@ -32,8 +32,6 @@ CASES: list[dict[str, Any]] = json.loads((DATA / "replay.json").read_text())
 SLACK = {"Restart": 5e-3}  # relative to the latent's spread; SDE samplers likewise
 NEAR = 0.05  # timesteps: UniPC's log-alpha interpolation against our log-sigma one, between two timesteps
 
-pytestmark = pytest.mark.parity
-
 
 @dataclass
 class Played:

@@ -17,8 +17,6 @@ from modules.schema.settings import Settings
 from tests.parity.conftest import DATA, recorded_cases, with_inputs
 from tests.parity.test_cases import A1111, LARGEST_PIXEL, MEAN_PIXEL, differences
 
-pytestmark = pytest.mark.parity
-
 CASES = [case for case in recorded_cases() if case["name"].startswith("script_")]
 LEGEND = 90  # of 255: where letters touch, another version of Pillow lays them over each other in another way
 ANSWERS = json.loads((DATA / "scripts.json").read_text(encoding="utf-8"))

@@ -140,3 +140,8 @@ export function take(what) {
   if (what === "setting") return page.settings.take();
   return form.take(what);
 }
+
+// Gradio's components have the values of take(what).
+export function taken(what) {
+  if (NAMES.includes(what)) form.taken(what);
+}

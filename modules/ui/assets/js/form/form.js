@@ -4,9 +4,12 @@ import { byId, h, later } from "../core/dom.js";
 import { whole } from "../core/json.js";
 import { mendTyped, ownBox, ownNumber } from "../core/numberbox.js";
 import { config, read, write } from "../core/store.js";
+import { onTyped, Typing } from "./typing.js";
 
 const values = {};
 const pending = {};
+/** @type {Record<string, Typing>} */
+const typing = {};
 const listeners = [];
 
 export const fieldsOf = (tab) => config.tabs[tab];
@@ -21,6 +24,7 @@ export function defaults(tab) {
 for (const tab of Object.keys(config.tabs)) {
   values[tab] = defaults(tab);
   pending[tab] = {};
+  typing[tab] = new Typing();
 }
 
 export const get = (tab, name) => values[tab][name];
@@ -31,19 +35,28 @@ export const has = (tab, name) => name in values[tab];
 // "script".
 export const onChange = (action) => listeners.push(action);
 
-const save = later((tab) => write(`form.${tab}`, values[tab]), 250);
+const save = {};
+for (const tab of Object.keys(config.tabs)) save[tab] = later(() => write(`form.${tab}`, values[tab]), 250);
 addEventListener("pagehide", () => Object.keys(values).forEach((tab) => write(`form.${tab}`, values[tab])));
 
 function tell(tab, name, value, who) {
   values[tab][name] = value;
   clearError(tab, name);
   listeners.forEach((action) => action(tab, name, value, who));
-  save(tab);
+  save[tab]();
 }
 
 // Called by Gradio when a person, or a script through set(), changed a component.
 export function changed(tab, name, value) {
+  if (typing[tab].isOutdated(name, value)) return;
   if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) tell(tab, name, value, "person");
+}
+
+// A person types: Gradio tells it a moment later, when a script may have put something else there.
+function typed(tab, name, value) {
+  delete pending[tab][name];
+  typing[tab].typed(name, value);
+  if (values[tab][name] !== value) tell(tab, name, value, "person");
 }
 
 // `value` as Gradio has it, or what stands in a number box of our own.
@@ -66,6 +79,7 @@ export function set(tab, partial, who = "script") {
     const box = ownBox(elementOf(tab, name));
     if (box) box.value = value ?? "";
     else pending[tab][name] = value;
+    typing[tab].put(name);
     tell(tab, name, value, who);
   }
   byId(`${tab}_apply`).click();
@@ -85,8 +99,17 @@ const isAbove = (one, other) =>
 export function take(tab) {
   const wanted = pending[tab];
   pending[tab] = {};
+  typing[tab].handed(Object.keys(wanted));
   const taken = fieldsOf(tab).map((field) => wanted[field.name]);
   return [...taken, ...config.switches.map((name) => wanted[name])];
+}
+
+// Gradio has put what take() returned where it belongs; what was typed meanwhile goes there again.
+export function taken(tab) {
+  const again = typing[tab].settled();
+  if (!Object.keys(again).length) return;
+  pending[tab] = { ...again, ...pending[tab] };
+  byId(`${tab}_apply`).click();
 }
 
 // The values a browser kept from its last visit; tells whether there were any.
@@ -159,6 +182,7 @@ export function describe() {
     if (block && field.description) block.title = field.description;
     if (block && field.whole && tabOf(field))
       ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
+    if (block && tabOf(field)) onTyped(block, (value) => typed(tabOf(field), field.name, value));
     block?.addEventListener(
       "focusin",
       (/** @type {FocusEvent & {target: HTMLInputElement}} */ { target }) =>
