@@ -110,6 +110,7 @@ class ModelCache:
         self._hashes = hashes
         self._held: OrderedDict[tuple[Stamp, ...], Loaded] = OrderedDict()
         self._vaes: OrderedDict[VaeKey, LoadedVae] = OrderedDict()
+        self._needs: dict[tuple[Stamp, ...], Needs] = {}
 
     def __contains__(self, checkpoint: Checkpoint) -> bool:
         return _stamps(checkpoint.path) in self._held
@@ -197,7 +198,7 @@ class ModelCache:
     def forecast(self, checkpoint: Checkpoint) -> Forecast:
         """What `take` will do for a checkpoint, as far as its header tells."""
         loaded = self._held.get(_stamps(checkpoint.path))
-        needs = needs_of(checkpoint.path, self._place)
+        needs = self._needs_of(checkpoint.path)
         free = available_bytes(self._place.device)
         is_fp8 = takes_fp8(needs, self.limits.fp8, self._place)
         if loaded is not None and loaded.model.place.is_fp8 == is_fp8:
@@ -211,6 +212,13 @@ class ModelCache:
             going += 1
         names = [each.model.name for each in self._held.values()]
         return Forecast(False, mode, is_fp8, needs, free, tuple(names[:going]))
+
+    def _needs_of(self, path: Path) -> Needs:
+        """By the file's header, which is read once."""
+        stamps = _stamps(path)
+        if stamps not in self._needs:
+            self._needs[stamps] = needs_of(path, self._place)
+        return self._needs[stamps]
 
     def clear(self) -> None:
         self._offloading.rest()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.networks.device import CPU, Mode, Placement, is_out_of_memory, release_memory
+from modules.networks.numbers import converted
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Copies:
     def _copy(self, rested: Tensor) -> Tensor:
         if not rested.is_floating_point() or (self._keeps_fp8 and rested.dtype == FP8):
             return rested.to(self._device)
-        return rested.to(self._device, self._dtype, memory_format=_order(rested))
+        return converted(rested, self._device, self._dtype, _order(rested))
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,9 @@ def _loaded_vae(path: Path, place: Placement, scaling_factor: float | None) -> A
         theirs = [name, old_vae_name(name)] if is_diffusers else [vae_ldm_name(name, config)]
         return [prefix + each for each in theirs]
 
-    return filled_vae(config, weights, names, place)
+    vae = empty(AutoencoderKL, config, weights.name)
+    fill_vae(vae, weights, names, place)
+    return vae
 
 
 @contextmanager
@@ -89,10 +91,9 @@ def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextK
         return kind(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 
-def filled_vae(config: Config, weights: Weights, names: Names, place: Placement) -> AutoencoderKL:
-    vae = empty(AutoencoderKL, config, weights.name)
+def fill_vae(vae: AutoencoderKL, weights: Weights, names: Names, place: Placement) -> None:
+    """Raises WebuiError as `fill` does."""
     fill(vae, weights, names, place.loaded_to, place.loaded_as(place.vae_dtype), torch.channels_last)
-    return vae
 
 
 def old_vae_name(name: str) -> str:

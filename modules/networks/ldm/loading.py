@@ -14,7 +14,7 @@ from modules.base.errors import WebuiError
 from modules.networks.device import Placement
 from modules.networks.files.detect import FileType
 from modules.networks.files.foreign import FIELD
-from modules.networks.ldm.building import empty, empty_text_encoder, filled_vae, load_vae
+from modules.networks.ldm.building import empty, empty_text_encoder, fill_vae, load_vae
 from modules.networks.ldm.layout import Config
 from modules.networks.ldm.parts import Layout, Parts, TextPart, open_folder, open_single
 from modules.networks.ldm.upsampling import double_before_convolving
@@ -70,15 +70,18 @@ def load_networks(
     require_fitting(unet, parts.unet, parts.unet_names)
     for network, text in zip(texts, parts.texts, strict=True):
         require_fitting(network, text.weights, text.names)
+    autoencoder = None
     if vae is None:
-        require_fitting(empty(AutoencoderKL, parts.vae_config, file.name), parts.vae, parts.vae_names)
+        autoencoder = empty(AutoencoderKL, parts.vae_config, file.name)
+        require_fitting(autoencoder, parts.vae, parts.vae_names)
     make_room(_bytes(unet, place.dtype) + sum(_bytes(text, place.text_dtype) for text in texts))
     fill(unet, parts.unet, parts.unet_names, place.loaded_to, place.loaded_as(place.dtype), torch.channels_last)
     for network, text in zip(texts, parts.texts, strict=True):
         _fill_text(network, text, place)
-    if vae is None:
-        autoencoder = filled_vae(parts.vae_config, parts.vae, parts.vae_names, place)
+    if autoencoder is not None:
+        fill_vae(autoencoder, parts.vae, parts.vae_names, place)
     else:
+        assert vae is not None
         autoencoder = load_vae(vae, place, parts.scaling_factor)
     loaded = (unet, autoencoder, *texts)
     size = sum(each.numel() * each.element_size() for part in loaded for each in part.parameters())
