@@ -31,6 +31,7 @@ from modules.api.v1 import (
     scripts,
     state,
     styles,
+    upscalers,
 )
 from modules.api.v1 import fetch as fetch_v1
 from modules.base.picture import MAX_BYTES
@@ -63,6 +64,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))
+    app.include_router(upscalers.routes(services))
     app.include_router(cards.routes(services))
     app.include_router(fetch_v1.routes(services))
     app.include_router(history.routes(services))

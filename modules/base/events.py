@@ -1,6 +1,7 @@
 """The events of a job. The engine yields them; the job's log stores them; page and API read the log."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -64,6 +65,8 @@ class ImageDone:
 
     `sheet` is set for several pictures on one: the name its file begins with. What is not `shown` is saved, and stays
     out of the gallery. `suffix` is set for what belongs to a picture: its mask, or what was painted under that.
+    `texts` are all the texts of its file by key, `parameters` among them, where the file can hold several; else, and
+    in the other formats, it holds the infotext alone.
     """
 
     index: int
@@ -75,6 +78,7 @@ class ImageDone:
     sheet: str = ""
     shown: bool = True
     suffix: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def mode(self) -> Literal["RGB", "RGBA"]:

@@ -14,7 +14,7 @@ from modules.base.errors import WebuiError
 from modules.base.events import Failed, ImageDone, ImageSaved
 from modules.jobs.job import Job
 from modules.store.job_store import JobStore, sha256_of
-from modules.store.metadata import Encoded, as_file
+from modules.store.metadata import PARAMETERS, Encoded, as_file
 from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ class Saver:
     def encoded(self, job: Job, done: ImageDone) -> Encoded:
         """The picture as a file's bytes, in the format of the job's settings."""
         image = Image.frombytes(done.mode, (done.width, done.height), done.pixels)
-        return as_file(image, done.infotext, job.settings)
+        texts = dict(done.texts) if job.settings.samples_format == "png" else {}
+        infotext = texts.pop(PARAMETERS, "") if texts else done.infotext
+        return as_file(image, infotext, job.settings, texts)
 
     def written(self, job: Job, done: ImageDone, file: Encoded) -> ImageSaved:
         """Writes the picture to the outputs folder, after its source. Raises WebuiError if the disk refuses."""

@@ -1,13 +1,17 @@
-"""Upscaling a finished picture, as in A1111's Extras."""
+"""Upscaling a finished picture, as in A1111's Extras, and the filters before and after it."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from modules.images.enlarge import centered, covering_scale, enlarged, require_fits
+from modules.images.enlarge import centered, covering_scale, enlarged, exactly, require_fits
+from modules.images.filters import COLOR_FIXES, color_fixed, denoised, sharpened
 from modules.images.geometry import Size
+from modules.schema.request.extras import ExtrasRequest
 from modules.schema.upscalers import NONE, Upscaler
+
+Pairs = dict[str, object]
 
 
 class UpscaleOptions(Protocol):
@@ -18,6 +22,8 @@ class UpscaleOptions(Protocol):
     @property
     def upscaling_resize(self) -> float: ...
     @property
+    def max_side_length(self) -> int: ...
+    @property
     def upscaling_resize_w(self) -> int: ...
     @property
     def upscaling_resize_h(self) -> int: ...
@@ -27,44 +33,96 @@ class UpscaleOptions(Protocol):
     def extras_upscaler_2_visibility(self) -> float: ...
 
 
+class Target(NamedTuple):
+    """How a picture gets larger: `scale` times, then cut to `crop`, if that is set."""
+
+    scale: float
+    crop: Size | None = None
+
+
 def require_room(options: UpscaleOptions, size: Size) -> None:
     """Raises WebuiError if the result of a picture of `size` would be too large."""
     field = "upscaling_resize_w" if options.resize_mode == 1 else "upscaling_resize"
     require_fits(size, scale_of(options, size), field)
 
 
+def processed(
+    request: ExtrasRequest, image: Image.Image, first: Upscaler, second: Upscaler, hear: Callable[[], None]
+) -> tuple[Image.Image, Pairs]:
+    """(`image` after all that `request` asks for; what was done, as pairs of an infotext). `hear` may raise to stop."""
+    image = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    done: Pairs = {}
+    hear()
+    result = denoised(image, request.denoise, hear)
+    if request.denoise > 0:
+        done["Postprocess denoise"] = request.denoise
+    fix = (lambda larger: color_fixed(larger, image, request.color_fix)) if request.color_fix in COLOR_FIXES else None
+    if first.name != NONE:
+        result, pairs = upscaled(request, result, first, second, fix)
+        done |= pairs
+    elif fix is not None:
+        result = fix(result)
+    if fix is not None:
+        done["Postprocess color fix"] = request.color_fix
+    hear()
+    result = sharpened(result, request.sharpen)
+    if request.sharpen > 0:
+        done["Postprocess sharpen"] = request.sharpen
+    return result, done
+
+
 def upscaled(
-    options: UpscaleOptions, image: Image.Image, first: Upscaler, second: Upscaler
-) -> tuple[Image.Image, dict[str, object]]:
+    options: UpscaleOptions,
+    image: Image.Image,
+    first: Upscaler,
+    second: Upscaler,
+    fix: Callable[[Image.Image], Image.Image] | None = None,
+) -> tuple[Image.Image, Pairs]:
     """(`image` by the upscaler `first`, with `second` laid over it; what was done, as pairs of an infotext).
 
-    Raises WebuiError if it would be too large.
+    `fix` is applied before the result is cropped. Raises WebuiError if it would be too large.
     """
-    size, target = Size(*image.size), Size(options.upscaling_resize_w, options.upscaling_resize_h)
-    is_to_size = options.resize_mode == 1
-    scale = scale_of(options, size)
+    size = Size(*image.size)
     require_room(options, size)
-    fit: Callable[[Image.Image], Image.Image] = (
-        (lambda larger: centered(larger, target)) if is_to_size and options.upscaling_crop else (lambda larger: larger)
-    )
-    result = fit(enlarged(image, first, scale))
-    pairs: dict[str, object] = {}
-    if is_to_size:
-        pairs["Postprocess upscale to"] = f"{target.width}x{target.height}"
-        if options.upscaling_crop:
-            pairs["Postprocess crop to fit"] = True
+    scale, crop = target_of(options, size)
+    result = enlarged(image, first, scale)
+    pairs: Pairs = {}
+    if options.resize_mode == 1:
+        pairs["Postprocess upscale to"] = f"{options.upscaling_resize_w}x{options.upscaling_resize_h}"
     else:
         pairs["Postprocess upscale by"] = options.upscaling_resize
+        if scale != options.upscaling_resize:
+            pairs["Max side length"] = options.max_side_length
+    if crop is not None:
+        pairs["Postprocess crop to"] = f"{crop.width}x{crop.height}"
     pairs["Postprocess upscaler"] = first.name
     if second.name != NONE and options.extras_upscaler_2_visibility > 0:
-        result = Image.blend(result, fit(enlarged(image, second, scale)), options.extras_upscaler_2_visibility)
+        other = exactly(enlarged(image, second, scale), Size(*result.size))
+        result = Image.blend(result, other.convert(result.mode), options.extras_upscaler_2_visibility)
         pairs["Postprocess upscaler 2"] = second.name
         pairs["Postprocess upscaler 2 visibility"] = options.extras_upscaler_2_visibility
-    return result, pairs
+    if fix is not None:
+        result = fix(result)
+    return result if crop is None else centered(result, crop), pairs
+
+
+def target_of(options: UpscaleOptions, size: Size) -> Target:
+    """How a picture of `size` gets larger."""
+    if options.resize_mode == 1:
+        target = Size(options.upscaling_resize_w, options.upscaling_resize_h)
+        return Target(covering_scale(size, target), target if options.upscaling_crop else None)
+    scale, longest = options.upscaling_resize, options.max_side_length
+    if longest == 0 or max(size) * scale <= longest:
+        return Target(scale)
+    width, height = size.width * scale, size.height * scale
+    limited = (
+        Size(int(longest * width // height), longest)
+        if height > width
+        else (Size(longest, int(longest * height // width)))
+    )
+    return Target(covering_scale(size, limited))
 
 
 def scale_of(options: UpscaleOptions, size: Size) -> float:
     """How many times larger a picture of `size` gets."""
-    if options.resize_mode == 1:
-        return covering_scale(size, Size(options.upscaling_resize_w, options.upscaling_resize_h))
-    return options.upscaling_resize
+    return target_of(options, size).scale

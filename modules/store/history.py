@@ -20,16 +20,17 @@ from typing import NamedTuple, TypeVar
 from modules.base.errors import WebuiError
 from modules.base.kept import put_aside
 from modules.base.picture import Picture
+from modules.infotext.grammar import pairs_of
 from modules.infotext.parse import parse
 from modules.store.faults import is_busy, is_unwritable
-from modules.store.metadata import read
+from modules.store.metadata import EXTRAS, Metadata, read
 from modules.store.outputs import SAVED, SUFFIXES, Outputs
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the table; another one is thrown away
+VERSION = 2  # of the table; another one is thrown away
 TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
     path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT, kind TEXT, seed TEXT, width INTEGER,
@@ -43,6 +44,7 @@ COLUMNS = "path, changed, sha256, kind, seed, width, height, infotext, source, m
 MOST_ANCESTORS = 100
 SECONDS_FOR_LOCK = 5.0  # until another program, or another thread that reads new pictures, lets go of the index
 SECONDS_ANEW = 5.0  # that pictures are read for before an index that was made anew answers
+POSTPROCESS = "Postprocess "  # begins the keys of what Extras did
 LONGEST_KEY = 64  # hex digits of a sha256
 
 
@@ -182,14 +184,11 @@ class History:
             data = self._outputs.locate(path).read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
             picture = Picture.checked_before(data, sha256)
-            text = read(picture).infotext
-            parsed = parse(text)
-            named = [
-                parsed.pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")
-            ]
-            seed = parsed.pairs.get("Seed", "")[:20]
+            text, kind, pairs = _told(read(picture))
+            named = [pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")]
+            seed = pairs.get("Seed", "")[:20]
             size = (picture.width, picture.height)
-            values = (sha256, parsed.kind, seed, *size, text, *named)
+            values = (sha256, kind, seed, *size, text, *named)
         except (WebuiError, OSError) as error:
             log.warning("%s is not in the history: %s", path, error)
         table.execute(f"INSERT OR REPLACE INTO pictures VALUES ({', '.join('?' * 12)})", (path, *stamp, *values))
@@ -244,6 +243,18 @@ class History:
             _prepare(memory)
             with self._in_memory:
                 self._memory = self._memory or memory
+
+
+def _told(texts: Metadata) -> tuple[str, str, dict[str, str]]:
+    """(the infotext, the kind of job, the pairs). One from Extras has that of its source, then what was done to it."""
+    section = texts.items.get(EXTRAS, "")
+    text = ", ".join(filter(None, (texts.infotext, section)))
+    parsed = parse(text)
+    last = pairs_of(section or text.rpartition("\n")[2])
+    if not any(key.startswith(POSTPROCESS) for key in last):
+        return text, parsed.kind, parsed.pairs
+    of_source = {key: value for key, value in parsed.pairs.items() if not key.endswith(" hash")}
+    return text, "extras", {**of_source, **{key: last[key] for key in ("Source hash",) if key in last}}
 
 
 def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:

@@ -21,6 +21,7 @@ from modules.schema.settings import Settings
 Format = Literal["png", "jpg", "webp"]
 
 PARAMETERS = "parameters"
+POSTPROCESSING, EXTRAS = "postprocessing", "extras"  # A1111's keys for what was done to a finished picture
 PERCEPTUAL = b"\0"  # the rendering intent that stands in a PNG's sRGB chunk
 MAX_KEY = 79  # letters of a PNG text chunk's key
 MAX_SIDE = {"png": 2**31 - 1, "jpg": 65535, "webp": 16383}  # pixels

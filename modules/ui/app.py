@@ -22,6 +22,7 @@ from modules.schema.intents import INTENTS
 from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.settings import Settings
 from modules.ui import assets, form
+from modules.ui.extras_tab import extras_controls, extras_tab
 from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
 from modules.ui.merge_tab import merge_controls
 from modules.ui.only_page import OnlyPage
@@ -51,6 +52,8 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
             for name in REQUESTS:
                 with _panel(name):
                     built.append(generate_tab(name, catalog))
+            with _panel("extras"):
+                extras_tab()
             with _panel("pnginfo"):
                 part("pnginfo")
             with _panel("history"):
@@ -104,6 +107,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         },
         "switches": SWITCHES,
         "merge": merge_controls(),
+        "extras": extras_controls(),
         "tag": TAG.pattern,
         "resize_modes": [{"effect": mode.effect, "fit": mode.fit} for mode in RESIZE_MODES],
         "intents": [intent.described() for intent in INTENTS],

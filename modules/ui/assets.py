@@ -20,6 +20,7 @@ STYLES = (
     "script",
     "history",
     "merge",
+    "extras",
     "cards",
 )
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}

@@ -8,12 +8,13 @@ import pytest
 
 from modules.base.errors import WebuiError
 from modules.jobs.admission import Admission, FixedCatalog
-from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
+from modules.processing.kinds.extras import EXTRAS
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.processing.kinds.resolve import MissingNetworks
 from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.request.extras import ExtrasRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import EXACT, Settings
 

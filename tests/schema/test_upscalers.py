@@ -9,8 +9,9 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.images import enlarge, resize
 from modules.images.geometry import Size
-from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
+from modules.processing.kinds.extras import EXTRAS
 from modules.schema.catalog import Catalog
+from modules.schema.request.extras import ExtrasRequest
 from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.settings import Settings
 from modules.schema.upscalers import UPSCALERS, Upscaler, find, named, of_latents, of_pictures

@@ -10,7 +10,7 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.schema.settings import Settings
 from modules.store.history import Cursor, History, HistoryEntry
-from modules.store.metadata import as_file
+from modules.store.metadata import Format, as_file
 from modules.store.outputs import Outputs
 
 TEXT = "{}\nSteps: 4, Sampler: Euler, Seed: {}, Size: 16x8"
@@ -139,3 +139,17 @@ def test_a_damaged_index_is_made_anew(made: HistoryFolder, content: bytes) -> No
     assert made.page() == ["1"]
     made.index.write_bytes(content)
     assert made.page() == ["1"]
+
+
+@pytest.mark.parametrize("format", ["png", "jpg"])
+def test_a_picture_from_extras_comes_from_the_one_that_was_enlarged(made: HistoryFolder, format: Format) -> None:
+    source = made.save("a fox", source="f" * 64)
+    done = f"Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos, Source hash: {source}"
+    parameters = f"{TEXT.format('a fox', 7)}, Source hash: {'f' * 64}, Mask hash: {'e' * 64}"
+    settings = Settings(samples_format=format)
+    texts = (parameters, {"extras": done}) if format == "png" else (f"{parameters}, {done}", {})
+    file = as_file(Image.new("RGB", (32, 16)), texts[0], settings, texts[1])
+    made.outputs.write(made.outputs.numbered("extras", 0), file)
+    made.history.look(60)
+    [entry] = made.history.made_from(source)
+    assert (entry.kind, entry.seed, entry.mask, entry.infotext) == ("extras", "7", "", f"{parameters}, {done}")

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from modules.api.a1111.body import filled, loose_object
-from modules.api.a1111.extras_jobs import POSTPROCESSING, NetworkJobs
+from modules.api.a1111.extras_jobs import NetworkJobs
 from modules.api.a1111.generate import Answer
 from modules.api.a1111.leaving import leaving
 from modules.api.a1111.pictures import MOST_TOGETHER, Fetch, picture_from, require_count, require_together
@@ -53,6 +53,9 @@ class Extras(BaseModel):
     )
     codeformer_weight: float = Field(default=0.0, ge=0, le=1, description="Used with codeformer_visibility.")
     upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="Upscaling factor.")
+    max_side_length: int = Field(
+        default=0, ge=0, le=32_768, description="In resize mode 0: no side gets longer than this; 0 sets no limit."
+    )
     upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
     upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
     upscaling_crop: bool = Field(default=True, description="In resize mode 1, crop the result to the exact size.")
@@ -220,7 +223,7 @@ def _processed(
     if first.name != NONE:
         image, pairs = upscaled(payload, image, first, second)
     text = compose("", "", pairs)
-    items = {**carried.items, **({POSTPROCESSING: text} if text else {})}
+    items = {**carried.items, **({metadata.POSTPROCESSING: text} if text else {})}
     flat = image if image.mode == "RGB" or settings.samples_format == "png" else image.convert("RGB")
     return metadata.as_file(flat, carried.infotext, settings, items).data, text
 

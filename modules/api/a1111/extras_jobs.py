@@ -13,10 +13,10 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.jobs.job import Job
-from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
+from modules.processing.kinds.extras import EXTRAS
+from modules.schema.request.extras import ExtrasRequest
 from modules.store import metadata
 
-POSTPROCESSING = "postprocessing"  # A1111's key for what was done to a picture that has its own parameters
 FIELDS = {name for name in ExtrasRequest.model_fields if name != "image"}
 
 
@@ -64,6 +64,7 @@ class NetworkJobs:
             raise WebuiError("The job was interrupted.", "Send the picture again.", status=503)
         carried = metadata.read(picture)
         text = made[0].image.infotext.removeprefix(carried.infotext).removeprefix(", ")
-        items = {**carried.items, POSTPROCESSING: text}
+        text = text.removesuffix(f"Source hash: {picture.sha256}").removesuffix(", ")
+        items = {**carried.items, metadata.POSTPROCESSING: text}
         image = Picture.from_bytes(made[0].data, "image").open()
         return metadata.as_file(image, carried.infotext, self._services.settings.current, items).data, text

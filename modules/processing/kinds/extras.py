@@ -1,47 +1,30 @@
-"""One picture upscaled, without a model: A1111's Extras as a job."""
+"""One picture upscaled and filtered, without a model: A1111's Extras as a job."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, Final
 
-from pydantic import ConfigDict, Field
+from PIL import Image
 
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Staged, Started, Stepped, Stop
-from modules.base.fields import Strict
 from modules.base.picture import Picture
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
 from modules.processing.kinds.kind import JobKind, Names, Work
-from modules.processing.upscale import require_room, upscaled
+from modules.processing.upscale import Pairs, processed, require_room
+from modules.schema.request.extras import ExtrasRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.upscalers import NONE, named, of_pictures
-from modules.store.metadata import read
+from modules.store.metadata import EXTRAS as SECTION
+from modules.store.metadata import PARAMETERS, POSTPROCESSING, read
 
-
-class ExtrasRequest(Strict):
-    """The fields of A1111's extra-single-image that are about upscaling."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    image: Picture | None = Field(default=None, description="The picture.")
-    resize_mode: int = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="0 upscales by upscaling_resize, 1 to a size.",
-    )
-    upscaling_resize: float = Field(default=2.0, gt=0, le=64, description="Upscaling factor.")
-    upscaling_resize_w: int = Field(default=512, ge=1, le=32_768, description="Width of the result, in resize mode 1.")
-    upscaling_resize_h: int = Field(default=512, ge=1, le=32_768, description="Height of the result, in resize mode 1.")
-    upscaling_crop: bool = Field(default=True, description="In resize mode 1: crop the result to the exact size.")
-    upscaler_1: str = Field(
-        default="Lanczos", max_length=200, description="Name of an upscaler of pictures; None changes nothing."
-    )
-    upscaler_2: str = Field(default=NONE, max_length=200, description="Second upscaler, blended over the first.")
-    extras_upscaler_2_visibility: float = Field(default=0.0, ge=0, le=1, description="Opacity of the second upscaler.")
+STEPS: Final = 1000  # of a job: its progress is told in thousandths
+PATIENCE: Final = 0.1  # seconds between two looks at whether to stop
 
 
 class _Interrupted(Exception):
@@ -56,7 +39,8 @@ class Extras(JobKind[ExtrasRequest]):
         request = super().parse(values)
         if request.image is None:
             raise WebuiError("image: there is no picture.", "Send one.", "image")
-        require_room(request, Size(request.image.width, request.image.height))
+        if request.upscaler_1.strip() != NONE:
+            require_room(request, Size(request.image.width, request.image.height))
         return request
 
     def admitted(self, request: ExtrasRequest, settings: Settings, names: Names) -> tuple[ExtrasRequest, Resources]:
@@ -71,32 +55,67 @@ class Extras(JobKind[ExtrasRequest]):
         request: ExtrasRequest = work.request
         begun = time.monotonic()
         assert request.image is not None
-        image = request.image.open()
-
-        def hear() -> None:
-            if should_stop():
-                raise _Interrupted
-
-        yield Started(1, 1, 1, *image.size, seed=0)
+        yield Started(1, 1, STEPS, request.image.width, request.image.height, seed=0)
         yield Staged("upscaling")
-        pairs: dict[str, object] = {}
         try:
-            hear()
-            rows = of_pictures(engine.upscalers(work.resources.catalog, hear))
-            first, second = (named(getattr(request, field), rows, field) for field in ("upscaler_1", "upscaler_2"))
-            if first.name != NONE:
-                image, pairs = upscaled(request, image, first, second)
+            image, pairs = yield from _told(engine, work, should_stop)
         except _Interrupted:
             yield Finished(time.monotonic() - begun, {}, interrupted=True)
             return
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
             return
-        text = ", ".join(filter(None, (read(request.image).infotext, compose("", "", pairs))))
-        yield Stepped(0, 1, 1)
-        pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
-        yield ImageDone(0, 0, *pixels.size, infotext=text, pixels=pixels.tobytes())
+        yield Stepped(0, STEPS, STEPS)
+        yield done(request.image, image, pairs)
         yield Finished(time.monotonic() - begun, {"upscaling": time.monotonic() - begun})
+
+
+def _told(
+    engine: Any, work: Work, should_stop: Callable[[], Stop]
+) -> Generator[Event, None, tuple[Image.Image, Pairs]]:
+    """Works in a thread, so that its progress can be told meanwhile."""
+    shares: SimpleQueue[float] = SimpleQueue()
+    stopped = False
+
+    def hear(share: float = 0.0) -> None:
+        if share:
+            shares.put(share)
+        if stopped:
+            raise _Interrupted
+
+    with ThreadPoolExecutor(1, thread_name_prefix="extras") as pool:
+        future = pool.submit(_made, engine, work, hear)
+        step = 0
+        while not future.done():
+            stopped = stopped or bool(should_stop())
+            try:
+                share = shares.get(timeout=PATIENCE)
+            except Empty:
+                continue
+            if round(share * STEPS) > step:
+                step = round(share * STEPS)
+                yield Stepped(0, step, STEPS)
+    return future.result()
+
+
+def _made(engine: Any, work: Work, hear: Callable[..., None]) -> tuple[Image.Image, Pairs]:
+    request: ExtrasRequest = work.request
+    assert request.image is not None
+    rows = of_pictures(engine.upscalers(work.resources.catalog, hear))
+    first, second = (named(getattr(request, field), rows, field) for field in ("upscaler_1", "upscaler_2"))
+    return processed(request, request.image.open(), first, second, hear)
+
+
+def done(source: Picture, image: Image.Image, pairs: Pairs) -> ImageDone:
+    """The result with its texts. As in A1111 a PNG keeps those of its source, and what was done stands beside them."""
+    carried = read(source)
+    text = compose("", "", pairs)
+    told = compose("", "", {**pairs, "Source hash": source.sha256})
+    texts = {**carried.items, **({PARAMETERS: carried.infotext} if carried.infotext else {})}
+    texts |= {POSTPROCESSING: text, SECTION: told}
+    combined = ", ".join(filter(None, (carried.infotext, told)))
+    pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    return ImageDone(0, 0, *pixels.size, infotext=combined, pixels=pixels.tobytes(), texts=texts)
 
 
 EXTRAS = Extras("extras", "Extras", ExtrasRequest, source_field="image", needs_checkpoint=False)

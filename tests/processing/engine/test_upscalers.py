@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from modules.base.events import Failed, Finished, ImageDone, Stop
 from modules.base.picture import Picture
 from modules.processing.engine import Engine, create_engine
-from modules.processing.kinds.extras import EXTRAS, ExtrasRequest
+from modules.processing.kinds.extras import EXTRAS
 from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Catalog, Checkpoint
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
+from modules.schema.request.extras import ExtrasRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.upscalers import UPSCALERS, Upscaler

@@ -9,6 +9,7 @@ import { applyColors, setUpBrand } from "./core/colors.js";
 import { byId, part } from "./core/dom.js";
 import { setUpDropdowns } from "./core/dropdowns.js";
 import { EngineStatus } from "./settings/engine.js";
+import { Extras } from "./extras/extras.js";
 import * as form from "./form/form.js";
 import { History } from "./history/history.js";
 import { Intents } from "./form/intents.js";
@@ -50,6 +51,7 @@ export async function start() {
   page.engine.onRefresh = () => page.settings.load(); // it offers files, too
   page.openTab = openTab;
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
+  page.sendToExtras = (picture) => page.extras.receive(picture);
   page.modelDefaults = (name) => page.engine.defaults(name);
   page.canvas = new Canvas();
   page.canvas.onBring = (blob, isNoted) => page.source.bring(blob, isNoted);
@@ -66,6 +68,7 @@ export async function start() {
   });
   page.intents = new Intents(page.canvas);
   page.pnginfo = new PngInfo(page);
+  page.extras = new Extras(page);
   page.history = new History(page);
   page.merge = new Merge(page);
   page.fetch = new Fetch();
@@ -90,21 +93,28 @@ export async function start() {
   page.settings.onSaved = estimateAnew;
   document.addEventListener("server-back", estimateAnew);
   page.canvas.document.onChange((what) => what === "frame" && page.tabs.img2img.estimate.refresh());
+  const tabOf = (name) => page.tabs[name] ?? page[name];
   setUpKeys({
     openedTab,
     generate: (name) => byId(`${name}_generate`).click(),
-    stop: (name, how) => (page.tabs[name].running ? page.tabs[name].progress.stop(how) : page.batch.end(how)),
-    isRunning: (name) => page.tabs[name].running || (name === "img2img" && page.batch.running),
+    stop: (name, how) => (tabOf(name).running ? tabOf(name).progress.stop(how) : page.batch.end(how)),
+    isRunning: (name) => tabOf(name).running || (name === "img2img" && page.batch.running),
     sourceOf: (name) =>
-      ({ img2img: page.batch.isOpen ? page.batch : page.source, pnginfo: page.pnginfo.source })[name] ?? null,
+      ({
+        img2img: page.batch.isOpen ? page.batch : page.source,
+        extras: page.extras.source,
+        pnginfo: page.pnginfo.source,
+      })[name] ?? null,
   });
   await adoptResumed().catch(complain);
   NAMES.forEach((name) => page.tabs[name].resume());
+  page.extras.resume();
   await Promise.all([
     page.engine.load(),
     page.settings.load(),
     page.source.restore(),
     page.pnginfo.source.restore(),
+    page.extras.source.restore(),
     page.batch.run.resume(),
     page.merge.resume(),
   ]).catch(complain);
@@ -116,8 +126,8 @@ async function adoptResumed() {
   const jobs = (await get("/v1/jobs"))
     .filter((job) => job.resumed && ["queued", "running"].includes(job.status))
     .reverse();
-  for (const name of NAMES) {
-    if (page.tabs[name].jobs.adopt(jobs)) toast("Jobs from before the restart are running now.");
+  for (const { jobs: own } of [...NAMES.map((name) => page.tabs[name]), page.extras]) {
+    if (own.adopt(jobs)) toast("Jobs from before the restart are running now.");
   }
 }
 

@@ -15,7 +15,7 @@ export function setUpKeys(page) {
         event.defaultPrevented ||
         event.repeat ||
         document.querySelector("dialog[open]") ||
-        !(tab === "txt2img" || tab === "img2img")
+        !["txt2img", "img2img", "extras"].includes(tab)
       )
         return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {

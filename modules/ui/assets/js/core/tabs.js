@@ -7,6 +7,7 @@ import { read, write } from "./store.js";
 const TABS = {
   txt2img: "txt2img",
   img2img: "img2img",
+  extras: "Extras",
   pnginfo: "PNG Info",
   history: "History",
   merge: "Checkpoint Merger",

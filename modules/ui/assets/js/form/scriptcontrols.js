@@ -1,6 +1,6 @@
 // The controls of a script's arguments, built from what the server says of them.
 //
-// section: the ScriptSection they are part of, which knows the values and takes new ones.
+// section: the ScriptSection they are part of, which knows the values and takes new ones; idOf(arg) gives an id.
 
 import { button, h } from "../core/dom.js";
 import { fitted } from "../core/numberbox.js";
@@ -10,7 +10,7 @@ export const listed = (arg) =>
   arg.choices.map((choice, place) => [choice, place]).filter(([choice]) => !arg.unlisted.includes(choice));
 
 export function control(section, arg) {
-  return (KINDS[arg.kind] ?? text)(section, arg, `${section.tab}_script_${arg.name}`);
+  return (KINDS[arg.kind] ?? text)(section, arg, section.idOf?.(arg) ?? `${section.tab}_script_${arg.name}`);
 }
 
 function field(arg, id, className, ...inside) {

@@ -7,14 +7,14 @@ import { copyButton, pretty } from "../form/infotext.js";
 import { read, write } from "../core/store.js";
 import { onOpen, openedTab } from "../core/tabs.js";
 import { view } from "../result/viewer.js";
-import { reopen } from "./reopen.js";
+import { reopen, reopenExtras } from "./reopen.js";
 import { brought, nameOf, promptOf, thumb } from "./thumbs.js";
 
 /** @type {Intl.DateTimeFormatOptions} */
 const DAY = { weekday: "long", day: "numeric", month: "long", year: "numeric" };
 
 export class History {
-  // page: {source, canvas, tabs, openTab, sendToInfo}.
+  // page: {source, canvas, tabs, openTab, sendToInfo, sendToExtras}.
   constructor(page) {
     this.page = page;
     this.pictures = []; // newest first, as far as they have been asked for
@@ -147,7 +147,7 @@ export class History {
     image.style.aspectRatio = `${picture.width} / ${picture.height}`;
     image.style.width = `min(100%, ${picture.width}px, calc(var(--tallest) * ${picture.width / picture.height}))`;
     image.addEventListener("keydown", (event) => event.key === "Enter" && this.enlarge());
-    const tab = picture.kind === "img2img" ? "img2img" : "txt2img";
+    const tab = picture.kind === "txt2img" ? "txt2img" : picture.kind;
     this.lineage = h("div", { className: "history-lineage", id: "history_lineage" });
     const made = new Date(picture.made * 1000).toLocaleString();
     this.detail.replaceChildren(
@@ -171,11 +171,12 @@ export class History {
           picture.infotext
             ? button({
                 icon: "undo",
-                text: `Open in ${tab}`,
+                text: `Open in ${tab === "extras" ? "Extras" : tab}`,
                 id: "history_open",
                 className: "p-strong",
-                title: "Restore the form, with the source and the mask",
-                onclick: () => reopen(this.page, picture, tab),
+                title:
+                  tab === "extras" ? "Load what it was made from" : "Restore the form, with the source and the mask",
+                onclick: () => (tab === "extras" ? reopenExtras : reopen)(this.page, picture, tab),
               })
             : null,
           button({
@@ -184,6 +185,13 @@ export class History {
             id: "history_send",
             title: "Use this picture as the img2img source",
             onclick: () => sendToImg2img(picture, this.page),
+          }),
+          button({
+            icon: "ruler",
+            text: "Extras",
+            id: "history_send_to_extras",
+            title: "Send to Extras: enlarge it, sharpen it, take noise away",
+            onclick: () => this.page.sendToExtras(picture),
           }),
         ),
         h(

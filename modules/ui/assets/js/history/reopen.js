@@ -1,7 +1,7 @@
 // The way back from the history into a form, with source and mask as they were.
 
 import { post, request } from "../core/api.js";
-import { complain } from "../core/toast.js";
+import { complain, toast } from "../core/toast.js";
 import { fill } from "../form/infotext.js";
 import { remember, toastWithUndo } from "../form/undo.js";
 
@@ -37,6 +37,17 @@ export async function reopen(page, picture, tab) {
     }
     page.openTab(tab);
     toastWithUndo(tab, [`Opened in ${tab}.`, ...notes].join(" "), step);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+// What a picture from Extras was made of, ready to be enlarged in another way.
+export async function reopenExtras(page, picture) {
+  try {
+    const { source, missing } = await post(`/v1/history/${picture.sha256}/open`);
+    if (source) page.extras.take({ ...source, name: source.id });
+    else toast(missing.join(" "));
   } catch (error) {
     complain(error);
   }

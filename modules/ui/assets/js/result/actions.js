@@ -61,7 +61,7 @@ export async function sendToImg2img(picture, page, { withParameters = false, mod
   }
 }
 
-// The row of buttons under the picture. page: {source, canvas, tabs, openTab, sendToInfo}.
+// The row of buttons under the picture. page: {source, canvas, tabs, openTab, sendToInfo, sendToExtras}.
 export function actionRow(tab, gallery, page) {
   const selected = (action) => () => gallery.selected && action(gallery.selected);
   const send = (withParameters) => selected((picture) => sendToImg2img(picture, page, { withParameters }));
@@ -95,6 +95,13 @@ export function actionRow(tab, gallery, page) {
         id: `${tab}_send_to_img2img_all`,
         title: "Send the picture and fill the form from its parameters",
         onclick: send(true),
+      }),
+      button({
+        icon: "ruler",
+        text: "Extras",
+        id: `${tab}_send_to_extras`,
+        title: "Send to Extras: enlarge it, sharpen it, take noise away",
+        onclick: selected((picture) => page.sendToExtras(picture)),
       }),
     ),
     h(

@@ -8,26 +8,31 @@ import { pixelsOf } from "../core/pictures.js";
 import { read, write } from "../core/store.js";
 import { view } from "./viewer.js";
 
+const CALLS = {
+  txt2img: "Describe what you want to see, and press Generate.",
+  img2img: "Drop a picture on the left, describe what it should become, and press Generate.",
+  extras: "Drop a picture on the left, choose an upscaler, and press Generate.",
+};
+
 export class Result {
-  // actions: an element with the buttons below the picture; save(picture) is also the viewer's S.
+  // actions: an element with the buttons below the picture; save(picture) is also the viewer's S; reuseSeed(seed), or
+  // null where pictures have none.
   constructor(tab, gallery, progress, { actions, save, reuseSeed }) {
     this.tab = tab;
     this.gallery = gallery;
     this.progress = progress;
     this.save = save;
+    this.hasSeeds = Boolean(reuseSeed);
     this.previewing = false;
     this.image = h("img", { className: "shot", alt: "Result", hidden: true, draggable: "true" });
     this.preview = h("img", { className: "shot preview", alt: "Live preview", hidden: true });
-    this.compare = tab === "img2img" ? new Compare() : null;
+    this.compare = tab === "txt2img" ? null : new Compare();
     this.empty = h(
       "div",
       { className: "stage-empty" },
       h("div", { className: "stage-mark" }),
       h("p", {
-        textContent:
-          tab === "img2img"
-            ? "Drop a picture on the left, describe what it should become, and press Generate."
-            : "Describe what you want to see, and press Generate.",
+        textContent: CALLS[tab],
       }),
       h(
         "p",
@@ -94,12 +99,14 @@ export class Result {
       "div",
       { className: "facts", hidden: true },
       this.facts,
-      button({
-        icon: "reuse",
-        text: "Reuse seed",
-        className: "p-small",
-        onclick: () => reuseSeed(gallery.selected.seed),
-      }),
+      reuseSeed
+        ? button({
+            icon: "reuse",
+            text: "Reuse seed",
+            className: "p-small",
+            onclick: () => reuseSeed(gallery.selected.seed),
+          })
+        : null,
     );
     this.text = h("div", { className: "infotext-holder", id: `${tab}_html_info` });
     this.details = h(
@@ -197,7 +204,7 @@ export class Result {
       this.image.src = selected.url;
       this.facts.replaceChildren(
         h("b", { textContent: `${selected.width} × ${selected.height}` }),
-        ` · seed ${selected.seed}`,
+        this.hasSeeds ? ` · seed ${selected.seed}` : "",
       );
       this.text.replaceChildren(pretty(selected.infotext));
       if (this.compare && !this.compare.element.hidden) this.compare.hide(), this.toggleCompare();

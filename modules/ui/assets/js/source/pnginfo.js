@@ -10,7 +10,7 @@ import { complain } from "../core/toast.js";
 import { remember, toastWithUndo, undoButton } from "../form/undo.js";
 
 export class PngInfo {
-  // page: {source, canvas, tabs, openTab}: img2img's source and canvas, and the way to open a tab.
+  // page: {source, canvas, tabs, extras, openTab}: img2img's source and canvas, Extras, and the way to open a tab.
   constructor(page) {
     this.page = page;
     this.info = null;
@@ -100,6 +100,13 @@ export class PngInfo {
         id: "pnginfo_picture_to_img2img",
         title: "Send only the picture, as the img2img source",
         onclick: () => this.send("img2img", false, true),
+      }),
+      button({
+        icon: "ruler",
+        text: "Extras",
+        id: "pnginfo_send_to_extras",
+        title: "Send to Extras: enlarge it, sharpen it, take noise away",
+        onclick: () => this.page.extras.take(this.source.picture),
       }),
     );
     return row;
