@@ -1,5 +1,6 @@
 """A stage for scripts: what the engine does with them, with painted pictures in place of a network's."""
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Started, Stepped, Stop, Warned
 from modules.base.picture import Picture
-from modules.extension.loading import Extensions, load
+from modules.extension.loading import PACKAGE, Extensions, load
 from modules.processing.kinds.resolve import CatalogNames
 from modules.processing.kinds.words import WordReader
 from modules.processing.scripts import run_script
@@ -25,18 +26,28 @@ HERE = Checkpoint("here", Path("here.safetensors"))
 CATALOG = Catalog((HERE, Checkpoint("other", HERE.path)))
 
 
+def part_of(extension: str, name: str) -> Any:
+    """A module of a bundled extension, `name`, beside its `extension.py`."""
+    load()
+    return importlib.import_module(f"{PACKAGE}{extension}.{name}")
+
+
 def color(seed: int) -> tuple[int, int, int]:
     return (seed * 37 % 256, seed * 59 % 256, seed * 83 % 256)
 
 
 @dataclass
 class Stage:
-    """`requested` are the requests that the script made, in order. A stop goes to the run of that number."""
+    """`requested` are the requests that the script made, in order, and `noises` what makes their noise.
+
+    A stop goes to the run of that number.
+    """
 
     extensions: Extensions
     requested: list[GenerationRequest] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     stops: dict[int, Stop] = field(default_factory=dict)
+    noises: list[Any] = field(default_factory=list)
 
     def run(
         self,
@@ -49,6 +60,7 @@ class Stage:
     ) -> Iterator[Event | EngineState]:
         number = len(self.requested)
         self.requested.append(request)
+        self.noises.append(noise)
         self.checkpoints.append(resources.checkpoint.name)
         stop = self.stops.get(number, Stop.NONE)
         yield Started(request.images, request.n_iter, request.steps, request.width, request.height, request.seed)
