@@ -35,7 +35,7 @@ from modules.networks.posterior import Posterior
 from modules.sampling.flow import FlowNoise
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.catalog import Checkpoint
-from modules.schema.families import FamilyTraits
+from modules.schema.families import FamilyTraits, Shown
 from modules.schema.sizes import SizeRule
 
 CHANNELS, CELL, PATCH, WIDTH, TEXT = 16, 4, 2, 32, 24
@@ -99,7 +99,7 @@ class ToyFlow:
     vae_name: str = ""
     vae_hash: str = ""
     text_width: int = 0
-    is_inpainting: bool = False
+    shown: Shown = ""
     vae_slot: VaeSlot | None = None
 
     @property

@@ -102,7 +102,7 @@ class OutpaintingMk2(_Outpainting):
                 child = changed(
                     request,
                     {
-                        "init_images": (Picture.from_image(canvas.picture.crop(canvas.box)),),
+                        "init_images": (Picture.from_image(canvas.picture.crop(canvas.box)),), "depth_map": None,
                         "mask": Picture.from_image(canvas.mask.crop(canvas.box)),
                         "latent_mask": Picture.from_image(canvas.latent_mask),
                         "mask_blur_x": blur[0], "mask_blur_y": blur[1], "inpainting_mask_invert": 0,
@@ -230,7 +230,7 @@ class PoorMansOutpainting(_Outpainting):
             child = changed(
                 request,
                 {
-                    "init_images": (Picture.from_image(tiles[place]),),
+                    "init_images": (Picture.from_image(tiles[place]),), "depth_map": None,
                     "mask": Picture.from_image(mask.crop(boxes[place])),
                     "latent_mask": Picture.from_image(latent_mask.crop(boxes[place])),
                     "mask_blur": arguments.mask_blur * 2, "mask_blur_x": None, "mask_blur_y": None,

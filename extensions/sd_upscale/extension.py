@@ -97,7 +97,7 @@ class SDUpscale(Script):
                     request,
                     {
                         "init_images": (Picture.from_image(source.crop(box)),),
-                        "mask": None, "latent_mask": None, "resize_by": None, "resize_mode": 0,
+                        "mask": None, "latent_mask": None, "depth_map": None, "resize_by": None, "resize_mode": 0,
                         "width": tile.width, "height": tile.height, "n_iter": 1, "batch_size": 1,
                         "seed": request.seed + number + seed_offset(place, request.batch_size),
                     },

@@ -152,7 +152,7 @@ AXES: tuple[Axis, ...] = (
     _field("Steps", "whole", "steps"),
     _field("Hires steps", "whole", "hr_second_pass_steps", kinds=TXT),
     _field("CFG Scale", "number", "cfg_scale"),
-    _field("Image CFG Scale", "number", "image_cfg_scale", kinds=IMG, why="it is for instruct-pix2pix checkpoints, which are not supported"),  # noqa: E501
+    _field("Image CFG Scale", "number", "image_cfg_scale", kinds=IMG),
     Axis("Prompt S/R", "text", replaced, names_label=False),
     Axis("Prompt order", "orders", ordered, names_label=False),
     _field("Sampler", "text", "sampler_name", names_label=False, choices=_names("samplers"), kinds=TXT),

@@ -101,7 +101,7 @@ def _not_offered(values: dict[str, Any], notes: list[str]) -> None:
         values.pop("refiner_switch_at", None)
     if values.get("restore_faces") in (True, 1, "true", "True"):
         notes.append("restore_faces has no effect here: there is no face restoration.")
-    for name in ("restore_faces", "image_cfg_scale", "firstpass_image", "comments"):
+    for name in ("restore_faces", "firstpass_image", "comments"):
         values.pop(name, None)
 
 

@@ -23,6 +23,7 @@ INFORMATION = frozenset(
         "Source hash",
         "Mask hash",
         "Latent mask hash",
+        "Depth map hash",
         "Lora hashes",
         "TI hashes",
         "Template",  # of the extension Dynamic Prompts: the prompt before random choices; so is the next

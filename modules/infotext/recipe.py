@@ -119,6 +119,8 @@ def recipe(
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
         fields["init_images"] = (source,)
+        if "Depth map hash" in parsed.pairs:
+            fields["depth_map"] = _found("depth map", "Depth map hash", "", parsed, kept, None, causes)
         if _is_masked(parsed):
             fields["mask"] = _found("mask", "Mask hash", "--mask", parsed, kept, mask, causes)
             if "Latent mask hash" in parsed.pairs:

@@ -21,7 +21,7 @@ from modules.networks.files.loras import LoraRequest
 from modules.networks.posterior import Posterior
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.catalog import Checkpoint, Embedding
-from modules.schema.families import FamilyTraits
+from modules.schema.families import FamilyTraits, Shown
 from modules.schema.sizes import SizeRule
 
 Ability = Literal["loras", "embeddings", "vae_files", "tiling", "token_merging", "size_conditioning"]
@@ -216,8 +216,8 @@ class Model(Protocol):
         ...
 
     @property
-    def is_inpainting(self) -> bool:
-        """Whether the network is shown the mask and the masked picture as channels besides."""
+    def shown(self) -> Shown:
+        """What the network sees as channels beside the latent: `Extra.concat`."""
         ...
 
     @property

@@ -86,6 +86,14 @@ def guided(uncond: Tensor, conds: Tensor, parts: Sequence[Sequence[tuple[int, fl
     return denoised
 
 
+def edited(uncond: Tensor, image: Tensor, cond: Tensor, cfg_scale: float, image_scale: float) -> Tensor:
+    """Guidance by a prompt and a picture (Brooks et al. 2023, "InstructPix2Pix", arXiv 2211.09800, equation 3).
+
+    uncond, image, cond: (B, C, h, w), predictions with neither, with the picture alone, with both.
+    """
+    return uncond + cfg_scale * (cond - image) + image_scale * (image - uncond)
+
+
 Blend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(original, current, mask, sigma) -> `current` where the mask is 1, `original` where it is 0.
 

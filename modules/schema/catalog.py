@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from modules.base.errors import WebuiError
 from modules.base.names import DIGITS, FEWEST_DIGITS, TITLE, best_match, folded, name_in_tag, shown
-from modules.schema.families import Default, FamilyTraits, traits_of
+from modules.schema.families import Default, FamilyTraits, Shown, traits_of
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 from modules.schema.sizes import ModelSizes, Resolution
 from modules.schema.upscalers import UPSCALERS, Upscaler, names_of, of_pictures
@@ -29,7 +29,8 @@ class Checkpoint:
     `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
     cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
     `what` is what its header shows it to be, in words, `family` the name of its row in `schema/families.py`; both are
-    "" while that is not known. `reason` tells why it cannot be loaded, "" as far as nothing speaks against it.
+    "" while that is not known. `reason` tells why it cannot be loaded, "" as far as nothing speaks against it. `shown`
+    is what its network sees beside the latent.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Checkpoint:
     what: str = ""
     family: str = ""
     reason: str = ""
+    shown: Shown = ""
 
     @property
     def label(self) -> str:

@@ -5,11 +5,14 @@ Free of torch, so that the page can read it. `networks/families.py` says how a f
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from modules.schema.sizes import SD1_SIZES, Resolution, SizeRule
 
 Default = int | float | str
+Shown = Literal["", "mask", "source", "depth"]
+"""What a network is shown as channels beside the latent: nothing; the mask and what is left of the picture under it
+(inpainting models); the source picture (instruct-pix2pix); its depth map (Stable Diffusion 2 depth)."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from modules.base.fields import ControlKind, Param
 from modules.schema.catalog import Catalog
 
 # What a widget shows for a field whose default is "none": the value that changes nothing, or A1111's.
-NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0, "refiner_switch_at": 0.8})
+NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0, "refiner_switch_at": 0.8, "image_cfg_scale": 1.5})
 
 
 def default(param: Param) -> Any:

@@ -107,6 +107,8 @@ def _img2img_settings(tab: _Tab) -> None:
     tab.part("size-warning")
     tab.part("size-hint")
     tab.place("cfg_scale")
+    tab.place("image_cfg_scale")
+    tab.part("depth")
     tab.place("denoising_strength")
     with gr.Row(elem_classes=["switches"]):
         tab.switch("refine", "Refiner", "enable", min_width=90, container=False)

@@ -187,3 +187,29 @@ def test_what_is_typed_while_the_checkpoints_size_arrives_stays(
         finished(open_page, "txt2img")
         request = server.fake.requests[-1]["request"]
         assert (request["width"], request["height"]) == (768, 1024)
+
+
+def test_what_only_some_checkpoints_are_shown_has_controls_while_they_are_chosen(
+    open_page: Page, server: FakeServer
+) -> None:
+    scale, depth = open_page.locator("#img2img_image_cfg_scale"), open_page.locator("#depth_image")
+    expect(scale).to_be_hidden()
+    choose_checkpoint(open_page, "photo-xl")
+    expect(scale).to_be_visible()
+    load(open_page, png())
+    choose_checkpoint(open_page, "dit-flow")
+    expect(scale).to_be_hidden()
+    expect(depth).to_be_visible()
+    open_page.set_input_files("#depth_file", {"name": "depth.png", "mimeType": "image/png", "buffer": png(seed=8)})
+    expect(depth.locator("img")).to_be_visible()
+    submit(open_page)
+    sent = server.fake.requests[-1]["request"]
+    assert sent["depth_map"] != sent["init_images"][0]
+    assert sent["image_cfg_scale"] == 1.5  # of no effect with other checkpoints, as in A1111
+    finished(open_page)
+
+    choose_checkpoint(open_page, "watercolor-v3")
+    expect(depth).to_be_hidden()
+    submit(open_page)
+    assert "depth_map" not in server.fake.requests[-1]["request"]
+    finished(open_page)

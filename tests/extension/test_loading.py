@@ -144,7 +144,7 @@ def test_pairs_of_a_script_stand_before_the_version() -> None:
     ("kind", "unlisted"),
     [
         ("txt2img", {"Initial noise multiplier", "Styles", "Face restore"}),
-        ("img2img", {"Image CFG Scale", "Styles", "Face restore", "Token merging ratio high-res"}),
+        ("img2img", {"Styles", "Face restore", "Token merging ratio high-res"}),
     ],
 )
 def test_axes_without_effect_in_a_form_are_not_listed_there(kind: FormKind, unlisted: set[str]) -> None:

@@ -38,8 +38,8 @@ DEFAULTS = {
 CHECKPOINTS = (
     Checkpoint("palimpsest-starter", Path("palimpsest-starter"), defaults=DEFAULTS, family="sd1"),
     Checkpoint("watercolor-v3", Path("watercolor-v3"), family="sd1"),
-    Checkpoint("photo-xl", Path("photo-xl"), family="sdxl"),
-    Checkpoint("dit-flow", Path("dit-flow"), family="flux"),
+    Checkpoint("photo-xl", Path("photo-xl"), family="sdxl", shown="source"),
+    Checkpoint("dit-flow", Path("dit-flow"), family="flux", shown="depth"),
     Checkpoint("broken-model", Path("broken-model")),
 )
 
@@ -542,7 +542,7 @@ def create(fake: Fake) -> FastAPI:
             {
                 "name": one.name, "hash": "ab12cd34ef", "defaults": one.defaults,
                 "forms": {kind: one.form_defaults(kind) for kind in ("txt2img", "img2img")},
-                "family": one.family, "sizes": sizes_of(one),
+                "family": one.family, "shown": one.shown, "sizes": sizes_of(one),
             }
             for one in CHECKPOINTS
         ]  # fmt: skip

@@ -80,10 +80,6 @@ class OfTxt2Img(Common):
     firstphase_height: int = Field(default=0, description="Old name of the first pass's height in hires. fix.")
 
 
-class OfImg2Img(Common):
-    image_cfg_scale: float | None = Field(default=None, description="Ignored: for other kinds of checkpoints.")
-
-
 def _model(kind: FormKind, base: type[BaseModel]) -> type[BaseModel]:
     """`base` with the fields that the request of `kind` declares, none of them required."""
     fields: dict[str, Any] = {}
@@ -100,7 +96,7 @@ def _model(kind: FormKind, base: type[BaseModel]) -> type[BaseModel]:
 
 PAYLOADS: Mapping[FormKind, type[BaseModel]] = {
     "txt2img": _model("txt2img", OfTxt2Img),
-    "img2img": _model("img2img", OfImg2Img),
+    "img2img": _model("img2img", Common),
 }
 PICTURES = ("init_images", "mask", "latent_mask", "firstpass_image")
 

@@ -78,6 +78,7 @@ def routes(services: Services) -> APIRouter:
                     "defaults": checkpoint.defaults,
                     "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
                     "family": checkpoint.family,
+                    "shown": checkpoint.shown,
                     "sizes": sizes_of(checkpoint),
                     "hash": hash_of(checkpoint),
                 }

@@ -15,6 +15,7 @@ from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import CHECKPOINT, MoreThanWeights, tensors_of
 from modules.schema.catalog import Checkpoint
+from modules.schema.families import Shown
 
 log = logging.getLogger(__name__)
 
@@ -23,17 +24,19 @@ _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE
 _INPAINTING_CHANNELS: Final = 9
 _DEPTH_CHANNELS: Final = 5
 _EDIT_CHANNELS: Final = 8  # InstructPix2Pix
+_EDIT: Final = {"sd1": "instruct-pix2pix", "sd2": "sd2-edit", "sdxl": "sdxl-edit"}
 _SD2_CONTEXT: Final = 1024  # width of what its UNet attends to
 _XL_PARTS: Final = ("unet", "text_encoder_2")  # XL's refiner has no other text encoder
 
 
 class Seen(NamedTuple):
     """What a header tells, "" for what it does not tell: what the file is, in words; the name of its family in
-    `schema/families.py`; why it cannot be loaded."""
+    `schema/families.py`; why it cannot be loaded; what its network is shown beside the latent."""
 
     what: str
     family: str
     reason: str
+    shown: Shown = ""
 
 
 UNSEEN: Final = Seen("", "", "")  # a file that torch has saved, as far as its first bytes tell
@@ -63,7 +66,7 @@ class CheckpointFiles:
             seen[stamp] = known = self._seen.get(stamp) or look_into(row.path)
             if known == UNSEEN:
                 known = self._followed.get(stamp, known)
-            rows.append(replace(row, what=known.what, family=known.family, reason=known.reason))
+            rows.append(replace(row, what=known.what, family=known.family, reason=known.reason, shown=known.shown))
         self._seen = seen
         return tuple(rows)
 
@@ -97,7 +100,7 @@ def follow(path: Path, pickles: PickleReader) -> Seen:
         return Seen(family.label, family.family, str(error))
     except OSError as error:
         return Seen("", "", _unreadable(path, error))
-    return Seen(family.label, family.family, "")
+    return _seen(family)
 
 
 def look_into(path: Path) -> Seen:
@@ -119,7 +122,7 @@ def look_into(path: Path) -> Seen:
 
 
 def _seen(family: FileType | None, reason: str = "") -> Seen:
-    return Seen(family.label, family.family, reason) if family else Seen("", "", reason)
+    return Seen(family.label, family.family, reason, family.shown) if family else Seen("", "", reason)
 
 
 def family_of_folder(path: Path) -> FileType:
@@ -158,7 +161,7 @@ def _narrowed(family: FileType, path: Path) -> FileType:
     if family.name == "sd1" and unet.get("cross_attention_dim") == _SD2_CONTEXT:
         family = family_named("sd2")
     if unet.get("in_channels") == _EDIT_CHANNELS and family.supported:
-        return family_named("sdxl-edit" if family.family == "sdxl" else "instruct-pix2pix")
+        return family_named(_EDIT.get(family.family, family.name))
     if unet.get("in_channels") == _DEPTH_CHANNELS and family.name == "sd2":
         return family_named("sd2-depth")
     if unet.get("in_channels") == _INPAINTING_CHANNELS and family.name in ("sd1", "sd2", "sdxl"):

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from modules.base.errors import WebuiError
 from modules.networks.files.foreign import FIELD
 from modules.networks.files.listing import Header, TensorInfo
+from modules.schema.families import Shown
 
 FileKind = Literal["checkpoint", "part", "addition", "unknown"]
 
@@ -26,7 +27,8 @@ class FileType:
     """One row of the table.
 
     `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
-    loaded. `family` is the row of `schema/families.py` that a checkpoint belongs to, "" for what draws nothing.
+    loaded. `family` is the row of `schema/families.py` that a checkpoint belongs to, "" for what draws nothing; `shown`
+    is what its network sees beside the latent.
     """
 
     name: str
@@ -36,6 +38,7 @@ class FileType:
     supported: bool = False
     cure: str = ""
     family: str = ""
+    shown: Shown = ""
 
 
 def _has_part(*parts: str) -> Callable[[Header], bool]:
@@ -147,20 +150,30 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         family="sdxl",
     ),
     FileType(
+        "sdxl-edm",
+        "checkpoint",
+        "a Stable Diffusion XL model with EDM's noise levels (Playground v2.5, CosXL)",
+        lambda h: _is_xl(h) and any(key.startswith("edm_") for key in h),
+        cure="Its noise levels are not those of Stable Diffusion. Use another checkpoint.",
+        family="sdxl",
+    ),
+    FileType(
         "sdxl-inpaint",
         "checkpoint",
         "a Stable Diffusion XL inpainting model",
         lambda h: _is_xl(h) and _unet_inputs(9)(h),
         supported=True,
         family="sdxl",
+        shown="mask",
     ),
     FileType(
         "sdxl-edit",
         "checkpoint",
         "a Stable Diffusion XL InstructPix2Pix model",
         lambda h: _is_xl(h) and _unet_inputs(8)(h),
-        cure=_NOT_YET,
+        supported=True,
         family="sdxl",
+        shown="source",
     ),
     FileType("sdxl", "checkpoint", "a Stable Diffusion XL model", _is_xl, supported=True, family="sdxl"),
     FileType(
@@ -168,8 +181,9 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "checkpoint",
         "a Stable Diffusion 2 depth model",
         lambda h: _is_sd2(h) and _unet_inputs(5)(h),
-        cure="It needs a depth map of the picture, which no request can carry yet. Use another checkpoint.",
+        supported=True,
         family="sd2",
+        shown="depth",
     ),
     FileType(
         "sd2-unclip",
@@ -186,6 +200,16 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         lambda h: _is_sd2(h) and _unet_inputs(9)(h),
         supported=True,
         family="sd2",
+        shown="mask",
+    ),
+    FileType(
+        "sd2-edit",
+        "checkpoint",
+        "a Stable Diffusion 2 InstructPix2Pix model",
+        lambda h: _is_sd2(h) and _unet_inputs(8)(h),
+        supported=True,
+        family="sd2",
+        shown="source",
     ),
     FileType(
         "sd2",
@@ -202,9 +226,16 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         _unet_inputs(9),
         supported=True,
         family="sd1",
+        shown="mask",
     ),
     FileType(
-        "instruct-pix2pix", "checkpoint", "an InstructPix2Pix model", _unet_inputs(8), cure=_NOT_YET, family="sd1"
+        "instruct-pix2pix",
+        "checkpoint",
+        "an InstructPix2Pix model",
+        _unet_inputs(8),
+        supported=True,
+        family="sd1",
+        shown="source",
     ),
     FileType("sd1", "checkpoint", "a Stable Diffusion 1 model", _unet_inputs(4), supported=True, family="sd1"),
     FileType(

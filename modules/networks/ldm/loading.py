@@ -1,7 +1,7 @@
 """Loading the networks of a checkpoint of the Stable Diffusion line, from local files alone."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from modules.networks.model import MissingVae
 from modules.networks.weights import fill, require_fitting
 from modules.sampling.discrete import DiscreteNoise
 from modules.schema.catalog import Checkpoint
+from modules.schema.families import Shown
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +106,24 @@ def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: Vae
 
 
 def _require_known_channels(unet: Config, name: str) -> None:
-    """Raises WebuiError unless the UNet sees the latent alone, or with it a mask and the masked picture's latent."""
+    """Raises WebuiError for a UNet that is shown something unknown beside the latent."""
     own, seen = unet.get("out_channels", 4), unet.get("in_channels", 4)
-    if seen not in (own, 2 * own + 1):
+    if seen not in _shown_channels(own):
         raise WebuiError(
-            f"{name} sees {ascii(seen)[:60]} channels: expected {own}, or {2 * own + 1} for inpainting.",
+            f"{name} sees {ascii(seen)[:60]} channels: expected {own}, {own + 1} for depth, {2 * own} for "
+            f"InstructPix2Pix, or {2 * own + 1} for inpainting.",
             "Use another checkpoint.",
             FIELD,
         )
+
+
+def shown_by(seen: int, own: int) -> Shown:
+    """What a UNet with `seen` channels, of which `own` are the latent's, is shown besides."""
+    return _shown_channels(own)[seen]
+
+
+def _shown_channels(own: int) -> Mapping[int, Shown]:
+    return {own: "", own + 1: "depth", 2 * own: "source", 2 * own + 1: "mask"}
 
 
 def _fill_text(network: TextNetwork, text: TextPart, place: Placement) -> None:

@@ -22,6 +22,7 @@ from modules.networks.device import Placement
 from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.files.loras import LoraRequest
 from modules.networks.ldm.building import load_vae
+from modules.networks.ldm.loading import shown_by
 from modules.networks.ldm.text import TextNetwork
 from modules.networks.ldm.token_merging import merged_tokens
 from modules.networks.model import EncodedPrompts, Family, LatentFormat, LoraTarget, TextOptions, VaeSlot
@@ -30,9 +31,8 @@ from modules.networks.tiling import wrapping_around
 from modules.prompts.attention import parse_attention
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.catalog import Embedding
+from modules.schema.families import Shown
 from modules.schema.sizes import SizeRule
-
-INPAINTING_CHANNELS = 9  # the latent's 4, the mask, and the masked picture's latent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ class LatentDiffusion(ABC):
         return {"denoiser": self.unet, "vae": self.vae, **self.text_encoders}
 
     @property
-    def is_inpainting(self) -> bool:
-        return self.unet.config["in_channels"] == INPAINTING_CHANNELS
+    def shown(self) -> Shown:
+        return shown_by(cast(int, self.unet.config["in_channels"]), self.latent.channels)
 
     @property
     def vae_slot(self) -> VaeSlot:

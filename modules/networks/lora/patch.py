@@ -17,7 +17,7 @@ from modules.networks.lora.origin import made_for
 from modules.networks.lora.roles import folded
 from modules.networks.model import Family, LoraTarget, Model
 
-_INPAINTING_CHANNELS: Final = 9  # of an inpainting UNet's first layer; a LoRA for four changes the picture's own
+_SHOWN_MORE: Final = (5, 8, 9)  # channels of the first layer of a UNet that is shown more than the latent
 _OWN_CHANNELS: Final = 4
 _NAMED: Final = 3  # keys that a note spells out
 
@@ -140,8 +140,8 @@ def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model:
 
 
 def _is_padded(size: tuple[int, int], weight: tuple[int, ...]) -> bool:
-    """Whether a change of a UNet's first layer is meant for the picture's channels of an inpainting UNet's."""
-    is_first = len(weight) == 4 and weight[1] == _INPAINTING_CHANNELS
+    """Whether a change of a UNet's first layer is meant for the latent's channels of one that is shown more."""
+    is_first = len(weight) == 4 and weight[1] in _SHOWN_MORE
     return is_first and size == (weight[0], _OWN_CHANNELS * weight[2] * weight[3])
 
 

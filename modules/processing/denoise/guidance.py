@@ -1,17 +1,18 @@
 """Classifier-free guidance over a model: prompt and negative prompt become one prediction."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from modules.base.errors import WebuiError
 from modules.networks.conditioning import NOTHING, Conditioning, Extra
 from modules.networks.model import Model
 from modules.processing.clock import Stopwatch
 from modules.processing.denoise.prompts import Owners, PromptSet
 from modules.processing.denoise.row_by_row import Predictor
-from modules.sampling.denoise import Split, guided
+from modules.sampling.denoise import Split, edited, guided
 from modules.schema.sampler_names import SamplerName
 from modules.schema.settings import Settings
 
@@ -26,7 +27,8 @@ BeforePredict = Callable[[Tensor, Tensor, Extra], Extra]
 class GuidanceOptions:
     """How strongly and when the negative prompt acts.
 
-    scale: of guidance.  calls: evaluations of the pass as A1111 counts them, twice the steps for second-order samplers.
+    scale: of guidance.  image_scale: how closely networks that are shown the source follow it; 1 is guidance by the
+    prompts alone.  calls: evaluations of the pass as A1111 counts them, twice the steps for second-order samplers.
     skip_early: share of the evaluations at the beginning that leave the negative prompt out ("Skip Early CFG").
     s_min_uncond: below this level every second evaluation leaves it out, with `s_min_uncond_all` each (NGMS).
     levels_are_timesteps: A1111 compares `s_min_uncond` with the timestep in the DDIM family.
@@ -37,6 +39,7 @@ class GuidanceOptions:
 
     scale: float
     calls: int
+    image_scale: float = 1.0
     skip_early: float = 0.0
     s_min_uncond: float = 0.0
     s_min_uncond_all: bool = False
@@ -46,10 +49,13 @@ class GuidanceOptions:
     pads_last: bool = False
 
 
-def guidance_options(scale: float, steps: int, sampler: SamplerName, settings: Settings) -> GuidanceOptions:
-    """Those of a pass of so many steps."""
+def guidance_options(
+    scale: float, steps: int, sampler: SamplerName, settings: Settings, image_scale: float = 1.0
+) -> GuidanceOptions:
+    """Those of a pass of so many steps. A1111 divides the prompts' scale alone for CFG++ samplers."""
     return GuidanceOptions(
         scale=scale / sampler.cfg_divisor,
+        image_scale=image_scale,
         calls=max(1, steps) * (2 if sampler.second_order else 1),
         skip_early=settings.skip_early_cond,
         s_min_uncond=settings.s_min_uncond,
@@ -111,11 +117,14 @@ class Guided:
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Split:
         prompts = self._prompts_now(x.device)
-        is_skipped = self._skips_negative(sigma)
+        is_edit = self._is_edit
+        is_skipped = not is_edit and self._skips_negative(sigma)
         self.calls += 1
         conds, owners, pictures = prompts.conds, prompts.owners, prompts.pictures
         scale = self._options.scale
         extra = self._extra if self._before_predict is None else self._before_predict(x, sigma, self._extra)
+        if is_edit:
+            return self._edited(x, sigma, prompts, extra)
         is_plain = all(len(parts) == 1 and parts[0][1] * scale == 1 for parts in owners)
         if is_plain and not self._options.needs_uncond:
             return Split(self._predict(x, sigma, conds, extra))
@@ -131,6 +140,32 @@ class Guided:
             denoised = self._predict(x, sigma, conds, extra, pictures)
             uncond = self._predict(x, sigma, prompts.uncond, extra)
         return Split(self._combine(uncond, denoised, owners, scale), uncond)
+
+    @property
+    def _is_edit(self) -> bool:
+        """Whether the source has a scale of its own; at 1 A1111 takes the model for one of the usual kind."""
+        return self.model.shown == "source" and self._options.image_scale != 1
+
+    def _edited(self, x: Tensor, sigma: Tensor, prompts: _Prompts, extra: Extra) -> Split:
+        """With and without the prompt, both shown the source, and without either: three rows for each picture."""
+        if any(len(parts) > 1 for parts in prompts.owners):
+            raise WebuiError(
+                "prompt: AND does not work with InstructPix2Pix checkpoints.",
+                "Leave it out, or set Image CFG Scale to 1.",
+                "prompt",
+            )
+        assert extra.concat is not None
+        source = extra.concat.expand(len(x), -1, -1, -1)
+        without = replace(extra, concat=torch.zeros_like(source))
+        if prompts.together is None:
+            extra = replace(extra, concat=source)
+            cond, image = (self._predict(x, sigma, each, extra) for each in (prompts.conds, prompts.uncond))
+            uncond = self._predict(x, sigma, prompts.uncond, without)
+        else:
+            rows = Conditioning.joined([prompts.together, prompts.uncond])
+            extra = replace(extra, concat=torch.cat([source, source, torch.zeros_like(source)]))
+            cond, image, uncond = self._predict(x, sigma, rows, extra).chunk(3)
+        return Split(edited(uncond, image, cond, self._options.scale, self._options.image_scale), uncond)
 
     def _prompts_now(self, device: torch.device) -> _Prompts:
         """The prompts of this evaluation."""

@@ -13,15 +13,18 @@ from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.networks.device import Placement, require_finite
 from modules.networks.model import Model
+from modules.networks.posterior import Posterior
 from modules.networks.vae import to_uint8
 from modules.processing.engine.infotext import finished_picture
 from modules.processing.engine.job import Job
 from modules.processing.engine.models import JobModels, Origin, require_same_family
 from modules.processing.engine.passes import Batch, PassInput, PassResult, PassRunner
 from modules.processing.hires import second_start
+from modules.processing.kinds.resolve import require_pictures
 from modules.processing.masked.inpainting import Inpainting, begin_inpainting
 from modules.processing.masked.latents import inpainting_input
 from modules.processing.masked.prepare import Prepared
+from modules.processing.shown import depth_input, source_input
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
 from modules.schema.settings import Settings
 from modules.schema.upscalers import named
@@ -116,7 +119,7 @@ class BatchRunner:
         if not self._models.is_loaded(checkpoint):
             yield Staged(f"loading {checkpoint.name}")
         model = self._models.first(1)
-        origin = Origin(first.model.family, first.model.name, first.model.is_inpainting)
+        origin = Origin(first.model.family, first.model.name, first.model.shown)
         require_same_family(origin, model, "Hires checkpoint", "hr_checkpoint_name")
         if job.files.second is not None:
             job.findings.pairs["Hires checkpoint"] = f"{model.name} [{model.hash}]"
@@ -132,23 +135,35 @@ class BatchRunner:
         return (yield from self._passes.run(batch, PassInput(1, plan.first.steps.count, source, None, seen)))
 
     def _seen(self, model: Model, size: Size) -> Tensor | None:
-        """What inpainting checkpoints see beside the latent in a pass of `size` pixels; None for others."""
-        if not model.is_inpainting:
+        """What the model is shown beside the latent in a pass of `size` pixels; None for most."""
+        if not model.shown:
             return None
         job, prepared = self._job, self._common.prepared
         plan, settings = job.plan, job.settings
+        require_pictures(job.request, model.shown, model.name)
+        cells = Size(*map(model.sizes.cells, size))
+        if model.shown == "depth":
+            assert plan.source is not None
+            return depth_input(plan.source, prepared, plan.requested, cells).to(self._place.device)
         image = None
         if prepared is not None:
             image = prepared.image
         elif plan.source is not None:
             image = source_pixels(plan.source, plan.requested, settings.img2img_background_color, plan.sizes)
+
+        def encoded(pixels: Tensor) -> Posterior:
+            return self._kept_sources.encoded(model, pixels, job.clock)
+
+        if model.shown == "source":
+            assert image is not None
+            return source_input(encoded, image, model.latent, cells)
         return inpainting_input(
-            lambda pixels: self._kept_sources.encoded(model, pixels, job.clock),
+            encoded,
             image,
             prepared.mask if prepared is not None else None,
             plan.canvas is None or plan.canvas.is_rounded,
             settings.inpainting_mask_weight,
-            Size(*map(model.sizes.cells, size)),
+            cells,
             model.sizes.cell,
         )
 

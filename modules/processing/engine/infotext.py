@@ -14,6 +14,9 @@ from modules.processing.engine.job import Job
 from modules.processing.masked.prepare import Prepared
 from modules.processing.options import named_settings
 from modules.processing.plan import ImagePlan, read_prompt
+from modules.schema.request import Img2ImgRequest
+
+OF_CHECKPOINTS = ("Conditional mask weight", "Image CFG scale")  # told by those that have it
 
 
 def made_by(job: Job, model: Model) -> dict[str, str]:
@@ -21,8 +24,11 @@ def made_by(job: Job, model: Model) -> dict[str, str]:
     pairs = {"Model hash": model.hash, "Model": model.name}
     if model.vae_hash:
         pairs |= {"VAE hash": model.vae_hash, "VAE": model.vae_name}
-    if job.plan.source is not None and model.is_inpainting:
+    if job.plan.source is not None and model.shown == "mask":
         pairs["Conditional mask weight"] = str(job.settings.inpainting_mask_weight)
+    if isinstance(job.request, Img2ImgRequest) and model.shown == "source":
+        is_said = job.request.image_cfg_scale is not None or not job.is_exact  # where it is null, A1111 writes nothing
+        pairs |= {"Image CFG scale": str(job.plan.image_cfg_scale)} if is_said else {}
     if job.plan.source is not None and job.settings.save_init_img:
         pairs["Init image hash"] = job.plan.source.picture.pixels_md5
     return pairs
@@ -35,7 +41,8 @@ def finished_picture(
     height, width = pixels.shape[:2]
     request, settings, plan = job.request, job.settings, job.plan
     pairs = declared_pairs(request, settings, named_settings(request, job.given, settings, job.findings.noted))
-    pairs.pop("Conditional mask weight", None)
+    for key in OF_CHECKPOINTS:
+        pairs.pop(key, None)
     pairs |= {
         "Seed": str(image.seed),
         "Size-1": str(plan.requested.width),
@@ -48,6 +55,8 @@ def finished_picture(
         pairs["Variation seed"] = str(image.subseed)
     if plan.source is not None and not job.is_exact:
         pairs["Source hash"] = plan.source.picture.sha256
+        if plan.source.depth is not None:
+            pairs["Depth map hash"] = plan.source.depth.sha256
     if plan.canvas is not None and not job.is_exact:
         if plan.canvas.mask is not None:
             pairs["Mask hash"] = plan.canvas.mask.sha256

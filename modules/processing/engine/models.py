@@ -11,6 +11,7 @@ from modules.networks.previews import PreviewMap
 from modules.processing.engine.job import Job
 from modules.prompts.lora_arguments import Window
 from modules.schema.catalog import Checkpoint
+from modules.schema.families import Shown
 
 
 class JobModels:
@@ -68,7 +69,7 @@ class Origin(NamedTuple):
 
     family: Family
     name: str
-    is_inpainting: bool
+    shown: Shown
 
 
 def require_same_family(origin: Origin, other: Model, label: str, field: str) -> None:

@@ -30,6 +30,8 @@ from modules.processing.masked.inpainting import Inpainting
 from modules.processing.plan import ImagePlan, Pass, size_advice
 from modules.processing.room import Room
 from modules.processing.schedule import PassSchedule, Start, begin, noise_of_refiner, pass_schedule, sample
+from modules.processing.shown import CHANNELS as SHOWN_CHANNELS
+from modules.processing.shown import KINDS
 from modules.sampling.denoise import SplitDenoise, wrapped
 
 PREVIEW_QUALITY = 85
@@ -49,8 +51,8 @@ class PassInput:
     """What a pass of a batch begins with.
 
     index: of the pass.  steps_done: in the passes before.  source: (B, C, h, w), the latents that noise is laid over;
-    None begins with plain noise.  inpainting: what is kept from changing.  seen: (1, 1 + C, h, w), what inpainting
-    checkpoints see besides.
+    None begins with plain noise.  inpainting: what is kept from changing.  seen: (1, n, h, w), what some checkpoints
+    are shown besides (`processing/shown.py`).
     """
 
     index: int
@@ -143,11 +145,18 @@ class PassRunner:
         channels, device = model.latent.channels, model.place.device
 
         def evaluate(side: int) -> None:
-            seen = torch.zeros(1, 1 + channels, side, side, device=device) if model.is_inpainting else None
+            seen = None
+            if model.shown:
+                seen = torch.zeros(1, SHOWN_CHANNELS[model.shown](channels), side, side, device=device)
             guided = Guided(
                 model.with_noise(setup.schedule.noise),
                 setup.prompts.of(images[:1]),
-                GuidanceOptions(job.plan.cfg_scale, calls=1, is_batched=job.settings.batch_cond_uncond),
+                GuidanceOptions(
+                    job.plan.cfg_scale,
+                    calls=1,
+                    image_scale=job.plan.image_cfg_scale,
+                    is_batched=job.settings.batch_cond_uncond,
+                ),
                 Stopwatch(),
                 Extra(concat=seen),
             )
@@ -182,6 +191,7 @@ class PassRunner:
                 job.settings,
                 job.clock,
                 job.ear.hear,
+                given.seen,
             )
             shaped = partial(shaped_noise, job.noise, scene)
         return begin(
@@ -232,7 +242,8 @@ class PassRunner:
     def _guided(self, setup: Setup, batch: Batch, given: PassInput, model: Model) -> HandedOver:
         """The model under guidance, with the refiner that takes over from it."""
         request = setup.request
-        options = guidance_options(self._job.plan.cfg_scale, request.steps.count, request.sampler, self._job.settings)
+        plan, settings = self._job.plan, self._job.settings
+        options = guidance_options(plan.cfg_scale, request.steps.count, request.sampler, settings, plan.image_cfg_scale)
         extra = Extra(concat=given.seen, token_merging=request.token_merging)
         guided = Guided(
             model.with_noise(setup.schedule.noise),
@@ -242,7 +253,7 @@ class PassRunner:
             extra,
             self._before_predict(setup, given, model),
         )
-        origin = Origin(model.family, model.name, model.is_inpainting)
+        origin = Origin(model.family, model.name, model.shown)
         return HandedOver(guided, self._refiner(setup, batch, given, options, origin), options)
 
     def _refiner(
@@ -260,9 +271,9 @@ class PassRunner:
         def take(calls: int) -> Guided:
             model = models.take(refiner, index)
             require_same_family(origin, model, "Refiner", "refiner_checkpoint")
-            if model.is_inpainting and not origin.is_inpainting:
+            if model.shown and model.shown != origin.shown:
                 raise WebuiError(
-                    f"Refiner: {refiner.name} is an inpainting checkpoint, but the one before it is not.",
+                    f"Refiner: {refiner.name} is {KINDS[model.shown]}, but the one before it is not.",
                     "Choose another.",
                     "refiner_checkpoint",
                 )
@@ -272,7 +283,7 @@ class PassRunner:
             if job.files.switch_at is not None:
                 job.findings.pairs["Refiner switch at"] = str(job.files.switch_at)
             prompts = self._prompts(model, setup.request)
-            seen = given.seen if model.is_inpainting else None
+            seen = given.seen if model.shown else None
             extra = Extra(concat=seen, token_merging=setup.request.token_merging)
             noise = noise_of_refiner(setup.schedule.sampler, model)
             return Guided(

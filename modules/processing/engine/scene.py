@@ -23,7 +23,8 @@ NoiseOf = Callable[[Scene], Any]
 
 @dataclass(frozen=True)
 class SourceScene:
-    """`hooks.Scene` for one batch. `hear` is called before each evaluation of the network."""
+    """`hooks.Scene` for one batch. `hear` is called before each evaluation of the network; `seen` is what some
+    checkpoints are shown beside the latent."""
 
     model: Model
     request: Pass
@@ -34,6 +35,7 @@ class SourceScene:
     settings: Settings
     clock: Stopwatch
     hear: Callable[[], None]
+    seen: Tensor | None
     noise: Tensor
 
     @property
@@ -54,7 +56,7 @@ class SourceScene:
                 prompts,
                 self._guidance(cfg_scale),
                 self.clock,
-                Extra(token_merging=request.token_merging),
+                Extra(concat=self.seen, token_merging=request.token_merging),
             )
         )
 

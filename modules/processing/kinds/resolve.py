@@ -13,7 +13,8 @@ from modules.processing.plan import read_prompt
 from modules.prompts.schedule import Timing, timing
 from modules.prompts.tags import network_tags, take_tags, without_networks
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
-from modules.schema.request import GenerationRequest, Txt2ImgRequest
+from modules.schema.families import Shown
+from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import NamedFile, Resources
 from modules.schema.settings import EXACT, Settings
 from modules.schema.upscalers import named
@@ -69,6 +70,37 @@ def loadable(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
+def require_pictures(request: GenerationRequest, shown: Shown, name: str) -> None:
+    """Raises WebuiError if the checkpoint `name` has to be shown a picture that the request does not have."""
+    if shown == "source" and not isinstance(request, Img2ImgRequest):
+        raise WebuiError(
+            f"{name} is an InstructPix2Pix checkpoint: it changes a picture and draws none from a prompt alone.",
+            "Use it in img2img, or choose another checkpoint.",
+            CHECKPOINT,
+        )
+    if shown == "depth" and not isinstance(request, Img2ImgRequest):
+        raise WebuiError(
+            f"{name} is a depth checkpoint: it needs a picture and its depth map.",
+            "Use it in img2img, or choose another checkpoint.",
+            CHECKPOINT,
+        )
+    if shown != "depth" or not isinstance(request, Img2ImgRequest):
+        return
+    if request.depth_map is None:
+        raise WebuiError(
+            f"depth_map: {name} is a depth checkpoint and needs the depth map of the picture, lighter where things "
+            "are nearer.",
+            "Choose one under Depth map, or choose another checkpoint.",
+            "depth_map",
+        )
+    if request.is_outpainted:
+        raise WebuiError(
+            f"depth_map: {name} is a depth checkpoint, and what is painted on around the picture has no depth.",
+            "Leave out the margins, or choose another checkpoint.",
+            "depth_map",
+        )
+
+
 def resolved(
     request: Generation, settings: Settings, names: Names, checkpoint: Checkpoint | None = None
 ) -> tuple[Generation, Resources]:
@@ -78,6 +110,7 @@ def resolved(
     nearest name; MissingNetworks for LoRAs.
     """
     checkpoint = checkpoint or names.checkpoint(settings.sd_model_checkpoint)
+    require_pictures(request, checkpoint.shown, checkpoint.name)
     loras = tuple(_loras(request, settings, names))
     further = {field: found for field in _further(request) if (found := _checkpoint(request, field, names))}
     names_written = {field: found.name for field, found in further.items()}

@@ -38,9 +38,11 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     """
     size, requested = result_size(request, sizes)
     source = canvas = None
+    image_scale = 1.0
     taken = StepRange(request.steps, 0)
     if isinstance(request, Img2ImgRequest):
-        source = Source(request.init_images[0], request.resize_mode)
+        source = Source(request.init_images[0], request.resize_mode, request.depth_map)
+        image_scale = image_scale if request.image_cfg_scale is None else request.image_cfg_scale
         canvas = _canvas(request, settings)
         taken = img2img_steps(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
@@ -68,6 +70,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
         source=source,
         canvas=canvas,
         sizes=sizes,
+        image_cfg_scale=image_scale,
     )
 
 

@@ -73,10 +73,11 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Source:
-    """The picture an img2img job starts from, and how it becomes a latent."""
+    """The picture an img2img job starts from, how it becomes a latent, and its depth map where one is given."""
 
     picture: Picture
     resize_mode: int
+    depth: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Plan:
     requested: the size in the request, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to
         whole cells.
     sizes: the size rule of the model's family, which both obey.
+    image_cfg_scale: for checkpoints that are shown the source.
     """
 
     first: Pass
@@ -154,6 +156,7 @@ class Plan:
     source: Source | None
     canvas: Canvas | None
     sizes: SizeRule
+    image_cfg_scale: float = 1.0
 
     @property
     def size(self) -> Size:

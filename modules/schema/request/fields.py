@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modules.base.fields import Control
+from modules.base.picture import Picture
 
 MAX_SEED = 2**64 - 1  # what a 64-bit generator takes
 
@@ -142,6 +143,25 @@ InitialNoiseMultiplier = Annotated[
     float | None,
     Field(ge=0, le=1.5, description="Multiplies the noise added to the source; null uses the setting."),
     Control("Noise multiplier", kind="hidden"),
+]
+ImageCfgScale = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=30,
+        description="How closely the picture follows its source, for InstructPix2Pix checkpoints; null is 1, guidance "
+        "by the prompts alone.",
+    ),
+    Control(
+        "Image CFG Scale", kind="slider", step=0.05, maximum=3, elem="image_cfg_scale", infotext="Image CFG scale",
+    ),
+]  # fmt: skip
+DepthMap = Annotated[
+    Picture | None,
+    Field(
+        description="The depth map of the source, for Stable Diffusion 2 depth checkpoints: a picture of the same "
+        "proportions, lighter where things are nearer."
+    ),
 ]
 RefinerCheckpoint = Annotated[
     str,

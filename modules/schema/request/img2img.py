@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.base.picture import Picture
-from modules.schema.request.fields import DenoisingStrength, InitialNoiseMultiplier
+from modules.schema.request.fields import DenoisingStrength, DepthMap, ImageCfgScale, InitialNoiseMultiplier
 from modules.schema.request.generation import GenerationRequest, whole
 from modules.schema.request.masked import (
     InpaintColorMatch,
@@ -66,6 +66,8 @@ class Img2ImgRequest(GenerationRequest):
     resize_by: ResizeBy = None
     denoising_strength: DenoisingStrength = 0.75
     initial_noise_multiplier: InitialNoiseMultiplier = None
+    image_cfg_scale: ImageCfgScale = None
+    depth_map: DepthMap = None
     mask: Picture | None = Field(
         default=None,
         description="What to redraw: opaque areas if the mask has transparency, else white ones; null for all.",

@@ -28,6 +28,11 @@ def sd1(channels: int) -> dict[str, TensorInfo]:
 KINDS: dict[str, tuple[Header, str]] = {
     "SD 1": (sd1(4), "sd1"),
     "SD 1 inpainting": (sd1(9), "sd1-inpaint"),
+    "SD 2 InstructPix2Pix": (sd1(8) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2-edit"),
+    "Playground v2.5": (
+        sd1(4) | header(**{f"{UNET}label_emb.0.0.weight": (1280, 2816), "edm_mean": (4,), "edm_std": (4,)}),
+        "sdxl-edm",
+    ),
     "InstructPix2Pix": (sd1(8), "instruct-pix2pix"),
     "tiny": ({key: TensorInfo("F16", value.shape) for key, value in tiny_tensors().items()}, "sd1"),
     "SD 2": (sd1(4) | header(**{"cond_stage_model.model.ln_final.weight": (1024,)}), "sd2"),
@@ -111,7 +116,8 @@ def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) 
 
 def test_supported_families_pass() -> None:
     assert [f.name for f in FAMILIES if f.supported] == [
-        "sdxl-refiner", "sdxl-inpaint", "sdxl", "sd2-inpaint", "sd2", "sd1-inpaint", "sd1",
+        "sdxl-refiner", "sdxl-inpaint", "sdxl-edit", "sdxl", "sd2-depth", "sd2-inpaint", "sd2-edit", "sd2",
+        "sd1-inpaint", "instruct-pix2pix", "sd1",
     ]  # fmt: skip
 
     assert require_supported(family_named("sd1"), Path("x")) is family_named("sd1")

@@ -62,7 +62,7 @@ def assert_same_weights(ours: StableDiffusion, theirs: StableDiffusion) -> None:
 def test_a_loaded_checkpoint_tells_what_it_is(tiny: StableDiffusion, tiny_file: Path) -> None:
     assert (tiny.family.name, tiny.name, tiny.noise.prediction) == ("sd1", "tiny", "epsilon")
     assert tiny.hash == hashlib.sha256(tiny_file.read_bytes()).hexdigest()[:10]
-    assert (tiny.latent.cell, tiny.latent.channels, tiny.is_inpainting) == (8, 4, False)
+    assert (tiny.latent.cell, tiny.latent.channels, tiny.shown) == (8, 4, "")
     assert tiny.size == sum(tensor.numel() * 4 for tensor in parameters(tiny).values())
     models = (tiny.unet, tiny.vae, tiny.text_encoder)
     assert not any(model.training or parameter.requires_grad for model in models for parameter in model.parameters())
@@ -112,7 +112,7 @@ def test_convolutions_lie_channels_last_and_types_follow_the_place(
 
 def test_an_inpainting_checkpoint_is_known_by_its_nine_channels(tmp_path: Path, load: Load) -> None:
     sd = load(write_tiny_checkpoint(tmp_path / "x.safetensors", in_channels=9))
-    assert (sd.family.name, sd.is_inpainting) == ("sd1", True)
+    assert (sd.family.name, sd.shown) == ("sd1", "mask")
 
 
 def test_a_ckpt_holds_the_same_model(tiny: StableDiffusion, tiny_file: Path, tmp_path: Path, load: Load) -> None:

@@ -78,16 +78,11 @@ def test_a_folder_is_told_from_stable_diffusion_1_by_its_unet(tiny: Tiny, tmp_pa
         content = json.loads(config.read_text()) | {"cross_attention_dim": 1024, "in_channels": channels}
         config.write_text(json.dumps(content))
         assert look_into(folder).what == f"a Stable Diffusion 2 {what}"
-    assert "It needs a depth map" in look_into(folder).reason
+    assert look_into(folder).shown == "depth"
 
 
 def test_an_inpainting_model_is_known_by_its_nine_channels(tmp_path: Path, load_sd2: Load) -> None:
-    assert load_sd2(save_single(tiny_sd2(in_channels=9), tmp_path / "x.safetensors")).is_inpainting
-
-
-def test_a_depth_model_says_what_is_missing(tmp_path: Path, load_sd2: Load) -> None:
-    with pytest.raises(WebuiError, match=r"is a Stable Diffusion 2 depth model.* depth map of the picture"):
-        load_sd2(save_single(tiny_sd2(in_channels=5), tmp_path / "x.safetensors"))
+    assert load_sd2(save_single(tiny_sd2(in_channels=9), tmp_path / "x.safetensors")).shown == "mask"
 
 
 # ---- what the network predicts ----

@@ -20,6 +20,7 @@ import { followModel } from "./form/modeldefaults.js";
 import { setUpNumbers } from "./core/numbers.js";
 import { PngInfo } from "./source/pnginfo.js";
 import { SettingsPage } from "./settings/settings.js";
+import { Shown } from "./form/shown.js";
 import { Source } from "./source/source.js";
 import { config } from "./core/store.js";
 import { Tab } from "./form/tab.js";
@@ -73,6 +74,7 @@ export async function start() {
   page.merge = new Merge(page);
   page.fetch = new Fetch();
   page.cards = new CardPanel(page);
+  page.shown = new Shown();
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
   form.onChange(() => page.cards.mark());
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
@@ -86,6 +88,7 @@ export async function start() {
     if (labels.length && !isFirst) toast(`Adopted from ${name}: ${labels.join(", ")}.`);
     isFirst = false;
     for (const tab of NAMES) page.tabs[tab].size.setModel(page.engine.sizes);
+    page.shown.setModel(page.engine.chosen?.shown ?? "");
     page.cards.again();
     page.cards.mark();
     estimateAnew();
@@ -115,6 +118,7 @@ export async function start() {
     page.source.restore(),
     page.pnginfo.source.restore(),
     page.extras.source.restore(),
+    page.shown.depth.restore(),
     page.batch.run.resume(),
     page.merge.resume(),
   ]).catch(complain);

@@ -2,7 +2,7 @@
 
 import { actionRow, save } from "../result/actions.js";
 import { GONE } from "../core/api.js";
-import { button, byId, h, part } from "../core/dom.js";
+import { byId } from "../core/dom.js";
 import { Estimate } from "./estimate.js";
 import * as form from "./form.js";
 import { Gallery } from "../result/gallery.js";
@@ -13,6 +13,7 @@ import { Progress } from "../result/progress.js";
 import { setUpPrompts } from "./prompts.js";
 import { Result } from "../result/result.js";
 import { ScriptSection } from "./scripts.js";
+import { seedTools } from "./seedtools.js";
 import { Size } from "./size.js";
 import { Styles } from "./styles.js";
 import { begins, toast } from "../core/toast.js";
@@ -45,40 +46,12 @@ export class Tab {
     setUpOverrides(name);
     if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
-    this.seedTools("seed-tools", "seed");
-    this.seedTools("subseed-tools", "subseed");
+    seedTools(name, "seed-tools", "seed", () => this.gallery.selected);
+    seedTools(name, "subseed-tools", "subseed", () => this.gallery.selected);
     form.onChange(
       (tab, field, value) =>
         tab === name && field in PARTS && byId(`${name}_${PARTS[field]}`)?.classList.toggle("closed", !value),
     );
-  }
-
-  seedTools(place, field) {
-    const elem = field === "seed" ? "" : "sub";
-    part(place, this.name).replaceChildren(
-      h(
-        "div",
-        { className: "seed-tools" },
-        button({
-          icon: "dice",
-          title: "Random seed each time (−1)",
-          id: `${this.name}_random_${elem}seed`,
-          onclick: () => form.set(this.name, { [field]: -1 }),
-        }),
-        button({
-          icon: "reuse",
-          title: "Reuse the seed of the selected picture",
-          id: `${this.name}_reuse_${elem}seed`,
-          onclick: () => this.reuse(field),
-        }),
-      ),
-    );
-  }
-
-  reuse(field) {
-    const seed = this.gallery.selected?.seed;
-    if (seed === undefined) toast("There is no picture yet to take a seed from.", { area: "form" });
-    else form.set(this.name, { [field]: seed });
   }
 
   // values: the form as Gradio hands it over at this moment.
@@ -90,6 +63,7 @@ export class Tab {
     if (name === "img2img") page.batch.run.leave();
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
     await page.source.busy;
+    await page.shown.depth.busy;
     if (name === "img2img") Object.assign(values, page.intents.settled(), await page.area.settled());
     if (name === "img2img" && page.source.picture) page.source.complain(""); // of a file that was refused before
     const request = form.toRequest(name, values);
@@ -125,14 +99,15 @@ export class Tab {
   async fromCanvas(request) {
     const { fields, without } = await this.page.canvas.outgoing();
     for (const field of without) delete request[field];
-    Object.assign(request, fields);
+    Object.assign(request, fields, this.page.shown.fields());
     // A frame that paints on makes the size, unless only the masked region is worked on: there they are the tile's.
     if ("outpaint_left" in fields && !request.inpaint_full_res)
       ["width", "height"].forEach((field) => delete request[field]);
   }
 
   complain(sentence, field) {
-    if (["init_images", "mask"].includes(field) && this.name === "img2img") this.page.source.complain(sentence);
+    const pictures = { init_images: this.page.source, mask: this.page.source, depth_map: this.page.shown.depth };
+    if (field in pictures && this.name === "img2img") pictures[field].complain(sentence);
     else if (!this.blames(field, sentence)) this.result.complain(sentence);
   }
 

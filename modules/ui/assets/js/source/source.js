@@ -159,7 +159,7 @@ export class Source {
   }
 
   complain(sentence) {
-    this.error.textContent = sentence.replace(/^init_images:/, `${this.word}:`);
+    this.error.textContent = sentence.replace(/^(init_images|depth_map):/, `${this.word}:`);
     this.error.hidden = !sentence;
     if (sentence) this.error.scrollIntoView({ block: "nearest" });
   }
