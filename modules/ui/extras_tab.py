@@ -38,7 +38,9 @@ def extras_tab() -> None:
     """Builds the inside of the tab: empty elements for the scripts."""
     with gr.Row(elem_classes=["workspace", "extras"]):
         with gr.Column(min_width=0, elem_id="extras_settings", elem_classes=["settings"]):
+            part("extras-modes")
             part("extras-source")
+            part("extras-batch")
             part("extras-form")
         with gr.Column(min_width=0, elem_id="extras_results", elem_classes=["results"]):
             with gr.Column(min_width=0, elem_id="extras_actions_column", elem_classes=["actions"]):

@@ -76,3 +76,18 @@ def test_a_size_that_is_too_large_is_told_under_its_field(ready: Page) -> None:
     ready.press("#extras_upscaling_resize", "Tab")
     ready.click("#extras_generate")
     expect(ready.locator("#extras_form .p-error")).to_contain_text("upscaled 8 times has more than")
+
+
+def test_a_batch_enlarges_its_files_and_is_found_again_after_a_reload(ready: Page, studio: str) -> None:
+    ready.click("#extras_mode_batch")
+    ready.select_option("#extras_upscaler_1", "Nearest")
+    ready.fill("#extras_upscaling_resize", "2")
+    files = [{"name": f"{name}.png", "mimeType": "image/png", "buffer": png(24, 16, name)} for name in (1, 2)]
+    ready.set_input_files("#extras_batch_files", files=files)
+    ready.click("#extras_generate")
+    expect(ready.locator("#extras_batch_words")).to_contain_text("finished, 2 files")
+    expect(ready.locator("#extras_gallery .thumb")).to_have_count(2)
+    opened(ready, studio)
+    expect(ready.locator("#extras_mode_batch")).to_have_attribute("aria-selected", "true")
+    expect(ready.locator("#extras_gallery .thumb")).to_have_count(2)
+    expect(ready.locator("#extras_results .facts")).to_have_text("48 × 32")

@@ -190,6 +190,41 @@ def test_extras_upscales_a_picture_as_a_job(client: TestClient) -> None:
     assert client.post("/v1/jobs", json={"kind": "extras", "request": {}}).status_code == 422
 
 
+def test_a_batch_of_extras_enlarges_each_file_and_a_second_run_keeps_what_is_finished(client: TestClient) -> None:
+    names = ["one.png", "two.png", "broken.png"]
+    data = [PHOTO.data, Picture.from_image(Image.new("RGB", (12, 8))).data, b"no picture"]
+    ids = [client.post("/v1/batches/files", content=each).json()["id"] for each in data]
+    files = [{"name": name, "id": id} for name, id in zip(names, ids, strict=True)]
+    request = {"upscaler_1": "lanczos", "upscaling_resize": 2}
+    body = {"kind": "extras", "request": request, "files": files, "options": {"output": "extras-batch", "words": []}}
+    outcomes: list[list[str]] = []
+    for _ in range(2):
+        batch = client.post("/v1/batches", json=body).json()
+        client.get(f"{batch['url']}/events")  # ends with the batch
+        settled = client.get(batch["url"]).json()
+        outcomes.append([file["outcome"] for file in sorted(settled["files"], key=lambda file: file["name"])])
+        pictures = [(each["width"], each["path"]) for file in settled["files"] for each in file["pictures"]]
+        if pictures:
+            assert sorted(pictures) == [(16, "extras-batch/one.png"), (24, "extras-batch/two.png")]
+    assert outcomes == [["failed", "done", "done"], ["failed", "kept", "kept"]]
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [
+        ({"image": "x"}, "request: image is set by each file of a batch."),
+        ({"upscaler_1": "Lanzos"}, "upscaler_1='Lanzos': there is no such upscaler; did you mean 'Lanczos'?"),
+        ({"prompt": "a fox"}, "prompt = 'a fox': there is no such field."),
+    ],
+)
+def test_a_batch_of_extras_that_no_file_could_be_made_by_is_refused(
+    client: TestClient, request_: dict[str, Any], sentence: str
+) -> None:
+    file = {"name": "one.png", "id": client.post("/v1/batches/files", content=PHOTO.data).json()["id"]}
+    refused = client.post("/v1/batches", json={"kind": "extras", "request": request_, "files": [file]})
+    assert (refused.status_code, refused.json()["detail"]) == (422, sentence)
+
+
 def test_an_unknown_kind_is_an_error_that_suggests_the_closest_match(client: TestClient) -> None:
     refused = client.post("/v1/jobs", json={"kind": "extra", "request": {}})
     assert refused.status_code == 422

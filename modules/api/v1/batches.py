@@ -2,7 +2,7 @@
 
 import re
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field, ValidationError, WithJsonSchema
@@ -24,6 +24,7 @@ from modules.jobs.batch.intake import BatchIntake, Files, UploadedFile
 from modules.jobs.batch.options import BatchOptions
 from modules.jobs.batch.state import FileState
 from modules.schema.request import Img2ImgRequest
+from modules.schema.request.extras import ExtrasRequest
 from modules.store.spool import NAME
 
 BLOCK = 1 << 20  # bytes of an uploaded file that are in memory at a time
@@ -41,8 +42,11 @@ class FileBody(Strict):
 class BatchBody(Strict):
     """The inputs of a batch. Files and folder may be combined."""
 
-    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Img2ImgRequest))] = Field(
-        default_factory=dict, description="The fields of an img2img job, without pictures."
+    kind: Literal["img2img", "extras"] = Field(
+        default="img2img", description="The kind of job that each file becomes. Extras takes no masks and texts."
+    )
+    request: Annotated[dict[str, Any], WithJsonSchema(fields_of(Img2ImgRequest, ExtrasRequest))] = Field(
+        default_factory=dict, description="The fields of a job of this kind, without pictures."
     )
     options: BatchOptions = BatchOptions()
     files: list[FileBody] = Field(
@@ -87,6 +91,7 @@ def routes(services: Services) -> APIRouter:
             Files([UploadedFile(file.name, file.id) for file in body.files], body.folder),
             Files([UploadedFile(mask.name, mask.id) for mask in body.masks], body.mask_folder),
             body.leave_out_missing,
+            body.kind,
         )
         return {"id": batch.id, "total": batch.total, "url": f"/v1/batches/{batch.id}", "notes": batch.notes}
 

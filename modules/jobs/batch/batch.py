@@ -127,6 +127,7 @@ class Batch:
                 "status": self._status,
                 "stopping": self._stopping and not self.ended,
                 "message": self._message,
+                "kind": self.materials.kind,
                 "created": self.created,
                 "output": self.folder,
                 "total": self.total,
@@ -244,5 +245,6 @@ def _begun(batch: Batch, materials: Materials) -> BatchStart:
         materials.settings.model_dump(mode="json", exclude_defaults=True),
         dict(batch.seeds),
         styles=tuple((row.name, row.prompt, row.negative_prompt) for row in materials.styles.values()),
+        kind=materials.kind,
         **materials.uploads,
     )

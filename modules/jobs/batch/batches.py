@@ -18,10 +18,13 @@ from modules.extension.loading import Extensions
 from modules.jobs.admission import NO_SCRIPTS, Admission, FixedCatalog
 from modules.jobs.batch.batch import Batch
 from modules.jobs.batch.journal import Journals, PastBatch
-from modules.jobs.batch.materials import Materials, checked, checked_form
+from modules.jobs.batch.materials import Materials, checked_form, require_pictures
+from modules.jobs.batch.plain import checked_plain
 from modules.jobs.batch.results import Results
 from modules.jobs.batch.run import BatchRun, Queue
 from modules.jobs.saving import JobSavers
+from modules.processing.kinds.generate import IMG2IMG
+from modules.processing.kinds.registry import BUILT_IN
 from modules.prompts.style_file import Style
 from modules.prompts.styles import require_styles, style_names
 from modules.schema.catalog import Catalog
@@ -75,7 +78,9 @@ class Batches:
         seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
         results = Results(self.outputs, materials.options.output)
         materials = replace(materials, styles=self._styles_of(materials.form))
-        batch = Batch(checked(materials, self._admission(materials)), results, seeds, self.journals)
+        require_pictures(materials.files)
+        form = checked_for(materials.kind, materials.form, materials.settings, self._admission(materials))
+        batch = Batch(replace(materials, form=form), results, seeds, self.journals)
         try:
             prepare(batch.id)
             with self._lock:
@@ -119,11 +124,16 @@ class Batches:
             self._batches.pop(batch_id).journal.forget()
 
     def require_names(
-        self, form: Mapping[str, Any], settings: Settings, catalog: Catalog, leave_out_missing: bool = False
+        self,
+        form: Mapping[str, Any],
+        settings: Settings,
+        catalog: Catalog,
+        leave_out_missing: bool = False,
+        kind: str = IMG2IMG.name,
     ) -> dict[str, Any]:
         """The form, with its names resolved. Raises WebuiError as `start` does, before any file is examined."""
         admission = Admission(FixedCatalog(catalog), self._scripts, self._styles)
-        return checked_form(form, settings, admission, leave_out_missing)
+        return checked_for(kind, form, settings, admission, leave_out_missing)
 
     def _admission(self, materials: Materials) -> Admission:
         return Admission(FixedCatalog(materials.catalog), self._scripts, lambda: materials.styles)
@@ -180,3 +190,12 @@ class Batches:
         finally:
             if batch.ended:
                 on_end(batch.id)
+
+
+def checked_for(
+    kind: str, form: Mapping[str, Any], settings: Settings, admission: Admission, leave_out_missing: bool = False
+) -> dict[str, Any]:
+    """The values of a form of this kind, names resolved. Raises WebuiError for what would fail for every file."""
+    if kind == IMG2IMG.name:
+        return checked_form(form, settings, admission, leave_out_missing)
+    return checked_plain(BUILT_IN.named(kind), form, settings, admission)

@@ -12,6 +12,8 @@ from modules.jobs.batch.batches import Batches
 from modules.jobs.batch.files import BatchFile, FileSet, Folders, from_files, in_order, sorted_out
 from modules.jobs.batch.materials import Materials
 from modules.jobs.batch.options import BatchOptions
+from modules.processing.kinds.generate import IMG2IMG
+from modules.processing.kinds.registry import BUILT_IN
 from modules.prompts.style_file import Style
 from modules.schema.catalog import Catalog
 from modules.schema.settings import Settings
@@ -57,19 +59,21 @@ class BatchIntake:
         files: Files = Files(),  # noqa: B008  # it is frozen
         masks: Files = Files(),  # noqa: B008
         leave_out_missing: bool = False,
+        kind: str = IMG2IMG.name,
     ) -> Batch:
         """Starts a batch with uploaded files and the files in the folders.
 
         Raises WebuiError for missing files, invalid zips or folders, and everything that `Batches.start` rejects.
         """
-        form = self.batches.require_names(form, settings, catalog, leave_out_missing)
+        form = self.batches.require_names(form, settings, catalog, leave_out_missing, kind)
         uploads = {
             "files": tuple(files.uploads),
             "folder": files.folder,
             "masks": tuple(masks.uploads),
             "mask_folder": masks.folder,
         }
-        materials = Materials(form, self._file_set(files), self._file_set(masks), options, settings, catalog, uploads)
+        sets = self._file_set(files), self._file_set(masks)
+        materials = Materials(form, *sets, options, settings, catalog, uploads, kind=kind)
         ids = [each.id for each in (*files.uploads, *masks.uploads)]
         return self.batches.start(materials, lambda batch: self.spool.claim(batch, ids), self.spool.release)
 
@@ -96,6 +100,7 @@ class BatchIntake:
                     Settings().overridden(known),
                     catalog,
                     styles={row[0]: Style(*row) for row in begun.styles},
+                    kind=BUILT_IN.named(begun.kind).name,
                 )
                 self.batches.take_up(past, materials, self.spool.release)
             except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on

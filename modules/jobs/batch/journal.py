@@ -45,6 +45,7 @@ class BatchStart:
     masks: tuple[tuple[str, str], ...] = ()
     mask_folder: str = ""
     styles: tuple[tuple[str, str, str], ...] = ()
+    kind: str = "img2img"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The inputs of a batch, checked before it starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -25,7 +25,7 @@ BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source whil
 
 @dataclass(frozen=True)
 class Materials:
-    """The inputs of a batch. `form` are the values of an Img2ImgRequest without pictures.
+    """The inputs of a batch. `form` are the values of a request of the job kind `kind` without pictures.
 
     `catalog` and `styles` are as they were when the batch began, so that a name means the same for every file.
 
@@ -41,13 +41,13 @@ class Materials:
     catalog: Catalog
     uploads: Mapping[str, Any] = field(default_factory=dict)
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
+    kind: str = IMG2IMG.name
 
 
-def checked(materials: Materials, admission: Admission) -> Materials:
-    """`materials` with the names in the form resolved. Raises WebuiError for a form that would fail for every file."""
-    if not materials.files.pictures:
+def require_pictures(files: FileSet) -> None:
+    """Raises WebuiError if there are none."""
+    if not files.pictures:
         raise WebuiError("The given files contain no pictures.", "Choose PNG, JPEG or WebP files.", "files")
-    return replace(materials, form=checked_form(materials.form, materials.settings, admission))
 
 
 def checked_form(

@@ -47,7 +47,9 @@ class FilePreparer:
         data = file.read()
         if not data:
             raise WebuiError(f"{file.name}: the file is empty (0 bytes).")
-        changes = self._batch.texts.changes(file, header := _header(file, data), materials.settings, materials.catalog)
+        changes = self._batch.texts.changes(
+            file, header := header_of(file, data), materials.settings, materials.catalog
+        )
         mask, mask_notes = self._masks.of(file)
         values = changes.over(materials.form, options.words_mode == "append")
         styles = style_names(values)
@@ -69,7 +71,7 @@ class FilePreparer:
         return PreparedFile(spec, request.init_images[0], key, notes)
 
 
-def _header(file: BatchFile, data: bytes) -> Picture:
+def header_of(file: BatchFile, data: bytes) -> Picture:
     """The picture as described by its header; it is decoded only once the file really has to be made."""
     try:
         return Picture.checked_before(data, hashlib.sha256(data).hexdigest())

@@ -17,11 +17,14 @@ from modules.jobs.batch.files import BatchFile
 from modules.jobs.batch.journal import SubmittedFile
 from modules.jobs.batch.masks import LeftOut
 from modules.jobs.batch.names import SourceNames
+from modules.jobs.batch.plain import PlainPreparer
 from modules.jobs.batch.prepare import FilePreparer, PreparedFile
 from modules.jobs.batch.results import Done
 from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import Submission
 from modules.jobs.saving import JobSavers, Saver
+from modules.processing.kinds.generate import IMG2IMG
+from modules.processing.kinds.registry import BUILT_IN
 from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ class BatchRun:
         self._queue = queue
         self._savers = savers
         self._pictures = pictures
-        self._preparer = FilePreparer(batch, admission)
+        self._preparer = preparer_of(batch, admission)
         self._kept_bytes = 0
         self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
 
@@ -219,6 +222,14 @@ class BatchRun:
             return ""
         self._pictures.put(picture)
         return picture.sha256
+
+
+def preparer_of(batch: Batch, admission: Admission) -> FilePreparer | PlainPreparer:
+    """What turns the files of `batch` into jobs of its kind."""
+    kind = batch.materials.kind
+    if kind == IMG2IMG.name:
+        return FilePreparer(batch, admission)
+    return PlainPreparer(BUILT_IN.named(kind), batch.materials, batch.results, admission)
 
 
 def _found_in(queued: QueuedFile) -> dict[str, Any]:

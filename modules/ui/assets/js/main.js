@@ -96,16 +96,22 @@ export async function start() {
   page.settings.onSaved = estimateAnew;
   document.addEventListener("server-back", estimateAnew);
   page.canvas.document.onChange((what) => what === "frame" && page.tabs.img2img.estimate.refresh());
-  const tabOf = (name) => page.tabs[name] ?? page[name];
   setUpKeys({
     openedTab,
     generate: (name) => byId(`${name}_generate`).click(),
-    stop: (name, how) => (tabOf(name).running ? tabOf(name).progress.stop(how) : page.batch.end(how)),
-    isRunning: (name) => tabOf(name).running || (name === "img2img" && page.batch.running),
+    stop: (name, how) => {
+      if (name === "extras") page.extras.stop(how);
+      else if (page.tabs[name].running) page.tabs[name].progress.stop(how);
+      else page.batch.end(how);
+    },
+    isRunning: (name) =>
+      name === "extras"
+        ? page.extras.running || page.extras.batch.run.running
+        : page.tabs[name].running || (name === "img2img" && page.batch.running),
     sourceOf: (name) =>
       ({
         img2img: page.batch.isOpen ? page.batch : page.source,
-        extras: page.extras.source,
+        extras: page.extras.place,
         pnginfo: page.pnginfo.source,
       })[name] ?? null,
   });
@@ -120,6 +126,7 @@ export async function start() {
     page.extras.source.restore(),
     page.shown.depth.restore(),
     page.batch.run.resume(),
+    page.extras.batch.run.resume(),
     page.merge.resume(),
   ]).catch(complain);
   document.body.classList.add("started"); // for whoever drives the page

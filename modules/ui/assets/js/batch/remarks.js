@@ -6,7 +6,9 @@ import { read, write } from "../core/store.js";
 const MOST = 200; // that are listed
 
 export class Remarks {
-  constructor() {
+  // key: under which the batch is remembered.
+  constructor(key) {
+    this.key = key;
     this.list = h("ul", { className: "batch-remarks" });
     this.summary = h("span", {});
     this.element = h(
@@ -15,13 +17,13 @@ export class Remarks {
       h("summary", {}, this.summary),
       this.list,
     );
-    this.set(read("batch.remarks", []));
+    this.set(read(`${this.key}.remarks`, []));
   }
 
   // lines: {name, sentence, outcome} each; outcome "failed" is a file that was not made.
   set(lines) {
     this.lines = lines;
-    write("batch.remarks", lines.length ? lines : null);
+    write(`${this.key}.remarks`, lines.length ? lines : null);
     this.list.replaceChildren(...lines.map((line) => this.row(line)));
     this.count();
   }
@@ -29,7 +31,7 @@ export class Remarks {
   add(line) {
     this.lines.push(line);
     if (this.lines.length > MOST) return;
-    write("batch.remarks", this.lines);
+    write(`${this.key}.remarks`, this.lines);
     this.list.append(this.row(line));
     this.count();
   }
@@ -50,7 +52,7 @@ export class Remarks {
     const failed = this.lines.filter((one) => one.outcome === "failed").length;
     const others = this.lines.length - failed;
     const words = [
-      failed && `${failed} ${failed === 1 ? "file" : "files"}failed`,
+      failed && `${failed} ${failed === 1 ? "file" : "files"} failed`,
       others && `${others} ${others === 1 ? "remark" : "remarks"}`,
     ].filter(Boolean);
     this.summary.textContent = words.join(", ");

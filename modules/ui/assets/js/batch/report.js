@@ -56,7 +56,7 @@ export class Report {
     const back = () => {
       if (run.id) return;
       Object.assign(run, { id, seen });
-      for (const name of ["id", "seen"]) write(`batch.${name}`, run[name]);
+      for (const name of ["id", "seen"]) write(`${run.key}.${name}`, run[name]);
       run.remarks.set(lines);
       this.isCalledBack = true;
       run.look();

@@ -14,17 +14,22 @@ import { complain } from "../core/toast.js";
 const POLL = 4000; // milliseconds between two looks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
 
+// Under which img2img's batch, and those of other tabs, are remembered.
+const keyOf = (tab) => (tab === "img2img" ? "batch" : `batch.${tab}`);
+
 export class BatchRun {
-  // page: {gallery, result} of img2img; onChange() is told when a batch begins or ends.
+  // page: {name, gallery, result} of the tab; onChange() is told when a batch begins or ends.
   constructor(page, onChange) {
     this.page = page;
+    this.key = keyOf(page.name);
     this.onChange = onChange;
     this.batch = null;
     this.stream = null;
     this.again = new Again();
     this.report = new Report(this);
-    this.id = read("batch.id");
-    this.seen = read("batch.seen", 0);
+    const { name } = page;
+    this.id = read(`${this.key}.id`);
+    this.seen = read(`${this.key}.seen`, 0);
     this.fill = h("div", { className: "bar-fill" });
     this.bar = h(
       "div",
@@ -37,14 +42,14 @@ export class BatchRun {
       },
       this.fill,
     );
-    this.words = h("span", { className: "progress-words", id: "img2img_batch_words" });
+    this.words = h("span", { className: "progress-words", id: `${name}_batch_words` });
     this.rest = h("span", { className: "progress-rest" });
-    this.current = h("div", { className: "batch-current", id: "img2img_batch_current" });
+    this.current = h("div", { className: "batch-current", id: `${name}_batch_current` });
     this.skip = button({
       icon: "skip",
       text: "Skip",
       title: "Skip to the next file (Alt+Enter)",
-      id: "img2img_batch_skip",
+      id: `${name}_batch_skip`,
       className: "p-small",
       onclick: () => this.ask("skip"),
     });
@@ -52,7 +57,7 @@ export class BatchRun {
       icon: "stop",
       text: "Stop",
       title: "Stop the batch; finished files are kept (Esc)",
-      id: "img2img_batch_stop",
+      id: `${name}_batch_stop`,
       className: "p-small",
       onclick: () => this.ask("stop"),
     });
@@ -60,22 +65,22 @@ export class BatchRun {
       icon: "zip",
       text: "Zip",
       title: "Download the results so far as a zip",
-      id: "img2img_batch_zip",
+      id: `${name}_batch_zip`,
       className: "p-small",
       onclick: () => download(`/v1/batches/${this.id}/zip`),
     });
     this.close = button({
       icon: "close",
       title: "Dismiss",
-      id: "img2img_batch_close",
+      id: `${name}_batch_close`,
       className: "p-small",
       onclick: () => this.report.putAway(),
     });
-    this.remarks = new Remarks();
+    this.remarks = new Remarks(this.key);
     this.spoken = h("div", { className: "p-hidden", "aria-live": "polite" });
     this.element = h(
       "div",
-      { className: "batch-run", id: "img2img_batch_run", hidden: true },
+      { className: "batch-run", id: `${name}_batch_run`, hidden: true },
       h(
         "div",
         { className: "batch-head" },
@@ -88,8 +93,8 @@ export class BatchRun {
       this.remarks.element,
       this.spoken,
     );
-    part("result", "img2img").prepend(this.element);
-    onNextAct(part("result", "img2img"), () => this.report.giveWay());
+    part("result", name).prepend(this.element);
+    onNextAct(part("result", name), () => this.report.giveWay());
     document.addEventListener("visibilitychange", () => (this.again.worked(), this.id && !this.ended && this.follow()));
   }
 
@@ -103,7 +108,7 @@ export class BatchRun {
 
   // After a reload: the batch of the last visit, unless its end has been seen there.
   async resume() {
-    if (read("batch.over") === this.id) this.forget();
+    if (read(`${this.key}.over`) === this.id) this.forget();
     else if (this.id) await this.look();
   }
 
@@ -115,7 +120,7 @@ export class BatchRun {
   begin({ id, notes }, failed) {
     this.forget();
     this.id = id;
-    write("batch.id", id);
+    write(`${this.key}.id`, id);
     for (const sentence of [...failed, ...notes])
       this.remarks.add({ name: "", sentence, outcome: failed.includes(sentence) ? "failed" : "note" });
     this.follow();
@@ -128,7 +133,7 @@ export class BatchRun {
     Object.assign(this, { id: null, batch: null, stream: null, seen: 0 });
     this.report.fold(false);
     this.report.isCalledBack = false;
-    for (const name of ["id", "seen"]) write(`batch.${name}`, null);
+    for (const name of ["id", "seen"]) write(`${this.key}.${name}`, null);
     this.remarks.set([]);
     this.element.hidden = true;
     this.onChange();
@@ -203,7 +208,7 @@ export class BatchRun {
 
   add(file, number) {
     this.seen = number;
-    write("batch.seen", number);
+    write(`${this.key}.seen`, number);
     this.page.result.endPreview();
     for (const picture of file.pictures) {
       const { index, seed, width, height, infotext, path, url } = picture;
@@ -252,7 +257,7 @@ export class BatchRun {
     this.zip.hidden = counts.done + counts.kept === 0;
     this.stop.disabled = this.skip.disabled = batch.stopping;
     this.stop.querySelector("span").textContent = batch.stopping ? "Stopping…" : "Stop";
-    if (this.ended && !document.hidden) write("batch.over", this.id);
+    if (this.ended && !document.hidden) write(`${this.key}.over`, this.id);
     if (this.ended && !wasEnded) {
       if (settled <= this.seen) this.stream?.close();
       this.page.result.endPreview();

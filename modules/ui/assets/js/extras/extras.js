@@ -1,9 +1,10 @@
 // The Extras tab: a picture, what is done to it, and the result with its progress, as on img2img.
 
 import { GONE } from "../core/api.js";
-import { button, h, part } from "../core/dom.js";
+import { button, byId, h, part } from "../core/dom.js";
 import { pixelsOf, uploadFrom } from "../core/pictures.js";
-import { onOpen, openedTab } from "../core/tabs.js";
+import { read, write } from "../core/store.js";
+import { onOpen, openedTab, tabRow } from "../core/tabs.js";
 import { complain, toast } from "../core/toast.js";
 import { undoButton } from "../form/undo.js";
 import { actionRow, save } from "../result/actions.js";
@@ -12,8 +13,10 @@ import { Jobs } from "../result/jobs.js";
 import { Progress } from "../result/progress.js";
 import { Result } from "../result/result.js";
 import { Source } from "../source/source.js";
+import { ExtrasBatch } from "./batch.js";
 import { ExtrasForm } from "./form.js";
 
+const MODES = { single: "Single Image", batch: "Batch" };
 const TAB = "extras";
 const COVERS = 1; // the resize mode by which the source is laid over a result that was cropped
 
@@ -47,9 +50,42 @@ export class Extras {
       save,
       reuseSeed: null,
     });
+    this.batch = new ExtrasBatch(this);
+    part("extras-batch").replaceChildren(this.batch.element);
+    this.modes = tabRow(
+      MODES,
+      "Pictures",
+      (name) => `extras_mode_${name}`,
+      (name) => this.open(name),
+    );
+    part("extras-modes").replaceChildren(this.modes);
+    this.open(read("extras.mode", "single"));
     onOpen(TAB, () => this.load());
     if (openedTab() === TAB) this.load();
     document.addEventListener("server-back", () => openedTab() === TAB && this.load());
+  }
+
+  // mode: a key of MODES.
+  open(mode) {
+    this.isBatch = mode === "batch";
+    write("extras.mode", mode);
+    this.source.element.hidden = this.isBatch;
+    this.batch.element.hidden = !this.isBatch;
+    for (const tab of this.modes.children) {
+      const isOpen = tab.getAttribute("data-tab-id") === mode;
+      tab.setAttribute("aria-selected", String(isOpen));
+      tab.setAttribute("tabindex", isOpen ? "0" : "-1");
+    }
+    if (this.isBatch) this.batch.load();
+  }
+
+  // Where something pasted or dropped goes.
+  get place() {
+    return this.isBatch ? this.batch : this.source;
+  }
+
+  refreshRun() {
+    byId(`${TAB}_actions_column`).classList.toggle("batching", Boolean(this.batch?.run.running));
   }
 
   load() {
@@ -79,6 +115,7 @@ export class Extras {
   // A picture that the server has as a source: {id, width, height …}.
   take(picture) {
     this.source.set(picture);
+    this.open("single");
     this.page.openTab(TAB);
     toast("The picture is in Extras.", { area: TAB });
   }
@@ -86,6 +123,8 @@ export class Extras {
   async generate() {
     this.result.complain("");
     this.form.clearErrors();
+    this.batch.run.leave();
+    if (this.isBatch) return this.generateBatch();
     await this.source.busy;
     const picture = this.source.picture;
     if (!picture) return this.source.complain("There is no picture yet. Drop or choose one.");
@@ -96,6 +135,20 @@ export class Extras {
     } catch (error) {
       this.fail(error.message, error.field);
     }
+  }
+
+  async generateBatch() {
+    try {
+      await this.batch.generate(this.form.toRequest());
+    } catch (error) {
+      if (!this.form.complain(error.message, error.field)) this.batch.complain(error.message);
+    }
+  }
+
+  // how: what a key asks for.
+  stop(how) {
+    if (this.running) this.progress.stop(how);
+    else this.batch.run.ask(how === "skip" ? "skip" : "stop");
   }
 
   fail(sentence, field = "") {
