@@ -54,6 +54,7 @@ from modules.store.job_store import JobStore, is_saved_in
 from modules.store.metadata import read
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from modules.store.speeds import Speeds
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +213,7 @@ def open_services(flags: Flags) -> Services:
         limits=JobLimits(flags.max_queued_jobs),
         card_files=folders.card_files(),
         borrowed_styles=folders.styles,
+        speeds=Speeds(cache / "speeds.json"),
     )
 
 

@@ -186,8 +186,8 @@ class UltimateUpscale(Script):
         scale = _scale(source, request, arguments)
         if min(source) * scale < SMALLEST:
             raise WebuiError(
-                f"Scale = {scale:g}: the result would be {source.width * scale:.0f}x{source.height * scale:.0f} pixels, "
-                f"at least {SMALLEST}x{SMALLEST} are needed.",
+                f"Scale = {scale:g}: the result would be {source.width * scale:.0f}x{source.height * scale:.0f} "
+                f"pixels, at least {SMALLEST}x{SMALLEST} are needed.",
                 "Use a larger scale or target size.",
                 "script_args.custom_scale",
             )  # fmt: skip

@@ -18,6 +18,7 @@ from modules.api.services import Services
 from modules.api.v1 import (
     batches,
     cards,
+    enlarge,
     estimate,
     history,
     info,
@@ -65,6 +66,7 @@ def create_api(services: Services) -> FastAPI:
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))
     app.include_router(upscalers.routes(services))
+    app.include_router(enlarge.routes(services))
     app.include_router(cards.routes(services))
     app.include_router(fetch_v1.routes(services))
     app.include_router(history.routes(services))

@@ -23,6 +23,7 @@ from modules.jobs.admission import Admission
 from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.downloads import Downloads
 from modules.jobs.job import Job, JobSpec
+from modules.jobs.learned import Learner
 from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue, Submission
 from modules.jobs.saving import JobSavers
@@ -33,6 +34,7 @@ from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
+from modules.store.speeds import Speeds
 from modules.store.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
@@ -131,9 +133,11 @@ class Services:
     extensions: Extensions = field(default_factory=load_extensions)
     card_files: CardFiles = field(default_factory=CardFiles)
     borrowed_styles: tuple[Path, ...] = ()  # styles.csv files of other programs
+    speeds: Speeds = field(default_factory=Speeds)
 
     def __post_init__(self) -> None:
         self.queue.listeners.add(self._learn)
+        self.queue.listeners.add(self._learner.look)
         self.queue.file_listeners.add(self._look)
         self.catalog.listeners.add(self.queue.listeners.call)  # whoever follows the state learns of new names
 
@@ -156,6 +160,10 @@ class Services:
     def models_revision(self) -> int:
         """A number that changes with the lists of models, and when a selection is reverted."""
         return self.catalog.revision + self.settings.refusals
+
+    @cached_property
+    def _learner(self) -> Learner:
+        return Learner(self.queue, self.speeds, lambda: self.catalog.current, self.outputs.locate)
 
     @cached_property
     def styles(self) -> StyleBook:

@@ -11,6 +11,7 @@ from modules.schema.upscalers import Enlarge, Upscaler
 
 CELL = 8  # pixels; enlarged sides are cut to a multiple of it
 MOST_PIXELS = 100_000_000  # of a result, as many as are read
+MOST_PASSES = 3  # as in A1111: a 4x network enlarges 64 times at most
 
 
 def lanczos(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -34,6 +35,17 @@ def function_of(upscaler: Upscaler) -> Enlarge | None:
 def scaled(size: Size, scale: float) -> Size:
     """`size` times `scale`, each side cut to a multiple of eight, and at least eight."""
     return Size(*(max(int(side * scale) // CELL * CELL, CELL) for side in size))
+
+
+def passes_to(size: Size, target: Size, network_scale: int) -> int:
+    """How often a network is applied: until `target` is covered; at the same size once, since some only clean."""
+    passes = int(target in (size, scaled(size, 1)))
+    while passes < MOST_PASSES and (passes == 0 or network_scale > 1):
+        factor = network_scale**passes
+        if size.width * factor >= target.width and size.height * factor >= target.height:
+            break
+        passes += 1
+    return passes
 
 
 def covering_scale(size: Size, target: Size) -> float:

@@ -1,6 +1,7 @@
 """The Extras tab on Palimpsest itself: a picture enlarged, sent on, found in the history with what it came from."""
 
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -82,7 +83,9 @@ def test_a_batch_enlarges_its_files_and_is_found_again_after_a_reload(ready: Pag
     ready.click("#extras_mode_batch")
     ready.select_option("#extras_upscaler_1", "Nearest")
     ready.fill("#extras_upscaling_resize", "2")
-    files = [{"name": f"{name}.png", "mimeType": "image/png", "buffer": png(24, 16, name)} for name in (1, 2)]
+    files: list[Any] = [
+        {"name": f"{name}.png", "mimeType": "image/png", "buffer": png(24, 16, name)} for name in (1, 2)
+    ]
     ready.set_input_files("#extras_batch_files", files=files)
     ready.click("#extras_generate")
     expect(ready.locator("#extras_batch_words")).to_contain_text("finished, 2 files")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.base.errors import WebuiError
-from modules.images.enlarge import scaled
+from modules.images.enlarge import passes_to
 from modules.images.geometry import Size
 from modules.networks.device import Placement, available_bytes, is_out_of_memory, release_memory
 from modules.networks.files.foreign import format_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_PASSES: Final = 3  # as in A1111: a 4x network enlarges 64 times at most
 LARGEST_TILE: Final = 256
 SMALLEST_TILE: Final = 32
 BYTES_A_PIXEL: Final = 24_000  # of the source, at most, while a 4x network works on it (measured: RRDBNet 12 500)
@@ -70,7 +69,7 @@ class Enlarger:
         """
         network = self._network(upscaler)
         colors = image.convert("RGB")
-        passes = _passes(Size(*image.size), Size(*size), network.scale)
+        passes = passes_to(Size(*image.size), Size(*size), network.scale)
         for number in range(passes):
             colors = self._pass(network, colors, upscaler.name, lambda share, n=number: hear((n + share) / passes))
         if image.mode == "RGBA":
@@ -136,17 +135,6 @@ class Enlarger:
                 f"{path.name} cannot be read: {error.strerror or error}.", "Refresh the list.", "upscaler"
             ) from error
         return self._held[1]
-
-
-def _passes(size: Size, target: Size, network_scale: int) -> int:
-    """How often the network is applied: until `target` is covered; at the same size once, since some only clean."""
-    passes = int(target in (size, scaled(size, 1)))
-    while passes < MOST_PASSES and (passes == 0 or network_scale > 1):
-        factor = network_scale**passes
-        if size.width * factor >= target.width and size.height * factor >= target.height:
-            break
-        passes += 1
-    return passes
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:

@@ -6,6 +6,7 @@ import { all, button, download, first, h, part } from "../core/dom.js";
 import { copyButton, pretty } from "../form/infotext.js";
 import { read, write } from "../core/store.js";
 import { onOpen, openedTab } from "../core/tabs.js";
+import { enlarge } from "../result/enlarge.js";
 import { view } from "../result/viewer.js";
 import { reopen, reopenExtras } from "./reopen.js";
 import { brought, nameOf, promptOf, thumb } from "./thumbs.js";
@@ -185,6 +186,13 @@ export class History {
             id: "history_send",
             title: "Use this picture as the img2img source",
             onclick: () => sendToImg2img(picture, this.page),
+          }),
+          button({
+            icon: "fill",
+            text: "Enlarge",
+            id: "history_enlarge",
+            title: "Make it larger: 2×, 4×, 8×, or to 4K and more",
+            onclick: () => enlarge(picture, this.page),
           }),
           button({
             icon: "ruler",

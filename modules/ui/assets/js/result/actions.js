@@ -5,6 +5,7 @@ import { button, download, h } from "../core/dom.js";
 import { fill } from "../form/infotext.js";
 import { uploadFrom } from "../core/pictures.js";
 import { complain, toast } from "../core/toast.js";
+import { enlarge } from "./enlarge.js";
 import { remember, toastWithUndo } from "../form/undo.js";
 
 export async function save(picture) {
@@ -95,6 +96,13 @@ export function actionRow(tab, gallery, page) {
         id: `${tab}_send_to_img2img_all`,
         title: "Send the picture and fill the form from its parameters",
         onclick: send(true),
+      }),
+      button({
+        icon: "fill",
+        text: "Enlarge",
+        id: `${tab}_enlarge`,
+        title: "Make it larger: 2×, 4×, 8×, or to 4K and more",
+        onclick: selected((picture) => enlarge(picture, page)),
       }),
       button({
         icon: "ruler",
