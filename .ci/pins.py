@@ -16,14 +16,14 @@ LIMITS = "-c constraints.txt"  # for people who install by hand; launch.py names
 
 def main(arguments: list[str]) -> int:
     """Writes or, with --check, compares; the exit status."""
-    wanted = generated(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
-    old = [name for name, text in wanted.items() if current(ROOT / name) != text]
+    expected = generated(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
+    old = [name for name, text in expected.items() if current(ROOT / name) != text]
     if "--check" in arguments:
         for name in old:
             print(f"{name} is not what pyproject.toml says: run python .ci/pins.py")
         return int(bool(old))
     for name in old:
-        (ROOT / name).write_text(wanted[name], encoding="utf-8", newline="\n")
+        (ROOT / name).write_text(expected[name], encoding="utf-8", newline="\n")
         print(f"{name} is written")
     return 0
 

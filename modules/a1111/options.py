@@ -172,9 +172,9 @@ def own_settings(file: Path, borrowed: Path | None = None) -> tuple[Settings, Pa
     which has the settings from then on.
     """
     is_a1111s = borrowed is None and _is_a1111s(file)
-    own = file.with_name(BESIDE_A1111 if borrowed is None else WITH_A1111)
-    if own.exists():
-        return Settings.load(own), own
+    own_file = file.with_name(BESIDE_A1111 if borrowed is None else WITH_A1111)
+    if own_file.exists():
+        return Settings.load(own_file), own_file
     if borrowed is None and not is_a1111s:
         return Settings.load(file), file
     theirs = file if borrowed is None else borrowed
@@ -182,9 +182,9 @@ def own_settings(file: Path, borrowed: Path | None = None) -> tuple[Settings, Pa
     log.info(
         "%s is A1111's and is not changed. Known settings are read from it (%d others are ignored); changes are saved "
         "in %s.",
-        theirs, len(others), own.name,
+        theirs, len(others), own_file.name,
     )  # fmt: skip
-    return settings, own
+    return settings, own_file
 
 
 def _is_a1111s(file: Path) -> bool:

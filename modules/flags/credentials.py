@@ -86,12 +86,12 @@ def read_credentials(pairs_given: Sequence[str], files: Sequence[str], environ: 
                 "Give a text file with one user:password per line.",
                 field="--auth-file",
             ) from error
-        own = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-        if not own:
+        from_file = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        if not from_file:
             raise WebuiError(
                 f"--auth-file {name}: expected one user:password per line, but there is none.", field="--auth-file"
             )
-        pairs += own
+        pairs += from_file
     if (pairs_given and not any(pairs_given)) or not all(re.fullmatch(r"[^:]+:.+", pair) for pair in pairs):
         raise WebuiError(
             f"--auth: expected {_PASSWORDS}.", "The value is hidden because it may be a password.", field="--auth"

@@ -198,12 +198,12 @@ def _add_computing(new: Parser) -> None:
         help="compute on the CPU even if there is a GPU; A1111's word 'all' may follow",
     )
     group.add_argument("--tiled-vae", action="store_true", help="always encode and decode large pictures in tiles")
-    for flag, (way, text) in MEMORY_FLAGS.items():
+    for flag, (mode, text) in MEMORY_FLAGS.items():
         group.add_argument(
             flag,
             *MEMORY_ALIASES.get(flag, ()),
             action="store_const",
-            const=way,
+            const=mode,
             dest="memory",
             default="auto",
             help=text,

@@ -169,9 +169,9 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
                 f"There is no sampler {shortened(sampler)}; the closest match is {near!r}. The sampler was not changed."
             )
         return
-    own = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
+    is_default = scheduler_row.name == sampler_row.default_schedule  # the same thing; A1111 shows it as Automatic
     reading.fields["sampler_name"] = sampler_row.name
-    reading.fields["scheduler"] = "Automatic" if own else scheduler_row.name
+    reading.fields["scheduler"] = "Automatic" if is_default else scheduler_row.name
 
 
 def _read_extensions(reading: _Reading) -> None:

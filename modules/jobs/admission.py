@@ -36,7 +36,7 @@ class CatalogSource(Protocol):
     @property
     def current(self) -> Catalog: ...
     def look(self) -> Catalog: ...
-    def knowing(self, *said: str) -> Catalog: ...
+    def knowing(self, *names: str) -> Catalog: ...
     def refresh(self) -> Catalog: ...
 
 
@@ -49,7 +49,7 @@ class FixedCatalog:
     def look(self) -> Catalog:
         return self.current
 
-    def knowing(self, *said: str) -> Catalog:
+    def knowing(self, *names: str) -> Catalog:
         return self.current
 
     def refresh(self) -> Catalog:

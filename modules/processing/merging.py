@@ -79,17 +79,19 @@ class Merger:
 
     def _merged(self, recipe: Recipe, request: MergeRequest, should_stop: Callable[[], Stop]) -> Iterator[Event]:
         shown = 0
-        for told in merge(recipe, lambda: should_stop() is Stop.INTERRUPT):
-            if isinstance(told, Merged):
-                _copy_config(recipe, request, told.path)
-                yield FileSaved(told.path.name, told.size)
+        for update in merge(recipe, lambda: should_stop() is Stop.INTERRUPT):
+            if isinstance(update, Merged):
+                _copy_config(recipe, request, update.path)
+                yield FileSaved(update.path.name, update.size)
                 continue
-            if isinstance(told, Note):
-                yield Warned(told.sentence)
+            if isinstance(update, Note):
+                yield Warned(update.sentence)
                 continue
-            if told.resumed and told.done == told.resumed:
-                yield Warned(f"The merge goes on where it was stopped: {told.done} of {told.total} tensors are there.")
-            step = _step(told)
+            if update.resumed and update.done == update.resumed:
+                yield Warned(
+                    f"The merge goes on where it was stopped: {update.done} of {update.total} tensors are there."
+                )
+            step = _step(update)
             if step > shown:
                 shown = step
                 yield Stepped(0, step, STEPS)
@@ -112,7 +114,7 @@ class Merger:
             notes = copied_notes(sources) if request.copy_metadata_fields else {}
             notes |= request.notes
             if request.add_merge_recipe:
-                notes |= merge_notes(sources, _settings_told(request))
+                notes |= merge_notes(sources, _recipe_settings(request))
         vae = self._find.vae(request.bake_in_vae) if request.bake_in_vae else None
         return Recipe(
             tuple(checkpoint.path for checkpoint in checkpoints),
@@ -151,9 +153,9 @@ def name_of(request: MergeRequest, checkpoints: list[Checkpoint]) -> str:
     return plain_part(f"{name} blocks" if request.block_weights.strip() else name)
 
 
-def _settings_told(request: MergeRequest) -> dict[str, object]:
+def _recipe_settings(request: MergeRequest) -> dict[str, object]:
     """What A1111's recipe says, and in the same manner what only this one has."""
-    told: dict[str, object] = {
+    recipe: dict[str, object] = {
         "interp_method": request.interp_method,
         "multiplier": request.multiplier,
         "save_as_half": request.save_as == "fp16",
@@ -164,12 +166,12 @@ def _settings_told(request: MergeRequest) -> dict[str, object]:
         "save_as": request.save_as,
     }
     if request.block_weights.strip():
-        told["block_weights"] = request.block_weights
+        recipe["block_weights"] = request.block_weights
     if request.loras.strip():
-        told["loras"] = request.loras
+        recipe["loras"] = request.loras
     if request.interp_method == "Triple sum":
-        told["multiplier_c"] = request.multiplier_c
-    return told
+        recipe["multiplier_c"] = request.multiplier_c
+    return recipe
 
 
 def _copy_config(recipe: Recipe, request: MergeRequest, target: Path) -> None:
@@ -188,5 +190,5 @@ def _copy_config(recipe: Recipe, request: MergeRequest, target: Path) -> None:
             return
 
 
-def _step(told: Progress) -> int:
-    return STEPS * told.done // max(told.total, 1)
+def _step(progress: Progress) -> int:
+    return STEPS * progress.done // max(progress.total, 1)

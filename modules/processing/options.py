@@ -24,26 +24,26 @@ DEFAULT_RHO = {"Karras": 7.0, "Polyexponential": 1.0}
 def effective(request: GenerationRequest, settings: Settings) -> Settings:
     """`settings` with the job's own overrides, and with what the request says in fields of the same names."""
     settings = settings.overridden(request.override_settings)
-    own: dict[str, object] = {}
+    overrides: dict[str, object] = {}
     for name in ("s_min_uncond", "tiling"):
-        own[name] = getattr(request, name)
-    own["eta_ancestral"] = own["eta_ddim"] = request.eta
+        overrides[name] = getattr(request, name)
+    overrides["eta_ancestral"] = overrides["eta_ddim"] = request.eta
     if isinstance(request, Img2ImgRequest):
-        own["initial_noise_multiplier"] = request.initial_noise_multiplier
-    own |= _merging(request, settings)
+        overrides["initial_noise_multiplier"] = request.initial_noise_multiplier
+    overrides |= _merging(request, settings)
     for name in CHURN:
         # In A1111 the request loses against a setting that was changed.
         if settings.compatibility != EXACT or getattr(settings, name) == getattr(Settings(), name):
-            own[name] = getattr(request, name)
-    return settings.overridden({name: value for name, value in own.items() if value is not None})
+            overrides[name] = getattr(request, name)
+    return settings.overridden({name: value for name, value in overrides.items() if value is not None})
 
 
 def _merging(request: GenerationRequest, settings: Settings) -> dict[str, object]:
     """The ratios of token merging of the first and the second pass, by A1111's order of precedence."""
     first = settings.token_merging_ratio
     if isinstance(request, Img2ImgRequest):
-        is_own = "token_merging_ratio" in request.override_settings and first > 0
-        return {"token_merging_ratio": first if is_own else settings.token_merging_ratio_img2img or first}
+        is_overridden = "token_merging_ratio" in request.override_settings and first > 0
+        return {"token_merging_ratio": first if is_overridden else settings.token_merging_ratio_img2img or first}
     return {"token_merging_ratio_hr": settings.token_merging_ratio_hr or first}
 
 

@@ -83,14 +83,14 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         work()
         return torch.cuda.max_memory_allocated(device) - before
-    own = psutil.Process()
-    before = own.memory_info().rss
+    process = psutil.Process()
+    before = process.memory_info().rss
     seen = [before]
     done = threading.Event()
 
     def look() -> None:
         while not done.wait(LOOKS):
-            seen.append(own.memory_info().rss)
+            seen.append(process.memory_info().rss)
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

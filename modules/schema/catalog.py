@@ -62,8 +62,8 @@ class Checkpoint:
     def sizes(self) -> ModelSizes:
         """The family's, but for a size that `defaults` give; one side alone means both."""
         sides = [side for name in ("width", "height") if isinstance(side := self.defaults.get(name), int)]
-        own = (Resolution(sides[0], sides[-1]),) if sides else ()
-        return ModelSizes(self.traits.sizes, own or self.traits.trained_on)
+        native = (Resolution(sides[0], sides[-1]),) if sides else ()
+        return ModelSizes(self.traits.sizes, native or self.traits.trained_on)
 
     def form_defaults(self, kind: str) -> dict[str, Default]:
         """What it brings for a form, by the names of its fields: what `defaults` do not say is the family's.

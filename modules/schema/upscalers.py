@@ -79,8 +79,8 @@ def names_of(rows: Iterable[Upscaler]) -> tuple[str, ...]:
 
 def find(name: str, rows: Iterable[Upscaler]) -> Upscaler | None:
     """By name or alias, in any letter case; "" is None's row."""
-    wanted = name.strip().casefold() or NONE.casefold()
-    return next((row for row in rows if wanted in {each.casefold() for each in (row.name, *row.aliases)}), None)
+    key = name.strip().casefold() or NONE.casefold()
+    return next((row for row in rows if key in {each.casefold() for each in (row.name, *row.aliases)}), None)
 
 
 def named(name: str, rows: Iterable[Upscaler], field: str) -> Upscaler:

@@ -40,9 +40,9 @@ SECRET: Final = "root:"  # begins the file that the attacks ask for
 FORBIDDEN: Final = "/etc/passwd"
 
 TRAVERSALS: Final = tuple(
-    f"{room}{way}{FORBIDDEN.removeprefix('/')}"
+    f"{room}{path}{FORBIDDEN.removeprefix('/')}"
     for room in ("/v1/outputs/", "/v1/pictures/", "/assets/", "/static/", "/file=", "/gradio_api/file=")
-    for way in ("/", "../../../../../../", "..%2f..%2f..%2f..%2f..%2f..%2f", "%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/")
+    for path in ("/", "../../../../../../", "..%2f..%2f..%2f..%2f..%2f..%2f", "%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/")
 )
 GRADIO: Final = (
     ("GET", "/config"), ("GET", "/gradio_api/info"), ("POST", "/gradio_api/upload"), ("POST", "/gradio_api/queue/join"),

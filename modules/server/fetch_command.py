@@ -27,19 +27,19 @@ def main(argv: Sequence[str]) -> int:
     try:
         # Not by argparse, which would take the folder in `--list --data-dir FOLDER` for the file.
         file = argv[0] if argv and not argv[0].startswith("-") else ""
-        said, rest = _reader().parse_known_args(list(argv[1:] if file else argv))
+        options, rest = _reader().parse_known_args(list(argv[1:] if file else argv))
         flags = parse(rest)
         logs.set_up(logging.WARNING)
         fetcher = Fetcher(flags.models_dir, flags.offline)
-        if said.list or not file:
+        if options.list or not file:
             _list(fetcher)
             return 0
-        request = _request(file, said)
+        request = _request(file, options)
         offer = fetcher.offer(request)
-        if not (said.yes or _accepted(fetcher, offer)):
+        if not (options.yes or _accepted(fetcher, offer)):
             return 1
         for event in fetcher.run(request.model_copy(update={"accept_terms": True}), lambda: Stop.NONE):
-            _told(event)
+            _report(event)
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
@@ -64,9 +64,9 @@ def _reader() -> argparse.ArgumentParser:
     return new
 
 
-def _request(file: str, said: argparse.Namespace) -> FetchRequest:
+def _request(file: str, options: argparse.Namespace) -> FetchRequest:
     try:
-        return FetchRequest(file=file, kind=said.kind, name=said.name)
+        return FetchRequest(file=file, kind=options.kind, name=options.name)
     except ValidationError as error:
         raise explained(FetchRequest, error) from error
 
@@ -95,7 +95,7 @@ def _accepted(fetcher: Fetcher, offer: Offer) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _told(event: Event) -> None:
+def _report(event: Event) -> None:
     match event:
         case Stepped():
             sys.stderr.write(f"\r{event.step:3d} %" + ("\n" if event.step == event.steps else ""))

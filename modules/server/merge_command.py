@@ -26,10 +26,10 @@ _METHODS: Final = {name.lower().replace(" ", "-"): name for name in get_args(Met
 def main(argv: Sequence[str]) -> int:
     """Exit code 0 for a file that is there, 1 for a mistake, 130 for Ctrl+C; then the next run goes on."""
     try:
-        said, rest = _reader().parse_known_args(list(argv))
+        options, rest = _reader().parse_known_args(list(argv))
         flags = parse(rest)
         logs.set_up(logging.WARNING)
-        request = MERGE.parse(_values(said))
+        request = MERGE.parse(_values(options))
         # Not at the top: the server's own process never imports torch, and this one does nothing else.
         from modules.processing.merging import Merger  # noqa: PLC0415
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         merger = Merger(find, HashCache(flags.data_dir / HASHES), folders.checkpoints[0])
         code = 1
         for event in merger.run(request, lambda: Stop.NONE):
-            code = _told(event, code)
+            code = _report(event, code)
     except WebuiError as error:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
@@ -91,30 +91,32 @@ def _reader() -> argparse.ArgumentParser:
     return new
 
 
-def _values(said: argparse.Namespace) -> dict[str, Any]:
-    if len(said.models) > len(NAME_FIELDS):
-        raise WebuiError(f"{len(said.models)} models, expected at most {len(NAME_FIELDS)}.", "Merge the result again.")
+def _values(options: argparse.Namespace) -> dict[str, Any]:
+    if len(options.models) > len(NAME_FIELDS):
+        raise WebuiError(
+            f"{len(options.models)} models, expected at most {len(NAME_FIELDS)}.", "Merge the result again."
+        )
     return {
-        **dict(zip(NAME_FIELDS, said.models, strict=False)),
-        "interp_method": _METHODS[said.method],
-        "multiplier": said.multiplier,
-        "multiplier_c": said.multiplier_c,
-        "block_weights": said.block_weights,
-        "save_as": said.save_as,
-        "custom_name": said.name,
-        "bake_in_vae": said.vae,
-        "loras": said.lora,
-        "discard_weights": said.discard,
-        "config_source": said.config,
-        "save_metadata": not said.no_metadata,
-        "add_merge_recipe": not said.no_recipe,
-        "metadata_json": said.metadata,
-        "overwrite": said.overwrite,
+        **dict(zip(NAME_FIELDS, options.models, strict=False)),
+        "interp_method": _METHODS[options.method],
+        "multiplier": options.multiplier,
+        "multiplier_c": options.multiplier_c,
+        "block_weights": options.block_weights,
+        "save_as": options.save_as,
+        "custom_name": options.name,
+        "bake_in_vae": options.vae,
+        "loras": options.lora,
+        "discard_weights": options.discard,
+        "config_source": options.config,
+        "save_metadata": not options.no_metadata,
+        "add_merge_recipe": not options.no_recipe,
+        "metadata_json": options.metadata,
+        "overwrite": options.overwrite,
     }
 
 
-def _told(event: Event, code: int) -> int:
-    """Say what happened; the exit code so far."""
+def _report(event: Event, code: int) -> int:
+    """Print an event. Returns the exit code so far."""
     match event:
         case Staged():
             sys.stderr.write(f"{printable(event.stage)}\n")

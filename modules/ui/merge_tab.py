@@ -15,24 +15,24 @@ _MORE: Final = (
 
 def merge_controls() -> list[dict[str, Any]]:
     """Each field of the request as the scripts build a control of it; names of models are filled in by the page."""
-    schema = MergeRequest.model_json_schema()["properties"]
-    return [_control(name, told) for name, told in schema.items()]
+    properties = MergeRequest.model_json_schema()["properties"]
+    return [_control(name, schema) for name, schema in properties.items()]
 
 
-def _control(name: str, told: dict[str, Any]) -> dict[str, Any]:
-    is_list = "enum" in told or name in _NAMES or name == "bake_in_vae"
+def _control(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    is_list = "enum" in schema or name in _NAMES or name == "bake_in_vae"
     return {
         "name": name,
-        "label": told["title"],
-        "description": told["description"],
-        "default": told["default"],
-        "kind": "dropdown" if is_list else _KINDS[told["type"]],
-        "choices": told.get("enum", []),
+        "label": schema["title"],
+        "description": schema["description"],
+        "default": schema["default"],
+        "kind": "dropdown" if is_list else _KINDS[schema["type"]],
+        "choices": schema.get("enum", []),
         "unlisted": [],
         "counts": False,
-        "minimum": 0 if told["type"] == "number" else None,  # as in A1111; the API takes more
-        "maximum": 1 if told["type"] == "number" else None,
-        "step": 0.05 if told["type"] == "number" else None,
+        "minimum": 0 if schema["type"] == "number" else None,  # as in A1111; the API takes more
+        "maximum": 1 if schema["type"] == "number" else None,
+        "step": 0.05 if schema["type"] == "number" else None,
         "lines": 2 if name in ("block_weights", "metadata_json") else 1,
         "placeholder": _PLACEHOLDERS.get(name, ""),
         "models": "checkpoints" if name in _NAMES else "vaes" if name == "bake_in_vae" else "",

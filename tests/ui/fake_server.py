@@ -361,12 +361,12 @@ def create(fake: Fake) -> FastAPI:
     async def infotext(body: dict[str, Any]) -> dict[str, Any]:
         fields, notes = fields_of(body["text"])
         settings = {"CLIP_stop_at_last_layers": 2} if "Clip skip: 2" in body["text"] else {}
-        told = {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
+        reading = {"fields": fields, "settings": settings, "kind": "txt2img", "ignored": {}, "notes": notes}
         if body.get("spelled_out"):
-            return {**told, "styles": []}
+            return {**reading, "styles": []}
         found = extract_styles(fields["prompt"], fields["negative_prompt"], fake.styles.values())
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
-        return {**told, "styles": found.names} if found.names else told
+        return {**reading, "styles": found.names} if found.names else reading
 
     @app.get("/v1/cards/{kind}")
     def cards(kind: str) -> dict[str, Any]:
@@ -375,7 +375,7 @@ def create(fake: Fake) -> FastAPI:
     @app.get("/v1/cards/{kind}/card")
     def card(kind: str, name: str) -> dict[str, Any]:
         found = next(each for each in fake.cards[kind] if each["name"] == name)
-        return {"own": {}, "told": {"Rank": "16"}, "trained_tags": ["mist", "river"], "problems": [], **found}
+        return {"own": {}, "metadata": {"Rank": "16"}, "trained_tags": ["mist", "river"], "problems": [], **found}
 
     @app.put("/v1/cards/{kind}/card")
     def save_card(kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:

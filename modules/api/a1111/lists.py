@@ -165,9 +165,9 @@ def public_flags(flags: Flags) -> dict[str, Any]:
 
 def ram() -> dict[str, int]:
     """Memory in bytes: free, used by this process and its children, and total."""
-    own = psutil.Process(os.getpid())
-    used = own.memory_info().rss
-    for child in own.children(recursive=True):
+    process = psutil.Process(os.getpid())
+    used = process.memory_info().rss
+    for child in process.children(recursive=True):
         try:
             used += child.memory_info().rss
         except psutil.Error:

@@ -31,7 +31,7 @@ LONGEST_ABOUT = 300  # letters of a description in the list
 LONGEST_REASON = 300
 MOST_TAGS = 24  # of a LoRA's training, as in A1111
 UNWRITABLE = "No prompt can refer to it: its name contains prompt syntax or means another file. Rename it."
-TOLD = {
+METADATA_LABELS = {
     "ss_output_name": "Trainer's name",
     "ss_sd_model_name": "Trained on",
     "ss_network_module": "Module",
@@ -174,20 +174,20 @@ def _thumbnail(card: Card) -> str:
 
 
 def _detailed(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
-    own, problems = _own(card)
+    editable, problems = _editable(card)
     metadata = card.entry.metadata if isinstance(card.entry, Lora) else {}
-    told = {label: value for key, label in TOLD.items() if (value := str(metadata.get(key) or "")[:200]) != "None"}
+    texts = {label: str(metadata.get(key) or "")[:200] for key, label in METADATA_LABELS.items()}
     return _row(card, catalog, services) | {
         "about": card.notes.description,
         "notes": card.notes.notes,
-        "own": own,
-        "told": {label: value for label, value in told.items() if value},
+        "own": editable,
+        "metadata": {label: text for label, text in texts.items() if text not in ("", "None")},
         "trained_tags": list(trained_tags(metadata, MOST_TAGS)),
         "problems": list(dict.fromkeys([*card.problems, *problems])),
     }
 
 
-def _own(card: Card) -> tuple[dict[str, Any], list[str]]:
+def _editable(card: Card) -> tuple[dict[str, Any], list[str]]:
     """(the fields of a person's notes, why they cannot be read)."""
     try:
         content = read_own(card.own_path)

@@ -35,8 +35,8 @@ def routes(services: Services) -> APIRouter:
         made = recipe_of(body.picture, body.source, body.mask)
         kind = IMG2IMG if isinstance(made.request, Img2ImgRequest) else TXT2IMG
         # PNG whatever the original was: what is compared must be what the engine made.
-        own = {"samples_format": "png", "sd_model_checkpoint": made.checkpoint.name}
-        spec = services.admission.admitted(kind, made.request, made.settings.overridden(own))
+        overrides = {"samples_format": "png", "sd_model_checkpoint": made.checkpoint.name}
+        spec = services.admission.admitted(kind, made.request, made.settings.overridden(overrides))
         job = services.submit(client_of(http_request), spec)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/jobs/{job.id}", "report": f"/v1/reproduce/{job.id}"}
 

@@ -79,7 +79,6 @@ class FileTexts:
         self._texts = {file.key: file for file in files.texts} if "text" in sources else {}
         self._rows: dict[str, Row] = {}
         self.notes: list[str] = []
-        self._asked: set[str] = set()
         for table in files.tables if "csv" in sources else ():
             rows, notes = read_table(table)
             self._rows |= rows

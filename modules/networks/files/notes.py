@@ -221,7 +221,7 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, found)))[:MOST_TAGS]
 
 
-class _Words(HTMLParser):
+class _TextOfHtml(HTMLParser):
     """The words of a description in HTML, its blocks as lines."""
 
     BLOCKS: Final = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "tr", "hr", "pre"})
@@ -252,7 +252,7 @@ def _plain(value: Any) -> str:
     text = _text(value)
     if not _HTML.search(text):
         return text
-    reader = _Words()
+    reader = _TextOfHtml()
     try:
         reader.feed(text)
         reader.close()

@@ -159,12 +159,12 @@ def tags_in(text: str) -> list[NetworkTag]:
 def notes_in(text: str) -> dict[str, str]:
     """The notes in a JSON text; other values than texts become JSON texts. Raises ValueError."""
     try:
-        told = json.loads(text or "{}")
+        content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected a JSON object: {str(error)[:100]}") from error
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise ValueError("expected a JSON object")
-    notes = cast(dict[str, Any], told)
+    notes = cast(dict[str, Any], content)
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in notes.items()}
 
 

@@ -51,10 +51,10 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else taken.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
-    said = _positive(request.prompt, settings, when, taken, sampler)
+    prompt = _positive(request.prompt, settings, when, taken, sampler)
     first = Pass(
-        sampler, schedule, taken, size, said.text, negative_prompt, when, source is not None, said.loras,
-        said.hypernetworks, settings.token_merging_ratio,
+        sampler, schedule, taken, size, prompt.text, negative_prompt, when, source is not None, prompt.loras,
+        prompt.hypernetworks, settings.token_merging_ratio,
     )  # fmt: skip
     from_w, from_h = request.seed_resize_from_w, request.seed_resize_from_h
     return Plan(
@@ -122,18 +122,18 @@ def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings, sizes: Size
         use_old_scheduling=settings.use_old_scheduling,
     )
     taken = img2img_steps(steps, request.denoising_strength, exact=True)
-    said = _positive(request.hr_prompt or request.prompt, settings, when, taken, sampler)
+    prompt = _positive(request.hr_prompt or request.prompt, settings, when, taken, sampler)
     second = Pass(
         sampler=sampler,
         schedule=schedule,
         steps=taken,
         size=size,
-        prompt=said.text,
+        prompt=prompt.text,
         negative_prompt=read_prompt(request.hr_negative_prompt or request.negative_prompt, settings),
         timing=when,
         is_partial=True,
-        loras=said.loras,
-        hypernetworks=said.hypernetworks,
+        loras=prompt.loras,
+        hypernetworks=prompt.hypernetworks,
         token_merging=settings.token_merging_ratio_hr,
     )
     return Hires(Enlargement(request.hr_upscaler, enlarged), second)

@@ -173,7 +173,7 @@ def test_a_picture_inside_of_a_model_is_shown(studio: Studio, key: str, kind: st
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "told"),
+    ("content", "status", "sentence"),
     [
         (b"", 422, "the file is empty"),
         (b"\x89PNG\r\n\x1a\n" + bytes(99), 422, "name: the file is"),
@@ -182,11 +182,13 @@ def test_a_picture_inside_of_a_model_is_shown(studio: Studio, key: str, kind: st
     ],
     ids=["empty", "no PNG", "SVG", "cut off"],
 )
-def test_a_picture_that_is_none_costs_that_card_alone(studio: Studio, content: bytes, status: int, told: str) -> None:
+def test_a_picture_that_is_none_costs_that_card_alone(
+    studio: Studio, content: bytes, status: int, sentence: str
+) -> None:
     (studio.folder / "Lora" / "styles" / "ink.preview.png").write_bytes(content)
     answer = studio.client.get(cards(studio)[0]["thumbnail"])
     assert answer.status_code == status
-    assert told in answer.json()["detail"]
+    assert sentence in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "nobody", "ink.safetensors", "a\0b", ""])
@@ -209,8 +211,8 @@ def test_one_card_tells_everything_and_notes_are_kept_beside_the_model(studio: S
     path.write_text('{"activation text": "ink wash", "mine": [1]}')
     client, url = studio.client, "/v1/cards/loras/card?name=ink"
     cards(studio)
-    told = client.get(url).json()
-    assert (told["own"], told["problems"], told["told"]) == (
+    card = client.get(url).json()
+    assert (card["own"], card["problems"], card["metadata"]) == (
         {"activation_text": "ink wash"}, [], {"Trainer's name": "India"}
     )  # fmt: skip
     body = {
@@ -249,8 +251,8 @@ def test_a_damaged_json_is_told_and_never_written_over(studio: Studio) -> None:
     path = studio.folder / "Lora" / "styles" / "ink.json"
     path.write_text("{")
     cards(studio)
-    told = studio.client.get("/v1/cards/loras/card?name=ink").json()
-    assert len(told["problems"]) == 2
+    card = studio.client.get("/v1/cards/loras/card?name=ink").json()
+    assert len(card["problems"]) == 2
     answer = studio.client.put("/v1/cards/loras/card?name=ink", json={"notes": "x"})
     assert (answer.status_code, path.read_text()) == (422, "{")
     assert "nothing is written into it" in answer.json()["detail"]

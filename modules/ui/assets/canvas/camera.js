@@ -51,8 +51,8 @@ export class Camera {
   }
 
   // What is under (x, y) of the stage stays there.
-  zoomTo(wanted, x, y) {
-    const scale = Math.min(MOST, Math.max(LEAST, wanted));
+  zoomTo(zoom, x, y) {
+    const scale = Math.min(MOST, Math.max(LEAST, zoom));
     this.set(scale, x - ((x - this.x) * scale) / this.scale, y - ((y - this.y) * scale) / this.scale);
   }
 

@@ -33,7 +33,7 @@ export class Document {
     this.listeners.push(action);
   }
 
-  tell(what, box = null) {
+  notify(what, box = null) {
     if (what in this.version) this.version[what] += 1;
     for (const action of this.listeners) action(what, box);
   }
@@ -59,12 +59,12 @@ export class Document {
     if (!MODES[mode] || mode === this.mode) return;
     this.settle();
     this.mode = mode;
-    this.tell("mode");
+    this.notify("mode");
   }
 
   setFrame(frame) {
     this.frame = frame;
-    this.tell("frame");
+    this.notify("frame");
   }
 
   // Another picture, or none. Mask and sketch stay, brought to its size, unless other ones come along with it; tells
@@ -78,7 +78,7 @@ export class Document {
     this.picture = picture;
     if (resize && last?.mask && last.picture === picture.id) {
       this.history.undo();
-      this.tell("history");
+      this.notify("history");
     } else if (resize) {
       const before = { mask: this.mask, sketch: this.sketch };
       this.mask = layers?.mask ?? resized(this.mask, picture.width, picture.height);
@@ -89,8 +89,8 @@ export class Document {
     if (layers) this.replace(layers, from);
     if (picture?.id !== from) this.frame = null;
     if (picture) this.sizedBy = picture.id;
-    this.tell("picture");
-    if (had) this.tell("history");
+    this.notify("picture");
+    if (had) this.notify("history");
     return had;
   }
 
@@ -104,7 +104,7 @@ export class Document {
       bytes: this.mask.bytes + this.sketch.bytes,
     });
     Object.assign(this, { mask, sketch });
-    for (const what of ["mask", "sketch", "history"]) this.tell(what);
+    for (const what of ["mask", "sketch", "history"]) this.notify(what);
   }
 
   // Layers as they were kept.
@@ -116,7 +116,7 @@ export class Document {
       frame: frame ?? null,
       sizedBy: this.picture?.id ?? "",
     });
-    for (const what of ["mask", "sketch", "mode", "frame"]) this.tell(what);
+    for (const what of ["mask", "sketch", "mode", "frame"]) this.notify(what);
   }
 
   // One step that can be undone: `change(layer)` writes to it.
@@ -132,8 +132,8 @@ export class Document {
   finish(name, changed) {
     if (!changed.size) return;
     this.history.push(stepOfTiles(name, changed));
-    this.tell(name, boxOfTiles(this[name], changed.keys()));
-    this.tell("history");
+    this.notify(name, boxOfTiles(this[name], changed.keys()));
+    this.notify("history");
   }
 
   clear(name) {
@@ -144,8 +144,8 @@ export class Document {
     if (step.mask) {
       const back = { mask: this.mask, sketch: this.sketch, bytes: this.mask.bytes + this.sketch.bytes };
       Object.assign(this, { mask: step.mask, sketch: step.sketch });
-      this.tell("mask");
-      this.tell("sketch");
+      this.notify("mask");
+      this.notify("sketch");
       return back;
     }
     const layer = this[step.layer];
@@ -154,7 +154,7 @@ export class Document {
       replaced.set(index, layer.tiles[index]);
       layer.tiles[index] = tile;
     }
-    this.tell(step.layer, boxOfTiles(layer, replaced.keys()));
+    this.notify(step.layer, boxOfTiles(layer, replaced.keys()));
     return stepOfTiles(step.layer, replaced);
   }
 
@@ -173,12 +173,12 @@ export class Document {
 
   undo() {
     this.settle();
-    if (this.canUndo && this.history.undo()) this.tell("history");
+    if (this.canUndo && this.history.undo()) this.notify("history");
   }
 
   redo() {
     this.settle();
-    if (this.canRedo && this.history.redo()) this.tell("history");
+    if (this.canRedo && this.history.redo()) this.notify("history");
   }
 }
 

@@ -12,7 +12,7 @@ const asking = new Map(); // name -> how high this page's bid for it is
 export async function hold(name, tries) {
   for (let turn = 0; turn < tries; turn++) {
     if (turn) await pause(PAUSE);
-    if (await (navigator.locks ? locked(name) : asked(name))) return true;
+    if (await (navigator.locks ? takenByLock(name) : takenByBid(name))) return true;
   }
   return false;
 }
@@ -24,7 +24,7 @@ export async function isHeld(name) {
 
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-const locked = (name) =>
+const takenByLock = (name) =>
   new Promise((resolve) => {
     navigator.locks.request(name, { ifAvailable: true }, (lock) => {
       resolve(lock !== null);
@@ -32,7 +32,7 @@ const locked = (name) =>
     });
   });
 
-async function asked(name) {
+async function takenByBid(name) {
   const bid = Math.random();
   asking.set(name, bid);
   const isFree = await nobodyHas(name, bid);

@@ -53,27 +53,29 @@ export class StatusLine {
     const { mode, mask, sketch, masking, picture } = document;
     // A stroke is under way
     if (mask.saved || sketch.saved) return [...this.line.children].map((child) => child.textContent);
-    const said = this.once ? [this.once] : [];
+    const messages = this.once ? [this.once] : [];
     const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
     if (!picture)
-      return has.mask || has.sketch ? [...said, "What you painted is kept until you load another picture."] : said;
+      return has.mask || has.sketch
+        ? [...messages, "What you painted is kept until you load another picture."]
+        : messages;
     const paintsOn = this.canvas.frame.paintsOn;
     if (paintsOn)
-      said.push(
+      messages.push(
         masking && !masking.isEmpty
           ? "Generate fills the area added by the frame and redraws the masked area."
           : "Generate fills the area added by the frame; the picture itself stays unchanged.",
       );
-    if (masking && !(paintsOn && masking.isEmpty)) said.push(...this.aboutMask(masking, masking === sketch));
+    if (masking && !(paintsOn && masking.isEmpty)) messages.push(...this.aboutMask(masking, masking === sketch));
     const unused = ["mask", "sketch"].filter(
       (name) => has[name] && masking !== document[name] && MODES[mode].paints !== name,
     );
     if (unused.length)
-      said.push(
+      messages.push(
         `The ${unused.join(" and the ")} you painted ${unused.length > 1 ? "are" : "is"} kept, ` +
           `but ${MODES[mode].label} does not use ${unused.length > 1 ? "them" : "it"}.`,
       );
-    return said;
+    return messages;
   }
 
   aboutMask(layer, isSketch) {
@@ -82,27 +84,27 @@ export class StatusLine {
     if (isEmpty && isSketch) return ["Nothing is painted, so Generate redraws the whole picture, like img2img."];
     const load = this.canvas.document.mode === "inpaint_upload" ? " Load or paint one." : "";
     if (isEmpty) return [`The mask is empty, so Generate redraws the whole picture, like img2img.${load}`];
-    const said = [];
+    const messages = [];
     if (isFull)
-      said.push(
+      messages.push(
         inverted
           ? "The mask covers everything and Inpaint not masked is on, so nothing is redrawn."
           : "The mask covers the whole picture.",
       );
-    else if (inverted) said.push("Inpaint not masked: the tinted area is kept and everything else is redrawn.");
+    else if (inverted) messages.push("Inpaint not masked: the tinted area is kept and everything else is redrawn.");
     if (isSoft && !isSketch)
-      said.push(
+      messages.push(
         this.canvas.graysCount()
           ? "Gray areas of the mask are partly redrawn."
           : "Gray areas of the mask act as soft edges. To use gray as a strength, turn on Gray sets strength.",
       );
-    return said;
+    return messages;
   }
 
   // A picture took another's place while something was painted. wasResized: the sizes differ.
   ask(before, wasResized, only = "") {
     const { document } = this.canvas;
-    this.asked = [before, wasResized];
+    this.replaced = [before, wasResized];
     const what =
       only ||
       (!document.mask.isEmpty && !document.sketch.isEmpty
@@ -132,12 +134,12 @@ export class StatusLine {
     const { sketch } = this.canvas.document;
     if (this.question.hidden) return;
     if (sketch.isEmpty) this.stopAsking();
-    else this.ask(...this.asked, "sketch");
+    else this.ask(...this.replaced, "sketch");
   }
 
   // Whether it is asked about the mask of `picture`, which would be back.
   isAbout(picture) {
-    return !this.question.hidden && this.asked[0].picture?.id === picture.id;
+    return !this.question.hidden && this.replaced[0].picture?.id === picture.id;
   }
 
   stopAsking() {

@@ -54,7 +54,7 @@ export class Tools {
     if (this.stroke) {
       for (const point of points) {
         const box = this.stroke.to({ x: point.x, y: point.y, r: this.radius(point) });
-        if (box) this.document.tell(this.layerName, box);
+        if (box) this.document.notify(this.layerName, box);
       }
     } else if (this.points.length) {
       if (this.shape === "lasso") this.points.push(...points);
@@ -94,7 +94,7 @@ export class Tools {
   // As if the pointer had never come down.
   cancel() {
     this.stroke?.cancel();
-    if (this.stroke) this.document.tell(this.layerName);
+    if (this.stroke) this.document.notify(this.layerName);
     this.stroke = null;
     this.points = [];
     this.guide();

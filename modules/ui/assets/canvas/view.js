@@ -104,7 +104,7 @@ export class View {
     const { scale, x, y } = this.screen;
     const all = boxOf(0, 0, this.above.width, this.above.height);
     const line = this.line + 1;
-    const wanted = box
+    const region = box
       ? clipped(
           boxOf(
             box.left * scale + x - line,
@@ -116,7 +116,7 @@ export class View {
           all.bottom,
         )
       : all;
-    if (!isVoid(wanted)) this.stale = union(this.stale, wanted);
+    if (!isVoid(region)) this.stale = union(this.stale, region);
     this.frame ||= requestAnimationFrame(() => this.draw());
   }
 

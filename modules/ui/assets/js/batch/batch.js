@@ -197,11 +197,11 @@ export class Batch {
 
   async carry(files, what) {
     const words = this.sent.firstChild;
-    const tell = (done, total) => {
+    const onProgress = (done, total) => {
       this.sent.hidden = false;
       words.textContent = `Uploading ${what}: ${done} of ${total}`;
     };
-    return files.size ? bring(files.list, this.known, tell, this.sending.signal) : { brought: [], failed: [] };
+    return files.size ? bring(files.list, this.known, onProgress, this.sending.signal) : { brought: [], failed: [] };
   }
 
   get running() {

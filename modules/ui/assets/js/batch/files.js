@@ -32,14 +32,14 @@ export async function dropped(transfer) {
   if (!entries.length) return chosen(transfer.files);
   const only = entries.length === 1 && entries[0].isDirectory ? entries[0] : null;
   const files = [];
-  for (const entry of entries) await walk(entry, files);
+  for (const entry of entries) await readEntry(entry, files);
   return {
     folder: only?.name ?? "",
     files: only ? files.map(({ name, file }) => ({ name: name.slice(only.name.length + 1), file })) : files,
   };
 }
 
-async function walk(entry, files) {
+async function readEntry(entry, files) {
   const name = entry.fullPath.replace(/^\//, "");
   if (entry.isFile) {
     files.push({ name, file: await new Promise((done, failed) => entry.file(done, failed)) });
@@ -49,7 +49,7 @@ async function walk(entry, files) {
   for (;;) {
     const some = await new Promise((done, failed) => reader.readEntries(done, failed)); // a hundred at a time
     if (!some.length) return;
-    for (const one of some) await walk(one, files);
+    for (const one of some) await readEntry(one, files);
   }
 }
 
@@ -120,9 +120,8 @@ async function bringOne(name, file, known, signal) {
   return answer.id;
 }
 
-// All of them, a few at a time: [{name, id}]. tell(done, total) after each. A file that cannot be read is told at the
-// end.
-export async function bring(files, known, tell, signal) {
+// Uploads the files, a few at a time, calling onProgress(done, total) after each. → {brought: [{name, id}], failed}.
+export async function bring(files, known, onProgress, signal) {
   const waiting = [...files.entries()];
   const brought = [];
   const failed = [];
@@ -136,7 +135,7 @@ export async function bring(files, known, tell, signal) {
         if (signal.aborted || error.status) throw error;
         failed.push(error.message);
       }
-      tell((done += 1), files.length);
+      onProgress((done += 1), files.length);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, carry));

@@ -111,7 +111,7 @@ export class CardEditor {
       if (name in shown && !(input instanceof HTMLSelectElement)) input.placeholder = card.own[name] ? "" : shown[name];
     }
     this.weight.hidden = this.words.hidden = !["loras", "hypernetworks"].includes(this.kind);
-    const told = Object.entries({ Title: card.title, Tags: card.tags.join(", "), ...card.told }).filter(
+    const facts = Object.entries({ Title: card.title, Tags: card.tags.join(", "), ...card.metadata }).filter(
       ([, value]) => value,
     );
     this.about.replaceChildren(
@@ -124,7 +124,7 @@ export class CardEditor {
           ["Size", sized(card.size)],
           ["Changed", new Date(card.changed * 1000).toLocaleString()],
           ...(card.base ? [["Base model", card.base]] : []),
-          ...told,
+          ...facts,
         ].flatMap(([label, value]) => [h("dt", { textContent: label }), h("dd", { textContent: value })]),
       ),
       ...[card.reason, ...card.problems]

@@ -68,12 +68,12 @@ export class Filters {
   // The way from the top to the folder that is open, then the folders in it.
   putFolders(all) {
     const parts = this.folder ? this.folder.split("/") : [];
-    const way = parts.map((name, index) => [parts.slice(0, index + 1).join("/"), name]);
+    const parents = parts.map((name, index) => [parts.slice(0, index + 1).join("/"), name]);
     const below = foldersBelow(all, this.folder);
-    this.folders.hidden = !way.length && !below.length;
+    this.folders.hidden = !parents.length && !below.length;
     this.folders.replaceChildren(
       this.chip("", "All folders", !this.folder),
-      ...way.map(([path, name]) => this.chip(path, name, path === this.folder)),
+      ...parents.map(([path, name]) => this.chip(path, name, path === this.folder)),
       ...below.slice(0, MOST_FOLDERS).map(([path, name, count]) => this.chip(path, name, false, count)),
     );
   }
@@ -83,7 +83,7 @@ export class Filters {
       "button",
       {
         type: "button",
-        className: `cards-folder ${count ? "" : "cards-way"}`,
+        className: `cards-folder ${count ? "" : "cards-parent"}`,
         "aria-pressed": String(isOn),
         "data-folder": path,
         onclick: () => this.enter(path),

@@ -49,7 +49,7 @@ export function chosen(cards, { search = "", folder = "", family = "", sort = "n
     .sort(ORDERS[sort] ?? byName);
 }
 
-const isBelow = (folder, wanted) => !wanted || folder === wanted || folder.startsWith(`${wanted}/`);
+const isBelow = (folder, parent) => !parent || folder === parent || folder.startsWith(`${parent}/`);
 const isOf = (card, family) => !family || (card.family || NO_FAMILY) === family;
 
 // The folders directly below `folder` that hold cards, with how many: [[path, name, count], …].

@@ -4,10 +4,10 @@ import { button, h, part, setIcon } from "./dom.js";
 import { config, read, write } from "./store.js";
 
 const wish = matchMedia("(prefers-color-scheme: dark)");
-const asked = new URLSearchParams(location.search).get("__theme");
+const fromAddress = new URLSearchParams(location.search).get("__theme");
 
 const isDark = () => {
-  const mode = asked ?? read("theme") ?? config.theme;
+  const mode = fromAddress ?? read("theme") ?? config.theme;
   return mode === "dark" || (mode !== "light" && wish.matches);
 };
 

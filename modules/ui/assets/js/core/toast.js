@@ -24,7 +24,7 @@ export function toast(sentence, { bad = false, action = null, area = "" } = {}) 
       className: `toast ${bad ? "bad" : ""}`,
       role: bad ? "alert" : "status",
       "data-sentence": sentence,
-      "data-said-in": openedTab(),
+      "data-shown-in": openedTab(),
       "data-area": area || null,
     },
     h("span", { textContent: sentence }),
@@ -34,26 +34,26 @@ export function toast(sentence, { bad = false, action = null, area = "" } = {}) 
   stack.append(note);
   while (stack.children.length > MOST || (stack.children.length > 1 && coversGenerate())) stack.firstChild.remove();
   const wait = SECONDS * 1000 * (action || bad ? 2 : 1); // there is more to read of a mistake
-  const leave = () => (note.matches(":hover, :focus-within") ? setTimeout(leave, wait / 2) : close());
-  setTimeout(leave, wait);
+  const dismiss = () => (note.matches(":hover, :focus-within") ? setTimeout(dismiss, wait / 2) : close());
+  setTimeout(dismiss, wait);
   return note;
 }
 
 // On a low screen two messages reach up to the button.
 function coversGenerate() {
   const generate = byId(`${openedTab()}_generate`)?.getBoundingClientRect();
-  const own = stack.getBoundingClientRect();
+  const box = stack.getBoundingClientRect();
   return (
     Boolean(generate?.width) &&
-    own.top < generate.bottom &&
-    own.bottom > generate.top &&
-    own.left < generate.right &&
-    own.right > generate.left
+    box.top < generate.bottom &&
+    box.bottom > generate.top &&
+    box.left < generate.right &&
+    box.right > generate.left
   );
 }
 
 onSwitch((name) =>
-  stack?.querySelectorAll(`.toast[data-said-in]:not([data-said-in="${name}"])`).forEach((note) => note.remove()),
+  stack?.querySelectorAll(`.toast[data-shown-in]:not([data-shown-in="${name}"])`).forEach((note) => note.remove()),
 );
 
 // That the server is gone is told by the banner, once it is there.

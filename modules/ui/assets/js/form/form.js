@@ -39,7 +39,7 @@ const save = {};
 for (const tab of Object.keys(config.tabs)) save[tab] = later(() => write(`form.${tab}`, values[tab]), 250);
 addEventListener("pagehide", () => Object.keys(values).forEach((tab) => write(`form.${tab}`, values[tab])));
 
-function tell(tab, name, value, who) {
+function apply(tab, name, value, who) {
   values[tab][name] = value;
   clearError(tab, name);
   listeners.forEach((action) => action(tab, name, value, who));
@@ -49,14 +49,14 @@ function tell(tab, name, value, who) {
 // Called by Gradio when a person, or a script through set(), changed a component.
 export function changed(tab, name, value) {
   if (typing[tab].isOutdated(name, value)) return;
-  if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) tell(tab, name, value, "person");
+  if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) apply(tab, name, value, "person");
 }
 
 // A person types: Gradio tells it a moment later, when a script may have put something else there.
 function typed(tab, name, value) {
   delete pending[tab][name];
   typing[tab].typed(name, value);
-  if (values[tab][name] !== value) tell(tab, name, value, "person");
+  if (values[tab][name] !== value) apply(tab, name, value, "person");
 }
 
 // `value` as Gradio has it, or what stands in a number box of our own.
@@ -65,10 +65,10 @@ export const exact = (tab, name, value) => (ownBox(elementOf(tab, name)) ? value
 // Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
 export function set(tab, partial, who = "script") {
   const notes = [];
-  for (const [name, wanted] of Object.entries(partial)) {
+  for (const [name, given] of Object.entries(partial)) {
     if (!has(tab, name)) continue;
     const field = fieldsOf(tab).find((known) => known.name === name);
-    let value = wanted ?? field?.default;
+    let value = given ?? field?.default;
     if (field?.whole) value = whole(value) ?? value;
     if (field && field.minimum !== null && (typeof value === "number" || whole(value) !== null)) {
       const fitting = within(value, field.minimum, field.maximum);
@@ -80,7 +80,7 @@ export function set(tab, partial, who = "script") {
     if (box) box.value = value ?? "";
     else pending[tab][name] = value;
     typing[tab].put(name);
-    tell(tab, name, value, who);
+    apply(tab, name, value, who);
   }
   byId(`${tab}_apply`).click();
   return notes;
@@ -97,11 +97,11 @@ const isAbove = (one, other) =>
 
 // What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
 export function take(tab) {
-  const wanted = pending[tab];
+  const changes = pending[tab];
   pending[tab] = {};
-  typing[tab].handed(Object.keys(wanted));
-  const taken = fieldsOf(tab).map((field) => wanted[field.name]);
-  return [...taken, ...config.switches.map((name) => wanted[name])];
+  typing[tab].handed(Object.keys(changes));
+  const taken = fieldsOf(tab).map((field) => changes[field.name]);
+  return [...taken, ...config.switches.map((name) => changes[name])];
 }
 
 // Gradio has put what take() returned where it belongs; what was typed meanwhile goes there again.
@@ -181,7 +181,7 @@ export function describe() {
     const block = byId(field.elem);
     if (block && field.description) block.title = field.description;
     if (block && field.whole && tabOf(field))
-      ownNumber(block, (value) => tell(tabOf(field), field.name, value, "person"));
+      ownNumber(block, (value) => apply(tabOf(field), field.name, value, "person"));
     if (block && tabOf(field)) onTyped(block, (value) => typed(tabOf(field), field.name, value));
     block?.addEventListener(
       "focusin",

@@ -36,7 +36,7 @@ export class Intents {
       h("div", { className: "intents", role: "group", "aria-label": "What to do with the picture" }, ...buttons),
       this.line,
     );
-    const again = later(() => this.shown && this.tell(this.shown), PAUSE);
+    const again = later(() => this.shown && this.explain(this.shown), PAUSE);
     canvas.document.onChange((what) => {
       if (what !== "mask" && what !== "sketch") again(); // those come with each move of a stroke
       if (what === "mode" && this.active && named(this.active.name).needs !== "frame" && !canvas.document.masking)
@@ -66,7 +66,7 @@ export class Intents {
     form.set(TAB, { ...intent.values, intent: this.begun(intent) });
     for (const { key, given } of frame) canvas.settings.set({ [key]: given });
     canvas.setMode(needed);
-    this.tell(intent);
+    this.explain(intent);
   }
 
   begun(intent) {
@@ -113,12 +113,16 @@ export class Intents {
   }
 
   // What was done, and what is still to be done by hand: that goes when it has been, all of it with the job.
-  tell(intent) {
+  explain(intent) {
     const { canvas, line } = this;
     this.shown = intent;
     line.replaceChildren(
       h("span", {}, h("strong", { textContent: `${intent.label}: ` }), intent.description),
-      h("span", { className: "intents-ask", textContent: this.asked(intent), hidden: isThere(canvas, intent.needs) }),
+      h("span", {
+        className: "intents-ask",
+        textContent: this.question(intent),
+        hidden: isThere(canvas, intent.needs),
+      }),
       h("span", { textContent: `Set: ${intent.sentence}.` }),
       h("span", { textContent: `Prompt: ${intent.words}.` }),
     );
@@ -131,7 +135,7 @@ export class Intents {
   }
 
   // The frame need not be shown to somebody who sees it.
-  asked({ needs, ask }) {
+  question({ needs, ask }) {
     const { canvas } = this;
     return needs === "frame" && canvas.document.frame && !canvas.frame.paintsOn
       ? "First drag an edge of the frame beyond the picture."

@@ -4,17 +4,17 @@ import * as form from "./form.js";
 import { config, read, write } from "../core/store.js";
 
 // What stands in the form as it was put there, by the checkpoint before or by the form itself, is nobody's choice.
-function follow(tab, wanted) {
-  const put = read(`defaults.${tab}`, {});
-  const own = form.defaults(tab);
+function follow(tab, defaults) {
+  const before = read(`defaults.${tab}`, {});
+  const usual = form.defaults(tab);
   const given = {};
-  for (const name of new Set([...Object.keys(put), ...Object.keys(wanted)])) {
-    if (!(name in own)) continue;
-    const next = wanted[name] ?? own[name];
+  for (const name of new Set([...Object.keys(before), ...Object.keys(defaults)])) {
+    if (!(name in usual)) continue;
+    const next = defaults[name] ?? usual[name];
     const now = form.get(tab, name);
-    if (now === (put[name] ?? own[name]) && now !== next) given[name] = next;
+    if (now === (before[name] ?? usual[name]) && now !== next) given[name] = next;
   }
-  write(`defaults.${tab}`, wanted);
+  write(`defaults.${tab}`, defaults);
   if (Object.keys(given).length) form.set(tab, given);
   return Object.keys(given);
 }

@@ -30,7 +30,7 @@ export class Size {
     this.showLock();
     if (tab === "img2img") this.tabs();
     form.onChange((which, name) => which === tab && this.follow(name));
-    estimate.onAnswer((estimate) => this.hints.tell(estimate));
+    estimate.onAnswer((estimate) => this.hints.show(estimate));
     this.refresh();
   }
 

@@ -16,7 +16,7 @@ export class SizeHints {
   }
 
   // estimate: the server's estimate, null where it has none for these values.
-  tell(estimate) {
+  show(estimate) {
     this.warning.replaceChildren();
     if (estimate?.warning) this.warning.append(this.warningOf(estimate));
     else if (estimate && this.isCut(estimate))
@@ -42,19 +42,19 @@ export class SizeHints {
 
   // Whether the result is the form's size but for what the family's rule cuts off.
   isCut({ width, height }) {
-    const asked = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
-    if (asked.width === width && asked.height === height) return false;
-    return down(asked.width, this.size.unit) === width && down(asked.height, this.size.unit) === height;
+    const requested = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
+    if (requested.width === width && requested.height === height) return false;
+    return down(requested.width, this.size.unit) === width && down(requested.height, this.size.unit) === height;
   }
 
   aboutShape() {
     this.hint.replaceChildren();
     const source = this.size.sourceSize();
     if (!source || form.get(this.tab, "size_tab") !== "to" || this.size.isShapedLike(source)) return;
-    const asked = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
+    const requested = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
     const { effect } = config.resize_modes[form.get(this.tab, "resize_mode")];
     this.say(
-      `${sizeOf(asked)} ${effect} the source (${sizeOf(source)}).`,
+      `${sizeOf(requested)} ${effect} the source (${sizeOf(source)}).`,
       button({
         text: "Use its proportions",
         className: "p-link",

@@ -17,13 +17,13 @@ export class Download {
     this.number = 0;
     this.again = new Again();
     this.meter = new Meter(`fetch_${id}`, () => post(`/v1/fetch/${id}/interrupt`).catch(complain));
-    this.said = h("div", { className: "p-soft", role: "status" });
+    this.message = h("div", { className: "p-soft", role: "status" });
     this.element = h(
       "div",
       { className: "fetch-download" },
       h("div", { className: "fetch-title", textContent: name }),
       this.meter.element,
-      this.said,
+      this.message,
     );
     this.meter.queued(ahead ?? 0);
     this.listen();
@@ -42,13 +42,13 @@ export class Download {
     this.again.worked();
     this.number = Number(event.lastEventId) || this.number;
     const data = parsed(event.data);
-    if (name === "warned") this.said.textContent = data.message;
-    if (name === "file_saved") this.said.textContent = `Saved ${data.name} (${sized(data.size)}).`;
-    if (name === "failed") this.said.textContent = [data.message, data.hint].filter(Boolean).join(" ");
+    if (name === "warned") this.message.textContent = data.message;
+    if (name === "file_saved") this.message.textContent = `Saved ${data.name} (${sized(data.size)}).`;
+    if (name === "failed") this.message.textContent = [data.message, data.hint].filter(Boolean).join(" ");
     if (name === "finished" && data.interrupted)
-      this.said.textContent = "Stopped. Fetch it again to go on where it was.";
+      this.message.textContent = "Stopped. Fetch it again to go on where it was.";
     if (name !== "finished" && name !== "failed") return name === "queued" || this.meter.update(data.progress);
-    this.said.classList.toggle("p-error", name === "failed");
+    this.message.classList.toggle("p-error", name === "failed");
     stream.close();
     this.meter.hide();
     this.ended();

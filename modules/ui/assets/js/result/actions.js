@@ -46,9 +46,9 @@ export async function sendToImg2img(picture, page, { withParameters = false, mod
   try {
     const uploaded = await uploadFrom(picture.url);
     // Spelled out: a picture of ours keeps the words of its prompts though a style has them.
-    const told = withParameters ? await post("/v1/infotext", { text: picture.infotext, spelled_out: true }) : null;
+    const reading = withParameters ? await post("/v1/infotext", { text: picture.infotext, spelled_out: true }) : null;
     const step = remember("img2img", "send");
-    const notes = told ? fill("img2img", told, false) : [];
+    const notes = reading ? fill("img2img", reading, false) : [];
     putIntoImg2img({ ...uploaded, name: picture.path }, mode, page);
     const done =
       mode === "inpaint"

@@ -17,7 +17,7 @@ export class Gallery {
     this.listeners.push(action);
   }
 
-  tell() {
+  changed() {
     write(`gallery.${this.tab}`, this.pictures);
     this.listeners.forEach((action) => action());
   }
@@ -30,7 +30,7 @@ export class Gallery {
     this.pictures.splice(group, 0, picture);
     this.pictures.splice(MOST);
     if (this.following) this.selected = picture;
-    this.tell();
+    this.changed();
   }
 
   select(picture, byPerson = true) {
@@ -49,13 +49,13 @@ export class Gallery {
   drop(picture) {
     this.pictures = this.pictures.filter((known) => known !== picture);
     if (this.selected === picture) this.selected = this.pictures[0] ?? null;
-    this.tell();
+    this.changed();
   }
 
   clear() {
     this.pictures = [];
     this.selected = null;
-    this.tell();
+    this.changed();
   }
 
   sameJob(picture) {

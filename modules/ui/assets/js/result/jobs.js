@@ -22,10 +22,10 @@ const NAMES = [
 const POLL = 3000; // milliseconds between two looks at a job while the page is hidden
 
 export class Jobs {
-  // tell(name, data, job): each event, and "lost" (a sentence) when the server or the job is gone.
-  constructor(tab, tell) {
+  // onEvent(name, data, job): each event, and "lost" (a sentence) when the server or the job is gone.
+  constructor(tab, onEvent) {
     this.tab = tab;
-    this.tell = tell;
+    this.onEvent = onEvent;
     this.list = read(`jobs.${tab}`, []); // [{id, source, mode, warned}], the first is followed
     this.stream = null;
     this.again = new Again();
@@ -65,9 +65,9 @@ export class Jobs {
     this.list.push({ id: answer.id, ...details });
     this.keep();
     if (this.list.length === 1) {
-      this.tell("queued", { ahead: answer.ahead }, this.current);
+      this.onEvent("queued", { ahead: answer.ahead }, this.current);
       this.follow();
-    } else this.tell("waiting", {}, this.current);
+    } else this.onEvent("waiting", {}, this.current);
   }
 
   // Follows the first job. A browser opens six connections to a host, shared by all its tabs: a hidden page gives its
@@ -100,7 +100,7 @@ export class Jobs {
     this.again.worked();
     this.heard.number = Number(event.lastEventId) || this.heard.number;
     const data = parsed(event.data);
-    if (name !== "warned" || this.isNews(data.message, job)) this.tell(name, data, job);
+    if (name !== "warned" || this.isNews(data.message, job)) this.onEvent(name, data, job);
     if (name === "finished" || name === "failed") this.next();
   }
 
@@ -121,7 +121,7 @@ export class Jobs {
       const now = await get(`/v1/jobs/${job.id}`);
       if (job !== this.current) return;
       const ended = !["queued", "running"].includes(now.status);
-      if (document.hidden) this.tell("glimpse", { status: now.status, progress: now.progress }, job);
+      if (document.hidden) this.onEvent("glimpse", { status: now.status, progress: now.progress }, job);
       if (ended || !document.hidden) this.listen(job);
       else {
         this.again.worked();
@@ -130,7 +130,7 @@ export class Jobs {
     } catch (error) {
       if (job !== this.current) return;
       if (error.status === 404) {
-        this.tell(
+        this.onEvent(
           "lost",
           {
             message: "The server no longer knows this job. Pictures saved earlier are in the outputs folder.",
@@ -140,7 +140,7 @@ export class Jobs {
         );
         this.next();
       } else {
-        this.tell("lost", { message: GONE, final: false }, job);
+        this.onEvent("lost", { message: GONE, final: false }, job);
         this.again.retry(() => this.look(job));
       }
     }
@@ -153,7 +153,7 @@ export class Jobs {
     this.list.shift();
     this.keep();
     if (!this.current) return;
-    this.tell("waiting", {}, this.current);
+    this.onEvent("waiting", {}, this.current);
     this.follow();
   }
 
@@ -168,7 +168,7 @@ export class Jobs {
   async cancelWaiting() {
     const waiting = this.list.splice(1);
     this.keep();
-    this.tell("waiting", {}, this.current);
+    this.onEvent("waiting", {}, this.current);
     await Promise.all(waiting.map((job) => remove(`/v1/jobs/${job.id}`)));
   }
 }

@@ -18,7 +18,7 @@ export class SettingsPage {
   constructor() {
     this.values = {};
     this.pending = {};
-    this.wanted = {};
+    this.latest = {};
     this.choices = {};
     this.status = h("span", { className: "p-soft", role: "status", id: "settings_status" });
     part("settings-head").replaceChildren(
@@ -44,7 +44,7 @@ export class SettingsPage {
 
   put(values) {
     this.values = { ...this.values, ...values };
-    this.wanted = { ...values };
+    this.latest = { ...values };
     for (const [name, value] of Object.entries(values)) {
       const box = ownBox(blockOf(name));
       if (box) box.value = value;
@@ -54,13 +54,13 @@ export class SettingsPage {
 
   take() {
     return config.settings.map((field) =>
-      ownBox(byId(field.elem)) ? undefined : field.list ? this.offered(field.name) : this.wanted[field.name],
+      ownBox(byId(field.elem)) ? undefined : field.list ? this.offered(field.name) : this.latest[field.name],
     );
   }
 
   // A list of files with its choice, which is shown also where its file is gone.
   offered(name) {
-    const value = this.wanted[name];
+    const value = this.latest[name];
     return {
       __type__: "update",
       choices: [...new Set([...(this.choices[name] ?? []), value])].map((choice) => [choice, choice]),

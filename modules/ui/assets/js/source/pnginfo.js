@@ -115,18 +115,18 @@ export class PngInfo {
   // The picture made again as a job, and what differs. A source that is not kept is taken from img2img's tab.
   async reproduce() {
     const picture = this.source.picture;
-    const asked = { picture: picture.id };
+    const query = { picture: picture.id };
     const say = (...lines) => {
       if (this.source.picture === picture)
         this.report.replaceChildren(...lines.map((line) => h("p", { textContent: line })));
     };
     say("Waiting in the queue …");
     try {
-      const job = await post("/v1/reproduce", asked).catch((error) => {
-        const own = this.page.source.picture;
-        if (error.field !== "source" || !own) throw error;
-        asked.source = own.id;
-        return post("/v1/reproduce", asked);
+      const job = await post("/v1/reproduce", query).catch((error) => {
+        const ownSource = this.page.source.picture;
+        if (error.field !== "source" || !ownSource) throw error;
+        query.source = ownSource.id;
+        return post("/v1/reproduce", query);
       });
       const done = await this.ended(job.url, (now) =>
         say(
@@ -137,7 +137,7 @@ export class PngInfo {
       );
       if (done.status !== "finished")
         throw new Error(done.status === "failed" ? "The job failed; see the log." : "The job was interrupted.");
-      const report = await get(`${job.report}?${new URLSearchParams(asked)}`);
+      const report = await get(`${job.report}?${new URLSearchParams(query)}`);
       say(...(report.identical ? ["Identical: every pixel is the same."] : report.sentences));
     } catch (error) {
       const cure = {
@@ -148,11 +148,11 @@ export class PngInfo {
     }
   }
 
-  async ended(url, tell) {
+  async ended(url, onProgress) {
     for (;;) {
       const now = await get(url);
       if (!["queued", "running"].includes(now.status)) return now;
-      tell(now);
+      onProgress(now);
       await new Promise((resolve) => setTimeout(resolve, 700));
     }
   }
