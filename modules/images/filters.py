@@ -60,9 +60,9 @@ def _wavelet(pixels: Pixels, source: Pixels) -> Pixels:
     small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     result = np.empty_like(pixels)
     for channel in range(3):
-        wanted = cv2.GaussianBlur(source[..., channel].astype(np.float32), (0, 0), sigma)
+        target = cv2.GaussianBlur(source[..., channel].astype(np.float32), (0, 0), sigma)
         found = cv2.GaussianBlur(small[..., channel].astype(np.float32), (0, 0), sigma)
-        change = cv2.resize(wanted - found, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        change = cv2.resize(target - found, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         change += pixels[..., channel]
         result[..., channel] = np.clip(np.rint(change), 0, 255)
     return result
@@ -72,10 +72,10 @@ def _adain(pixels: Pixels, source: Pixels) -> Pixels:
     """Mean and standard deviation of each channel as in `source` (Huang and Belongie 2017, on pixels)."""
     tables = np.empty((3, 256), np.uint8)
     for channel, table in enumerate(tables):
-        (mean, spread), (wanted, width) = (
+        (mean, std), (target_mean, target_std) = (
             (float(one[..., channel].mean()), float(one[..., channel].std())) for one in (pixels, source)
         )
-        levels = (np.arange(256) - mean) * (width / spread if spread > 0 else 1.0) + wanted
+        levels = (np.arange(256) - mean) * (target_std / std if std > 0 else 1.0) + target_mean
         table[:] = np.clip(np.rint(levels), 0, 255)
     return np.stack([tables[channel][pixels[..., channel]] for channel in range(3)], axis=-1)
 

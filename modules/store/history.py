@@ -184,7 +184,7 @@ class History:
             data = self._outputs.locate(path).read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
             picture = Picture.checked_before(data, sha256)
-            text, kind, pairs = _told(read(picture))
+            text, kind, pairs = _parsed(read(picture))
             named = [pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")]
             seed = pairs.get("Seed", "")[:20]
             size = (picture.width, picture.height)
@@ -245,7 +245,7 @@ class History:
                 self._memory = self._memory or memory
 
 
-def _told(texts: Metadata) -> tuple[str, str, dict[str, str]]:
+def _parsed(texts: Metadata) -> tuple[str, str, dict[str, str]]:
     """(the infotext, the kind of job, the pairs). One from Extras has that of its source, then what was done to it."""
     section = texts.items.get(EXTRAS, "")
     text = ", ".join(filter(None, (texts.infotext, section)))

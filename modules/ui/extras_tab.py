@@ -55,15 +55,15 @@ def extras_controls() -> list[dict[str, Any]]:
     return [_control(name, widget, schema[name]) for name, widget in _WIDGETS.items()]
 
 
-def _control(name: str, widget: _Widget, told: dict[str, Any]) -> dict[str, Any]:
+def _control(name: str, widget: _Widget, schema: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "elem": widget.elem,
-        "label": told["title"],
-        "description": told["description"],
-        "default": told["default"] if widget.default is None else widget.default,
+        "label": schema["title"],
+        "description": schema["description"],
+        "default": schema["default"] if widget.default is None else widget.default,
         "kind": widget.kind,
-        "choices": told.get("enum", []),
+        "choices": schema.get("enum", []),
         "unlisted": [],
         "counts": False,
         "minimum": widget.minimum,

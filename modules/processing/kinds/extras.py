@@ -23,7 +23,7 @@ from modules.schema.upscalers import NONE, named, of_pictures
 from modules.store.metadata import EXTRAS as SECTION
 from modules.store.metadata import PARAMETERS, POSTPROCESSING, read
 
-STEPS: Final = 1000  # of a job: its progress is told in thousandths
+STEPS: Final = 1000  # of a job: its progress is reported in thousandths
 PATIENCE: Final = 0.1  # seconds between two looks at whether to stop
 
 
@@ -58,7 +58,7 @@ class Extras(JobKind[ExtrasRequest]):
         yield Started(1, 1, STEPS, request.image.width, request.image.height, seed=0)
         yield Staged("upscaling")
         try:
-            image, pairs = yield from _told(engine, work, should_stop)
+            image, pairs = yield from _with_progress(engine, work, should_stop)
         except _Interrupted:
             yield Finished(time.monotonic() - begun, {}, interrupted=True)
             return
@@ -70,10 +70,10 @@ class Extras(JobKind[ExtrasRequest]):
         yield Finished(time.monotonic() - begun, {"upscaling": time.monotonic() - begun})
 
 
-def _told(
+def _with_progress(
     engine: Any, work: Work, should_stop: Callable[[], Stop]
 ) -> Generator[Event, None, tuple[Image.Image, Pairs]]:
-    """Works in a thread, so that its progress can be told meanwhile."""
+    """Works in a thread and reports its progress meanwhile. Returns the picture and what was done to it."""
     shares: SimpleQueue[float] = SimpleQueue()
     stopped = False
 
@@ -110,10 +110,10 @@ def done(source: Picture, image: Image.Image, pairs: Pairs) -> ImageDone:
     """The result with its texts. As in A1111 a PNG keeps those of its source, and what was done stands beside them."""
     carried = read(source)
     text = compose("", "", pairs)
-    told = compose("", "", {**pairs, "Source hash": source.sha256})
+    written = compose("", "", {**pairs, "Source hash": source.sha256})
     texts = {**carried.items, **({PARAMETERS: carried.infotext} if carried.infotext else {})}
-    texts |= {POSTPROCESSING: text, SECTION: told}
-    combined = ", ".join(filter(None, (carried.infotext, told)))
+    texts |= {POSTPROCESSING: text, SECTION: written}
+    combined = ", ".join(filter(None, (carried.infotext, written)))
     pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
     return ImageDone(0, 0, *pixels.size, infotext=combined, pixels=pixels.tobytes(), texts=texts)
 
