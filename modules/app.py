@@ -50,9 +50,10 @@ from modules.schema.request import Img2ImgRequest
 from modules.server import doctor, fetch_command, listen, merge_command
 from modules.server.folders import HASHES, ModelFolders
 from modules.store.history import History
+from modules.store.job_folders import JobFolders
 from modules.store.job_store import JobStore, is_saved_in
 from modules.store.metadata import read
-from modules.store.outputs import Outputs
+from modules.store.outputs import UNFINISHED, Outputs
 from modules.store.pictures import Pictures
 from modules.store.speeds import Speeds
 
@@ -179,7 +180,12 @@ def open_services(flags: Flags) -> Services:
     holder = SettingsHolder(settings, settings_file)
     savers = JobSavers(Saver(outputs))
     extensions = load_extensions(flags.extensions_dir)
-    queue = JobQueue(engine, savers, job_store=JobStore(flags.data_dir / QUEUE, pictures))
+    queue = JobQueue(
+        engine,
+        savers,
+        job_store=JobStore(flags.data_dir / QUEUE, pictures),
+        folders=JobFolders(flags.outputs_dir / UNFINISHED),
+    )
     batches = Batches(
         queue,
         savers,

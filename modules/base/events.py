@@ -93,6 +93,36 @@ class ImageDone:
 
 
 @dataclass(frozen=True)
+class LargeImageDone:
+    """A finished picture that is too large for memory: a whole file at `path`, in the job's folder, of this format.
+
+    `sha256` is the file's. `small` is the picture reduced, as WebP.
+    """
+
+    index: int
+    seed: int
+    width: int
+    height: int
+    infotext: str
+    path: str
+    format: str
+    sha256: str
+    small: bytes = field(repr=False)
+    sheet: str = ""
+    shown: bool = True
+    suffix: str = ""
+
+    def saved(self, path: str) -> "ImageSaved":
+        """What followers see once it is saved as `path`."""
+        return ImageSaved(
+            self.index, self.seed, self.width, self.height, self.infotext, path, self.sheet, self.shown, self.suffix
+        )
+
+
+PictureDone = ImageDone | LargeImageDone
+
+
+@dataclass(frozen=True)
 class ImageSaved:
     """A finished picture as followers see it. `path` is relative to the outputs folder, with forward slashes."""
 
@@ -167,6 +197,7 @@ Event = (
     | Stepped
     | Previewed
     | ImageDone
+    | LargeImageDone
     | ImageSaved
     | FileSaved
     | Warned

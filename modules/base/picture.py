@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageColor, ImageFile, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import TiffImageFile
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
@@ -54,6 +55,8 @@ UPRIGHT_BY = {
 }  # EXIF orientation -> what makes it upright
 SEEN_OTHERWISE = {"exif", "icc_profile", "gamma", "chromaticity", "transparency"}  # info of a PNG
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
+
+IMAGE_DESCRIPTION = 270  # a TIFF's tag
 
 WHITE_OF_16 = 65535.0
 # (white, the largest value of a picture for which it is that). Floats are 0 to 1, and highlights lie above; bytes and
@@ -200,9 +203,9 @@ class Picture:
             return hashlib.md5(self.open().tobytes(), usedforsecurity=False).hexdigest()
 
     def text(self) -> dict[Any, Any]:
-        """Pillow's info entries of the file (PNG text chunks, EXIF bytes), undecoded."""
+        """Pillow's info entries of the file (PNG text chunks, EXIF bytes, a TIFF's description), undecoded."""
         image, _ = _open(self.data, "image")
-        return dict(image.info)
+        return texts_of(image)
 
     @property
     def is_shown_alike(self) -> bool:
@@ -252,6 +255,16 @@ class Picture:
             json_schema_input_schema=core_schema.str_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(serialize, info_arg=True),
         )
+
+
+def texts_of(image: Image.Image) -> dict[Any, Any]:
+    """The info entries of an opened file, a TIFF's description among them as `comment`, in bytes."""
+    info: dict[Any, Any] = dict(image.info)
+    if isinstance(image, TiffImageFile):
+        description = image.tag_v2.get(IMAGE_DESCRIPTION)
+        if isinstance(description, str):
+            info["comment"] = description.encode("latin-1", "replace")
+    return info
 
 
 def bytes_of_text(text: str, field: str = "image") -> bytes:

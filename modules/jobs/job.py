@@ -19,6 +19,7 @@ from modules.base.events import (
     Previewed,
     Queued,
     Stop,
+    Unkept,
 )
 from modules.base.picture_fields import without_pictures
 from modules.jobs.listeners import Listeners
@@ -181,6 +182,11 @@ class Job:
     def parked(self) -> tuple[Parked, ...]:
         """The batches that crashed the engine process and were skipped."""
         return tuple(entry.event for entry in self.entries() if isinstance(entry.event, Parked))
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what it makes is kept on the disk; else all is for a client that waits."""
+        return not any(isinstance(entry.event, Unkept) for entry in self.entries())
 
     @property
     def left_out(self) -> int:

@@ -20,6 +20,7 @@ from modules.jobs.runner import Runner
 from modules.jobs.saving import SavePicture
 from modules.processing.kinds.registry import BUILT_IN, JobKinds
 from modules.schema.resources import Resources
+from modules.store.job_folders import JobFolders
 from modules.store.job_store import JobStore, StoredJob
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class JobQueue:
         draw: random.Random | None = None,
         job_store: JobStore | None = None,
         kinds: JobKinds = BUILT_IN,
+        folders: JobFolders | None = None,
     ) -> None:
         self.kinds = kinds
         self.listeners = Listeners()
@@ -77,13 +79,15 @@ class JobQueue:
         self._engine = engine
         self._draw = draw or random.SystemRandom()
         self._job_store = job_store or JobStore()
+        self._folders = folders
         self._accepting = threading.Lock()  # order in the job store is order in the queue; taken before _changed
         self._line = Line()
         self._changed = self._line.changed
         self._loader = Loader(engine, self._changed, self.listeners)
         self._runner = Runner(
-            engine, self._line, self._loader, self._job_store, save, self.listeners.call, self.file_listeners.call
-        )
+            engine, self._line, self._loader, self._job_store, save, self.listeners.call, self.file_listeners.call,
+            folders,
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._runner.serve, name="job runner", daemon=True)
         engine.listeners.add(self._wake)
 
@@ -133,6 +137,8 @@ class JobQueue:
                     if not job.ended:
                         job.append(Queued(len(line.waiting)))
                         line.waiting.append(job)
+                if self._folders is not None:
+                    self._folders.keep_only({job.id for job in line.waiting})
                 count = len(line.waiting)
                 old += line.forget_oldest()
                 if count:
@@ -286,6 +292,8 @@ class JobQueue:
                     self._engine.ask(stop)
                 return
         keep(self._job_store.end, job.id, INTERRUPTED, job.images)
+        if self._folders is not None:
+            self._folders.remove(job.id)
         with self._changed:
             forgotten = line.end(job, INTERRUPTED)
         self._forget(forgotten)

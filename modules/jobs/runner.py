@@ -16,6 +16,7 @@ from modules.base.events import (
     FileSaved,
     Finished,
     ImageDone,
+    LargeImageDone,
     Parked,
     Staged,
     Stepped,
@@ -38,6 +39,7 @@ from modules.jobs.recovery import (
 from modules.jobs.saving import SavePicture, Saves
 from modules.jobs.workers.process import EngineDied
 from modules.processing.kinds.kind import Work
+from modules.store.job_folders import JobFolders
 from modules.store.job_store import JobStore
 
 log = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ class Runner:
 
     def __init__(
         self, engine: EngineWorker, line: Line, loader: Loader, job_store: JobStore, save: SavePicture,
-        changed: Callable[[], None], file_saved: Callable[[], None],
+        changed: Callable[[], None], file_saved: Callable[[], None], folders: JobFolders | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._line = line
@@ -66,6 +68,7 @@ class Runner:
         self._save = save
         self._changed = changed
         self._file_saved = file_saved
+        self._folders = folders
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="save")
 
     def serve(self) -> None:
@@ -111,6 +114,8 @@ class Runner:
         if isinstance(ending, Finished):
             ending = replace(ending, seconds=now - begun, timings={**ending.timings, "saving": now - handed_over})
         keep(self._job_store.end, job.id, ending, job.images)
+        if self._folders is not None:
+            self._folders.remove(job.id)
         with self._line.changed:
             forgotten = self._line.end(job, ending)
         if forgotten:
@@ -214,7 +219,8 @@ class Runner:
             first = first_batch(job)
             if first >= job.results.batches:  # cut off after its last picture
                 return Finished(0.0, {})
-            events = self._engine.run(Work(job.kind, job.request, job.settings, job.resources, first))
+            folder = self._folders.of(job.id) if self._folders is not None and job.is_kept else None
+            events = self._engine.run(Work(job.kind, job.request, job.settings, job.resources, first, folder))
         ending: Finished | Failed | None = None
         loading, batch = job.checkpoint.name, first  # what the process does just now; "" once it has the checkpoint
         try:
@@ -225,7 +231,7 @@ class Runner:
                     loading, batch = "", event.batch
                 if isinstance(event, EngineState):
                     self._loader.set_state(event)
-                elif isinstance(event, ImageDone):
+                elif isinstance(event, ImageDone | LargeImageDone):
                     saves.add(event)
                 elif isinstance(event, Finished | Failed):
                     ending = event

@@ -6,12 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 from PIL import Image
 
 from modules.base import logs
 from modules.base.errors import WebuiError
-from modules.base.events import Failed, ImageDone, ImageSaved
+from modules.base.events import Failed, ImageDone, ImageSaved, LargeImageDone, PictureDone
 from modules.jobs.job import Job
 from modules.store.job_store import JobStore, sha256_of
 from modules.store.metadata import PARAMETERS, Encoded, as_file
@@ -19,8 +20,9 @@ from modules.store.outputs import Outputs
 
 log = logging.getLogger(__name__)
 
-SavePicture = Callable[[Job, ImageDone], ImageSaved]
-Names = Callable[[Job, ImageDone], Iterator[str]]  # names to try, in order, below the outputs folder, without format
+SavePicture = Callable[[Job, PictureDone], ImageSaved]
+Names = Callable[[Job, PictureDone], Iterator[str]]  # names to try, in order, below the outputs folder, without format
+LargeSaved = Callable[[str, bytes], None]  # is told of a large picture's file: its sha256, the picture reduced
 
 UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
 
@@ -32,12 +34,26 @@ class Saver:
     separately, because its client may want the bytes and no file.
     """
 
-    def __init__(self, outputs: Outputs, names: Names | None = None) -> None:
+    def __init__(self, outputs: Outputs, names: Names | None = None, large_saved: LargeSaved = lambda *_: None) -> None:
         self.outputs = outputs
+        self.large_saved = large_saved
         self._names = names or self._numbered
 
-    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+    def __call__(self, job: Job, done: PictureDone) -> ImageSaved:
+        if isinstance(done, LargeImageDone):
+            return self.published(job, done)
         return self.written(job, done, self.encoded(job, done))
+
+    def published(self, job: Job, done: LargeImageDone) -> ImageSaved:
+        """Moves a file that the engine has written to the outputs folder. Raises WebuiError if the disk refuses."""
+        self.keep_source(job)
+
+        def announce(path: str) -> None:
+            job.announce(done.saved(path), done.sha256)
+
+        path = self.outputs.publish(self._names(job, done), Path(done.path), done.format, announce)
+        self.large_saved(done.sha256, done.small)
+        return done.saved(path)
 
     def encoded(self, job: Job, done: ImageDone) -> Encoded:
         """The picture as a file's bytes, in the format of the job's settings."""
@@ -61,7 +77,7 @@ class Saver:
             for picture in job.kind.sources(job.request):
                 self.outputs.save_source(picture, job.settings)
 
-    def _numbered(self, job: Job, done: ImageDone) -> Iterator[str]:
+    def _numbered(self, job: Job, done: PictureDone) -> Iterator[str]:
         return self.outputs.numbered(job.kind.name, done.seed, done.sheet, done.suffix)
 
 
@@ -73,7 +89,7 @@ class JobSavers:
         self._lock = threading.Lock()
         self._savers: dict[str, SavePicture] = {}  # by the job's id
 
-    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+    def __call__(self, job: Job, done: PictureDone) -> ImageSaved:
         with self._lock:
             save = self._savers.get(job.id, self.default)
         return save(job, done)
@@ -115,7 +131,7 @@ class Saves:
         self._waiting: deque[Future[None]] = deque()
         self.failure: Failed | None = None
 
-    def add(self, done: ImageDone) -> None:
+    def add(self, done: PictureDone) -> None:
         if done.index in self._there:
             return
         self._waiting.append(self._executor.submit(self._save_about, done))
@@ -128,11 +144,11 @@ class Saves:
             self._waiting.popleft().result()
         return self.failure
 
-    def _save_about(self, done: ImageDone) -> None:
+    def _save_about(self, done: PictureDone) -> None:
         with logs.about_job(self._job.id):  # another thread than the job's
             self._save_one(done)
 
-    def _save_one(self, done: ImageDone) -> None:
+    def _save_one(self, done: PictureDone) -> None:
         if self.failure is not None:
             return
         try:

@@ -71,6 +71,13 @@ def processed(
     return result, done
 
 
+def streamed_pairs(request: ExtrasRequest, size: Size, first: Upscaler, second: Upscaler) -> Pairs:
+    """As the second result of `processed`, of a request without a color fix."""
+    pairs: Pairs = {"Postprocess denoise": request.denoise} if request.denoise > 0 else {}
+    pairs |= pairs_of(request, size, first, second)
+    return pairs | ({"Postprocess sharpen": request.sharpen} if request.sharpen > 0 else {})
+
+
 def upscaled(
     options: UpscaleOptions,
     image: Image.Image,
@@ -86,6 +93,21 @@ def upscaled(
     require_room(options, size)
     scale, crop = target_of(options, size)
     result = enlarged(image, first, scale)
+    if is_blended(options, second):
+        other = exactly(enlarged(image, second, scale), Size(*result.size))
+        result = Image.blend(result, other.convert(result.mode), options.extras_upscaler_2_visibility)
+    if fix is not None:
+        result = fix(result)
+    return result if crop is None else centered(result, crop), pairs_of(options, size, first, second)
+
+
+def is_blended(options: UpscaleOptions, second: Upscaler) -> bool:
+    return second.name != NONE and options.extras_upscaler_2_visibility > 0
+
+
+def pairs_of(options: UpscaleOptions, size: Size, first: Upscaler, second: Upscaler) -> Pairs:
+    """What is done to a picture of `size`, as pairs of an infotext, in A1111's words."""
+    scale, crop = target_of(options, size)
     pairs: Pairs = {}
     if options.resize_mode == 1:
         pairs["Postprocess upscale to"] = f"{options.upscaling_resize_w}x{options.upscaling_resize_h}"
@@ -96,14 +118,10 @@ def upscaled(
     if crop is not None:
         pairs["Postprocess crop to"] = f"{crop.width}x{crop.height}"
     pairs["Postprocess upscaler"] = first.name
-    if second.name != NONE and options.extras_upscaler_2_visibility > 0:
-        other = exactly(enlarged(image, second, scale), Size(*result.size))
-        result = Image.blend(result, other.convert(result.mode), options.extras_upscaler_2_visibility)
+    if is_blended(options, second):
         pairs["Postprocess upscaler 2"] = second.name
         pairs["Postprocess upscaler 2 visibility"] = options.extras_upscaler_2_visibility
-    if fix is not None:
-        result = fix(result)
-    return result if crop is None else centered(result, crop), pairs
+    return pairs
 
 
 def target_of(options: UpscaleOptions, size: Size) -> Target:

@@ -335,7 +335,8 @@ def is_saved_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
 
     def is_there(image: ImageSaved, sha256: str) -> bool:
         try:
-            return sha256_of(outputs.locate(image.path).read_bytes()) == sha256
+            with outputs.locate(image.path).open("rb") as file:  # it may have gigabytes
+                return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (WebuiError, OSError):
             return False
 

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 
 from modules.base.cells import guarded
-from modules.base.disk import append_line, refusal, sweep, write_new
+from modules.base.disk import append_line, publish, refusal, sweep, write_new
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.base.paths import FORBIDDEN, below
@@ -23,7 +23,8 @@ from modules.infotext.parse import parse
 from modules.schema.settings import Settings
 from modules.store.metadata import Encoded, as_file, read
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tiff")
+UNFINISHED = ".unfinished"  # the folder in which large pictures are written
 NUMBER = re.compile(r"(\d+)-")
 SAVED = "saved"
 SOURCES = "init-images"
@@ -87,6 +88,32 @@ class Outputs:
                     continue
                 except OSError as error:
                     self._next.clear()  # whatever happened there, look again next time
+                    raise refusal("The picture", path.parent, error) from error
+                return self.relative(path)
+        raise FileExistsError("all file names for the picture are taken")
+
+    def publish(
+        self, names: Iterable[str], draft: Path, format: str, announce: Callable[[str], None] = lambda path: None
+    ) -> str:
+        """Gives the whole file `draft`, on the disk of the outputs folder, the first free name of `names`; returns its
+        path. As `write` otherwise; if it raises, the draft is still there."""
+        with self._lock:
+            for name in names:
+                relative = f"{name}.{format}"
+                path = self.root / relative
+                if below(self.root, relative) is None:
+                    raise WebuiError(
+                        f"{relative[:200]}: it contains a link that leads outside the outputs folder.",
+                        "Replace the link with a folder.",
+                    )
+                announce(self.relative(path))
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    publish(draft, path)
+                except FileExistsError:
+                    continue
+                except OSError as error:
+                    self._next.clear()
                     raise refusal("The picture", path.parent, error) from error
                 return self.relative(path)
         raise FileExistsError("all file names for the picture are taken")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from starlette.requests import ClientDisconnect
 
 from modules.base.errors import WebuiError
-from modules.base.events import ImageDone, ImageSaved
+from modules.base.events import ImageDone, ImageSaved, PictureDone
 from modules.base.picture import MAX_BYTES, MAX_PIXELS, Picture, bytes_of_text
 from modules.jobs.job import Job
 from modules.jobs.saving import Saver
@@ -38,8 +38,9 @@ class Collector:
         self._lock = threading.Lock()
         self._made: list[CollectedImage] = []
 
-    def __call__(self, job: Job, done: ImageDone) -> ImageSaved:
+    def __call__(self, job: Job, done: PictureDone) -> ImageSaved:
         """As a `SavePicture`, on the queue's thread for saving."""
+        assert isinstance(done, ImageDone), "a job without a folder makes pictures in memory"
         is_written = self._to_disk and job.settings.is_saved(done.suffix)
         file = self._saver.encoded(job, done) if is_written or self._to_client else None
         if is_written and file is not None:

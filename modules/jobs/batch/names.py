@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from modules.base.events import ImageDone, ImageSaved
+from modules.base.events import ImageSaved, PictureDone
 from modules.jobs.batch.results import Results, numbered
 from modules.jobs.job import Job
 
@@ -19,7 +19,7 @@ class SourceNames:
         self._name = name
         self._base = ""
 
-    def __call__(self, job: Job, done: ImageDone) -> Iterator[str]:
+    def __call__(self, job: Job, done: PictureDone) -> Iterator[str]:
         """Candidate names in order, without format, relative to the outputs folder."""
         pictures = job.results.pictures
         base = self._base or common_base(job.images, pictures)

@@ -15,15 +15,18 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.images.enlarge import passes_to
 from modules.images.geometry import Size
-from modules.networks.device import Placement, available_bytes, is_out_of_memory, release_memory
+from modules.images.large.rows import Colors, Resized, Rows, WholeRows, WithAlpha
+from modules.networks.device import Placement, is_out_of_memory, release_memory
 from modules.networks.files.foreign import format_of
 from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored
 from modules.networks.files.upscalers import PACKAGED
-from modules.networks.upscalers.bands import Floats, Pixels, Tiling, enlarged_bands
+from modules.networks.upscalers.bands import Floats, Grid, Pixels
 from modules.networks.upscalers.packaged import Packaged, compact_names, rrdb_names
+from modules.networks.upscalers.rows import NetworkRows
 from modules.networks.upscalers.spandrel_models import load
+from modules.networks.upscalers.tile_sizes import SMALLEST_TILE, largest_tile, tiling_of
 from modules.networks.weights import open_weights, read_stored
 from modules.schema.upscalers import Upscaler
 
@@ -32,9 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST_TILE: Final = 256
-SMALLEST_TILE: Final = 32
-BYTES_A_PIXEL: Final = 24_000  # of the source, at most, while a 4x network works on it (measured: RRDBNet 12 500)
 NESTED: Final = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
 PREFIXES: Final = ("module.", "netG.")  # of all keys, where a network was saved inside of another
 
@@ -67,55 +67,68 @@ class Enlarger:
         As in A1111 the network is applied until the picture is large enough, at most `MOST_PASSES` times. Raises
         WebuiError for a file that cannot be used, or if memory does not suffice.
         """
+        image = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+        rows = self.rows(upscaler, WholeRows.of(image), Size(*size), hear=hear)
+        return Image.fromarray(rows.read(0, rows.size.height))
+
+    def rows(
+        self, upscaler: Upscaler, source: Rows, target: Size, tile: int = 0, hear: Hear = lambda share: None
+    ) -> Rows:
+        """As `enlarged`, computed when they are read. `tile` is the side of the tiles, 0 for what memory suffices for.
+
+        `hear` is told the share of all tiles of all passes before each.
+        """
         network = self._network(upscaler)
-        colors = image.convert("RGB")
-        passes = passes_to(Size(*image.size), Size(*size), network.scale)
-        for number in range(passes):
-            colors = self._pass(network, colors, upscaler.name, lambda share, n=number: hear((n + share) / passes))
-        if image.mode == "RGBA":
-            colors.putalpha(image.getchannel("A").resize(colors.size, Image.Resampling.LANCZOS))
-        return colors
+        count, done = 0, 0
 
-    def _pass(self, network: "ImageModelDescriptor[Any]", image: Image.Image, name: str, hear: Hear) -> Image.Image:
-        source: Pixels = np.asarray(image)
-        tile = self._first_tile(network.scale)
-        while True:
-            try:
-                return self._tiled(network, source, Tiling(tile=tile), hear)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                release_memory(self._place.device)
-                tile //= 2
-                if tile < SMALLEST_TILE:
-                    raise WebuiError(
-                        f"Not enough memory for {name}, even in small tiles.", "Close other programs.", status=507
-                    ) from error
-                log.warning("%s is tried again in tiles of %d pixels: %s", name, tile, error)
-
-    def _first_tile(self, scale: int) -> int:
-        """The largest power of two that memory suffices for."""
-        pixels = available_bytes(self._place.device) / 2 / (BYTES_A_PIXEL * max(scale, 2) ** 2 / 16)
-        tile = LARGEST_TILE
-        while tile > SMALLEST_TILE and (tile + 2 * Tiling.margin) ** 2 > pixels:
-            tile //= 2
-        return tile
-
-    def _tiled(self, network: "ImageModelDescriptor[Any]", source: Pixels, tiling: Tiling, hear: Hear) -> Image.Image:
-        rows, columns = tiling.borders(source.shape[0]), tiling.borders(source.shape[1])
-        count, done = (len(rows) - 1) * (len(columns) - 1), 0
-
-        def evaluated(tile: Pixels) -> Floats:
+        def evaluated(pixels: Pixels) -> Floats:
             nonlocal done
-            hear(done / count)
+            hear(min(done / count, 1.0))
             done += 1
-            return self._evaluated(network, tile)
+            return self._evaluated(network, pixels, upscaler.name)
 
-        bands = list(enlarged_bands(evaluated, lambda a, b: source[a:b], network.scale, tiling, rows, columns))
-        return Image.fromarray(np.concatenate(bands))
+        colors: Rows = source if source.channels == 3 else Colors(source)
+        tiling = tiling_of(network, tile or self.tile_for(upscaler))
+        for _ in range(passes_to(source.size, target, network.scale)):
+            colors = NetworkRows(evaluated, colors, network.scale, tiling)
+            count += colors.grid.tiles
+        return colors if source.channels == 3 else WithAlpha(colors, Resized(source, colors.size))
+
+    def tiles(self, upscaler: Upscaler, size: Size, target: Size, tile: int) -> int:
+        """How many tiles `rows` evaluates for a picture of `size`."""
+        network = self._network(upscaler)
+        tiling, count = tiling_of(network, tile), 0
+        for number in range(passes_to(size, target, network.scale)):
+            width, height = (side * network.scale**number for side in size)
+            count += Grid(tiling.borders(height), tiling.borders(width)).tiles
+        return count
+
+    def tile_for(self, upscaler: Upscaler) -> int:
+        """The side of the tiles that memory suffices for now."""
+        return largest_tile(self._network(upscaler), self._place.device)
+
+    def _evaluated(self, network: "ImageModelDescriptor[Any]", tile: Pixels, name: str) -> Floats:
+        """The network's result of a tile; if memory does not suffice, in quarters."""
+        try:
+            return self._forward(network, tile)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            release_memory(self._place.device)
+            side = max(tile.shape[:2]) // 2
+            if side < SMALLEST_TILE:
+                raise WebuiError(
+                    f"Not enough memory for {name}, even in small tiles.", "Close other programs.", status=507
+                ) from error
+            log.warning("%s is tried again in tiles of %d pixels: %s", name, side, error)
+        tiling = tiling_of(network, side)
+        rows = NetworkRows(
+            lambda part: self._evaluated(network, part, name), WholeRows(tile), network.scale, tiling
+        )  # fmt: skip
+        return np.divide(rows.read(0, rows.size.height), np.float32(255), dtype=np.float32)
 
     @torch.inference_mode()
-    def _evaluated(self, network: "ImageModelDescriptor[Any]", tile: Pixels) -> Floats:
+    def _forward(self, network: "ImageModelDescriptor[Any]", tile: Pixels) -> Floats:
         pixels = torch.from_numpy(tile.copy()).to(self._place.device).permute(2, 0, 1)[None]
         result: Tensor = network(pixels.to(self._dtype) / 255)
         return result[0].float().permute(1, 2, 0).cpu().numpy()

@@ -76,7 +76,7 @@ class Engine:
         self._prompts = PromptEncoder(PROMPT_CACHE_BYTES, self._embeddings)
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
-        self._enlarger = Enlarger(place)
+        self.enlarger = Enlarger(place)
 
     def upscalers(self, catalog: Catalog, hear: Callable[[float], None]) -> tuple[Upscaler, ...]:
         """What enlarges pictures and latents: of `catalog` the networks, the rest as the extensions here have it.
@@ -84,7 +84,7 @@ class Engine:
         A network calls `hear` with the share that is done, 0 … 1, before each of its tiles; it may raise to stop.
         """
         networks = [row for row in catalog.upscalers if row.path is not None]
-        return (*self._extensions.upscalers, *self._enlarger.functions(networks, hear))
+        return (*self._extensions.upscalers, *self.enlarger.functions(networks, hear))
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
         """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""

@@ -1,5 +1,6 @@
 """One picture upscaled and filtered, without a model: A1111's Extras as a job."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,13 @@ from PIL import Image
 from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, Staged, Started, Stepped, Stop
 from modules.base.picture import Picture
+from modules.images.enlarge import MOST_PIXELS
+from modules.images.filters import COLOR_FIXES
 from modules.images.geometry import Size
 from modules.infotext.grammar import compose
 from modules.processing.kinds.kind import JobKind, Names, Work
-from modules.processing.upscale import Pairs, processed, require_room
+from modules.processing.streamed import Streamed, require_banded, require_streamable, result_size, streamed
+from modules.processing.upscale import Pairs, processed, streamed_pairs
 from modules.schema.request.extras import ExtrasRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -33,27 +37,82 @@ class _Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Extras(JobKind[ExtrasRequest]):
-    """Computed in the engine process, so that the web process keeps answering."""
+    """Computed in the engine process, so that the web process keeps answering.
+
+    A result of more than `streamed_above` pixels is made band by band; one of more than `MOST_PIXELS` can only be made
+    so, as a PNG, JPEG or TIFF.
+    """
+
+    streamed_above: int = 4_000_000
 
     def parse(self, values: dict[str, Any]) -> ExtrasRequest:
         request = super().parse(values)
         if request.image is None:
             raise WebuiError("image: there is no picture.", "Send one.", "image")
-        if request.upscaler_1.strip() != NONE:
-            require_room(request, Size(request.image.width, request.image.height))
         return request
+
+    def overrides(self, request: ExtrasRequest) -> dict[str, Any]:
+        return {"samples_format": request.samples_format} if request.samples_format in ("png", "jpg", "webp") else {}
 
     def admitted(self, request: ExtrasRequest, settings: Settings, names: Names) -> tuple[ExtrasRequest, Resources]:
         rows = of_pictures(names.catalog.upscalers)
-        update = {field: named(getattr(request, field), rows, field).name for field in ("upscaler_1", "upscaler_2")}
+        found = {field: named(getattr(request, field), rows, field) for field in ("upscaler_1", "upscaler_2")}
+        size, format = _size_of(request), request.samples_format or settings.samples_format
+        pixels = math.prod(result_size(request, size))
+        if found["upscaler_1"].name != NONE and (pixels > MOST_PIXELS or self._is_banded(pixels, format)):
+            require_streamable(request, size, format)
+        if found["upscaler_1"].name != NONE and (pixels > MOST_PIXELS or format == "tiff"):
+            for field, upscaler in found.items():
+                require_banded(upscaler, field)
+            if request.color_fix in COLOR_FIXES:
+                raise WebuiError(
+                    f"color_fix={request.color_fix}: it needs the whole picture in memory, up to "
+                    f"{MOST_PIXELS // 10**6} megapixels, and no TIFF.",
+                    "Choose None, or a smaller size.",
+                    "color_fix",
+                )
+        update = {field: upscaler.name for field, upscaler in found.items()}
         return request.model_copy(update=update), Resources(catalog=names.catalog.without_notes)
 
     def sources(self, request: ExtrasRequest) -> tuple[Picture, ...]:
         return (request.image,) if request.image is not None else ()
 
+    def _is_banded(self, pixels: int, format: str) -> bool:
+        return format == "tiff" or (pixels > self.streamed_above and format != "webp")
+
+    def _stream(self, engine: Any, work: Work) -> Streamed | None:
+        """The work, if it is done band by band; None if in memory, as for a client that waits for the bytes."""
+        request: ExtrasRequest = work.request
+        rows = of_pictures(engine.upscalers(work.resources.catalog, lambda share: None))
+        catalog = of_pictures(work.resources.catalog.upscalers)
+        networks = {row.name: row for row in catalog if row.path is not None}
+        first, second = (
+            networks.get(getattr(request, field)) or named(getattr(request, field), rows, field)
+            for field in ("upscaler_1", "upscaler_2")
+        )
+        format = request.samples_format or work.settings.samples_format
+        is_banded = self._is_banded(math.prod(result_size(request, _size_of(request))), format)
+        if work.folder is None or first.name == NONE or not is_banded or format == "webp":
+            return None
+        if request.color_fix in COLOR_FIXES or any(
+            callable(each.function) and each.path is None for each in (first, second)
+        ):
+            return None
+        source = request.image
+        assert source is not None
+        infotext, texts = texts_of(source, streamed_pairs(request, _size_of(request), first, second))
+        plan = request.model_copy(update={"image": None}).model_dump_json() + source.sha256
+        return Streamed(
+            request, source.open, (first, second), format, infotext, texts, work.settings.jpeg_quality, plan
+        )
+
     def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
         request: ExtrasRequest = work.request
         begun = time.monotonic()
+        if (stream := self._stream(engine, work)) is not None:
+            assert work.folder is not None
+            yield from streamed(stream, engine.enlarger, work.folder, should_stop)
+            return
         assert request.image is not None
         yield Started(1, 1, STEPS, request.image.width, request.image.height, seed=0)
         yield Staged("upscaling")
@@ -107,15 +166,28 @@ def _made(engine: Any, work: Work, hear: Callable[..., None]) -> tuple[Image.Ima
 
 
 def done(source: Picture, image: Image.Image, pairs: Pairs) -> ImageDone:
-    """The result with its texts. As in A1111 a PNG keeps those of its source, and what was done stands beside them."""
+    """The result with its texts."""
+    infotext, texts = texts_of(source, pairs)
+    pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
+    return ImageDone(0, 0, *pixels.size, infotext=infotext, pixels=pixels.tobytes(), texts=texts)
+
+
+def texts_of(source: Picture, pairs: Pairs) -> tuple[str, dict[str, str]]:
+    """(the infotext of the result, all texts of a PNG by key).
+
+    As in A1111 a PNG keeps those of its source, and what was done stands beside them.
+    """
     carried = read(source)
     text = compose("", "", pairs)
     written = compose("", "", {**pairs, "Source hash": source.sha256})
     texts = {**carried.items, **({PARAMETERS: carried.infotext} if carried.infotext else {})}
     texts |= {POSTPROCESSING: text, SECTION: written}
-    combined = ", ".join(filter(None, (carried.infotext, written)))
-    pixels = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
-    return ImageDone(0, 0, *pixels.size, infotext=combined, pixels=pixels.tobytes(), texts=texts)
+    return ", ".join(filter(None, (carried.infotext, written))), texts
+
+
+def _size_of(request: ExtrasRequest) -> Size:
+    assert request.image is not None
+    return Size(request.image.width, request.image.height)
 
 
 EXTRAS = Extras("extras", "Extras", ExtrasRequest, source_field="image", needs_checkpoint=False)

@@ -8,6 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -120,13 +121,18 @@ class JobKind(ABC, Generic[Request]):
 
 @dataclass(frozen=True)
 class Work:
-    """A job on its way to the engine process. `resources` are all files that it may need."""
+    """A job on its way to the engine process. `resources` are all files that it may need.
+
+    `folder`, which need not be there yet, is the job's own: what a run leaves in it, a later run of the same job finds,
+    after a crash or a restart. It is removed when the job has ended. None for a job that leaves nothing on the disk.
+    """
 
     kind: JobKind[Any]
     request: Any
     settings: Settings
     resources: Resources
     first_batch: int = 0
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,7 @@ class ExtrasRequest(Strict):
         description="Gives the result the source's colors: Wavelet keeps the result's details and takes the soft "
         "shading from the source; AdaIN matches mean and spread of each channel.",
     )  # fmt: skip
+    samples_format: Literal["", "png", "jpg", "webp", "tiff"] = Field(
+        title="File format", default="",
+        description="The result's file format; empty for the one in the settings. tiff is a tiled BigTIFF.",
+    )  # fmt: skip

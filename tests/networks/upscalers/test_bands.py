@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from modules.networks.upscalers.bands import Floats, Pixels, Tiling, enlarged_bands
+from modules.images.large.rows import WholeRows
+from modules.networks.upscalers.bands import Floats, Grid, Pixels, Tiling, enlarged_bands
+from modules.networks.upscalers.rows import NetworkRows
 
 SCALE = 2
 REACH = 5  # source pixels on each side that a pixel of `network` depends on
@@ -26,7 +28,7 @@ def picture(width: int, height: int) -> Pixels:
 
 
 def joined(source: Pixels, tiling: Tiling, rows: Sequence[int], columns: Sequence[int]) -> Pixels:
-    bands = enlarged_bands(network, lambda top, bottom: source[top:bottom], SCALE, tiling, rows, columns)
+    bands = enlarged_bands(network, lambda top, bottom: source[top:bottom], SCALE, tiling, Grid(rows, columns))
     return np.concatenate(list(bands))
 
 
@@ -55,10 +57,29 @@ def test_a_band_is_complete_and_only_its_rows_are_read() -> None:
         read.append((top, bottom))
         return source[top:bottom]
 
-    bands = enlarged_bands(network, rows, SCALE, tiling, tiling.borders(100), tiling.borders(40))
+    bands = enlarged_bands(network, rows, SCALE, tiling, Grid(tiling.borders(100), tiling.borders(40)))
     first = next(bands)
     assert read == [(0, 28)]
     whole = np.concatenate([first, *bands])
     assert whole.shape == (200, 80, 3)
     np.testing.assert_array_equal(whole[: len(first)], first)
     assert max(bottom - top for top, bottom in read) <= 20 + 2 * 8
+
+
+@pytest.mark.parametrize("tiling", [Tiling(20, 8, 4), Tiling(20, 8, 0)])
+@pytest.mark.parametrize("row", [0, 31, 32, 33, 39, 40, 41, 120, 199])
+def test_rows_that_are_read_from_the_middle_on_are_the_same(tiling: Tiling, row: int) -> None:
+    source = picture(40, 100)
+    whole = NetworkRows(network, WholeRows(source), SCALE, tiling).read(0, 200)
+    late = NetworkRows(network, WholeRows(source), SCALE, tiling)
+    np.testing.assert_array_equal(late.read(row, min(row + 3, 200)), whole[row : row + 3])
+    np.testing.assert_array_equal(late.read(min(row + 1, 199), 200), whole[min(row + 1, 199) :])
+
+
+def test_a_second_pass_reads_what_it_needs_of_the_first() -> None:
+    source, tiling = picture(24, 40), Tiling(16, 8, 4)
+    first = NetworkRows(network, WholeRows(source), SCALE, tiling)
+    chained = NetworkRows(network, first, SCALE, tiling)
+    middle = NetworkRows(network, WholeRows(source), SCALE, tiling).read(0, 80)
+    expected = NetworkRows(network, WholeRows(middle), SCALE, tiling).read(0, 160)
+    np.testing.assert_array_equal(chained.read(70, 160), expected[70:])
