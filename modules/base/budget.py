@@ -19,9 +19,9 @@ SECONDS_TO_RETRY = 5
 
 
 class Ticket:
-    """Room for `size` bytes, granted or waited for. `wake` is called once, by whoever makes room.
+    """A reservation of `size` bytes, granted or waiting. `wake` is called once, when it is granted.
 
-    `body` is the body that it is for; None for a picture.
+    `body` is the request body it is for; None for a picture.
     """
 
     def __init__(self, size: int, wake: Callable[[], object], body: object | None) -> None:
@@ -36,7 +36,7 @@ class Ticket:
 
 
 class Budget:
-    """Safe from any thread. Room is granted in the order in which it was asked for, bodies and pictures each."""
+    """Thread-safe. Memory is granted in the order of the requests, bodies and pictures each in their own line."""
 
     def __init__(self, limit: int = LIMIT, line: int = LINE, patience: float = PATIENCE) -> None:
         self.patience = patience
@@ -45,7 +45,7 @@ class Budget:
         self._lock = threading.Lock()
         self._taken = {True: 0, False: 0}  # bytes, by whether a body has them
         self._waiting: dict[bool, deque[Ticket]] = {True: deque(), False: deque()}
-        self._ahead: object | None = None  # the body that goes on beyond the bodies' half
+        self._ahead: object | None = None  # the body that may exceed the bodies' half
         self._mine = threading.local()
 
     @property
@@ -56,9 +56,9 @@ class Budget:
 
     @contextmanager
     def room(self, size: int) -> Iterator[None]:
-        """Room to decode `size` bytes; what one thread decodes within that is part of it. Raises Busy.
+        """Reserve `size` bytes for decoding; nested reservations of the same thread are part of it. Raises Busy.
 
-        More than half of the budget is counted as half: a picture that large is decoded with nothing beside it.
+        More than half of the budget counts as half: a picture that large is decoded alone.
         """
         if getattr(self._mine, "has_room", False):
             yield
@@ -75,9 +75,9 @@ class Budget:
             self.give_back(ticket)
 
     def ask(self, size: int, wake: Callable[[], object], body: object | None = None) -> Ticket:
-        """A ticket, granted already if there is room; else `wake` is called when it is. Raises Busy if too many wait.
+        """A ticket, granted at once if there is room; else `wake` is called later. Raises Busy if too many wait.
 
-        Give it back, granted or not; when the last one of a `body` is back, `done` with it.
+        Return every ticket, granted or not; after the last one of a `body`, call `done` with that body.
         """
         ticket = Ticket(min(size, self._limit // 2), wake, body)
         with self._lock:
@@ -91,7 +91,7 @@ class Budget:
         return ticket
 
     def give_back(self, ticket: Ticket) -> None:
-        """The room of `ticket` is free again, or it is no longer waited for."""
+        """Free the memory of `ticket`, or take it out of the line."""
         with self._lock:
             if ticket.is_granted:
                 self._taken[ticket.is_body] -= ticket.size
@@ -102,7 +102,7 @@ class Budget:
             one.wake()
 
     def done(self, body: object) -> None:
-        """`body` asks for no more: another one may go ahead."""
+        """`body` needs no more memory: another body may exceed the bodies' half."""
         with self._lock:
             if self._ahead is body:
                 self._ahead = None
@@ -118,7 +118,7 @@ class Budget:
         )
 
     def _advanced(self) -> list[Ticket]:
-        """Those in line that have room now, granted."""
+        """Grant the tickets in line that now fit, and return them."""
         woken: list[Ticket] = []
         for line in self._waiting.values():
             while line and (self._fits(line[0]) or self._goes_ahead(line[0])):
@@ -129,12 +129,12 @@ class Budget:
     def _fits(self, ticket: Ticket) -> bool:
         half = self._limit // 2
         if ticket.is_body:
-            others = max(self._taken[False] - half, 0)  # pictures may use what no body does
+            others = max(self._taken[False] - half, 0)  # pictures may use what bodies leave free
             return self._taken[True] + ticket.size <= half - others
         return self._taken[False] + ticket.size <= self._limit - min(self._taken[True], half)
 
     def _goes_ahead(self, ticket: Ticket) -> bool:
-        """Whether `ticket` is of the one body that may go on; it becomes that if there is none."""
+        """Whether `ticket` belongs to the one body that may exceed the half; if none may, it becomes that one."""
         if ticket.is_body and self._ahead is None and self._taken[True]:
             self._ahead = ticket.body
         return ticket.is_body and self._ahead is ticket.body

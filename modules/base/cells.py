@@ -5,7 +5,7 @@ GUARD = "'"
 
 
 def guarded(cell: str) -> str:
-    """`cell`, behind an apostrophe if a spreadsheet would take it for a formula; numbers are left as they are.
+    """`cell`, with an apostrophe before it if a spreadsheet would run it as a formula; numbers stay as they are.
 
     >>> guarded("=1+1"), guarded("-1.5"), guarded("a cat")
     ("'=1+1", '-1.5', 'a cat')
@@ -14,7 +14,7 @@ def guarded(cell: str) -> str:
 
 
 def unguarded(cell: str) -> str:
-    """What `guarded` was given."""
+    """The inverse of `guarded`."""
     return cell[1:] if cell[:1] == GUARD and guarded(cell[1:]) == cell else cell
 
 

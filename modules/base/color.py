@@ -20,8 +20,8 @@ from modules.base.icc import Primaries
 # A profile that moves no color further than this is sRGB: there are a dozen of them, of 400 to 3100 bytes, whose
 # curves are tables of different lengths. The nearest other space, gamma 2.2, moves dark colors by 9.
 SAME = 2  # of 255
-GRID = 9  # steps a channel at which that is looked at
-MOST_NAME = 60  # characters of a profile's name that are shown
+GRID = 9  # sampled values per channel
+MOST_NAME = 60  # shown characters of a profile's name
 
 CONVERTED = "The picture's colors are {name}; they are converted to sRGB."
 UNUSABLE = "The picture's color profile is unusable; its colors are treated as sRGB."
@@ -40,22 +40,22 @@ GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}  # all others of standard range are shown with
 HDR_CURVES = {16: "PQ", 18: "HLG"}
 
 NCLX = b"colrnclx"
-HEAD_OF_AVIF = 1 << 16  # bytes in which the boxes stand, before the pixels
+HEAD_OF_AVIF = 1 << 16  # bytes searched for boxes, before the pixels
 
 CHROMATICITIES = 8  # numbers: x and y of white, red, green, blue
 SRGB_GAMMAS = (0.454, 0.456)  # what programs write beside, or in place of, an sRGB chunk: 1 / 2.2
 NEAR = 0.002  # of a chromaticity
 
-# What littlecms reads from each mode of Pillow. What is none of these is brought to RGB first.
+# littlecms' input format for each of Pillow's modes. Other modes are converted to RGB first.
 OF_MODE = {"CMYK": "CMYK", "LAB": "Lab "}
 GRAY = ("1", "L", "LA", "La", "I", "F")
 
 
 @dataclass(frozen=True)
 class Colors:
-    """What is to be done to the pixels of a picture. `space` is littlecms' name of what `transform` reads.
+    """How a picture's pixels are converted. `space` is littlecms' name of the input format of `transform`.
 
-    `note` is a sentence for the person who brought the picture; "" where nothing happens.
+    `note` is a sentence for the user; "" if nothing is converted.
     """
 
     space: str = "RGB "
@@ -63,7 +63,7 @@ class Colors:
     note: str = ""
 
     def converted(self, image: Image.Image) -> Image.Image:
-        """`image` in sRGB: RGB, or RGBA whose alpha stays. CMYK and LAB as they were decoded, all else as RGB(A)."""
+        """`image` in sRGB, RGB or RGBA (same alpha). Takes CMYK and LAB as decoded, all else as RGB(A)."""
         if self.transform is None:
             return image
         alpha = image.getchannel("A") if image.mode == "RGBA" else None
@@ -72,14 +72,14 @@ class Colors:
         else:
             source = image.convert("RGB") if image.mode == "RGBA" else image
         result = ImageCms.applyTransform(source, self.transform)
-        assert result is not None  # it is, unless the pixels are changed in place
+        assert result is not None  # littlecms returns None only if it changes the pixels in place
         if alpha is not None:
             result.putalpha(alpha)
         return result
 
 
 def colors_of(image: Image.Image, cicp: tuple[int, ...] | None = None) -> Colors:
-    """Of `image` as it was opened, its pixels decoded or not."""
+    """The conversion for `image` as opened, decoded or not."""
     info = image.info
     stored = OF_MODE.get(image.mode, "GRAY" if image.mode in GRAY or image.mode.startswith("I;16") else "RGB ")
     if "icc_profile" in info and not (image.format == "PNG" and isinstance(info["icc_profile"], str)):
@@ -102,7 +102,7 @@ def colors_of(image: Image.Image, cicp: tuple[int, ...] | None = None) -> Colors
 
 
 def avif_code_points(data: bytes) -> tuple[int, ...] | None:
-    """Primaries and curve of an AVIF's first color box (ISO 14496-12, 12.1.5), which Pillow does not tell."""
+    """Primaries and curve of an AVIF's first color box (ISO 14496-12, 12.1.5), which Pillow does not report."""
     place = data.find(NCLX, 0, HEAD_OF_AVIF)
     if place < 0 or place + len(NCLX) + 4 > len(data):
         return None
@@ -110,12 +110,12 @@ def avif_code_points(data: bytes) -> tuple[int, ...] | None:
 
 
 def _by_profile(data: Any, stored: str) -> Colors | None:
-    """None if the profile is damaged, or of another kind of colors than the picture's."""
+    """None if the profile is damaged or does not fit the picture's color mode."""
     if not isinstance(data, bytes) or not data:
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        space = str(getattr(profile.profile, "xcolor_space", ""))  # Pillow's types take it for the file it came from
+        space = str(getattr(profile.profile, "xcolor_space", ""))  # Pillow's type stubs expect a file here
         if space != stored and (stored, space) != ("GRAY", "RGB "):  # gray pixels are colors of every RGB space
             return None
         transform = _transform(profile, space)
@@ -128,7 +128,7 @@ def _by_profile(data: Any, stored: str) -> Colors | None:
 
 
 def _transform(profile: ImageCms.ImageCmsProfile, space: str) -> ImageCms.ImageCmsTransform:
-    """To sRGB, with the black of a press brought to black, as image editors do."""
+    """A transform to sRGB with black point compensation, as in image editors."""
     mode = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}[space]
     return ImageCms.buildTransform(
         profile,
@@ -154,7 +154,7 @@ def _moves_nothing(transform: ImageCms.ImageCmsTransform, space: str) -> bool:
 
 
 def _lab_alone(stored: str) -> ImageCms.ImageCmsTransform | None:
-    """Lab needs no profile to mean colors; CMYK without one is Pillow's to convert."""
+    """Lab needs no profile; CMYK without one is left to Pillow."""
     return _transform(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), stored) if stored == "Lab " else None
 
 

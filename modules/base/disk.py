@@ -19,9 +19,9 @@ FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write `data` as the new file `path`, durably; its folder is made if need be.
+    """Write `data` as the new file `path`, durably; its folder is created if necessary.
 
-    Raises FileExistsError if `path` is taken, whatever took it meanwhile, and OSError if the disk refuses; then
+    Raises FileExistsError if `path` exists, even if it was created meanwhile, and OSError if the disk refuses; then
     nothing is left behind.
     """
     draft = _drafted(path, data)
@@ -32,7 +32,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def write_over(path: Path, data: bytes) -> None:
-    """Write `data` as `path`, durably, in place of what may stand there. Raises OSError; then the old file stands."""
+    """Write `data` as `path`, durably, replacing an existing file. Raises OSError; then the old file is unchanged."""
     draft = _drafted(path, data)
     try:
         draft.replace(path)
@@ -41,9 +41,9 @@ def write_over(path: Path, data: bytes) -> None:
 
 
 def publish(draft: Path, path: Path, over: bool = False) -> None:
-    """Give a whole file that lies beside `path`, synced, that name, durably; without `over` only if it is not taken.
+    """Rename `draft`, a complete and synced file in the same folder, to `path`, durably.
 
-    Raises FileExistsError and OSError; then `draft` is still there.
+    Raises FileExistsError if `path` exists and `over` is False, and OSError; then `draft` is still there.
     """
     if over:
         draft.replace(path)
@@ -56,9 +56,9 @@ def publish(draft: Path, path: Path, over: bool = False) -> None:
 def append_line(path: Path, line: bytes, first: bytes = b"", new: bool = True) -> None:
     """Add `line`, without its line end, to the file `path`, durably.
 
-    A line that a crash cut short is ended first, so that it spoils no other. An empty file gets the line `first`, if
-    there is one. Raises FileNotFoundError if there is no file and `new` is False, OSError if the disk refuses; then the
-    file is unchanged.
+    A line that a crash cut short is terminated first, so that it damages no other. `first`, if given, becomes the
+    first line of an empty file. Raises FileNotFoundError if there is no file and `new` is False, and OSError if the
+    disk refuses; then the file is unchanged.
     """
     handle = os.open(path, os.O_RDWR | (os.O_CREAT if new else 0) | getattr(os, "O_BINARY", 0), 0o644)
     try:
@@ -79,8 +79,8 @@ def append_line(path: Path, line: bytes, first: bytes = b"", new: bool = True) -
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in `folder` on the disk, where the system lets a folder be synced."""
-    with contextlib.suppress(OSError):  # Windows opens no folder, some network drives sync none
+    """Sync the entries of `folder` to disk, where the system can sync folders."""
+    with contextlib.suppress(OSError):  # Windows cannot open folders, and some network drives cannot sync them
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -103,7 +103,7 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_below(folder: Path) -> None:
-    """`sweep` in `folder` and all folders in it, links not followed."""
+    """`sweep` in `folder` and all its subfolders, without following links."""
     for here, _, names in os.walk(folder):
         for name in names:
             if name.endswith(DRAFT):
@@ -111,12 +111,12 @@ def sweep_below(folder: Path) -> None:
 
 
 def sizes_in(folder: Path, name: re.Pattern[str]) -> dict[str, int]:
-    """The bytes of the files in `folder` whose names match, the one unused for longest first."""
+    """The sizes in bytes of the matching files in `folder`, least recently used first."""
     found: list[tuple[int, str, int]] = []
-    with contextlib.suppress(OSError):  # there is no such folder, or none that can be read
+    with contextlib.suppress(OSError):  # the folder is missing or unreadable
         for path in folder.iterdir():
             if name.fullmatch(path.name):
-                with contextlib.suppress(OSError):  # gone meanwhile, or a broken link
+                with contextlib.suppress(OSError):  # deleted meanwhile, or a broken link
                     status = path.stat()
                     found.append((status.st_mtime_ns, path.name, status.st_size))
     return {name: size for _, name, size in sorted(found)}
@@ -137,13 +137,13 @@ def refusal(what: str, folder: Path, error: OSError) -> WebuiError:
 
 
 def _remove_stale(draft: Path) -> None:
-    with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
+    with contextlib.suppress(OSError):  # deleted meanwhile, or not ours to remove
         if time.time() - draft.lstat().st_mtime > STALE_SECONDS:
             draft.unlink()
 
 
 def _drafted(path: Path, data: bytes) -> Path:
-    """`data` on the disk, whole, under a name of its own beside `path`."""
+    """Write `data` to disk, complete, under a unique name beside `path`."""
     if not path.parent.is_dir():
         _make(path.parent)
     draft = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}{DRAFT}")
@@ -163,13 +163,13 @@ def _drafted(path: Path, data: bytes) -> Path:
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:  # not to be taken for the file to be written
+    except (FileExistsError, NotADirectoryError) as error:  # not the file to be written
         name = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
         raise NotADirectoryError(errno.ENOTDIR, f"{name} is not a folder", str(name)) from error
 
 
 def _claim(draft: Path, path: Path) -> None:
-    """Give `draft` the name `path` as well, unless that is taken."""
+    """Link `draft` as `path` too, unless that exists."""
     try:
         path.hardlink_to(draft)
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Literal
 
 
 class Stop(enum.IntEnum):
-    """What a person asked of a running job. SKIP ends the current batch, INTERRUPT the job."""
+    """How a running job is to be stopped. SKIP ends the current batch, INTERRUPT the job."""
 
     NONE = 0
     SKIP = 1
@@ -23,7 +23,7 @@ class Queued:
 
 @dataclass(frozen=True)
 class Started:
-    """The engine begins. `steps` are the steps walked for each batch (fewer than asked for in img2img)."""
+    """The engine begins. `steps` are the steps each batch takes (in img2img fewer than requested)."""
 
     images: int
     batches: int
@@ -63,10 +63,10 @@ class Previewed:
 class ImageDone:
     """A finished picture, as the engine hands it over: raw RGB or RGBA, 3 or 4 * width * height bytes, row by row.
 
-    `sheet` is set for several pictures on one: the name its file begins with. What is not `shown` is saved, and stays
-    out of the gallery. `suffix` is set for what belongs to a picture: its mask, or what was painted under that.
-    `texts` are all the texts of its file by key, `parameters` among them, where the file can hold several; else, and
-    in the other formats, it holds the infotext alone.
+    `sheet` is the prefix of the file's name for several pictures on one sheet, else "". A picture that is not `shown`
+    is saved but left out of the gallery. `suffix` is set for what goes with a picture, such as its mask. `texts` are
+    all the texts of the file by key, including `parameters`, if its format can hold several; otherwise it holds only
+    the infotext.
     """
 
     index: int
@@ -82,11 +82,11 @@ class ImageDone:
 
     @property
     def mode(self) -> Literal["RGB", "RGBA"]:
-        """Pillow's name for what `pixels` are."""
+        """Pillow's mode of `pixels`: "RGB" or "RGBA"."""
         return "RGB" if len(self.pixels) == 3 * self.width * self.height else "RGBA"
 
     def saved(self, path: str) -> "ImageSaved":
-        """What followers see once it is saved as `path`."""
+        """The event that followers get once it is saved as `path`."""
         return ImageSaved(
             self.index, self.seed, self.width, self.height, self.infotext, path, self.sheet, self.shown, self.suffix
         )
@@ -124,7 +124,7 @@ PictureDone = ImageDone | LargeImageDone
 
 @dataclass(frozen=True)
 class ImageSaved:
-    """A finished picture as followers see it. `path` is relative to the outputs folder, with forward slashes."""
+    """A finished picture for followers. `path` is relative to the outputs folder, with forward slashes."""
 
     index: int
     seed: int
@@ -139,7 +139,7 @@ class ImageSaved:
 
 @dataclass(frozen=True)
 class FileSaved:
-    """A file of a model that the job has made: its name in its folder, its bytes."""
+    """The job has written a model file: its name in its folder, and its size in bytes."""
 
     name: str
     size: int
@@ -147,14 +147,14 @@ class FileSaved:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something a person should know; the job goes on."""
+    """Something the user should know; the job continues."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Parked:
-    """Batch `batch` (0-based) ended the engine process twice, for the reason in `message`; the others are made."""
+    """Batch `batch` (0-based) crashed the engine process twice, for the reason in `message`; the others are made."""
 
     batch: int
     message: str
@@ -162,19 +162,19 @@ class Parked:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """The job begins with its batch `batches`: those before it belong to the job of which it makes the rest."""
+    """The job starts at batch `batches` (0-based): it completes another job, which made those before."""
 
     batches: int
 
 
 @dataclass(frozen=True)
 class Unkept:
-    """Nothing that the job makes is kept on the disk: all is for a client that waits, and is void without it."""
+    """The job saves nothing to disk: its results are for a waiting client and are discarded if that disconnects."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The job is over. `timings`: seconds by stage; `interrupted` tells whether it was stopped before its end."""
+    """The job is over. `timings`: seconds by stage; `interrupted`: whether it was stopped before its end."""
 
     seconds: float
     timings: dict[str, float]
@@ -183,7 +183,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The job ended without finishing; pictures saved before stay. One sentence, a cure, the field at fault."""
+    """The job failed; pictures saved before stay. `hint` is the cure, `field` the field at fault."""
 
     message: str
     hint: str = ""

@@ -19,11 +19,11 @@ UNIT = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, UNDEFINED: 1}  # bytes of one valu
 SRGB, ADOBE_RGB = 1, 2  # values of COLOR_SPACE
 UNICODE = b"UNICODE\0"
 PARAMETERS_IN_UTF_8 = (b"Steps: ", b'": ')  # A1111's text, or JSON
-CHARACTER_SET = 8  # bytes that name it, before the comment
+CHARACTER_SET = 8  # length of the character code before the comment
 
 
 def orientation(exif: bytes) -> int:
-    """1 (upright) to 8, as the standard numbers them; 1 if the bytes do not say, or are damaged."""
+    """The orientation, 1 (upright) to 8 as in the standard; 1 if it is missing or the bytes are damaged."""
     order, tiff = _opened(exif)
     entry = _directory(order, tiff, _number(order, tiff[4:8])).get(ORIENTATION)
     number = _number(order, entry[:2]) if entry else 1
@@ -31,7 +31,7 @@ def orientation(exif: bytes) -> int:
 
 
 def is_adobe_rgb(exif: bytes) -> bool:
-    """Whether the colors are said to be Adobe RGB (1998).
+    """Whether the bytes declare the colors as Adobe RGB (1998).
 
     Cameras say "uncalibrated" and give the interoperability index R03 (DCF 2.0); some programs write color space 2.
     """
@@ -59,7 +59,7 @@ def user_comment(exif: bytes) -> str:
         decoded = text.decode("utf-8", "replace")
     elif character_set.startswith(b"JIS"):
         decoded = text.decode("shift_jis", "replace")
-    else:  # a writer that forgot the character set
+    else:  # written without a character set
         decoded = entry.decode("utf-8", "replace")
     return decoded.rstrip("\0").strip()
 
@@ -104,7 +104,7 @@ def _number(order: str, raw: bytes) -> int:
 
 
 def _utf_8(text: bytes) -> str:
-    """The text of a writer that says UNICODE and writes UTF-8; "" for UTF-16, in which no parameters look like this."""
+    """The comment of a program that declares UNICODE but writes UTF-8; "" if it is UTF-16."""
     is_likely = any(sign in text for sign in PARAMETERS_IN_UTF_8)
     return text.decode("utf-8", "replace") if is_likely else ""
 

@@ -20,23 +20,23 @@ ControlKind = Literal[
 ]
 
 
-MOST_REPORTED = 20  # unknown fields that are looked at: pydantic makes an error of each, and one is told
-LONG = 80  # letters of a refused value that are shown
+MOST_REPORTED = 20  # unknown fields that are checked: pydantic makes an error of each, and only one is reported
+LONG = 80  # shown characters of a rejected value
 
 
 @dataclass(frozen=True)
 class Control:
-    """What a person sees of a field.
+    """How a field appears on the page and in the infotext.
 
-    `minimum` and `maximum` are the widget's, where it offers less than the field accepts. `choices` are the labels in
+    `minimum` and `maximum` are the widget's, if its range is narrower than the field's. `choices` are the labels in
     order (an integer field counts them from 0), or the name of a list in the catalog, such as "samplers"; `unlisted`
-    are those of them that keep their number for programs and are not shown, since they cannot be had; `empty` is the
-    label of another one before these, whose value is "".
-    `infotext` is the key under which the value stands in a picture's parameters ("Size-1" and "Size-2" are the two
-    numbers of `Size: 512x768`), `absent` the value that a text without the key stands for; without it, a request
-    field stays as it is in the form and a setting takes its default. `elem` is the elem_id after the tab's prefix
-    ("steps" becomes `img2img_steps`). `section` groups settings. `ours` marks a key that A1111 forgets to write: it is
-    left out of a text that must be as A1111's.
+    are those that keep their number for programs but are hidden because they are not available; `empty` is the label
+    of an extra choice before these, whose value is "".
+    `infotext` is the key of the value in a picture's parameters ("Size-1" and "Size-2" are the two numbers of
+    `Size: 512x768`), `absent` the value if a text lacks the key; without it, a request field stays as it is in the
+    form and a setting takes its default. `elem` is the elem_id after the tab's prefix ("steps" becomes
+    `img2img_steps`). `section` groups settings. `ours` marks a key that A1111 does not write: it is left out of a text
+    that must match A1111's.
     """
 
     label: str
@@ -116,7 +116,7 @@ class Strict(BaseModel):
 
 
 def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:
-    """The first error that pydantic found, as a sentence: field, value, what was expected."""
+    """The first error that pydantic found, as one sentence: field, value, what was expected."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else ""
     declared = params(model).get(name)
@@ -127,7 +127,7 @@ def explained(model: type[BaseModel], error: ValidationError) -> WebuiError:
 
 
 def expectation(declared: Param | None, error: ValidationError) -> str:
-    """What the rejecting field expects: "expected a whole number from 1 to 150"."""
+    """What the field expects: "expected a whole number from 1 to 150"."""
     fault = error.errors()[0]
     if fault["type"] == "extra_forbidden":
         return "there is no such field"
@@ -143,7 +143,7 @@ def expectation(declared: Param | None, error: ValidationError) -> str:
 
 
 def number_not_bool(model: type[BaseModel], name: str, value: Any) -> Any:
-    """`value`. True and false are errors for a field of another type, where Python would use 1 and 0."""
+    """`value`. Rejects true and false, which Python would take for 1 and 0."""
     annotation = model.model_fields[name].annotation
     if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
         raise ValueError("expected a value, not true or false")

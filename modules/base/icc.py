@@ -13,7 +13,7 @@ XY = tuple[float, float]
 
 D50 = np.array([0.9642, 1.0, 0.8249])  # of the connection space
 BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-MOST_GAMMA = 8.0  # beyond, either way, the number is a mistake
+MOST_GAMMA = 8.0  # a gamma beyond this, or below its inverse, is a mistake
 
 D65: XY = (0.3127, 0.3290)
 
@@ -40,8 +40,8 @@ SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # IEC 61966-2-
 
 
 def profile(name: str, primaries: Primaries, gamma: float | None = None) -> bytes:
-    """A profile; its curve is value ** `gamma`, or sRGB's own without one. Raises ValueError for numbers that mean
-    no colors."""
+    """A profile. Its curve is value ** `gamma`, or sRGB's without one. Raises ValueError for impossible primaries or
+    gamma."""
     columns = colorants(primaries)
     if gamma is not None and not 1 / MOST_GAMMA <= gamma <= MOST_GAMMA:
         raise ValueError(f"gamma {gamma:g}: expected {1 / MOST_GAMMA:g} to {MOST_GAMMA:g}")
@@ -58,7 +58,7 @@ def profile(name: str, primaries: Primaries, gamma: float | None = None) -> byte
 
 
 def colorants(primaries: Primaries) -> np.ndarray:
-    """(3, 3): the XYZ of red, green and blue as columns, adapted to D50. Raises ValueError if they make no colors."""
+    """(3, 3): the XYZ of red, green and blue as columns, adapted to D50. Raises ValueError for impossible primaries."""
     if any(not (0 < y <= 1 and 0 <= x <= 1) for x, y in (primaries.white, primaries.green)):
         raise ValueError("the chromaticities are outside the diagram")
     corners = np.array([[x, y, 1 - x - y] for x, y in primaries[1:]]).T
@@ -80,10 +80,10 @@ def _white(white: XY) -> np.ndarray:
 
 
 def assembled(tags: list[tuple[bytes, bytes]]) -> bytes:
-    """The file of these tags, under the header of a display of RGB. Equal tags are stored once."""
+    """An ICC file with these tags and the header of an RGB display profile. Equal tags are stored once."""
     offset = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""
-    places: dict[bytes, int] = {}  # the three curves are one
+    places: dict[bytes, int] = {}  # the three curves are the same
     for tag, data in tags:
         if data not in places:
             places[data] = offset + len(body)

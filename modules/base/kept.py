@@ -19,22 +19,22 @@ from modules.base.disk import write_new
 
 log = logging.getLogger(__name__)
 
-LARGEST = 256 << 20  # bytes of a file of ours; more is none
+LARGEST = 256 << 20  # bytes of a file of ours
 DEEPEST = 64  # lists and objects inside each other; ours have less than ten
 LARGEST_NUMBER = 1 << 64  # of a whole number; seeds and times of change have less
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # half a letter, which JSON can say and UTF-8 cannot
-DAMAGED, COPY = ".damaged", ".kept"  # what is put aside is called NAME.damaged-TIME, a copy NAME.kept-TIME
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # half a surrogate pair: JSON can hold it, UTF-8 cannot
+DAMAGED, COPY = ".damaged", ".kept"  # a file set aside is named NAME.damaged-TIME, a copy NAME.kept-TIME
 
 
 class Unreadable(Exception):
-    """What was written before cannot be read; the text is the reason, without a full stop."""
+    """A file of ours cannot be read. The message is the reason, without a full stop."""
 
 
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises FileNotFoundError, or Unreadable for a folder, a pipe, too large a file."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
             raise Unreadable("it is not a file")
         if status.st_size > LARGEST:
             raise Unreadable(f"it has {status.st_size >> 20} MB, and the limit is {LARGEST >> 20} MB")
@@ -46,10 +46,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parsed(data: bytes, names_files: bool = False, any_number: bool = False) -> Any:
-    """The JSON in `data`: no NaN, no endless numbers, nothing nested deeper than `DEEPEST`.
+    """The JSON in `data`. Raises Unreadable for NaN, infinite or huge numbers, and for nesting deeper than `DEEPEST`.
 
-    No half letters either, unless it `names_files`, whose names may be anything. With `any_number` the caller judges
-    numbers, entry by entry. Raises Unreadable for anything else.
+    Also for lone surrogates, unless `names_files`: file names may hold any bytes. With `any_number` the caller checks
+    the numbers, entry by entry.
     """
     try:
         text = data.decode("utf-8")
@@ -73,9 +73,9 @@ def read_json(path: Path, names_files: bool = False, any_number: bool = False) -
 
 
 def put_aside(path: Path, reason: object) -> Path | None:
-    """Give a damaged file, or whatever has its name, another name beside it, which is returned.
+    """Rename a damaged file, or whatever has its name, in its folder. Returns the new path, None if that failed.
 
-    That it stays where it is, if the disk refuses, is told as well.
+    Logs either case.
     """
     aside = _free(path, DAMAGED)
     try:
@@ -88,16 +88,16 @@ def put_aside(path: Path, reason: object) -> Path | None:
 
 
 def make_way(data_dir: Path, folders: Sequence[str]) -> None:
-    """Put aside what is no folder and has the name of one of ours in `data_dir`: a file, a pipe, a link to nothing."""
+    """Set aside anything in `data_dir` that has the name of one of our folders but is not a folder."""
     for name in folders:
         if os.path.lexists(path := data_dir / name) and not path.is_dir():
             put_aside(path, "it is not a folder")
 
 
 def copy_aside(path: Path) -> None:
-    """Keep a copy of a file that was not understood whole, before it is written over.
+    """Keep a copy of a file that could only be read in part, before it is overwritten.
 
-    Raises OSError if the disk refuses. What is no file is moved.
+    Raises OSError if the disk refuses. Anything but a file is renamed.
     """
     aside = _free(path, COPY)
     try:
@@ -112,7 +112,7 @@ def copy_aside(path: Path) -> None:
 
 
 def _free(path: Path, ending: str) -> Path:
-    """A name for what is put aside."""
+    """A free name for a file that is set aside."""
     stem = f"{path.name}{ending}-{int(time.time())}"
     number = 0
     while os.path.lexists(aside := path.with_name(f"{stem}-{number}" if number else stem)):
@@ -121,7 +121,7 @@ def _free(path: Path, ending: str) -> Path:
 
 
 def _require_flat(value: Any) -> None:
-    """Raises RecursionError for what is nested so deep that it cannot be written again, or compared."""
+    """Raises RecursionError for nesting so deep that the value could not be written or compared."""
     level = [value]
     for _ in range(DEEPEST):
         level = [

@@ -19,7 +19,7 @@ _job: ContextVar[str] = ContextVar("job", default="")
 
 @contextmanager
 def about_job(job_id: str) -> Iterator[None]:
-    """While this is entered, what this thread or task logs is about the job `job_id`."""
+    """Within this context, log lines of this thread or task are marked with the job `job_id`."""
     token = _job.set(job_id)
     try:
         yield
@@ -28,7 +28,7 @@ def about_job(job_id: str) -> Iterator[None]:
 
 
 def job_id() -> str:
-    """The job that is being worked on here, "" if none is."""
+    """The job that this thread or task works on, "" if none."""
     return _job.get()
 
 
@@ -38,26 +38,26 @@ def is_json() -> bool:
 
 
 def set_up(level: str | int, as_json: bool = False) -> None:
-    """Have the whole process log to stderr from `level` up. Call it once."""
+    """Make the whole process log to stderr from `level` up. Call it once."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter(TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
 
 
 class TextFormatter(logging.Formatter):
-    """A line as people read it, with ` [job ID]` where it is about one. Line breaks in a message stay one line.
+    """A line of text, with ` [job ID]` if it is about a job. Line breaks in a message are escaped.
 
-    What a terminal would obey, and names of files may hold, is escaped. A traceback follows it indented, so that
-    nothing an error says can pass for a line of the log.
+    Terminal control sequences, which file names may hold, are escaped too. A traceback follows indented, so that
+    no error text can pass for a log line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         record.about = f" [job {job_id()}]" if job_id() else ""
-        record.exc_text = None  # another formatter's way with the traceback
+        record.exc_text = None  # another formatter's cached traceback
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = printable(record.message)  # nobody writes lines of his own, or commands to the terminal
+        record.message = printable(record.message)  # no message can forge log lines or control the terminal
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
@@ -66,7 +66,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and job, trace and process where there are any."""
+    """One JSON object per line: time (UTC), level, logger, message; job, trace and process if there are any."""
 
     def format(self, record: logging.LogRecord) -> str:
         seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -81,4 +81,4 @@ class JsonFormatter(logging.Formatter):
             entry["job"] = job_id()
         if record.exc_info:
             entry["trace"] = self.formatException(record.exc_info)
-        return json.dumps(entry)  # in ASCII: nothing in it that a terminal obeys, or that cannot be written
+        return json.dumps(entry)  # ASCII: no terminal control sequences, and it can always be written

@@ -8,16 +8,16 @@ from typing import Final, TypeVar
 
 Thing = TypeVar("Thing")
 
-FEWEST_DIGITS: Final = 8  # of a model hash, to be taken for one
+FEWEST_DIGITS: Final = 8  # fewest digits of a model hash
 DIGITS: Final = re.compile(r"[0-9a-f]{8,64}")
 TITLE: Final = re.compile(r"(?P<name>.*\S)\s*\[(?P<digits>[0-9a-f]{8,64})\]", re.DOTALL | re.IGNORECASE)
 _SIGNS_OF_TAGS: Final = re.compile(r"[:<>=#\x00-\x1f\x7f]")
 _BYTE: Final = re.compile("%([89A-F][0-9A-F])")
-_FIRST_ESCAPE: Final = 0xDC00  # Python's stand-in for the byte n of a file's name that is not UTF-8 is this plus n
+_FIRST_ESCAPE: Final = 0xDC00  # Python represents a byte n of a file's name that is not UTF-8 as this plus n
 
 
 def shown(name: str) -> str:
-    """A file's name as text that can be sent and stored: a byte that is not UTF-8 stands as `%FF`.
+    """A file's name as text that can be sent and stored: a byte that is not UTF-8 becomes `%FF`.
 
     >>> shown("caf\\udce9.png")
     'caf%E9.png'
@@ -28,7 +28,7 @@ def shown(name: str) -> str:
 
 
 def as_on_disk(name: str) -> str:
-    """The file's name that `shown` gave as `name`, if that name has bytes that are not UTF-8.
+    """The file's name on disk for a `name` from `shown`, if it has bytes that are not UTF-8.
 
     >>> shown(as_on_disk("caf%E9.png"))
     'caf%E9.png'
@@ -37,7 +37,7 @@ def as_on_disk(name: str) -> str:
 
 
 def name_in_tag(name: str) -> str:
-    """A LoRA's name without the signs that have a meaning in `<lora:name:1>`, or cannot stand in a line: `%3A` for `:`.
+    """A LoRA's name with the characters escaped that mean something in `<lora:name:1>`, such as `:` as `%3A`.
 
     >>> name_in_tag("ink: v2")
     'ink%3A v2'
@@ -54,18 +54,18 @@ def normal(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """`normal`, and small letters for capitals."""
+    """`normal`, in lower case."""
     return normal(normal(name).casefold())
 
 
 def name_in(text: str) -> str:
-    """The name in a title such as `fox.safetensors [0123456789]`; what is no title is a name as it stands."""
+    """The name in a title such as `fox.safetensors [0123456789]`; any other text is returned as it is."""
     title = TITLE.fullmatch(text.strip())
     return title["name"] if title else text
 
 
 def digits_in(text: str) -> str:
-    """The digits of a hash in a title, or the text itself if it is nothing but that, in small letters; else ""."""
+    """The hash in a title, or the text itself if it is a hash, in lower case; else ""."""
     title = TITLE.fullmatch(text.strip())
     digits = (title["digits"] if title else text.strip()).lower()
     return digits if DIGITS.fullmatch(digits) else ""
@@ -75,10 +75,10 @@ _READINGS: Final[tuple[Callable[[str], str], ...]] = (str, normal, folded)
 
 
 def best_match(text: str, things: Sequence[Thing], *called: Callable[[Thing], str]) -> Thing | None:
-    """Which of `things` is called `text`; None if none is.
+    """The one of `things` that is called `text`; None if there is none.
 
-    An exact match comes first, then one of the same `normal` form, then one in any letter case; among equals the
-    first way of `called`, then the first thing.
+    Exact matches come first, then the same `normal` form, then any letter case; among equals the first name of
+    `called`, then the first thing.
     """
     for read in _READINGS:
         form = read(text)
@@ -91,7 +91,7 @@ def best_match(text: str, things: Sequence[Thing], *called: Callable[[Thing], st
 
 
 def distinct_names(files: Iterable[tuple[Path, str]]) -> list[str]:
-    """The names of files, all different: (path, name) where a name is taken is named with its folders' names as well.
+    """Distinct names for files (path, name): folders are put before a name that is already taken.
 
     >>> distinct_names([(Path("a/x.pt"), "x.pt"), (Path("b/x.pt"), "x.pt")])
     ['x.pt', 'b/x.pt']

@@ -12,12 +12,12 @@ from modules.base.errors import WebuiError
 from modules.base.names import as_on_disk
 
 LONGEST_PART = 255  # bytes of the name of one file or folder, on all common systems
-LONGEST_PATH = 1024  # bytes of all of it; macOS takes no more
-LONGEST_NAME = 400  # letters of a file that is brought
+LONGEST_PATH = 1024  # bytes of a whole path; macOS accepts no more
+LONGEST_NAME = 400  # characters of an uploaded file's name
 LONGEST_FOLDER = 200  # letters
 ROOM = 55  # bytes of LONGEST_PART that are left for a number and a suffix
-FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\\:"*?<>|/]')  # in a name, on one system or another
-# What Windows takes for devices, with any suffix, and with spaces before it.
+FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f\\:"*?<>|/]')  # forbidden in a name on some system
+# Windows treats these as devices, with any suffix, and with spaces before it.
 DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of pairs; Python has them for bytes that are not UTF-8
@@ -25,7 +25,7 @@ DRIVE = re.compile(r"[A-Za-z]:(/|$)")
 
 
 def could_be(path: str) -> bool:
-    """Whether a file could be called `path`, with forward slashes between its parts. Asks no disk.
+    """Whether `path`, with forward slashes, could be a file's name. Does not access the disk.
 
     >>> could_be("a/b.png"), could_be("a" * 300), could_be("a\\0b"), could_be("\\ud800")
     (True, False, False, False)
@@ -37,10 +37,10 @@ def could_be(path: str) -> bool:
 
 
 def below(root: Path, relative: str, strict: bool = False) -> Path | None:
-    """The path `relative` names below `root`, links followed; None if it leads out of `root`, or could be no path.
+    """The path of `relative` below `root`, links resolved; None if it leads out of `root` or is not a valid path.
 
-    `strict` asks that it is there. A name with bytes that are not UTF-8 is meant by the text that `names.shown` gives
-    for it, unless another one is called so.
+    With `strict` it must exist. A name with bytes that are not UTF-8 is written as `names.shown` shows it, unless
+    another file has that very name.
     """
     if not could_be(relative):
         return None
@@ -55,17 +55,17 @@ def _within(root: Path, relative: str, strict: bool) -> Path | None:
         home = root.resolve()
         path = (home / relative).resolve(strict=strict)
         inner = [path, *path.parents][: len(path.parts) - len(home.parts)]
-        is_circle = any(each.is_symlink() for each in inner)  # Python 3.13 leaves links in a circle as they are
-    except (OSError, RuntimeError, ValueError):  # not there, links in a circle, too long in all
+        is_circle = any(each.is_symlink() for each in inner)  # Python 3.13 does not resolve circular links
+    except (OSError, RuntimeError, ValueError):  # missing, circular links, or too long
         return None
     return path if path.is_relative_to(home) and not is_circle else None
 
 
 def checked_name(name: str, within: str = "") -> str:
-    """The name of a file that is brought, with forward slashes. Raises WebuiError if it leads out of its folder."""
+    """The name of an uploaded file, with forward slashes. Raises WebuiError if it leads out of its folder."""
     plain = name.replace("\\", "/")
     is_bad = (
-        len(plain) > LONGEST_NAME  # letters: of other systems' names one part may take more bytes than here
+        len(plain) > LONGEST_NAME  # characters: a part of another system's name may take more bytes here
         or CONTROLS.search(plain) is not None
         or SURROGATES.search(plain) is not None
         or any(part in ("", ".", "..") for part in plain.split("/"))
@@ -82,7 +82,7 @@ def checked_name(name: str, within: str = "") -> str:
 
 
 def checked_folder(folder: str) -> str:
-    """The name of a folder in outputs, with forward slashes. Raises WebuiError if it is none, or leads elsewhere."""
+    """The name of a folder in outputs, with forward slashes. Raises WebuiError if it is invalid or leads elsewhere."""
     plain = folder.strip().replace("\\", "/").strip("/")
     is_bad = (
         len(folder) > LONGEST_FOLDER
@@ -102,19 +102,19 @@ def checked_folder(folder: str) -> str:
 
 
 def legible(name: str) -> str:
-    """The name of a file that is there, as text: other bytes than UTF-8, and control characters, as question marks."""
+    """The name of an existing file as text, with ? for bytes that are not UTF-8 and for control characters."""
     return SURROGATES.sub("?", CONTROLS.sub("?", name))
 
 
 def plain_part(part: str) -> str:
-    """A part of a file's name as every system takes it, with room for a number and a suffix."""
+    """`text` as part of a file name that every system accepts, with room for a number and a suffix."""
     data = SURROGATES.sub("_", FORBIDDEN.sub("_", part)).encode("utf-8")[: LONGEST_PART - ROOM]
     plain = data.decode("utf-8", "ignore").strip(" .")
     return f"_{plain}" if not plain or DEVICES.fullmatch(plain) else plain
 
 
 def printable(text: str) -> str:
-    """`text` with escapes for line breaks, controls and halves of surrogate pairs: names of clients may hold any.
+    """`text` with line breaks, control characters and lone surrogates escaped: clients may send any.
 
     >>> printable("a\\nb\\x1b[31m")
     'a\\\\nb\\\\x1b[31m'

@@ -33,13 +33,13 @@ from modules.base.exif import orientation
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_PIXELS = 100_000_000  # an 8192x8192 source fits with room; 20000x20000 would need 1.6 GB as RGBA
-PIECE_OF_BASE64 = 1 << 20  # characters, decoded under the interpreter's lock in a millisecond or two
+PIECE_OF_BASE64 = 1 << 20  # characters; decoding them holds the interpreter's lock for a millisecond or two
 MAX_BYTES = 256 * 1024 * 1024
-PIXEL = 4  # bytes that Pillow takes for one, RGB or not
+PIXEL = 4  # bytes that Pillow needs for one, RGB or not
 # Pillow unpacks a PNG in pieces of this many bytes, each without letting other threads run: of 64 kB, as it comes, one
 # may become 64 MB, and the server answers nobody meanwhile.
 PIECE = 4096
-COPIES = 3  # of the pixels at most, from their decoding to what `open` gives
+COPIES = 3  # of the pixels that exist at most, from decoding to the result of `open`
 
 # What Pillow's readers were seen to raise on a hundred thousand damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, IndexError, KeyError, struct.error, zlib.error)
@@ -52,7 +52,7 @@ UPRIGHT_BY = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # EXIF orientation -> what makes it upright
+}  # EXIF orientation -> the operation that makes it upright
 SEEN_OTHERWISE = {"exif", "icc_profile", "gamma", "chromaticity", "transparency"}  # info of a PNG
 SIDEWAYS = (UPRIGHT_BY[5], UPRIGHT_BY[6], UPRIGHT_BY[7], UPRIGHT_BY[8])
 
@@ -68,7 +68,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 @dataclass(frozen=True)
 class ByName:
-    """A pydantic context: pictures are written as their sha256, each handed to `keep`, and read by `find`."""
+    """A pydantic context: pictures are serialized as their sha256, passed to `keep`, and read back with `find`."""
 
     keep: "Callable[[Picture], object]"
     find: "Callable[[str], Picture]"
@@ -80,7 +80,7 @@ class Picture:
 
     `width` and `height` are pixels after EXIF orientation is applied. `notes` are sentences about what will be
     converted (an animation's first frame, CMYK, 16 bit, other colors than sRGB) or left out, for the person who
-    brought the picture. `content` is the file's bytes, or where they lie: who only waits keeps no bytes in memory.
+    brought the picture. `content` is the file's bytes, or their path: a waiting job keeps none in memory.
     """
 
     content: bytes | Path = field(repr=False, compare=False)
@@ -92,7 +92,7 @@ class Picture:
 
     @property
     def data(self) -> bytes:
-        """The file's bytes. Raises WebuiError if they lie on the disk and are not there any more, or are others."""
+        """The file's bytes. Raises WebuiError if the file on disk is gone or has changed."""
         if isinstance(self.content, bytes):
             return self.content
         try:
@@ -104,7 +104,7 @@ class Picture:
         return data
 
     def lying_at(self, path: Path) -> "Picture":
-        """The same, its bytes left in the file `path`, which holds them."""
+        """The same picture, with its bytes only in the file `path`."""
         return replace(self, content=path)
 
     def _lost(self, reason: str) -> WebuiError:
@@ -115,11 +115,11 @@ class Picture:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "content": self.data}  # into another process it travels as bytes
+        return {**vars(self), "content": self.data}  # pickled with its bytes for another process
 
     @classmethod
     def from_bytes(cls, data: bytes, field: str = "image") -> "Picture":
-        """Check `data` and wrap it. Raises WebuiError with a sentence about `field`."""
+        """Check `data` and wrap it. Raises WebuiError about `field`, and Busy."""
         _require_size(data, field)
         image, side = _open(data, field)
         width, height = _require_pixels(image, field)
@@ -127,12 +127,12 @@ class Picture:
             notes = (*_notes(image, side), *side.notes)
             image.load()  # decodes: a truncated file is found here and not in the middle of a job
             described = cls._described(data, image, hashlib.sha256(data).hexdigest(), notes)
-            del image  # its pixels go before their room does
+            del image  # the pixels are freed before their reservation
         return described
 
     @classmethod
     def checked_before(cls, data: bytes, sha256: str) -> "Picture":
-        """Wrap bytes that `from_bytes` has accepted once: only their header is read. Raises WebuiError as it does."""
+        """Wrap bytes that `from_bytes` has accepted before: only the header is read. Raises the same errors."""
         image, side = _open(data, "image")
         with _reading("image"):
             notes = (*_notes(image, side), *side.notes)
@@ -140,9 +140,9 @@ class Picture:
 
     @classmethod
     def unread(cls, data: bytes, field: str = "image") -> "Picture":
-        """`data` for whoever wants what stands beside the pixels: their header is checked, they are not decoded.
+        """Wrap `data` for reading its metadata: the header is checked, the pixels are not decoded.
 
-        Raises WebuiError as `from_bytes` does, but for what only decoding finds.
+        Raises WebuiError as `from_bytes` does, except for damage that only decoding finds.
         """
         _require_size(data, field)
         image, side = _open(data, field)
@@ -160,12 +160,12 @@ class Picture:
 
     @classmethod
     def from_text(cls, text: str, field: str = "image") -> "Picture":
-        """From base64 (see `bytes_of_text`)."""
+        """A picture from base64 text (see `bytes_of_text`). Raises WebuiError as `from_bytes` does."""
         return cls.from_bytes(bytes_of_text(text, field), field)
 
     @classmethod
     def from_image(cls, image: Image.Image) -> "Picture":
-        """A picture made here, encoded losslessly as PNG."""
+        """Pixels of our own, encoded losslessly as PNG."""
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=1)
         return cls.from_bytes(buffer.getvalue())
@@ -176,7 +176,7 @@ class Picture:
             return self._opened()
 
     def room(self) -> AbstractContextManager[None]:
-        """Room in memory for the pixels of `open` and for what is made of them. Raises Busy."""
+        """Reserve memory for the pixels of `open` and what is made of them. Raises Busy."""
         return MEMORY.room(self.width * self.height * PIXEL * COPIES)
 
     def _opened(self) -> Image.Image:
@@ -189,7 +189,7 @@ class Picture:
         if upright.mode not in OF_MODE or colors.transform is None:
             upright = _normalized(upright, "transparency" in image.info)
         opened = colors.converted(upright)
-        opened.info.clear()  # Pillow would write the profile, which no longer holds, into whatever is made of this
+        opened.info.clear()  # Pillow would write the profile, which no longer applies, into files made from this image
         return opened
 
     def rgb(self, background: str = "#ffffff") -> Image.Image:
@@ -198,7 +198,7 @@ class Picture:
 
     @property
     def pixels_md5(self) -> str:
-        """The name that A1111 gives a source: of its pixels, as `open` tells them, in hex."""
+        """The hash that A1111 names a source by: of its pixels as `open` returns them, in hex."""
         with self.room():
             return hashlib.md5(self.open().tobytes(), usedforsecurity=False).hexdigest()
 
@@ -209,10 +209,10 @@ class Picture:
 
     @property
     def is_shown_alike(self) -> bool:
-        """Whether any program that shows the file shows the pixels of `open`: a plain PNG and nothing else.
+        """Whether every program shows the file with the pixels of `open`: true only for a plain PNG.
 
-        A browser turns fewer kinds of files by their EXIF than we do, knows other kinds of profiles, and its JPEG
-        decoder rounds otherwise.
+        Browsers apply EXIF orientation to fewer formats than we do, know other kinds of profiles, and their JPEG
+        decoders round differently.
         """
         data = self.data
         image, side = _open(data, "image")
@@ -220,7 +220,7 @@ class Picture:
         return is_plain and image.format == "PNG" and side.cicp is None and not SEEN_OTHERWISE & image.info.keys()
 
     def shown(self) -> bytes:
-        """The pixels of `open` as a PNG, for whoever is to see what was decoded."""
+        """The pixels of `open` as a PNG, to show what was decoded."""
         buffer = io.BytesIO()
         chunks = PngInfo()
         chunks.add(b"sRGB", b"\0")
@@ -268,9 +268,9 @@ def texts_of(image: Image.Image) -> dict[Any, Any]:
 
 
 def bytes_of_text(text: str, field: str = "image") -> bytes:
-    """What base64 means, with or without a `data:image/…;base64,` prefix.
+    """Decode base64, with or without a `data:image/…;base64,` prefix. Raises WebuiError.
 
-    Of RFC 4648 either alphabet, the standard one or that for URLs, with or without the padding at its end.
+    Accepts both alphabets of RFC 4648, standard and URL-safe, with or without padding.
     """
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
@@ -282,7 +282,7 @@ def bytes_of_text(text: str, field: str = "image") -> bytes:
 
 
 def _in_pieces(payload: str) -> bytes | None:
-    """A long text, decoded piece by piece, so that other threads come in between; None if it is not all base64."""
+    """Decode a long text piece by piece, so that other threads can run; None if it is not all base64."""
     pieces: list[bytes] = []
     for start in range(0, len(payload), PIECE_OF_BASE64):
         text = payload[start : start + PIECE_OF_BASE64]
@@ -290,14 +290,14 @@ def _in_pieces(payload: str) -> bytes | None:
             piece = base64.b64decode(text.translate(_URL_SAFE) + "==", validate=False)
         except ValueError:
             return None
-        if len(text) == PIECE_OF_BASE64 and len(piece) != PIECE_OF_BASE64 // 4 * 3:  # line breaks move the quartets
+        if len(text) == PIECE_OF_BASE64 and len(piece) != PIECE_OF_BASE64 // 4 * 3:  # line breaks shift the quartets
             return None
         pieces.append(piece)
     return b"".join(pieces)
 
 
 def flattened(image: Image.Image, background: str) -> Image.Image:
-    """RGB of `image`; where it is transparent the CSS color `background` shows through."""
+    """`image` as RGB, with the CSS color `background` behind its transparent parts."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     ground = Image.new("RGBA", image.size, ImageColor.getrgb(background))
@@ -316,7 +316,7 @@ def _require_size(data: bytes, field: str) -> None:
 
 
 def _require_pixels(image: Image.Image, field: str) -> tuple[int, int]:
-    """Width and height, as they are stored."""
+    """Width and height in pixels, as stored."""
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise WebuiError(
@@ -343,7 +343,7 @@ def _open(data: bytes, field: str) -> tuple[ImageFile.ImageFile, png_side.Side]:
 
 @contextmanager
 def _reading(field: str) -> Iterator[None]:
-    """Turn what Pillow's readers raise into sentences about `field`. Their warnings (damaged EXIF) do not matter."""
+    """Turn errors of Pillow's readers into WebuiErrors about `field`. Warnings (damaged EXIF) are ignored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -372,13 +372,13 @@ def _format(image: Image.Image) -> str:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the decoded pixels upright; None where they are (Pillow turns TIFF by itself)."""
+    """The operation that makes the decoded pixels upright; None if they are (Pillow rotates TIFF by itself)."""
     exif = image.info.get("exif")
     return UPRIGHT_BY.get(orientation(exif)) if isinstance(exif, bytes) and image.format != "TIFF" else None
 
 
 def _notes(image: ImageFile.ImageFile, side: png_side.Side) -> tuple[str, ...]:
-    """Before decoding: Pillow forgets then how the pixels were stored."""
+    """Sentences about conversions. Call it before decoding: then Pillow forgets how pixels were stored."""
     notes: list[str] = []
     if getattr(image, "is_animated", False) and image.format == "TIFF":
         notes.append("The file has several pages; the first is used.")
@@ -394,7 +394,7 @@ def _notes(image: ImageFile.ImageFile, side: png_side.Side) -> tuple[str, ...]:
 
 
 def _normalized(image: Image.Image, transparent_color: bool) -> Image.Image:
-    """Mode RGB or RGBA, 8 bit. `transparent_color` tells whether the file marks a color as transparent."""
+    """`image` in mode RGB or RGBA, 8 bit. `transparent_color`: whether the file marks a color as transparent."""
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _eight_bit(image).convert("RGB")
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent_color
@@ -406,10 +406,10 @@ def _normalized(image: Image.Image, transparent_color: bool) -> Image.Image:
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Gray of 8 bits from gray of more. Pillow clips when it converts; scaling keeps the picture.
+    """8-bit gray from gray of more bits, scaled, since Pillow would clip.
 
-    What white is, a file of 16 bits tells; one of 32, or of floating-point numbers, tells nothing: the range is the
-    smallest of the usual ones that holds the largest value.
+    A 16-bit file defines white. One with 32 bits or floating-point numbers does not: the range is then the smallest
+    usual one that holds the largest value.
     """
     values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
     white = WHITE_OF_16

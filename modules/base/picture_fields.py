@@ -11,12 +11,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def picture_fields(model: type[BaseModel]) -> tuple[str, ...]:
-    """The names of the fields that hold a picture, or several."""
+    """The names of the fields that hold one or more pictures."""
     return tuple(name for name, info in model.model_fields.items() if _holds_pictures(info.annotation))
 
 
 def mapped(request: Model, change: Callable[[Picture], Picture]) -> Model:
-    """`request` with each picture changed."""
+    """`request` with `change` applied to each picture."""
     update: dict[str, Any] = {}
     for name in picture_fields(type(request)):
         value = getattr(request, name)
@@ -28,7 +28,7 @@ def mapped(request: Model, change: Callable[[Picture], Picture]) -> Model:
 
 
 def without_pictures(request: Model) -> Model:
-    """`request` with no picture in it, to be remembered when it is done."""
+    """`request` without its pictures, to be kept after the job is done."""
     update = {name: () if isinstance(getattr(request, name), tuple) else None for name in picture_fields(type(request))}
     return request.model_copy(update=update) if update else request
 

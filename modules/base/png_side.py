@@ -16,11 +16,11 @@ MOST_PROFILE = 8 << 20  # bytes of a color profile, unpacked; a printer's has 1 
 MOST_CHUNKS = 100_000  # a picture of 256 MB in pieces of 8 kB has 33 000
 MOST_NOTES = 3
 
-OF_THE_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # not critical by their name, but what is seen depends on them
+OF_THE_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # ancillary by name, but they change how the picture looks
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 MOVED = (*TEXTS, b"eXIf")
-SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9, b"tIME": 7}  # bytes, where they are fixed
-FRAME = 12  # bytes around what a chunk holds: length, name, checksum
+SIZES = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"cICP": 4, b"pHYs": 9, b"tIME": 7}  # bytes, if fixed
+FRAME = 12  # bytes around a chunk's data: length, name, checksum
 
 
 class Chunk(NamedTuple):
@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
 
 class Side(NamedTuple):
-    """A file that Pillow reads, and what it does not tell. `cicp`: color code points (ITU-T H.273), or None."""
+    """A file that Pillow can read, and more of it. `cicp`: color code points (ITU-T H.273), or None."""
 
     data: bytes
     notes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Side(NamedTuple):
 
 
 def looked_through(file: bytes) -> Side:
-    """`file` with nothing beside the pixels that Pillow stumbles over; the same object if there was no need."""
+    """`file` without the ancillary chunks that Pillow rejects; the same object if nothing had to be removed."""
     if not file.startswith(SIGNATURE):
         return Side(file)
     chunks = _chunks(file)
@@ -60,7 +60,7 @@ def looked_through(file: bytes) -> Side:
 
 
 def _chunks(file: bytes) -> list[Chunk]:
-    """The whole chunks, up to the end or to where the file is cut off."""
+    """The complete chunks, up to the end or to where the file is truncated."""
     found: list[Chunk] = []
     start = len(SIGNATURE)
     while start + FRAME <= len(file) and len(found) < MOST_CHUNKS:
@@ -76,12 +76,12 @@ def _chunks(file: bytes) -> list[Chunk]:
 
 
 def _rest(file: memoryview, chunks: list[Chunk]) -> list[memoryview]:
-    """A last chunk that is cut off, which may hold pixels; nothing of a file that is chunks without end."""
+    """A truncated last chunk, which may hold pixels; empty if the file has too many chunks."""
     return [file[chunks[-1].end :]] if chunks and len(chunks) < MOST_CHUNKS else []
 
 
 class _Sieve:
-    """Tells which chunks stay, and remembers why others do not."""
+    """Decides which chunks stay, and keeps the reasons for removing others."""
 
     def __init__(self, file: bytes) -> None:
         self.notes: list[str] = []
@@ -109,7 +109,7 @@ class _Sieve:
 
     def _keeps_text(self, name: bytes, data: memoryview) -> bool:
         key = bytes(data[:80]).partition(b"\0")[0].decode("latin-1")
-        # Once there is too much, nothing more is unpacked: a kilobyte may hold a megabyte, and there may be many.
+        # Beyond the limit nothing more is unpacked: one kilobyte may expand to a megabyte, and there may be many.
         size = _unpacked_size(name, bytes(data)) if len(data) <= MOST_TEXT and self._texts <= MOST_TEXTS else len(data)
         self._texts += size
         if size <= MOST_TEXT and self._texts <= MOST_TEXTS:
@@ -119,7 +119,7 @@ class _Sieve:
         return False
 
     def _keeps_profile(self, data: bytes) -> bool:
-        """Pillow refuses a picture whose profile is larger than a text may be."""
+        """Pillow rejects a picture whose profile is larger than its limit for texts."""
         _, _, packed = data.partition(b"\0")
         unpacker = zlib.decompressobj()
         try:
@@ -128,7 +128,7 @@ class _Sieve:
             profile = b""
         if profile and len(profile) <= MOST_TEXT and not unpacker.unconsumed_tail:
             return True
-        self.profile = b"" if unpacker.unconsumed_tail else profile  # empty: there is one, and it cannot be used
+        self.profile = b"" if unpacker.unconsumed_tail else profile  # empty: there is a profile, but it is unusable
         return False
 
     def _leave_out(self, sentence: str) -> None:
@@ -137,13 +137,13 @@ class _Sieve:
 
 
 def _unpacked_size(name: bytes, data: bytes) -> int:
-    """Bytes of a text; one more than may be where it is packed and larger than that."""
+    """Bytes of a text; the limit plus one if it is compressed and larger than that."""
     _, _, rest = data.partition(b"\0")
     if name == b"tEXt":
         return len(rest)
     if name == b"zTXt":
         packed = rest[1:]
-        if rest[:1] not in (b"", b"\0"):  # packed in a way that nobody knows
+        if rest[:1] not in (b"", b"\0"):  # an unknown compression method
             return MOST_TEXT + 1
     else:  # iTXt: flag, method, language, translated key
         if rest[:1] != b"\1":

@@ -11,9 +11,9 @@ from modules.images.quantize import to_bytes
 def corrected(result: NDArray[np.uint8], target: Image.Image, is_exact: bool = False) -> NDArray[np.uint8]:
     """`result` (H, W, 3) with the colors of `target` (RGB, any size), A1111's `img2img_color_correction`.
 
-    Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's; of that only hue and saturation are kept,
-    the brightness is the result's own. Eight bits twice make flat areas step. `is_exact` cuts off to bytes where A1111
-    does, which moves the colors a little towards cyan each time.
+    Each channel's histogram in 8-bit CIE L*a*b* is matched to the target's. Only hue and saturation are taken from
+    that; the brightness stays the result's. Rounding to 8 bits twice posterizes flat areas. `is_exact` truncates to
+    bytes where A1111 does, which shifts colors slightly towards cyan each time.
     """
     lab = _lab(result)
     goal = _lab(np.asarray(target))
@@ -26,7 +26,7 @@ def corrected(result: NDArray[np.uint8], target: Image.Image, is_exact: bool = F
 def matched_histogram(
     values: NDArray[np.uint8], target: NDArray[np.uint8], is_exact: bool = False
 ) -> NDArray[np.uint8]:
-    """`values` mapped so that their cumulative histogram is that of `target`; interpolated, then brought to 8 bit."""
+    """`values` mapped so that their cumulative histogram matches that of `target`, interpolated, as 8 bit."""
     counts = np.bincount(values.ravel(), minlength=256)
     target_counts = np.bincount(target.ravel(), minlength=256)
     present = np.flatnonzero(target_counts)
@@ -38,13 +38,13 @@ def matched_histogram(
 def with_luminosity(base: NDArray[np.float64], light: NDArray[np.float64]) -> NDArray[np.float64]:
     """`base` (H, W, 3) in [0, 1] with the luminosity of `light`: the blend mode "luminosity" (W3C Compositing 1, 10.3).
 
-    Where a channel leaves [0, 1] all three are drawn towards the pixel's gray; the upper bound is taken from before
-    the lower one was mended, as in the library that A1111 uses.
+    Where a channel leaves [0, 1] all three are moved towards the pixel's gray. The maximum is the one before the
+    correction at 0, as in the library that A1111 uses.
     """
     moved = base + (_luminosity(light) - _luminosity(base))
     gray = _luminosity(moved)
     low, high = moved.min(-1, keepdims=True), moved.max(-1, keepdims=True)
-    # Where nothing is out of range the divisors may be 0 and are not used.
+    # Divisors may be 0 where nothing is out of range; those results are not used.
     below = gray + (moved - gray) * gray / np.where(low < 0, gray - low, 1)
     moved = np.where(low < 0, below, moved)
     above = gray + (moved - gray) * (1 - gray) / np.where(high > 1, high - gray, 1)
@@ -52,7 +52,7 @@ def with_luminosity(base: NDArray[np.float64], light: NDArray[np.float64]) -> ND
 
 
 def _luminosity(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(H, W, 1), by ITU-R BT.601. Summed in this order: the result is cut off to 8 bit, where a last bit shows."""
+    """(H, W, 1), by ITU-R BT.601. Keep the order of the summands: truncation to 8 bit makes it visible."""
     return rgb[..., :1] * 0.299 + rgb[..., 1:2] * 0.587 + rgb[..., 2:] * 0.114
 
 

@@ -10,7 +10,7 @@ from modules.images.geometry import Size
 from modules.schema.upscalers import Enlarge, Upscaler
 
 CELL = 8  # pixels; enlarged sides are cut to a multiple of it
-MOST_PIXELS = 100_000_000  # of a result, as many as are read
+MOST_PIXELS = 100_000_000  # of a result; the limit for sources
 MOST_PASSES = 3  # as in A1111: a 4x network enlarges 64 times at most
 
 
@@ -26,7 +26,7 @@ FUNCTIONS: Mapping[str, Enlarge] = MappingProxyType({each.__name__: each for eac
 
 
 def function_of(upscaler: Upscaler) -> Enlarge | None:
-    """What enlarges pictures; None for one that leaves them alone, and for one of latents."""
+    """What enlarges pictures; None for upscalers that leave them unchanged or work on latents."""
     if callable(upscaler.function):
         return upscaler.function
     return FUNCTIONS[upscaler.function] if upscaler.function else None
@@ -38,7 +38,7 @@ def scaled(size: Size, scale: float) -> Size:
 
 
 def passes_to(size: Size, target: Size, network_scale: int) -> int:
-    """How often a network is applied: until `target` is covered; at the same size once, since some only clean."""
+    """How often a network is applied: until it covers `target`; once at the same size (some only clean up)."""
     passes = int(target in (size, scaled(size, 1)))
     while passes < MOST_PASSES and (passes == 0 or network_scale > 1):
         factor = network_scale**passes
@@ -54,7 +54,7 @@ def covering_scale(size: Size, target: Size) -> float:
 
 
 def require_fits(size: Size, scale: float, field: str) -> None:
-    """Raises WebuiError if a picture of `size`, enlarged, would be larger than is made."""
+    """Raises WebuiError if a picture of `size`, enlarged by `scale`, would exceed MOST_PIXELS."""
     pixels = size.width * size.height * scale * scale
     if pixels > MOST_PIXELS:
         raise WebuiError(
@@ -72,7 +72,7 @@ def enlarged(image: Image.Image, upscaler: Upscaler, scale: float) -> Image.Imag
 
 
 def enlarged_by_steps(image: Image.Image, upscaler: Upscaler, whole: Size, cells: Size) -> Image.Image:
-    """`image` at `whole`, cut down from there to `cells` with Lanczos: A1111's way in hires. fix and SD upscale."""
+    """`image` enlarged to `whole`, then resized to `cells` with Lanczos, as A1111 does in hires. fix and SD upscale."""
     enlarge = function_of(upscaler)
     return image if enlarge is None else exactly(enlarge(image, whole), cells)
 
@@ -83,7 +83,7 @@ def exactly(image: Image.Image, size: Size) -> Image.Image:
 
 
 def centered(image: Image.Image, target: Size) -> Image.Image:
-    """The middle of `image`, cut to `target`; black where it is smaller."""
+    """The center of `image`, cropped to `target`; black where `image` is smaller."""
     canvas = Image.new(image.mode, target)
     canvas.paste(image, (target.width // 2 - image.width // 2, target.height // 2 - image.height // 2))
     return canvas

@@ -9,7 +9,7 @@ class Size(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Pixels from `left`, `top` up to, but without, `right`, `bottom`."""
+    """A rectangle in pixels; `right` and `bottom` are exclusive."""
 
     left: int
     top: int
@@ -35,7 +35,7 @@ class Margins(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """A picture scaled to `size`, its corner at `left`, `top` of the target; both may be negative (it sticks out)."""
+    """A picture scaled to `size`, with its corner at `left`, `top` of the target; negative if it extends beyond."""
 
     size: Size
     left: int
@@ -66,6 +66,6 @@ def _wider(one: Size, other: Size) -> bool:
 
 
 def _centered(size: Size, target: Size) -> Placement:
-    # Halves are cut before they are subtracted, so an odd size lies half a pixel to the left of the middle or right.
+    # Halves are truncated before the subtraction, so an odd size is half a pixel left or right of the center.
     size = Size(max(1, size.width), max(1, size.height))
     return Placement(size, target.width // 2 - size.width // 2, target.height // 2 - size.height // 2)

@@ -12,12 +12,12 @@ from modules.images.resize import CROP_AND_RESIZE, resized
 
 HALF = 128  # alpha above it counts as drawn
 
-# Gaussian radii in pixels and how often each layer is laid on: far surroundings first, the near edge on top.
+# Gaussian radii in pixels, and how often each layer is pasted: far surroundings first, the near edge last.
 FILL_LAYERS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 
 
 def drawn(picture: Image.Image, rounded: bool) -> Image.Image:
-    """The mask that `picture` is: its alpha where it has transparency (0 or 255 if `rounded`), else its brightness."""
+    """The mask drawn as `picture`: its alpha if it has transparency (0 or 255 if `rounded`), else its brightness."""
     if picture.mode != "RGBA" or picture.getextrema()[-1] == (255, 255):
         return picture.convert("L")
     alpha = picture.getchannel("A")
@@ -25,7 +25,7 @@ def drawn(picture: Image.Image, rounded: bool) -> Image.Image:
 
 
 def blurred(mask: Image.Image, across: float, down: float) -> Image.Image:
-    """`mask` under Gaussians of `across` and `down` pixels (sigma), one after the other, each rounded to 8 bit."""
+    """`mask` blurred with Gaussians of `across`, then `down` pixels (sigma), each rounded to 8 bit."""
     pixels = np.asarray(mask)
     if across > 0:
         pixels = cv2.GaussianBlur(pixels, (blur_kernel(across), 1), across)
@@ -35,17 +35,17 @@ def blurred(mask: Image.Image, across: float, down: float) -> Image.Image:
 
 
 def doubled(mask: Image.Image) -> Image.Image:
-    """`mask` twice as strong, so that its soft edge lies outside of what was drawn."""
+    """`mask` times two, clipped, so that its soft edge lies outside the drawn area."""
     return mask.point([min(2 * value, 255) for value in range(256)])
 
 
 def with_hole(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """RGBA of `image`, transparent as far as `mask` (of the same size) says; where that is 0 it keeps its bytes."""
+    """`image` as RGBA, made transparent by `mask` (same size); where that is 0 the bytes are unchanged."""
     return _premultiplied_hole(image, mask).convert("RGBA")
 
 
 def shown_through(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """RGBA of what `image` (RGBA) shows where `mask` (of the same size) is not 0, all else transparent."""
+    """`image` (RGBA) where `mask` (same size) is not 0; transparent elsewhere."""
     shown = Image.new("RGBa", image.size)
     shown.paste(image.convert("RGBa"), mask=mask)
     return shown.convert("RGBA")
@@ -61,7 +61,8 @@ def placed(tile: Image.Image, box: Box, size: Size) -> Image.Image:
 def pasted_back(result: Image.Image, overlay: Image.Image, box: Box | None) -> Image.Image:
     """RGB of the redrawn `result` with `overlay` (see `with_hole`) on top.
 
-    With a `box`, `result` is a tile of the overlay's picture and the whole comes back; without, both have one corner.
+    With a `box`, `result` is a tile of the overlay's picture, and the whole picture is returned; without, both share
+    the top left corner.
     """
     whole = result.convert("RGBA") if box is None else placed(result.convert("RGBA"), box, Size(*overlay.size))
     whole.alpha_composite(overlay)
@@ -88,9 +89,9 @@ def crop_box(mask: Image.Image, padding: int) -> Box | None:
 
 
 def expanded(box: Box, target: Size, image: Size) -> Box:
-    """`box` grown on its short sides to the shape of `target`, moved back into `image`.
+    """`box` expanded to the aspect ratio of `target` and moved back into `image`.
 
-    Where the image is too small for it, it is cut and keeps another shape than `target`.
+    If the image is too small for that, it is cropped and its aspect ratio differs from `target`'s.
     """
     ratio = target.width / target.height
     if box.size.width / box.size.height > ratio:
@@ -104,7 +105,7 @@ def expanded(box: Box, target: Size, image: Size) -> Box:
 
 def filled(image: Image.Image, mask: Image.Image) -> Image.Image:
     """RGB `image`, its masked part replaced by the colors around it: A1111's masked content "fill"."""
-    # Premultiplied, so that what is masked lends no color to the blur.
+    # Premultiplied, so that masked pixels add no color to the blur.
     kept = _premultiplied_hole(image, mask)
     result = Image.new("RGBA", image.size)
     for radius, times in FILL_LAYERS:
@@ -121,7 +122,7 @@ def _premultiplied_hole(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def _grown(start: int, end: int, grow: int, limit: int) -> tuple[int, int]:
-    """`grow` more pixels, the smaller half before `start`; moved, then cut, into 0 … `limit`."""
+    """Grow a range by `grow` pixels, the smaller half before `start`; shift it, then crop it, into 0 … `limit`."""
     start, end = start - grow // 2, end + grow - grow // 2
     if end > limit:
         start, end = start - (end - limit), limit

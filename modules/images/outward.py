@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 STRETCHED, BLUR, NOISE = range(len(OUTPAINT_FILLS))
 SIGMAS = (2.0, 8.0, 32.0)  # pixels; the further from the edge, the wider the blur
-SMALLEST_REACH = 16  # pixels from the edge at which nothing but noise is left, at least
+SMALLEST_REACH = 16  # pixels from the edge beyond which there is only noise, at least
 
 
 def continued(image: Image.Image, margins: Margins, fill: int) -> Image.Image:
@@ -35,7 +35,7 @@ def continued(image: Image.Image, margins: Margins, fill: int) -> Image.Image:
 
 
 def distance(image: tuple[int, int], margins: Margins) -> Floats:
-    """For each pixel of an `image` (width, height) with `margins` how far (pixels) it lies from the old ones."""
+    """(height, width): each pixel's distance in pixels from the old picture."""
     width, height = image
     left, top, right, bottom = margins
     x = np.arange(-left, width + right, dtype=np.float32)
@@ -50,7 +50,7 @@ def _stretched(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Ma
 
 
 def _blurred(old: NDArray[np.uint8], stretched: NDArray[np.uint8], margins: Margins) -> NDArray[np.uint8]:
-    """Stretched edges lose their lines with the distance; old pixels lend their colors to it."""
+    """Stretched edges that blur with the distance from the old pixels."""
     away = distance((old.shape[1], old.shape[0]), margins)[..., None]
     result = stretched.astype(np.float32)
     for sigma in SIGMAS:

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 
 def to_bytes(values: NDArray[np.floating], is_exact: bool) -> NDArray[np.uint8]:
-    """`values` of any shape, held to 0 … 255, as bytes. `is_exact` cuts them off as A1111 does.
+    """`values` of any shape, clipped to 0 … 255, as bytes. `is_exact` truncates them as A1111 does.
 
-    That makes a picture darker by half a step on the average, and a loop of pictures by half a step each time.
+    Truncation darkens a picture by half a level on average, and again in each loop.
 
     >>> to_bytes(np.array([-1.0, 0.5, 1.6, 254.9]), is_exact=False), to_bytes(np.array([0.5, 1.6]), is_exact=True)
     (array([  0,   0,   2, 255], dtype=uint8), array([0, 1], dtype=uint8))

@@ -14,7 +14,7 @@ MOST_PIXELS = 100_000_000  # of a scaled picture before it is cut
 def resized(image: Image.Image, mode: int, target: Size) -> Image.Image:
     """`image` brought to `target` by resize mode `mode` (an index of RESIZE_MODES), with Lanczos; same color mode.
 
-    A mode that resizes the latent, after encoding, gives it back as it is.
+    A mode that resizes the latent (after encoding) returns the picture unchanged.
     """
     if not 0 <= mode < len(RESIZE_MODES):
         raise ValueError(f"resize mode {mode}: expected 0 to {len(RESIZE_MODES) - 1}")
@@ -50,8 +50,8 @@ def resizes_latents(mode: int) -> bool:
 
 def _placed(image: Image.Image, place: Placement, target: Size) -> Image.Image:
     if place.size.width * place.size.height > MOST_PIXELS:
-        # 10000x8 would become 640000x512 before it is cut to 512x512: scale only what stays. Mathematically the same,
-        # but not to the last bit, so only where A1111's way would need gigabytes.
+        # 10000x8 would become 640000x512 before it is cropped to 512x512: scale only what stays. That is the same in
+        # theory but not to the last bit, so only where A1111's way would need gigabytes.
         across, down = image.width / place.size.width, image.height / place.size.height
         left, top = -place.left * across, -place.top * down
         box = (left, top, left + target.width * across, top + target.height * down)
@@ -62,10 +62,10 @@ def _placed(image: Image.Image, place: Placement, target: Size) -> Image.Image:
 
 
 def _stretch_edges(canvas: Image.Image, place: Placement) -> None:
-    """Fill what `place` leaves free of `canvas` with the placed picture's edge rows or columns.
+    """Fill the part of `canvas` outside `place` with the placed picture's edge rows or columns.
 
-    A strip is the picture resized from a box without thickness on its edge, as in A1111. With Pillow's bicubic that
-    is 1.125 of the edge row less 0.125 of the one beside it: a trace of the gradient goes on into the strip.
+    A strip is resized from a box of zero thickness at the edge, as in A1111. With Pillow's bicubic that is 1.125 of
+    the edge row minus 0.125 of its neighbor: a trace of the gradient continues into the strip.
     """
     width, height = canvas.size
     right, bottom = place.left + place.size.width, place.top + place.size.height

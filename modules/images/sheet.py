@@ -20,7 +20,7 @@ STRIKE = 4  # pixels
 
 
 class SheetLabel(NamedTuple):
-    """One line of a legend; what is not active is gray and struck through."""
+    """One line of a legend; an inactive one is gray and struck through."""
 
     text: str
     is_active: bool = True
@@ -29,7 +29,7 @@ class SheetLabel(NamedTuple):
 class Sheet:
     """`image` (RGB) has room for `rows` x `columns` pictures of at most `cell`, `margin` pixels between them.
 
-    `across` are the lines above each column, `down` those beside each row; without any there is no room for them.
+    `across` are the lines above each column, `down` those beside each row; without any, no space is left for them.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class _Line(NamedTuple):
 
 
 class _Legend:
-    """How words are set beside cells of one size."""
+    """The layout of labels for cells of one size."""
 
     def __init__(self, cell: Size) -> None:
         self._size = max(1, (cell.width + cell.height) // 25)
@@ -91,7 +91,7 @@ class _Legend:
         self._measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
 
     def wrapped(self, lines: Sequence[SheetLabel], width: int) -> list[_Line]:
-        """Broken between words, so that no line is wider than `width` unless a single word is."""
+        """Wrap lines between words; only a single long word may be wider than `width` pixels."""
         font = _font(self._size)
         found: list[_Line] = []
         for line in lines:

@@ -11,7 +11,7 @@ from modules.images.geometry import Box, Size
 def rows_of_tiles(image: Size, tile: Size, overlap: int) -> list[list[Box]]:
     """Boxes of `tile` size, evenly spread so that neighbors overlap by at least `overlap` pixels, row by row.
 
-    Where the image is smaller than a tile, a box sticks out of it to the left or the top.
+    If the image is smaller than a tile, a box extends beyond it on the left or at the top.
     """
     tops = _starts(image.height, tile.height, overlap)
     lefts = _starts(image.width, tile.width, overlap)
@@ -50,6 +50,6 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _fade(overlap: int, height: int) -> Image.Image:
-    """L, (overlap, height): from 0 on the left almost to 255."""
+    """A mask of mode L, `overlap` x `height`: a ramp from 0 on the left to almost 255."""
     ramp = (np.arange(overlap, dtype=np.float64) * 255 / max(overlap, 1)).astype(np.uint8)
     return Image.fromarray(np.tile(ramp, (height, 1)), "L")

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 SMOOTHING = 4.0  # pixels (sigma) along an outpainted edge: finer differences are lines, not tone
 BAND = 6.0  # pixels (sigma) on both sides of an edge whose colors are compared
 ALONG = 8.0  # pixels (sigma) along the edge over which the differences are averaged
-DRIFT = 12.0  # CIE L*a*b* units: about as far colors drift; what differs by more is meant
+DRIFT = 12.0  # CIE L*a*b* units: about as much as colors drift; a larger difference is intended
 
 
 def feathered(
@@ -24,10 +24,10 @@ def feathered(
     kept: NDArray[np.bool_],
     reach: float,
 ) -> NDArray[np.uint8]:
-    """`result` (H, W, 3) whose `new` pixels begin with the tone that `original` has where it is `kept`.
+    """`result` (H, W, 3) with its `new` pixels matched in tone to `original` where that is `kept`.
 
-    Along the edge the last kept pixels and the first new ones are compared, averaged over a few pixels so that lines
-    may end there; the difference is spread over the new part and fades over `reach` pixels.
+    The last kept pixels and the first new ones are compared along the edge, averaged over a few pixels so that lines
+    may end there. The difference is spread over the new part and fades over `reach` pixels.
     """
     if reach <= 0 or not new.any() or not kept.any():
         return result
@@ -45,11 +45,11 @@ def feathered(
 def matched(
     result: NDArray[np.uint8], original: NDArray[np.uint8], redrawn: NDArray[np.bool_], amount: float
 ) -> NDArray[np.uint8]:
-    """`result` (H, W, 3), its `redrawn` part brought by `amount` (0 … 1) to the tone of `original` around it.
+    """`result` (H, W, 3) with its `redrawn` part moved by `amount` (0 … 1) to the tone of `original` around it.
 
     Along the edge the colors of both sides are compared in CIE L*a*b*; their difference is spread over the
     redrawn part like a membrane (the idea of Pérez, Gangnet & Blake 2003, "Poisson image editing", on means instead of
-    pixels). Where the sides differ by more than colors drift, something else is meant to be there and is left alone.
+    pixels). Where the sides differ by more than colors drift, the difference is intended and is left alone.
     """
     if amount <= 0 or not redrawn.any() or redrawn.all():
         return result
@@ -61,7 +61,7 @@ def matched(
     apart = np.linalg.norm(difference, axis=-1)
     trust = edge / (1 + (apart / DRIFT) ** 4)
     offset = spread(difference, trust.astype(np.float32))
-    # Where no edge is to be trusted, the membrane hangs on nothing.
+    # Where no edge is usable, nothing holds the membrane.
     hold = cv2.GaussianBlur(edge.astype(np.float32), (0, 0), BAND)
     held = cv2.GaussianBlur(trust.astype(np.float32), (0, 0), BAND)
     certainty = spread((held / np.maximum(hold, 1e-6)).clip(0, 1)[..., None], edge.astype(np.float32))
@@ -71,10 +71,10 @@ def matched(
 
 
 def spread(values: Floats, weights: Floats) -> Floats:
-    """`values` (H, W, C) where `weights` (H, W) are 1, smoothly continued where they are less, as far as they reach.
+    """`values` (H, W, C) where `weights` (H, W) are 1, smoothly extrapolated where they are less.
 
-    Pull and push over a pyramid (Gortler et al. 1996, "The lumigraph", section 3.4): near a value it is followed, far
-    from all of them their mean.
+    Pull and push over a pyramid (Gortler et al. 1996, "The lumigraph", section 3.4): near a value it has that value,
+    far from all of them their mean.
     """
     weights = weights.clip(0, 1)
     if min(weights.shape) <= 1:
@@ -84,22 +84,22 @@ def spread(values: Floats, weights: Floats) -> Floats:
     smaller = cv2.pyrDown(weights)
     sums = _channels(cv2.pyrDown(values * weights[..., None]))
     means = (sums / np.maximum(smaller, 1e-6)[..., None]).astype(np.float32)
-    # Wherever something is known of a cell, the cell counts as known, a level up.
+    # A cell that is partly known counts as known one level up.
     beneath = spread(means, (smaller * 4).clip(0, 1))
     around = _channels(cv2.pyrUp(beneath, dstsize=size))
     return (around + (values - around) * weights[..., None]).astype(np.float32)
 
 
 def _beside(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`where`, and each pixel that touches it."""
+    """`where` dilated by one pixel."""
     return cv2.dilate(where.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def _at_edge(values: Floats, known: NDArray[np.bool_]) -> Floats:
-    """What the `known` values tend to towards their edge, (H, W, C).
+    """The `known` values extrapolated to their edge, (H, W, C).
 
-    A Gaussian's mean over half a plane stands for a place 0.8 sigma from the edge, which in a gradient is another
-    color; from two of them the line to the edge is drawn.
+    A Gaussian's mean over a half-plane is the value 0.8 sigma from the edge, which in a gradient is another color;
+    two such means give the line to the edge.
     """
     return 2 * _smoothed(values, known, BAND / 2) - _smoothed(values, known, BAND)
 
