@@ -220,6 +220,11 @@ class Studio(Protocol):
         """The settings of the job."""
         ...
 
+    @property
+    def native(self) -> int:
+        """Pixels a side of the squares whose area the pictures have that the job's checkpoint was trained on."""
+        ...
+
     def seeded(self, request: Request) -> Request:
         """`request` with random seeds in place of −1."""
         ...

@@ -1,5 +1,6 @@
 """Runs a script: what it yields becomes jobs of the engine, and their events become those of one job."""
 
+import math
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from modules.processing.plan import make_plan
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
-from modules.schema.sizes import SizeRule
+from modules.schema.sizes import Resolution, SizeRule
 from modules.schema.upscalers import UPSCALERS, Upscaler, named, of_pictures
 
 ShouldStop = Callable[[], Stop]
@@ -52,12 +53,24 @@ class RunRequest(Protocol):
 class Bench:
     """`hooks.Studio`, for one job."""
 
-    def __init__(self, settings: Settings, draw: random.Random, rule: SizeRule, upscalers: Sequence[Upscaler]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        draw: random.Random,
+        rule: SizeRule,
+        upscalers: Sequence[Upscaler],
+        trained_on: Resolution,
+    ) -> None:
         self.settings = settings
+        self._native = round(math.sqrt(trained_on.width * trained_on.height))
         self._rule = rule
         self._upscalers = of_pictures(upscalers)
         self.warnings: list[str] = []
         self._draw = draw
+
+    @property
+    def native(self) -> int:
+        return self._native
 
     def seeded(self, request: Request) -> Request:
         return request.model_copy(update={"script_name": ""}).resolved(self._draw)
@@ -99,7 +112,13 @@ def run_script(
     together what there is.
     """
     kind, script, arguments = chosen
-    bench = Bench(settings.overridden(request.override_settings), random.Random(request.subseed), rule, upscalers)
+    bench = Bench(
+        settings.overridden(request.override_settings),
+        random.Random(request.subseed),
+        rule,
+        upscalers,
+        resources.checkpoint.sizes.native,
+    )
     relay = _Relay()
     course = script.run(kind, request, arguments, bench)
     answer: tuple[RunImage, ...] | None = None

@@ -16,6 +16,7 @@ from gradio.components import Component
 from starlette.routing import Mount
 
 from modules.base.fields import params
+from modules.images.detect import DETECTOR_NAMES
 from modules.prompts.tags import TAG
 from modules.schema.catalog import Catalog
 from modules.schema.intents import INTENTS
@@ -110,6 +111,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         "extras": extras_controls(),
         "tag": TAG.pattern,
         "resize_modes": [{"effect": mode.effect, "fit": mode.fit} for mode in RESIZE_MODES],
+        "detectors": DETECTOR_NAMES,
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

@@ -93,6 +93,7 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
 def _img2img_settings(tab: _Tab) -> None:
     canvas(tab.part)
     tab.part("intents")
+    tab.part("regions")
     tab.place("resize_mode")
     mask_controls(tab.place, tab.part)
     _sampler(tab)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
@@ -11,6 +11,7 @@ from modules.api.services import Services
 from modules.api.v1.info import described_fields, with_styles
 from modules.base.errors import WebuiError
 from modules.base.picture import MAX_BYTES, Picture
+from modules.images.detect import DETECTOR_NAMES, DETECTORS, detect
 from modules.store import metadata
 
 MEDIA_TYPES = {
@@ -75,6 +76,27 @@ def routes(services: Services) -> APIRouter:
             "items": read.items,
             **described,
             "notes": [*read.notes, *described["notes"]],
+        }
+
+    @router.get("/{picture_id}/detect")
+    def detected(
+        picture_id: PictureId,
+        find: Annotated[str, Query(max_length=40, description=f"One of {', '.join(DETECTOR_NAMES)}.")] = "Faces",
+    ) -> dict[str, Any]:
+        """Boxes around the faces of a picture, or around other things, from left to right, in its pixels.
+
+        `score` compares boxes of one kind: a higher one is surer.
+        """
+        detector = next((each for each in DETECTORS if each.name.casefold() == find.casefold()), None)
+        if detector is None:
+            raise WebuiError(f"find = {find!r}: expected one of {', '.join(DETECTOR_NAMES)}.", field="find")
+        picture = pictures.get(picture_id)
+        found = detect(picture.rgb(services.settings.current.img2img_background_color), detector)
+        return {
+            "find": detector.name,
+            "width": picture.width,
+            "height": picture.height,
+            "boxes": [{**each.box._asdict(), "score": round(each.score, 3)} for each in found],
         }
 
     return router

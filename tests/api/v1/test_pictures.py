@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skimage.data
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -100,6 +101,20 @@ def test_a_plain_png_is_shown_as_it_came(client: TestClient) -> None:
     told = client.post("/v1/pictures", content=png()).json()
     assert client.get(f"{told['url']}/pixels").content == png()
     assert client.get(f"/v1/pictures/{'0' * 64}/pixels").status_code == 404
+
+
+def test_faces_of_a_picture_are_found(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(skimage.data.astronaut()).save(buffer, "PNG")
+    picture = client.post("/v1/pictures", content=buffer.getvalue()).json()["id"]
+    answer = client.get(f"/v1/pictures/{picture}/detect").json()
+    (face,) = answer["boxes"]
+    assert (answer["find"], answer["width"], answer["height"]) == ("Faces", 512, 512)
+    assert face["left"] < 200 < 250 < face["right"]
+    assert face["top"] < 90 < 140 < face["bottom"]
+    refused = client.get(f"/v1/pictures/{picture}/detect", params={"find": "hands"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "find")
+    assert refused.json()["detail"] == "find = 'hands': expected one of Faces, Eyes, People, Cat faces."
 
 
 def test_info_is_told_without_decoding(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import { Keep } from "./keep.js";
 import { Keys } from "./keys.js";
 import { cutOut, smallerCopy } from "./maskfile.js";
 import { Pointer } from "./pointer.js";
+import { Regions } from "./regions.js";
 import { BrushSettings, rgb } from "./settings.js";
 import { Layer } from "./tiles.js";
 import { StatusLine } from "./status.js";
@@ -38,6 +39,7 @@ export class Canvas {
     this.tools = new Tools(this.document, this.view, this.settings, (sentence) => this.status.say(sentence));
     this.acts = new Acts(this.document, this.view, this.status);
     this.frame = new Frame(this);
+    this.regions = new Regions(this.document, this.view);
     this.toolbar = new Toolbar(this);
     this.element = h(
       "div",

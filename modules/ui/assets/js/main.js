@@ -13,6 +13,7 @@ import { Extras } from "./extras/extras.js";
 import * as form from "./form/form.js";
 import { History } from "./history/history.js";
 import { Intents } from "./form/intents.js";
+import { RegionRow } from "./form/regionrow.js";
 import { setUpKeys } from "./core/keys.js";
 import { Fetch } from "./merge/fetch.js";
 import { Merge } from "./merge/merge.js";
@@ -76,6 +77,7 @@ export async function start() {
   page.cards = new CardPanel(page);
   page.shown = new Shown();
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  page.regions = new RegionRow(page.canvas, page.tabs.img2img.script);
   form.onChange(() => page.cards.mark());
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
   page.batch = new Batch(page);

@@ -93,6 +93,14 @@ export class ScriptSection {
     this.refreshFills();
   }
 
+  // Values for a script's arguments from elsewhere on the page; isChosen: it becomes the one that runs.
+  take(name, values, isChosen) {
+    this.values[name] = { ...this.values[name], ...values };
+    if (isChosen) this.select.value = this.chosen = name;
+    this.keep();
+    if (this.chosen === name) this.build();
+  }
+
   // What a request holds of it; nothing where no script is chosen.
   toRequest() {
     if (!this.script) return {};
