@@ -41,7 +41,6 @@ from modules.jobs.limits import JobLimits
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
-from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.listing import HashCache, stamp_of_folders
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.prompts.style_book import StyleBook
@@ -49,6 +48,7 @@ from modules.schema.catalog import Catalog, usable
 from modules.schema.request import Img2ImgRequest
 from modules.server import doctor, fetch_command, listen, merge_command
 from modules.server.folders import HASHES, ModelFolders
+from modules.server.model_files import ModelFiles
 from modules.store.history import History
 from modules.store.job_folders import JobFolders
 from modules.store.job_store import JobStore, is_saved_in
@@ -59,6 +59,7 @@ from modules.store.speeds import Speeds
 
 log = logging.getLogger(__name__)
 
+READ_AT_START = 16  # headers of models of a kind; thousands may lie on a slow drive
 QUEUE = "queue/jobs.sqlite"  # every job that was accepted
 BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
 OWN_FOLDERS = ("cache", "cache/pictures", "cache/thumbnails", "cache/batches", "queue", BATCHES)  # outer ones first
@@ -95,7 +96,6 @@ def main(argv: Sequence[str]) -> int:
         services.queue.resume(is_saved_in(services.outputs), services.admission.readmitted)
         services.intake.batches.resume_all()
         start_engine(services)
-        services.cards.begin()
         serve(services)
     finally:
         services.intake.batches.close()
@@ -124,7 +124,7 @@ def reproduce(argv: Sequence[str]) -> int:
         assert picture is not None
         pictures = Pictures(flags.data_dir / "cache" / "pictures")
         folders = ModelFolders.of(flags)
-        catalog = folders.scanner(CheckpointFiles(folders.checkpoints))()
+        catalog = ModelFiles(folders).scan()
         text = read(picture).infotext
         recipe = make_recipe(picture, text, catalog, kept(pictures), source, mask, hash_of(flags))
         kind = IMG2IMG if isinstance(recipe.request, Img2ImgRequest) else TXT2IMG
@@ -195,15 +195,14 @@ def open_services(flags: Flags) -> Services:
         scripts=extensions,
         styles=StyleBook(flags.data_dir, folders.styles).styles,
     )
-    checkpoints = CheckpointFiles(folders.checkpoints)
+    files = ModelFiles(folders, extensions.upscalers, READ_AT_START)
     catalog = CatalogHolder(
-        folders.scanner(checkpoints, extensions.upscalers),
+        files.scan,
         lambda path: HashCache(flags.data_dir / HASHES).known(path),
         hash_of(flags),
-        checkpoints.look_further,
+        files.look_further,
         lambda: stamp_of_folders(folders.all),
     )
-    catalog.start_hashing()
     return Services(
         queue=queue,
         catalog=catalog,
@@ -217,7 +216,7 @@ def open_services(flags: Flags) -> Services:
         history=History(outputs, cache / "history.sqlite"),
         extensions=extensions,
         limits=JobLimits(flags.max_queued_jobs),
-        card_files=folders.card_files(),
+        card_files=files.card_files(),
         borrowed_styles=folders.styles,
         speeds=Speeds(cache / "speeds.json"),
     )
@@ -287,12 +286,13 @@ def serve(services: Services) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells the address, and opens the browser, once the port answers."""
+    """Tells the address, opens the browser, and looks further into the models, once the port answers."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self.was_interrupted = False  # by Ctrl+C
         self._flags = services.flags
+        self._look_on = services.look_on
         self._queue = services.queue
         self._batches = services.intake.batches
 
@@ -301,6 +301,7 @@ class _Server(uvicorn.Server):
         if not self.started:
             return
         log.info("Palimpsest %s is at %s", modules.__version__, self._flags.url)
+        self._look_on()
         if self._flags.autolaunch:
             threading.Thread(target=webbrowser.open, args=(self._flags.url,), daemon=True).start()
 

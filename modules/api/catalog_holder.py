@@ -1,4 +1,4 @@
-"""The most recent catalog of models. Hashes and slow examinations are completed in the background."""
+"""The most recent catalog of models. Files are looked into, and hashed when somebody asks, in the background."""
 
 import logging
 import threading
@@ -13,7 +13,8 @@ from modules.schema.catalog import Catalog, Checkpoint, Vae
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 5.0  # seconds that a request waits for hashes that are still being computed
+PATIENCE: Final = 2.0  # seconds that a request waits for hashes that are not known yet
+PATIENCE_FOR_HEADERS: Final = 5.0  # … and for the headers of LoRAs
 
 
 class CatalogHolder:
@@ -45,6 +46,8 @@ class CatalogHolder:
         self._tried: set[Path] = set()  # files whose hash was asked for since the last look
         self._reading: Path | None = None  # the file whose hash is being computed
         self._urgent: set[str] = set()  # names, folded, of files whose hash somebody waits for
+        self._waiting = 0  # how many wait for hashes; none are computed while nobody does
+        self._in_vain: set[str] = set()  # hashes that somebody has waited for already
         self._look_further = look_further
         self._is_looked = False  # further, since the last scan
         self._looking = threading.Thread(target=self._look_on, name="looks", daemon=True)
@@ -72,6 +75,8 @@ class CatalogHolder:
             self._current, self._stamped = found, stamped
             self._tried.clear()
             self._is_looked = False
+            if is_new:
+                self._in_vain.clear()
             self._revision += is_new
             self._changed.notify_all()
         if is_new:
@@ -84,30 +89,44 @@ class CatalogHolder:
         if row is not None and (sha256 := self.known_hash(row.path)):
             self._note(row.path, sha256)
 
-    def start_hashing(self) -> None:
-        """From now on, examine further after each scan, and compute the hashes of all files one at a time."""
+    def begin(self) -> None:
+        """From now on, examine further after each scan, and compute the hashes that somebody waits for."""
         self._looking.start()
         self._hashing.start()
 
     def knowing(self, *names: str) -> Catalog:
         """The catalog, once it is known which files have the hashes in `names`, or that none has.
 
-        Waits a few seconds at most: large files that have not been read yet may become known later.
+        Files of these names are read first, then all others, for a few seconds at most, and once for each hash: a model
+        that is not here must not cost the reading of all that are.
         """
         digits = [found for text in names if (found := digits_in(text))]
-        if not digits or self._has_hashes(digits) or not self._hashing.is_alive():
+        if not digits or self._has_hashes(digits) or not self._hashing.is_alive() or self._in_vain.issuperset(digits):
             return self._current
         with self._changed:
             self._urgent |= {folded(name_in(text)) for text in names}
-            self._changed.wait_for(lambda: self._has_hashes(digits), PATIENCE)
+            self._waiting += 1
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._has_hashes(digits), PATIENCE):
+                self._in_vain.update(digits)
+            self._waiting -= 1
             return self._current
 
-    def settled(self) -> Catalog:
-        """The catalog as the folders are now, with all hashes, as far as a few seconds suffice for that."""
+    def settled(self, *names: str) -> Catalog:
+        """The catalog as the folders are now, with what headers tell and the hashes in `names`, as far as a few seconds
+        suffice for that."""
         self.look()
+        self.complete()
+        return self.knowing(*names)
+
+    def complete(self) -> Catalog:
+        """The catalog once the headers of all LoRAs have been read, as far as a few seconds suffice for that."""
+        if not self._looking.is_alive():
+            while self._look_further():
+                self.refresh()
+            return self._current
         with self._changed:
-            if self._hashing.is_alive():
-                self._changed.wait_for(lambda: not self._is_busy(), PATIENCE)
+            self._changed.wait_for(lambda: all(lora.is_read for lora in self._current.loras), PATIENCE_FOR_HEADERS)
             return self._current
 
     def _is_busy(self) -> bool:
@@ -141,7 +160,7 @@ class CatalogHolder:
     def _hash_all(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._next() is not None)
+                self._changed.wait_for(lambda: self._waiting > 0 and self._next() is not None)
                 path = self._next()
                 assert path is not None
                 self._tried.add(path)

@@ -17,6 +17,7 @@ from modules.extension.loading import Extensions
 from modules.extension.loading import load as load_extensions
 from modules.fetching.fetcher import Fetcher
 from modules.flags.flags import Flags
+from modules.infotext.grammar import Infotext
 from modules.infotext.parse import parse
 from modules.infotext.read import ParsedFields, to_fields
 from modules.jobs.admission import Admission
@@ -114,6 +115,12 @@ class SettingsHolder:
             ) from error
 
 
+def models_in(parsed: Infotext) -> tuple[str, ...]:
+    """How an infotext calls its models, with their hashes."""
+    named = (f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE"))
+    return (*named, *(parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")))
+
+
 @dataclass(frozen=True)
 class Services:
     """The objects that routes use. `count_tokens` counts as the text encoder will, for the counter next to a prompt."""
@@ -140,6 +147,11 @@ class Services:
         self.queue.listeners.add(self._learner.look)
         self.queue.file_listeners.add(self._look)
         self.catalog.listeners.add(self.queue.listeners.call)  # whoever follows the state learns of new names
+
+    def look_on(self) -> None:
+        """From now on, look into models and what lies beside them in the background."""
+        self.catalog.begin()
+        self.cards.begin()
 
     def _look(self) -> None:
         """A job has made a model file. Beside the queue's thread: looking through thousands of files takes a while."""
@@ -207,9 +219,7 @@ class Services:
     def read_infotext(self, text: str) -> ParsedFields:
         """Parses an infotext into request fields, with its models resolved to installed files."""
         parsed = parse(text)
-        named = [f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE")]
-        others = [parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")]
-        catalog = self.catalog.knowing(*named, *others)
+        catalog = self.catalog.knowing(*models_in(parsed))
         return to_fields(parsed, settings=self.settings.current, catalog=catalog)
 
     def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:

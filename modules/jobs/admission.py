@@ -31,13 +31,14 @@ Generation = TypeVar("Generation", bound=GenerationRequest)
 
 class CatalogSource(Protocol):
     """Where names are looked up: `look` looks whether the folders have changed, `knowing` waits for hashes in the
-    names, `refresh` looks at the disk again in any case."""
+    names, `refresh` looks at the disk again in any case, `complete` waits for what only LoRAs' headers tell."""
 
     @property
     def current(self) -> Catalog: ...
     def look(self) -> Catalog: ...
     def knowing(self, *names: str) -> Catalog: ...
     def refresh(self) -> Catalog: ...
+    def complete(self) -> Catalog: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class FixedCatalog:
         return self.current
 
     def refresh(self) -> Catalog:
+        return self.current
+
+    def complete(self) -> Catalog:
         return self.current
 
 
@@ -181,7 +185,16 @@ class _Names:
             if self._looked:
                 raise
         self._looked = True
-        return self._source.refresh().lora(name)
+        try:
+            return self._source.refresh().lora(name)
+        except WebuiError:
+            catalog = self._source.complete()
+        try:
+            return catalog.lora(name)
+        except WebuiError as error:
+            unread = sum(not lora.is_read for lora in catalog.loras)
+            hint = f"LoRA files whose headers have not been read yet: {unread}. One may have that name; try again soon."
+            raise WebuiError(error.message, hint if unread else error.hint, error.field) from error
 
     def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
         return self._reader.named(prompts, settings, self._source.current.embeddings)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from modules.base.errors import WebuiError
+from modules.networks.files.headers import Stamp, stamp_of
 from modules.networks.files.hypernetworks import Description, Layer, described
-from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import HYPERNETWORK
 from modules.networks.model import Model

@@ -14,8 +14,9 @@ from modules.clip.bpe import ClipBPE
 from modules.networks.device import Mode, Placement, available_bytes, release_memory
 from modules.networks.families import FAMILIES, family_of
 from modules.networks.files.foreign import FIELD, real_path
+from modules.networks.files.headers import Stamp, stamp_of
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import LoraRequest, Stamp, stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.hypernetworks import Hypernetworks
 from modules.networks.lora.patch import Patch
 from modules.networks.memory import LEFT_FREE, Fp8, MemoryMode, Needs, mode_for, needs_of, takes_fp8

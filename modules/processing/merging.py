@@ -11,8 +11,9 @@ from modules.base.errors import WebuiError
 from modules.base.events import Event, FileSaved, Finished, Staged, Started, Stepped, Stop, Warned
 from modules.base.paths import plain_part
 from modules.networks.files.foreign import open_file
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.merging.blocks import parse_block_weights
 from modules.networks.merging.merge import Merged, Note, Progress, Stopped, merge
 from modules.networks.merging.partial import taken

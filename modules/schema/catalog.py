@@ -88,7 +88,8 @@ class Lora:
     """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
 
     `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
-    itself, without the picture that it may hold; `reason` tells why it cannot be read, "" if it can.
+    itself, in short; `reason` tells why it cannot be read, "" if it can. Until its header `is_read`, only its name and
+    path are known.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Lora:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
     reason: str = ""
     has_picture: bool = False
+    is_read: bool = True
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class Catalog:
     def without_notes(self) -> "Catalog":
         """The same names for a job to carry to the engine process.
 
-        What LoRAs tell of themselves may be megabytes, and no job reads it. Extensions' upscalers go by their names:
+        No job reads what LoRAs tell of themselves. Extensions' upscalers go by their names:
         the engine process has loaded the extensions itself, and their functions may not be picklable.
         """
         loras = tuple(replace(lora, metadata={}) for lora in self.loras)

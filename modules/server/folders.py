@@ -1,6 +1,6 @@
 """The folders that contain models: ours, those from flags, and other programs'."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,19 +8,12 @@ from pathlib import Path
 from modules.base.root import ROOT
 from modules.flags.flags import Flags
 from modules.networks.files import installations
-from modules.networks.files.cards import CardFiles, CardKind
-from modules.networks.files.checkpoints import CheckpointFiles
-from modules.networks.files.embeddings import EmbeddingFiles
-from modules.networks.files.hypernetworks import find_hypernetworks
+from modules.networks.files.cards import CardKind
 from modules.networks.files.installations import Installation
-from modules.networks.files.listing import HashCache, find_vaes
-from modules.networks.files.loras import LoraFiles
 from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
-from modules.networks.files.upscalers import find_upscalers
-from modules.schema.catalog import Catalog
-from modules.schema.upscalers import UPSCALERS, Upscaler, find
 
 HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
+HEADERS = "cache/headers.json"  # beside it; what headers of models tell
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
@@ -100,37 +93,21 @@ class ModelFolders:
         """A sentence for each part of an installation that cannot be used."""
         return tuple(remark for other in self.others for remark in other.remarks)
 
-    def scanner(
-        self, checkpoints: CheckpointFiles, upscalers: tuple[Upscaler, ...] = UPSCALERS
-    ) -> Callable[[], Catalog]:
-        """Looks, each time it is called, what is there to choose from."""
-        loras, embeddings = LoraFiles(self.loras), EmbeddingFiles(self.embeddings)
-
-        def scan() -> Catalog:
-            hashes = HashCache(self.flags.data_dir / HASHES)
-            vaes = find_vaes(self.vaes, self.checkpoints, hashes)
-            hypernetworks = find_hypernetworks(self.hypernetworks)
-            return Catalog(
-                checkpoints.found(hashes),
-                loras.found(hashes),
-                embeddings.found(),
-                vaes,
-                hypernetworks,
-                (*upscalers, *(row for row in find_upscalers(self.upscalers) if find(row.name, upscalers) is None)),
-            )
-
-        return scan
-
-    def card_files(self) -> CardFiles:
-        """What lies beside the models."""
-        roots: dict[CardKind, Sequence[Path]] = {
+    @property
+    def card_roots(self) -> Mapping[CardKind, Sequence[Path]]:
+        """Where the models of each kind lie that have cards."""
+        return {
             "checkpoints": self.checkpoints,
             "loras": self.loras,
             "embeddings": self.embeddings,
             "hypernetworks": self.hypernetworks,
             "vaes": (*self.vaes, *self.checkpoints),
         }
-        return CardFiles(roots, [path for other in self.others for paths in other.folders.values() for path in paths])
+
+    @property
+    def read_only(self) -> tuple[Path, ...]:
+        """The installations' folders."""
+        return tuple(path for other in self.others for paths in other.folders.values() for path in paths)
 
     def engine_options(self) -> dict[str, str]:
         """What an engine is built with: arguments of `processing.engine.create_engine`."""

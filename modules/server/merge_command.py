@@ -12,12 +12,12 @@ from modules.base.errors import WebuiError
 from modules.base.events import Event, Failed, FileSaved, Finished, Staged, Stepped, Stop, Warned
 from modules.base.paths import printable
 from modules.flags.command_line import parse
-from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.listing import HashCache
 from modules.networks.merging.recipe import Method, Precision
 from modules.processing.kinds.merge import MERGE, NAME_FIELDS, ConfigSource
 from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint, Lora, Vae
 from modules.server.folders import HASHES, ModelFolders
+from modules.server.model_files import ModelFiles
 
 INTERRUPTED: Final = 130
 _METHODS: Final = {name.lower().replace(" ", "-"): name for name in get_args(Method)}
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         from modules.processing.merging import Merger  # noqa: PLC0415
 
         folders = ModelFolders.of(flags)
-        find = _Finder(folders.scanner(CheckpointFiles(folders.checkpoints))())
+        find = _Finder(ModelFiles(folders).scan())
         merger = Merger(find, HashCache(flags.data_dir / HASHES), folders.checkpoints[0])
         code = 1
         for event in merger.run(request, lambda: Stop.NONE):

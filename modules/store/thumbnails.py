@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules.base.disk import sizes_in, sweep, write_over
 from modules.base.errors import WebuiError
-from modules.base.picture import Picture
+from modules.base.picture import DAMAGED, Picture
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,16 @@ def small(picture: Picture, side: int, field: str = "") -> bytes:
     return file.getvalue()
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether `data` is a picture that can be decoded. A card's takes a millisecond."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
+            image.load()
+    except DAMAGED:
+        return False
+    return True
+
+
 class Thumbnails:
     """Files under `folder` by a key, at most `limit` bytes of them. Safe to use from several threads.
 
@@ -60,9 +70,11 @@ class Thumbnails:
         path = self._folder / name
         with contextlib.suppress(OSError):
             data = path.read_bytes()
-            os.utime(path)
-            self._note(name, len(data))
-            return data
+            if is_whole(data):
+                os.utime(path)
+                self._note(name, len(data))
+                return data
+            log.warning("The thumbnail %s is damaged; it is made again.", path)
         data = make()
         try:
             write_over(path, data)

@@ -181,3 +181,27 @@ def test_a_new_file_is_there_without_a_restart_and_notes_lie_beside_it(page: Pag
     card(page, "ink").click()
     card(page, "ink").click()
     assert prompt(page) == "<lora:ink:0.7> ink wash"
+
+
+@pytest.mark.slow
+def test_a_file_becomes_the_thumbnail_once_that_is_agreed(page: Page, models: Models) -> None:
+    path = lora(models.folder / "Lora", "wash")
+    preview = path.with_name("wash.preview.png")
+    before, other = preview.read_bytes(), png(40, 50)
+    opened(page, models.url)
+    page.click("#img2img_networks_button")
+    page.click(".cards-foot button")
+    card(page, "wash").hover()
+    page.click("[data-card=wash] .card-info")
+    expect(page.locator("#card_preview_result")).to_be_disabled()  # nothing has been generated here
+    shown = page.locator("#card_dialog .card-preview img")
+    old = shown.get_attribute("src")
+    choose = page.locator("#card_dialog input[type=file]")
+    for answer, expected in (("#ask_no", before), ("#ask_yes", other)):
+        choose.set_input_files({"name": "other.png", "mimeType": "image/png", "buffer": other})
+        expect(page.locator("#ask_sentence")).to_contain_text("wash has a thumbnail already: wash.preview.png.")
+        page.click(answer)
+        if answer == "#ask_yes":
+            expect(shown).not_to_have_attribute("src", old or "")
+        assert preview.read_bytes() == expected
+    expect(page.locator("[data-card=wash] .card-main img")).not_to_have_attribute("src", old or "")

@@ -123,6 +123,42 @@ class Disk:
     def refresh(self) -> Catalog:
         return self.current
 
+    def complete(self) -> Catalog:
+        return self.current
+
+
+class Slow(Disk):
+    """A source whose LoRAs' headers are known only to who waits for them."""
+
+    def __init__(self, catalog: Catalog, complete: Catalog) -> None:
+        super().__init__(catalog)
+        self._complete = complete
+        self.waits = 0
+
+    def complete(self) -> Catalog:
+        self.waits += 1
+        self.current = self._complete
+        return self.current
+
+
+def test_a_lora_that_nobody_has_looked_into_is_used_by_its_files_name_at_once() -> None:
+    unread = Lora("ink", Path("ink.safetensors"), is_read=False)
+    read = Lora("ink", Path("ink.safetensors"), "india")
+    source = Slow(Catalog((GOOD,), (unread,)), Catalog((GOOD,), (read,)))
+    work = Admission(source)
+    assert work.admitted(TXT2IMG, Txt2ImgRequest(prompt="<lora:ink:1>"), Settings()).resources.loras == (unread,)
+    assert source.waits == 0
+    assert work.admitted(TXT2IMG, Txt2ImgRequest(prompt="<lora:india:1>"), Settings()).resources.loras == (read,)
+    assert source.waits == 1
+
+
+def test_a_name_that_a_header_may_still_tell_is_not_called_wrong_for_good() -> None:
+    unread = Catalog((GOOD,), (Lora("ink", Path("ink.safetensors"), is_read=False),))
+    ours = Settings(compatibility="Palimpsest")
+    with pytest.raises(WebuiError, match="no LoRA 'india'") as caught:
+        Admission(Slow(unread, unread)).admitted(TXT2IMG, Txt2ImgRequest(prompt="<lora:india:1>"), ours)
+    assert caught.value.hint.startswith("LoRA files whose headers have not been read yet: 1.")
+
 
 def written(folder: Path, name: str, text: str = "one") -> Path:
     path = folder / name

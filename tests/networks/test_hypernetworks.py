@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modules.base.errors import WebuiError
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.hypernetworks import find_hypernetworks
-from modules.networks.files.loras import stamp_of
 from modules.networks.hypernetworks import HypernetworkRequest, Hypernetworks
 from modules.networks.sd1.model import StableDiffusion
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from modules.clip.bpe import ClipBPE
 from modules.networks.device import Placement
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.lora.patch import Patch
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.sd1.model import StableDiffusion

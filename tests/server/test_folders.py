@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from modules.flags.command_line import parse
-from modules.networks.files.checkpoints import CheckpointFiles
 from modules.server.folders import ModelFolders
+from modules.server.model_files import ModelFiles
 from tests.tiny import write_tiny_checkpoint
 
 
@@ -18,7 +18,7 @@ def test_models_of_other_programs_are_found_behind_ours_and_nothing_is_written(t
     before = sorted(tmp_path.rglob("*"))
     flags = parse(["--data-dir", str(data), "--a1111", str(a1111), "--comfy", str(comfy)], {})
     folders = ModelFolders.of(flags)
-    found = folders.scanner(CheckpointFiles(folders.checkpoints))().checkpoints
+    found = ModelFiles(folders).scan().checkpoints
     names = [each.name for each in found]
     assert "Stable-diffusion.safetensors" in names
     assert "checkpoints.safetensors" in names

@@ -11,6 +11,7 @@ from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.flags.flags import Flags
+from modules.networks.files.loras import full_metadata
 from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 from modules.schema.upscalers import DEFAULT_FACTOR, Upscaler, of_latents, of_pictures
@@ -214,7 +215,7 @@ def _lora(lora: Lora) -> dict[str, Any]:
         "name": lora.name,
         "alias": lora.alias or lora.name,
         "path": shown(lora.path.name),
-        "metadata": dict(lora.metadata),
+        "metadata": {**lora.metadata, **full_metadata(lora.path)},
         **({"reason": lora.reason} if lora.reason else {}),
     }
 

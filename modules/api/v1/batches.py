@@ -1,8 +1,9 @@
 """Batches: upload files, start, follow, stop, download the results."""
 
 import re
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field, ValidationError, WithJsonSchema
@@ -66,6 +67,14 @@ class BatchBody(Strict):
     )
 
 
+def _models_in(form: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a form calls its models, which may be hashes."""
+    settings = form.get("override_settings")
+    overrides = cast(dict[str, Any], settings) if isinstance(settings, dict) else {}
+    named = (overrides.get("sd_model_checkpoint"), overrides.get("sd_vae"), form.get("refiner_checkpoint"))
+    return tuple(name for name in named if isinstance(name, str))
+
+
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/batches", tags=["batches"])
     intake = services.intake
@@ -87,7 +96,7 @@ def routes(services: Services) -> APIRouter:
             body.request,
             body.options,
             services.settings.current,
-            services.catalog.settled(),
+            services.catalog.settled(*_models_in(body.request)),
             Files([UploadedFile(file.name, file.id) for file in body.files], body.folder),
             Files([UploadedFile(mask.name, mask.id) for mask in body.masks], body.mask_folder),
             body.leave_out_missing,

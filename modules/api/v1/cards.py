@@ -5,23 +5,27 @@ import json
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from modules.api.card_index import Cards
-from modules.api.openapi import answers
+from modules.api.openapi import answers, bytes_body
 from modules.api.services import Services
-from modules.api.v1.pictures import PICTURE_HEADERS
+from modules.api.v1.pictures import PICTURE_HEADERS, picture_bytes
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.names import shown
 from modules.base.paths import printable
+from modules.base.picture import Picture
 from modules.networks.files.card_pictures import picture_key, picture_of
 from modules.networks.files.cards import Card, CardKind
+from modules.networks.files.loras import full_metadata
 from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
 from modules.networks.files.own_notes import KEYS, read_own, save_own
+from modules.networks.files.own_pictures import save_preview
 from modules.prompts.written import LONGEST_ALIAS, embedding_word, hypernetwork_tag, lora_tag
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora
 from modules.store.thumbnails import small
@@ -119,6 +123,27 @@ def routes(services: Services) -> APIRouter:
         data = services.thumbnails.get(key, lambda: small(picture_of(found), SIDE, "name"))
         return Response(data, media_type="image/webp", headers=PICTURE_HEADERS)
 
+    @router.put("/{kind}/thumbnail", openapi_extra=bytes_body("A picture file."))
+    async def illustrate(
+        request: Request,
+        kind: OfKind,
+        name: Name,
+        replace: Annotated[bool, Query(description="Whether to replace the picture that is there.")] = False,
+    ) -> dict[str, Any]:
+        """Make the body, a picture file, the model's thumbnail: `NAME.preview.png` beside it, as A1111 does.
+
+        409 with the field `replace` if it has one already; the card as it is then.
+        """
+        data = await picture_bytes(request, "picture")
+        return await run_in_threadpool(illustrated, kind, name, data, replace)
+
+    def illustrated(kind: CardKind, name: str, data: bytes, is_replacing: bool) -> dict[str, Any]:
+        found = index.card(kind, name)
+        index.files.require_ours(found)
+        save_preview(found, Picture.from_bytes(data, "picture"), is_replacing)
+        index.look(anew=False)
+        return _detailed(index.card(kind, name), index.current().catalog, services)
+
     return router
 
 
@@ -175,7 +200,7 @@ def _thumbnail(card: Card) -> str:
 
 def _detailed(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
     editable, problems = _editable(card)
-    metadata = card.entry.metadata if isinstance(card.entry, Lora) else {}
+    metadata = full_metadata(card.path) if isinstance(card.entry, Lora) else {}
     texts = {label: str(metadata.get(key) or "")[:200] for key, label in METADATA_LABELS.items()}
     return _row(card, catalog, services) | {
         "about": card.notes.description,

@@ -49,7 +49,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("", status_code=201, openapi_extra=bytes_body("A picture file."))
     async def add(request: Request) -> dict[str, Any]:
         """Upload a picture: the body is the file's bytes."""
-        return await run_in_threadpool(put, await _bytes_of(request))
+        return await run_in_threadpool(put, await picture_bytes(request, FIELD))
 
     @router.get("/{picture_id}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{picture_id}", include_in_schema=False)
@@ -102,23 +102,23 @@ def routes(services: Services) -> APIRouter:
     return router
 
 
-async def _bytes_of(request: Request) -> bytes:
-    """The body, up to the size limit of a picture."""
+async def picture_bytes(request: Request, field: str) -> bytes:
+    """The body, up to the size limit of a picture. Raises WebuiError (413)."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BYTES:
-        raise _too_large()
+        raise _too_large(field)
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BYTES:
-            raise _too_large()
+            raise _too_large(field)
     return bytes(data)
 
 
-def _too_large() -> WebuiError:
+def _too_large(field: str) -> WebuiError:
     return WebuiError(
-        f"{FIELD}: the file is larger than the limit of {MAX_BYTES // 2**20} MB.",
+        f"{field}: the file is larger than the limit of {MAX_BYTES // 2**20} MB.",
         "Save it smaller, for example as JPEG.",
-        FIELD,
+        field,
         status=413,
     )

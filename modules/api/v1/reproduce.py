@@ -8,10 +8,11 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 
 from modules.api.clients import client_of
-from modules.api.services import Services
+from modules.api.services import Services, models_in
 from modules.base.errors import WebuiError
 from modules.base.fields import Strict
 from modules.base.picture import Picture
+from modules.infotext.parse import parse
 from modules.infotext.recipe import Recipe, compared, ran_with, recipe
 from modules.processing.kinds.generate import IMG2IMG, TXT2IMG
 from modules.schema.request import Img2ImgRequest
@@ -75,8 +76,8 @@ def routes(services: Services) -> APIRouter:
         source, mask = (services.pictures.get(name) if name else None for name in (source_id, mask_id))
         try:
             text = metadata.read(picture).infotext
-            catalog = services.catalog
-            return recipe(picture, text, catalog.settled(), kept, source, mask, catalog.hash_of)
+            catalog = services.catalog.settled(*models_in(parse(text)))
+            return recipe(picture, text, catalog, kept, source, mask, services.catalog.known_hash)
         except WebuiError as error:
             hint = "Upload it and send its id." if error.field in ("source", "mask") else error.hint
             raise WebuiError(error.message, hint, error.field, error.status) from error

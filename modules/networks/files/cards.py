@@ -9,9 +9,8 @@ from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.networks.files.base_models import SD1, SD2, SDXL, family_of
 from modules.networks.files.beside import OWN, Base, Beside, Folder, Stamp, base_of
-from modules.networks.files.foreign import format_of
-from modules.networks.files.listing import read_metadata
-from modules.networks.files.loras import PICTURES as EMBEDDED
+from modules.networks.files.headers import HeaderCache, stamp_of
+from modules.networks.files.loras import notes_of
 from modules.networks.files.notes import NOTHING, Notes, merged, notes_of_file, problem_of, read_notes
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora, Vae
 
@@ -30,7 +29,7 @@ class Model(NamedTuple):
     @property
     def metadata(self) -> Mapping[str, Any] | None:
         """What its file tells of itself, where that is known already."""
-        return self.entry.metadata if isinstance(self.entry, Lora) else None
+        return self.entry.metadata if isinstance(self.entry, Lora) and self.entry.is_read else None
 
     @property
     def has_picture(self) -> bool:
@@ -118,10 +117,17 @@ class Read(NamedTuple):
 class CardFiles:
     """The cards of models in some folders. A file of notes is read again only when it has changed.
 
-    `roots` are the folders of each kind, and those of `read_only` belong to another program. For one thread at a time.
+    `roots` are the folders of each kind, and those of `read_only` belong to another program. `headers` are what models'
+    own files tell. For one thread at a time.
     """
 
-    def __init__(self, roots: Mapping[CardKind, Sequence[Path]] | None = None, read_only: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        roots: Mapping[CardKind, Sequence[Path]] | None = None,
+        read_only: Sequence[Path] = (),
+        headers: HeaderCache | None = None,
+    ) -> None:
+        self._headers = headers or HeaderCache()
         self._roots = {kind: tuple((roots or {}).get(kind, ())) for kind in KINDS}
         self._read_only = tuple(read_only)
         self._read: dict[Beside, Read] = {}
@@ -148,7 +154,7 @@ class CardFiles:
         for each in found:
             known = self._read.get(each.beside)
             if known is None and not (has_read and is_over()):
-                known, has_read = _read(each), True
+                known, has_read = _read(each, self._headers), True
             if known is not None:
                 kept[each.beside] = known
             cards.append(_card(each, known))
@@ -164,7 +170,7 @@ class CardFiles:
         if any(card.path.is_relative_to(folder) for folder in self._read_only):
             raise WebuiError(
                 f"{shown(card.path.name)} belongs to another installation, where nothing is written.",
-                "Write the notes there, or copy the model into a folder of Palimpsest's.",
+                "Change it there, or copy the model into a folder of Palimpsest's.",
                 "name",
                 409,
             )
@@ -190,7 +196,7 @@ def _card(found: Found, read: Read | None) -> Card:
     )
 
 
-def _read(found: Found) -> Read:
+def _read(found: Found, headers: HeaderCache) -> Read:
     """Everything that is noted about a model; a file that cannot be read costs what it says, and is told."""
     notes: list[Notes] = []
     problems: list[str] = []
@@ -204,16 +210,17 @@ def _read(found: Found) -> Read:
     metadata = found.model.metadata
     has_own = False
     if metadata is None:
-        metadata = _metadata(found.model.entry.path)
-        has_own = any(metadata.get(key) for key in EMBEDDED)
+        metadata, has_own = _of_file(found.model.entry.path, headers)
     return Read(merged([*notes, notes_of_file(metadata)]), tuple(problems), has_own)
 
 
-def _metadata(path: Path) -> Mapping[str, Any]:
-    """What a model's file tells of itself; nothing where it is none that can: its list says why."""
+def _of_file(path: Path, headers: HeaderCache) -> tuple[Mapping[str, Any], bool]:
+    """(what a model's file tells of itself, whether it holds a picture); nothing where it cannot be read: its list says
+    why."""
+    if path.is_dir():
+        return {}, False
     try:
-        if path.is_dir() or format_of(path) != "safetensors":
-            return {}
-        return read_metadata(path)
-    except (OSError, WebuiError):
-        return {}
+        notes = notes_of(stamp_of(path), headers)
+    except OSError:
+        return {}, False
+    return notes.metadata, notes.has_picture

@@ -2,16 +2,18 @@
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from modules.base.errors import WebuiError
 from modules.networks.files.detect import PIPELINES, UNKNOWN, FileType, detect, family_named, require_supported
 from modules.networks.files.foreign import FIELD, format_of, read_json, real_path
+from modules.networks.files.headers import HeaderCache, Stamp, stamp_of
 from modules.networks.files.listing import DIFFUSERS_INDEX, HashCache, TensorInfo, find_checkpoints, read_header
-from modules.networks.files.loras import Stamp, stamp_of
+from modules.networks.files.loras import SLICE
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import CHECKPOINT, MoreThanWeights, tensors_of
 from modules.schema.catalog import Checkpoint
@@ -19,6 +21,8 @@ from modules.schema.families import Shown
 
 log = logging.getLogger(__name__)
 
+_SHOWN: Final = get_args(Shown)
+_KIND: Final = "checkpoint"  # in the cache of headers
 _PICKLE: Final = "a pickle with code"  # what a list calls a file that holds more than weights
 _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
 _INPAINTING_CHANNELS: Final = 9
@@ -42,46 +46,76 @@ class Seen(NamedTuple):
 UNSEEN: Final = Seen("", "", "")  # a file that torch has saved, as far as its first bytes tell
 
 
+class _Left(NamedTuple):
+    """A checkpoint whose header has not been read, or whose pickle has not been followed."""
+
+    path: Path
+    stamp: Stamp
+
+
 class CheckpointFiles:
     """The checkpoints in some folders. A file's header is read again only when the file has changed.
 
-    Following a pickle takes its time: it is done by `look_further`, which may run in another thread than `found`.
+    `found` reads at most `at_once` headers (None for all). The others, and pickles, whose following takes its time, are
+    left to `look_further`, which may run in another thread.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], headers: HeaderCache | None = None, at_once: int | None = None) -> None:
         self._folders = tuple(folders)
-        self._seen: dict[Stamp, Seen] = {}
-        self._followed: dict[Stamp, Seen] = {}  # of files that torch has saved
+        self._headers = headers or HeaderCache()
+        self._at_once = at_once
+        self._left: tuple[_Left, ...] = ()
+        self._followed: set[Stamp] = set()
 
     def found(self, hashes: HashCache) -> tuple[Checkpoint, ...]:
         """Those that are there now; the ones that cannot be loaded with their reasons."""
-        seen: dict[Stamp, Seen] = {}
+        left: list[_Left] = []
         rows: list[Checkpoint] = []
+        now_read = 0
         for row in find_checkpoints(self._folders, hashes):
             try:
                 stamp = stamp_of(row.path / DIFFUSERS_INDEX if row.path.is_dir() else row.path)
             except OSError as error:
                 rows.append(replace(row, reason=_unreadable(row.path, error)))
                 continue
-            seen[stamp] = known = self._seen.get(stamp) or look_into(row.path)
-            if known == UNSEEN:
-                known = self._followed.get(stamp, known)
-            rows.append(replace(row, what=known.what, family=known.family, reason=known.reason, shown=known.shown))
-        self._seen = seen
+            seen = self._known(stamp)
+            if seen is None and (self._at_once is None or now_read < self._at_once):
+                seen, now_read = self._keep(stamp, look_into(row.path)), now_read + 1
+            if seen is None or (seen == UNSEEN and stamp not in self._followed):
+                left.append(_Left(row.path, stamp))
+            what, family, reason, shown = seen or UNSEEN
+            rows.append(replace(row, what=what, family=family, reason=reason, shown=shown))
+        self._left = tuple(left)
         return tuple(rows)
 
-    def look_further(self) -> bool:
-        """Follow the pickles that were found and nobody has followed yet. Tells whether anything is known now."""
-        now = self._seen
-        left = [stamp for stamp, known in now.items() if known == UNSEEN and stamp not in self._followed]
-        if not left:
-            return False
-        followed = {stamp: known for stamp, known in self._followed.items() if stamp in now}
+    def look_further(self, seconds: float = SLICE) -> bool:
+        """Read headers and follow pickles that `found` has left, for about so long. Tells whether anything is known now
+        that was not."""
+        end = time.monotonic() + seconds
+        is_news = False
         with PickleReader() as pickles:
-            for stamp in left:
-                followed[stamp] = follow(stamp.path, pickles)
-        self._followed = followed
-        return any(followed[stamp] != UNSEEN for stamp in left)
+            for path, stamp in self._left:
+                seen = self._known(stamp) or look_into(path)
+                if seen == UNSEEN:
+                    self._followed.add(stamp)
+                    seen = follow(path, pickles)
+                is_news |= self._keep(stamp, seen) != UNSEEN
+                if time.monotonic() > end:
+                    break
+        return is_news
+
+    def _known(self, stamp: Stamp) -> Seen | None:
+        match self._headers.get(_KIND, stamp):
+            case {"what": str(what), "family": str(family), "reason": str(reason), "shown": shown} if shown in _SHOWN:
+                return Seen(what, family, reason, shown)
+            case _:
+                return None
+
+    def _keep(self, stamp: Stamp, seen: Seen) -> Seen:
+        """A file with a fault is looked into at each start; a folder has more files than the one of `stamp`."""
+        is_kept = bool(seen.what) and not seen.reason and stamp.path.name != DIFFUSERS_INDEX
+        self._headers.put(_KIND, stamp, seen._asdict(), is_kept)
+        return seen
 
 
 def follow(path: Path, pickles: PickleReader) -> Seen:

@@ -2,16 +2,17 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.clip.chunks import CHUNK_LENGTH
 from modules.networks.files.embedding_pictures import PICTURES, is_picture, picture_content
 from modules.networks.files.foreign import format_of
+from modules.networks.files.headers import HeaderCache, stamp_of
 from modules.networks.files.listing import HashCache, Header, TensorInfo, find_files, read_header
-from modules.networks.files.loras import Stamp, stamp_of
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import EMBEDDING, Content, Stored
 from modules.schema.catalog import Embedding
@@ -27,6 +28,8 @@ XL_KEYS: Final = (
 )  # the vectors of XL's text encoders, in the order in which they stand side by side
 BUNDLED: Final = "bundle_emb."  # with it keys begin in a LoRA's file
 _PREVIEW: Final = ".preview"
+_KIND: Final = "embedding"  # in the cache of headers
+_KEPT: Final = ("name", "vectors", "width", "reason", "step", "sd_checkpoint", "sd_checkpoint_name", "widths")
 
 
 class Inside(NamedTuple):
@@ -39,33 +42,66 @@ class Inside(NamedTuple):
 class EmbeddingFiles:
     """The embeddings in some folders. A file is looked into again only when it has changed."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], headers: HeaderCache | None = None) -> None:
         self._folders = tuple(folders)
-        self._described: dict[Stamp, Embedding | None] = {}  # None for a picture without one
+        self._headers = headers or HeaderCache()
         self._unread: dict[Path, str] = {}  # why the last look could not read a file; told once
 
     def found(self) -> tuple[Embedding, ...]:
         """Those that are there now, each name once; the ones that cannot be used with their reasons."""
         embeddings: dict[str, Embedding] = {}
-        described: dict[Stamp, Embedding | None] = {}
         unread: dict[Path, str] = {}
         with PickleReader() as pickles:
             for path in without_previews(find_files(self._folders, SUFFIXES)):
                 try:
-                    stamp = stamp_of(path)
-                    if stamp in self._described:
-                        described[stamp] = self._described[stamp]
-                    else:
-                        described[stamp] = _described(path, pickles)
+                    one = self._described(path, pickles)
                 except OSError as error:
                     unread[path] = str(error)
                     if self._unread.get(path) != unread[path]:
                         log.warning("%s cannot be read (%s).", path, error)
                     continue
-                if (one := described[stamp]) is not None:
+                if one is not None:
                     embeddings.setdefault(one.name, one)
-        self._described, self._unread = described, unread
+        self._unread = unread
         return tuple(embeddings.values())
+
+    def _described(self, path: Path, pickles: PickleReader) -> Embedding | None:
+        """None for a picture without one. Raises OSError."""
+        stamp = stamp_of(path)
+        told = self._headers.get(_KIND, stamp)
+        if told is not None:
+            with suppress(ValueError):
+                return _from_json(told, path, stamp.changed)
+        one = _described(path, pickles)
+        self._headers.put(_KIND, stamp, {} if one is None else _as_json(one), one is None or not one.reason)
+        return one
+
+
+def _as_json(one: Embedding) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in _KEPT}
+
+
+def _from_json(told: Mapping[str, Any], path: Path, changed: int) -> Embedding | None:
+    """Raises ValueError for what `_as_json` has not made."""
+    match told:
+        case {"name": str(name), "vectors": int(vectors), "width": int(width), "reason": str(reason)}:
+            widths = tuple(each for each in cast(Sequence[Any], told.get("widths", ())) if isinstance(each, int))
+            return Embedding(
+                name,
+                path,
+                changed,
+                vectors,
+                width,
+                reason,
+                step=_whole(told.get("step")),
+                sd_checkpoint=_text(told.get("sd_checkpoint")),
+                sd_checkpoint_name=_text(told.get("sd_checkpoint_name")),
+                widths=widths,
+            )
+        case _:
+            if told:
+                raise ValueError("it is no embedding")
+            return None
 
 
 def without_previews(paths: Sequence[Path]) -> list[Path]:

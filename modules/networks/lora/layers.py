@@ -8,8 +8,9 @@ from typing import Any, Final, cast
 from modules.base.errors import WebuiError
 from modules.networks.files.embeddings import BUNDLED
 from modules.networks.files.foreign import format_of, parse_json, read_json
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import read_metadata
-from modules.networks.files.loras import FIELD, LoraRequest, stamp_of
+from modules.networks.files.loras import FIELD, LoraRequest
 from modules.networks.lora.kinds import KINDS, LoraKind, Misfit, Shape, Size
 from modules.networks.lora.roles import parse_key
 from modules.networks.weights import Weights, open_weights

@@ -18,7 +18,7 @@ from modules.images.geometry import Size
 from modules.images.large.rows import Colors, Resized, Rows, WholeRows, WithAlpha
 from modules.networks.device import Placement, is_out_of_memory, release_memory
 from modules.networks.files.foreign import format_of
-from modules.networks.files.loras import Stamp, stamp_of
+from modules.networks.files.headers import Stamp, stamp_of
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored
 from modules.networks.files.upscalers import PACKAGED

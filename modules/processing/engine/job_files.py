@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from modules.base.errors import WebuiError
 from modules.networks.files.embeddings import bundled_in
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import HashCache, weights_of
-from modules.networks.files.loras import LoraRequest, lora_hash, stamp_of
+from modules.networks.files.loras import LoraRequest, lora_hash
 from modules.networks.hypernetworks import HypernetworkRequest
 from modules.processing.plan import Plan
 from modules.prompts.lora_arguments import Window

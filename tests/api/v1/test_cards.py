@@ -19,10 +19,12 @@ from modules.api.app import create_api
 from modules.api.services import CatalogHolder, Services
 from modules.api.v1.tokens import TokenCounter
 from modules.app import words_of
+from modules.base.picture import Picture
 from modules.flags.flags import Flags
 from modules.networks.files.cards import CardFiles
-from modules.networks.files.checkpoints import CheckpointFiles
 from modules.server.folders import ModelFolders
+from modules.server.model_files import ModelFiles
+from modules.store.thumbnails import small
 from tests.api.conftest import BASE, services_in
 
 
@@ -49,9 +51,10 @@ class Studio(NamedTuple):
 
 def opened(services: Services, folders: ModelFolders) -> Services:
     """`services` with the models that lie in `folders`."""
-    holder = CatalogHolder(folders.scanner(CheckpointFiles(folders.checkpoints)))
+    files = ModelFiles(folders)
+    holder = CatalogHolder(files.scan)
     counter = TokenCounter(services.settings, lambda: words_of(holder.current, 768))
-    return replace(services, catalog=holder, card_files=folders.card_files(), count_tokens=counter)
+    return replace(services, catalog=holder, card_files=files.card_files(), count_tokens=counter)
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +157,9 @@ def test_a_thumbnail_is_small_kept_and_another_one_when_the_picture_changes(stud
     assert "immutable" in answer.headers["cache-control"]
     assert Image.open(io.BytesIO(answer.content)).size == (160, 320)
     (kept,) = (studio.services.flags.data_dir / "cache" / "thumbnails").iterdir()
-    kept.write_bytes(b"kept")
-    assert studio.client.get(url).content == b"kept"
+    other = small(Picture.from_bytes(png()), 320)
+    kept.write_bytes(other)
+    assert studio.client.get(url).content == other
     path.write_bytes(png(30, 30))
     assert cards(studio)[0]["thumbnail"] != url
 
@@ -269,9 +273,76 @@ def test_nothing_is_written_into_another_program_s_folder(
     services = opened(services, ModelFolders.of(flags))
     with TestClient(create_api(services), base_url=BASE) as client:
         assert [card["name"] for card in client.get("/v1/cards/loras").json()["cards"]] == ["ink"]
-        answer = client.put("/v1/cards/loras/card?name=ink", json={"notes": "x"})
-    assert (answer.status_code, list(ink.parent.iterdir())) == (409, [ink])
-    assert "belongs to another installation, where nothing is written." in answer.json()["detail"]
+        for answer in (
+            client.put("/v1/cards/loras/card?name=ink", json={"notes": "x"}),
+            client.put("/v1/cards/loras/thumbnail?name=ink&replace=true", content=png()),
+        ):
+            assert (answer.status_code, list(ink.parent.iterdir())) == (409, [ink])
+            assert "belongs to another installation, where nothing is written." in answer.json()["detail"]
+
+
+def test_a_picture_becomes_the_thumbnail_and_replaces_one_only_if_that_is_agreed(studio: Studio) -> None:
+    styles = studio.folder / "Lora" / "styles"
+    before = (styles / "ink.preview.png").read_bytes()
+    model(styles / "wash.safetensors")
+    cards(studio)
+    made = png(64, 64, "#204060")
+    answer = studio.client.put("/v1/cards/loras/thumbnail?name=wash", content=made)
+    assert answer.status_code == 200, answer.text
+    assert (styles / "wash.preview.png").read_bytes() == made
+    shown = studio.client.get(answer.json()["thumbnail"])
+    assert Image.open(io.BytesIO(shown.content)).size == (64, 64)
+
+    refused = studio.client.put("/v1/cards/loras/thumbnail?name=ink", content=made)
+    assert (refused.status_code, refused.json()["field"]) == (409, "replace")
+    assert refused.json()["detail"] == "ink has a thumbnail already: ink.preview.png."
+    assert (styles / "ink.preview.png").read_bytes() == before
+    first = cards(studio)[0]["thumbnail"]
+    again = studio.client.put("/v1/cards/loras/thumbnail?name=ink&replace=true", content=made)
+    assert (again.status_code, (styles / "ink.preview.png").read_bytes()) == (200, made)
+    assert again.json()["thumbnail"] != first
+
+
+def test_a_picture_of_another_kind_becomes_a_png_and_one_of_another_name_stays(studio: Studio) -> None:
+    styles = studio.folder / "Lora" / "styles"
+    model(styles / "wash.safetensors")
+    (styles / "wash.jpg").write_bytes(b"whatever it is")
+    cards(studio)
+    file = io.BytesIO()
+    Image.new("RGB", (40, 60), "#a5372a").save(file, "WEBP", lossless=True)
+    refused = studio.client.put("/v1/cards/loras/thumbnail?name=wash", content=file.getvalue())
+    assert refused.json()["hint"] == "That file stays, and wash.preview.png is shown instead."
+    answer = studio.client.put("/v1/cards/loras/thumbnail?name=wash&replace=true", content=file.getvalue())
+    assert answer.status_code == 200
+    with Image.open(styles / "wash.preview.png") as image:
+        assert (image.format, image.size, image.getpixel((5, 5))) == ("PNG", (40, 60), (0xA5, 0x37, 0x2A))
+    assert (styles / "wash.jpg").read_bytes() == b"whatever it is"
+
+
+def test_what_is_no_picture_or_lies_behind_a_link_becomes_no_thumbnail(studio: Studio, tmp_path: Path) -> None:
+    styles = studio.folder / "Lora" / "styles"
+    model(styles / "wash.safetensors")
+    cards(studio)
+    answer = studio.client.put("/v1/cards/loras/thumbnail?name=wash", content=b"no picture")
+    assert (answer.status_code, answer.json()["field"]) == (422, "picture")
+    aside = tmp_path / "aside.png"
+    aside.write_bytes(png())
+    (styles / "wash.preview.png").symlink_to(aside)
+    answer = studio.client.put("/v1/cards/loras/thumbnail?name=wash&replace=true", content=png(8, 8))
+    assert answer.json()["detail"] == "wash.preview.png is a link; nothing is written through links."
+    assert aside.read_bytes() == png()
+    assert studio.client.put("/v1/cards/loras/thumbnail?name=nobody", content=png()).status_code == 404
+
+
+def test_a_damaged_thumbnail_is_made_again(studio: Studio) -> None:
+    address = cards(studio)[0]["thumbnail"]
+    first = studio.client.get(address).content
+    folder = studio.services.flags.data_dir / "cache" / "thumbnails"
+    (kept,) = folder.glob("*.webp")
+    for damage in (b"", b"<html>", first[:40], first[: len(first) // 2]):
+        kept.write_bytes(damage)
+        assert studio.client.get(address).content == first
+        assert kept.read_bytes() == first
 
 
 def test_a_list_needs_no_hash(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ from modules.clip.bpe import ClipBPE
 from modules.networks.device import Placement
 from modules.networks.files.checkpoints import CheckpointFiles
 from modules.networks.files.embeddings import describe
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import HashCache, read_description
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.ldm.building import load_vae
 from modules.networks.lora.layers import open_lora
 from modules.networks.sd1.checkpoint import load_checkpoint

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import LoraFiles, lora_hash
+from modules.networks.files import loras
+from modules.networks.files.listing import HashCache, read_metadata
+from modules.networks.files.loras import LoraFiles, full_metadata, lora_hash
 
 TENSORS = {"a.lora_up.weight": np.ones((2, 1), np.float32)}
 
@@ -40,19 +41,26 @@ def test_files_are_found_with_what_they_tell_of_themselves(tmp_path: Path, hashe
         ("ink", "India", "abababababab"), ("torn", "", ""), ("Wash", "", "")
     ]  # fmt: skip
     assert found[0].path == tmp_path / "one" / "ink.safetensors"
-    assert found[0].metadata == {
+    assert full_metadata(found[0].path) == {
         "ss_output_name": "India", "sshs_model_hash": "ab" * 32, "ss_tag": {"a": [1]}, "ss_bad": '{"a": NaN}'
     }  # fmt: skip
+    assert found[0].metadata == {"ss_output_name": "India", "sshs_model_hash": "ab" * 32}  # what lists show
+    assert full_metadata(found[1].path) == {}
 
 
-def test_a_header_is_read_again_only_when_the_file_has_changed(tmp_path: Path, hashes: HashCache) -> None:
+def test_a_header_is_read_again_only_when_the_file_has_changed(
+    tmp_path: Path, hashes: HashCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = lora(tmp_path / "ink.safetensors", ss_output_name="one")
+    reads: list[Path] = []
+    monkeypatch.setattr(loras, "read_metadata", lambda path: reads.append(path) or read_metadata(path))
     files = LoraFiles([tmp_path])
-    first = files.found(hashes)[0].metadata
-    assert files.found(hashes)[0].metadata is first
+    assert [files.found(hashes)[0].alias for _ in range(3)] == ["one"] * 3
+    assert reads == [path]
     lora(path, ss_output_name="two")
     os.utime(path, ns=(1, 1))
     assert files.found(hashes)[0].alias == "two"
+    assert reads == [path] * 2
     path.unlink()
     assert files.found(hashes) == ()
 

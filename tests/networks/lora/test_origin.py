@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from modules.base.errors import WebuiError
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.headers import stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.lora.patch import Patch
 from modules.networks.sd1.model import StableDiffusion
 

@@ -11,7 +11,8 @@ from diffusers.loaders import lora_conversion_utils
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.headers import stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.lora.patch import Patch
 from modules.networks.sd1.model import StableDiffusion
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.networks.device import Placement
+from modules.networks.files.headers import stamp_of
 from modules.networks.files.listing import HashCache
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.lora.patch import Patch
 from modules.networks.model import LoadTools
 from modules.networks.sdxl.checkpoint import load

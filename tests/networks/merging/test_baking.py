@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from modules.base.errors import WebuiError
-from modules.networks.files.loras import LoraRequest, stamp_of
+from modules.networks.files.headers import stamp_of
+from modules.networks.files.loras import LoraRequest
 from modules.networks.merging.merge import Note, merge
 from modules.networks.merging.recipe import Recipe
 from tests.tiny import write_tiny_checkpoint

@@ -3,6 +3,7 @@
 import { get, request } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import { toast } from "../core/toast.js";
+import { Preview } from "./preview.js";
 
 const VERSIONS = { "": "as the file says", SD1: "SD 1", SD2: "SD 2", SDXL: "SDXL", SD3: "SD 3", Unknown: "Unknown" };
 
@@ -10,9 +11,14 @@ const field = (label, input, wide = "script-wide") =>
   h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
 
 export class CardEditor {
-  // onSaved(kind, card) is called with the card as it is then.
-  constructor(onSaved) {
+  // onSaved(kind, card) is called with the card as it is then; resultOf() is the selected picture of the open tab.
+  constructor(onSaved, resultOf) {
     this.onSaved = onSaved;
+    this.preview = new Preview({
+      resultOf,
+      onSaved: (card) => this.onSaved(this.kind, card),
+      onFail: (sentence) => this.complain(sentence),
+    });
     this.error = h("div", { className: "p-error", role: "alert", hidden: true });
     this.title = h("h2", { id: "card_title" });
     this.about = h("div", { className: "card-about" });
@@ -88,6 +94,7 @@ export class CardEditor {
   async open(kind, { name, label }) {
     this.complain("");
     this.address = `/v1/cards/${kind}/card?name=${encodeURIComponent(name)}`;
+    this.thumbnail = `/v1/cards/${kind}/thumbnail?name=${encodeURIComponent(name)}`;
     this.kind = kind;
     try {
       this.put(await get(this.address));
@@ -100,6 +107,7 @@ export class CardEditor {
 
   put(card) {
     this.own = card.own;
+    this.preview.put(card, this.thumbnail);
     const shown = {
       activation_text: card.words,
       negative_text: card.negative,
@@ -115,7 +123,7 @@ export class CardEditor {
       ([, value]) => value,
     );
     this.about.replaceChildren(
-      card.thumbnail ? h("img", { src: card.thumbnail, alt: "" }) : "",
+      this.preview.element,
       h(
         "dl",
         {},

@@ -44,7 +44,10 @@ export class CardPanel {
       isOn: (card) => this.isOn(card),
       leave: () => this.filters.search.focus(),
     });
-    this.editor = new CardEditor((kind, card) => this.changed(kind, card));
+    this.editor = new CardEditor(
+      (kind, card) => this.changed(kind, card),
+      () => page.tabs[openedTab()]?.gallery.selected,
+    );
     this.build();
     this.mark = later(() => this.list.mark(), 60);
     window.addEventListener("keydown", (event) => this.key(event), true);
