@@ -48,8 +48,11 @@ LISTS = {  # the stamp in the environment: the requirement files it stands for
 }
 # All of it: a process a core, each with whole files. A few tests that are named start quicker in one. A run that has
 # not ended after 80 minutes starts no further test, so that what it found is summed up before somebody ends it.
+# One worker more than there are cores: a test that waits for a server or a browser leaves its core to another. The
+# order of the files is that of tests/conftest.py.
+TEST_WORKERS = min((os.cpu_count() or 1) + 1, 4)
 ALL_TESTS = [
-    *("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile"),
+    *("-n", str(TEST_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"),
     *("--durations", "10", "--session-timeout", "4800"),
 ]
 FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like

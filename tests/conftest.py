@@ -3,7 +3,9 @@
 import os
 import shutil
 import socket
+from collections import defaultdict
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +13,16 @@ from hypothesis import HealthCheck, settings
 
 # As modules.app sets it for the engine process; torch must not have been imported before.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: two threads each would only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 settings.load_profile("repeatable")
 
+SECONDS = {"slow": 10.0, "browser": 3.0, "parity": 1.5}  # that a test with this mark takes, roughly
+UNMARKED_SECONDS = 0.1
 FAILURE_LINES = 30  # of a traceback, printed when it happens; the whole stands at the end of the run
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -27,6 +33,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that the last ones, when a worker may be without work, are short."""
+    seconds: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        seconds[item.path] += max((SECONDS[name] for name in marks & SECONDS.keys()), default=UNMARKED_SECONDS)
+    items.sort(key=lambda item: -seconds[item.path])  # stable: a file's tests stay together and in order
 
 
 class FailuresAtOnce:

@@ -1,6 +1,7 @@
 """OpenAPI descriptions of bodies that routes read themselves, of fields of other models, and of non-JSON responses."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -48,8 +49,12 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": False, "content": content}}
 
 
+@cache
 def _in_place(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of `model` with other models inlined, because a route's own section cannot hold definitions."""
+    """The schema of `model` with other models inlined, because a route's own section cannot hold definitions.
+
+    Callers share it and leave it as it is.
+    """
     schema = model.model_json_schema(mode="validation")
     definitions = schema.pop("$defs", {})
 

@@ -102,6 +102,7 @@ def with_known(draw: st.DataObject, values: Any, known: dict[str, list[Any]]) ->
     return filled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", GenerationMode, ids=["allowed", "forbidden"])
 def test_every_route_answers_as_it_is_described(
     app: Starlette, client: TestClient, folder: Path, known: dict[str, list[Any]], mode: GenerationMode

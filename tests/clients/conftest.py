@@ -22,6 +22,12 @@ START = 300.0  # seconds for what takes three: two processes import much
 PATIENCE = 300.0  # seconds for a job of a few steps
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What asks a server of its own waits until that has started."""
+    if "server" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")

@@ -197,6 +197,7 @@ def another_file(data: bytes, draw: random.Random) -> bytes:
 DAMAGES = (cut_off, one_byte, scattered, a_block, another_file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", FILES)
 @settings(max_examples=15, deadline=None, suppress_health_check=CHECKS, derandomize=True)
 @given(damage=st.sampled_from(DAMAGES), seed=st.integers(0, 2**32))
@@ -263,6 +264,7 @@ VALUE = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=CHECKS, derandomize=True)
 @given(value=VALUE, seed=st.integers(0, 2**32))
 def test_a_foreign_value_in_any_cell_of_the_queue_costs_no_more_than_its_job(

@@ -110,6 +110,7 @@ def test_another_kind_makes_files_in_a_folder_of_its_own_without_a_checkpoint(tm
     queue.close()
 
 
+@pytest.mark.slow
 def test_another_kind_goes_on_after_a_restart_at_its_first_picture_that_is_not_saved(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     queue, _ = opened(tmp_path)

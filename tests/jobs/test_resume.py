@@ -88,6 +88,7 @@ def until_there_are(folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_jobs_go_on_after_each_kill_and_every_picture_is_made_once_and_in_order(tmp_path: Path) -> None:
     wanted = [(5 + index, bytes([index])) for images in (4, 3, 2) for index in range(images)]
     with process(tmp_path) as first:

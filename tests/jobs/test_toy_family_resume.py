@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from modules.base.events import EngineState, Event, ImageDone, ImageSaved
@@ -69,6 +70,7 @@ SOURCE = Picture.from_image(Image.linear_gradient("L").resize((64, 64)).convert(
 REQUEST = Img2ImgRequest(init_images=(SOURCE,), denoising_strength=0.7, **SMALL)
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_job_is_made_after_a_restart_as_if_nothing_had_happened(tmp_path: Path) -> None:
     path = write_toy_checkpoint(tmp_path / "toy.safetensors")
     spec = JobSpec(IMG2IMG, REQUEST, Settings(live_previews_enable=False), Resources(Checkpoint(path.name, path)))

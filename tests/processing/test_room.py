@@ -68,6 +68,7 @@ def source() -> Picture:
     return Picture.from_image(Image.new("RGB", (7304, 5476)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "field", "hint"),
     [

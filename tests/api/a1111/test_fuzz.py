@@ -71,6 +71,7 @@ def test_no_body_is_too_much(client: TestClient, route: str) -> None:
     assert client.post("/sdapi/v1/txt2img", json={}).status_code == 200
 
 
+@pytest.mark.slow
 def test_no_option_breaks_the_next_picture(client: TestClient) -> None:
     names = sorted(client.get("/sdapi/v1/options").json())
 

@@ -249,6 +249,7 @@ def answer(process: subprocess.Popen[str], line: str | None = None) -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.slow
 def test_whenever_the_process_is_killed_every_picture_is_made_once_and_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "inputs").mkdir()
     for name in "abcd":

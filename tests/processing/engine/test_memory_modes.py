@@ -80,6 +80,7 @@ REQUESTS = {
 }
 
 
+@pytest.mark.slow
 def test_every_mode_makes_the_same_bytes(engine: Engines, folder: Path) -> None:
     made: dict[MemoryMode, dict[str, list[bytes]]] = {}
     for mode in MODES:
@@ -121,6 +122,7 @@ def test_without_the_memory_for_all_of_it_a_checkpoint_goes_in_pieces(
     assert pixels(events) == whole
 
 
+@pytest.mark.slow
 def test_fp8_weights_are_near_the_others_and_in_the_infotext(engine: Engines, folder: Path) -> None:
     """Three bits of a fraction: each weight is off by up to 6 %, the picture of random weights by a few of 255."""
     one = engine("auto")
@@ -150,6 +152,7 @@ def test_a_job_says_what_it_lets_go_of_for_the_sake_of_a_limit(
     assert len(one._model_cache) == 1
 
 
+@pytest.mark.slow
 def test_two_text_encoders_work_in_every_mode(engine: Engines, tmp_path: Path) -> None:
     save_single(tiny_xl(), tmp_path / "xl.safetensors", torch.float16)
     made = [pixels(run(engine(mode), tmp_path, name="xl")) for mode in MODES]

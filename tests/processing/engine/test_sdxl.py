@@ -82,6 +82,7 @@ def mask() -> Picture:
     return png(mask)
 
 
+@pytest.mark.slow
 def test_a_prompt_becomes_a_picture_that_repeats(run: Run) -> None:
     first = picture(run(Txt2ImgRequest(**SMALL)))
     assert (first.width, first.height) == (64, 64)
