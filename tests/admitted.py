@@ -54,6 +54,7 @@ class Folders:
         settings: Settings,
         checkpoint: Checkpoint,
         should_stop: Callable[[], Stop] = lambda: Stop.NONE,
+        first_batch: int = 0,
     ) -> Iterator[Event | EngineState]:
         """The events of a job that begins with `checkpoint`; a request that admission refuses has failed."""
         try:
@@ -62,4 +63,4 @@ class Folders:
         except WebuiError as error:
             yield Failed(error.message, error.hint, error.field)
             return
-        yield from engine.run(request, settings, resources, should_stop)
+        yield from engine.run(request, settings, resources, should_stop, first_batch)

@@ -28,6 +28,10 @@ Network = Callable[[AutoencoderKL, Tensor], Tensor]
 _LAYERS_HELD: Final = 3.5
 
 
+class NoRoomForVae(WebuiError):
+    """There is not enough memory even for the smallest tiles."""
+
+
 class Span(NamedTuple):
     """A stretch of one axis, in cells; `stop` is behind the last."""
 
@@ -45,7 +49,7 @@ def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Poster
     """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
 
     `in_tiles` has larger pictures than a tile cut into tiles even where there is memory for the whole. Raises
-    WebuiError if the latents are not finite even in fp32, or not enough memory for the smallest tiles.
+    WebuiError if the latents are not finite even in fp32, NoRoomForVae if there is no memory for the smallest tiles.
     """
     moments = _finite(vae, images, _encode_moments, "The VAE's encoder", in_tiles)
     mean, log_variance = moments.chunk(2, dim=1)
@@ -126,7 +130,7 @@ def _forward(vae: AutoencoderKL, x: Tensor, network: Network, in_tiles: bool) ->
                 if not is_out_of_memory(error):
                     raise
         tile //= 2
-    raise WebuiError("Not enough memory for the VAE, even in small tiles.", "Choose a smaller size.", status=507)
+    raise NoRoomForVae("Not enough memory for the VAE, even in small tiles.", "Choose a smaller size.", status=507)
 
 
 def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:

@@ -1,5 +1,6 @@
 """One batch of a job: encode the source, run the passes, decode, and paste the original back."""
 
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -8,15 +9,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from modules.base.errors import WebuiError
 from modules.base.events import Event, ImageDone, Staged, Stop
 from modules.images.color import corrected
 from modules.images.geometry import Size
-from modules.networks.device import Placement, require_finite
+from modules.networks.device import Placement, is_out_of_memory, require_finite
 from modules.networks.model import Model
 from modules.networks.posterior import Posterior
-from modules.networks.vae import to_uint8
+from modules.networks.vae import NoRoomForVae, to_uint8
 from modules.processing.engine.infotext import finished_picture
 from modules.processing.engine.job import Job
+from modules.processing.engine.kept_latents import KeptPass
 from modules.processing.engine.models import JobModels, Origin, require_same_family
 from modules.processing.engine.passes import Batch, PassInput, PassResult, PassRunner
 from modules.processing.hires import second_start
@@ -28,6 +31,8 @@ from modules.processing.shown import depth_input, source_input
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
 from modules.schema.settings import Settings
 from modules.schema.upscalers import named
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,30 @@ class BatchRunner:
 
     def run(self, batch: Batch) -> Generator[Event, None, Stop]:
         """The pictures of one batch; returns how it was stopped. Raises Stopped out of a computation."""
-        job, common, settings = self._job, self._common, self._job.settings
+        job = self._job
         result, inpainting = yield from self._sampled(batch)
         if result.stop:
+            job.latents.forget(batch.number, batch.images)
             return result.stop
         yield Staged("decoding")
+        try:
+            yield from self._decoded(batch, result, inpainting)
+        except (RuntimeError, MemoryError, NoRoomForVae) as error:
+            if not isinstance(error, NoRoomForVae) and not is_out_of_memory(error):
+                raise
+            log.warning("out of memory while decoding: %s", error)
+            raise WebuiError(
+                "Not enough memory to decode the sampled picture.",
+                "The sampled latents are kept: close other programs, then retry the job, which only decodes them.",
+                "width",
+                status=507,
+            ) from error
+        job.latents.forget(batch.number, batch.images)
+        return Stop.NONE
+
+    def _decoded(self, batch: Batch, result: PassResult, inpainting: Inpainting | None) -> Generator[Event, None, None]:
+        """The pictures of what was sampled. Raises NoRoomForVae and what torch raises where there is no memory."""
+        job, common, settings = self._job, self._common, self._job.settings
         for number, (image, latent) in enumerate(zip(batch.images, result.latents, strict=True)):
             if number:
                 job.ear.hear()
@@ -82,7 +106,6 @@ class BatchRunner:
             if inpainting is not None:
                 layers = inpainting.beside(number, latent, painted, settings)
                 yield from _beside(done, layers, settings, job.request.images)
-        return Stop.NONE
 
     def _sampled(self, batch: Batch) -> Generator[Event, None, tuple[PassResult, Inpainting | None]]:
         """Sample one batch; returns (what came of it, what its latents were kept from)."""
@@ -99,16 +122,40 @@ class BatchRunner:
                 inpainting = begin_inpainting(plan, plan.canvas, prepared, source, job.settings)
                 source = inpainting.original
             job.ear.hear()
-        yield Staged("sampling")
-        seen = self._seen(model, plan.first.size)
-        del model  # a refiner may need its memory
-        result = yield from self._passes.run(batch, PassInput(0, 0, source, inpainting, seen))
-        if not result.stop and plan.hires is not None:
+        kept = job.latents.find(batch.number, batch.images)
+        if kept is not None:
+            del model
+            log.info("Batch %d goes on with the latents that were kept of pass %d.", batch.number, kept.index)
+            result = self._restored(kept)
+        else:
+            yield Staged("sampling")
+            seen = self._seen(model, plan.first.size)
+            del model  # a refiner may need its memory
+            result = yield from self._passes.run(batch, PassInput(0, 0, source, inpainting, seen))
+            self._keep(batch, 0, result)
+        if not result.stop and plan.hires is not None and (kept is None or kept.index == 0):
             result = yield from self._second(batch, result)
+            self._keep(batch, 1, result)
         if not result.stop:
             latents = result.latents if inpainting is None else inpainting.finished(result.latents)
             result = replace(result, latents=require_finite(latents, "The network", self._place))
         return result, inpainting
+
+    def _keep(self, batch: Batch, index: int, result: PassResult) -> None:
+        """Have what came of a pass on the disk until it is decoded."""
+        findings = self._job.findings
+        if not result.stop and bool(result.latents.isfinite().all()):
+            noted, pairs = frozenset(findings.noted), dict(findings.pairs)
+            kept = KeptPass(index, result.is_refined, result.latents, noted, pairs)
+            self._job.latents.keep(batch.number, batch.images, kept)
+
+    def _restored(self, kept: KeptPass) -> PassResult:
+        """What a pass came to before the job was cut off or found no memory."""
+        job = self._job
+        job.findings.noted.update(kept.noted)
+        job.findings.pairs.update(kept.pairs)
+        model = self._models.last(kept.index, kept.is_refined)
+        return PassResult(Stop.NONE, kept.latents.to(self._place.device), model, kept.is_refined)
 
     def _second(self, batch: Batch, first: PassResult) -> Generator[Event, None, PassResult]:
         """The second pass of hires fix, over the enlarged result of the first."""

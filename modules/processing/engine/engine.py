@@ -26,6 +26,7 @@ from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
 from modules.processing.engine.job import Job, ShouldStop
 from modules.processing.engine.job_files import job_files, offered_embeddings
+from modules.processing.engine.kept_latents import KeptLatents, kept_latents
 from modules.processing.engine.memory import limits, plan_sentence
 from modules.processing.engine.models import JobModels
 from modules.processing.engine.passes import Batch, PassRunner
@@ -67,6 +68,7 @@ class Engine:
     ) -> None:
         self._place = place
         self._extensions = extensions
+        self._cache_dir = cache_dir
         self._hashes = HashCache(cache_dir / "hashes.json")
         self._merge_folder = merge_folder or cache_dir
         tokenizer = ClipBPE()
@@ -138,7 +140,10 @@ class Engine:
             plan = make_plan(request, settings, sizes)
             files = job_files(request, plan, settings, resources, self._hashes)
             calls = self._extensions.calls(request)
-            job = Job(request, given, settings, plan, files, should_stop, ear, clock, noise, calls, upscalers)
+            latents = KeptLatents(None)
+            if noise is None:
+                latents = kept_latents(self._cache_dir, request, settings, resources, self._place)
+            job = Job(request, given, settings, plan, files, should_stop, ear, clock, latents, noise, calls, upscalers)
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(calls)
             self._embeddings.offer(offered_embeddings(files, resources.catalog.embeddings))

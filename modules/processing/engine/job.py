@@ -15,6 +15,7 @@ from modules.networks.parts import Ear
 from modules.processing.clock import Stopwatch
 from modules.processing.denoise.prompts import PromptSet
 from modules.processing.engine.job_files import JobFiles
+from modules.processing.engine.kept_latents import KeptLatents
 from modules.processing.engine.scene import NoiseOf
 from modules.processing.plan import Plan
 from modules.schema.catalog import Embedding
@@ -29,8 +30,9 @@ ShouldStop = Callable[[], Stop]
 class Job:
     """A request on its way. `given` are the settings before the request had its say, `settings` the effective ones.
 
-    `noise` makes other noise to be laid over a source than is drawn; `extensions` are those that the request names;
-    `upscalers` are all that there are; `findings` grow while the job runs.
+    `latents` are kept on the disk between sampling and decoding; `noise` makes other noise to be laid over a source
+    than is drawn; `extensions` are those that the request names; `upscalers` are all that there are; `findings` grow
+    while the job runs.
     """
 
     request: GenerationRequest
@@ -41,6 +43,7 @@ class Job:
     should_stop: ShouldStop
     ear: Ear
     clock: Stopwatch
+    latents: KeptLatents
     noise: NoiseOf | None = None
     extensions: tuple[ExtensionCall, ...] = ()
     upscalers: tuple[Upscaler, ...] = UPSCALERS

@@ -31,6 +31,11 @@ class JobModels:
         """The model that a pass begins with."""
         return self.take(self._job.files.of_pass(index), index)
 
+    def last(self, index: int, is_refined: bool) -> Model:
+        """The model that a pass ends with, which may be the refiner."""
+        refiner = self._job.files.refiner
+        return self.take(refiner, index) if is_refined and refiner is not None else self.first(index)
+
     def take(self, checkpoint: Checkpoint, index: int) -> Model:
         """A checkpoint as the pass `index` wants it."""
         job = self._job

@@ -64,11 +64,12 @@ class PassInput:
 
 @dataclass(frozen=True)
 class PassResult:
-    """How a pass was stopped, its latents (B, C, h, w) so far, and the model it ended with."""
+    """How a pass was stopped, its latents (B, C, h, w) so far, and the model it ended with, maybe the refiner."""
 
     stop: Stop
     latents: Tensor
     model: Model
+    is_refined: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ class PassRunner:
             yield Stepped(batch.number, given.steps_done + step.i + 1, total)
             stop = job.should_stop()
             if stop:
-                return PassResult(stop, latents, handed.model)
+                return PassResult(stop, latents, handed.model, handed.is_refined)
             settings = job.settings
             if settings.live_previews_enable and (step.i + 1) % settings.show_progress_every_n_steps == 0:
                 yield _preview(batch.number, step.denoised[0], previews)
         job.findings.noted.update(handed.noted)
-        return PassResult(Stop.NONE, latents, handed.model)
+        return PassResult(Stop.NONE, latents, handed.model, handed.is_refined)
 
     def require_room(self, index: int, images: Sequence[ImagePlan], model: Model) -> None:
         """Raises WebuiError, with the size that fits, if there is not enough memory for a pass."""
