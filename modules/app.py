@@ -52,10 +52,12 @@ from modules.server.model_files import ModelFiles
 from modules.store.history import History
 from modules.store.job_folders import JobFolders
 from modules.store.job_store import JobStore, is_saved_in
+from modules.store.large import key_of
 from modules.store.metadata import read
 from modules.store.outputs import UNFINISHED, Outputs
 from modules.store.pictures import Pictures
 from modules.store.speeds import Speeds
+from modules.store.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +180,8 @@ def open_services(flags: Flags) -> Services:
     if flags.ckpt is not None:
         settings = settings.overridden({"sd_model_checkpoint": flags.ckpt.name})
     holder = SettingsHolder(settings, settings_file)
-    savers = JobSavers(Saver(outputs))
+    reduced = Thumbnails(cache / "thumbnails")
+    savers = JobSavers(Saver(outputs, large_saved=lambda path, small: keep_reduced(reduced, path, small)))
     extensions = load_extensions(flags.extensions_dir)
     queue = JobQueue(
         engine,
@@ -220,6 +223,11 @@ def open_services(flags: Flags) -> Services:
         borrowed_styles=folders.styles,
         speeds=Speeds(cache / "speeds.json"),
     )
+
+
+def keep_reduced(thumbnails: Thumbnails, path: Path, small: bytes) -> None:
+    """Keeps the reduced copy of a large picture for those who look at it."""
+    thumbnails.get(key_of(path), lambda: small)
 
 
 def require_folder(outputs: Path) -> None:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SavePicture = Callable[[Job, PictureDone], ImageSaved]
 Names = Callable[[Job, PictureDone], Iterator[str]]  # names to try, in order, below the outputs folder, without format
-LargeSaved = Callable[[str, bytes], None]  # is told of a large picture's file: its sha256, the picture reduced
+LargeSaved = Callable[[Path, bytes], None]  # is told of a large picture: its file, and the picture reduced
 
 UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
 
@@ -52,7 +52,7 @@ class Saver:
             job.announce(done.saved(path), done.sha256)
 
         path = self.outputs.publish(self._names(job, done), Path(done.path), done.format, announce)
-        self.large_saved(done.sha256, done.small)
+        self.large_saved(self.outputs.locate(path), done.small)
         return done.saved(path)
 
     def encoded(self, job: Job, done: ImageDone) -> Encoded:

@@ -23,6 +23,7 @@ from modules.base.picture import Picture
 from modules.infotext.grammar import pairs_of
 from modules.infotext.parse import parse
 from modules.store.faults import is_busy, is_unwritable
+from modules.store.large import large_picture
 from modules.store.metadata import EXTRAS, Metadata, read
 from modules.store.outputs import SAVED, SUFFIXES, Outputs
 
@@ -181,9 +182,15 @@ class History:
         """Adds a file; an unreadable one is recorded with width 0, so that it is not tried each time."""
         values: tuple[object, ...] = ("", "", "", 0, 0, "", "", "", "")
         try:
-            data = self._outputs.locate(path).read_bytes()
-            sha256 = hashlib.sha256(data).hexdigest()
-            picture = Picture.checked_before(data, sha256)
+            file = self._outputs.locate(path)
+            picture = large_picture(file)
+            if picture is not None:
+                with file.open("rb") as content:
+                    sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            else:
+                data = file.read_bytes()
+                sha256 = hashlib.sha256(data).hexdigest()
+                picture = Picture.checked_before(data, sha256)
             text, kind, pairs = _parsed(read(picture))
             named = [pairs.get(key, "")[:LONGEST_KEY] for key in ("Source hash", "Mask hash", "Latent mask hash")]
             seed = pairs.get("Seed", "")[:20]

@@ -7,14 +7,13 @@ import io
 import zlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo, iTXt
 
 from modules.base import exif
 from modules.base.color import SRGB_PROFILE
-from modules.base.picture import Picture
 from modules.infotext.other_programs import from_items, from_json
 from modules.schema.settings import Settings
 
@@ -97,7 +96,17 @@ def as_file(
     return encoded(image, settings.samples_format, infotext, settings.jpeg_quality, settings.webp_lossless, items)
 
 
-def read(picture: Picture) -> Metadata:
+class Texts(Protocol):
+    """A file that may hold texts: a `Picture`, or a header alone."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    def text(self) -> dict[Any, Any]: ...
+
+
+def read(picture: Texts) -> Metadata:
     """The texts in a picture's file, from any program. Never raises: damaged entries are ignored.
 
     If a file has both, the EXIF comment takes precedence over the text chunk, as in A1111. Parameters from other

@@ -1,5 +1,6 @@
 """Enlarging a result with one press: what can be had of a picture, and what each of it will take on this machine."""
 
+import math
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter
@@ -11,6 +12,7 @@ from modules.base.fields import Strict
 from modules.images.enlarge import MOST_PIXELS, scaled
 from modules.images.geometry import Size
 from modules.jobs.learned import redraw_name, redraw_work, work_of
+from modules.processing.streamed import BANDED, MOST_STREAMED
 from modules.processing.upscale import scale_of
 from modules.schema.request import Img2ImgRequest
 from modules.schema.request.extras import ExtrasRequest
@@ -24,6 +26,7 @@ TAKEN: Final = ("prompt", "negative_prompt", "steps", "cfg_scale", "sampler_name
 COPIES: Final = 5  # of the result's bytes at the same time: bands, picture, what goes to the other process, file
 TILE_PIXELS: Final = 320 * 320  # of the source with its margin
 BYTES_A_PIXEL: Final = 12_500  # of a tile, measured with RRDBNet, the largest of the packaged networks
+BANDS_BYTES: Final = 500_000_000  # of a picture that is made band by band, at most: 32768x32768 took 765 MB in all
 MODEL_BYTES: Final = 1_500_000_000  # what a checkpoint takes while it redraws, roughly
 TOO_LARGE: Final = f"more than {MOST_PIXELS // 10**6} megapixels"
 Strength = Annotated[float, Field(ge=0.05, le=1)]
@@ -92,13 +95,15 @@ def _faithful(services: Services, body: EnlargeBody, target: _Target) -> dict[st
     row = named(body.upscaler, of_pictures(services.catalog.current.upscalers), "upscaler")
     runs = services.speeds.runs(row.name)
     pixels = target.size.width * target.size.height
-    reason = row.reason or (TOO_LARGE if pixels > MOST_PIXELS else "")
+    is_banded = row.path is not None or row.function in BANDED
+    most = MOST_STREAMED if is_banded else MOST_PIXELS
+    reason = row.reason or (f"more than {most // 10**6} megapixels" if pixels > most else "")
     tile = min(size.width * size.height, TILE_PIXELS) * BYTES_A_PIXEL if row.path is not None else 0
     return {
         "kind": "extras",
         "request": target.request.model_dump(exclude={"image"}),
         **_forecast(runs, work_of(row, size, target.request), pixels),
-        "memory_bytes": round(3 * pixels * COPIES + tile),
+        "memory_bytes": round(min(3 * pixels * COPIES, BANDS_BYTES if is_banded else math.inf) + tile),
         "reason": reason,
     }
 

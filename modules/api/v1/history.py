@@ -13,9 +13,11 @@ from modules.api.openapi import answers
 from modules.api.services import Services
 from modules.api.v1.info import described_fields
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
+from modules.api.v1.reduced import reduced_copy
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.store.history import Cursor, History, HistoryEntry
+from modules.store.large import is_shown_reduced
 from modules.store.pictures import Pictures
 from modules.store.thumbnails import small
 
@@ -52,6 +54,10 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{sha256}/thumbnail", response_class=Response, responses=answers(["image/webp"]))
     def thumbnail(sha256: Sha256) -> Response:
         """A thumbnail of the picture, as WebP."""
+        entry = history.find(sha256)
+        if entry is not None and is_shown_reduced(entry.path, entry.width, entry.height):
+            copy = reduced_copy(history.file(sha256), services.thumbnails)
+            return Response(copy, media_type="image/webp", headers=PICTURE_HEADERS)
         picture = Picture.unread(history.file(sha256).read_bytes(), "sha256")
         return Response(small(picture, THUMBNAIL, "sha256"), media_type="image/webp", headers=PICTURE_HEADERS)
 
@@ -87,6 +93,11 @@ def described(entry: HistoryEntry) -> dict[str, Any]:
         "sha256": entry.sha256,
         "url": f"/v1/history/{entry.sha256}",
         "thumbnail": f"/v1/history/{entry.sha256}/thumbnail",
+        **(
+            {"shown": f"/v1/history/{entry.sha256}/thumbnail"}
+            if is_shown_reduced(entry.path, entry.width, entry.height)
+            else {}
+        ),
         "path": entry.path,
         "kind": entry.kind,
         "made": entry.changed / 1e9,

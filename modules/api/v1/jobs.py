@@ -24,6 +24,7 @@ from modules.jobs.job import Job
 from modules.jobs.progress import ProgressFold
 from modules.processing.kinds.registry import BUILT_IN
 from modules.prompts.styles import style_names
+from modules.store.large import is_shown_reduced
 from modules.store.pictures import Pictures
 
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
@@ -157,6 +158,8 @@ def event_data(event: Event) -> dict[str, Any]:
     if isinstance(event, ImageSaved):
         # A client of A1111's routes may have taken its pictures along without their being saved.
         data["url"] = f"/v1/outputs/{quote(event.path)}" if event.path else ""
+        if event.path and is_shown_reduced(event.path, event.width, event.height):
+            data["shown"] = f"{data['url']}?reduced=true"
     return data
 
 

@@ -21,6 +21,7 @@ from modules.api.middleware.guard import LOCAL_NAMES
 from modules.api.openapi import answers
 from modules.api.services import Services
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
+from modules.api.v1.reduced import reduced_copy
 from modules.base.fields import Strict
 from modules.base.names import shown
 from modules.flags.checks import has_screen
@@ -70,11 +71,15 @@ def routes(services: Services) -> APIRouter:
     @router.get("/{path:path}", response_class=FileResponse, responses=answers(MEDIA_TYPES.values()))
     @router.head("/{path:path}", include_in_schema=False)
     def picture(
-        path: Annotated[str, InPath(description="Path of a picture, as in a job's events.")], request: Request
+        path: Annotated[str, InPath(description="Path of a picture, as in a job's events.")],
+        request: Request,
+        reduced: Annotated[bool, Query(description="A small copy, as WebP, of a large picture.")] = False,
     ) -> Response:
         """A saved picture."""
         file = outputs.locate(path)
         headers = {**PICTURE_HEADERS, "Cache-Control": "private, no-cache"}  # no-cache: to be asked for, may be kept
+        if reduced:
+            return Response(reduced_copy(file, services.thumbnails), media_type="image/webp", headers=headers)
         answer = FileResponse(
             file, media_type=MEDIA_TYPES[file.suffix.lower()], headers=headers, stat_result=file.stat()
         )

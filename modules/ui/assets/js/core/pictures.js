@@ -5,6 +5,9 @@ import { Refusal, request } from "./api.js";
 const LARGEST = 256 * 2 ** 20; // bytes, as the server says; asked here so that nobody waits for a long upload in vain
 const UNREADABLE = "The file could not be read. Was it moved or deleted?";
 
+const tooLarge = (size) =>
+  new Refusal(`The file has ${Math.round(size / 2 ** 20)} MB; the limit is 256 MB. Make it smaller.`, "init_images");
+
 async function hashOf(bytes) {
   if (!globalThis.crypto?.subtle) return ""; // only on a secure origin, which 127.0.0.1 is and a LAN address is not
   const digest = await crypto.subtle.digest("SHA-256", bytes);
@@ -23,11 +26,7 @@ export async function isThere(id) {
 
 // blob -> {id, width, height, format, notes, url}. `known` maps ids to such answers from before.
 export async function upload(blob, known = {}) {
-  if (blob.size > LARGEST)
-    throw new Refusal(
-      `The file has ${Math.round(blob.size / 2 ** 20)} MB; the limit is 256 MB. Make it smaller.`,
-      "init_images",
-    );
+  if (blob.size > LARGEST) throw tooLarge(blob.size);
   const bytes = await blob.arrayBuffer().catch(() => {
     throw new Refusal(UNREADABLE, "init_images");
   });
@@ -50,6 +49,11 @@ export async function decoded(file) {
 // A picture the server saved becomes one it takes as a source.
 export async function uploadFrom(url) {
   const response = await request("GET", url);
+  const size = Number(response.headers.get("Content-Length"));
+  if (size > LARGEST) {
+    await response.body?.cancel(); // before gigabytes arrive
+    throw tooLarge(size);
+  }
   return upload(await response.blob());
 }
 

@@ -135,7 +135,7 @@ export class Tab {
     if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
     if (event === "previewed") result.showPreview(data.data);
     if (event === "image_saved") {
-      const { index, seed, width, height, infotext, path, url, sheet } = data;
+      const { index, seed, width, height, infotext, path, url, shown, sheet } = data;
       result.endPreview();
       if (data.shown === false) return;
       gallery.add({
@@ -147,6 +147,7 @@ export class Tab {
         infotext,
         path,
         url,
+        shown,
         sheet,
         source: job.source,
         mode: job.mode,
