@@ -12,14 +12,14 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES, ModelSizes, Resolution, SizeRule
 
-TOO_LARGE = 1.5  # times a model's own side; from there on it repeats its subject
-TOO_SMALL = TOO_LARGE**2  # times fewer pixels than a model's own; from there on it draws blurred or cut pictures
-LARGE_SOURCE = 1.5  # times the result's side; from there on a mask is worked on alone
+TOO_LARGE = 1.5  # times the model's native side; beyond that it repeats the subject
+TOO_SMALL = TOO_LARGE**2  # times fewer pixels than native; beyond that pictures are blurred or cropped
+LARGE_SOURCE = 1.5  # times the result's side; beyond that only the masked area is redrawn
 
 
 @dataclass(frozen=True)
 class SecondPass:
-    """Hires fix: the result's size in pixels, and the steps that are taken for it."""
+    """Hires fix: the result's size in pixels, and the steps of the second pass."""
 
     width: int
     height: int
@@ -28,12 +28,11 @@ class SecondPass:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`steps` were asked for, of which `effective_steps` are walked for a picture of `width` x `height` pixels.
+    """`effective_steps` of the requested `steps` are taken for a picture of `width` x `height` pixels.
 
-    `native` is the size that the checkpoint was trained at, None without a checkpoint. `warning` is a sentence where
-    the first pass is so much larger that the subject comes several times, or so much smaller that pictures come out
-    poor, else "". `shrinks_source`: the whole source
-    becomes smaller, also where nothing is masked; `is_source_large`: by so much that nobody will want it.
+    `native` is the size the checkpoint was trained at, None without a checkpoint. `warning` is a sentence if the first
+    pass is much larger than that, so that the subject repeats, or much smaller, so that pictures are poor; else "".
+    `shrinks_source`: the whole source is scaled down, even where nothing is masked; `is_source_large`: by a lot.
     """
 
     steps: int
@@ -52,9 +51,9 @@ class Estimate:
 
 
 def estimate(request: GenerationRequest, settings: Settings, model: ModelSizes | None) -> Estimate:
-    """`request` under `settings`, the effective ones, with a checkpoint of these sizes; None without a checkpoint.
+    """The estimate for `request` under the effective `settings`. `model` is None without a checkpoint.
 
-    Of the source the size alone is read. Raises WebuiError for sizes that cannot be made.
+    Reads only the source's size. Raises WebuiError for impossible sizes.
     """
     sizes = model.rule if model else SD1_SIZES
     plan = make_plan(with_first_size(request, settings), settings, sizes)
@@ -89,12 +88,12 @@ def _warning(size: Size, model: ModelSizes) -> str:
 
 
 def is_source_large(request: Img2ImgRequest, sizes: SizeRule) -> bool:
-    """Whether the whole source would become so much smaller that a mask on it is better worked on alone."""
+    """Whether the whole source would shrink so much that Only masked is the better choice."""
     return _shrunk(request, result_size(request, sizes)[0], sizes) >= LARGE_SOURCE
 
 
 def _shrunk(request: Img2ImgRequest, size: Size, sizes: SizeRule) -> float:
-    """How many times larger a side of the source is than the result's; one that is painted on has the source's size."""
+    """How many times larger a side of the source is than the result's; 1 when outpainting."""
     if request.is_outpainted and request.inpaint_full_res == 0 and not request.resize_by:
         return 1.0
     source = request.init_images[0]

@@ -29,10 +29,10 @@ def second_start(
     is_exact: bool,
     hear: Callable[[], None],
 ) -> Tensor:
-    """Latents (B, C, h, w) of the first pass, enlarged and cut to the second pass's size, fp32.
+    """Latents (B, C, h, w) of the first pass, enlarged and cropped to the second pass's size, fp32.
 
-    An upscaler of latents interpolates; the others go by way of the picture, each decoded, enlarged and encoded alone,
-    by the VAEs of the `first` and the `second` pass's checkpoint; `is_exact` cuts that picture off to bytes as A1111
+    Latent upscalers interpolate. The others work on pixels: each picture is decoded, enlarged and encoded alone, with
+    the VAEs of the `first` and the `second` pass's checkpoint; `is_exact` truncates that picture to bytes as A1111
     does. `hear` is called before each.
     """
 
@@ -71,7 +71,7 @@ def _by_way_of_pixels(
 
 
 def enlarged(picture: Image.Image, upscaler: Upscaler, size: Size, rule: SizeRule) -> Image.Image:
-    """`picture` at exactly `size`; Nearest goes to whole cells first and Lanczos does the rest, as in A1111."""
+    """`picture` at exactly `size`; Nearest scales to whole cells and Lanczos does the rest, as in A1111."""
     scale = max(size.width / picture.width, size.height / picture.height)
     if scale > 1:
         whole = Size(int(picture.width * scale), int(picture.height * scale))
@@ -80,7 +80,7 @@ def enlarged(picture: Image.Image, upscaler: Upscaler, size: Size, rule: SizeRul
 
 
 def _cut(latents: Tensor, cells: Size) -> Tensor:
-    """The middle of `latents`; of an odd number of rows or columns too many the larger half goes at the far side."""
+    """The center of `latents`; of an odd excess of rows or columns the larger half is removed at the end."""
     top = (latents.shape[2] - cells.height) // 2
     left = (latents.shape[3] - cells.width) // 2
     return latents[:, :, top : top + cells.height, left : left + cells.width]

@@ -10,15 +10,15 @@ from modules.base.errors import WebuiError
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.sizes import SizeRule
 
-BYTES_PER_PIXEL = 1000  # that sampling and decoding take at the very least, for each picture of a batch, in 32 bit
+BYTES_PER_PIXEL = 1000  # that sampling and decoding take at least, for each picture of a batch, in fp32
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def require_memory(request: GenerationRequest, rule: SizeRule, free: Callable[[], int] | None = None) -> None:
-    """Raises WebuiError if the pictures of `request` cannot be made in the memory there is, with a size that fits.
+    """Raises WebuiError, with a size that fits, if there is not enough memory for the pictures of `request`.
 
-    An estimate from below: what it lets through may still be too large, what it refuses is. The memory of a graphics
-    card is not known here; whoever has one has about as much of the other kind.
+    A lower bound: what it rejects is too large, what it accepts may still be. A graphics card's memory is not known
+    here; machines with one usually have about as much RAM.
     """
     width, height = _largest(request)
     needed = width * height * request.batch_size * BYTES_PER_PIXEL
@@ -38,7 +38,7 @@ def require_memory(request: GenerationRequest, rule: SizeRule, free: Callable[[]
 
 
 def free_memory() -> int:
-    """Bytes that a new job could take: of the machine, or of the container that this runs in."""
+    """Bytes free for a new job, in the machine or in the container this runs in."""
     free = psutil.virtual_memory().available
     for file in CGROUP_LIMITS:
         if file.is_file() and (text := file.read_text(encoding="utf-8").strip()).isdecimal():

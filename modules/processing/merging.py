@@ -1,4 +1,4 @@
-"""A merge as a job: names become files, the recipe becomes notes, and what is done becomes events."""
+"""A merge as a job: resolves names to files, writes the recipe as notes and reports progress as events."""
 
 import contextlib
 import time
@@ -22,13 +22,13 @@ from modules.networks.merging.source import TensorFile
 from modules.processing.kinds.merge import MergeRequest, required_names, tags_in
 from modules.schema.catalog import Checkpoint, Lora, Vae
 
-STEPS: Final = 100  # in which a merge's progress is told
-LARGEST_CONFIG: Final = 2**16  # bytes of a .yaml that is copied
+STEPS: Final = 100  # in which a merge's progress is reported
+LARGEST_CONFIG: Final = 2**16  # bytes of a .yaml to be copied
 SUFFIX: Final = ".safetensors"
 
 
 class FindsFiles(Protocol):
-    """Where names are looked up; raises WebuiError with the nearest name."""
+    """Looks up names. Raises WebuiError with the closest match."""
 
     def checkpoint(self, name: str) -> Checkpoint: ...
     def vae(self, name: str) -> Vae | None: ...
@@ -44,9 +44,9 @@ class Merger:
         self._folder = folder
 
     def run(self, request: MergeRequest, should_stop: Callable[[], Stop]) -> Iterator[Event]:
-        """The job's events; what a stopped merge has done stays for the next one of the same recipe.
+        """Run the merge and yield its events. A stopped merge is resumed by the next one with the same recipe.
 
-        Raises WebuiError for what cannot be merged or saved.
+        Raises WebuiError for models that cannot be merged or a file that cannot be saved.
         """
         begun = time.monotonic()
         yield Started(1, 1, STEPS, 0, 0, seed=0)
@@ -73,7 +73,7 @@ class Merger:
             return
         except OSError as error:
             raise WebuiError(
-                f"A file that is merged cannot be read: {error.strerror or error}.", "Check the drive."
+                f"A file to be merged cannot be read: {error.strerror or error}.", "Check the drive."
             ) from error
         seconds = time.monotonic() - begun
         yield Finished(seconds, {"merging": seconds})
@@ -89,9 +89,7 @@ class Merger:
                 yield Warned(update.sentence)
                 continue
             if update.resumed and update.done == update.resumed:
-                yield Warned(
-                    f"The merge goes on where it was stopped: {update.done} of {update.total} tensors are there."
-                )
+                yield Warned(f"The merge resumes: {update.done} of {update.total} tensors are already done.")
             step = _step(update)
             if step > shown:
                 shown = step
@@ -134,7 +132,7 @@ class Merger:
 
 
 def name_of(request: MergeRequest, checkpoints: list[Checkpoint]) -> str:
-    """The new file's name without suffix: the one that was given, else A1111's for the method."""
+    """The new file's name without suffix: the given one, else A1111's name for the method."""
     if request.custom_name:
         return request.custom_name
     stems = [checkpoint.stem for checkpoint in checkpoints]
@@ -155,7 +153,7 @@ def name_of(request: MergeRequest, checkpoints: list[Checkpoint]) -> str:
 
 
 def _recipe_settings(request: MergeRequest) -> dict[str, object]:
-    """What A1111's recipe says, and in the same manner what only this one has."""
+    """A1111's recipe, plus entries for the options that only we have."""
     recipe: dict[str, object] = {
         "interp_method": request.interp_method,
         "multiplier": request.multiplier,
@@ -176,7 +174,7 @@ def _recipe_settings(request: MergeRequest) -> dict[str, object]:
 
 
 def _copy_config(recipe: Recipe, request: MergeRequest, target: Path) -> None:
-    """Lay the .yaml of the source that was chosen beside the new file, if there is one."""
+    """Copy the .yaml of the chosen source beside the new file, if there is one."""
     chosen = {"A, B or C": recipe.sources, "B": recipe.sources[1:2], "C": recipe.sources[2:3], "Don't": ()}
     beside = target.with_suffix(".yaml")
     for source in chosen[request.config_source]:
@@ -186,7 +184,7 @@ def _copy_config(recipe: Recipe, request: MergeRequest, target: Path) -> None:
         except (OSError, WebuiError):  # most have none
             continue
         if len(data) <= LARGEST_CONFIG:
-            with contextlib.suppress(FileExistsError):  # one that is there was put there by hand
+            with contextlib.suppress(FileExistsError):  # an existing one was put there by hand
                 (write_over if request.overwrite else write_new)(beside, data)
             return
 

@@ -7,7 +7,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest
 from modules.schema.sampler_names import CHURN, resolve_names
 from modules.schema.settings import EXACT, Settings
 
-# They are told about where they had an effect, which the engine notes while it runs.
+# They are written where they had an effect, which the engine notes while it runs.
 NOTED = frozenset(
     {
         "s_min_uncond", "s_min_uncond_all", "skip_early_cond", "pad_cond_uncond", "pad_cond_uncond_v0", "emphasis",
@@ -22,7 +22,7 @@ DEFAULT_RHO = {"Karras": 7.0, "Polyexponential": 1.0}
 
 
 def effective(request: GenerationRequest, settings: Settings) -> Settings:
-    """`settings` with the job's own overrides, and with what the request says in fields of the same names."""
+    """`settings` with the request's overrides and with its fields of the same names."""
     settings = settings.overridden(request.override_settings)
     overrides: dict[str, object] = {}
     for name in ("s_min_uncond", "tiling"):
@@ -32,14 +32,14 @@ def effective(request: GenerationRequest, settings: Settings) -> Settings:
         overrides["initial_noise_multiplier"] = request.initial_noise_multiplier
     overrides |= _merging(request, settings)
     for name in CHURN:
-        # In A1111 the request loses against a setting that was changed.
+        # In A1111 a changed setting takes precedence over the request.
         if settings.compatibility != EXACT or getattr(settings, name) == getattr(Settings(), name):
             overrides[name] = getattr(request, name)
     return settings.overridden({name: value for name, value in overrides.items() if value is not None})
 
 
 def _merging(request: GenerationRequest, settings: Settings) -> dict[str, object]:
-    """The ratios of token merging of the first and the second pass, by A1111's order of precedence."""
+    """The token merging ratios of the first and the second pass, in A1111's order of precedence."""
     first = settings.token_merging_ratio
     if isinstance(request, Img2ImgRequest):
         is_overridden = "token_merging_ratio" in request.override_settings and first > 0
@@ -48,10 +48,10 @@ def _merging(request: GenerationRequest, settings: Settings) -> dict[str, object
 
 
 def named_settings(request: GenerationRequest, given: Settings, settings: Settings, noted: Collection[str]) -> set[str]:
-    """The settings that the infotext names.
+    """The settings written to the infotext.
 
-    `given` are the settings of the job before the request had its say, `settings` the effective ones, `noted` those
-    whose effect the engine has noted.
+    `given` are the settings without the request's overrides, `settings` the effective ones, `noted` those that had an
+    effect.
     """
     passes = [resolve_names(request.sampler_name, request.scheduler)]
     if getattr(request, "enable_hr", False):
@@ -70,7 +70,7 @@ def named_settings(request: GenerationRequest, given: Settings, settings: Settin
     named = schedules - {""}
     silent: set[str] = set(NOTED) - set(noted)
     silent |= {name for name in CHURN if name not in read}
-    if settings.compatibility == EXACT:  # A1111 tells of the setting only, not of the request's field
+    if settings.compatibility == EXACT:  # A1111 writes the setting only, not the request's field
         before = given.overridden(request.override_settings)
         silent |= {name for name in CHURN if getattr(before, name) == getattr(Settings(), name)}
     silent |= {"eta_ancestral"} if "eta" not in read else set()
@@ -94,6 +94,6 @@ def named_settings(request: GenerationRequest, given: Settings, settings: Settin
         silent |= set(IMG2IMG_ALONE)
     if len(passes) == 1:
         silent |= {"token_merging_ratio_hr"} if is_img2img else {"token_merging_ratio_hr", "img2img_extra_noise"}
-    silent.add("use_old_hires_fix_width_height")  # the sizes that are written are those after it
+    silent.add("use_old_hires_fix_width_height")  # the written sizes are those after it
     beta = {"beta_dist_alpha", "beta_dist_beta"}
     return ((differing(settings) - beta) | (beta if "Beta" in named else set())) - silent

@@ -13,7 +13,7 @@ from modules.schema.resources import Resources
 
 
 def rerun(engine: Engine, recipe: Recipe, resources: Resources, original: Picture) -> Report:
-    """Make the picture again from `resources` and compare it with `original`. Raises WebuiError where that fails."""
+    """Make the picture again from `resources` and compare it with `original`. Raises WebuiError if the job fails."""
     device = checkpoint_hash = ""
     done: ImageDone | None = None
     request = recipe.request.resolved(random.Random(0))

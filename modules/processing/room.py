@@ -18,21 +18,21 @@ from modules.images.geometry import Size
 from modules.networks.device import available_bytes, release_memory
 from modules.schema.sizes import SizeRule
 
-ASKED_FROM: Final = 128 * 128  # cells of all pictures made at the same time; smaller ones fit wherever the model does
+ASKED_FROM: Final = 128 * 128  # cells of all pictures made at the same time; fewer fit wherever the model does
 MEASURED_AT: Final = 64  # cells of a side
-LEFT_FREE: Final = 0.1  # of what is free: other things are held beside the UNet's own
-LOOKS: Final = 0.001  # seconds between two looks at the process's memory
+LEFT_FREE: Final = 0.1  # of the free memory: other things need some too
+LOOKS: Final = 0.001  # seconds between two readings of the process's memory
 GIGABYTE: Final = 1e9
 
 Evaluate = Callable[[int], object]  # runs the UNet once for one picture of a square latent with this side, in cells
 
 
 class Room:
-    """What a picture takes, by checkpoint, as far as it was measured."""
+    """The measured memory per picture, by checkpoint."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._bytes: dict[str, float] = {}  # checkpoint -> of a cell
+        self._bytes: dict[str, float] = {}  # checkpoint -> bytes per cell
 
     def require(
         self,
@@ -44,7 +44,7 @@ class Room:
         hint: Callable[[Size], str],
         field: str,
     ) -> None:
-        """Raises WebuiError, with the size that fits, if `batch` pictures of `size` pixels take more than is free."""
+        """Raises WebuiError, with a size that fits, if `batch` pictures of `size` pixels need more than is free."""
         cells = rule.cells(size.width) * rule.cells(size.height) * batch
         if cells <= ASKED_FROM:
             return
@@ -66,7 +66,7 @@ class Room:
 
 
 def largest(size: Size, rule: SizeRule, share: float) -> Size:
-    """`size` in whole cells and its proportions, with no more than `share` of its cells.
+    """`size` in whole cells with the same aspect ratio and at most `share` of its cells.
 
     >>> largest(Size(4096, 2048), SizeRule(cell=8, multiple_of=8, native=512), 0.25)
     Size(width=2048, height=1024)
@@ -76,7 +76,7 @@ def largest(size: Size, rule: SizeRule, share: float) -> Size:
 
 
 def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
-    """How much more memory than before `work` holds at its peak."""
+    """The peak of additional memory during `work`, in bytes."""
     release_memory(device)
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)

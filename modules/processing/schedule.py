@@ -25,9 +25,9 @@ from modules.schema.settings import Settings
 class PassSchedule:
     """What the batches of a job share in one pass.
 
-    noise: the model's, as settings and sampler alter it.  ends: the lowest level above 0 and the highest finite one of
-    the whole schedule.  range: the part whose steps are taken; `is_partial` where it begins with a picture and not with
-    plain noise.
+    noise: the model's noise model, as changed by settings and sampler.  ends: the lowest level above 0 and the highest
+    finite one of the whole schedule.  range: the steps that are taken; `is_partial` if it starts from a picture instead
+    of plain noise.
     """
 
     sampler: SamplerRow
@@ -70,7 +70,7 @@ def pass_schedule(request: Pass, model: Model, settings: Settings) -> PassSchedu
     if steps == 0:  # no step is taken: the picture stays as it is
         nothing = SigmaRange(0.0, torch.zeros(1), options)
         return PassSchedule(sampler, noise, (0.0, 0.0), nothing, request.is_partial)
-    # With a low strength the schedule is thousands of levels long, of which only the end is computed.
+    # At a low strength the schedule has thousands of levels; only its end is computed.
     last = levels(sampler, schedule, steps, base, schedule_options, first=request.steps.first)
     taken = (
         partial_range(sampler, last, count, count - 1, base, options)
@@ -83,13 +83,13 @@ def pass_schedule(request: Pass, model: Model, settings: Settings) -> PassSchedu
 
 
 def noise_of_refiner(sampler: SamplerRow, model: Model) -> NoiseModel:
-    """The noise levels of a checkpoint that takes over on the way; A1111 alters the first one's alone."""
+    """The noise levels of a refiner; A1111 changes only the first checkpoint's."""
     return model.noise.lcm() if sampler.row.lcm else model.noise
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a batch begins: `x` (B, C, h, w) fp32, the levels of its steps (on the CPU), and the steps' noise."""
+    """The start of a batch: `x` (B, C, h, w) fp32, the levels of its steps (on the CPU), and the steps' noise."""
 
     x: Tensor
     levels: Tensor
@@ -111,10 +111,10 @@ def begin(
     noise_multiplier: float = 1.0,
     shaped: Callable[[Tensor], Tensor] | None = None,
 ) -> Start:
-    """Draw a batch's noise and lay it over `source` (B, C, h, w), a picture's latent in model units.
+    """Draw a batch's noise and add it to `source` (B, C, h, w), a picture's latent in model units.
 
-    `source` is None in txt2img: the batch begins with plain noise. `shape` is one latent's (C, h, w). `shaped` makes
-    other noise of what was drawn.
+    `source` is None in txt2img: the batch starts from plain noise. `shape` is one latent's (C, h, w). `shaped` may
+    replace the drawn noise.
     """
     resized = plan.seed_resize
     noise = ImageNoise(
@@ -132,7 +132,7 @@ def begin(
     x = _noised(schedule, source, drawn if shaped is None else shaped(drawn), settings)
     if not schedule.sampler.row.brownian or len(sigmas) < 2:
         return Start(x, sigmas, noise)
-    # The tree spans the whole schedule even where img2img takes its end, so that more strength refines the same path.
+    # The tree spans the whole schedule even if img2img takes only its end, so more strength refines the same path.
     low, high = schedule.ends
     seeds = [image.seed for image in images]
     tree = BrownianNoise(
@@ -142,7 +142,7 @@ def begin(
 
 
 def sample(schedule: PassSchedule, start: Start, denoise: SplitDenoise) -> Iterator[Step]:
-    """Take the steps of one batch; the last one's `x` is the result. There are none where the range is empty."""
+    """Take the steps of one batch; the last one's `x` is the result. There are none if the range is empty."""
     if start.steps:
         row, options = schedule.sampler, schedule.range.options
         if row.row.needs_uncond:
@@ -151,7 +151,7 @@ def sample(schedule: PassSchedule, start: Start, denoise: SplitDenoise) -> Itera
 
 
 def _noised(schedule: PassSchedule, source: Tensor | None, noise: Tensor, settings: Settings) -> Tensor:
-    """What the sampler begins with."""
+    """The sampler's initial latent."""
     is_preserving = schedule.sampler.row.timesteps
     sigma = schedule.range.sigma
     if source is None:
@@ -161,7 +161,7 @@ def _noised(schedule: PassSchedule, source: Tensor | None, noise: Tensor, settin
     extra = settings.img2img_extra_noise
     if is_preserving:
         x = timesteps.noised(source, noise, sigma)
-        # In such a latent everything is smaller by sqrt(ᾱ), so A1111 lays the extra noise on as much smaller.
+        # Such a latent is scaled by sqrt(ᾱ), so A1111 scales the extra noise as well.
         return x + noise * (extra / (1 + sigma**2) ** 0.5) if extra else x
     x = schedule.noise.noised(source, noise, sigma)
     return x + noise * extra if extra and math.isfinite(sigma) else x

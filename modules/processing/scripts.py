@@ -105,11 +105,11 @@ def run_script(
     rule: SizeRule,
     upscalers: Sequence[Upscaler] = UPSCALERS,
 ) -> Iterator[Event | EngineState]:
-    """The events of a job that a script makes, as `Engine.run` yields them. `names` are looked up for each request that
-    the script comes up with, in the catalog that the job has brought.
+    """The events of a job with a script, as `Engine.run` yields them. `names` resolves each of its requests in the
+    catalog that came with the job.
 
-    Progress runs over all of it. SKIP ends the batch at hand; after INTERRUPT nothing more is made, and the script puts
-    together what there is.
+    Progress covers the whole job. SKIP ends the current batch; after INTERRUPT nothing more is generated, and the
+    script assembles what there is.
     """
     kind, script, arguments = chosen
     bench = Bench(
@@ -155,7 +155,7 @@ def run_script(
 def _resolved(
     child: GenerationRequest, settings: Settings, names: CatalogNames, resources: Resources
 ) -> tuple[GenerationRequest, Resources]:
-    """A script's own request and its files; without another checkpoint it has the first of the job's `resources`."""
+    """A script's own request and its files; its default checkpoint is the first of the job's `resources`."""
     named = child.override_settings.get("sd_model_checkpoint")
     first = names.checkpoint(named) if named else resources.checkpoint
     child, found = resolved(child, settings.overridden(child.override_settings), names, first)
@@ -163,7 +163,7 @@ def _resolved(
 
 
 class _Relay:
-    """Events of many jobs on their way to becoming those of one."""
+    """Combines the events of many runs into those of one job."""
 
     def __init__(self) -> None:
         self.ahead = Ahead(1, 1)
@@ -179,7 +179,7 @@ class _Relay:
     def child(
         self, events: Iterator[Event | EngineState], wish: Run
     ) -> Generator[Event | EngineState, None, tuple[RunImage, ...]]:
-        """The events of one run as they are to be told; returns its pictures."""
+        """The events of one run as part of the job's; returns its pictures."""
         made: list[RunImage] = []
         for event in events:
             match event:
@@ -190,7 +190,7 @@ class _Relay:
                 case Stepped() | Previewed():
                     yield replace(event, batch=self._batches + event.batch)
                 case ImageDone(suffix="-mask" | "-mask-composite"):
-                    pass  # a script is told of pictures, and says itself which are shown
+                    pass  # the script gets the pictures and decides which are shown
                 case ImageDone():
                     done = replace(event, infotext=with_pairs(event.infotext, wish.pairs))
                     made.append(RunImage(_opened(done), done.seed, done.infotext))

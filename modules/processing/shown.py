@@ -1,6 +1,6 @@
-"""What some networks are shown as channels beside the latent: the source picture, or its depth map.
+"""Extra input channels of some networks beside the latent: the source picture, or its depth map.
 
-`masked/latents.py` has what inpainting models are shown.
+`masked/latents.py` has those of inpainting models.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from modules.processing.masked.prepare import Prepared
 from modules.processing.plan import Source
 from modules.schema.families import Shown
 
-# Channels, for latents of so many.
+# Input channels of the network, by channels of the latent.
 CHANNELS: Final[Mapping[Shown, Callable[[int], int]]] = {
     "mask": lambda own: 1 + own,
     "source": lambda own: own,
@@ -46,7 +46,7 @@ def source_input(
 def depth_input(source: Source, prepared: Prepared | None, size: Size, cells: Size) -> Tensor:
     """The source's depth map as the network sees it, (1, 1, h, w): -1 is the farthest, 1 the nearest.
 
-    It is fitted as the source is, and stretched to the whole range as in A1111. All of one depth is 0.
+    It is fitted like the source, and stretched to the whole range as in A1111. A constant depth becomes 0.
     """
     assert source.depth is not None
     size_of_source = (source.picture.width, source.picture.height)

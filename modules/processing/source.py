@@ -27,7 +27,7 @@ SOURCE_CACHE_BYTES = 128 * 2**20
 
 
 class SourceKey(NamedTuple):
-    """What the encoded source depends on. `sha256` is the file's; or the pixels', where they have been worked on."""
+    """What the encoded source depends on. `sha256` is the file's, or the pixels' if they were changed."""
 
     checkpoint: str
     vae: str
@@ -39,7 +39,7 @@ class SourceKey(NamedTuple):
 
 
 class SourceEncoder:
-    """Encodes source pictures, and keeps what the encoder said of the latest ones: a second run skips it."""
+    """Encodes source pictures, and caches the latest results: a second run skips the encoder."""
 
     def __init__(self, limit: int) -> None:
         self._cache: ByteCache[SourceKey, Posterior] = ByteCache(limit)
@@ -56,7 +56,7 @@ class SourceEncoder:
     ) -> Tensor:
         """The source once for each of `images`, (B, C, h, w) fp32 in model units on the model's device.
 
-        `prepared` is what to encode in its place: the source as it was got ready for inpainting.
+        `prepared` is encoded in its place: the source as prepared for inpainting.
         """
         if prepared is None:
             posterior = self._posterior(model, plan, source, background, clock)
@@ -89,7 +89,7 @@ class SourceEncoder:
         return self._cache.get_or_make(key, make, lambda posterior: posterior.size)
 
     def encoded(self, model: Model, pixels: Tensor, clock: Stopwatch) -> Posterior:
-        """What the encoder says of `pixels` (1, 3, H, W) in [-1, 1] on the CPU."""
+        """The encoder's result for `pixels` (1, 3, H, W) in [-1, 1] on the CPU."""
         digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
         size = Size(pixels.shape[3], pixels.shape[2])
         key = SourceKey(model.hash, model.vae_hash, model.place.vae_dtype, digest, -1, size, "")
@@ -105,7 +105,7 @@ class SourceEncoder:
 
 
 def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -> Image.Image:
-    """The source as the encoder sees it: RGB, fitted to `size`; in the latent mode its own size in whole cells."""
+    """The encoder's input: RGB, fitted to `size`; in the latent mode its own size in whole cells."""
     image = source.picture.rgb(background)
     if resizes_latents(source.resize_mode):
         return image.crop((0, 0, rule.floor(image.width), rule.floor(image.height)))
@@ -113,6 +113,6 @@ def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -
 
 
 def posterior_noise(seed: int, like: Tensor) -> Tensor:
-    """Standard normal numbers of the shape of `like`, for the VAE's posterior."""
+    """Standard normal noise of the shape of `like`, for the VAE's posterior."""
     generator = torch.Generator().manual_seed((seed + POSTERIOR_STREAM) % 2**63)
     return torch.randn(like.shape, generator=generator).to(like.device)

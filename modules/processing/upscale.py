@@ -34,7 +34,7 @@ class UpscaleOptions(Protocol):
 
 
 class Target(NamedTuple):
-    """How a picture gets larger: `scale` times, then cut to `crop`, if that is set."""
+    """How a picture is enlarged: by `scale`, then cropped to `crop`, if set."""
 
     scale: float
     crop: Size | None = None
@@ -85,7 +85,7 @@ def upscaled(
     second: Upscaler,
     fix: Callable[[Image.Image], Image.Image] | None = None,
 ) -> tuple[Image.Image, Pairs]:
-    """(`image` by the upscaler `first`, with `second` laid over it; what was done, as pairs of an infotext).
+    """(`image` by the upscaler `first`, with `second` blended over it; what was done, as pairs of an infotext).
 
     `fix` is applied before the result is cropped. Raises WebuiError if it would be too large.
     """
@@ -125,7 +125,7 @@ def pairs_of(options: UpscaleOptions, size: Size, first: Upscaler, second: Upsca
 
 
 def target_of(options: UpscaleOptions, size: Size) -> Target:
-    """How a picture of `size` gets larger."""
+    """How a picture of `size` is enlarged."""
     if options.resize_mode == 1:
         target = Size(options.upscaling_resize_w, options.upscaling_resize_h)
         return Target(covering_scale(size, target), target if options.upscaling_crop else None)
@@ -142,5 +142,5 @@ def target_of(options: UpscaleOptions, size: Size) -> Target:
 
 
 def scale_of(options: UpscaleOptions, size: Size) -> float:
-    """How many times larger a picture of `size` gets."""
+    """The factor by which a picture of `size` is enlarged."""
     return target_of(options, size).scale

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{printable(str(error))}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped; the same command goes on where it was.\n")
+        sys.stderr.write("\nStopped. Run the same command again to resume.\n")
         return INTERRUPTED
     return code
 

@@ -69,7 +69,7 @@ def test_a_stopped_job_goes_on_when_it_is_run_again(folder: Path) -> None:
     assert events[-1].interrupted
     assert any(isinstance(event, Warned) and ".new.safetensors.merging" in event.message for event in events)
     again = list(merger(folder).run(request, lambda: Stop.NONE))
-    assert any(isinstance(event, Warned) and "goes on where it was stopped: 20 of" in event.message for event in again)
+    assert any(isinstance(event, Warned) and "The merge resumes: 20 of" in event.message for event in again)
     assert (folder / "new.safetensors").exists()
 
 

@@ -17,24 +17,24 @@ from modules.schema.sampler_names import SamplerName
 from modules.schema.settings import Settings
 
 Combine = Callable[[Tensor, Tensor, Owners, float], Tensor]
-"""(uncond, conds, owners, scale) -> x0: how the predictions become one; `sampling.denoise.guided` is plain CFG."""
+"""(uncond, conds, owners, scale) -> x0: combines the predictions; `sampling.denoise.guided` is plain CFG."""
 
 BeforePredict = Callable[[Tensor, Tensor, Extra], Extra]
-"""(x, sigma, extra) -> extra: what is to be added to the evaluation that comes."""
+"""(x, sigma, extra) -> extra: additions to the next evaluation."""
 
 
 @dataclass(frozen=True)
 class GuidanceOptions:
     """How strongly and when the negative prompt acts.
 
-    scale: of guidance.  image_scale: how closely networks that are shown the source follow it; 1 is guidance by the
+    scale: the CFG scale.  image_scale: how closely networks that see the source follow it; 1 is guidance by the
     prompts alone.  calls: evaluations of the pass as A1111 counts them, twice the steps for second-order samplers.
     skip_early: share of the evaluations at the beginning that leave the negative prompt out ("Skip Early CFG").
     s_min_uncond: below this level every second evaluation leaves it out, with `s_min_uncond_all` each (NGMS).
     levels_are_timesteps: A1111 compares `s_min_uncond` with the timestep in the DDIM family.
-    needs_uncond: the sampler asks for the unconditional prediction itself.
-    is_batched: both prompts go through the network at once where their lengths agree.
-    pads_last: prompts are brought to one length by the last token (`pad_cond_uncond_v0`).
+    needs_uncond: the sampler uses the unconditional prediction itself.
+    is_batched: both prompts go through the network at once if their lengths agree.
+    pads_last: prompts are padded to one length with the last token (`pad_cond_uncond_v0`).
     """
 
     scale: float
@@ -52,7 +52,7 @@ class GuidanceOptions:
 def guidance_options(
     scale: float, steps: int, sampler: SamplerName, settings: Settings, image_scale: float = 1.0
 ) -> GuidanceOptions:
-    """Those of a pass of so many steps. A1111 divides the prompts' scale alone for CFG++ samplers."""
+    """The options of a pass of `steps` steps. For CFG++ samplers A1111 divides only the prompts' scale."""
     return GuidanceOptions(
         scale=scale / sampler.cfg_divisor,
         image_scale=image_scale,
@@ -83,12 +83,12 @@ class _Prompts:
 
 
 class Guided:
-    """`SplitDenoise`: x (B, C, h, w) fp32 at level sigma (B,) -> the latent as it would be without noise.
+    """`SplitDenoise`: x (B, C, h, w) fp32 at level sigma (B,) -> the latent without noise.
 
-    Prompt and negative prompt go through the network in one batch where their lengths agree, one after the other
-    otherwise, as in A1111 (padding the shorter one changes the picture, and is a setting). At CFG 1 the negative prompt
-    has no say, so it is not computed. `calls` counts evaluations; prompt edits are timed by it. `noted` gathers the
-    settings that had an effect.
+    Prompt and negative prompt go through the network in one batch if their lengths agree, else one after the other, as
+    in A1111 (padding the shorter one changes the picture and is a setting). At CFG 1 the negative prompt has no effect
+    and is not computed. `calls` counts evaluations, which time prompt edits. `noted` collects the settings that had an
+    effect.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Guided:
             return Split(self._predict(x, sigma, conds, extra))
         if is_skipped:
             denoised = self._predict(x, sigma, conds, extra, pictures)
-            # The first part of the prompt stands in for the negative prompt: without AND no guidance is left.
+            # The first part of the prompt replaces the negative prompt: without AND, no guidance is left.
             uncond = denoised[[parts[0][0] for parts in owners]]
         elif prompts.together is not None:
             rows = None if pictures is None else torch.cat([pictures, torch.arange(len(x), device=x.device)])
@@ -143,11 +143,11 @@ class Guided:
 
     @property
     def _is_edit(self) -> bool:
-        """Whether the source has a scale of its own; at 1 A1111 takes the model for one of the usual kind."""
+        """Whether the source has its own scale; at 1 A1111 treats the model like any other."""
         return self.model.shown == "source" and self._options.image_scale != 1
 
     def _edited(self, x: Tensor, sigma: Tensor, prompts: _Prompts, extra: Extra) -> Split:
-        """With and without the prompt, both shown the source, and without either: three rows for each picture."""
+        """Three rows per picture: prompt and source, source alone, and neither."""
         if any(len(parts) > 1 for parts in prompts.owners):
             raise WebuiError(
                 "prompt: AND does not work with InstructPix2Pix checkpoints.",
@@ -183,7 +183,7 @@ class Guided:
         return self._prompts
 
     def _skips_negative(self, sigma: Tensor) -> bool:
-        """Whether this evaluation does without the negative prompt: "Skip Early CFG" and NGMS."""
+        """Whether this evaluation skips the negative prompt: "Skip Early CFG" and NGMS."""
         options = self._options
         if options.skip_early and self.calls / options.calls <= options.skip_early:
             self.noted.add("skip_early_cond")
@@ -197,7 +197,7 @@ class Guided:
         return True
 
     def _padded(self, conds: Conditioning, uncond: Conditioning) -> tuple[Conditioning, Conditioning]:
-        """Both at one length, where a setting wants it."""
+        """Both padded to one length, if a setting says so."""
         if self._options.pads_last:
             self.noted.add("pad_cond_uncond_v0")
             return conds, uncond.shortened(conds.length).lengthened(conds.length)
@@ -211,7 +211,7 @@ class Guided:
     def _predict(
         self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra, pictures: Tensor | None = None
     ) -> Tensor:
-        """x0 for each row of `cond`: of the picture that `pictures` names for it, else of the batch in turn."""
+        """x0 for each row of `cond`, for the picture given by `pictures`, else for the batch in turn."""
         if pictures is not None:
             x, sigma = x[pictures], sigma[pictures]
         with self._clock.stage("unet"):

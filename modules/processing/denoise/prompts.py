@@ -34,15 +34,15 @@ class PromptKey(NamedTuple):
     dtype: torch.dtype
     stages: tuple[str, ...]
     options: TextOptions  # without the words
-    loras: tuple[LoraRequest, ...]  # those that change the text encoder
-    words: tuple[Embedding, ...]  # those that may stand in the text
+    loras: tuple[LoraRequest, ...]  # the LoRAs that change the text encoder
+    words: tuple[Embedding, ...]  # the embeddings that the text may use
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """A prompt over the steps, a row of the conditioning for each stage.
+    """A prompt over the steps, with one row of the conditioning for each stage.
 
-    `words` are the embeddings in it, `unusable` those that it names and that cannot be used.
+    `words` are the embeddings in it, `unusable` those it names that this checkpoint cannot use.
     """
 
     stages: list[Stage]
@@ -67,9 +67,9 @@ class PromptRows(NamedTuple):
 class PromptSet:
     """The prompts of a batch: for each picture its AND parts with their weights, and the negative prompt.
 
-    `empty` is the empty prompt, where shorter prompts are to be filled up with it. `noted` are the settings that had an
-    effect on the prompts, `words` the embeddings in them, those of the negative prompt last; `unusable` are those that
-    are named and cannot be used.
+    `empty` is the empty prompt if shorter prompts are padded with it. `noted` are the settings that had an effect on
+    the prompts, `words` the embeddings in them, the negative prompt's last; `unusable` are those this checkpoint
+    cannot use.
     """
 
     parts: tuple[tuple[tuple[Timeline, float], ...], ...]
@@ -84,7 +84,7 @@ class PromptSet:
         return replace(self, parts=self.parts[:1] * len(images))
 
     def stages(self, call: int) -> tuple[int, ...]:
-        """Which stage of each prompt is in force at an evaluation; while they stay the same, so does what `at` says."""
+        """The stage of each prompt at an evaluation; as long as they stay the same, `at` returns the same."""
         timelines = [*(timeline for part in self.parts for timeline, _ in part), self.uncond]
         return tuple(stage_at(timeline.stages, call) for timeline in timelines)
 
@@ -117,7 +117,7 @@ def text_options(model: Model, request: Pass, settings: Settings, is_negative: b
 
 
 class PromptEncoder:
-    """Encodes prompts, and keeps the latest ones. Names of `embeddings` in them are words of their own."""
+    """Encodes prompts, and caches the latest ones. Names of `embeddings` in them are replaced by their vectors."""
 
     def __init__(self, limit: int, embeddings: EmbeddingCache | None = None) -> None:
         self._cache: ByteCache[PromptKey, EncodedPrompts] = ByteCache(limit)

@@ -13,10 +13,10 @@ from modules.sampling.noise_model import NoiseModel
 
 @dataclass(frozen=True)
 class Refiner:
-    """Another checkpoint that takes over: at the share `at` of the way; None is at once.
+    """Another checkpoint that takes over at the fraction `at` of the pass; None is at once.
 
-    by_steps: of the evaluations; else of the model's timesteps, from the noisiest down. `take` loads it and hands back
-    its denoiser, told how many evaluations have been made.
+    by_steps: a fraction of the evaluations; else of the model's timesteps, from the noisiest down. `take` loads it and
+    returns its denoiser; its argument is the number of evaluations so far.
     """
 
     at: float | None
@@ -30,7 +30,7 @@ class Refiner:
         if self.by_steps:
             return share_of_calls >= self.at
         highest = sigma.max().cpu()
-        if levels_are_timesteps:  # whole ones but for rounding, on the way through sigma
+        if levels_are_timesteps:  # whole numbers except for rounding on the way through sigma
             timestep = int(float(noise.sigma_to_t(highest)) + 1e-3)
         elif highest.isinf():
             timestep = noise.trained_steps - 1
@@ -56,13 +56,13 @@ class HandedOver:
             if refiner.is_due(calls / options.calls, noise, sigma, options.levels_are_timesteps):
                 self._refiner, self.is_refined = None, True
                 self._noted |= self._current.noted
-                del self._current, noise  # two may not fit into memory
+                del self._current, noise  # two checkpoints may not fit into memory
                 self._current = refiner.take(calls)
         return self._current(x, sigma)
 
     @property
     def model(self) -> Model:
-        """The one that evaluates now."""
+        """The model in use now."""
         return self._current.model
 
     @property

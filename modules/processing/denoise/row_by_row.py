@@ -1,4 +1,4 @@
-"""An evaluation that finds no memory is made again row by row: the latent so far is kept, and no step is lost."""
+"""Repeats an evaluation row by row if memory is short: the latent so far is kept, and no step is lost."""
 
 import logging
 from dataclasses import replace
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Asks a model for all rows at once; after the first time that there was no memory for them, for one at a time."""
+    """Evaluates all rows at once; after the first out-of-memory error, one row at a time."""
 
     def __init__(self) -> None:
         self._is_split = False
 
     def __call__(self, model: Model, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
-        """`Model.predict`. Raises what it raises, for lack of memory only if a single row finds none."""
+        """`Model.predict`. Raises its errors, but out of memory only if a single row does not fit."""
         if not self._is_split:
             try:
                 return model.predict(x, sigma, cond, extra)
@@ -38,7 +38,7 @@ class Predictor:
 
 
 def _row(extra: Extra, i: int) -> Extra:
-    """What belongs to row `i` of all."""
+    """Row `i` of everything."""
 
     def of(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor[i % len(tensor)][None]

@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Common:
     """What the pictures of all batches have in common.
 
-    made_by: what the infotext says of the checkpoint.  prepared: the pictures of an inpainting job.  colors_of: the
-    picture whose colors they get, if settings want that.
+    made_by: the infotext's entries about the checkpoint.  prepared: the pictures of an inpainting job.  colors_of: the
+    picture whose colors the results get, if a setting says so.
     """
 
     made_by: Mapping[str, str]
@@ -58,13 +58,13 @@ class BatchRunner:
         self._common = common
         self._models = models
         self._passes = passes
-        # Wrapping around changes what the encoder says, and is not part of the cache's keys.
+        # Tiling changes the encoder's output and is not part of the cache's keys.
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES) if job.settings.tiling else sources
         self._kept_sources = sources
         self._place = place
 
     def run(self, batch: Batch) -> Generator[Event, None, Stop]:
-        """The pictures of one batch; returns how it was stopped. Raises Stopped out of a computation."""
+        """Make the pictures of one batch; returns how it was stopped. Raises Stopped from within a computation."""
         job = self._job
         result, inpainting = yield from self._sampled(batch)
         if result.stop:
@@ -87,7 +87,7 @@ class BatchRunner:
         return Stop.NONE
 
     def _decoded(self, batch: Batch, result: PassResult, inpainting: Inpainting | None) -> Generator[Event, None, None]:
-        """The pictures of what was sampled. Raises NoRoomForVae and what torch raises where there is no memory."""
+        """Decode the sampled latents. Raises NoRoomForVae, and torch's errors if memory runs out."""
         job, common, settings = self._job, self._common, self._job.settings
         for number, (image, latent) in enumerate(zip(batch.images, result.latents, strict=True)):
             if number:
@@ -108,7 +108,7 @@ class BatchRunner:
                 yield from _beside(done, layers, settings, job.request.images)
 
     def _sampled(self, batch: Batch) -> Generator[Event, None, tuple[PassResult, Inpainting | None]]:
-        """Sample one batch; returns (what came of it, what its latents were kept from)."""
+        """Sample one batch; returns (its result, the inpainting that held its latents)."""
         job, prepared = self._job, self._common.prepared
         plan = job.plan
         source = inpainting = None
@@ -182,7 +182,7 @@ class BatchRunner:
         return (yield from self._passes.run(batch, PassInput(1, plan.first.steps.count, source, None, seen)))
 
     def _seen(self, model: Model, size: Size) -> Tensor | None:
-        """What the model is shown beside the latent in a pass of `size` pixels; None for most."""
+        """The model's extra input channels in a pass of `size` pixels; None for most models."""
         if not model.shown:
             return None
         job, prepared = self._job, self._common.prepared
@@ -221,7 +221,7 @@ def decoded(model: Model, latent: Tensor, is_exact: bool) -> NDArray[np.uint8]:
 
 
 def _beside(done: ImageDone, layers: Mapping[str, Image.Image], settings: Settings, images: int) -> Iterator[ImageDone]:
-    """What belongs to a picture. Its index is the picture's and the number of pictures, or twice that."""
+    """The pictures that go with one, such as its mask. Their index is its own plus once or twice the count."""
     for number, (suffix, layer) in enumerate(layers.items(), 1):
         yield replace(
             done,

@@ -81,15 +81,15 @@ class Engine:
         self.enlarger = Enlarger(place)
 
     def upscalers(self, catalog: Catalog, hear: Callable[[float], None]) -> tuple[Upscaler, ...]:
-        """What enlarges pictures and latents: of `catalog` the networks, the rest as the extensions here have it.
+        """The upscalers: networks from `catalog`, the others from the extensions installed here.
 
-        A network calls `hear` with the share that is done, 0 … 1, before each of its tiles; it may raise to stop.
+        A network calls `hear` with the fraction done, 0 … 1, before each tile; `hear` may raise to stop it.
         """
         networks = [row for row in catalog.upscalers if row.path is not None]
         return (*self._extensions.upscalers, *self.enlarger.functions(networks, hear))
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None = None) -> Iterator[EngineState]:
-        """Load `checkpoint` unless it is loaded already, with `vae` if it has none inside; report the state of it."""
+        """Load `checkpoint` unless it is loaded, with `vae` if it contains none; report its state."""
         device = describe(self._place)
         self._model_cache.limits = limits(settings)
         try:
@@ -116,11 +116,11 @@ class Engine:
         first_batch: int = 0,
         noise: NoiseOf | None = None,
     ) -> Iterator[Event | EngineState]:
-        """Run one job. Ends with Finished or Failed; a person's mistake becomes Failed, other errors are raised.
+        """Run one job. Ends with Finished or Failed; a user's mistake becomes Failed, other errors are raised.
 
-        `resources` are all files that the request names, as `kinds.resolve` finds them; nothing else is looked for.
-        Batches before `first_batch` are left out: they were made before the job was cut off. `noise` makes other noise
-        to be laid over a source than is drawn.
+        `resources` are all files that the request names, as `kinds.resolve` finds them; no others are used. Batches
+        before `first_batch` are skipped: they were made before the job was interrupted. `noise` replaces the noise
+        that is added to a source.
         """
         clock = Stopwatch()
         checkpoint = resources.checkpoint
@@ -165,7 +165,7 @@ class Engine:
             yield Failed("Not enough memory for this size.", "Choose a smaller size or batch size.", "width")
 
     def merge(self, request: MergeRequest, resources: Resources, should_stop: ShouldStop) -> Iterator[Event]:
-        """Merge checkpoints into a file of the folder for merged ones. Raises WebuiError."""
+        """Merge checkpoints into a file in the folder for merged ones. Raises WebuiError."""
         return Merger(resources.catalog, self._hashes, self._merge_folder).run(request, should_stop)
 
     def _loading(
@@ -187,7 +187,7 @@ class Engine:
         return True
 
     def _loaded(self, job: Job, first_batch: int) -> Generator[Event, None, bool]:
-        """All of a job once its checkpoint is there; returns whether it was interrupted."""
+        """The job once its checkpoint is loaded; returns whether it was interrupted."""
         for sentence in job.files.notes:
             yield Warned(sentence)
         with ExitStack() as wrapped:
@@ -236,7 +236,7 @@ class Engine:
 
 
 def _is_large_job(plan: Plan, model: Model) -> bool:
-    """Whether the job's computations are made in parts that can be stopped."""
+    """Whether the job's computations are split into parts between which it can be stopped."""
     sizes = [each.size for each in plan.passes]
     if plan.source is not None and resizes_latents(plan.source.resize_mode):
         sizes.append(Size(plan.source.picture.width, plan.source.picture.height))

@@ -20,7 +20,7 @@ OF_CHECKPOINTS = ("Conditional mask weight", "Image CFG scale")  # told by those
 
 
 def made_by(job: Job, model: Model) -> dict[str, str]:
-    """What the infotext says of the first pass's checkpoint."""
+    """The infotext's entries about the first pass's checkpoint."""
     pairs = {"Model hash": model.hash, "Model": model.name}
     if model.vae_hash:
         pairs |= {"VAE hash": model.vae_hash, "VAE": model.vae_name}
@@ -62,7 +62,7 @@ def finished_picture(
             pairs["Mask hash"] = plan.canvas.mask.sha256
         if plan.canvas.latent_mask is not None:
             pairs["Latent mask hash"] = plan.canvas.latent_mask.sha256
-    if plan.canvas is not None and prepared is None:  # nothing was masked: neither an area nor its content
+    if plan.canvas is not None and prepared is None:  # nothing was masked
         for key in ("Inpaint area", "Masked area padding", "Masked content"):
             pairs.pop(key, None)
     prompts = (request.prompt, request.negative_prompt)

@@ -28,11 +28,10 @@ ShouldStop = Callable[[], Stop]
 
 @dataclass(frozen=True)
 class Job:
-    """A request on its way. `given` are the settings before the request had its say, `settings` the effective ones.
+    """A running request. `given` are the settings without the request's overrides, `settings` the effective ones.
 
-    `latents` are kept on the disk between sampling and decoding; `noise` makes other noise to be laid over a source
-    than is drawn; `extensions` are those that the request names; `upscalers` are all that there are; `findings` grow
-    while the job runs.
+    `latents` are kept on the disk between sampling and decoding; `noise` replaces the noise that is added to a source;
+    `extensions` are those that the request names; `upscalers` are all that exist; `findings` grow while the job runs.
     """
 
     request: GenerationRequest
@@ -55,9 +54,9 @@ class Job:
 
 
 class Findings:
-    """What a running job finds out: for the infotext, and for the person.
+    """What a running job finds out, for the infotext and for the user.
 
-    `noted` are settings whose effect shows, `pairs` what the infotext says of LoRAs, embeddings and other checkpoints.
+    `noted` are settings that had an effect, `pairs` the infotext's entries about LoRAs, embeddings and checkpoints.
     """
 
     def __init__(self) -> None:
@@ -67,17 +66,17 @@ class Findings:
         self._words: dict[Embedding, None] = {}
 
     def note(self, sentence: str) -> None:
-        """Something the person should know, once."""
+        """Add a sentence for the user, once."""
         self._notes.setdefault(sentence, False)
 
     def unreported(self) -> list[str]:
-        """Notes that nobody has seen yet; from now on they count as seen."""
+        """The notes not reported yet; they then count as reported."""
         new = [note for note, is_reported in self._notes.items() if not is_reported]
         self._notes.update(dict.fromkeys(new, True))
         return new
 
     def extensions(self, calls: Sequence[ExtensionCall]) -> None:
-        """What the infotext says of extensions: their arguments, nested under their names."""
+        """The infotext's entries about extensions: their arguments, nested under their names."""
         if calls:
             values = {each.name: each.arguments.model_dump(mode="json") for each in calls}
             self.pairs[EXTENSIONS] = json.dumps(values, ensure_ascii=False)
@@ -87,7 +86,7 @@ class Findings:
             self.pairs["Lora hashes"] = ", ".join(f"{name}: {digits}" for name, digits in hashes.items())
 
     def prompts(self, prompts: PromptSet, model: Model, hashes: HashCache) -> None:
-        """The embeddings in a prompt; names are written without the signs that the infotext needs itself."""
+        """The infotext's entry about embeddings; names are written without the characters of its own syntax."""
         self.noted.update(prompts.noted)
         for word in prompts.unusable:
             self.note(f"The embedding {word.name!r} has no effect: {word.unusable_with(model.text_width)}")

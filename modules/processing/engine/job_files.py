@@ -24,11 +24,11 @@ from modules.schema.settings import EXACT, Settings
 class JobFiles:
     """What a job works with, resolved.
 
-    checkpoint: of the first pass.  second: of the second pass, None for the same.  refiner: what takes over in a pass,
-    from the share `switch_at` of it on; None is at once.  vaes: in place of checkpoints' own, by the checkpoints'
-    paths.  loras: of each pass, with the steps that each acts in.  lora_hashes: by the names in the prompt.
-    hypernetworks: of each pass.  notes: a sentence for each LoRA or hypernetwork that is not here and that A1111 would
-    leave out, and for each file that is another one than when the job was admitted.
+    checkpoint: of the first pass.  second: of the second pass, None for the same.  refiner: takes over at the fraction
+    `switch_at` of a pass; None is at once.  vaes: replace the checkpoints' own, by the checkpoints' paths.  loras: of
+    each pass, with the steps in which each acts.  lora_hashes: by the names in the prompt.  hypernetworks: of each
+    pass.  notes: a sentence for each LoRA or hypernetwork that is missing and that A1111 would leave out, and for each
+    file that was replaced after admission.
     """
 
     checkpoint: Checkpoint
@@ -59,8 +59,10 @@ class TimedLora(NamedTuple):
 def job_files(
     request: GenerationRequest, plan: Plan, settings: Settings, resources: Resources, hashes: HashCache
 ) -> JobFiles:
-    """Everything that `plan` needs, as admission found it. Raises WebuiError that suggests the nearest name, and for a
-    LoRA's file that is gone."""
+    """The files that `plan` needs, as admission found them.
+
+    Raises WebuiError for an unknown name, with the closest match, and for a LoRA whose file is gone.
+    """
     found: dict[str, str] = {}
     missing: dict[str, None] = {}
     loras = _lora_requests(plan, settings, resources.catalog, hashes, found, missing)
@@ -79,23 +81,23 @@ def job_files(
 
 
 def offered_embeddings(files: JobFiles, installed: Sequence[Embedding]) -> tuple[Embedding, ...]:
-    """The embeddings that a job's prompts may name: the installed ones, and those that its LoRAs bring.
+    """The embeddings that a job's prompts may name: the installed ones, and those inside its LoRAs.
 
-    An installed one comes before another of its name, as in A1111.
+    Of two with the same name the installed one is used, as in A1111.
     """
     found = {embedding.name.casefold(): embedding for embedding in installed}
     for path in dict.fromkeys(timed.lora.stamp.path for timed in (one for each in files.loras for one in each)):
         try:
             bundled = bundled_in(path)
         except (WebuiError, OSError):
-            continue  # whoever merges the LoRA says so
+            continue  # merging the LoRA reports the error
         for embedding in bundled:
             found.setdefault(embedding.name.casefold(), embedding)
     return (*installed, *(each for each in found.values() if each.within))
 
 
 def _vaes(resources: Resources) -> dict[Path, Vae]:
-    """The VAEs that take the places of checkpoints' own, by the checkpoints' paths."""
+    """The VAEs that replace the checkpoints' own, by the checkpoints' paths."""
     pairs = (
         (resources.checkpoint, resources.vae),
         (resources.refiner, resources.refiner_vae),
@@ -105,7 +107,7 @@ def _vaes(resources: Resources) -> dict[Path, Vae]:
 
 
 def _replaced(resources: Resources) -> Iterator[str]:
-    """A sentence for each file that is another one than when the job was admitted. One that is gone says so itself."""
+    """A sentence for each file that was replaced after admission. A missing file is reported when it is loaded."""
     for file in resources.files:
         path = weights_of(file.path)
         if path.exists() and _size_and_time(path) != (file.size, file.changed):
@@ -120,7 +122,7 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 def _hypernetwork_requests(
     plan: Plan, catalog: Catalog, missing: dict[str, None]
 ) -> tuple[tuple[HypernetworkRequest, ...], ...]:
-    """The hypernetworks of each pass; one that is not here is left out, as in A1111."""
+    """The hypernetworks of each pass; missing ones are left out, as in A1111."""
     passes: list[tuple[HypernetworkRequest, ...]] = []
     for each in plan.passes:
         found: list[HypernetworkRequest] = []
@@ -143,7 +145,7 @@ def _lora_requests(
     found: dict[str, str],
     missing: dict[str, None],
 ) -> tuple[tuple[TimedLora, ...], ...]:
-    """The LoRAs of each pass. One that is not here is an error, unless settings have A1111's way: leave it out."""
+    """The LoRAs of each pass. A missing one is an error, unless the setting says to leave it out as A1111 does."""
 
     def timed(tag: NetworkTag) -> TimedLora | None:
         try:

@@ -1,4 +1,4 @@
-"""What a job's checkpoint may take of the memory, and the sentence that says how it will be held."""
+"""How much memory a job's checkpoint may use, and the sentence that says how it will be held."""
 
 from modules.networks.model_cache import Forecast, Limits
 from modules.schema.settings import Settings
@@ -17,10 +17,10 @@ def limits(settings: Settings) -> Limits:
 
 
 def plan_sentence(name: str, forecast: Forecast) -> str:
-    """What will be done before a checkpoint works, in one line; "" if it is simply loaded or there."""
+    """What happens before a checkpoint is used, in one line; "" if it is loaded whole, or already there."""
     parts = [_HELD[forecast.mode], "weights as fp8" if forecast.is_fp8 else ""]
     if forecast.lets_go:
-        parts.append(f"lets go of {', '.join(forecast.lets_go)}")
+        parts.append(f"unloads {', '.join(forecast.lets_go)}")
     parts = list(filter(None, parts))
     if not parts:
         return ""

@@ -15,7 +15,7 @@ from modules.schema.families import Shown
 
 
 class JobModels:
-    """Takes checkpoints out of the cache for one job. Whoever takes one holds it no longer than for its work."""
+    """Takes checkpoints from the cache for one job. Callers keep no reference beyond their work."""
 
     def __init__(self, cache: ModelCache, job: Job, wrapped: ExitStack) -> None:
         self._cache = cache
@@ -28,7 +28,7 @@ class JobModels:
         return checkpoint in self._cache
 
     def first(self, index: int) -> Model:
-        """The model that a pass begins with."""
+        """The model that a pass starts with."""
         return self.take(self._job.files.of_pass(index), index)
 
     def last(self, index: int, is_refined: bool) -> Model:
@@ -37,16 +37,16 @@ class JobModels:
         return self.take(refiner, index) if is_refined and refiner is not None else self.first(index)
 
     def take(self, checkpoint: Checkpoint, index: int) -> Model:
-        """A checkpoint as the pass `index` wants it."""
+        """A checkpoint prepared for the pass `index`: with its LoRAs, VAE and tiling."""
         job = self._job
-        with job.ear.deaf():  # weights are changed as a whole or not at all
+        with job.ear.deaf():  # weights are changed completely or not at all
             loaded = self._loaded(checkpoint)
             loras = tuple(timed.lora for timed in job.files.loras[index])
             model = loaded.model.with_loras(self._cache.with_loras(loaded, loras).loras)
             loaded.hypernetworks.change(job.files.hypernetworks[index])
         for note in (*loaded.patch.notes, *loaded.hypernetworks.notes):
             job.findings.note(note)
-        # The same VAE from a file may serve two checkpoints; it is wrapped by the first alone.
+        # Two checkpoints may share a VAE from a file; only the first wraps it.
         if job.settings.tiling and model.hash not in self._wrapping:
             self._wrapping.add(model.hash)
             self._wrapped.enter_context(model.tiled())
@@ -56,7 +56,7 @@ class JobModels:
         return self._loaded(checkpoint).previews
 
     def lay_over_loras(self, index: int, checkpoint: Checkpoint, step: int) -> None:
-        """Have those LoRAs of a pass in the weights that act in a step, if not all of them do in all steps."""
+        """Merge only the LoRAs that act in a step, if some do not act in every step of the pass."""
         loras = self._job.files.loras[index]
         if all(timed.window == Window() for timed in loras):
             return
@@ -70,7 +70,7 @@ class JobModels:
 
 
 class Origin(NamedTuple):
-    """What has to be known of the model that latents come from, without holding it."""
+    """What is known of the model that made the latents, without keeping it in memory."""
 
     family: Family
     name: str
@@ -78,7 +78,7 @@ class Origin(NamedTuple):
 
 
 def require_same_family(origin: Origin, other: Model, label: str, field: str) -> None:
-    """Raises WebuiError if the latents of `origin` mean nothing to `other`."""
+    """Raises WebuiError if `other` cannot use the latents of `origin`."""
     if origin.family.name != other.family.name:
         raise WebuiError(
             f"{label}: {other.name} is a {other.family.label} checkpoint, {origin.name} a {origin.family.label} one. "

@@ -35,12 +35,12 @@ from modules.processing.shown import KINDS
 from modules.sampling.denoise import SplitDenoise, wrapped
 
 PREVIEW_QUALITY = 85
-SHORT_PROMPTS = 2000  # letters of both; longer ones take more than a moment
+SHORT_PROMPTS = 2000  # characters of both prompts; longer ones take noticeably long
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The pictures that are made at the same time; `number` counts the job's batches from 0."""
+    """The pictures made at the same time; `number` counts the job's batches from 0."""
 
     number: int
     images: Sequence[ImagePlan]
@@ -48,11 +48,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class PassInput:
-    """What a pass of a batch begins with.
+    """What a pass of a batch starts from.
 
-    index: of the pass.  steps_done: in the passes before.  source: (B, C, h, w), the latents that noise is laid over;
-    None begins with plain noise.  inpainting: what is kept from changing.  seen: (1, n, h, w), what some checkpoints
-    are shown besides (`processing/shown.py`).
+    index: of the pass.  steps_done: in the passes before.  source: (B, C, h, w), the latents that noise is added to;
+    None starts from plain noise.  inpainting: what must not change.  seen: (1, n, h, w), extra input channels of some
+    checkpoints (`processing/shown.py`).
     """
 
     index: int
@@ -167,7 +167,7 @@ class PassRunner:
         self._room.require(model.hash, evaluate, setup.request.size, len(images), model.sizes, hint, field)
 
     def _prompts(self, model: Model, request: Pass) -> PromptSet:
-        """The prompts of a pass. Long ones, and those with many stages, can be stopped while they are read."""
+        """The prompts of a pass. Encoding long ones, or many stages, can be interrupted."""
         is_short = len(request.prompt) + len(request.negative_prompt) <= SHORT_PROMPTS
         is_short = is_short and "[" not in request.prompt + request.negative_prompt
         with nullcontext() if is_short else InParts(self._job.ear.hear):
@@ -228,7 +228,7 @@ class PassRunner:
         ]
 
     def _before_predict(self, setup: Setup, given: PassInput, model: Model) -> BeforePredict | None:
-        """What extensions add to each evaluation, one after the other; None where there are none."""
+        """What extensions add to each evaluation, one after the other; None without any."""
         views = self._views(setup, given, model)
         if not views:
             return None
@@ -260,7 +260,7 @@ class PassRunner:
     def _refiner(
         self, setup: Setup, batch: Batch, given: PassInput, options: GuidanceOptions, origin: Origin
     ) -> Refiner | None:
-        """What takes over in a pass, if anything does."""
+        """The refiner of a pass, if any."""
         job, models, index = self._job, self._models, given.index
         refiner, first = job.files.refiner, job.files.of_pass(index)
         if refiner is None or refiner.path.resolve() == first.path.resolve():

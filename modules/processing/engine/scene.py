@@ -23,8 +23,8 @@ NoiseOf = Callable[[Scene], Any]
 
 @dataclass(frozen=True)
 class SourceScene:
-    """`hooks.Scene` for one batch. `hear` is called before each evaluation of the network; `seen` is what some
-    checkpoints are shown beside the latent."""
+    """`hooks.Scene` for one batch. `hear` is called before each evaluation of the network; `seen` are extra input
+    channels of some checkpoints."""
 
     model: Model
     request: Pass
@@ -79,5 +79,5 @@ class SourceScene:
 
 
 def shaped_noise(noise_of: NoiseOf, scene: Callable[[Tensor], Scene], drawn: Tensor) -> Tensor:
-    """What `noise_of` makes of the noise that was drawn, when it is shown the scene with it."""
+    """The noise that `noise_of` returns for the drawn noise and its scene."""
     return noise_of(scene(drawn))

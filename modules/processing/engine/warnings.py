@@ -11,7 +11,7 @@ KINDS = (*NETWORK_KINDS, HYPERNETWORK)
 
 
 def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> list[str]:
-    """Of the prompts that are read: tags of networks that do not exist here, and arguments that mean nothing."""
+    """Warnings about the prompts in use: tags of unknown kinds of networks, and unknown arguments."""
     texts = [request.prompt]
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         texts.append(request.hr_prompt)
@@ -23,7 +23,7 @@ def ignored_tags(request: GenerationRequest, plan: Plan, settings: Settings) -> 
 
 
 def lacking_abilities(job: Job, family: Family) -> list[str]:
-    """What settings ask of a family that it cannot do."""
+    """Warnings about settings that the family does not support."""
     used = {
         "tiling": ("Tiling", job.settings.tiling),
         "token_merging": ("Token merging", any(each.token_merging for each in job.plan.passes)),

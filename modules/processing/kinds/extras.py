@@ -28,11 +28,11 @@ from modules.store.metadata import EXTRAS as SECTION
 from modules.store.metadata import PARAMETERS, POSTPROCESSING, read
 
 STEPS: Final = 1000  # of a job: its progress is reported in thousandths
-PATIENCE: Final = 0.1  # seconds between two looks at whether to stop
+PATIENCE: Final = 0.1  # seconds between two checks for an interrupt
 
 
 class _Interrupted(Exception):
-    """Raised out of an upscaler's work."""
+    """Raised inside an upscaler to stop it."""
 
 
 @dataclass(frozen=True)

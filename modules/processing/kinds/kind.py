@@ -32,8 +32,8 @@ NO_SETTINGS: dict[str, Any] = {}
 class Results:
     """What a job makes: `pictures`, in batches of `batch`.
 
-    `suffixes` are those of the files that each picture consists of; the picture's own is "". A job that `is_whole`
-    cannot be divided: interrupted by a crash, it begins anew, and what is saved already is not saved again.
+    `suffixes` are those of the files of each picture; the picture's own is "". A job that `is_whole` cannot be
+    divided: after a crash it starts again, and pictures already saved are not saved again.
     """
 
     pictures: int = 1
@@ -47,7 +47,7 @@ class Results:
 
 
 class Names(Protocol):
-    """Looks up what a request names. Each raises WebuiError, with the nearest name."""
+    """Looks up the names in a request. Each method raises WebuiError with the closest match."""
 
     @property
     def catalog(self) -> Catalog: ...
@@ -55,21 +55,22 @@ class Names(Protocol):
     def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None: ...
     def lora(self, name: str) -> Lora: ...
     def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
-        """Those whose words stand in the prompts."""
+        """The embeddings used in the prompts."""
         ...
 
     def scripted(self, request: Generation) -> Generation:
-        """`request`, its script and that script's arguments checked."""
+        """`request` with its script and the script's arguments checked."""
         ...
 
 
 @dataclass(frozen=True)
 class JobKind(ABC, Generic[Request]):
-    """A kind of job. `request` is what the API takes and the job store keeps; its pictures are found by their type, and
-    have a default, as they are let go of when the job is done.
+    """A kind of job. `request` is the class that the API accepts and the job store keeps.
 
-    `name` stands in the API, in the job store and in the name of the kind's folder of results; `title` is shown in the
-    job list. `source_field` names the field with the pictures that the results come from, "" if there is none.
+    Its picture fields are found by type and need a default, since pictures are dropped when the job is done.
+
+    `name` is used in the API, in the job store and for the folder of results; `title` is shown in the job list.
+    `source_field` is the field with the source pictures, "" if there is none.
     """
 
     name: str
@@ -79,43 +80,45 @@ class JobKind(ABC, Generic[Request]):
     needs_checkpoint: bool = True
 
     def parse(self, values: dict[str, Any]) -> Request:
-        """A request from loose values. Raises WebuiError about the first field that is wrong."""
+        """A request from raw values. Raises WebuiError about the first invalid field."""
         try:
             return self.request(**values)
         except ValidationError as error:
             raise explained(self.request, error) from error
 
     def drawn(self, request: Request, draw: random.Random) -> Request:
-        """`request` with all that is random drawn, so that the same job can be run again."""
+        """`request` with its random values drawn, so that the job can be repeated exactly."""
         return request
 
     def overrides(self, request: Request) -> dict[str, Any]:
-        """The settings that hold for this request alone."""
+        """The settings that the request overrides for itself."""
         return NO_SETTINGS
 
     def admitted(self, request: Request, settings: Settings, names: Names) -> tuple[Request, Resources]:
-        """`request` with its names as they are written, and the files that they mean. Raises WebuiError for what cannot
-        be made. `settings` hold the request's overrides."""
+        """`request` with canonical names, and the files they refer to. `settings` include the request's overrides.
+
+        Raises WebuiError for a request that cannot be run.
+        """
         return request, Resources()
 
     def results(self, request: Request, settings: Settings) -> Results:
-        """What a job of this request makes."""
+        """What a job with this request makes."""
         return Results()
 
     def first_batches(self, request: Request, count: int) -> Request:
-        """A request for the first `count` batches. Only asked of kinds with more than one."""
+        """A request for the first `count` batches. Only called for kinds with several batches."""
         return request
 
     def sources(self, request: Request) -> tuple[Picture, ...]:
-        """The pictures that the results come from."""
+        """The source pictures."""
         return getattr(request, self.source_field) if self.source_field else ()
 
     @abstractmethod
     def run(self, engine: Any, work: "Work", should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
         """Run a job in the engine process, its last event Finished or Failed. `engine` holds device and models.
 
-        `should_stop` answers SKIP once for each time a person asked, INTERRUPT to the end of the run. Batches before
-        `work.first_batch` were made before and are left out.
+        `should_stop` returns SKIP once per request to skip, INTERRUPT until the end of the run. Batches before
+        `work.first_batch` were made before and are skipped.
         """
 
 
@@ -137,7 +140,7 @@ class Work:
 
 @dataclass(frozen=True)
 class UnknownKind(JobKind[Strict]):
-    """Stands for a kind that another version or an extension brought, so that its jobs can be listed."""
+    """Placeholder for a kind of another version or of a missing extension, so that its jobs can be listed."""
 
     def run(self, engine: Any, work: Work, should_stop: Callable[[], Stop]) -> Iterator[Event | EngineState]:
         raise WebuiError(

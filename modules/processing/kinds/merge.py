@@ -36,8 +36,8 @@ class MergeRequest(Strict):
     interp_method: Method = Field(
         title="Method",
         default="Weighted sum",
-        description="No interpolation: A. Weighted sum: A (1 - M) + B M. Add difference: A + (B - C) M. SLERP: from A "
-        "to B along the arc between them. Triple sum: A (1 - M - N) + B M + C N.",
+        description="No interpolation: A. Weighted sum: A (1 - M) + B M. Add difference: A + (B - C) M. SLERP: "
+        "spherical interpolation from A to B. Triple sum: A (1 - M - N) + B M + C N.",
     )
     multiplier: float = Field(title="Multiplier (M)", default=0.3, ge=-2, le=2, description="M.")
     multiplier_c: float = Field(
@@ -47,47 +47,47 @@ class MergeRequest(Strict):
         title="Block weights",
         default="",
         max_length=LONGEST,
-        description="M block by block: 26 numbers for Stable Diffusion 1 and 2, 20 for XL, 21 for XL and its VAE.",
+        description="M for each block: 26 numbers for Stable Diffusion 1 and 2, 20 for XL, 21 for XL and its VAE.",
     )
     save_as: Precision = Field(
-        title="Save as", default="same", description="Type of the numbers; same is that of the sources."
+        title="Save as", default="same", description="Number type of the weights; same keeps the sources' type."
     )
     custom_name: str = Field(
         title="Name",
         default="",
         max_length=LONGEST,
-        description="Name of the new file; without one it is made from the sources'.",
+        description="Name of the new file; if empty, it is made from the sources' names.",
     )
     bake_in_vae: str = Field(
-        title="Bake in VAE", default=OWN_VAE, max_length=LONGEST, description="VAE that takes the place of A's."
+        title="Bake in VAE", default=OWN_VAE, max_length=LONGEST, description="VAE that replaces A's."
     )
     loras: str = Field(
         title="LoRAs",
         default="",
         max_length=LONGEST,
-        description="LoRAs that are baked in, written as in a prompt: <lora:name:0.8>.",
+        description="LoRAs to bake in, written as in a prompt: <lora:name:0.8>.",
     )
     discard_weights: str = Field(
-        title="Leave out tensors",
+        title="Discard tensors",
         default="",
         max_length=500,
-        description="Regular expression; tensors whose names it matches are left out.",
+        description="Regular expression; tensors with matching names are discarded.",
     )
     config_source: ConfigSource = Field(
         title="Copy configuration from",
         default="A, B or C",
-        description="Whose .yaml is copied beside the new file, if there is one.",
+        description="The checkpoint whose .yaml, if it has one, is copied beside the new file.",
     )
     save_metadata: bool = Field(title="Write notes", default=True, description="Write notes into the file.")
     add_merge_recipe: bool = Field(title="Add merge recipe", default=True, description="Note what was merged, and how.")
     copy_metadata_fields: bool = Field(
-        title="Copy notes of the sources", default=True, description="Copy the notes of the sources."
+        title="Copy notes of the sources", default=True, description="Copy the sources' notes into the file."
     )
     metadata_json: str = Field(
         title="Further notes (JSON)",
         default="{}",
         max_length=100_000,
-        description="Further notes: a JSON object of texts.",
+        description="Notes to add: a JSON object of strings.",
     )
     overwrite: bool = Field(
         title="Replace a file of this name", default=False, description="Whether a file of this name may be replaced."
@@ -149,7 +149,7 @@ class MergeRequest(Strict):
 
 
 def tags_in(text: str) -> list[NetworkTag]:
-    """The LoRAs in a text of nothing but their tags. Raises ValueError, WebuiError."""
+    """The LoRAs in a text that holds only their tags. Raises ValueError, WebuiError."""
     rest, tags = take_tags(text)
     if rest.strip() or any(tag.kind not in NETWORK_KINDS for tag in tags):
         raise ValueError("expected nothing but tags such as <lora:name:0.8>")
@@ -157,7 +157,7 @@ def tags_in(text: str) -> list[NetworkTag]:
 
 
 def notes_in(text: str) -> dict[str, str]:
-    """The notes in a JSON text; other values than texts become JSON texts. Raises ValueError."""
+    """The notes in a JSON object; values that are not strings become JSON text. Raises ValueError."""
     try:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
@@ -170,7 +170,7 @@ def notes_in(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Merge(JobKind[MergeRequest]):
-    """Runs in the engine process, which reads and writes the files in slices; models that are loaded stay loaded."""
+    """Runs in the engine process, which reads and writes the files in slices. Loaded models stay loaded."""
 
     def admitted(self, request: MergeRequest, settings: Settings, names: Names) -> tuple[MergeRequest, Resources]:
         found = dict(zip(NAME_FIELDS, self._checkpoints(request, names), strict=False))
@@ -209,7 +209,7 @@ def required_names(request: MergeRequest) -> tuple[str, ...]:
 
 
 def _found(name: str, names: Names) -> Checkpoint:
-    """A checkpoint of any family: also one that cannot be drawn with can be merged."""
+    """A checkpoint of any family, even one that cannot generate pictures."""
     try:
         return names.catalog.checkpoint(name)
     except WebuiError:

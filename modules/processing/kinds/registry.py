@@ -26,22 +26,22 @@ class JobKinds:
 
     @cached_property
     def requests(self) -> Mapping[str, type[Strict]]:
-        """What jobs of each kind are asked for, by the kind's name."""
+        """The request class of each kind, by the kind's name."""
         return {kind.name: kind.request for kind in self.kinds}
 
     def named(self, name: str) -> JobKind[Any]:
-        """Raises WebuiError with the nearest name."""
+        """The kind called `name`. Raises WebuiError with the closest match."""
         if name in self.by_name:
             return self.by_name[name]
         near = difflib.get_close_matches(name[:100], list(self.by_name), 1, 0.0)
         raise WebuiError(f"kind = {name[:100]!r}: unknown job kind. Did you mean {near[0]!r}?", field="kind")
 
     def kept(self, name: str) -> JobKind[Any]:
-        """The kind of a job that was kept on disk; one that is not here can be listed and not run."""
+        """The kind of a stored job; an unknown kind can be listed but not run."""
         return self.by_name.get(name) or unknown(name)
 
     def with_kind(self, kind: JobKind[Any]) -> "JobKinds":
-        """These and another one, in place of one of its name."""
+        """These kinds and another one, which replaces one of the same name."""
         return JobKinds((*(each for each in self.kinds if each.name != kind.name), kind))
 
 

@@ -22,11 +22,11 @@ from modules.schema.upscalers import named
 Generation = TypeVar("Generation", bound=GenerationRequest)
 
 NOBODY = ("", "none")  # instead of a checkpoint's name
-CHECKPOINT, REFINER, HIRES = "sd_model_checkpoint", "refiner_checkpoint", "hr_checkpoint_name"  # fields that name one
+CHECKPOINT, REFINER, HIRES = "sd_model_checkpoint", "refiner_checkpoint", "hr_checkpoint_name"  # fields
 
 
 class MissingNetworks(WebuiError):
-    """Prompts name LoRAs that are not here. The picture can be made without them, which a person has to want."""
+    """Prompts name LoRAs that are not installed. The user may choose to continue without them."""
 
     def __init__(self, first: WebuiError, names: frozenset[str]) -> None:
         super().__init__(first.message, first.hint, first.field)
@@ -42,7 +42,7 @@ class MissingNetworks(WebuiError):
 
 @dataclass(frozen=True)
 class CatalogNames:
-    """`Names` in a catalog that stays as it is: that of a job on its way."""
+    """`Names` in a fixed catalog: that of a running job."""
 
     catalog: Catalog
     reader: WordReader
@@ -64,17 +64,17 @@ class CatalogNames:
 
 
 def loadable(checkpoint: Checkpoint) -> Checkpoint:
-    """Raises WebuiError if its header shows that it cannot be loaded."""
+    """Raises WebuiError if the checkpoint's header shows that it cannot be loaded."""
     if checkpoint.reason:
         raise WebuiError(checkpoint.reason, field=CHECKPOINT)
     return checkpoint
 
 
 def require_pictures(request: GenerationRequest, shown: Shown, name: str) -> None:
-    """Raises WebuiError if the checkpoint `name` has to be shown a picture that the request does not have."""
+    """Raises WebuiError if the checkpoint `name` needs a source or depth map that the request lacks."""
     if shown == "source" and not isinstance(request, Img2ImgRequest):
         raise WebuiError(
-            f"{name} is an InstructPix2Pix checkpoint: it changes a picture and draws none from a prompt alone.",
+            f"{name} is an InstructPix2Pix checkpoint: it edits a picture and cannot work from a prompt alone.",
             "Use it in img2img, or choose another checkpoint.",
             CHECKPOINT,
         )
@@ -95,7 +95,7 @@ def require_pictures(request: GenerationRequest, shown: Shown, name: str) -> Non
         )
     if request.is_outpainted:
         raise WebuiError(
-            f"depth_map: {name} is a depth checkpoint, and what is painted on around the picture has no depth.",
+            f"depth_map: {name} is a depth checkpoint, and outpainted margins have no depth.",
             "Leave out the margins, or choose another checkpoint.",
             "depth_map",
         )
@@ -104,10 +104,10 @@ def require_pictures(request: GenerationRequest, shown: Shown, name: str) -> Non
 def resolved(
     request: Generation, settings: Settings, names: Names, checkpoint: Checkpoint | None = None
 ) -> tuple[Generation, Resources]:
-    """`request` with further checkpoints by the names that the list has, and the files of all that it names.
+    """`request` with further checkpoints under their names in the list, and the files of everything it names.
 
-    `checkpoint` is the first one, in place of the settings'. Raises WebuiError about the field at fault, with the
-    nearest name; MissingNetworks for LoRAs.
+    `checkpoint` is the first one; it overrides the settings. Raises WebuiError about the field, with the closest
+    match; MissingNetworks for LoRAs.
     """
     checkpoint = checkpoint or names.checkpoint(settings.sd_model_checkpoint)
     require_pictures(request, checkpoint.shown, checkpoint.name)
@@ -136,7 +136,7 @@ def resolved(
 
 
 def _files(resources: Resources) -> Iterator[NamedFile]:
-    """The files of `resources` as they are now, each once; one that is gone says so when it is loaded."""
+    """Size and time of each file of `resources`, once; a missing file is reported when it is loaded."""
     further = (resources.refiner, resources.hires_checkpoint, resources.vae, resources.refiner_vae, resources.hires_vae)
     named = (resources.checkpoint, *filter(None, further), *resources.loras, *resources.embeddings)
     for path, name in {each.path: each.name for each in named}.items():
@@ -146,7 +146,7 @@ def _files(resources: Resources) -> Iterator[NamedFile]:
 
 
 def _further(request: GenerationRequest) -> tuple[str, ...]:
-    """The fields that name further checkpoints, and are used."""
+    """The fields in use that name further checkpoints."""
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     return (REFINER, *((HIRES,) if is_hires else ()))
 
@@ -162,7 +162,7 @@ def _checkpoint(request: GenerationRequest, field: str, names: Names) -> Checkpo
 
 
 def _prompts(request: GenerationRequest) -> dict[str, str]:
-    """The prompts that are used, by their fields."""
+    """The prompts in use, by field."""
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     return {field: str(getattr(request, field)) for field in ("prompt", *(("hr_prompt",) if is_hires else ()))}
 
@@ -170,7 +170,7 @@ def _prompts(request: GenerationRequest) -> dict[str, str]:
 def _loras(request: GenerationRequest, settings: Settings, names: Names) -> Iterator[Lora]:
     """Each LoRA once. Raises MissingNetworks, and WebuiError for a weight that is not a number.
 
-    A1111 draws without those that are not here, and so does the engine under its setting, with a warning.
+    A1111 leaves missing ones out, and so does the engine under a setting, with a warning.
     """
     found: dict[str, Lora] = {}
     missing: dict[str, WebuiError] = {}
@@ -190,7 +190,7 @@ def _loras(request: GenerationRequest, settings: Settings, names: Names) -> Iter
 
 
 def _texts(request: GenerationRequest, settings: Settings) -> Iterator[tuple[str, Timing]]:
-    """All prompts that are used, with when each of their stages is in force."""
+    """The prompts in use, each with the timing of its pass."""
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     first = timing(request.steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
     yield from ((text, first) for text in (request.prompt, request.negative_prompt))

@@ -1,4 +1,4 @@
-"""The embeddings whose words stand in prompts, found as the text encoder's tokenizer finds them. Free of torch."""
+"""The embeddings used in prompts, found as the text encoder's tokenizer finds them. Free of torch."""
 
 import threading
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class WordReader:
     def named(
         self, prompts: Iterable[tuple[str, Timing]], settings: Settings, embeddings: tuple[Embedding, ...]
     ) -> tuple[Embedding, ...]:
-        """Those of `embeddings` that stand in one of the prompts in any step of its pass, in the order of the list."""
+        """The `embeddings` used in one of the prompts at any step of its pass, in the order of the list."""
         if not embeddings:
             return ()
         tokenizer, vocabulary = self._reader(embeddings)
@@ -47,7 +47,7 @@ class WordReader:
             if self._tokenizer is None:
                 self._tokenizer = ClipBPE()
             if self._known is None or self._known[0] != embeddings:
-                # One vector each: how many a file really has decides where they go, and not whether it is named.
+                # One vector each: the real number affects positions, not whether an embedding is found.
                 words = [Word(each.name, 1) for each in embeddings]
                 self._known = embeddings, Vocabulary(words, self._tokenizer)
             return self._tokenizer, self._known[1]

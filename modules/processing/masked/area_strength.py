@@ -11,26 +11,27 @@ from torch import Tensor
 
 from modules.processing.plan import MAX_STRENGTH
 
-SHOWN = 16  # of 255: from this gray on the redrawn pixels show alone; below, the original lies over them in part
-ROUNDING = 1e-4  # products of decimal fractions may fall a hair short of a whole number
+SHOWN = 16  # of 255: from this gray on only the redrawn pixels show; below, the original partly covers them
+ROUNDING = 1e-4  # products of decimal fractions may be slightly below a whole number
 
 
 def steps_of(mask: Tensor, strength: float, steps: int) -> Tensor:
-    """In how many last steps each place of `mask` is redrawn, where all of it would be in int(strength · steps) + 1."""
+    """The number of last steps in which each cell of `mask` is redrawn; white is int(strength · steps) + 1."""
     own = torch.floor((mask.clamp(0, 1) * strength).clamp(max=MAX_STRENGTH) * steps + ROUNDING) + 1
     return torch.where(mask > 0, own, 0)
 
 
 def remaining(levels: Tensor, sigma: Tensor) -> int:
-    """Steps from level `sigma` (B,) to the end of `levels` (falling, the last one is where the walk ends)."""
+    """Steps from level `sigma` (B,) to the end of `levels` (falling; sampling ends at the last one)."""
     return int((levels[:-1].to(sigma.device) <= sigma[0] * (1 + ROUNDING)).sum())
 
 
 def freed(
     levels: Tensor, strength: float, steps: int, original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor
 ) -> Tensor:
-    """`current` where a place's own steps have begun, `original` elsewhere; a `sampling.denoise.Blend` but for three.
+    """`current` where a cell's own steps have begun, `original` elsewhere. Without its first three arguments this is a
+    `sampling.denoise.Blend`.
 
-    At strength 1 of a place, which is white, that is from the first step on: then it is a hard mask.
+    White cells at strength 1 are redrawn from the first step on: then it is a hard mask.
     """
     return torch.where(steps_of(mask, strength, steps) >= max(1, remaining(levels, sigma)), current, original)

@@ -27,7 +27,7 @@ from modules.schema.settings import COMPOSITE, MASK, Settings
 class Inpainting:
     """A batch under a mask.
 
-    original: (B, C, h, w), the encoded picture with what stands under the mask to begin with, fp32.
+    original: (B, C, h, w), the encoded picture with the initial content under the mask, fp32.
     mask: (1, 1, h, w), 1 where the latent may change.  steps: of the whole schedule.
     """
 
@@ -42,13 +42,13 @@ class Inpainting:
         return self.canvas.softness
 
     def around(self, denoise: SplitDenoise, noise: NoiseModel, levels: Tensor, is_preserving: bool) -> SplitDenoise:
-        """`denoise`, kept from changing what is not masked, in a pass over `levels`.
+        """`denoise` restricted to the masked area, in a pass over `levels`.
 
-        `is_preserving` tells the samplers of the DDIM family.
+        `is_preserving`: whether the sampler is of the DDIM family.
         """
         if self.canvas.by_gray:
-            # In all families what is predicted is held: A1111's way in DDIM's would show places that are not freed yet
-            # without their noise.
+            # The prediction is blended for all samplers: A1111's way for DDIM would show cells whose steps have not
+            # begun without their noise.
             blend = partial(area_strength.freed, levels, self.canvas.strength, self.steps)
             return masked(denoise, self.original, self.mask, blend)
         blend = hard_blend
@@ -57,13 +57,13 @@ class Inpainting:
         return (masked_input if is_preserving else masked)(denoise, self.original, self.mask, blend)
 
     def finished(self, latents: Tensor) -> Tensor:
-        """The sampler's last latents with the original outside the mask; soft inpainting leaves that to the pixels."""
+        """The final latents with the original outside the mask; soft inpainting blends pixels instead."""
         if self.canvas.by_gray:
             return torch.where(self.mask > 0, latents, self.original)
         return latents if self.softness is not None else torch.lerp(self.original, latents, self.mask)
 
     def laid_over(self, pixels: NDArray[np.uint8], index: int, latent: Tensor) -> NDArray[np.uint8]:
-        """Decoded `pixels` (H, W, 3) of picture `index`, the original over them: where nothing is masked, its bytes."""
+        """Decoded `pixels` (H, W, 3) of picture `index` with the original pasted over: unmasked bytes stay."""
         overlay = self.overlay(index, latent)
         pixels = self._in_tone(pixels)
         return np.asarray(masks.pasted_back(Image.fromarray(pixels, "RGB"), overlay, self.prepared.box))
@@ -71,7 +71,7 @@ class Inpainting:
     def beside(
         self, index: int, latent: Tensor, pixels: NDArray[np.uint8], settings: Settings
     ) -> dict[str, Image.Image]:
-        """What the settings want beside picture `index`, by the suffix of its name; `pixels` as they were decoded."""
+        """The pictures that the settings add to picture `index`, by suffix; `pixels` as decoded."""
         if not settings.beside:
             return {}
         hole = self._hole(index, latent)
@@ -79,11 +79,11 @@ class Inpainting:
         return {suffix: self._cut_layer(layers[suffix]) for suffix in settings.beside}
 
     def _hole(self, index: int, latent: Tensor) -> Image.Image:
-        """The mask (L) by which the original was left out over picture `index`: where it is 0 the original shows."""
+        """The mask (L) used for pasting over picture `index`: where it is 0 the original shows."""
         return ImageOps.invert(self.overlay(index, latent).getchannel("A"))
 
     def _under(self, hole: Image.Image, pixels: NDArray[np.uint8], is_laid_over: bool) -> Image.Image:
-        """RGBA of what shows of decoded `pixels` through `hole`, all else transparent."""
+        """RGBA of decoded `pixels` inside `hole`, transparent elsewhere."""
         tile = Image.fromarray(self._in_tone(pixels) if is_laid_over else pixels, "RGB").convert("RGBA")
         box = self.prepared.box
         painted = tile if box is None or not is_laid_over else masks.placed(tile, box, Size(*hole.size))
@@ -94,14 +94,14 @@ class Inpainting:
         return layer if size is None else layer.crop((0, 0, size.width, size.height))
 
     def cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`pixels` without what was painted to fill whole cells."""
+        """`pixels` without the part that was painted to fill whole cells."""
         size = self.prepared.cut
         return pixels if size is None else np.ascontiguousarray(pixels[: size.height, : size.width])
 
     def _in_tone(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         prepared, canvas = self.prepared, self.canvas
         original = np.asarray(prepared.image)
-        if pixels.shape != original.shape:  # latent upscale: the original lies elsewhere
+        if pixels.shape != original.shape:  # latent upscale: the original is at another position
             return pixels
         redrawn = np.asarray(prepared.mask) > 0
         if canvas.frame is not None and prepared.outside is not None:
@@ -111,7 +111,7 @@ class Inpainting:
         return tone.matched(pixels, original, redrawn, canvas.color_match)
 
     def overlay(self, index: int, latent: Tensor) -> Image.Image:
-        """What is laid over picture `index` of the batch, whose latent has become `latent` (C, h, w)."""
+        """The overlay for picture `index` of the batch, whose final latent is `latent` (C, h, w)."""
         prepared = self.prepared
         if self.softness is None:
             return prepared.overlay
@@ -120,7 +120,7 @@ class Inpainting:
             self.original[index], latent, self.mask[0, 0], self.softness, size, self.canvas.is_exact
         )
         whole = Size(*prepared.whole.size)
-        if prepared.outside is not None:  # there is nothing that could show through
+        if prepared.outside is not None:  # nothing could show through
             mask = ImageChops.lighter(mask, prepared.outside)
         if prepared.box is not None:
             mask = masks.placed(mask, prepared.box, whole)
@@ -131,7 +131,7 @@ class Inpainting:
 
 
 def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Tensor, settings: Settings) -> Inpainting:
-    """The batch whose encoded pictures are `latents` (B, C, h, w), its masked content put in place."""
+    """The batch with encoded pictures `latents` (B, C, h, w) and the chosen masked content."""
     channels, height, width = latents.shape[1:]
     cells = Size(width, height)
     mask = cells_of(prepared.latent_mask, cells, canvas).to(latents.device)
@@ -142,7 +142,7 @@ def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Te
     if canvas.content in (LATENT_NOISE, LATENT_NOTHING):
         latents = latents * (1 - content)
     if canvas.content == LATENT_NOISE:
-        # The seeds of the first batch, without their variations, in every batch: A1111 does it so.
+        # As in A1111: the seeds of the first batch, without variations, in every batch.
         seeds = [image.seed for image in plan.batches[0]][: len(latents)]
         noise = ImageNoise(settings.randn_source, (channels, height, width), seeds, latents.device)
         latents = latents + noise.first() * content
@@ -152,6 +152,6 @@ def begin_inpainting(plan: Plan, canvas: Canvas, prepared: Prepared, latents: Te
 def _softly(
     softness: Softness, schedule: NoiseModel | None, original: Tensor, current: Tensor, mask: Tensor, sigma: Tensor
 ) -> Tensor:
-    # In the DDIM family A1111 hands the timestep over where the formula wants sigma.
+    # In the DDIM family A1111 passes the timestep where the formula has sigma.
     level = sigma[0] if schedule is None else schedule.sigma_to_t(sigma[0])
     return soft_inpainting.blended(original, current, mask, level, softness)

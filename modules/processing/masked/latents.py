@@ -15,13 +15,13 @@ from modules.processing.plan import Canvas
 
 
 def latent_mask(mask: Image.Image, cells: Size, rounded: bool) -> Tensor:
-    """`mask` at the latent's size (bicubic), (1, 1, h, w) in [0, 1]; halves round to even where it is rounded."""
+    """`mask` at the latent's size (bicubic), (1, 1, h, w) in [0, 1]; if rounded, halves go to even."""
     small = np.asarray(mask.resize(cells, Image.Resampling.BICUBIC), np.float32) / 255
     return torch.from_numpy(np.around(small) if rounded else small)[None, None]
 
 
 def cells_of(mask: Image.Image, cells: Size, canvas: Canvas) -> Tensor:
-    """`mask` at the latent's size; a gray that is a strength is its cell's mean, as bicubic would lend it to others."""
+    """`mask` at the latent's size. Grays that are strengths are averaged per cell; bicubic would mix neighbors."""
     if canvas.by_gray:
         mask = mask.resize(cells, Image.Resampling.BOX)
     return latent_mask(mask, cells, canvas.is_rounded)
@@ -36,13 +36,11 @@ def inpainting_input(
     cells: Size,
     cell: int,
 ) -> Tensor:
-    """What an inpainting checkpoint is shown beside the latent, (1, 1 + C, h, w): where to draw, and what is there.
+    """The extra input channels of an inpainting checkpoint, (1, 1 + C, h, w): the mask and the masked picture.
 
-    `cell` is the pixels a side of a latent cell.
-
-    The latter is `encoded` from `image` (RGB), gray under the mask as far as `weight` (`inpainting_mask_weight`) says.
-    Without a mask all of it is drawn, without an image (txt2img) from nothing. A1111 draws from the posterior without
-    a seed; here its mean is taken.
+    `cell` is the pixels per side of a latent cell. The picture is `encoded` from `image` (RGB), gray under the mask by
+    `weight` (`inpainting_mask_weight`). Without a mask everything is redrawn; without an image (txt2img) the picture
+    is empty. A1111 samples the posterior without a seed; here its mean is used.
     """
     size = Size(cells.width * cell, cells.height * cell) if image is None else Size(*image.size)
     hidden = torch.ones(1, 1, size.height, size.width)

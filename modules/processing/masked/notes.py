@@ -17,10 +17,10 @@ def notes(
     keeps_original: bool,
     sizes: SizeRule,
 ) -> tuple[str, ...]:
-    """What the person should know of how source and mask go together.
+    """Warnings about how source and mask fit together.
 
-    `size` is the result's, or the tile's where only the masked region is worked on; `keeps_original` tells whether the
-    original is laid over the result (`overlay_inpaint`).
+    `size` is the result's, or the tile's with Only masked; `keeps_original`: whether the original is pasted over the
+    result (`overlay_inpaint`).
     """
     found = [*filter(None, (_about_size(source, canvas, size), _about_extent(source, canvas, size, prepared, sizes)))]
     if prepared is None:
@@ -43,7 +43,7 @@ def notes(
 
 
 def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
-    """What becomes of a mask that has another size than the source; "" where it has not."""
+    """What happens to a mask whose size differs from the source's; "" if it does not."""
     picture, mask = source.picture, canvas.mask
     if mask is None or (mask.width, mask.height) == (picture.width, picture.height):
         return ""
@@ -57,7 +57,7 @@ def _about_size(source: Source, canvas: Canvas, size: Size) -> str:
 
 
 def _about_extent(source: Source, canvas: Canvas, size: Size, prepared: Prepared | None, sizes: SizeRule) -> str:
-    """What a mask does that covers nothing, everything, or less than can be redrawn; "" for all others."""
+    """What happens with a mask that covers nothing, everything, or too little to be redrawn; "" for all others."""
     if canvas.mask is None:
         return ""
     covered = drawn_mask(canvas, Size(source.picture.width, source.picture.height)).getextrema()

@@ -19,8 +19,8 @@ from modules.processing.plan import Frame
 class Grown:
     """A source with its margins filled.
 
-    picture: RGB.  outside: L, 255 in the margins, 0 in the source.  inner: where the source lies.
-    cut: the size to which the result is cut, or None where `picture` is no larger than what was asked for.
+    picture: RGB.  outside: L, 255 in the margins, 0 in the source.  inner: the source's box.
+    cut: the size to which the result is cropped, or None if `picture` has the requested size.
     """
 
     picture: Image.Image
@@ -29,7 +29,7 @@ class Grown:
     cut: Size | None
 
     def framed(self, mask: Image.Image, beyond: int) -> Image.Image:
-        """`mask` (L, brought to the source's size) in a picture that is `beyond` in the margins."""
+        """`mask` (L, at the source's size) surrounded by margins of the value `beyond`."""
         size = self.inner.size
         whole = Image.new("L", self.picture.size, beyond)
         whole.paste(mask if mask.size == size else mask.resize(size, Image.Resampling.LANCZOS), self.inner[:2])
@@ -37,7 +37,7 @@ class Grown:
 
 
 def grown(picture: Image.Image, frame: Frame, working: Size | None) -> Grown:
-    """`picture` (RGB) with the margins of `frame`, and more on the right and below until it has the `working` size."""
+    """`picture` (RGB) with the margins of `frame`, extended on the right and bottom to the `working` size."""
     size = Size(*picture.size)
     left, top, right, bottom = frame.margins
     requested = frame.margins.around(size)
@@ -52,6 +52,6 @@ def grown(picture: Image.Image, frame: Frame, working: Size | None) -> Grown:
 
 
 def cells_outside(outside: Image.Image, cells: Size) -> Tensor:
-    """(1, 1, h, w), 1 for each latent cell of which any pixel is new: what was put there is no picture."""
+    """(1, 1, h, w), 1 for each latent cell with any new pixel."""
     share = np.asarray(outside.resize(cells, Image.Resampling.BOX))
     return torch.from_numpy((share > 0).astype(np.float32))[None, None]

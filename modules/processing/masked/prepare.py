@@ -24,12 +24,11 @@ FILL, ORIGINAL, LATENT_NOISE, LATENT_NOTHING = range(len(MASKED_CONTENTS))
 class Prepared:
     """The pictures of an inpainting job.
 
-    image: RGB, what the encoder sees.  mask: L, what of it may change; `latent_mask` the same for the latent.
-    whole: RGB, what comes back where nothing is redrawn.  overlay: RGBA, `whole` with the hole of the mask.
-    box: where `image` lies in `whole`, if it is a part of it.  content: L, what of the latent gets another content to
-    begin with.  reach: L, of the size of `whole`, 0 where it is not masked: there the original shows, whatever has
-    changed below.  outside: L, 255 where the source ends and `image` goes on.  cut: the result's size, where it is
-    smaller.
+    image: RGB, the encoder's input.  mask: L, the part of it that may change; `latent_mask` the same for the latent.
+    whole: RGB, what is returned where nothing is redrawn.  overlay: RGBA, `whole` with the mask cut out.  box: the
+    position of `image` in `whole`, if it is a part of it.  content: L, the part of the latent whose initial content is
+    replaced.  reach: L, of the size of `whole`, 0 outside the mask: there the original always shows.  outside: L, 255
+    in the part of `image` beyond the source.  cut: the result's size if it is smaller.
     """
 
     image: Image.Image
@@ -45,10 +44,10 @@ class Prepared:
 
 
 def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: SizeRule) -> Prepared | None:
-    """Source and mask at `size`, the masked region alone where only that is worked on.
+    """Source and mask at `size`, or the masked region alone with Only masked.
 
-    None if the mask is empty and the whole picture is redrawn, as without one. (A1111 does so where it works on the
-    masked region alone; else it paints and then shows nothing of it, which only "A1111 exact" repeats.)
+    None if the mask is empty: then the whole picture is redrawn, as without one. (A1111 does so with Only masked; else
+    it samples and then shows only the source, which only "A1111 exact" repeats.)
     """
     picture = source.picture.rgb(background)
     mask = _blurred_mask(canvas, Size(*picture.size))
@@ -56,7 +55,7 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: 
         return None
     is_aligned = resizes_latents(source.resize_mode) and not canvas.is_exact
     if is_aligned and canvas.frame is None and not canvas.only_masked:
-        # The encoder takes whole cells of the source; what lies over the result is to lie where they come to lie.
+        # The encoder takes whole cells of the source, and the overlay must line up with them.
         whole_cells = (0, 0, sizes.floor(picture.width), sizes.floor(picture.height))
         picture, mask = picture.crop(whole_cells), mask.crop(whole_cells)
     mode = JUST_RESIZE if is_aligned else mask_mode(source.resize_mode)
@@ -96,15 +95,15 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: 
 
 
 def _is_plain(canvas: Canvas) -> bool:
-    """Whether a job whose mask is empty is one without a mask. Where all is to be kept, nobody wants all redrawn."""
+    """Whether an empty mask counts as no mask; not where it means that everything is kept."""
     can_be_empty = canvas.is_inverted or canvas.frame is not None or canvas.latent_mask is not None
     return not can_be_empty and not (canvas.is_exact and not canvas.only_masked)
 
 
 def drawn_mask(canvas: Canvas, size: Size) -> Image.Image:
-    """The mask the right way round; empty (of `size`, the source's) where there is none.
+    """The mask, inverted if requested; empty, of the source's `size`, if there is none.
 
-    One of another size is brought to the source's; in A1111, where it is fitted to the result by itself, it stays.
+    A mask of another size is resized to the source's, except for A1111 exact, where it is fitted to the result itself.
     """
     if canvas.mask is None:
         return Image.new("L", size)
@@ -115,20 +114,20 @@ def drawn_mask(canvas: Canvas, size: Size) -> Image.Image:
 
 
 def _blurred_mask(canvas: Canvas, size: Size) -> Image.Image:
-    """`drawn_mask`, its edge softened."""
+    """`drawn_mask` with a soft edge."""
     mask = drawn_mask(canvas, size)
     return mask if canvas.mask is None else masks.blurred(mask, *canvas.blur)
 
 
 def _shown(mask: Image.Image, canvas: Canvas, is_cropped: bool) -> Image.Image:
-    """The mask by which the original is laid over the result."""
+    """The mask for pasting the original over the result."""
     if canvas.by_gray:
         return _reach(mask)
     return mask if is_cropped else masks.doubled(mask)
 
 
 def _reach(mask: Image.Image) -> Image.Image:
-    """`mask`, steeply risen from its first grays on: where it shows at all it soon shows alone."""
+    """`mask` with a steep ramp from its darkest grays on, so that partly redrawn pixels hardly mix."""
     return mask.point([min(255, value * 255 // area_strength.SHOWN) for value in range(256)])
 
 
@@ -137,13 +136,13 @@ def _part(layer: Image.Image, box: Box | None, size: Size) -> Image.Image:
 
 
 def _cells_over(canvas: Canvas, picture: Image.Image, size: Size, sizes: SizeRule) -> Size | None:
-    """The whole cells that cover the grown `picture`, unless it is to be resized to `size`."""
+    """The whole cells that cover the extended `picture`, unless it is resized to `size`."""
     assert canvas.frame is not None
     whole = canvas.frame.margins.around(Size(*picture.size))
     return Size(*map(sizes.ceil, whole)) if whole == size else None
 
 
 def mask_mode(resize_mode: int) -> int:
-    """The resize mode of masks: they have no latent to be resized in."""
+    """The resize mode of masks, which have no latent to resize."""
     mode = RESIZE_MODES[resize_mode].mask_mode
     return resize_mode if mode is None else mode

@@ -16,17 +16,17 @@ from modules.processing.plan import Softness
 
 Floats = NDArray[np.float64]
 
-SMOOTHING = 4  # pixels; takes the latent's cells out of the final mask
+SMOOTHING = 4  # pixels; hides the latent's cells in the final mask
 TINY = 1e-5
-RADIUS = 2  # cells around a cell that the filter looks at
+RADIUS = 2  # cells on each side that the filter covers
 DEVIATION = 1.5  # of its weights, in cells; exp(-d² / deviation²)
 
 
 def blended(original: Tensor, current: Tensor, mask: Tensor, level: Tensor, softness: Softness) -> Tensor:
     """`current` softly replaced by `original`, both (B or 1, C, h, w), where `mask` (broadcastable) is below 1.
 
-    The mask is raised to level ** bias * strength: late in the walk, where levels are low, it lets more through. A mean
-    of two latents is weaker than both, so magnitudes (over the channels) are averaged by themselves, as a power mean
+    The mask is raised to level ** bias * strength: late in sampling, where levels are low, it lets more through. The
+    mean of two latents is weaker than both, so magnitudes (over the channels) are averaged separately, as a power mean
     with the exponent `contrast_boost`. `level` is a number: sigma, or the timestep in the DDIM family.
     """
     weight = mask ** (level**softness.bias * softness.strength)
@@ -40,17 +40,17 @@ def blended(original: Tensor, current: Tensor, mask: Tensor, level: Tensor, soft
 def overlay_mask(
     original: Tensor, result: Tensor, mask: Tensor, softness: Softness, size: Size, is_exact: bool = False
 ) -> Image.Image:
-    """The mask (mode L, of `size`) by which the finished pixels are laid over their source.
+    """The mask (mode L, of `size`) for pasting the finished pixels over their source.
 
     original, result: (C, h, w), the latent before and after; mask: (h, w), the latent mask.
     """
     distance = torch.linalg.vector_norm(result - original, dim=0).double().cpu().numpy()
-    distance = weighted_percentiles(distance, 0.9, 1.0)  # about the largest nearby, so that no change is lost
-    distance = weighted_percentiles(distance, 0.25, 0.75)  # about the median, so that single cells do not show
+    distance = weighted_percentiles(distance, 0.9, 1.0)  # near the largest value nearby, so that no change is lost
+    distance = weighted_percentiles(distance, 0.25, 0.75)  # near the median, so that single cells do not stand out
     share = 1 - mask.clamp(0, 1).double().cpu().numpy() ** (softness.strength / 2)
     share = 0.5 * (1 - softness.mask_influence) + share * softness.mask_influence
-    half = softness.threshold * share / (1.00001 - share)  # the distance at which half of the original shows
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # at a half of 0 whatever moved is replaced
+    half = softness.threshold * share / (1.00001 - share)  # the change at which half of the original shows
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # with a threshold of 0 any change is replaced
         kept = 1 / (1 + np.nan_to_num(distance / half, nan=0.0, posinf=np.inf) ** softness.contrast)
     opacity = 255 * (1 - _smootherstep(kept))
     image = resized(Image.fromarray(to_bytes(opacity, is_exact), "L"), RESIZE_AND_FILL, size)
@@ -60,8 +60,8 @@ def overlay_mask(
 def weighted_percentiles(values: Floats, low: float, high: float) -> Floats:
     """For each cell of `values` (h, w) the weighted mean of its neighbors between two percentiles (0 … 1) of weight.
 
-    Neighbors lie up to RADIUS away and are weighted by a Gaussian; each stands for a stretch as long as its weight
-    when they are sorted. The window between the percentiles is at least 1 long, moved to stay inside.
+    Neighbors are up to RADIUS cells away and weighted by a Gaussian. Sorted by value, each covers an interval as long
+    as its weight. The window between the percentiles is at least 1 long and is moved to stay inside.
     """
     height, width = values.shape
     around = np.full((height + 2 * RADIUS, width + 2 * RADIUS), np.nan)
@@ -88,7 +88,7 @@ def weighted_percentiles(values: Floats, low: float, high: float) -> Floats:
 
 
 def _kernel() -> Floats:
-    """Gaussian weights (5, 5), 1 in the middle, lowered so that they would be 0 one cell further out."""
+    """Gaussian weights (5, 5), 1 in the center, shifted down so that they would be 0 one cell further out."""
     offsets = np.arange(-RADIUS, RADIUS + 1)
     edge = np.exp(-((RADIUS + 1) ** 2) / DEVIATION**2)
     weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / DEVIATION**2)
@@ -96,7 +96,7 @@ def _kernel() -> Floats:
 
 
 def _magnitude(latent: Tensor) -> Tensor:
-    """Over the channels, (B, 1, h, w) in fp64: large exponents follow."""
+    """The norm over the channels, (B, 1, h, w) in fp64, since large exponents follow."""
     return torch.linalg.vector_norm(latent, dim=1, keepdim=True).double()
 
 

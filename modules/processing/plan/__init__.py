@@ -1,4 +1,4 @@
-"""The plan of a job: the request, resolved to what will be done."""
+"""The plan of a job: the request resolved to concrete steps, sizes and seeds."""
 
 from modules.processing.plan.make import make_plan, read_prompt
 from modules.processing.plan.records import (

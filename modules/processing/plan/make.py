@@ -47,7 +47,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
         taken = img2img_steps(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     negative_prompt = read_prompt(request.negative_prompt, settings)
-    # A1111 times edits over the slider's steps, so that in img2img late ones never come; ours over the steps taken.
+    # A1111 times edits over the slider's steps, so late ones never happen in img2img; we use the steps taken.
     steps = _evaluations(sampler, request.steps if settings.compatibility == EXACT else taken.count)
     is_hires = isinstance(request, Txt2ImgRequest) and request.enable_hr
     when = timing(steps, use_old_scheduling=settings.use_old_scheduling, has_hires_pass=is_hires)
@@ -75,7 +75,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
 
 
 class _Positive(NamedTuple):
-    """A prompt without its tags, and what they name."""
+    """A prompt without its tags, and the tags."""
 
     text: str
     loras: tuple[NetworkTag, ...]
@@ -83,9 +83,9 @@ class _Positive(NamedTuple):
 
 
 def _positive(prompt: str, settings: Settings, when: Timing, taken: StepRange, sampler: SamplerName) -> _Positive:
-    """The text encoder must not read `<lora:…>` as words; A1111 takes such tags out of the positive prompt alone.
+    """Remove `<lora:…>` tags, which are not for the text encoder; like A1111, from the positive prompt only.
 
-    There editing around a tag means nothing; here the LoRA acts in the steps in which the prompt would hold it.
+    In A1111 prompt editing around a tag has no effect; here the LoRA acts in the steps whose prompt contains it.
     """
     read = read_prompt(prompt, settings)
     text, tags = take_tags(read)
@@ -101,12 +101,12 @@ def _positive(prompt: str, settings: Settings, when: Timing, taken: StepRange, s
 
 
 def read_prompt(prompt: str, settings: Settings) -> str:
-    """A prompt without its comments, unless they are text by the settings."""
+    """A prompt without its comments, unless a setting keeps them."""
     return without_comments(prompt) if settings.enable_prompt_comments else prompt
 
 
 def _evaluations(sampler: SamplerName, steps: int) -> int:
-    """Samplers that evaluate twice a step count twice as fast."""
+    """Evaluations of `steps` steps: twice as many for second-order samplers."""
     return steps * (2 if sampler.second_order else 1)
 
 
@@ -172,7 +172,7 @@ def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
 
 
 def _batches(request: GenerationRequest) -> tuple[tuple[ImagePlan, ...], ...]:
-    # With a variation A1111 holds the seed and counts the variation seed up; without one it counts the seed.
+    # With a variation A1111 keeps the seed and increments the variation seed; without one it increments the seed.
     varied = request.subseed_strength > 0
     images = [
         ImagePlan(i, counted_up(request.seed, 0 if varied else i), counted_up(request.subseed, i))

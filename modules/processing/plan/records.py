@@ -12,7 +12,7 @@ from modules.schema.sizes import SizeRule
 
 @dataclass(frozen=True)
 class StepRange:
-    """Which steps of a schedule are taken: of `steps` in all, those from position `first` on; `count` of them."""
+    """The steps of a schedule that are taken: `count` of `steps`, from position `first` (0-based) on."""
 
     steps: int
     first: int
@@ -24,10 +24,10 @@ class StepRange:
 
 @dataclass(frozen=True)
 class Pass:
-    """One run of a sampler over a whole picture. `is_partial`: it begins with a picture and not with plain noise.
+    """One run of a sampler over a whole picture. `is_partial`: it starts from a picture instead of plain noise.
 
-    `loras` and `hypernetworks` are the tags of its prompt, which is without them; `token_merging` the share of tokens
-    that self-attention merges.
+    `loras` and `hypernetworks` are the tags removed from its prompt; `token_merging` is the fraction of tokens that
+    self-attention merges.
     """
 
     sampler: SamplerName
@@ -45,9 +45,9 @@ class Pass:
 
 @dataclass(frozen=True)
 class Enlargement:
-    """What lies between the passes of hires fix: the first picture is enlarged to `size` pixels by `upscaler`.
+    """The step between the passes of hires fix: the first picture is enlarged to `size` pixels by `upscaler`.
 
-    What sticks out of the second pass's size is cut off, the half of it on each side.
+    What exceeds the second pass's size is cropped, half on each side.
     """
 
     upscaler: str
@@ -73,7 +73,7 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Source:
-    """The picture an img2img job starts from, how it becomes a latent, and its depth map where one is given."""
+    """The picture an img2img job starts from, how it is fitted, and its depth map if given."""
 
     picture: Picture
     resize_mode: int
@@ -98,9 +98,9 @@ class Softness:
 
 @dataclass(frozen=True)
 class Frame:
-    """What is painted on around the source: `margins` in its pixels, filled by `fill`, an index of OUTPAINT_FILLS.
+    """Outpainting: `margins` around the source in its pixels, filled by `fill`, an index of OUTPAINT_FILLS.
 
-    Over `feather` pixels the new part leaves the old edge's tone.
+    The new part fades from the old edge's tone over `feather` pixels.
     """
 
     margins: Margins
@@ -110,13 +110,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is redrawn of the source, and how it comes back into it. `blur` is (across, down), sigmas in pixels.
+    """Which part of the source is redrawn, and how it is pasted back. `blur` is (across, down), sigmas in pixels.
 
-    `mask` says it for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the
-    source, only what a `frame` adds to it. `content` is an index of MASKED_CONTENTS; `padding` counts where only the
-    masked region is worked on. `by_gray` takes grays of the mask for shares of the denoising strength, which `strength`
-    is. `color_match` in 0 … 1 tells how far the tone is matched to what lies around. `is_exact`: where A1111 displaces
-    or changes what is not masked, so do we.
+    `mask` is for pixels, and for the latent too unless there is a `latent_mask`; None redraws nothing of the source,
+    only the margins of a `frame`. `content` is an index of MASKED_CONTENTS; `padding` applies to Only masked.
+    `by_gray` takes grays of the mask as fractions of the denoising strength, `strength`. `color_match` in 0 … 1: how
+    much the tone is matched to the surroundings. `is_exact`: where A1111 moves or changes unmasked pixels, so do we.
     """
 
     mask: Picture | None
@@ -142,8 +141,8 @@ class Plan:
     size: of the result, or of the tile if only the masked region is redrawn.
     requested: the size in the request, for the infotext and for fitting pictures: A1111 fits to whole pixels, not to
         whole cells.
-    sizes: the size rule of the model's family, which both obey.
-    image_cfg_scale: for checkpoints that are shown the source.
+    sizes: the size rule of the model's family, which both follow.
+    image_cfg_scale: for checkpoints that see the source.
     """
 
     first: Pass
@@ -160,12 +159,12 @@ class Plan:
 
     @property
     def size(self) -> Size:
-        """Of the first pass; of the only one without hires fix."""
+        """The size of the first pass in pixels."""
         return self.first.size
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """One, or with hires fix two."""
+        """One pass, or two with hires fix."""
         return (self.first, self.hires.second) if self.hires else (self.first,)
 
     @property
@@ -175,5 +174,5 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Steps that are taken for a batch, in all passes."""
+        """Steps taken for a batch, in all passes."""
         return self.first.steps.count + (self.hires.second.steps.count if self.hires else 0)

@@ -14,14 +14,16 @@ OLD_FIRST_PIXELS, OLD_FIRST_STEP = 512 * 512, 64
 
 
 def result_size(request: GenerationRequest, sizes: SizeRule) -> tuple[Size, Size]:
-    """(size of the result under `sizes`, size asked for). `resize_by` multiplies the source's size, truncating."""
+    """(size of the result under `sizes`, requested size). `resize_by` multiplies the source's size, truncating."""
     width, height = request.width, request.height
     if isinstance(request, Img2ImgRequest) and (request.resize_by is not None or is_grown(request)):
         picture = Size(request.init_images[0].width, request.init_images[0].height)
         whole = margins(request).around(picture)
         scale = 1.0 if request.resize_by is None else request.resize_by
         width, height = int(whole.width * scale), int(whole.height * scale)
-        if scale == 1 and is_grown(request):  # the old pixels stay as they are: the rest of the last cells is cut
+        if scale == 1 and is_grown(
+            request
+        ):  # the old pixels stay as they are, so the rest of the last cells is cropped
             return _grown_size(whole, sizes), whole
     cut = Size(sizes.floor(width), sizes.floor(height))
     least = sizes.multiple_of
@@ -36,9 +38,9 @@ def result_size(request: GenerationRequest, sizes: SizeRule) -> tuple[Size, Size
 
 
 def with_first_size(request: GenerationRequest, settings: Settings) -> GenerationRequest:
-    """`request`, or one whose width and height are the first pass's and not, as they once were, the result's.
+    """`request`; under the old rule with the first pass's size in place of the result's.
 
-    A1111's first rule: about as many pixels as 512x512, each side rounded up to a multiple of 64.
+    A1111's old rule: about as many pixels as 512x512, each side rounded up to a multiple of 64.
     """
     is_old = isinstance(request, Txt2ImgRequest) and request.enable_hr and settings.use_old_hires_fix_width_height
     if not is_old:
@@ -54,8 +56,8 @@ def with_first_size(request: GenerationRequest, settings: Settings) -> Generatio
 def hires_sizes(request: Txt2ImgRequest, sizes: SizeRule) -> tuple[Size, Size]:
     """(size in pixels to which the first picture is enlarged, size of the second pass in whole cells).
 
-    Without a size of its own it is `hr_scale` times the first one. With one side, the other follows; with both, the
-    picture is enlarged until it covers them, and what sticks out is cut off.
+    Without an explicit size it is `hr_scale` times the first one. With one side given, the other follows; with both,
+    the picture is enlarged until it covers them, and the excess is cropped.
     """
     width, height = request.width, request.height
     target = Size(request.hr_resize_x, request.hr_resize_y)
@@ -67,7 +69,7 @@ def hires_sizes(request: Txt2ImgRequest, sizes: SizeRule) -> tuple[Size, Size]:
         enlarged = Size(target.height * width // height, target.height)
     least = sizes.multiple_of
     cells = Size(enlarged.width // least, enlarged.height // least)
-    if min(target) > 0:  # whole cells stick out
+    if min(target) > 0:  # whole cells exceed the size
         cells = Size(
             cells.width - max(0, (enlarged.width - target.width) // least),
             cells.height - max(0, (enlarged.height - target.height) // least),
@@ -83,12 +85,12 @@ def hires_sizes(request: Txt2ImgRequest, sizes: SizeRule) -> tuple[Size, Size]:
 
 
 def margins(request: Img2ImgRequest) -> Margins:
-    """What is painted on around the source, in its pixels."""
+    """The margins around the source, in its pixels."""
     return Margins(request.outpaint_left, request.outpaint_top, request.outpaint_right, request.outpaint_bottom)
 
 
 def ignored_size(request: GenerationRequest, sizes: SizeRule) -> str:
-    """A sentence where width and height were given and are ignored, as the source and its margins make the size."""
+    """A sentence if the given width and height are ignored because the source and its margins set the size."""
     if not isinstance(request, Img2ImgRequest) or not is_grown(request):
         return ""
     _, requested = result_size(request, sizes)
@@ -101,7 +103,7 @@ def ignored_size(request: GenerationRequest, sizes: SizeRule) -> str:
 
 
 def size_advice(request: GenerationRequest, is_second: bool) -> tuple[str, Callable[[Size], str]]:
-    """(the field that makes the size of a pass, how to come to another size)."""
+    """(the field that sets the size of a pass, how to change it)."""
     if is_second:
         return "hr_scale", lambda fitting: f"Set the second pass's size to {fitting.width}x{fitting.height}."
     if isinstance(request, Img2ImgRequest) and is_grown(request):
@@ -118,7 +120,7 @@ def size_advice(request: GenerationRequest, is_second: bool) -> tuple[str, Calla
 
 
 def is_grown(request: Img2ImgRequest) -> bool:
-    """Whether the source's size and what is painted on make the result's size, and not width and height."""
+    """Whether the source and its margins set the result's size, not width and height."""
     return request.is_outpainted and request.inpaint_full_res == 0
 
 

@@ -2,8 +2,8 @@
 
 from modules.processing.plan.records import StepRange
 
-MAX_STRENGTH = 0.999  # A1111's clamp: strength 1 still leaves the first step its predecessor
-# Steps of a stretched schedule. At a strength so low all levels that are left are the lowest one but for rounding.
+MAX_STRENGTH = 0.999  # A1111's clamp: even at strength 1 there is a level before the first step
+# Steps of a stretched schedule. At such a low strength all remaining levels are the lowest one but for rounding.
 MOST_STRETCHED = 1_000_000
 
 
@@ -12,7 +12,7 @@ def img2img_steps(steps: int, strength: float, exact: bool) -> StepRange:
 
     Normally the schedule keeps its length and int(strength * steps) + 1 of its steps are taken: 16 of 20 at 0.75
     (diffusers' pipelines take 15). `exact` (A1111's `img2img_fix_steps`) stretches the schedule instead so that
-    exactly `steps` are taken; at strength 0 none are. It grows no longer than `MOST_STRETCHED`.
+    exactly `steps` are taken; at strength 0 none are. It has at most `MOST_STRETCHED` steps.
     """
     clamped = min(strength, MAX_STRENGTH)
     if not exact:

@@ -142,13 +142,13 @@ def test_a_job_says_what_it_lets_go_of_for_the_sake_of_a_limit(
 ) -> None:
     one = engine("auto")
     run(one, folder)
-    assert not stages(run(one, folder, name="other"))[0].startswith("other: lets go of")
+    assert not stages(run(one, folder, name="other"))[0].startswith("other: unloads")
     assert len(one._model_cache) == 2
     copy = folder / "third.safetensors"
     copy.write_bytes((folder / "tiny.safetensors").read_bytes())
     copy.with_suffix(".yaml").write_bytes((folder / "tiny.yaml").read_bytes())
     told = stages(run(one, folder, name="third", **settings))
-    assert told[0].startswith("third: lets go of tiny, other (")
+    assert told[0].startswith("third: unloads tiny, other (")
     assert len(one._model_cache) == 1
 
 

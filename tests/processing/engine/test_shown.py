@@ -229,12 +229,12 @@ def test_the_depth_map_changes_the_picture_and_is_written_down(run: Run) -> None
     assert parse(sloping.infotext).pairs["Depth map hash"] == DEPTH.sha256
 
 
-NO_EDIT = "is an InstructPix2Pix checkpoint: it changes a picture and draws none from a prompt alone."
+NO_EDIT = "is an InstructPix2Pix checkpoint: it edits a picture and cannot work from a prompt alone."
 REFUSED: dict[str, tuple[GenerationRequest, str, str]] = {
     "an edit without a source": (Txt2ImgRequest(prompt="a cat"), "one", NO_EDIT),
     "depth without a source": (Txt2ImgRequest(prompt="a cat"), "depth", "it needs a picture and its depth map."),
     "depth without a map": (redraw(), "depth", "needs the depth map of the picture, lighter where things are nearer."),
-    "depth around the source": (redraw(depth_map=DEPTH, outpaint_left=64), "depth", "has no depth."),
+    "depth around the source": (redraw(depth_map=DEPTH, outpaint_left=64), "depth", "margins have no depth."),
     "AND": (redraw(prompt="a cat AND a dog", image_cfg_scale=2.0), "one", "AND does not work with InstructPix2Pix"),
     "an edit as refiner": (redraw(refiner_checkpoint="two"), "plain", "two.safetensors is an InstructPix2Pix checkp"),
 }
