@@ -47,10 +47,10 @@ export class Regions {
     this.boxes = boxes;
     this.layer.replaceChildren(...boxes.map((_, index) => this.element(index)));
     this.place();
-    this.tell();
+    this.notify();
   }
 
-  tell() {
+  notify() {
     this.listeners.forEach((action) => action(this.boxes));
   }
 
@@ -127,7 +127,7 @@ export class Regions {
   change(index, box) {
     this.boxes = this.boxes.map((each, place) => (place === index ? box : each));
     this.place();
-    this.tell();
+    this.notify();
   }
 
   place() {
