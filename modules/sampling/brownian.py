@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-DIGITS = 6  # levels 1e-6 apart are told apart
+DIGITS = 6  # levels this close count as the same
 POOL_SIZE = 24  # words of numpy's seed sequence
 REMEMBERED = 96  # increments; two paths of 24 halvings and their neighbors
 
@@ -27,13 +27,13 @@ INIT_B, MULT_B = 0x8B51F9DD, 0x58F38DED
 MIX_L, MIX_R = 0xCA01F9DD, 0x4973F715
 
 Draw = Callable[[int], Tensor]
-"""A seed's standard normal numbers, of one shape."""
+"""seed -> standard normal numbers of one shape."""
 
 
 class Seeds:
     """The first word that `SeedSequence(entropy, spawn_key=(a, b), pool_size=POOL_SIZE)` generates, for many (a, b).
 
-    That word hangs on the pool's first one alone, and the pool before the spawn key on the entropy alone.
+    That word depends only on the pool's first one, and the pool before the spawn key only on the entropy.
     """
 
     def __init__(self, entropy: int) -> None:
@@ -53,7 +53,7 @@ class Seeds:
 
 
 def _hash(n: int) -> int:
-    """The n-th of the constants that words are hashed with."""
+    """The n-th hash constant."""
     return INIT_A * pow(MULT_A, n, 2**32) & MASK
 
 
@@ -62,7 +62,7 @@ _HASHES = [(_hash(n), _hash(n + 1)) for n in (POOL_SIZE**2, POOL_SIZE**2 + POOL_
 
 
 class Interval:
-    """A piece of the way, with its place in the tree; `middle` is where its halves meet."""
+    """An interval of the tree; `middle` is where its halves meet."""
 
     __slots__ = ("_halves", "depth", "end", "key", "middle", "parent", "start")
 
@@ -80,7 +80,7 @@ class Interval:
         return self._halves
 
     def pieces(self, start: float, end: float) -> list[Interval]:
-        """The largest intervals of the tree that make up start … end, in their order."""
+        """The largest intervals of the tree that cover start … end, in order."""
         if (start, end) == (self.start, self.end):
             return [self]
         left, right = self.halves

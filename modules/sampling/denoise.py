@@ -17,7 +17,7 @@ denoised: (B, C, h, w), the predicted noise-free latent. Samplers know nothing e
 
 
 class Split(NamedTuple):
-    """A prediction and its parts. x0: what `Denoise` returns. uncond: the same without the prompt, if it was asked for.
+    """A prediction and its parts. x0: the result of `Denoise`. uncond: the same without the prompt, if computed.
 
     Both (B, C, h, w) fp32.
     """
@@ -29,8 +29,8 @@ class Split(NamedTuple):
 SplitDenoise = Callable[[Tensor, Tensor], Split]
 """`Denoise` that keeps the unconditional prediction beside the guided one.
 
-Everything that shapes an image is such a function or wraps one: guidance, the hand-over to a refiner, masks, strength
-by area, extensions. Samplers get its `joined` form; those whose row says `needs_uncond` get it as it is.
+Everything that shapes an image is such a function or wraps one: guidance, the refiner, masks, strength per area,
+extensions. Samplers get its `joined` form; those whose row sets `needs_uncond` get the function itself.
 """
 
 Wrap = Callable[[Denoise], Denoise]
@@ -42,12 +42,12 @@ def joined(denoise: SplitDenoise) -> Denoise:
 
 
 def split(denoise: Denoise) -> SplitDenoise:
-    """A plain function as one that has no unconditional prediction."""
+    """`denoise` as a `SplitDenoise` without an unconditional prediction."""
     return lambda x, sigma: Split(denoise(x, sigma))
 
 
 def wrapped(denoise: SplitDenoise, wrap: Wrap) -> SplitDenoise:
-    """`denoise` with `wrap` around its guided prediction; the unconditional one passes by unchanged."""
+    """`denoise` with `wrap` around its guided prediction; the unconditional one is unchanged."""
     unconds: list[Tensor | None] = []
 
     def guided_part(x: Tensor, sigma: Tensor) -> Tensor:
@@ -122,9 +122,9 @@ def masked(denoise: SplitDenoise, original: Tensor, mask: Tensor, blend: Blend =
 def masked_input(denoise: SplitDenoise, original: Tensor, mask: Tensor, blend: Blend = hard_blend) -> SplitDenoise:
     """`denoise` that sees the original outside the mask (inpainting of A1111's timestep samplers).
 
-    A1111 puts the un-noised original where variance-preserving latents stand, so in our convention it is scaled by
-    sqrt(1 + sigma²). The noise that is found is charged to the x that came in, so that eps = (x - result) / sigma
-    stays what the model said.  Shapes as in `masked`.
+    A1111 uses the un-noised original as a variance-preserving latent, so in our convention it is scaled by
+    sqrt(1 + sigma²). The result is corrected so that eps = (x - result) / sigma stays the model's prediction for the
+    unmodified x.  Shapes as in `masked`.
     """
 
     def denoise_pasted(x: Tensor, sigma: Tensor) -> Split:

@@ -14,7 +14,7 @@ from modules.sampling.noise_model import WHOLE, NoiseOptions, Prediction
 # ᾱ of the last timestep after rescaling, instead of exactly 0 (an infinite sigma); A1111's value.
 ALMOST_ZERO_ALPHA = 4.8973451890853435e-08
 
-FEW = 16  # so many numbers on a CPU are computed with one by one: quicker than fifteen tensor operations
+FEW = 16  # up to this many numbers on a CPU, Python is faster than fifteen tensor operations
 
 LCM_TIMESTEPS = 50  # Luo et al. 2023 distil on 50 DDIM timesteps
 LCM_SIGMA_DATA = 0.5  # arXiv 2310.04378, section 4.1
@@ -25,7 +25,7 @@ class DiscreteNoise:
     """`NoiseModel` of a network trained on `alphas_cumprod`, (N,); sigma² = (1 - ᾱ) / ᾱ, growing with the timestep.
 
     Fractional timesteps interpolate linearly in log sigma, as k-diffusion's discrete schedules do. With `is_rescaled`
-    the network was trained on the levels that `zero_terminal_snr` makes of `alphas_cumprod`.
+    the network was trained on `alphas_cumprod` rescaled by `zero_terminal_snr`.
     """
 
     def __init__(self, alphas_cumprod: Tensor, prediction: Prediction = "epsilon", is_rescaled: bool = False) -> None:
@@ -39,7 +39,7 @@ class DiscreteNoise:
         self.sigma_min = float(self.sigmas[0])
         self.sigma_max = float(self.sigmas[-1])
         self._log_sigma_list: list[float] = self.log_sigmas.float().tolist()
-        self._log_sigmas_on: dict[torch.device, Tensor] = {}  # a copy for each device asked from, fp32
+        self._log_sigmas_on: dict[torch.device, Tensor] = {}  # a copy for each device in use, fp32
 
     @classmethod
     def scaled_linear(cls, beta_start: float = 0.00085, beta_end: float = 0.012, timesteps: int = 1000) -> Self:
@@ -48,12 +48,12 @@ class DiscreteNoise:
         return cls((1 - betas).cumprod(0).float())
 
     def varied(self, options: NoiseOptions) -> DiscreteNoise:
-        """Under A1111's settings: first rounded, then rescaled."""
+        """The model with A1111's settings applied: first rounded, then rescaled."""
         trained = self._trained.half() if options.downcast else self._trained
         return DiscreteNoise(trained, self.prediction, self.is_rescaled or options.zero_terminal_snr)
 
     def downcast(self) -> DiscreteNoise:
-        """With ᾱ rounded to fp16, the table of A1111 before 1.7 ("Downcast alphas_cumprod")."""
+        """With ᾱ rounded to fp16, as in A1111 before 1.7 ("Downcast alphas_cumprod")."""
         return self.varied(NoiseOptions(downcast=True))
 
     def zero_terminal_snr(self) -> DiscreteNoise:
@@ -61,7 +61,7 @@ class DiscreteNoise:
         return self.varied(NoiseOptions(zero_terminal_snr=True))
 
     def lcm(self) -> LcmNoise:
-        """The 50 levels a latent consistency model knows."""
+        """The 50 levels of a latent consistency model."""
         return LcmNoise(self.alphas_cumprod, self.prediction)
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class DiscreteNoise:
         return x / (s.square() + 1) - output * s / (s.square() + 1).sqrt()
 
     def _timestep_of(self, log_sigma: float) -> float:
-        """`sigma_to_t` of one number, each operation rounded to fp32 as there: a batch's levels are the same few."""
+        """`sigma_to_t` of one number, each operation rounded to fp32 in the same way."""
         low = min(max(bisect_right(self._log_sigma_list, log_sigma) - 1, 0), len(self._log_sigma_list) - 2)
         near, far = np.float32(self._log_sigma_list[low]), np.float32(self._log_sigma_list[low + 1])
         w = min(max((near - np.float32(log_sigma)) / (near - far), np.float32(0)), np.float32(1))

@@ -18,14 +18,14 @@ from modules.sampling.denoise import Denoise
 from modules.sampling.noise_model import WHOLE, NoiseOptions, Prediction
 from modules.sampling.step import Noise, Sampler, SamplerOptions, Step
 
-TIMESTEPS = 1000  # into which the families of this kind divide t
+TIMESTEPS = 1000  # into which flow families divide t
 
 
 class FlowNoise:
     """`NoiseModel` of a flow: the levels of t = 1/1000 … 1, moved towards noise by `shift`.
 
-    shift: t' = s·t / (1 + (s - 1)·t) (Esser et al. 2024, arXiv 2403.03206, equation 23); 1 moves nothing. The network
-    is told t' * time_scale. Timesteps are numbered 0 … 999 as those of discrete models are.
+    shift: t' = s·t / (1 + (s - 1)·t) (Esser et al. 2024, arXiv 2403.03206, equation 23); 1 has no effect. The network
+    gets t' * time_scale. Timesteps are numbered 0 … 999 as in discrete models.
     """
 
     def __init__(self, shift: float = 1.0, time_scale: float = 1.0) -> None:
@@ -65,7 +65,7 @@ class FlowNoise:
         return _moment(sigma) * self.time_scale
 
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
-        """x_t - t·v, as the output is v = noise - x0."""
+        """x_t - t·v, since the output is v = noise - x0."""
         return x * self.c_in(sigma) - output * _moment(sigma).view(-1, 1, 1, 1)
 
     def varied(self, options: NoiseOptions) -> FlowNoise:
@@ -86,7 +86,7 @@ def from_pure_noise(
     """The steps of `sampler` over `sigmas`, whose first level may be infinite.
 
     From there one step has a closed form: the flow's Euler step from t = 1 leads to x0 + sigma·noise of the next level,
-    x0 being what is predicted from the noise alone.
+    where x0 is predicted from the noise alone.
     """
     if not len(sigmas) or not math.isinf(float(sigmas[0])):
         yield from sampler(denoise, x, sigmas, noise, options)

@@ -24,7 +24,7 @@ Shape = tuple[int, int, int]
 
 NEARLY_PARALLEL = 0.9995  # mean cosine above which A1111 mixes linearly
 
-PARALLEL = 32768  # numbers in a tensor, from which on torch computes with several threads
+PARALLEL = 32768  # numbers in a tensor; from this size on torch uses several threads
 
 # Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", Philox4x32-10.
 PHILOX_M = (0xD2511F53, 0xCD9E8D57)
@@ -73,7 +73,7 @@ class Generator:
         self._device = device
         self._philox = Philox(seed) if source == "NV" else None
         where = device if source == "GPU" else torch.device("cpu")
-        # An ENSD may lead beyond 64 bits, which torch refuses and Philox leaves out.
+        # ENSD may push the seed beyond 64 bits, which torch rejects and Philox truncates.
         self._torch = (
             torch.Generator(where).manual_seed(seed if seed < 2**64 else seed % 2**64) if source != "NV" else None
         )
@@ -91,7 +91,7 @@ class ImageNoise:
     """The initial noise of a batch (`first`), and its step noise when called: the next numbers of each generator.
 
     seeds, subseeds: one for each image.  subseed_strength: 0 only the seed's noise, 1 only the subseed's.
-    resized_from: (height, width) in latent cells of the picture whose noise stands in the middle; 0 for none.
+    resized_from: (height, width) in latent cells of the picture whose noise is put in the center; 0 for none.
     eta_noise_seed_delta: added to the seeds for step noise (A1111's ENSD, 31337 in NovelAI's pictures).
     """
 
@@ -120,7 +120,7 @@ class ImageNoise:
         self._generators = [self._generator(seed) for seed in self._seeds]
 
     def first(self) -> Tensor:
-        """The initial noise, (B, C, h, w) fp32 on the device; to be asked for once, before any step noise."""
+        """The initial noise, (B, C, h, w) fp32 on the device. Call it once, before drawing step noise."""
         noises = [self._first(i) for i in range(len(self._seeds))]
         if self._ensd:
             self._generators = [self._generator(seed + self._ensd) for seed in self._seeds]
@@ -143,9 +143,9 @@ class ImageNoise:
 
 
 def slerp(strength: float, low: Tensor, high: Tensor) -> Tensor:
-    """Spherical mix of two noises (C, h, w), A1111's way: along the height axis.
+    """Spherical interpolation of two noises (C, h, w), along the height axis as in A1111.
 
-    Where the two are nearly parallel it mixes linearly with the weights swapped, as A1111 does (strength 0 is `high`).
+    If they are nearly parallel it interpolates linearly with swapped weights, as A1111 does (strength 0 is `high`).
     """
     cosine = ((low / low.norm(dim=1, keepdim=True)) * (high / high.norm(dim=1, keepdim=True))).sum(1)
     if float(cosine.mean()) > NEARLY_PARALLEL:
@@ -171,7 +171,7 @@ def pasted_center(canvas: Tensor, tile: Tensor) -> Tensor:
 class BrownianNoise:
     """Step noise of the SDE samplers: increments of one Brownian motion an image; more steps refine the same path.
 
-    Li et al. 2020, arXiv 2001.01328, over sigma_min … sigma_max of the *whole* schedule, even where img2img walks only
+    Li et al. 2020, arXiv 2001.01328, over sigma_min … sigma_max of the *whole* schedule, even if img2img takes only
     its end. Large tensors are drawn with one thread too: several starve others over operations as small as these.
     With `is_shared` the batch has one tree, as with A1111's `no_dpmpp_sde_batch_determinism`: it then depends on the
     batch's last seed and size.
@@ -227,7 +227,7 @@ class BrownianNoise:
 
 
 def _drawer(source: Source, size: Sequence[int], device: torch.device) -> Callable[[int], Tensor]:
-    """What makes a tensor of normal numbers of a seed, again and again."""
+    """A function that makes a tensor of normal numbers from a seed."""
     if source == "NV":
         return lambda seed: torch.from_numpy(Philox(seed).randn(size)).to(device)
     generator = torch.Generator(device)

@@ -19,7 +19,7 @@ WHOLE = slice(None)
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """Settings that alter the trained levels; a model whose levels have no such variant ignores them.
+    """Settings that change the trained levels; models without such a variant ignore them.
 
     downcast: round cumulative alphas to fp16.  zero_terminal_snr: rescale so that the last level is all noise.
     """
@@ -31,7 +31,7 @@ class NoiseOptions:
 class NoiseModel(Protocol):
     """Levels and time of one network.
 
-    Where the highest level is infinite (pure noise, t = 1 of a flow), x stands at that level for the noise itself.
+    If the highest level is infinite (pure noise, t = 1 of a flow), x at that level is the noise itself.
     """
 
     @property
@@ -52,7 +52,7 @@ class NoiseModel(Protocol):
 
     @property
     def trained_steps(self) -> int:
-        """How many timesteps the numbers of `sigma_to_t` count through."""
+        """The number of timesteps; `sigma_to_t` returns 0 up to this minus 1."""
         ...
 
     def sigma_to_t(self, sigma: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class NoiseModel(Protocol):
         ...
 
     def log_alphas(self) -> Tensor:
-        """log sqrt(1 / (1 + sigma^2)) of the finite levels, rising in noise, fp64: what UniPC walks over."""
+        """log sqrt(1 / (1 + sigma^2)) of the finite levels, rising in noise, fp64, for UniPC."""
         ...
 
     def noised(self, x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
@@ -76,19 +76,19 @@ class NoiseModel(Protocol):
         ...
 
     def c_in(self, sigma: Tensor) -> Tensor:
-        """(B,) -> (B, 1, 1, 1): what scales x to what the network was trained to see."""
+        """(B,) -> (B, 1, 1, 1): the factor that scales x to the network's input."""
         ...
 
     def time(self, sigma: Tensor) -> Tensor:
-        """What the network is told of the level, (B,)."""
+        """The network's time input for each level, (B,)."""
         ...
 
     def denoised(self, x: Tensor, sigma: Tensor, output: Tensor) -> Tensor:
-        """The noise-free latent that the network's `output` for x * c_in stands for."""
+        """The noise-free latent for the network's `output` at x * c_in."""
         ...
 
     def varied(self, options: NoiseOptions) -> NoiseModel:
-        """The model with its levels altered by settings."""
+        """The model with its levels changed by settings."""
         ...
 
     def lcm(self) -> NoiseModel:

@@ -30,7 +30,7 @@ class SamplerRow:
 
 @dataclass(frozen=True)
 class ScheduleRow:
-    """A schedule's name, and its function; None for Automatic, which asks the sampler."""
+    """A schedule's name and function; None for Automatic, which uses the sampler's default."""
 
     row: ScheduleName
     function: Schedule | None
@@ -57,7 +57,7 @@ SCHEDULE_FUNCTIONS = MappingProxyType({row.name: _schedule(row) for row in sampl
 
 
 def resolve(sampler: str, schedule: str = "Automatic") -> tuple[SamplerRow, ScheduleRow]:
-    """The rows that two texts name; rules and errors are those of `sampler_names.resolve_names`."""
+    """The rows for a sampler's and a schedule's name, by the rules and errors of `sampler_names.resolve_names`."""
     sampler_name, schedule_name = sampler_names.resolve_names(sampler, schedule)
     return (
         SamplerRow(sampler_name, SAMPLER_FUNCTIONS[sampler_name.name]),
@@ -73,7 +73,7 @@ def levels(
     options: ScheduleOptions,
     first: int = 0,
 ) -> Tensor:
-    """The noise levels of a whole pass, (n + 1,) fp32 on the CPU; img2img walks their end, from the level `first` on.
+    """The noise levels of a whole pass, (n + 1,) fp32 on the CPU; img2img takes their end, from the level `first` on.
 
     `model` is the checkpoint's own schedule (a sampler with the flag `lcm` gets its `lcm()`). Of the DDIM family the
     list is `timesteps.grid`, whatever the schedule, and always whole: it has no more entries than the model levels.
@@ -89,7 +89,7 @@ def levels(
 def highest(
     sampler: SamplerRow, schedule: ScheduleRow, steps: int, model: NoiseModel, options: ScheduleOptions
 ) -> float:
-    """The first of the `levels`, without the others."""
+    """Only the first of the `levels`."""
     if sampler.row.timesteps:
         return float(timesteps.grid(steps, model, options)[0])
     is_discarding = sampler.row.discard_next_to_last_sigma or options.always_discard_next_to_last_sigma
@@ -109,7 +109,7 @@ def _own(sampler: SamplerRow, model: NoiseModel) -> NoiseModel:
 
 @dataclass(frozen=True)
 class SigmaRange:
-    """What a sampler is given: the level its picture is noised to, the levels of its steps, and its options."""
+    """A sampler's input: the level its picture is noised to, the levels of its steps, and its options."""
 
     sigma: float
     sigmas: Tensor
@@ -119,7 +119,7 @@ class SigmaRange:
 def whole_range(
     sampler: SamplerRow, whole: Tensor, steps: int, model: NoiseModel, options: SamplerOptions
 ) -> SigmaRange:
-    """The range of txt2img, all of `whole`, the `levels` of so many steps.
+    """The range of txt2img: all of `whole`, the levels of `steps` steps.
 
     DPM fast and DPM adaptive cover the model's whole range and count its steps, whatever the schedule.
     """

@@ -143,7 +143,7 @@ def dpmpp_sde(
 ) -> Iterator[Step]:
     """DPM-Solver++ of two stages for the SDE (k-diffusion, Crowson 2022, after arXiv 2211.01095); r = 1/2.
 
-    Its levels pass through fp32 logarithms as k-diffusion's do: the Brownian tree tells levels 1e-6 apart.
+    Its levels pass through fp32 logarithms as in k-diffusion: the Brownian tree distinguishes levels 1e-6 apart.
     """
     s = _levels(sigmas)
     t = sigmas.detach().cpu().float().log().neg()
@@ -259,7 +259,7 @@ def dpm_adaptive(
 ) -> Iterator[Step]:
     """DPM-Solver-23 with step size control, Lu et al. 2022 (arXiv 2206.00927), appendix C; ancestral.
 
-    Walks from the first level of the list to the next to last in as many steps as it needs; a rejected step is a Step
+    Goes from the first level of the list to the next to last in as many steps as it needs; a rejected step is a Step
     too, with x unchanged. The error is taken over the whole batch, as in k-diffusion, so here, and only here, a batch
     differs from its singles.
     """
@@ -296,7 +296,7 @@ def restart(
 ) -> Iterator[Step]:
     """Restart sampling, Xu et al. 2023 (arXiv 2306.14878), algorithm 1, over Heun steps with A1111's intervals.
 
-    From 20 steps on it goes back up from sigma 0.1 to 2 once, from 36 on twice, with steps taken from the first walk.
+    From 20 steps on it goes back up from sigma 0.1 to 2 once, from 36 on twice, with steps taken from the first run.
     """
     last = None
     for i, (sigma, sigma_next) in enumerate(restart_steps(sigmas)):
@@ -311,7 +311,7 @@ RESTART_LOW, RESTART_HIGH = 0.1, 2.0
 
 
 def restart_steps(sigmas: Tensor) -> list[tuple[float, float]]:
-    """The (level, next level) pairs that `restart` walks; a level above the last next level is a way back up."""
+    """The (level, next level) pairs of `restart`; a level above the previous next level is a jump back up."""
     steps = len(sigmas) - 1
     if steps < 20:
         s = _levels(sigmas)
@@ -339,7 +339,7 @@ def lcm(
 
 
 def ancestral_step(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
-    """(sigma_down, sigma_up): the level to step down to, and the noise to add there to stand at sigma_next."""
+    """(sigma_down, sigma_up): the level to step down to, and the noise to add there to reach sigma_next."""
     if not eta:
         return sigma_next, 0.0
     variance = sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2
@@ -396,8 +396,8 @@ def _dpmpp_2m_sde(
 def _churned(x: Tensor, s: list[float], i: int, noise: Noise, options: SamplerOptions) -> tuple[Tensor, float]:
     """(x, sigma_hat): Karras et al. 2022, algorithm 2, lines 4 to 6.
 
-    With churn on, noise is drawn outside s_tmin … s_tmax too and thrown away, so that the levels inside meet the same
-    numbers as A1111's.
+    With churn on, noise is drawn outside s_tmin … s_tmax too and discarded, so that the levels inside get the same
+    numbers as in A1111.
     """
     if not options.s_churn:
         return x, s[i]
@@ -437,7 +437,7 @@ def _log_levels(x: Tensor, *levels: float) -> list[Tensor]:
     """-log sigma of each level: numbers on the CPU, of x's precision.
 
     DPM fast and DPM adaptive compute with these as k-diffusion does, each operation rounded to fp32: where the error
-    decides over the next step, a last bit here would be another walk there.
+    decides the next step, a difference in the last bit would change all later steps.
     """
     return [torch.tensor(level, dtype=x.dtype).log().neg() for level in levels]
 
@@ -447,7 +447,7 @@ def _sigma(t: Tensor) -> float:
 
 
 def _ancestral_before(t: Tensor, t_next: Tensor, end: Tensor, eta: float) -> tuple[Tensor, float]:
-    """(t_down, sigma_up): `ancestral_step` in -log sigma, with t_down no later than the end of the walk."""
+    """(t_down, sigma_up): `ancestral_step` in -log sigma, with t_down no later than the end of the range."""
     if not eta:
         return t_next, 0.0
     sigma, sigma_next = t.neg().exp(), t_next.neg().exp()
@@ -478,7 +478,7 @@ def _second_order(
 
 
 def _third_order(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor, eps_1: Tensor | None) -> Tensor:
-    """DPM-Solver-3, arXiv 2206.00927, algorithm 5, r1 = 1/3, r2 = 2/3; eps_1 is eps at r1 where it is known."""
+    """DPM-Solver-3, arXiv 2206.00927, algorithm 5, r1 = 1/3, r2 = 2/3; eps_1 is eps at r1 if known."""
     r1, r2 = 1 / 3, 2 / 3
     h = t_next - t
     first, second = (t + r1 * h).neg().exp(), (t + r2 * h).neg().exp()

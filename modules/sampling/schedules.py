@@ -18,7 +18,7 @@ from torch import Tensor
 
 from modules.sampling.noise_model import WHOLE, NoiseModel
 
-# Sabour et al. 2024, arXiv 2404.14507, "Align Your Steps": the published 10-step levels.
+# Sabour et al. 2024, arXiv 2404.14507, "Align Your Steps": the published levels for 10 steps.
 AYS_SD1 = (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029)
 AYS_SDXL = (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029)
 
@@ -34,10 +34,10 @@ Floats = NDArray[np.float64]
 class ScheduleOptions:
     """A1111's settings of the same names; 0 is "the model's" or "the schedule's own".
 
-    sigma_min, sigma_max: ends of the range.  rho: bend of Karras and Polyexponential.
+    sigma_min, sigma_max: ends of the range.  rho: of Karras and Polyexponential.
     use_old_karras_scheduler_sigmas: range 0.1 to 10 instead of the model's.
-    always_discard_next_to_last_sigma: for every sampler, not only those whose row asks for it.
-    beta_dist_alpha, beta_dist_beta: the Beta distribution's parameters.  is_sdxl: picks the table of Align Your Steps.
+    always_discard_next_to_last_sigma: for every sampler, not only those whose row sets it.
+    beta_dist_alpha, beta_dist_beta: the Beta distribution's parameters.  is_sdxl: selects the table of Align Your Steps.
     """
 
     sigma_min: float = 0.0
@@ -50,7 +50,7 @@ class ScheduleOptions:
     is_sdxl: bool = False
 
     def range(self, model: NoiseModel) -> tuple[float, float]:
-        """(sigma_min, sigma_max) to span."""
+        """(sigma_min, sigma_max) of the schedule."""
         base = OLD_KARRAS_RANGE if self.use_old_karras_scheduler_sigmas else (model.sigma_min, model.sigma_max)
         return self.sigma_min or base[0], self.sigma_max or base[1]
 
@@ -124,10 +124,10 @@ def normal(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WH
 
 
 def ddim(n: int, model: NoiseModel, options: ScheduleOptions, part: slice = WHOLE) -> Tensor:
-    """Every (N // n)th level from the second up, as DDIM walks them.
+    """Every (N // n)th level from the second up, as in DDIM.
 
-    Starts below sigma_max, and has more than n + 1 entries where n does not divide N. Where n is larger than N, `part`
-    counts as if the levels that are missing stood at the top.
+    Starts below sigma_max, and has more than n + 1 entries if n does not divide N. If n is larger than N, `part`
+    counts as if the missing levels were at the top.
     """
     stride = max(len(model.sigmas) // n, 1)
     levels = model.sigmas[1::stride].flip(0).float()
@@ -194,7 +194,7 @@ def _not_zero(x: Floats) -> Floats:
 
 
 def without_next_to_last(sigmas: Tensor) -> Tensor:
-    """The list without the entry before its last (ask for one step more first)."""
+    """The list without its next to last entry (compute one more step first)."""
     return torch.cat([sigmas[:-2], sigmas[-1:]])
 
 
@@ -206,7 +206,7 @@ def _timesteps(model: NoiseModel, options: ScheduleOptions) -> tuple[float, floa
 def _powers(x: Tensor, exponent: float, part: slice) -> Tensor:
     """(x ** exponent)[part] of `x` (n,), to the last bit.
 
-    torch takes powers in vectors, and what is left at the end one by one, with another rounding: whole vectors go in.
+    torch computes powers in vectors, and a remainder one by one with another rounding, so only whole vectors are used.
     """
     start, stop, _ = part.indices(len(x))
     begin = start // VECTOR * VECTOR

@@ -11,9 +11,9 @@ from torch import Tensor
 from modules.sampling.denoise import Denoise, SplitDenoise
 
 Noise = Callable[[float, float], Tensor]
-"""(sigma, sigma_next) -> (B, C, h, w) of unit variance, the step noise on the way from sigma down to sigma_next.
+"""(sigma, sigma_next) -> (B, C, h, w) of unit variance: the step noise from sigma down to sigma_next.
 
-Per-image generators ignore the two levels; Brownian trees answer with the increment between them.
+Per-image generators ignore the two levels; Brownian trees return the increment between them.
 """
 
 
@@ -34,12 +34,12 @@ class Step:
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """Everything that tunes a sampler; which fields one reads stands in its row of `modules.schema.sampler_names`.
+    """A sampler's options; its row in `modules.schema.sampler_names` lists those it reads.
 
     eta: share of fresh noise, 1 fully ancestral, 0 deterministic; eta_ddim: the same for the DDIM family.
     s_churn, s_tmin, s_tmax, s_noise: Karras et al. 2022, algorithm 2 (s_tmax 0: no upper end).
     uni_pc_*: variant bh1, bh2 or vary_coeff; skip type time_uniform, time_quadratic or logSNR; order 1 to 50.
-    sigma_range: (lowest, highest) level that DPM fast and DPM adaptive walk between; None takes the ends of sigmas.
+    sigma_range: (lowest, highest) level of DPM fast and DPM adaptive; None takes the ends of sigmas.
     evaluations: model calls of DPM fast; None takes len(sigmas) - 1.
     split: `denoise` with the unconditional prediction beside the guided one, where a row says `needs_uncond`.
     """
@@ -59,7 +59,7 @@ class SamplerOptions:
     split: SplitDenoise | None = None
 
     def gamma(self, sigma: float, steps: int) -> float:
-        """Karras et al. 2022, algorithm 2, line 4: by what share to raise `sigma` before a step."""
+        """Karras et al. 2022, algorithm 2, line 4: the fraction by which `sigma` is raised before a step."""
         inside = self.s_tmin <= sigma <= (self.s_tmax or math.inf)
         return min(self.s_churn / steps, math.sqrt(2) - 1) if inside else 0.0
 
@@ -69,6 +69,6 @@ DEFAULTS = SamplerOptions()
 Sampler = Callable[[Denoise, Tensor, Tensor, Noise, SamplerOptions], Iterator[Step]]
 """(denoise, x, sigmas, noise, options) -> steps.
 
-x: (B, C, h, w) fp32 at level sigmas[0]; sigmas: (n + 1,) falling, on the CPU. A sampler is a generator: whoever stops
-iterating has interrupted it. With a list too short for a step it yields nothing, and x itself is the result.
+x: (B, C, h, w) fp32 at level sigmas[0]; sigmas: (n + 1,) falling, on the CPU. A sampler is a generator; to interrupt
+it, stop iterating. If the list is too short for a step it yields nothing, and x itself is the result.
 """

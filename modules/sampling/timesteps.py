@@ -26,7 +26,7 @@ ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 2
 def grid(steps: int, model: NoiseModel, options: ScheduleOptions) -> Tensor:
     """The levels of A1111's timesteps 1, 1 + 1000 // steps …, falling; (steps,), or more if steps is no divisor.
 
-    One entry fewer than a schedule of so many steps: there is no final 0, the last timestep 1 is taken for clean.
+    One entry fewer than other schedules: there is no final 0, since the last timestep 1 counts as clean.
     """
     n = len(model.log_alphas())
     count = steps + options.always_discard_next_to_last_sigma
@@ -35,9 +35,9 @@ def grid(steps: int, model: NoiseModel, options: ScheduleOptions) -> Tensor:
 
 
 def cut(sigmas: Tensor, t_enc: int) -> tuple[float, Tensor]:
-    """(level to noise the picture to, levels to walk) of an img2img pass of A1111's step index `t_enc`.
+    """(level to noise the picture to, levels of the steps) of an img2img pass with A1111's step index `t_enc`.
 
-    A1111 noises at timesteps[t_enc] and starts one below it, so the latent is always taken for less noisy than it is.
+    A1111 noises at timesteps[t_enc] and starts one below it, so the latent is always treated as less noisy than it is.
     """
     at = len(sigmas) - 1 - t_enc
     return float(sigmas[at]), sigmas[at + 1 :]
@@ -64,7 +64,7 @@ def ddim_cfgpp(
 ) -> Iterator[Step]:
     """CFG++, Chung et al. 2024 (arXiv 2406.08070), algorithm 2: noise again with the *unconditional* eps.
 
-    Asks `options.split`, which is `denoise` with both predictions; its guidance scale is divided by the row's
+    Uses `options.split`, which is `denoise` with both predictions; its guidance scale is divided by the row's
     `cfg_divisor`.
     """
     assert options.split is not None, "DDIM CFG++ needs the unconditional prediction"
@@ -113,7 +113,7 @@ def _ddim_step(denoised: Tensor, eps: Tensor, sigma: float, sigma_next: float, n
 
 
 def unipc_levels(start: float | None, steps: int, model: NoiseModel, skip_type: str) -> Tensor:
-    """The levels UniPC walks, (steps + 1,) falling to that of timestep 0; log ᾱ is linear between timesteps.
+    """UniPC's levels, (steps + 1,), falling to that of timestep 0; log ᾱ is linear between timesteps.
 
     start: the level that img2img starts from; None is the noisiest.
     skip_type: even in time (time_uniform), in the root of time (time_quadratic) or in log SNR (logSNR).
@@ -138,8 +138,8 @@ def unipc(
 ) -> Iterator[Step]:
     """UniPC of data prediction, multistep; Zhao et al. 2023 (arXiv 2302.04867), algorithms 7 and 8.
 
-    Walks `unipc_levels`. The corrector of the last step is left out, so the model is called once a step. With fewer
-    steps than the order, the order is the number of steps.
+    Uses `unipc_levels`. The last step has no corrector, so the model is called once per step. With fewer steps than
+    the order, the order is the number of steps.
     """
     s = sigmas.tolist()
     steps = len(s) - 1
