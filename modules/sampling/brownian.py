@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-DIGITS = 6  # levels this close count as the same
+DIGITS = 6  # decimals: levels that agree in these count as the same
 POOL_SIZE = 24  # words of numpy's seed sequence
 REMEMBERED = 96  # increments; two paths of 24 halvings and their neighbors
 

@@ -105,7 +105,7 @@ def test_folders_and_base_models_narrow_the_list(open_page: Page) -> None:
     open_page.click("[data-folder='styles/ink']")
     expect(open_page.locator(".card")).to_have_count(1)
     open_page.select_option("#cards_family", "?")
-    expect(open_page.locator(".cards-none")).to_contain_text("Nothing is found.")
+    expect(open_page.locator(".cards-none")).to_contain_text("Nothing found.")
     open_page.select_option("#cards_family", "SDXL")
     open_page.click("[data-folder='']")
     expect(open_page.locator(".card")).to_have_count(1)

@@ -186,7 +186,7 @@ export class CardPanel {
     this.status.textContent = all ? `${count} ${KINDS[this.kind]}` : "Looking…";
     this.none.hidden = !all || cards.length > 0;
     this.none.textContent = all?.length
-      ? "Nothing is found. Search for less, or choose all folders and base models."
+      ? "Nothing found. Use fewer search words, or choose all folders and base models."
       : `There are none yet. Put files into models/${FOLDERS[this.kind]}; they are found without a restart.`;
   }
 
