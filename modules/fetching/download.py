@@ -122,7 +122,7 @@ def _filled(
             raise WebuiError(
                 f"The connection broke at {file.tell()} of {offer.size} bytes of {offer.order.file}"
                 f"{f' ({type(last).__name__})' if last else ''}.",
-                "Fetch it again to go on from there.",
+                "Fetch it again to resume.",
                 "file",
                 502,
             ) from last

@@ -37,7 +37,7 @@ class ScheduleOptions:
     sigma_min, sigma_max: ends of the range.  rho: of Karras and Polyexponential.
     use_old_karras_scheduler_sigmas: range 0.1 to 10 instead of the model's.
     always_discard_next_to_last_sigma: for every sampler, not only those whose row sets it.
-    beta_dist_alpha, beta_dist_beta: the Beta distribution's parameters.  is_sdxl: selects the table of Align Your Steps.
+    beta_dist_alpha, beta_dist_beta: the Beta distribution's parameters.  is_sdxl: picks the table of Align Your Steps.
     """
 
     sigma_min: float = 0.0
