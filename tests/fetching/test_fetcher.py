@@ -94,7 +94,7 @@ def test_a_download_that_was_stopped_goes_on_and_another_file_begins_anew(mirror
 
 def test_a_mirror_that_never_finishes_is_given_up_and_what_came_stays(mirror: Mirror, tmp_path: Path) -> None:
     mirror.cuts = [70_000, *[0] * 50]
-    with pytest.raises(WebuiError, match=r"The connection broke at 65536 of 384000 bytes.*go on from there"):
+    with pytest.raises(WebuiError, match=r"The connection broke at 65536 of 384000 bytes.*again to resume"):
         fetched(mirror, tmp_path)
     assert (tmp_path / "Lora" / ".model.safetensors.fetching").stat().st_size == 65_536
 
