@@ -160,9 +160,9 @@ def _soft(request: GenerationRequest) -> bool:
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "negative_prompt": lambda request: False,  # it has lines of its own
     "denoising_strength": lambda request: isinstance(request, Img2ImgRequest) or _hires(request),
-    "refiner_checkpoint": lambda request: False,  # told where it took over
+    "refiner_checkpoint": lambda request: False,  # written where it took over
     "refiner_switch_at": lambda request: False,
-    "hr_checkpoint_name": lambda request: False,  # told by its own name
+    "hr_checkpoint_name": lambda request: False,  # written under its own name
     "hr_sampler_name": _hires_differs("hr_sampler_name", "sampler_name"),
     "hr_prompt": _hires_differs("hr_prompt", "prompt"),
     "hr_negative_prompt": _hires_differs("hr_negative_prompt", "negative_prompt"),

@@ -8,15 +8,15 @@ from modules.prompts.lora_arguments import LAST_STEP, Window
 from modules.prompts.schedule import Timing, schedule, stage_at
 from modules.prompts.tags import NETWORK_KINDS, Tag, rewritten
 
-_MARK: Final = 0xF0000  # of Unicode's private signs, one for each tag
+_MARK: Final = 0xF0000  # Unicode's private characters, one for each tag
 _MOST_TAGS: Final = 1000
 
 
 def windows(prompt: str, when: Timing, evaluations: int = 1) -> list[Window]:
-    """Of each LoRA tag of a prompt, in order, the steps in which the prompt holds it.
+    """The steps in which the prompt contains each of its LoRA tags, in order.
 
-    `when` counts evaluations, of which a step has so many. A tag that comes and goes, as in `[<lora:a>|<lora:b>]`,
-    stays.
+    `when` counts evaluations; a step has `evaluations` of them. A tag that comes and goes, as in
+    `[<lora:a>|<lora:b>]`, acts in all steps.
 
     >>> from modules.prompts.schedule import timing
     >>> windows("a [<lora:ink:1>::4] [<lora:wash:1>:0.5] <lora:dry:1>", timing(8))
@@ -36,7 +36,7 @@ def windows(prompt: str, when: Timing, evaluations: int = 1) -> list[Window]:
 
 
 def _window(held: list[bool]) -> Window:
-    """Of the steps in which a tag is held the range; all of them if there are gaps, none if it never is."""
+    """The range of the steps with a tag; all steps if there are gaps, an empty range if there are none."""
     if not any(held):
         return Window(0, 0) if held else Window()
     first, last = held.index(True), len(held) - held[::-1].index(True)

@@ -19,7 +19,7 @@ FAR = 1e9  # steps; beyond any schedule, and still an integer
 
 
 class Stage(NamedTuple):
-    """The text that is in force up to and including step `end_at_step`, counted from 0 as A1111 does."""
+    """A text that is used up to and including step `end_at_step`, counted from 0 as in A1111."""
 
     end_at_step: int
     text: str
@@ -115,7 +115,7 @@ def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Sta
 
 
 def stage_at(stages: list[Stage], step: int) -> int:
-    """Number of the stage in force at `step`, counted from 0; the first one when the step lies beyond the last."""
+    """The index of the stage at `step`, counted from 0; the first one if the step is beyond the last."""
     return next((i for i, stage in enumerate(stages) if step <= stage.end_at_step), 0)
 
 
@@ -180,7 +180,7 @@ def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> li
 
 
 def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibility: bool) -> Node | None:
-    """What a closed bracket is; None if it is no grammar."""
+    """The node of a closed bracket; None if it is plain text."""
     parts, count = frame.parts, len(frame.separators)
     if count == 0:
         return [frame.bracket, parts[0], closing]

@@ -16,28 +16,28 @@ FILE = "styles.csv"  # in the data folder, as in A1111
 
 
 class StyleBook:
-    """Reads the files each time, so that a change by another program counts at once. Safe from any thread."""
+    """Reads the files each time, so that another program's changes take effect at once. Thread-safe."""
 
     def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
         self._path = folder / FILE
         self._others = others
         self._lock = threading.Lock()
-        self._written = b""  # what this server wrote last
+        self._written = b""  # the last text this server wrote
         self._complaints: dict[Path, str] = {}
 
     def styles(self) -> dict[str, Style]:
-        """All by name; the data folder's own count before others of the same name.
+        """All styles by name; the data folder's take precedence over others of the same name.
 
         Raises WebuiError if its file is not a table; another program's is then left out.
         """
         return {**self._borrowed(), **read_styles(self._path)}
 
     def save(self, style: Style) -> dict[str, Style]:
-        """Save a style, in place of the own one of that name; all styles. Raises WebuiError."""
+        """Save a style, replacing our own of that name. Returns all styles. Raises WebuiError."""
         return self._change(lambda file: file.with_style(style))
 
     def delete(self, name: str) -> dict[str, Style]:
-        """Delete a style; all that are left. Raises WebuiError if there is none of that name, or it is another's."""
+        """Delete a style. Returns the others. Raises WebuiError if it does not exist or is another program's."""
 
         def without(file: StyleFile) -> StyleFile:
             if name in file.styles:
@@ -66,7 +66,7 @@ class StyleBook:
         return self.styles()
 
     def _borrowed(self) -> dict[str, Style]:
-        """Of the first file that has the name."""
+        """The style of the first file that has the name."""
         found: dict[str, Style] = {}
         for path in self._others:
             try:

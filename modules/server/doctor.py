@@ -36,7 +36,7 @@ from modules.server.installed import Finding, installation
 PATIENCE: Final = 20.0  # seconds for one answer
 START: Final = 120.0  # seconds for a server to answer first
 FOREIGN: Final = "http://evil.example"
-SECRET: Final = "root:"  # begins the file that the attacks ask for
+SECRET: Final = "root:"  # the beginning of the file that the attacks request
 FORBIDDEN: Final = "/etc/passwd"
 
 TRAVERSALS: Final = tuple(
@@ -92,7 +92,7 @@ def free_port() -> int:
 
 @contextmanager
 def own_server() -> Iterator[str]:
-    """A Palimpsest over an empty data folder: its address. It is ended afterwards."""
+    """Start a Palimpsest with an empty data folder; yields its address and stops it afterwards."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="palimpsest-doctor-") as folder:
@@ -139,7 +139,7 @@ class Target:
     def raw(
         self, method: str, path: str, headers: dict[str, str] | None = None, with_auth: bool = True
     ) -> tuple[int, str]:
-        """Status and text of an answer to exactly these words: no client tidies the path or the headers."""
+        """Status and text of the response to exactly this request: no client normalizes the path or the headers."""
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)
@@ -176,7 +176,7 @@ def attacks(url: str, auth: str) -> list[Finding]:
 
 
 def attempt(name: str, attack: Callable[[Target], str], target: Target) -> Finding:
-    """An attack answers with what is wrong, or with nothing."""
+    """An attack returns what is wrong, or ""."""
     try:
         wrong = attack(target)
     except (httpx.HTTPError, http.client.HTTPException, OSError) as error:
@@ -229,7 +229,7 @@ def preflight(target: Target) -> str:
 
 
 def fetching(target: Target) -> str:
-    """a URL sent instead of a picture makes the server call nobody inside (SSRF)"""
+    """a URL sent instead of a picture reaches no internal address (SSRF)"""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -247,7 +247,7 @@ def fetching(target: Target) -> str:
 
 
 def hostile_pictures(target: Target) -> str:
-    """bombs, cut files and pickles are refused before they are decoded"""
+    """bombs, truncated files and pickles are refused before they are decoded"""
     pictures = {
         "a bomb of 60000 x 60000": png(60_000, 60_000, zlib.compress(bytes(100_000))),
         "a cut picture": png(64, 64, zlib.compress(bytes(64 * 193))[:8])[:50],
@@ -266,7 +266,7 @@ def hostile_pictures(target: Target) -> str:
 
 
 def numbers(target: Target) -> str:
-    """NaN, infinities, lists and huge numbers are told, not computed with"""
+    """NaN, infinities, lists and huge numbers are rejected with a message"""
     wrong: list[str] = []
     for value in ("NaN", "Infinity", "-Infinity", "1e400", "[]", "true", '"x"', "-5"):
         body = f'{{"kind": "txt2img", "request": {{"cfg_scale": {value}, "width": 64, "height": 64, "steps": 1}}}}'
@@ -278,18 +278,18 @@ def numbers(target: Target) -> str:
 
 
 def names(answer: httpx.Response, field: str) -> bool:
-    """Whether the answer is a refusal that says which field is wrong."""
+    """Whether the response is an error that names the wrong field."""
     return 400 <= answer.status_code < 500 and answer.json().get("field") == field
 
 
 def giant_body(target: Target) -> str:
-    """a body of a terabyte is refused by its announcement"""
+    """a body of a terabyte is refused by its announced size"""
     status, _ = target.raw("POST", "/v1/jobs", {"Content-Length": str(10**12), "Content-Type": "application/json"})
     return "" if status == 413 else f"answered {status}"
 
 
 def brackets(target: Target) -> str:
-    """ten thousand brackets are read in a moment"""
+    """ten thousand brackets are parsed quickly"""
     begun = time.monotonic()
     answer = target.ask("POST", "/v1/tokens", json={"text": "(" * 5_000 + "[" * 5_000})
     seconds = time.monotonic() - begun
@@ -297,7 +297,7 @@ def brackets(target: Target) -> str:
 
 
 def unknown_option(target: Target) -> str:
-    """an option that does not exist is told"""
+    """an unknown option is reported"""
     answer = target.ask("POST", "/v1/settings", json={"no_such_option": 1})
     return "" if names(answer, "no_such_option") else f"answered {answer.status_code}"
 

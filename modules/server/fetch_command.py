@@ -23,7 +23,7 @@ INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0 for a file that is there, 1 for a mistake or a no to the terms, 130 for Ctrl+C."""
+    """Exit code 0 if the file was fetched, 1 for a mistake or if the licence is declined, 130 for Ctrl+C."""
     try:
         # Not by argparse, which would take the folder in `--list --data-dir FOLDER` for the file.
         file = argv[0] if argv and not argv[0].startswith("-") else ""
@@ -57,10 +57,10 @@ def _reader() -> argparse.ArgumentParser:
         "owner/repository/file[@revision]. Without FILE, the list is shown. The server's flags for folders may follow.",
         allow_abbrev=False,
     )
-    new.add_argument("--kind", choices=tuple(FOLDERS), default="checkpoint", help="what it is, and so where it goes")
-    new.add_argument("--name", default="", help="what it is called here")
+    new.add_argument("--kind", choices=tuple(FOLDERS), default="checkpoint", help="what kind of model it is, which sets its folder")
+    new.add_argument("--name", default="", help="name of the saved file")
     new.add_argument("--list", action="store_true", help="show the curated list")
-    new.add_argument("--yes", action="store_true", help="accept the licence without being asked")
+    new.add_argument("--yes", action="store_true", help="accept the licence without a question")
     return new
 
 
@@ -77,15 +77,15 @@ def _list(fetcher: Fetcher) -> None:
         size = f"{entry.size / 1e9:.2f} GB" if entry.size else ""
         mark = " " if entry.id in missing else "*"
         sys.stdout.write(f"{mark} {entry.id:24} {entry.kind:11} {entry.family:6} {size:>9}  {entry.title}\n")
-    sys.stdout.write("* is here already.\n")
+    sys.stdout.write("* is already installed.\n")
 
 
 def _accepted(fetcher: Fetcher, offer: Offer) -> bool:
-    """Show what would be fetched, and ask. Raises WebuiError where nobody can answer."""
+    """Show what would be fetched, and ask. Raises WebuiError if there is no terminal to answer."""
     sys.stderr.write(
         printable(f"{offer.order.repo}/{offer.order.file}: {offer.size / 1e9:.2f} GB, to {fetcher.target(offer.order)}")
         + "\n"
-        + printable(f"Licence: {offer.licence or 'not told'}. Its terms: {offer.page}")
+        + printable(f"Licence: {offer.licence or 'unknown'}. Its terms: {offer.page}")
         + "\n"
     )
     if not sys.stdin.isatty():

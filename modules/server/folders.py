@@ -13,7 +13,7 @@ from modules.networks.files.installations import Installation
 from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
 
 HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
-HEADERS = "cache/headers.json"  # beside it; what headers of models tell
+HEADERS = "cache/headers.json"  # beside it; the contents of models' headers
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
@@ -33,7 +33,7 @@ class ModelFolders:
 
     @classmethod
     def of(cls, flags: Flags) -> "ModelFolders":
-        """Raises WebuiError if a flag names an installation that is not there."""
+        """Raises WebuiError if a flag names an installation that does not exist."""
         named = ((installations.a1111, flags.a1111), (installations.comfy, flags.comfy))
         return cls(flags, tuple(read(path) for read, path in named if path is not None))
 
@@ -95,7 +95,7 @@ class ModelFolders:
 
     @property
     def card_roots(self) -> Mapping[CardKind, Sequence[Path]]:
-        """Where the models of each kind lie that have cards."""
+        """The folders of each kind of model that has cards."""
         return {
             "checkpoints": self.checkpoints,
             "loras": self.loras,
@@ -110,7 +110,7 @@ class ModelFolders:
         return tuple(path for other in self.others for paths in other.folders.values() for path in paths)
 
     def engine_options(self) -> dict[str, str]:
-        """What an engine is built with: arguments of `processing.engine.create_engine`."""
+        """The arguments of `processing.engine.create_engine`."""
         flags = self.flags
         return {
             "device": "cpu" if flags.use_cpu else "auto",

@@ -1,4 +1,4 @@
-"""What `webui.py doctor` says of the installation, without a server."""
+"""The checks of `webui.py doctor` that need no server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Finding:
 
 
 def installation(flags: Flags) -> Iterator[Finding]:
-    """What can be told without a server."""
+    """All checks that need no server."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding("Python", sys.version_info >= OLDEST, f"{version}; 3.11 or newer is needed")
     lists = ("requirements.txt", "requirements-nodeps.txt")
@@ -47,7 +47,7 @@ def installation(flags: Flags) -> Iterator[Finding]:
 
 
 def packages(requirements: str) -> Finding:
-    """Whether every `name==version` of `requirements` is what is installed."""
+    """Whether every `name==version` of `requirements` is installed in that version."""
     wrong: list[str] = []
     for name, pinned in re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;]+)", requirements, re.MULTILINE):
         try:
@@ -84,7 +84,7 @@ def checkpoints(files: set[Path]) -> Finding:
 
 
 def device() -> Finding:
-    """What torch computes on, asked in a process of its own: this one need not wait for the import twice."""
+    """The device that torch uses, read in a separate process so that this one need not import torch."""
     program = (
         "import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
     )

@@ -18,13 +18,13 @@ from modules.flags.flags import Flags
 from modules.flags.values import is_loopback
 
 SECONDS_FOR_HEAD = 10.0  # from a request's first byte, or a connection's start, to the end of its head
-SECONDS_TO_TAKE = 30.0  # in which a client must take something of what waits for it
+SECONDS_TO_TAKE = 30.0  # within which a client must read some of its response
 LEAST_TAKEN = 16 * 1024  # bytes in these seconds
 MOST_CONNECTIONS = 512  # at the same time; a system's usual bound on open files is 1024
-MOST_OF_ONE = 128  # of one address that is not this machine's
-SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that asks every few seconds must not meet its closing
+MOST_OF_ONE = 128  # from one address other than this machine's
+SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that polls every few seconds must not find it closed
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # glibc's malloc.h; bytes
-SECONDS_TO_CLOSE = 2  # for answers under way when the server ends; event streams would go on for ever
+SECONDS_TO_CLOSE = 2  # for responses in progress when the server stops; event streams would never end
 
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\nconnection: close\r\n"
@@ -33,7 +33,7 @@ FULL = (
 
 
 class PatientProtocol(H11Protocol):
-    """One connection. It is closed if a head does not come in time, or if its client stops taking what it asked for.
+    """One connection. It is closed if a head does not arrive in time, or if its client stops reading the response.
 
     Bodies have their own bound, in api/body_limit.py: how long one may take depends on its size.
     """
@@ -88,7 +88,7 @@ class PatientProtocol(H11Protocol):
         return same > self.most_of_one
 
     def _look(self) -> None:
-        """A head is waited for whenever no request is being answered; between requests uvicorn closes by itself."""
+        """A head is awaited whenever no request is being answered; uvicorn itself closes idle connections."""
         answering = self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
         if answering:
             self._stop_head_timer()
@@ -125,7 +125,7 @@ class PatientProtocol(H11Protocol):
 
 
 def give_memory_back() -> None:
-    """Have the C library give large blocks back to the system when they are freed, in this process from now on.
+    """Make the C library return large blocks to the system when they are freed, in this process from now on.
 
     glibc raises the bound from which it does so to 32 MB by itself, and keeps what is smaller for the thread that had
     it: Pillow's blocks have 16 MB, and forty threads kept 400 MB each of pictures long gone (measured: 3.1 GB).
@@ -156,7 +156,7 @@ def configured(app: Any, flags: Flags) -> uvicorn.Config:
         host=flags.server_name,
         port=flags.port,
         http=PatientProtocol,
-        ws="none",  # nothing here speaks it
+        ws="none",  # nothing here uses it
         log_level="warning",
         access_log=False,
         proxy_headers=False,  # anybody can send X-Forwarded-For

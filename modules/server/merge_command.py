@@ -24,7 +24,7 @@ _METHODS: Final = {name.lower().replace(" ", "-"): name for name in get_args(Met
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0 for a file that is there, 1 for a mistake, 130 for Ctrl+C; then the next run goes on."""
+    """Exit code 0 for success, 1 for a mistake, 130 for Ctrl+C, after which the next run resumes."""
     try:
         options, rest = _reader().parse_known_args(list(argv))
         flags = parse(rest)
@@ -78,14 +78,14 @@ def _reader() -> argparse.ArgumentParser:
     new.add_argument("--multiplier", "-m", type=float, default=0.3, metavar="M", help="of B (default: %(default)s)")
     new.add_argument("--multiplier-c", type=float, default=0.0, metavar="N", help="of C, in a triple sum")
     new.add_argument("--block-weights", default="", metavar="NUMBERS", help="26, or 20 or 21 for XL, with commas")
-    new.add_argument("--save-as", choices=get_args(Precision), default="same", help="type of the numbers")
+    new.add_argument("--save-as", choices=get_args(Precision), default="same", help="number type of the weights")
     new.add_argument("--name", default="", help="name of the new file, without suffix")
     new.add_argument("--vae", default=OWN_VAE, help="VAE to put into the new file")
     new.add_argument("--lora", default="", metavar="TAGS", help="LoRAs to bake in, as in a prompt: '<lora:name:0.8>'")
-    new.add_argument("--discard", default="", metavar="REGEX", help="leave out tensors whose names match")
-    new.add_argument("--config", choices=get_args(ConfigSource), default="A, B or C", help="whose .yaml is copied")
-    new.add_argument("--metadata", default="{}", metavar="JSON", help="further notes for the file")
-    new.add_argument("--no-recipe", action="store_true", help="do not note what was merged; saves hashing the files")
+    new.add_argument("--discard", default="", metavar="REGEX", help="discard tensors whose names match")
+    new.add_argument("--config", choices=get_args(ConfigSource), default="A, B or C", help="the checkpoint whose .yaml is copied")
+    new.add_argument("--metadata", default="{}", metavar="JSON", help="notes to add to the file")
+    new.add_argument("--no-recipe", action="store_true", help="do not record what was merged; avoids hashing the files")
     new.add_argument("--no-metadata", action="store_true", help="write no notes at all")
     new.add_argument("--overwrite", action="store_true", help="replace a file of this name")
     return new
