@@ -57,7 +57,9 @@ def _reader() -> argparse.ArgumentParser:
         "owner/repository/file[@revision]. Without FILE, the list is shown. The server's flags for folders may follow.",
         allow_abbrev=False,
     )
-    new.add_argument("--kind", choices=tuple(FOLDERS), default="checkpoint", help="what kind of model it is, which sets its folder")
+    new.add_argument(
+        "--kind", choices=tuple(FOLDERS), default="checkpoint", help="what kind of model it is, which sets its folder"
+    )
     new.add_argument("--name", default="", help="name of the saved file")
     new.add_argument("--list", action="store_true", help="show the curated list")
     new.add_argument("--yes", action="store_true", help="accept the licence without a question")

@@ -83,7 +83,9 @@ def _reader() -> argparse.ArgumentParser:
     new.add_argument("--vae", default=OWN_VAE, help="VAE to put into the new file")
     new.add_argument("--lora", default="", metavar="TAGS", help="LoRAs to bake in, as in a prompt: '<lora:name:0.8>'")
     new.add_argument("--discard", default="", metavar="REGEX", help="discard tensors whose names match")
-    new.add_argument("--config", choices=get_args(ConfigSource), default="A, B or C", help="the checkpoint whose .yaml is copied")
+    new.add_argument(
+        "--config", choices=get_args(ConfigSource), default="A, B or C", help="the checkpoint whose .yaml is copied"
+    )
     new.add_argument("--metadata", default="{}", metavar="JSON", help="notes to add to the file")
     new.add_argument("--no-recipe", action="store_true", help="do not record what was merged; avoids hashing the files")
     new.add_argument("--no-metadata", action="store_true", help="write no notes at all")
