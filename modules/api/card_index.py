@@ -77,11 +77,12 @@ class CardIndex:
         with self._one_looks:
             catalog = self._catalog.refresh() if anew else self._catalog.current
             found = self.files.found(models_of(catalog))
-            while self._publish(catalog, self._read(found)):
-                continue
+            seconds = SLICE
+            while self._publish(catalog, self._read(found, seconds)):
+                seconds *= 2  # a list of thousands takes long to make, and is asked for after each slice
 
-    def _read(self, found: list[Found]) -> list[Card]:
-        end = time.monotonic() + SLICE
+    def _read(self, found: list[Found], seconds: float) -> list[Card]:
+        end = time.monotonic() + seconds
         return self.files.cards(found, lambda: time.monotonic() > end)
 
     def _publish(self, catalog: Catalog, cards: list[Card]) -> int:

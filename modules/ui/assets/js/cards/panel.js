@@ -26,7 +26,7 @@ const FOLDERS = {
   vaes: "VAE",
   hypernetworks: "hypernetworks",
 };
-const AGAIN = 400; // milliseconds until the rest of a long list is asked for
+const AGAIN = 400; // milliseconds until the rest of a long list is asked for; twice as long each time
 const IN_PROMPTS = ["loras", "embeddings", "hypernetworks"];
 const AUTOMATIC = "Automatic";
 
@@ -154,13 +154,14 @@ export class CardPanel {
     this.load();
   }
 
-  async load(isAnew = false) {
+  async load(isAnew = false, pause = AGAIN) {
     const kind = this.kind;
     try {
       const { cards, more } = await get(`/v1/cards/${kind}${isAnew ? "?anew=true" : ""}`);
       this.put(kind, cards);
       clearTimeout(this.timer);
-      if (more && !this.element.hidden && kind === this.kind) this.timer = setTimeout(() => this.load(), AGAIN);
+      if (more && !this.element.hidden && kind === this.kind)
+        this.timer = setTimeout(() => this.load(false, pause * 2), pause);
     } catch (error) {
       complain(error);
     }
