@@ -8,6 +8,7 @@ from modules.base.errors import WebuiError
 from modules.base.events import EngineState, Event, Failed, Stop
 from modules.clip.bpe import ClipBPE
 from modules.infotext.recipe import Recipe
+from modules.networks.files.control import find_control_models
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.hypernetworks import find_hypernetworks
 from modules.networks.files.listing import HashCache, find_checkpoints, find_vaes
@@ -31,6 +32,7 @@ class Folders:
     embeddings: tuple[Path, ...] = ()
     vaes: tuple[Path, ...] = ()
     hypernetworks: tuple[Path, ...] = ()
+    control_models: tuple[Path, ...] = ()
     reader: WordReader = field(default_factory=lambda: WordReader(ClipBPE()))
 
     def catalog(self) -> Catalog:
@@ -41,6 +43,7 @@ class Folders:
             EmbeddingFiles(self.embeddings).found(),
             find_vaes(self.vaes, self.checkpoints, hashes),
             find_hypernetworks(self.hypernetworks),
+            control_models=find_control_models(self.control_models),
         )
 
     def resources(self, catalog: Catalog, recipe: Recipe) -> Resources:

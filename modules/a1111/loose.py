@@ -8,6 +8,8 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from modules.a1111.control import SCRIPT as CONTROLNET
+from modules.a1111.control import sent_units
 from modules.a1111.options import NAMES, unknown_option, validated
 from modules.a1111.request import REFINER, SOFT_INPAINTING
 from modules.base.errors import WebuiError
@@ -19,10 +21,9 @@ NONE_WORDS = ("", "none", "null", "automatic")
 SAME_PREFIX = "use same"  # "Use same sampler": A1111's word for no other
 INDEXES = ("inpaint_full_res", "inpainting_mask_invert")  # numbers that some say as true and false
 TRUTHS: Mapping[str, int] = {"true": 1, "false": 0}
-# Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page; and
-# ControlNet, which so many clients name that it may be there switched off.
-STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertile", "sampler", "seed", "controlnet"})
-IS_ON: Mapping[str, str] = {"controlnet": "ControlNet", "hypertile": "Hypertile"}
+# Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page.
+STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertile", "sampler", "seed"})
+IS_ON: Mapping[str, str] = {"hypertile": "Hypertile"}
 
 
 def strict(kind: FormKind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
@@ -41,7 +42,12 @@ def strict(kind: FormKind, body: Mapping[str, Any], scripts: Collection[str] = (
     _hires(kind, values)
     _not_offered(values, notes)
     values["override_settings"] = overrides(values.get("override_settings", {}), notes)
-    values["alwayson_scripts"] = _scripts(values.pop("alwayson_scripts", {}), scripts, notes)
+    acting = _scripts(values.pop("alwayson_scripts", {}), scripts, notes)
+    for name in [name for name in acting if name.strip().casefold() == CONTROLNET]:
+        sent = sent_units(acting.pop(name)["args"])
+        values |= {"controlnet": sent.units, "control_images": sent.pictures}
+        notes += dict.fromkeys(sent.notes)
+    values["alwayson_scripts"] = acting
     args = values.get("script_args", [])
     if not isinstance(args, list | tuple):
         raise WebuiError("script_args: expected a list of values.", field="script_args")
@@ -112,7 +118,7 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
     if not isinstance(given, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     acting: dict[str, Any] = {}
-    names = {SOFT_INPAINTING, REFINER, *(name.casefold() for name in known)}
+    names = {SOFT_INPAINTING, REFINER, CONTROLNET, *(name.casefold() for name in known)}
     for name, script in given.items():
         folded = str(name).strip().casefold()
         args = script.get("args", []) if isinstance(script, Mapping) else script

@@ -58,6 +58,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
         lora_dirs=folders("--lora-dir", args.lora_dir),
         embeddings_dirs=folders("--embeddings-dir", args.embeddings_dir),
         hypernetwork_dirs=folders("--hypernetwork-dir", args.hypernetwork_dir),
+        controlnet_dirs=folders("--controlnet-dir", args.controlnet_dir),
         vae_dirs=folders("--vae-dir", args.vae_dir),
         a1111=existing("--a1111", args.a1111),
         comfy=existing("--comfy", args.comfy),

@@ -27,6 +27,7 @@ class Flags:
     lora_dirs: tuple[Path, ...] = ()  # searched for LoRAs besides models_dir/Lora
     hypernetwork_dirs: tuple[Path, ...] = ()  # searched for hypernetworks besides models_dir/hypernetworks
     embeddings_dirs: tuple[Path, ...] = ()  # searched for textual inversions besides models_dir/embeddings
+    controlnet_dirs: tuple[Path, ...] = ()  # searched for ControlNets besides models_dir/ControlNet
     vae_dirs: tuple[Path, ...] = ()  # searched for VAEs besides models_dir/VAE
     a1111: Path | None = None  # an installation of A1111 or Forge, whose folders, styles and settings are read
     comfy: Path | None = None  # an installation of ComfyUI, or a YAML file of its, whose folders are read

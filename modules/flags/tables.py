@@ -80,6 +80,7 @@ MORE_FOLDERS: Mapping[str, str] = MappingProxyType(
         "--lora-dir": "LoRAs",
         "--embeddings-dir": "textual inversions",
         "--hypernetwork-dir": "hypernetworks",
+        "--controlnet-dir": "ControlNets",
         "--vae-dir": "VAEs",
     }
 )

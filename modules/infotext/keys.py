@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from modules.base.fields import Param, params
+from modules.infotext.control import KEYS as CONTROL_KEYS
+from modules.infotext.control import PICTURES as CONTROL_PICTURES
 from modules.infotext.grammar import FIXED_ORDER, LAST
 from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
@@ -24,6 +26,7 @@ INFORMATION = frozenset(
         "Mask hash",
         "Latent mask hash",
         "Depth map hash",
+        CONTROL_PICTURES,
         "Lora hashes",
         "TI hashes",
         "Template",  # of the extension Dynamic Prompts: the prompt before random choices; so is the next
@@ -49,7 +52,7 @@ def absent_setting(param: Param) -> Any:
 
 # Every key that an infotext may hold, and those keys in lower case.
 KNOWN = frozenset(
-    {*FIXED_ORDER, *LAST, *INFORMATION, "Script", EXTENSIONS, NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
+    {*FIXED_ORDER, *LAST, *INFORMATION, *CONTROL_KEYS, "Script", EXTENSIONS, NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
     | {
         param.control.infotext
         for model in (Txt2ImgRequest, Img2ImgRequest, Settings)

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, expectation, params
+from modules.infotext.control import KEYS as CONTROL_KEYS
+from modules.infotext.control import read_unit
 from modules.infotext.grammar import FormKind, Infotext, shortened, sizes_joined
 from modules.infotext.keys import (
     EXTENSIONS,
@@ -22,6 +24,7 @@ from modules.infotext.keys import (
 )
 from modules.infotext.parse import implied
 from modules.schema.catalog import OWN_VAE, Catalog
+from modules.schema.control import ControlUnit
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.sampler_names import SCHEDULES, nearest_sampler, resolve_names
 from modules.schema.settings import Settings
@@ -42,7 +45,7 @@ class ParsedFields:
 
     `fields` are valid values of request fields by name, `settings` the settings of the text that differ from the
     current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the user. `refused` are the
-    notes about rejected sizes, by field.
+    notes about rejected sizes, by field. `units` are the control units, without the pictures that no text holds.
     """
 
     kind: FormKind
@@ -51,6 +54,7 @@ class ParsedFields:
     ignored: dict[str, str]
     notes: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    units: tuple[ControlUnit, ...] = ()
 
 
 def to_fields(
@@ -70,6 +74,7 @@ def to_fields(
     if infotext.pairs:
         _read_request(reading, model)
         _read_extensions(reading)
+        _read_control(reading)
         _read_settings(reading, current, implied(infotext))
         _read_upscaler(reading, infotext.pairs.get(UPSCALER, ""), (catalog or Catalog()).upscalers)
         _read_checkpoint(reading, current, catalog)
@@ -80,7 +85,13 @@ def to_fields(
     if unknown:
         reading.notes.append("Ignored, because Palimpsest has no such setting: " + ", ".join(unknown) + ".")
     return ParsedFields(
-        kind, reading.fields, reading.settings, sizes_joined(ignored), tuple(reading.notes), reading.refused
+        kind,
+        reading.fields,
+        reading.settings,
+        sizes_joined(ignored),
+        tuple(reading.notes),
+        reading.refused,
+        tuple(reading.units),
     )
 
 
@@ -93,6 +104,7 @@ class _Reading:
         self.fields: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
+        self.units: list[ControlUnit] = []
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
         """Put `text` into `fields` as a valid value of the field, or add a note."""
@@ -187,6 +199,20 @@ def _read_extensions(reading: _Reading) -> None:
         reading.fields["extensions"] = values
     else:
         reading.notes.append(f"{EXTENSIONS}: {shortened(text)} is not a JSON object of objects; it was ignored.")
+
+
+def _read_control(reading: _Reading) -> None:
+    """Control units. A text has no pictures, so they are left to who finds them."""
+    for key in CONTROL_KEYS:
+        text = reading.pairs.pop(key, None)
+        unit = None if text is None else read_unit(text)
+        if unit is not None:
+            reading.units.append(unit)
+            reading.notes.append(
+                f"{key} ({shortened(unit.model)[1:-1]}) was left out: a text does not hold its picture."
+            )
+        elif text is not None:
+            reading.notes.append(f"{key}: {shortened(text)} cannot be read.")
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ Pure: the caller (the command `reproduce`, or the page through the queue) runs t
 import contextlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import modules
 from modules.base.errors import WebuiError
 from modules.base.names import FEWEST_DIGITS
 from modules.base.picture import Picture
+from modules.infotext.control import PICTURES, SOURCE, picture_hashes
 from modules.infotext.grammar import Infotext
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
 from modules.prompts.tags import HYPERNETWORK, NETWORK_KINDS, Tag, rewritten, take_tags
 from modules.schema.catalog import OWN_VAE, Catalog, Checkpoint
+from modules.schema.control import ControlUnit
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
@@ -33,6 +35,7 @@ MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
 # These are from a masked picture too, unless it was outpainted.
 AREA_KEYS = ("Inpaint area", "Soft inpainting enabled")
 OUTPAINT_KEYS = ("Outpaint left", "Outpaint right", "Outpaint top", "Outpaint bottom")
+CONTROL = "ControlNet "  # how the pairs of control units begin, and the notes about them
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 Kept = Callable[[str], Picture | None]
@@ -115,7 +118,8 @@ def recipe(
         )
     fields = dict(read.fields)
     missing = [*_with_networks_of(catalog, parsed, fields), *_missing_words(catalog, parsed)]
-    causes = [*_causes(picture, parsed, missing), *read.notes]
+    causes = [*_causes(picture, parsed, missing), *(note for note in read.notes if not note.startswith(CONTROL))]
+    fields |= _control(parsed, read.units, kept)
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
         fields["init_images"] = (source,)
@@ -251,6 +255,23 @@ def _found(
             what,
         )
     return picture
+
+
+def _control(parsed: Infotext, units: Sequence[ControlUnit], kept: Kept) -> dict[str, Any]:
+    """The control units with their stored pictures. Raises WebuiError for a picture that is not stored."""
+    numbered: list[ControlUnit] = []
+    pictures: list[Picture] = []
+    for unit, digits in zip(units, picture_hashes(parsed.pairs.get(PICTURES, ""), len(units)), strict=True):
+        picture = kept(digits) if digits and digits != SOURCE else None
+        if picture is None and digits != SOURCE:
+            raise WebuiError(
+                f"The picture of the control unit {unit.model!r} is missing.",
+                "It cannot be reproduced without it.",
+                "controlnet",
+            )
+        numbered.append(unit.model_copy(update={"image": None if picture is None else len(pictures)}))
+        pictures += [] if picture is None else [picture]
+    return {"controlnet": tuple(numbered), "control_images": tuple(pictures)} if numbered else {}
 
 
 def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> Checkpoint:

@@ -19,7 +19,7 @@ from modules.processing.kinds.words import WordReader
 from modules.prompts.schedule import Timing
 from modules.prompts.style_file import Style
 from modules.prompts.styles import styled
-from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import NamedFile
 from modules.schema.settings import Settings
@@ -195,6 +195,12 @@ class _Names:
             unread = sum(not lora.is_read for lora in catalog.loras)
             hint = f"LoRA files whose headers have not been read yet: {unread}. One may have that name; try again soon."
             raise WebuiError(error.message, hint if unread else error.hint, error.field) from error
+
+    def control_model(self, name: str) -> ControlModel:
+        try:
+            return self._source.current.control_model(name)
+        except WebuiError:
+            return self._source.refresh().control_model(name)
 
     def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
         return self._reader.named(prompts, settings, self._source.current.embeddings)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -125,6 +125,21 @@ class Residuals:
         return Residuals(down, middle)
 
 
+class Steering(Protocol):
+    """A network beside the denoiser that is asked in each evaluation, such as a ControlNet with its picture."""
+
+    @property
+    def acts(self) -> Callable[[], bool]:
+        """Whether it does in the step at hand."""
+        ...
+
+    def residuals(
+        self, x: Tensor, time: Tensor, cond: Conditioning, added_cond: Mapping[str, Any], negative_rows: int
+    ) -> tuple[Tensor, ...]:
+        """What is added to each skip connection and, last, in the middle."""
+        ...
+
+
 @dataclass(frozen=True)
 class Extra:
     """What one evaluation gets besides x, sigma and the prompts.
@@ -133,6 +148,8 @@ class Extra:
     residuals: of control networks.  tokens: (1 or rows, n, width), put behind the prompt's.
     attention_mask: (1 or rows, prompt's tokens), 1 where the network may look, 0 where it may not.
     token_merging: share of tokens that self-attention merges, 0 … 0.9.
+    controls: networks that are asked for residuals with the same rows.  negative_rows: rows at the end that are the
+    negative prompt's.
     """
 
     concat: Tensor | None = None
@@ -140,6 +157,8 @@ class Extra:
     tokens: Tensor | None = None
     attention_mask: Tensor | None = None
     token_merging: float = 0.0
+    controls: tuple[Steering, ...] = ()
+    negative_rows: int = 0
 
     def with_tokens(self, tokens: Tensor) -> Extra:
         """More tokens behind the prompt's and those that are there."""

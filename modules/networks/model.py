@@ -305,12 +305,14 @@ class Family:
 
     traits: what is known of it without torch, its row of `schema/families.py`.
     load: raises WebuiError for a file that cannot be loaded, MissingVae for one that lacks no more than a VAE.
+    load_control: the ControlNet in a file, for a model of the family; None where the family has none.
     """
 
     traits: FamilyTraits
     matches: Callable[[FileSigns], bool]
     load: Callable[[Checkpoint, LoadTools], Model]
     abilities: frozenset[Ability] = frozenset()
+    load_control: Callable[[Path, Any], Any] | None = None
 
     @property
     def name(self) -> str:

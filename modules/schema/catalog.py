@@ -141,6 +141,24 @@ class Hypernetwork:
 
 
 @dataclass(frozen=True)
+class ControlModel:
+    """A ControlNet's file. `name` is the file's without suffix, `hash` eight hex digits of A1111's first kind of hash.
+
+    >>> ControlModel("control_v11p_sd15_canny", Path(), "d14c016b").label
+    'control_v11p_sd15_canny [d14c016b]'
+    """
+
+    name: str
+    path: Path
+    hash: str = ""
+
+    @property
+    def label(self) -> str:
+        """What lists and infotexts show."""
+        return f"{self.name} [{self.hash}]" if self.hash else self.name
+
+
+@dataclass(frozen=True)
 class Vae:
     """A VAE's file. `name` is its file's, `hash` the sha256 in hex, as far as it is known."""
 
@@ -186,6 +204,7 @@ class Catalog:
     vaes: tuple[Vae, ...] = ()
     hypernetworks: tuple[Hypernetwork, ...] = ()
     upscalers: tuple[Upscaler, ...] = UPSCALERS
+    control_models: tuple[ControlModel, ...] = ()
 
     @cached_property
     def without_notes(self) -> "Catalog":
@@ -299,6 +318,32 @@ class Catalog:
         """By file name, an exact one first, else in any letter case or Unicode form; None if it is not here."""
         text = name[:LONGEST_NAME]
         return best_match(text, self.hypernetworks, lambda one: one.name) if text.strip() else None
+
+    def control_model(self, name: str) -> ControlModel:
+        """By file name with or without its hash, in any letter case; or by a part of the name that only one file has.
+
+        Raises WebuiError with the nearest name.
+        """
+        text = name[:LONGEST_NAME].strip()
+        bare = text.rpartition(" [")[0] if text.endswith("]") else text
+        found = best_match(text, self.control_models, lambda one: one.label) or best_match(
+            bare, self.control_models, lambda one: one.name, lambda one: one.path.name
+        )
+        if found is None:
+            like = [one for one in self.control_models if bare and folded(bare) in folded(one.name)]
+            found = like[0] if len(like) == 1 else None
+        if found is not None:
+            return found
+        if not self.control_models:
+            raise WebuiError(
+                f"controlnet: there is no ControlNet {name[:100]!r}; none is installed.",
+                "Put its file in models/ControlNet.",
+                "controlnet",
+            )
+        near = difflib.get_close_matches(name[:100], [one.name for one in self.control_models], 1, 0.0)
+        raise WebuiError(
+            f"controlnet: there is no ControlNet {name[:100]!r}; did you mean {near[0]!r}?", "", "controlnet"
+        )
 
     def vae(self, name: str) -> Vae | None:
         """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".

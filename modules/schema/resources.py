@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from modules.schema.catalog import NO_CHECKPOINT, Catalog, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import NO_CHECKPOINT, Catalog, Checkpoint, ControlModel, Embedding, Lora, Vae
 
 NO_CATALOG: Final = Catalog()
 
@@ -27,8 +27,9 @@ class Resources:
 
     `refiner` and `hires_checkpoint` are None where the job uses its first checkpoint throughout. `vae`, `refiner_vae`
     and `hires_vae` are None where the checkpoint's own is used. `loras` are those that the prompts name, `embeddings`
-    those whose words stand in them, `styles` the names of those that were put around them. `files` are all files as
-    they were found, but for those that were gone already.
+    those whose words stand in them, `control_models` the ControlNets of its units in their order, `styles` the names of
+    those that were put around the prompts. `files` are all files as they were found, but for those that were gone
+    already.
 
     `catalog` is all that could be named at that time. Prompts that only a running job knows (a script's) are looked up
     in it, so that a name means the same in the whole job and no folder is read again.
@@ -44,6 +45,7 @@ class Resources:
     hires_vae: Vae | None = None
     styles: tuple[str, ...] = ()
     files: tuple[NamedFile, ...] = ()
+    control_models: tuple[ControlModel, ...] = ()
     catalog: Catalog = field(default=NO_CATALOG, compare=False, repr=False)
 
 

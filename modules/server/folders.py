@@ -9,6 +9,7 @@ from modules.base.root import ROOT
 from modules.flags.flags import Flags
 from modules.networks.files import installations
 from modules.networks.files.cards import CardKind
+from modules.networks.files.control import FOLDERS as CONTROL_FOLDERS
 from modules.networks.files.installations import Installation
 from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
 
@@ -65,7 +66,7 @@ class ModelFolders:
     @property
     def all(self) -> tuple[Path, ...]:
         """All folders with files that a request can name."""
-        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes, *self.hypernetworks)
+        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes, *self.hypernetworks, *self.control_models)
 
     @cached_property
     def hypernetworks(self) -> tuple[Path, ...]:
@@ -77,6 +78,12 @@ class ModelFolders:
     def upscalers(self) -> tuple[Path, ...]:
         """The models folder's, under A1111's and ComfyUI's names."""
         return self._with_others([self.flags.models_dir / name for name in UPSCALER_FOLDERS], installations.UPSCALERS)
+
+    @cached_property
+    def control_models(self) -> tuple[Path, ...]:
+        """The models folder's, and `--controlnet-dir`."""
+        own = [*(self.flags.models_dir / name for name in CONTROL_FOLDERS), *self.flags.controlnet_dirs]
+        return self._with_others(own, installations.CONTROL)
 
     @property
     def styles(self) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from modules.networks.files.cards import CardFiles
 from modules.networks.files.checkpoints import CheckpointFiles
+from modules.networks.files.control import find_control_models
 from modules.networks.files.embeddings import EmbeddingFiles
 from modules.networks.files.headers import HeaderCache
 from modules.networks.files.hypernetworks import find_hypernetworks
@@ -39,6 +40,7 @@ class ModelFiles:
             find_vaes(folders.vaes, folders.checkpoints, hashes),
             find_hypernetworks(folders.hypernetworks),
             (*self._upscalers, *found),
+            find_control_models(folders.control_models),
         )
 
     def look_further(self) -> bool:

@@ -18,7 +18,7 @@ from modules.jobs.batch.intake import BatchIntake
 from modules.jobs.queue import JobQueue
 from modules.jobs.saving import JobSavers, Saver
 from modules.jobs.workers.process import EngineProcess
-from modules.schema.catalog import Catalog, Checkpoint, Vae
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel, Vae
 from modules.schema.settings import Settings
 from modules.store.history import History
 from modules.store.job_store import JobStore
@@ -33,7 +33,10 @@ VAES = ("Soft.safetensors", "sharp.vae.pt")
 
 @contextmanager
 def services_in(
-    tmp_path: Path, engine: str = "tests.jobs.fake_engine:create", job_store: Path | None = None
+    tmp_path: Path,
+    engine: str = "tests.jobs.fake_engine:create",
+    job_store: Path | None = None,
+    control_models: tuple[ControlModel, ...] = (),
 ) -> Iterator[Services]:
     """All of them over an engine process without a model, with their files below `tmp_path`; `job_store` keeps jobs."""
     outputs = Outputs(tmp_path / "outputs")
@@ -47,6 +50,7 @@ def services_in(
             lambda: Catalog(
                 tuple(Checkpoint(name, Path(f"{name}.safetensors"), defaults={"steps": 12}) for name in CHECKPOINTS),
                 vaes=tuple(Vae(name, Path(name)) for name in VAES),
+                control_models=control_models,
             ),
             known_hash=lambda path: path.stem * 10,
         ),

@@ -61,9 +61,18 @@ def test_units_that_are_switched_off_do_no_harm(api: webuiapi.WebUIApi) -> None:
     assert api.txt2img(controlnet_units=units, alwayson_scripts={}, **SMALL).image.size == (64, 64)
 
 
-def test_units_that_are_switched_on_are_refused(api: webuiapi.WebUIApi) -> None:
-    with pytest.raises(RuntimeError, match=r"422.*ControlNet.*not available"):
-        api.txt2img(controlnet_units=[webuiapi.ControlNetUnit(image=picture())], alwayson_scripts={}, **SMALL)
+def test_a_unit_without_a_model_is_refused(api: webuiapi.WebUIApi) -> None:
+    units = [webuiapi.ControlNetUnit(image=picture(), model="lines")]
+    with pytest.raises(RuntimeError, match=r"422.*there is no ControlNet .*lines.*; none is installed"):
+        api.txt2img(controlnet_units=units, alwayson_scripts={}, **SMALL)
+
+
+def test_what_a_control_unit_may_name(api: webuiapi.WebUIApi) -> None:
+    assert api.controlnet_version() == 2
+    assert api.controlnet_model_list() == []
+    assert "canny" in api.controlnet_module_list()
+    [drawn] = api.controlnet_detect([picture()], module="canny", processor_res=64).images
+    assert drawn.size == (64, 64)
 
 
 def test_extras(api: webuiapi.WebUIApi) -> None:
@@ -142,7 +151,6 @@ def test_routes_of_its_own_choice(api: webuiapi.WebUIApi) -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda api: api.custom_get("controlnet/version"),
         lambda api: api.get_artists(),
         lambda api: api.get_artist_categories(),
     ],
@@ -170,14 +178,14 @@ def test_all_methods_are_driven() -> None:
         "get_face_restorers", "get_realesrgan_models", "get_prompt_styles", "get_artist_categories", "get_artists",
         "refresh_checkpoints", "get_scripts", "get_embeddings", "get_memory", "get_schedulers", "custom_get",
         "custom_post", "util_get_model_names", "util_get_sampler_names", "util_get_scheduler_names",
-        "util_set_model", "util_get_current_model", "util_wait_for_ready",
+        "util_set_model", "util_get_current_model", "util_wait_for_ready", "controlnet_version",
+        "controlnet_model_list", "controlnet_module_list", "controlnet_detect",
     }  # fmt: skip
     inner = {
         "has_controlnet", "has_adetailer", "has_animatediff", "check_extensions", "set_auth", "get_endpoint",
         "async_post", "post_and_get_api_result",
     }  # fmt: skip
     of_extensions = {
-        "list_prompt_gen_models", "prompt_gen", "controlnet_version", "controlnet_model_list", "controlnet_module_list",
-        "controlnet_detect",
+        "list_prompt_gen_models", "prompt_gen",
     }  # fmt: skip
     assert methods == driven | inner | of_extensions

@@ -125,27 +125,35 @@ def require_together(pictures: Sequence[Picture], field: str) -> None:
 def with_pictures(
     values: Mapping[str, Any], fetch: Fetch | None = None, is_disconnected: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
-    """`values` with the pictures in init_images, mask and latent_mask checked and wrapped.
+    """`values` with the pictures in init_images, control_images, mask and latent_mask checked and wrapped.
 
     No pixel is decoded before all headers are checked. Raises ClientDisconnect once the client `is_disconnected`.
     """
     found = dict(values)
-    sources = values.get("init_images")
-    if sources is not None:
-        listed = list(sources) if isinstance(sources, list | tuple) else [sources]
-        headers: list[Picture] = []
-        for source in listed:
-            headers.append(picture_from(source, "init_images", fetch, Picture.unread))
-            require_together(headers, "init_images")
-        found["init_images"] = []
-        for header in headers:
-            if is_disconnected():
-                raise ClientDisconnect
-            found["init_images"].append(Picture.from_bytes(header.data, "init_images"))
+    for field in ("init_images", "control_images"):
+        sources = values.get(field)
+        if sources is not None:
+            listed = list(sources) if isinstance(sources, list | tuple) else [sources]
+            found[field] = _checked(listed, field, fetch, is_disconnected)
     for name in ("mask", "latent_mask"):
         if name in values:
             found[name] = picture_from(values[name], name, fetch)
     return found
+
+
+def _checked(
+    sources: Sequence[Any], field: str, fetch: Fetch | None, is_disconnected: Callable[[], bool]
+) -> list[Picture]:
+    headers: list[Picture] = []
+    for source in sources:
+        headers.append(picture_from(source, field, fetch, Picture.unread))
+        require_together(headers, field)
+    pictures: list[Picture] = []
+    for header in headers:
+        if is_disconnected():
+            raise ClientDisconnect
+        pictures.append(Picture.from_bytes(header.data, field))
+    return pictures
 
 
 def as_base64(data: bytes) -> str:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from modules.api.a1111 import extras, generate, internal, lists, misc, options, progress
+from modules.api.a1111 import control, extras, generate, internal, lists, misc, options, progress
 from modules.api.a1111.pictures import Fetch
 from modules.api.a1111.tasks import Tasks
 from modules.api.services import Services
@@ -15,6 +15,7 @@ def a1111_routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
     parts = (
         generate.routes(services, tasks, fetch, services.extensions),
         extras.routes(services, fetch),
+        control.routes(services, fetch),
         progress.routes(services, tasks),
         options.routes(services),
         lists.routes(services),

@@ -199,9 +199,15 @@ def _with_pictures(model: type[Strict], values: dict[str, Any], pictures: Pictur
         value = values.get(name)
         if not isinstance(value, list):
             found |= {name: _picture(value, pictures, name)} if name in values else {}
-        elif len(cast(list[Any], value)) == 1:  # of more none is looked at: they are refused
+        elif len(cast(list[Any], value)) <= most(model, name):  # of more none is looked at: they are refused
             found[name] = [_picture(source, pictures, name) for source in cast(list[Any], value)]
     return {**values, **found}
+
+
+def most(model: type[Strict], name: str) -> int:
+    """How many pictures a field of them takes."""
+    bounds = (each.max_length for each in model.model_fields[name].metadata if hasattr(each, "max_length"))
+    return next(bounds, 1)
 
 
 def _picture(source: Any, pictures: Pictures, field: str) -> Picture | Any:

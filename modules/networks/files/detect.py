@@ -123,7 +123,7 @@ FAMILIES: Final[tuple[FileType, ...]] = (
             "zero_convs.",
             "controlnet_down_blocks.",
         ),
-        cure="ControlNet is not offered here: nothing reads it.",
+        cure="Put it into models/ControlNet.",
     ),
     FileType(
         "flux",
@@ -257,7 +257,7 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         "addition",
         "an upscaler",
         _has("conv_first.weight", "model.0.weight"),
-        cure="Upscalers from files are not offered here: nothing reads it.",
+        cure="Put it into models/ESRGAN.",
     ),
     FileType(
         "text-encoder",

@@ -21,6 +21,7 @@ VAES: Final = "vaes"
 HYPERNETWORKS: Final = "hypernetworks"
 TEXT_ENCODERS: Final = "text_encoders"
 UPSCALERS: Final = "upscalers"
+CONTROL: Final = "control"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ A1111_FOLDERS: Mapping[str, tuple[str, ...]] = {  # below the models folder
     HYPERNETWORKS: ("hypernetworks",),
     TEXT_ENCODERS: ("text_encoder",),
     UPSCALERS: ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT"),
+    CONTROL: ("ControlNet",),
 }
 A1111_FLAGS: Mapping[str, str] = {
     "--ckpt-dir": CHECKPOINTS,
@@ -63,9 +65,11 @@ A1111_FLAGS: Mapping[str, str] = {
     "--swinir-models-path": UPSCALERS,
     "--scunet-models-path": UPSCALERS,
     "--dat-models-path": UPSCALERS,
+    "--controlnet-dir": CONTROL,
     "--text-encoder-dir": TEXT_ENCODERS,
     "--text-encoder-dirs": TEXT_ENCODERS,
 }
+CONTROL_EXTENSION = "extensions/sd-webui-controlnet/models"  # where its ControlNets lie, if people put them there
 START_SCRIPTS = ("webui-user.bat", "webui-user.sh")  # where guides tell people to put their flags
 
 COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's names of folders, in its models folder and in its YAML file
@@ -78,6 +82,7 @@ COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's names of folders, in its model
     "text_encoders": TEXT_ENCODERS,
     "clip": TEXT_ENCODERS,
     "upscale_models": UPSCALERS,
+    "controlnet": CONTROL,
 }
 COMFY_LISTS = ("extra_model_paths.yaml", "extra_models_config.yaml")  # the second is the desktop program's
 
@@ -98,6 +103,7 @@ def a1111(path: Path) -> Installation:
         for kind, names in A1111_FOLDERS.items():
             found.add(kind, (folder / name for name in names))
     found.add(EMBEDDINGS, (home / "embeddings" for home in (data, *homes)))
+    found.add(CONTROL, (home / CONTROL_EXTENSION for home in (data, root, *homes)))
     for flag, value in flags:
         if flag in A1111_FLAGS:
             found.add(A1111_FLAGS[flag], [root / value], f"{flag} {value}")

@@ -69,7 +69,7 @@ def _loaded_vae(path: Path, place: Placement, scaling_factor: float | None) -> A
 
 
 @contextmanager
-def _building(name: str) -> Iterator[None]:
+def building(name: str) -> Iterator[None]:
     """On the meta device; whatever diffusers and transformers raise at a configuration becomes a sentence."""
     try:
         with torch.device("meta"):
@@ -82,12 +82,12 @@ def _building(name: str) -> Iterator[None]:
 
 
 def empty(kind: type[Network], config: Config, name: str) -> Network:
-    with _building(name):
+    with building(name):
         return cast(Network, cast(Any, kind).from_config(config))
 
 
 def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextKind:
-    with _building(name):
+    with building(name):
         return kind(CLIPTextConfig(**cast(Any, config | {"attn_implementation": "sdpa"})))
 
 

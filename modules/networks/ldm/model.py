@@ -17,7 +17,7 @@ from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
 from modules.clip.chunks import Piece
 from modules.networks import vae
-from modules.networks.conditioning import Conditioning, Extra, added
+from modules.networks.conditioning import Conditioning, Extra, Residuals, added
 from modules.networks.device import Placement
 from modules.networks.embeddings import EmbeddingCache, EmbeddingWords
 from modules.networks.files.loras import LoraRequest
@@ -144,10 +144,12 @@ class LatentDiffusion(ABC):
         copies = len(cond) // len(x)
         if copies > 1:
             seen, time = torch.cat([seen] * copies), torch.cat([time] * copies)
+        cond = added(cond, extra)
+        added_cond = self.added_cond(cond)
+        steering = self._steering(seen, time, cond, added_cond, extra)
+        added_cond |= _residuals(self.unet, extra, steering, len(seen), self.place)
         if extra.concat is not None:
             seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
-        cond = added(cond, extra)
-        added_cond = self.added_cond(cond) | _residuals(self.unet, extra, len(seen), self.place)
         # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
         scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
         with merged_tokens(self.unet, extra.token_merging):
@@ -156,6 +158,19 @@ class LatentDiffusion(ABC):
             )[0]
         output = output.to(torch.float32, memory_format=torch.contiguous_format)
         return self.noise.denoised(x, sigma, output.unflatten(0, (copies, -1))).flatten(0, 1)
+
+    def _steering(
+        self, seen: Tensor, time: Tensor, cond: Conditioning, added_cond: Mapping[str, Any], extra: Extra
+    ) -> Residuals:
+        """The sum of what the control networks that act now add to each row."""
+        total = Residuals()
+        acting = [control for control in extra.controls if control.acts()]
+        if acting:
+            scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
+            for control in acting:
+                *down, middle = control.residuals(scaled, time, cond, added_cond, extra.negative_rows)
+                total = total.plus(Residuals(tuple(down), middle))
+        return total
 
     def encode(self, pixels: Tensor) -> Posterior:
         return self._encoded(self.vae, pixels)
@@ -195,24 +210,34 @@ def _pieces(text: str, options: TextOptions) -> list[Piece]:
     return parse_attention(text, options.is_exact)
 
 
-def _residuals(unet: UNet2DConditionModel, extra: Extra, rows: int, place: Placement) -> dict[str, Any]:
-    """What diffusers' UNet takes for them; nothing where there are none.
+def _residuals(
+    unet: UNet2DConditionModel, extra: Extra, steering: Residuals, rows: int, place: Placement
+) -> dict[str, Any]:
+    """What diffusers' UNet takes for an extension's residuals and those of control networks; nothing without them.
 
-    It wants those of the skip connections and of the middle together, so 0 stands for what is not there.
+    steering: a row for each of the UNet's.  It wants those of the skip connections and of the middle together, so 0
+    stands for what is not there.
     """
-    residuals = extra.residuals
-    if residuals is None:
+    added_by_extensions = extra.residuals
+    if added_by_extensions is None and steering.middle is None:
         return {}
     blocks = cast(Any, unet).down_blocks
     skips = 1 + sum(len(block.resnets) + len(block.downsamplers or ()) for block in blocks)
+    residuals = added_by_extensions or Residuals()
     if len(residuals.down) not in (0, skips):
         raise WebuiError(f"{len(residuals.down)} residuals were added, the UNet takes {skips}.", field="extensions")
 
-    def spread(tensor: Tensor) -> Tensor:
-        return tensor.to(place.device, place.dtype).repeat(rows // len(tensor), 1, 1, 1)
+    def together(one: Tensor | None, other: Tensor | None) -> Tensor:
+        """Their sum; the rows of an extension's are repeated."""
+        given = [each.to(place.device, place.dtype) for each in (one, other) if each is not None]
+        if not given:
+            return torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)
+        spread = [each.repeat(rows // len(each), 1, 1, 1) for each in given]
+        return spread[0] if len(spread) == 1 else spread[0] + spread[1]
 
-    nothing = torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)
+    nothing = (None,) * skips
+    pairs = zip(residuals.down or nothing, steering.down or nothing, strict=True)
     return {
-        "down_block_additional_residuals": tuple(map(spread, residuals.down)) or (nothing,) * skips,
-        "mid_block_additional_residual": nothing if residuals.middle is None else spread(residuals.middle),
+        "down_block_additional_residuals": tuple(together(*pair) for pair in pairs),
+        "mid_block_additional_residual": together(residuals.middle, steering.middle),
     }

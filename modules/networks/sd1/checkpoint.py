@@ -8,6 +8,7 @@ from transformers import CLIPTextModel
 
 from modules.base.errors import WebuiError
 from modules.clip.bpe import ClipBPE
+from modules.networks.control.network import load_control_for
 from modules.networks.device import Placement
 from modules.networks.files.detect import TEXT, FileType
 from modules.networks.files.foreign import FIELD
@@ -72,4 +73,5 @@ SD1: Final = Family(
     matches=_matches,
     load=_load,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging"}),
+    load_control=load_control_for,
 )

@@ -7,6 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from modules.networks.control.network import load_control_for
 from modules.networks.ldm.loading import Networks, VaeFiles, load_networks, noise_model
 from modules.networks.ldm.parts import Layout, TextSlot, belongs_to
 from modules.networks.model import Family, FileSigns, LoadTools
@@ -77,4 +78,5 @@ SD2: Final = Family(
     matches=_matches,
     load=load,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging"}),
+    load_control=load_control_for,
 )

@@ -4,6 +4,7 @@ from typing import Final, cast
 
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from modules.networks.control.network import load_control_for
 from modules.networks.files.detect import REFINER_TEXT, FileType
 from modules.networks.ldm.loading import VaeFiles, load_networks
 from modules.networks.ldm.parts import Layout, TextSlot, belongs_to
@@ -63,4 +64,5 @@ SDXL: Final = Family(
     matches=_matches,
     load=load,
     abilities=frozenset({"loras", "embeddings", "vae_files", "tiling", "token_merging", "size_conditioning"}),
+    load_control=load_control_for,
 )

@@ -134,11 +134,11 @@ class Guided:
             uncond = denoised[[parts[0][0] for parts in owners]]
         elif prompts.together is not None:
             rows = None if pictures is None else torch.cat([pictures, torch.arange(len(x), device=x.device)])
-            both = self._predict(x, sigma, prompts.together, extra, rows)
+            both = self._predict(x, sigma, prompts.together, replace(extra, negative_rows=len(x)), rows)
             denoised, uncond = both[: len(conds)], both[len(conds) :]
         else:
             denoised = self._predict(x, sigma, conds, extra, pictures)
-            uncond = self._predict(x, sigma, prompts.uncond, extra)
+            uncond = self._predict(x, sigma, prompts.uncond, replace(extra, negative_rows=len(x)))
         return Split(self._combine(uncond, denoised, owners, scale), uncond)
 
     @property

@@ -31,14 +31,14 @@ class Predictor:
             self._is_split = True
             release_memory(model.place.device)
         rows = [
-            model.predict(x[i % len(x)][None], sigma[i % len(x)][None], cond[i], _row(extra, i))
+            model.predict(x[i % len(x)][None], sigma[i % len(x)][None], cond[i], _row(extra, i, len(cond)))
             for i in range(len(cond))
         ]
         return torch.cat(rows)
 
 
-def _row(extra: Extra, i: int) -> Extra:
-    """Row `i` of everything."""
+def _row(extra: Extra, i: int, rows: int) -> Extra:
+    """Row `i` of everything; there are `rows`."""
 
     def of(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor[i % len(tensor)][None]
@@ -53,4 +53,5 @@ def _row(extra: Extra, i: int) -> Extra:
         residuals=residuals,
         tokens=of(extra.tokens),
         attention_mask=of(extra.attention_mask),
+        negative_rows=int(i >= rows - extra.negative_rows),
     )

@@ -17,6 +17,7 @@ from modules.networks.device import Placement, is_out_of_memory, require_finite
 from modules.networks.model import Model
 from modules.networks.posterior import Posterior
 from modules.networks.vae import NoRoomForVae, to_uint8
+from modules.processing.control import JobControl
 from modules.processing.engine.infotext import finished_picture
 from modules.processing.engine.job import Job
 from modules.processing.engine.kept_latents import KeptPass
@@ -40,12 +41,14 @@ class Common:
     """What the pictures of all batches have in common.
 
     made_by: the infotext's entries about the checkpoint.  prepared: the pictures of an inpainting job.  colors_of: the
-    picture whose colors the results get, if a setting says so.
+    picture whose colors the results get, if a setting says so.  control: the job's control units,
+    None without any.
     """
 
     made_by: Mapping[str, str]
     prepared: Prepared | None
     colors_of: Image.Image | None
+    control: JobControl | None = None
 
 
 class BatchRunner:
@@ -131,7 +134,7 @@ class BatchRunner:
             yield Staged("sampling")
             seen = self._seen(model, plan.first.size)
             del model  # a refiner may need its memory
-            result = yield from self._passes.run(batch, PassInput(0, 0, source, inpainting, seen))
+            result = yield from self._passes.run(batch, PassInput(0, 0, source, inpainting, seen, self._common.control))
             self._keep(batch, 0, result)
         if not result.stop and plan.hires is not None and (kept is None or kept.index == 0):
             result = yield from self._second(batch, result)
@@ -179,7 +182,11 @@ class BatchRunner:
         yield Staged("sampling")
         seen = self._seen(model, plan.hires.second.size)
         del model
-        return (yield from self._passes.run(batch, PassInput(1, plan.first.steps.count, source, None, seen)))
+        return (
+            yield from self._passes.run(
+                batch, PassInput(1, plan.first.steps.count, source, None, seen, self._common.control)
+            )
+        )
 
     def _seen(self, model: Model, size: Size) -> Tensor | None:
         """The model's extra input channels in a pass of `size` pixels; None for most models."""

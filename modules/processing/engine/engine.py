@@ -11,6 +11,7 @@ from modules.clip.bpe import ClipBPE
 from modules.extension.loading import Extensions
 from modules.images.geometry import Size
 from modules.images.resize import resizes_latents
+from modules.networks.control.cache import ControlNetCache
 from modules.networks.device import Placement, describe, is_out_of_memory, release_memory
 from modules.networks.embeddings import EmbeddingCache
 from modules.networks.families import FAMILIES
@@ -21,6 +22,7 @@ from modules.networks.model_cache import ModelCache
 from modules.networks.parts import Ear, InParts, Stopped, is_large
 from modules.networks.upscalers.enlarger import Enlarger
 from modules.processing.clock import Stopwatch
+from modules.processing.control import JobControl, described
 from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
@@ -79,6 +81,7 @@ class Engine:
         self._sources = SourceEncoder(SOURCE_CACHE_BYTES)
         self._room = Room(place.device)
         self.enlarger = Enlarger(place)
+        self._control_nets = ControlNetCache()
 
     def upscalers(self, catalog: Catalog, hear: Callable[[float], None]) -> tuple[Upscaler, ...]:
         """The upscalers: networks from `catalog`, the others from the extensions installed here.
@@ -143,7 +146,21 @@ class Engine:
             latents = KeptLatents(None)
             if noise is None:
                 latents = kept_latents(self._cache_dir, request, settings, resources, self._place)
-            job = Job(request, given, settings, plan, files, should_stop, ear, clock, latents, noise, calls, upscalers)
+            job = Job(
+                request,
+                given,
+                settings,
+                plan,
+                files,
+                should_stop,
+                ear,
+                clock,
+                latents,
+                noise,
+                calls,
+                upscalers,
+                resources,
+            )
             job.findings.loras(files.lora_hashes)
             job.findings.extensions(calls)
             self._embeddings.offer(offered_embeddings(files, resources.catalog.embeddings))
@@ -222,7 +239,12 @@ class Engine:
                 colors_of = (
                     prepared.image if prepared else source_pixels(plan.source, plan.requested, background, plan.sizes)
                 )
-        common = Common(made_by(job, models.first(0)), prepared, colors_of)
+        control = None
+        if job.request.controlnet:
+            background = settings.img2img_background_color
+            control = JobControl(job.request, plan, job.resources, background, self._control_nets, prepared)
+            job.findings.pairs |= described(job.request, job.is_exact)
+        common = Common(made_by(job, models.first(0)), prepared, colors_of, control)
         batches = BatchRunner(job, common, models, passes, self._sources, self._place)
         for number, images in enumerate(plan.batches[first_batch:], start=first_batch):
             job.ear.is_in_batch = True

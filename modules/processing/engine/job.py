@@ -20,6 +20,7 @@ from modules.processing.engine.scene import NoiseOf
 from modules.processing.plan import Plan
 from modules.schema.catalog import Embedding
 from modules.schema.request import GenerationRequest
+from modules.schema.resources import NO_RESOURCES, Resources
 from modules.schema.settings import EXACT, Settings
 from modules.schema.upscalers import UPSCALERS, Upscaler
 
@@ -31,7 +32,8 @@ class Job:
     """A running request. `given` are the settings without the request's overrides, `settings` the effective ones.
 
     `latents` are kept on the disk between sampling and decoding; `noise` replaces the noise that is added to a source;
-    `extensions` are those that the request names; `upscalers` are all that exist; `findings` grow while the job runs.
+    `extensions` are those that the request names; `upscalers` are all that exist; `resources` are its files as admission
+    found them; `findings` grow while the job runs.
     """
 
     request: GenerationRequest
@@ -46,6 +48,7 @@ class Job:
     noise: NoiseOf | None = None
     extensions: tuple[ExtensionCall, ...] = ()
     upscalers: tuple[Upscaler, ...] = UPSCALERS
+    resources: Resources = NO_RESOURCES
     findings: "Findings" = field(default_factory=lambda: Findings())
 
     @property

@@ -14,12 +14,13 @@ from torch import Tensor
 from modules.base.errors import WebuiError
 from modules.base.events import Event, Previewed, Stepped, Stop, Warned
 from modules.extension.hooks import Extension, PassView
-from modules.networks.conditioning import Extra
+from modules.networks.conditioning import Extra, Steering
 from modules.networks.files.listing import HashCache
 from modules.networks.model import Model
 from modules.networks.parts import InParts
 from modules.networks.previews import PreviewMap, preview
 from modules.processing.clock import Stopwatch
+from modules.processing.control import JobControl
 from modules.processing.denoise.guidance import BeforePredict, GuidanceOptions, Guided, guidance_options
 from modules.processing.denoise.prompts import PromptEncoder, PromptSet
 from modules.processing.denoise.refiner import HandedOver, Refiner
@@ -52,7 +53,7 @@ class PassInput:
 
     index: of the pass.  steps_done: in the passes before.  source: (B, C, h, w), the latents that noise is added to;
     None starts from plain noise.  inpainting: what must not change.  seen: (1, n, h, w), extra input channels of some
-    checkpoints (`processing/shown.py`).
+    checkpoints (`processing/shown.py`).  control: the job's control units.
     """
 
     index: int
@@ -60,6 +61,7 @@ class PassInput:
     source: Tensor | None = None
     inpainting: Inpainting | None = None
     seen: Tensor | None = None
+    control: JobControl | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class PassRunner:
         for number in count():
             current = refiner if handed.is_refined and refiner is not None else checkpoint
             models.lay_over_loras(index, current, number)
+            if given.control is not None:
+                given.control.steps.done = number
             step = next(steps, None)
             if step is None:
                 break
@@ -245,7 +249,8 @@ class PassRunner:
         request = setup.request
         plan, settings = self._job.plan, self._job.settings
         options = guidance_options(plan.cfg_scale, request.steps.count, request.sampler, settings, plan.image_cfg_scale)
-        extra = Extra(concat=given.seen, token_merging=request.token_merging)
+        steering = () if given.control is None else self._steering(given.control, given.index, request, model)
+        extra = Extra(concat=given.seen, token_merging=request.token_merging, controls=steering)
         guided = Guided(
             model.with_noise(setup.schedule.noise),
             setup.prompts.of(batch.images),
@@ -256,6 +261,10 @@ class PassRunner:
         )
         origin = Origin(model.family, model.name, model.shown)
         return HandedOver(guided, self._refiner(setup, batch, given, options, origin), options)
+
+    def _steering(self, control: JobControl, index: int, request: Pass, model: Model) -> tuple[Steering, ...]:
+        """The control units that act in a pass."""
+        return control.of_pass(index, request.size, request.steps.count, model, self._job.clock)
 
     def _refiner(
         self, setup: Setup, batch: Batch, given: PassInput, options: GuidanceOptions, origin: Origin

@@ -18,7 +18,7 @@ from modules.base.events import EngineState, Event, Stop
 from modules.base.fields import Strict, explained
 from modules.base.picture import Picture
 from modules.prompts.schedule import Timing
-from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel, Embedding, Lora, Vae
 from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
@@ -54,6 +54,7 @@ class Names(Protocol):
     def checkpoint(self, name: str) -> Checkpoint: ...
     def vae(self, choice: str, checkpoint: Checkpoint) -> Vae | None: ...
     def lora(self, name: str) -> Lora: ...
+    def control_model(self, name: str) -> ControlModel: ...
     def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
         """The embeddings used in the prompts."""
         ...

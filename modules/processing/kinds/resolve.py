@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from modules.base.errors import WebuiError
+from modules.images.preprocessors import preprocessor
 from modules.networks.files.listing import weights_of
 from modules.processing.kinds.kind import Names
 from modules.processing.kinds.words import WordReader
 from modules.processing.plan import read_prompt
 from modules.prompts.schedule import Timing, timing
 from modules.prompts.tags import network_tags, take_tags, without_networks
-from modules.schema.catalog import Catalog, Checkpoint, Embedding, Lora, Vae
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel, Embedding, Lora, Vae
 from modules.schema.families import Shown
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import NamedFile, Resources
@@ -55,6 +56,9 @@ class CatalogNames:
 
     def lora(self, name: str) -> Lora:
         return self.catalog.lora(name)
+
+    def control_model(self, name: str) -> ControlModel:
+        return self.catalog.control_model(name)
 
     def embeddings(self, prompts: Iterable[tuple[str, Timing]], settings: Settings) -> tuple[Embedding, ...]:
         return self.reader.named(prompts, settings, self.catalog.embeddings)
@@ -117,6 +121,7 @@ def resolved(
     if isinstance(request, Txt2ImgRequest) and request.enable_hr:
         names_written["hr_upscaler"] = named(request.hr_upscaler, names.catalog.upscalers, "hr_upscaler").name
     request = request.model_copy(update=names_written)
+    request, control_models = _control_models(request, names)
     refiner, hires = further.get(REFINER), further.get(HIRES)
     vae, refiner_vae, hires_vae = (
         names.vae(settings.sd_vae, each) if each else None for each in (checkpoint, refiner, hires)
@@ -130,6 +135,7 @@ def resolved(
         names.embeddings(_texts(request, settings), settings),
         refiner_vae,
         hires_vae,
+        control_models=control_models,
         catalog=names.catalog.without_notes,
     )
     return request, replace(resources, files=tuple(_files(resources)))
@@ -138,11 +144,38 @@ def resolved(
 def _files(resources: Resources) -> Iterator[NamedFile]:
     """Size and time of each file of `resources`, once; a missing file is reported when it is loaded."""
     further = (resources.refiner, resources.hires_checkpoint, resources.vae, resources.refiner_vae, resources.hires_vae)
-    named = (resources.checkpoint, *filter(None, further), *resources.loras, *resources.embeddings)
+    named = (
+        resources.checkpoint,
+        *filter(None, further),
+        *resources.loras,
+        *resources.embeddings,
+        *resources.control_models,
+    )
     for path, name in {each.path: each.name for each in named}.items():
         with suppress(OSError):
             status = weights_of(path).stat()
             yield NamedFile(name, path, status.st_size, status.st_mtime_ns)
+
+
+def _control_models(request: Generation, names: Names) -> tuple[Generation, tuple[ControlModel, ...]]:
+    """`request` with the units that can change the picture, by the names that the lists have, and their ControlNets."""
+    units = [unit for unit in request.controlnet if unit.is_used]
+    if not units:
+        return request.model_copy(update={"controlnet": ()}) if request.controlnet else request, ()
+    for unit in units:
+        preprocessor(unit.module)
+        if not unit.has_model:
+            raise WebuiError(
+                "controlnet: a unit has no model.", "Choose a ControlNet, or remove the unit.", "controlnet"
+            )
+        if unit.image is None and not isinstance(request, Img2ImgRequest):
+            raise WebuiError("controlnet: a unit has no picture.", "Give it one, or use img2img.", "controlnet")
+    models = tuple(names.control_model(unit.model) for unit in units)
+    named_units = tuple(
+        unit.model_copy(update={"model": model.label, "module": preprocessor(unit.module).name})
+        for unit, model in zip(units, models, strict=True)
+    )
+    return request.model_copy(update={"controlnet": named_units}), models
 
 
 def _further(request: GenerationRequest) -> tuple[str, ...]:

@@ -5,7 +5,10 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from modules.base.errors import WebuiError
 from modules.base.fields import Strict, explained, number_not_bool
+from modules.base.picture import Picture
+from modules.schema.control import MOST_UNITS, ControlUnit
 from modules.schema.request.fields import (
     MAX_SEED,
     BatchCount,
@@ -91,6 +94,12 @@ class GenerationRequest(Strict):
         default="", max_length=200, description="Script that turns this job into several; /v1/scripts lists them."
     )
     script_args: tuple[Any, ...] = Field(default=(), description="The script's arguments, in order.")
+    controlnet: tuple[ControlUnit, ...] = Field(
+        default=(), max_length=MOST_UNITS, description="Pictures that hold the composition, each through a ControlNet."
+    )
+    control_images: tuple[Picture, ...] = Field(
+        default=(), max_length=MOST_UNITS, description="The pictures of `controlnet`, which names them by number."
+    )
     extensions: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Arguments of extensions by their names. One that is not named does nothing."
     )
@@ -117,6 +126,14 @@ class GenerationRequest(Strict):
             request = cls(**values)
         except ValidationError as error:
             raise explained(cls, error) from error
+        for number, unit in enumerate(request.controlnet):
+            if unit.image is not None and unit.image >= len(request.control_images):
+                raise WebuiError(
+                    f"controlnet: unit {number} has the picture {unit.image}, but control_images has "
+                    f"{len(request.control_images)}.",
+                    "Count them from 0.",
+                    "controlnet",
+                )
         sampler, scheduler = resolve_names(request.sampler_name, request.scheduler)
         return request.model_copy(update={"sampler_name": sampler.name, "scheduler": scheduler.name})
 

@@ -328,13 +328,23 @@ class TestErrors:
             ({"styles": 4}, "styles", "expected a list of names."),
             (
                 {"alwayson_scripts": {"ControlNet": {"args": [{"image": "x"}]}}},
-                "alwayson_scripts",
-                "'ControlNet' is not",
+                "control_images",
+                "control_images: ",
             ),
             (
                 {"alwayson_scripts": {"controlnet": {"args": [{"enabled": True}]}}},
-                "alwayson_scripts",
-                "'ControlNet' is",
+                "controlnet",
+                "controlnet: a unit has no model.",
+            ),
+            (
+                {"alwayson_scripts": {"controlnet": {"args": [{"model": "lines", "image": png()}]}}},
+                "controlnet",
+                "there is no ControlNet 'lines'; none is installed.",
+            ),
+            (
+                {"alwayson_scripts": {"controlnet": {"args": [{"weight": "a lot"}]}}},
+                "controlnet",
+                "weight = 'a lot': expected a number.",
             ),
             (
                 {"alwayson_scripts": {"ADetailer": {"args": [True, {}]}}},
@@ -406,7 +416,7 @@ class TestErrors:
             answer = client.post(f"/sdapi/v1/{route}", content=content)
             assert (answer.status_code, answer.json()["field"], answer.json()["detail"]) == (422, field, detail)
 
-    @pytest.mark.parametrize("route", ["/sdapi/v1/nothing", "/controlnet/version", "/v1/nothing"])
+    @pytest.mark.parametrize("route", ["/sdapi/v1/nothing", "/controlnet/nothing", "/v1/nothing"])
     def test_a_route_that_is_not_here_is_told_in_the_words_of_http(self, client: TestClient, route: str) -> None:
         told = client.get(route).json()
         assert (told["detail"], told["hint"]) == ("Not Found", f"There is nothing at {route}.")

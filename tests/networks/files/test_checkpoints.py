@@ -14,8 +14,8 @@ from modules.schema.catalog import Catalog
 
 SD1 = {"model.diffusion_model.input_blocks.0.0.weight": (8, 4, 3, 3)}
 OTHERS = {
-    "a-upscaler": ({"conv_first.weight": (8, 3, 3, 3)}, "an upscaler", "nothing reads it"),
-    "b-controlnet": ({"control_model.input_hint_block.0.weight": (1, 3, 3, 3)}, "a ControlNet", "nothing reads it"),
+    "a-upscaler": ({"conv_first.weight": (8, 3, 3, 3)}, "an upscaler", "models/ESRGAN"),
+    "b-controlnet": ({"control_model.input_hint_block.0.weight": (1, 3, 3, 3)}, "a ControlNet", "models/ControlNet"),
     "c-lora": ({"lora_unet_x.lora_down.weight": (4, 8)}, "a LoRA", "models/Lora"),
     "d-sd3": ({"joint_blocks.0.x_block.attn.qkv.weight": (4, 8)}, "a Stable Diffusion 3 model", "not supported yet"),
     "e-words": ({"emb_params": (2, 8)}, "a textual inversion embedding", "models/embeddings"),

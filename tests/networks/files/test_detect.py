@@ -93,12 +93,11 @@ def test_every_family_of_the_table_is_tried_here() -> None:
         ("vae", "x.safetensors is a VAE, not a checkpoint. Put it into models/VAE."),
         (
             "controlnet",
-            "x.safetensors is a ControlNet, not a checkpoint. ControlNet is not offered here: nothing reads it.",
+            "x.safetensors is a ControlNet, not a checkpoint. Put it into models/ControlNet.",
         ),
         (
             "upscaler",
-            "x.safetensors is an upscaler, not a checkpoint. "
-            "Upscalers from files are not offered here: nothing reads it.",
+            "x.safetensors is an upscaler, not a checkpoint. Put it into models/ESRGAN.",
         ),
         (
             "sd3",

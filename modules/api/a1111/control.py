@@ -1,0 +1,141 @@
+"""The routes of A1111's ControlNet extension, which plug-ins of painting programs ask before they send units."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter
+from PIL import Image
+from pydantic import AliasChoices, BaseModel, Field
+
+from modules.api.a1111.pictures import Fetch, as_base64, picture_from, require_count, require_together
+from modules.api.services import Services
+from modules.base.errors import WebuiError
+from modules.base.picture import Picture
+from modules.images.preprocessors import PREPROCESSORS, USUAL_RESOLUTION, Preprocessor, Slider, preprocessor
+from modules.schema.catalog import ControlModel
+from modules.schema.control import MOST_UNITS, NOTHING
+
+API_VERSION = 2
+MOST_PICTURES = 16  # that one call may have drawn
+ALL = "All"
+# A1111's control types, each with the words that the names of its models have.
+TYPES: Mapping[str, tuple[str, ...]] = {
+    ALL: (),
+    "Canny": ("canny",),
+    "Depth": ("depth",),
+    "NormalMap": ("normal",),
+    "OpenPose": ("openpose", "pose"),
+    "MLSD": ("mlsd",),
+    "Lineart": ("lineart",),
+    "SoftEdge": ("softedge", "hed", "pidi"),
+    "Scribble": ("scribble", "sketch"),
+    "Segmentation": ("seg",),
+    "Shuffle": ("shuffle",),
+    "Tile": ("tile", "blur"),
+    "Inpaint": ("inpaint",),
+    "InstructP2P": ("ip2p", "p2p"),
+    "Recolor": ("recolor", "color"),
+}
+
+
+class DetectBody(BaseModel):
+    """What `/controlnet/detect` takes; -1 uses a preprocessor's default."""
+
+    controlnet_module: str = "none"
+    controlnet_input_images: list[str] = Field(
+        default=[],
+        max_length=1000,
+        validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),  # the second is webuiapi's
+    )
+    controlnet_processor_res: int = -1
+    controlnet_threshold_a: float = -1
+    controlnet_threshold_b: float = -1
+    controlnet_masks: list[str] = Field(default=[], max_length=1000)
+    low_vram: bool = False
+
+
+def routes(services: Services, fetch: Fetch | None) -> APIRouter:
+    router = APIRouter(prefix="/controlnet", tags=["A1111: ControlNet"])
+
+    @router.get("/version")
+    def version() -> dict[str, int]:
+        """The version of the extension's interface that is spoken here."""
+        return {"version": API_VERSION}
+
+    @router.get("/model_list")
+    def model_list(update: bool = True) -> dict[str, list[str]]:
+        """The ControlNets, as `name [hash]`. `update` looks for new files first."""
+        catalog = services.catalog.refresh() if update else services.catalog.current
+        return {"model_list": [model.label for model in catalog.control_models]}
+
+    @router.get("/module_list")
+    def module_list(alias_names: bool = False) -> dict[str, Any]:
+        """The preprocessors, by name, or by label with `alias_names`."""
+        names = {row.label if alias_names else row.name: row for row in PREPROCESSORS}
+        return {
+            "module_list": list(names),
+            "module_detail": {name: _detail(row) for name, row in names.items()},
+        }
+
+    @router.get("/control_types")
+    def control_types() -> dict[str, Any]:
+        """The control types, each with its preprocessors and models."""
+        models = services.catalog.current.control_models
+        return {"control_types": {name: _type(name, words, models) for name, words in TYPES.items()}}
+
+    @router.get("/settings")
+    def settings() -> dict[str, int]:
+        """How many units a request may have."""
+        return {"control_net_unit_count": MOST_UNITS}
+
+    @router.post("/detect")
+    def detect(body: Annotated[DetectBody, ...]) -> dict[str, Any]:
+        """What a preprocessor makes of pictures (base64)."""
+        row = preprocessor(body.controlnet_module)
+        if not body.controlnet_input_images:
+            raise WebuiError("No image selected", "Send controlnet_input_images.", "controlnet_input_images", 422)
+        require_count(body.controlnet_input_images, "controlnet_input_images", MOST_PICTURES)
+        pictures: list[Picture] = []
+        for text in body.controlnet_input_images:
+            pictures.append(picture_from(text, "controlnet_input_images", fetch, Picture.unread))
+            require_together(pictures, "controlnet_input_images")
+        resolution = body.controlnet_processor_res if 64 <= body.controlnet_processor_res <= 2048 else USUAL_RESOLUTION
+        images: list[str] = []
+        for header in pictures:
+            picture = Picture.from_bytes(header.data, "controlnet_input_images")
+            pixels = np.array(picture.rgb("#ffffff"))
+            drawn = row.drawn(pixels, resolution, body.controlnet_threshold_a, body.controlnet_threshold_b)
+            images.append(as_base64(Picture.from_image(Image.fromarray(drawn)).data))
+        return {"info": "Success", "images": images}
+
+    return router
+
+
+def _detail(row: Preprocessor) -> dict[str, Any]:
+    """A preprocessor's controls; a row without a resolution of its own has none for it."""
+    resolution = Slider("Resolution", USUAL_RESOLUTION, 64, 2048, 8)
+    sliders = [_slider(each) for each in (*([resolution] if row.has_resolution else []), *row.sliders)]
+    return {"model_free": False, "sliders": sliders}
+
+
+def _slider(slider: Slider) -> dict[str, Any]:
+    return {
+        "name": slider.name,
+        "value": slider.value,
+        "min": slider.minimum,
+        "max": slider.maximum,
+        "step": slider.step,
+    }
+
+
+def _type(name: str, words: tuple[str, ...], models: tuple[ControlModel, ...]) -> dict[str, Any]:
+    rows = [row.name for row in PREPROCESSORS if name == ALL or name in row.types]
+    fitting = [model.label for model in models if name == ALL or any(word in model.name.lower() for word in words)]
+    own = next((row.name for row in PREPROCESSORS if row.types and row.types[0] == name and name != ALL), "none")
+    return {
+        "module_list": ["none", *(each for each in rows if each != "none")],
+        "model_list": [NOTHING, *fitting],
+        "default_option": own,
+        "default_model": fitting[0] if fitting and name != ALL else NOTHING,
+    }

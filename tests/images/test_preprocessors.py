@@ -1,0 +1,155 @@
+"""Preprocessors of control units: whole small maps, and what holds for every row."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from modules.base.errors import WebuiError
+from modules.images.fit_map import fitted_map, pixel_perfect, resized_map
+from modules.images.geometry import Size
+from modules.images.preprocessors import PREPROCESSORS, Preprocessor, at_resolution, preprocessor
+from modules.schema.control import CROP, FILL, STRETCH, FitMode
+
+Pixels = NDArray[np.uint8]
+
+
+def square(size: int = 8, inner: int = 2, dark: int = 0, light: int = 255) -> Pixels:
+    """A light square in the middle of a dark one."""
+    pixels = np.full((size, size, 3), dark, np.uint8)
+    pixels[inner : size - inner, inner : size - inner] = light
+    return pixels
+
+
+def shown(pixels: Pixels) -> list[str]:
+    return ["".join("#" if value > 127 else "." for value in row) for row in pixels[:, :, 0]]
+
+
+WHOLE: dict[str, tuple[Pixels, list[str]]] = {
+    "canny": (
+        square(16, 4),
+        [
+            *["................"] * 3,
+            ".....######.....",
+            "....#......#....",
+            *["...#.......#...."] * 6,
+            "....########....",
+            *["................"] * 4,
+        ],
+    ),
+    "invert": (
+        square(),
+        ["########", "########", "##....##", "##....##", "##....##", "##....##", "########", "########"],
+    ),
+    "threshold": (
+        square(dark=100, light=140),
+        ["........", "........", "..####..", "..####..", "..####..", "..####..", "........", "........"],
+    ),
+    "binary": (
+        square(dark=100, light=140),
+        ["########", "########", "##....##", "##....##", "##....##", "##....##", "########", "########"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_maps(name: str) -> None:
+    pixels, expected = WHOLE[name]
+    assert shown(preprocessor(name).drawn(pixels, len(pixels), -1, -1)) == expected
+
+
+def test_lines_of_a_drawing_become_white_on_black() -> None:
+    drawing = 255 - square(32, 12)
+    drawing[14:18, 14:18] = 255
+    for name in ("lineart_standard", "scribble_xdog"):
+        drawn = preprocessor(name).drawn(drawing, 32, -1, -1)
+        assert drawn[13, 16].min() > 100, name
+        assert drawn[2, 2].max() == 0, name
+
+
+def test_recoloring_keeps_the_light_and_takes_the_color() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:, :2] = (255, 0, 0)
+    pixels[:, 2:] = (0, 0, 90)
+    assert preprocessor("recolor_intensity").drawn(pixels, 4, 1.0, 0)[0, :, 0].tolist() == [255, 255, 90, 90]
+    light = preprocessor("recolor_luminance").drawn(pixels, 4, 1.0, 0)
+    assert (light[:, :, 0] == light[:, :, 2]).all()
+    assert light[0, 0, 0] > light[0, 3, 0]
+    darker = preprocessor("recolor_luminance").drawn(pixels, 4, 2.0, 0)
+    assert darker[0, 0, 0] < light[0, 0, 0]
+
+
+def test_tile_makes_the_picture_smaller_and_the_grid_has_cells() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    assert preprocessor("tile_resample").drawn(pixels, 512, 2.0, -1).shape == (32, 24, 3)
+    assert np.array_equal(preprocessor("tile_resample").drawn(pixels, 512, -1, -1), pixels)
+    grid = preprocessor("color_grid").drawn(pixels, 48, 16, -1)
+    assert len(np.unique(grid[:16, :16].reshape(-1, 3), axis=0)) == 1
+
+
+@pytest.mark.parametrize("row", PREPROCESSORS, ids=lambda row: row.name)
+@settings(max_examples=12, deadline=None)
+@given(
+    height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 9),
+    first=st.sampled_from([-1.0, 0.0, 1.0, 300.0]), resolution=st.sampled_from([64, 128]),
+)  # fmt: skip
+def test_every_map_is_a_picture_and_the_same_each_time(
+    row: Preprocessor, height: int, width: int, seed: int, first: float, resolution: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    drawn = row.drawn(pixels, resolution, first, -1)
+    assert (drawn.dtype, drawn.ndim, drawn.shape[2]) == (np.uint8, 3, 3)
+    assert np.array_equal(drawn, row.drawn(pixels, resolution, first, -1))
+    if row.has_resolution:
+        assert min(drawn.shape[:2]) == resolution
+
+
+@pytest.mark.parametrize("name", ["canny", "CANNY", " canny ", "invert (from white bg & black line)", ""])
+def test_rows_are_found_by_name_or_label(name: str) -> None:
+    assert preprocessor(name).name in ("canny", "invert", "none")
+
+
+def test_an_unknown_row_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(WebuiError, match="no preprocessor 'scribble'; did you mean 'scribble_xdog'"):
+        preprocessor("scribble")
+
+
+def test_the_short_side_is_the_resolution() -> None:
+    assert at_resolution(np.zeros((100, 50, 3), np.uint8), 64).shape == (128, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "expected"),
+    [
+        (STRETCH, Size(4, 8), ["....", "....", ".##.", ".##.", ".##.", ".##.", "....", "...."]),
+        (CROP, Size(4, 8), ["....", "....", "####", "####", "####", "####", "....", "...."]),
+        (FILL, Size(12, 8), ["............"] * 2 + ["....####...."] * 4 + ["............"] * 2),
+    ],
+)
+def test_maps_are_fitted(mode: FitMode, size: Size, expected: list[str]) -> None:
+    assert shown(fitted_map(square(), size, mode)) == expected
+
+
+def test_areas_keep_their_colors_and_thin_lines_stay_thin() -> None:
+    areas = np.zeros((8, 8, 3), np.uint8)
+    areas[:4, :4], areas[:4, 4:], areas[4:] = (10, 20, 30), (200, 0, 0), (0, 99, 0)
+    larger = resized_map(areas, Size(21, 21))
+    assert len(np.unique(larger.reshape(-1, 3), axis=0)) == 3
+    line = np.zeros((16, 16, 3), np.uint8)
+    line[8] = 255
+    assert 1 <= (resized_map(line, Size(48, 48))[:, 20, 0] > 127).sum() <= 2
+    assert (resized_map(square(16, 4), Size(48, 48))[:, 24, 0] > 127).sum() > 20  # an area of two colors is filled
+
+
+@pytest.mark.parametrize(
+    ("picture", "size", "mode", "expected"),
+    [
+        (Size(512, 512), Size(512, 768), CROP, 768),
+        (Size(512, 512), Size(512, 768), FILL, 512),
+        (Size(1000, 500), Size(512, 512), CROP, 512),
+        (Size(1000, 500), Size(512, 512), FILL, 256),
+    ],
+)
+def test_pixel_perfect(picture: Size, size: Size, mode: FitMode, expected: int) -> None:
+    assert pixel_perfect(picture, size, mode) == expected
