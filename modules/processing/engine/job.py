@@ -32,8 +32,8 @@ class Job:
     """A running request. `given` are the settings without the request's overrides, `settings` the effective ones.
 
     `latents` are kept on the disk between sampling and decoding; `noise` replaces the noise that is added to a source;
-    `extensions` are those that the request names; `upscalers` are all that exist; `resources` are the files that admission
-    found; `findings` grow while the job runs.
+    `extensions` are those that the request names; `upscalers` are all that exist; `resources` are the files that
+    admission found; `findings` grow while the job runs.
     """
 
     request: GenerationRequest
