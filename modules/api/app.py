@@ -28,6 +28,7 @@ from modules.api.v1 import (
     options,
     outputs,
     pictures,
+    repair,
     reproduce,
     scripts,
     state,
@@ -62,6 +63,7 @@ def create_api(services: Services) -> FastAPI:
     errors.install(app)
     for part in (docs_page, health, state, jobs, estimate, batches, pictures, info, intents, options, outputs, scripts):
         app.include_router(part.routes(services))
+    app.include_router(repair.routes(services))
     app.include_router(reproduce.routes(services))
     app.include_router(styles.routes(services))
     app.include_router(networks.routes(services))

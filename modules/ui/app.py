@@ -17,6 +17,7 @@ from starlette.routing import Mount
 
 from modules.base.fields import params
 from modules.images.detect import DETECTOR_NAMES
+from modules.images.scratches import SENSITIVITY
 from modules.prompts.tags import TAG
 from modules.schema.catalog import Catalog
 from modules.schema.intents import INTENTS
@@ -112,6 +113,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         "tag": TAG.pattern,
         "resize_modes": [{"effect": mode.effect, "fit": mode.fit} for mode in RESIZE_MODES],
         "detectors": DETECTOR_NAMES,
+        "scratch_sensitivity": SENSITIVITY,
         "intents": [intent.described() for intent in INTENTS],
         "settings": [form.described(declared()[name], PREFIX) for name in setting_fields],
     }

@@ -37,3 +37,27 @@ def test_boxes_are_found_moved_and_redrawn_or_become_the_mask(open_page: Page, s
     finished(page)
     mask = server.fake.pictures[server.fake.requests[-1]["request"]["mask"]]
     assert Image.open(io.BytesIO(mask)).convert("L").getbbox() == (11, 12, 41, 45)
+
+
+def test_scratches_become_the_mask_and_are_filled_in_a_picture_that_can_be_taken_back(
+    open_page: Page, server: FakeServer
+) -> None:
+    page = open_page
+    load(page, png())
+    size = page.locator("#img2img_image .source-text")
+    expect(size).to_contain_text("96 × 64")
+    page.select_option("#img2img_find_what", "Scratches")
+    page.click("#img2img_find")
+    fill = page.locator("#img2img_fill_mask")
+    expect(fill).to_be_visible()
+    submit(page)
+    finished(page)
+    request = server.fake.requests[-1]["request"]
+    assert Image.open(io.BytesIO(server.fake.pictures[request["mask"]])).convert("L").getbbox() == (5, 6, 25, 30)
+    fill.click()
+    expect(fill).to_be_hidden()
+    submit(page)
+    finished(page)
+    repaired = server.fake.requests[-1]["request"]
+    assert repaired["init_images"] != request["init_images"]
+    assert "mask" not in repaired

@@ -355,6 +355,22 @@ def create(fake: Fake) -> FastAPI:
         box = {"left": 10, "top": 12, "right": 40, "bottom": 44, "score": 1.0}
         return {"find": find, "boxes": [box] if find == "Faces" else []}
 
+    @app.get("/v1/pictures/{key}/scratches")
+    async def scratches(key: str) -> Response:
+        mask = Image.new("L", Image.open(io.BytesIO(fake.pictures[key])).size)
+        mask.paste(255, (5, 6, 25, 30))
+        content = io.BytesIO()
+        mask.save(content, "PNG")
+        return Response(content.getvalue(), media_type="image/png")
+
+    @app.post("/v1/pictures/{key}/fill", status_code=201)
+    async def fill(key: str) -> dict[str, Any]:
+        content = io.BytesIO()
+        Image.open(io.BytesIO(fake.pictures[key])).transpose(Image.Transpose.ROTATE_180).save(content, "PNG")
+        filled = hashlib.sha256(content.getvalue()).hexdigest()
+        fake.pictures[filled] = content.getvalue()
+        return {"id": filled, "url": f"/v1/pictures/{filled}"}
+
     @app.get("/v1/pictures/{key}/info")
     async def info(key: str) -> dict[str, Any]:
         text = fake.infotexts.get(key, "")

@@ -1,11 +1,14 @@
 // The row that finds faces and other things in the source, shows them as boxes, and says what is done with them.
 
-import { get } from "../core/api.js";
+import { maskFile } from "../../canvas/wire.js";
+import { get, post, request } from "../core/api.js";
 import { button, h, part } from "../core/dom.js";
+import { upload } from "../core/pictures.js";
 import { config } from "../core/store.js";
 import { toast } from "../core/toast.js";
 
 const DETAILER = "Detailer";
+const SCRATCHES = "Scratches"; // found as a mask, not as boxes
 
 // The boxes as the script takes them: one a line.
 export const written = (boxes) =>
@@ -18,12 +21,31 @@ export class RegionRow {
     this.script = script;
     this.kind = h(
       "select",
-      { id: "img2img_find_what", "aria-label": "What to find in the picture" },
-      ...config.detectors.map((name) => h("option", { value: name, textContent: name.toLowerCase() })),
+      {
+        id: "img2img_find_what",
+        "aria-label": "What to find in the picture",
+        onchange: () => (this.sensitivity.hidden = this.kind.value !== SCRATCHES),
+      },
+      ...[...config.detectors, SCRATCHES].map((name) => h("option", { value: name, textContent: name.toLowerCase() })),
     );
     const tool = (text, id, title, onclick) =>
       button({ text, id: `img2img_${id}`, title, className: "p-small", onclick });
     this.find = tool("Find", "find", "Find these in the picture and show them as boxes", () => this.search());
+    this.sensitivity = h("input", {
+      type: "range",
+      id: "img2img_scratch_sensitivity",
+      min: "0",
+      max: "1",
+      step: "0.05",
+      value: String(config.scratch_sensitivity),
+      hidden: true,
+      title: "Sensitivity: further to the right fainter scratches are found, and more that are none",
+      "aria-label": "Sensitivity",
+    });
+    this.fill = tool("Fill without a model", "fill_mask", "Fill the mask from the colors around it", () =>
+      this.fillMask(),
+    );
+    this.fill.hidden = true;
     this.text = h("span", { id: "img2img_found", role: "status" });
     this.tools = [
       tool("Redraw each", "redraw_boxes", "Choose the script Detailer, with these boxes", () => this.redraw()),
@@ -36,11 +58,18 @@ export class RegionRow {
         { className: "regions-row", role: "group", "aria-label": "Faces and boxes" },
         this.find,
         this.kind,
+        this.sensitivity,
         tool("Add box", "add_box", "A box to move where you want it", () => this.add()),
         this.text,
+        this.fill,
         ...this.tools,
       ),
     );
+    canvas.document.onChange((what) => {
+      if (what !== "picture" || this.fill.hidden) return;
+      this.fill.hidden = true;
+      this.say("");
+    });
     canvas.regions.onChange((boxes) => this.changed(boxes));
     this.changed([]); // those of the last visit are not on the canvas
   }
@@ -52,6 +81,7 @@ export class RegionRow {
     this.find.disabled = true;
     this.say("Looking…");
     try {
+      if (what === SCRATCHES) return await this.findScratches(picture);
       const { boxes } = await get(`/v1/pictures/${picture.id}/detect?find=${encodeURIComponent(what)}`);
       if (this.canvas.document.picture?.id !== picture.id) return;
       this.canvas.regions.set(boxes);
@@ -60,6 +90,41 @@ export class RegionRow {
       this.say(error.message);
     } finally {
       this.find.disabled = false;
+    }
+  }
+
+  // They become the mask, which the canvas's tools can correct and its Undo takes back.
+  async findScratches(picture) {
+    const address = `/v1/pictures/${picture.id}/scratches?sensitivity=${this.sensitivity.value}`;
+    const file = await (await request("GET", address)).blob();
+    const { canvas } = this;
+    if (canvas.document.picture?.id !== picture.id) return;
+    canvas.regions.set([]);
+    canvas.setMode("inpaint");
+    await canvas.acts.loadMask(file);
+    this.fill.hidden = canvas.document.mask.isEmpty;
+    this.say(
+      canvas.document.mask.isEmpty
+        ? "No scratches were found. Try more sensitivity, or paint a mask."
+        : "The scratches are the mask. Erase what is none, then Generate, or:",
+    );
+  }
+
+  async fillMask() {
+    const { canvas } = this;
+    const { picture, mask } = canvas.document;
+    this.fill.disabled = true;
+    try {
+      const { id } = await upload(await maskFile(mask), {});
+      const filled = await post(`/v1/pictures/${picture.id}/fill`, { mask: id });
+      const blob = await (await request("GET", filled.url)).blob();
+      if (canvas.document.picture?.id !== picture.id) return;
+      canvas.document.clear("mask");
+      await canvas.onBring?.(new File([blob], "repaired.png", { type: "image/png" }));
+    } catch (error) {
+      this.say(error.message);
+    } finally {
+      this.fill.disabled = false;
     }
   }
 
