@@ -1,9 +1,9 @@
 """Checkpoints of full size, made on the spot with random weights: how long they load, what memory that takes.
 
-    python -m tests.bench.bench_loading [--folder /tmp] [--memory auto] [--precision auto]
+    python -m tests.bench.bench_loading [--family sd1|sdxl] [--folder /tmp] [--memory auto] [--precision auto]
 
-Writes a fp16 file of the size of Stable Diffusion 1.5 (2.1 GB), and a second one, and takes them away again. One JSON
-line a case, each from a fresh process:
+Writes a fp16 file of the size of Stable Diffusion 1.5 (2.1 GB) or XL (6.9 GB), and a second one, and takes them away
+again. One JSON line a case, each from a fresh process:
 
     load      seconds of a plain sequential read of the file and of loading it in the engine, both warm; the highest
               resident memory beside what was there before, in times of the file, with and without what is mapped from
@@ -14,6 +14,7 @@ line a case, each from a fresh process:
 import argparse
 import json
 import multiprocessing
+import os
 import re
 import tempfile
 import time
@@ -23,33 +24,34 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from modules.base.events import EngineState, Failed, Finished, Stop
-from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
+from modules.networks.ldm.layout import read_config
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
 from modules.schema.request import Txt2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
+from tests.tiny_line import CLIP_G, CLIP_L, TextPlace, Tiny, single_tensors
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "sd1"
 BLOCK = 2**24
 MB = 1e6
 REQUEST = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=1, seed=1)
 
 
 def main() -> None:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as the server has it
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
     parser.add_argument("--memory", default="auto")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         files = [Path(folder) / f"{name}.safetensors" for name in ("one", "two")]
         for file in files:
-            write_sd1(file)
+            write_checkpoint(file, options.family)
         for case in (load, switch):
             report(case.__name__, **in_a_process(case, files, options.memory, options.precision))
 
@@ -58,27 +60,40 @@ def report(case: str, **figures: Any) -> None:
     print(json.dumps({"case": case, **figures}), flush=True)
 
 
-def config(part: str) -> dict[str, Any]:
-    return json.loads((CONFIGS / f"{part}.json").read_text(encoding="utf-8"))
-
-
-def write_sd1(path: Path) -> None:
-    """Random fp16 weights in the original layout."""
+def networks(family: str) -> Tiny:
+    """The networks of a family in full size, without numbers."""
+    kinds = {"sd1": [CLIPTextModel], "sdxl": [CLIPTextModel, CLIPTextModelWithProjection]}[family]
+    parts = ("text_encoder", "text_encoder_2")
     with torch.device("meta"):
-        unet: Any = UNet2DConditionModel.from_config(config("unet"))
-        vae: Any = AutoencoderKL.from_config(config("vae"))
-        text = CLIPTextModel(CLIPTextConfig(**config("text_encoder")))
-    tensors: dict[str, torch.Tensor] = {}
-    for prefix, network, named in (
-        ("model.diffusion_model.", unet, lambda name: unet_ldm_name(name, unet.config)),
-        ("first_stage_model.", vae, lambda name: vae_ldm_name(name, vae.config)),
-        ("cond_stage_model.transformer.text_model.", text, lambda name: name.removeprefix("text_model.")),
-    ):
-        for name, tensor in network.state_dict().items():
-            spread = 0.02 if tensor.ndim > 1 else 0.0
-            values = torch.randn(tensor.shape, dtype=torch.float32) * spread + (tensor.ndim == 1)
-            tensors[prefix + named(name)] = values.half()
-    save_file(tensors, path)
+        unet: Any = UNet2DConditionModel.from_config(read_config(family, "unet"))
+        vae: Any = AutoencoderKL.from_config(read_config(family, "vae"))
+        configs = [CLIPTextConfig(**read_config(family, part)) for part in parts[: len(kinds)]]
+        texts = [kind(config) for kind, config in zip(kinds, configs, strict=True)]
+    places = {
+        "sd1": [TextPlace("cond_stage_model.transformer.text_model.", False)],
+        "sdxl": [TextPlace(CLIP_L, False), TextPlace(CLIP_G, True)],
+    }
+    return Tiny(unet, vae, texts, places[family], parts, {})
+
+
+def write_checkpoint(path: Path, family: str) -> None:
+    """fp16 weights in the original layout, tensor by tensor. The same random numbers come again in each tensor."""
+    tensors = single_tensors(networks(family))
+    numbers = torch.randn(BLOCK, generator=torch.Generator().manual_seed(1))
+    weights, ones = ((numbers * 0.02).half().numpy().tobytes(), torch.ones(BLOCK).half().numpy().tobytes())
+    header: dict[str, Any] = {}
+    place = 0
+    for name, tensor in tensors.items():
+        size = 2 * tensor.numel()
+        header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [place, place + size]}
+        place += size
+    written = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(written).to_bytes(8, "little") + written)
+        for tensor in tensors.values():
+            source, left = weights if tensor.ndim > 1 else ones, 2 * tensor.numel()
+            while left:
+                left -= file.write(source[:left])
 
 
 def in_a_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -130,6 +145,7 @@ def load(files: list[Path], memory: str, precision: str) -> dict[str, Any]:
         state = next(each for each in reversed(events) if isinstance(each, EngineState))
     return {
         "device": state.device,
+        "machine_load": round(os.getloadavg()[0], 1),
         "file_mb": round(size),
         "read_s": round(read, 2),
         "load_s": round(seconds, 2),

@@ -1,9 +1,11 @@
 """What becomes of each tensor of A, decided from headers alone: A1111's rules, and a sentence for what cannot be."""
 
-import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import regex
 
 from modules.base.errors import WebuiError
 from modules.networks.files.detect import VAE, detect
@@ -15,6 +17,7 @@ from modules.networks.merging.recipe import Recipe
 from modules.networks.merging.source import TensorFile
 from modules.networks.weights import FLOATS, SCALES
 
+MATCHING_SECONDS: Final = 10.0  # for the names of all tensors, some thousands
 _MERGED: Final = "model"  # A1111 merges the keys that contain it: all networks, no noise schedule
 _SKIPPED: Final = "position_ids"  # whole numbers that count the text encoder's places
 _EXTRA_CHANNELS: Final[Mapping[int, str]] = {9: "inpainting", 8: "instruct-pix2pix"}
@@ -62,7 +65,7 @@ def plan_merge(recipe: Recipe, sources: Sequence[TensorFile], vae: TensorFile | 
         _require_plain(source)
     _require_one_xl_count(recipe, sources[0])
     baked = _vae_names(vae) if vae is not None else {}
-    discarded = _discards(recipe.discard)
+    discarded = discards(recipe.discard)
     pieces: dict[str, Piece] = {}
     kinds: set[str] = set()
     for key in dict.fromkeys([*sources[0].header, *baked]):
@@ -187,17 +190,38 @@ def _widest(dtypes: Sequence[str]) -> str:
     return "F16" if _WIDTH[widest] == 1 else "F32"
 
 
-def _discards(pattern: str) -> Callable[[str], bool]:
-    """Raises WebuiError for what is no regular expression."""
+def discards(pattern: str, seconds: float = MATCHING_SECONDS) -> Callable[[str], bool]:
+    """Whether a tensor of this name is left out.
+
+    Raises WebuiError for what is no regular expression; what it returns, once all its names together have taken longer
+    than `seconds`: some expressions try more ways than there is time for.
+    """
     if not pattern:
         return lambda key: False
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
         raise WebuiError(
             f"discard_weights: {pattern[:100]!r} is no regular expression: {error}.", "", "discard_weights"
         ) from error
-    return lambda key: compiled.search(key) is not None
+
+    left = seconds
+
+    def is_discarded(key: str) -> bool:
+        nonlocal left
+        begun = time.monotonic()
+        try:
+            found = compiled.search(key, timeout=max(left, 1e-3)) is not None
+            left -= time.monotonic() - begun
+            return found
+        except TimeoutError as error:
+            raise WebuiError(
+                f"discard_weights: matching {pattern[:100]!r} with the tensors' names takes longer than {seconds:g} s.",
+                "Write it without repeats inside of repeats.",
+                "discard_weights",
+            ) from error
+
+    return is_discarded
 
 
 # ---- a VAE from a file of its own ----

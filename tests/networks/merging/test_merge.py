@@ -17,6 +17,7 @@ from modules.base.errors import WebuiError
 from modules.networks.merging import arithmetic, partial
 from modules.networks.merging.blocks import parse_block_weights
 from modules.networks.merging.merge import Merged, Stopped, merge
+from modules.networks.merging.planning import discards
 from modules.networks.merging.recipe import Method, Recipe, Source, merge_notes
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer.text_model."
@@ -340,3 +341,18 @@ def test_two_merges_into_one_file_do_not_meet(tmp_path: Path) -> None:
         result_of(recipe)
     *_, last = running
     assert isinstance(last, Merged)
+
+
+@pytest.mark.parametrize("pattern", [r"(\w|\w\w)*\W$", r"(\w|\w\w)*\d\d$"])
+def test_an_expression_that_tries_for_ever_is_ended(pattern: str) -> None:
+    discarded = discards(pattern, seconds=0.2)
+    with pytest.raises(WebuiError, match=r"discard_weights: matching .* takes longer than 0\.2 s") as raised:
+        discarded("model_diffusion_model_" * 8)
+    assert raised.value.field == "discard_weights"
+
+
+def test_an_expression_is_looked_for_anywhere_in_a_name() -> None:
+    discarded = discards(r"^first_stage|alphas")
+    names = ("first_stage_model.a", "model.first_stage", "sqrt_alphas_cumprod")
+    assert [discarded(name) for name in names] == [True, False, True]
+    assert not discards("")("anything")
