@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from modules.base.errors import WebuiError
+from modules.networks.upscalers.bands import Floats, Grid, Pixels, Tiling, enlarged_bands
 from modules.networks.upscalers.ncnn import Layer
 from modules.networks.upscalers.packaged import Packaged, compact_names, rrdb_names, state_dict
 from modules.networks.upscalers.spandrel_models import load
+from modules.networks.upscalers.tile_sizes import tiling_of
 
 RECORDED = Path(__file__).with_name("ncnn.npz")  # ncnn's own results of a picture of 8x6 pixels, in fp32
 NETWORKS = {
@@ -80,7 +82,26 @@ def test_no_stand_in_for_torchvision_is_left_behind() -> None:
 import sys
 from tests.networks.upscalers.test_networks import tiny_esrgan
 from modules.networks.upscalers.spandrel_models import load
+from modules.networks.upscalers.tile_sizes import tiling_of
 load(tiny_esrgan(), "tiny")
 assert not [name for name in sys.modules if name.startswith("torchvision")]
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_tiles_of_a_packaged_network_overlap_as_far_as_it_sees_and_show_no_seam() -> None:
+    network = load(NETWORKS["animevideo"].read(folder()), "animevideo")
+    tiling = tiling_of(network, 24)
+    assert tiling == Tiling(24, 18, 0)  # 18 convolutions of 3 x 3
+    source = np.random.default_rng(1).integers(0, 256, (48, 48, 3), np.uint8)
+
+    @torch.inference_mode()
+    def evaluated(tile: Pixels) -> Floats:
+        pixels = torch.from_numpy(tile.copy()).permute(2, 0, 1)[None].float() / 255
+        return network(pixels)[0].permute(1, 2, 0).numpy()
+
+    whole = np.round(evaluated(source).clip(0, 1) * 255).astype(int)
+    for borders in ([0, 24, 48], [0, 12, 36, 48]):  # and shifted by half a tile
+        grid = Grid(borders, borders)
+        bands = enlarged_bands(evaluated, lambda top, bottom: source[top:bottom], 4, tiling, grid)
+        np.testing.assert_allclose(np.concatenate(list(bands)).astype(int), whole, atol=1)
