@@ -18,7 +18,6 @@ from modules.base.errors import WebuiError
 from modules.base.fields import cut, explained
 from modules.base.kept import Unreadable, copy_aside, read_json
 from modules.schema.settings import Settings
-from modules.schema.upscalers import UPSCALERS, names_of, of_pictures
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,6 @@ TEXTS: Mapping[str, str] = {
 CHOICES: Mapping[str, tuple[str, ...]] = {  # the first is the default
     "save_images_replace_action": ("Replace", "Add number suffix"),
     "auto_launch_browser": ("Local", "Disable", "Remote"),
-    "upscaler_for_img2img": names_of(of_pictures(UPSCALERS)),
     "face_restoration_model": ("CodeFormer", "GFPGAN"),
     "sd_unet": ("Automatic", "None"),
     "sd_hypernetwork": ("None",),

@@ -5,39 +5,43 @@ from types import MappingProxyType
 
 from PIL import Image
 
+from modules.images.enlarge import covering_scale, enlarged
 from modules.images.geometry import Box, Placement, Size, covering, fitting
 from modules.schema.resize_modes import RESIZE_MODES, number_of
+from modules.schema.upscalers import Upscaler
 
 MOST_PIXELS = 100_000_000  # of a scaled picture before it is cut
 
 
-def resized(image: Image.Image, mode: int, target: Size) -> Image.Image:
+def resized(image: Image.Image, mode: int, target: Size, upscaler: Upscaler | None = None) -> Image.Image:
     """`image` brought to `target` by resize mode `mode` (an index of RESIZE_MODES), with Lanczos; same color mode.
 
-    A mode that resizes the latent (after encoding) returns the picture unchanged.
+    What gets larger goes through `upscaler` first, if there is one: A1111's option upscaler_for_img2img, which leaves
+    masks (mode L) alone. A mode that resizes the latent (after encoding) returns the picture unchanged.
     """
     if not 0 <= mode < len(RESIZE_MODES):
         raise ValueError(f"resize mode {mode}: expected 0 to {len(RESIZE_MODES) - 1}")
     row = RESIZE_MODES[mode]
-    return image if not row.function or image.size == target else FUNCTIONS[row.function](image, target)
+    return image if not row.function or image.size == target else FUNCTIONS[row.function](image, target, upscaler)
 
 
-def just_resize(image: Image.Image, target: Size) -> Image.Image:
-    return image.resize(target, Image.Resampling.LANCZOS)
+def just_resize(image: Image.Image, target: Size, upscaler: Upscaler | None = None) -> Image.Image:
+    return _at(image, target, upscaler)
 
 
-def crop_and_resize(image: Image.Image, target: Size) -> Image.Image:
-    return _placed(image, covering(Size(*image.size), target), target)
+def crop_and_resize(image: Image.Image, target: Size, upscaler: Upscaler | None = None) -> Image.Image:
+    return _placed(image, covering(Size(*image.size), target), target, upscaler)
 
 
-def resize_and_fill(image: Image.Image, target: Size) -> Image.Image:
+def resize_and_fill(image: Image.Image, target: Size, upscaler: Upscaler | None = None) -> Image.Image:
     place = fitting(Size(*image.size), target)
-    result = _placed(image, place, target)
+    result = _placed(image, place, target, upscaler)
     _stretch_edges(result, place)
     return result
 
 
-FUNCTIONS: Mapping[str, Callable[[Image.Image, Size], Image.Image]] = MappingProxyType(
+Fit = Callable[[Image.Image, Size, Upscaler | None], Image.Image]
+FUNCTIONS: Mapping[str, Fit] = MappingProxyType(
     {each.__name__: each for each in (just_resize, crop_and_resize, resize_and_fill)}
 )
 JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL = map(number_of, FUNCTIONS)
@@ -48,7 +52,14 @@ def resizes_latents(mode: int) -> bool:
     return RESIZE_MODES[mode].interpolation is not None
 
 
-def _placed(image: Image.Image, place: Placement, target: Size) -> Image.Image:
+def _at(image: Image.Image, size: Size, upscaler: Upscaler | None) -> Image.Image:
+    """`image` at `size`: enlarged by `upscaler` as much as A1111 does, and brought to the last pixel with Lanczos."""
+    if upscaler is not None and image.mode != "L" and (scale := covering_scale(Size(*image.size), size)) > 1:
+        image = enlarged(image, upscaler, scale)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _placed(image: Image.Image, place: Placement, target: Size, upscaler: Upscaler | None) -> Image.Image:
     if place.size.width * place.size.height > MOST_PIXELS:
         # 10000x8 would become 640000x512 before it is cropped to 512x512: scale only what stays. That is the same in
         # theory but not to the last bit, so only where A1111's way would need gigabytes.
@@ -57,7 +68,7 @@ def _placed(image: Image.Image, place: Placement, target: Size) -> Image.Image:
         box = (left, top, left + target.width * across, top + target.height * down)
         return image.resize(target, Image.Resampling.LANCZOS, box)
     result = Image.new(image.mode, target)
-    result.paste(image.resize(place.size, Image.Resampling.LANCZOS), (place.left, place.top))
+    result.paste(_at(image, place.size, upscaler), (place.left, place.top))
     return result
 
 

@@ -17,7 +17,7 @@ NOTED = frozenset(
 )  # fmt: skip
 UNIPC = ("uni_pc_variant", "uni_pc_skip_type", "uni_pc_order", "uni_pc_lower_order_final")
 IMG2IMG_ALONE = ("initial_noise_multiplier", "img2img_fix_steps", "img2img_background_color",
-                 "img2img_color_correction", "overlay_inpaint")  # fmt: skip
+                 "upscaler_for_img2img", "img2img_color_correction", "overlay_inpaint")  # fmt: skip
 DEFAULT_RHO = {"Karras": 7.0, "Polyexponential": 1.0}
 
 

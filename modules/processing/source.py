@@ -36,6 +36,7 @@ class SourceKey(NamedTuple):
     resize_mode: int
     size: Size
     background: str
+    upscaler: str = ""
 
 
 class SourceEncoder:
@@ -78,6 +79,7 @@ class SourceEncoder:
             source.resize_mode,
             plan.requested,
             background,
+            source.upscaler.name if source.upscaler else "",
         )
 
         def make() -> Posterior:
@@ -109,7 +111,7 @@ def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -
     image = source.picture.rgb(background)
     if resizes_latents(source.resize_mode):
         return image.crop((0, 0, rule.floor(image.width), rule.floor(image.height)))
-    return resized(image, source.resize_mode, size)
+    return resized(image, source.resize_mode, size, source.upscaler)
 
 
 def posterior_noise(seed: int, like: Tensor) -> Tensor:

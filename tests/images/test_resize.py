@@ -8,6 +8,7 @@ from PIL import Image
 
 from modules.images.geometry import Placement, Size, covering, fitting, scaled
 from modules.images.resize import CROP_AND_RESIZE, JUST_RESIZE, RESIZE_AND_FILL, resized
+from modules.schema.upscalers import Upscaler
 
 RECORDED = np.load(Path(__file__).parents[1] / "parity" / "data" / "images.npz")
 
@@ -79,3 +80,32 @@ def test_a_thin_strip_is_cropped_before_it_grows_to_gigabytes() -> None:
     assert result.shape == (512, 64)
     assert (result[:, 0] < 128).all()
     assert (result[:, -1] > 128).all()
+
+
+def doubled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Stands for a network: twice as large, in one color that no resizing makes."""
+    return Image.new(image.mode, (image.width * 2, image.height * 2), "lime")
+
+
+def test_what_gets_larger_goes_through_the_upscaler_and_masks_do_not() -> None:
+    upscaler = Upscaler("Double", function=doubled)
+    small, mask = Image.new("RGB", (20, 10), "red"), Image.new("L", (20, 10), 200)
+    for mode in (JUST_RESIZE, CROP_AND_RESIZE, RESIZE_AND_FILL):
+        assert resized(small, mode, Size(40, 30), upscaler).getpixel((20, 15)) == (0, 255, 0)
+        assert resized(small, mode, Size(10, 5), upscaler).getpixel((5, 2)) == (255, 0, 0)
+        assert resized(mask, mode, Size(40, 30), upscaler).getpixel((20, 15)) == 200
+        assert resized(small, mode, Size(20, 10), upscaler) is small
+
+
+def test_an_upscaler_for_img2img_is_asked_for_eights_and_brought_to_the_last_pixel_with_lanczos() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def enlarge(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        asked.append(size)
+        return image.resize(size, Image.Resampling.NEAREST)
+
+    source = Image.linear_gradient("L").resize((100, 50)).convert("RGB")
+    result = resized(source, JUST_RESIZE, Size(150, 90), Upscaler("Own", function=enlarge))
+    assert asked == [(176, 88)]  # 1.8 times, cut to multiples of eight
+    expected = source.resize((176, 88), Image.Resampling.NEAREST).resize((150, 90), Image.Resampling.LANCZOS)
+    assert result.tobytes() == expected.tobytes()

@@ -179,6 +179,7 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     )  # fmt: skip
     settings = Settings(
         CLIP_stop_at_last_layers=2, emphasis="No norm", randn_source="NV", initial_noise_multiplier=1.1,
+        upscaler_for_img2img="Nearest",
         img2img_fix_steps=True, inpainting_mask_weight=0.5, img2img_color_correction=True,
         overlay_inpaint=False, eta_ancestral=0.5, eta_ddim=0.3, comma_padding_backtrack=3,
         enable_prompt_comments=False, tiling=True, pad_cond_uncond=True, pad_cond_uncond_v0=True, s_min_uncond=2.5,

@@ -41,7 +41,7 @@ from modules.processing.masked.notes import notes
 from modules.processing.masked.prepare import prepare
 from modules.processing.merging import Merger
 from modules.processing.options import effective
-from modules.processing.plan import Plan, ignored_size, make_plan, with_first_size
+from modules.processing.plan import Plan, ignored_size, make_plan, with_first_size, with_upscaler
 from modules.processing.room import Room
 from modules.processing.scripts import run_script
 from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
@@ -140,7 +140,7 @@ class Engine:
                 return
             given, settings = settings, effective(request, settings)
             request = with_first_size(request, settings)
-            plan = make_plan(request, settings, sizes)
+            plan = with_upscaler(make_plan(request, settings, sizes), settings.upscaler_for_img2img, upscalers)
             files = job_files(request, plan, settings, resources, self._hashes)
             calls = self._extensions.calls(request)
             latents = KeptLatents(None)

@@ -74,12 +74,12 @@ def prepare(source: Source, canvas: Canvas, size: Size, background: str, sizes: 
         box = masks.expanded(region, size, Size(*mask.size))
         whole, overlay_mask, reach = picture, _shown(mask, canvas, is_cropped=True), _reach(mask)
         mask, content = (resized(layer.crop(box), RESIZE_AND_FILL, size) for layer in (mask, content))
-        image = resized(picture.crop(box), RESIZE_AND_FILL, size)
+        image = resized(picture.crop(box), RESIZE_AND_FILL, size, source.upscaler)
     else:
         mask, content = resized(mask, mode, size), resized(content, mode, size)
         overlay_mask, reach = _shown(mask, canvas, is_cropped=False), _reach(mask)
-        image = resized(picture, source.resize_mode, size)
-        whole = resized(picture, JUST_RESIZE, size) if is_aligned else image
+        image = resized(picture, source.resize_mode, size, source.upscaler)
+        whole = resized(picture, JUST_RESIZE, size, source.upscaler) if is_aligned else image
     overlay_mask = resized(overlay_mask, mode, Size(*whole.size))
     latent_mask = mask
     if canvas.latent_mask is not None:

@@ -1,6 +1,6 @@
 """The plan of a job: the request resolved to concrete steps, sizes and seeds."""
 
-from modules.processing.plan.make import make_plan, read_prompt
+from modules.processing.plan.make import make_plan, read_prompt, with_upscaler
 from modules.processing.plan.records import (
     Canvas,
     Enlargement,
@@ -38,4 +38,5 @@ __all__ = [
     "result_size",
     "size_advice",
     "with_first_size",
+    "with_upscaler",
 ]

@@ -4,6 +4,8 @@ Nothing in a plan is optional: seeds are drawn, sizes are whole latent cells, an
 first step of the pass.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from modules.images.geometry import Size
@@ -29,6 +31,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgReq
 from modules.schema.sampler_names import SamplerName, resolve_names
 from modules.schema.settings import EXACT, Settings
 from modules.schema.sizes import SizeRule
+from modules.schema.upscalers import NONE, Upscaler, named, of_pictures
 
 
 def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -> Plan:
@@ -108,6 +111,14 @@ def read_prompt(prompt: str, settings: Settings) -> str:
 def _evaluations(sampler: SamplerName, steps: int) -> int:
     """Evaluations of `steps` steps: twice as many for second-order samplers."""
     return steps * (2 if sampler.second_order else 1)
+
+
+def with_upscaler(plan: Plan, name: str, upscalers: Sequence[Upscaler]) -> Plan:
+    """`plan` with what makes its source larger, by its name. Raises WebuiError for an unknown one."""
+    if plan.source is None or name == NONE:
+        return plan
+    upscaler = named(name, of_pictures(upscalers), "upscaler_for_img2img")
+    return replace(plan, source=replace(plan.source, upscaler=upscaler))
 
 
 def _hires(request: Txt2ImgRequest, first: Pass, settings: Settings, sizes: SizeRule) -> Hires:

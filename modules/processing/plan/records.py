@@ -8,6 +8,7 @@ from modules.prompts.schedule import Timing
 from modules.prompts.tags import HypernetworkTag, NetworkTag
 from modules.schema.sampler_names import SamplerName, ScheduleName
 from modules.schema.sizes import SizeRule
+from modules.schema.upscalers import Upscaler
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,15 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Source:
-    """The picture an img2img job starts from, how it is fitted, and its depth map if given."""
+    """The picture an img2img job starts from, how it is fitted, and its depth map if given.
+
+    `upscaler` enlarges it where it is smaller than the result; None for Lanczos alone.
+    """
 
     picture: Picture
     resize_mode: int
     depth: Picture | None = None
+    upscaler: Upscaler | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ class Img2ImgSettings(Section):
         Control("Extra noise multiplier for img2img and hires fix", kind="slider", step=0.01, infotext="Extra noise",
                 absent=0.0, section="img2img"),
     ] = 0.0  # fmt: skip
+    upscaler_for_img2img: Annotated[
+        str,
+        Field(max_length=200, description="Makes the source larger where the result is; None uses Lanczos."),
+        Control("Upscaler for img2img", kind="dropdown", choices="upscalers", infotext="Upscaler for img2img",
+                absent="None", ours=True, section="img2img"),
+    ] = "None"  # fmt: skip
     img2img_fix_steps: Annotated[
         bool,
         Field(description="Run exactly the number of steps on the slider, whatever the denoising strength."),

@@ -187,6 +187,7 @@ OTHERWISE: dict[str, Any] = {
     "pad_cond_uncond": True, "pad_cond_uncond_v0": True, "batch_cond_uncond": False, "s_min_uncond": 1.0,
     "s_min_uncond_all": True, "skip_early_cond": 0.5, "initial_noise_multiplier": 0.5, "img2img_extra_noise": 0.1,
     "token_merging_ratio": 0.5, "token_merging_ratio_img2img": 0.5, "token_merging_ratio_hr": 0.5,
+    "upscaler_for_img2img": "Nearest",
     "img2img_fix_steps": True, "img2img_background_color": "#000000", "inpainting_mask_weight": 0.5,
     "img2img_color_correction": True, "overlay_inpaint": False, "eta_ancestral": 0.5, "eta_ddim": 0.5, "s_churn": 1.0,
     "s_tmin": 1.0, "s_tmax": 1.0, "s_noise": 1.1, "sigma_min": 0.1, "sigma_max": 10.0, "rho": 5.0,

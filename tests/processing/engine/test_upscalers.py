@@ -100,3 +100,19 @@ def test_a_file_that_cannot_be_used_is_one_sentence(engine: Engine, resources: R
     gone = replace(resources, catalog=replace(resources.catalog, upscalers=tuple(rows)))
     [failed] = [e for e in extras(engine, gone, upscaler_1="Gone") if isinstance(e, Failed)]
     assert "gone.pth cannot be read" in failed.message
+
+
+def test_img2img_enlarges_its_source_through_the_upscaler_of_the_settings(engine: Engine, resources: Resources) -> None:
+    base: dict[str, Any] = {"init_images": (picture(32, 32),), "width": 64, "height": 64, "steps": 1, "seed": 3}
+    pictures = {
+        name: made(
+            engine.run(Img2ImgRequest(**base), Settings(upscaler_for_img2img=name), resources, lambda: Stop.NONE)
+        )
+        for name in ("None", "Net")
+    }
+    assert pictures["None"].pixels != pictures["Net"].pixels
+    assert "Upscaler for img2img: Net" in pictures["Net"].infotext
+    assert "Upscaler for img2img" not in pictures["None"].infotext
+    unknown = engine.run(Img2ImgRequest(**base), Settings(upscaler_for_img2img="Nets"), resources, lambda: Stop.NONE)
+    [failed] = [event for event in unknown if isinstance(event, Failed)]
+    assert (failed.field, "did you mean 'Net'?" in failed.message) == ("upscaler_for_img2img", True)
