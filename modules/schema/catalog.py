@@ -30,7 +30,8 @@ class Checkpoint:
     cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
     `what` is what its header shows it to be, in words, `family` the name of its row in `schema/families.py`; both are
     "" while that is not known. `reason` tells why it cannot be loaded, "" as far as nothing speaks against it. `shown`
-    is what its network sees beside the latent.
+    is what its network sees beside the latent. `text_encoders` are the files that one without a text encoder may take
+    it from.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Checkpoint:
     family: str = ""
     reason: str = ""
     shown: Shown = ""
+    text_encoders: tuple[Path, ...] = ()
 
     @property
     def label(self) -> str:

@@ -19,6 +19,7 @@ CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
 VAES = "VAE"
+TEXT_ENCODERS = ("text_encoder", "text_encoders")
 HYPERNETWORKS = "hypernetworks"
 
 
@@ -63,10 +64,24 @@ class ModelFolders:
         """The models folder's, and `--vae-dir`."""
         return self._with_others([self.flags.models_dir / VAES, *self.flags.vae_dirs], installations.VAES)
 
+    @cached_property
+    def text_encoders(self) -> tuple[Path, ...]:
+        """The models folder's, under Forge's and ComfyUI's names; for checkpoints without one."""
+        own = [self.flags.models_dir / name for name in TEXT_ENCODERS]
+        return self._with_others(own, installations.TEXT_ENCODERS)
+
     @property
     def all(self) -> tuple[Path, ...]:
         """All folders with files that a request can name."""
-        return (*self.checkpoints, *self.loras, *self.embeddings, *self.vaes, *self.hypernetworks, *self.control_models)
+        return (
+            *self.checkpoints,
+            *self.loras,
+            *self.embeddings,
+            *self.vaes,
+            *self.hypernetworks,
+            *self.control_models,
+            *self.text_encoders,
+        )
 
     @cached_property
     def hypernetworks(self) -> tuple[Path, ...]:

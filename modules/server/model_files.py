@@ -25,7 +25,7 @@ class ModelFiles:
         self._upscalers = upscalers
         self._hashes = folders.flags.data_dir / HASHES
         self._headers = HeaderCache(folders.flags.data_dir / HEADERS)
-        self._checkpoints = CheckpointFiles(folders.checkpoints, self._headers, at_once)
+        self._checkpoints = CheckpointFiles(folders.checkpoints, self._headers, at_once, folders.text_encoders)
         self._loras = LoraFiles(folders.loras, self._headers, at_once)
         self._embeddings = EmbeddingFiles(folders.embeddings, self._headers)
 

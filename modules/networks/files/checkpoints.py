@@ -9,10 +9,25 @@ from pathlib import Path
 from typing import Final, NamedTuple, get_args
 
 from modules.base.errors import WebuiError
-from modules.networks.files.detect import PIPELINES, UNKNOWN, FileType, detect, family_named, require_supported
+from modules.networks.files.detect import (
+    PIPELINES,
+    UNKNOWN,
+    FileType,
+    detect,
+    family_named,
+    lacks_text_encoder,
+    require_supported,
+)
 from modules.networks.files.foreign import FIELD, format_of, read_json, real_path
 from modules.networks.files.headers import HeaderCache, Stamp, stamp_of
-from modules.networks.files.listing import DIFFUSERS_INDEX, HashCache, TensorInfo, find_checkpoints, read_header
+from modules.networks.files.listing import (
+    DIFFUSERS_INDEX,
+    HashCache,
+    TensorInfo,
+    find_checkpoints,
+    find_files,
+    read_header,
+)
 from modules.networks.files.loras import SLICE
 from modules.networks.files.pickles import PickleReader
 from modules.networks.files.torch_pickle import CHECKPOINT, MoreThanWeights, tensors_of
@@ -22,6 +37,7 @@ from modules.schema.families import Shown
 log = logging.getLogger(__name__)
 
 _SHOWN: Final = get_args(Shown)
+TEXT_SUFFIXES: Final = (".safetensors", ".pt", ".bin", ".ckpt")  # of text encoders' files
 _KIND: Final = "checkpoint"  # in the cache of headers
 _PICKLE: Final = "a pickle with code"  # what a list calls a file that holds more than weights
 _PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
@@ -35,12 +51,14 @@ _XL_PARTS: Final = ("unet", "text_encoder_2")  # XL's refiner has no other text 
 
 class Seen(NamedTuple):
     """What a header tells, "" for what it does not tell: what the file is, in words; the name of its family in
-    `schema/families.py`; why it cannot be loaded; what its network is shown beside the latent."""
+    `schema/families.py`; why it cannot be loaded; what its network is shown beside the latent; whether it
+    lacks a text encoder."""
 
     what: str
     family: str
     reason: str
     shown: Shown = ""
+    lacks_text: bool = False
 
 
 UNSEEN: Final = Seen("", "", "")  # a file that torch has saved, as far as its first bytes tell
@@ -57,11 +75,19 @@ class CheckpointFiles:
     """The checkpoints in some folders. A file's header is read again only when the file has changed.
 
     `found` reads at most `at_once` headers (None for all). The others, and pickles, whose following takes its time, are
-    left to `look_further`, which may run in another thread.
+    left to `look_further`, which may run in another thread. Those without a text encoder are given the files in
+    `text_encoders`, which are folders.
     """
 
-    def __init__(self, folders: Sequence[Path], headers: HeaderCache | None = None, at_once: int | None = None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        headers: HeaderCache | None = None,
+        at_once: int | None = None,
+        text_encoders: Sequence[Path] = (),
+    ) -> None:
         self._folders = tuple(folders)
+        self._text_encoders = tuple(text_encoders)
         self._headers = headers or HeaderCache()
         self._at_once = at_once
         self._left: tuple[_Left, ...] = ()
@@ -72,6 +98,7 @@ class CheckpointFiles:
         left: list[_Left] = []
         rows: list[Checkpoint] = []
         now_read = 0
+        texts = tuple(find_files(self._text_encoders, TEXT_SUFFIXES))
         for row in find_checkpoints(self._folders, hashes):
             try:
                 stamp = stamp_of(row.path / DIFFUSERS_INDEX if row.path.is_dir() else row.path)
@@ -83,8 +110,10 @@ class CheckpointFiles:
                 seen, now_read = self._keep(stamp, look_into(row.path)), now_read + 1
             if seen is None or (seen == UNSEEN and stamp not in self._followed):
                 left.append(_Left(row.path, stamp))
-            what, family, reason, shown = seen or UNSEEN
-            rows.append(replace(row, what=what, family=family, reason=reason, shown=shown))
+            known = seen or UNSEEN
+            own = texts if known.lacks_text or known == UNSEEN else ()
+            what, family, reason, shown, _ = known
+            rows.append(replace(row, what=what, family=family, reason=reason, shown=shown, text_encoders=own))
         self._left = tuple(left)
         return tuple(rows)
 
@@ -106,8 +135,14 @@ class CheckpointFiles:
 
     def _known(self, stamp: Stamp) -> Seen | None:
         match self._headers.get(_KIND, stamp):
-            case {"what": str(what), "family": str(family), "reason": str(reason), "shown": shown} if shown in _SHOWN:
-                return Seen(what, family, reason, shown)
+            case {
+                "what": str(what),
+                "family": str(family),
+                "reason": str(reason),
+                "shown": shown,
+                "lacks_text": bool(lacks_text),
+            } if shown in _SHOWN:
+                return Seen(what, family, reason, shown, lacks_text)
             case _:
                 return None
 
@@ -125,7 +160,8 @@ def follow(path: Path, pickles: PickleReader) -> Seen:
         tensors = tensors_of(pickles.read(path, CHECKPOINT))
         if not tensors:
             raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", FIELD)
-        family = detect({key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()})
+        header = {key: TensorInfo(value.dtype, value.shape) for key, value in tensors.items()}
+        family = detect(header)
         require_supported(family, path)
     except WebuiError as error:
         log.info("%s", error)
@@ -134,17 +170,19 @@ def follow(path: Path, pickles: PickleReader) -> Seen:
         return Seen(family.label, family.family, str(error))
     except OSError as error:
         return Seen("", "", _unreadable(path, error))
-    return _seen(family)
+    return _seen(family)._replace(lacks_text=lacks_text_encoder(header, family))
 
 
 def look_into(path: Path) -> Seen:
     """What a checkpoint's header tells. One that torch has saved is not looked into: its header is code."""
-    family = None
+    family, lacks_text = None, False
     try:
         if path.is_dir():
             family = family_of_folder(path)
         elif format_of(path) == "safetensors":
-            family = detect(read_header(path))
+            header = read_header(path)
+            family = detect(header)
+            lacks_text = lacks_text_encoder(header, family)
         if family is not None:
             require_supported(family, path)
     except WebuiError as error:
@@ -152,7 +190,7 @@ def look_into(path: Path) -> Seen:
         return _seen(family, str(error))
     except OSError as error:
         return Seen("", "", _unreadable(path, error))
-    return _seen(family)
+    return _seen(family)._replace(lacks_text=lacks_text)
 
 
 def _seen(family: FileType | None, reason: str = "") -> Seen:

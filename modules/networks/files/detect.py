@@ -18,6 +18,12 @@ TEXT: Final = "cond_stage_model.transformer.text_model."
 _OLD_TEXT: Final = "cond_stage_model.transformer."
 _OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
 REFINER_TEXT: Final = "conditioner.embedders.0.model."
+_TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # how keys begin, by family or kind
+    "sd1": (_OLD_TEXT,),
+    "sd2": ("cond_stage_model.model.",),
+    "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+    "sdxl-refiner": (REFINER_TEXT,),
+}
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -80,7 +86,13 @@ def _is_sd2(header: Header) -> bool:
     if any(key.startswith("cond_stage_model.model.") for key in header):  # OpenCLIP
         return True
     has_clip = any(key.startswith("cond_stage_model.transformer.") for key in header)
-    return not has_clip and _context(header) == {1024}
+    return not has_clip and (_context(header) == {1024} or _projects_linearly(header))
+
+
+def _projects_linearly(header: Header) -> bool:
+    """Whether the UNet's transformers begin with a linear layer, as since Stable Diffusion 2, and not a convolution."""
+    ending = ".1.proj_in.weight"
+    return any(len(info.shape) == 2 for key, info in header.items() if key.startswith(UNET) and key.endswith(ending))
 
 
 def _is_embedding(header: Header) -> bool:
@@ -304,6 +316,12 @@ def with_text_model(key: str) -> str:
     """The key as it should be: old merges lack `text_model.` in the names of the text encoder."""
     rest = key.removeprefix(_OLD_TEXT)
     return TEXT + rest if rest != key and rest.startswith(_OLD_TEXT_PARTS) else key
+
+
+def lacks_text_encoder(header: Header, family: FileType) -> bool:
+    """Whether a checkpoint of `family` holds less than its text encoders."""
+    needed = _TEXTS.get(family.name) or _TEXTS.get(family.family, ())
+    return not all(any(key.startswith(prefix) for key in header) for prefix in needed)
 
 
 def family_named(name: str) -> FileType:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -96,7 +97,7 @@ def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: Vae
         raise WebuiError(
             f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
         )
-    opened = open_folder if file.path.is_dir() else open_single
+    opened = open_folder if file.path.is_dir() else partial(open_single, shared=file.text_encoders)
     try:
         return opened(file.path, layout_of, needs_vae=vaes.chosen is None), vaes.chosen
     except MissingVae:

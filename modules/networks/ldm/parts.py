@@ -3,6 +3,7 @@
 A single file in the layout of Stable Diffusion, or a diffusers folder.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from modules.networks.files.detect import (
     with_text_model,
 )
 from modules.networks.files.foreign import FIELD
+from modules.networks.files.listing import Header
 from modules.networks.ldm.building import Names, old_vae_name, read_part
 from modules.networks.ldm.layout import (
     Config,
@@ -35,13 +37,17 @@ from modules.networks.ldm.layout import (
 from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
 from modules.networks.ldm.openclip import as_transformers
 from modules.networks.ldm.prediction import folder_notes, prediction_notes
-from modules.networks.ldm.sidecar import Sidecar, read_sidecar
+from modules.networks.ldm.shared_texts import SharedText, Wanted, fitting
+from modules.networks.ldm.sidecar import Sidecar, Values, read_sidecar
 from modules.networks.ldm.unet_layout import unet_config
 from modules.networks.model import FileSigns, MissingVae
 from modules.networks.weights import Weights, merged, open_weights
 
 TextKind = type[CLIPTextModel] | type[CLIPTextModelWithProjection]
 
+log = logging.getLogger(__name__)
+
+_CLIP_H_LAYERS: Final = 24  # of OpenCLIP ViT-H, the text encoder of Stable Diffusion 2
 _WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
@@ -120,19 +126,23 @@ def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
     return [part for part, prefix in parts.items() if not any(key.startswith(prefix) for key in keys)]
 
 
-def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
-    """The parts of a single file. Raises WebuiError for one that lacks a part or is of another kind; MissingVae."""
+def open_single(
+    path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool, shared: Sequence[Path] = ()
+) -> Parts:
+    """The parts of a single file; text encoders that it lacks come from the files `shared`.
+
+    Raises WebuiError for one that lacks a part or is of another kind; MissingVae.
+    """
     weights = open_weights(path).renamed(with_text_model)
     family = require_supported(detect(weights.header), path)
     layout = layout_of(family)
-    missing = [part for part in missing_parts(tuple(weights.header), layout.text_slots) if needs_vae or part != "VAE"]
-    if missing:
-        kind = MissingVae if missing == ["VAE"] else WebuiError
-        raise kind(f"{path.name} has no {' and no '.join(missing)} inside.", "Use a complete checkpoint.", field=FIELD)
     sidecar, configs, header = read_sidecar(path), layout.configs, weights.header
+    _require_parts(path, header, layout, needs_vae, shared)
     unet = unet_config(header, sidecar, path.name, family=configs)
+    texts = _texts(path, weights, layout, unet, sidecar, shared)
+    if needs_vae and not _has(header, VAE):
+        raise MissingVae(f"{path.name} has no VAE inside.", "Use a complete checkpoint.", field=FIELD)
     vae: Config = vae_config(header, sidecar, path.name, family=configs) if needs_vae else {}
-    texts = tuple(_text_in_single(weights, slot, i, sidecar, configs) for i, slot in enumerate(layout.text_slots))
     if layout.size_numbers:
         unet |= _with_size_ids(unet, texts[-1].config["projection_dim"], layout.size_numbers, path.name)
     notes = prediction_notes(path, header, sidecar)
@@ -145,6 +155,65 @@ def open_single(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
         layout=layout,
         is_prediction_known=notes.prediction is not None,
     )  # fmt: skip
+
+
+def _require_parts(path: Path, header: Header, layout: Layout, needs_vae: bool, shared: Sequence[Path]) -> None:
+    """Raises WebuiError for a file without a part that cannot come from another file."""
+    missing = [part for part in missing_parts(tuple(header), layout.text_slots) if needs_vae or part != "VAE"]
+    texts = [slot.label for slot in layout.text_slots if slot.label in missing]
+    if missing == ["VAE"] or (texts and shared and "UNet" not in missing):
+        return
+    if missing:
+        cure = "Use a complete checkpoint."
+        if texts and "UNet" not in missing:
+            cure = f"Put {'one' if len(texts) == 1 else 'both'} into models/text_encoder, or use a complete checkpoint."
+        raise WebuiError(f"{path.name} has no {' and no '.join(missing)} inside.", cure, field=FIELD)
+
+
+def _texts(
+    path: Path, weights: Weights, layout: Layout, unet: Config, sidecar: Sidecar, shared: Sequence[Path]
+) -> tuple[TextPart, ...]:
+    """The text encoders, those that are not inside out of `shared`. Raises WebuiError if none of those fits."""
+    slots, configs = layout.text_slots, layout.configs
+    inside = {
+        slot: _text_in_single(weights, slot, i, sidecar, configs)
+        for i, slot in enumerate(slots)
+        if _has(weights.header, slot.prefix)
+    }
+    missing = [slot for slot in slots if slot not in inside]
+    if not missing:
+        return tuple(inside.values())
+    width = unet["cross_attention_dim"] - sum(text.config["hidden_size"] for text in inside.values())
+    has_summary = missing[-1].kind is CLIPTextModelWithProjection
+    told = unet.get("projection_class_embeddings_input_dim") or 0
+    wanted = Wanted(len(missing), width, has_summary, told, layout.size_numbers or 1)
+    found = fitting(wanted, shared, path.stem)
+    if not found:
+        names = ", ".join(sorted(file.name for file in shared)[:3])
+        raise WebuiError(
+            f"{path.name} has no {' and no '.join(slot.label for slot in missing)} inside, and nothing in "
+            f"models/text_encoder fits ({names}): its states have to be {width} wide.",
+            "Put one that fits there, or use a complete checkpoint.",
+            field=FIELD,
+        )
+    log.info("%s uses the text encoders %s.", path.name, ", ".join(text.weights.name for text in found))
+    outside = {
+        slot: _text_outside(text, slot, sidecar.of_text_encoder(slots.index(slot)), configs)
+        for slot, text in zip(missing, found, strict=True)
+    }
+    return tuple((inside | outside)[slot] for slot in slots)
+
+
+def _has(header: Header, prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in header)
+
+
+def _text_outside(text: SharedText, slot: TextSlot, configured: Values, family: str) -> TextPart:
+    """transformers' own files of Stable Diffusion 2 leave out the layers that are not read; OpenCLIP's have all."""
+    config = text_config(text.weights.header, configured, text.weights.name, "", family, slot.config)
+    if text.is_openclip or config["num_hidden_layers"] == _CLIP_H_LAYERS:
+        config["num_hidden_layers"] = max(1, config["num_hidden_layers"] - slot.unread)
+    return TextPart(slot.kind, config, text.weights, lambda name: [name.removeprefix("text_model.")])
 
 
 def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidecar, family: str) -> TextPart:

@@ -151,7 +151,9 @@ def _files(resources: Resources) -> Iterator[NamedFile]:
         *resources.embeddings,
         *resources.control_models,
     )
-    for path, name in {each.path: each.name for each in named}.items():
+    checkpoints = filter(None, (resources.checkpoint, resources.refiner, resources.hires_checkpoint))
+    texts = {path: path.name for each in checkpoints for path in each.text_encoders}
+    for path, name in ({each.path: each.name for each in named} | texts).items():
         with suppress(OSError):
             status = weights_of(path).stat()
             yield NamedFile(name, path, status.st_size, status.st_mtime_ns)

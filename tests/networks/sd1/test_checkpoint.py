@@ -224,7 +224,10 @@ def without(part: str) -> Callable[[Tensors], Tensors]:
             "The file is incomplete; download it again or use another.",
         ),
         (without("first_stage_model."), "x.safetensors has no VAE inside. Use a complete checkpoint."),
-        (without("cond_stage_model."), "x.safetensors has no text encoder inside. Use a complete checkpoint."),
+        (
+            without("cond_stage_model."),
+            "x.safetensors has no text encoder inside. Put one into models/text_encoder, or use a complete checkpoint.",
+        ),
         (
             lambda t: t | {"model.diffusion_model.out.0.bias": torch.zeros(7)},
             "x.safetensors: model.diffusion_model.out.0.bias has the shape [7], expected [32]. "
