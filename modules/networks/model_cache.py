@@ -17,6 +17,7 @@ from modules.networks.files.foreign import FIELD, real_path
 from modules.networks.files.headers import Stamp, stamp_of
 from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest
+from modules.networks.files.own_notes import written_prediction
 from modules.networks.hypernetworks import Hypernetworks
 from modules.networks.lora.patch import Patch
 from modules.networks.memory import LEFT_FREE, Fp8, MemoryMode, Needs, mode_for, needs_of, takes_fp8
@@ -57,6 +58,7 @@ class Loaded(NamedTuple):
     previews: PreviewMap
     patch: Patch
     hypernetworks: Hypernetworks
+    prediction: tuple[Any, Any] = (None, None)  # as it was written beside the checkpoint
 
 
 class Stamps:
@@ -64,12 +66,17 @@ class Stamps:
 
     def __init__(self) -> None:
         self._first: dict[Path, tuple[Stamp, ...]] = {}
+        self._predictions: dict[Path, tuple[Any, Any]] = {}
 
     def of(self, path: Path) -> tuple[Stamp, ...]:
         """The stamp of each file of a checkpoint or VAE, which may be a folder; none for one that is not there."""
         if path not in self._first:
             self._first[path] = _stamps(path)
         return self._first[path]
+
+    def prediction(self, checkpoint: Path) -> tuple[Any, Any]:
+        """What was written of a checkpoint's prediction."""
+        return self._predictions.setdefault(checkpoint, written_prediction(checkpoint))
 
 
 class VaeKey(NamedTuple):
@@ -134,7 +141,11 @@ class ModelCache:
         """
         stamps = stamps or Stamps()
         stamp = stamps.of(checkpoint.path)
-        if stamp in self._held and self._held[stamp].model.place.is_fp8 != self.forecast(checkpoint).is_fp8:
+        prediction = stamps.prediction(checkpoint.path)
+        if stamp in self._held and (
+            self._held[stamp].prediction != prediction
+            or self._held[stamp].model.place.is_fp8 != self.forecast(checkpoint).is_fp8
+        ):
             self._offloading.rest()
             del self._held[stamp]
         if stamp not in self._held:
@@ -154,7 +165,7 @@ class ModelCache:
                 self._manage(name, part, place)
             previews = fit_preview(model.encode, model.latent.cell)
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
-            self._held[stamp] = Loaded(model, previews, Patch(model), Hypernetworks(model))
+            self._held[stamp] = Loaded(model, previews, Patch(model), Hypernetworks(model), prediction)
             slot = model.vae_slot
             if spare is not None and slot is not None and not slot.is_own:
                 self._vaes[VaeKey(stamps.of(spare), slot.key)] = LoadedVae(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -24,7 +24,7 @@ from modules.networks.files.card_pictures import picture_key, picture_of
 from modules.networks.files.cards import Card, CardKind
 from modules.networks.files.loras import full_metadata
 from modules.networks.files.notes import LARGEST_WEIGHT, LONGEST_LINE, LONGEST_TEXT, trained_tags
-from modules.networks.files.own_notes import KEYS, read_own, save_own
+from modules.networks.files.own_notes import KEYS, chosen_prediction, read_own, save_own, save_prediction
 from modules.networks.files.own_pictures import save_preview
 from modules.prompts.written import LONGEST_ALIAS, embedding_word, hypernetwork_tag, lora_tag
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora
@@ -72,6 +72,9 @@ class NotesBody(Strict):
     )
     negative_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written into the negative prompt.")
     notes: str | None = Field(None, max_length=LONGEST_TEXT, description="Anything.")
+    prediction: Literal["", "epsilon", "v_prediction", "v_prediction_zero_snr"] | None = Field(
+        None, description="What a checkpoint's network predicts, for its next job; empty for what its file says."
+    )
     sd_version: str | None = Field(None, max_length=60, description="The base model: SD1, SD2, SDXL, SD3, Unknown.")
 
 
@@ -104,10 +107,20 @@ def routes(services: Services) -> APIRouter:
 
     @router.put("/{kind}/card")
     def save(kind: OfKind, name: Name, body: NotesBody) -> dict[str, Any]:
-        """Write notes into `NAME.json` beside the model, as A1111's editor does. What else it holds stays."""
+        """Write notes into `NAME.json` beside the model, as A1111's editor does. What else it holds stays.
+
+        The prediction of a diffusers folder stands in its `defaults.json`.
+        """
         found = index.card(kind, name)
         index.files.require_ours(found)
-        save_own(found.own_path, body.model_dump(exclude_none=True))
+        changes = body.model_dump(exclude_none=True)
+        prediction = changes.pop("prediction", None)
+        if prediction is not None and kind != "checkpoints":
+            raise WebuiError(f"prediction: the {kind} predict nothing.", "Leave it out.", "prediction")
+        if changes or prediction is None:
+            save_own(found.own_path, changes)
+        if prediction is not None:
+            save_prediction(found.path, prediction)
         index.look(anew=False)
         return _detailed(index.card(kind, name), index.current().catalog, services)
 
@@ -200,6 +213,8 @@ def _thumbnail(card: Card) -> str:
 
 def _detailed(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
     editable, problems = _editable(card)
+    if isinstance(card.entry, Checkpoint):
+        editable["prediction"] = chosen_prediction(card.path)
     metadata = full_metadata(card.path) if isinstance(card.entry, Lora) else {}
     texts = {label: str(metadata.get(key) or "")[:200] for key, label in METADATA_LABELS.items()}
     return _row(card, catalog, services) | {

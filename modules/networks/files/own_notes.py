@@ -22,6 +22,47 @@ KEYS: Final[Mapping[str, str]] = {
 }
 
 
+# What a checkpoint's network predicts: keys of the JSON beside it, and what an editor offers for both together.
+PREDICTION, ZERO_SNR = "prediction_type", "zero_terminal_snr"
+PREDICTIONS: Final[Mapping[str, tuple[str, bool]]] = {
+    "epsilon": ("epsilon", False),
+    "v_prediction": ("v_prediction", False),
+    "v_prediction_zero_snr": ("v_prediction", True),
+}
+
+
+def prediction_path(checkpoint: Path) -> Path:
+    """The JSON that says what a checkpoint, a file or a diffusers folder, predicts."""
+    return checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
+
+
+def written_prediction(checkpoint: Path) -> tuple[Any, Any]:
+    """The values of `PREDICTION` and `ZERO_SNR` as they are written there; None for what is not, or cannot be read."""
+    try:
+        content = read_own(prediction_path(checkpoint))
+    except WebuiError:
+        return None, None
+    return content.get(PREDICTION), content.get(ZERO_SNR)
+
+
+def chosen_prediction(checkpoint: Path) -> str:
+    """The name in `PREDICTIONS` of what is written there, "" for nothing or something else."""
+    word, zero = written_prediction(checkpoint)
+    return next((name for name, pair in PREDICTIONS.items() if pair == (word, zero is True)), "")
+
+
+def save_prediction(checkpoint: Path, choice: str) -> None:
+    """Write a choice of `PREDICTIONS` there, or with "" remove what is written. Raises as `save_own` does."""
+    path = prediction_path(checkpoint)
+    _require_no_link(path)
+    content = read_own(path)
+    for key in (PREDICTION, ZERO_SNR):
+        content.pop(key, None)
+    if choice:
+        content[PREDICTION], content[ZERO_SNR] = PREDICTIONS[choice]
+    _write(path, content)
+
+
 def read_own(path: Path) -> dict[str, Any]:
     """All that the JSON at `path` holds, {} where there is none. Raises WebuiError for one that cannot be read."""
     try:
@@ -41,10 +82,18 @@ def save_own(path: Path, changes: Mapping[str, Any]) -> None:
 
     Raises WebuiError, and the file is as it was, if it cannot be read or written.
     """
-    if path.is_symlink():
-        raise WebuiError(f"{shown(path.name)} is a link; notes are not written through links.", "Edit its target.")
+    _require_no_link(path)
     content = read_own(path)
     content.update({KEYS[name]: value for name, value in changes.items()})
+    _write(path, content)
+
+
+def _require_no_link(path: Path) -> None:
+    if path.is_symlink():
+        raise WebuiError(f"{shown(path.name)} is a link; notes are not written through links.", "Edit its target.")
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     try:
         write_over(path, as_json(content))
     except OSError as error:

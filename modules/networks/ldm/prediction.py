@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple, cast
 from modules.base.errors import WebuiError
 from modules.networks.files.foreign import FIELD, format_of, parse_json, read_text
 from modules.networks.files.listing import Header, read_metadata
+from modules.networks.files.own_notes import PREDICTION, ZERO_SNR, prediction_path
 from modules.networks.ldm.sidecar import Sidecar
 from modules.sampling.noise_model import Prediction
 
 log = logging.getLogger(__name__)
 
-PREDICTION, ZERO_SNR = "prediction_type", "zero_terminal_snr"  # keys of the JSON, the second of the yaml too
 _EPSILON: Final[Prediction] = "epsilon"
 _V: Final[Prediction] = "v_prediction"
 _NAMES: Final[Mapping[str, Prediction]] = {"epsilon": _EPSILON, "eps": _EPSILON, "v_prediction": _V, "v": _V}
@@ -77,7 +77,7 @@ def _by_metadata(path: Path) -> PredictionNotes:
 
 def _by_person(path: Path) -> PredictionNotes:
     """`prediction_type` and `zero_terminal_snr` of the JSON beside a checkpoint, which may hold much else."""
-    beside = path / "defaults.json" if path.is_dir() else path.with_suffix(".json")
+    beside = prediction_path(path)
     try:
         content: Any = parse_json(read_text(beside))
     except FileNotFoundError:

@@ -40,12 +40,12 @@ class SharedText(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What a checkpoint lacks: `count` text encoders, `width` wide side by side, the last one with a summary or not.
+    """What a checkpoint lacks: so many text `encoders`, `width` wide side by side, the last one with a summary or not.
 
     told: how many values the UNet takes beside that summary's, a multiple of `numbers`; 0 where it takes none.
     """
 
-    count: int
+    encoders: int
     width: int
     has_summary: bool = False
     told: int = 0
@@ -59,7 +59,7 @@ def fitting(wanted: Wanted, files: Sequence[Path], stem: str) -> tuple[SharedTex
     """
     ordered = sorted(files, key=lambda path: (not path.name.lower().startswith(stem.lower()), path.name.lower()))
     texts = [text for path in ordered for text in _in_file(path)]
-    for chosen in islice(product(texts, repeat=wanted.count), _MOST_TRIED):
+    for chosen in islice(product(texts, repeat=wanted.encoders), _MOST_TRIED):
         summary = chosen[-1].projection
         left = wanted.told - summary
         has_room = not wanted.told or (left > 0 and left % wanted.numbers == 0)

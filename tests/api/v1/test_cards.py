@@ -236,6 +236,24 @@ def test_one_card_tells_everything_and_notes_are_kept_beside_the_model(studio: S
     assert (cards(studio)[0]["negative"], cards(studio)[0]["about"]) == ("photo", "wet")
 
 
+def test_what_a_checkpoint_predicts_is_written_beside_it_and_taken_back(studio: Studio) -> None:
+    path = model(studio.folder / "Stable-diffusion" / "noob.v1.safetensors")
+    beside = path.with_name("noob.v1.json")
+    beside.write_text('{"steps": 30}')
+    client, url = studio.client, "/v1/cards/checkpoints/card?name=noob.v1.safetensors"
+    cards(studio, "checkpoints")
+    assert client.get(url).json()["own"] == {"prediction": ""}
+    saved = client.put(url, json={"prediction": "v_prediction_zero_snr", "notes": "grey"})
+    assert saved.status_code == 200, saved.text
+    assert saved.json()["own"] == {"prediction": "v_prediction_zero_snr", "notes": "grey"}
+    said = {"prediction_type": "v_prediction", "zero_terminal_snr": True}
+    assert json.loads(beside.read_text()) == {"steps": 30, "notes": "grey", **said}
+    assert client.put(url, json={"prediction": ""}).json()["own"] == {"prediction": "", "notes": "grey"}
+    assert json.loads(beside.read_text()) == {"steps": 30, "notes": "grey"}
+    refused = client.put("/v1/cards/loras/card?name=ink", json={"prediction": "epsilon"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "prediction")
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [

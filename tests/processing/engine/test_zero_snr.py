@@ -11,6 +11,7 @@ from modules.base.events import Failed, ImageDone, Stop
 from modules.clip.bpe import ClipBPE
 from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
+from modules.networks.files.own_notes import chosen_prediction, save_prediction
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
@@ -60,3 +61,17 @@ def test_so_does_the_key_of_a_diffusers_scheduler(tmp_path: Path) -> None:
         pixels(plain, tmp_path / "cache"),
         pixels(plain, tmp_path / "cache", sd_noise_schedule="Zero Terminal SNR"),
     ]
+
+
+def test_a_prediction_that_is_chosen_counts_from_the_next_job_on(tmp_path: Path) -> None:
+    path = write_tiny_checkpoint(tmp_path / "x.safetensors")
+    engine, options = create_engine("cpu", "full", str(tmp_path / "cache")), Settings(live_previews_enable=False)
+    made: list[bytes] = []
+    for choice in ("", "v_prediction", "v_prediction_zero_snr", "epsilon", ""):
+        save_prediction(path, choice)
+        assert chosen_prediction(path) == choice
+        events = engine.run(REQUEST, options, Resources(Checkpoint(path.name, path)), lambda: Stop.NONE)
+        made += [event.pixels for event in events if isinstance(event, ImageDone)]
+    plain, v, zero, epsilon, again = made
+    assert plain == epsilon == again
+    assert len({plain, v, zero}) == 3

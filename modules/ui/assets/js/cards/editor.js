@@ -7,6 +7,16 @@ import { Preview } from "./preview.js";
 
 const VERSIONS = { "": "as the file says", SD1: "SD 1", SD2: "SD 2", SDXL: "SDXL", SD3: "SD 3", Unknown: "Unknown" };
 
+const PREDICTIONS = {
+  "": "as the file says",
+  epsilon: "noise (epsilon)",
+  v_prediction: "v",
+  v_prediction_zero_snr: "v, zero terminal SNR",
+};
+
+const select = (id, choices) =>
+  h("select", { id }, ...Object.entries(choices).map(([value, textContent]) => h("option", { value, textContent })));
+
 const field = (label, input, wide = "script-wide") =>
   h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
 
@@ -36,11 +46,8 @@ export class CardEditor {
         step: "0.05",
         placeholder: "1",
       }),
-      sd_version: h(
-        "select",
-        { id: "card_sd_version" },
-        ...Object.entries(VERSIONS).map(([value, textContent]) => h("option", { value, textContent })),
-      ),
+      sd_version: select("card_sd_version", VERSIONS),
+      prediction: select("card_prediction", PREDICTIONS),
       notes: area("notes", 4),
     };
     this.build();
@@ -49,6 +56,7 @@ export class CardEditor {
   build() {
     const { description, activation_text, negative_text, preferred_weight, sd_version, notes } = this.inputs;
     const close = () => this.element.close();
+    this.prediction = field("Prediction", this.inputs.prediction, "");
     this.weight = field("Preferred weight", preferred_weight, "");
     this.words = h(
       "div",
@@ -71,7 +79,7 @@ export class CardEditor {
         "form",
         { className: "card-form", onsubmit: (event) => (event.preventDefault(), this.save()) },
         this.words,
-        h("div", { className: "card-pair" }, this.weight, field("Base model", sd_version, "")),
+        h("div", { className: "card-pair" }, this.weight, field("Base model", sd_version, ""), this.prediction),
         field("Description", description),
         field("Notes", notes),
         this.error,
@@ -119,6 +127,7 @@ export class CardEditor {
       if (name in shown && !(input instanceof HTMLSelectElement)) input.placeholder = card.own[name] ? "" : shown[name];
     }
     this.weight.hidden = this.words.hidden = !["loras", "hypernetworks"].includes(this.kind);
+    this.prediction.hidden = this.kind !== "checkpoints";
     const facts = Object.entries({ Title: card.title, Tags: card.tags.join(", "), ...card.metadata }).filter(
       ([, value]) => value,
     );
