@@ -1,5 +1,6 @@
-"""The linter, the formatter and the type checker have nothing to say."""
+"""The linter, the formatter and the type checker have nothing to say, and no function is too long to hold in mind."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST_FUNCTION = 80  # lines
 
 
 def complaints(*command: str) -> str:
@@ -33,3 +35,16 @@ def test_the_type_checker_is_content_with_the_tests() -> None:
     """A looser set of rules, in tests/pyrightconfig.json: tests hand over what the program would refuse."""
     said = complaints("basedpyright", "--pythonpath", sys.executable, "--project", "tests/pyrightconfig.json")
     assert not said, "\n" + said
+
+
+@pytest.mark.parametrize("folder", ["modules", "tests", ".ci"])
+def test_a_function_is_one_thought(folder: str) -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {lines} lines"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if "starter" not in path.parts  # a program of its own
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+    assert not long, f"more than {LONGEST_FUNCTION} lines:\n" + "\n".join(long)

@@ -203,6 +203,16 @@ def prompt(page: Page, tab: str = "img2img") -> str:
     return page.input_value(f"#{tab}_prompt textarea")
 
 
+def expect_prompt(page: Page, text: str, tab: str = "img2img") -> None:
+    """Waits until the prompt is `text`: what an act has put there comes a moment after it."""
+    expect(page.locator(f"#{tab}_prompt textarea")).to_have_value(text)
+
+
+def expect_number(page: Page, elem: str, value: float) -> None:
+    """Waits until a slider or number field shows `value`."""
+    expect(page.locator(f"#{elem} input[type=number]")).to_have_value(f"{value:g}")
+
+
 def number(page: Page, elem: str) -> float:
     """The value of a slider or number field."""
     return float(page.input_value(f"#{elem} input[type=number]"))

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FakeServer, finished, load, number, png, prompt, submit
+from tests.browser.conftest import FakeServer, expect_number, expect_prompt, finished, load, png, submit
 
 OPEN = '[role="combobox"][aria-expanded="true"]'
 
@@ -64,7 +64,7 @@ def test_a_comma_is_read_as_people_write_it(open_page: Page, elem: str, typed: s
     field.select_text()
     open_page.keyboard.type(typed)
     open_page.keyboard.press("Tab")
-    assert number(open_page, elem) == value
+    expect_number(open_page, elem, value)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_pasted_number_too(open_page: Page, elem: str, pasted: str, value: flo
     open_page.locator(f"#{elem} input[type=number]").select_text()
     open_page.keyboard.press("Control+v")
     open_page.keyboard.press("Tab")
-    assert number(open_page, elem) == value
+    expect_number(open_page, elem, value)
 
 
 def test_a_fraction_of_what_is_counted_is_told(open_page: Page) -> None:
@@ -86,7 +86,7 @@ def test_a_fraction_of_what_is_counted_is_told(open_page: Page) -> None:
     open_page.keyboard.type("7,5")
     open_page.keyboard.press("Tab")
     expect(open_page.locator(".toast")).to_contain_text("Sampling steps: 7.5 is not a whole number; it was set to 8.")
-    assert number(open_page, "img2img_steps") == 8
+    expect_number(open_page, "img2img_steps", 8)
 
 
 def test_weights_and_words_that_are_put_into_the_prompt_can_be_taken_back(open_page: Page) -> None:
@@ -94,15 +94,15 @@ def test_weights_and_words_that_are_put_into_the_prompt_can_be_taken_back(open_p
     area.click()
     open_page.keyboard.type("a red fox")
     open_page.keyboard.press("Control+ArrowUp")
-    assert prompt(open_page) == "a red (fox:1.1)"
+    expect_prompt(open_page, "a red (fox:1.1)")
     open_page.keyboard.press("Control+z")
-    assert prompt(open_page) == "a red fox"
+    expect_prompt(open_page, "a red fox")
 
     open_page.keyboard.press("End")
     open_page.click("#img2img_networks_button")
     open_page.click("[data-card=ink] .card-main")
-    assert prompt(open_page) == "a red fox <lora:ink:1>"
+    expect_prompt(open_page, "a red fox <lora:ink:1>")
     open_page.keyboard.press("Control+z")
-    assert prompt(open_page) == "a red fox"
+    expect_prompt(open_page, "a red fox")
     open_page.keyboard.press("Control+z")  # what was typed before is still known
-    assert prompt(open_page) != "a red fox"
+    expect(open_page.locator("#img2img_prompt textarea")).not_to_have_value("a red fox")

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FakeServer, finished, load, number, opened, png, submit
+from tests.browser.conftest import FakeServer, expect_number, finished, load, opened, png, submit
 
 
 def expect_size(page: Page, tab: str, width: int, height: int) -> None:
@@ -45,11 +45,13 @@ def test_what_somebody_has_chosen_stays(open_page: Page, server: FakeServer) -> 
     open_page.keyboard.press("Tab")
     choose_checkpoint(open_page, "watercolor-v3")
     expect(open_page.locator("#txt2img_hr_upscaler input")).to_have_value("Latent")
-    assert (number(open_page, "txt2img_hr_scale"), number(open_page, "txt2img_steps")) == (1.5, 33)
+    expect_number(open_page, "txt2img_hr_scale", 1.5)
+    expect_number(open_page, "txt2img_steps", 33)
 
     choose_checkpoint(open_page, "palimpsest-starter")
     expect(open_page.locator("#txt2img_hr_upscaler input")).to_have_value("Lanczos")
-    assert (number(open_page, "txt2img_hr_scale"), number(open_page, "txt2img_steps")) == (1.5, 33)
+    expect_number(open_page, "txt2img_hr_scale", 1.5)
+    expect_number(open_page, "txt2img_steps", 33)
     page = opened(open_page, server.url)  # nor does a reload take it
     expect(page.locator("#txt2img_steps input[type=number]")).to_have_value("33")
 

@@ -10,12 +10,12 @@ from playwright.sync_api import Page, Request, expect
 from modules.prompts.styles import Style
 from tests.browser.conftest import (
     FakeServer,
+    expect_number,
+    expect_prompt,
     finished,
     load,
-    number,
     opened,
     png,
-    prompt,
     shown_picture,
     submit,
     wait_for,
@@ -53,7 +53,7 @@ def generate(page: Page, tab: str = "img2img", **values: object) -> None:
 
 def test_the_models_defaults_are_set_on_the_first_visit(open_page: Page) -> None:
     expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("256")
-    assert number(open_page, "img2img_denoising_strength") == 0.6
+    expect_number(open_page, "img2img_denoising_strength", 0.6)
     assert open_page.input_value("#img2img_scheduler input") == "Karras"
 
 
@@ -295,7 +295,7 @@ def test_settings_in_pasted_parameters_become_overrides_that_can_be_taken_away(
 def test_an_ordinary_text_is_pasted_as_it_is(open_page: Page) -> None:
     open_page.focus("#img2img_prompt textarea")
     open_page.keyboard.insert_text("Steps to the sea, a harbour")
-    assert prompt(open_page) == "Steps to the sea, a harbour"
+    expect_prompt(open_page, "Steps to the sea, a harbour")
 
 
 def test_reset_brings_the_defaults_back_and_keeps_the_prompt(open_page: Page) -> None:
@@ -305,7 +305,7 @@ def test_reset_brings_the_defaults_back_and_keeps_the_prompt(open_page: Page) ->
     open_page.click("#img2img_reset")
     expect(open_page.locator("#img2img_steps input[type=number]")).to_have_value("20")
     expect(open_page.locator("#img2img_batch_count input[type=number]")).to_have_value("1")
-    assert prompt(open_page) == "a fox"
+    expect_prompt(open_page, "a fox")
 
 
 def test_attention_keys_weigh_the_word_at_the_cursor(open_page: Page) -> None:
@@ -313,10 +313,10 @@ def test_attention_keys_weigh_the_word_at_the_cursor(open_page: Page) -> None:
     open_page.eval_on_selector("#img2img_prompt textarea", "element => element.setSelectionRange(3, 3)")
     open_page.keyboard.press("Control+ArrowUp")
     open_page.keyboard.press("Control+ArrowUp")
-    assert prompt(open_page) == "a (red:1.2) fox"
+    expect_prompt(open_page, "a (red:1.2) fox")
     open_page.keyboard.press("Control+ArrowDown")
     open_page.keyboard.press("Control+ArrowDown")
-    assert prompt(open_page) == "a red fox"
+    expect_prompt(open_page, "a red fox")
 
 
 # jobs
@@ -332,7 +332,7 @@ def test_a_job_shows_its_steps_a_preview_and_its_pictures(open_page: Page, serve
     expect(open_page.locator("#img2img_interrupt")).to_be_visible()
     server.fake.held = False
     finished(open_page)
-    assert open_page.locator("#img2img_gallery .thumb").count() == 2
+    expect(open_page.locator("#img2img_gallery .thumb")).to_have_count(2)
     assert "a fox" in open_page.inner_text("#img2img_html_info") or open_page.locator("#img2img_html_info").is_hidden()
     assert shown_picture(open_page).size == (256, 256)
     assert open_page.title() == "Palimpsest"
@@ -551,7 +551,7 @@ def test_without_parameters_the_form_stays(made: Page) -> None:
     made.fill("#img2img_prompt textarea", "a wolf")
     made.click("#img2img_send_to_img2img")
     expect(made.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
-    assert prompt(made) == "a wolf"
+    expect_prompt(made, "a wolf")
 
 
 def test_txt2img_sends_to_img2img(open_page: Page) -> None:

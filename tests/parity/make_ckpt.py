@@ -223,32 +223,8 @@ def ident_norm(sd, k, sl):
     sd[k + ".bias"][sl] = 0
 
 
-def tiny_unet_path(sd, mc=64, noise=0.10):
-    # designated quantities q_0..3 = lowpass(x_k), q_4..7 = highpass(x_k)
-    lpk = np.outer([1, 2, 1], [1, 2, 1]) / 16.0
-    delta = np.zeros((3, 3))
-    delta[1, 1] = 1
-    c0, w, c2 = 4.0, 12.0, 6.0
-    W, B = sd[U + "input_blocks.0.0.weight"], sd[U + "input_blocks.0.0.bias"]
-    W[:16] = 0
-    for j in range(8):
-        k = lpk if j < 4 else delta - lpk
-        for s, r in ((1, 2 * j), (-1, 2 * j + 1)):
-            W[r, j % 4] = s * k
-            B[r] = s * c0
-    # last res block: concat(h 64, hs0 64) -> 64
-    r = U + "output_blocks.11.0"
-    ident_norm(sd, r + ".in_layers.0", slice(mc, mc + 16))
-    W, B = sd[r + ".in_layers.2.weight"], sd[r + ".in_layers.2.bias"]
-    W[:16] = 0
-    B[:16] = 0
-    for j in range(8):
-        for s, row in ((1, 2 * j), (-1, 2 * j + 1)):
-            # (q+c0)/s0 with s0 ~ sqrt(c0^2+1);  times c0 minus c0 -> q (spatial mean mostly removed)
-            W[row, mc + 2 * j, 1, 1] = s * c0
-            W[row, mc + 2 * j + 1, 1, 1] = -s * c0
-            B[row] = -s * c0
-    # timestep gains through emb: rows +-c_j(t)
+def timestep_gains(sd, r, mc, w):
+    """Gains through the embedding of block r: rows +-c_j(t)."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2
     ac = np.cumprod(1 - betas)
     sig = np.sqrt((1 - ac) / ac)
@@ -280,6 +256,34 @@ def tiny_unet_path(sd, mc=64, noise=0.10):
             for s, row in ((1, 2 * j), (-1, 2 * j + 1)):
                 EW[row] = s * sol[:-1]
                 EB[row] = s * sol[-1]
+
+
+def tiny_unet_path(sd, mc=64, noise=0.10):
+    # designated quantities q_0..3 = lowpass(x_k), q_4..7 = highpass(x_k)
+    lpk = np.outer([1, 2, 1], [1, 2, 1]) / 16.0
+    delta = np.zeros((3, 3))
+    delta[1, 1] = 1
+    c0, w, c2 = 4.0, 12.0, 6.0
+    W, B = sd[U + "input_blocks.0.0.weight"], sd[U + "input_blocks.0.0.bias"]
+    W[:16] = 0
+    for j in range(8):
+        k = lpk if j < 4 else delta - lpk
+        for s, r in ((1, 2 * j), (-1, 2 * j + 1)):
+            W[r, j % 4] = s * k
+            B[r] = s * c0
+    # last res block: concat(h 64, hs0 64) -> 64
+    r = U + "output_blocks.11.0"
+    ident_norm(sd, r + ".in_layers.0", slice(mc, mc + 16))
+    W, B = sd[r + ".in_layers.2.weight"], sd[r + ".in_layers.2.bias"]
+    W[:16] = 0
+    B[:16] = 0
+    for j in range(8):
+        for s, row in ((1, 2 * j), (-1, 2 * j + 1)):
+            # (q+c0)/s0 with s0 ~ sqrt(c0^2+1);  times c0 minus c0 -> q (spatial mean mostly removed)
+            W[row, mc + 2 * j, 1, 1] = s * c0
+            W[row, mc + 2 * j + 1, 1, 1] = -s * c0
+            B[row] = -s * c0
+    timestep_gains(sd, r, mc, w)
     ident_norm(sd, r + ".out_layers.0", slice(0, 16))
     W, B = sd[r + ".out_layers.3.weight"], sd[r + ".out_layers.3.bias"]
     W[:8] = 0
@@ -310,7 +314,48 @@ def tiny_unet_path(sd, mc=64, noise=0.10):
 MIX = np.array([[1 / 3, 1 / 3, 1 / 3], [1, 0, -1], [-0.5, 1, -0.5]]) * np.array([[1.8], [1.5], [1.5]])
 
 
-def tiny_vae_path(sd, ch=32):
+def still(sd, k, n):
+    """The residual branch leaves the first n channels alone."""
+    sd[k + ".conv2.weight"][:n] = 0
+    sd[k + ".conv2.bias"][:n] = 0
+
+
+def short(sd, k, rows):
+    """rows: list of {in_channel: weight}."""
+    W, B = sd[k + ".nin_shortcut.weight"], sd[k + ".nin_shortcut.bias"]
+    for r, m in enumerate(rows):
+        W[r] = 0
+        B[r] = 0
+        for i, v in m.items():
+            W[r, i, 0, 0] = v
+
+
+def down(sd, k, n):
+    W, B = sd[k + ".weight"], sd[k + ".bias"]
+    W[:n] = 0
+    B[:n] = 0
+    for r in range(n):
+        W[r, r, 0:2, 0:2] = 0.25
+
+
+def up(sd, k, n):
+    W, B = sd[k + ".weight"], sd[k + ".bias"]
+    W[:n] = 0
+    B[:n] = 0
+    for r in range(n):
+        W[r, r] = np.outer([1, 2, 1], [1, 2, 1]) / 16
+
+
+SCALE = 0.18215
+
+
+def tiny_vae_path(sd):
+    tiny_encoder_path(sd)
+    tiny_quant_path(sd)
+    tiny_decoder_path(sd)
+
+
+def tiny_encoder_path(sd):
     e = V + "encoder"
     CC = 2.0
     W, B = sd[e + ".conv_in.weight"], sd[e + ".conv_in.bias"]
@@ -320,94 +365,73 @@ def tiny_vae_path(sd, ch=32):
     for j in range(3):
         W[j, j, 1, 1] = 1
 
-    def still(k, n):  # the residual branch leaves the first n channels alone
-        sd[k + ".conv2.weight"][:n] = 0
-        sd[k + ".conv2.bias"][:n] = 0
-
-    def short(k, rows):  # rows: list of {in_channel: weight}
-        W, B = sd[k + ".nin_shortcut.weight"], sd[k + ".nin_shortcut.bias"]
-        for r, m in enumerate(rows):
-            W[r] = 0
-            B[r] = 0
-            for i, v in m.items():
-                W[r, i, 0, 0] = v
-
-    def down(k, n):
-        W, B = sd[k + ".weight"], sd[k + ".bias"]
-        W[:n] = 0
-        B[:n] = 0
-        for r in range(n):
-            W[r, r, 0:2, 0:2] = 0.25
-
     eye4 = [{j: 1} for j in range(4)]
     grp = sum(([{j: 1}, {j: -1}, {3: 1}, {3: -1}] for j in range(3)), [])  # 12 rows
-    still(e + ".down.0.block.0", 4)
-    still(e + ".down.0.block.1", 4)
-    down(e + ".down.0.downsample.conv", 4)
-    short(e + ".down.1.block.0", eye4)
-    still(e + ".down.1.block.0", 4)
-    still(e + ".down.1.block.1", 4)
-    down(e + ".down.1.downsample.conv", 4)
-    short(e + ".down.2.block.0", grp)
-    still(e + ".down.2.block.0", 12)
-    still(e + ".down.2.block.1", 12)
-    down(e + ".down.2.downsample.conv", 12)
+    still(sd, e + ".down.0.block.0", 4)
+    still(sd, e + ".down.0.block.1", 4)
+    down(sd, e + ".down.0.downsample.conv", 4)
+    short(sd, e + ".down.1.block.0", eye4)
+    still(sd, e + ".down.1.block.0", 4)
+    still(sd, e + ".down.1.block.1", 4)
+    down(sd, e + ".down.1.downsample.conv", 4)
+    short(sd, e + ".down.2.block.0", grp)
+    still(sd, e + ".down.2.block.0", 12)
+    still(sd, e + ".down.2.block.1", 12)
+    down(sd, e + ".down.2.downsample.conv", 12)
     for b in ("down.3.block.0", "down.3.block.1", "mid.block_1", "mid.block_2"):
-        still(f"{e}.{b}", 12)
+        still(sd, f"{e}.{b}", 12)
     a = e + ".mid.attn_1.proj_out"
     sd[a + ".weight"][:12] = 0
     sd[a + ".bias"][:12] = 0
     ident_norm(sd, e + ".norm_out", slice(0, 12))
     W, B = sd[e + ".conv_out.weight"], sd[e + ".conv_out.bias"]
-    sf = 0.18215
     W[:4] = (
         rng("enc.rest").standard_normal(W[:4].shape)
         / math.sqrt(116 * 9 * 0.36)
         * np.array([0.1, 0.1, 0.1, 0.7])[:, None, None, None]
-        / sf
+        / SCALE
     )
     B[:4] = 0
     W[:4, :12] = 0
     for z in range(3):
         for j in range(3):
-            v = MIX[z, j] * 1.5 / sf  # 1.5 ~ the norm's std for c=2
+            v = MIX[z, j] * 1.5 / SCALE  # 1.5 ~ the norm's std for c=2
             W[z, 4 * j, 1, 1] = v
             W[z, 4 * j + 1, 1, 1] = -v
+
+
+def tiny_quant_path(sd):
     q, qb = sd[V + "quant_conv.weight"], sd[V + "quant_conv.bias"]
     q[:4, :4, 0, 0] = np.eye(4) + 0.05 * rng("q").standard_normal((4, 4))
     qb[:4] = 0
     p, pb = sd[V + "post_quant_conv.weight"], sd[V + "post_quant_conv.bias"]
     p[:, :, 0, 0] = np.linalg.inv(q[:4, :4, 0, 0].astype(np.float64))
     pb[:] = 0
+
+
+def tiny_decoder_path(sd):
     d = V + "decoder"
     W, B = sd[d + ".conv_in.weight"], sd[d + ".conv_in.bias"]
     W[:3] = 0
     B[:3] = 0
-    W[3:] *= sf
+    W[3:] *= SCALE
     inv = np.linalg.inv(MIX)
     for j in range(3):
-        W[j, :3, 1, 1] = inv[j] * sf
-
-    def up(k, n):
-        W, B = sd[k + ".weight"], sd[k + ".bias"]
-        W[:n] = 0
-        B[:n] = 0
-        for r in range(n):
-            W[r, r] = np.outer([1, 2, 1], [1, 2, 1]) / 16
+        W[j, :3, 1, 1] = inv[j] * SCALE
 
     eye3 = [{j: 1} for j in range(3)]
     pm = sum(([{j: 1}, {j: -1}] for j in range(3)), [])
     for b in ("mid.block_1", "mid.block_2", *(f"up.{l}.block.{i}" for l in (3, 2, 1) for i in range(3))):
-        still(f"{d}.{b}", 3)
+        still(sd, f"{d}.{b}", 3)
     a = d + ".mid.attn_1.proj_out"
     sd[a + ".weight"][:3] = 0
     sd[a + ".bias"][:3] = 0
-    short(d + ".up.1.block.0", eye3)
-    short(d + ".up.0.block.0", pm)
+    short(sd, d + ".up.1.block.0", eye3)
+    short(sd, d + ".up.0.block.0", pm)
     for l in (3, 2, 1):
-        up(f"{d}.up.{l}.upsample.conv", 3)
+        up(sd, f"{d}.up.{l}.upsample.conv", 3)
     for i in range(3):
-        still(f"{d}.up.0.block.{i}", 6)
+        still(sd, f"{d}.up.0.block.{i}", 6)
     ident_norm(sd, d + ".norm_out", slice(0, 6))
     W, B = sd[d + ".conv_out.weight"], sd[d + ".conv_out.bias"]
     W[:] = rng("dec.rest").standard_normal(W.shape) / math.sqrt(26 * 9 * 0.36) * 0.05

@@ -269,9 +269,8 @@ def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
     return fields, notes
 
 
-def create(fake: Fake) -> FastAPI:
-    """The routes of the server, and the page in front."""
-    app = FastAPI()
+def refusals(app: FastAPI) -> None:
+    """A refused request is answered with a sentence."""
 
     @app.exception_handler(WebuiError)
     async def refused(_request: Request, error: WebuiError) -> Response:
@@ -279,6 +278,10 @@ def create(fake: Fake) -> FastAPI:
             {"error": type(error).__name__, "detail": error.message, "hint": error.hint, "field": error.field},
             error.status,
         )
+
+
+def state_routes(app: FastAPI, fake: Fake) -> None:
+    """What the engine does and which jobs wait."""
 
     def state() -> dict[str, Any]:
         waiting = [
@@ -309,6 +312,10 @@ def create(fake: Fake) -> FastAPI:
                     yield ": still here\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def picture_routes(app: FastAPI, fake: Fake) -> None:
+    """Pictures that are uploaded, and what they tell of themselves."""
 
     @app.post("/v1/pictures", status_code=201)
     async def upload(request: Request) -> dict[str, Any]:
@@ -378,6 +385,10 @@ def create(fake: Fake) -> FastAPI:
         kind = "img2img" if "denoising_strength" in fields else "txt2img"
         return {"infotext": text, "items": {"Software": "a stand-in"}, "fields": fields, "kind": kind, "notes": []}
 
+
+def infotext_routes(app: FastAPI, fake: Fake) -> None:
+    """Reading parameters."""
+
     @app.post("/v1/infotext")
     async def infotext(body: dict[str, Any]) -> dict[str, Any]:
         fields, notes = fields_of(body["text"])
@@ -388,6 +399,10 @@ def create(fake: Fake) -> FastAPI:
         found = extract_styles(fields["prompt"], fields["negative_prompt"], fake.styles.values())
         fields |= {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
         return {**reading, "styles": found.names} if found.names else reading
+
+
+def card_routes(app: FastAPI, fake: Fake) -> None:
+    """Cards of networks and checkpoints."""
 
     @app.get("/v1/cards/{kind}")
     def cards(kind: str) -> dict[str, Any]:
@@ -409,6 +424,10 @@ def create(fake: Fake) -> FastAPI:
     def refresh_networks(what: str) -> None:
         """Nothing changes."""
 
+
+def style_routes(app: FastAPI, fake: Fake) -> None:
+    """Styles."""
+
     @app.get("/v1/styles")
     async def styles() -> list[dict[str, str]]:
         return [style._asdict() for style in fake.styles.values()]
@@ -427,6 +446,10 @@ def create(fake: Fake) -> FastAPI:
     async def apply(body: dict[str, Any]) -> dict[str, str]:
         prompts = apply_styles(body["prompt"], body["negative_prompt"], body["styles"], fake.styles)
         return dict(zip(("prompt", "negative_prompt"), prompts, strict=True))
+
+
+def submission(app: FastAPI, fake: Fake) -> None:
+    """Submitting a job."""
 
     @app.post("/v1/jobs", status_code=201)
     async def submit(body: dict[str, Any]) -> dict[str, Any]:
@@ -472,6 +495,10 @@ def create(fake: Fake) -> FastAPI:
         await fake.append(job, "queued", {"ahead": ahead})
         job["task"] = asyncio.create_task(fake.run(job))
         return {"id": key, "ahead": ahead, "url": f"/v1/jobs/{key}"}
+
+
+def job_routes(app: FastAPI, fake: Fake) -> None:
+    """Jobs: listed, followed, stopped, removed."""
 
     def shown(job: dict[str, Any]) -> dict[str, Any]:
         return {key: job[key] for key in ("id", "kind", "status", "ahead", "images", "progress")}
@@ -522,6 +549,10 @@ def create(fake: Fake) -> FastAPI:
         del fake.jobs[key]
         return {}
 
+
+def checkpoint_choice(app: FastAPI, fake: Fake) -> None:
+    """Choosing a checkpoint, which takes a second to load."""
+
     @app.post("/v1/checkpoint", status_code=202)
     async def choose(body: dict[str, str]) -> dict[str, Any]:
         async def load() -> None:
@@ -540,6 +571,10 @@ def create(fake: Fake) -> FastAPI:
         fake.settings = fake.settings.overridden({"sd_model_checkpoint": body["name"]})
         return {}
 
+
+def fetch_routes(app: FastAPI, fake: Fake) -> None:
+    """Models that can be fetched."""
+
     @app.get("/v1/fetch/catalog")
     async def fetch_catalog() -> dict[str, Any]:
         row = {
@@ -555,6 +590,10 @@ def create(fake: Fake) -> FastAPI:
     @app.get("/v1/fetch")
     async def fetches() -> list[dict[str, Any]]:
         return []
+
+
+def checkpoint_list(app: FastAPI, fake: Fake) -> None:
+    """The checkpoints, and an estimate for one."""
 
     @app.get("/v1/checkpoints")
     @app.post("/v1/checkpoints/refresh")
@@ -575,6 +614,10 @@ def create(fake: Fake) -> FastAPI:
         settings = fake.settings.overridden(request.override_settings)
         checkpoint = Catalog(CHECKPOINTS).checkpoint(settings.sd_model_checkpoint)
         return estimate(request, settings, checkpoint.sizes).described()
+
+
+def script_and_setting_routes(app: FastAPI, fake: Fake) -> None:
+    """Scripts, settings, counting tokens."""
 
     @app.get("/v1/scripts")
     async def scripts() -> dict[str, Any]:
@@ -599,6 +642,10 @@ def create(fake: Fake) -> FastAPI:
         count = len(body["text"].replace(",", " , ").split())
         return {"count": count, "capacity": max(75, -(-count // 75) * 75)}
 
+
+def history_routes(app: FastAPI, fake: Fake) -> None:
+    """The pictures that were made."""
+
     @app.get("/v1/history")
     async def history() -> dict[str, Any]:
         images = [image for job in fake.jobs.values() for image in job["images"]]
@@ -611,6 +658,10 @@ def create(fake: Fake) -> FastAPI:
             for at, image in enumerate(reversed(images))
         ]  # fmt: skip
         return {"pictures": rows, "next": "", "unread": 0}
+
+
+def output_routes(app: FastAPI, fake: Fake) -> None:
+    """Their files."""
 
     @app.get("/v1/outputs/zip")
     async def zipped(request: Request) -> Response:
@@ -636,6 +687,31 @@ def create(fake: Fake) -> FastAPI:
             raise WebuiError("There is no such picture.", status=404)
         return Response(fake.outputs[path], media_type="image/png")
 
+
+# In this order: of two routes that fit an address, the first one answers.
+ROUTES = (
+    state_routes,
+    picture_routes,
+    infotext_routes,
+    card_routes,
+    style_routes,
+    submission,
+    job_routes,
+    checkpoint_choice,
+    fetch_routes,
+    checkpoint_list,
+    script_and_setting_routes,
+    history_routes,
+    output_routes,
+)
+
+
+def create(fake: Fake) -> FastAPI:
+    """The routes of the server, and the page in front."""
+    app = FastAPI()
+    refusals(app)
+    for add in ROUTES:
+        add(app, fake)
     paths = [Path(f"{name}.safetensors") for name in ("palimpsest-starter", "watercolor-v3", "broken-model")]
     catalog = Catalog(tuple(Checkpoint(path.stem, path) for path in paths))
     return mount(app, build_page(catalog, fake.settings))

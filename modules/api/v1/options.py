@@ -51,13 +51,13 @@ def routes(services: Services) -> APIRouter:
     @router.get("/checkpoints")
     def checkpoints() -> dict[str, Any]:
         """The available checkpoints and the selected one."""
-        return listed()
+        return listed(services)
 
     @router.post("/checkpoints/refresh")
     def refresh() -> dict[str, Any]:
         """Rescan the folders."""
         services.catalog.refresh()
-        return listed()
+        return listed(services)
 
     @router.post("/checkpoint", status_code=202)
     def choose(body: CheckpointBody) -> dict[str, Any]:
@@ -67,41 +67,45 @@ def routes(services: Services) -> APIRouter:
         services.select_checkpoint(checkpoint, after)
         return {}
 
-    def listed() -> dict[str, Any]:
-        catalog = services.catalog.current
-        return {
-            "checkpoints": [
-                {
-                    "name": checkpoint.name,
-                    "label": checkpoint.label,
-                    "reason": checkpoint.reason,
-                    "defaults": checkpoint.defaults,
-                    "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
-                    "family": checkpoint.family,
-                    "shown": checkpoint.shown,
-                    "sizes": sizes_of(checkpoint),
-                    "hash": hash_of(checkpoint),
-                }
-                for checkpoint in catalog.checkpoints
-            ],
-            "selected": selected(catalog),
-            "vaes": list(catalog.names("vaes")),
-        }
-
-    def selected(catalog: Catalog) -> str:
-        """Its name in the catalog; a selected checkpoint that no longer exists keeps its name."""
-        current_name = services.settings.current.sd_model_checkpoint
-        if not current_name:
-            return catalog.first_checkpoint.name if catalog.checkpoints else ""
-        return current_name
-
-    def hash_of(checkpoint: Checkpoint) -> str:
-        """The hash if it is known; hashes are computed in the background."""
-        state = services.queue.state()
-        loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
-        return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
-
     return router
+
+
+def listed(services: Services) -> dict[str, Any]:
+    """The checkpoints and VAEs there are, and the selected checkpoint."""
+    catalog = services.catalog.current
+    return {
+        "checkpoints": [
+            {
+                "name": checkpoint.name,
+                "label": checkpoint.label,
+                "reason": checkpoint.reason,
+                "defaults": checkpoint.defaults,
+                "forms": {kind: checkpoint.form_defaults(kind) for kind in KINDS},
+                "family": checkpoint.family,
+                "shown": checkpoint.shown,
+                "sizes": sizes_of(checkpoint),
+                "hash": hash_of(services, checkpoint),
+            }
+            for checkpoint in catalog.checkpoints
+        ],
+        "selected": selected(services, catalog),
+        "vaes": list(catalog.names("vaes")),
+    }
+
+
+def selected(services: Services, catalog: Catalog) -> str:
+    """Its name in the catalog; a selected checkpoint that no longer exists keeps its name."""
+    current_name = services.settings.current.sd_model_checkpoint
+    if not current_name:
+        return catalog.first_checkpoint.name if catalog.checkpoints else ""
+    return current_name
+
+
+def hash_of(services: Services, checkpoint: Checkpoint) -> str:
+    """The hash if it is known; hashes are computed in the background."""
+    state = services.queue.state()
+    loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
+    return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
 
 
 def sizes_of(checkpoint: Checkpoint) -> dict[str, Any]:
