@@ -567,11 +567,11 @@ def test_txt2img_sends_to_img2img(open_page: Page) -> None:
 def test_before_and_after(made: Page) -> None:
     made.hover("#img2img_results .stage")
     made.click("#img2img_compare")
-    handle = made.locator(".compare-handle")
+    handle = made.locator("#img2img_results .compare-handle")
     expect(handle).to_have_attribute("aria-valuenow", "50")
     handle.press("ArrowRight")
     expect(handle).to_have_attribute("aria-valuenow", "52")
-    box = made.locator(".compare").bounding_box()
+    box = made.locator("#img2img_results .compare").bounding_box()
     assert box
     assert abs(box["width"] - box["height"]) < 1  # lies on the square result, not on the whole stage
     made.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + 40)
@@ -631,10 +631,10 @@ def test_seeds_are_reused_and_thrown(made: Page) -> None:
 
 def test_save_folder_and_downloads(made: Page, server: FakeServer, tmp_path: Path) -> None:
     made.click("#save_img2img")
-    expect(made.locator(".toast")).to_contain_text("Saved as saved/")
+    expect(made.locator(".toast", has_text="Saved as saved/")).to_be_visible()
     assert server.fake.saved[-1].endswith("-501.png")
     made.click("#img2img_open_folder")
-    expect(made.locator(".toast >> nth=-1")).to_contain_text("outputs/img2img-images/2026-11-25")
+    expect(made.locator(".toast", has_text="outputs/img2img-images/2026-11-25")).to_be_visible()
     with made.expect_download() as download:
         made.click("#save_zip_img2img")
     assert download.value.suggested_filename == "palimpsest-2026-11-25.zip"

@@ -87,7 +87,7 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
                 "defaults": {"steps": 12},
                 "forms": FORMS,
                 "family": "",
-                "shown": [],
+                "shown": "",
                 "sizes": {"multiple_of": 8, "trained_on": [{"width": 512, "height": 512}]},
                 "hash": f"{name * 10}"[:10],
             }
