@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from modules.base.events import ImageDone, ImageSaved
+from modules.base.events import ImageSaved, PictureDone
 from modules.jobs.job import Job, JobSpec
 from modules.jobs.queue import JobQueue
+from modules.jobs.saving import SavePicture
 from modules.jobs.workers.process import EngineProcess
 from modules.processing.kinds.generate import TXT2IMG
 from modules.schema.catalog import Checkpoint
@@ -27,7 +28,7 @@ def named(name: str) -> Checkpoint:
     return Checkpoint(name, Path(f"{name}.safetensors"))
 
 
-def save(job: Job, done: ImageDone) -> ImageSaved:
+def save(job: Job, done: PictureDone) -> ImageSaved:
     return ImageSaved(done.index, done.seed, done.width, done.height, done.infotext, f"{done.index}.png")
 
 
@@ -43,9 +44,7 @@ def make_queue() -> Iterator[MakeQueue]:
     """Queues that are closed at the end of the test."""
     with ExitStack() as stack:
 
-        def make(
-            save: Callable[[Job, ImageDone], ImageSaved] = save, factory: str = FACTORY, **options: str
-        ) -> JobQueue:
+        def make(save: SavePicture = save, factory: str = FACTORY, **options: str) -> JobQueue:
             queue = JobQueue(EngineProcess(factory, options), save)
             stack.callback(queue.close)
             return queue

@@ -14,7 +14,7 @@ from PIL import Image
 
 from modules.api.v1.jobs import JobFeed
 from modules.base.errors import WebuiError
-from modules.base.events import Failed, Finished, ImageDone, ImageSaved, Parked, Queued, Started
+from modules.base.events import Failed, Finished, ImageSaved, Parked, PictureDone, Queued, Started
 from modules.base.picture import Picture
 from modules.jobs import line as line_module
 from modules.jobs import queue as queue_module
@@ -446,7 +446,7 @@ def test_a_disk_that_refuses_refuses_the_job(tmp_path: Path) -> None:
 def test_a_failing_save_leaves_no_picture_in_the_job_store(tmp_path: Path) -> None:
     job_store = JobStore(tmp_path / "jobs.sqlite")
 
-    def save(job: Job, done: ImageDone) -> ImageSaved:
+    def save(job: Job, done: PictureDone) -> ImageSaved:
         image = ImageSaved(done.index, done.seed, 8, 8, "", f"{done.index}.png")
         job.announce(image, "0" * 64)
         if done.index == 1:

@@ -223,7 +223,7 @@ def test_after_a_restart_it_continues_at_the_last_whole_band(tmp_path: Path, eng
 
     def rows(*given: Any) -> Any:
         hear = given[-1]
-        return tiles(*given[:-1], lambda share: (counted.append(1), hear(share))[1])
+        return tiles(*given[:-1], lambda share: (counted.append(1), hear(share))[1])  # pyright: ignore[reportCallIssue]
 
     evaluated.rows = rows  # pyright: ignore
     [large] = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from modules.base.events import EngineState, Event, Failed, Finished, ImageDone, ImageSaved, Stop
+from modules.base.events import EngineState, Event, Failed, Finished, ImageSaved, PictureDone, Stop
 from modules.base.picture import Picture
 from modules.jobs.job import Job, JobSpec
 from modules.jobs.listeners import Listeners
@@ -56,7 +56,7 @@ class Held:
         self.may_run.set()
 
 
-def save(job: Job, done: ImageDone) -> ImageSaved:
+def save(job: Job, done: PictureDone) -> ImageSaved:
     return done.saved("")
 
 

@@ -40,7 +40,8 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def save(outputs: Outputs, seed: int = 5, kind: str = "img2img", text: str = TEXT, **settings: Any) -> str:
-    return outputs.write(outputs.numbered(kind, seed), as_file(IMAGE, text, Settings(**settings)))
+    # A copy: two threads that save one image leave the texts of the one in it for good (Pillow's encoderinfo).
+    return outputs.write(outputs.numbered(kind, seed), as_file(IMAGE.copy(), text, Settings(**settings)))
 
 
 def files(outputs: Outputs) -> list[str]:

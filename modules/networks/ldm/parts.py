@@ -37,7 +37,7 @@ from modules.networks.ldm.layout import (
 from modules.networks.ldm.names import unet_ldm_name, vae_ldm_name
 from modules.networks.ldm.openclip import as_transformers
 from modules.networks.ldm.prediction import folder_notes, prediction_notes
-from modules.networks.ldm.shared_texts import SharedText, Wanted, fitting
+from modules.networks.ldm.shared_texts import EncoderNeeds, SharedText, fitting
 from modules.networks.ldm.sidecar import Sidecar, Values, read_sidecar
 from modules.networks.ldm.unet_layout import unet_config
 from modules.networks.model import FileSigns, MissingVae
@@ -185,9 +185,9 @@ def _texts(
         return tuple(inside.values())
     width = unet["cross_attention_dim"] - sum(text.config["hidden_size"] for text in inside.values())
     has_summary = missing[-1].kind is CLIPTextModelWithProjection
-    told = unet.get("projection_class_embeddings_input_dim") or 0
-    wanted = Wanted(len(missing), width, has_summary, told, layout.size_numbers or 1)
-    found = fitting(wanted, shared, path.stem)
+    summary_and_sizes = unet.get("projection_class_embeddings_input_dim") or 0
+    needs = EncoderNeeds(len(missing), width, has_summary, summary_and_sizes, layout.size_numbers or 1)
+    found = fitting(needs, shared, path.stem)
     if not found:
         names = ", ".join(sorted(file.name for file in shared)[:3])
         raise WebuiError(

@@ -39,32 +39,32 @@ class SharedText(NamedTuple):
     is_openclip: bool
 
 
-class Wanted(NamedTuple):
+class EncoderNeeds(NamedTuple):
     """What a checkpoint lacks: so many text `encoders`, `width` wide side by side, the last one with a summary or not.
 
-    told: how many values the UNet takes beside that summary's, a multiple of `numbers`; 0 where it takes none.
+    added: how many values the UNet takes beside that summary's, a multiple of `numbers`; 0 where it takes none.
     """
 
     encoders: int
     width: int
     has_summary: bool = False
-    told: int = 0
+    added: int = 0
     numbers: int = 1
 
 
-def fitting(wanted: Wanted, files: Sequence[Path], stem: str) -> tuple[SharedText, ...]:
+def fitting(needs: EncoderNeeds, files: Sequence[Path], stem: str) -> tuple[SharedText, ...]:
     """The first of the text encoders in `files` that fit together; () if none do.
 
     Files whose names begin with the checkpoint's, `stem`, come first. What cannot be read is passed over.
     """
     ordered = sorted(files, key=lambda path: (not path.name.lower().startswith(stem.lower()), path.name.lower()))
     texts = [text for path in ordered for text in _in_file(path)]
-    for chosen in islice(product(texts, repeat=wanted.encoders), _MOST_TRIED):
+    for chosen in islice(product(texts, repeat=needs.encoders), _MOST_TRIED):
         summary = chosen[-1].projection
-        left = wanted.told - summary
-        has_room = not wanted.told or (left > 0 and left % wanted.numbers == 0)
-        is_whole = not wanted.has_summary or (summary > 0 and has_room)
-        if sum(text.width for text in chosen) == wanted.width and is_whole:
+        left = needs.added - summary
+        has_room = not needs.added or (left > 0 and left % needs.numbers == 0)
+        is_whole = not needs.has_summary or (summary > 0 and has_room)
+        if sum(text.width for text in chosen) == needs.width and is_whole:
             return chosen
     return ()
 

@@ -64,7 +64,9 @@ def test_a_png_is_read_by_libpng_too(tmp_path: Path) -> None:
 
     pixels = picture(300, 700)
     file = written(Draft(tmp_path, spec_of("png", pixels), ""), pixels)
-    np.testing.assert_array_equal(cv2.imread(str(file.path))[..., ::-1], pixels)
+    read = cv2.imread(str(file.path))
+    assert read is not None
+    np.testing.assert_array_equal(read[..., ::-1], pixels)
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 700), (40, 128), (1, 1), (33, 257), (2000, 3)])

@@ -45,8 +45,7 @@ export class Download {
     if (name === "warned") this.message.textContent = data.message;
     if (name === "file_saved") this.message.textContent = `Saved ${data.name} (${sized(data.size)}).`;
     if (name === "failed") this.message.textContent = [data.message, data.hint].filter(Boolean).join(" ");
-    if (name === "finished" && data.interrupted)
-      this.message.textContent = "Stopped. Fetch it again to resume.";
+    if (name === "finished" && data.interrupted) this.message.textContent = "Stopped. Fetch it again to resume.";
     if (name !== "finished" && name !== "failed") return name === "queued" || this.meter.update(data.progress);
     this.message.classList.toggle("p-error", name === "failed");
     stream.close();
