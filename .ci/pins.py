@@ -1,4 +1,4 @@
-"""Writes requirements*.txt and constraints.txt from the lists in pyproject.toml, the one place where versions stand.
+"""Writes requirements*.txt and constraints.txt from the lists in pyproject.toml, the only place with versions.
 
 python .ci/pins.py           write them
 python .ci/pins.py --check   say which are not current; exit status 1 if any
@@ -11,11 +11,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = "# Made from pyproject.toml by `python .ci/pins.py`: change it there."
-LIMITS = "-c constraints.txt"  # for people who install by hand; launch.py names the file itself
+LIMITS = "-c constraints.txt"  # for manual installation; launch.py names the file itself
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or, with --check, compares; the exit status."""
+    """Writes, or with --check compares; returns the exit status."""
     expected = generated(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")))
     old = [name for name, text in expected.items() if current(ROOT / name) != text]
     if "--check" in arguments:
@@ -29,12 +29,12 @@ def main(arguments: list[str]) -> int:
 
 
 def current(path: Path) -> str:
-    """The text of the file; "" if there is none."""
+    """The text of the file; "" if it does not exist."""
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def generated(project: dict[str, Any]) -> dict[str, str]:
-    """The text of each file by its name, from pyproject.toml's content."""
+    """The text of each file by name, from pyproject.toml's content."""
     dependencies = project["project"]["dependencies"]
     groups = project["dependency-groups"]
     return {
@@ -47,7 +47,7 @@ def generated(project: dict[str, Any]) -> dict[str, str]:
 
 
 def members(groups: dict[str, list[Any]], name: str) -> list[str]:
-    """The requirements of a dependency group, those of the groups it includes among them (PEP 735)."""
+    """The requirements of a dependency group, including those of the groups it includes (PEP 735)."""
     found: list[str] = []
     for each in groups[name]:
         found += [each] if isinstance(each, str) else members(groups, each["include-group"])

@@ -61,17 +61,17 @@ from modules.store.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
-READ_AT_START = 16  # headers of models of a kind; thousands may lie on a slow drive
-QUEUE = "queue/jobs.sqlite"  # every job that was accepted
-BATCHES = "queue/batches"  # what they were asked for, and what has become of their files
-OWN_FOLDERS = ("cache", "cache/pictures", "cache/thumbnails", "cache/batches", "queue", BATCHES)  # outer ones first
+READ_AT_START = 16  # headers of each kind of model; a slow drive may hold thousands
+QUEUE = "queue/jobs.sqlite"  # every accepted job
+BATCHES = "queue/batches"  # requests and finished files
+OWN_FOLDERS = ("cache", "cache/pictures", "cache/thumbnails", "cache/batches", "queue", BATCHES)  # outermost first
 
 
 def main(argv: Sequence[str]) -> int:
-    """Start the server and serve until Ctrl+C; the exit code. A person's mistake is one sentence on stderr.
+    """Start the server and run it until Ctrl+C; returns the exit code. A user's mistake is one sentence on stderr.
 
-    `reproduce PICTURE` as the first words makes a picture again instead, and tells how near it came; `merge` makes a
-    checkpoint of others; `fetch` downloads a model; `doctor` checks what is installed and attacks the server.
+    If the first argument is `reproduce PICTURE`, it makes a picture again and reports how close the result is; `merge`
+    merges checkpoints; `fetch` downloads a model; `doctor` checks what is installed and attacks the server.
     """
     if argv[:1] == ["reproduce"]:
         return reproduce(argv[1:])
@@ -106,16 +106,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def reproduce(argv: Sequence[str]) -> int:
-    """`reproduce PICTURE [--source FILE] [--mask FILE]`, and the server's flags for folders and computing.
+    """`reproduce PICTURE [--source FILE] [--mask FILE]`, with the server's flags for folders and computing.
 
-    Exit code 0 for an identical picture, 2 for another one, 1 where it cannot be made.
+    Exit code 0 for an identical picture, 2 for a different one, 1 if it cannot be made.
     """
     reader = argparse.ArgumentParser("webui.py reproduce", description="Make a picture again from its own text.")
     reader.add_argument("picture", type=Path, help="a picture that contains its parameters")
     reader.add_argument("--source", type=Path, metavar="FILE", help="the source of an img2img picture")
     reader.add_argument("--mask", type=Path, metavar="FILE", help="the mask of an inpainted picture")
     args, rest = reader.parse_known_args(list(argv))
-    # Not at the top: the server's own process never imports torch, and this one does nothing else.
+    # Not at the top: the server process never imports torch, and this process does nothing else.
     from modules.processing.engine import create_engine  # noqa: PLC0415
     from modules.processing.rerun import rerun  # noqa: PLC0415
 
@@ -143,7 +143,7 @@ def reproduce(argv: Sequence[str]) -> int:
 
 
 def kept(pictures: Pictures) -> Kept:
-    """Pictures by sha256; None for those that are not here any more."""
+    """Pictures by sha256; None for those that no longer exist."""
 
     def find(sha256: str) -> Picture | None:
         try:
@@ -226,12 +226,12 @@ def open_services(flags: Flags) -> Services:
 
 
 def keep_reduced(thumbnails: Thumbnails, path: Path, small: bytes) -> None:
-    """Keeps the reduced copy of a large picture for those who look at it."""
+    """Keeps the reduced copy of a large picture for later requests."""
     thumbnails.get(key_of(path), lambda: small)
 
 
 def require_folder(outputs: Path) -> None:
-    """Raises WebuiError if something else has the name of the pictures' folder: unlike our own it is not moved."""
+    """Raises WebuiError if a file has the name of the pictures' folder: unlike files of our own, it is not moved."""
     if os.path.lexists(outputs) and not outputs.is_dir():
         what = "a broken link" if outputs.is_symlink() else "not a folder"
         raise WebuiError(
@@ -242,14 +242,14 @@ def require_folder(outputs: Path) -> None:
 
 
 def sweep_drafts(flags: Flags) -> None:
-    """Remove what a process that was killed had begun to write, wherever files of ours are written."""
+    """Remove what a killed process had begun to write, in every folder we write to."""
     sweep(flags.data_dir)
     for folder in (flags.outputs_dir, flags.data_dir / "cache", flags.data_dir / "queue"):
         sweep_below(folder)
 
 
 def hash_of(flags: Flags) -> HashOf:
-    """The sha256 of a checkpoint's weights, which are read if need be; "" for one that cannot be read any more."""
+    """The sha256 of a checkpoint's weights, which may have to be read; "" for one that is no longer readable."""
 
     def sha256(path: Path) -> str:
         with contextlib.suppress(OSError, WebuiError):
@@ -260,7 +260,7 @@ def hash_of(flags: Flags) -> HashOf:
 
 
 def words_of(catalog: Catalog, width: int) -> tuple[Word, ...]:
-    """The embeddings that may stand in a prompt, for a text encoder `width` wide."""
+    """The embeddings that can be used in a prompt, for a text encoder of width `width`."""
     return tuple(Word(each.name, each.vectors) for each in usable(catalog.embeddings, width))
 
 
@@ -278,8 +278,8 @@ def start_engine(services: Services) -> None:
 
 
 def serve(services: Services) -> None:
-    """Answer requests until the process is told to end. Raises KeyboardInterrupt after Ctrl+C."""
-    # Not at the top: Gradio and FastAPI take seconds to import, and the engine process starts beside that.
+    """Answer requests until the process is told to stop. Raises KeyboardInterrupt after Ctrl+C."""
+    # Not at the top: Gradio and FastAPI take seconds to import, and the engine process starts in parallel.
     from modules.api.app import create_api  # noqa: PLC0415
     from modules.ui.app import build_page, mount  # noqa: PLC0415
 
@@ -289,12 +289,12 @@ def serve(services: Services) -> None:
     app = mount(create_api(services), page, flags.theme)
     running = _Server(listen.configured(app, flags), services)
     running.run()
-    if running.was_interrupted:  # uvicorn raises it again, but asyncio may swallow it when its task ends just then
+    if running.was_interrupted:  # uvicorn raises it again, but asyncio may swallow it if its task ends at that moment
         raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
-    """Tells the address, opens the browser, and looks further into the models, once the port answers."""
+    """Once the port answers, prints the address, opens the browser, and reads the remaining headers of the models."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
@@ -318,16 +318,16 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Ends the jobs first, and with them the event streams, which would hold the server up."""
+        """Ends the jobs first, and with them the event streams, which would delay the shutdown."""
         await asyncio.to_thread(self._batches.close)
         await asyncio.to_thread(self._queue.close)
         await super().shutdown(sockets)
 
 
-# Nothing may ask the network: neither Gradio nor the Hugging Face libraries, in this process or in the engine's.
+# Nothing may use the network: neither Gradio nor the Hugging Face libraries, in this process or in the engine's.
 os.environ.update(
     GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TRANSFORMERS_OFFLINE="1"
 )
-# OpenMP's threads wait by spinning, and two of them on a core that something else uses too make a step 20 times slower
+# OpenMP's threads wait by spinning. If another process shares a core with two of them, a step takes 20 times longer
 # (measured on two cores with one other process: 20 to 70 s a picture instead of 2). Sleeping costs nothing noticeable.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -34,9 +34,9 @@ from modules.flags.command_line import parse
 from modules.server.installed import Finding, installation
 
 PATIENCE: Final = 20.0  # seconds for one answer
-START: Final = 120.0  # seconds for a server to answer first
+START: Final = 120.0  # seconds until a server first answers
 FOREIGN: Final = "http://evil.example"
-SECRET: Final = "root:"  # the beginning of the file that the attacks request
+SECRET: Final = "root:"  # the first bytes of the file that the attacks request
 FORBIDDEN: Final = "/etc/passwd"
 
 TRAVERSALS: Final = tuple(
@@ -51,7 +51,7 @@ GRADIO: Final = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints a table; 0 if everything passed, else 1."""
+    """Prints a table; returns 0 if everything passed, else 1."""
     reader = argparse.ArgumentParser("webui.py doctor", description="Check the installation, then attack the server.")
     reader.add_argument("--url", default="", help="a running Palimpsest (default: start one for the checks)")
     reader.add_argument("--auth", default="", metavar="USER:PASSWORD", help="for the server at --url")
@@ -158,7 +158,7 @@ class Target:
 
 
 def attacks(url: str, auth: str) -> list[Finding]:
-    """Every attack on the server at `url`. Raises WebuiError if nobody answers there."""
+    """Every attack on the server at `url`. Raises WebuiError if no server answers there."""
     user, _, password = auth.partition(":")
     target = Target(url, (user, password) if auth else None)
     try:

@@ -1,4 +1,4 @@
-"""`webui.py fetch`: a model file from the hub, from the command line."""
+"""`webui.py fetch`: downloads a model file from the hub, from the command line."""
 
 import argparse
 import logging
@@ -23,9 +23,9 @@ INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 0 if the file was fetched, 1 for a mistake or if the licence is declined, 130 for Ctrl+C."""
+    """Exit code 0 if the file was downloaded, 1 for a mistake or if the licence is declined, 130 for Ctrl+C."""
     try:
-        # Not by argparse, which would take the folder in `--list --data-dir FOLDER` for the file.
+        # Not done by argparse: in `--list --data-dir FOLDER` it would take the folder for the file.
         file = argv[0] if argv and not argv[0].startswith("-") else ""
         options, rest = _reader().parse_known_args(list(argv[1:] if file else argv))
         flags = parse(rest)
@@ -83,7 +83,7 @@ def _list(fetcher: Fetcher) -> None:
 
 
 def _accepted(fetcher: Fetcher, offer: Offer) -> bool:
-    """Show what would be fetched, and ask. Raises WebuiError if there is no terminal to answer."""
+    """Show what would be downloaded, and ask for confirmation. Raises WebuiError if no terminal can answer."""
     sys.stderr.write(
         printable(f"{offer.order.repo}/{offer.order.file}: {offer.size / 1e9:.2f} GB, to {fetcher.target(offer.order)}")
         + "\n"

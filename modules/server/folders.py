@@ -1,4 +1,4 @@
-"""The folders that contain models: ours, those from flags, and other programs'."""
+"""The folders that contain models: ours, those from flags, and those of other programs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from modules.networks.files.control import FOLDERS as CONTROL_FOLDERS
 from modules.networks.files.installations import Installation
 from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
 
-HASHES = "cache/hashes.json"  # in the data folder; written by the engine process, and where a picture is made again
-HEADERS = "cache/headers.json"  # beside it; the contents of models' headers
+HASHES = "cache/hashes.json"  # in the data folder; written by the engine process and by `reproduce`
+HEADERS = "cache/headers.json"  # in the same folder; caches the headers of model files
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
@@ -25,9 +25,9 @@ HYPERNETWORKS = "hypernetworks"
 
 @dataclass(frozen=True)
 class ModelFolders:
-    """Where models are looked for, in this order; the first file of a name wins.
+    """The folders searched for models, in this order; the first file with a name wins.
 
-    Ours come first, then those of the flags, then those of the installations, which are only read.
+    Ours come first, then those from flags, then those of other installations, which are read-only.
     """
 
     flags: Flags
@@ -41,7 +41,7 @@ class ModelFolders:
 
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
-        """The models folder's, that of the checkpoint that ships, `--ckpt-dir`, and `--ckpt`'s."""
+        """The models folder's, the bundled checkpoint's, `--ckpt-dir`, and `--ckpt`'s."""
         flags = self.flags
         own = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
         beside = [] if flags.ckpt is None else [flags.ckpt.parent]
@@ -55,7 +55,7 @@ class ModelFolders:
 
     @cached_property
     def embeddings(self) -> tuple[Path, ...]:
-        """The models folder's, the one A1111 has in its data folder, and `--embeddings-dir`."""
+        """The models folder's, the one in A1111's data folder, and `--embeddings-dir`."""
         own = [self.flags.models_dir / EMBEDDINGS, self.flags.data_dir / EMBEDDINGS]
         return self._with_others([*own, *self.flags.embeddings_dirs], installations.EMBEDDINGS)
 
@@ -107,7 +107,7 @@ class ModelFolders:
 
     @property
     def settings(self) -> Path | None:
-        """A1111's config.json, where the settings come from at the first start."""
+        """A1111's config.json, from which the settings are imported at the first start."""
         return next((other.settings for other in self.others if other.settings is not None), None)
 
     @property

@@ -20,7 +20,7 @@ from modules.flags.flags import Flags
 from modules.server.folders import ModelFolders
 
 OLDEST: Final = (3, 11)
-FREE_BYTES: Final = 2 * 10**9  # a day's pictures, and a checkpoint
+FREE_BYTES: Final = 2 * 10**9  # a day's pictures and a checkpoint
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def checkpoints(files: set[Path]) -> Finding:
 
 
 def device() -> Finding:
-    """The device that torch uses, read in a separate process so that this one need not import torch."""
+    """The device that torch uses, read in a separate process so that this one does not have to import torch."""
     program = (
         "import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU')"
     )

@@ -19,9 +19,9 @@ from modules.flags.values import is_loopback
 
 SECONDS_FOR_HEAD = 10.0  # from a request's first byte, or a connection's start, to the end of its head
 SECONDS_TO_TAKE = 30.0  # within which a client must read some of its response
-LEAST_TAKEN = 16 * 1024  # bytes in these seconds
-MOST_CONNECTIONS = 512  # at the same time; a system's usual bound on open files is 1024
-MOST_OF_ONE = 128  # from one address other than this machine's
+LEAST_TAKEN = 16 * 1024  # bytes per SECONDS_TO_TAKE
+MOST_CONNECTIONS = 512  # open at once; the usual limit of open files is 1024
+MOST_OF_ONE = 128  # from one address, except this machine's
 SECONDS_BETWEEN_REQUESTS = 30  # on one connection. A client that polls every few seconds must not find it closed
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 1 << 20  # glibc's malloc.h; bytes
 SECONDS_TO_CLOSE = 2  # for responses in progress when the server stops; event streams would never end
@@ -33,9 +33,9 @@ FULL = (
 
 
 class PatientProtocol(H11Protocol):
-    """One connection. It is closed if a head does not arrive in time, or if its client stops reading the response.
+    """One connection. It is closed if a request's head is late or if its client stops reading the response.
 
-    Bodies have their own bound, in api/body_limit.py: how long one may take depends on its size.
+    Bodies have their own time limit, which depends on their size, in api/body_limit.py.
     """
 
     seconds_for_head = SECONDS_FOR_HEAD
@@ -88,7 +88,7 @@ class PatientProtocol(H11Protocol):
         return same > self.most_of_one
 
     def _look(self) -> None:
-        """A head is awaited whenever no request is being answered; uvicorn itself closes idle connections."""
+        """Expect a head whenever no request is being answered; uvicorn itself closes idle connections."""
         answering = self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
         if answering:
             self._stop_head_timer()
@@ -127,10 +127,10 @@ class PatientProtocol(H11Protocol):
 def give_memory_back() -> None:
     """Make the C library return large blocks to the system when they are freed, in this process from now on.
 
-    glibc raises the bound from which it does so to 32 MB by itself, and keeps what is smaller for the thread that had
-    it: Pillow's blocks have 16 MB, and forty threads kept 400 MB each of pictures long gone (measured: 3.1 GB).
+    glibc raises that threshold to 32 MB by itself, and keeps smaller freed blocks for the thread that had them:
+    Pillow's blocks are 16 MB, and forty threads kept 400 MB each of discarded pictures (measured: 3.1 GB).
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library, or another system
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library or system
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
@@ -139,7 +139,7 @@ def check_certificate(flags: Flags) -> None:
     if flags.tls_certfile is None:
         return
     try:
-        # Without a function for it, OpenSSL would ask the terminal for a key's password.
+        # Without a password function, OpenSSL would ask for the key's password in the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(flags.tls_certfile, flags.tls_keyfile, lambda: "")
     except (ssl.SSLError, OSError) as error:
         raise WebuiError(
@@ -156,10 +156,10 @@ def configured(app: Any, flags: Flags) -> uvicorn.Config:
         host=flags.server_name,
         port=flags.port,
         http=PatientProtocol,
-        ws="none",  # nothing here uses it
+        ws="none",  # not used here
         log_level="warning",
         access_log=False,
-        proxy_headers=False,  # anybody can send X-Forwarded-For
+        proxy_headers=False,  # anyone can send X-Forwarded-For
         server_header=False,
         timeout_keep_alive=SECONDS_BETWEEN_REQUESTS,
         ssl_certfile=flags.tls_certfile,

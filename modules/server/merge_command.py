@@ -1,4 +1,4 @@
-"""`webui.py merge`: checkpoints merged from the command line, without a server."""
+"""`webui.py merge`: merges checkpoints from the command line, without a server."""
 
 import argparse
 import logging
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         flags = parse(rest)
         logs.set_up(logging.WARNING)
         request = MERGE.parse(_values(options))
-        # Not at the top: the server's own process never imports torch, and this one does nothing else.
+        # Not at the top: the server process never imports torch, and this process does nothing else.
         from modules.processing.merging import Merger  # noqa: PLC0415
 
         folders = ModelFolders.of(flags)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 class _Finder:
-    """Names are those of the lists, or paths of files."""
+    """Finds models by the names in the lists, or by file path."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog

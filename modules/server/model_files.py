@@ -1,4 +1,4 @@
-"""The models in some folders: found at once, however many they are, and looked into further in the background."""
+"""The models in a set of folders: listed immediately, however many they are; headers are read in the background."""
 
 from modules.networks.files.cards import CardFiles
 from modules.networks.files.checkpoints import CheckpointFiles
@@ -15,8 +15,9 @@ from modules.server.folders import HASHES, HEADERS, ModelFolders
 
 
 class ModelFiles:
-    """What is there to choose from. `scan` reads at most `at_once` headers of each kind that have changed (None for
-    all); `look_further` reads the others."""
+    """The available models. `scan` reads at most `at_once` changed headers of each kind (None for all); `look_further`
+    reads the rest.
+    """
 
     def __init__(
         self, folders: ModelFolders, upscalers: tuple[Upscaler, ...] = UPSCALERS, at_once: int | None = None
@@ -44,12 +45,12 @@ class ModelFiles:
         )
 
     def look_further(self) -> bool:
-        """Look, for a few seconds, into files that the last scan has left. Tells whether another would find more."""
+        """Read headers that the last scan left out, for a few seconds. Returns whether any are left."""
         is_news = self._checkpoints.look_further()
         is_news |= self._loras.look_further()
         self._headers.save()
         return is_news
 
     def card_files(self) -> CardFiles:
-        """What lies beside the models."""
+        """The files beside the models."""
         return CardFiles(self._folders.card_roots, self._folders.read_only, self._headers)

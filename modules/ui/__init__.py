@@ -1,1 +1,1 @@
-"""The page: Gradio for the form, small ES modules of our own for everything that moves."""
+"""The page: Gradio builds the form; small ES modules of our own do everything dynamic."""

@@ -1,6 +1,6 @@
 """The page as a whole: checkpoint selector on top, tabs below, and how it is mounted on the server.
 
-Nothing here computes: the page's scripts talk to the routes under /v1, and no event reaches Gradio's server.
+Gradio's server computes nothing: the page's scripts use the routes under /v1, and no event reaches Gradio's server.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# Read when Gradio is imported: without it, Blocks() asks the network for versions and reports itself.
+# Gradio reads this at import: without it, Blocks() looks for new versions on the network and sends usage data.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
@@ -38,7 +38,7 @@ Theme = Literal["auto", "light", "dark"]
 
 @dataclass(frozen=True)
 class Page:
-    """The page, ready to be mounted. `config` is what its scripts must know of the form."""
+    """The page, ready to be mounted. `config` is what its scripts need to know about the form."""
 
     blocks: gr.Blocks
     config: dict[str, Any]
@@ -72,7 +72,7 @@ def build_page(catalog: Catalog, settings: Settings) -> Page:
 
 
 def _others(tabs: list[BuiltTab]) -> list[Component]:
-    """The widgets that offer checkpoints besides, in the order the scripts know the fields."""
+    """The other widgets that offer checkpoints, in the order in which the scripts list the fields."""
     return [
         component
         for tab in tabs
@@ -120,9 +120,9 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
 
 
 def mount(api: Any, page: Page, mode: Theme = "auto") -> Any:
-    """Puts the page at "/" of `api`, a FastAPI that must have all its other routes already: Gradio takes what is left.
+    """Mounts the page at "/" of `api`, a FastAPI with all its other routes: Gradio takes every remaining path.
 
-    `mode` is the colors a browser starts with that has chosen none itself.
+    `mode` is the color mode for browsers in which nobody has chosen one.
     """
     api.mount(assets.base_url(), assets.serve, name="assets")
     head = assets.head(json.dumps({**page.config, "theme": mode}))

@@ -1,4 +1,4 @@
-"""Style sheets and scripts of the page, served from their own route under a name that changes with them."""
+"""Style sheets and scripts of the page, served under a URL that changes whenever one of them does."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "assets"
-# In the order in which they are laid over each other.
+# In cascade order.
 STYLES = (
     "tokens",
     "gradio",
@@ -32,14 +32,14 @@ Send = Callable[[Message], Awaitable[None]]
 
 @cache
 def files() -> dict[str, bytes]:
-    """Content by path below the assets folder, read once: some 100 kB, served from memory."""
+    """Content by path below the assets folder. Read once and served from memory (some 100 kB)."""
     found = (path for path in sorted(FOLDER.rglob("*")) if path.suffix in TYPES)
     return {path.relative_to(FOLDER).as_posix(): path.read_bytes() for path in found}
 
 
 @cache
 def base_url() -> str:
-    """Where the assets are: one hash over all of them, so that modules importing each other agree."""
+    """The URL of the assets. It contains one hash over all files, so that modules that import each other match."""
     digest = hashlib.sha256()
     for name, content in files().items():
         digest.update(f"{name}\0{len(content)}\0".encode())
@@ -48,7 +48,7 @@ def base_url() -> str:
 
 
 async def serve(scope: Message, _receive: object, send: Send) -> None:
-    """An ASGI application for the files, to be mounted at `base_url()`; a browser may keep them for ever."""
+    """An ASGI application for the files, to be mounted at `base_url()`; browsers may cache them forever."""
     name = str(scope["path"]).removeprefix(str(scope.get("root_path", ""))).lstrip("/")
     content = files().get(name)
     headers = [(b"x-content-type-options", b"nosniff")]
@@ -65,10 +65,10 @@ async def serve(scope: Message, _receive: object, send: Send) -> None:
 
 
 def head(config: str) -> str:
-    """What goes into the page's <head>: style sheets, the script, and `config` (JSON) for it to read."""
+    """What the page's <head> contains: style sheets, the script, and `config` (JSON), which the script reads."""
     base = base_url()
     styles = "".join(f'<link rel="stylesheet" href="{base}/css/{name}.css">' for name in STYLES)
-    safe = config.replace("<", "\\u003c")  # a "</script>" in a name must not end the block
+    safe = config.replace("<", "\\u003c")  # a "</script>" in a name must not end the element
     return (
         f'{styles}<link rel="icon" href="{base}/icon.svg" type="image/svg+xml">'
         f'<script type="application/json" id="palimpsest-config">{safe}</script>'

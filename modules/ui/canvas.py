@@ -27,7 +27,7 @@ def canvas(part: Callable[[str], None]) -> None:
 
 
 def mask_controls(place: PlaceField, part: Callable[[str], None]) -> None:
-    """Blur, mode, content, area and padding in A1111's words and order, then what is ours, then soft inpainting."""
+    """Blur, mode, content, area and padding with A1111's labels and order, then our own, then soft inpainting."""
     with gr.Column(min_width=0, elem_id="img2img_inpaint_controls", elem_classes=["inpaint-controls"]):
         place("mask_blur")
         place("inpainting_mask_invert")

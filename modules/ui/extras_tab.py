@@ -1,4 +1,4 @@
-"""The Extras tab: source and form left, result right. A script fills them by the request's own declaration."""
+"""The Extras tab: source and form left, result right. A script builds the controls from the request's declaration."""
 
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +9,7 @@ from modules.ui.parts import part
 
 
 class _Widget(NamedTuple):
-    """What the page offers of a field, where that is less than the field takes, and A1111's first value."""
+    """What the page offers for a field, if that is less than the field accepts, and A1111's initial value."""
 
     kind: str
     elem: str
@@ -50,7 +50,7 @@ def extras_tab() -> None:
 
 
 def extras_controls() -> list[dict[str, Any]]:
-    """Each field as the scripts build a control of it; the upscalers' names are filled in by the page."""
+    """A description of each field, from which the scripts build its control; the page fills in the upscalers' names."""
     schema = ExtrasRequest.model_json_schema()["properties"]
     return [_control(name, widget, schema[name]) for name, widget in _WIDGETS.items()]
 

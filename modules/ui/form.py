@@ -10,12 +10,12 @@ from gradio.components import Component
 from modules.base.fields import ControlKind, Param
 from modules.schema.catalog import Catalog
 
-# What a widget shows for a field whose default is "none": the value that changes nothing, or A1111's.
+# What a widget shows for a field whose default is None: the value that changes nothing, or A1111's default.
 NEUTRAL: typing.Final = types.MappingProxyType({"resize_by": 1.0, "refiner_switch_at": 0.8, "image_cfg_scale": 1.5})
 
 
 def default(param: Param) -> Any:
-    """What the widget starts with."""
+    """The widget's initial value."""
     return NEUTRAL.get(param.name) if param.default is None else param.default
 
 
@@ -25,7 +25,7 @@ def elem_id(param: Param, prefix: str) -> str:
 
 
 def choices(param: Param, catalog: Catalog) -> list[tuple[str, Any]]:
-    """(label, value) pairs: labels are the values, except in an integer field, which counts them from 0."""
+    """(label, value) pairs. Labels are the values; in an integer field, the values are the labels' indices from 0."""
     named = param.control.choices
     labels = catalog.names(named) if isinstance(named, str) else named
     rows = [(label, index if param.type is int else label) for index, label in enumerate(labels)]
@@ -33,7 +33,7 @@ def choices(param: Param, catalog: Catalog) -> list[tuple[str, Any]]:
 
 
 def kind(param: Param) -> ControlKind:
-    """The widget, chosen by type where the declaration leaves it open."""
+    """The widget, chosen by type if the declaration does not name one."""
     if param.control.kind != "auto":
         return param.control.kind
     if param.type is bool:
@@ -46,7 +46,7 @@ def kind(param: Param) -> ControlKind:
 
 
 def widget(param: Param, catalog: Catalog, prefix: str, **layout: Any) -> Component:
-    """The Gradio component of a declared field. `layout` (scale, min_width …) is passed on to it."""
+    """The Gradio component of a declared field. `layout` (scale, min_width …) is passed to it."""
     common: dict[str, Any] = {
         "value": default(param),
         "label": param.control.label,
@@ -79,7 +79,7 @@ def widget(param: Param, catalog: Catalog, prefix: str, **layout: Any) -> Compon
 
 
 def described(param: Param, prefix: str) -> dict[str, Any]:
-    """What the page's scripts need to know of a field, as JSON-able values."""
+    """What the page's scripts need to know about a field, as JSON-able values."""
     return {
         "name": param.name,
         "elem": elem_id(param, prefix),

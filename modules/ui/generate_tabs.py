@@ -1,4 +1,4 @@
-"""The txt2img and img2img tabs: prompt row on top, settings left, result right, in A1111's words and order.
+"""The txt2img and img2img tabs: prompt row on top, settings left, result right, with A1111's labels and order.
 
 Nothing is inside a `gr.Tab`: Gradio adds a tab's components to the page at its first visit only (6.31 accepts
 `render_children` and ignores it), and a form that does not exist can be neither restored nor sent to. Elements that
@@ -19,7 +19,7 @@ from modules.ui.canvas import canvas, mask_controls
 from modules.ui.parts import part
 from modules.ui.scripts import call, pull
 
-# Parts of a form that are shown, and count, only where they are switched on. The scripts know them by these names.
+# Parts of a form that are visible, and have an effect, only when switched on. The scripts use these names.
 SWITCHES = ("extra", "refine")
 
 REQUESTS: dict[str, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
@@ -27,7 +27,7 @@ REQUESTS: dict[str, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2
 
 @dataclass
 class _Tab:
-    """A tab being built: `fields` gathers the widget of each declared field in the order they are placed."""
+    """A tab being built: `fields` collects the widget of each declared field in the order of placement."""
 
     name: str
     declared: dict[str, Param]
@@ -51,7 +51,7 @@ class _Tab:
 
 @dataclass(frozen=True)
 class BuiltTab:
-    """What the page needs of a finished tab."""
+    """What the page needs to know about a finished tab."""
 
     name: str
     fields: dict[str, Component]
@@ -64,7 +64,7 @@ class BuiltTab:
 
 
 def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
-    """Builds the inside of a tab and its events."""
+    """Builds the contents of a tab and its events."""
     tab = _Tab(name, params(REQUESTS[name]), catalog)
     with gr.Row(elem_id=f"{name}_toprow", elem_classes=["toprow"]):
         with gr.Column(min_width=0, elem_classes=["prompts"]):
@@ -153,7 +153,7 @@ def _batch(tab: _Tab) -> None:
 
 
 def _hires(tab: _Tab) -> None:
-    """What Hires. fix sets: size and strength first, then what the second pass may have of its own."""
+    """The controls of Hires. fix: size and strength first, then the values that the second pass may override."""
     with gr.Column(min_width=0, elem_id=f"{tab.name}_hr", elem_classes=["extra", "closed"]):
         with gr.Row(elem_classes=["thirds"]):
             tab.place("hr_upscaler", min_width=120)

@@ -1,4 +1,4 @@
-"""What the page's Checkpoint Merger asks for, said by the request's own declaration; a script builds the controls."""
+"""The controls of the page's Checkpoint Merger, described by the request's own declaration; a script builds them."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ _MORE: Final = (
 
 
 def merge_controls() -> list[dict[str, Any]]:
-    """Each field of the request as the scripts build a control of it; names of models are filled in by the page."""
+    """A description of each field, from which the scripts build its control; the page fills in the models' names."""
     properties = MergeRequest.model_json_schema()["properties"]
     return [_control(name, schema) for name, schema in properties.items()]
 

@@ -22,7 +22,7 @@ PAGES = ("/", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 
 
 class OnlyPage:
-    """An ASGI application that passes on to Gradio's what the page needs. Its lifespan passes too."""
+    """An ASGI application that forwards to Gradio's only what the page needs. Lifespan events are forwarded too."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -42,7 +42,7 @@ class OnlyPage:
 
 
 def is_needed(scope: Message) -> bool:
-    """Whether the page needs this request answered.
+    """Whether the page needs an answer to this request.
 
     >>> is_needed({"type": "http", "method": "GET", "path": "/gradio_api/file=/etc/passwd"})
     False

@@ -6,7 +6,7 @@ import gradio as gr
 
 
 def part(name: str, tab: str = "") -> gr.HTML:
-    """An empty place for the script that looks for `name`, on one tab where the same part is on several."""
+    """An empty element for the script that looks for `name`; it names its tab if several tabs have the same part."""
     of_tab = f' data-tab="{tab}"' if tab else ""
     return gr.HTML(
         f'<div class="part" data-part="{name}"{of_tab}></div>',

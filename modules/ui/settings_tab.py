@@ -13,7 +13,7 @@ from modules.ui.parts import heading, part
 from modules.ui.scripts import call, pull
 
 PREFIX = "setting"
-ON_TOP = "sd_model_checkpoint"  # has its place above the tabs
+ON_TOP = "sd_model_checkpoint"  # it is above the tabs
 
 
 def declared() -> dict[str, Param]:
@@ -22,7 +22,7 @@ def declared() -> dict[str, Param]:
 
 
 def settings_tab(catalog: Catalog) -> dict[str, Component]:
-    """Builds the inside of the tab; gives back the widgets by the setting's name."""
+    """Builds the contents of the tab; returns the widgets by setting name."""
     fields: dict[str, Component] = {}
     with gr.Column(min_width=0, elem_id="settings_page"):
         part("settings-head")

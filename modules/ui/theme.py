@@ -9,7 +9,7 @@ import gradio as gr
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Helvetica Neue", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
-# Gradio's variable -> ours; both modes take the same name, which itself changes with the mode.
+# Gradio's variable -> ours. Both modes use the same names; our variables change with the mode.
 COLORS = {
     "body_background_fill": "--paper",
     "body_text_color": "--ink",
