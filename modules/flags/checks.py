@@ -1,4 +1,4 @@
-"""What the flags need of this machine: a free port, a screen."""
+"""Checks that some flags need on this machine: is the port free, is there a screen."""
 
 import errno
 import socket
@@ -17,13 +17,13 @@ def has_screen(environ: Mapping[str, str]) -> bool:
 def port_is_free(host: str, port: int) -> bool:
     """Whether a server could listen on `host`:`port` now (another program may still take it first).
 
-    A port the system keeps from us (below 1024 without the right to it) is not free either; a `host` that is no
-    address of this machine raises `WebuiError`.
+    A port that the system does not let us use (below 1024, without permission) is not free either. Raises `WebuiError`
+    if `host` is not an address of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if sys.platform != "win32":  # there the option would let two servers share the port
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server just ended leaves connections
+        if sys.platform != "win32":  # on Windows the option would let two servers share the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just ended leaves connections
         try:
             probe.bind((host, port))
         except OSError as error:
@@ -34,7 +34,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 def require_free_port(flags: Flags) -> None:
-    """Raises `WebuiError`, with the next free port as the cure, if the page's port is taken."""
+    """Raises `WebuiError`, which suggests the next free port, if the page's port is taken."""
     if port_is_free(flags.server_name, flags.port):
         return
     others = range(flags.port + 1, min(flags.port + 50, 65536))

@@ -33,7 +33,7 @@ _WITHOUT_AUTH = (
 def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags:
     """The flags in `argv` (without the program's name); relative paths count from the working directory.
 
-    Raises `WebuiError` with one sentence for an unknown flag, a bad value, or a file or folder that is not there.
+    Raises `WebuiError` with one sentence for an unknown flag, an invalid value, or a missing file or folder.
 
     >>> parse(["--port", "8000", "--no-half"], {}).precision
     'full'
@@ -83,7 +83,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Flags
 
 
 def _data_dir(given: Path) -> Path:
-    """`given` made absolute; it may be missing, but neither it nor a folder above it may be a file."""
+    """`given` as an absolute path. It need not exist. Raises `WebuiError` if it, or a folder above it, is a file."""
     path = given.expanduser().absolute()
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
@@ -93,7 +93,7 @@ def _data_dir(given: Path) -> Path:
 
 
 def _remarks(args: argparse.Namespace, has_auth: bool, server_name: str, models_dir: Path) -> Iterator[str]:
-    """Warnings about flags that are taken but are unsafe or mean something else here."""
+    """Warnings about flags that are accepted but are unsafe or mean something else here."""
     if args.listen_without_auth and not has_auth:
         yield _WITHOUT_AUTH
     if has_auth and not args.tls_certfile and not is_loopback(server_name):
@@ -114,7 +114,7 @@ def _repeated(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _require_auth(server_name: str, auth: Credentials, without: bool, origins: Sequence[str]) -> None:
-    """Raises `WebuiError` if anyone could use the server."""
+    """Raises `WebuiError` if anyone on the network could use the server without a password."""
     if not (auth or without or is_loopback(server_name)):
         raise WebuiError(
             f"Palimpsest needs a password to listen to other machines (on {server_name}):",

@@ -1,4 +1,4 @@
-"""Who may use the server: pairs of user and password from the command line, a file or a variable."""
+"""Who may use the server: user names and passwords from the command line, a file or an environment variable."""
 
 import binascii
 import hashlib
@@ -16,9 +16,9 @@ _PASSWORDS = "one or more user:password pairs, separated by commas"
 
 
 class Credentials:
-    """The pairs of user and password that may log in. Holds digests under a key of this process, never a password.
+    """The user names and passwords that may log in. Stores digests keyed by this process, never a password.
 
-    No dataclass, so that no walk over the fields of `Flags` can come upon them; what it shows of itself is `***`.
+    Not a dataclass, so code that lists the fields of `Flags` cannot reach them; its repr is `***`.
     """
 
     def __init__(self, pairs: Iterable[str] = ()) -> None:
@@ -38,9 +38,9 @@ class Credentials:
     __hash__ = object.__hash__
 
     def admit(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header is Basic and holds one of the pairs.
+        """Whether the value of an Authorization header is Basic and contains one of the pairs.
 
-        Takes the same time for every wrong pair: digests are compared, all of them, each in constant time.
+        Takes the same time for every wrong pair: it compares all digests, each in constant time.
         """
         pair = _pair(authorization)
         if pair is None:
@@ -56,7 +56,7 @@ class Credentials:
 
 
 def account_of(authorization: str) -> str:
-    """A digest of the user that an Authorization header names, or of "" if it names none."""
+    """A digest of the user name in an Authorization header, or of "" if there is none."""
     name = (_pair(authorization) or b"").partition(b":")[0]
     return hashlib.sha256(name).hexdigest()
 
@@ -73,7 +73,7 @@ def _pair(authorization: str) -> bytes | None:
 
 
 def read_credentials(pairs_given: Sequence[str], files: Sequence[str], environ: Mapping[str, str]) -> Credentials:
-    """All given credentials. No error message shows a value: it may be a password."""
+    """All given credentials. Raises `WebuiError`; its message never shows a value, which may be a password."""
     pairs: list[str] = []
     for text in (*pairs_given, environ.get(AUTH_VARIABLE, "")):
         pairs += [pair for pair in text.split(",") if pair]

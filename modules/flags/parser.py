@@ -19,7 +19,7 @@ from modules.flags.values import (
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one sentence in a `WebuiError` instead of a usage text and an exit."""
+    """argparse, but an error raises `WebuiError` with one sentence instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise WebuiError(f"{message};", "--help lists all flags.")
@@ -54,7 +54,7 @@ class _NotOffered(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of webui.py's command line; `--help` prints and exits, every mistake raises `WebuiError`."""
+    """The parser of webui.py's command line. `--help` prints and exits; invalid input raises `WebuiError`."""
     new = Parser(prog="webui.py", description="Palimpsest, img2img in the browser.", allow_abbrev=False)
     new.set_defaults(remarks=[])
     _add_page(new)

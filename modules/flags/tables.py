@@ -1,4 +1,4 @@
-"""A1111's flags that do nothing here, those that are refused, and the folders that flags name."""
+"""A1111's flags that do nothing here, those that are rejected, and the flags that name folders."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -57,7 +57,7 @@ NOT_OFFERED: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# How a checkpoint is held, by A1111's flags and by Forge's: (the way, help).
+# How a checkpoint is kept in memory, by A1111's flags and by Forge's: (the mode, help).
 MEMORY_FLAGS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "--highvram": ("whole", "keep all of a checkpoint on the device, whatever is free"),

@@ -14,12 +14,12 @@ from modules.schema.sampler_names import SAMPLERS, SCHEDULES
 from modules.schema.sizes import ModelSizes, Resolution
 from modules.schema.upscalers import UPSCALERS, Upscaler, names_of, of_pictures
 
-LONGEST_NAME = 1000  # letters of a file's with its folders'; nothing longer is compared
+LONGEST_NAME = 1000  # characters, folders included; nothing longer is compared
 SHORT_HASH = 10  # hex digits shown to people, as in A1111's titles
-SUFFIXES: Final = ("safetensors", "ckpt")  # of checkpoints that are single files
-AUTOMATIC, OWN_VAE = "Automatic", "None"  # what may be chosen besides a VAE's file
-HIRES_STRENGTH = "hr_denoising_strength"  # of hires fix, in the JSON beside a checkpoint
-VAE_ENDINGS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")  # of files that belong to the checkpoint of the same name
+SUFFIXES: Final = ("safetensors", "ckpt")  # of single-file checkpoints
+AUTOMATIC, OWN_VAE = "Automatic", "None"  # choices besides a VAE file
+HIRES_STRENGTH = "hr_denoising_strength"  # hires. fix's denoising strength, in the JSON beside a checkpoint
+VAE_ENDINGS = (".vae.safetensors", ".vae.ckpt", ".vae.pt")  # of a checkpoint's own VAE file
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,10 @@ class Checkpoint:
     """A checkpoint on disk: a single file or a diffusers folder.
 
     `name` is its path below the models folder. `defaults` come from the small JSON beside it (width, height, steps,
-    cfg_scale …), `hash` is the sha256 of the weights in hex, as far as it is known: it is computed in the background.
-    `what` is what its header shows it to be, in words, `family` the name of its row in `schema/families.py`; both are
-    "" while that is not known. `reason` tells why it cannot be loaded, "" as far as nothing speaks against it. `shown`
-    is what its network sees beside the latent. `text_encoders` are the files that one without a text encoder may take
-    it from.
+    cfg_scale …). `hash` is the sha256 of the weights in hex, "" until it has been computed in the background. `what`
+    describes in words what its header shows; `family` is the name of its row in `schema/families.py`; both are "" while
+    unknown. `reason` says why it cannot be loaded, "" if no problem is known. `shown` is the network's extra input
+    beside the latent. `text_encoders` are the files that a checkpoint without a text encoder may take one from.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """What a list shows: A1111's title, `file.safetensors [0123456789]`, and a mark on what cannot be loaded."""
+        """The name shown in lists: A1111's title, `file.safetensors [0123456789]`, marked if it cannot be loaded."""
         title = f"{self.name} [{self.hash[:SHORT_HASH]}]" if self.hash else self.name
         return f"{title} (cannot be loaded: {self.what or 'damaged'})" if self.reason else title
 
@@ -57,20 +56,20 @@ class Checkpoint:
 
     @property
     def traits(self) -> FamilyTraits:
-        """Its family's."""
+        """The traits of its family."""
         return traits_of(self.family)
 
     @property
     def sizes(self) -> ModelSizes:
-        """The family's, but for a size that `defaults` give; one side alone means both."""
+        """The family's sizes, unless `defaults` give a size; one side alone means both."""
         sides = [side for name in ("width", "height") if isinstance(side := self.defaults.get(name), int)]
         native = (Resolution(sides[0], sides[-1]),) if sides else ()
         return ModelSizes(self.traits.sizes, native or self.traits.trained_on)
 
     def form_defaults(self, kind: str) -> dict[str, Default]:
-        """What it brings for a form, by the names of its fields: what `defaults` do not say is the family's.
+        """Its default values for a form, by field name: those of `defaults`, then those of the family.
 
-        txt2img's `denoising_strength` is that of hires fix.
+        txt2img's `denoising_strength` is the one of hires. fix.
         """
         width, height = self.sizes.native
         values = {**self.traits.presets, "width": width, "height": height, **self.defaults}
@@ -82,16 +81,16 @@ class Checkpoint:
         return values
 
 
-NO_CHECKPOINT: Final = Checkpoint("", Path())  # of a job that needs none
+NO_CHECKPOINT: Final = Checkpoint("", Path())  # for a job that needs none
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file. `name` is its file's without suffix, `alias` the one its trainer gave it, "" if none.
+    """A LoRA file. `name` is the file name without suffix, `alias` the name its trainer gave it, "" if none.
 
-    `hash` has twelve hex digits (A1111's "Lora hashes"), as far as it is known; `metadata` is what the file tells of
-    itself, in short; `reason` tells why it cannot be read, "" if it can. Until its header `is_read`, only its name and
-    path are known.
+    `hash` has twelve hex digits (A1111's "Lora hashes"), "" while unknown. `metadata` is a short form of the file's
+    metadata. `reason` says why it cannot be read, "" if it can. Until its header `is_read`, only its name and path are
+    known.
     """
 
     name: str
@@ -106,11 +105,11 @@ class Lora:
 
 @dataclass(frozen=True)
 class Embedding:
-    """A textual inversion's file: `name` is the word, its file's name without suffix.
+    """A textual inversion's file: `name` is the word, which is the file name without suffix.
 
-    It stands for `vectors` vectors, `width` wide each; of XL's `widths`, one for each text encoder, it is the sum.
-    `changed` is the file's time of change. `reason` tells why no checkpoint can use it, "" if some can. `within` is how
-    its keys begin in a LoRA's file, "" for a file of its own. The rest is what the trainer noted.
+    It stands for `vectors` vectors of length `width`; for XL, `width` is the sum of `widths`, one per text encoder.
+    `changed` is the file's modification time. `reason` says why no checkpoint can use it, "" if some can. `within` is
+    the prefix of its keys in a LoRA file, "" if it has its own file. The rest is the trainer's metadata.
     """
 
     name: str
@@ -126,7 +125,7 @@ class Embedding:
     within: str = ""
 
     def unusable_with(self, width: int) -> str:
-        """Why a text encoder `width` wide cannot use it, "" if it can; 0 is a width that is not known yet."""
+        """Why a text encoder of this `width` cannot use it, "" if it can; 0 means that the width is not known yet."""
         if self.reason or width in (0, self.width):
             return self.reason
         if len(self.widths) > 1:
@@ -136,7 +135,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Hypernetwork:
-    """A hypernetwork's file; `name` is the file's without suffix."""
+    """A hypernetwork file; `name` is the file name without suffix."""
 
     name: str
     path: Path
@@ -144,7 +143,7 @@ class Hypernetwork:
 
 @dataclass(frozen=True)
 class ControlModel:
-    """A ControlNet's file. `name` is the file's without suffix, `hash` eight hex digits of A1111's first kind of hash.
+    """A ControlNet file. `name` is the file name without suffix, `hash` A1111's old model hash (eight hex digits).
 
     >>> ControlModel("control_v11p_sd15_canny", Path(), "d14c016b").label
     'control_v11p_sd15_canny [d14c016b]'
@@ -156,13 +155,13 @@ class ControlModel:
 
     @property
     def label(self) -> str:
-        """What lists and infotexts show."""
+        """The name in lists and infotexts."""
         return f"{self.name} [{self.hash}]" if self.hash else self.name
 
 
 @dataclass(frozen=True)
 class Vae:
-    """A VAE's file. `name` is its file's, `hash` the sha256 in hex, as far as it is known."""
+    """A VAE file. `name` is the file name, `hash` the sha256 in hex, "" while unknown."""
 
     name: str
     path: Path
@@ -170,12 +169,12 @@ class Vae:
 
 
 def _without_suffix(name: str) -> str:
-    """A diffusers folder's name may have dots of its own."""
+    """The name without a known suffix; any other dots stay, because the names of diffusers folders may have them."""
     stem, _, suffix = name.rpartition(".")
     return stem if stem and suffix.lower() in SUFFIXES else name
 
 
-# What a checkpoint may be called, the fullest name first; the last is A1111's `model_name` of one in a sub-folder.
+# The names that mean a checkpoint, the fullest first; the last is A1111's `model_name` for a file in a subfolder.
 CALLED: Final[tuple[Callable[[Checkpoint], str], ...]] = (
     lambda checkpoint: checkpoint.name,
     lambda checkpoint: _without_suffix(checkpoint.name),
@@ -192,13 +191,13 @@ LORA_CALLED: Final[tuple[Callable[[Lora], str], ...]] = (
 
 
 def usable(embeddings: Iterable[Embedding], width: int) -> tuple[Embedding, ...]:
-    """Those that a text encoder `width` wide can use."""
+    """The embeddings that a text encoder of this `width` can use."""
     return tuple(embedding for embedding in embeddings if not embedding.unusable_with(width))
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """Names by list, as `Control.choices` refers to them."""
+    """All installed models, as lists that `Control.choices` refers to by name."""
 
     checkpoints: tuple[Checkpoint, ...] = ()
     loras: tuple[Lora, ...] = ()
@@ -210,18 +209,18 @@ class Catalog:
 
     @cached_property
     def without_notes(self) -> "Catalog":
-        """The same names for a job to carry to the engine process.
+        """The same names without metadata, for a job to carry to the engine process.
 
-        No job reads what LoRAs tell of themselves. Extensions' upscalers go by their names:
-        the engine process has loaded the extensions itself, and their functions may not be picklable.
+        No job reads the metadata of LoRAs. Extensions' upscalers are sent by name: the engine process has loaded the
+        extensions itself, and their functions may not be picklable.
         """
         loras = tuple(replace(lora, metadata={}) for lora in self.loras)
         upscalers = tuple(replace(row, function="") if callable(row.function) else row for row in self.upscalers)
         return replace(self, loras=loras, upscalers=upscalers)
 
     def names(self, which: str) -> tuple[str, ...]:
-        """The labels of one list: checkpoints, loras, vaes, samplers, schedulers, upscalers (those of pictures) or
-        hr_upscalers (those of latents besides)."""
+        """The labels of one list: checkpoints, loras, vaes, samplers, schedulers, upscalers (for pictures) or
+        hr_upscalers (for latents and pictures)."""
         return {
             "checkpoints": tuple(c.name for c in self.checkpoints),
             "loras": tuple(lora.name for lora in self.loras),
@@ -234,9 +233,9 @@ class Catalog:
 
     @property
     def first_checkpoint(self) -> Checkpoint:
-        """The one to begin with: the first that can be loaded, by its header; else one that nobody has looked into.
+        """The default checkpoint: the first whose header shows that it can be loaded, else one not examined yet.
 
-        Raises WebuiError if there is none at all.
+        Raises WebuiError if there is no checkpoint.
         """
         if not self.checkpoints:
             raise WebuiError(
@@ -247,10 +246,10 @@ class Catalog:
         return min(self.checkpoints, key=lambda one: (bool(one.reason), not one.what))
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """By name, file name, either without suffix, or model hash of at least eight digits, also as `name [hash]`.
+        """By name or file name, with or without suffix, by a model hash of at least eight digits, or by `name [hash]`.
 
-        "" is the first that can be loaded. An exact match comes first, then one in any letter case or Unicode form and
-        with either slash. Raises WebuiError with the nearest name.
+        "" means the first that can be loaded. Prefers an exact match, then ignores letter case, Unicode form and the
+        kind of slash. Raises WebuiError with the nearest name.
         """
         first = self.first_checkpoint
         text = name[:LONGEST_NAME]
@@ -260,7 +259,7 @@ class Catalog:
         if found is None and (title := TITLE.fullmatch(text.strip())):
             found = self._named_and_hashed(title["name"], title["digits"].lower())
         found = found or next(iter(self.with_hash(text.strip())), None)
-        if found is None and text.rstrip().endswith("]"):  # a title whose digits are none
+        if found is None and text.rstrip().endswith("]"):  # a title whose brackets hold no hash
             found = best_match(text.rpartition(" [")[0], self.checkpoints, *CALLED)
         if found is not None:
             return found
@@ -275,15 +274,15 @@ class Catalog:
         return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.hash.startswith(text))
 
     def _named_and_hashed(self, name: str, digits: str) -> Checkpoint | None:
-        """Of the files with this hash the one of this name, else the first; without any, the file of this name."""
+        """The file with this hash, preferably also with this name; if no file has the hash, the file of this name."""
         same = self.with_hash(digits)
         return best_match(name, same, *CALLED) or next(iter(same), None) or best_match(name, self.checkpoints, *CALLED)
 
     def checkpoint_of_text(self, name: str, digits: str) -> tuple[Checkpoint, str]:
         """(the checkpoint that an infotext's "Model" and "Model hash" mean, a note about it or "").
 
-        Either of the two may be "". The file with this hash counts, whatever it is called; of several the one of this
-        name. Raises WebuiError if neither hash nor name is here.
+        `name` or `digits` may be "". The hash decides, whatever the file is called; if several files have it, the name
+        decides among them. Raises WebuiError if no checkpoint has the hash or the name.
         """
         found = None
         if DIGITS.fullmatch(digits.lower()):
@@ -298,7 +297,7 @@ class Catalog:
         return found, f"The picture was made with a different {name!r}: its hash was {digits}, the file here {is_now}."
 
     def lora(self, name: str) -> Lora:
-        """By file name, alias, or the name as a tag holds it, else by one of these in any letter case or Unicode form.
+        """By file name, alias or the name as written in a tag; without an exact match, ignoring case and Unicode form.
 
         Raises WebuiError with the nearest name.
         """
@@ -317,12 +316,12 @@ class Catalog:
         raise WebuiError(f"prompt: there is no LoRA {name[:100]!r}; did you mean {near[0]!r}?", "", "prompt")
 
     def hypernetwork(self, name: str) -> Hypernetwork | None:
-        """By file name, an exact one first, else in any letter case or Unicode form; None if it is not here."""
+        """By file name, preferably an exact match, else ignoring letter case and Unicode form; None if not found."""
         text = name[:LONGEST_NAME]
         return best_match(text, self.hypernetworks, lambda one: one.name) if text.strip() else None
 
     def control_model(self, name: str) -> ControlModel:
-        """By file name with or without its hash, in any letter case; or by a part of the name that only one file has.
+        """By file name with or without its hash, ignoring letter case, or by a part of the name that only one has.
 
         Raises WebuiError with the nearest name.
         """
@@ -350,7 +349,7 @@ class Catalog:
     def vae(self, name: str) -> Vae | None:
         """By file name, with or without suffix, or hash of at least eight digits; None for "Automatic" and "None".
 
-        An exact match first, then any letter case or Unicode form. Raises WebuiError with the nearest name.
+        Prefers an exact match, then ignores letter case and Unicode form. Raises WebuiError with the nearest name.
         """
         text = name[:LONGEST_NAME]
         if folded(text) in (AUTOMATIC.lower(), OWN_VAE.lower()):
@@ -369,7 +368,7 @@ class Catalog:
         )
 
     def vae_of_text(self, name: str, digits: str) -> Vae:
-        """By what an infotext says of a VAE: the file with this hash, else the one of this name.
+        """The VAE of an infotext: the file with this hash, else the one with this name.
 
         Raises WebuiError with the nearest name.
         """
@@ -383,16 +382,16 @@ class Catalog:
         return found
 
     def vae_choice(self, name: str) -> str:
-        """`name` as the list has it. Raises WebuiError with the nearest name."""
+        """`name` as the list spells it. Raises WebuiError with the nearest name."""
         vae = self.vae(name)
         if vae is not None:
             return vae.name
         return AUTOMATIC if folded(name) == AUTOMATIC.lower() else OWN_VAE
 
     def vae_for(self, name: str, checkpoint: Checkpoint) -> Vae | None:
-        """The file that the setting `name` means for a checkpoint, None for the checkpoint's own.
+        """The file that the setting `name` means for a checkpoint; None means the VAE inside the checkpoint.
 
-        "Automatic" is a file of the checkpoint's name that ends with one of `VAE_ENDINGS`, those beside it first.
+        "Automatic" is a file with the checkpoint's name and one of `VAE_ENDINGS`, preferably in the same folder.
         Raises WebuiError with the nearest name.
         """
         vae = self.vae(name)

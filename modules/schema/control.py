@@ -1,4 +1,4 @@
-"""Control units: pictures that hold the composition of a result, each through a ControlNet."""
+"""Control units: pictures that guide the composition of a result, each through a ControlNet."""
 
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -8,7 +8,7 @@ from modules.base.fields import Control, Strict, number_not_bool
 
 MOST_UNITS: Final = 10  # in one request; sd-webui-controlnet's largest setting
 NOTHING: Final = "None"  # instead of a model's name
-BY_ITSELF: Final = -1  # a number that the preprocessor chooses: its own default
+BY_ITSELF: Final = -1  # uses the preprocessor's default
 
 BALANCED, PROMPT, CONTROL = "Balanced", "My prompt is more important", "ControlNet is more important"
 STRETCH, CROP, FILL = "Just Resize", "Crop and Resize", "Resize and Fill"
@@ -32,12 +32,12 @@ Share = Annotated[float, Field(ge=0, le=1), Control("Share of the steps", kind="
 
 
 class ControlUnit(Strict):
-    """One picture that steers. Names and meanings are sd-webui-controlnet's.
+    """One control picture and its options. Names and meanings are sd-webui-controlnet's.
 
-    image: the number of its picture in the request's `control_images`, from 0; null is the source of img2img.
-    module: the preprocessor.  model: the ControlNet.  threshold_a, threshold_b: the preprocessor's own numbers; -1 uses
-    its default.  guidance_start, guidance_end: shares of the steps between which the unit acts.  pixel_perfect: the
-    resolution of the preprocessor is that of the result.  hr_option: the passes of hires. fix in which it acts.
+    image: the index of its picture in the request's `control_images`, from 0; null uses the source of img2img.
+    module: the preprocessor.  model: the ControlNet.  threshold_a, threshold_b: the preprocessor's parameters; -1 uses
+    its default.  guidance_start, guidance_end: fractions of the steps (0 to 1) between which the unit acts.
+    pixel_perfect: the preprocessor works at the result's resolution.  hr_option: the hires. fix passes it acts in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

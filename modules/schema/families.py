@@ -1,6 +1,6 @@
 """What is known about each model family without loading a model: its name, its sizes, and default values for the form.
 
-Free of torch, so that the page can read it. `networks/families.py` says how a family is loaded.
+Does not import torch, so the page can read it. `networks/families.py` says how a family is loaded.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from modules.schema.sizes import SD1_SIZES, Resolution, SizeRule
 
 Default = int | float | str
 Shown = Literal["", "mask", "source", "depth"]
-"""What a network is shown as channels beside the latent: nothing; the mask and what is left of the picture under it
+"""The extra input channels of a network, beside the latent: none; the mask and the picture without the masked part
 (inpainting models); the source picture (instruct-pix2pix); its depth map (Stable Diffusion 2 depth)."""
 
 
@@ -19,8 +19,8 @@ Shown = Literal["", "mask", "source", "depth"]
 class FamilyTraits:
     """One row of the table.
 
-    resolutions: (width, height) in pixels of the pictures that it was trained on, the first one is the form's; empty
-    for a square of `sizes.native`.  presets: further values for the form, by the names of a request's fields.
+    resolutions: (width, height) in pixels of the pictures it was trained on; the first is the form's default; empty
+    means a square of `sizes.native`.  presets: further values for the form, by the names of a request's fields.
     """
 
     name: str
@@ -54,9 +54,9 @@ SD3_TRAITS: Final = FamilyTraits("sd3", "Stable Diffusion 3", SizeRule(cell=8, m
 FLUX_TRAITS: Final = FamilyTraits("flux", "Flux", SizeRule(cell=8, multiple_of=16, native=1024))
 
 FAMILY_TRAITS: Final = (SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS)
-ASSUMED: Final = SD1_TRAITS  # for a file that does not say what it is: damaged, or a pickle that is not read yet
+ASSUMED: Final = SD1_TRAITS  # for a file of unknown family: damaged, or a pickle that is not read yet
 
 
 def traits_of(name: str) -> FamilyTraits:
-    """The row called `name`; `ASSUMED` if there is none."""
+    """The row named `name`; `ASSUMED` if there is none."""
     return next((row for row in FAMILY_TRAITS if row.name == name), ASSUMED)

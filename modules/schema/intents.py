@@ -1,7 +1,7 @@
 """Five presets for common tasks on part of a picture, as values of existing fields.
 
-An intent only sets fields of an img2img request, so its effect is visible in the form and can be changed there. All of
-them set the same fields, so none leaves values of another behind.
+An intent only sets fields of an img2img request, so its effect is visible in the form and can be changed there. All
+intents set the same fields, so none leaves another's values behind.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from modules.schema.request import Img2ImgRequest
 
 Values = Mapping[str, Any]
 
-# Where an intent says nothing else.
+# The values that an intent does not override.
 PLAIN: Values = MappingProxyType(
     {
         "inpainting_mask_invert": 0,
@@ -32,7 +32,7 @@ PLAIN: Values = MappingProxyType(
 
 @dataclass(frozen=True)
 class Intent:
-    """`needs` is "mask", "subject" (a mask over what stays) or "frame" (margins to paint on); `ask` asks for it.
+    """A preset. `needs` is "mask", "subject" (a mask over what stays) or "frame" (margins); `ask` requests it.
 
     `values` are all fields it sets. `words` says what to write into the prompt.
     """
@@ -74,7 +74,7 @@ def _intent(name: str, label: str, description: str, needs: str, words: str, **v
     return Intent(name, label, description, needs, ask, words, MappingProxyType({**PLAIN, **values}))
 
 
-# Chosen by what was seen on `tests.bench.bench_intents`' sheets; docs/canvas.md says why.
+# Chosen by comparing the sheets of `tests.bench.bench_intents`; docs/canvas.md says why.
 INTENTS: tuple[Intent, ...] = (
     _intent(
         "fill", "Fill", "Redraw the painted area to match its surroundings.", "mask",
@@ -105,7 +105,7 @@ INTENTS: tuple[Intent, ...] = (
 
 
 def intent(name: str) -> Intent:
-    """The intent of that name. Raises WebuiError with the known names."""
+    """The intent with that name. Raises WebuiError, which lists the known names."""
     for found in INTENTS:
         if found.name == name:
             return found

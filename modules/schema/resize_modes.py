@@ -1,4 +1,4 @@
-"""The resize modes of img2img: how a source of another size is fitted. One row says all of a mode."""
+"""The resize modes of img2img: how a source of another size is fitted. One row fully describes a mode."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -8,12 +8,12 @@ from modules.schema.upscalers import Interpolation
 
 @dataclass(frozen=True)
 class ResizeMode:
-    """One mode; its number in a request is its place in `RESIZE_MODES`.
+    """One mode; its number in a request is its index in `RESIZE_MODES`.
 
-    label: on the page, and what messages call it.  function: in `modules.images.resize`; "" where not the picture but
-    its latent is resized.  interpolation: of the latent.  effect: what it does to a source of other proportions, before
-    "the source".  fit: how the source lies in the result's frame, in the words of CSS's object-fit.
-    mask_mode: the number of the mode for masks, which have no latent; None for its own.
+    label: its name on the page and in messages.  function: in `modules.images.resize`; "" if the latent is resized
+    instead of the picture.  interpolation: of the latent.  effect: what it does to a source with other proportions, put
+    before "the source".  fit: how the source is placed in the result's frame, as a value of CSS's object-fit.
+    mask_mode: the number of the mode for masks, which have no latent; None for the same mode.
     """
 
     label: str
@@ -35,7 +35,7 @@ RESIZE_LABELS: Final = tuple(row.label for row in RESIZE_MODES)
 
 
 def number_of(function: str) -> int:
-    """The mode whose function this is.
+    """The number of the mode with this function.
 
     >>> number_of("crop_and_resize")
     1

@@ -1,4 +1,4 @@
-"""All files that a job's request names, looked up once, when the job is admitted."""
+"""All files that a request names, looked up once, when its job is admitted."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ NO_CATALOG: Final = Catalog()
 class NamedFile(NamedTuple):
     """A file that a request names, as it was when the job was admitted.
 
-    `size` is in bytes, `changed` its time of change in nanoseconds.
+    `size` is in bytes, `changed` the modification time in nanoseconds.
     """
 
     name: str
@@ -23,16 +23,15 @@ class NamedFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Resources:
-    """The files of a job, with their hashes as far as these are known.
+    """The files of a job, with the hashes that are known.
 
-    `refiner` and `hires_checkpoint` are None where the job uses its first checkpoint throughout. `vae`, `refiner_vae`
-    and `hires_vae` are None where the checkpoint's own is used. `loras` are those that the prompts name, `embeddings`
-    those whose words stand in them, `control_models` the ControlNets of its units in their order, `styles` the names of
-    those that were put around the prompts. `files` are all files as they were found, but for those that were gone
-    already.
+    `refiner` and `hires_checkpoint` are None if the job uses its first checkpoint throughout. `vae`, `refiner_vae` and
+    `hires_vae` are None if the checkpoint's own VAE is used. `loras` are the LoRAs and `embeddings` the embeddings in
+    the prompts, `control_models` the ControlNets of the units in order, `styles` the names of the styles applied to the
+    prompts. `files` are all these files as they were found, except those that were already gone.
 
-    `catalog` is all that could be named at that time. Prompts that only a running job knows (a script's) are looked up
-    in it, so that a name means the same in the whole job and no folder is read again.
+    `catalog` contains everything that could be named at that time. Prompts that appear only while the job runs (a
+    script's) are looked up in it, so a name means the same in the whole job and no folder is read again.
     """
 
     checkpoint: Checkpoint = NO_CHECKPOINT
@@ -49,4 +48,4 @@ class Resources:
     catalog: Catalog = field(default=NO_CATALOG, compare=False, repr=False)
 
 
-NO_RESOURCES = Resources()  # of a job that names nothing
+NO_RESOURCES = Resources()  # for a job that names no files

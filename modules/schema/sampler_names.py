@@ -1,7 +1,7 @@
 """The names of samplers and schedules, with aliases and flags: what a form or a validator needs, without torch.
 
-One row describes everything about a sampler or schedule. `function` names its implementation, as "module.function" of
-`modules.sampling`, which needs torch; `modules.sampling.registry` looks it up. The order is that of A1111's menu.
+One row fully describes a sampler or schedule. `function` names its implementation, as "module.function" in
+`modules.sampling`, which needs torch; `modules.sampling.registry` looks it up. The order is A1111's menu order.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ CHURN = ("s_churn", "s_tmin", "s_tmax", "s_noise")
 class SamplerName:
     """One sampler of the menu.
 
-    name: the label, as an infotext writes it.  aliases: A1111's internal names.  function: see above.
-    default_schedule: what "Automatic" stands for; None is the model's own timesteps (the list of "Uniform").
-    second_order: calls the model about twice a step, and prompt edits are timed over twice the steps.
-    brownian: its step noise is a Brownian tree.  discard_next_to_last_sigma: asks for one sigma more and drops it.
+    name: the label, as in an infotext.  aliases: A1111's internal names.  function: see above.
+    default_schedule: what "Automatic" means; None means the model's own timesteps (the list of "Uniform").
+    second_order: calls the model about twice per step, so prompt edits are timed over twice the steps.
+    brownian: its step noise is a Brownian tree.  discard_next_to_last_sigma: requests one extra sigma and drops it.
     uses_ensd: its step noise is seeded with seed + "eta noise seed delta".
     timesteps: of the DDIM family, with its own grid (any schedule type is ignored) and variance-preserving latents.
-    lcm: walks the 50 timesteps a latent consistency model was distilled on.
-    divides_by_step: divides by the distance of two levels, so a schedule must not repeat one.
-    needs_uncond: asks for the unconditional prediction beside the guided one.
+    lcm: uses the 50 timesteps that a latent consistency model was distilled on.
+    divides_by_step: divides by the difference of two sigmas, so a schedule must not repeat one.
+    needs_uncond: needs the unconditional prediction besides the guided one.
     cfg_divisor: the CFG scale is divided by it; A1111's slider value 12.5 is CFG++'s scale of 1.
-    has_own_levels: walks levels of its own over the time range that is asked for, by `uni_pc_skip_type`.
+    has_own_levels: computes its own levels over the requested time range, by `uni_pc_skip_type`.
     options: the fields of `SamplerOptions` it reads.
     """
 
@@ -54,9 +54,9 @@ class SamplerName:
 
 @dataclass(frozen=True)
 class ScheduleName:
-    """One schedule type of the menu; default_rho is None where the curve has no rho.
+    """One schedule type of the menu; default_rho is None if the formula has no rho.
 
-    function: in `modules.sampling.schedules`; "" for Automatic, which asks the sampler.
+    function: in `modules.sampling.schedules`; "" for Automatic, which uses the sampler's default.
     """
 
     name: str
@@ -183,12 +183,12 @@ Row = TypeVar("Row", SamplerName, ScheduleName)
 
 
 def resolve_names(sampler: str, schedule: str = "Automatic", prefix: str = "") -> tuple[SamplerName, ScheduleName]:
-    """The rows that a sampler text and a schedule text name, in any letter case, by label or alias.
+    """The rows of a sampler and a schedule, each given by label or alias in any letter case.
 
-    A schedule at the end of the sampler text ("DPM++ 2M Karras", "k_dpmpp_2m_ka") wins over `schedule`, as in A1111;
-    the sampler's own default so named becomes Automatic.
-    Raises WebuiError for an unknown name, with the nearest known one; it is about the field `prefix` + `sampler_name`
-    or `scheduler`.
+    A schedule at the end of the sampler text ("DPM++ 2M Karras", "k_dpmpp_2m_ka") overrides `schedule`, as in A1111; if
+    it is the sampler's own default, it becomes Automatic.
+    Raises WebuiError for an unknown name, with the nearest known one; its field is `prefix` + `sampler_name` or
+    `scheduler`.
 
     >>> [row.name for row in resolve_names("k_euler_a", "karras")]
     ['Euler a', 'Karras']
@@ -206,7 +206,7 @@ def resolve_names(sampler: str, schedule: str = "Automatic", prefix: str = "") -
 
 
 def nearest_sampler(text: str) -> str:
-    """The label of the sampler whose name or alias looks most like `text`."""
+    """The label of the sampler whose name or alias is most similar to `text`."""
     return _nearest(text, SAMPLERS)
 
 

@@ -13,9 +13,9 @@ class Resolution(NamedTuple):
 
 @dataclass(frozen=True)
 class SizeRule:
-    """`cell`: pixels a side of one latent cell. `multiple_of`: pixels, what a side must be a whole multiple of.
+    """Sizes in pixels per side. `cell`: one latent cell. `multiple_of`: a side must be a whole multiple of this.
 
-    `native`: pixels a side of the pictures that the family was trained on.
+    `native`: the pictures that the family was trained on.
     """
 
     cell: int
@@ -35,17 +35,17 @@ class SizeRule:
         return -(-pixels // self.multiple_of) * self.multiple_of
 
     def cells(self, pixels: int) -> int:
-        """Whole latent cells along `pixels`."""
+        """The number of whole latent cells in `pixels`."""
         return pixels // self.cell
 
 
 SD1_SIZES = SizeRule(cell=8, multiple_of=8, native=512)
-"""Stable Diffusion 1, and what is assumed while no checkpoint is known."""
+"""Stable Diffusion 1's rule, also assumed while no checkpoint is known."""
 
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """What a checkpoint asks of sizes. `trained_on` are those it was trained on, the first is its own; at least one."""
+    """A checkpoint's size rules. `trained_on` has at least one size it was trained on; the first is its default."""
 
     rule: SizeRule
     trained_on: tuple[Resolution, ...]

@@ -1,7 +1,7 @@
-"""Upscalers: what enlarges latents and pictures, as a form, a validator and A1111's lists need it, without torch.
+"""Upscalers of latents and pictures: what a form, a validator and A1111's lists need, without torch.
 
-One row says all of an upscaler. `modules.images.enlarge` looks up the functions of those that come with Palimpsest;
-extensions add rows with functions of their own (`Extension.upscalers`). The order is A1111's menu order.
+One row fully describes an upscaler. `modules.images.enlarge` looks up the functions of the built-in ones; extensions
+add rows with their own functions (`Extension.upscalers`). The order is A1111's menu order.
 """
 
 import difflib
@@ -15,14 +15,14 @@ from PIL import Image
 from modules.base.errors import WebuiError
 
 Enlarge = Callable[[Image.Image, tuple[int, int]], Image.Image]
-"""(RGB or RGBA picture, width and height) -> the picture at about that size; the caller brings it to the last pixel."""
+"""(RGB or RGBA picture, width and height) -> the picture at about that size; the caller resizes it to the exact one."""
 
-LONGEST = 80  # letters of an unknown name that are shown
+LONGEST = 80  # characters of an unknown name to show
 
 
 @dataclass(frozen=True)
 class Interpolation:
-    """How latents are resized: arguments of torch's `interpolate`."""
+    """How latents are resized: the arguments of torch's `interpolate`."""
 
     mode: str
     antialias: bool = False
@@ -32,12 +32,12 @@ class Interpolation:
 class Upscaler:
     """One upscaler of the menus.
 
-    name: the label, as an infotext writes it.  aliases: other names that a request may use.
-    interpolation: of one that enlarges latents, between the passes of hires. fix; None for one that enlarges pictures.
-    function: of one that enlarges pictures: a name in `modules.images.enlarge`, or the function; "" leaves them alone.
-    factor: how many times larger its pictures are, whatever is asked for; 0 for any size.
-    path: the file of its network, None for one that needs none; the engine makes the function.
-    reason: tells why it cannot be used, "" if it can.
+    name: the label, as in an infotext.  aliases: other names that a request may use.
+    interpolation: for an upscaler of latents, between the passes of hires. fix; None for an upscaler of pictures.
+    function: for an upscaler of pictures: a name in `modules.images.enlarge`, or the function; "" changes nothing.
+    factor: the fixed factor by which it enlarges, whatever size is requested; 0 if it can make any size.
+    path: the file of its network, None if it needs none; the engine makes the function.
+    reason: why it cannot be used, "" if it can.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Upscaler:
 
 
 NONE: Final = "None"
-DEFAULT_FACTOR: Final = 4  # what A1111's list says of an upscaler that takes any
+DEFAULT_FACTOR: Final = 4  # the value in A1111's list for an upscaler that takes any
 
 UPSCALERS: Final = (
     Upscaler("Latent", interpolation=Interpolation("bilinear")),
@@ -78,7 +78,7 @@ def names_of(rows: Iterable[Upscaler]) -> tuple[str, ...]:
 
 
 def find(name: str, rows: Iterable[Upscaler]) -> Upscaler | None:
-    """By name or alias, in any letter case; "" is None's row."""
+    """The row with this name or alias, in any letter case; "" means the row "None". None if there is no such row."""
     key = name.strip().casefold() or NONE.casefold()
     return next((row for row in rows if key in {each.casefold() for each in (row.name, *row.aliases)}), None)
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from modules.base.fields import Control
 from modules.base.picture import Picture
 
-MAX_SEED = 2**64 - 1  # what a 64-bit generator takes
+MAX_SEED = 2**64 - 1  # the largest a 64-bit generator accepts
 
 Prompt = Annotated[
     str,

@@ -39,24 +39,24 @@ from modules.schema.request.fields import (
 from modules.schema.sampler_names import resolve_names
 
 MAX_PROMPT = 20_000  # characters; a prompt of 300 tokens has about 1500
-SEED_RANGE = 4_294_967_294  # a drawn seed lies in 0 … 4294967293, as in A1111
+SEED_RANGE = 4_294_967_294  # a random seed is 0 to 4294967293, as in A1111
 
 
 def counted_up(seed: int, by: int) -> int:
-    """The seed `by` pictures after `seed`; after the largest comes 0."""
+    """The seed `by` pictures after `seed`; wraps to 0 after the largest."""
     counted = seed + by
     return counted if counted <= MAX_SEED else counted - MAX_SEED - 1
 
 
 def bounded(value: str) -> str:
-    """A prompt without NUL and lone surrogates, which JSON can hold but no file or tokenizer can."""
+    """A prompt without NUL and lone surrogates, which JSON may contain but files and tokenizers cannot."""
     if len(value) > MAX_PROMPT:
         raise ValueError(f"has {len(value)} characters, at most {MAX_PROMPT} are allowed; shorten it")
     return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def whole(value: Any) -> Any:
-    """20.0 as 20, as sliders and JavaScript send whole numbers; 20.5 stays an error."""
+    """20.0 as 20, because sliders and JavaScript send whole numbers that way; 20.5 stays an error."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -140,7 +140,7 @@ class GenerationRequest(Strict):
     def resolved(self, draw: random.Random) -> Self:
         """The same request with random seeds in place of −1, so that it can be repeated exactly.
 
-        A script still sees the seed −1, because it may want another for each picture; it draws them from the subseed.
+        A script still sees the seed −1, because it may want a new one for each picture; it draws them from the subseed.
         """
         return self.model_copy(
             update={

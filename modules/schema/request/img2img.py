@@ -40,7 +40,7 @@ from modules.schema.request.soft_inpainting import (
 )
 from modules.schema.resize_modes import RESIZE_LABELS, RESIZE_MODES
 
-LATENT_CELL = 8  # pixels a side; what the encoder sees is whole cells
+LATENT_CELL = 8  # pixels per side; the encoder works on whole cells
 
 ResizeMode = Annotated[
     int,

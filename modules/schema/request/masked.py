@@ -1,4 +1,4 @@
-"""The fields of a mask: what is redrawn, from what content, and with how much context."""
+"""The mask fields: which area is redrawn, from what content, and with how much context."""
 
 from typing import Annotated
 

@@ -14,7 +14,7 @@ SoftInpainting = Annotated[
         absent=False,
     ),
 ]  # fmt: skip
-# Whole numbers stay whole: A1111 writes "1" for a slider at 1 and "1.0" for a client's 1.0.
+# Integers stay integers: A1111 writes "1" for a slider at 1 and "1.0" for a client's 1.0.
 MaskBlendPower = Annotated[
     int | float,
     Field(ge=0, le=8, description="When the original is preserved: above 1 mostly in late steps, below 1 more evenly."),

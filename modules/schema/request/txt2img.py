@@ -25,7 +25,7 @@ from modules.schema.upscalers import UPSCALERS, find
 
 
 class Txt2ImgRequest(GenerationRequest):
-    """A picture from a prompt; with `enable_hr` a small one first, then the same one larger (hires. fix)."""
+    """A picture from a prompt; `enable_hr` first makes a small one, then enlarges and redraws it (hires. fix)."""
 
     enable_hr: EnableHr = False
     denoising_strength: DenoisingStrength = 0.7
@@ -43,7 +43,7 @@ class Txt2ImgRequest(GenerationRequest):
     @field_validator("hr_upscaler")
     @classmethod
     def _known_upscaler(cls, value: str, info: ValidationInfo) -> str:
-        """As it is written. Others may be installed: whether there is such a one is seen when the job is admitted."""
+        """The name unchanged. More upscalers may be installed, so admission checks whether this one exists."""
         row = find(value, UPSCALERS)
         if row is not None:
             return row.name

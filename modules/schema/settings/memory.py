@@ -1,4 +1,4 @@
-"""Settings of the memory that checkpoints may take."""
+"""Settings for how much memory checkpoints may use."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from modules.base.fields import Control
 from modules.schema.settings.section import Section
 
-CHECKPOINTS = 3  # a job has one, another for its second pass, and a refiner
+CHECKPOINTS = 3  # a job may use one, another for its second pass, and a refiner
 
 
 class MemorySettings(Section):

@@ -1,4 +1,4 @@
-"""Settings of saved pictures, of pasted parameters and of live previews."""
+"""Settings for saved pictures, pasted parameters and live previews."""
 
 from typing import Annotated, Literal
 

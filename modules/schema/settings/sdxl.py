@@ -11,7 +11,7 @@ _SECTION = "Stable Diffusion XL"
 
 
 class StableDiffusionXLSettings(Section):
-    """The section Stable Diffusion XL. A1111 writes none of these into infotexts, so their keys are ours."""
+    """The section Stable Diffusion XL. A1111 writes none of these into infotexts, so the keys are Palimpsest's own."""
 
     sdxl_crop_top: Annotated[
         int,

@@ -1,4 +1,4 @@
-"""What the sections of the settings have in common."""
+"""The base class of the settings' sections."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from modules.base.fields import number_not_bool
 
 
 class Section(BaseModel):
-    """Some settings, frozen; a name that is not declared is an error."""
+    """Some settings, frozen; an undeclared name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""All settings in one frozen object, which travels with each job, and the file that holds them."""
+"""All settings in one frozen object, which each job carries, and the file that stores them."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from modules.schema.settings.stable_diffusion import StableDiffusionSettings
 
 log = logging.getLogger(__name__)
 
-MASK, COMPOSITE = "-mask", "-mask-composite"  # ends of file names
+MASK, COMPOSITE = "-mask", "-mask-composite"  # suffixes of file names
 MOST_REPORTED = 20  # ignored entries of a settings file that get a log line each
 
 
@@ -48,7 +48,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """From a JSON file. Missing settings get their defaults; unreadable ones are logged."""
+        """The settings in a JSON file. Missing ones get their defaults; invalid ones are logged and ignored."""
         settings, unread = cls.read(path)
         for reason in unread[:MOST_REPORTED]:
             log.warning("%s: an entry was ignored: %s", path, reason)
@@ -78,7 +78,7 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
 
     @property
     def beside(self) -> Mapping[str, bool]:
-        """The extra pictures of an inpainted one: the suffix of each name, and whether it is shown."""
+        """The extra pictures of an inpainted one: file name suffix -> whether the picture is shown."""
         extras = {
             MASK: (self.return_mask, self.save_mask),
             COMPOSITE: (self.return_mask_composite, self.save_mask_composite),
@@ -90,9 +90,9 @@ class Settings(  # pydantic lists the fields of the last base first, and the pag
         return {MASK: self.save_mask, COMPOSITE: self.save_mask_composite}.get(suffix, True)
 
     def save(self, path: Path) -> None:
-        """Write what differs from the defaults, durably. A copy of an old file that was partly unreadable is kept.
+        """Write what differs from the defaults, durably. Keeps a copy of the old file if part of it was unreadable.
 
-        Raises OSError if the disk fails; the old file is then unchanged.
+        Raises OSError if writing fails; the old file is then unchanged.
         """
         if self.read(path)[1]:
             copy_aside(path)

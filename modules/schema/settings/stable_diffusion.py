@@ -1,4 +1,4 @@
-"""Settings of the models, the prompt and the guidance."""
+"""Settings of models, prompts and guidance."""
 
 from typing import Annotated, Literal
 
