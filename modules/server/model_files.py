@@ -45,7 +45,7 @@ class ModelFiles:
         )
 
     def look_further(self) -> bool:
-        """Read headers that the last scan left out, for a few seconds. Returns whether any are left."""
+        """Read headers that the last scan left out, for a few seconds. Returns whether there was anything new."""
         is_news = self._checkpoints.look_further()
         is_news |= self._loras.look_further()
         self._headers.save()

@@ -1,4 +1,4 @@
-// What is done to a mask as a whole: clear, invert, grow, shrink, feather, load, save, take the picture's transparency.
+// Operations on the whole mask: clear, invert, grow, shrink, feather, load, save, use the picture's transparency.
 
 import { h } from "../js/core/dom.js";
 import { alphaMask, chosenMask, saveFile } from "./maskfile.js";
@@ -22,7 +22,7 @@ export class Acts {
     });
   }
 
-  // One step over a layer as a whole.
+  // One undo step over a whole layer.
   do(what, pixels = 0) {
     const doc = this.document;
     if (what === "clear") return doc.clear(doc.painted === doc.sketch ? "sketch" : "mask");
@@ -37,7 +37,7 @@ export class Acts {
     if (what === "feather") doc.edit("mask", (mask) => feather(mask, bounds, pixels));
   }
 
-  // A whole mask as rows: readRow(y, into), or null with a sentence that says why there is none.
+  // A whole mask as rows: readRow(y, into), or null with a sentence that says why there is no mask.
   take(readRow, otherwise) {
     if (!readRow) return this.status.say(otherwise);
     const { width, height } = this.document;

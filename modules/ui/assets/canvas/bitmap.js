@@ -1,9 +1,9 @@
-// The source picture as pixels for the screen: the whole, and a small copy of a large one for looking at it from afar.
+// The source picture as pixels for the screen: at full size, and a small copy of a large one for zooming out.
 
 import { request } from "../js/core/api.js";
 import { pixelsOf } from "../js/core/pictures.js";
 
-const SMALL = 2048; // pixels of the small copy's longer side
+const SMALL = 2048; // pixels on the small copy's longer side
 
 export class Bitmap {
   constructor() {
@@ -11,7 +11,7 @@ export class Bitmap {
     this.id = "";
   }
 
-  // Pixels of `picture`, as the server decoded them, or of none. Throws where this browser has no room for them.
+  // Pixels of `picture` as the server decoded it; none without a picture. Throws if this browser lacks the memory.
   async load(picture) {
     this.close();
     this.id = picture?.id ?? "";
@@ -40,7 +40,7 @@ export class Bitmap {
     this.whole = this.small = null;
   }
 
-  // Draws it as `view` (from the picture to the canvas's pixels) has it. size: the picture's {width, height}.
+  // Draws it through `view` (from the picture's pixels to the canvas's). size: the picture's {width, height}.
   draw(context, view, size) {
     if (!this.whole) return;
     const from = this.small && view.scale <= this.small.width / size.width ? this.small : this.whole;
@@ -53,7 +53,7 @@ export class Bitmap {
       bottom: Math.min(size.height, (context.canvas.height - view.y) / view.scale),
     };
     if (seen.left >= seen.right || seen.top >= seen.bottom) return;
-    // Whole pixels of the source, so that what is seen lies exactly where the whole would.
+    // Whole pixels of the source, so that the visible part lines up exactly with the full picture.
     const [left, top, right, bottom] = [
       Math.floor(seen.left),
       Math.floor(seen.top),
@@ -74,7 +74,7 @@ export class Bitmap {
     );
   }
 
-  // The pixels of a box of the picture, RGBA.
+  // The pixels of a box of the picture, as RGBA.
   pixels(box) {
     const [width, height] = [box.right - box.left, box.bottom - box.top];
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });

@@ -1,4 +1,4 @@
-// Boxes of pixels: left and top are inside, right and bottom are not.
+// Boxes of pixels: left and top are inclusive, right and bottom are exclusive.
 
 export const boxOf = (left, top, right, bottom) => ({ left, top, right, bottom });
 export const isVoid = (box) => !box || box.left >= box.right || box.top >= box.bottom;

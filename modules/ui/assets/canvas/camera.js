@@ -1,4 +1,4 @@
-// Where the picture lies on the stage: a scale (CSS pixels for one of the picture's) and the place of its corner.
+// Position of the picture on the stage: a scale (CSS pixels per picture pixel) and the position of its corner.
 
 const LEAST = 0.01;
 const MOST = 32;
@@ -25,7 +25,7 @@ export class Camera {
     this.listeners.forEach((action) => action());
   }
 
-  // The stage's size in CSS pixels and the screen's pixels for one of them.
+  // The stage's size in CSS pixels, and the number of screen pixels per CSS pixel.
   resize(width, height, ratio, content) {
     const [dx, dy] = [(width - this.width) / 2, (height - this.height) / 2];
     Object.assign(this, { width, height, ratio });
@@ -33,7 +33,7 @@ export class Camera {
     else this.set(this.scale, this.x + dx, this.y + dy);
   }
 
-  // content: the box of the picture's pixels that is to be seen whole.
+  // content: the box of the picture's pixels that must be fully visible.
   fit(content) {
     const [width, height] = [content.right - content.left, content.bottom - content.top];
     const scale = Math.min((this.width - 2 * MARGIN) / width, (this.height - 2 * MARGIN) / height, 8);
@@ -45,12 +45,12 @@ export class Camera {
     );
   }
 
-  // One pixel of the picture on one of the screen, around the middle of the stage.
+  // One screen pixel per picture pixel, centered on the middle of the stage.
   actual() {
     this.zoomTo(1 / this.ratio, this.width / 2, this.height / 2);
   }
 
-  // What is under (x, y) of the stage stays there.
+  // The point under (x, y) on the stage stays there.
   zoomTo(zoom, x, y) {
     const scale = Math.min(MOST, Math.max(LEAST, zoom));
     this.set(scale, x - ((x - this.x) * scale) / this.scale, y - ((y - this.y) * scale) / this.scale);
@@ -64,7 +64,7 @@ export class Camera {
     this.set(this.scale, this.x + dx, this.y + dy);
   }
 
-  // From the stage's CSS pixels to the picture's, and back.
+  // From the stage's CSS pixels to the picture's pixels, and back.
   toPicture(x, y) {
     return { x: (x - this.x) / this.scale, y: (y - this.y) / this.scale };
   }

@@ -1,4 +1,4 @@
-// The picture area of img2img: modes, tools, stage and what is said about them, over one document.
+// The picture area of img2img: modes, tools, stage and messages, all for one document.
 
 import { childrenOf, h } from "../js/core/dom.js";
 import * as form from "../js/form/form.js";
@@ -22,10 +22,10 @@ import { View } from "./view.js";
 import { MASK_FIELDS, Wire } from "./wire.js";
 
 const TAB = "img2img";
-const NOT_TINTED = "#2f9d63"; // "Inpaint not masked": what is painted is what stays
+const NOT_TINTED = "#2f9d63"; // "Inpaint not masked": the painted part is kept
 
 export class Canvas {
-  /** @type {((blob: Blob, isNoted?: boolean) => Promise<void>) | undefined} takes a picture made here as the source */
+  /** @type {((blob: Blob, isNoted?: boolean) => Promise<void>) | undefined} uses a picture made here as the source */
   onBring;
 
   constructor() {
@@ -108,7 +108,7 @@ export class Canvas {
       this.settings.set({ tool: "brush" });
   }
 
-  // The ring of the brush and the outline of a shape, light on dark so that they are seen on everything.
+  // The outlines of the brush and of a shape: light over dark, so that they are visible on everything.
   guides() {
     const parts = ["dark", "light"].map((kind) => ({
       ring: this.view.svg("circle", { class: kind, r: 0 }),
@@ -139,7 +139,7 @@ export class Canvas {
     return form.get(TAB, "inpainting_mask_invert") === 1;
   }
 
-  // Whether grays of the mask are redrawn by degrees.
+  // Whether gray mask values mean partial redrawing.
   graysCount() {
     return form.get(TAB, "mask_strength_by_grey") || form.get(TAB, "soft_inpainting");
   }
@@ -154,7 +154,7 @@ export class Canvas {
     this.document.setMode(mode);
   }
 
-  // Called by the source when the picture is another; who: "person", "script" or "restore".
+  // Called by the source when the picture changes; who: "person", "script" or "restore".
   setPicture(picture, who) {
     const doc = this.document;
     const before = { picture: doc.picture, width: doc.width, height: doc.height };
@@ -180,7 +180,7 @@ export class Canvas {
       );
   }
 
-  // A picture that is sent here: nothing lies on it of what was painted or framed before. setPicture() brings it.
+  // Accepts a picture sent from elsewhere, without any earlier painting or frame. setPicture() then brings it.
   startOver({ width, height }, setPicture) {
     this.coming = { mask: new Layer(width, height), sketch: new Layer(width, height, 4) };
     setPicture();
@@ -188,11 +188,11 @@ export class Canvas {
     this.document.setFrame(null);
   }
 
-  // What this tab had before: gives back the picture.
+  // Restores what this tab had before; returns the picture.
   async restore() {
     try {
       const kept = await this.keep.restore();
-      const early = this.document.picture; // somebody was quicker than the database
+      const early = this.document.picture; // the person was quicker than the database
       if (!kept || (early && !this.document.mask.isEmpty)) return null;
       this.document.picture = kept.picture;
       this.document.load(kept);
@@ -204,16 +204,15 @@ export class Canvas {
     }
   }
 
-  // For the way back: what a step in the browser's memory holds of the canvas, and what is only kept while the page
-  // lives.
+  // For Undo: what a step stored in the browser keeps of the canvas, and what is kept only as long as the page lives.
   noted() {
     this.document.settle();
     const { mode, frame, mask, sketch } = this.document;
     return { seen: { mode, frame }, layers: { mask: mask.copy(), sketch: sketch.copy() } };
   }
 
-  // The canvas as it was noted, to the bit. setPicture() brings the picture of then; without layers, the page has been
-  // loaded anew since, the mask that is here stays.
+  // Restores the canvas exactly as it was noted. setPicture() then brings the picture of that time. Without layers (the
+  // page has been reloaded since), the current mask stays.
   bringBack({ mode, frame }, layers, setPicture) {
     this.coming = layers ?? null;
     setPicture();
@@ -223,7 +222,7 @@ export class Canvas {
     this.view.fit();
   }
 
-  // The part of the picture in `box` becomes the source, with what is painted there.
+  // The part of the picture in `box` becomes the source, with the painting on it.
   async crop(box) {
     const { mask, sketch } = this.document;
     const step = remember(TAB, "crop");
@@ -240,7 +239,7 @@ export class Canvas {
     await this.onBring?.(await smallerCopy(this.view.bitmap.whole));
   }
 
-  // What a request takes from here: fields to set, and those that mean nothing without a mask or a new part.
+  // What a request takes from the canvas: fields to set, and fields without meaning if there is no mask or new area.
   async outgoing() {
     /** @type {Record<string, any>} */
     const fields = { ...(await this.wire.fields(form.get(TAB, "mask_blur"))), ...this.frame.fields() };

@@ -1,4 +1,4 @@
-// What is worked on: one source picture with a mask and a color sketch over it, seen in one of five modes.
+// The edited document: one source picture with a mask and a color sketch over it, shown in one of five modes.
 
 import { union } from "./boxes.js";
 import { History, restored, stepOfTiles } from "./history.js";
@@ -16,18 +16,18 @@ export const MODES = {
 export class Document {
   constructor() {
     this.picture = null; // as the server described it: {id, width, height, url, …}
-    this.sizedBy = ""; // id of the picture that the layers have their size from
+    this.sizedBy = ""; // id of the picture that gave the layers their size
     this.mode = "img2img";
-    this.frame = null; // {left, top, right, bottom} in the picture's pixels, beyond it (outpaint) or within it (crop)
+    this.frame = null; // {left, top, right, bottom} in the picture's pixels, outside it (outpaint) or inside it (crop)
     this.mask = new Layer(1, 1);
     this.sketch = new Layer(1, 1, 4);
     this.listeners = [];
     this.version = { mask: 0, sketch: 0 };
     this.history = new History((step) => this.exchange(step));
-    this.settle = () => {}; // brings what is being drawn to its end; set by the tools
+    this.settle = () => {}; // finishes the current drawing; set by the tools
   }
 
-  // action(what, box): what is "mask", "sketch" (box: what changed, null for all), "picture", "mode", "frame" or
+  // action(what, box): `what` is "mask", "sketch" (box: the changed part, null for all), "picture", "mode", "frame" or
   // "history".
   onChange(action) {
     this.listeners.push(action);
@@ -50,7 +50,7 @@ export class Document {
     return MODES[this.mode].paints ? this[MODES[this.mode].paints] : null;
   }
 
-  // The layer that decides what is redrawn, or null where everything is.
+  // The layer that decides what is redrawn, or null if everything is.
   get masking() {
     return MODES[this.mode].masks ? this[MODES[this.mode].masks] : null;
   }
@@ -67,8 +67,8 @@ export class Document {
     this.notify("frame");
   }
 
-  // Another picture, or none. Mask and sketch stay, brought to its size, unless other ones come along with it; tells
-  // whether they had to be resized. A picture that comes back brings back what was painted on it.
+  // Sets another picture, or none. Mask and sketch are kept and resized to it, unless new ones come with the picture;
+  // returns whether they were resized. A picture set again gets back what was painted on it.
   setPicture(picture, layers = null) {
     this.settle(); // a picture may arrive in the middle of a stroke
     const from = this.sizedBy;
@@ -94,7 +94,7 @@ export class Document {
     return had;
   }
 
-  // Other layers in one step; from: the id of the picture that the ones that go belong to.
+  // Replaces the layers in one step; from: the id of the picture of the old layers.
   replace({ mask, sketch }, from) {
     if (this.mask.isSame(mask) && this.sketch.isSame(sketch)) return;
     this.history.push({
@@ -107,7 +107,7 @@ export class Document {
     for (const what of ["mask", "sketch", "history"]) this.notify(what);
   }
 
-  // Layers as they were kept.
+  // Restores saved layers.
   load({ mask, sketch, mode, frame }) {
     Object.assign(this, {
       mask,
@@ -128,7 +128,7 @@ export class Document {
     this.finish(name, layer.end());
   }
 
-  // An edit of layer `name` is over; `changed` as Layer.end() gives it.
+  // An edit of layer `name` is over; `changed` comes from Layer.end().
   finish(name, changed) {
     if (!changed.size) return;
     this.history.push(stepOfTiles(name, changed));
@@ -158,7 +158,7 @@ export class Document {
     return stepOfTiles(step.layer, replaced);
   }
 
-  // Steps from when the picture had another size wait until it is back: on this one they would be nonsense.
+  // Steps from a picture of another size wait until that picture is back: on this one they make no sense.
   fits(step) {
     return Boolean(step) && (!step.mask || (step.mask.width === this.width && step.mask.height === this.height));
   }
@@ -188,7 +188,7 @@ function boxOfTiles(layer, indices) {
   return box;
 }
 
-// The nearest pixel of `layer` for each of a layer of another size.
+// For each pixel of a layer of another size, the nearest pixel of `layer`.
 export function resized(layer, width, height) {
   const made = new Layer(width, height, layer.channels);
   if (layer.isEmpty) return made;

@@ -1,4 +1,4 @@
-// The magic wand: all pixels that hang together with one and have about its color, row by row.
+// The magic wand: all pixels connected to one pixel that have about the same color, row by row.
 
 import { TILE } from "./tiles.js";
 

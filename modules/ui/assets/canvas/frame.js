@@ -1,12 +1,12 @@
-// The frame around the picture: drawn beyond it, the model paints on there (outpainting); drawn within it, it is a
-// crop.
+// The frame around the picture. Dragged outward, it adds an area for the model to paint (outpainting); dragged inward,
+// it is a crop.
 
 import { button, h } from "../js/core/dom.js";
 import { toast } from "../js/core/toast.js";
 
-const STEP = 8; // pixels; the model works in cells of so many
-const MOST = 4096; // pixels that may be painted on at one side
-const NEAR = { mouse: 9, pen: 12, touch: 22 }; // CSS pixels from an edge at which it is taken
+const STEP = 8; // pixels; the model works in cells of this size
+const MOST = 4096; // pixels that can be added on one side
+const NEAR = { mouse: 9, pen: 12, touch: 22 }; // CSS pixels from an edge within which it can be grabbed
 const LEAST = 16; // pixels of a crop
 const FILLS = ["stretched edges", "blur", "noise shaped like the picture"];
 
@@ -83,7 +83,7 @@ export class Frame {
     this.canvas.view.fit();
   }
 
-  // One that was drawn can be had back, as long as there is no other and the picture is the same.
+  // A removed frame can be brought back as long as there is no other and the picture is the same.
   remove() {
     const { document } = this.canvas;
     const { box } = this;
@@ -96,7 +96,7 @@ export class Frame {
       });
   }
 
-  // A frame to begin with: an eighth of the picture more on each side. A crop stays what it is.
+  // An initial frame: an eighth of the picture more on each side. A crop stays as it is.
   drawOut() {
     if (!this.canvas.document.picture || this.paintsOn || (this.box && this.isCrop)) return;
     const { width, height } = this.canvas.document;
@@ -117,7 +117,7 @@ export class Frame {
     };
   }
 
-  // Pixels to paint on at each side of the picture that is there; the frame goes where they are all none.
+  // Sets the pixels to add on each side of the current picture; without any, the frame is removed.
   setMargins({ left, top, right, bottom }) {
     const { document, view } = this.canvas;
     document.setFrame(
@@ -128,7 +128,7 @@ export class Frame {
     view.fit();
   }
 
-  // What of the picture lies in the frame.
+  // The part of the picture inside the frame.
   get inner() {
     const { width, height } = this.canvas.document;
     const { left, top, right, bottom } = this.box;
@@ -150,7 +150,7 @@ export class Frame {
     return Object.values(this.margins).some((pixels) => pixels > 0);
   }
 
-  // The request's fields; none where nothing is painted on.
+  // The request's fields; none if nothing is added.
   fields() {
     const { left, top, right, bottom } = this.margins;
     if (!this.paintsOn) return {};
@@ -209,7 +209,7 @@ export class Frame {
     for (const line of this.lines) line.setAttribute("d", path);
   }
 
-  // The sides within reach of a place on the stage, for a mouse, pen or finger: {left, right, top, bottom} or null.
+  // The sides within reach of a point on the stage, for a mouse, pen or finger: {left, right, top, bottom} or null.
   hit({ x, y }, pointerType) {
     if (!this.box) return null;
     const near = NEAR[pointerType] ?? NEAR.mouse;
@@ -265,8 +265,8 @@ export class Frame {
   }
 }
 
-// Brings `box` to the proportions of `from`: what was not dragged follows on both sides, at a corner the dragged side
-// does.
+// Gives `box` the proportions of `from`: sides that were not dragged follow symmetrically; at a corner, the dragged top
+// or bottom follows the width.
 function keepProportions(box, from, sides) {
   const ratio = (from.right - from.left) / (from.bottom - from.top);
   if (sides.left || sides.right) {

@@ -1,13 +1,13 @@
-// Undo and redo of a document: what each step replaced, made small, at most so many bytes of it.
+// Undo and redo of a document: what each step replaced, compressed, up to a limit in bytes.
 
 import { packed, unpacked } from "./runs.js";
 
 const MOST_STEPS = 200;
 const MOST_BYTES = 96 * 2 ** 20;
-const NOTE = 64; // bytes counted for a step itself
+const NOTE = 64; // bytes counted for the step itself
 
 export class History {
-  // apply(step) puts a step's contents into the document and gives back the step that undoes it.
+  // apply(step) puts a step's contents into the document and returns the step that undoes it.
   constructor(apply) {
     this.apply = apply;
     this.done = [];

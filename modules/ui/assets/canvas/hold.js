@@ -1,14 +1,14 @@
-// A document's name belongs to one page at a time, for as long as that page lives: by a Web Lock, or, where the browser
-// has none (plain http beyond this machine), by asking the other pages.
+// A document's name belongs to one page at a time, for as long as that page lives: by a Web Lock or, if the browser has
+// none (plain http from another machine), by asking the other pages.
 
-const PATIENCE = 150; // milliseconds in which a page answers another one
-const PAUSE = 60; // milliseconds between two tries
+const PATIENCE = 150; // milliseconds for a page to answer another one
+const PAUSE = 60; // milliseconds between two attempts
 
 let channel = null;
-const mine = new Set(); // names that were given to this page
-const asking = new Map(); // name -> how high this page's bid for it is
+const mine = new Set(); // names that this page holds
+const asking = new Map(); // name -> this page's bid for it
 
-// Takes a name; false if another page has it.
+// Takes a name; returns false if another page holds it.
 export async function hold(name, tries) {
   for (let turn = 0; turn < tries; turn++) {
     if (turn) await pause(PAUSE);
@@ -41,7 +41,7 @@ async function takenByBid(name) {
   return isFree;
 }
 
-// Of two pages that ask at the same time the one with the higher bid gets the name.
+// If two pages ask at the same time, the higher bid gets the name.
 async function nobodyHas(name, bid) {
   channel ??= listening();
   let isFree = true;

@@ -1,4 +1,4 @@
-// The document kept in IndexedDB for this browser tab alone: it survives a reload, another page, a crash.
+// The document, stored in IndexedDB for this browser tab alone: it survives a reload, navigation and a crash.
 
 import { read, write } from "../js/core/store.js";
 import { hold, isHeld } from "./hold.js";
@@ -6,9 +6,9 @@ import { packed, unpacked } from "./runs.js";
 import { Layer } from "./tiles.js";
 
 const NAME = `palimpsest:${location.port || "80"}`;
-const PAUSE = 250; // milliseconds between a change and its being kept
-const DOCUMENTS = 8; // of other tabs that are remembered
-const TRIES = 8; // a tab that is reloaded frees its name a moment late
+const PAUSE = 250; // milliseconds between a change and its being saved
+const DOCUMENTS = 8; // number of other tabs that are remembered
+const TRIES = 8; // a reloaded tab frees its name a moment late
 
 const answer = (request) =>
   new Promise((resolve, reject) =>
@@ -27,7 +27,7 @@ const lockOf = (tab) => `${NAME}:${tab}`;
 const rangeOf = (tab) => IDBKeyRange.bound([tab, "", 0], [tab, "~", Infinity]);
 
 export class Keep {
-  // complain(error): the browser keeps nothing.
+  // complain(error): the browser could not save anything.
   constructor(document, complain) {
     this.document = document;
     this.complain = complain;
@@ -35,9 +35,9 @@ export class Keep {
     this.isResized = false;
     this.timer = 0;
     this.isBusy = false;
-    this.isOverdue = false; // a stroke was under way when it was time
+    this.isOverdue = false; // a stroke was in progress when saving was due
     this.tab = null;
-    this.isKept = false; // whether there is anything of this tab yet: an empty one pushes nobody else's out
+    this.isKept = false; // whether this tab has any content: an empty one evicts no other tab's
     document.onChange((what, box) => this.changed(what, box));
     addEventListener("pagehide", () => this.leave());
     globalThis.document.addEventListener("visibilitychange", () => globalThis.document.hidden && this.save());
@@ -52,8 +52,8 @@ export class Keep {
     this.database = await answer(request);
   }
 
-  // What this tab had, or, in a new one, what the tab opened last had, or else one that has crashed:
-  // {picture, mode, frame, mask, sketch} or null.
+  // What this tab had or, in a new tab, the document of the tab opened last, or else of one that crashed: {picture,
+  // mode, frame, mask, sketch} or null.
   async restore() {
     await this.open();
     const mine = sessionStorage.getItem(NAME);
@@ -62,7 +62,7 @@ export class Keep {
     let tab = await this.firstFree(mine ? [mine] : [last, ...(await this.crashed())], mine ? TRIES : 1);
     if (tab) kept = await this.load(tab);
     else {
-      // A duplicated tab brings the name of the first along: it goes on with a copy.
+      // A duplicated tab starts with the name of the first: it continues with a copy.
       tab = `${Date.now()}-${Math.random().toString(36).slice(2)}`;
       await hold(lockOf(tab), 1);
       if (mine) kept = await this.load(mine);
@@ -81,7 +81,7 @@ export class Keep {
     return null;
   }
 
-  // Documents, the latest first, of pages that never said goodbye: they live, or they have crashed.
+  // Documents, newest first, of pages that never closed properly: they are still open, or they have crashed.
   async crashed() {
     const all = await answer(this.database.transaction("documents").objectStore("documents").getAll());
     return all
@@ -109,11 +109,11 @@ export class Keep {
       const layer = this.document[what];
       layer.each(box ?? layer.all, (index) => this.stale[what].add(index));
     } else if (what === "history") {
-      if (this.isOverdue) this.save(); // or quick strokes, one after the other, would never be kept
+      if (this.isOverdue) this.save(); // otherwise quick strokes in a row would never be saved
       return;
     }
     if (what === "picture")
-      this.save(); // a new picture at once: the page may be left the next moment
+      this.save(); // a new picture is saved at once: the page may be left the next moment
     else this.later();
   }
 
@@ -121,14 +121,14 @@ export class Keep {
     this.timer ||= setTimeout(() => this.save(), PAUSE);
   }
 
-  // The page goes: there will be no other moment, so it waits for nothing. The browser keeps transactions in order.
+  // The page is closing: there is no later chance, so it waits for nothing. The browser keeps transactions in order.
   leave() {
     this.document.settle();
     this.isBusy = false;
     this.save(false);
   }
 
-  // Keeps what has changed, in one transaction: whole or not at all. isOpen: whether the page lives on.
+  // Saves what has changed in one transaction: completely or not at all. isOpen: whether the page stays open.
   async save(isOpen = true) {
     clearTimeout(this.timer);
     this.timer = 0;
@@ -158,14 +158,14 @@ export class Keep {
       this.isKept = true;
       if (isResized) await this.forget();
     } catch (error) {
-      this.isResized = true; // all of it next time
+      this.isResized = true; // everything, next time
       this.complain(error);
     } finally {
       this.isBusy = false;
     }
   }
 
-  // The documents of tabs that are long gone; those of open ones stay, however old.
+  // Deletes the documents of tabs closed long ago; those of open tabs stay, however old.
   async forget() {
     const all = (await answer(this.database.transaction("documents").objectStore("documents").getAll())).sort(
       (one, other) => other.at - one.at,

@@ -1,4 +1,4 @@
-// Keys of the canvas, while the pointer is over it or it has the focus: A1111's, and those of painting programs.
+// Keys of the canvas while the pointer is over it or it has the focus: A1111's, and those of painting programs.
 
 import { TOOLS } from "./settings.js";
 
@@ -14,12 +14,12 @@ export class Keys {
   // canvas: {element, document, view, settings, tools, toggleWhole(), isOpen()}.
   constructor(canvas) {
     this.canvas = canvas;
-    this.held = new Set(); // keys that move the picture while they are down
+    this.held = new Set(); // keys that move the picture while held down
     this.isControl = false;
     this.isOver = false;
     canvas.element.addEventListener("pointerenter", () => (this.isOver = true));
     canvas.element.addEventListener("pointerleave", () => (this.isOver = false));
-    // On window and in the capture phase: before the page's own Esc, which interrupts a job.
+    // On window and in the capture phase: it must run before the page's own Esc, which interrupts a job.
     addEventListener("keydown", (event) => this.down(event), true);
     addEventListener("keyup", (event) => this.up(event), true);
     addEventListener("blur", () => (this.held.clear(), (this.isControl = false)));

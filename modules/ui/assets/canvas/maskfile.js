@@ -1,4 +1,4 @@
-// Masks from files and to files, and a smaller copy of a very large source.
+// Masks read from and written to files, and a smaller copy of a very large source.
 
 import { h } from "../js/core/dom.js";
 import { decoded } from "../js/core/pictures.js";
@@ -9,7 +9,7 @@ function contextOf(width, height) {
   return new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
 }
 
-// A file's brightness, or its alpha where it has any, at the document's size: {readRow(y, into), width, height}.
+// A file's brightness, or its alpha channel if it has one, at the document's size: {readRow(y, into), width, height}.
 export async function chosenMask(file, { width, height }) {
   const bitmap = await createImageBitmap(await decoded(file));
   const context = contextOf(width, height);
@@ -28,7 +28,7 @@ export async function chosenMask(file, { width, height }) {
   return { readRow, ...size };
 }
 
-// What is transparent in the picture becomes the mask; null if nothing is.
+// The transparent part of the picture becomes the mask; null if nothing is transparent.
 export function alphaMask(bitmap, { width, height }) {
   if (!bitmap.whole) return null;
   const rowOf = (y) => bitmap.pixels({ left: 0, top: y, right: width, bottom: y + 1 });

@@ -1,4 +1,4 @@
-// What a layer holds: where, and whether of all, nothing or grays. Tiles do not change, so each is looked at once.
+// What a layer contains: where, and whether it is full, empty or gray. Tiles do not change, so each is examined once.
 
 import { boxOf, union } from "./boxes.js";
 import { isWhole, TILE } from "./tiles.js";
@@ -24,7 +24,7 @@ function look(tile, width, height) {
   return { box: x0 < x1 ? boxOf(x0, y0, x1, y1) : null, isFull, isSoft };
 }
 
-// {bounds, isEmpty, isFull, isSoft} of a layer outside of an edit; of a sketch, its alpha.
+// {bounds, isEmpty, isFull, isSoft} of a layer that is not being edited; for a sketch, of its alpha.
 export function measured(layer) {
   let [bounds, isFull, isSoft] = [null, true, false];
   layer.tiles.forEach((tile, index) => {

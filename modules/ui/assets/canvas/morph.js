@@ -1,4 +1,4 @@
-// A mask changed as a whole: inverted, grown, shrunk, made soft at its edge.
+// Operations on the whole mask: invert, grow, shrink, feather.
 
 import { boxOf, clipped } from "./boxes.js";
 import { isWhole, TILE } from "./tiles.js";
@@ -19,8 +19,8 @@ export function invert(mask) {
   });
 }
 
-// by > 0 grows the mask by so many pixels in every direction, by < 0 shrinks it. The picture's edge is no edge of the
-// mask.
+// by > 0 grows the mask by that many pixels in every direction, by < 0 shrinks it. The picture's border does not count
+// as an edge of the mask.
 export function grow(mask, bounds, by) {
   const reach = Math.abs(by);
   const box = clipped(
@@ -72,7 +72,7 @@ function distances(values, width, height, isSeed) {
   return far;
 }
 
-// Softens the edge over about `radius` pixels to each side: three box blurs, close to a Gaussian.
+// Softens the edge over about `radius` pixels on each side: three box blurs, close to a Gaussian.
 export function feather(mask, bounds, radius) {
   const box = clipped(
     boxOf(bounds.left - radius, bounds.top - radius, bounds.right + radius, bounds.bottom + radius),
@@ -90,7 +90,7 @@ export function feather(mask, bounds, radius) {
   mask.write(box, values);
 }
 
-// The mean over `half` pixels to each side; beyond the ends the last value goes on.
+// The mean over `half` pixels on each side; the end values repeat beyond the ends.
 function average(values, start, step, count, half, line) {
   for (let at = 0; at < count; at++) line[at] = values[start + at * step];
   const size = 2 * half + 1;

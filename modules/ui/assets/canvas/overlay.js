@@ -1,4 +1,4 @@
-// Mask and sketch as the screen shows them: for each of its pixels the one of the picture that lies under its middle.
+// Mask and sketch as shown on screen: each screen pixel takes the picture pixel under its center.
 
 import { Reduced } from "./reduced.js";
 import { TILE } from "./tiles.js";
@@ -12,8 +12,8 @@ export class Overlay {
     document.onChange((what, box) => what === "mask" && this.reduced?.invalidate(box));
   }
 
-  // Pixels (RGBA) of the screen's `box` (its own pixels); `view`: {scale, x, y} from the picture to the screen's
-  // pixels, `tint`: {color, opacity, line}.
+  // Pixels (RGBA) of `box` (in screen pixels); `view`: {scale, x, y} from the picture's to the screen's pixels, `tint`:
+  // {color, opacity, line}.
   paint(box, view, tint, showSketch) {
     const [width, height] = [box.right - box.left, box.bottom - box.top];
     const image = new ImageData(width, height);
@@ -32,7 +32,7 @@ export class Overlay {
     return image;
   }
 
-  // Where a row or column of the screen lies: tile and offset within it, −1 outside of the picture.
+  // For a row or column of the screen: tile and offset within it, −1 outside the picture.
   places(from, to, scale, offset, size, level) {
     const tiles = new Int32Array(to - from);
     const within = new Int32Array(to - from);
@@ -87,7 +87,7 @@ export class Overlay {
     this.scan(layer, box, view, 0, tileOf, (tile, row, column, at) => (words[at] = tile[row * TILE + column]));
   }
 
-  // Calls put(tile, row, column, at) for the screen's pixels over tiles that hold something; tells whether any does.
+  // Calls put(tile, row, column, at) for each screen pixel over a non-empty tile; returns whether there are any.
   scan(layer, box, view, level, tileOf, put) {
     const across = this.places(box.left, box.right, view.scale, view.x, layer.width, level);
     const down = this.places(box.top, box.bottom, view.scale, view.y, layer.height, level);
@@ -113,9 +113,9 @@ export class Overlay {
   }
 }
 
-// Tint over what is in `data`; the mask's edge is a light line within and a dark one without. `values` is wider than
-// `data` by the line's width on each side. Inpaint sketch's mask (isTinted false) shows its edge alone: its colors are
-// the sketch.
+// Tints `data`; the mask's edge is a light line inside and a dark one outside. `values` is wider than `data` by the
+// line's width on each side. The mask of Inpaint sketch (isTinted false) shows only its edge: its colors are the
+// sketch.
 function color(data, values, width, height, { color: [red, green, blue], opacity, line }, isTinted) {
   const wide = width + 2 * line;
   for (let y = 0; y < height; y++) {

@@ -1,8 +1,8 @@
-// Gray PNG files: a mask of black and white alone takes one bit a pixel, one with grays eight.
+// Gray PNG files: a mask of only black and white takes one bit per pixel, one with grays eight.
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
-const UP = 2; // the filter "difference to the row above": a mask's rows are mostly alike
-const CHUNK = 1 << 18; // bytes handed to the compressor at a time
+const UP = 2; // the filter "Up" (difference from the row above): most rows of a mask are alike
+const CHUNK = 1 << 18; // bytes passed to the compressor at a time
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, index) => {
   let value = index;
@@ -23,7 +23,7 @@ function chunk(name, data) {
   return [number(data.length), kind, data, number(crc(kind, data))];
 }
 
-// readRow(y, into) puts the values 0 … 255 of a row into `into`; isSoft tells whether there are others than 0 and 255.
+// readRow(y, into) writes a row's values 0 … 255 into `into`; isSoft: whether there are values besides 0 and 255.
 export async function grayPng(width, height, readRow, isSoft) {
   const squeezer = new CompressionStream("deflate");
   const squeezed = new Response(squeezer.readable).arrayBuffer();

@@ -1,11 +1,11 @@
-// Pointers, wheel and fingers on the stage: which of them draw, which move the picture.
+// Pointers, wheel and fingers on the stage: which of them draw, and which move the picture.
 
-const STILL = 6; // CSS pixels a first finger may have gone when the second one comes: the two together move the picture
-const PALM = 800; // milliseconds after a pen during which fingers do not draw
+const STILL = 6; // CSS pixels that the first finger may have moved when the second arrives: then both move the picture
+const PALM = 800; // milliseconds after a pen's touch during which fingers do not draw
 const ERASER_BUTTON = 32;
 
 export class Pointer {
-  // keys: {isPanning, isControl}, what is held down at the moment.
+  // keys: {isPanning, isControl}, the keys that are held down.
   constructor(view, tools, settings, keys, frame) {
     this.view = view;
     this.tools = tools;
@@ -19,7 +19,7 @@ export class Pointer {
     this.penAt = -Infinity;
     this.isPenDown = false;
     this.cursor = null;
-    /** @type {(at: {x: number, y: number} | null) => void} shows the ring of the brush */
+    /** @type {(at: {x: number, y: number} | null) => void} shows the brush's outline */
     this.onCursor = () => {};
     const { element } = view;
     element.addEventListener("pointerdown", (event) => this.down(event));
@@ -34,8 +34,8 @@ export class Pointer {
   }
 
   at(event) {
-    // While the frame is dragged, what is said about it grows and shrinks above the stage: where it was when that began
-    // counts.
+    // While the frame is dragged, the message above the stage grows and shrinks: positions are measured from where the
+    // stage was at the start.
     const box = this.framing === null ? this.view.element.getBoundingClientRect() : this.framedAt;
     return { x: event.clientX - box.left, y: event.clientY - box.top };
   }
@@ -89,7 +89,7 @@ export class Pointer {
     event.preventDefault();
   }
 
-  // A hand that lies on the screen was there before the pen: what it has drawn or moved does not count.
+  // A hand on the screen was there before the pen: what it drew or moved is undone.
   beginPen(event) {
     Object.assign(this, { penAt: event.timeStamp, isPenDown: true, pinch: null });
     if (this.touches.has(this.drawing)) {
@@ -100,7 +100,7 @@ export class Pointer {
     this.touches.clear();
   }
 
-  // Two fingers: what the first has drawn in going a hair's breadth is taken back.
+  // Two fingers: if the first has hardly moved, what it drew is undone.
   beginPinch() {
     if (this.drawing !== null) {
       if (this.moved < STILL) this.tools.cancel();
@@ -156,8 +156,8 @@ export class Pointer {
     else this.tools.up();
   }
 
-  // Alt and wheel zoom, Ctrl and wheel change the brush, as in A1111. A touchpad's pinch arrives as a wheel with Ctrl
-  // that nobody holds down: it zooms. On the whole screen there is nothing to scroll, so the wheel alone zooms.
+  // Alt and wheel zoom, Ctrl and wheel resize the brush, as in A1111. A touchpad's pinch arrives as a wheel event with
+  // Ctrl although no key is held: it zooms. In full screen nothing scrolls, so the wheel alone zooms.
   wheel(event) {
     const isPinch = event.ctrlKey && !this.keys.isControl;
     const isZoom = event.altKey || isPinch || this.isWholeScreen();
@@ -177,7 +177,7 @@ export class Pointer {
     return this.view.element.closest(".canvas-whole") !== null;
   }
 
-  // The ring that shows what the brush would cover.
+  // The ring that shows the area under the brush.
   showCursor(event) {
     const sides =
       event && this.drawing === null && !this.panning ? this.frame.hit(this.at(event), event.pointerType) : null;

@@ -1,5 +1,5 @@
-// A mask at a half, quarter … of its size, tile by tile as it is looked at. Each pixel is the most of those it stands
-// for: a thin line is seen from afar.
+// A mask at half, a quarter … of its size, computed tile by tile on demand. Each pixel is the maximum of the pixels it
+// covers, so that a thin line stays visible when zoomed out.
 
 import { clipped, isVoid, union } from "./boxes.js";
 import { isWhole, TILE } from "./tiles.js";
@@ -10,7 +10,7 @@ export class Reduced {
     this.level = level;
     this.side = TILE >> level;
     this.tiles = new Map();
-    this.stale = new Map(); // tile -> box of its own pixels to be made anew
+    this.stale = new Map(); // tile -> box of its own pixels to recompute
   }
 
   invalidate(box) {

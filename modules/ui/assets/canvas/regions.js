@@ -1,11 +1,11 @@
-// Boxes over the picture that can be moved, resized and removed: where something was found, or what is to be redrawn.
+// Boxes over the picture that can be moved, resized and removed: where something was detected, or what to redraw.
 
 import { childrenOf, h, icon } from "../js/core/dom.js";
 
-const LEAST = 8; // pixels of the picture a side
+const LEAST = 8; // picture pixels per side
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-// `box` by (x, y) pixels further, within a picture of that size; isResized: only its right and bottom sides go.
+// `box` moved by (x, y) pixels within a picture of that size; isResized: only its right and bottom sides move.
 export function moved(box, x, y, { width, height }, isResized = false) {
   const { left, top, right, bottom } = box;
   if (isResized) {
@@ -27,7 +27,7 @@ export class Regions {
     this.view = view;
     this.boxes = [];
     this.listeners = [];
-    this.of = null; // id of the picture that the boxes are on
+    this.of = null; // id of the picture that the boxes belong to
     this.dragged = null; // {index, box, x, y, isResized}
     this.layer = h("div", { className: "canvas-regions" });
     view.element.append(this.layer);
@@ -54,7 +54,7 @@ export class Regions {
     this.listeners.forEach((action) => action(this.boxes));
   }
 
-  // A quarter of the picture's shorter side, in the middle of what is seen.
+  // A quarter of the picture's shorter side, in the middle of the visible part.
   add() {
     const { camera } = this.view;
     const { width, height } = this.document;
@@ -100,7 +100,7 @@ export class Regions {
   }
 
   begin(event, index) {
-    event.stopPropagation(); // the stage would paint
+    event.stopPropagation(); // otherwise the stage would paint
     if (event.button !== 0 || event.target.closest("button")) return;
     const isResized = event.target.classList.contains("canvas-region-corner");
     event.currentTarget.setPointerCapture(event.pointerId);

@@ -1,4 +1,4 @@
-// Tiles made small: runs of equal bytes (mask) or pixels (sketch), for the history and for IndexedDB.
+// Compressed tiles: runs of equal bytes (mask) or pixels (sketch), for the history and for IndexedDB.
 
 import { AREA, isWhole, whole } from "./tiles.js";
 
@@ -8,7 +8,7 @@ export function packed(tile) {
   if (isWhole(tile)) return { whole: true, bytes: 16 };
   const channels = tile.length / AREA;
   const pixels = channels === 1 ? tile : new Uint32Array(tile.buffer, tile.byteOffset, AREA);
-  const most = Math.floor(AREA / 3); // runs, beyond which they would be larger than the tile
+  const most = Math.floor(AREA / 3); // number of runs above which they would be larger than the tile
   const values = new pixels.constructor(most);
   const lengths = new Uint32Array(most);
   let count = 0;

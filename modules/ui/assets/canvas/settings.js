@@ -1,4 +1,4 @@
-// What the tools are set to; remembered in this browser.
+// The tools' settings; remembered in this browser.
 
 import { read, write } from "../js/core/store.js";
 
@@ -28,7 +28,7 @@ const FIRST = {
   outpaintFill: 0,
   outpaintFeather: 32,
 };
-export const SMALLEST = 1; // pixels across
+export const SMALLEST = 1; // pixels in diameter
 export const LARGEST = 2048;
 
 export class BrushSettings {
@@ -61,7 +61,7 @@ export class BrushSettings {
     this.listeners.forEach((action) => action());
   }
 
-  // A step larger or smaller, as a key or a turn of the wheel does it.
+  // One step larger or smaller, by a key or a turn of the wheel.
   grow(by) {
     const next = Math.round(this.size * by);
     this.set({ size: next === this.size ? this.size + Math.sign(by - 1) : next });

@@ -1,4 +1,4 @@
-// Shapes as rows of pixels: a pixel belongs to a shape when its center lies in it. All coordinates are the picture's.
+// Shapes as rows of pixels: a pixel belongs to a shape if its center is inside it. All coordinates are the picture's.
 
 import { boxOf } from "./boxes.js";
 
@@ -20,7 +20,7 @@ export function polygonRows(points, box, visit) {
   }
 }
 
-// The same for the ellipse that fills the box from `a` to `b`.
+// The same for the ellipse inscribed in the box from `a` to `b`.
 export function ellipseRows(a, b, box, visit) {
   const [cx, cy, rx, ry] = [(a.x + b.x) / 2, (a.y + b.y) / 2, Math.abs(a.x - b.x) / 2, Math.abs(a.y - b.y) / 2];
   for (let y = box.top; y < box.bottom; y++) {
@@ -67,7 +67,7 @@ export function capsuleRows(a, b, r, box, visit) {
   }
 }
 
-// The pixels whose centers lie between two x.
+// The pixels whose centers are between two x coordinates.
 function inside(from, to, box) {
   return [Math.max(box.left, Math.ceil(from - 0.5)), Math.min(box.right, Math.floor(to - 0.5) + 1)];
 }

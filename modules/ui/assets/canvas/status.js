@@ -1,11 +1,11 @@
-// What the canvas says: what will happen to the mask, in a line below the stage, and what is to become of it when the
-// picture is another.
+// The canvas's messages: what will happen to the mask, in a line below the stage, and the question what to do with it
+// when the picture changes.
 
 import { button, h } from "../js/core/dom.js";
 import { MODES } from "./document.js";
 import { measured } from "./measure.js";
 
-const LARGE = 40e6; // pixels from which a smaller copy is offered
+const LARGE = 40e6; // picture pixels above which a smaller copy is offered
 
 export class StatusLine {
   // canvas: {document, frame, isInverted(), graysCount(), acts, shrinkSource()}.
@@ -34,7 +34,7 @@ export class StatusLine {
     });
   }
 
-  // Something that has just happened, said until the next change.
+  // Something that has just happened, shown until the next change.
   say(sentence) {
     this.once = sentence;
     this.refresh();
@@ -51,7 +51,7 @@ export class StatusLine {
   sentences() {
     const { document } = this.canvas;
     const { mode, mask, sketch, masking, picture } = document;
-    // A stroke is under way
+    // A stroke is in progress
     if (mask.saved || sketch.saved) return [...this.line.children].map((child) => child.textContent);
     const messages = this.once ? [this.once] : [];
     const has = { mask: !mask.isEmpty, sketch: !sketch.isEmpty };
@@ -101,7 +101,7 @@ export class StatusLine {
     return messages;
   }
 
-  // A picture took another's place while something was painted. wasResized: the sizes differ.
+  // A new picture replaced one with something painted on it. wasResized: the sizes differ.
   ask(before, wasResized, only = "") {
     const { document } = this.canvas;
     this.replaced = [before, wasResized];
@@ -129,7 +129,7 @@ export class StatusLine {
     this.question.hidden = false;
   }
 
-  // The mask is not the old picture's any more; a sketch may still be.
+  // The mask no longer comes from the old picture; a sketch may still.
   maskIsNew() {
     const { sketch } = this.canvas.document;
     if (this.question.hidden) return;
@@ -137,7 +137,7 @@ export class StatusLine {
     else this.ask(...this.replaced, "sketch");
   }
 
-  // Whether it is asked about the mask of `picture`, which would be back.
+  // Whether the open question is about the mask of `picture`, which is coming back.
   isAbout(picture) {
     return !this.question.hidden && this.replaced[0].picture?.id === picture.id;
   }

@@ -1,5 +1,5 @@
-// Painting into a layer. A stroke covers each pixel once, however often the brush passes: what is under it at the end
-// depends on the most it was covered and on what was there before, never on the speed of the hand.
+// Painting into a layer. A stroke covers each pixel once, however often the brush passes: the result depends on the
+// maximum coverage and on what was there before, never on the speed of the hand.
 
 import { clipped, isVoid, union } from "./boxes.js";
 import { boxAround, capsuleRows, polygonRows, ellipseRows } from "./shapes.js";
@@ -10,17 +10,17 @@ export class Stroke {
   constructor(layer, ink) {
     this.layer = layer;
     this.ink = ink;
-    this.covered = new Map(); // tile -> how far each pixel is covered
+    this.covered = new Map(); // tile -> each pixel's coverage
     this.last = null;
     layer.begin();
   }
 
-  // On to `point` {x, y, r}; gives back the box that changed.
+  // Moves on to `point` {x, y, r}; returns the box that changed.
   to(point) {
     const from = this.last ?? point;
     this.last = point;
     if (Math.abs(from.r - point.r) < 0.01) return this.segment(from, point, point.r);
-    // A radius that changes under pressure: discs, close enough that their steps are less than half a pixel.
+    // If pressure changes the radius, draws discs so close together that the edge steps by less than half a pixel.
     const count = Math.max(
       1,
       Math.ceil(Math.hypot(point.x - from.x, point.y - from.y) / Math.max(0.5, Math.sqrt(Math.min(from.r, point.r)))),
@@ -56,7 +56,7 @@ export class Stroke {
     return box;
   }
 
-  // A row that is covered wholly.
+  // A fully covered row.
   row(y, x0, x1) {
     if (this.layer.channels === 1) return this.layer.span(y, x0, x1, this.ink.value);
     this.cover(y, x0, x1, () => 255);
@@ -99,7 +99,7 @@ export class Stroke {
     }
   }
 
-  // Color over color, not premultiplied; erasing takes alpha away.
+  // Color over color, not premultiplied; erasing reduces alpha.
   mix(tile, before, at, coverage) {
     const { color, opacity, erase } = this.ink;
     const old = before ? before[at + 3] / 255 : 0;

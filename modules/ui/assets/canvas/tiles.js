@@ -1,12 +1,12 @@
-// A layer of a picture in tiles of 512 × 512, there only where something is painted: one byte a pixel (mask) or four
-// (sketch). Tiles never change outside of an edit: begin() … end(). Whoever holds one, like the history, holds it for
-// good.
+// A layer of a picture in tiles of 512 × 512, which exist only where something is painted: one byte per pixel (mask) or
+// four (sketch). Tiles change only in an edit, between begin() and end(); a tile held elsewhere, as by the history,
+// never changes.
 
 import { boxOf, clipped } from "./boxes.js";
 
 export const TILE = 512;
 export const AREA = TILE * TILE;
-const FULL = new Uint8Array(AREA).fill(255); // stands for every tile that is masked throughout; never written to
+const FULL = new Uint8Array(AREA).fill(255); // stands for every fully masked tile; never written to
 
 export class Layer {
   constructor(width, height, channels = 1) {
@@ -15,7 +15,7 @@ export class Layer {
     this.channels = channels;
     this.columns = Math.ceil(width / TILE);
     this.rows = Math.ceil(height / TILE);
-    this.tiles = new Array(this.columns * this.rows).fill(null); // null: nothing there
+    this.tiles = new Array(this.columns * this.rows).fill(null); // null: empty
     this.saved = null;
   }
 
@@ -31,7 +31,7 @@ export class Layer {
     return this.tiles.reduce((sum, tile) => sum + (tile && tile !== FULL ? tile.byteLength : 0), 0);
   }
 
-  // The same again, to be kept while this one is drawn on. Tiles that neither changes are shared.
+  // A copy to keep while this layer is drawn on. Unchanged tiles are shared.
   copy() {
     const made = new Layer(this.width, this.height, this.channels);
     made.tiles = [...this.tiles];
@@ -44,7 +44,7 @@ export class Layer {
     );
   }
 
-  // What lies in `box`, as a layer of its own.
+  // The content of `box`, as a layer of its own.
   cropped(box) {
     const made = new Layer(box.right - box.left, box.bottom - box.top, this.channels);
     if (this.isEmpty) return made;
@@ -58,7 +58,7 @@ export class Layer {
     this.saved = new Map();
   }
 
-  // A tile to be written to, within an edit.
+  // A writable tile, within an edit.
   writable(index) {
     if (!this.saved.has(index)) {
       const old = this.tiles[index];
@@ -69,8 +69,7 @@ export class Layer {
     return this.tiles[index];
   }
 
-  // A tile of a mask that is masked throughout, and 0 beyond the picture's edge: erased, it is a tile with nothing in
-  // it.
+  // A fully masked tile of a mask, with 0 beyond the picture's edge: once erased, it is an empty tile.
   filled(index) {
     const { width, height } = this.partOf(index);
     const tile = new Uint8Array(AREA);
@@ -83,7 +82,7 @@ export class Layer {
     return this.saved.has(index) ? this.saved.get(index) : this.tiles[index];
   }
 
-  // Ends an edit: what changed, tile number -> the tile before.
+  // Ends an edit; returns what changed, tile number -> the tile before.
   end() {
     const changed = new Map();
     for (const [index, old] of this.saved) {
@@ -101,19 +100,19 @@ export class Layer {
     this.saved = null;
   }
 
-  // null for a tile with nothing in it, the common full one for a mask without a gap.
+  // null for an empty tile, the shared full one for a fully masked tile.
   reduced(tile, index) {
     const words = new Uint32Array(tile.buffer, tile.byteOffset, tile.byteLength / 4);
     if (words.every((word) => word === 0)) return null;
     if (this.channels > 1 || words[0] !== 0xffffffff) return tile;
-    const { width, height } = this.partOf(index); // beyond the picture's edge nothing is painted
+    const { width, height } = this.partOf(index); // nothing is painted beyond the picture's edge
     for (let y = 0; y < height; y++) {
       for (let x = y * TILE, end = x + width; x < end; x++) if (tile[x] !== 255) return tile;
     }
     return FULL;
   }
 
-  // Where a tile lies in the picture, and how much of it is picture.
+  // A tile's place in the picture, and how much of it is inside the picture.
   partOf(index) {
     const left = (index % this.columns) * TILE;
     const top = Math.floor(index / this.columns) * TILE;
@@ -125,8 +124,8 @@ export class Layer {
     return boxOf(left, top, left + width, top + height);
   }
 
-  // Calls visit(index, part, left, top) for the tiles that `box` touches: `part` in the tile's own pixels, and its
-  // corner.
+  // Calls visit(index, part, left, top) for each tile that `box` touches: `part` in the tile's own pixels, and the
+  // tile's corner.
   each(box, visit) {
     const { left, top, right, bottom } = clipped(box, this.width, this.height);
     if (left >= right || top >= bottom) return;
@@ -143,7 +142,7 @@ export class Layer {
     }
   }
 
-  // One pixel of a mask; a list of four of a sketch.
+  // One pixel: a value of a mask, a list of four of a sketch.
   at(x, y) {
     const tile = this.tiles[Math.floor(y / TILE) * this.columns + Math.floor(x / TILE)];
     const offset = ((y % TILE) * TILE + (x % TILE)) * this.channels;
@@ -151,7 +150,7 @@ export class Layer {
     return tile ? [...tile.subarray(offset, offset + this.channels)] : [0, 0, 0, 0];
   }
 
-  // Bytes from (left, y) on, `count` pixels, into `into` at `offset` pixels.
+  // Copies `count` pixels from (left, y) on into `into`, at `offset` pixels.
   readRow(left, y, count, into, offset = 0) {
     const row = Math.floor(y / TILE);
     const { channels } = this;
@@ -176,7 +175,7 @@ export class Layer {
     return pixels;
   }
 
-  // Puts `pixels` (row by row) into `box`, within an edit.
+  // Writes `pixels` (row by row) into `box`, within an edit.
   write(box, pixels) {
     const { channels } = this;
     const width = box.right - box.left;

@@ -1,4 +1,4 @@
-// The tools' buttons and sliders above the stage; what cannot be used at the moment is not shown.
+// The tools' buttons and sliders above the stage; those that cannot be used at the moment are hidden.
 
 import { button, h } from "../js/core/dom.js";
 import { LARGEST, TOOLS } from "./settings.js";
@@ -118,7 +118,7 @@ export class Toolbar {
     this.refresh();
   }
 
-  // What is done to the mask as a whole, and how it looks.
+  // Operations on the whole mask, and how it is shown.
   menu() {
     const { canvas } = this;
     const { settings } = canvas;
@@ -225,7 +225,7 @@ export class Toolbar {
   }
 }
 
-// A slider with its name before and its value behind it: {element, show(value, text)}.
+// A slider with its name in front and its value behind it: {element, show(value, text)}.
 function slider(name, id, { min, max, title = "" }, onInput) {
   const input = h("input", {
     type: "range",

@@ -1,22 +1,22 @@
-// What a pointer does to the document: each tool from the press to the release. Points are the picture's pixels.
+// What a pointer does to the document: each tool from press to release. Points are in the picture's pixels.
 
 import { Stroke } from "./stroke.js";
 import { rgb } from "./settings.js";
 import { flood } from "./flood.js";
 
-const LIGHTEST = 0.15; // of the brush's size under a pen that only just touches
+const LIGHTEST = 0.15; // of the brush's size, for the lightest touch of a pen
 
 export class Tools {
-  // say(sentence) tells the person something; toStage(x, y) is the camera's.
+  // say(sentence) shows the person a message; toStage(x, y) is the camera's.
   constructor(document, view, settings, say) {
     this.document = document;
     this.view = view;
     this.settings = settings;
     this.say = say;
     this.stroke = null;
-    /** @type {(path: string) => void} draws the outline of a shape */
+    /** @type {(path: string) => void} draws a shape's outline */
     this.onGuide = () => {};
-    this.points = []; // of a shape being drawn
+    this.points = []; // of the shape being drawn
     document.settle = () => this.up();
   }
 
@@ -121,7 +121,7 @@ export class Tools {
     });
   }
 
-  // The outline of a shape being drawn, in the stage's coordinates.
+  // The outline of the shape being drawn, in the stage's coordinates.
   guide() {
     const at = this.points.map(({ x, y }) => this.view.camera.toStage(x, y));
     const [first, last] = [at[0], at.at(-1)];
@@ -139,7 +139,7 @@ export class Tools {
   }
 }
 
-// The second corner, with Shift brought to a square or to a line at a multiple of 45°.
+// The second corner; with Shift it makes a square, or a line at a multiple of 45°.
 function fitting(shape, first, last) {
   if (!last.shift) return last;
   const [dx, dy] = [last.x - first.x, last.y - first.y];

@@ -1,4 +1,4 @@
-// The stage: source below, mask and sketch above it, guides on top. Only what changed is drawn again, once a frame.
+// The stage: source below, mask and sketch above it, guides on top. Only changed parts are redrawn, once per frame.
 
 import { h } from "../js/core/dom.js";
 import { Bitmap } from "./bitmap.js";
@@ -6,7 +6,7 @@ import { boxOf, clipped, isVoid, union } from "./boxes.js";
 import { Camera } from "./camera.js";
 import { Overlay } from "./overlay.js";
 
-const ROOM = 0.18; // around a frame, of its longer side
+const ROOM = 0.18; // margin around a frame, as a fraction of its longer side
 
 export class View {
   constructor(document, tint) {
@@ -28,13 +28,13 @@ export class View {
     );
     this.under = this.below.getContext("2d", { alpha: true });
     this.over = this.above.getContext("2d", { alpha: true });
-    this.stale = null; // box of the screen's pixels to be drawn again
+    this.stale = null; // box of the screen's pixels to redraw
     this.isSourceStale = true;
     this.frame = 0;
     this.hidesSketch = false;
     this.camera.onChange(() => {
       const { scale, x, y } = this.camera;
-      this.element.dataset.camera = JSON.stringify({ scale, x, y }); // for whoever drives the page
+      this.element.dataset.camera = JSON.stringify({ scale, x, y }); // for scripts that control the page
       this.redraw();
     });
     document.onChange((what, box) => {
@@ -45,7 +45,7 @@ export class View {
     new ResizeObserver(() => this.measure()).observe(this.element);
   }
 
-  // An element among the guides.
+  // Adds an element to the guides.
   svg(name, attributes) {
     const element = globalThis.document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -58,7 +58,7 @@ export class View {
     return frame ? union(boxOf(0, 0, width, height), frame) : boxOf(0, 0, width, height);
   }
 
-  // What is fitted to the stage: with a frame there is room around it to be drawn out into.
+  // The box fitted to the stage: with a frame there is room around it for dragging it outward.
   get fitted() {
     const { left, top, right, bottom } = this.content;
     const room = this.document.frame ? Math.max(right - left, bottom - top) * ROOM : 0;
@@ -141,7 +141,7 @@ export class View {
       );
       this.over.putImageData(image, box.left, box.top);
     }
-    this.element.dataset.drawn = String(performance.now()); // for whoever measures
+    this.element.dataset.drawn = String(performance.now()); // for measurements
   }
 
   drawSource() {

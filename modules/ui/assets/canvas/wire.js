@@ -1,11 +1,11 @@
-// What travels to the server: pictures once, by the hash of their bytes, and a mask as a small file.
+// What is sent to the server: pictures once, by the hash of their bytes, and a mask as a small file.
 
 import { upload } from "../js/core/pictures.js";
 import { measured } from "./measure.js";
 import { grayPng } from "./png.js";
 import { TILE } from "./tiles.js";
 
-// The fields that say something only with a mask.
+// The fields that have a meaning only with a mask.
 export const MASK_FIELDS = [
   "soft_inpainting",
   "mask_blend_power",
@@ -27,12 +27,12 @@ export class Wire {
   constructor(document, bitmap) {
     this.document = document;
     this.bitmap = bitmap;
-    this.known = {}; // id -> what the server said of it
-    this.made = {}; // "mask", "flat" -> {key, blob}: the file of the version that was sent last
+    this.known = {}; // id -> the server's description of it
+    this.made = {}; // "mask", "flat" -> {key, blob}: the file of the version sent last
   }
 
-  // The request's fields that come from the canvas. Where nothing is masked there is no mask: the whole is redrawn.
-  // blur: the form's mask blur in pixels.
+  // The request's fields that come from the canvas. If nothing is masked there is no mask: the whole picture is
+  // redrawn. blur: the form's mask blur in pixels.
   async fields(blur) {
     const { document } = this;
     const { picture, sketch } = document;
@@ -62,8 +62,8 @@ export class Wire {
     return sent;
   }
 
-  // Source and sketch as one picture. blur (Gaussian's sigma in pixels): as A1111's Inpaint sketch, which lays the
-  // painted picture over the source through the sketch's outline, both of them blurred.
+  // Source and sketch as one picture. blur (Gaussian's sigma in pixels): as in A1111's Inpaint sketch, the painted
+  // picture is laid over the source through the sketch's outline, both blurred.
   async flat(blur) {
     const { width, height, sketch } = this.document;
     const sheet = () => new OffscreenCanvas(width, height).getContext("2d");
@@ -86,7 +86,7 @@ export class Wire {
   }
 }
 
-// Draws a sketch, each tile as `shown` makes it.
+// Draws a sketch, each tile transformed by `shown`.
 function drawLayer(context, sketch, shown) {
   const piece = new OffscreenCanvas(TILE, TILE).getContext("2d");
   sketch.tiles.forEach((tile, index) => {
@@ -103,7 +103,7 @@ function opaque(tile) {
   return made;
 }
 
-// A mask as a gray PNG; of a sketch, white where it is painted.
+// A mask as a gray PNG; for a sketch, white where it is painted.
 export function maskFile(layer) {
   const { width, height } = layer;
   if (layer.channels === 1)
