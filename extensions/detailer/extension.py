@@ -1,4 +1,4 @@
-"""Detailer: each face, or other region, of a picture is redrawn at the checkpoint's own size and laid back."""
+"""Detailer: redraws each face, or other region, of a picture at the checkpoint's native size and pastes it back."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ from modules.schema.catalog import Catalog
 from modules.schema.request import GenerationRequest, Img2ImgRequest
 
 BOXES = "script_args.boxes"
-MULTIPLE = 64  # pixels: what the sides of a redrawn region are multiples of
+MULTIPLE = 64  # pixels: the sides of a redrawn region are multiples of this
 PLAIN: Mapping[str, Any] = {
     "latent_mask": None, "mask_blur_x": None, "mask_blur_y": None, "inpainting_mask_invert": 0, "inpainting_fill": 1,
     "inpaint_full_res": 1, "mask_strength_by_grey": False, "soft_inpainting": False,
@@ -146,7 +146,7 @@ class Detailer(Script):
         arguments: DetailerArguments,
         studio: Studio,
     ) -> Course:
-        """Redraws the regions one after the other, each in what the ones before have left, and keeps the picture."""
+        """Redraws the regions one after another, each in the result of the one before, and saves the picture."""
         image, text = made.image, made.infotext
         pairs = _pairs(arguments, found) if found else {}
         done = 0
@@ -160,7 +160,7 @@ class Detailer(Script):
 
 
 def _regions(image: Image.Image, request: GenerationRequest, arguments: DetailerArguments) -> list[Region]:
-    """The boxes that were given, else the parts of the mask, else what is found."""
+    """The given boxes, else the parts of the mask, else the detected regions."""
     size, blur = Size(*image.size), arguments.mask_blur
     given = regions.parsed(arguments.boxes, BOXES)
     if given:
@@ -174,7 +174,7 @@ def _regions(image: Image.Image, request: GenerationRequest, arguments: Detailer
 
 
 def _moved(box: Box, request: GenerationRequest, size: Size) -> Box:
-    """A box of the source where its part lies in a picture of `size`, if that is the source redrawn."""
+    """A box of the source, mapped to a picture of `size` that the source was redrawn as."""
     if not isinstance(request, Img2ImgRequest):
         return box
     source = request.init_images[0]
@@ -207,7 +207,7 @@ def _child(
 
 
 def _native(region: Region, padding: int, native: int) -> Size:
-    """The region's proportions at about the area that the checkpoint was trained on.
+    """A size with the region's proportions and about the area of the checkpoint's training pictures.
 
     >>> _native(Region(Box(0, 0, 100, 200), Image.new("L", (1, 1)), 0), 0, 512)
     Size(width=384, height=704)

@@ -1,7 +1,7 @@
-"""img2img alternative test: find the noise that would have become the source, and sample from that noise.
+"""img2img alternative test: finds the noise that would have become the source, and samples from that noise.
 
-Euler's method is walked backwards, from the picture to noise, under a prompt that describes the picture; a changed
-prompt then redraws it with the same composition.
+Euler's method runs backwards, from the picture to noise, with a prompt that describes the picture; a changed prompt
+then redraws it with the same composition.
 """
 
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ class AlternativeExtension(Extension):
 
 
 def noise_for(arguments: AlternativeArguments, scene: Scene) -> Any:
-    """What is laid over the source, (B, C, h, w), so that the sampler begins with the noise that was found."""
+    """The noise to add to the source, (B, C, h, w), so that the sampler starts from the noise that was found."""
     find = found_adjusted if arguments.sigma_adjustment else found
     denoise = scene.denoiser(arguments.original_prompt, arguments.original_negative_prompt, arguments.cfg)
     recovered = find(scene.latent, scene.levels(arguments.st), denoise)
@@ -137,9 +137,9 @@ def noise_for(arguments: AlternativeArguments, scene: Scene) -> Any:
 
 
 def found(latent: Any, levels: Any, denoise: Any) -> Any:
-    """Euler's steps for dx/dsigma = (x - D(x; sigma)) / sigma, backwards; each takes the slope at its end.
+    """Euler steps for dx/dsigma = (x - D(x; sigma)) / sigma, backwards; each step uses the slope at its end.
 
-    `levels` (n + 1,) fall to 0. The result has standard deviation 1.
+    `latent` is (B, C, h, w); `levels` (n + 1,) descend to 0. The result has standard deviation 1.
     """
     rising = levels.flip(0)
     x = latent
@@ -150,7 +150,7 @@ def found(latent: Any, levels: Any, denoise: Any) -> Any:
 
 
 def found_adjusted(latent: Any, levels: Any, denoise: Any) -> Any:
-    """The same with the slope at a step's beginning; at the first one, which begins at 0, half the slope at its end."""
+    """The same with the slope at the start of each step; the first step starts at 0 and uses half its end slope."""
     rising = levels.flip(0)
     x = latent
     for i in range(1, len(rising)):

@@ -16,7 +16,7 @@ from modules.infotext.grammar import FormKind
 from modules.schema.request import Img2ImgRequest
 
 ORIGINAL = 1  # masked content
-MOST_PIXELS = 200_000_000  # of the sheet
+MOST_PIXELS = 200_000_000  # in the sheet
 Curve = Literal["Aggressive", "Linear", "Lazy"]
 
 
@@ -114,7 +114,7 @@ def strength(loop: int, first: float, arguments: LoopbackArguments) -> float:
 
 
 def _row(history: Sequence[RunImage], studio: Studio) -> Image.Image:
-    """All in one row; smaller, where that would be too large a picture."""
+    """All pictures in one row, scaled down if the row would be too large."""
     images = [made.image for made in history]
     pixels = sum(image.width * image.height for image in images)
     if pixels > MOST_PIXELS:

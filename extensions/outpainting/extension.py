@@ -1,4 +1,4 @@
-"""A1111's two ways to paint on beyond a picture's edges: Outpainting mk2, and Poor man's outpainting."""
+"""A1111's two ways to extend a picture beyond its edges: Outpainting mk2, and Poor man's outpainting."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -125,7 +125,8 @@ class OutpaintingMk2(_Outpainting):
 
 
 class _Grown:
-    """A picture grown on one side: `picture` with noise on it, `mask` of what is new, `box` the part to be painted."""
+    """A picture extended on one side: `picture` has noise on the new part, `mask` marks it, `box` is the part to
+    paint."""
 
     def __init__(
         self, old: Image.Image, side: str, pixels: int, arguments: Mk2Arguments, process: Size, is_exact: bool
@@ -153,7 +154,7 @@ class _Grown:
         self.latent_mask = self._hole(part, part, pixels + arguments.mask_blur * 2)
 
     def finished(self, painted: Image.Image) -> Image.Image:
-        """The grown picture with its painted part."""
+        """The extended picture with its painted part."""
         whole = self.picture.copy()
         left = 0 if self._side == "left" else whole.width - painted.width
         top = 0 if self._side == "up" else whole.height - painted.height
@@ -162,7 +163,7 @@ class _Grown:
         return whole.crop((0, 0, width, height))
 
     def _hole(self, size: Size, within: Size, margin: int) -> Image.Image:
-        """L: 255, but for what lies `margin` pixels inside of the edge that grows."""
+        """Mode L: 255, except for the part more than `margin` pixels inside the extended edge."""
         mask = Image.new("L", size, 255)
         box = (
             margin if self._side == "left" else 0,
@@ -253,7 +254,7 @@ class OutpaintingExtension(Extension):
 
 
 def _frame(size: Size, sides: Margins, inwards: int) -> Image.Image:
-    """L: 255 on the margins and `inwards` pixels into the old picture, 0 on the rest of it."""
+    """Mode L: 255 on the margins and `inwards` pixels into the old picture, 0 on the rest of it."""
     mask = Image.new("L", size, 255)
     box = (
         sides.left + (inwards if sides.left else 0),
@@ -267,7 +268,7 @@ def _frame(size: Size, sides: Margins, inwards: int) -> Image.Image:
 
 
 def _inside(box: Box, size: Size, sides: Margins) -> bool:
-    """Whether a tile lies wholly in the old picture."""
+    """Whether a tile is entirely inside the old picture."""
     return (
         box.left >= sides.left
         and box.right <= size.width - sides.right

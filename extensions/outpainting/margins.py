@@ -1,4 +1,4 @@
-"""How far a picture grows to each side: A1111 rounds the whole to multiples of 64."""
+"""How far a picture is extended on each side: A1111 rounds the new width and height to multiples of 64."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Margins(NamedTuple):
 
 
 def margins(source: Size, pixels: int, directions: Collection[str]) -> Margins:
-    """`pixels` on each of `directions`, more where the whole would not be a multiple of 64 on a side."""
+    """`pixels` on each side in `directions`, more where the new width or height is not a multiple of 64."""
     left, right, up, down = (pixels if direction in directions else 0 for direction in DIRECTIONS)
     width, height = (
         -(-side // MULTIPLE) * MULTIPLE for side in (source.width + left + right, source.height + up + down)

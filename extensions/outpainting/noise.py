@@ -1,6 +1,6 @@
-"""Noise shaped like a picture, to be painted over: A1111's "Outpainting mk2".
+"""Noise shaped like a picture, for the sampler to start from: A1111's "Outpainting mk2".
 
-Noise is given the picture's spectrum, and then its histogram; where nothing is masked the picture stays.
+The noise gets the picture's spectrum, then its histogram; unmasked parts of the picture stay unchanged.
 """
 
 from typing import Any
@@ -12,16 +12,16 @@ Floats = NDArray[np.float64]
 
 
 def shaped(picture: Floats, mask: Floats, falloff: float, color_variation: float) -> Floats:
-    """`picture` (H, W, 3) in [0, 1] with noise where `mask` (H, W, 3) is 1; both of even sides.
+    """`picture` (H, W, 3) in [0, 1] with noise where `mask` (H, W, 3) is 1; H and W are even.
 
-    `falloff` is the exponent of the picture's spectrum, `color_variation` goes from gray to colored noise. The noise
-    is always drawn from one seed, so that the result depends on the job's seed alone.
+    `falloff` is the exponent of the picture's spectrum; `color_variation` goes from gray to colored noise. The noise
+    always uses the same seed, so that the result depends only on the job's seed.
     """
     kept = picture * (1 - mask)
     gray_mask = mask.mean(axis=2)
     is_new, is_old = gray_mask > 1e-6, gray_mask < 1e-3
     seen = kept * (1 - gray_mask[..., None])
-    seen = seen / (seen.max() or 1.0) + kept.mean() * mask  # black margins would put their edges into the spectrum
+    seen = seen / (seen.max() or 1.0) + kept.mean() * mask  # keeps edges of black margins out of the spectrum
     spectrum = _forward(seen)
     strength = np.abs(spectrum)
     phase = np.divide(spectrum, strength, out=np.ones_like(spectrum), where=strength > 0)
@@ -39,7 +39,7 @@ def shaped(picture: Floats, mask: Floats, falloff: float, color_variation: float
 
 
 def _low_pass(height: int, width: int) -> Floats:
-    """(H, W), 1 in the middle: 1 / ((x² + 1)(y² + 1)), the shorter side from −1 to 1."""
+    """(H, W), 1 in the middle: 1 / ((x² + 1)(y² + 1)), where the shorter side runs from −1 to 1."""
     shorter = min(height, width)
     y = (np.arange(height) / height * 2 - 1) * (height / shorter)
     x = (np.arange(width) / width * 2 - 1) * (width / shorter)
@@ -47,7 +47,7 @@ def _low_pass(height: int, width: int) -> Floats:
 
 
 def _matched(values: Floats, template: Floats) -> Floats:
-    """`values` mapped so that their cumulative histogram is that of `template`, interpolated."""
+    """`values` mapped, with interpolation, so that their cumulative histogram matches that of `template`."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     levels, level_counts = np.unique(template, return_counts=True)
     quantiles = np.cumsum(counts) / values.size
@@ -55,7 +55,7 @@ def _matched(values: Floats, template: Floats) -> Floats:
 
 
 def _forward(picture: NDArray[Any]) -> NDArray[np.complex128]:
-    """The spectrum of each channel, frequency 0 in the middle."""
+    """The spectrum of each channel, with frequency 0 in the middle."""
     shifted = np.fft.fftshift(picture, axes=(0, 1))
     return np.fft.ifftshift(np.fft.fft2(shifted, axes=(0, 1), norm="ortho"), axes=(0, 1))
 

@@ -1,4 +1,4 @@
-"""Prompt matrix: `a|b|c` becomes a picture of each combination, with and without b and c, and a sheet of them all."""
+"""Prompt matrix: `a|b|c` makes a picture of each combination, with and without b and c, and a sheet of all pictures."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -66,7 +66,7 @@ class PromptMatrix(Script):
                     {
                         field: prompt,
                         "seed": request.seed + (number if arguments.different_seeds else 0),
-                        "subseed": request.subseed + number,  # A1111 counts this one on
+                        "subseed": request.subseed + number,  # A1111 increments it too
                         "n_iter": 1,
                         "batch_size": 1,
                     },
@@ -95,7 +95,7 @@ class PromptMatrixExtension(Extension):
 
 
 def parts(request: GenerationRequest, arguments: MatrixArguments) -> list[str]:
-    """The fixed part, then the variable ones. Raises WebuiError if they are too many."""
+    """The fixed part, then the variable ones. Raises WebuiError if there are too many."""
     is_positive = arguments.prompt_type == "positive"
     found = (request.prompt if is_positive else request.negative_prompt).split("|")
     if len(found) > MOST_PARTS + 1:
@@ -109,7 +109,7 @@ def parts(request: GenerationRequest, arguments: MatrixArguments) -> list[str]:
 
 
 def combinations(fixed: str, variable: Sequence[str], arguments: MatrixArguments) -> list[str]:
-    """Bit k of a combination's number tells whether the k-th variable part is in it."""
+    """The prompts of all combinations; bit k of a combination's index says whether it contains variable part k."""
     joiner = ", " if arguments.variations_delimiter == "comma" else " "
     prompts: list[str] = []
     for number in range(1 << len(variable)):
@@ -119,7 +119,7 @@ def combinations(fixed: str, variable: Sequence[str], arguments: MatrixArguments
 
 
 def _legend(variable: Sequence[str]) -> list[list[SheetLabel]]:
-    """The words of each row or column; those that are not in it are struck through."""
+    """The words of each row or column; absent words are struck through."""
     return [
         [SheetLabel(text, bool(number >> k & 1)) for k, text in enumerate(variable)]
         for number in range(1 << len(variable))

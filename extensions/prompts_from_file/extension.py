@@ -1,4 +1,4 @@
-"""Prompts from file or textbox: a job for each line, which is a prompt or options such as `--prompt … --steps 30`."""
+"""Prompts from file or textbox: one job per line, which is a prompt or options such as `--prompt … --steps 30`."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +70,7 @@ class PromptsFromFileExtension(Extension):
 
 
 def children(request: GenerationRequest, arguments: LinesArguments) -> list[GenerationRequest]:
-    """The request of each line. Raises WebuiError naming the line that is wrong."""
+    """The request of each line. Raises WebuiError that names the invalid line."""
     lines = [(number, line.strip()) for number, line in enumerate(arguments.prompt_txt.splitlines(), 1) if line.strip()]
     if not lines:
         raise WebuiError("List of prompt inputs: it is empty.", "Write a prompt.", "script_args.prompt_txt")
@@ -119,14 +119,14 @@ OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
         "denoising_strength": float,
     }
 )  # fmt: skip
-# A1111's names for files and for what the server does not do with a line: read, and without effect.
+# A1111's options for files and for what the server does not support per line: accepted, without effect.
 PASSED_OVER = ("outpath_samples", "outpath_grids", "prompt_for_display", "styles", "restore_faces",
                "do_not_save_samples", "do_not_save_grid")  # fmt: skip
 WORDS = ("prompt", "negative_prompt")
 
 
 def options(line: str) -> dict[str, Any]:
-    """`--name value …` as request fields; a prompt goes up to the next option, in quotes or not.
+    """`--name value …` as request fields; a prompt extends to the next option, quoted or not.
 
     Raises WebuiError for unknown names and values that cannot be read.
     """

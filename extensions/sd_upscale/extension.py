@@ -1,4 +1,4 @@
-"""SD upscale: enlarge the source, redraw it tile by tile, and blend the tiles where they overlap."""
+"""SD upscale: enlarges the source, redraws it tile by tile, and blends the tiles where they overlap."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -16,8 +16,8 @@ from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
 from modules.schema.upscalers import UPSCALERS, named, names_of, of_pictures
 
-BUILT_IN = names_of(of_pictures(UPSCALERS))  # A1111 counts them
-MOST_PIXELS = 100_000_000  # of the result
+BUILT_IN = names_of(of_pictures(UPSCALERS))  # A1111 refers to them by number
+MOST_PIXELS = 100_000_000  # in the result
 
 
 class UpscaleArguments(Arguments):
@@ -110,10 +110,10 @@ class SDUpscale(Script):
 
 
 def seed_offset(place: int, batch_size: int) -> int:
-    """By how much the seed of the tile number `place` lies above the first tile's.
+    """The seed of tile number `place`, minus the seed of the first tile.
 
-    It is one more than that of the tile before. A1111 counts batches: each begins one above the first tile of the batch
-    before, and its own tiles count on from there.
+    Within a batch, each tile's seed is one more than that of the tile before. As in A1111, each batch starts one above
+    the first tile of the batch before.
 
     >>> [seed_offset(place, 1) for place in range(4)], [seed_offset(place, 2) for place in range(6)]
     ([0, 1, 2, 3], [0, 1, 1, 2, 2, 3])

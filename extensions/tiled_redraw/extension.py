@@ -1,4 +1,4 @@
-"""Ultimate SD upscale: enlarge the source and redraw it tile by tile, each seeing its finished neighbors."""
+"""Ultimate SD upscale: enlarges the source and redraws it tile by tile; each tile sees its finished neighbors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,7 +22,7 @@ from .tiles import Tile, bands, grid, half_tiles
 
 BUILT_IN = names_of(of_pictures(UPSCALERS))
 SMALLEST = 64  # pixels a side: the smallest tile
-MOST_PIXELS = 100_000_000  # of the result
+MOST_PIXELS = 100_000_000  # in the result
 PLAIN: Mapping[str, Any] = {
     "latent_mask": None, "mask_blur_x": None, "mask_blur_y": None, "inpainting_mask_invert": 0, "inpainting_fill": 1,
     "inpaint_full_res": 0, "inpaint_color_match": 0.0, "mask_strength_by_grey": False, "soft_inpainting": False,
@@ -205,7 +205,7 @@ class UltimateUpscale(Script):
         request = studio.seeded(request)
         row = studio.upscaler(arguments.upscaler_index, "script_args.upscaler_index")
         source = request.init_images[0].rgb(studio.settings.img2img_background_color)
-        # "None" is no network, not no enlargement: as in A1111's extension, the size comes from Lanczos then.
+        # "None" means no network, but still enlarges: as in A1111's extension, Lanczos is used.
         upscaler = "Lanczos" if row.name == "None" else row.name
         source = studio.enlarged(source, _scale(Size(*source.size), request, arguments), upscaler)
         tiles, repairs = _tiles(Size(*source.size), arguments), list(_repairs(Size(*source.size), arguments))
@@ -225,7 +225,7 @@ class UltimateUpscale(Script):
 
 
 class _Redrawn:
-    """A picture on its way: `image` so far, and the `infotext` of its first tile, empty while nothing is redrawn."""
+    """A picture in progress: the `image` so far, and the `infotext` of its first tile ("" before that is redrawn)."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class _Redrawn:
         self._noise_multiplier = noise_multiplier
 
     def redraw(self, tiles: Sequence[Tile], strength: float, mask_blur: int) -> Course:
-        """Each tile begins with what the tiles before have left in its region. A skipped one stays as it was."""
+        """Redraws each tile, starting from the result of the tiles before it. A skipped tile stays as it was."""
         for tile in tiles:
             child = changed(
                 self._request,
@@ -270,7 +270,7 @@ def _noise_multiplier(request: Img2ImgRequest, studio: Studio) -> float:
 
 
 def _cut_noise(seed: int, tile: Tile, multiplier: float, scene: Scene) -> Any:
-    """The part of the noise map that lies under `tile`, in the shape of the noise that was drawn for it."""
+    """The part of the noise map under `tile`, (B, C, h, w) like the scene's own noise."""
     drawn = scene.noise
     _, channels, height, width = (int(length) for length in drawn.shape)
     cell = tile.region.size.width // width
@@ -279,14 +279,14 @@ def _cut_noise(seed: int, tile: Tile, multiplier: float, scene: Scene) -> Any:
 
 
 def _scale(source: Size, request: Img2ImgRequest, arguments: RedrawArguments) -> float:
-    """How many times larger than the source the result is; it keeps its proportions."""
+    """The scale factor from source to result; the proportions are kept."""
     target = TARGETS[arguments.target_size_type]
     if target == "Scale from image size":
         return arguments.custom_scale
     width, height = request.width, request.height
     if target == "Custom size":
         width, height = arguments.custom_width, arguments.custom_height
-    # A hair more, or the product would be cut to a pixel less than was asked for.
+    # Slightly more, or rounding down could make the result a pixel too small.
     return min(width / source.width, height / source.height) * (1 + 1e-9)
 
 
@@ -310,7 +310,7 @@ def _repairs(picture: Size, arguments: RedrawArguments) -> Iterator[Tile]:
 
 
 def _pairs(arguments: RedrawArguments, upscaler: str) -> dict[str, object]:
-    """The first five keys are those that the extension for A1111 writes."""
+    """The infotext pairs; the first five keys are the same as those of the A1111 extension."""
     pairs: dict[str, object] = {
         "Ultimate SD upscale upscaler": upscaler,
         "Ultimate SD upscale tile_width": arguments.tile.width,

@@ -1,18 +1,18 @@
-"""One noise map without end, from which every tile cuts the noise of its place."""
+"""An infinite noise map from which every tile takes the noise at its position."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 64  # latent cells per side of the squares that are drawn as one
+BLOCK = 64  # latent cells per side of the squares that are drawn at once
 
 
 def noise_at(seed: int, channels: int, left: int, top: int, width: int, height: int) -> NDArray[np.float32]:
-    """Standard normal (channels, height, width): the map of `seed` from the cell `left`, `top` on, both at least 0.
+    """Standard normal (channels, height, width): the map of `seed` from the latent cell (`left`, `top`), both >= 0.
 
-    A cell's noise depends on the seed and its place alone, so tiles that overlap agree where they do, whatever their
-    size and order, and no more of the map is in memory than a tile covers.
+    A cell's noise depends only on the seed and its position, so overlapping tiles agree, whatever their size and order,
+    and only the part of the map under a tile is in memory.
     """
     cut = np.empty((channels, height, width), np.float32)
     for row in range(top // BLOCK, -(-(top + height) // BLOCK)):

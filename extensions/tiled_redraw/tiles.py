@@ -1,4 +1,4 @@
-"""Where the tiles and the repairs of their seams lie, and their masks."""
+"""The positions and masks of the tiles, and of the repairs of their seams."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from PIL import Image
 from modules.images.geometry import Box, Size
 
 ALIGN = 16  # pixels: a multiple of every family's latent cell, so that a tile's noise can be cut at whole cells
-MULTIPLE = 64  # pixels: what a redrawn region is a multiple of, where the picture is large enough
+MULTIPLE = 64  # pixels: the sides of a redrawn region are multiples of this if the picture is large enough
 
 Shape = Literal["flat", "ridge across", "ridge down", "peak"]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of the picture that is redrawn: `core` changes, `region` is what the model sees around it.
+    """A part of the picture to redraw: `core` changes, `region` is `core` with the surroundings that the model sees.
 
-    `shape` is how much of `core` changes: all of it ("flat"), most in the middle of its width ("ridge across"), of its
-    height ("ridge down"), or at its center ("peak").
+    `shape` says where `core` changes most: everywhere alike ("flat"), in the middle of its width ("ridge across"), in
+    the middle of its height ("ridge down"), or at its center ("peak").
     """
 
     core: Box
@@ -30,7 +30,7 @@ class Tile:
     shape: Shape = "flat"
 
     def mask(self) -> Image.Image:
-        """L of the region's size: 255 is redrawn."""
+        """Mode L, of the region's size: 255 is redrawn."""
         whole = Image.new("L", self.region.size)
         whole.paste(
             _profile(self.core.size, self.shape), (self.core.left - self.region.left, self.core.top - self.region.top)
@@ -41,7 +41,7 @@ class Tile:
 def grid(picture: Size, tile: Size, padding: int, order: Literal["linear", "chess"]) -> list[Tile]:
     """Tiles side by side that cover `picture`; the last of a row or column may be narrower.
 
-    "chess" begins with the fields of one color, so that the others find finished neighbors on all sides.
+    "chess" starts with the squares of one color, so that the others have finished neighbors on all sides.
     """
     rows, columns = _cuts(picture.height, tile.height), _cuts(picture.width, tile.width)
     places = [
@@ -54,7 +54,7 @@ def grid(picture: Size, tile: Size, padding: int, order: Literal["linear", "ches
 
 
 def bands(picture: Size, tile: Size, width: int, padding: int) -> Iterator[Tile]:
-    """Strips of `width` pixels along each seam, in lengths of a tile."""
+    """Strips of `width` pixels along each seam, each as long as a tile."""
     rows, columns = _cuts(picture.height, tile.height), _cuts(picture.width, tile.width)
     before, after = width // 2, width - width // 2
     for x in columns[1:-1]:
@@ -66,7 +66,7 @@ def bands(picture: Size, tile: Size, width: int, padding: int) -> Iterator[Tile]
 
 
 def half_tiles(picture: Size, tile: Size, padding: int, with_crossings: bool) -> Iterator[Tile]:
-    """Tiles over the middle of each seam; `with_crossings`, others over the corners where four tiles meet."""
+    """Tiles over the middle of each seam; `with_crossings` adds tiles over the corners where four tiles meet."""
     rows, columns = _cuts(picture.height, tile.height), _cuts(picture.width, tile.width)
     across, down = tile.width // 2, tile.height // 2
     for top, bottom in pairwise(rows):
@@ -93,7 +93,7 @@ def _cuts(length: int, tile: int) -> list[int]:
 
 
 def _region(core: Box, picture: Size, padding: int) -> Box:
-    """`core` with `padding` pixels around it, grown to a multiple of MULTIPLE and moved into `picture`."""
+    """`core` with `padding` pixels around it, enlarged to a multiple of MULTIPLE and moved into `picture`."""
     left, right = _span(core.left, core.right, picture.width, padding)
     top, bottom = _span(core.top, core.bottom, picture.height, padding)
     return Box(left, top, right, bottom)
@@ -123,5 +123,5 @@ def _profile(size: Size, shape: Shape) -> Image.Image:
 
 
 def _ridge(length: int) -> NDArray[np.float64]:
-    """(length,): from near 0 at both ends to 1 in the middle."""
+    """(length,): rises from near 0 at both ends to 1 in the middle."""
     return 1 - np.abs((np.arange(length) + 0.5) * 2 / length - 1)

@@ -1,4 +1,4 @@
-"""What an axis can vary, in A1111's order: clients send its number."""
+"""What an axis can vary, in A1111's order, because clients refer to an axis by number."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ Choices = Callable[[Catalog], Sequence[str]]
 
 @dataclass(frozen=True)
 class Axis:
-    """`cost` tells what takes long to change: such an axis is walked outermost. `missing` is why it is not offered.
+    """`cost` is high for values that are slow to change: that axis becomes the outermost loop. `missing` is the reason
 
-    `acts` are the forms in which it changes anything; A1111 counts it in both.
+    why the axis is not offered. `acts` are the forms in which it has an effect; A1111 numbers it in both.
     """
 
     label: str
@@ -36,7 +36,7 @@ class Axis:
     acts: tuple[FormKind, ...] = ("txt2img", "img2img")
 
     def legend(self, value: Any) -> str:
-        """The value in the legend."""
+        """The text of `value` in the legend."""
         if self.label == "Nothing":
             return ""
         if self.grammar == "orders":
@@ -48,7 +48,7 @@ class Axis:
 
 
 def axes(kind: FormKind) -> tuple[Axis, ...]:
-    """Those of a form; the number of an axis is its place."""
+    """The axes of a form; the number of an axis is its index."""
     return tuple(_in_form(axis, kind) for axis in AXES if kind in axis.kinds)
 
 
@@ -57,7 +57,7 @@ def _in_form(axis: Axis, kind: FormKind) -> Axis:
 
 
 def replaced(request: Request, value: str, every: Sequence[str]) -> Request:
-    """Prompt S/R: the first of the values becomes `value` wherever it stands."""
+    """Prompt S/R: replaces the first of the values by `value` everywhere in the prompts."""
     searched = every[0]
     if searched not in request.prompt and searched not in request.negative_prompt:
         raise WebuiError(
@@ -74,7 +74,7 @@ def replaced(request: Request, value: str, every: Sequence[str]) -> Request:
 
 
 def ordered(request: Request, value: str, every: Sequence[str]) -> Request:
-    """Prompt order: the words of `value` change places until they stand in its order; what is between stays."""
+    """Prompt order: puts the words of `value` into its order; the text between them stays."""
     words = listed(value)
     rest, between = request.prompt, ""
     absent = [word for word in words if word not in rest]
@@ -96,7 +96,7 @@ def sized(request: Request, value: str, every: Sequence[str]) -> Request:
 
 
 def styled(request: Request, value: str, every: Sequence[str]) -> Request:
-    """Styles: names with a comma between them, added to those that are chosen."""
+    """Styles: comma-separated names, added to the selected ones."""
     return changed(request, {"styles": (*getattr(request, "styles", ()), *listed(value))})
 
 

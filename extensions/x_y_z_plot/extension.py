@@ -1,7 +1,7 @@
 """X/Y/Z plot: a picture for each combination of up to three axes, on a sheet with a legend."""
 
 # pyright: reportInvalidTypeForm=false
-# An argument's choices depend on the form, so its type is made by a call, which pydantic reads at run time.
+# An argument's choices depend on the form, so a call makes its type, which pydantic reads at run time.
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -38,13 +38,13 @@ from .axes import Axis, axes
 from .values import joined, listed, values
 
 MOST_CELLS = 5000
-MOST_MEGAPIXELS = 200  # of the sheet, as in A1111
+MOST_MEGAPIXELS = 200  # in the sheet, as in A1111
 SEEDS = ("Seed", "Var. seed")
 LETTERS = ("X", "Y", "Z")
 
 
 def plot_arguments(kind: FormKind) -> type[Arguments]:
-    """A1111 counts the axes of txt2img and img2img apart, so each has its own choices."""
+    """The arguments for a form: A1111 numbers the axes of txt2img and img2img separately, so their choices differ."""
     labels = tuple(axis.label for axis in axes(kind))
     missing = tuple(axis.label for axis in axes(kind) if axis.missing)
 
@@ -116,7 +116,7 @@ def plot_arguments(kind: FormKind) -> type[Arguments]:
 
 @dataclass(frozen=True)
 class Side:
-    """One axis with its values. `text` is what the infotext says of them, `fixed` the seeds that were drawn for −1."""
+    """One axis with its values. `text` is their text in the infotext, `fixed` the seeds that were drawn for −1."""
 
     axis: Axis
     values: Sequence[Any]
@@ -170,7 +170,7 @@ class XYZPlot(Script):
         yield Ahead(sum(child.images for child in cells.values()), sum(child.n_iter for child in cells.values()))
         sheets = _Sheets(x, y, z, _cell(cells.values(), studio), arguments)
         costs = [side.axis.cost for side in (x, y, z)]
-        order = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X, where they cost the same
+        order = sorted(range(3), key=lambda axis: (costs[axis], axis))  # innermost first; X first if costs are equal
         texts: dict[int, RunImage] = {}
         for place in sorted(cells, key=lambda place: [place[axis] for axis in reversed(order)]):
             made = yield Run(cells[place], is_shown=arguments.include_lone_images)
@@ -208,7 +208,7 @@ class XYZPlotExtension(Extension):
 
 
 class _Sheets:
-    """The sheet of all pictures: for each value of Z a plane of X and Y. The pictures themselves are not kept."""
+    """The sheet of all pictures: one plane of X and Y for each value of Z. The pictures themselves are not kept."""
 
     def __init__(self, x: Side, y: Side, z: Side, cell: Size, arguments: Any) -> None:
         def legend(side: Side) -> list[list[SheetLabel]]:
@@ -245,7 +245,8 @@ class _Sheets:
 
 
 def sides(kind: FormKind, arguments: Any) -> tuple[Side, Side, Side]:
-    """The three axes with their values. Raises WebuiError for what is not offered, cannot be read, or is too much."""
+    """The three axes with their values. Raises WebuiError if an axis is not offered, a value cannot be read, or there
+    are too many."""
     found = [_side(kind, arguments, letter) for letter in LETTERS]
     count = 1
     for side in found:
@@ -279,7 +280,7 @@ def _side(kind: FormKind, arguments: Any, letter: str) -> Side:
 
 
 def fixed(side: Side, arguments: Any, request: GenerationRequest, studio: Studio) -> Side:
-    """`side` with seeds of −1 drawn, unless they are to be kept."""
+    """`side` with random seeds for −1, unless −1 is to be kept."""
     if side.axis.label not in SEEDS or arguments.no_fixed_seeds:
         return side
     drawn = [
@@ -290,7 +291,7 @@ def fixed(side: Side, arguments: Any, request: GenerationRequest, studio: Studio
 
 
 def _cell(children: Any, studio: Studio) -> Size:
-    """Room for the largest; several pictures of one request stand on a sheet of their own in it."""
+    """The size of the largest cell; several pictures of one request form a sheet of their own in it."""
     width = height = 0
     for child in children:
         rows, columns = shape(child.images)

@@ -1,4 +1,4 @@
-"""The text of an axis as values: comma lists with CSV's quotes, ranges, steps and counts.
+"""Parses the text of an axis into values: comma lists with CSV quotes, ranges, steps and counts.
 
 1,3,5    1-5    1-5 (+2)    1-10 [5]    "a, b",c
 """
@@ -30,21 +30,21 @@ RANGES = {
 
 
 def listed(text: str) -> list[str]:
-    """The items of a comma list; quotes keep a comma in an item."""
+    """The items of a comma list; a quoted item may contain commas."""
     return [item.strip() for row in csv.reader(StringIO(text), skipinitialspace=True) for item in row]
 
 
 def joined(items: Sequence[str]) -> str:
-    """The comma list of `items`, quoted where it is needed."""
+    """The comma list of `items`, quoted where needed."""
     file = StringIO()
     csv.writer(file).writerow(items)
     return file.getvalue().strip()
 
 
 def values(items: Sequence[str], grammar: Grammar, label: str) -> list[int] | list[float] | list[str]:
-    """`items` as what the axis `label` takes; for "orders" comma lists of all permutations of them.
+    """`items` as values of the axis `label`; for "orders", comma lists of all permutations of the items.
 
-    Raises WebuiError if one cannot be read, or if they are too many.
+    Raises WebuiError if an item cannot be read, or if there are too many.
     """
     if grammar == "orders":
         if factorial(len(items)) > MOST:
@@ -80,11 +80,11 @@ def _numbers(item: str, grammar: Grammar, label: str) -> list[float]:
     step = _number(match["step"], grammar) if match["step"] is not None else 1
     if step == 0:
         raise WebuiError(f"{label} = {item!r}: the step must not be 0.")
-    # A1111's ends: whole numbers run up to the end, others may run one step past it.
+    # As in A1111, ranges of whole numbers stop at the end; others may go one step past it.
     stop = end + 1 if grammar == "whole" else end + step
     if (stop - start) / step > MOST:
         raise WebuiError(f"{label} = {item!r}: more than {MOST} values.", "Use a larger step.")
-    if grammar == "whole":  # to the digit: a seed has up to 64 bits, a float 53
+    if grammar == "whole":  # exact: a seed has up to 64 bits, a float only 53
         return list(range(int(start), int(stop), int(step)))
     return np.arange(start, stop, step).tolist()
 

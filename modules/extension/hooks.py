@@ -29,10 +29,10 @@ Denoise = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class PassView:
-    """What an extension sees of a pass of the sampler. `arguments` are its own, from the request.
+    """What an extension sees of a sampler pass. `arguments` are the extension's own, from the request.
 
-    `is_second`: the second pass of hires. fix. `steps`: those that run. `width` and `height`: in pixels. `cell`: pixels
-    per side of a latent cell. `family`: the model's, such as "sd1".
+    `is_second`: the second pass of hires. fix. `steps`: number of steps that run. `width` and `height`: in pixels.
+    `cell`: pixels per side of a latent cell. `family`: the model's family, such as "sd1".
     """
 
     request: GenerationRequest
@@ -48,8 +48,8 @@ class PassView:
 class Extension:
     """What an extension adds. A method that is not overridden adds nothing.
 
-    `wrap_denoise` and `before_predict` are called for jobs whose request names the extension, in `extensions`, under
-    the name of the extension's folder.
+    `wrap_denoise` and `before_predict` are called for jobs whose request has the extension's folder name in
+    `extensions`.
     """
 
     def scripts(self) -> Sequence["Script"]:
@@ -57,31 +57,31 @@ class Extension:
         return ()
 
     def upscalers(self) -> Sequence[Upscaler]:
-        """What hires. fix, Extras and scripts enlarge pictures with besides. Their functions are functions."""
+        """Additional upscalers for hires. fix, Extras and scripts. Each must have a `function`."""
         return ()
 
     def arguments(self) -> type["Arguments"]:
-        """How its part of a request is declared."""
+        """The class that declares the extension's part of a request."""
         return Arguments
 
     def wrap_denoise(self, denoise: Denoise, view: PassView) -> Denoise:
         """Returns a denoiser around the guided one; called once for each pass of each batch.
 
-        Masks are applied around it.
+        Masks are applied to its result.
         """
         return denoise
 
     def before_predict(self, x: Any, sigma: Any, extra: Any, view: PassView) -> Any:
-        """Additional inputs of the network for an evaluation: `extra`, or the result of its methods.
+        """Additional inputs of the network for one evaluation: returns `extra`, or what one of its methods returns.
 
-        `extra.with_tokens(tokens (1, n, width))` adds tokens after the prompt's; `extra.with_residuals(down, middle)`
+        `extra.with_tokens(tokens (1, n, width))` appends tokens to the prompt's; `extra.with_residuals(down, middle)`
         adds to the skip connections and the middle block of a UNet, as ControlNets do.
         """
         return extra
 
 
 class Arguments(Strict):
-    """A script's arguments: fields declared as a request's are, in the order of A1111's `script_args`."""
+    """A script's arguments: fields declared like those of a request, in the order of A1111's `script_args`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,8 +92,8 @@ class Arguments(Strict):
 
     @classmethod
     def parse(cls, values: Sequence[Any]) -> Self:
-        """From a list by position; what is missing at its end takes its default. Raises WebuiError about the first
-        value that is wrong; its field is `script_args.<name>`."""
+        """From a list by position; values missing at the end take their defaults. Raises WebuiError for the first
+        invalid value, with the field `script_args.<name>`."""
         names = list(cls.model_fields)
         if len(values) > len(names):
             raise WebuiError(
@@ -110,7 +110,7 @@ class Arguments(Strict):
 class Script:
     """Makes several pictures, or one in a special way, from one request.
 
-    `name` is shown in the dropdown and used as `script_name`, in upper or lower case. `kinds` are the forms that offer
+    `name` is shown in the dropdown and used as `script_name`, ignoring case. `kinds` are the forms that offer
     it. `description` is one sentence for the user.
     """
 
@@ -119,11 +119,11 @@ class Script:
     kinds: ClassVar[tuple[FormKind, ...]] = ("txt2img", "img2img")
 
     def arguments(self, kind: FormKind) -> type[Arguments]:
-        """How its arguments are declared."""
+        """The class that declares its arguments for this form."""
         return Arguments
 
     def offers(self, kind: FormKind, catalog: Catalog) -> Mapping[str, Mapping[str, str]]:
-        """For text arguments, what a button next to them fills in: {argument: {value of the argument before it:
+        """The texts that the button next to a text argument fills in: {argument: {value of the preceding argument:
         text}}."""
         return {}
 
@@ -133,22 +133,22 @@ class Script:
     def run(self, kind: FormKind, request: Any, arguments: Any, studio: "Studio") -> "Course":
         """The job, as a generator. `request` is unchanged, with seeds of −1 still undrawn.
 
-        A `Run` returns its pictures; there are fewer, or none, if a person skipped or interrupted. After an interrupt,
-        no `Run` makes pictures, but the finished ones can still be assembled.
+        A `Run` returns its pictures: fewer, or none, if the user skipped or interrupted. After an interrupt, no `Run`
+        makes pictures, but the finished ones can still be assembled.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """Yield this first: how much there is to do."""
+    """Yield this first: how much work there is."""
 
     pictures: int
     batches: int
 
 
 class Scene(Protocol):
-    """What a pass of the sampler is about to start with. Tensors are fp32 on the engine's device."""
+    """The inputs of a sampler pass that is about to start. Tensors are fp32 on the engine's device."""
 
     @property
     def latent(self) -> Any:
@@ -162,15 +162,15 @@ class Scene(Protocol):
 
     @property
     def highest(self) -> float:
-        """The highest noise level of the whole schedule, of which img2img runs the end."""
+        """The highest noise level (sigma) of the whole schedule; img2img runs only the end of the schedule."""
         ...
 
     def levels(self, steps: int) -> Any:
-        """The checkpoint's own noise levels in `steps` steps, falling, then 0: (steps + 1,)."""
+        """The checkpoint's own noise levels (sigmas) for `steps` steps, descending, then 0: shape (steps + 1,)."""
         ...
 
     def denoiser(self, prompt: str, negative_prompt: str, cfg_scale: float) -> Callable[[Any, Any], Any]:
-        """Another guided UNet: (x (B, C, h, w), sigma (B,)) -> the denoised picture."""
+        """A guided denoiser with other prompts: (x (B, C, h, w), sigma (B,)) -> the denoised latent, shaped like x."""
         ...
 
 
@@ -178,8 +178,8 @@ class Scene(Protocol):
 class Run:
     """Yield this to make the pictures of `request`.
 
-    `pairs` are added to their infotext. Pictures with `kept` false are only returned to the script; those with `shown`
-    false are saved but not shown in the gallery. `noise` returns other noise to add to the source.
+    `pairs` are added to their infotext. If `kept` is False, the pictures are only returned to the script; if `shown` is
+    False, they are saved but not shown in the gallery. `noise` returns other noise to add to the source.
     """
 
     request: GenerationRequest
@@ -222,11 +222,12 @@ class Studio(Protocol):
 
     @property
     def native(self) -> int:
-        """Pixels a side of the squares whose area the pictures have that the job's checkpoint was trained on."""
+        """The native size of the job's checkpoint: the side, in pixels, of a square with the area of its training
+        pictures."""
         ...
 
     def seeded(self, request: Request) -> Request:
-        """`request` with random seeds in place of −1."""
+        """`request` with −1 replaced by random seeds."""
         ...
 
     def size(self, request: GenerationRequest) -> tuple[int, int]:
@@ -234,7 +235,7 @@ class Studio(Protocol):
         ...
 
     def upscaler(self, name: str, field: str) -> Upscaler:
-        """An upscaler of pictures. Raises WebuiError about `field`, with the nearest name."""
+        """An upscaler of pictures. Raises WebuiError about `field`, with the closest name."""
         ...
 
     def enlarged(self, image: Image.Image, scale: float, upscaler: str) -> Image.Image:
@@ -253,12 +254,12 @@ def changed(request: Request, values: Mapping[str, Any]) -> Request:
 
 
 def overriding(request: Request, settings: Mapping[str, Any]) -> Request:
-    """`request` with these settings for its job only."""
+    """`request` with these settings overridden for its job only."""
     return changed(request, {"override_settings": {**request.override_settings, **settings}})
 
 
 def with_pairs(infotext: str, pairs: Mapping[str, object]) -> str:
-    """`infotext` with additional pairs where A1111 writes a script's: before the version."""
+    """`infotext` with additional pairs, inserted before the version as A1111 does for scripts."""
     if not pairs:
         return infotext
     added = compose("", "", pairs)

@@ -1,7 +1,7 @@
-"""Extensions: finding and loading them, and what they offer. One that is broken is told about and left out.
+"""Extensions: finding and loading them, and what they offer. A broken extension is reported and left out.
 
-An extension is a folder with an `extension.py`: in `extensions` beside webui.py, where those are that come with
-Palimpsest, or in the `extensions` folder of the user's data. A file named `disabled` beside it turns it off.
+An extension is a folder with an `extension.py`. Bundled extensions are in `extensions` next to webui.py, others in the
+`extensions` folder of the user's data. A file named `disabled` next to `extension.py` turns an extension off.
 """
 
 import difflib
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 FILE = "extension.py"
 OFF = "disabled"
-PACKAGE = "palimpsest_extension_"  # before an extension's name: what its module is called
+PACKAGE = "palimpsest_extension_"  # prefix of an extension's module name
 
 
 class ExtensionCall(NamedTuple):
-    """An extension that a request names, and its arguments."""
+    """An extension named by a request, and its arguments."""
 
     name: str
     extension: Extension
@@ -42,9 +42,9 @@ class ExtensionCall(NamedTuple):
 
 @dataclass(frozen=True)
 class Extensions:
-    """The loaded extensions, by folder name; `problems` are sentences about the others.
+    """The loaded extensions, by folder name; `problems` are messages about the others.
 
-    `upscalers` are the built-in ones and those of the extensions.
+    `upscalers` are the built-in ones followed by those of the extensions.
     """
 
     loaded: dict[str, Extension]
@@ -57,7 +57,7 @@ class Extensions:
         return tuple(script for script in self.all_scripts if kind in script.kinds)
 
     def script(self, kind: FormKind, name: str) -> Script:
-        """By name, ignoring case. Raises WebuiError that suggests the closest name."""
+        """The script with this name, ignoring case. Raises WebuiError with the closest name if there is none."""
         offered = {script.name.casefold(): script for script in self.scripts(kind)}
         script = offered.get(name.strip().casefold())
         if script is not None:
@@ -150,7 +150,7 @@ def load(users: Path | None = None) -> Extensions:
 
 
 def _upscalers(extension: Extension, there: tuple[Upscaler, ...]) -> tuple[Upscaler, ...]:
-    """Those that it adds. Raises WebuiError for a name that is taken, and for one that would enlarge nothing."""
+    """The upscalers it adds. Raises WebuiError for a name in use, and for an upscaler that cannot enlarge anything."""
     rows: tuple[Upscaler, ...] = ()
     for row in extension.upscalers():
         if any(find(name, (*there, *rows)) for name in (row.name, *row.aliases)):
@@ -162,7 +162,7 @@ def _upscalers(extension: Extension, there: tuple[Upscaler, ...]) -> tuple[Upsca
 
 
 def _folders(roots: Iterable[Path]) -> list[Path]:
-    """The folders of enabled extensions; of two with the same name, the first."""
+    """The folders of enabled extensions; if two have the same name, only the first."""
     found: dict[str, Path] = {}
     for root in roots:
         if not root.is_dir():
@@ -187,15 +187,15 @@ def _extension(folder: Path) -> Extension:
 
 
 def _module(folder: Path) -> ModuleType:
-    """`extension.py` as its own package, so that it can import files next to it (`from . import axes`)."""
+    """`extension.py` as a package of its own, so that it can import files next to it (`from . import axes`)."""
     name = PACKAGE + "".join(sign if sign.isalnum() else "_" for sign in folder.name)
     spec = importlib.util.spec_from_file_location(name, folder / FILE, submodule_search_locations=[str(folder)])
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
-        del sys.modules[known]  # of an earlier load: its files may have changed
-    sys.modules[name] = module  # before it runs: pydantic and dataclasses look a class's module up there
+        del sys.modules[known]  # from an earlier load: its files may have changed
+    sys.modules[name] = module  # before it runs: pydantic and dataclasses look up a class's module there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -216,7 +216,7 @@ def _described(param: Param, catalog: Catalog) -> dict[str, Any]:
         "step": control.step,
         "choices": list(choices),
         "unlisted": list(control.unlisted),
-        "counts": param.type is int,  # then a choice's value is its place among them
+        "counts": param.type is int,  # then the value of a choice is its index
         "default": list(param.default) if isinstance(param.default, tuple) else param.default,
         "description": param.description,
         "lines": control.lines,

@@ -22,4 +22,4 @@ def is_unwritable(error: sqlite3.Error) -> bool:
 
 
 def _code(error: sqlite3.Error) -> int:
-    return getattr(error, "sqlite_errorcode", None) or 0  # none of those that Python itself raises
+    return getattr(error, "sqlite_errorcode", None) or 0  # errors raised by Python itself have no code

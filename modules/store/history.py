@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the table; another one is thrown away
+VERSION = 2  # of the table; a table of another version is dropped
 TABLE = """
 CREATE TABLE IF NOT EXISTS pictures (
     path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT, kind TEXT, seed TEXT, width INTEGER,
@@ -43,14 +43,14 @@ CREATE INDEX IF NOT EXISTS by_time ON pictures (changed);
 """
 COLUMNS = "path, changed, sha256, kind, seed, width, height, infotext, source, mask, latent_mask"
 MOST_ANCESTORS = 100
-SECONDS_FOR_LOCK = 5.0  # until another program, or another thread that reads new pictures, lets go of the index
-SECONDS_ANEW = 5.0  # that pictures are read for before an index that was made anew answers
-POSTPROCESS = "Postprocess "  # begins the keys of what Extras did
+SECONDS_FOR_LOCK = 5.0  # to wait while another program, or a thread reading new pictures, has the index locked
+SECONDS_ANEW = 5.0  # spent reading pictures into a new index before it answers
+POSTPROCESS = "Postprocess "  # prefix of the infotext keys of Extras
 LONGEST_KEY = 64  # hex digits of a sha256
 
 
 class HistoryEntry(NamedTuple):
-    """A picture. `path` is below the outputs folder, `changed` in nanoseconds; source and masks are sha256 or ""."""
+    """A picture. `path` is relative to the outputs folder, `changed` in nanoseconds; source and masks: sha256 or ""."""
 
     path: str
     changed: int
@@ -66,16 +66,16 @@ class HistoryEntry(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a page of the list ends: before the next entry."""
+    """The last entry of a page of the list; the next page starts after it."""
 
     changed: int
     sha256: str
 
 
 class History:
-    """The index in `file` of `outputs`. Safe to use from several threads.
+    """The index of `outputs`, stored in `file`. Safe to use from several threads.
 
-    Copies in saved/ are skipped; of pictures with the same bytes the newest represents all.
+    Copies in saved/ are skipped; among pictures with the same bytes, only the newest is listed.
     """
 
     def __init__(self, outputs: Outputs, file: Path) -> None:
@@ -84,7 +84,7 @@ class History:
         self._looking = threading.Lock()
         self._is_checked = False
         self._in_memory = threading.Lock()  # guards what follows
-        self._memory: sqlite3.Connection | None = None  # the index, where the disk takes none
+        self._memory: sqlite3.Connection | None = None  # the index, if it cannot be written to disk
 
     def look(self, seconds: float) -> int:
         """Reads new files, newest first, for about `seconds`; returns how many are still unread."""
@@ -92,7 +92,7 @@ class History:
             return self._ask(lambda table: self._look(table, seconds))
 
     def page(self, count: int, before: Cursor | None = None) -> list[HistoryEntry]:
-        """`count` pictures, newest first, from `before` on."""
+        """Up to `count` pictures, newest first, starting after `before`."""
         where = "HAVING (newest, sha256) < (?, ?)" if before else ""
         query = (
             f"SELECT {COLUMNS}, MAX(changed) AS newest FROM pictures WHERE width > 0 GROUP BY sha256 {where} "
@@ -120,7 +120,7 @@ class History:
         )
 
     def sources(self, entry: HistoryEntry) -> list[HistoryEntry | str]:
-        """What it was made from, the closest first.
+        """The chain of pictures it was made from, its direct source first.
 
         The last one may be the sha256 of a picture outside the outputs folder.
         """
@@ -174,7 +174,7 @@ class History:
             for name in names:
                 path = Path(here) / name
                 if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not path.is_symlink():
-                    with contextlib.suppress(OSError):  # deleted meanwhile
+                    with contextlib.suppress(OSError):  # deleted in the meantime
                         status = path.stat()
                         yield self._outputs.relative(path), [status.st_size, status.st_mtime_ns]
 
@@ -253,7 +253,7 @@ class History:
 
 
 def _parsed(texts: Metadata) -> tuple[str, str, dict[str, str]]:
-    """(the infotext, the kind of job, the pairs). One from Extras has that of its source, then what was done to it."""
+    """(infotext, kind of job, pairs). A picture from Extras has its source's infotext, then the Extras parameters."""
     section = texts.items.get(EXTRAS, "")
     text = ", ".join(filter(None, (texts.infotext, section)))
     parsed = parse(text)
@@ -265,7 +265,7 @@ def _parsed(texts: Metadata) -> tuple[str, str, dict[str, str]]:
 
 
 def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:
-    """Raises sqlite3.Error and OSError. The first time, the whole file is checked."""
+    """A connection to the index; `is_first` checks the whole file. Raises sqlite3.Error and OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     table = sqlite3.connect(file, timeout=SECONDS_FOR_LOCK)
     try:
@@ -280,7 +280,7 @@ def _opened(file: Path, is_first: bool = False) -> sqlite3.Connection:
 
 def _prepare(table: sqlite3.Connection) -> None:
     """Creates missing tables; those of another version are dropped."""
-    table.execute("PRAGMA synchronous = OFF")  # what is lost is read again
+    table.execute("PRAGMA synchronous = OFF")  # lost rows are read again from the pictures
     if table.execute("PRAGMA user_version").fetchone() != (VERSION,):
         table.execute("DROP TABLE IF EXISTS pictures")
         table.executescript(f"{TABLE}; PRAGMA user_version = {VERSION}")
@@ -296,7 +296,7 @@ def _entry(row: tuple[object, ...]) -> HistoryEntry:
     kinds = (str, int, str, str, str, int, int, str, str, str, str)
     if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
         raise sqlite3.DatabaseError("a row of the history's index is damaged")
-    return HistoryEntry(*row)  # pyright: ignore[reportArgumentType]  # looked at just now
+    return HistoryEntry(*row)  # pyright: ignore[reportArgumentType]  # checked above
 
 
 def _found(table: sqlite3.Connection, sha256: str) -> HistoryEntry | None:

@@ -44,16 +44,16 @@ log = logging.getLogger(__name__)
 class JobStore:
     """The jobs in the file `path`; without a path they are in memory and lost with the process.
 
-    Safe to use from several threads. Its methods raise WebuiError if the disk refuses; then nothing has changed. A file
-    that cannot be written does not keep Palimpsest from starting: what can be read is available, and each method tries
-    again. A damaged file is set aside, and what can be read of it is recovered.
+    Safe to use from several threads. Its methods raise WebuiError if the disk refuses; then nothing has changed.
+    Palimpsest starts even if the file cannot be written: what can be read is available, and each method tries to write
+    again. A damaged file is set aside, and whatever is readable is recovered.
     """
 
     def __init__(self, path: Path | None = None, pictures: Pictures | None = None) -> None:
         self._path = path
         self._pictures = pictures
         self._lock = threading.Lock()
-        self._buffered: dict[str, list[Event]] = defaultdict(list)  # job -> events that go with the next commit
+        self._buffered: dict[str, list[Event]] = defaultdict(list)  # job -> events written with the next commit
         self._db: sqlite3.Connection | None = None
         try:
             self._db = opened(path)
@@ -100,7 +100,7 @@ class JobStore:
             raise
 
     def on_disk(self, picture: Picture) -> Picture:
-        """`picture`, which an added job needs, with its bytes on disk instead of in memory."""
+        """`picture`, needed by an added job, with its bytes on disk instead of in memory."""
         return picture if self._pictures is None else self._pictures.lying(picture)
 
     def begin(self, job_id: str) -> None:
@@ -109,13 +109,13 @@ class JobStore:
             db.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job_id,))
 
     def hand_back(self, job_id: str) -> None:
-        """The job waits again, through no fault of its own."""
+        """The job waits again; no crash is counted against it."""
         with self._transaction() as db:
             self._flush(db, job_id)
             db.execute("UPDATE jobs SET state = 'waiting' WHERE id = ?", (job_id,))
 
     def count_death(self, job_id: str) -> int:
-        """The job crashed the engine process; returns how often since its last picture."""
+        """The job crashed the engine process. Returns the number of crashes since its last picture."""
         with self._transaction() as db:
             self._flush(db, job_id)
             db.execute("UPDATE jobs SET deaths = deaths + 1 WHERE id = ?", (job_id,))
@@ -123,7 +123,7 @@ class JobStore:
         return int(found[0]) if found else 0
 
     def park(self, job_id: str, parked: Parked) -> None:
-        """The job waits again, without the batch that crashed the engine process; the count of crashes starts again."""
+        """The job waits again, without the batch that crashed the engine process; its crash count is reset."""
         with self._transaction() as db:
             self._flush(db, job_id)
             _insert(db, job_id, parked)
@@ -136,7 +136,7 @@ class JobStore:
                 self._buffered[job_id].append(event)
 
     def announce(self, job_id: str, image: ImageSaved, sha256: str) -> None:
-        """A picture's file with this hash is about to be written; an earlier announcement for its index is void."""
+        """A picture's file with this hash is about to be written. Replaces an earlier announcement for its index."""
         with self._transaction() as db:
             self._withdraw(db, job_id, image.index)
             self._flush(db, job_id)
@@ -241,7 +241,7 @@ class JobStore:
                 self._pictures.hold(sha256)
 
     def close(self) -> None:
-        """Closes the file. Nothing may follow."""
+        """Closes the file. Call no method after this."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
@@ -266,7 +266,7 @@ class JobStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, and on disk when it is left."""
+        """Commits everything to disk on exit, or nothing on an error."""
         with self._lock:
             try:
                 db = self._db = self._db or opened(self._path)
@@ -279,7 +279,7 @@ class JobStore:
             except BaseException as error:
                 self._roll_back(db)
                 if isinstance(error, sqlite3.Error):
-                    if is_damage(error):  # what can be read is taken over by whatever is written next
+                    if is_damage(error):  # the next write recovers what can be read
                         db.close()
                         self._db = None
                     raise self._refusal(error) from error
@@ -331,11 +331,11 @@ def _plain(value: Any) -> str | None:
 
 
 def is_saved_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
-    """For `JobStore.stored`: whether a picture was written, and not another one under its name."""
+    """For `JobStore.stored`: whether this very picture was written, not another one under the same name."""
 
     def is_there(image: ImageSaved, sha256: str) -> bool:
         try:
-            with outputs.locate(image.path).open("rb") as file:  # it may have gigabytes
+            with outputs.locate(image.path).open("rb") as file:  # it may be gigabytes in size
                 return hashlib.file_digest(file, "sha256").hexdigest() == sha256
         except (WebuiError, OSError):
             return False
@@ -344,7 +344,7 @@ def is_saved_in(outputs: Outputs) -> Callable[[ImageSaved, str], bool]:
 
 
 def sha256_of(data: bytes) -> str:
-    """As needed by `JobStore.announce`."""
+    """The hex digest that `JobStore.announce` takes."""
     return hashlib.sha256(data).hexdigest()
 
 

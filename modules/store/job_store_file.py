@@ -1,7 +1,7 @@
 """The queue's SQLite file: opened, checked completely and, if damaged or foreign, rebuilt from what can be read.
 
 A damaged file is examined as a copy in memory: its header is repaired, the write-ahead log is applied, and rows are
-queried one by one, so that a bad page only loses its own rows. The file itself is set aside unchanged.
+queried one by one, so that a bad page loses only its own rows. The file itself is set aside unchanged.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from modules.store.faults import is_busy
 
 log = logging.getLogger(__name__)
 
-SECONDS_FOR_LOCK = 5.0  # until another process that ends just now lets go of the file
+SECONDS_FOR_LOCK = 5.0  # to wait for a process that is exiting to unlock the file
 LAYOUT = 1  # of the tables
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -51,18 +51,18 @@ CREATE INDEX IF NOT EXISTS needs_of_job ON needs (job);
 """
 ASIDE = "CREATE TABLE IF NOT EXISTS unreadable (job TEXT, name TEXT, data BLOB, sha256 TEXT, reason TEXT)"
 OWN = ("jobs", "events", "needs")  # the tables
-PROBED = 20_000  # places that are asked for one by one behind a bad page
+PROBED = 20_000  # row ids queried one by one after a bad page
 
 MAGIC = b"SQLite format 3\0"
 ENDINGS = ("", "-wal", "-shm", "-journal")  # SQLite's files beside the database
-PAGE = 4096  # bytes; SQLite's default, and so that of all our files
+PAGE = 4096  # bytes; SQLite's default, which all our files use
 HEADER, WAL_HEADER, FRAME_HEADER = 100, 32, 24  # bytes
 
-Row = Mapping[str, Any]  # a row by the names of its columns; texts that are not UTF-8 are bytes
+Row = Mapping[str, Any]  # column name -> value; texts that are not UTF-8 are bytes
 
 
 class Rows(NamedTuple):
-    """What could be read, table by table, each in order."""
+    """The readable rows of each table, in order."""
 
     jobs: list[Row]
     events: list[Row]
@@ -74,7 +74,7 @@ class Locked(Exception):
 
 
 def opened(path: Path | None) -> sqlite3.Connection:
-    """The database, intact and with this layout. A damaged one is set aside, and what can be read of it is recovered.
+    """The database, intact and with this layout. A damaged file is set aside, and its readable rows are recovered.
 
     Raises WebuiError if another Palimpsest has it; OSError or sqlite3.Error if the disk refuses, and then the file is
     unchanged.
@@ -86,7 +86,7 @@ def opened(path: Path | None) -> sqlite3.Connection:
         for ending in ENDINGS:
             if os.path.lexists(name := each.with_name(each.name + ending)) and not name.is_file():
                 put_aside(name, "it is not a file")
-    if not path.exists() and _draft_of(path).exists():  # cut off between the old file's going and the new one's coming
+    if not path.exists() and _draft_of(path).exists():  # interrupted before the new file replaced the old one
         _draft_of(path).replace(path)
     try:
         return _whole(path)
@@ -99,13 +99,13 @@ def opened(path: Path | None) -> sqlite3.Connection:
         if not path.is_file():
             raise
         reason = str(error)
-    with path.open("rb"):  # one that may not be read is not damaged
+    with path.open("rb"):  # missing permission is not damage
         pass
     return _rebuilt(path, reason)
 
 
 def readable(path: Path | None) -> Rows:
-    """What can be read of the file without writing anything, whatever state it is in."""
+    """The readable rows of the file, whatever its state. Writes nothing."""
     if path is None or not path.is_file():
         return Rows([], [], [])
     try:
@@ -136,8 +136,8 @@ def rows(db: sqlite3.Connection) -> Rows:
 
 
 def _whole(path: Path) -> sqlite3.Connection:
-    """Raises Locked, sqlite3.Error, and Unreadable with the reason."""
-    # SQLite reads what is missing as zeros. A crash may cut the end off; then a write-ahead log has it.
+    """The database, fully checked. Raises Locked, sqlite3.Error, and Unreadable with the reason."""
+    # SQLite reads missing bytes as zeros. A crash may truncate the file; the write-ahead log then has its end.
     is_cut = path.is_file() and path.stat().st_size % PAGE != 0 and not path.with_name(f"{path.name}-wal").exists()
     db = _connected(str(path))
     try:
@@ -166,12 +166,12 @@ def _made(name: str) -> sqlite3.Connection:
 
 
 def _connected(name: str) -> sqlite3.Connection:
-    """Raises Locked. Writes nothing to a file that is already a database, so that it can be read on a full disk."""
+    """A connection. Raises Locked. Does not write to an existing database, so that it can be read on a full disk."""
     db = sqlite3.connect(name, timeout=SECONDS_FOR_LOCK, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # one process alone, and no file of shared memory
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # for a single process, without a shared-memory file
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # a commit survives the loss of power
+        db.execute("PRAGMA synchronous = FULL")  # a commit survives a power failure
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("BEGIN EXCLUSIVE")
         db.execute("COMMIT")
@@ -219,9 +219,9 @@ def _recovered(db: sqlite3.Connection, found: Rows) -> int:
     for table, its in zip(OWN, found, strict=True):
         for row in its:
             known = {name: row[name] for name in COLUMNS[table] if row.get(name) is not None and name != "place"}
-            if not known:  # damage has left nothing of it
+            if not known:  # no known column has survived
                 continue
-            with contextlib.suppress(sqlite3.IntegrityError):  # a column is empty, or the job is not here
+            with contextlib.suppress(sqlite3.IntegrityError):  # a required column is empty, or the job is missing
                 db.execute(
                     f"INSERT INTO {table} ({', '.join(known)}) VALUES ({', '.join('?' * len(known))})",
                     tuple(known.values()),
@@ -264,7 +264,7 @@ def _columns(db: sqlite3.Connection, table: str) -> tuple[str, ...]:
 
 
 def _images(path: Path) -> list[bytes]:
-    """The database's bytes as they would be without damage to its header, also with our own first page.
+    """The database's bytes with a repaired header, and again with a newly made first page.
 
     Raises Unreadable and OSError.
     """
@@ -275,7 +275,7 @@ def _images(path: Path) -> list[bytes]:
         raise Unreadable("it is too large")
     if not data:
         return []
-    data.extend(b"\0" * (-len(data) % PAGE))  # its end may have been cut off
+    data.extend(b"\0" * (-len(data) % PAGE))  # it may have been truncated
     with contextlib.closing(_made(":memory:")) as db:
         first = db.serialize()[:PAGE]
     data[:HEADER] = _mended(bytes(data[:HEADER]), len(data) // PAGE)
@@ -283,14 +283,14 @@ def _images(path: Path) -> list[bytes]:
 
 
 def _mended(header: bytes, pages: int) -> bytes:
-    """A database's header for a file in memory with so many pages: no write-ahead log, no free pages."""
+    """`header`, repaired for a database of `pages` pages in memory: no write-ahead log, no free pages."""
     mended = bytearray(header)
     mended[:24] = MAGIC + struct.pack(">HBBBBBB", PAGE, 1, 1, 0, 64, 32, 32)
     mended[28:40] = struct.pack(">III", pages, 0, 0)
-    mended[44:48] = struct.pack(">I", 4)  # format of the schema
+    mended[44:48] = struct.pack(">I", 4)  # schema format
     mended[52:60] = struct.pack(">II", 0, 1)  # no vacuum, UTF-8
     mended[64:68] = bytes(4)
-    mended[92:96] = mended[24:28]  # the size is valid for this count of changes
+    mended[92:96] = mended[24:28]  # the change counter for which the page count is valid
     return bytes(mended)
 
 

@@ -40,7 +40,7 @@ KEPT_EVENTS = {
 READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
 PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")
-LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
+LATEST = 253_402_300_800.0  # seconds: the year 10000, beyond Python's calendar
 NOWHERE = Checkpoint("?", Path("?"))  # stands for a checkpoint that cannot be read
 NEWER = "The job was created by another version of Palimpsest"
 
@@ -49,11 +49,11 @@ NEWER = "The job was created by another version of Palimpsest"
 class StoredJob:
     """A job from the job store.
 
-    `events` are those that are kept, in order; `ended` tells whether there is an ending.
-    `deaths` is how often it ended the engine process, `cuts` how often Palimpsest itself was cut off while the job ran,
-    both since its last picture. `request` is None, and `reason` says why, where it cannot be read any more. That of a
-    job that has finished is without its pictures; so is that of one that has failed, if these are gone, and then
-    `reason` says so. `files` are all that the request names, as they were when it was admitted.
+    `events` are those that are kept, in order; `ended` is True if the last one is an ending.
+    `deaths` counts crashes of the engine process, `cuts` counts interruptions of Palimpsest itself, both while the job
+    ran and since its last picture. If the request can no longer be read, `request` is None and `reason` says why. A
+    finished job's request has no pictures; neither has a failed job's if they are gone, and then `reason` says so.
+    `files` are all files that the request names, as they were at admission.
     """
 
     id: str
@@ -91,7 +91,7 @@ def event_of(row: Row) -> Event:
 def stored_job(
     row: Row, requests: Mapping[str, type[Strict]], events: tuple[Event, ...], find: Callable[[str], Picture]
 ) -> StoredJob:
-    """The job of a row. If something cannot be read, `reason` says why it is not run."""
+    """The job of a row. If something cannot be read, the job is not run, and `reason` says why."""
     ending = next((number for number, event in enumerate(events) if isinstance(event, ENDINGS)), None)
     ended = ending is not None or row["state"] == "ended"
     reasons: list[str] = []
@@ -107,7 +107,7 @@ def stored_job(
             raise WebuiError(f"{NEWER}: it has no {str(row['model'])[:40]}.")
         if ended:
             request = _request(kind, _without_pictures(values_sent), find)
-        if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be made again
+        if not ended or (ending is not None and isinstance(events[ending], Failed)):  # it may be retried
             request = _request(kind, values_sent, find)
     except Unreadable as reason:
         reasons.append(f"The request can no longer be read: {reason}.")
@@ -130,11 +130,11 @@ def stored_job(
 
 
 def event_text(event: Event) -> str:
-    return shown(json.dumps(asdict(event), ensure_ascii=False))  # a sentence may hold a name that is not UTF-8
+    return shown(json.dumps(asdict(event), ensure_ascii=False))  # a message may contain a name that is not UTF-8
 
 
 def resources_text(resources: Resources) -> str:
-    """The first checkpoint, and all files as they were found. Other names stand in the request and are looked up."""
+    """The first checkpoint and all files, as they were found. Other names are looked up in the request."""
     checkpoint = resources.checkpoint
     values = {"name": checkpoint.name, "path": str(checkpoint.path), "hash": checkpoint.hash}
     files = [[file.name, str(file.path), file.size, file.changed] for file in resources.files]
@@ -184,7 +184,7 @@ def _checkpoint(text: Any) -> Checkpoint:
 
 
 def _files(text: Any) -> tuple[NamedFile, ...]:
-    """Those that can be read; an earlier version has kept none."""
+    """The readable files; earlier versions stored none."""
     kept = _object(text, names_files=True).get("files", [])
     found: list[NamedFile] = []
     for each in cast(list[Any], kept) if isinstance(kept, list) else []:
@@ -192,7 +192,7 @@ def _files(text: Any) -> tuple[NamedFile, ...]:
             case [str(name), str(path), int(size), int(changed)] if "\0" not in path:
                 found.append(NamedFile(name, Path(path), size, changed))
             case _:
-                pass  # it is only compared with: without it a change of that file is not told
+                pass  # only used for comparison: without it, a change of that file goes unreported
     return tuple(found)
 
 

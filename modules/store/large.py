@@ -1,4 +1,4 @@
-"""Pictures in the outputs folder that are too large to be decoded: what their headers say, and small copies of them."""
+"""Pictures in the outputs folder that are too large to decode: their headers, and reduced copies."""
 
 import os
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from PIL.TiffImagePlugin import TiffImageFile
 from modules.base.errors import WebuiError
 from modules.base.picture import DAMAGED, MAX_BYTES, MAX_PIXELS, texts_of
 
-# Not through `Image.open`, which refuses pictures of many pixels before anything is known of them. These read headers.
+# `Image.open` rejects very large pictures before their size is known, so these readers parse only the headers.
 READERS: Final = {".png": PngImageFile, ".jpg": JpegImageFile, ".jpeg": JpegImageFile, ".tiff": TiffImageFile}
-SHOWN_AS_FILES: Final = (".png", ".jpg", ".jpeg", ".webp")  # by browsers
+SHOWN_AS_FILES: Final = (".png", ".jpg", ".jpeg", ".webp")  # formats that browsers display
 
 
 @dataclass(frozen=True)
 class LargePicture:
-    """A file whose pixels are not looked at."""
+    """A picture file whose pixels are not decoded."""
 
     width: int
     height: int
@@ -31,7 +31,7 @@ class LargePicture:
 
 
 def large_picture(path: Path) -> LargePicture | None:
-    """The picture in a file, if it is too large to be read whole; else None. Raises WebuiError, OSError."""
+    """The picture in a file if it is too large to decode, else None. Raises WebuiError, OSError."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         return None
@@ -48,11 +48,11 @@ def large_picture(path: Path) -> LargePicture | None:
 
 
 def is_shown_reduced(path: str, width: int, height: int) -> bool:
-    """Whether a browser gets a reduced copy: it cannot decode the file, or not in a bearable time."""
+    """Whether a browser gets a reduced copy, because it cannot decode the file, or only too slowly."""
     return width * height > MAX_PIXELS or Path(path).suffix.lower() not in SHOWN_AS_FILES
 
 
 def key_of(path: Path) -> str:
-    """What the reduced copy of a file is kept under in `Thumbnails`; another one once the file has changed."""
+    """The key of a file's reduced copy in `Thumbnails`; it changes when the file changes."""
     status: os.stat_result = path.stat()
     return f"large {status.st_size} {status.st_mtime_ns}"

@@ -21,17 +21,17 @@ Format = Literal["png", "jpg", "webp"]
 
 PARAMETERS = "parameters"
 POSTPROCESSING, EXTRAS = "postprocessing", "extras"  # A1111's keys for what was done to a finished picture
-PERCEPTUAL = b"\0"  # the rendering intent that stands in a PNG's sRGB chunk
-MAX_KEY = 79  # letters of a PNG text chunk's key
+PERCEPTUAL = b"\0"  # the rendering intent in a PNG's sRGB chunk
+MAX_KEY = 79  # characters in the key of a PNG text chunk
 MAX_SIDE = {"png": 2**31 - 1, "jpg": 65535, "webp": 16383}  # pixels
-MAX_EXIF = {"png": 2**31, "jpg": 65533, "webp": 2**31}  # bytes; a JPEG segment has a length of two bytes
+MAX_EXIF = {"png": 2**31, "jpg": 65533, "webp": 2**31}  # bytes; the length field of a JPEG segment has two bytes
 
-# Run-length matches only: for filtered rows of photos and paintings deflate's longer search costs much and finds
+# Run-length matches only: for filtered rows of photos and paintings, deflate's longer search is slow and finds
 # little. Measured with Pillow 12.3 on a photo of 512x512: level 6 132 ms, 261 kB; level 1 30 ms, 300 kB;
 # level 6 with Z_RLE 26 ms, 246 kB. At 256x256: 35, 5 and 6 ms.
 PNG_LEVEL, PNG_STRATEGY = 6, zlib.Z_RLE
 
-# Where nothing is lost, WebP's "quality" is effort. The same photo of 512x512: quality 90 with Pillow's default
+# In lossless mode, WebP's "quality" is effort. The same photo of 512x512: quality 90 with Pillow's default
 # method 537 ms, 182 kB; 20 with method 2 126 ms, 186 kB; 0 with method 0 24 ms, 223 kB.
 WEBP_LOSSLESS = {"quality": 0, "method": 0}
 
@@ -44,7 +44,7 @@ class Encoded(NamedTuple):
 class Metadata(NamedTuple):
     """The texts of a file: its infotext ("" if it has none), and other texts by key.
 
-    `notes` are sentences for the person, about a text that another program wrote.
+    `notes` are messages for the user about a text that another program wrote.
     """
 
     infotext: str
@@ -62,7 +62,7 @@ def encoded(
 ) -> Encoded:
     """`image` (RGB or RGBA; JPEG drops alpha) as a file with its infotext.
 
-    Its colors are declared as sRGB: in a chunk of a PNG, in an ICC profile of a JPEG or WebP.
+    The colors are declared as sRGB: in a PNG by a chunk, in a JPEG or WebP by an ICC profile.
 
     A picture or a text too large for `format` becomes a PNG, so nothing is truncated. `quality` (1 to 100) applies to
     JPEG and lossy WebP. `items` are other texts by key, which only a PNG can store.
@@ -77,7 +77,7 @@ def encoded(
         chunks.add(b"sRGB", PERCEPTUAL)
         for key, text in {PARAMETERS: infotext, **{key: text for key, text in items.items() if _is_key(key)}}.items():
             if text := _storable(text):
-                # tEXt, or iTXt when Latin-1 does not hold it or would be taken for UTF-8.
+                # tEXt, or iTXt if Latin-1 cannot encode the text or would be mistaken for UTF-8.
                 add = chunks.add_text if _mended(text) == text else chunks.add_itxt
                 add(key, text)
         image.save(file, "PNG", pnginfo=chunks, compress_level=PNG_LEVEL, compress_type=PNG_STRATEGY)
@@ -97,7 +97,7 @@ def as_file(
 
 
 class Texts(Protocol):
-    """A file that may hold texts: a `Picture`, or a header alone."""
+    """A file that may contain texts: a `Picture`, or just its header."""
 
     @property
     def width(self) -> int: ...
@@ -107,7 +107,7 @@ class Texts(Protocol):
 
 
 def read(picture: Texts) -> Metadata:
-    """The texts in a picture's file, from any program. Never raises: damaged entries are ignored.
+    """The texts in a picture's file, written by any program. Never raises: damaged entries are ignored.
 
     If a file has both, the EXIF comment takes precedence over the text chunk, as in A1111. Parameters from other
     programs, in `parameters` or elsewhere, are translated; the items contain the originals.
@@ -137,7 +137,7 @@ def read(picture: Texts) -> Metadata:
 
 
 def _mended(text: str) -> str:
-    """A text chunk in which a program wrote UTF-8, although PNG requires Latin-1 (PNG specification, 11.3.3.2).
+    """A decoded text chunk: some programs write UTF-8, although PNG requires Latin-1 (PNG specification, 11.3.3.2).
 
     Meaningful Latin-1 text is not valid UTF-8 unless it is ASCII.
     """
@@ -157,7 +157,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _is_key(key: str) -> bool:
-    """Whether a PNG's text chunk may have this key: 1 to 79 printable Latin-1 letters, other than the infotext's."""
+    """Whether a PNG text chunk may have this key: 1 to 79 printable Latin-1 characters, not the infotext's key."""
     return key != PARAMETERS and 0 < len(key) <= MAX_KEY and key.isprintable() and max(key) <= "\xff"
 
 

@@ -34,7 +34,7 @@ LOG_COLUMNS = (
     "sd_model_hash",
 )  # fmt: skip
 ZIP_BLOCK = 1 << 20  # bytes
-EARLIEST_IN_ZIP, LATEST_IN_ZIP = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # a zip knows no other years
+EARLIEST_IN_ZIP, LATEST_IN_ZIP = (1980, 1, 1, 0, 0, 0), (2107, 12, 31, 23, 59, 58)  # the range of dates in a zip
 
 
 class Outputs:
@@ -44,13 +44,13 @@ class Outputs:
         self.root = root
         self._today = today
         self._lock = threading.Lock()
-        self._next: dict[tuple[Path, str], int] = {}  # (folder, sheet) -> number of the next one, as far as we know
+        self._next: dict[tuple[Path, str], int] = {}  # (folder, sheet) -> the next number to try
 
     def numbered(self, kind: str, seed: int, sheet: str = "", suffix: str = "") -> Iterator[str]:
-        """Names for a picture of today, in the folder of its job kind: the next free number, then those after it.
+        """Names for a picture made today, in the folder of its job kind: the next free number, then the following ones.
 
-        `sheet` starts the name of a grid; grids have their own folder, as in A1111. `suffix` ends the name of a file
-        that belongs to a picture and has its own number, as in A1111.
+        `sheet` is the start of a grid's name; grids have their own folder, as in A1111. `suffix` is the end of the name
+        of a file that belongs to a picture but has its own number, as in A1111.
         """
         name = f"{kind}-{'grids' if sheet else 'images'}/{self._today().isoformat()}"
         folder = self.root / name
@@ -66,8 +66,8 @@ class Outputs:
     ) -> str:
         """Writes an encoded picture under the first free name of `names`; returns its path for `locate`.
 
-        Names are relative to the root and without format. Nothing is ever overwritten. `announce` gets path and content
-        before each attempt to write; only the last one counts.
+        Names are relative to the root and have no file extension. No file is ever overwritten. `announce` gets path and
+        content before each attempt to write; only the last call counts.
 
         Raises FileExistsError if all names are in use, WebuiError if the disk refuses or a link leads outside the root;
         then nothing is left behind.
@@ -87,7 +87,7 @@ class Outputs:
                 except FileExistsError:
                     continue
                 except OSError as error:
-                    self._next.clear()  # whatever happened there, look again next time
+                    self._next.clear()  # read the folder again next time
                     raise refusal("The picture", path.parent, error) from error
                 return self.relative(path)
         raise FileExistsError("all file names for the picture are taken")
@@ -95,8 +95,8 @@ class Outputs:
     def publish(
         self, names: Iterable[str], draft: Path, format: str, announce: Callable[[str], None] = lambda path: None
     ) -> str:
-        """Gives the whole file `draft`, on the disk of the outputs folder, the first free name of `names`; returns its
-        path. As `write` otherwise; if it raises, the draft is still there."""
+        """Moves the complete file `draft`, on the same disk, to the first free name of `names`; returns its path.
+        Otherwise like `write`; if it raises, the draft still exists."""
         with self._lock:
             for name in names:
                 relative = f"{name}.{format}"
@@ -131,14 +131,14 @@ class Outputs:
             raise refusal("The source picture", path.parent, error) from error
 
     def relative(self, path: Path) -> str:
-        """`path` as the page and the API name it: relative to the root, with forward slashes, `%FF` for bytes that
+        """`path` as the page and the API write it: relative to the root, with forward slashes, and `%FF` for bytes that
         are not UTF-8."""
         return shown(path.relative_to(self.root).as_posix())
 
     def locate(self, relative: str) -> Path:
         """The saved picture with this name.
 
-        Raises WebuiError (404) for anything else: other files, folders, outside paths.
+        Raises WebuiError (404) for anything else: other files, folders, paths outside the root.
         """
         parts = PurePosixPath(relative).parts
         plain = bool(parts) and not any(part.startswith(".") or FORBIDDEN.search(part) for part in parts)
@@ -242,7 +242,7 @@ def _csv(cells: Iterable[str]) -> bytes:
 
 
 class _Blocks(io.RawIOBase):
-    """A file that zipfile can write to, whose bytes are taken out as they arrive."""
+    """A file for zipfile to write to; `taken` returns and removes the bytes written so far."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class _Blocks(io.RawIOBase):
         return True
 
     def write(self, data: object, /) -> int:
-        piece = bytes(memoryview(data))  # pyright: ignore[reportArgumentType]  # any buffer, says io
+        piece = bytes(memoryview(data))  # pyright: ignore[reportArgumentType]  # io allows any buffer
         self._pieces.append(piece)
         return len(piece)
 

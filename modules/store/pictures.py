@@ -28,7 +28,7 @@ class Pictures:
         self._limit = limit
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
-        self._sizes = _found(folder)  # name -> bytes, the one unused for longest first
+        self._sizes = _found(folder)  # name -> bytes, least recently used first
 
     def put(self, picture: Picture, held: bool = False) -> Path:
         """Stores `picture`; returns the path of its file. Raises WebuiError, with the reason, if the disk refuses.
@@ -59,7 +59,7 @@ class Pictures:
                 path = self._folder / name
                 size = self._sizes.pop(name)
                 if path.is_file():
-                    self._sizes[name] = size  # now the one used last
+                    self._sizes[name] = size  # now the most recently used
                     with contextlib.suppress(OSError):
                         os.utime(path)
                     return path
@@ -76,7 +76,7 @@ class Pictures:
         try:
             data = path.read_bytes()
         except OSError:
-            data = b""  # its sector, or its file, is gone: damaged like one that was changed
+            data = b""  # unreadable or missing: treated like a changed file
         if hashlib.sha256(data).hexdigest() != sha256:
             with self._lock:
                 self._sizes.pop(path.name, None)
@@ -91,7 +91,7 @@ class Pictures:
         return Picture.checked_before(data, sha256)
 
     def lying(self, picture: Picture) -> Picture:
-        """`picture` with its bytes left in its file. Raises WebuiError (404) if it does not exist."""
+        """`picture`, backed by its file instead of bytes in memory. Raises WebuiError (404) if it does not exist."""
         return picture.lying_at(self.path(picture.sha256))
 
     def hold(self, sha256: str) -> None:
@@ -107,7 +107,7 @@ class Pictures:
                 del self._held[sha256]
 
     def _make_room(self) -> None:
-        """Removes the least recently used, but never the newest picture, nor one that is held."""
+        """Removes the least recently used pictures, but never the newest one or one that is held."""
         excess = sum(self._sizes.values()) - self._limit
         for name in list(self._sizes)[:-1]:
             if excess <= 0:

@@ -15,14 +15,14 @@ from modules.base.kept import Unreadable, parsed, read_bytes
 
 log = logging.getLogger(__name__)
 
-REMEMBERED: Final = 8  # runs of one upscaler: a machine changes, and a slow day must not be remembered for ever
+REMEMBERED: Final = 8  # runs per upscaler: machines change, and one slow day must not count for ever
 MOST_NAMES: Final = 200
 Positive = Annotated[float, Field(gt=0, lt=1e15)]
 
 
 class Run(NamedTuple):
-    """One finished run. `work` is what the time is spent on (pixels a network reads, or pixels redrawn times steps);
-    `pixels` and `size` are the result's, `size` in bytes of its file."""
+    """One finished run. `work` determines its time (pixels read by a network, or redrawn pixels times steps); `pixels`
+    is the pixel count of the result, `size` its file size in bytes."""
 
     work: Positive
     seconds: Positive
@@ -34,7 +34,7 @@ Runs = TypeAdapter(dict[str, list[Run]])
 
 
 class Speeds:
-    """The last runs by name, kept in `file`; without a file they are forgotten at the end. Safe from any thread."""
+    """The last runs by name, stored in `file`, or only in memory without one. Safe to use from several threads."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
@@ -42,7 +42,7 @@ class Speeds:
         self._runs = _read(file) if file is not None else {}
 
     def note(self, name: str, run: Run) -> None:
-        """Remembers a run; the file follows, and a disk that refuses is only logged."""
+        """Records a run and writes the file; a disk error is only logged."""
         with self._lock:
             self._runs[name] = [*self._runs.get(name, ()), run][-REMEMBERED:]
             while len(self._runs) > MOST_NAMES:
@@ -62,10 +62,10 @@ class Speeds:
 
 
 def seconds_for(runs: Sequence[Run], work: float) -> float | None:
-    """How long `work` will take, None if nothing was measured.
+    """How many seconds `work` will take; None if nothing was measured.
 
-    Seconds per unit of work fall with the amount (loading a network, writing a file), so runs of a similar amount count
-    most: the weighted median of the rates, each weighted by how close its amount is.
+    Fixed costs (loading a network, writing a file) make small runs slower per unit of work, so runs of a similar amount
+    count most: this is the median of the rates, weighted by how close their amounts are.
     """
     if not runs:
         return None
@@ -79,12 +79,12 @@ def seconds_for(runs: Sequence[Run], work: float) -> float | None:
 
 
 def bytes_for(runs: Sequence[Run], pixels: float) -> float | None:
-    """How large the file of a result with so many pixels will be."""
+    """The expected file size, in bytes, of a result with `pixels` pixels; None if nothing was measured."""
     return statistics.median(run.size / run.pixels for run in runs) * pixels if runs else None
 
 
 def _closeness(one: float, other: float) -> float:
-    """1 for equal amounts, less the further apart they are: a half at a factor of two."""
+    """1 for equal amounts, falling with their ratio: 0.5 at a factor of two."""
     return min(one, other) / max(one, other)
 
 

@@ -1,6 +1,6 @@
-"""Uploaded files of batches, on disk by the sha256 of their bytes, whatever they contain; nothing is in memory.
+"""Uploaded files of batches, on disk by the sha256 of their bytes; nothing is kept in memory.
 
-Unlike `Pictures`, the spool checks nothing: a broken picture is a file like any other until the batch reaches it.
+Unlike `Pictures`, the spool does not check contents: a broken picture is only noticed when the batch reaches it.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Spool:
         self._sizes = _found(folder)  # id -> bytes, the oldest first
 
     def writer(self) -> "Writer":
-        """A new file to be written piece by piece; call `keep`, or leave its `with` block to discard it."""
+        """A new file to write in pieces; call `keep`, or leave its `with` block to discard it."""
         return Writer(self)
 
     def put(self, data: bytes) -> str:
@@ -42,7 +42,7 @@ class Spool:
             return file.keep()
 
     def path(self, file_id: str) -> Path:
-        """Raises WebuiError (404) if it does not exist."""
+        """The path of a file. Raises WebuiError (404) if it does not exist."""
         if not self.has(file_id):
             raise WebuiError(
                 f"The file {file_id[:12]!r} no longer exists.", "Upload it again.", field="files", status=404
@@ -115,7 +115,7 @@ class Writer:
         self._draft.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
-        """Raises WebuiError, with the reason, if the disk refuses."""
+        """Appends `data`. Raises WebuiError, with the reason, if the disk refuses."""
         try:
             self._file.write(data)
         except OSError as error:
@@ -124,7 +124,7 @@ class Writer:
         self.size += len(data)
 
     def keep(self) -> str:
-        """The id of the complete file."""
+        """Adds the complete file to the spool; returns its id."""
         file_id = self._digest.hexdigest()
         try:
             self._file.close()

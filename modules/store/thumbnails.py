@@ -1,4 +1,4 @@
-"""Small copies of pictures, kept in a folder so that each is made once; the ones unused for longest give way."""
+"""Small copies of pictures, cached in a folder; the least recently used are removed first."""
 
 import contextlib
 import hashlib
@@ -18,8 +18,8 @@ from modules.base.picture import DAMAGED, Picture
 
 log = logging.getLogger(__name__)
 
-LIMIT = 256 << 20  # bytes of all together; one has 10 to 30 kB
-MOST_PIXELS = 40_000_000  # of a picture that is made small only to be looked at
+LIMIT = 256 << 20  # bytes in total; one thumbnail has 10 to 30 kB
+MOST_PIXELS = 40_000_000  # in a picture to make a thumbnail of
 QUALITY = 82
 NAME = re.compile(r"[0-9a-f]{64}\.webp")
 
@@ -42,7 +42,7 @@ def small(picture: Picture, side: int, field: str = "") -> bytes:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether `data` is a picture that can be decoded. A card's takes a millisecond."""
+    """Whether `data` is a picture that can be decoded. For a card's picture this takes a millisecond."""
     try:
         with Image.open(io.BytesIO(data), formats=("WEBP",)) as image:
             image.load()
@@ -52,9 +52,9 @@ def is_whole(data: bytes) -> bool:
 
 
 class Thumbnails:
-    """Files under `folder` by a key, at most `limit` bytes of them. Safe to use from several threads.
+    """Files in `folder` by key, at most `limit` bytes in total. Safe to use from several threads.
 
-    The folder may be emptied at any time. Where it cannot be written, each is made anew.
+    The folder may be emptied at any time. If it cannot be written, thumbnails are made anew each time.
     """
 
     def __init__(self, folder: Path, limit: int = LIMIT) -> None:
@@ -62,10 +62,10 @@ class Thumbnails:
         self._limit = limit
         self._lock = threading.Lock()
         sweep(folder)
-        self._sizes = sizes_in(folder, NAME)  # name -> bytes, the one unused for longest first
+        self._sizes = sizes_in(folder, NAME)  # name -> bytes, least recently used first
 
     def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The bytes kept under `key`, a text that is another one where the picture is; made where there are none."""
+        """The bytes stored under `key`, made by `make` if there are none. Use another key when the picture changes."""
         name = f"{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()}.webp"
         path = self._folder / name
         with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ class Thumbnails:
         return data
 
     def _note(self, name: str, size: int) -> None:
-        """It is the one used last; what is too much goes."""
+        """Marks the file as most recently used; removes the least recently used ones beyond the limit."""
         with self._lock:
             self._sizes.pop(name, None)
             self._sizes[name] = size
