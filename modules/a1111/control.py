@@ -1,6 +1,6 @@
-"""ControlNet units as clients of A1111's extension send them, in every spelling that its versions have read.
+"""ControlNet units as clients of A1111's extension send them, in every format that its versions accept.
 
-A unit is an object, or fourteen values by position; several may follow each other.
+A unit is an object or fourteen positional values; a list may contain several units.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ OFF: Final = ("false", "0", "no", "none", "", "off")
 
 
 class SentUnits(NamedTuple):
-    """units: fields of `ControlUnit`.  pictures: what was sent for `control_images`.  notes: what was ignored."""
+    """units: fields of `ControlUnit`.  pictures: the pictures for `control_images`.  notes: what was ignored."""
 
     units: list[dict[str, Any]]
     pictures: list[Any]
@@ -40,7 +40,7 @@ class SentUnits(NamedTuple):
 
 
 def sent_units(arguments: Sequence[Any]) -> SentUnits:
-    """The units that are switched on. Raises WebuiError for values that are none, or more units than may be."""
+    """The enabled units. Raises WebuiError for values that are not units, and for too many units."""
     sent = SentUnits([], [], [])
     for unit in _units(arguments):
         if not _is_on(unit.get("enabled", True)):
@@ -88,7 +88,7 @@ def _units(arguments: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _picture(value: Any) -> tuple[Any, Any]:
-    """(picture, mask) out of text, an object with both, or a list of both."""
+    """(picture, mask) from a text, an object with both, or a list of both."""
     if isinstance(value, Mapping):
         return value.get("image"), value.get("mask")
     if isinstance(value, list | tuple):
@@ -101,7 +101,7 @@ def _picture(value: Any) -> tuple[Any, Any]:
 
 
 def _choice(name: str, value: Any) -> str:
-    """A choice by number, or by one of the names that it has had."""
+    """A choice, given by number or by a current or former name."""
     choices = CHOICES[name]
     if isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices)):
         return choices[int(value)]

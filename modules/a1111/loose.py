@@ -1,7 +1,7 @@
-"""Requests from real clients of A1111's API, normalized: one spelling for each thing, disabled features removed.
+"""Normalizes requests from real clients of A1111's API: one spelling for each value, disabled features removed.
 
-Plug-ins fill in every field they know, mostly with one of several spellings of "off". Every spelling of off is
-accepted; a feature that would change the picture but is not supported here is an error.
+Plug-ins fill in every field they know, mostly with one of several values that mean "off". All of these are accepted; a
+feature that would change the picture but is not supported here is an error.
 """
 
 import difflib
@@ -18,10 +18,10 @@ from modules.schema.settings import Settings
 
 PROMPTS = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
 NONE_WORDS = ("", "none", "null", "automatic")
-SAME_PREFIX = "use same"  # "Use same sampler": A1111's word for no other
-INDEXES = ("inpaint_full_res", "inpainting_mask_invert")  # numbers that some say as true and false
+SAME_PREFIX = "use same"  # "Use same sampler": A1111's value for no second sampler
+INDEXES = ("inpaint_full_res", "inpainting_mask_invert")  # numbers that some clients send as true and false
 TRUTHS: Mapping[str, int] = {"true": 1, "false": 0}
-# Scripts of A1111 that are always on there, whose arguments repeat fields of the request, or tell only the page.
+# A1111's always-on scripts whose arguments repeat fields of the request or matter only to its page.
 STOCK_SCRIPTS = frozenset({"api payload", "comments", "extra options", "hypertile", "sampler", "seed"})
 IS_ON: Mapping[str, str] = {"hypertile": "Hypertile"}
 
@@ -29,7 +29,7 @@ IS_ON: Mapping[str, str] = {"hypertile": "Hypertile"}
 def strict(kind: FormKind, body: Mapping[str, Any], scripts: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Fields for `a1111.translated`, and sentences about what was ignored.
 
-    `scripts` are further names allowed in `alwayson_scripts`. Raises WebuiError, 422, for missing features.
+    `scripts` are further names allowed in `alwayson_scripts`. Raises WebuiError (422) for unsupported features.
     """
     notes: list[str] = []
     values = {name: value for name, value in body.items() if not _is_nothing(value)}
@@ -58,7 +58,7 @@ def strict(kind: FormKind, body: Mapping[str, Any], scripts: Collection[str] = (
 
 
 def overrides(given: Any, notes: list[str]) -> dict[str, Any]:
-    """The `override_settings` that have an effect here. The others are validated and noted."""
+    """The `override_settings` that have an effect here. The others are validated and added to `notes`."""
     if not isinstance(given, Mapping):
         raise WebuiError("override_settings: expected an object of options by name.", field="override_settings")
     acting: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _hires(kind: FormKind, values: dict[str, Any]) -> None:
-    """The fields of hires. fix are ignored if it is off."""
+    """Remove the fields of hires. fix if it is off."""
     if kind != "txt2img" or str(values.get("enable_hr", False)).strip().lower() in ("false", "0", "no", "off"):
         for name in [name for name in values if name.startswith("hr_") or name in ("enable_hr", "firstphase_width",
                                                                                    "firstphase_height")]:  # fmt: skip
@@ -112,7 +112,7 @@ def _not_offered(values: dict[str, Any], notes: list[str]) -> None:
 
 
 def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, Any]:
-    """The scripts that have an effect here. Raises WebuiError for a name that A1111 does not have either."""
+    """The scripts that have an effect here. Raises WebuiError for a name that is unknown in A1111 too."""
     if given in ([], ()):
         given = {}
     if not isinstance(given, Mapping):
@@ -142,7 +142,7 @@ def _scripts(given: Any, known: Iterable[str], notes: list[str]) -> dict[str, An
 
 
 def _is_on(args: Iterable[Any]) -> bool:
-    """Whether arguments of an unknown script switch it on: a first false, or units that are all disabled, do not."""
+    """Whether the arguments of an unknown script enable it: not if the first is false or all units are disabled."""
     listed = list(args)
     if not listed or listed[0] in (False, None, 0, "", "false", "False"):
         return False

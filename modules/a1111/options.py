@@ -1,4 +1,4 @@
-"""A1111's options that have no effect here, kept for clients that read all options, change one and write all back.
+"""A1111's options that have no effect here, stored for clients that read all options, change one and write all back.
 
 Names, defaults and ranges are A1111 v1.10's. Options that have an effect are fields of `Settings` with the same names.
 """
@@ -62,7 +62,7 @@ OFF = (
     "live_preview_fast_interrupt", "js_live_preview_in_modal_lightbox", "canvas_blur_prompt",
     "quicksettings_accordion",
 )  # fmt: skip
-NUMBERS: Mapping[str, tuple[float, float, float]] = {  # default, least, most
+NUMBERS: Mapping[str, tuple[float, float, float]] = {  # default, minimum, maximum
     "n_rows": (-1, -1, 16), "img_downscale_threshold": (4.0, 0, 10_000), "target_side_length": (4000, 0, 100_000),
     "img_max_size_mp": (200, 0, 100_000), "notification_volume": (100, 0, 100),
     "directories_max_prompt_words": (8, 1, 20),
@@ -134,7 +134,7 @@ LISTS = (
     "postprocessing_operation_order", "disabled_extensions", "profiling_activities", "canvas_disabled_functions",
 )  # fmt: skip
 
-# As in A1111, these are read-only over HTTP: they are listed, and ignored when a client sends them back.
+# As in A1111, these are read-only over HTTP: they are listed, but ignored if a client sends them back.
 TOLD_ONLY = frozenset({"sd_checkpoint_hash", "api_enable_requests", "api_forbid_local_requests", "api_useragent"})
 
 
@@ -158,16 +158,16 @@ A1111Options: type[BaseModel] = create_model(
 )
 NAMES = frozenset(A1111Options.model_fields)
 MOST_REPORTED = 20  # ignored entries of a file that get a log line each
-BESIDE_A1111 = "config-palimpsest.json"  # our settings where config.json is A1111's
-WITH_A1111 = "config-with-a1111.json"  # our settings while another folder's A1111 is used too
+BESIDE_A1111 = "config-palimpsest.json"  # Palimpsest's settings if config.json is A1111's
+WITH_A1111 = "config-with-a1111.json"  # Palimpsest's settings while an A1111 in another folder is used too
 
 
 def own_settings(file: Path, borrowed: Path | None = None) -> tuple[Settings, Path]:
-    """(the settings of a data folder whose settings file is `file`, where they are kept).
+    """(the settings of a data folder whose settings file is `file`, the file they are stored in).
 
-    In an A1111 installation, `file` is A1111's. `borrowed` is the config.json of an A1111 elsewhere. Known settings
-    are read from A1111's file at the first start. It is never changed: changes go to a file of our own beside `file`,
-    which has the settings from then on.
+    In an A1111 installation, `file` is A1111's. `borrowed` is the config.json of an A1111 in another folder. The first
+    start reads the known settings from A1111's file, which is never changed: changes go to a separate file beside
+    `file`, and later starts read that one.
     """
     is_a1111s = borrowed is None and _is_a1111s(file)
     own_file = file.with_name(BESIDE_A1111 if borrowed is None else WITH_A1111)
@@ -194,7 +194,7 @@ def _is_a1111s(file: Path) -> bool:
 
 
 def unknown_option(name: str, others: Iterable[str] = ()) -> WebuiError:
-    """An error with the closest match."""
+    """An error for an unknown option, with the closest match."""
     shown = name[:100]
     near = difflib.get_close_matches(shown, [*Settings.model_fields, *NAMES, *others], 1, 0.0)[0]
     sentence = f"there is no option {shown!r}; did you mean {near!r}?"
@@ -202,7 +202,7 @@ def unknown_option(name: str, others: Iterable[str] = ()) -> WebuiError:
 
 
 def validated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The `values` of `NAMES`, each with the option's type. Raises WebuiError for the first invalid one."""
+    """`values` (by names in `NAMES`), converted to the options' types. Raises WebuiError for the first invalid one."""
     try:
         return A1111Options.model_validate(cut(A1111Options, values)).model_dump(include=set(values))
     except ValidationError as error:
@@ -210,7 +210,7 @@ def validated(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class KeptOptions:
-    """Their values, and the file they are kept in. Safe from any thread."""
+    """The values of these options, and the file that stores them. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -223,7 +223,7 @@ class KeptOptions:
 
     @property
     def values(self) -> dict[str, Any]:
-        """All of them."""
+        """All options by name, with defaults for those never set."""
         return {**A1111Options().model_dump(), **self._changed}
 
     def change(self, values: Mapping[str, Any]) -> None:
@@ -247,7 +247,7 @@ class KeptOptions:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """(the kept values that are still valid, why the others are not). None has an effect, so none is essential."""
+    """(the stored values that are still valid, why the others are not). They have no effect, so losing one is safe."""
     try:
         kept = read_json(path, any_number=True)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Translating requests of A1111's HTTP API: its defaults, its aliases, and how its server reads a field.
+"""Translates requests of A1111's HTTP API: its defaults, its aliases, and how its server reads a field.
 
 A client of A1111 expects A1111's behavior, so its jobs run under the setting "A1111 exact" unless
-`override_settings` says otherwise. Pure: routes and responses are elsewhere.
+`override_settings` says otherwise. Pure functions: routes and responses are elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from modules.infotext.read import to_fields
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
 
-# Where its API's defaults are not those of our request.
+# The defaults of A1111's API that differ from those of our request.
 DEFAULTS: Mapping[FormKind, Mapping[str, Any]] = {
     "txt2img": {"steps": 50, "denoising_strength": 0.75},
     "img2img": {
@@ -28,8 +28,8 @@ DEFAULTS: Mapping[FormKind, Mapping[str, Any]] = {
 }
 DEFAULT_SAMPLER = "Euler"
 
-# Scripts that are always on there. The arguments of the one are fields here, in this order; those of the other are
-# whether it is on, then these.
+# A1111's always-on scripts that are request fields here. The arguments of soft inpainting are SOFT_FIELDS in order;
+# the refiner's are whether it is on, then REFINER_FIELDS.
 SOFT_INPAINTING, REFINER = "soft inpainting", "refiner"
 REFINER_FIELDS = ("refiner_checkpoint", "refiner_switch_at")
 SOFT_FIELDS = (
@@ -37,14 +37,14 @@ SOFT_FIELDS = (
     "composite_mask_influence", "composite_difference_threshold", "composite_difference_contrast",
 )  # fmt: skip
 
-# What an answer holds and where files go; nothing of it changes a picture.
+# Fields about the response and where files go; none of them changes a picture.
 OF_THE_ANSWER = frozenset(
     {"send_images", "save_images", "do_not_save_samples", "do_not_save_grid", "include_init_images", "force_task_id",
      "override_settings_restore_afterwards", "infotext", "script_name", "script_args", "sampler_index",
      "alwayson_scripts", "comments", "firstphase_width", "firstphase_height"}
 )  # fmt: skip
 
-# A1111 reads this setting before it applies a request's overrides, so there they have no effect.
+# A1111 reads this setting before it applies a request's overrides, so an override has no effect in A1111.
 READ_TOO_EARLY = "initial_noise_multiplier"
 
 
@@ -75,12 +75,12 @@ def translated(kind: FormKind, body: Mapping[str, Any], settings: Settings | Non
     for side in ("width", "height"):
         if given.get(f"firstphase_{side}"):
             values[side] = given[f"firstphase_{side}"]
-    if "mask_blur" in given:  # one number goes before the two
+    if "mask_blur" in given:  # one number overrides the two
         values = {name: value for name, value in values.items() if name not in ("mask_blur_x", "mask_blur_y")}
     scripts = given.get("alwayson_scripts", {})
     if kind == "img2img":
         values |= dict(zip(SOFT_FIELDS, _arguments(scripts, SOFT_INPAINTING), strict=False))
-    values = {**_refiner(_arguments(scripts, REFINER)), **values}  # the request's own fields go before
+    values = {**_refiner(_arguments(scripts, REFINER)), **values}  # the request's own fields win
     overrides.pop(READ_TOO_EARLY, None)
     known = cut(Settings, {name: value for name, value in overrides.items() if name in Settings.model_fields})
     known.setdefault("compatibility", EXACT)
@@ -94,9 +94,9 @@ def translated(kind: FormKind, body: Mapping[str, Any], settings: Settings | Non
 def _from_infotext(
     kind: FormKind, text: str, settings: Settings, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(fields, settings) of an infotext; as in A1111, the body's own fields win.
+    """(fields, settings) of an infotext; as in A1111, the body's own fields override them.
 
-    Raises WebuiError for a size out of bounds, unless the body has its own.
+    Raises WebuiError for a size out of bounds, unless the body gives a size.
     """
     read = to_fields(parse(text), kind, settings)
     for name, sentence in read.refused.items():
@@ -107,7 +107,7 @@ def _from_infotext(
 
 
 def _arguments(scripts: Any, script_name: str) -> Sequence[Any]:
-    """The arguments of the script `script_name`; none if it is missing."""
+    """The arguments of the script `script_name`; empty if it is missing."""
     if not isinstance(scripts, Mapping):
         raise WebuiError("alwayson_scripts: expected an object of scripts by name.", field="alwayson_scripts")
     for name, script in scripts.items():
@@ -117,7 +117,7 @@ def _arguments(scripts: Any, script_name: str) -> Sequence[Any]:
 
 
 def _refiner(arguments: Sequence[Any]) -> dict[str, Any]:
-    """[is on, checkpoint, switch at] as the request's fields."""
+    """The refiner's arguments [is on, checkpoint, switch at] as request fields."""
     is_on = bool(arguments) and arguments[0] not in (False, None, 0, "", "false", "False")
     if not is_on or len(arguments) < 2 or str(arguments[1]).strip().casefold() in ("", "none"):
         return {}

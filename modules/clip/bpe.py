@@ -1,8 +1,8 @@
 """CLIP's byte-pair tokenizer in plain Python: text to token ids, without torch or transformers.
 
-The page counts tokens with it and the engine feeds the text encoder with it, so both always agree. The algorithm is
-that of Sennrich, Haddow and Birch 2016 (arXiv 1508.07909) over bytes, with the word pattern and the vocabulary of
-Radford et al. 2021 (CLIP).
+The page counts tokens and the engine encodes prompts with it, so both always agree. The algorithm is byte-pair encoding
+(Sennrich, Haddow and Birch 2016, arXiv 1508.07909) over bytes, with the word pattern and the vocabulary of CLIP
+(Radford et al. 2021, arXiv 2103.00020).
 """
 
 import gzip
@@ -20,7 +20,7 @@ from modules.base.root import CONFIGS
 CLIP_VOCABULARY: Final = CONFIGS / "clip" / "bpe_simple_vocab_16e6.txt.gz"
 
 VOCABULARY_SIZE: Final = 49408
-# What remains after every byte, every byte that ends a word, and two markers.
+# The vocabulary without the single bytes, the single bytes that end a word, and the two markers.
 MERGES: Final = VOCABULARY_SIZE - 2 * 256 - 2
 START: Final = 49406
 END: Final = 49407
@@ -34,7 +34,7 @@ _REMEMBERED_WORDS: Final = 16384
 
 
 def _byte_letters() -> dict[int, str]:
-    """A printable letter for each byte: itself if it is printable Latin-1, else one from U+0100 on, in byte order."""
+    """A printable letter for each byte: its Latin-1 letter if printable, else one from U+0100, in byte order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
@@ -43,7 +43,7 @@ def _byte_letters() -> dict[int, str]:
 def _read_merges(vocabulary: Path) -> list[tuple[str, str]]:
     with gzip.open(vocabulary, "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")
-    # The first line tells a version; what follows the merges was never used.
+    # The first line is a version; the lines after the merges were never used.
     return [(left, right) for left, right in (line.split() for line in lines[1 : 1 + MERGES])]
 
 
@@ -57,7 +57,7 @@ class ClipBPE:
     def __init__(self, vocabulary: Path = CLIP_VOCABULARY) -> None:
         self._letters = _byte_letters()
         merges = _read_merges(vocabulary)
-        single = list(self._letters.values())  # ids 0..255, in this order and no other
+        single = list(self._letters.values())  # ids 0 to 255; the order matters
         symbols = [
             *single,
             *(letter + _WORD_END for letter in single),
@@ -81,17 +81,19 @@ class ClipBPE:
         return ClipBPE, ()
 
     def symbol(self, token: int) -> str:
-        """The vocabulary's entry: letters that stand for bytes, and `</w>` where a word ends."""
+        """The vocabulary's entry: letters that stand for bytes, and `</w>` at the end of a word."""
         return self._symbols[token]
 
     def merges(self) -> list[tuple[str, str]]:
-        """The pairs that are merged, the first to be merged first."""
+        """The pairs to merge, in order of priority."""
         return list(self._ranks)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, without start and end marker. Mojibake, curly quotes and full-width letters are mended
-        first (ftfy), case and runs of white space do not matter. A literal `<|endoftext|>` becomes the marker, as in
-        transformers' tokenizer."""
+        """Token ids of `text`, 0 to 49407, without start and end marker.
+
+        Mojibake, curly quotes and full-width letters are fixed first (ftfy); case and runs of white space do not
+        matter. A literal `<|endoftext|>` becomes the marker, as in transformers' tokenizer.
+        """
         tokens: list[int] = []
         for part in _MARKER.split(text):
             if part in _MARKERS:
@@ -102,7 +104,7 @@ class ClipBPE:
         return tokens
 
     def decode(self, tokens: list[int]) -> str:
-        """The text of `tokens`, a space after each word; bytes that are no UTF-8 become U+FFFD."""
+        """The text of `tokens`, with a space after each word; invalid UTF-8 becomes U+FFFD."""
         text = "".join(self._symbols[token] for token in tokens if token < START)
         pieces = text.split(_WORD_END)
         return " ".join(
@@ -115,10 +117,10 @@ class ClipBPE:
         return tuple(self._ids[symbol] for symbol in self._merge(letters))
 
     def _merge(self, symbols: list[str]) -> list[str]:
-        """Merge neighbors, best rank first and from the left, until no pair is in the table.
+        """Merge neighboring symbols, lowest rank first and from the left, until no pair is in the table.
 
-        A heap over a linked list: n log n, where the usual rescan is quadratic and a word of 100 000 letters would hang
-        the page.
+        Uses a heap over a linked list, which takes n log n. The usual rescan is quadratic: a word of 100 000 letters
+        would hang the page.
         """
         count = len(symbols)
         following = list(range(1, count + 1))
@@ -138,7 +140,7 @@ class ClipBPE:
             _, left, first, second = heapq.heappop(heap)
             right = following[left]
             if symbols[left] != first or right >= count or symbols[right] != second:
-                continue  # one of the two was merged away since the pair was offered
+                continue  # one of the two was merged since the pair was pushed
             symbols[left], symbols[right] = first + second, ""
             following[left] = following[right]
             if following[left] < count:

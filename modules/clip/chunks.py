@@ -1,6 +1,6 @@
-"""Prompt pieces to CLIP's chunks of 75 tokens, and the token count; without torch, so that the page can count too.
+"""Splits prompt pieces into CLIP's chunks of 75 tokens and counts tokens, without torch, so the page can count too.
 
-A piece is `(text, weight)` from the prompt parser; `("BREAK", -1)` ends the current chunk. The rules are A1111's.
+A piece is `(text, weight)` from the prompt parser; `("BREAK", -1)` ends the current chunk. It follows A1111's rules.
 """
 
 import re
@@ -19,23 +19,23 @@ Piece = tuple[str, float]
 
 
 class Word(NamedTuple):
-    """A word that stands for vectors of its own (a textual inversion), and for how many."""
+    """A word that stands for its own vectors (a textual inversion), and the number of these vectors."""
 
     name: str
     vectors: int
 
 
 class Placed(NamedTuple):
-    """A word's vectors go over the tokens from `position` on, counted from the start marker."""
+    """A word whose vectors replace the tokens from `position` on; position 0 is the start marker."""
 
     position: int
     word: Word
 
 
 class Chunk(NamedTuple):
-    """77 tokens with their weights: a start marker, text, and end markers to the end. Markers weigh 1.
+    """77 tokens with their weights: a start marker, text, and end markers as padding. Markers have weight 1.
 
-    Where `words` put their vectors, the token is 0.
+    Tokens that the vectors of `words` replace are 0.
     """
 
     tokens: tuple[int, ...]
@@ -44,23 +44,23 @@ class Chunk(NamedTuple):
 
 
 class TokenCount(NamedTuple):
-    """`tokens` used of `capacity`, a multiple of 75, as in "12/75". What a BREAK leaves of a chunk counts as used."""
+    """`tokens` used of `capacity`, a multiple of 75, as in "12/75". The rest of a chunk after BREAK counts as used."""
 
     tokens: int
     capacity: int
 
 
 class Chunks(NamedTuple):
-    """At least one chunk, and the number of tokens as the counter shows it."""
+    """At least one chunk, and the token count that the counter shows."""
 
     chunks: tuple[Chunk, ...]
     token_count: int
 
 
 class Vocabulary:
-    """Words with vectors of their own, found among tokens by the tokens of their names: the longest goes first.
+    """Words with their own vectors, found in a token list by the tokens of their names; the longest match wins.
 
-    Those with more vectors than a chunk has tokens are no words here.
+    Words with more vectors than a chunk has tokens are left out.
     """
 
     def __init__(self, words: Iterable[Word], tokenizer: ClipBPE) -> None:
@@ -76,9 +76,9 @@ class Vocabulary:
         self._edged = re.compile("|".join(patterns), re.IGNORECASE) if patterns else None
 
     def tokens(self, text: str, tokenizer: ClipBPE) -> list[int]:
-        """The tokens of `text`; words that begin or end in a sign are encoded apart from the signs beside them.
+        """The tokens of `text`. A word that begins or ends with punctuation is encoded separately from its neighbors.
 
-        CLIP makes one token of the signs in `style (v1), night`, in which `style (v1)` could not be found.
+        Otherwise CLIP would turn the `),` in `style (v1), night` into one token, and `style (v1)` would not be found.
         """
         if self._edged is None:
             return tokenizer.encode(text)
@@ -90,7 +90,7 @@ class Vocabulary:
         return tokens + tokenizer.encode(text[end:])
 
     def at(self, tokens: Sequence[int], position: int) -> tuple[Word, int] | None:
-        """(the word that begins at `position`, how many tokens its name has); None if there is none."""
+        """(the word that begins at `position`, the number of tokens in its name); None if there is none."""
         for name, word in self._by_first.get(tokens[position], ()):
             if tuple(tokens[position : position + len(name)]) == name:
                 return word, len(name)
@@ -98,7 +98,7 @@ class Vocabulary:
 
 
 def _apart(name: str) -> str:
-    """A pattern for `name`, not in the midst of a longer word."""
+    """A pattern that matches `name`, but not inside a longer word."""
     before = rf"(?<!{_LETTER})" if re.match(_LETTER, name) else ""
     after = rf"(?!{_LETTER})" if re.match(_LETTER, name[-1]) else ""
     return before + re.escape(name) + after
@@ -123,12 +123,12 @@ def chunk_prompt(
     vocabulary: Vocabulary | None = None,
     is_exact: bool = False,
 ) -> Chunks:
-    """Fill chunks with the tokens of `pieces`, and with the vectors of the words in `vocabulary`, which stay together.
+    """Fill chunks with the tokens of `pieces` and with the words in `vocabulary`; a word's vectors share one chunk.
 
-    When a chunk is full and a comma lies in its last `comma_backtrack` tokens (0 to 74; 0 turns this off), what follows
-    the comma moves to the next chunk, so that a phrase is not cut in two. A1111 leaves the vectors of words that move
-    where they were, over the end markers of the old chunk, and finds no word that ends in a sign with another one
-    behind it: so do we with `is_exact`.
+    When a chunk is full and its last `comma_backtrack` tokens (0 to 74; 0 turns this off) contain a comma, the tokens
+    after the comma move to the next chunk, so a phrase is not cut in two. When a word moves, A1111 leaves its vectors
+    behind, over the end markers of the old chunk; nor does it find a word that ends with punctuation if more
+    punctuation follows. `is_exact` reproduces both.
     """
     chunks: list[Chunk] = []
     filling = _Filling([], [], [])
@@ -175,7 +175,7 @@ def chunk_prompt(
 
 
 class _Filling(NamedTuple):
-    """A chunk that is being filled."""
+    """A chunk that is not complete yet."""
 
     tokens: list[int]
     multipliers: list[float]
@@ -186,7 +186,7 @@ class _Filling(NamedTuple):
         self.multipliers.append(weight)
 
     def cut(self, length: int, leaves_words: bool) -> "_Filling":
-        """Keep `length` tokens; the rest, with its words unless they are left behind."""
+        """Keep `length` tokens and return the rest, with its words unless `leaves_words`."""
         moved = [placed for placed in self.words if placed.position > length and not leaves_words]
         rest = _Filling(
             self.tokens[length:],
@@ -204,7 +204,7 @@ def count_tokens(
     comma_backtrack: int = COMMA_BACKTRACK,
     vocabulary: Vocabulary | None = None,
 ) -> TokenCount:
-    """What the counter beside a prompt shows."""
+    """The token count shown beside a prompt."""
     tokens = chunk_prompt(pieces, tokenizer, comma_backtrack, vocabulary).token_count
     return TokenCount(tokens, -(-max(tokens, 1) // CHUNK_LENGTH) * CHUNK_LENGTH)
 
@@ -213,10 +213,10 @@ OLD_FACTORS: Final = {"(": 1.1, ")": 1 / 1.1, "[": 1 / 1.1, "]": 1.1}
 
 
 def old_chunk(text: str, tokenizer: ClipBPE, has_weights: bool = True, vocabulary: Vocabulary | None = None) -> Chunk:
-    """The one chunk of a prompt in A1111's first emphasis: every token with brackets weighs what follows it.
+    """A prompt as one chunk, with A1111's first emphasis syntax: a token with brackets weights all that follows.
 
-    A token of several brackets multiplies by each; one whose brackets cancel out stays as text. Numbers in brackets
-    are words, and what lies beyond 75 tokens is lost.
+    A token with several brackets multiplies by each; one whose brackets cancel out stays as text. Numbers in brackets
+    are ordinary text, and everything beyond 75 tokens is dropped.
     """
     filling = _Filling([], [], [])
     weight = 1.0

@@ -1,1 +1,1 @@
-"""Model files from Hugging Face's hub: the curated list, what the hub says of a file, and the download."""
+"""Model files from the Hugging Face Hub: the curated list, the hub's metadata for a file, and the download."""

@@ -18,10 +18,10 @@ FILE: Final = CONFIGS / "catalog.json"
 
 
 class CatalogEntry(BaseModel):
-    """A file worth having.
+    """A recommended file.
 
-    `sha256`, `size` in bytes and `licence` are there as far as public documents tell them; what is missing is what the
-    hub says when it is fetched. `name` is what the file is called here.
+    `sha256`, `size` in bytes and `licence` are given if they are published; the hub supplies missing ones at the
+    download. `name` is the file's name on this machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""A file's way to the disk: in pieces, taken up again after a cut, whole and hashed before it gets its name."""
+"""Downloads a file in pieces, resumes after interruptions, and gives it its name once it is complete and verified."""
 
 import contextlib
 import hashlib
@@ -17,26 +17,26 @@ from modules.base.disk import publish, refusal, write_over
 from modules.base.errors import WebuiError
 from modules.fetching.hub import Offer, require_success
 
-PARTIAL, JOURNAL, LOCK = ".fetching", ".fetching.json", ".fetching-lock"  # after the name, which gets a dot before it
+PARTIAL, JOURNAL, LOCK = ".fetching", ".fetching.json", ".fetching-lock"  # suffixes of ".NAME"
 PIECE: Final = 2**16  # bytes
-SPARE_BYTES: Final = 64 * 2**20  # of the disk that are left free
-ATTEMPTS: Final = 6  # in a row that bring nothing
+SPARE_BYTES: Final = 64 * 2**20  # of disk space to leave free
+ATTEMPTS: Final = 6  # in a row without a new byte
 
 Wait = Callable[[float], None]
 
 
 class Stopped(Exception):
-    """Somebody wants the download to end. What is there stays, for the next one."""
+    """The user stopped the download. The downloaded part stays, so the next download can resume."""
 
 
 def download(
     client: httpx2.Client, offer: Offer, target: Path, breathe: Callable[[], None], wait: Wait = time.sleep
 ) -> Iterator[int]:
-    """Fetch `offer` as the new file `target`; tells after each piece how many bytes are there.
+    """Download `offer` as the new file `target`; yields the number of bytes on disk after each piece.
 
-    `breathe` is called before each piece; what it raises ends the download. Raises WebuiError if `target` is taken, the
-    disk refuses or is too full, the connection breaks for good, or the hash is wrong; then nothing has its name. What
-    was fetched is kept for the next time, but for a wrong hash.
+    Calls `breathe` before each piece; an exception from it ends the download. Raises WebuiError if `target` exists,
+    the disk fails or is too full, the connection breaks for good, or the hash is wrong; `target` is then not created.
+    The downloaded part is kept so that the next download resumes, unless the hash was wrong.
     """
     partial, journal, lock = (target.with_name(f".{target.name}{ending}") for ending in (PARTIAL, JOURNAL, LOCK))
     try:
@@ -74,14 +74,14 @@ def _alone(lock: Path, target: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):  # Windows removes no file that is open
-                    lock.unlink(missing_ok=True)  # before it is let go of, so that nobody else has it
+                with contextlib.suppress(OSError):  # Windows cannot delete an open file
+                    lock.unlink(missing_ok=True)  # before releasing it, so that no other process holds it
     except Timeout as error:
         raise WebuiError(f"{target.name} is just being fetched.", "Wait for it.", "name", 409) from error
 
 
 def _kept(offer: Offer, partial: Path, journal: Path) -> int:
-    """Bytes of the same file that an earlier download has left; 0 where the hub has another one by now."""
+    """Bytes of the same file left by an earlier download; 0 if the file on the hub has changed since."""
     try:
         record = json.loads(journal.read_bytes())
         there = partial.stat().st_size
@@ -104,7 +104,7 @@ def _require_room(needed: int, target: Path) -> None:
 def _filled(
     client: httpx2.Client, offer: Offer, file: BinaryIO, breathe: Callable[[], None], wait: Wait
 ) -> Iterator[int]:
-    """Write what is missing, from where the file stands to the offer's size; broken connections are made again."""
+    """Write the missing bytes, from the file's position to the offer's size. Reconnects if the connection breaks."""
     failures = 0
     yield file.tell()
     while file.tell() < offer.size:
@@ -127,19 +127,19 @@ def _filled(
                 502,
             ) from last
         if file.tell() < offer.size:
-            for _ in range(10 * min(failures + 1, 5)):  # a tenth of a second each, so that a stop is heard
+            for _ in range(10 * min(failures + 1, 5)):  # a tenth of a second each, so a stop takes effect soon
                 breathe()
                 wait(0.1)
 
 
 def _piece_by_piece(client: httpx2.Client, offer: Offer, file: BinaryIO, breathe: Callable[[], None]) -> Iterator[int]:
-    """One connection's worth. Raises httpx2.HTTPError where it breaks."""
+    """Download over one connection; yields the bytes on disk. Raises httpx2.HTTPError if the connection breaks."""
     breathe()
     start = file.tell()
     headers = {"Range": f"bytes={start}-"} if start else {}
     with client.stream("GET", offer.url, headers=headers) as answer:
         if answer.status_code >= 500 or answer.status_code == 429:
-            return  # tried again
+            return  # the caller retries
         require_success(answer.status_code, offer.order)
         if start and not _goes_on(answer, start, offer.size):
             file.seek(0)
@@ -158,12 +158,12 @@ def _piece_by_piece(client: httpx2.Client, offer: Offer, file: BinaryIO, breathe
 
 
 def _goes_on(answer: httpx2.Response, start: int, size: int) -> bool:
-    """Whether the server sends the rest that was asked for; else it begins anew."""
+    """Whether the server sends only the requested rest; otherwise it sends the whole file."""
     return answer.status_code == 206 and answer.headers.get("Content-Range", "") == f"bytes {start}-{size - 1}/{size}"
 
 
 def _require_hash(offer: Offer, partial: Path, journal: Path, breathe: Callable[[], None]) -> None:
-    """Raises WebuiError, and removes the file, if it is not what the catalog and the hub say."""
+    """Raises WebuiError, and deletes the file, if its hash differs from the catalog's or the hub's."""
     sha256, git = hashlib.sha256(), hashlib.sha1(f"blob {offer.size}\0".encode(), usedforsecurity=False)
     with partial.open("rb") as file:
         while block := file.read(2**20):

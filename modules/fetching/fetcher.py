@@ -1,4 +1,4 @@
-"""A download as a job: what is asked of the hub, and what is told while the file comes."""
+"""A download as a job: the requests to the hub, and the progress events."""
 
 import os
 import time
@@ -18,12 +18,12 @@ from modules.fetching.hub import Offer, look_up
 from modules.fetching.order import FetchRequest, Order, order_of
 from modules.fetching.wire import HUB, GuardedTransport, client
 
-STEPS: Final = 100  # in which progress is told
-ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"  # as in huggingface_hub: a mirror in the hub's place
+STEPS: Final = 100  # of the progress that is reported
+ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"  # as in huggingface_hub: a mirror to use instead of the hub
 
 
 class Fetcher:
-    """Fetches model files into the folders below `models`; nothing is asked for if it `is_offline`."""
+    """Downloads model files into the folders below `models`; sends no request if it `is_offline`."""
 
     def __init__(
         self,
@@ -41,18 +41,18 @@ class Fetcher:
         self._wait = wait
 
     def order(self, request: FetchRequest) -> Order:
-        """Raises WebuiError for what names no file."""
+        """The file that `request` names. Raises WebuiError if it names none."""
         return order_of(request, self.catalog)
 
     def target(self, order: Order) -> Path:
         return self._models / FOLDERS[order.kind] / order.name
 
     def missing(self, entries: Sequence[CatalogEntry]) -> list[CatalogEntry]:
-        """Those whose files are not here under their names."""
+        """The entries whose files are not installed under their names."""
         return [entry for entry in entries if not (self._models / FOLDERS[entry.kind] / entry.name).exists()]
 
     def offer(self, request: FetchRequest) -> Offer:
-        """What the hub says of the file. Raises WebuiError, also when offline."""
+        """The hub's metadata for the file. Raises WebuiError, also when offline."""
         self._require_online()
         order = self.order(request)
         try:
@@ -62,7 +62,7 @@ class Fetcher:
             raise self._unreachable(error) from error
 
     def require(self, request: FetchRequest) -> None:
-        """Raises WebuiError for what would not be fetched, without asking anybody."""
+        """Raises WebuiError if the file would not be downloaded. Sends no request."""
         self._require_online()
         order = self.order(request)
         if not request.accept_terms:
@@ -76,7 +76,7 @@ class Fetcher:
             raise taken(self.target(order))
 
     def run(self, request: FetchRequest, should_stop: Callable[[], Stop]) -> Iterator[Event]:
-        """The job's events. What was fetched of a file stays when the job ends early. Raises WebuiError."""
+        """The job's events. The downloaded part of a file stays if the job ends early. Raises WebuiError."""
         begun = time.monotonic()
         self.require(request)
 

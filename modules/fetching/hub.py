@@ -1,4 +1,4 @@
-"""What the hub says of a file before it is fetched: size, hash, licence, and whether it is gated."""
+"""The hub's metadata for a file before the download: size, hash, licence, and whether it is gated."""
 
 import json
 import re
@@ -11,17 +11,17 @@ from huggingface_hub import constants, hf_hub_url
 from modules.base.errors import WebuiError
 from modules.fetching.order import FIELD, Order
 
-LARGEST_ANSWER: Final = 4 * 2**20  # bytes of what the hub tells of a repository
+LARGEST_ANSWER: Final = 4 * 2**20  # bytes of the hub's description of a repository
 MOVED: Final = (301, 302, 303, 307, 308)
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-_GIT: Final = re.compile("[0-9a-f]{40}")  # sha1 of a file that git keeps itself: small ones
+_GIT: Final = re.compile("[0-9a-f]{40}")  # sha1 of a file stored in git itself: small ones
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A file as the hub has it now. `etag` is its sha256, or git's hash of a small file, "" where the server has none.
+    """A file as the hub has it now. `etag` is its sha256, or git's hash of a small file, "" if the server sends none.
 
-    `licence` is the word of the model's card, `page` where its terms stand.
+    `licence` is the identifier in the model card, `page` the URL of the page with its terms.
     """
 
     order: Order
@@ -42,7 +42,10 @@ class Offer:
 
 
 def look_up(client: httpx2.Client, order: Order, endpoint: str) -> Offer:
-    """Raises WebuiError if there is no such file, it may not be had, or it is another one than the catalog knows."""
+    """Ask the hub about a file.
+
+    Raises WebuiError if the file does not exist, access is denied, or it differs from the catalog's entry.
+    """
     url = hf_hub_url(order.repo, order.file, revision=order.revision, endpoint=endpoint)
     answer = _head(client, url, order)
     headers = answer.headers
@@ -78,7 +81,7 @@ def look_up(client: httpx2.Client, order: Order, endpoint: str) -> Offer:
 
 
 def _head(client: httpx2.Client, url: str, order: Order) -> httpx2.Response:
-    """The hub's own answer about the file: a redirect to where its bytes lie is not followed, one on the hub is."""
+    """The hub's own response about the file. Follows redirects on the hub, but not the one to the file's storage."""
     answer = client.request("HEAD", url, follow_redirects=False)
     for _ in range(3):
         there = answer.headers.get("Location", "")
@@ -90,7 +93,7 @@ def _head(client: httpx2.Client, url: str, order: Order) -> httpx2.Response:
 
 
 def require_success(status: int, order: Order) -> None:
-    """Raises WebuiError for an answer that is neither the file nor a way to it."""
+    """Raises WebuiError for a status of 400 or above."""
     what = f"{order.repo}/{order.file}"
     if status in (401, 403):
         raise WebuiError(
@@ -106,7 +109,7 @@ def require_success(status: int, order: Order) -> None:
 
 
 def _card(client: httpx2.Client, order: Order, endpoint: str) -> dict[str, Any]:
-    """What the hub tells of the repository; nothing where it cannot be read, as on a mirror of files alone."""
+    """The hub's description of the repository; empty if it cannot be read, as on a mirror that has only files."""
     try:
         with client.stream("GET", f"{endpoint}/api/models/{order.repo}") as answer:
             if answer.status_code != 200:

@@ -1,4 +1,4 @@
-"""What is to be fetched: a row of the catalog, or any file of any repository; names are checked here."""
+"""The file to download: a row of the catalog or any file of any repository. Checks the names."""
 
 import re
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from modules.base.paths import DEVICES, FORBIDDEN, LONGEST_PART, ROOM, could_be
 from modules.fetching.catalog import CatalogEntry, FolderKind
 
 FIELD: Final = "file"
-SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")  # what a model's file ends with
+SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")  # of model files
 _URL: Final = re.compile(r"/?(?P<repo>[^/]+/[^/]+)/(?:resolve|blob)/(?P<revision>[^/]+)/(?P<file>.+)")
 _REVISION: Final = re.compile(r"[\w.-]{1,100}")
 _HUB: Final = ("huggingface.co", "hf.co")
 
 
 class FetchRequest(Strict):
-    """A file to be fetched. `accept_terms` says that the person has seen its licence."""
+    """A file to download. `accept_terms` means that the user accepts its licence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +41,7 @@ class FetchRequest(Strict):
 
 @dataclass(frozen=True)
 class Order:
-    """A file of the hub, and what it will be here. `size` and `sha256` are 0 and "" where nothing is known of them."""
+    """A file on the hub, and its kind and name on this machine. `size` is 0 and `sha256` "" while unknown."""
 
     repo: str
     file: str
@@ -55,7 +55,7 @@ class Order:
 
 
 def order_of(request: FetchRequest, catalog: Sequence[CatalogEntry]) -> Order:
-    """Raises WebuiError for what names no file, or leads out of its folder."""
+    """The file that `request` names. Raises WebuiError if it names no file or a path outside its folder."""
     address = request.file.strip()
     entry = next((entry for entry in catalog if entry.id == address), None)
     if entry is not None:
@@ -110,7 +110,7 @@ def _parts(address: str) -> tuple[str, str, str]:
 
 
 def _require_name(name: str) -> None:
-    """Raises WebuiError for a name that leads elsewhere, or that no model's file has."""
+    """Raises WebuiError for a name with a path in it, or one that is not a model file's."""
     is_bad = (
         FORBIDDEN.search(name)
         or DEVICES.fullmatch(name)

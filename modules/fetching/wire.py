@@ -1,7 +1,7 @@
-"""The connection to the hub, and the one place with its rules.
+"""The connection to the hub, and the only place with its rules.
 
-Asked are the hub itself and, by https, the hosts that it keeps its files on. A name is resolved once, its addresses
-must be public, and the address that was checked is the one connected to. Tokens go to the hub alone.
+Requests go only to the hub itself and, by https, to the hosts that store its files. A name is resolved once, its
+addresses must be public, and the connection goes to the checked address. Tokens are sent only to the hub.
 """
 
 import socket
@@ -16,9 +16,9 @@ from modules.base.addresses import is_public
 from modules.base.errors import WebuiError
 
 HUB: Final = "https://huggingface.co"
-FILE_HOSTS: Final = (".hf.co", ".huggingface.co")  # ends of the names of hosts that the hub keeps files on
+FILE_HOSTS: Final = (".hf.co", ".huggingface.co")  # suffixes of the hosts that store the hub's files
 MOST_REDIRECTS: Final = 5
-TIMEOUT: Final = httpx2.Timeout(30.0, connect=15.0)  # seconds, of each wait
+TIMEOUT: Final = httpx2.Timeout(30.0, connect=15.0)  # seconds for each wait
 BAD_GATEWAY: Final = 502
 
 Resolve = Callable[[str, int], list[str]]
@@ -31,9 +31,9 @@ def resolved(host: str, port: int) -> list[str]:
 
 
 class GuardedTransport(httpx2.BaseTransport):
-    """Sends what the rules allow; a redirect comes by here like any request.
+    """Sends a request if the rules allow it; every redirect is checked like any other request.
 
-    `home` is the hub, or the mirror that the person has named in its place, which may be anywhere. Raises WebuiError
+    `home` is the hub, or the mirror that the user has set instead, which may have a private address. Raises WebuiError
     for all other addresses.
     """
 
@@ -68,7 +68,7 @@ class GuardedTransport(httpx2.BaseTransport):
         self._inner.close()
 
     def _pinned(self, request: httpx2.Request, is_mirror: bool) -> httpx2.Request:
-        """The request to the address that was checked, under the name that was asked for."""
+        """The request, sent to the checked address but under the original host name."""
         url = request.url
         try:
             found = self._resolve(url.host, url.port or (443 if url.scheme == "https" else 80))
@@ -84,7 +84,7 @@ class GuardedTransport(httpx2.BaseTransport):
 
 @contextmanager
 def client(transport: httpx2.BaseTransport, token: str = "") -> Iterator[httpx2.Client]:
-    """A client that follows redirects as far as `transport` lets it. The environment's proxies are not used."""
+    """A client that follows redirects if `transport` allows them. Ignores proxies set in the environment."""
     headers = {"User-Agent": f"Palimpsest/{modules.__version__}", "Accept-Encoding": "identity"}
     if token:
         headers["Authorization"] = f"Bearer {token}"

@@ -1,1 +1,1 @@
-"""Prompt grammar: text to data, no tensors. Attention, scheduled edits, composition, extra networks, styles."""
+"""Prompt grammar: parses text into data, without tensors. Attention, edits, composition, extra networks, styles."""

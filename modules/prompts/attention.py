@@ -17,11 +17,11 @@ BREAK_WORD = re.compile(r"\bBREAK\b")
 
 
 def parse_attention(text: str, compatibility: bool = False) -> list[Piece]:
-    r"""The text in pieces with their weights, neighbors of one weight joined; BREAK is the piece ("BREAK", -1).
+    r"""The text as pieces with weights; neighbors with equal weight are joined. BREAK is the piece ("BREAK", -1).
 
-    Brackets multiply: `(a)` 1.1, `[a]` 1 / 1.1, `(a:1.3)` 1.3. Open brackets are closed at the end, `\(` and its like
-    are literal, and what is no weight stays text. With `compatibility` a BREAK inside weighted brackets becomes the
-    *word* BREAK with that weight, as in A1111; without, it stays a break.
+    Brackets multiply the weight: `(a)` by 1.1, `[a]` by 1 / 1.1, `(a:1.3)` by 1.3. Unclosed brackets end with the text,
+    escaped brackets such as `\(` are literal, and invalid weights stay text. With `compatibility`, a BREAK inside
+    weighted brackets becomes the *word* BREAK with that weight, as in A1111; without it, BREAK stays a break.
 
     >>> parse_attention("a (red:1.3) fox")
     [('a ', 1.0), ('red', 1.3), (' fox', 1.0)]
@@ -69,7 +69,7 @@ def parse_attention(text: str, compatibility: bool = False) -> list[Piece]:
 
 
 def _joined(pieces: list[Piece], apart: set[int]) -> list[Piece]:
-    """Neighbors of equal weight as one piece; those numbered in `apart` stay alone."""
+    """The pieces with neighbors of equal weight joined, except those whose index is in `apart`."""
     runs: list[tuple[list[str], float]] = []
     is_joinable = False
     for i, (text, weight) in enumerate(pieces):

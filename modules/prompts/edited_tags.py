@@ -15,7 +15,7 @@ _MOST_TAGS: Final = 1000
 def windows(prompt: str, when: Timing, evaluations: int = 1) -> list[Window]:
     """The steps in which the prompt contains each of its LoRA tags, in order.
 
-    `when` counts evaluations; a step has `evaluations` of them. A tag that comes and goes, as in
+    `when` counts model evaluations; a step has `evaluations` of them. A tag that alternates, as in
     `[<lora:a>|<lora:b>]`, acts in all steps.
 
     >>> from modules.prompts.schedule import timing
@@ -36,7 +36,7 @@ def windows(prompt: str, when: Timing, evaluations: int = 1) -> list[Window]:
 
 
 def _window(held: list[bool]) -> Window:
-    """The range of the steps with a tag; all steps if there are gaps, an empty range if there are none."""
+    """The range of steps with a tag: all steps if there are gaps, an empty range if no step has the tag."""
     if not any(held):
         return Window(0, 0) if held else Window()
     first, last = held.index(True), len(held) - held[::-1].index(True)

@@ -1,8 +1,8 @@
 """Arguments of a LoRA tag from A1111's extension "LoRA Block Weight": `lbw=`, `start=`, `stop=`, `step=`.
 
-`lbw` weighs the text encoders and the UNet's blocks apart. For Stable Diffusion 1 and 2 there are 26 numbers, those of
-`BLOCKS`, or 17, those of the blocks that attend to the prompt; for XL, whose UNet has fewer blocks, 20 or 12. Or it is
-the name of one of the extension's presets, which have 17.
+`lbw` weights the text encoders and each UNet block separately. For Stable Diffusion 1 and 2 it has 26 numbers, one for
+each of `BLOCKS`, or 17, one for each block that attends to the prompt; for XL, whose UNet has fewer blocks, 20 or 12.
+It may also be the name of one of the extension's presets, which have 17.
 """
 
 import math
@@ -31,31 +31,31 @@ _PRESETS: Final = {
     "OUTS": "10000000000011111", "OUTALL": "10000000111111111",
 }  # fmt: skip
 _HALF: Final = "ALL0.5"
-_ALONE: Final = {block: block for block in ATTENDING} | {"MID": "M00"}  # with an N before it, all others
+_ALONE: Final = {block: block for block in ATTENDING} | {"MID": "M00"}  # with the prefix N: all other blocks
 
 
 class Window(NamedTuple):
-    """The steps of a pass, counted from 0, in which a LoRA acts: from `start` on, before `stop`.
+    """The steps of a pass, counted from 0, in which a LoRA acts: from `start` up to, but not including, `stop`.
 
-    What lies between 0 and 1 is a share of the steps.
+    A value between 0 and 1 is a fraction of the steps.
     """
 
     start: float = 0
     stop: float = LAST_STEP
 
     def of(self, steps: int) -> "Window":
-        """In whole steps of a pass of so many; a share is at least one step, as in the extension."""
+        """The window in whole steps of a pass of `steps`; a fraction is at least one step, as in the extension."""
         return Window(*(max(1, round(limit * steps)) if 0 < limit < 1 else limit for limit in self))
 
     def within(self, other: "Window") -> "Window":
-        """The steps of both."""
+        """The steps that are in both windows."""
         return Window(max(self.start, other.start), min(self.stop, other.stop))
 
 
 def block_weights(text: str) -> tuple[float, ...] | None:
-    """The weights of all `BLOCKS` that `lbw=` gives; None for anything but a preset or as many numbers as above.
+    """The weights of all `BLOCKS` from the value of `lbw=`; None unless it is a preset or one of the counts above.
 
-    A block that has no number is left as it is in the checkpoint.
+    A block without a number gets weight 0: the LoRA does not change it.
 
     >>> dict(zip(BLOCKS, block_weights("OUTS") or ()))["OUT08"], dict(zip(BLOCKS, block_weights("OUTS") or ()))["IN04"]
     (1.0, 0.0)
@@ -80,7 +80,7 @@ def block_weights(text: str) -> tuple[float, ...] | None:
 
 
 def window(start: str | None, stop: str | None, steps: str | None) -> Window | None:
-    """The steps that `start=`, `stop=` and `step=first-last` give; None for anything but whole numbers and shares.
+    """The steps from `start=`, `stop=` and `step=first-last`; None unless all are whole numbers or fractions.
 
     >>> window("3", None, None), window(None, None, "0.25-10"), window("x", None, None)
     (Window(start=3, stop=10000), Window(start=0.25, stop=10), None)

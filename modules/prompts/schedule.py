@@ -1,7 +1,7 @@
 """Prompts that change during sampling: `[from:to:when]`, `[a|b]`; composition with AND; comments.
 
-One pass over the text with a stack of open brackets and no recursion: the time is linear in the length of the prompt,
-times the number of steps at which something changes.
+The parser makes one pass over the text with a stack of open brackets and no recursion, so its time is linear in the
+length of the prompt, times the number of steps at which something changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FAR = 1e9  # steps; beyond any schedule, and still an integer
 
 
 class Stage(NamedTuple):
-    """A text that is used up to and including step `end_at_step`, counted from 0 as in A1111."""
+    """The text up to and including step `end_at_step`, counted from 0 as in A1111."""
 
     end_at_step: int
     text: str
@@ -34,12 +34,12 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """How `when` becomes a step.
+    """How to convert `when` to a step.
 
-    steps: of the pass (twice as many for second-order samplers).  int_offset: steps that lie before this pass.
+    steps: of the pass (twice as many for second-order samplers).  int_offset: the number of steps before this pass.
     fraction_offset: 1 in the hires pass, whose fractions run from 1 to 2.
-    is_old: A1111 before 1.6 ("Old prompt editing timelines"): whatever is below 1 is a fraction, in both passes.
-    has_more: a hires pass follows, so that fractions above 1 mean something.
+    is_old: as in A1111 before 1.6 ("Old prompt editing timelines"): every number below 1 is a fraction, in both passes.
+    has_more: whether a hires pass follows, which gives fractions above 1 a meaning.
     """
 
     steps: int
@@ -71,13 +71,13 @@ class _Alternate:
     options: list[list[Node]]
 
 
-# Lists nest, so that closing a bracket moves no text.
+# Lists are nested, so closing a bracket copies no text.
 Node: TypeAlias = "str | list[Node] | _Scheduled | _Alternate"
 
 
 @dataclass
 class _Frame:
-    """An open bracket: the parts between its separators."""
+    """An open bracket and the parts between its separators."""
 
     bracket: str
     parts: list[list[Node]] = field(default_factory=lambda: [[]])
@@ -87,7 +87,7 @@ class _Frame:
 def timing(
     steps: int, hires_steps: int | None = None, *, use_old_scheduling: bool = False, has_hires_pass: bool = False
 ) -> Timing:
-    """The timing of a first pass of `steps`, or of the hires pass of `hires_steps` after it."""
+    """The timing of a first pass of `steps`, or of the following hires pass of `hires_steps`."""
     if use_old_scheduling:
         return Timing(steps, is_old=True)
     if hires_steps is not None:
@@ -96,13 +96,13 @@ def timing(
 
 
 def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Stage]:
-    """The stages of a prompt, the last one ending with the last step.
+    """The stages of a prompt; the last stage ends with the last step.
 
-    `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (whole number) or a share of the steps (a number
-    with a point); `[a|b|c]` takes turns step by step. What is not grammar is text, and a `|` outside of an alternation
-    makes the whole prompt text. Without `compatibility`, `[word:1.5]` where no hires pass follows is the weight that
-    was meant; in A1111 the word never appears. (Among loose brackets A1111's parser now and then reads an edit as
-    text, which of them depends on its version; here an edit is an edit.)
+    `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (a whole number) or at a fraction of the steps (a
+    number with a point); `[a|b|c]` alternates every step. Everything else is text, and a `|` outside an alternation
+    turns the whole prompt into text. Without `compatibility`, `[word:1.5]` with no hires pass is a weight, because
+    people mean one; in A1111 the word never appears. (Near unmatched brackets A1111's parser reads some edits as text,
+    depending on its version; here an edit is always an edit.)
 
     >>> schedule("a [cat:dog:0.5]", timing(20))
     [Stage(end_at_step=10, text='a cat'), Stage(end_at_step=20, text='a dog')]
@@ -115,14 +115,14 @@ def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Sta
 
 
 def stage_at(stages: list[Stage], step: int) -> int:
-    """The index of the stage at `step`, counted from 0; the first one if the step is beyond the last."""
+    """The index of the stage at `step`, counted from 0; 0 if the step is beyond the last stage."""
     return next((i for i, stage in enumerate(stages) if step <= stage.end_at_step), 0)
 
 
 def composition(prompt: str, compatibility: bool = False) -> list[Part]:
-    """The parts of a prompt between `AND`s, each with the weight after its last colon, else 1.
+    """The parts of a prompt between `AND`s, each with the weight after its last colon, or 1.
 
-    With `compatibility` a single part has such a weight too, as in A1111, where "ratio 16:9" is drawn with weight 9.
+    With `compatibility` even a single part has such a weight, as in A1111, where "ratio 16:9" gets weight 9.
 
     >>> composition("a cat :1.2 AND a dog")
     [Part(text='a cat', weight=1.2), Part(text=' a dog', weight=1.0)]
@@ -134,7 +134,7 @@ def composition(prompt: str, compatibility: bool = False) -> list[Part]:
 
 
 def without_comments(text: str) -> str:
-    """The prompt with `# …` to the end of a line replaced by a line break, as A1111's comment option leaves it."""
+    """The prompt with each `# …` up to the end of its line replaced by a line break, as A1111's comment option does."""
     text = re.sub(r"(?:^|\n)#[^\n]*(?:\n|$)", "\n", text)
     return re.sub(r"#[^\n]*(?:\n|$)", "\n", text)
 
@@ -147,7 +147,7 @@ def _weighted(text: str) -> Part:
 
 
 def _parse(prompt: str, when: Timing, ends: set[int], compatibility: bool) -> list[Node] | None:
-    """The prompt as a tree, its change steps added to `ends`; None where A1111's grammar refuses it whole."""
+    """The prompt as a tree; adds the steps at which it changes to `ends`. None if A1111's grammar rejects all of it."""
     top: list[Node] = []
     frames: list[_Frame] = []
     position = 0
@@ -203,7 +203,7 @@ def _node(frame: _Frame, closing: str, when: Timing, ends: set[int], compatibili
 
 
 def _dissolve(frames: list[_Frame], top: list[Node]) -> bool:
-    """Empty all open frames into `top` as loose text; False if one holds a `|`, which the grammar refuses anywhere."""
+    """Move all open frames into `top` as plain text; False if one contains a `|`, which the grammar rejects there."""
     for frame in frames:
         if "|" in frame.separators:
             return False

@@ -1,4 +1,4 @@
-"""The styles of a data folder, and those of other programs' installations, which are only read."""
+"""The styles of a data folder, and the styles of other programs' installations, which are read-only."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ FILE = "styles.csv"  # in the data folder, as in A1111
 
 
 class StyleBook:
-    """Reads the files each time, so that another program's changes take effect at once. Thread-safe."""
+    """Reads the files on every call, so another program's changes take effect at once. Thread-safe."""
 
     def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
         self._path = folder / FILE
@@ -28,16 +28,16 @@ class StyleBook:
     def styles(self) -> dict[str, Style]:
         """All styles by name; the data folder's take precedence over others of the same name.
 
-        Raises WebuiError if its file is not a table; another program's is then left out.
+        Raises WebuiError if the data folder's file is not a table; another program's invalid file is left out.
         """
         return {**self._borrowed(), **read_styles(self._path)}
 
     def save(self, style: Style) -> dict[str, Style]:
-        """Save a style, replacing our own of that name. Returns all styles. Raises WebuiError."""
+        """Save a style in the data folder, replacing one of that name there. Returns all styles. Raises WebuiError."""
         return self._change(lambda file: file.with_style(style))
 
     def delete(self, name: str) -> dict[str, Style]:
-        """Delete a style. Returns the others. Raises WebuiError if it does not exist or is another program's."""
+        """Delete a style. Returns the others. Raises WebuiError if it does not exist or belongs to another program."""
 
         def without(file: StyleFile) -> StyleFile:
             if name in file.styles:
@@ -66,7 +66,7 @@ class StyleBook:
         return self.styles()
 
     def _borrowed(self) -> dict[str, Style]:
-        """The style of the first file that has the name."""
+        """The other programs' styles; if several files have a name, the first file's style counts."""
         found: dict[str, Style] = {}
         for path in self._others:
             try:

@@ -19,7 +19,7 @@ from modules.base.errors import WebuiError
 DELIMITERS = ",;\t|"
 COLUMNS = ("name", "prompt", "negative_prompt")
 ALIASES = {"text": "prompt"}  # the column's name before A1111 had negative prompts
-COMMENT = "#"  # A1111 passes over rows whose name begins with it
+COMMENT = "#"  # A1111 skips rows whose name begins with it
 CURE = "Fix it in a text editor or move it away; until then it is not changed."
 
 
@@ -32,7 +32,7 @@ class Style(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A record: its text in the file, end of line included, its number there, and its cells."""
+    """A record: its text in the file, including the line ending, its row number, and its cells."""
 
     raw: str
     line: int
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a table is written. `places` are the columns of `COLUMNS`, None for one that is missing."""
+    """The format of a table. `places` are the indexes of `COLUMNS`, None for a missing column."""
 
     delimiter: str
     header_rows: int
@@ -54,7 +54,7 @@ HEADER = (Row(",".join(COLUMNS) + "\r\n", 1, COLUMNS),)
 
 @dataclass(frozen=True)
 class StyleFile:
-    """A styles.csv. `trouble` is "" when all of it was understood; otherwise it says what was not."""
+    """A styles.csv. `trouble` is "" if all of it was understood; otherwise it says what was not."""
 
     layout: Layout
     rows: tuple[Row, ...]
@@ -63,12 +63,12 @@ class StyleFile:
 
     @property
     def styles(self) -> dict[str, Style]:
-        """The styles by name; the last of one name counts, as in A1111."""
+        """The styles by name; if a name occurs twice, the last one counts, as in A1111."""
         found = map(self._style, self.rows[self.layout.header_rows :])
         return {style.name: style for style in found if style.name and not style.name.startswith(COMMENT)}
 
     def with_style(self, style: Style) -> StyleFile:
-        """The file with `style`, in the place of one of that name or at the end. Raises as `require_understood`."""
+        """The file with `style`, replacing one of that name or added at the end. Raises as `require_understood`."""
         self.require_understood()
         same = [index for index in self._indices() if self._style(self.rows[index]).name == style.name]
         old = self.rows[same[-1]].cells if same else ()
@@ -96,12 +96,12 @@ class StyleFile:
         return replace(self, rows=tuple(row for index, row in enumerate(self.rows) if index not in removed))
 
     def require_understood(self) -> None:
-        """Raises WebuiError unless all of the file was understood, so that nothing in it can be lost."""
+        """Raises WebuiError unless all of the file was understood, so an edit cannot lose anything."""
         if self.trouble:
             raise WebuiError(f"styles.csv cannot be changed: {self.trouble}.", CURE, status=409)
 
     def data(self) -> bytes:
-        """The file's bytes; rows that were not changed have those they had."""
+        """The file's bytes; unchanged rows keep theirs."""
         return "".join(row.raw for row in self.rows).encode(self.encoding)
 
     def _indices(self) -> range:
@@ -125,7 +125,7 @@ class StyleFile:
 
 
 def read_style_file(path: Path) -> StyleFile:
-    """The file at `path`; one without styles if there is none.
+    """The file at `path`; an empty table if it does not exist.
 
     Raises WebuiError for a file that cannot be read or is not a table of styles.
     """
@@ -156,7 +156,7 @@ def style_file(text: str, encoding: str = "utf-8", name: str = "styles.csv") -> 
     try:
         return _as_table(text, encoding, name, strict=True)
     except csv.Error as error:
-        # A1111's reader takes such quotes somehow. The styles are usable so, but what was meant is not certain.
+        # A1111's reader accepts such quotes. The styles are usable that way, but their intended text is uncertain.
         trouble = f"its quotes do not match ({error})"
     try:
         return replace(_as_table(text, encoding, name, strict=False), trouble=trouble)
@@ -196,7 +196,7 @@ def _rows(text: str, delimiter: str, strict: bool) -> Iterator[Row]:
 
 
 def _layout_by_header(rows: Sequence[Row], delimiter: str, skipped: int) -> Layout | None:
-    """The layout that the first row with cells tells, None if that row names no columns of styles."""
+    """The layout given by the first row with cells; None if that row does not name the columns of styles."""
     for index, row in enumerate(rows[skipped:], skipped):
         if not any(row.cells) or row.raw.startswith(COMMENT):
             continue
@@ -210,7 +210,7 @@ def _layout_by_header(rows: Sequence[Row], delimiter: str, skipped: int) -> Layo
 
 
 def _ragged(rows: Sequence[Row], layout: Layout) -> str:
-    """What is wrong with the first row that has more cells than columns, "" if none has."""
+    """A sentence about the first row with more cells than columns, "" if there is none."""
     for row in rows[layout.header_rows :]:
         if any(row.cells[layout.width :]):
             return (

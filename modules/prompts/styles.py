@@ -19,16 +19,16 @@ Generation = TypeVar("Generation", bound=GenerationRequest)
 
 
 def read_styles(path: Path) -> dict[str, Style]:
-    """The styles of the file at `path` by name; none without it. Raises WebuiError for a file that is not a table."""
+    """The styles in the file at `path` by name; empty if it does not exist. Raises WebuiError if it is not a table."""
     return read_style_file(path).styles
 
 
 def apply_styles(
     prompt: str, negative_prompt: str, names: Iterable[str], styles: Mapping[str, Style]
 ) -> tuple[str, str]:
-    """Both prompts with the named styles put around them in turn. Unknown names change nothing, as in A1111.
+    """Both prompts with the named styles applied one after another. Unknown names change nothing, as in A1111.
 
-    Raises WebuiError before a prompt grows beyond what is read: a style may hold `{prompt}` many times.
+    Raises WebuiError before a prompt grows too long: a style may contain `{prompt}` many times.
 
     >>> apply_styles("a cat", "", ["oil"], {"oil": Style("oil", "oil painting of {prompt}", "photo")})
     ('oil painting of a cat', 'photo')
@@ -43,9 +43,9 @@ def apply_styles(
 
 
 def styled(request: Generation, names: Sequence[str], styles: Mapping[str, Style]) -> Generation:
-    """`request` with the named styles around its prompts, those of hires fix as well.
+    """`request` with the named styles applied to its prompts, including those of hires. fix.
 
-    Raises WebuiError for a name that no style has, and for a prompt that becomes too long.
+    Raises WebuiError for an unknown name, and for a prompt that becomes too long.
     """
     require_styles(names, styles)
     update: dict[str, str] = {}
@@ -53,14 +53,14 @@ def styled(request: Generation, names: Sequence[str], styles: Mapping[str, Style
         before = [str(getattr(request, field, "")) for field in fields]
         texts = apply_styles(before[0], before[1], names, styles)
         for field, was, text in zip(fields, before, texts, strict=True):
-            # An empty prompt of the second pass is the first one's, which has its styles already.
+            # An empty prompt of the second pass means the first pass's prompt, which has its styles already.
             if field in PROMPTS[0] or was:
                 update[field] = text
     return request.model_copy(update=update)
 
 
 def style_names(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The styles that a request's values name. Raises WebuiError if these are not a list of names."""
+    """The names in the `styles` of a request. Raises WebuiError if that is not a list of names."""
     names = values.get("styles") or []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in cast(Sequence[object], names)):
         raise WebuiError("styles: expected a list of names.", "GET /v1/styles lists them.", "styles")
@@ -68,7 +68,7 @@ def style_names(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 class ExtractedStyles(NamedTuple):
-    """Prompts without their styles, and the names of these in the order in which they were put around."""
+    """Prompts without their styles, and the names of the styles in the order in which they were applied."""
 
     names: tuple[str, ...]
     prompt: str
@@ -76,7 +76,7 @@ class ExtractedStyles(NamedTuple):
 
 
 def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -> ExtractedStyles:
-    """The styles that both prompts bear, taken out of them: what `apply_styles` makes of what is left.
+    """Find the styles applied to both prompts and remove them; the reverse of `apply_styles`.
 
     >>> extract_styles("oil painting of a cat", "photo", [Style("oil", "oil painting of {prompt}", "photo")])
     ExtractedStyles(names=('oil',), prompt='a cat', negative_prompt='')
@@ -88,7 +88,7 @@ def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -
             texts = without(style.prompt, prompt), without(style.negative_prompt, negative_prompt)
             if texts[0] is not None and texts[1] is not None:
                 prompt, negative_prompt = texts[0], texts[1]
-                names.insert(0, style.name)  # the outermost was put around last
+                names.insert(0, style.name)  # the outermost was applied last
                 left.remove(style)
                 break
         else:
@@ -96,7 +96,7 @@ def extract_styles(prompt: str, negative_prompt: str, styles: Iterable[Style]) -
 
 
 def without(style: str, prompt: str) -> str | None:
-    """What `merged` put the style around; None if it did not. Runs of blanks count as one."""
+    """The prompt that `merged` combined with the style; None if it did not. Runs of spaces count as one."""
     style, found = _plain(style), _plain(prompt)
     before, mark, after = style.partition(PLACEHOLDER)
     if mark:
@@ -110,7 +110,7 @@ def without(style: str, prompt: str) -> str | None:
 
 
 def require_styles(names: Iterable[str], styles: Mapping[str, Style]) -> None:
-    """Raises WebuiError with the nearest name if one of `names` is no style."""
+    """Raises WebuiError with the nearest name if one of `names` is not a style."""
     for name in names:
         if name not in styles:
             near = difflib.get_close_matches(name, styles, 1, 0.0)
@@ -122,7 +122,7 @@ def require_styles(names: Iterable[str], styles: Mapping[str, Style]) -> None:
 
 
 def merged(style: str, prompt: str) -> str:
-    """The prompt in the style's `{prompt}`, or before the style with a comma between."""
+    """The style with the prompt in place of `{prompt}`; without `{prompt}`, the prompt, a comma and the style."""
     if PLACEHOLDER in style:
         return style.replace(PLACEHOLDER, prompt)
     return ", ".join(part for part in (prompt.strip(), style.strip()) if part)
@@ -130,7 +130,7 @@ def merged(style: str, prompt: str) -> str:
 
 def _require_length(field: str, name: str, style: str, prompt: str) -> None:
     if not style:
-        return  # a prompt that is too long by itself is told so where it is checked
+        return  # a prompt that is too long by itself is reported by its own check
     marks = style.count(PLACEHOLDER)
     length = len(style) + marks * (len(prompt) - len(PLACEHOLDER)) if marks else len(style) + len(prompt)
     if length > MAX_PROMPT:

@@ -35,8 +35,8 @@ class Tag:
 class NetworkTag(NamedTuple):
     """A LoRA or LyCORIS by name, with its weights for the text encoder and the UNet; dyn_dim limits its rank.
 
-    `blocks` are the weights of the blocks listed in lora_arguments.py, () means 1 each. It is active in the steps of
-    `window`. `unread` are the unknown arguments.
+    `blocks` are the weights of the blocks listed in lora_arguments.py; () means 1 for each. `window` are the steps in
+    which it is active. `unread` are the unknown arguments.
     """
 
     name: str
@@ -49,7 +49,7 @@ class NetworkTag(NamedTuple):
 
 
 class HypernetworkTag(NamedTuple):
-    """A hypernetwork by name, and what its change is multiplied by."""
+    """A hypernetwork by name, and the multiplier of its effect."""
 
     name: str
     multiplier: float
@@ -81,7 +81,7 @@ def rewritten(prompt: str, write: Callable[[Tag, str], str]) -> str:
     def replaced(match: re.Match[str]) -> str:
         return write(_tag(match[1], match[2]), match[0])
 
-    end = prompt.rfind(">") + 1  # no tag closes after it, and the search would run to the end from every "<"
+    end = prompt.rfind(">") + 1  # no tag closes after it; without it, each "<" would search the rest
     return TAG.sub(replaced, prompt[:end]) + prompt[end:]
 
 
@@ -99,7 +99,7 @@ def without_networks(prompt: str, names: Collection[str]) -> str:
 
 
 def network_tags(tags: list[Tag]) -> list[NetworkTag]:
-    """The LoRA and LyCORIS tags with A1111's defaults: te 1, unet as te.
+    """The LoRA and LyCORIS tags with A1111's defaults: te is 1, unet is te.
 
     Raises WebuiError for a weight that is not a number.
     """
@@ -107,7 +107,7 @@ def network_tags(tags: list[Tag]) -> list[NetworkTag]:
 
 
 def hypernetwork_tags(tags: list[Tag]) -> list[HypernetworkTag]:
-    """`<hypernet:name:0.8>`, the multiplier 1 without one. Raises WebuiError for one that is no number."""
+    """The tags `<hypernet:name:0.8>`; the default multiplier is 1. Raises WebuiError if it is not a number."""
     return [
         HypernetworkTag(tag.name, _number(tag, (*tag.positional, None)[1], 1.0))
         for tag in tags
@@ -131,7 +131,7 @@ def _network(tag: Tag) -> NetworkTag:
     positional = list(tag.positional)
     named = dict(tag.named)
     if len(positional) > 2 and not _is_number(positional[2]) and block_weights(positional[2]):
-        named.setdefault("lbw", positional.pop(2))  # the extension's first spelling, `<lora:name:1:MIDD>`
+        named.setdefault("lbw", positional.pop(2))  # the extension's first syntax, `<lora:name:1:MIDD>`
     name, te, unet, dyn = (*positional, *[None] * 4)[:4]
     if not name or not name.strip():
         raise WebuiError(f"prompt: <{tag.kind}:…> has no name.", "Write <lora:name:weight>.", "prompt")

@@ -1,4 +1,4 @@
-"""How to write a LoRA or an embedding in a prompt: each text is parsed again to check that it means that file."""
+"""Writes a LoRA or an embedding for a prompt, and parses the result to check that it means that file."""
 
 import re
 from typing import Final
@@ -12,15 +12,15 @@ from modules.prompts.schedule import composition, schedule, timing, without_comm
 from modules.prompts.tags import HypernetworkTag, NetworkTag, hypernetwork_tags, network_tags, take_tags
 from modules.schema.catalog import Catalog, Hypernetwork, Lora
 
-LONGEST_ALIAS: Final = 200  # letters of one that is written; a trainer may have noted any text
+LONGEST_ALIAS: Final = 200  # characters of an alias to write; a trainer may have stored any text
 _BRACKET: Final = re.compile(r"[()\[\]\\]")
-_STEPS: Final = 20  # any number: a text that changes while it is drawn is no name
+_STEPS: Final = 20  # any number: a text that changes during sampling is not a name
 
 
 def lora_tag(lora: Lora, catalog: Catalog, weight: float = 1.0) -> str:
     """`<lora:name:1>` with the name, the alias or the escaped name, whichever means `lora`; "" if none does.
 
-    `lora` is one of `catalog`.
+    `lora` must be in `catalog`.
     """
     for name in (lora.name, lora.alias[: LONGEST_ALIAS + 1], name_in_tag(lora.name)):
         tag = f"<lora:{name}:1>"
@@ -30,7 +30,7 @@ def lora_tag(lora: Lora, catalog: Catalog, weight: float = 1.0) -> str:
 
 
 def hypernetwork_tag(hypernetwork: Hypernetwork, catalog: Catalog, weight: float = 1.0) -> str:
-    """`<hypernet:name:1>`; "" if no prompt can name `hypernetwork`, which is one of `catalog`."""
+    """`<hypernet:name:1>`; "" if no prompt can name `hypernetwork`, which must be in `catalog`."""
     name = hypernetwork.name
     rest, tags = take_tags(without_comments(f"<hypernet:{name}:1>"))
     try:
@@ -41,9 +41,9 @@ def hypernetwork_tag(hypernetwork: Hypernetwork, catalog: Catalog, weight: float
 
 
 def embedding_word(name: str, tokenizer: ClipBPE, vocabulary: Vocabulary) -> str:
-    r"""The embedding `name` as a prompt means it, such as `style \(v1\)`; "" if a prompt cannot, or means another.
+    r"""The embedding `name` as a prompt must write it, such as `style \(v1\)`; "" if no prompt can name it.
 
-    `vocabulary` has the words of all embeddings that may stand in the prompt.
+    `vocabulary` contains the words of all embeddings that the prompt may use.
     """
     text = _BRACKET.sub(r"\\\g<0>", name)
     if not name.isprintable() or _pieces(text) != [(name, 1.0)]:
@@ -54,20 +54,20 @@ def embedding_word(name: str, tokenizer: ClipBPE, vocabulary: Vocabulary) -> str
 
 
 def _means(tag: str, lora: Lora, catalog: Catalog) -> bool:
-    """Whether the prompt `tag` is `lora` at weight 1 and nothing else."""
+    """Whether the prompt `tag` means `lora` at weight 1 and nothing else."""
     rest, tags = take_tags(without_comments(tag))
     try:
         read = network_tags(tags)
         name = read[0].name if len(read) == 1 else ""
         is_plain = not rest and bool(name) and read == [NetworkTag(name, 1.0, 1.0, None)]
-        # No two files of a catalog have the same name, and an exact match of it comes first.
+        # No two files of a catalog have the same name, and an exact match wins.
         return is_plain and (name == lora.name or catalog.lora(name) is lora)
     except WebuiError:
         return False
 
 
 def _pieces(text: str) -> list[tuple[str, float]]:
-    """A prompt as the text encoder gets it; empty where it is not one text throughout."""
+    """A prompt as the text encoder gets it; empty if it changes during sampling or has several parts."""
     rest, tags = take_tags(without_comments(text))
     parts = composition(rest)
     stages = [stage.text for part in parts for stage in schedule(part.text, timing(_STEPS))]
