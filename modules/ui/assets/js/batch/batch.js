@@ -1,4 +1,4 @@
-// The Batch mode of img2img: files, masks, per-file prompts, size caps and the output folder; Generate begins the
+// The Batch mode of img2img: files, masks, per-file prompts, size limits and the output folder. Generate starts the
 // batch.
 
 import { MASK_FIELDS } from "../../canvas/wire.js";
@@ -11,7 +11,7 @@ import { button, byId, h } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 
 const TAB = "img2img";
-const isStarted = () => document.body.classList.contains("started"); // before, all is only put back as it was
+const isStarted = () => document.body.classList.contains("started"); // until then, values are only being restored
 
 export class Batch {
   // page: {canvas, source, tabs}.
@@ -19,9 +19,9 @@ export class Batch {
     this.page = page;
     this.files = new Files();
     this.masks = new Files();
-    this.known = new Set(); // ids of files that this page has brought
+    this.known = new Set(); // ids of files that this page has uploaded
     this.options = new Options(() => this.refresh());
-    this.sending = null; // an AbortController while files are on their way
+    this.sending = null; // an AbortController during an upload
     this.run = new BatchRun(page.tabs[TAB], () => this.refreshRun());
     this.panel = this.built();
     this.joinModes();
@@ -29,7 +29,7 @@ export class Batch {
     this.open(read("batch.open", false));
   }
 
-  // The canvas's row of modes gets one more.
+  // Adds a mode to the canvas's row of modes.
   joinModes() {
     const row = this.page.canvas.head;
     this.tab = h("button", {
@@ -49,7 +49,7 @@ export class Batch {
         event.target.closest("[role=tab]") !== this.tab && event.target.closest("[role=tab]") && this.open(false),
     );
     row.after(this.panel);
-    // A picture that is sent to the canvas, or a mode that is asked for, is to be seen.
+    // Shows a picture that is sent to the canvas, or a mode that is requested.
     const { canvas, source } = this.page;
     const { onChange } = source;
     source.onChange = (picture, who) => {
@@ -136,7 +136,7 @@ export class Batch {
     return this.masks.size > 0 || Boolean(this.options.values.mask_folder);
   }
 
-  // The form's mask controls are there while they have an effect.
+  // The form's mask controls are shown while they have an effect.
   refreshMasks() {
     this.options.masks.hidden = !this.hasMasks;
     byId("tab_img2img").dataset.masks = this.hasMasks ? "yes" : "no";
@@ -160,7 +160,7 @@ export class Batch {
     if (sentence) this.error.scrollIntoView({ block: "nearest" });
   }
 
-  // Something pasted or dropped beside the panel.
+  // Something pasted or dropped outside the panel.
   async bringFrom(transfer) {
     await this.fileZone.take(dropped(transfer));
   }

@@ -1,5 +1,4 @@
-// The files of a batch before they are brought: chosen, dropped (folders too) or picked as a folder, named by their
-// paths.
+// The files of a batch before the upload: chosen, dropped (folders too) or picked as a folder, named by their paths.
 
 import { request } from "../core/api.js";
 import { postOrAsk } from "../core/ask.js";
@@ -12,11 +11,11 @@ const KINDS = [
   ["CSV", "CSVs", /\.csv$/i],
   ["zip", "zips", /\.zip$/i],
 ];
-const LARGEST = 256 * 2 ** 20; // bytes of a file, as the server says
-const AT_ONCE = 3; // files on their way
+const LARGEST = 256 * 2 ** 20; // bytes of one file; the server's limit
+const AT_ONCE = 3; // parallel uploads
 const HIDDEN = /(^|\/)(\.[^/]*|__MACOSX|Thumbs\.db)(\/|$)/i;
 
-// [{name, file}] out of an <input type=file>: below the chosen folder, whose own name is given apart.
+// [{name, file}] from an <input type=file>: paths are relative to the chosen folder, whose name is given separately.
 export function chosen(list) {
   const files = [...list].map((file) => ({ name: file.webkitRelativePath || file.name, file }));
   const folder = files[0]?.file.webkitRelativePath.split("/")[0] ?? "";
@@ -26,7 +25,7 @@ export function chosen(list) {
   };
 }
 
-// The same out of something dropped. Folders are walked; a single one gives its name.
+// The same for dropped items. Folders are read recursively; a single one gives its name.
 export async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return chosen(transfer.files);
@@ -53,7 +52,7 @@ async function readEntry(entry, files) {
   }
 }
 
-// A growing set of files, by name: the same name again replaces the file.
+// A growing set of files, keyed by name: a second file with the same name replaces the first.
 export class Files {
   constructor() {
     this.byName = new Map();
@@ -91,7 +90,7 @@ export class Files {
 }
 
 async function hashOf(bytes) {
-  if (!globalThis.crypto?.subtle) return ""; // only on a secure origin
+  if (!globalThis.crypto?.subtle) return ""; // only in a secure context
   const digest = await crypto.subtle.digest("SHA-256", bytes);
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -101,7 +100,7 @@ async function isHere(id, signal) {
   return response.ok;
 }
 
-// One file to the server, unless it is there: its id. `known` are ids that this page has brought before.
+// Uploads one file, unless the server has it; returns its id. `known`: ids that this page has uploaded before.
 async function bringOne(name, file, known, signal) {
   if (file.size > LARGEST) throw new Error(`${name} has ${Math.round(file.size / 2 ** 20)} MB; the limit is 256 MB.`);
   const bytes = await file.arrayBuffer().catch(() => {

@@ -1,4 +1,4 @@
-// What the Batch panel asks beside files and masks, kept in this browser.
+// The options of the Batch panel, besides files and masks; kept in this browser.
 
 import { first, h } from "../core/dom.js";
 import { read, write } from "../core/store.js";
@@ -31,7 +31,7 @@ const DEFAULTS = {
 };
 
 export class Options {
-  // onChange() is told of each change by a person.
+  // onChange() is called for each change by a person.
   constructor(onChange) {
     this.onChange = onChange;
     const kept = Object.entries(read("batch.options", {})).filter(([name]) => name in DEFAULTS);
@@ -203,7 +203,7 @@ export class Options {
     this.onChange();
   }
 
-  // The name of a folder that was chosen is a good one for the results, unless a person has given another.
+  // Uses the name of the chosen folder for the results, unless a person has entered another.
   suggestOutput(folder) {
     const name = folder
       .replace(/[\\:*?"<>|]/g, "_")
@@ -214,7 +214,7 @@ export class Options {
     this.set({ output: `batch/${name}` });
   }
 
-  // The folders on the server that can be read; one that was chosen stays, though it is gone.
+  // The server's folders that can be read; the chosen one stays, even if it no longer exists.
   offerFolders(folders) {
     for (const [name, field] of Object.entries({ folder: this.folder, mask_folder: this.maskFolder })) {
       const chosen = this.values[name];
@@ -230,7 +230,7 @@ export class Options {
     }
   }
 
-  // As POST /v1/batches takes them.
+  // The values in the format of POST /v1/batches.
   toBody() {
     const { text, csv, metadata, folder, mask_folder, ...others } = this.values;
     const words = Object.entries({ metadata, text, csv })

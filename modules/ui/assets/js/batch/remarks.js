@@ -1,12 +1,12 @@
-// What is to be said about single files of a batch: those that were not made, and remarks. Kept over a reload.
+// Messages about single files of a batch: files that failed, and remarks. Kept across reloads.
 
 import { h } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 
-const MOST = 200; // that are listed
+const MOST = 200; // number listed
 
 export class Remarks {
-  // key: under which the batch is remembered.
+  // key: the name under which the batch is remembered.
   constructor(key) {
     this.key = key;
     this.list = h("ul", { className: "batch-remarks" });
@@ -20,7 +20,7 @@ export class Remarks {
     this.set(read(`${this.key}.remarks`, []));
   }
 
-  // lines: {name, sentence, outcome} each; outcome "failed" is a file that was not made.
+  // lines: {name, sentence, outcome} each; outcome "failed" means that the file could not be made.
   set(lines) {
     this.lines = lines;
     write(`${this.key}.remarks`, lines.length ? lines : null);
@@ -37,7 +37,7 @@ export class Remarks {
   }
 
   row({ name, sentence, outcome }) {
-    // Most sentences begin with the file's name already.
+    // Most sentences already begin with the file's name.
     const plain = name && sentence.startsWith(`${name}: `) ? sentence.slice(name.length + 2) : sentence;
     return h(
       "li",

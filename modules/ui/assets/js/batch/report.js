@@ -1,4 +1,4 @@
-// What is told of a batch, and what becomes of that once the batch has ended.
+// The report of a batch, and what happens to it once the batch has ended.
 
 import { write } from "../core/store.js";
 import { toast } from "../core/toast.js";
@@ -24,13 +24,13 @@ export function words({ counts, total, settled, status }) {
 }
 
 export class Report {
-  // run: the BatchRun that it is about.
+  // run: the BatchRun it reports on.
   constructor(run) {
     this.run = run;
     this.isCalledBack = false;
   }
 
-  // The person goes on: a report that asks for nothing leaves, one with remarks becomes a line. What was called back
+  // The person goes on: a report without remarks disappears, one with remarks becomes a line. One that was brought back
   // stays.
   giveWay() {
     const { run } = this;
@@ -39,7 +39,7 @@ export class Report {
     else this.putAway(`Batch ${words(run.batch)}, in outputs/${run.batch.output}.`, "Show");
   }
 
-  // Once: who opens the remarks again reads them.
+  // Only once: a person who opens the remarks again wants to read them.
   fold(on) {
     const { element, remarks } = this.run;
     if (on === element.classList.contains("folded")) return;
@@ -47,7 +47,7 @@ export class Report {
     remarks.element.open = !on;
   }
 
-  // It can be had back until there is another.
+  // It can be brought back until there is another.
   putAway(sentence = "Batch report closed.", text = "Undo") {
     const { run } = this;
     const { id, seen } = run;

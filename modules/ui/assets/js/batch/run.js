@@ -1,4 +1,4 @@
-// A batch that runs on the server: followed by server-sent events, found again after a reload, shown above the result.
+// A batch running on the server: followed by server-sent events, found again after a reload, shown above the result.
 
 import { Again } from "../core/again.js";
 import { get, GONE, post } from "../core/api.js";
@@ -11,14 +11,14 @@ import { clock } from "../result/progress.js";
 import { read, write } from "../core/store.js";
 import { complain } from "../core/toast.js";
 
-const POLL = 4000; // milliseconds between two looks while the page is hidden
+const POLL = 4000; // milliseconds between two checks while the page is hidden
 const ENDED = ["finished", "stopped", "failed"];
 
-// Under which img2img's batch, and those of other tabs, are remembered.
+// The keys under which img2img's batch, and those of other tabs, are remembered.
 const keyOf = (tab) => (tab === "img2img" ? "batch" : `batch.${tab}`);
 
 export class BatchRun {
-  // page: {name, gallery, result} of the tab; onChange() is told when a batch begins or ends.
+  // page: {name, gallery, result} of the tab; onChange() is called when a batch starts or ends.
   constructor(page, onChange) {
     this.page = page;
     this.key = keyOf(page.name);
@@ -106,13 +106,13 @@ export class BatchRun {
     return this.id !== null && !this.ended;
   }
 
-  // After a reload: the batch of the last visit, unless its end has been seen there.
+  // After a reload: the batch of the last visit, unless its end has been seen.
   async resume() {
     if (read(`${this.key}.over`) === this.id) this.forget();
     else if (this.id) await this.look();
   }
 
-  // Something else is made: what has ended need not be told any longer.
+  // Something else is being made: a finished batch need not be reported any longer.
   leave() {
     if (this.ended) this.forget();
   }
@@ -139,7 +139,7 @@ export class BatchRun {
     this.onChange();
   }
 
-  // A hidden page gives its stream back: a browser opens six connections to a host.
+  // A hidden page closes its stream: a browser opens only six connections to a host.
   follow() {
     this.stream?.close();
     this.again.stop();
@@ -147,7 +147,7 @@ export class BatchRun {
     else this.listen();
   }
 
-  // From the file on that came last.
+  // Resumes after the last file received.
   listen() {
     this.stream?.close();
     const stream = new EventSource(`/v1/batches/${this.id}/events?after=${this.seen}`);
@@ -179,7 +179,7 @@ export class BatchRun {
       this.show(batch);
       if (this.isHeardOut) return;
       if (this.ended || !document.hidden)
-        this.listen(); // of what has ended the stream closes by itself
+        this.listen(); // when the batch has ended, the stream closes by itself
       else {
         this.again.worked();
         this.again.in(POLL, () => this.look());

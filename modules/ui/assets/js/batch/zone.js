@@ -1,10 +1,10 @@
-// A place of the Batch panel to drop files, with buttons to choose files or a folder.
+// A drop zone of the Batch panel, with buttons to choose files or a folder.
 
 import { chosen, dropped } from "./files.js";
 import { button, h } from "../core/dom.js";
 import { toast } from "../core/toast.js";
 
-// files: a set of files (batchfiles.js); onChange(folder) is told of each change, with the name of a chosen folder.
+// files: a set of files (batchfiles.js); onChange(folder) is called for each change, with the name of a chosen folder.
 export class Zone {
   constructor(files, { id, call, hint, small = false, onChange, onError }) {
     this.files = files;
@@ -62,7 +62,7 @@ export class Zone {
       some,
       folder,
     );
-    let depth = 0; // dragenter and dragleave also come from the children
+    let depth = 0; // dragenter and dragleave also fire for the children
     const lit = (on) => this.element.classList.toggle("dragging", on);
     const on = (name, action) =>
       this.element.addEventListener(name, (event) => (event.preventDefault(), event.stopPropagation(), action(event)));
@@ -72,7 +72,7 @@ export class Zone {
     on("drop", (event) => ((depth = 0), lit(false), this.take(dropped(event.dataTransfer))));
   }
 
-  // They can be had back; what was added since stays.
+  // They can be brought back; files added since then stay.
   putAway() {
     const { files } = this;
     const { list } = files;

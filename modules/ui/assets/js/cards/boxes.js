@@ -1,4 +1,4 @@
-// The prompt boxes that cards are written into: the one that was worked in last, on the tab that is open.
+// The prompt boxes that cards are written into: the box used last, on the open tab.
 
 import { byId, insertText } from "../core/dom.js";
 import { config } from "../core/store.js";
@@ -8,9 +8,9 @@ import { insertion, removal, removalOf, written } from "./prompt.js";
 const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 
 export class PromptBoxes {
-  // onChange() is called when something was typed into one of them, or another one has the focus.
+  // onChange() is called when something is typed into one of them, or when another one gets the focus.
   constructor(onChange) {
-    this.fields = {}; // tab -> the field that was worked in last
+    this.fields = {}; // tab -> the field used last
     document.addEventListener("input", ({ target }) => boxOf(target) && onChange());
     document.addEventListener("focusin", ({ target }) => {
       const box = boxOf(target);
@@ -43,7 +43,7 @@ export class PromptBoxes {
     return Boolean(area) && removal(area.value, card, config.tag).length > 0;
   }
 
-  // The first time a card is written, the second time it is taken out; the browser's own undo knows both.
+  // The first click inserts a card, the second removes it; the browser's own undo covers both.
   toggle(card, isByKey) {
     const before = /** @type {HTMLElement} */ (document.activeElement);
     const area = this.areaFor(card);
@@ -53,18 +53,18 @@ export class PromptBoxes {
     if (found.length) apply(negative, inNegative);
     else if (card.negative && !inNegative.length) apply(negative, [atEnd(negative.value, card.negative)]);
     apply(area, found.length ? found : [insertion(area.value, area.selectionStart, area.selectionEnd, written(card))]);
-    (isByKey ? before : area).focus({ preventScroll: true }); // by a key: the next card is looked for
+    (isByKey ? before : area).focus({ preventScroll: true }); // by key: a search for the next card follows
   }
 }
 
 const atEnd = (value, text) => insertion(value, value.length, value.length, text);
 
-// Edits of a box, from the last to the first so that places stay true.
+// Applies edits to a box, last to first, so that positions stay valid.
 function apply(area, edits) {
   for (const { start, end, text } of [...edits].reverse()) insertText(area, start, end, text);
 }
 
-// Which prompt box `target` is: {tab, field}.
+// The prompt box that `target` is: {tab, field}.
 function boxOf(target) {
   const id = target instanceof Element ? target.closest("[id$=_prompt]")?.id : "";
   const [, tab, elem] = id?.match(/^(txt2img|img2img)_(neg_prompt|prompt)$/) ?? [];

@@ -1,4 +1,4 @@
-// The dialog about one model: what is known of it, and a person's own notes, which are saved beside its file.
+// The dialog about one model: its metadata, and the person's own notes, which are saved beside its file.
 
 import { get, request } from "../core/api.js";
 import { button, h } from "../core/dom.js";
@@ -21,7 +21,7 @@ const field = (label, input, wide = "script-wide") =>
   h("div", { className: `script-field ${wide}` }, h("label", { for: input.id, textContent: label }), input);
 
 export class CardEditor {
-  // onSaved(kind, card) is called with the card as it is then; resultOf() is the selected picture of the open tab.
+  // onSaved(kind, card) is called with the updated card; resultOf() is the selected picture of the open tab.
   constructor(onSaved, resultOf) {
     this.onSaved = onSaved;
     this.preview = new Preview({
@@ -151,7 +151,7 @@ export class CardEditor {
     this.putTags(card.trained_tags);
   }
 
-  // The tags of a LoRA's training, each a click away from its trigger words.
+  // The tags of a LoRA's training data; a click adds one to its trigger words.
   putTags(tags) {
     const input = this.inputs.activation_text;
     const chip = (tag) => button({ text: tag, className: "networks-name", onclick: () => toggle(input, tag) });
@@ -162,7 +162,7 @@ export class CardEditor {
     );
   }
 
-  // What was changed alone: other values stay as another program has written them.
+  // Only the changes: other values stay as another program wrote them.
   changes() {
     const changed = {};
     for (const [name, input] of Object.entries(this.inputs)) {

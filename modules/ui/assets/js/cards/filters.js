@@ -1,14 +1,14 @@
-// What narrows the list of cards: words, a base model, a folder; and its order.
+// Filters for the list of cards: search words, a base model, a folder; and the sort order.
 
 import { first, h, later } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 import { chosen, familiesOf, foldersBelow, NO_FAMILY, SORTS } from "./find.js";
 
-const PAUSE = 90; // milliseconds without a key after which a search begins
+const PAUSE = 90; // milliseconds after the last key before a search starts
 const MOST_FOLDERS = 60;
 
 export class Filters {
-  // onChange() is called when another choice is made.
+  // onChange() is called when a filter changes.
   constructor(onChange) {
     this.onChange = onChange;
     this.folder = "";
@@ -37,7 +37,7 @@ export class Filters {
     );
   }
 
-  // Another kind of models: its folders are others.
+  // Switches to another kind of models, which has other folders.
   begin(kind) {
     if (this.kind === kind) return;
     this.kind = kind;
@@ -45,7 +45,7 @@ export class Filters {
     this.family.value = "";
   }
 
-  // The cards of `all` that are wanted, in order.
+  // The cards of `all` that match, in order.
   among(all) {
     if (this.folder && !all.some(({ folder }) => folder === this.folder || folder.startsWith(`${this.folder}/`)))
       this.folder = "";
@@ -65,7 +65,7 @@ export class Filters {
     this.family.hidden = families.length < 2 && !this.family.value;
   }
 
-  // The way from the top to the folder that is open, then the folders in it.
+  // The path from the top to the open folder, then the folders inside it.
   putFolders(all) {
     const parts = this.folder ? this.folder.split("/") : [];
     const parents = parts.map((name, index) => [parts.slice(0, index + 1).join("/"), name]);

@@ -1,4 +1,4 @@
-// Which cards are shown, and in which order. The words of a search may stand anywhere in what is known of a model.
+// Which cards are shown, and in which order. Search words may match any text known about a model.
 
 export const SORTS = {
   name: "Name",
@@ -21,7 +21,7 @@ const ORDERS = {
 
 const simple = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 
-// Everything of a card that a search looks at, made once a card.
+// Everything that a search looks at in a card; computed once per card.
 export const haystack = (card) =>
   simple(
     [
@@ -39,7 +39,7 @@ export const haystack = (card) =>
     ].join("\n"),
   );
 
-// cards with `hay`, as `haystack` makes it. {search, folder, family, sort}
+// cards with `hay` from `haystack`. {search, folder, family, sort}
 export function chosen(cards, { search = "", folder = "", family = "", sort = "name" }) {
   const terms = simple(search).split(/\s+/).filter(Boolean);
   return cards
@@ -52,7 +52,7 @@ export function chosen(cards, { search = "", folder = "", family = "", sort = "n
 const isBelow = (folder, parent) => !parent || folder === parent || folder.startsWith(`${parent}/`);
 const isOf = (card, family) => !family || (card.family || NO_FAMILY) === family;
 
-// The folders directly below `folder` that hold cards, with how many: [[path, name, count], …].
+// The folders directly below `folder` that contain cards, with their number: [[path, name, count], …].
 export function foldersBelow(cards, folder = "") {
   const counts = new Map();
   for (const card of cards) {
@@ -65,7 +65,7 @@ export function foldersBelow(cards, folder = "") {
     .map(([name, count]) => [folder ? `${folder}/${name}` : name, name, count]);
 }
 
-// The lines of models that cards belong to, with how many: [[family, count], …], those of unknown ones last.
+// The model families of the cards, with their number: [[family, count], …], unknown families last.
 export function familiesOf(cards) {
   const counts = new Map();
   for (const { family } of cards) counts.set(family || NO_FAMILY, (counts.get(family || NO_FAMILY) ?? 0) + 1);

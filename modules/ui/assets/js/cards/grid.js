@@ -1,7 +1,7 @@
-// Which cards of a long list stand in the window, so that the page holds those alone. All sizes are CSS pixels.
+// Which cards of a long list are in the window; the page holds only those. All sizes are CSS pixels.
 
-const AROUND = 2; // rows above and below the window that are there before they are seen
-const SHAPE = 1.32; // a card's height by its width
+const AROUND = 2; // rows above and below the window that are added in advance
+const SHAPE = 1.32; // a card's height divided by its width
 
 // How many columns of cards fit into `width`, and how large they are.
 export function measured(width, least, gap) {
@@ -10,7 +10,7 @@ export function measured(width, least, gap) {
   return { columns, row: Math.round(side * SHAPE) + gap };
 }
 
-// The first card and the one behind the last that stand in a window `height` high at `top`, and the places of their row
+// The first visible card and the one after the last, in a window `height` high at `top`; and the positions of their row
 // and of the end.
 export function shownOf(count, { columns, row }, top, height) {
   const rows = Math.ceil(count / columns);
@@ -19,14 +19,14 @@ export function shownOf(count, { columns, row }, top, height) {
   return { first: first * columns, end: Math.min(count, last * columns), at: first * row, total: rows * row };
 }
 
-// Where a window must be to show a card's row.
+// The scroll position that shows a card's row.
 export function scrolledTo(index, { columns, row }, top, height) {
   const at = Math.floor(index / columns) * row;
   if (at < top) return at;
   return at + row > top + height ? at + row - height : top;
 }
 
-// The card that a key leads to from `index`; the same one at an edge, -1 above the first row, null for another key.
+// The card that a key moves to from `index`; the same one at an edge, -1 above the first row, null for another key.
 export function nextOf(key, index, count, columns, page) {
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
   if (key === "Home") return 0;

@@ -1,18 +1,18 @@
-// The grid of cards: however long the list is, the page holds those that stand in its window.
+// The grid of cards: however long the list is, the page holds only the cards in its window.
 
 import { button, h, icon } from "../core/dom.js";
 import { measured, nextOf, scrolledTo, shownOf } from "./grid.js";
 
-const LEAST = 124; // pixels of a card's width
+const LEAST = 124; // a card's width in pixels
 const GAP = 8;
 
 export class CardList {
-  // do: {use(card, event), inform(card), isOn(card), leave()}; `leave` is called where a key leads out at the top.
+  // do: {use(card, event), inform(card), isOn(card), leave()}; `leave` is called when a key moves out at the top.
   constructor(acts) {
     this.acts = acts;
     this.cards = [];
-    this.at = 0; // the card that has the focus, or would have it
-    this.kept = new Map(); // name -> element, of those in the window
+    this.at = 0; // the card that has the focus, or would get it
+    this.kept = new Map(); // name -> element, for those in the window
     this.window = h("div", { className: "cards-window" });
     this.space = h("div", { className: "cards-space" }, this.window);
     this.element = h(
@@ -25,7 +25,7 @@ export class CardList {
     new ResizeObserver(() => this.later()).observe(this.element);
   }
 
-  // Another list; the one before is forgotten unless the same cards are `kept`.
+  // Shows another list; selection and position are reset unless the same cards are `kept`.
   put(cards, isKept = false) {
     this.cards = cards;
     this.at = Math.max(0, Math.min(this.at, cards.length - 1));
@@ -74,7 +74,7 @@ export class CardList {
       focused.focus({ preventScroll: true });
   }
 
-  // Which cards are in use, and which one Tab leads to.
+  // Marks the cards in use, and the one that Tab moves to.
   mark() {
     for (const [name, element] of this.kept) {
       const index = Number(element.dataset.index);
@@ -151,7 +151,7 @@ export class CardList {
   }
 }
 
-// The model's picture, or where there is none, or none that can be shown, its first letters.
+// The model's picture; its first letters if there is no picture or it cannot be shown.
 function picture(card) {
   const letters = h("span", {
     className: "card-letters",

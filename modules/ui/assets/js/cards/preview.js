@@ -1,4 +1,4 @@
-// The thumbnail of a model in its dialog: the selected result or a file of the person's own takes its place.
+// The thumbnail of a model in its dialog; the selected result or a person's own file can replace it.
 
 import { request } from "../core/api.js";
 import { ask } from "../core/ask.js";
@@ -6,8 +6,8 @@ import { button, h } from "../core/dom.js";
 import { toast } from "../core/toast.js";
 
 export class Preview {
-  // resultOf() is the selected picture of the open tab, if there is one; onSaved(card) is called with the card as it is
-  // then, onFail(sentence) where it is refused.
+  // resultOf() is the selected picture of the open tab, if any; onSaved(card) is called with the updated card,
+  // onFail(sentence) if it is refused.
   constructor({ resultOf, onSaved, onFail }) {
     this.resultOf = resultOf;
     this.onSaved = onSaved;
@@ -41,7 +41,7 @@ export class Preview {
     );
   }
 
-  // card: as the server tells it.  address: of its thumbnail's route.
+  // card: the server's description.  address: the URL of its thumbnail.
   put(card, address) {
     this.card = card;
     this.address = address;

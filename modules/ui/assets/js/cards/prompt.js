@@ -1,5 +1,5 @@
-// What a click on a card does to a prompt, as edits: a card's text is put at the cursor, or taken out where it stands.
-// An edit is {start, end, text}; edits are in the order of the text and do not touch.
+// What a click on a card does to a prompt, as edits: the card's text is inserted at the cursor, or removed if it is
+// there. An edit is {start, end, text}; edits are in text order and do not touch.
 
 /** @typedef {{start: number, end: number, text: string}} Edit */
 
@@ -9,10 +9,10 @@ const plain = (name) => name.trim().toLowerCase();
 const nameOf = (args) => args.split(":")[0];
 const kindOf = (name) => KINDS[plain(name)] ?? plain(name);
 
-// All that a card stands for in a prompt: its tag or word, and the trigger words behind it.
+// Everything that a card stands for in a prompt: its tag or word, and the trigger words after it.
 export const written = (card) => [card.text, card.words].filter(Boolean).join(" ");
 
-// The places where a card stands in `value`; none if it does not. `tag` is the server's grammar of tags: kind and
+// The positions of a card in `value`; none if it is not there. `tag` is the server's grammar of tags: kind and
 // arguments, as the source of a regular expression.
 /** @returns {Edit[]} */
 export function removal(value, card, tag) {
@@ -20,11 +20,11 @@ export function removal(value, card, tag) {
   return places.map(([start, end]) => tidied(value, start, end));
 }
 
-// The places of a text such as a LoRA's negative one.
+// The positions of a text such as a LoRA's negative one.
 /** @returns {Edit[]} */
 export const removalOf = (value, text) => words(value, text).map(([start, end]) => tidied(value, start, end));
 
-// `text` at the selection, with a space to what stands before and after it.
+// `text` at the selection, separated by spaces from the text before and after it.
 /** @returns {Edit} */
 export function insertion(value, start, end, text) {
   const [before, after] = [value.slice(0, start), value.slice(end)];
@@ -58,7 +58,7 @@ function following(rest, text) {
   return rest.slice(gap, end) === text && !/^\w/.test(rest.slice(end)) ? end : 0;
 }
 
-// A text where it is no part of a longer word; with the brackets and the weight that are its own.
+// A text that is not part of a longer word, with its own brackets and weight.
 function words(value, text) {
   const found = [];
   const low = value.toLowerCase();
@@ -75,13 +75,13 @@ function words(value, text) {
   return found;
 }
 
-// The edit that takes out `start` to `end` and leaves no double space or comma behind.
+// The edit that removes `start` to `end` without leaving a double space or comma.
 function tidied(value, start, end) {
   while (start > 0 && /[ \t]/.test(value[start - 1])) start--;
   const before = value.slice(0, start).trimEnd();
   const [gap] = value.slice(end).match(/^[ \t]*,?/);
   if (gap.endsWith(",") && (!before || /[,([]$/.test(before))) end += gap.length;
-  if (!value.slice(end).trim() && before.endsWith(",")) start = before.length - 1; // nothing is left behind a comma
+  if (!value.slice(end).trim() && before.endsWith(",")) start = before.length - 1; // leave no comma at the end
   if (!before || /[([]$/.test(before)) end += value.slice(end).match(/^[ \t]*/)[0].length;
   return { start, end, text: "" };
 }

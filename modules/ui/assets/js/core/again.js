@@ -1,4 +1,4 @@
-// What is tried again later: one timer, and after each failure a pause twice as long as the one before.
+// Retries an action later: one timer, and a pause that doubles after each failure.
 
 const FIRST = 1000; // milliseconds
 const LONGEST = 15000;
@@ -9,24 +9,24 @@ export class Again {
     this.worked();
   }
 
-  // action() after so many milliseconds, in place of what was to be done before.
+  // Calls action() after that many milliseconds, instead of the action scheduled before.
   in(milliseconds, action) {
     this.stop();
     this.timer = setTimeout(action, milliseconds);
   }
 
-  // action() after a failure.
+  // Schedules action() after a failure.
   retry(action) {
     this.in(this.pause, action);
     this.pause = Math.min(this.pause * 2, LONGEST);
   }
 
-  // Nothing is waited for any more.
+  // Cancels whatever is scheduled.
   stop() {
     clearTimeout(this.timer);
   }
 
-  // It has worked, or there is reason to hope so: the next pause is a short one.
+  // It has worked, or is likely to: the next pause is short again.
   worked() {
     this.pause = FIRST;
   }

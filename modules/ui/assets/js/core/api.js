@@ -1,4 +1,4 @@
-// Talking to the server: every refusal arrives as one sentence that can be shown as it is.
+// Requests to the server: every refusal becomes one sentence that can be shown as it is.
 
 import { parsed } from "./json.js";
 
@@ -25,7 +25,7 @@ async function refusal(response) {
       );
     }
   } catch {
-    // no JSON: told by the status below
+    // not JSON: the status below describes it
   }
   return new Refusal(
     `The server answered with status ${response.status}; see its log for details.`,

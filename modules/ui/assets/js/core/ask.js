@@ -3,7 +3,7 @@
 import { post } from "./api.js";
 import { button, first, h } from "./dom.js";
 
-// Resolves to whether `yes` was pressed; Esc and Cancel are no. The focus returns to where it was.
+// Resolves to whether `yes` was pressed; Esc and Cancel mean no. The focus returns to where it was.
 export function ask(sentence, question, yes) {
   return new Promise((resolve) => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
@@ -35,8 +35,8 @@ export function ask(sentence, question, yes) {
   });
 }
 
-// Posts a request for pictures. LoRAs that are not here have it refused; it is made without them if the person wants
-// that.
+// Posts a request for pictures. If LoRAs are missing, the server refuses it; it is made without them if the person
+// agrees.
 export async function postOrAsk(path, body) {
   try {
     return await post(path, body);

@@ -1,4 +1,4 @@
-// Light and dark: the browser's wish, the start-up flag's, or what was chosen here.
+// Light and dark: the browser's preference, the start-up flag's, or the person's choice.
 
 import { button, h, part, setIcon } from "./dom.js";
 import { config, read, write } from "./store.js";

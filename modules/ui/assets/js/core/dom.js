@@ -1,4 +1,4 @@
-// Building blocks of the page's own elements: make an element, an icon, a button; find the place a part belongs to.
+// Building blocks of the page's own elements: make an element, an icon, a button; find the element of a part.
 
 const ICONS = {
   save: "M5 4h11l3 3v13H5zM8 4v5h7V4M8 20v-6h8v6",
@@ -91,7 +91,7 @@ export function icon(name) {
   return svg;
 }
 
-// A button with a text beside its icon, or with the icon alone: then the title is its name for screen readers.
+// A button with a text beside its icon, or with the icon alone: then its title is its name for screen readers.
 /**
  * @param {object} options
  * @param {string} [options.icon] one of ICONS
@@ -128,7 +128,7 @@ export function setIcon(element, name, title) {
 /** @type {(id: string) => any} */
 export const byId = (id) => document.getElementById(id);
 
-// What lies in an element: by a selector, the first of that, and one floor down.
+// An element's content: the first match of a selector, with one level of nesting.
 
 /** @type {(root: ParentNode, selector: string) => HTMLElement[]} */
 export const all = (root, selector) =>
@@ -153,13 +153,13 @@ export function onEnterOrClick(element, action) {
   });
 }
 
-// Puts `text` in the place of `start` to `end` of a text box so that the browser's own undo takes it back.
+// Replaces `start` to `end` of a text box by `text` so that the browser's own undo works.
 /** @param {HTMLTextAreaElement} area @param {number} start @param {number} end @param {string} text */
 export function insertText(area, start, end, text) {
   area.focus();
   area.setSelectionRange(start, end);
   if (document.execCommand(text ? "insertText" : "delete", false, text)) return;
-  area.setRangeText(text, start, end, "end"); // a browser without it has no way that can be taken back
+  area.setRangeText(text, start, end, "end"); // a browser without it cannot undo this
   area.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
@@ -171,7 +171,7 @@ export function later(action, milliseconds) {
   };
 }
 
-// Has the browser save what is at `address`; without `name` under the server's name for it.
+// Has the browser save what is at `address`; without `name`, under the server's name for it.
 export function download(address, name = "") {
   const link = h("a", { href: address, download: name });
   document.body.append(link);

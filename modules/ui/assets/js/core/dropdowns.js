@@ -1,5 +1,5 @@
-// Gradio's dropdowns keep their lists open when the focus goes elsewhere, and hear Esc only while they have it: here
-// they are closed, by the key that Gradio itself closes them with.
+// Gradio's dropdowns keep their lists open when the focus moves elsewhere, and react to Esc only while they have it.
+// Here they are closed, by the key that Gradio itself closes them with.
 
 const LEAVING = ["Tab", "Shift", "Control", "Alt", "Meta"];
 const open = () => [...document.querySelectorAll('[role="combobox"][aria-expanded="true"]')];
@@ -9,13 +9,13 @@ const closeAll = (but = null) =>
     .filter((input) => input !== but)
     .forEach(close);
 
-// What scrolls is a stop of Tab in Chrome, also a list that is about to go: the focus would go with it.
+// In Chrome, Tab stops at scrollable elements, even at a list that is about to close: the focus would be lost with it.
 const unstop = () =>
   document.querySelectorAll(".options, .options > [role=listbox]").forEach((/** @type {HTMLElement} */ list) => {
     list.tabIndex = -1;
   });
 
-// The list of a dropdown stands beside its input, in the same block.
+// A dropdown's list is beside its input, in the same block.
 const ofBlock = (target) => open().find((input) => input.closest(".block")?.contains(target)) ?? null;
 
 export function setUpDropdowns() {
@@ -23,13 +23,13 @@ export function setUpDropdowns() {
     "keydown",
     (event) => {
       if (!event.isTrusted) return;
-      // Gradio opens the list at every key but Esc, also at the one that leaves it.
+      // Gradio opens the list on every key but Esc, even on the key that leaves it.
       if (LEAVING.includes(event.key) && /** @type {Element} */ (event.target).getAttribute?.("role") === "combobox")
         event.stopPropagation();
       if (event.key === "Tab") unstop(), closeAll();
       if (event.key !== "Escape" || !open().length) return;
       event.preventDefault();
-      event.stopImmediatePropagation(); // it was meant for the list, and not for the job that runs
+      event.stopImmediatePropagation(); // it was meant for the list, not for the running job
       closeAll();
     },
     true,

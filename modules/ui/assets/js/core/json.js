@@ -1,10 +1,10 @@
-// JSON in which a whole number that JavaScript would round comes as a string of its digits: seeds have up to 64 bits.
+// JSON in which an integer that JavaScript would round becomes a string of its digits: seeds have up to 64 bits.
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g; // texts first, so that digits in them stay theirs
+const TOKEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g; // strings first, so that digits in them stay
 
 const isDigits = (value) => typeof value === "string" && /^-?\d+$/.test(value);
 
-// The number that a text of digits stands for, or the digits where no number of JavaScript is it; null for other texts.
+// The number for a string of digits, or the digits if JavaScript cannot hold it exactly; null for other strings.
 export function whole(text) {
   if (!isDigits(text)) return null;
   return Number.isSafeInteger(Number(text)) ? Number(text) : String(BigInt(text));

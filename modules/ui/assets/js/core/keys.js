@@ -1,4 +1,5 @@
-// Shortcuts of the whole page, A1111's: Ctrl+Enter generates, Esc interrupts, Alt+Enter skips; Ctrl+V brings a picture.
+// Shortcuts of the whole page, as in A1111: Ctrl+Enter generates, Esc interrupts, Alt+Enter skips; Ctrl+V pastes a
+// picture.
 
 import { pictureIn } from "./pictures.js";
 
@@ -45,7 +46,7 @@ export function setUpKeys(page) {
     source.bring(await pictureIn(transfer));
   });
 
-  // A picture dropped beside its place must not replace the page.
+  // A picture dropped in the wrong place must not replace the page.
   for (const name of ["dragover", "drop"]) {
     addEventListener(name, (/** @type {DragEvent} */ event) => {
       if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;

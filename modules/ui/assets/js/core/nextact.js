@@ -1,4 +1,4 @@
-// What a person does next: changes a field, brings or paints a picture, opens another tab.
+// A person's next action: changing a field, bringing or painting a picture, opening another tab.
 
 import { onSwitch } from "./tabs.js";
 
@@ -6,7 +6,7 @@ const EDITS = ["input", "change", "drop", "paste"];
 
 const lies = (target, within) => target instanceof Element && target.closest(within) !== null;
 
-// action() is called at each such act, except within `own`, where things are only looked at.
+// action() is called at each such action, except within `own`, where the person only looks at things.
 export function onNextAct(own, action) {
   for (const name of EDITS) document.addEventListener(name, ({ target }) => own.contains(target) || action(), true);
   document.addEventListener("pointerdown", ({ target }) => lies(target, ".canvas-stage") && action(), true);

@@ -1,10 +1,10 @@
-// Boxes of numbers: whole ones of any length, and what is done with a number that a box cannot hold.
+// Number boxes: integers of any length, and how values are handled that a box cannot hold.
 
 import { whole } from "./json.js";
 import { toast } from "./toast.js";
 
-// A box for a whole number is the page's own: Gradio takes JavaScript's number for it, which rounds a seed of 64 bits,
-// and writes that back while one types. take(value): a number, its digits where that would be rounded, null for none.
+// The page has its own box for integers: Gradio's uses JavaScript numbers, which round a 64-bit seed, and overwrites
+// what is being typed. take(value): a number, its digits if it would be rounded, or null for none.
 export function ownNumber(block, take) {
   const box = block.querySelector("input[type=number]");
   if (!box || block.querySelector("input[type=range]")) return;
@@ -29,8 +29,8 @@ export function ownNumber(block, take) {
 // The box of ownNumber() in `block`, or null.
 export const ownBox = (block) => block?.querySelector("input[data-own]") ?? null;
 
-// A slider takes its minimum for a box that was emptied, where the last number is meant, and the nearest number it has
-// for what it has not: that is said.
+// A slider turns an emptied box into its minimum, but the person means the previous number; it turns an impossible
+// value into the nearest possible one, which is reported.
 export function mendTyped({ label, minimum, maximum, whole }, block, typed) {
   if (typed.type !== "number" || !block.querySelector("input[type=range]")) return;
   if (typed.value === "" && typed.dataset.before) {
@@ -42,7 +42,7 @@ export function mendTyped({ label, minimum, maximum, whole }, block, typed) {
   }
 }
 
-// 7.5 of what is counted is told; 1.024 is 1024, written as elsewhere.
+// Rounding 7.5 to an integer is reported; 1.024 is 1024 with a grouping point.
 function makeWhole(label, typed) {
   const before = typed.value;
   const isGrouped = /^\d{1,3}\.\d{3}$/.test(before);
@@ -52,7 +52,7 @@ function makeWhole(label, typed) {
   typed.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
-// The nearest number from minimum to maximum (null: there is none), and a sentence where that is another one.
+// The nearest number from minimum to maximum (null: no limit), and a sentence if it differs from `value`.
 export function fitted(label, value, minimum, maximum) {
   const fitting = Math.min(Math.max(value, minimum ?? -Infinity), maximum ?? Infinity);
   const range =

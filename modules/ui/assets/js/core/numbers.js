@@ -1,12 +1,12 @@
-// Numbers as people write them: a comma before the fraction, or between thousands. A number field drops what it does
-// not know, so that "7,5" became 75.
+// Numbers as people write them: a comma as the decimal or the thousands separator. A number field drops unknown
+// characters, so that "7,5" became 75.
 
 const GROUPED = /^[+-]?\d{1,3}(,\d{3})+$/;
 const isNumber = (target) => target instanceof HTMLInputElement && target.type === "number";
 const isWhole = (input) => input.step !== "any" && Number.isInteger(Number(input.step || 1));
 
-// What is pasted or typed, with a point before the fraction. Of points and commas the last one is the fraction's;
-// for a whole number, commas before three digits each are those of thousands.
+// Pasted or typed text with a decimal point. The last point or comma is the decimal separator; in an integer, commas
+// before three digits each separate thousands.
 export function plainNumber(text, whole = false) {
   const tight = text.replace(/[\s'’\u00a0\u202f]/g, "");
   const [comma, point] = [tight.lastIndexOf(","), tight.lastIndexOf(".")];

@@ -1,5 +1,5 @@
-// What the page remembers in this browser, and what the server told it about the form.
-// Keys hold the port: two Palimpsests on one machine are two memories.
+// What the page remembers in this browser, and what the server told it about the form. Keys contain the port: two
+// Palimpsests on one machine have separate memories.
 
 import { parsed } from "./json.js";
 
@@ -20,6 +20,6 @@ export function write(name, value) {
     if (value === null) localStorage.removeItem(PREFIX + name);
     else localStorage.setItem(PREFIX + name, JSON.stringify(value));
   } catch (error) {
-    console.warn("This browser cannot store anything for your next visit:", error.message); // full, or forbidden
+    console.warn("This browser cannot store anything for your next visit:", error.message); // full or forbidden
   }
 }

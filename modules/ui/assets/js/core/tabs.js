@@ -1,5 +1,4 @@
-// The row of tabs. Their contents are all on the page, and the open one is named on <html>, where the style sheet
-// looks.
+// The row of tabs. All their contents are on the page; <html> names the open one for the style sheet.
 
 import { childrenOf, h, part } from "./dom.js";
 import { read, write } from "./store.js";
@@ -42,7 +41,7 @@ export function openTab(name) {
   switches.forEach((action) => action(name));
 }
 
-// A row of tabs to be put somewhere: names -> labels, and what to do when one is pressed.
+// A row of tabs for any place: names -> labels, and what to do when one is pressed.
 export function tabRow(labels, label, idOf, onOpen) {
   const row = h("div", { className: "tab-row", role: "tablist", "aria-label": label });
   for (const [name, text] of Object.entries(labels)) {

@@ -1,15 +1,15 @@
-// Short messages that come up at the edge of the page, away from Generate, and go by themselves, or with the tab they
-// were said in.
+// Short messages at the edge of the page, away from Generate. They disappear after a while, or with the tab they belong
+// to.
 
 import { GONE } from "./api.js";
 import { button, byId, h } from "./dom.js";
 import { onSwitch, openedTab } from "./tabs.js";
 
 const SECONDS = 6;
-const MOST = 2; // at once
+const MOST = 2; // shown at once
 let stack = null;
 
-// area: what the message is about, such as "form". One of the same area takes its place, and so does what begins there.
+// area: the subject of the message, such as "form". It replaces older messages of that area; begins(area) removes it.
 export function toast(sentence, { bad = false, action = null, area = "" } = {}) {
   if (!stack) {
     stack = h("div", { className: "toasts", "aria-live": "polite" });
@@ -33,13 +33,13 @@ export function toast(sentence, { bad = false, action = null, area = "" } = {}) 
   );
   stack.append(note);
   while (stack.children.length > MOST || (stack.children.length > 1 && coversGenerate())) stack.firstChild.remove();
-  const wait = SECONDS * 1000 * (action || bad ? 2 : 1); // there is more to read of a mistake
+  const wait = SECONDS * 1000 * (action || bad ? 2 : 1); // an error takes longer to read
   const dismiss = () => (note.matches(":hover, :focus-within") ? setTimeout(dismiss, wait / 2) : close());
   setTimeout(dismiss, wait);
   return note;
 }
 
-// On a low screen two messages reach up to the button.
+// On a low screen, two messages reach up to the button.
 function coversGenerate() {
   const generate = byId(`${openedTab()}_generate`)?.getBoundingClientRect();
   const box = stack.getBoundingClientRect();
@@ -56,19 +56,19 @@ onSwitch((name) =>
   stack?.querySelectorAll(`.toast[data-shown-in]:not([data-shown-in="${name}"])`).forEach((note) => note.remove()),
 );
 
-// That the server is gone is told by the banner, once it is there.
+// The banner says that the server is gone, once it is shown.
 export const complain = (error, area = "") =>
   error.message === GONE && document.querySelector(".banner:not([hidden])")
     ? null
     : toast(error.message, { bad: true, area });
 
-// Something is done in `area`: what was said there before is settled, unless it holds a way back.
+// Something starts in `area`: older messages there are obsolete, unless they offer an undo.
 export function begins(area) {
   if (area)
     for (const note of stack?.querySelectorAll(`.toast[data-area="${area}"]:not(:has(.p-link))`) ?? []) note.remove();
 }
 
-// A sentence that is true no longer, wherever it stands.
+// Removes a message that is no longer true, wherever it is.
 export function takeBackEverywhere(sentence) {
   takeBack(sentence);
   /** @type {NodeListOf<HTMLElement>} */

@@ -1,4 +1,4 @@
-// Batch of Extras: files and folders, the output folder, and the run on the server, as img2img's.
+// The Batch of Extras: files and folders, the output folder, and the run on the server, like img2img's.
 
 import { get } from "../core/api.js";
 import { button, h } from "../core/dom.js";
@@ -14,7 +14,7 @@ export class ExtrasBatch {
   constructor(page) {
     this.page = page;
     this.files = new Files();
-    this.known = new Set(); // ids of files that this page has brought
+    this.known = new Set(); // ids of files that this page has uploaded
     this.values = { ...DEFAULTS, ...read("batch.extras.options", {}) };
     this.sending = null;
     this.error = h("div", { className: "p-error", role: "alert", hidden: true, id: "extras_batch_error" });
@@ -97,7 +97,7 @@ export class ExtrasBatch {
     }
   }
 
-  // The folders on the server that can be read; one that was chosen stays, though it is gone.
+  // The server's folders that can be read; the chosen one stays, even if it no longer exists.
   offer(folders) {
     const chosen = this.values.folder;
     const names = chosen && !folders.includes(chosen) ? [chosen, ...folders] : folders;
@@ -114,7 +114,7 @@ export class ExtrasBatch {
     this.error.hidden = !sentence;
   }
 
-  // Something pasted or dropped beside the panel.
+  // Something pasted or dropped outside the panel.
   async bringFrom(transfer) {
     await this.zone.take(dropped(transfer));
   }
@@ -123,7 +123,7 @@ export class ExtrasBatch {
     if (blob) this.zone.take(Promise.resolve({ folder: "", files: [{ name: blob.name || "pasted.png", file: blob }] }));
   }
 
-  // request: the form's fields. Throws what the server refuses.
+  // request: the form's fields. Throws if the server refuses it.
   async generate(request) {
     if (this.sending) return;
     this.complain("");

@@ -1,4 +1,4 @@
-// The Extras tab: a picture, what is done to it, and the result with its progress, as on img2img.
+// The Extras tab: a picture, what is done to it, and the result with its progress, like img2img.
 
 import { GONE } from "../core/api.js";
 import { button, byId, h, part } from "../core/dom.js";
@@ -18,7 +18,7 @@ import { ExtrasForm } from "./form.js";
 
 const MODES = { single: "Single Image", batch: "Batch" };
 const TAB = "extras";
-const COVERS = 1; // the resize mode by which the source is laid over a result that was cropped
+const COVERS = 1; // the resize mode in which the source is overlaid on a cropped result
 
 export class Extras {
   // page: {source, canvas, tabs, openTab, sendToInfo, sendToExtras}.
@@ -79,7 +79,7 @@ export class Extras {
     if (this.isBatch) this.batch.load();
   }
 
-  // Where something pasted or dropped goes.
+  // The target for something pasted or dropped.
   get place() {
     return this.isBatch ? this.batch : this.source;
   }
@@ -103,7 +103,7 @@ export class Extras {
     this.jobs.follow();
   }
 
-  // A picture that the server has saved becomes the source.
+  // Uses a picture that the server has saved as the source.
   async receive(picture) {
     try {
       this.take({ ...(await uploadFrom(picture.url)), name: picture.path });
@@ -112,7 +112,7 @@ export class Extras {
     }
   }
 
-  // A picture that the server has as a source: {id, width, height …}.
+  // Uses a picture that the server has as a source: {id, width, height …}.
   take(picture) {
     this.source.set(picture);
     this.open("single");
@@ -145,7 +145,7 @@ export class Extras {
     }
   }
 
-  // how: what a key asks for.
+  // how: the action of the pressed key.
   stop(how) {
     if (this.running) this.progress.stop(how);
     else this.batch.run.ask(how === "skip" ? "skip" : "stop");

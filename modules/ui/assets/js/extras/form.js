@@ -1,4 +1,4 @@
-// What Extras does to a picture: the controls, built from what the server declares, and their values.
+// What Extras does to a picture: the controls, built from the server's declaration, and their values.
 
 import { get } from "../core/api.js";
 import { button, first, h } from "../core/dom.js";
@@ -16,7 +16,7 @@ const GROUPS = {
 };
 
 export class ExtrasForm {
-  // onChange() is told of each change.
+  // onChange() is called for each change.
   constructor(onChange) {
     this.tab = "extras";
     this.onChange = onChange;
@@ -48,7 +48,7 @@ export class ExtrasForm {
     this.show();
   }
 
-  // The upscalers that there are: asked each time the tab is opened, as files may have come.
+  // The available upscalers: requested each time the tab is opened, as files may have been added.
   async load() {
     const { upscalers, hint } = await get("/v1/upscalers");
     this.upscalers = upscalers;
@@ -59,7 +59,7 @@ export class ExtrasForm {
     this.onChange();
   }
 
-  // Whether a person has chosen: until then the first network is offered, where there is one.
+  // Whether a person has chosen: until then the first network is selected, if there is one.
   get isChosen() {
     return "upscaler_1" in read("form.extras", {});
   }
@@ -111,7 +111,7 @@ export class ExtrasForm {
     this.onChange();
   }
 
-  // Values from elsewhere than the controls.
+  // Sets values that do not come from the controls.
   put(partial) {
     Object.assign(this.values, partial);
     write("form.extras", this.values);
@@ -119,14 +119,14 @@ export class ExtrasForm {
     this.onChange();
   }
 
-  // The request's fields: what is not shown does not count. A number counts as it stands, though its box has the focus.
+  // The request's fields, without hidden ones. A number counts as shown, even while its box has the focus.
   toRequest() {
     if (document.activeElement instanceof HTMLInputElement) document.activeElement.dispatchEvent(new Event("change"));
     const others = this.values.resize_mode === 1 ? GROUPS.by : GROUPS.to;
     return Object.fromEntries(Object.entries(this.values).filter(([name]) => !others.includes(name)));
   }
 
-  // A sentence under the field it is about; tells whether there is such a field.
+  // Shows a sentence under the field it is about; returns whether there is such a field.
   complain(sentence, name) {
     const field = first(this.element, `[data-arg="${name}"]`);
     if (!field) return false;
