@@ -1,4 +1,4 @@
-// Where Gradio's events arrive, and where the page is put together once its components stand.
+// Receives Gradio's events, and assembles the page once its components exist.
 
 import { Canvas } from "../canvas/canvas.js";
 import { Batch } from "./batch/batch.js";
@@ -131,10 +131,10 @@ export async function start() {
     page.extras.batch.run.resume(),
     page.merge.resume(),
   ]).catch(complain);
-  document.body.classList.add("started"); // for whoever drives the page
+  document.body.classList.add("started"); // for scripts that control the page
 }
 
-// What the server took up again after a restart, submitted by whichever page, is shown and followed here.
+// Jobs that the server resumed after a restart, whichever page submitted them, are shown and followed here.
 async function adoptResumed() {
   const jobs = (await get("/v1/jobs"))
     .filter((job) => job.resumed && ["queued", "running"].includes(job.status))
@@ -144,7 +144,7 @@ async function adoptResumed() {
   }
 }
 
-// The events of the form. Each is named in modules/ui/*.py.
+// The events of the form. modules/ui/*.py names each of them.
 export const changed = form.changed;
 export const settingChanged = (name, value) => page.settings?.changed(name, value);
 export const checkpointChosen = (name) => page.engine.choose(name);
@@ -157,14 +157,14 @@ export function generate(tab, ...values) {
   page.tabs[tab].generate(given);
 }
 
-// What the hidden buttons put into Gradio's components.
+// The values that the hidden buttons put into Gradio's components.
 export function take(what) {
   if (what === "checkpoint") return page.engine.take();
   if (what === "setting") return page.settings.take();
   return form.take(what);
 }
 
-// Gradio's components have the values of take(what).
+// Gradio's components now have the values of take(what).
 export function taken(what) {
   if (NAMES.includes(what)) form.taken(what);
 }

@@ -1,5 +1,5 @@
-// Inpaint area: where Whole picture would make a large source small, also where nothing is masked, Only masked is
-// chosen, unless a person or a picture's parameters want it otherwise.
+// Inpaint area. If Whole picture would shrink a large source, even with nothing masked, Only masked is selected, unless
+// a person or a picture's parameters choose otherwise.
 
 import { button, h, part } from "../core/dom.js";
 import * as form from "./form.js";
@@ -13,7 +13,7 @@ export class InpaintArea {
   constructor(estimate, canvas) {
     this.estimate = estimate;
     this.canvas = canvas;
-    this.state = read("area", { isOurs: false, isTheirs: false }); // who has chosen: the page, or somebody
+    this.state = read("area", { isOurs: false, isTheirs: false }); // who chose it: the page or a person
     this.picture = null;
     this.place = part("area-note", TAB);
     estimate.onAnswer((estimate) => this.follow(estimate));
@@ -29,7 +29,7 @@ export class InpaintArea {
     write("area", state);
   }
 
-  // Another picture that somebody brings is another question.
+  // With another picture from the person, the page may choose again.
   setPicture(picture, who) {
     if (who === "person" && picture?.id !== this.picture?.id) this.keep({ ...this.state, isTheirs: false });
     this.picture = picture;
@@ -80,7 +80,7 @@ export class InpaintArea {
     );
   }
 
-  // The area once it is settled for the form as it is now.
+  // The area once it is settled for the current form.
   async settled() {
     this.follow(await this.estimate.current());
     return { [FIELD]: form.get(TAB, FIELD) };

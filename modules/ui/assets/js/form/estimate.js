@@ -1,4 +1,4 @@
-// What the form comes to, as the server reckons it: asked after each change that may matter; the newest answer counts.
+// What the form results in, as computed by the server: requested after each relevant change; the newest answer wins.
 
 import { post } from "../core/api.js";
 import { later } from "../core/dom.js";
@@ -22,7 +22,7 @@ const FIELDS = [
 const PAUSE = 80; // milliseconds after a change
 
 export class Estimate {
-  // source() -> {width, height} or null; more() -> fields of the request that are not the form's.
+  // source() -> {width, height} or null; more() -> request fields that do not come from the form.
   constructor(tab, source = () => null, more = () => ({})) {
     this.tab = tab;
     this.source = source;
@@ -35,7 +35,7 @@ export class Estimate {
     form.onChange((which, name) => which === tab && FIELDS.includes(name) && this.refresh());
   }
 
-  // action(answer, error) is called with each answer of POST /v1/estimate, or with null and why there is none.
+  // action(answer, error) is called with each answer of POST /v1/estimate, or with null and the error.
   onAnswer(action) {
     this.listeners.push(action);
     if (this.answer) action(this.answer, null);
@@ -46,7 +46,7 @@ export class Estimate {
     this.ask();
   }
 
-  // The answer to the form as it is now; null if the server has none.
+  // The answer for the current form; null if the server has none.
   async current() {
     if (this.turn !== this.answered) await this.askNow();
     return this.answer;

@@ -1,4 +1,4 @@
-// The values of the two forms: a mirror of Gradio's components, and the way to change them from a script.
+// The values of the two forms: a copy of Gradio's components' values, and how a script changes them.
 
 import { byId, h, later } from "../core/dom.js";
 import { whole } from "../core/json.js";
@@ -31,7 +31,7 @@ export const get = (tab, name) => values[tab][name];
 export const all = (tab) => ({ ...values[tab] });
 export const has = (tab, name) => name in values[tab];
 
-// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters), else
+// action(tab, name, value, who) is called after every change. who: "person", "text" (a picture's parameters) or
 // "script".
 export const onChange = (action) => listeners.push(action);
 
@@ -46,23 +46,23 @@ function apply(tab, name, value, who) {
   save[tab]();
 }
 
-// Called by Gradio when a person, or a script through set(), changed a component.
+// Called by Gradio when a person, or a script through set(), has changed a component.
 export function changed(tab, name, value) {
   if (typing[tab].isOutdated(name, value)) return;
   if (values[tab][name] !== value && !ownBox(elementOf(tab, name))) apply(tab, name, value, "person");
 }
 
-// A person types: Gradio tells it a moment later, when a script may have put something else there.
+// A person types: Gradio reports it a moment later, when a script may have set another value there.
 function typed(tab, name, value) {
   delete pending[tab][name];
   typing[tab].typed(name, value);
   if (values[tab][name] !== value) apply(tab, name, value, "person");
 }
 
-// `value` as Gradio has it, or what stands in a number box of our own.
+// `value` as Gradio has it, or the content of a number box of our own.
 export const exact = (tab, name, value) => (ownBox(elementOf(tab, name)) ? values[tab][name] : value);
 
-// Puts `partial` into the form; what the tab has not is left out. Gives back sentences about values that did not fit.
+// Sets the values of `partial` in the form, ignoring fields the tab lacks. Returns sentences about values out of range.
 export function set(tab, partial, who = "script") {
   const notes = [];
   for (const [name, given] of Object.entries(partial)) {
@@ -91,11 +91,11 @@ const within = (value, minimum, maximum) => {
   return maximum !== null && isAbove(value, maximum) ? maximum : value;
 };
 
-// Of numbers, or of whole ones as digits.
+// Of numbers, or of integers as digits.
 const isAbove = (one, other) =>
   typeof one === typeof other && typeof one === "number" ? one > other : BigInt(one) > BigInt(other);
 
-// What the hidden button's event asks for: a value for each output, undefined for those that stay as they are.
+// The values for the hidden button's event: one per output, undefined for those that do not change.
 export function take(tab) {
   const changes = pending[tab];
   pending[tab] = {};
@@ -104,7 +104,7 @@ export function take(tab) {
   return [...taken, ...config.switches.map((name) => changes[name])];
 }
 
-// Gradio has put what take() returned where it belongs; what was typed meanwhile goes there again.
+// Gradio has applied what take() returned; what was typed in the meantime is applied again.
 export function taken(tab) {
   const again = typing[tab].settled();
   if (!Object.keys(again).length) return;
@@ -112,7 +112,7 @@ export function taken(tab) {
   byId(`${tab}_apply`).click();
 }
 
-// The values a browser kept from its last visit; tells whether there were any.
+// The values that the browser kept from its last visit; returns whether there were any.
 export function restore(tab) {
   const kept = read(`form.${tab}`);
   if (kept) set(tab, kept);
@@ -123,8 +123,8 @@ const EXTRA = ["subseed", "subseed_strength", "seed_resize_from_w", "seed_resize
 const REFINER = ["refiner_checkpoint", "refiner_switch_at"];
 const isHires = (name) => name === "enable_hr" || name === "denoising_strength" || name.startsWith("hr_");
 
-// The request's fields out of the form's. What is closed does not count: Extra is the variation, Hires. fix has a
-// strength of its own. Resize to means no scale.
+// The request's fields from the form's values, without those of closed parts: the variation seed belongs to Extra, and
+// Hires. fix has its own strength. With Resize to, no scale is sent.
 export function toRequest(tab, given) {
   const request = { ...given };
   const closed = [...(request.extra ? [] : EXTRA), ...(request.refine && request.refiner_checkpoint ? [] : REFINER)];
@@ -137,8 +137,8 @@ export function toRequest(tab, given) {
   return request;
 }
 
-// The form's values out of a request's fields and what goes with them, as an infotext gives them back. Without `styles`
-// the chosen ones stay.
+// The form's values from a request's fields and related data, as read from an infotext. Without `styles` the chosen
+// ones stay.
 export function fromRequest({ fields, settings = {}, styles }) {
   const partial = { ...fields, override_settings: settings };
   if (styles) partial.styles = styles;
@@ -153,7 +153,7 @@ export function fromRequest({ fields, settings = {}, styles }) {
 
 const elementOf = (tab, name) => byId(fieldsOf(tab).find((field) => field.name === name)?.elem ?? "");
 
-// Shows a sentence under the field it is about; tells whether the field is on this form.
+// Shows a sentence under the field it is about; returns whether the field is on this form.
 export function showError(tab, name, sentence) {
   const block = elementOf(tab, name);
   if (!block) return false;
@@ -175,7 +175,7 @@ export function clearError(tab, name) {
   block.querySelector(".p-error")?.remove();
 }
 
-// Descriptions become tooltips, so that the form stays short.
+// Descriptions become tooltips, which keeps the form short.
 export function describe() {
   for (const field of [...Object.values(config.tabs).flat(), ...config.settings]) {
     const block = byId(field.elem);
@@ -188,7 +188,7 @@ export function describe() {
       (/** @type {FocusEvent & {target: HTMLInputElement}} */ { target }) =>
         target.type === "number" && (target.dataset.before = target.value),
     );
-    block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio hears it
+    block?.addEventListener("change", (event) => mendTyped(field, block, event.target), true); // before Gradio gets it
   }
 }
 

@@ -1,4 +1,4 @@
-// The size that Hires. fix comes to, told in its part of the form, as the server reckons it.
+// The size that Hires. fix results in, as computed by the server and shown in its part of the form.
 
 import { h, part } from "../core/dom.js";
 

@@ -1,4 +1,4 @@
-// A picture's parameters as text: recognizing them, showing them well, filling the form from them.
+// A picture's parameters as text: recognizes them, displays them, and fills the form from them.
 
 import { post } from "../core/api.js";
 import { button, h } from "../core/dom.js";
@@ -10,7 +10,7 @@ const LAST_LINE = /^Steps: \d+,/;
 
 export const looksLikeInfotext = (text) => LAST_LINE.test(text.trim().split("\n").at(-1)) && text.includes(": ");
 
-// For showing only (the server does the real reading): {prompt, negative, pairs: [[key, value]]}.
+// For display only (the server does the real parsing): {prompt, negative, pairs: [[key, value]]}.
 export function taken(text) {
   const lines = text.trim().split("\n");
   const at = lines.findLastIndex((line) => LAST_LINE.test(line));
@@ -57,15 +57,15 @@ export function copyButton(text) {
 
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = h("textarea", { textContent: text }); // plain http on a LAN has no clipboard object
+  const area = h("textarea", { textContent: text }); // on plain http over a LAN there is no clipboard object
   document.body.append(area);
   area.select();
   document.execCommand("copy");
   area.remove();
 }
 
-// read: {fields, settings, styles, notes} from the server, into the form of `tab`. What was there can be had back (by
-// the caller's step, if it noted one). Gives back the sentences there are to say.
+// read: {fields, settings, styles, notes} from the server, for the form of `tab`. The old values can be restored (by
+// the caller's undo step, if it noted one). Returns the sentences to show.
 export function fill(tab, read, undoable = true) {
   if (undoable) remember(tab, "parameters");
   const clamped = form.set(tab, { ...form.fromRequest(read), intent: null }, "text");

@@ -1,5 +1,5 @@
-// What a person wants of a part of the picture, as a row of buttons: each sets fields of the form and says which. What
-// it set is for that part alone: it goes back with the mask or the picture it was for.
+// What a person wants to do with a part of the picture, as a row of buttons: each sets fields of the form and says
+// which. These apply to that part only: they are reset with the mask or the picture they were for.
 
 import { measured } from "../../canvas/measure.js";
 import { button, h, later, part } from "../core/dom.js";
@@ -9,10 +9,10 @@ import { toast } from "../core/toast.js";
 import { onUndo, remember } from "./undo.js";
 
 const TAB = "img2img";
-// Fields whose controls are the frame's
+// Fields whose controls belong to the frame
 const OF_FRAME = { outpaint_fill: "outpaintFill", outpaint_feather: "outpaintFeather" };
 const PAUSE = 120; // milliseconds after a change of the canvas
-const MODE = { mask: "inpaint", subject: "inpaint" }; // of the canvas, where the need can be met
+const MODE = { mask: "inpaint", subject: "inpaint" }; // canvas modes in which the need can be met
 
 const sameBox = (one, other) =>
   one === other || (one && other && Object.keys(one).every((side) => one[side] === other[side]));
@@ -22,7 +22,7 @@ export class Intents {
   constructor(canvas) {
     this.canvas = canvas;
     this.line = h("p", { className: "p-soft intents-line", id: "img2img_intent_line", role: "status", hidden: true });
-    this.shown = null; // the intent that the line is about
+    this.shown = null; // the intent that the line describes
     const buttons = config.intents.map((intent) =>
       button({
         text: intent.label,
@@ -38,15 +38,15 @@ export class Intents {
     );
     const again = later(() => this.shown && this.explain(this.shown), PAUSE);
     canvas.document.onChange((what) => {
-      if (what !== "mask" && what !== "sketch") again(); // those come with each move of a stroke
+      if (what !== "mask" && what !== "sketch") again(); // those come with every move of a stroke
       if (what === "mode" && this.active && named(this.active.name).needs !== "frame" && !canvas.document.masking)
         this.end();
     });
     onUndo((tab, step) => tab === TAB && this.undone(step));
   }
 
-  // {name, picture, given, base}: what is in force, the picture it was chosen for, what it set, and what stood there
-  // before the first of several. It is a value of the form, and so comes back with it.
+  // {name, picture, given, base}: the active intent, the picture it was chosen for, the values it set, and the values
+  // before the first of several intents. It is a form value, and so is restored with the form.
   get active() {
     return form.get(TAB, "intent");
   }
@@ -83,7 +83,7 @@ export class Intents {
     };
   }
 
-  // What it set goes back, but for what has been changed since.
+  // Resets what it set, except values changed since.
   end() {
     const { active } = this;
     if (!active) return;
@@ -95,7 +95,7 @@ export class Intents {
     if (back.length) toast(`${named(active.name).label} is off; its settings were undone.`);
   }
 
-  // Another picture than the one it was chosen for; one that is brought back, or the first one, is no other.
+  // Whether this is a picture other than the one it was chosen for; that one brought back, or the first one, is not.
   setPicture(picture) {
     const { active } = this;
     if (!active || !picture || active.picture === picture.id) return;
@@ -103,7 +103,8 @@ export class Intents {
     else this.end();
   }
 
-  // Before a job: where nothing is masked and nothing painted on it is an ordinary one. Gives back the fields it set.
+  // Before a job: if nothing is masked and no frame extends the picture, the job is an ordinary one. Returns the fields
+  // it set.
   settled() {
     const { active, canvas } = this;
     this.hush();
@@ -112,7 +113,7 @@ export class Intents {
     return Object.fromEntries(Object.keys(active.base).map((name) => [name, form.get(TAB, name)]));
   }
 
-  // What was done, and what is still to be done by hand: that goes when it has been, all of it with the job.
+  // What was done, and what the person still has to do: that part goes once it is done, everything with the job.
   explain(intent) {
     const { canvas, line } = this;
     this.shown = intent;
@@ -134,7 +135,7 @@ export class Intents {
     this.line.hidden = true;
   }
 
-  // The frame need not be shown to somebody who sees it.
+  // The frame is visible, so it need not be pointed out.
   question({ needs, ask }) {
     const { canvas } = this;
     return needs === "frame" && canvas.document.frame && !canvas.frame.paintsOn
@@ -142,7 +143,7 @@ export class Intents {
       : ask;
   }
 
-  // The canvas goes back too, where nothing has been done with it since.
+  // Resets the canvas too, if nothing has been done with it since.
   undone({ reason, choice }) {
     if (reason !== "intent") return;
     const { document, settings } = this.canvas;

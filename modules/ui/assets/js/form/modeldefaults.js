@@ -1,9 +1,9 @@
-// The values that a checkpoint brings for the forms: they follow the selected one, but for what a person has chosen.
+// A checkpoint's default values for the forms: they follow the selected checkpoint, except where a person has chosen.
 
 import * as form from "./form.js";
 import { config, read, write } from "../core/store.js";
 
-// What stands in the form as it was put there, by the checkpoint before or by the form itself, is nobody's choice.
+// Values that the previous checkpoint or the form itself set are not a person's choice.
 function follow(tab, defaults) {
   const before = read(`defaults.${tab}`, {});
   const usual = form.defaults(tab);
@@ -19,7 +19,7 @@ function follow(tab, defaults) {
   return Object.keys(given);
 }
 
-// engine: {selected, defaults(tab)}. Gives back the labels of what has changed.
+// engine: {selected, defaults(tab)}. Returns the labels of the changed fields.
 export function followModel(engine) {
   const changed = Object.keys(config.tabs).flatMap((tab) => {
     const names = follow(tab, engine.defaults(tab));

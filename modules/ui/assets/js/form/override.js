@@ -1,5 +1,5 @@
-// Settings that pasted parameters stand for and that differ from those in force (A1111's Override settings): shown as
-// chips, sent with each job of the tab until they are taken away.
+// Settings from pasted parameters that differ from the current ones (A1111's Override settings): shown as chips and
+// sent with each job of the tab until they are removed.
 
 import { button, h, part } from "../core/dom.js";
 import * as form from "./form.js";

@@ -12,7 +12,7 @@ const BOXES = { prompt: "prompt", negative_prompt: "neg_prompt" };
 const COUNTERS = { prompt: "token_counter", negative_prompt: "negative_token_counter" };
 const STEP = 0.1;
 
-// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector, styles and cards have
+// {lastInfotext(tab), modelDefaults(tab)} come from the gallery and the checkpoint selector; styles and cards have
 // buttons of their own.
 export function setUpPrompts(tab, { lastInfotext, modelDefaults, styles, cards }) {
   for (const [name, elem] of Object.entries(BOXES)) {

@@ -1,4 +1,4 @@
-// The row that finds faces and other things in the source, shows them as boxes, and says what is done with them.
+// The row that detects faces and other things in the source, shows them as boxes, and applies what is chosen for them.
 
 import { maskFile } from "../../canvas/wire.js";
 import { get, post, request } from "../core/api.js";
@@ -10,7 +10,7 @@ import { toast } from "../core/toast.js";
 const DETAILER = "Detailer";
 const SCRATCHES = "Scratches"; // found as a mask, not as boxes
 
-// The boxes as the script takes them: one a line.
+// The boxes in the script's format: one per line.
 export const written = (boxes) =>
   boxes.map(({ left, top, right, bottom }) => [left, top, right, bottom].join(", ")).join("\n");
 
@@ -93,7 +93,7 @@ export class RegionRow {
     }
   }
 
-  // They become the mask, which the canvas's tools can correct and its Undo takes back.
+  // The boxes become the mask, which the canvas's tools can correct and its Undo can take back.
   async findScratches(picture) {
     const address = `/v1/pictures/${picture.id}/scratches?sensitivity=${this.sensitivity.value}`;
     const file = await (await request("GET", address)).blob();
@@ -133,7 +133,7 @@ export class RegionRow {
     this.canvas.regions.add();
   }
 
-  // The script's boxes are those on the canvas, also after they are gone: on another picture they would mean nothing.
+  // The script's boxes follow those on the canvas, even when they are removed: on another picture they mean nothing.
   changed(boxes) {
     this.script.take(DETAILER, { boxes: written(boxes) }, false);
     this.show();

@@ -1,11 +1,11 @@
-// The controls of a script's arguments, built from what the server says of them.
+// The controls of a script's arguments, built from the server's description.
 //
-// section: the ScriptSection they are part of, which knows the values and takes new ones; idOf(arg) gives an id.
+// section: the ScriptSection they belong to, which holds the values and accepts new ones; idOf(arg) returns an id.
 
 import { button, h } from "../core/dom.js";
 import { fitted } from "../core/numberbox.js";
 
-// The choices that are shown, each with its number among all.
+// The visible choices, each with its index among all.
 export const listed = (arg) =>
   arg.choices.map((choice, place) => [choice, place]).filter(([choice]) => !arg.unlisted.includes(choice));
 
@@ -96,7 +96,7 @@ function dropdown(section, arg, id) {
 }
 
 function slider(section, arg, id) {
-  // Before the value: a browser fits a value to the bounds that it has when the value is set.
+  // Before the value: a browser clamps a value to the bounds at the time it is set.
   const bounds = { min: arg.minimum, max: arg.maximum, step: arg.step ?? "any" };
   const number = h("input", { type: "number", id, ...bounds, value: section.value(arg) });
   const range =

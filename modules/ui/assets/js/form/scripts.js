@@ -1,12 +1,12 @@
-// The Script section at the bottom of a form: a choice of scripts, and the controls of the chosen one, built from what
-// the server says of them. What is set is kept in this browser, for each script.
+// The Script section at the bottom of a form: a list of scripts, and the controls of the chosen one, built from the
+// server's description. Values are kept in this browser, separately for each script.
 
 import { get } from "../core/api.js";
 import { button, h, part } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 import { control, listed } from "./scriptcontrols.js";
 
-let offered = null; // the answer of /v1/scripts, one for both forms
+let offered = null; // the answer of /v1/scripts, shared by both forms
 
 export class ScriptSection {
   constructor(tab) {
@@ -48,7 +48,7 @@ export class ScriptSection {
         ...(answer.problems ?? []).map((text) => h("p", { className: "p-error", textContent: text })),
       );
     } catch (error) {
-      offered = null; // asked again by the next page
+      offered = null; // the next page requests it again
       this.problems.replaceChildren(
         h("p", { className: "p-error", textContent: `The scripts could not be listed. ${error.message}` }),
       );
@@ -93,7 +93,7 @@ export class ScriptSection {
     this.refreshFills();
   }
 
-  // Values for a script's arguments from elsewhere on the page; isChosen: it becomes the one that runs.
+  // Sets values of a script's arguments from elsewhere on the page; isChosen: the script is selected too.
   take(name, values, isChosen) {
     this.values[name] = { ...this.values[name], ...values };
     if (isChosen) this.select.value = this.chosen = name;
@@ -101,13 +101,13 @@ export class ScriptSection {
     if (this.chosen === name) this.build();
   }
 
-  // What a request holds of it; nothing where no script is chosen.
+  // Its part of a request; nothing if no script is chosen.
   toRequest() {
     if (!this.script) return {};
     return { script_name: this.chosen, script_args: this.script.args.map((arg) => this.value(arg)) };
   }
 
-  // Shows a sentence about `field`; tells whether it is about the script.
+  // Shows a sentence about `field`; returns whether it is about the script.
   complain(sentence, field) {
     if (!field?.startsWith("script_")) return false;
     const at = this.controls.querySelector(`[data-arg="${CSS.escape(field.split(".")[1] ?? "")}"]`);
@@ -129,7 +129,7 @@ export class ScriptSection {
     this.refreshFills();
   }
 
-  // What a list offers for the axis that is chosen in the control before.
+  // The choices of a list for the axis that is chosen in the control before it.
   fillButton(arg, take) {
     const by = this.script.offers[arg.name];
     if (!by) return null;

@@ -1,10 +1,10 @@
-// The buttons beside a seed: a random one each time, and that of the selected picture.
+// The buttons beside a seed: a random one each time, or that of the selected picture.
 
 import { button, h, part } from "../core/dom.js";
 import { toast } from "../core/toast.js";
 import * as form from "./form.js";
 
-// selected(): the picture that is looked at, or nothing.
+// selected(): the selected picture, or nothing.
 export function seedTools(tab, place, field, selected) {
   const elem = field === "seed" ? "" : "sub";
   const reuse = () => {

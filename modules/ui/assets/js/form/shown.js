@@ -1,4 +1,4 @@
-// What only some checkpoints are shown beside the latent: controls that appear where the chosen one asks for them.
+// Inputs that only some checkpoints take besides the latent: controls that appear if the selected one needs them.
 
 import { byId, h, part } from "../core/dom.js";
 import { Source } from "../source/source.js";
@@ -15,12 +15,12 @@ export class Shown {
     this.setModel("");
   }
 
-  // shown: of the chosen checkpoint, as the server names it: "source" has a scale of its own, "depth" a map.
+  // shown: of the chosen checkpoint, named by the server: "source" has its own scale, "depth" a map.
   setModel(shown) {
     byId("tab_img2img").dataset.shown = shown;
   }
 
-  // What belongs to a request.
+  // Its part of a request.
   fields() {
     const { picture } = this.depth;
     return byId("tab_img2img").dataset.shown === "depth" && picture ? { depth_map: picture.id } : {};

@@ -1,4 +1,4 @@
-// Width and height: swap, aspect lock, the source's own size, those that the checkpoint was trained on.
+// Width and height: swap, aspect lock, the source's own size, the checkpoint's training sizes.
 
 import { button, byId, childrenOf, h, part, setIcon } from "../core/dom.js";
 import * as form from "./form.js";
@@ -8,7 +8,7 @@ import { read, write } from "../core/store.js";
 import { tabRow } from "../core/tabs.js";
 import { TrainedSizes } from "./trainedsizes.js";
 
-const UNIT = 8; // pixels, while no checkpoint is known
+const UNIT = 8; // pixels, as long as no checkpoint is known
 
 export class Size {
   // estimate: of this tab; sourceSize() -> {width, height} or null.
@@ -17,7 +17,7 @@ export class Size {
     this.sourceSize = sourceSize;
     this.unit = UNIT;
     this.ratio = read(`ratio.${tab}`);
-    this.own = false; // while we change the other side ourselves
+    this.own = false; // while the script changes the other side
     this.hints = new SizeHints(this);
     this.trained = new TrainedSizes(tab, (size) => this.choose(size));
     this.lockButton = button({
@@ -51,7 +51,7 @@ export class Size {
     return [swap, this.trained.element, this.lockButton, detect];
   }
 
-  // sizes: {multiple_of, trained_on} of the chosen checkpoint; null without one.
+  // sizes: {multiple_of, trained_on} of the selected checkpoint; null without one.
   setModel(sizes) {
     this.unit = sizes?.multiple_of ?? UNIT;
     this.trained.show(sizes?.trained_on ?? []);
@@ -61,7 +61,7 @@ export class Size {
     }
   }
 
-  // Resize to / Resize by: the one that is open counts.
+  // Resize to / Resize by: the open one applies.
   tabs() {
     const row = tabRow(
       { to: "Resize to", by: "Resize by" },
@@ -112,7 +112,7 @@ export class Size {
     this.lockButton.setAttribute("aria-pressed", String(Boolean(this.ratio)));
   }
 
-  // A size as it is, whatever the proportions were before.
+  // Sets exactly this size, whatever the proportions were.
   choose({ width, height }) {
     if (this.ratio) this.lock(width / height);
     this.put(width, height);
@@ -126,7 +126,7 @@ export class Size {
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });
   }
 
-  // The form's size is that of a picture, made smaller where a side is longer than the form takes.
+  // Sets the form's size to a picture's, scaled down if a side is longer than the form allows.
   take(picture) {
     const most = form.fieldsOf(this.tab).find((field) => field.name === "width").maximum;
     if (this.ratio) this.lock(picture.width / picture.height);
@@ -134,7 +134,7 @@ export class Size {
     this.put(width, height);
   }
 
-  // The source's proportions at about the area that is set now: a size the model knows.
+  // The source's proportions at about the current area: a size that suits the model.
   proportion() {
     this.putShaped(this.sourceSize(), form.get(this.tab, "width") * form.get(this.tab, "height"));
   }
@@ -145,7 +145,7 @@ export class Size {
     this.put(width, height);
   }
 
-  // The size that the checkpoint was trained at; where the form keeps the source's proportions, at its area.
+  // The size that the checkpoint was trained at; if the form keeps the source's proportions, its area.
   takeNative({ width, height }) {
     const source = this.sourceSize();
     if (form.get(this.tab, "size_tab") !== "to") form.set(this.tab, { size_tab: "to" });

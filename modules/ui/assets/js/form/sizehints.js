@@ -1,4 +1,4 @@
-// What is said beside width and height: what they come to, and what is wrong with them.
+// Hints beside width and height: the resulting size, and what is wrong with the values.
 
 import { button, byId, h, part } from "../core/dom.js";
 import * as form from "./form.js";
@@ -15,7 +15,7 @@ export class SizeHints {
     this.text = part("size-text", this.tab);
   }
 
-  // estimate: the server's estimate, null where it has none for these values.
+  // estimate: the server's estimate, null if it has none for these values.
   show(estimate) {
     this.warning.replaceChildren();
     if (estimate?.warning) this.warning.append(this.warningOf(estimate));
@@ -40,7 +40,7 @@ export class SizeHints {
     return this.line(warning, use, { id: `${this.tab}_size_warning`, role: "status" });
   }
 
-  // Whether the result is the form's size but for what the family's rule cuts off.
+  // Whether the result has the form's size, except for what the family's rule cuts off.
   isCut({ width, height }) {
     const requested = { width: form.get(this.tab, "width"), height: form.get(this.tab, "height") };
     if (requested.width === width && requested.height === height) return false;

@@ -1,11 +1,11 @@
-// Arithmetic of sizes: what a form's Width and Height may be, and which of them have a picture's proportions.
+// Arithmetic of sizes: which values Width and Height can have, and which of them match a picture's proportions.
 
-const SMALLEST = 64; // pixels, of a side that the form works out
-const NEAR = 0.03; // share by which two proportions may differ and are the same
+const SMALLEST = 64; // pixels, for a side that the form computes
+const NEAR = 0.03; // relative difference up to which two proportions count as equal
 
 /** @typedef {{width: number, height: number}} Size in pixels */
 
-// The sides of a result are multiples of `unit` pixels, which the chosen checkpoint's family sets.
+// The sides of a result are multiples of `unit` pixels, which depends on the selected checkpoint's family.
 
 /** @type {(pixels: number, unit: number) => number} */
 export const down = (pixels, unit) => Math.max(unit, Math.floor(pixels / unit) * unit);
@@ -13,14 +13,14 @@ export const down = (pixels, unit) => Math.max(unit, Math.floor(pixels / unit) *
 /** @type {(pixels: number, unit: number) => number} */
 export const nearest = (pixels, unit) => Math.max(SMALLEST, Math.round(pixels / unit) * unit);
 
-// A picture's size, made smaller where a side is longer than `most`.
+// A picture's size, scaled down if a side is longer than `most`.
 /** @type {(picture: Size, most: number, unit: number) => Size} */
 export function within({ width, height }, most, unit) {
   const scale = Math.min(1, most / Math.max(width, height));
   return { width: down(width * scale, unit), height: down(height * scale, unit) };
 }
 
-// The proportions of a picture at about `area` pixels.
+// A size with a picture's proportions and about `area` pixels.
 /** @type {(picture: Size, area: number, unit: number) => Size} */
 export function shaped({ width, height }, area, unit) {
   const wide = Math.sqrt((area * width) / height);

@@ -1,5 +1,5 @@
-// Styles: the ones chosen for a form, as chips under its prompts, and the dialogue in which they are chosen, put into
-// the prompts, saved and deleted. They are the rows of styles.csv, shared by both forms.
+// Styles: those chosen for a form, shown as chips under its prompts, and the dialog in which they are chosen, inserted
+// into the prompts, saved and deleted. They are the rows of styles.csv, shared by both forms.
 
 import { get, post, remove, request } from "../core/api.js";
 import { button, byId, h, part } from "../core/dom.js";
@@ -93,13 +93,13 @@ export class Styles {
       ),
       this.error,
     );
-    // Beside it
+    // In addition
     this.element.addEventListener("click", (event) => event.target === this.element && this.element.close());
     document.body.append(this.element);
     part("styles", this.tab).replaceChildren((this.chips = h("div", { className: "chips", id: `${this.tab}_styles` })));
   }
 
-  // A button for the row of tools.
+  // A button for the tab's row of tools.
   button() {
     return button({
       icon: "styles",
@@ -170,7 +170,7 @@ export class Styles {
     await this.change(() => put(row), `Saved the style ${name}.`, action);
   }
 
-  // A style as it was, unless it has been changed since: then it is no more `left`, or null where it was deleted.
+  // Restores a style, unless it has been changed since: it no longer equals `left` (null: it was deleted).
   async putBack(row, left) {
     try {
       const now = (await get("/v1/styles")).find((one) => one.name === row.name);
@@ -182,7 +182,7 @@ export class Styles {
     }
   }
 
-  // A deleted style can be had back.
+  // A deleted style can be restored.
   async delete(row) {
     const wasChosen = this.chosen.includes(row.name);
     const back = () =>
@@ -211,7 +211,7 @@ export class Styles {
     }
   }
 
-  // The chosen styles become words of the prompt boxes, and are chosen no more.
+  // The chosen styles are written into the prompt boxes and are no longer chosen.
   async apply() {
     if (!this.chosen.length) return this.complain("Choose a style first.");
     const own = Object.fromEntries(PROMPTS.map((name) => [name, form.get(this.tab, name)]));
@@ -248,7 +248,7 @@ export class Styles {
     this.error.hidden = !sentence;
   }
 
-  // What the server says of a job's styles stands at the chips.
+  // The server's remarks about a job's styles are shown at the chips.
   complainBelow(sentence) {
     this.chips.querySelector(".p-error")?.remove();
     if (sentence) this.chips.append(h("span", { className: "p-error", role: "alert", textContent: sentence }));

@@ -1,4 +1,4 @@
-// One generating tab put together: form, jobs, progress, gallery and result.
+// One generation tab assembled: form, jobs, progress, gallery and result.
 
 import { actionRow, save } from "../result/actions.js";
 import { GONE } from "../core/api.js";
@@ -18,7 +18,7 @@ import { Size } from "./size.js";
 import { Styles } from "./styles.js";
 import { begins, toast } from "../core/toast.js";
 
-const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // what a checkbox of the form opens
+const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // parts that a checkbox of the form opens
 
 export class Tab {
   // page: {source, openTab, sendToInfo, modelDefaults(tab)}
@@ -54,7 +54,7 @@ export class Tab {
     );
   }
 
-  // values: the form as Gradio hands it over at this moment.
+  // values: the form's current values from Gradio.
   async generate(values) {
     const { name, page, result } = this;
     result.complain("");
@@ -65,7 +65,7 @@ export class Tab {
     await page.source.busy;
     await page.shown.depth.busy;
     if (name === "img2img") Object.assign(values, page.intents.settled(), await page.area.settled());
-    if (name === "img2img" && page.source.picture) page.source.complain(""); // of a file that was refused before
+    if (name === "img2img" && page.source.picture) page.source.complain(""); // about a file that was refused before
     const request = form.toRequest(name, values);
     const source = name === "img2img" ? page.source.picture : null;
     try {
@@ -95,12 +95,13 @@ export class Tab {
     }
   }
 
-  // Source and mask, and nothing about a mask where there is none.
+  // Source and mask, and nothing about a mask if there is none.
   async fromCanvas(request) {
     const { fields, without } = await this.page.canvas.outgoing();
     for (const field of without) delete request[field];
     Object.assign(request, fields, this.page.shown.fields());
-    // A frame that paints on makes the size, unless only the masked region is worked on: there they are the tile's.
+    // A frame that extends the picture sets the size, unless only the masked region is redrawn: then the size is the
+    // tile's.
     if ("outpaint_left" in fields && !request.inpaint_full_res)
       ["width", "height"].forEach((field) => delete request[field]);
   }
@@ -111,7 +112,7 @@ export class Tab {
     else if (!this.blames(field, sentence)) this.result.complain(sentence);
   }
 
-  // Shows an error at the control of its field; false if there is none in sight.
+  // Shows an error at the control of its field; returns false if none is visible.
   blames(field, sentence) {
     return (
       this.script.complain(sentence, field) ||
@@ -127,7 +128,7 @@ export class Tab {
       if (data.final) this.end();
       return;
     }
-    result.takeBack(GONE); // what was said while the server did not answer
+    result.takeBack(GONE); // the message shown while the server did not answer
     if (event === "waiting") return progress.showWaiting();
     if (event === "queued") return progress.queued(data.ahead);
     if (event === "started" || event === "glimpse") result.complain("");

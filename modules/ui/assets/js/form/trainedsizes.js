@@ -1,11 +1,11 @@
-// The sizes that the chosen checkpoint was trained on: an icon that opens the browser's own list.
+// The sizes that the selected checkpoint was trained on: an icon that opens the browser's own list.
 
 import { h, icon } from "../core/dom.js";
 
 const TITLE = "Sizes this checkpoint was trained on";
 
 export class TrainedSizes {
-  // take({width, height}): somebody has chosen one.
+  // take({width, height}): the person has chosen a size.
   constructor(tab, take) {
     this.sizes = [];
     this.select = h("select", { id: `${tab}_trained_sizes`, title: TITLE, "aria-label": TITLE });
@@ -18,7 +18,7 @@ export class TrainedSizes {
     this.show([]);
   }
 
-  // sizes: [{width, height}], the checkpoint's own first; without any there is nothing to choose.
+  // sizes: [{width, height}], the checkpoint's own first; if it is empty, there is nothing to choose.
   show(sizes) {
     this.sizes = sizes;
     this.element.hidden = !sizes.length;

@@ -1,16 +1,16 @@
-// What a person types while a script's values are on their way into Gradio's components, a tab of the form each. That
-// takes milliseconds, on a busy machine half a second; the component would then show the script's value. What was typed
-// last counts.
+// What a person types while a script's values are on their way into Gradio's components; one instance for each tab's
+// form. That takes milliseconds, on a busy machine half a second; then the component would show the script's value. The
+// text typed last wins.
 
 export class Typing {
   constructor() {
-    /** @type {string[][]} names of the fields of each lot of values that is on its way, oldest first */
+    /** @type {string[][]} fields of each batch of values that is on its way, oldest first */
     this.underway = [];
-    /** @type {Record<string, any>} what was typed into those fields since */
+    /** @type {Record<string, any>} what has been typed into those fields since then */
     this.last = {};
   }
 
-  // Gradio has asked for values of these fields.
+  // Gradio has requested values of these fields.
   handed(names) {
     this.underway.push(names);
   }
@@ -19,17 +19,17 @@ export class Typing {
     if (this.underway.some((names) => names.includes(name))) this.last[name] = value;
   }
 
-  // A script has put a value there after the typing.
+  // A script has set a value there after the typing.
   put(name) {
     delete this.last[name];
   }
 
-  // Whether `value`, told by Gradio, is a script's that the typing has replaced.
+  // Whether `value`, reported by Gradio, is a script's value that the typing has replaced.
   isOutdated(name, value) {
     return name in this.last && this.last[name] !== value;
   }
 
-  // Gradio is through with the oldest lot: gives back what was typed over it.
+  // Gradio has applied the oldest batch; returns what was typed over it.
   settled() {
     const names = this.underway.shift() ?? [];
     const typed = Object.entries(this.last).filter(([name]) => names.includes(name));
@@ -38,8 +38,8 @@ export class Typing {
   }
 }
 
-// take(value) is called for all that is typed into the number, text or checkbox of a component. An emptied number box
-// means the number before (numberbox.js).
+// take(value) is called for everything typed into a component's number box, text box or checkbox. An emptied number box
+// means the previous number (numberbox.js).
 export function onTyped(block, take) {
   const typed = (/** @type {Event & {target: HTMLInputElement}} */ { target }) => {
     if (target.type === "textarea") take(target.value);

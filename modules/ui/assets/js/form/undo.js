@@ -1,5 +1,5 @@
-// Way back from what a script or a button did to a form and its picture. A step knows what it changed and what it made
-// of that: to take it back touches nothing else, and nothing that was changed since.
+// Undo for what a script or a button did to a form and its picture. A step records what it changed and the new values:
+// undoing it touches nothing else, and nothing that was changed since.
 
 import { button } from "../core/dom.js";
 import * as form from "./form.js";
@@ -7,7 +7,7 @@ import { read, write } from "../core/store.js";
 import { begins, toast } from "../core/toast.js";
 
 const LEVELS = 30;
-const MOVES = ["send", "crop", "remove", "replace"]; // steps that change the picture, and so what is on it
+const MOVES = ["send", "crop", "remove", "replace"]; // steps that change the picture, and so what is painted on it
 const OF_PICTURE = ["width", "height", "resize_by", "size_tab"]; // fields that go with the picture
 const WORDS = {
   send: "Undo send",
@@ -20,15 +20,15 @@ const WORDS = {
 const stacks = {};
 const sources = {};
 const canvases = {};
-const layers = new WeakMap(); // state -> mask and sketch of then, as long as the page lives
+const layers = new WeakMap(); // state -> mask and sketch at that time, as long as the page lives
 const listeners = [];
 const takers = [];
-const notes = new Map(); // toast -> {tab, step}: it goes when the step is no longer the last
+const notes = new Map(); // toast -> {tab, step}: it disappears when the step is no longer the last
 
-// canvas: what can be painted on; its state goes with the picture's.
+// canvas: something that can be painted on; its state goes with the picture's.
 export const useSource = (tab, source, canvas = null) => ((sources[tab] = source), (canvases[tab] = canvas));
 
-// Steps of a page before this one knew less of themselves and are left out.
+// Steps of an older page version contain less and are dropped.
 const stack = (tab) => (stacks[tab] ??= read(`undo.${tab}`, []).filter((step) => step.before && step.after));
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 const idOf = (picture) => picture?.id ?? null;
@@ -43,7 +43,7 @@ function keep(tab) {
   listeners.forEach((action) => action(tab));
 }
 
-// The tab as it is now: {values, picture, canvas: {mode, frame} or null}.
+// The current state of the tab: {values, picture, canvas: {mode, frame} or null}.
 function state(tab) {
   const noted = canvases[tab]?.noted();
   const now = { values: form.all(tab), picture: sources[tab]?.picture ?? null, canvas: noted?.seen ?? null };
@@ -51,7 +51,7 @@ function state(tab) {
   return now;
 }
 
-// The step has made `after` of the tab: of the values only those count that it changed.
+// Records `after` as the step's result; only the values that it changed count.
 function close(step, after) {
   const { before } = step;
   const changed = Object.keys(after.values).filter((name) => !isSame(before.values[name], after.values[name]));
@@ -59,22 +59,21 @@ function close(step, after) {
   step.after = after;
 }
 
-// Says what was done to `tab`, with an Undo that takes back the step of that and no other. What is there now is its
-// work.
+// Shows what was done to `tab`, with an Undo for that step only. The current state is the step's result.
 export function toastWithUndo(tab, sentence, step = stack(tab).at(-1)) {
   if (step) done(tab, step);
   const isLast = () => stack(tab).at(-1) === step;
-  if (!step || !isLast()) return toast(sentence, { area: "form" }); // another step came in between
+  if (!step || !isLast()) return toast(sentence, { area: "form" }); // another step was made in between
   const note = toast(sentence, { area: "form", action: { text: "Undo", run: () => isLast() && undo(tab) } });
   notes.set(note, { tab, step });
   return note;
 }
 
-// action(tab, step) is called when a step has been taken back.
+// action(tab, step) is called when a step has been undone.
 export const onUndo = (action) => takers.push(action);
 
-// Notes the state of `tab` before it is changed. reason: "send", "parameters", "reset" … choice: {given, …} of a step
-// that sets the fields `given` and nothing else. Gives back the step, for toastWithUndo() or done() after the change.
+// Records the state of `tab` before a change. reason: "send", "parameters", "reset" … choice: {given, …} of a step that
+// sets only the fields `given`. Returns the step, for toastWithUndo() or done() after the change.
 export function remember(tab, reason, choice = null) {
   const step = { reason, choice, before: state(tab), after: null };
   if (choice) close(step, { ...step.before, values: { ...step.before.values, ...choice.given } });
@@ -84,19 +83,19 @@ export function remember(tab, reason, choice = null) {
   return step;
 }
 
-// The change that `step` was noted for has been made.
+// The change of `step` has been made.
 export function done(tab, step) {
   if (!step.after) close(step, state(tab));
   keep(tab);
 }
 
-// The change that `step` was noted for was not made after all.
+// The change of `step` was not made after all.
 export function forget(tab, step) {
   stacks[tab] = stack(tab).filter((one) => one !== step);
   keep(tab);
 }
 
-// Another picture takes the place of the one that is there: act() does it. Only a message can take that back.
+// act() replaces the current picture by another. Only a message can undo that.
 export function replace(tab, act) {
   const step = { reason: "replace", choice: null, before: state(tab), after: null };
   begins("form");
@@ -112,7 +111,7 @@ export function undo(tab) {
   takeBack(tab, step, () => stack(tab).push(step));
 }
 
-// again(): called where the step is made once more.
+// again(): called when the step is made once more.
 function takeBack(tab, step, again = () => {}) {
   const now = state(tab);
   const stays = !move(tab, step, step.after, step.before);
@@ -126,7 +125,7 @@ function takeBack(tab, step, again = () => {}) {
   });
 }
 
-// Brings what `step` is about from one state to another, where it still is in the first. Tells whether the picture is
+// Moves what `step` changed from one state to another, where it is still in the first. Returns whether the picture is
 // as it should be: one that came since stays, with its size and what is painted on it.
 function move(tab, { reason }, from, to) {
   const [source, canvas] = [sources[tab], canvases[tab]];
@@ -152,7 +151,7 @@ function move(tab, { reason }, from, to) {
   return isThere;
 }
 
-// A button that takes back the last step of `tab` and says which; hidden while there is none.
+// A button that undoes the last step of `tab` and names it; hidden if there is none.
 export function undoButton(tab, onRefresh = () => {}) {
   const made = button({
     icon: "undo",

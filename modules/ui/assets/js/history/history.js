@@ -1,4 +1,4 @@
-// The History tab: what has been made, newest first; what a picture was made from and what came of it.
+// The History tab: all pictures, newest first; what a picture was made from, and what was made from it.
 
 import { save, sendToImg2img } from "../result/actions.js";
 import { get } from "../core/api.js";
@@ -18,7 +18,7 @@ export class History {
   // page: {source, canvas, tabs, openTab, sendToInfo, sendToExtras}.
   constructor(page) {
     this.page = page;
-    this.pictures = []; // newest first, as far as they have been asked for
+    this.pictures = []; // newest first, as many as have been requested
     this.next = "";
     this.selected = null;
     this.turn = 0;
@@ -47,7 +47,7 @@ export class History {
     document.addEventListener("server-back", () => openedTab() === "history" && this.load());
   }
 
-  // From the newest on, or the page after `before`.
+  // The newest page, or the page after `before`.
   async load(before = "") {
     const turn = ++this.turn;
     if (!this.pictures.length) this.status.textContent = "Scanning the outputs folder …";
@@ -126,7 +126,7 @@ export class History {
     this.showDetail(picture);
   }
 
-  // On a narrow screen the chosen picture stands above the thumbnails, and may be out of sight.
+  // On a narrow screen, the chosen picture is above the thumbnails and may be out of sight.
   look(picture) {
     this.choose(picture);
     if (this.detail.getBoundingClientRect().top < 0) this.detail.scrollIntoView({ block: "start" });
@@ -144,7 +144,7 @@ export class History {
       draggable: "true",
       onclick: () => this.enlarge(),
     });
-    // Its place is there before the picture is: nothing moves below somebody who has scrolled to it.
+    // Its space is reserved before the picture loads: nothing moves for somebody who has scrolled there.
     image.style.aspectRatio = `${picture.width} / ${picture.height}`;
     image.style.width = `min(100%, ${picture.width}px, calc(var(--tallest) * ${picture.width / picture.height}))`;
     image.addEventListener("keydown", (event) => event.key === "Enter" && this.enlarge());

@@ -1,4 +1,4 @@
-// The way back from the history into a form, with source and mask as they were.
+// Reopens a picture from the history in a form, with source and mask as they were.
 
 import { post, request } from "../core/api.js";
 import { complain, toast } from "../core/toast.js";
@@ -9,8 +9,7 @@ const SIZES = ["width", "height", "resize_by"];
 const marginsOf = (fields) =>
   Object.fromEntries(["left", "top", "right", "bottom"].map((side) => [side, fields[`outpaint_${side}`] ?? 0]));
 
-// The form as it was: parameters, source, and the mask and the frame where there were any. Undo brings back what
-// stood there.
+// The form as it was: parameters, source, mask and frame, if there were any. Undo restores the form before that.
 export async function reopen(page, picture, tab) {
   const { canvas } = page;
   try {
@@ -19,7 +18,8 @@ export async function reopen(page, picture, tab) {
     const step = remember(tab, "send");
     const margins = tab === "img2img" && stored.source ? marginsOf(stored.fields) : null;
     const isGrown = margins !== null && Object.values(margins).some(Boolean);
-    // Where a frame paints on it makes the size, and the text's is the whole's: nothing to stretch the source to.
+    // If a frame extends the picture, it sets the size, and the infotext's size is the result's: do not stretch the
+    // source to it.
     const isSizedByFrame = isGrown && !stored.fields.inpaint_full_res;
     if (isSizedByFrame) SIZES.forEach((name) => delete stored.fields[name]);
     const notes = [...fill(tab, stored, false), ...stored.missing];
@@ -42,7 +42,7 @@ export async function reopen(page, picture, tab) {
   }
 }
 
-// What a picture from Extras was made of, ready to be enlarged in another way.
+// The source of a picture from Extras, ready to be enlarged in another way.
 export async function reopenExtras(page, picture) {
   try {
     const { source, missing } = await post(`/v1/history/${picture.sha256}/open`);

@@ -1,4 +1,4 @@
-// The history's small pictures, and how a picture is called there.
+// The history's thumbnails, and the labels of pictures there.
 
 import { h } from "../core/dom.js";
 import { pixelsOf } from "../core/pictures.js";
@@ -27,7 +27,7 @@ export function thumb(picture, onclick) {
   );
 }
 
-// A source that came from elsewhere.
+// A source that came from outside.
 export function brought({ sha256, url }) {
   if (!url)
     return h("span", {

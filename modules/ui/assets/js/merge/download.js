@@ -1,4 +1,4 @@
-// One download, followed by its events from the start; it goes on whether or not a page looks.
+// One download, followed by its events from the start; it continues whether or not a page is open.
 
 import { Again } from "../core/again.js";
 import { post } from "../core/api.js";
@@ -10,7 +10,7 @@ import { Meter, sized } from "./meter.js";
 const NAMES = ["queued", "started", "staged", "stepped", "file_saved", "warned", "finished", "failed"];
 
 export class Download {
-  // job: {id, ahead}.  ended(): called when the file is there, or will not come.
+  // job: {id, ahead}.  ended(): called when the file is there, or when the download has failed.
   constructor({ id, ahead }, name, ended) {
     this.id = id;
     this.ended = ended;

@@ -1,4 +1,4 @@
-// Get models: the curated list, any file of the hub, and the downloads that run.
+// Get models: the curated list, any file from the hub, and the running downloads.
 
 import { get, post } from "../core/api.js";
 import { button, first, h, part } from "../core/dom.js";
@@ -114,7 +114,7 @@ export class Fetch {
     );
   }
 
-  // Ask the hub what the file is, show its terms, and fetch it once they are accepted.
+  // Asks the hub about the file, shows its licence terms, and downloads it once they are accepted.
   async offer(body) {
     this.error.hidden = true;
     if (!body.file) return this.fail("Write owner/repository/file, or paste the address of the file's page.");
@@ -140,7 +140,7 @@ export class Fetch {
   }
 }
 
-// Resolves to whether the person accepts the licence of what the hub offers.
+// Resolves to whether the person accepts the licence of the file.
 function accepted(offer) {
   return new Promise((resolve) => {
     const tick = h("input", { type: "checkbox", id: "fetch_accept" });

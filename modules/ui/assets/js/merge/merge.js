@@ -1,4 +1,4 @@
-// The Checkpoint Merger: its form, built from what the server declares, and the job that it starts.
+// The Checkpoint Merger: its form, built from the server's declaration, and the job that it starts.
 
 import { get } from "../core/api.js";
 import { ask } from "../core/ask.js";
@@ -10,7 +10,7 @@ import { control } from "../form/scriptcontrols.js";
 import { Jobs } from "../result/jobs.js";
 import { Meter, sized } from "./meter.js";
 
-// What a field needs to be of use: the methods that read it. Fields that are not named here always count.
+// The methods that use a field. Fields that are not listed here always apply.
 const ONLY = {
   secondary_model_name: ["Weighted sum", "Add difference", "SLERP", "Triple sum"],
   tertiary_model_name: ["Add difference", "Triple sum"],
@@ -20,14 +20,14 @@ const ONLY = {
 };
 
 export class Merge {
-  // page: {engine}, whose list of checkpoints is looked at again when one is new.
+  // page: {engine}, whose list of checkpoints is refreshed when there is a new one.
   constructor(page) {
     this.page = page;
     this.tab = "merge";
     this.values = Object.fromEntries(config.merge.map((arg) => [arg.name, arg.default]));
     const kept = read("merge", {});
     for (const name of Object.keys(this.values)) if (name in kept) this.values[name] = kept[name];
-    this.values.overwrite = false; // asked for each time
+    this.values.overwrite = false; // asked each time
     this.models = { checkpoints: [], vaes: [] };
     this.form = h("div", { className: "script-controls merge-form" });
     this.rest = h("div", { className: "script-controls merge-form" });
@@ -67,7 +67,7 @@ export class Merge {
     return config.merge.find((arg) => arg.name === name).description;
   }
 
-  // The jobs of this tab that run since before the page was loaded.
+  // Jobs of this tab that were started before the page was loaded.
   async resume() {
     if (!this.jobs.list.length) {
       const jobs = await get("/v1/jobs");

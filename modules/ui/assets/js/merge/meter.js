@@ -1,16 +1,16 @@
-// How far a job without pictures is: a bar, words, and the button that stops it.
+// The progress of a job without pictures: a bar, a text, and the button that stops it.
 
 import { button, h } from "../core/dom.js";
 import { clock } from "../result/progress.js";
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-// bytes in words
+// bytes as text
 export const sized = (bytes) =>
   bytes < 1e9 ? `${Math.max(1, Math.round(bytes / 1e6))} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
 
 export class Meter {
-  // name: of the tab, for ids.  stop(): what Interrupt does.
+  // name: the tab's, for ids.  stop(): called by Interrupt.
   constructor(name, stop) {
     this.fill = h("div", { className: "bar-fill" });
     this.bar = h(

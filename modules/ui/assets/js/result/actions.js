@@ -1,4 +1,4 @@
-// What can be done with the selected picture: save, zip, show its folder, download, send it on.
+// Actions on the selected picture: save, zip, show its folder, download, send to another tab.
 
 import { post } from "../core/api.js";
 import { button, download, h } from "../core/dom.js";
@@ -31,8 +31,8 @@ function zip(gallery) {
   download(`/v1/outputs/zip?${paths.join("&")}`);
 }
 
-// `picture` is img2img's source from now on, in `mode` of the canvas. In img2img it starts anew, without a mask, sketch
-// or frame of the one before; in Inpaint it is asked what becomes of an old mask. Its size is the form's, as in A1111.
+// Makes `picture` img2img's source, in `mode` of the canvas. img2img starts without the previous mask, sketch and
+// frame; Inpaint asks what to do with an old mask. The form takes the picture's size, as in A1111.
 export function putIntoImg2img(picture, mode, { source, canvas, tabs, openTab }) {
   if (mode === "img2img") canvas.startOver(picture, () => source.set(picture));
   else source.set(picture);
@@ -41,11 +41,11 @@ export function putIntoImg2img(picture, mode, { source, canvas, tabs, openTab })
   openTab("img2img");
 }
 
-// A picture the server has saved is sent on. withParameters also fills the form from its infotext.
+// Sends on a picture that the server has saved. withParameters also fills the form from its infotext.
 export async function sendToImg2img(picture, page, { withParameters = false, mode = "img2img" } = {}) {
   try {
     const uploaded = await uploadFrom(picture.url);
-    // Spelled out: a picture of ours keeps the words of its prompts though a style has them.
+    // Spelled out: a picture of ours keeps its full prompts even if a style contains the same words.
     const reading = withParameters ? await post("/v1/infotext", { text: picture.infotext, spelled_out: true }) : null;
     const step = remember("img2img", "send");
     const notes = reading ? fill("img2img", reading, false) : [];

@@ -1,9 +1,9 @@
-// Before and after in one frame: the source above the result, cut at a line that pointer or arrow keys move.
+// Before and after in one frame: the source over the result, divided at a line that the pointer or arrow keys move.
 
 import { h } from "../core/dom.js";
 import { config } from "../core/store.js";
 
-const STEP = 2; // percent for an arrow key
+const STEP = 2; // percent per arrow key
 
 export class Compare {
   constructor() {
@@ -52,7 +52,7 @@ export class Compare {
     this.handle.setAttribute("aria-valuenow", String(Math.round(this.at)));
   }
 
-  // Lays the source over `image`, whose frame it takes.
+  // Lays the source over `image`, in the same frame.
   show(url, mode, image) {
     this.before.src = url;
     this.before.style.objectFit = config.resize_modes[mode]?.fit ?? "fill";
@@ -60,7 +60,7 @@ export class Compare {
     this.fit(image);
   }
 
-  // The frame is where object-fit: contain puts the picture within its element.
+  // The frame is where object-fit: contain places the picture within its element.
   fit(image) {
     if (this.element.hidden || !image.naturalWidth) return;
     const scale = Math.min(image.offsetWidth / image.naturalWidth, image.offsetHeight / image.naturalHeight);

@@ -1,4 +1,4 @@
-// Enlarge: a result made larger with one press, faithfully by an upscaler or redrawn with more detail.
+// Enlarge: makes a result larger with one click, faithfully by an upscaler or redrawn with more detail.
 
 import { get, post } from "../core/api.js";
 import { button, h } from "../core/dom.js";
@@ -13,7 +13,7 @@ const WAYS = {
 };
 const DEFAULTS = { way: "faithful", upscaler: "", denoising_strength: 0.3 };
 
-// seconds in words
+// seconds as text
 export function lasting(seconds) {
   if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`;
   if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
@@ -138,7 +138,7 @@ class EnlargeMenu {
     return element;
   }
 
-  // The picture becomes the source of a job of its tab, which is opened.
+  // The picture becomes the source of a job on its tab, which is opened.
   async choose({ kind, request }) {
     this.element.close();
     try {

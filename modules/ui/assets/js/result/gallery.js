@@ -1,15 +1,15 @@
-// The pictures of one tab, newest job first, and which of them is selected; remembered in this browser.
+// The pictures of one tab, newest job first, and the selected one; remembered in this browser.
 
 import { read, write } from "../core/store.js";
 
-const MOST = 80; // pictures kept; the files stay whatever is forgotten here
+const MOST = 80; // number of pictures listed; their files are never deleted
 
 export class Gallery {
   constructor(tab) {
     this.tab = tab;
     this.pictures = read(`gallery.${tab}`, []); // {job, index, seed, width, height, infotext, path, url, source, mode}
     this.selected = this.pictures[0] ?? null;
-    this.following = true; // a new picture becomes the selected one
+    this.following = true; // whether a new picture is selected
     this.listeners = [];
   }
 
@@ -23,10 +23,10 @@ export class Gallery {
   }
 
   add(picture) {
-    // The log of a job is read again after a reload
+    // A job's log is read again after a reload
     if (this.pictures.some((known) => known.url === picture.url)) return;
     const group = this.pictures.filter((known) => known.job === picture.job && (known.sheet || !picture.sheet)).length;
-    // A job's pictures stay in their order, sheets first, before those of older jobs
+    // A job's pictures keep their order, grids first, before those of older jobs
     this.pictures.splice(group, 0, picture);
     this.pictures.splice(MOST);
     if (this.following) this.selected = picture;
@@ -45,7 +45,7 @@ export class Gallery {
     if (next && next !== this.selected) this.select(next);
   }
 
-  // A picture whose file is not there any more.
+  // Removes a picture whose file no longer exists.
   drop(picture) {
     this.pictures = this.pictures.filter((known) => known !== picture);
     if (this.selected === picture) this.selected = this.pictures[0] ?? null;

@@ -1,4 +1,4 @@
-// The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job never needs the
+// The jobs of one tab: submitted, followed by server-sent events, found again after a reload. A job runs without the
 // page.
 
 import { Again } from "../core/again.js";
@@ -19,7 +19,7 @@ const NAMES = [
   "finished",
   "failed",
 ];
-const POLL = 3000; // milliseconds between two looks at a job while the page is hidden
+const POLL = 3000; // milliseconds between two checks of a job while the page is hidden
 
 export class Jobs {
   // onEvent(name, data, job): each event, and "lost" (a sentence) when the server or the job is gone.
@@ -29,7 +29,7 @@ export class Jobs {
     this.list = read(`jobs.${tab}`, []); // [{id, source, mode, warned}], the first is followed
     this.stream = null;
     this.again = new Again();
-    this.heard = { id: "", number: 0 }; // the last event of the job that is followed
+    this.heard = { id: "", number: 0 }; // the last event of the followed job
     document.addEventListener("visibilitychange", () => (this.again.worked(), this.follow()));
   }
 
@@ -41,7 +41,7 @@ export class Jobs {
     write(`jobs.${this.tab}`, this.list.length ? this.list : null);
   }
 
-  // Jobs of an earlier run of the server that wait or run again, and that this page has not heard of: [{id, kind}].
+  // Jobs of an earlier run of the server that wait or run again, and that this page does not know: [{id, kind}].
   adopt(resumed) {
     const known = new Set(this.list.map((job) => job.id));
     const found = resumed.filter((job) => job.kind === this.tab && !known.has(job.id));
@@ -50,12 +50,12 @@ export class Jobs {
     return found.length;
   }
 
-  // details: what the page wants to know of the job later.
+  // details: what the page needs to know about the job later.
   async submit(request, details) {
     this.take(await postOrAsk("/v1/jobs", { kind: this.tab, request }), details);
   }
 
-  // Has the server make what a failed job has not made.
+  // Asks the server to make the missing pictures of a failed job.
   async retry({ id, source, mode }) {
     const { jobs } = await post(`/v1/jobs/${id}/retry`);
     for (const answer of jobs) this.take(answer, { source, mode });
@@ -70,8 +70,8 @@ export class Jobs {
     } else this.onEvent("waiting", {}, this.current);
   }
 
-  // Follows the first job. A browser opens six connections to a host, shared by all its tabs: a hidden page gives its
-  // stream back and only looks now and then.
+  // Follows the first job. A browser opens six connections to a host, shared by all its tabs: a hidden page closes its
+  // stream and only checks now and then.
   follow() {
     this.stream?.close();
     this.again.stop();
@@ -81,7 +81,7 @@ export class Jobs {
     else this.listen(job);
   }
 
-  // From the event on that came last; after a reload from the first, as the page has to be put together again.
+  // Starts after the last event received; after a reload, at the first event, as the page must be rebuilt.
   listen(job) {
     if (this.heard.id !== job.id) this.heard = { id: job.id, number: 0 };
     this.stream?.close();
@@ -104,8 +104,7 @@ export class Jobs {
     if (name === "finished" || name === "failed") this.next();
   }
 
-  // A warning is told once, though the log is read again after a reload, and written anew after a restart of the
-  // server.
+  // A warning is shown once, although the log is read again after a reload and rewritten after a restart of the server.
   isNews(warning, job) {
     job.warned ??= [];
     if (job.warned.includes(warning)) return false;
@@ -114,8 +113,8 @@ export class Jobs {
     return true;
   }
 
-  // What became of a job whose stream broke, or that runs while the page is hidden. The end of one is listened to at
-  // once: that stream closes by itself.
+  // The state of a job whose stream broke, or which runs while the page is hidden. An ended job is read immediately:
+  // its stream closes by itself.
   async look(job) {
     try {
       const now = await get(`/v1/jobs/${job.id}`);
@@ -157,14 +156,14 @@ export class Jobs {
     this.follow();
   }
 
-  // how: "interrupt" or "skip". Of a job that has not started nothing is skipped: that the server knows.
+  // how: "interrupt" or "skip". Skip does nothing to a job that has not started; the server knows that.
   async stop(how, started) {
     if (!this.current) return;
     if (how === "skip" || started) await post(`/v1/jobs/${this.current.id}/${how}`);
     else await remove(`/v1/jobs/${this.current.id}`);
   }
 
-  // Takes the jobs that have not begun out of the queue.
+  // Removes the jobs that have not started from the queue.
   async cancelWaiting() {
     const waiting = this.list.splice(1);
     this.keep();

@@ -1,4 +1,4 @@
-// How far the running job is: bar, words, live preview, the buttons that stop it, and the browser's title.
+// Progress of the running job: bar, text, live preview, the buttons that stop it, and the browser's title.
 
 import { button, byId, h, part } from "../core/dom.js";
 import { complain, toast } from "../core/toast.js";
@@ -6,7 +6,7 @@ import { complain, toast } from "../core/toast.js";
 const TITLE = "Palimpsest";
 const shownTitles = new Map();
 
-// How long something still takes, in words.
+// A remaining time as text.
 export function clock(seconds) {
   if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s left`;
   const minutes = Math.floor(seconds / 60);

@@ -1,5 +1,4 @@
-// The right half of a tab: the selected picture or the live preview, its thumbnails, its facts and what can be done
-// with it.
+// The right half of a tab: the selected picture or the live preview, its thumbnails, its details and its actions.
 
 import { Compare } from "./compare.js";
 import { button, childrenOf, first, h, onEnterOrClick, part } from "../core/dom.js";
@@ -15,8 +14,8 @@ const CALLS = {
 };
 
 export class Result {
-  // actions: an element with the buttons below the picture; save(picture) is also the viewer's S; reuseSeed(seed), or
-  // null where pictures have none.
+  // actions: an element with the buttons below the picture; save(picture) is also used by the viewer's S;
+  // reuseSeed(seed), or null if pictures have no seed.
   constructor(tab, gallery, progress, { actions, save, reuseSeed }) {
     this.tab = tab;
     this.gallery = gallery;
@@ -189,7 +188,7 @@ export class Result {
     if (this.alert.textContent === sentence) this.complain("");
   }
 
-  // action: {text, run} of a button behind the sentence, which goes with it.
+  // action: {text, run} for a button behind the sentence, which disappears with it.
   complain(sentence, action = null) {
     const act = () => (this.complain(""), action.run());
     this.alert.replaceChildren(

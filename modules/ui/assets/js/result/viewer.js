@@ -1,4 +1,4 @@
-// A picture on the whole screen: arrows go through the gallery, wheel, pinch, + and − zoom, dragging moves, Esc closes.
+// A picture in full screen: arrows browse the gallery, wheel, pinch, + and − zoom, dragging moves, Esc closes.
 
 import { button, h } from "../core/dom.js";
 
@@ -7,9 +7,9 @@ const MOST = 16; // times the fitted size
 class Viewer {
   constructor() {
     this.pointers = new Map();
-    this.gallery = null; // what is gone through, as in gallery.js
+    this.gallery = null; // the browsed pictures, as in gallery.js
     this.saver = null;
-    this.back = null; // what had the focus before
+    this.back = null; // the element that had the focus before
     this.image = h("img", { alt: "Picture", draggable: "false" });
     this.text = h("span", { className: "viewer-text" });
     const tool = (icon, title, onclick) => button({ icon, title, className: "p-glass", onclick });
@@ -70,7 +70,7 @@ class Viewer {
 
   show() {
     const { pictures, selected } = this.gallery;
-    this.image.src = selected.shown ?? selected.url; // a file of gigabytes is shown reduced
+    this.image.src = selected.shown ?? selected.url; // a file of gigabytes is shown at reduced size
     const at = pictures.indexOf(selected);
     this.text.textContent =
       `${selected.width} × ${selected.height} · seed ${selected.seed}` +
@@ -118,7 +118,7 @@ class Viewer {
     this.place();
   }
 
-  // Around the pointer where there is one, else around the middle.
+  // Around the pointer if there is one, else around the middle.
   zoom(by, at = null) {
     const scale = Math.min(MOST, Math.max(1, this.scale * by));
     const box = this.frame.getBoundingClientRect();

@@ -1,4 +1,4 @@
-// The top row: which checkpoint is chosen, what the engine is doing with it, and whether the server is there at all.
+// The top row: the selected checkpoint, what the engine is doing with it, and whether the server is reachable.
 
 import { Again } from "../core/again.js";
 import { get, GONE, post } from "../core/api.js";
@@ -15,13 +15,13 @@ const WORDS = {
   unloaded: "Not loaded",
   stopped: "Stopped",
 };
-// A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it is given up.
+// A connection that the other side has forgotten (sleep, a killed server) neither opens nor fails: it times out.
 const OPENS_WITHIN = 6000; // milliseconds
 
 export class EngineStatus {
-  /** @type {((name: string) => void) | undefined} a checkpoint is chosen */
+  /** @type {((name: string) => void) | undefined} a checkpoint was chosen */
   onSelected;
-  /** @type {(() => Promise<void>) | undefined} the list has been read anew */
+  /** @type {(() => Promise<void>) | undefined} the list has been refreshed */
   onRefresh;
 
   constructor() {
@@ -54,7 +54,7 @@ export class EngineStatus {
     this.watch();
   }
 
-  // One stream, given back while the page is hidden: a browser has six connections to a host for all its tabs.
+  // One stream, closed while the page is hidden: a browser has only six connections to a host for all its tabs.
   watch() {
     this.stream?.close();
     this.again.stop();
@@ -131,7 +131,7 @@ export class EngineStatus {
     byId("checkpoint_apply").click();
   }
 
-  // The selector's, then those of the fields that name another checkpoint; what is chosen there stays.
+  // The selector's options, then those of the fields that name another checkpoint, which keep their choice.
   take() {
     const names = this.list.map((row) => [row.label ?? row.name, row.name]);
     const others = Object.values(config.tabs)
@@ -160,12 +160,12 @@ export class EngineStatus {
     return this.list.find((row) => row.name === this.selected);
   }
 
-  // What the chosen checkpoint brings for the form of `tab`.
+  // The selected checkpoint's default values for the form of `tab`.
   defaults(tab) {
     return this.chosen?.forms?.[tab] ?? {};
   }
 
-  // {multiple_of, trained_on} of the chosen checkpoint, as the server knows it; null without one.
+  // {multiple_of, trained_on} of the selected checkpoint, from the server; null without one.
   get sizes() {
     return this.chosen?.sizes ?? null;
   }

@@ -1,4 +1,4 @@
-// The Settings tab: a change is sent at once; what the server refuses is said under its field.
+// The Settings tab: a change is sent immediately; if the server refuses it, the reason appears under its field.
 
 import { get, post } from "../core/api.js";
 import { button, byId, h, later, part } from "../core/dom.js";
@@ -7,12 +7,12 @@ import { config } from "../core/store.js";
 import { complain, toast } from "../core/toast.js";
 
 const blockOf = (name) => byId(config.settings.find((field) => field.name === name)?.elem ?? "");
-const SAID = 6000; // milliseconds that "Saved" stands
+const SAID = 6000; // milliseconds for which "Saved" is shown
 
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export class SettingsPage {
-  /** @type {(() => void) | undefined} a setting is saved */
+  /** @type {(() => void) | undefined} a setting was saved */
   onSaved;
 
   constructor() {
@@ -58,7 +58,7 @@ export class SettingsPage {
     );
   }
 
-  // A list of files with its choice, which is shown also where its file is gone.
+  // A list of files with its choice, which is shown even if its file is gone.
   offered(name) {
     const value = this.latest[name];
     return {
@@ -69,7 +69,7 @@ export class SettingsPage {
   }
 
   changed(name, value, own = false) {
-    if (Boolean(ownBox(blockOf(name))) !== own) return; // a box of ours: Gradio does not know what stands in it
+    if (Boolean(ownBox(blockOf(name))) !== own) return; // a box of ours: Gradio does not know its content
     if (value === null || value === (this.pending[name] ?? this.values[name])) return;
     this.pending[name] = value;
     this.send();
@@ -92,7 +92,7 @@ export class SettingsPage {
     }
   }
 
-  // Said for a moment.
+  // Shown for a moment.
   say(sentence) {
     this.status.textContent = sentence;
     this.silence();
@@ -109,7 +109,7 @@ export class SettingsPage {
     const defaults = Object.fromEntries(config.settings.map((field) => [field.name, field.default]));
     const before = this.values;
     if (!(await this.sendAll(defaults, "All settings were reset to their defaults"))) return;
-    // What has been set since stays.
+    // Settings changed since then stay.
     const isOurs = (name) => same(this.values[name], defaults[name]) && !same(before[name], defaults[name]);
     const back = () =>
       this.sendAll(

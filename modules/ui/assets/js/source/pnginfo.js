@@ -1,4 +1,4 @@
-// The PNG Info tab: what a picture says about how it was made, and the ways on from there.
+// The PNG Info tab: what a picture says about how it was made, and buttons that send it to other tabs.
 
 import { putIntoImg2img } from "../result/actions.js";
 import { get, post } from "../core/api.js";
@@ -10,7 +10,8 @@ import { complain } from "../core/toast.js";
 import { remember, toastWithUndo, undoButton } from "../form/undo.js";
 
 export class PngInfo {
-  // page: {source, canvas, tabs, extras, openTab}: img2img's source and canvas, Extras, and the way to open a tab.
+  // page: {source, canvas, tabs, extras, openTab}: img2img's source and canvas, Extras, and the function that opens a
+  // tab.
   constructor(page) {
     this.page = page;
     this.info = null;
@@ -112,7 +113,7 @@ export class PngInfo {
     return row;
   }
 
-  // The picture made again as a job, and what differs. A source that is not kept is taken from img2img's tab.
+  // Makes the picture again as a job and shows the differences. If its source was not kept, img2img's source is used.
   async reproduce() {
     const picture = this.source.picture;
     const query = { picture: picture.id };
@@ -182,7 +183,7 @@ export class PngInfo {
     toastWithUndo(tab, [`Sent to ${tab}.`, ...notes].join(" "), step);
   }
 
-  // A result is looked at here.
+  // A result is shown here.
   async receive(picture) {
     try {
       const uploaded = await uploadFrom(picture.url);

@@ -1,4 +1,4 @@
-// A place to drop, paste or choose a picture: img2img's source, and the one of PNG Info.
+// An area to drop, paste or choose a picture: img2img's source, and that of PNG Info.
 
 import { button, h, onEnterOrClick } from "../core/dom.js";
 import { isThere, pictureIn, pixelsOf, upload } from "../core/pictures.js";
@@ -6,10 +6,10 @@ import { read, write } from "../core/store.js";
 import { remember, replace, toastWithUndo, useSource } from "../form/undo.js";
 
 export class Source {
-  // place: element to fill; name: under which it is remembered; onChange(picture or null, who) is told of each change;
-  // tools: more buttons for the row below the picture. word: what the picture is called; isAlone: a file that is
-  // refused takes the place of the picture, as what is told beside it must not be taken for the file's. stage: the
-  // canvas that shows the picture instead of the zone, {head, element, restore()}; it also remembers the picture.
+  // place: the element to fill; name: the key under which it is remembered; onChange(picture or null, who) is called
+  // for each change; tools: more buttons for the row below the picture. word: the picture's label; isAlone: a refused
+  // file replaces the picture, so that the information beside it is not mistaken for the file's. stage: the canvas that
+  // shows the picture instead of the zone, {head, element, restore()}; it also remembers the picture.
   constructor(place, name, { hint, onChange, tools = null, stage = null, word = "Source picture", isAlone = false }) {
     this.name = name;
     this.onChange = onChange;
@@ -80,7 +80,7 @@ export class Source {
   }
 
   acceptDrops() {
-    let depth = 0; // dragenter and dragleave also come from the children
+    let depth = 0; // dragenter and dragleave also fire for the children
     const lit = (on) => this.element.classList.toggle("dragging", on);
     this.element.addEventListener("dragenter", (event) => (event.preventDefault(), (depth += 1), lit(true)));
     this.element.addEventListener("dragleave", () => ((depth -= 1), depth <= 0 && lit(false)));
@@ -104,8 +104,8 @@ export class Source {
     }
   }
 
-  // A file or blob; what was there stays if it is refused. A newer one overtakes an older that is still on its way.
-  // isNoted: the caller has noted the way back.
+  // A file or blob; if it is refused, the old picture stays. A newer one overtakes an older one that is still being
+  // sent. isNoted: the caller has already noted an undo step.
   bring(blob, isNoted = false) {
     if (!blob) return Promise.resolve();
     const turn = ++this.turn;
