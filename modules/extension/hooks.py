@@ -57,7 +57,7 @@ class Extension:
         return ()
 
     def upscalers(self) -> Sequence[Upscaler]:
-        """Additional upscalers for hires. fix, Extras and scripts. Each must have a `function`."""
+        """Additional upscalers for hires. fix, Extras and scripts. Their `function` is a callable, not a name."""
         return ()
 
     def arguments(self) -> type["Arguments"]:

@@ -1,1 +1,1 @@
-"""Jobs: their event logs, the queue they wait in, and the engine process that runs them; without torch."""
+"""Jobs: their event logs, their queue, and the engine process that runs them. Does not import torch."""

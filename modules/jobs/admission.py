@@ -1,7 +1,7 @@
-"""Admission: what stands between a request and the queue, for the page, A1111's API and batches alike.
+"""Admission: checks a request before it enters the queue, for the page, A1111's API and batches alike.
 
-The settings that a request overrides, everything that it names, its size, and its client's share of the queue: what is
-wrong is refused here, in a sentence, and not in the middle of a job.
+It checks the settings that the request overrides, all names in it, its size, and its client's share of the queue.
+Errors are reported here, in one sentence, and not in the middle of a job.
 """
 
 import logging
@@ -30,8 +30,8 @@ Generation = TypeVar("Generation", bound=GenerationRequest)
 
 
 class CatalogSource(Protocol):
-    """Where names are looked up: `look` looks whether the folders have changed, `knowing` waits for hashes in the
-    names, `refresh` looks at the disk again in any case, `complete` waits for what only LoRAs' headers tell."""
+    """Where names are looked up. `look` checks whether the folders have changed, `knowing` waits for hashes in the
+    names, `refresh` always reads the disk again, `complete` waits until the LoRAs' headers have been read."""
 
     @property
     def current(self) -> Catalog: ...
@@ -43,7 +43,7 @@ class CatalogSource(Protocol):
 
 @dataclass(frozen=True)
 class FixedCatalog:
-    """A catalog that stays as it is: a batch's, whose files shall all mean the same by a name."""
+    """A catalog that never changes: in a batch, a name must mean the same for every file."""
 
     current: Catalog
 
@@ -65,11 +65,11 @@ NO_SCRIPTS = Extensions({}, ())
 
 @dataclass(frozen=True)
 class Admission:
-    """Makes of a request what the queue takes."""
+    """Turns a request into a job specification for the queue."""
 
     source: CatalogSource
     scripts: Extensions = field(default=NO_SCRIPTS)
-    styles: Callable[[], Mapping[str, Style]] = dict[str, Style]  # by name, as they are now
+    styles: Callable[[], Mapping[str, Style]] = dict[str, Style]  # the current styles, by name
     reader: WordReader = field(default_factory=WordReader)
 
     def admitted(
@@ -80,11 +80,11 @@ class Admission:
         leave_out_missing: bool = False,
         styles: Sequence[str] = (),
     ) -> JobSpec:
-        """The job of `request`, under `settings` and those that it overrides, the named `styles` put around its
-        prompts; all that it names is looked up.
+        """The job for `request`, with its overrides applied to `settings`, the named `styles` applied to its prompts,
+        and all names resolved.
 
-        Raises WebuiError with the field at fault. `leave_out_missing` takes tags of LoRAs that are not here out of the
-        prompts; else they raise MissingNetworks.
+        Raises WebuiError with the field at fault. `leave_out_missing` removes the tags of missing LoRAs from the
+        prompts; otherwise they raise MissingNetworks.
         """
         settings = settings.overridden(kind.overrides(request))
         if styles:
@@ -100,10 +100,11 @@ class Admission:
         return JobSpec(kind, request, settings, replace(resources, styles=tuple(styles)))
 
     def readmitted(self, spec: JobSpec) -> JobSpec:
-        """A job that was admitted before Palimpsest was started again, or before it failed, with the files that its
-        names mean now. The checkpoint is the one it had, whatever the settings say by now.
+        """A job admitted before a restart or before it failed, with its names resolved to the current files.
+        It keeps its checkpoint, whatever the settings say now.
 
-        `files` stay as they were, so that the engine tells which are other ones. Raises WebuiError for what is gone.
+        `files` stay as they were, so that the engine can report which have changed. Raises WebuiError for a missing
+        file.
         """
         before = spec.resources
         at_its_place = (row for row in self.source.look().checkpoints if row.path == before.checkpoint.path)
@@ -114,17 +115,17 @@ class Admission:
         return replace(spec, resources=replace(resources, files=files, styles=before.styles))
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """The checkpoint that `name` means. Raises WebuiError, with the nearest name, if it is not there after another
-        look, and with the reason if its header shows that it cannot be loaded."""
+        """The checkpoint called `name`. Raises WebuiError: with the closest name if it is missing even after reading
+        the disk again, with the reason if its header shows that it cannot be loaded."""
         return self._names().checkpoint(name)
 
     def vae_choice(self, name: str) -> str:
-        """The VAE `name` as the list has it. Raises WebuiError, with the nearest name, if it is not there after another
-        look."""
+        """The VAE's `name` as spelled in the list. Raises WebuiError, with the closest name, if it is missing even
+        after reading the disk again."""
         return self._names().vae_choice(name)
 
     def choice(self, checkpoint: Checkpoint, settings: Settings) -> Choice:
-        """`checkpoint` to be loaded, with the VAE that `settings` name for it, in case it has none inside."""
+        """`checkpoint` and the VAE that `settings` name for it, used if the checkpoint contains none."""
         try:
             return Choice(checkpoint, settings, self.source.look().vae_for(settings.sd_vae, checkpoint))
         except WebuiError as error:
@@ -141,14 +142,14 @@ class Admission:
 
 
 def _as_before(files: Iterable[NamedFile], before: Sequence[NamedFile]) -> tuple[NamedFile, ...]:
-    """`files` with the sizes and times that they had before, also those that were moved."""
+    """`files` with the sizes and times recorded `before`, even for files that were moved."""
     by_path, by_name = {each.path: each for each in before}, {each.name: each for each in before}
     known = ((each, by_path.get(each.path) or by_name.get(each.name) or each) for each in files)
     return tuple(each._replace(size=was.size, changed=was.changed) for each, was in known)
 
 
 class _Names:
-    """The names of one request. Missing LoRAs cost one more look at the disk, however many they are."""
+    """Resolves the names of one request. The disk is read again only once, however many LoRAs are missing."""
 
     def __init__(self, source: CatalogSource, scripts: Extensions, reader: WordReader) -> None:
         self._source = source

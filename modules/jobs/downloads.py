@@ -1,4 +1,4 @@
-"""Downloads as jobs of their own: one at a time, beside the queue, so that nobody waits for them to paint."""
+"""Downloads as separate jobs: one at a time, outside the queue, so that no painting job waits for them."""
 
 import logging
 import queue
@@ -21,12 +21,12 @@ from modules.schema.settings import Settings
 log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 50
-REMEMBERED: Final = 100  # downloads that are over
+REMEMBERED: Final = 100  # finished downloads
 
 
 @dataclass(frozen=True)
 class Fetch(JobKind[FetchRequest]):
-    """A model file from the hub. `run` is given a Fetcher in the place of an engine."""
+    """A model file from the hub. `run` gets a Fetcher instead of an engine."""
 
     def results(self, request: FetchRequest, settings: Settings) -> Results:
         return Results(is_whole=True)
@@ -39,10 +39,10 @@ FETCH: Final = Fetch("fetch", "Download", FetchRequest, needs_checkpoint=False)
 
 
 class Downloads:
-    """Takes downloads and runs them in their order on one thread. May be used from any thread.
+    """Accepts downloads and runs them in order on one thread. Safe to use from any thread.
 
-    `on_file` is called when a file has arrived. What waits or runs when Palimpsest ends is not taken up by itself; what
-    was fetched of a file stays, and the next download of it goes on from there.
+    `on_file` is called when a file is complete. Downloads that are waiting or running when Palimpsest ends are not
+    resumed automatically; the partial file stays, and the next download of it continues from there.
     """
 
     def __init__(self, fetcher: Fetcher, on_file: Callable[[], None]) -> None:
@@ -55,7 +55,7 @@ class Downloads:
         self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
 
     def submit(self, request: FetchRequest) -> Job:
-        """Raises WebuiError for what would not be fetched, Busy if too many wait."""
+        """Queues a download. Raises WebuiError for a request that would be refused, Busy if too many are waiting."""
         self.fetcher.require(request)
         with self._lock:
             left = [job for job in self._jobs.values() if not job.ended]
@@ -74,7 +74,7 @@ class Downloads:
         return job
 
     def job(self, job_id: str) -> Job:
-        """Raises WebuiError with status 404 if there is none, or none any more."""
+        """Raises WebuiError with status 404 for an unknown or forgotten download."""
         with self._lock:
             job = self._jobs.get(job_id)
         if job is None:
@@ -82,7 +82,7 @@ class Downloads:
         return job
 
     def jobs(self) -> tuple[Job, ...]:
-        """All that are remembered, newest first."""
+        """All remembered downloads, newest first."""
         with self._lock:
             return tuple(reversed(self._jobs.values()))
 
@@ -97,7 +97,7 @@ class Downloads:
                 self._run(job)
 
     def _run(self, job: Job) -> None:
-        """Run `job` to its end, whatever happens."""
+        """Runs `job` to its end, whatever happens."""
 
         def should_stop() -> Stop:
             return Stop.INTERRUPT if job.id in self._stopped else Stop.NONE

@@ -29,12 +29,13 @@ from modules.schema.catalog import Checkpoint
 from modules.schema.resources import NO_RESOURCES, Resources
 from modules.schema.settings import Settings
 
-# Of these only the last is kept: an older one tells nothing more, and previews are large.
+# Only the last event of these types is kept: older ones add nothing, and previews are large.
 SUPERSEDED = (Previewed, Queued)
 
 
 class LogEntry(NamedTuple):
-    """An event, its number in the log (from 1, with gaps where one was superseded), its time on the job's clock."""
+    """An event, its number in the log (from 1, with gaps for superseded events), its time in seconds on the job's
+    clock."""
 
     number: int
     at: float
@@ -46,7 +47,7 @@ Announce = Callable[[ImageSaved, str], None]
 
 @dataclass(frozen=True)
 class JobSpec:
-    """What a job does. `request` belongs to the kind, `resources` are the files it names."""
+    """What a job does. `request` belongs to the kind, `resources` are the files that the request names."""
 
     kind: JobKind[Any]
     request: Any
@@ -55,7 +56,7 @@ class JobSpec:
 
 
 class Past(NamedTuple):
-    """What was stored of a job when Palimpsest stopped. `lost` says what can no longer be read, "" if nothing."""
+    """What was stored about a job when Palimpsest stopped. `lost` says what can no longer be read, "" if nothing."""
 
     id: str
     created: float
@@ -64,12 +65,11 @@ class Past(NamedTuple):
 
 
 class Job:
-    """A submitted request: threads append to its log, any number of subscribers read it, if they like from the start.
+    """A submitted request and its event log: threads append to it, any number of subscribers read it from any point.
 
-    `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a person wants to stop
-    the job or skip a batch; the queue handles it.
-
-    `announce` is called with each picture and the sha256 of its file before that is written.
+    `request` has its seeds drawn, so that the same job can be run again. `ask` is called when a user stops the job or
+    skips a batch; the queue handles it.
+    `announce` is called with each picture and the sha256 of its file before the file is written.
 
     A job from an earlier run of Palimpsest has a `past`. Its new entries are numbered above all numbers of that run, so
     that a returning subscriber misses none.
@@ -91,7 +91,7 @@ class Job:
         self.resources = spec.resources
         self.created = past.created if past else time.time()
         self.is_resumed = past is not None
-        self.lost = past.lost if past else ""  # why it cannot be made again
+        self.lost = past.lost if past else ""  # why it cannot be run again
         self.is_parked = False
         self.listeners = Listeners()
         self.announce = announce
@@ -185,12 +185,12 @@ class Job:
 
     @property
     def is_kept(self) -> bool:
-        """Whether what it makes is kept on the disk; else all is for a client that waits."""
+        """Whether the results are saved to disk; otherwise they only go to a waiting client."""
         return not any(isinstance(entry.event, Unkept) for entry in self.entries())
 
     @property
     def left_out(self) -> int:
-        """How many batches, from the first, belong to another job."""
+        """How many of the first batches belong to another job."""
         return max((entry.event.batches for entry in self.entries() if isinstance(entry.event, LeftOut)), default=0)
 
     def interrupt(self) -> None:

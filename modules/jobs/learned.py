@@ -1,4 +1,4 @@
-"""What finished jobs tell about this machine: how long enlarging took, for the forecast of the next one."""
+"""Learns from finished jobs how fast this machine enlarges, to forecast the time of the next job."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ REDRAWS: Final = ("Ultimate SD upscale", "SD upscale")  # scripts that redraw wh
 
 
 class Queue(Protocol):
-    """What this needs of the queue."""
+    """The methods of the queue that are used here."""
 
     def current(self) -> tuple[Job, ...]: ...
     def job(self, job_id: str) -> Job: ...
@@ -35,7 +35,7 @@ class Queue(Protocol):
 
 @dataclass(frozen=True)
 class Expected:
-    """What a job will be measured by: the name of its runs, its work, or work for a pixel of its result."""
+    """How a job is measured: the name of its runs, and its work or the work per pixel of its result."""
 
     name: str
     work: float = 0.0
@@ -43,7 +43,7 @@ class Expected:
 
 
 class Learner:
-    """Looks, whenever the queue has changed, which jobs have finished, and notes their speed."""
+    """Records the speed of finished jobs whenever the queue has changed."""
 
     def __init__(
         self, queue: Queue, speeds: Speeds, catalog: Callable[[], Catalog], locate: Callable[[str], Path]
@@ -66,7 +66,7 @@ class Learner:
         for job_id, expected in ended:
             try:
                 self._note(self._queue.job(job_id), expected)
-            except (WebuiError, OSError) as error:  # forgotten, or its file is gone: nothing is learned from it
+            except (WebuiError, OSError) as error:  # the job is forgotten or its file is gone: skip it
                 log.debug("job %s taught nothing: %s", job_id, error)
 
     def _note(self, job: Job, expected: Expected) -> None:
@@ -82,7 +82,7 @@ class Learner:
 
 
 def expected_of(job: Job, catalog: Catalog) -> Expected | None:
-    """What to measure a job by; None for one that nothing is learned from."""
+    """How to measure a job; None if nothing can be learned from it."""
     request: Any = job.request
     if job.kind.name == EXTRAS.name and isinstance(request, ExtrasRequest) and request.image is not None:
         row = find(request.upscaler_1, catalog.upscalers)
@@ -97,7 +97,7 @@ def expected_of(job: Job, catalog: Catalog) -> Expected | None:
 
 
 def work_of(row: Upscaler, size: Size, request: ExtrasRequest) -> float:
-    """The pixels that the upscaler reads, over all its passes; of one that is no network those that it makes."""
+    """The number of pixels that a network reads over all its passes; without a network, the pixels that are made."""
     target = scaled(size, scale_of(request, size))
     if row.path is None:
         return target.width * target.height
@@ -110,5 +110,5 @@ def redraw_name(checkpoint: str) -> str:
 
 
 def redraw_work(request: Img2ImgRequest) -> float:
-    """Steps that each pixel of a redrawn picture goes through."""
+    """The number of steps that each redrawn pixel goes through."""
     return max(request.steps * request.denoising_strength, 1.0)

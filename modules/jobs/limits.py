@@ -22,7 +22,7 @@ class JobLimits:
         self._jobs: dict[Job, str] = {}  # the client of each job
 
     def submit(self, client: str, queue: Callable[[], Queued]) -> Queued:
-        """The job made by `queue`, unless `client` has too many. Raises Busy."""
+        """The job made by `queue`. Raises Busy if `client` has too many jobs."""
         with self._lock:
             self._jobs = {job: owner for job, owner in self._jobs.items() if not (job.ended or job.is_parked)}
             waiting = sum(owner == client for owner in self._jobs.values())

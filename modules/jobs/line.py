@@ -6,7 +6,7 @@ from collections import deque
 from modules.base.events import Event, Finished, Queued, Staged
 from modules.jobs.job import Job
 
-REMEMBERED_JOBS = 100  # that have ended
+REMEMBERED_JOBS = 100  # ended jobs
 
 
 class Line:
@@ -17,18 +17,18 @@ class Line:
         self.jobs: dict[str, Job] = {}  # oldest first
         self.waiting: deque[Job] = deque()
         self.running: Job | None = None
-        self.interrupted: Job | None = None  # the running job, once somebody wants it to end
+        self.interrupted: Job | None = None  # the running job, once someone has interrupted it
         self.loading_for: Job | None = None  # the running job, while its checkpoint is loaded
         self.closing = False
 
     def add(self, job: Job) -> None:
-        """`job` waits behind all others."""
+        """Adds `job` behind all others."""
         job.append(Queued(len(self.waiting) + (self.running is not None)))
         self.jobs[job.id] = job
         self.waiting.append(job)
 
     def take(self) -> Job | None:
-        """Starts the job that has waited longest; None if none waits."""
+        """The job that has waited longest, now running; None if none is waiting."""
         job = self.running = self.waiting.popleft() if self.waiting else None
         if job:
             self.interrupted = None

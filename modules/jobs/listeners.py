@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 
 class Listeners:
-    """Callbacks that are called, in whichever thread the change happens, after each change.
+    """Callbacks that are called after each change, in the thread that made the change.
 
-    A callback must be quick and must not raise: it sets a flag or wakes somebody, who then reads what changed.
+    A callback must be quick and must not raise: it should set a flag or wake a thread that then reads what changed.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Listeners:
         return len(self._callbacks)
 
     def add(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Calls `callback` from now on. The returned function ends that, and may be called more than once."""
+        """Calls `callback` from now on. The returned function removes it again and may be called more than once."""
         key = object()
         with self._lock:
             self._callbacks[key] = callback

@@ -1,4 +1,4 @@
-"""Which checkpoint the engine process has loaded, which one it should load, and its last reported state."""
+"""Tracks which checkpoint the engine process has loaded, which one it should load, and its last reported state."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from modules.processing.kinds.kind import Work
 from modules.schema.catalog import Checkpoint, Vae
 from modules.schema.settings import Settings
 
-DEATHS_IN_A_ROW = 2  # of the engine process, outside of runs, before it is left alone until somebody asks again
+DEATHS_IN_A_ROW = 2  # crashes of the engine process outside of runs, before it is restarted only on request
 
 
 class EngineWorker(Protocol):
@@ -33,7 +33,7 @@ class EngineWorker(Protocol):
 
 
 class Choice(NamedTuple):
-    """A checkpoint to be loaded, and the settings to load it with. `vae` is used if it has none inside."""
+    """A checkpoint to load, and the settings to load it with. `vae` is used if the checkpoint contains none."""
 
     checkpoint: Checkpoint
     settings: Settings
@@ -51,10 +51,10 @@ class Loader:
         self._engine = engine
         self._changed = changed
         self._listeners = listeners
-        self.pending: Choice | None = None  # to be loaded when no job waits
-        self.is_releasing = False  # the engine process is to end when no job waits
+        self.pending: Choice | None = None  # to be loaded when no job is waiting
+        self.is_releasing = False  # the engine process should end when no job is waiting
         self._loaded: Choice | None = None
-        self._refusal = ""  # why the checkpoint that was asked for last is not the one that is loaded
+        self._refusal = ""  # why the checkpoint requested last is not the loaded one
         self._loading_deaths: Counter[str] = Counter()  # by checkpoint, since it was last loaded
         self._deaths = 0
         self._death_of = ""  # the checkpoint that was loaded or loading when the process last died
@@ -71,7 +71,7 @@ class Loader:
         self._listeners.call()
 
     def select(self, choice: Choice) -> None:
-        """Loads it as soon as no job is waiting, whatever happened before. Call this under `changed`."""
+        """Loads `choice` as soon as no job is waiting, even after crashes. Call this while holding `changed`."""
         self.pending = choice
         self._refusal = ""
         self.is_releasing = False
@@ -79,7 +79,7 @@ class Loader:
         del self._loading_deaths[choice.checkpoint.name]
 
     def idle(self) -> None:
-        """No job is waiting: ends the process if it is to be released, else loads a pending checkpoint."""
+        """No job is waiting: ends the process if it should be released, else loads a pending checkpoint."""
         with self._changed:
             is_releasing = self.is_releasing
             pending, refusal = None, ""
@@ -91,15 +91,15 @@ class Loader:
         elif pending:
             try:
                 state = self.load(pending)
-            except EngineDied:  # noted already
+            except EngineDied:  # already recorded
                 return
-            if refusal and state.state == "ready":  # why it is not the one that was asked for last
+            if refusal and state.state == "ready":  # why this is not the checkpoint requested last
                 self.set_state(replace(state, message=refusal))
 
     def load(self, choice: Choice) -> EngineState:
         """The state after loading. Raises EngineDied after recording it."""
         name, state = choice.checkpoint.name, self.state
-        # Why it is started again stays to be read until the process is there and says something of its own.
+        # The reason for the restart stays visible until the new process reports its own state.
         state = EngineState("loading", name, message=state.message if state.state == "starting" else "")
         self.set_state(state)
         try:
@@ -119,7 +119,7 @@ class Loader:
         return state
 
     def died_loading(self, what: str) -> int:
-        """The process died while loading this; returns how often that has happened."""
+        """The process died while loading `what`; returns how often that has happened."""
         self._loading_deaths[what] += 1
         return self._loading_deaths[what]
 
@@ -147,13 +147,13 @@ class Loader:
         self.set_state(EngineState("unloaded"))
 
     def _go_back(self, refused: Checkpoint, reason: str) -> None:
-        """The engine still has the previous checkpoint: report that as ready, if no other is pending."""
+        """The engine still has the previous checkpoint: reports that as ready if no other is pending."""
         with self._changed:
             if self._loaded is not None and self._loaded.checkpoint != refused and self.pending is None:
                 self.pending, self._refusal = self._loaded, reason
 
     def _note_death(self, death: EngineDied, loaded: Choice | None) -> None:
-        """The process died while loading or idle: try the same again, a limited number of times."""
+        """The process died while loading or idle: tries the same again, a limited number of times."""
         name = loaded.checkpoint.name if loaded else ""
         with self._changed:
             self._deaths = self._deaths + 1 if name == self._death_of else 1

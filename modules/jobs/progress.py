@@ -1,4 +1,4 @@
-"""The progress of a job: a fold over its events. Page, API and late subscribers all use it."""
+"""The progress of a job, folded from its events. The page, the API and late subscribers all use it."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from modules.base.events import Event, Failed, Finished, ImageSaved, Queued, Sta
 
 Status = Literal["queued", "running", "finished", "interrupted", "failed"]
 
-REMEMBERED_STEPS = 16  # step times averaged for the estimate: enough to be calm, few enough to follow a slowed machine
+REMEMBERED_STEPS = 16  # step times averaged for the estimate: enough to be stable, few enough to notice a slowdown
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class ProgressFold:
         self._saved = 0
         self._fraction = 0.0
         self._step_times: deque[float] = deque(maxlen=REMEMBERED_STEPS)
-        self._first_step_time: float | None = None  # counts only while there is no other: it holds the warm-up
+        self._first_step_time: float | None = None  # used only while there is no other: it includes the warm-up
         self._decode_time: float | None = None
         self._begun_at: float | None = None
         self._marked_at: float | None = None  # the last step or stage
         self._ended_at: float | None = None
 
     def add(self, event: Event, at: float) -> None:
-        """`at`: the time of the event in seconds."""
+        """Adds an event; `at` is its time in seconds."""
         if isinstance(event, Queued):
-            if self.status == "running":  # handed back: it begins anew at its first picture that is not saved
+            if self.status == "running":  # handed back: it restarts at its first unsaved picture
                 self.status, self._stage = "queued", "waiting"
                 self._begun_at = self._marked_at = None
                 self._batch = self._step = 0
@@ -110,7 +110,7 @@ class ProgressFold:
             elif self._first_step_time is None:
                 self._first_step_time = at - self._marked_at
         self._batch, self._step, self._steps, self._marked_at = event.batch, event.step, event.steps, at
-        # A script's runs may have other steps each: a batch counts the same, however many it has.
+        # The runs of a script may differ in steps: each batch counts the same, however many steps it has.
         done = event.batch * (self._started.steps + 1) + event.step * self._started.steps / max(event.steps, 1)
         self._fraction = max(self._fraction, min(done / max(self._units, 1), 1.0))
 

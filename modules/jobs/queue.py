@@ -25,7 +25,7 @@ from modules.store.job_store import JobStore, StoredJob
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_SECONDS = 30 * 24 * 3600.0  # after they were submitted, if Palimpsest is started again
+REMEMBERED_SECONDS = 30 * 24 * 3600.0  # since submission; older jobs are forgotten when Palimpsest starts
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class JobQueue:
         self._draw = draw or random.SystemRandom()
         self._job_store = job_store or JobStore()
         self._folders = folders
-        self._accepting = threading.Lock()  # order in the job store is order in the queue; taken before _changed
+        self._accepting = threading.Lock()  # keeps job store and queue in the same order; taken before _changed
         self._line = Line()
         self._changed = self._line.changed
         self._loader = Loader(engine, self._changed, self.listeners)
@@ -104,7 +104,7 @@ class JobQueue:
                 job.append(event)
                 self._job_store.note(job.id, event)
             self._job_store.add(job.id, job.kind.name, job.created, job.request, job.settings, job.resources)
-            job.request = mapped(job.request, self._job_store.on_disk)  # sixty waiting photos would be gigabytes
+            job.request = mapped(job.request, self._job_store.on_disk)  # sixty waiting photos would take gigabytes
             with self._changed:
                 self._line.add(job)
                 self._start()
@@ -112,10 +112,10 @@ class JobQueue:
         return job
 
     def resume(self, is_there: Callable[[ImageSaved, str], bool], readmit: Readmit = lambda spec: spec) -> None:
-        """Put the jobs of the job store where they were: those that waited, or ran, wait and run again in their order.
+        """Restores the jobs of the job store: jobs that were waiting or running wait and run again in their order.
 
-        `is_there` is asked whether a file of this sha256 lies where a picture's event says. `readmit` finds the files
-        that a job names again; a job it raises WebuiError for has failed. Call it once, before the first job is
+        `is_there` says whether a file with this sha256 exists where a picture's event says. `readmit` finds the files
+        that a job names again; if it raises WebuiError, the job has failed. Call this once, before the first job is
         submitted.
         """
         now = time.time()
@@ -154,12 +154,11 @@ class JobQueue:
         admit: Callable[[Callable[[], Job]], Job] = lambda put: put(),
         readmit: Readmit = lambda spec: spec,
     ) -> list[Job]:
-        """Put what a failed job has not made at the end of the queue: a job for each batch that was parked, one more
-        for what came after the last that was made. A job that cannot be divided runs whole, and those of its pictures
-        that are saved stay as they are. `readmit` finds the files that the job names as they are now.
-
+        """Queues the missing parts of a failed job: one job per parked batch, and one for the batches after the last
+        finished one. `readmit` finds the current files that the job names.
         A job that cannot be divided runs again as a whole, and its saved pictures stay as they are. Raises WebuiError
-        for a job that has not failed, whose sources are missing, or if the disk refuses.
+
+        if the job has not failed, if its sources are missing, or if the disk refuses.
         """
         job = self.job(job_id)
         if job.status != "failed":
@@ -199,7 +198,7 @@ class JobQueue:
         return self._loader.state
 
     def select_checkpoint(self, choice: Choice) -> None:
-        """Load a checkpoint as soon as no job waits, and start the engine process if it is not there yet."""
+        """Loads a checkpoint as soon as no job is waiting; starts the engine process if necessary."""
         with self._changed:
             self._loader.select(choice)
             self._start()
@@ -207,7 +206,7 @@ class JobQueue:
     def unload(self, patience: float = 0.0) -> None:
         """Ends the engine process as soon as no job is waiting, to free all its memory; the next job starts another.
 
-        Returns when that has happened, when a job runs or waits, or after `patience` seconds.
+        Returns once the process has ended, a job is running or waiting, or `patience` seconds have passed.
         """
         line, loader = self._line, self._loader
         with self._changed:
@@ -220,7 +219,7 @@ class JobQueue:
             )
 
     def interrupt(self) -> None:
-        """Stops the running job, if any, as soon as the engine reacts or has been killed."""
+        """Stops the running job, if any. An engine that does not react in time is killed."""
         with self._changed:
             running = self._line.running
         if running:
@@ -278,9 +277,9 @@ class JobQueue:
             self._changed.notify_all()
 
     def _ask(self, job: Job, stop: Stop) -> None:
-        """A person wants to stop `job`. A finished job is not changed.
+        """Stops `job`, or skips its batch, for a user. A finished job is not changed.
 
-        A job whose checkpoint is still loading ends at once; loading continues for the next one.
+        A job whose checkpoint is still loading ends at once; loading continues for the next job.
         """
         line = self._line
         with self._changed:

@@ -1,4 +1,4 @@
-"""What a job has finished, what is missing, and how it resumes after a crash of the engine process or of Palimpsest."""
+"""Which parts of a job are finished or missing, and how it resumes after a crash of the engine or of Palimpsest."""
 
 import logging
 from collections.abc import Callable
@@ -12,15 +12,15 @@ from modules.store.job_store import StoredJob
 
 log = logging.getLogger(__name__)
 
-DEATHS_OF_A_BATCH = 2  # of the engine process while a job made the same batch, before that is left out
-DEATHS_OF_LOADING = 4  # of the engine process in a row while it loaded a job's checkpoint, before the job has failed
-CUTS_OF_A_JOB = 10  # of Palimpsest itself, likewise: most often no fault of the job, but it must not go on for ever
+DEATHS_OF_A_BATCH = 2  # crashes of the engine process during the same batch, before that batch is skipped
+DEATHS_OF_LOADING = 4  # consecutive crashes while the engine process loads a job's checkpoint, before the job fails
+CUTS_OF_A_JOB = 10  # crashes of Palimpsest during a job, before it fails: rarely the job's fault, but retries must end
 
 Readmit = Callable[[JobSpec], JobSpec]
 
 
 class DiedRunning(EngineDied):
-    """The engine process died while making batch `batch`, and not while loading a checkpoint."""
+    """The engine process died while making batch `batch`, not while loading a checkpoint."""
 
     def __init__(self, death: EngineDied, batch: int) -> None:
         super().__init__(death.message, death.hint, death.of_file)
@@ -28,7 +28,7 @@ class DiedRunning(EngineDied):
 
 
 class DiedLoading(EngineDied):
-    """The engine process died while loading `name`, for the `times`th time since that was last loaded."""
+    """The engine process died while loading `name`, for the `times`th time since its last successful load."""
 
     def __init__(self, death: EngineDied, name: str, times: int) -> None:
         super().__init__(death.message, death.hint)
@@ -37,7 +37,7 @@ class DiedLoading(EngineDied):
 
 
 def keep(method: Callable[..., object], *values: object) -> None:
-    """Writes to the job store; if the disk refuses, that is logged, because it is no reason to end a job."""
+    """Writes to the job store; a disk error is only logged, because it is no reason to end a job."""
     try:
         method(*values)
     except WebuiError as error:
@@ -74,7 +74,7 @@ def missing(job: Job) -> list[tuple[Any, int]]:
 
 
 def failed_by(death: EngineDied) -> Failed:
-    """The ending of a job that has lost its engine process for good."""
+    """The ending of a job whose engine process crashed too often."""
     if isinstance(death, DiedLoading):
         when = f"It ended {death.times} times in a row while it loaded {death.name}."
         return Failed(death.message, f"{when} Close other programs or choose another checkpoint, then retry the job.")
@@ -82,7 +82,7 @@ def failed_by(death: EngineDied) -> Failed:
 
 
 def with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
-    """The ending of a job, which has not finished if one of its batches was parked."""
+    """The ending of a job: a job with a parked batch has failed, even if it finished the others."""
     parked = job.parked
     if not parked or (isinstance(ending, Finished) and ending.interrupted):
         return ending
@@ -99,7 +99,7 @@ def with_parked(job: Job, ending: Finished | Failed) -> Finished | Failed:
 
 
 def readmitted(job: Job, readmit: Readmit) -> Failed | None:
-    """Give a job of the last time the files that it names; why that cannot be done, None if it could."""
+    """Finds the files that a job of an earlier run names. Returns why that failed, None if it succeeded."""
     try:
         job.resources = readmit(JobSpec(job.kind, job.request, job.settings, job.resources)).resources
     except WebuiError as error:

@@ -1,4 +1,4 @@
-"""Running jobs: one after another, on one thread, each to its end whatever happens."""
+"""Running jobs: one after another, on one thread, each to its end, whatever happens."""
 
 import logging
 import secrets
@@ -44,11 +44,11 @@ from modules.store.job_store import JobStore
 
 log = logging.getLogger(__name__)
 
-LOADING = "loading "  # begins the stages in which a checkpoint is loaded
+LOADING = "loading "  # prefix of the stages in which a checkpoint is loaded
 
 
 class _Ended(Exception):
-    """The job was interrupted while its checkpoint was being loaded, and so has ended."""
+    """The job ended because it was interrupted while its checkpoint was loading."""
 
 
 class Runner:
@@ -127,10 +127,10 @@ class Runner:
         try:
             return self._load_for(job) or self._run(job, saves), None
         except EngineDied as death:
-            if self._line.interrupted is job:  # the engine was ended for it where it did not hear
+            if self._line.interrupted is job:  # the engine was killed because it did not react to the interrupt
                 return INTERRUPTED, death
             return failed_by(death), death
-        except WebuiError as error:  # its source is gone from the disk
+        except WebuiError as error:  # its source file is missing
             return Failed(error.message, error.hint, error.field), None
         except _Ended:
             raise
@@ -140,7 +140,7 @@ class Runner:
             return Failed(f"The job ended with an internal error (id {trace_id} in the log)."), None
 
     def _handed_back(self, job: Job, death: EngineDied) -> bool:
-        """Whether the job that lost its engine process waits again, for the next process or the next start."""
+        """Whether the job whose engine process died waits again, for the next process or the next start."""
         line = self._line
         if line.interrupted is job:
             return False
@@ -193,7 +193,7 @@ class Runner:
             return None
         with self._line.changed:
             if self._line.interrupted is job:
-                return None  # and the run does not begin
+                return None  # so the run does not start
             self._line.loading_for = job
             job.append(Staged(f"{LOADING}{name}"))
         try:
@@ -217,12 +217,12 @@ class Runner:
             if self._line.interrupted is job:
                 return INTERRUPTED
             first = first_batch(job)
-            if first >= job.results.batches:  # cut off after its last picture
+            if first >= job.results.batches:  # interrupted after its last picture
                 return Finished(0.0, {})
             folder = self._folders.of(job.id) if self._folders is not None and job.is_kept else None
             events = self._engine.run(Work(job.kind, job.request, job.settings, job.resources, first, folder))
         ending: Finished | Failed | None = None
-        loading, batch = job.checkpoint.name, first  # what the process does just now; "" once it has the checkpoint
+        loading, batch = job.checkpoint.name, first  # what the process is loading; "" once the checkpoint is loaded
         try:
             for event in events:
                 if isinstance(event, Staged):
@@ -243,7 +243,7 @@ class Runner:
         except EngineDied as death:
             choice = Choice(job.checkpoint, job.settings, job.resources.vae) if job.kind.needs_checkpoint else None
             self._loader.died_running(death, choice)
-            if loading:  # counted for this job: that another loads it well says nothing of what is loaded beside it
+            if loading:  # counted per job: other jobs may load this checkpoint without the file that crashes it
                 died = self._loader.died_loading(f"{loading} {job.id}")
                 raise DiedLoading(death, loading, died) from death
             raise DiedRunning(death, batch) from death

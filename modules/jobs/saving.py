@@ -21,17 +21,17 @@ from modules.store.outputs import Outputs
 log = logging.getLogger(__name__)
 
 SavePicture = Callable[[Job, PictureDone], ImageSaved]
-Names = Callable[[Job, PictureDone], Iterator[str]]  # names to try, in order, below the outputs folder, without format
-LargeSaved = Callable[[Path, bytes], None]  # is told of a large picture: its file, and the picture reduced
+Names = Callable[[Job, PictureDone], Iterator[str]]  # in order, relative to the outputs folder, no extension
+LargeSaved = Callable[[Path, bytes], None]  # called with a large picture's file and a reduced copy of the picture
 
-UNSAVED = 8  # pictures that may wait; then the engine waits too, so that a slow disk costs time and not memory
+UNSAVED = 8  # pictures that may wait; after that the engine waits too, so that a slow disk costs time, not memory
 
 
 class Saver:
-    """The only way from a finished picture to a file: encoded, announced to the job store, written.
+    """Turns a finished picture into a file: encodes it, announces it to the job store, writes it. Nothing else does.
 
     Pictures from the page are numbered, as in A1111; a batch provides `names`. A1111's API calls the two halves
-    separately, because its client may want the bytes and no file.
+    separately, because its client may want only the bytes.
     """
 
     def __init__(self, outputs: Outputs, names: Names | None = None, large_saved: LargeSaved = lambda *_: None) -> None:
@@ -82,7 +82,7 @@ class Saver:
 
 
 class JobSavers:
-    """Jobs that are saved in a special way; all others are saved by `default`. Safe from any thread."""
+    """Chooses the saver of each job: a registered one, or `default`. Safe to use from any thread."""
 
     def __init__(self, default: Saver) -> None:
         self.default = default
@@ -107,7 +107,7 @@ class JobSavers:
             self._savers[job_id] = save
 
     def forget(self, job_id: str) -> None:
-        """The job is over, or will not come."""
+        """Removes the job's saver, because the job is over or will never be submitted."""
         with self._lock:
             self._savers.pop(job_id, None)
 
@@ -139,13 +139,13 @@ class Saves:
             self._waiting.popleft().result()
 
     def finish(self) -> Failed | None:
-        """Waits for all; None if all are saved."""
+        """Waits until all pictures are saved; returns None, or the failure."""
         while self._waiting:
             self._waiting.popleft().result()
         return self.failure
 
     def _save_about(self, done: PictureDone) -> None:
-        with logs.about_job(self._job.id):  # another thread than the job's
+        with logs.about_job(self._job.id):  # this is not the job's thread
             self._save_one(done)
 
     def _save_one(self, done: PictureDone) -> None:

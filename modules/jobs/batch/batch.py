@@ -16,7 +16,7 @@ from modules.jobs.batch.texts import FileTexts
 from modules.jobs.job import Job
 from modules.jobs.listeners import Listeners
 
-REMEMBERED_TIMES = 16  # of files, averaged for the estimate
+REMEMBERED_TIMES = 16  # file times averaged for the estimate
 
 
 class Batch:
@@ -58,7 +58,7 @@ class Batch:
         self._stopping = past is not None and past.is_stopping
         self._began: float | None = None
         self._ended: float | None = None
-        self._times: deque[float] = deque(maxlen=REMEMBERED_TIMES)  # seconds from one made file to the next
+        self._times: deque[float] = deque(maxlen=REMEMBERED_TIMES)  # seconds between finished files
         self._marked: float | None = None
         if past is None:
             self.journal.begin(_begun(self, materials))
@@ -104,7 +104,7 @@ class Batch:
             return tuple(self._files)
 
     def settled(self, after: int = 0) -> tuple[FileState, ...]:
-        """The finished files in order, without the first `after`."""
+        """The finished files in the order in which they finished, without the first `after`."""
         with self._lock:
             return tuple(self._files[index] for index in self._settled[after:])
 
@@ -166,7 +166,7 @@ class Batch:
         if current:
             current[1].interrupt()
 
-    # What follows is called by the thread that carries the batch out.
+    # The methods below are called by the thread that runs the batch.
 
     def begin(self) -> None:
         with self._lock:
@@ -185,7 +185,7 @@ class Batch:
         self.listeners.call()
 
     def settle(self, index: int, outcome: Outcome, sentence: str = "", **more: Any) -> None:
-        """The file `index` has finished."""
+        """The file `index` is done, with this outcome."""
         with self._lock:
             self._files[index] = replace(self._files[index], outcome=outcome, sentence=sentence, **more)
             self._settled.append(index)
@@ -221,7 +221,7 @@ class Batch:
         if self.ended or left == 0:
             return None
         if not self._times:
-            # Nothing is measured but the running picture: the others may take as long as it does.
+            # Only the current picture has been measured, so assume that the others take as long.
             since = now - self._marked if self._marked is not None else 0.0
             return None if of_current is None else of_current + (left - 1) * (of_current + since)
         each = sum(self._times) / len(self._times)

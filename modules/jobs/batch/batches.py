@@ -1,4 +1,4 @@
-"""Batches: many files through one form, each as its own job, on the server and not in a page.
+"""Batches: many files processed with one form, each as a job of its own, on the server rather than in the page.
 
 A batch has at most two jobs in the queue, one running and one waiting, so that other jobs run in between and at most
 two source pictures are in memory, whatever the size of the batch.
@@ -35,7 +35,7 @@ from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_BATCHES = 20  # that have ended
+REMEMBERED_BATCHES = 20  # ended batches
 
 
 class Batches:
@@ -74,7 +74,7 @@ class Batches:
 
         Raises WebuiError if the form, the options or the files as a whole are invalid.
         """
-        # As in A1111, all files begin with the same seed.
+        # As in A1111, all files use the same first seed.
         seeds = {name: self._draw.randrange(SEED_RANGE) for name in ("seed", "subseed")}
         results = Results(self.outputs, materials.options.output)
         materials = replace(materials, styles=self._styles_of(materials.form))
@@ -98,8 +98,8 @@ class Batches:
     ) -> Batch:
         """Restores a batch of an earlier run. `resume_all` continues it if it was unfinished.
 
-        Call this before the queue resumes its jobs, so that those of the batch are saved as the batch's from their
-        first picture on. Raises WebuiError if this version cannot resume the batch.
+        Call this before the queue resumes its jobs, so that all pictures of the batch's jobs are saved as the batch's.
+        Raises WebuiError if this version cannot resume the batch.
         """
         batch = Batch(materials, Results(self.outputs, materials.options.output), {}, self.journals, past)
         with self._lock:
@@ -111,7 +111,7 @@ class Batches:
         return batch
 
     def resume_all(self) -> None:
-        """Continues what `take_up` has restored, in order; the queue has its jobs again."""
+        """Continues the batches restored by `take_up`, in order. Call this after the queue has resumed its jobs."""
         for batch, run, on_end in self._resumed:
             log.info("Resuming batch %s: %d of %d files are finished.", batch.id, len(batch.settled()), batch.total)
             self._runner.submit(self._carry_out, batch, on_end, run)
@@ -131,7 +131,7 @@ class Batches:
         leave_out_missing: bool = False,
         kind: str = IMG2IMG.name,
     ) -> dict[str, Any]:
-        """The form, with its names resolved. Raises WebuiError as `start` does, before any file is examined."""
+        """The form with its names resolved. Raises WebuiError as `start` does, before any file is read."""
         admission = Admission(FixedCatalog(catalog), self._scripts, self._styles)
         return checked_for(kind, form, settings, admission, leave_out_missing)
 
@@ -139,7 +139,7 @@ class Batches:
         return Admission(FixedCatalog(materials.catalog), self._scripts, lambda: materials.styles)
 
     def _styles_of(self, form: Mapping[str, Any]) -> dict[str, Style]:
-        """The rows that a form names. Raises WebuiError for a name that no style has."""
+        """The styles that a form names. Raises WebuiError for an unknown style."""
         names, known = style_names(form), self._styles()
         require_styles(names, known)
         return {name: known[name] for name in names}
@@ -168,8 +168,8 @@ class Batches:
     def close(self) -> None:
         """Pauses all batches until the next start.
 
-        Call this before the queue is closed: jobs of a batch stay there, and pictures that the engine returns until
-        then are saved as the batch's.
+        Call this before the queue is closed: the batch's jobs stay in the queue, and pictures that the engine returns
+        before it closes are saved as the batch's.
         """
         with self._lock:
             self._closing = True
@@ -195,7 +195,7 @@ class Batches:
 def checked_for(
     kind: str, form: Mapping[str, Any], settings: Settings, admission: Admission, leave_out_missing: bool = False
 ) -> dict[str, Any]:
-    """The values of a form of this kind, names resolved. Raises WebuiError for what would fail for every file."""
+    """The values of a form of this kind, with names resolved. Raises WebuiError if every file would fail."""
     if kind == IMG2IMG.name:
         return checked_form(form, settings, admission, leave_out_missing)
     return checked_plain(BUILT_IN.named(kind), form, settings, admission)

@@ -22,13 +22,13 @@ from modules.base.picture import MAX_BYTES
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 TEXT, TABLE, ZIP = ".txt", ".csv", ".zip"
 MOST_FILES = 10_000
-MAX_TEXT = 1_000_000  # bytes of a .txt or .csv
-MAX_TOTAL = 64 << 30  # bytes of all files of a zip together
-MAX_RATIO = 200  # of a zipped file to its compressed size, where it is larger than:
-RATIO_FROM = 1 << 20  # bytes; white pictures shrink well
-MAX_DIRECTORY = 8 << 20  # bytes of a zip's list of files, which zipfile reads whole: some 80 for each file
+MAX_TEXT = 1_000_000  # bytes in a .txt or .csv
+MAX_TOTAL = 64 << 30  # bytes, uncompressed, of all files in a zip
+MAX_RATIO = 200  # of the size of a zipped file to its compressed size, for files larger than:
+RATIO_FROM = 1 << 20  # bytes; small blank pictures compress extremely well
+MAX_DIRECTORY = 8 << 20  # bytes of a zip's central directory, which zipfile reads at once: about 80 per file
 END_OF_ZIP, LAST_RECORD = b"PK\5\6", 22  # bytes
-ZIP64 = 0xFFFFFFFF  # in place of a length: it stands in another record
+ZIP64 = 0xFFFFFFFF  # instead of a length, which is then in another record
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 NUMBERS = re.compile(r"(\d+)")
 
@@ -47,7 +47,7 @@ class BatchFile:
 
     @property
     def key(self) -> str:
-        """The name without its suffix, case-folded, by which masks and texts are matched with pictures."""
+        """The case-folded name without its suffix; masks and texts are matched to pictures by it."""
         return self.name[: -len(self.suffix)].casefold() if self.suffix else self.name.casefold()
 
     @property
@@ -67,7 +67,7 @@ class FileSet:
 
 
 def sorted_out(entries: Iterable[BatchFile]) -> FileSet:
-    """Raises WebuiError if there are too many."""
+    """`entries` as a FileSet. Raises WebuiError if there are too many."""
     ordered = sorted((file for file in entries if not _is_hidden(file.name)), key=lambda file: _natural(file.name))
     if len(ordered) > MOST_FILES:
         raise WebuiError(
@@ -88,9 +88,9 @@ def sorted_out(entries: Iterable[BatchFile]) -> FileSet:
 
 
 def in_order(names: Sequence[str], entries: Iterable[BatchFile]) -> FileSet:
-    """As `sorted_out` of `entries`, but with the pictures called `names`, in that order.
+    """Like `sorted_out`, but with exactly the pictures called `names`, in that order.
 
-    A missing one raises an error when it is read.
+    A missing picture raises WebuiError when it is read.
     """
     found = sorted_out(entries)
     by_name: dict[str, list[BatchFile]] = {}
@@ -108,7 +108,7 @@ def _missing(name: str) -> Callable[[], bytes]:
 
 
 def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
-    """Entries of uploaded files; a zip among them is opened. Raises WebuiError for an invalid name or zip."""
+    """Entries for uploaded files; zips are replaced by their contents. Raises WebuiError for an invalid name or zip."""
     entries: list[BatchFile] = []
     for name, path in files:
         name = checked_name(name)
@@ -122,7 +122,7 @@ def from_files(files: Sequence[tuple[str, Path]]) -> list[BatchFile]:
 def from_zip(name: str, path: Path) -> list[BatchFile]:
     """The files in a zip.
 
-    Raises WebuiError if it is damaged, encrypted, contains paths outside itself, or is a bomb.
+    Raises WebuiError if the zip is damaged, encrypted, has paths that lead outside it, or is a zip bomb.
     """
 
     def refused(reason: str, hint: str = "Create the zip again.") -> WebuiError:
@@ -210,7 +210,7 @@ class Folders:
 
 
 def text_of(file: BatchFile) -> str:
-    """The text of a .txt or .csv: UTF-8, else Latin-1. Raises WebuiError if it is not text, or too long."""
+    """The text of a .txt or .csv: UTF-8, else Latin-1. Raises WebuiError if it is not text or too long."""
     if file.size > MAX_TEXT:
         raise WebuiError(f"{file.name}: the text has {file.size} bytes; at most {MAX_TEXT} are allowed.", field="files")
     data = file.read()
@@ -238,7 +238,7 @@ def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], by
     def read() -> bytes:
         try:
             with _Bounded(path) as held, zipfile.ZipFile(held) as archive, archive.open(info) as file:
-                data = file.read(info.file_size + 1)  # no further than it was said to be large
+                data = file.read(info.file_size + 1)  # at most one byte more than its declared size
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error, _TooLong) as error:
             raise WebuiError(f"{info.filename}: it is damaged in {name} ({error}).", field="files") from error
         if len(data) != info.file_size:
@@ -249,14 +249,14 @@ def _zip_reader(name: str, path: Path, info: zipfile.ZipInfo) -> Callable[[], by
 
 
 class _TooLong(Exception):
-    """A zip's list of files is longer than the limit."""
+    """A zip's central directory is longer than MAX_DIRECTORY."""
 
 
 class _Bounded(io.FileIO):
     """A zip file that is read in pieces of bounded size.
 
-    Its list of files is one piece, whichever record gives its length. zipfile alone would trust a false length, and
-    millions of names take half a minute.
+    The central directory is read in one piece, whichever record gives its length. zipfile alone would trust a false
+    length, and parsing millions of names takes half a minute.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -270,23 +270,23 @@ class _Bounded(io.FileIO):
 
 
 def _require_short(file: _Bounded) -> None:
-    """Raises _TooLong for a list that claims to be too long but is missing, where zipfile would complain about
-    offsets."""
+    """Raises _TooLong for a central directory that claims to be too long but is missing; zipfile would complain about
+    offsets instead."""
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - LAST_RECORD))
     record = file.read()
-    is_plain = record.startswith(END_OF_ZIP) and record.endswith(b"\0\0")  # no comment behind it
+    is_plain = record.startswith(END_OF_ZIP) and record.endswith(b"\0\0")  # no comment after it
     if is_plain and MAX_DIRECTORY < struct.unpack_from("<I", record, 12)[0] < ZIP64:
         raise _TooLong
 
 
 def _is_hidden(name: str) -> bool:
-    """Files that systems create next to pictures: .DS_Store, __MACOSX, Thumbs.db."""
+    """Whether an operating system created the file: .DS_Store, __MACOSX, Thumbs.db."""
     parts = name.split("/")
     return any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX" or parts[-1].lower() == "thumbs.db"
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """A sort key: photo2 before photo10."""
+    """A sort key that puts photo2 before photo10."""
     parts = NUMBERS.split(name.casefold())
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]

@@ -1,4 +1,4 @@
-"""Creating batches: names and ids become files, files become a batch."""
+"""Creating batches: finds the files by their names and ids, and starts a batch with them."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ class BatchIntake:
                     kind=BUILT_IN.named(begun.kind).name,
                 )
                 self.batches.take_up(past, materials, self.spool.release)
-            except Exception as error:  # whatever another version or a damaged disk wrote: the start goes on
+            except Exception as error:  # anything, from another version or a damaged disk: startup goes on
                 log.warning("Batch %s cannot be resumed; its results are kept: %s", begun.id, error)
                 log.debug("batch %s", begun.id, exc_info=error)
                 self.batches.journals.of(begun.id).put_aside("the batch cannot be resumed")

@@ -1,7 +1,7 @@
 """Batches on disk: the request of each and the outcomes of its files, so that it can continue after a restart.
 
 Each batch has a file of JSON lines. The first line is written when the batch starts; each further line records one
-change, and is on disk before the batch proceeds. A line that was truncated by a crash, or cannot be read, is skipped;
+change, and is on disk before the batch proceeds. A truncated or unreadable line is skipped;
 a journal without its first line is set aside.
 """
 
@@ -21,7 +21,7 @@ from modules.base.kept import Unreadable, parsed, put_aside, read_bytes
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[0-9a-f]{16}\.jsonl")
-LATEST = 253_402_300_800.0  # seconds: the year 10000, which no calendar here can tell
+LATEST = 253_402_300_800.0  # seconds: the year 10000, beyond Python's calendar
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class BatchStart:
 
 @dataclass(frozen=True)
 class SubmittedFile:
-    """A file's job is about to be queued with this id. `key` identifies its results."""
+    """A journal entry: the file's job is about to be queued with this id. `key` identifies its results."""
 
     index: Annotated[int, Field(ge=0)]
     job: str
@@ -113,8 +113,8 @@ class Journal:
             put_aside(self._path, reason)
 
     def _add(self, entry: Mapping[str, Any]) -> None:
-        """If the disk refuses, the batch continues: after a restart it may be reported differently, but the manifest
-        is correct."""
+        """Appends a line. If the disk refuses, the batch continues: after a restart its report may differ, but the
+        manifest of results is correct."""
         if self._path is None:
             return
         try:
@@ -184,7 +184,7 @@ def _read(path: Path) -> PastBatch | None:
     if begun is None or f"{begun.id}.jsonl" != path.name:
         put_aside(path, "it does not contain the batch's request; the batch is dropped, its results are kept")
         return None
-    # A line may tell of a file that there is none of, if another was damaged.
+    # If another line was damaged, a line may refer to a file that does not exist.
     taken = {index: one for index, one in taken.items() if index < len(begun.names)}
     return PastBatch(begun, taken, tuple(files), is_stopping, ending)
 

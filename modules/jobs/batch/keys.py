@@ -1,4 +1,4 @@
-"""The key of the results of a file, by which a second run recognizes finished files."""
+"""The key of a file's results, by which a later run recognizes finished files."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from modules.schema.settings import Settings
 def key_of(request: Img2ImgRequest, settings: Settings, checkpoint: Checkpoint, vae: str = "") -> str:
     """The hash of everything that determines a file's pictures: source, mask, request, settings, checkpoint, `vae`.
 
-    Only the settings that would be in the pictures' infotext are included: the others change no pixel of this request.
+    Only the settings that would appear in the infotext are included: the others do not change the pictures.
     """
     pictures = {"init_images", "mask", "latent_mask", "override_settings"}
     acting = effective(request, settings)

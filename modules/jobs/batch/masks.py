@@ -8,11 +8,11 @@ MASK_ENDINGS = ("", "_mask", "-mask", ".mask")
 
 
 class LeftOut(Exception):
-    """A file that is not made, and why."""
+    """A file is skipped; the message says why."""
 
 
 class Masks:
-    """Finds the mask of a picture. Masks are read when needed; one for all is read once."""
+    """Finds the mask of a picture. Masks are read when needed; a mask for all pictures is read once."""
 
     def __init__(self, materials: Materials) -> None:
         self._options = materials.options
@@ -44,7 +44,7 @@ class Masks:
         return len(files.pictures) == 1 or all(self._named(file) is None for file in files.pictures)
 
     def _named(self, file: BatchFile) -> BatchFile | None:
-        """The mask with the picture's name, in the same folder or in any."""
+        """The mask with the picture's name, in the same folder or else in any other."""
         for names, name in ((self._by_key, file.key), (self._by_stem, file.stem)):
             for ending in MASK_ENDINGS:
                 if name + ending in names:

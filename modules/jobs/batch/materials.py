@@ -19,8 +19,8 @@ from modules.schema.catalog import Catalog
 from modules.schema.request import Img2ImgRequest
 from modules.schema.settings import Settings
 
-NAMING = ("prompt", "refiner_checkpoint", "script_name")  # fields of a form in which names stand
-BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # stands for a source while a form is looked at
+NAMING = ("prompt", "refiner_checkpoint", "script_name")  # form fields that contain names
+BLANK = Picture.from_image(Image.new("RGB", (8, 8)))  # a placeholder source for checking a form
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Materials:
 
 
 def require_pictures(files: FileSet) -> None:
-    """Raises WebuiError if there are none."""
+    """Raises WebuiError if `files` contains no pictures."""
     if not files.pictures:
         raise WebuiError("The given files contain no pictures.", "Choose PNG, JPEG or WebP files.", "files")
 
@@ -65,13 +65,13 @@ def checked_form(
     styles = style_names(used)
     request = Img2ImgRequest.parse({**without_styles(used), "init_images": (BLANK,)})
     spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing, styles)
-    if styles:  # they are put around each file's own prompt
+    if styles:  # they are applied to each file's own prompt
         spec = admission.admitted(IMG2IMG, request, settings, leave_out_missing)
     return {**used, **{name: getattr(spec.request, name) for name in NAMING if used.get(name)}}
 
 
 def without_styles(form: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a form that a request has as fields."""
+    """The values of a form that are fields of a request."""
     return {name: value for name, value in form.items() if name != "styles"}
 
 

@@ -1,4 +1,4 @@
-"""Names of a batch's results: those of their sources, in the batch's folder."""
+"""Names of a batch's results: the names of their sources, in the batch's folder."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -9,9 +9,9 @@ from modules.jobs.job import Job
 
 
 class SourceNames:
-    """Names for the pictures of one job: that of its source `name`, or those of its earlier pictures.
+    """Names for the pictures of one job: based on its source's `name`, or on the names of its earlier pictures.
 
-    All pictures of a job share a base name. If another file takes it meanwhile, another one is found.
+    All pictures of a job share a base name. If another file takes that name in the meantime, a new one is chosen.
     """
 
     def __init__(self, results: Results, name: str) -> None:
@@ -26,7 +26,7 @@ class SourceNames:
         while True:
             self._base = base = base or self._results.free_name(self._name, pictures)
             yield numbered(base, done.index % pictures, pictures) + done.suffix
-            base = self._base = ""  # somebody was quicker
+            base = self._base = ""  # another program took the name first
 
 
 def common_base(images: Sequence[ImageSaved], pictures: int) -> str:

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 from modules.base.fields import Strict
 from modules.jobs.batch.texts import TakenField, TextSource
 
-SHORTEST_SIDE, LONGEST_SIDE = 64, 4096  # pixels of a result, as a request takes them
+SHORTEST_SIDE, LONGEST_SIDE = 64, 4096  # pixels of a result; the same limits as in a request
 
 
 class BatchOptions(Strict):

@@ -1,4 +1,4 @@
-"""Files of a batch whose kind takes one picture and nothing of its own for each: Extras."""
+"""Files of a batch whose job kind takes one picture and no values per file: Extras."""
 
 import hashlib
 import json
@@ -21,10 +21,10 @@ from modules.schema.settings import Settings
 def checked_plain(
     kind: JobKind[Any], form: Mapping[str, Any], settings: Settings, admission: Admission
 ) -> dict[str, Any]:
-    """The values of a form with its names resolved. Raises WebuiError for a form that would fail for every file."""
+    """The values of a form with its names resolved. Raises WebuiError if every file would fail."""
     if form.get(kind.source_field):
         raise WebuiError(f"request: {kind.source_field} is set by each file of a batch.", "Leave it out.", "request")
-    request = JobKind.parse(kind, {**form, kind.source_field: BLANK})  # without a look at sizes: each file has its own
+    request = JobKind.parse(kind, {**form, kind.source_field: BLANK})  # sizes are not checked: each file has its own
     spec = admission.admitted(kind, request, settings)
     return {name: getattr(spec.request, name) for name in form if name != kind.source_field}
 
@@ -39,7 +39,8 @@ class PlainPreparer:
         self._admission = admission
 
     def prepared(self, file: BatchFile) -> PreparedFile | Done:
-        """The file's request, or the results of an earlier run with the same key. Raises WebuiError if it fails."""
+        """The file's request, or the results of an earlier run with the same key. Raises WebuiError for an unusable
+        file."""
         materials, kind = self._materials, self._kind
         data = file.read()
         if not data:
@@ -55,7 +56,7 @@ class PlainPreparer:
         return PreparedFile(spec, picture, key, picture.notes)
 
     def _key(self, request: Strict, sha256: str) -> str:
-        """The hash of all that determines a file's pictures."""
+        """The hash of everything that determines a file's pictures."""
         values = request.model_dump(mode="json", exclude={self._kind.source_field})
         made_of = {"kind": self._kind.name, "source": sha256, "request": values}
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()

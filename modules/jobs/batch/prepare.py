@@ -72,8 +72,8 @@ class FilePreparer:
 
 
 def header_of(file: BatchFile, data: bytes) -> Picture:
-    """The picture as described by its header; it is decoded only once the file really has to be made."""
+    """The picture as described by its header; it is decoded only if the file really has to be made."""
     try:
         return Picture.checked_before(data, hashlib.sha256(data).hexdigest())
     except WebuiError:
-        return Picture.from_bytes(data, file.name)  # which names the file
+        return Picture.from_bytes(data, file.name)  # raises WebuiError that names the file

@@ -1,7 +1,7 @@
-"""The results of a batch: a folder in outputs, names as the sources have them, and a manifest of finished files.
+"""The results of a batch: a folder in outputs, pictures named after their sources, and a manifest of finished files.
 
-The manifest lets a second run skip finished files: one line of JSON for each, with the hash of everything that
-determines its pictures.
+The manifest lets a later run skip finished files. It has one line of JSON per file, with the hash of everything that
+determines the file's pictures.
 """
 
 import json
@@ -23,7 +23,8 @@ MANIFEST = "palimpsest-batch.jsonl"
 
 @dataclass(frozen=True)
 class Done:
-    """An entry of the manifest. `key` is the hash of what made it, `pictures` are names for `Outputs.locate`."""
+    """An entry of the manifest. `key` is the hash of what made the pictures, `pictures` are names for
+    `Outputs.locate`."""
 
     name: str
     key: str
@@ -31,7 +32,7 @@ class Done:
 
 
 class Results:
-    """The folder `folder` in the outputs. It belongs to one batch at a time, but two may share it without loss."""
+    """The folder `folder` in outputs. Normally one batch uses it at a time, but two can share it without loss."""
 
     def __init__(self, outputs: Outputs, folder: str) -> None:
         self.folder = checked_folder(folder)
@@ -48,7 +49,7 @@ class Results:
         """An unused name for the results of the source `name`, relative to the outputs folder and without suffix.
 
         "holiday/photo.png" becomes "batch/holiday/photo", or "batch/holiday/photo_2" and so on if that is in use. With
-        several `pictures` the first is "batch/holiday/photo-1". Raises WebuiError if a link leads outside outputs.
+        several `pictures`, the first is "batch/holiday/photo-1". Raises WebuiError if a link leads outside outputs.
         """
         path = PurePosixPath(name)
         parent = PurePosixPath(self.folder, *(plain_part(part) for part in path.parent.parts))
@@ -90,7 +91,7 @@ class Results:
         return True
 
     def _read(self) -> Iterable[Done]:
-        """The entries of the manifest; invalid lines (truncated by a crash, edited by somebody) are skipped."""
+        """The entries of the manifest; invalid lines (truncated by a crash, or edited) are skipped."""
         try:
             lines = read_bytes(self._manifest).splitlines()
         except FileNotFoundError:
@@ -107,5 +108,5 @@ class Results:
 
 
 def numbered(base: str, index: int, pictures: int) -> str:
-    """The name of picture `index` (from 0) of several; a single one has no number."""
+    """The name of picture `index` (from 0) of several; a single picture gets no number."""
     return base if pictures == 1 else f"{base}-{index + 1}"

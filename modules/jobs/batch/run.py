@@ -29,10 +29,10 @@ from modules.store.pictures import Pictures
 
 log = logging.getLogger(__name__)
 
-AHEAD = 1  # jobs that wait in the queue behind the one that runs
-ALIKE = 5  # files in a row that fail in the engine with the same sentence, before the batch is stopped
-KEPT_SOURCES = 512 << 20  # bytes of source pictures kept for the page's comparison: a large batch would drive out all
-TRACE = re.compile(r"\(id \w+")  # of our own errors, another each time
+AHEAD = 1  # jobs waiting in the queue behind the running one
+ALIKE = 5  # consecutive files that fail in the engine with the same message before the batch stops
+KEPT_SOURCES = 512 << 20  # bytes of sources kept for comparison: a large batch would evict all other pictures
+TRACE = re.compile(r"\(id \w+")  # the id in our own error messages, different each time
 
 
 class Queue(Protocol):
@@ -66,7 +66,7 @@ class BatchRun:
         self._pictures = pictures
         self._preparer = preparer_of(batch, admission)
         self._kept_bytes = 0
-        self._alike: list[str] = []  # the sentences of the last files, as far as they failed in the engine
+        self._alike: list[str] = []  # the messages of the last files, if they failed in the engine
 
     def expect(self) -> None:
         """Registers the jobs that an earlier run has queued, so that they are saved as the batch's."""
@@ -74,7 +74,7 @@ class BatchRun:
             self._savers.set(submitted.job, self._saver(self._files[submitted.index].name))
 
     def go(self) -> None:
-        """Makes all files, one after another, and ends the batch; it stays open if Palimpsest stops before that."""
+        """Makes all files, one after another, and ends the batch; if Palimpsest stops first, the batch stays open."""
         batch = self._batch
         batch.begin()
         waiting = deque(self._found_again())
@@ -111,7 +111,7 @@ class BatchRun:
         return [submitted for index, submitted in sorted(self._batch.submitted.items()) if index not in settled]
 
     def _found_again(self) -> list[QueuedFile]:
-        """Those that are in the queue; a file whose job never got there is made like any other."""
+        """Those unfinished jobs that are in the queue. A file whose job never got there is made like any other."""
         found: list[QueuedFile] = []
         for submitted in self._unsettled():
             try:
@@ -131,7 +131,7 @@ class BatchRun:
                 return self._submitted(index, file, prepared)
             batch.settle(index, "kept", "It was finished earlier.", earlier=prepared.pictures)
         except WebuiError as error:
-            if error.status == 503:  # Palimpsest ends
+            if error.status == 503:  # Palimpsest is shutting down
                 batch.park()
             else:
                 batch.settle(index, "failed", str(error))
@@ -146,7 +146,7 @@ class BatchRun:
     def _submitted(self, index: int, file: BatchFile, prepared: PreparedFile) -> QueuedFile:
         source = self._keep_source(prepared.source)
         submitted = SubmittedFile(index, secrets.token_hex(8), prepared.key, prepared.notes, source)
-        # First: after a crash, a job that the batch does not know would be nobody's.
+        # Before the job is queued: otherwise, after a crash, the batch would not know its own job.
         self._batch.journal.submit(submitted)
         self._savers.set(submitted.job, self._saver(file.name))
         try:
@@ -161,19 +161,19 @@ class BatchRun:
         batch, job = self._batch, queued.job
         batch.take_up(queued.index, job)
         self._wait_for(job)
-        if not job.ended:  # Palimpsest ends: its saver is still needed
+        if not job.ended:  # Palimpsest is shutting down: the job's saver is still needed
             return ""
         self._savers.forget(job.id)
         ending = job.entries()[-1].event
         if job.status == "failed":
-            job.release_pictures()  # a hundred failed ones would be kept with their sources
+            job.release_pictures()  # otherwise up to a hundred failed jobs would keep their sources
         if isinstance(ending, Failed):
             return self._settle_failed(queued, " ".join(filter(None, (ending.message, ending.hint))))
         if job.status == "finished":
             self._settle_done(queued)
         elif batch.was_skipped(job):
             batch.settle(queued.index, "skipped", "Skipped.", pictures=job.images, source=queued.submitted.source)
-        else:  # interrupted, here or from elsewhere
+        else:  # interrupted by this batch or by someone else
             batch.leave(queued.index)
             batch.stop()
         return ""
@@ -216,7 +216,8 @@ class BatchRun:
         return Saver(results.outputs, SourceNames(results, name))
 
     def _keep_source(self, picture: Picture) -> str:
-        """Stores the source for comparison with its result; "" if that would displace other people's pictures."""
+        """Stores the source for comparison with its result and returns its id; "" if that would evict other people's
+        pictures."""
         self._kept_bytes += len(picture.data)
         if self._kept_bytes > KEPT_SOURCES:
             return ""
@@ -225,7 +226,7 @@ class BatchRun:
 
 
 def preparer_of(batch: Batch, admission: Admission) -> FilePreparer | PlainPreparer:
-    """What turns the files of `batch` into jobs of its kind."""
+    """The preparer that turns the files of `batch` into jobs of its kind."""
     kind = batch.materials.kind
     if kind == IMG2IMG.name:
         return FilePreparer(batch, admission)

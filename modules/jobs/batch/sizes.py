@@ -24,7 +24,7 @@ def within(size: Size, rule: SizeRule, max_side: int | None, max_megapixels: flo
     if max_megapixels is not None:
         shares.append(math.sqrt(max_megapixels * 1e6 / (size.width * size.height)))
     share = min(shares)
-    # A hair more, so that a side that comes out at 767.9999 is 768.
+    # Slightly more, so that a side computed as 767.9999 becomes 768.
     return Size(*(max(SHORTEST_SIDE, rule.floor(int(pixels * share + 1e-6))) for pixels in size))
 
 
@@ -42,17 +42,17 @@ def sized(request: Img2ImgRequest, options: BatchOptions, rule: SizeRule) -> Img
     if options.size == "form" and (
         not is_capped or size == Size(rule.floor(requested.width), rule.floor(requested.height))
     ):
-        return request  # as A1111 makes it
+        return request  # as in A1111
     update: dict[str, Any] = {"width": size.width, "height": size.height, "resize_by": None}
     if options.size == "source":
-        update["resize_mode"] = 0  # the proportions are the source's but for a few pixels
+        update["resize_mode"] = 0  # the proportions match the source to within a few pixels
     return request.model_copy(update=update)
 
 
 def masked_alone(
     request: Img2ImgRequest, options: BatchOptions, rule: SizeRule
 ) -> tuple[Img2ImgRequest, tuple[str, ...]]:
-    """The request with Only masked for a large source, if the options say so, and a note about it."""
+    """The request, changed to Only masked for a large source if the options say so, and a note about it."""
     is_whole = request.mask is not None and request.inpaint_full_res == 0
     if not is_whole or options.large_sources == "as asked" or options.size == "source":
         return request, ()

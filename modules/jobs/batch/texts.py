@@ -28,7 +28,7 @@ PROMPTS = ("prompt", "negative_prompt")
 CHECKPOINT = "sd_model_checkpoint"
 FILE = "file"
 
-# Other words for the columns of a CSV, among them those of A1111's log.csv.
+# Aliases for the columns of a CSV, including those of A1111's log.csv.
 ALIASES = {
     "filename": FILE, "image": FILE, "name": FILE, "negative": "negative_prompt", "cfg": "cfg_scale",
     "cfgs": "cfg_scale", "sampler": "sampler_name", "schedule_type": "scheduler", "denoising": "denoising_strength",
@@ -68,7 +68,7 @@ class Row:
 
 
 class FileTexts:
-    """The texts of all files of a batch, by name. Text files are read on demand, tables at once.
+    """The texts of all files of a batch, by name. Text files are read on demand, tables immediately.
 
     Raises WebuiError for an invalid table.
     """

@@ -1,6 +1,6 @@
-"""The code that runs in the engine process: build the engine, read commands from the pipe, send events back.
+"""The code that runs in the engine process: builds the engine, reads commands from the pipe, sends events back.
 
-It imports little, because it is imported before the engine is: neither gradio nor fastapi enters the engine process.
+It imports little, because it is imported before the engine is: the engine process never imports gradio or fastapi.
 """
 
 import importlib
@@ -24,11 +24,11 @@ from modules.schema.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# Slots of the flags that parent and child share. Each is written by one of them alone, so no lock is needed, and a
-# child that is killed cannot leave one locked.
-INTERRUPTED_RUN = 0  # number of the last run that was to be interrupted
-SKIPS = 1  # how often a skip was asked for, ever
-HEARD_RUN = 2  # number of the last run that the engine has heard the interrupt of; the child's
+# Slots of the flags that parent and child share. Each slot has only one writer, so no lock is needed, and a killed
+# child cannot leave one locked.
+INTERRUPTED_RUN = 0  # number of the last run that the parent interrupted
+SKIPS = 1  # total number of skip requests
+HEARD_RUN = 2  # number of the last run whose interrupt the engine has seen; written by the child
 
 
 class LoadsCheckpoints(Protocol):
@@ -39,7 +39,7 @@ class LoadsCheckpoints(Protocol):
 
 @dataclass(frozen=True)
 class Load:
-    """Command: have this checkpoint ready, with `vae` if it has none inside. Answered by `EngineState`s."""
+    """Command: load this checkpoint, with `vae` if it contains none. Answered by `EngineState`s."""
 
     checkpoint: Checkpoint
     settings: Settings
@@ -81,8 +81,8 @@ def main(
     loglevel: int,
     log_json: bool = False,
 ) -> None:
-    """The engine process, start to end. `factory` is "package.module:function", called with `options` by keyword."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole terminal; the web process ends this one
+    """Runs the engine process. `factory` is "package.module:function", called with `options` as keyword arguments."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all processes; the web process ends this one
     logs.set_up(loglevel, log_json)
     commands: queue.SimpleQueue[Load | Run] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(pipe, commands), name="commands", daemon=True).start()
@@ -151,7 +151,7 @@ def _should_stop(command: Run, flags: MutableSequence[int]) -> Callable[[], Stop
 
 
 def _sentence(error: Exception, what: str) -> str:
-    """One sentence for a person; the traceback of an unexpected error goes to the log with an id."""
+    """One sentence for the user; the traceback of an unexpected error goes to the log with an id."""
     if isinstance(error, WebuiError):
         return str(error)
     trace_id = secrets.token_hex(3)

@@ -24,18 +24,18 @@ from modules.schema.settings import Settings
 log = logging.getLogger(__name__)
 
 ENGINE_FACTORY = "modules.processing.engine:create_engine"
-SECONDS_TO_HEAR = 1.5  # for an engine that is to interrupt a run, before its process is killed
-SECONDS_TO_END = 5.0  # for a process that was told to quit, before it is killed
+SECONDS_TO_HEAR = 1.5  # for the engine to react to an interrupt, before its process is killed
+SECONDS_TO_END = 5.0  # for a process to quit, before it is killed
 
-# Negative exit codes are signals; a container's memory limit shows as 137 = 128 + 9.
-CUT_OFF = -signal.Signals.SIGBUS.value if hasattr(signal, "SIGBUS") else None  # what is mapped is not in its file
+# Negative exit codes are signals; a process killed by a container's memory limit exits with 137 = 128 + 9.
+CUT_OFF = -signal.Signals.SIGBUS.value if hasattr(signal, "SIGBUS") else None  # a mapped file was truncated
 KILLED = (-signal.Signals.SIGKILL.value if hasattr(signal, "SIGKILL") else -9, 137)
 
 
 class EngineDied(Exception):
-    """The engine process died. `message` is one sentence for a person, `hint` the cure.
+    """The engine process died. `message` is one sentence for the user, `hint` is the remedy.
 
-    `of_file`: a file was the cause, and not a picture.
+    `of_file`: the cause was a file, not a picture.
     """
 
     def __init__(self, message: str, hint: str = "", of_file: bool = False) -> None:
@@ -53,7 +53,7 @@ class _Started:
 
 
 class EngineProcess:
-    """One spawned process with one engine. `load` and `run` belong to one thread; `ask` and `close` to any.
+    """One spawned process with one engine. Call `load` and `run` from one thread only; `ask` and `close` from any.
 
     The process is started when needed, and again after it has died. It ends when the web process does, even if that was
     killed. `listeners` are called when the process ends.
@@ -66,23 +66,23 @@ class EngineProcess:
         self._context = multiprocessing.get_context("spawn")
         self._lock = threading.Lock()  # guards sending and the fields below
         self._started: _Started | None = None
-        self._reaping = threading.Lock()  # of two threads that wait for a process only one gets its exit code
+        self._reaping = threading.Lock()  # if two threads wait for a process, only one gets its exit code
         self._number = 0
         self._interrupted = 0
         self._skips = 0
-        self._running = 0  # number of the run that the process is at
+        self._running = 0  # number of the current run
         self._ended_deaf: SpawnProcess | None = None
         self._closed = False
 
     @property
     def pid(self) -> int | None:
-        """None while there is no process."""
+        """The process id; None while there is no process."""
         started = self._started
         return started.process.pid if started else None
 
     @property
     def died(self) -> bool:
-        """Whether a started process has died, which the next `load` or `run` would find."""
+        """Whether a started process has died; the next `load` or `run` would raise EngineDied."""
         started = self._started
         return started is not None and not self._closed and bool(connection.wait([started.process.sentinel], 0))
 
@@ -105,7 +105,7 @@ class EngineProcess:
             raise
 
     def load(self, checkpoint: Checkpoint, settings: Settings, vae: Vae | None) -> Iterator[EngineState]:
-        """Have `checkpoint` ready: its states as they come, the last one ready or failed. Raises EngineDied."""
+        """Loads `checkpoint` and yields the engine's states; the last one is ready or failed. Raises EngineDied."""
         self.start()
         self._send(child.Load(checkpoint, settings, vae))
         for answer in self._answers():
@@ -139,8 +139,8 @@ class EngineProcess:
     def ask(self, stop: Stop) -> None:
         """Stops the current run, or skips its batch.
 
-        An engine that does not react to an interrupt soon, because it is in the middle of a long call, is killed: then
-        the run raises EngineDied.
+        If the engine does not react to an interrupt within SECONDS_TO_HEAR, because it is in the middle of a long call,
+        it is killed and the run raises EngineDied.
         """
         with self._lock:
             if stop == Stop.SKIP:
@@ -154,7 +154,7 @@ class EngineProcess:
                 self._watch_ear()
 
     def _watch_ear(self) -> None:
-        """Makes sure, under the lock, that an interrupted run does end."""
+        """Makes sure that an interrupted run ends. Call this while holding the lock."""
         timer = threading.Timer(SECONDS_TO_HEAR, self._end_if_deaf, (self._running, self._started))
         timer.daemon = True
         timer.start()
@@ -162,7 +162,7 @@ class EngineProcess:
     def _end_if_deaf(self, number: int, started: _Started | None) -> None:
         """Kills the process if it is still in the run `number` and has not reacted to the interrupt.
 
-        It is killed rather than asked to quit: on a busy machine one was still there 5 s after it was asked.
+        It is killed rather than asked to quit: on a busy machine, a process was still running 5 s after the request.
         """
         with self._lock:
             is_at_it = self._started is started and self._running == number
@@ -175,7 +175,7 @@ class EngineProcess:
     def release(self) -> None:
         """Ends the process to free all its memory. The next `load` or `run` starts another.
 
-        It belongs to the same thread as `load` and `run`.
+        Call this from the same thread as `load` and `run`.
         """
         with self._lock:
             started, self._started = self._started, None
@@ -187,7 +187,7 @@ class EngineProcess:
         started.pipe.close()
 
     def close(self) -> None:
-        """End the process for good."""
+        """Ends the process for good."""
         with self._lock:
             self._closed = True
             started = self._started
@@ -207,7 +207,7 @@ class EngineProcess:
             daemon=True,
         )
         process.start()
-        theirs.close()  # the child has the only one now, so its death is an end of file here
+        theirs.close()  # only the child has it now, so its death shows as an end of file here
         return _Started(process, ours, flags)
 
     def _watch(self, process: SpawnProcess) -> None:
@@ -226,7 +226,7 @@ class EngineProcess:
         raise self.bury() from cause
 
     def _answers(self) -> Iterator[child.Answer]:
-        """What the process sends, up to its next `Done`. Raises EngineDied if it dies instead."""
+        """The answers of the process, up to its next `Done`. Raises EngineDied if the process dies first."""
         started = self._started
         assert started is not None
         while True:
@@ -239,7 +239,7 @@ class EngineProcess:
             yield answer
 
     def bury(self) -> EngineDied:
-        """Cleans up after a dead process, so that the next call starts another. Returns what to report."""
+        """Cleans up after a dead process, so that the next call starts another. Returns the error to report."""
         with self._lock:
             started, self._started = self._started, None
         assert started is not None
