@@ -1,1 +1,1 @@
-"""The text in a picture: its grammar, what other programs write, and how to reproduce a picture from it."""
+"""The text in a picture: its grammar, the formats of other programs, and reproducing a picture from it."""

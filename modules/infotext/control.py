@@ -1,4 +1,4 @@
-"""Control units in an infotext: a pair each, as sd-webui-controlnet writes them, and the pictures' hashes beside them.
+"""Control units in an infotext: one pair per unit, as in sd-webui-controlnet, and the hashes of their pictures.
 
 `ControlNet 0: "Module: canny, Model: lines [0123abcd], Weight: 1.0, …"`
 """
@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from modules.schema.control import MOST_UNITS, ControlUnit
 
-PICTURES: Final = "Control pictures"  # ours: sha256 of each unit's picture, or SOURCE
-SOURCE: Final = "source"  # instead of a hash: the unit saw img2img's source
+PICTURES: Final = "Control pictures"  # our own key: sha256 of each unit's picture, or SOURCE
+SOURCE: Final = "source"  # instead of a hash: the unit used img2img's source
 KEYS: Final = tuple(f"ControlNet {number}" for number in range(MOST_UNITS))
 _FIELDS: Final[Mapping[str, str]] = {
     "module": "module", "model": "model", "weight": "weight", "resize mode": "resize_mode",
@@ -22,7 +22,7 @@ _FIELDS: Final[Mapping[str, str]] = {
 
 
 def unit_text(unit: ControlUnit, resolution: int, threshold_a: float, threshold_b: float) -> str:
-    """A unit with the numbers that its preprocessor has used."""
+    """A unit as text, with the values that its preprocessor used."""
     values: dict[str, Any] = {
         "Module": unit.module,
         "Model": unit.model,
@@ -42,7 +42,7 @@ def unit_text(unit: ControlUnit, resolution: int, threshold_a: float, threshold_
 
 
 def read_unit(text: str) -> ControlUnit | None:
-    """The unit of a text, without its picture; None if it is none.
+    """The unit in a text, without its picture; None if the text is not a unit.
 
     >>> read_unit("Module: canny, Model: lines [0123abcd], Weight: 0.5").weight
     0.5
@@ -60,13 +60,13 @@ def read_unit(text: str) -> ControlUnit | None:
 
 
 def picture_hashes(text: str, count: int) -> Sequence[str]:
-    """For each of `count` units the sha256 of its picture, `SOURCE`, or "" where the text does not tell."""
+    """For each of `count` units the sha256 of its picture, `SOURCE`, or "" if the text does not say."""
     hashes = [each.strip() for each in text.split(",")] if text else []
     return [*hashes, *[""] * count][:count]
 
 
 def _value(field: str, text: str) -> Any:
-    """The text as what its field takes; choices in any letter case."""
+    """The text converted to the type of its field; choices may have any letter case."""
     annotation = ControlUnit.model_fields[field].annotation
     if annotation is bool:
         return text.casefold() == "true"

@@ -1,11 +1,11 @@
-"""The layout of A1111's infotext: prompts in lines, then a line of `key: value` pairs.
+"""The layout of A1111's infotext: lines with the prompts, then a line of `key: value` pairs.
 
     a cat on a roof
     Negative prompt: blurry
     Steps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7.0, Seed: 1, Size: 512x768, Version: v1.10.0
 
-Known limits of the layout itself: blank space around the lines of a prompt is lost, and a prompt's line that begins
-with "Negative prompt:" ends the prompt.
+Known limits of the layout: white space around the lines of a prompt is lost, and a line that begins with
+"Negative prompt:" ends the prompt.
 """
 
 import json
@@ -26,23 +26,23 @@ FIXED_ORDER = (
 )  # fmt: skip
 LAST = ("Version", "User")
 
-# A key is a run of at least two word characters, blanks, "-" and "/". A run is matched whole (possessively) and never
-# from its middle, so a megabyte of hostile text takes linear time.
+# A key is a run of at least two word characters, spaces, "-" and "/". The pattern matches whole runs (possessively),
+# never from the middle, so a megabyte of hostile text takes linear time.
 PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(?P<key>\w[\w \-/]++):\s*(?P<value>"(?:\\.|[^\\"])++"|[^,]*)(?:,|$)')
-# What follows a whole number's comma where a comma marks a fraction, `7,5`, or groups thousands.
-# A1111 itself writes a blank after each comma.
+# The digits after a comma inside a number: a decimal comma, `7,5`, or thousands. A1111 itself writes a space after each
+# comma.
 AFTER_COMMA = re.compile(r"\d+(?:,\d+)*(?=\s*(?:,|$))", re.ASCII)
 WHOLE = re.compile(r"[-+]?\d+", re.ASCII)
 KEY_ALONE = re.compile(r"\w[\w \-/]+")
 SIZE = re.compile(r"(\d+)x(\d+)", re.ASCII)
-FEWEST_PAIRS = 3  # a line with fewer is the prompt's, as in A1111
+FEWEST_PAIRS = 3  # a line with fewer belongs to the prompt, as in A1111
 
 
 @dataclass(frozen=True)
 class Infotext:
-    """A parsed text. `pairs` are those of its settings, in order, as text; `Size: 512x768` is Size-1 and Size-2.
+    """A parsed text. `pairs` are its settings, in order, as text; `Size: 512x768` becomes Size-1 and Size-2.
 
-    `notes` are sentences for the user: which program wrote the text, which parts could not be used.
+    `notes` are sentences for the user: which program wrote the text, and which parts could not be used.
     """
 
     prompt: str = ""
@@ -52,7 +52,7 @@ class Infotext:
 
     @property
     def kind(self) -> FormKind:
-        """The kind of job that wrote it, judging by its keys."""
+        """The kind of job that wrote the text, judging by its keys."""
         from_picture = "Denoising strength" in self.pairs and not any(key.startswith("Hires ") for key in self.pairs)
         return "img2img" if from_picture or "Resize mode" in self.pairs else "txt2img"
 
@@ -66,7 +66,7 @@ def prompts_of(lines: Iterable[str]) -> Infotext:
         if line.startswith(NEGATIVE):
             part = negative
             line = line.removeprefix(NEGATIVE).strip()
-        if line or part:  # blank lines count once there is text before them
+        if line or part:  # blank lines count only after some text
             part.append(line)
     return Infotext("\n".join(prompt), "\n".join(negative))
 
@@ -74,7 +74,7 @@ def prompts_of(lines: Iterable[str]) -> Infotext:
 def compose(prompt: str, negative_prompt: str, pairs: Mapping[str, object]) -> str:
     """The text for a picture. Keys come in A1111's order, then others in the given order, the version last.
 
-    A value of None is left out, a value equal to its key becomes just the key, `X-1` and `X-2` become `X: 1x2`.
+    A value of None is left out; a value equal to its key becomes just the key; `X-1` and `X-2` become `X: 1x2`.
     """
     joined = sizes_joined({key: str(value) for key, value in pairs.items() if value is not None})
     first = [key for key in FIXED_ORDER if key in joined]
@@ -113,7 +113,7 @@ def _keys_alone(between: str, pairs: dict[str, str]) -> None:
 
 
 def _quoted(value: str) -> str:
-    """In JSON quotes where A1111 uses them, and where its reader would otherwise change the value."""
+    """The value in JSON quotes if A1111 uses them, or if its reader would otherwise change the value."""
     ambiguous = any(sign in value for sign in ",\n:") or value.startswith('"') or value != value.strip()
     return json.dumps(value, ensure_ascii=False) if ambiguous else value
 
@@ -128,7 +128,7 @@ def _unquoted(value: str) -> str:
 
 
 def sizes_joined(pairs: dict[str, str]) -> dict[str, str]:
-    """`X-1` and `X-2`, both whole numbers, joined into one `X` where the first was."""
+    """The pairs with `X-1` and `X-2`, if both are whole numbers, joined into one `X` in the place of the first."""
     joined: dict[str, str] = {}
     for key, value in pairs.items():
         stem, _, which = key.rpartition("-")

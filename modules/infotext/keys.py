@@ -12,7 +12,7 @@ from modules.schema.request import Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
 # These describe the picture and set nothing, so they are ignored without a note.
-EXTENSIONS = "Extensions"  # their arguments as JSON, by their names
+EXTENSIONS = "Extensions"  # arguments as JSON, by the extension's name
 INFORMATION = frozenset(
     {
         "Version",
@@ -29,28 +29,28 @@ INFORMATION = frozenset(
         CONTROL_PICTURES,
         "Lora hashes",
         "TI hashes",
-        "Template",  # of the extension Dynamic Prompts: the prompt before random choices; so is the next
+        "Template",  # the extension Dynamic Prompts writes this and the next: the prompts before random choices
         "Negative Template",
     }
 )
 
-# Ours: a schedule that was chosen by name. A1111's key names the same schedule for Automatic.
+# Our own keys for a schedule chosen by name, because A1111's key names the same schedule for Automatic.
 NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE = "Schedule type chosen", "Hires schedule type chosen"
 
 SYNONYMS = {"guidance scale": "CFG scale"}  # Draw Things; folded
 
 
 def with_keys(model: type[BaseModel]) -> dict[str, Param]:
-    """The declared fields of `model` that have a key in an infotext."""
+    """The declared fields of `model` that have an infotext key."""
     return {name: param for name, param in params(model).items() if param.control.infotext}
 
 
 def absent_setting(param: Param) -> Any:
-    """The value that a text without the setting's key stands for."""
+    """The value that a text without the setting's key implies."""
     return param.default if param.control.absent is ... else param.control.absent
 
 
-# Every key that an infotext may hold, and those keys in lower case.
+# Every key that an infotext may contain, and those keys in lower case.
 KNOWN = frozenset(
     {*FIXED_ORDER, *LAST, *INFORMATION, *CONTROL_KEYS, "Script", EXTENSIONS, NAMED_SCHEDULE, NAMED_HIRES_SCHEDULE}
     | {

@@ -1,7 +1,7 @@
-"""The parameters that other programs write, translated to A1111's infotext.
+"""Translates the parameters that other programs write to A1111's infotext.
 
-SwarmUI, Fooocus, NovelAI and Draw Things write flat JSON, which is read here; sd-parsers reads the graphs of ComfyUI
-and the three formats of InvokeAI. JSON of an unknown program gets a note and is never used as a prompt.
+This module reads the flat JSON of SwarmUI, Fooocus, NovelAI and Draw Things; sd-parsers reads the graphs of ComfyUI and
+the three formats of InvokeAI. JSON of an unknown program gets a note and is never used as a prompt.
 """
 
 import html
@@ -17,13 +17,13 @@ from sd_parsers.parsers import ComfyUIParser, InvokeAIParser
 
 from modules.infotext.grammar import FEWEST_PAIRS, compose
 
-MAX_JSON = 4_000_000  # characters; ComfyUI's largest workflows have some 500 000
+MAX_JSON = 4_000_000  # characters; ComfyUI's largest workflows have about 500 000
 MAX_NODES = 2_000  # of a graph
-MAX_PASSES = 16  # of a graph that are read
+MAX_PASSES = 16  # of a graph to read
 DREAM = re.compile(r'"[^"]*".*', re.DOTALL)
 XMP_COMMENT = re.compile(r"<exif:UserComment>.{0,200}?<rdf:li[^>]{0,100}>([^<]*)</rdf:li>", re.DOTALL)
 
-# What sd-parsers raises on bytes that only look like those of the program.
+# The errors that sd-parsers raises on data that only looks like the program's.
 UNREADABLE = (ParserError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 
 # k-diffusion's and diffusers' names, as ComfyUI, SwarmUI, Fooocus, InvokeAI and NovelAI write them.
@@ -50,7 +50,7 @@ class Translation(NamedTuple):
 
 
 class _Parameters(NamedTuple):
-    """What a program wrote: two prompts, and pairs under A1111's keys with None for what is missing."""
+    """The parameters a program wrote: two prompts, and pairs under A1111's keys; a missing value is None."""
 
     prompt: str
     negative_prompt: str
@@ -140,7 +140,7 @@ def _fooocus(data: Mapping[str, Any]) -> _Parameters | None:
 
 
 def _novelai(data: Mapping[str, Any]) -> _Parameters | None:
-    """NovelAI's pictures come from Clip skip 2 and ENSD 31337, as A1111 says."""
+    """NovelAI uses Clip skip 2 and ENSD 31337, according to A1111."""
     if "uc" not in data or "c" in data or not {"steps", "scale", "sampler"} & set(data):
         return None
     return _Parameters(
@@ -173,7 +173,7 @@ def _draw_things(data: Mapping[str, Any]) -> _Parameters | None:
             "Seed": _number(data.get("seed")),
             **_size(*_two_numbers(data.get("size"))),
             "Model": _stem(data.get("model")),
-            "Denoising strength": None if strength in ("1", "1.0") else strength,  # 1 is txt2img there
+            "Denoising strength": None if strength in ("1", "1.0") else strength,  # Draw Things writes 1 for txt2img
         },
     )
 
@@ -187,15 +187,15 @@ READERS: tuple[tuple[str, Callable[[Mapping[str, Any]], _Parameters | None]], ..
 
 
 def _is_graph(data: Mapping[str, Any]) -> bool:
-    """Whether it is a graph in ComfyUI's API format: nodes by id, each with its class."""
+    """Whether `data` is a graph in ComfyUI's API format: nodes by id, each with its class."""
     return bool(data) and all(isinstance(node, dict) and "class_type" in node for node in data.values())
 
 
 def _from_graph(graph: Mapping[str, Any]) -> Translation:
-    """ComfyUI's pass that has prompts, the first one if there are several."""
+    """The parameters of the first pass of a ComfyUI graph that has prompts."""
     if len(graph) > MAX_NODES:
         return Translation("", f"ComfyUI's graph has {len(graph)} nodes, more than {MAX_NODES}: nothing was read.")
-    # The kind of a link is the name of the input it goes to: that is all the reader asks of the workflow.
+    # The type of a link is the name of the input it leads to; the reader needs nothing else from the workflow.
     links = [
         (0, str(source[0]), 0, node_id, 0, str(name).upper())
         for node_id, node in graph.items()
@@ -276,7 +276,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 def _sampling(sampler: object, schedule: object) -> dict[str, object]:
     name = re.sub(r"^k_|_gpu$", "", _text(sampler))
-    if name.endswith("_k") and name[:-2] in SAMPLERS:  # InvokeAI's way of saying Karras
+    if name.endswith("_k") and name[:-2] in SAMPLERS:  # InvokeAI's suffix for Karras
         name, schedule = name[:-2], schedule or "karras"
     known = SCHEDULES.get(_text(schedule), _text(schedule))
     return {"Sampler": SAMPLERS.get(name, name) or None, "Schedule type": known or None}
@@ -288,13 +288,13 @@ def _size(width: object, height: object) -> dict[str, object]:
 
 
 def _two_numbers(text: object) -> tuple[str, str]:
-    """The first two whole numbers of "(1152, 896)" or "512x512", "" for a missing one."""
+    """The first two whole numbers in a text such as "(1152, 896)" or "512x512"; "" for a missing one."""
     first, second, *_ = (*re.findall(r"\d+", _text(text)), "", "")
     return first, second
 
 
 def _number(value: object) -> str | None:
-    """A number as text, None for anything else."""
+    """A number as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()

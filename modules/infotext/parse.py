@@ -8,11 +8,11 @@ from modules.infotext.grammar import FEWEST_PAIRS, PAIR, SIZE, Infotext, pairs_o
 from modules.infotext.keys import FOLDED, KNOWN
 from modules.infotext.other_programs import from_json
 
-FEWEST_KNOWN = 2  # keys of settings; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none, so it is a prompt
+FEWEST_KNOWN = 2  # known keys; "(red hair:1.2), (blue eyes:0.8), (green coat:1.1)" has none, so it is a prompt
 STEPS_FIRST = re.compile(r"\s*Steps: *\d+ *,", re.ASCII)
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"-?\d+", re.ASCII)
-LOOKS_LIKE = {  # values that a key has in every text of settings
+LOOKS_LIKE = {  # the format of a key's value in every settings line
     "Steps": WHOLE, "Seed": WHOLE, "Size": SIZE, "CFG scale": NUMBER, "Denoising strength": NUMBER, "Clip skip": WHOLE,
     "Variation seed": WHOLE, "ENSD": WHOLE,
 }  # fmt: skip
@@ -21,9 +21,9 @@ VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(?:-(\d+))?", re.ASCII)
 
 
 def parse(text: str) -> Infotext:
-    """Parse an infotext. Every text is one: without settings it is a prompt.
+    """Parse an infotext. Any text is accepted: without settings it is a prompt.
 
-    JSON of other programs is read by `other_programs.from_json`; JSON of unknown ones gives only a note.
+    `other_programs.from_json` reads the JSON of other programs; JSON of unknown programs gives only a note.
     """
     translation = from_json(text)
     if translation is not None:
@@ -40,7 +40,7 @@ def parse(text: str) -> Infotext:
 
 
 def implied(infotext: Infotext) -> dict[str, str]:
-    """Pairs that a text from an older A1111 implies without writing them, by its version."""
+    """The pairs that a text from an older A1111 implies by its version but does not contain."""
     match = VERSION.match(infotext.pairs.get("Version", ""))
     if match is None:
         return {}
@@ -58,7 +58,7 @@ def implied(infotext: Infotext) -> dict[str, str]:
 
 
 def _settings_line(lines: Sequence[str]) -> int | None:
-    """The line with the settings: the last line, or an earlier one that cannot be anything else."""
+    """The index of the settings line: the last line, or an earlier one that begins with Steps; None if none is."""
     if _is_settings(lines[-1]):
         return len(lines) - 1
     above = range(len(lines) - 2, -1, -1)
@@ -75,7 +75,7 @@ def _is_settings(line: str) -> bool:
 
 
 def _fits(line: str, match: re.Match[str], key: str) -> bool:
-    """Whether a pair looks like a setting and not like a weight of a prompt, `(Size:1.2)`."""
+    """Whether a pair looks like a setting and not like a weight in a prompt, `(Size:1.2)`."""
     before, value = line[: match.start("key")].rstrip()[-1:], match["value"].strip()
     looks = LOOKS_LIKE.get(key)
     return before not in set("([{<") and (looks is None or looks.fullmatch(value) is not None)
@@ -87,7 +87,7 @@ def _canonical(key: str) -> str:
 
 
 def _behind(lines: Sequence[str]) -> tuple[dict[str, str], str]:
-    """(what extensions write after the settings, `Template: …`, as pairs; the rest)."""
+    """(the pairs that extensions write after the settings, `Template: …`; the rest)."""
     pairs: dict[str, str] = {}
     rest: list[str] = []
     key = ""

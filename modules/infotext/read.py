@@ -1,4 +1,4 @@
-"""Reading an infotext back into request fields and settings."""
+"""Reads an infotext back into request fields and settings."""
 
 import json
 import math
@@ -41,11 +41,11 @@ GROUPED = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+", re.ASCII)
 
 @dataclass(frozen=True)
 class ParsedFields:
-    """A text in terms of a request.
+    """A text as the fields of a request.
 
     `fields` are valid values of request fields by name, `settings` the settings of the text that differ from the
     current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the user. `refused` are the
-    notes about rejected sizes, by field. `units` are the control units, without the pictures that no text holds.
+    notes about rejected sizes, by field. `units` are the control units without pictures, which a text cannot contain.
     """
 
     kind: FormKind
@@ -60,7 +60,7 @@ class ParsedFields:
 def to_fields(
     infotext: Infotext, kind: FormKind | None = None, settings: Settings | None = None, catalog: Catalog | None = None
 ) -> ParsedFields:
-    """The request (of `kind`, by default the text's own) that reproduces the picture.
+    """The request that reproduces the picture; its kind is `kind`, by default the text's own.
 
     Never raises: unusable values are left out and explained in `notes`. A text without pairs gives only prompts.
     """
@@ -80,7 +80,7 @@ def to_fields(
         _read_checkpoint(reading, current, catalog)
         _read_vae(reading, current, catalog)
     ignored = {key: value for key, value in reading.pairs.items() if key not in INFORMATION}
-    elsewhere = {param.control.infotext for param in with_keys(Img2ImgRequest).values()}  # sent to another tab
+    elsewhere = {param.control.infotext for param in with_keys(Img2ImgRequest).values()}  # if it is sent to another tab
     unknown = [shortened(key)[1:-1] for key in sizes_joined(ignored) if key not in elsewhere]
     if unknown:
         reading.notes.append("Ignored, because Palimpsest has no such setting: " + ", ".join(unknown) + ".")
@@ -96,7 +96,7 @@ def to_fields(
 
 
 class _Reading:
-    """A text being read: the pairs still to use, and the results so far."""
+    """A text being read: the pairs that are not used yet, and the results so far."""
 
     def __init__(self, pairs: dict[str, str], notes: list[str]) -> None:
         self.pairs = pairs
@@ -128,7 +128,7 @@ class _Reading:
                 self.notes.append(f"{what}.")
 
     def refuse(self, param: Param, what: str) -> None:
-        """Leave a size unchanged: the nearest valid one is not what was meant and may take hours."""
+        """Reject a size without replacing it: the nearest valid one is not what was meant and may take hours."""
         self.refused[param.name] = f"{what}; the size was not changed."
         self.notes.append(self.refused[param.name])
 
@@ -147,14 +147,14 @@ def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
         if name in ("negative_prompt", "sampler_name", "scheduler"):
             continue
         if name == "denoising_strength" and model is Txt2ImgRequest and not is_hires:
-            continue  # it is an img2img text's
+            continue  # the text is from img2img
         text = reading.pairs.pop(param.control.infotext, None)
         if text is not None:
             reading.take(model, param, text)
         elif param.control.absent is not ...:
             reading.fields[name] = param.control.absent
     for pair in (("width", "height"), ("hr_resize_x", "hr_resize_y")):
-        if reading.refused.keys() & set(pair):  # one side alone has another shape
+        if reading.refused.keys() & set(pair):  # one side alone would change the shape
             reading.fields = {name: value for name, value in reading.fields.items() if name not in pair}
     if model is Txt2ImgRequest:
         reading.fields["enable_hr"] = is_hires
@@ -163,12 +163,12 @@ def _read_request(reading: _Reading, model: type[GenerationRequest]) -> None:
 
 
 def _schedule_named(name: str) -> str:
-    """The schedule of that name as the form has it; "" if there is none."""
+    """The schedule of that name, spelled as in the form; "" if there is none."""
     return next((row.name for row in SCHEDULES if row.name == name), "")
 
 
 def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
-    """Old texts name both in one ("DPM++ 2M Karras")."""
+    """Set sampler and schedule; old texts name both in one ("DPM++ 2M Karras")."""
     try:
         sampler_row, scheduler_row = resolve_names(sampler, scheduler)
     except WebuiError as error:
@@ -187,7 +187,7 @@ def _read_sampler(reading: _Reading, sampler: str, scheduler: str) -> None:
 
 
 def _read_extensions(reading: _Reading) -> None:
-    """The arguments of extensions; which of them are here, and what they take, the request's check says."""
+    """Set the arguments of extensions; validating the request checks whether they exist and accept these values."""
     text = reading.pairs.pop(EXTENSIONS, None)
     if text is None:
         return
@@ -202,7 +202,7 @@ def _read_extensions(reading: _Reading) -> None:
 
 
 def _read_control(reading: _Reading) -> None:
-    """Control units. A text has no pictures, so they are left to who finds them."""
+    """Collect the control units. A text has no pictures, so a caller that finds them must add them."""
     for key in CONTROL_KEYS:
         text = reading.pairs.pop(key, None)
         unit = None if text is None else read_unit(text)
@@ -216,7 +216,7 @@ def _read_control(reading: _Reading) -> None:
 
 
 def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[str, str]) -> None:
-    """Settings of the text, written or implied, that differ from the current ones."""
+    """Collect the settings of the text, written or implied, that differ from the current ones."""
     given = {**implied_pairs, **reading.pairs}
     for name, param in with_keys(Settings).items():
         key = param.control.infotext
@@ -232,12 +232,12 @@ def _read_settings(reading: _Reading, current: Settings, implied_pairs: Mapping[
                 continue
         if value != getattr(current, name):
             reading.settings[name] = value
-    if current.token_merging_ratio_img2img:  # the text names the ratio that the picture was made with, whatever it is
+    if current.token_merging_ratio_img2img:  # the text has the ratio that was used, whichever setting it came from
         reading.settings["token_merging_ratio_img2img"] = 0.0
 
 
 def _read_upscaler(reading: _Reading, name: str, upscalers: Sequence[Upscaler]) -> None:
-    """A field on its own knows only the upscalers that come with Palimpsest, and takes its default for others."""
+    """Set hires. fix's upscaler from the installed ones; the field alone accepts only built-in ones."""
     if not name or "hr_upscaler" not in reading.fields:
         return
     row = find_upscaler(name, upscalers)
@@ -271,14 +271,14 @@ def _read_checkpoint(reading: _Reading, current: Settings, catalog: Catalog | No
         reading.notes.append(note)
     try:
         selected = catalog.checkpoint(current.sd_model_checkpoint)
-    except WebuiError:  # the selected one has been removed: any other differs from it
+    except WebuiError:  # the selected one was removed, so any other differs from it
         selected = None
     if installed != selected:
         reading.settings["sd_model_checkpoint"] = installed.name
 
 
 def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> None:
-    """The VAE by its hash, if known, or its name. A text with a version but no VAE used none."""
+    """Set the VAE by its hash, if known, or its name. A text with a version but no VAE used the checkpoint's own."""
     if catalog is None or not catalog.checkpoints:
         return
     name, digits = reading.pairs.get("VAE", ""), reading.pairs.get("VAE hash", "").lower()
@@ -294,21 +294,21 @@ def _read_vae(reading: _Reading, current: Settings, catalog: Catalog | None) -> 
     try:
         checkpoint = catalog.checkpoint(reading.settings.get("sd_model_checkpoint", current.sd_model_checkpoint))
         is_set = catalog.vae_for(current.sd_vae, checkpoint) == installed
-    except WebuiError:  # what is set is gone
+    except WebuiError:  # the selected file was removed
         is_set = False
     if not is_set:
         reading.settings["sd_vae"] = installed.name if installed is not None else OWN_VAE
 
 
 def _indexed(param: Param, text: str) -> str | int:
-    """The index of the label `text` among the choices of an integer field; other texts as they are."""
+    """The index of the label `text` among the choices of an integer field; other texts are unchanged."""
     counted = isinstance(param.control.choices, tuple) and param.type is int
     labels = [label.lower() for label in param.control.choices] if counted else []
     return labels.index(text.lower()) if text.lower() in labels else text
 
 
 def _with_point(param: Param, text: str) -> str:
-    """A number with a decimal point, also if it was written with a comma; `1,024` is 1024 in whole-number fields.
+    """A number with its decimal comma changed to a point; in whole-number fields `1,024` becomes 1024.
 
     Other texts, and texts of fields that are not numbers, are unchanged.
     """

@@ -1,6 +1,6 @@
-"""Reproducing a picture from its own infotext: what to run, how close the result is, and what may explain a difference.
+"""Reproduces a picture from its infotext: what to run, how close the result is, and what may explain a difference.
 
-Pure: the caller (the command `reproduce`, or the page through the queue) runs the recipe and supplies the pixels.
+Pure functions: the caller (the command `reproduce`, or the page via the queue) runs the recipe and supplies the pixels.
 """
 
 import contextlib
@@ -30,24 +30,24 @@ from modules.schema.settings import Settings
 
 HASHES = re.compile(r"([^,:]+): *([0-9a-f]+)")  # of "Lora hashes" and "TI hashes"
 NETWORK_KEYS = {"Lora hashes": "LoRA", "TI hashes": "embedding"}
-# A text with one of these keys is from a masked picture.
+# A text with one of these keys belongs to a masked picture.
 MASK_KEYS = ("Mask hash", "Mask blur", "Mask mode", "Masked content")
-# These are from a masked picture too, unless it was outpainted.
+# So does a text with one of these, unless the picture was outpainted.
 AREA_KEYS = ("Inpaint area", "Soft inpainting enabled")
 OUTPAINT_KEYS = ("Outpaint left", "Outpaint right", "Outpaint top", "Outpaint bottom")
-CONTROL = "ControlNet "  # how the pairs of control units begin, and the notes about them
+CONTROL = "ControlNet "  # prefix of the pairs of control units and of the notes about them
 LOSSY = ("JPEG", "WEBP", "AVIF")
 
 Kept = Callable[[str], Picture | None]
-"""sha256 -> the picture of that name, if it is still here."""
+"""sha256 -> the stored picture with that hash, or None."""
 
 HashOf = Callable[[Path], str]
-"""A checkpoint -> the sha256 of its weights. Asked only where no name and no known hash leads to one."""
+"""A checkpoint file -> the sha256 of its weights. Called only if no name and no known hash identifies a file."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to run. `causes` are sentences, known in advance, that may explain a difference."""
+    """What to run. `causes` are sentences, known before the run, that may explain a difference."""
 
     request: GenerationRequest
     settings: Settings
@@ -60,8 +60,8 @@ class Recipe:
 class Report:
     """How close a picture is to its original.
 
-    `differing` pixels of `pixels` differ, `largest` is the largest difference of a channel (0 to 255); `psnr` in dB is
-    infinite for equal pictures. None of the three is known where the sizes differ.
+    `differing` of `pixels` pixels differ; `largest` is the largest difference of a channel (0 to 255); `psnr` is in dB,
+    infinite for equal pictures. If the sizes differ, none of the three is known.
     """
 
     pixels: int
@@ -100,9 +100,9 @@ def recipe(
     """How to reproduce the picture of `text`. `source` and `mask` override the stored ones that the text names.
 
     Checkpoint and VAE are found by hash, whatever their names are now, else by name; LoRAs by name, else by hash.
-    The picture is made without missing LoRAs.
+    Missing LoRAs are left out.
 
-    Raises WebuiError if the text has no parameters, or a source or mask it needs is neither given nor stored.
+    Raises WebuiError if the text has no parameters, or if a source, mask or control picture that it needs is missing.
     """
     parsed = parse(text)
     if not parsed.pairs:
@@ -136,7 +136,7 @@ def recipe(
 
 
 def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tuple[str, ...]) -> Report:
-    """Two pictures (H, W, 3) compared."""
+    """Compare two uint8 pictures (H, W, 3)."""
     pixels = original.shape[0] * original.shape[1]
     if original.shape != again.shape:
         (height, width), (new_height, new_width) = original.shape[:2], again.shape[:2]
@@ -149,9 +149,9 @@ def compared(original: NDArray[np.uint8], again: NDArray[np.uint8], causes: tupl
 
 
 def ran_with(parsed: Infotext, checkpoint_hash: str, device: str, again: str = "") -> tuple[str, ...]:
-    """Sentences about where it ran: the checkpoint that was loaded, and the device in words.
+    """Sentences about differences between the two runs: checkpoint, VAE, networks and device (`device` in words).
 
-    `again` is the new picture's text, which tells the hashes of its networks.
+    `again` is the new picture's text, which contains the hashes of its networks.
     """
     found: list[str] = []
     recorded = parsed.pairs.get("Model hash", "")
@@ -218,7 +218,7 @@ def _is_network(tag: Tag) -> bool:
 
 
 def _missing_words(catalog: Catalog, parsed: Infotext) -> list[str]:
-    """Embeddings in the text that are not installed."""
+    """The embeddings in the text that are not installed."""
     names = [name.strip() for name, _ in HASHES.findall(parsed.pairs.get("TI hashes", ""))]
     here = {embedding.name.replace(":", "").replace(",", "") for embedding in catalog.embeddings}
     return [name for name in dict.fromkeys(names) if name not in here]
@@ -241,7 +241,7 @@ def _causes(picture: Picture, parsed: Infotext, missing: list[str]) -> list[str]
 def _found(
     what: str, key: str, flag: str, parsed: Infotext, kept: Kept, given: Picture | None, causes: list[str]
 ) -> Picture:
-    """The stored picture whose hash is under `key`, or the one given."""
+    """`given`, or the stored picture whose hash is under `key`. Raises WebuiError if it is not stored."""
     recorded = parsed.pairs.get(key, "")
     if given is not None:
         if recorded and given.sha256 != recorded:
@@ -284,7 +284,7 @@ def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: 
         if named and named.hash.startswith(digits):
             return named
         known = next((one for one in catalog.checkpoints if one.hash.startswith(digits)), None)
-        if known is None and (named is None or named.hash):  # none of that name, or one that is known to be another
+        if known is None and (named is None or named.hash):  # no file has that name, or its known hash differs
             unknown = (one for one in catalog.checkpoints if not one.hash)
             known = next((one for one in unknown if hash_of(one.path).startswith(digits)), None)
         if known:
@@ -296,7 +296,7 @@ def _checkpoint(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: 
 
 
 def _vae(catalog: Catalog, parsed: Infotext, causes: list[str], hash_of: HashOf) -> str:
-    """The setting that stands for the VAE of the text."""
+    """The value of the VAE setting for the VAE of the text."""
     name, digits = parsed.pairs.get("VAE", ""), parsed.pairs.get("VAE hash", "").lower()
     if not name and not digits:
         return OWN_VAE

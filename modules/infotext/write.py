@@ -1,6 +1,6 @@
-"""Writing a request and its settings into an infotext.
+"""Writes a request and its settings as an infotext.
 
-The declarations say which key belongs to which field (`Control.infotext`); nothing here repeats it.
+The declarations give each field's key (`Control.infotext`), so this module has no list of keys.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,10 +16,10 @@ from modules.schema.settings import EXACT, Settings
 def declared_pairs(
     request: GenerationRequest, settings: Settings, names: Collection[str] | None = None
 ) -> dict[str, str]:
-    """The pairs of a request and its settings that A1111 writes, and those that only we write.
+    """The pairs of a request and its settings: those that A1111 writes, and Palimpsest's own.
 
-    `names` names the settings to write; by default those whose value a text without the key would not imply.
-    The setting "A1111 exact" leaves out the keys that only we write. The caller adds what only the job knows:
+    `names` are the settings to write; by default those whose value a text without the key would not imply.
+    The setting "A1111 exact" leaves out Palimpsest's own keys. The caller adds what only the job knows:
     the picture's own seeds and size, the checkpoint, the version.
     """
     is_exact = settings.compatibility == EXACT
@@ -60,13 +60,13 @@ def _worth(request: GenerationRequest, name: str) -> Any:
 
 
 def _schedule(request: GenerationRequest) -> str:
-    """The name to write: for Automatic the sampler's default schedule if it has one, as in A1111."""
+    """The name to write: Automatic becomes the sampler's default schedule if it has one, as in A1111."""
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     return sampler.default_schedule or schedule.name if schedule.name == "Automatic" else schedule.name
 
 
 def _hires_schedule(request: GenerationRequest) -> str | None:
-    """A1111 names the second pass's schedule if it differs from the first pass's."""
+    """The second pass's schedule; None if it is the first pass's, because A1111 then writes none."""
     assert isinstance(request, Txt2ImgRequest)
     first = _looked_up(request.sampler_name, request.scheduler)
     second = _looked_up(request.hr_sampler_name or request.sampler_name, request.hr_scheduler or request.scheduler)
@@ -74,7 +74,7 @@ def _hires_schedule(request: GenerationRequest) -> str | None:
 
 
 def _named_schedules(request: GenerationRequest) -> dict[str, str]:
-    """Schedules chosen by name where A1111's keys would be the same for "Automatic" or for the first pass's."""
+    """The schedules chosen by name for which A1111's keys would be the same as for "Automatic" or the first pass's."""
     pairs: dict[str, str] = {}
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     if schedule.name == sampler.default_schedule:
@@ -143,7 +143,7 @@ def _only_masked(request: GenerationRequest) -> bool:
 
 
 def _evenly_blurred(request: GenerationRequest) -> bool:
-    # A1111 does not write a blur of 0 or of two values, and so loses it: these get keys of our own.
+    # A1111 does not write a blur of 0 or of two values, so these get keys of our own.
     return isinstance(request, Img2ImgRequest) and _masked(request) and request.blur[0] == request.blur[1] > 0
 
 
@@ -152,17 +152,17 @@ def _unevenly_blurred(request: GenerationRequest) -> bool:
 
 
 def _soft(request: GenerationRequest) -> bool:
-    # If gray is a strength, soft inpainting is off.
+    # If gray means a strength, soft inpainting is off.
     by_gray = _masked(request) and _value(request, "mask_strength_by_grey")
     return _redrawn_in_part(request) and _value(request, "soft_inpainting") and not by_gray
 
 
 WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
-    "negative_prompt": lambda request: False,  # it has lines of its own
+    "negative_prompt": lambda request: False,  # written on its own line
     "denoising_strength": lambda request: isinstance(request, Img2ImgRequest) or _hires(request),
-    "refiner_checkpoint": lambda request: False,  # written where it took over
+    "refiner_checkpoint": lambda request: False,  # written by the job if the refiner took over
     "refiner_switch_at": lambda request: False,
-    "hr_checkpoint_name": lambda request: False,  # written under its own name
+    "hr_checkpoint_name": lambda request: False,  # written by the job, as name and hash
     "hr_sampler_name": _hires_differs("hr_sampler_name", "sampler_name"),
     "hr_prompt": _hires_differs("hr_prompt", "prompt"),
     "hr_negative_prompt": _hires_differs("hr_negative_prompt", "negative_prompt"),
