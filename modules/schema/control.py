@@ -32,29 +32,25 @@ Share = Annotated[float, Field(ge=0, le=1), Control("Share of the steps", kind="
 
 
 class ControlUnit(Strict):
-    """One control picture and its options. Names and meanings are sd-webui-controlnet's.
-
-    image: the index of its picture in the request's `control_images`, from 0; null uses the source of img2img.
-    module: the preprocessor.  model: the ControlNet.  threshold_a, threshold_b: the preprocessor's parameters; -1 uses
-    its default.  guidance_start, guidance_end: fractions of the steps (0 to 1) between which the unit acts.
-    pixel_perfect: the preprocessor works at the result's resolution.  hr_option: the hires. fix passes it acts in.
-    """
+    """One control picture and its options. Names and meanings are sd-webui-controlnet's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: int | None = Field(default=None, ge=0)
-    module: str = Field(default="none", max_length=100)
-    model: str = Field(default=NOTHING, max_length=500)
+    image: int | None = Field(
+        default=None, ge=0, description="Number of its picture in control_images, from 0; null is the img2img source."
+    )
+    module: str = Field(default="none", max_length=100, description="Name of the preprocessor; none uses the picture.")
+    model: str = Field(default=NOTHING, max_length=500, description="Name of the ControlNet, with or without its hash.")
     weight: Weight = 1.0
-    resize_mode: FitMode = CROP
+    resize_mode: FitMode = Field(default=CROP, description="How a map of another shape is fitted to the result.")
     processor_res: Resolution = BY_ITSELF
-    threshold_a: float = BY_ITSELF
-    threshold_b: float = BY_ITSELF
-    guidance_start: Share = 0.0
-    guidance_end: Share = 1.0
-    pixel_perfect: bool = False
-    control_mode: ControlMode = BALANCED
-    hr_option: PassChoice = BOTH
+    threshold_a: float = Field(default=BY_ITSELF, description="First number of the preprocessor; -1 is its default.")
+    threshold_b: float = Field(default=BY_ITSELF, description="Second number of the preprocessor; -1 is its default.")
+    guidance_start: Annotated[Share, Field(description="Share of the steps at which the unit begins to act.")] = 0.0
+    guidance_end: Annotated[Share, Field(description="Share of the steps at which the unit stops.")] = 1.0
+    pixel_perfect: bool = Field(default=False, description="Use the result's resolution for the preprocessor.")
+    control_mode: ControlMode = Field(default=BALANCED, description="Whether prompt or ControlNet has more influence.")
+    hr_option: PassChoice = Field(default=BOTH, description="The passes of hires. fix in which the unit acts.")
 
     @field_validator("*", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from modules.base.errors import WebuiError
+from modules.base.picture import Picture
 from modules.images import enlarge, resize
 from modules.images.geometry import Size
 from modules.processing.kinds.extras import EXTRAS
@@ -87,10 +88,11 @@ class Names:
 
 
 def test_extras_take_any_upscaler_of_pictures_and_none_of_latents() -> None:
-    request, _ = EXTRAS.admitted(ExtrasRequest(upscaler_1="4X"), Settings(), Names())  # type: ignore[arg-type]
+    image = Picture.from_image(Image.new("RGB", (8, 8)))
+    request, _ = EXTRAS.admitted(ExtrasRequest(image=image, upscaler_1="4X"), Settings(), Names())  # type: ignore[arg-type]
     assert (request.upscaler_1, request.upscaler_2) == ("Fourfold 4x", "None")
     with pytest.raises(WebuiError) as caught:
-        EXTRAS.admitted(ExtrasRequest(upscaler_2="Latent"), Settings(), Names())  # type: ignore[arg-type]
+        EXTRAS.admitted(ExtrasRequest(image=image, upscaler_2="Latent"), Settings(), Names())  # type: ignore[arg-type]
     assert caught.value.field == "upscaler_2"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from PIL import Image
 from pydantic import AliasChoices, BaseModel, Field
 
@@ -42,17 +42,18 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 class DetectBody(BaseModel):
     """What `/controlnet/detect` takes; -1 uses a preprocessor's default."""
 
-    controlnet_module: str = "none"
+    controlnet_module: str = Field(default="none", description="Name of the preprocessor.")
     controlnet_input_images: list[str] = Field(
         default=[],
         max_length=1000,
         validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),  # the second is webuiapi's
+        description="Pictures as base64.",
     )
-    controlnet_processor_res: int = -1
-    controlnet_threshold_a: float = -1
-    controlnet_threshold_b: float = -1
-    controlnet_masks: list[str] = Field(default=[], max_length=1000)
-    low_vram: bool = False
+    controlnet_processor_res: int = Field(default=-1, description="Short side in the preprocessor, in pixels.")
+    controlnet_threshold_a: float = Field(default=-1, description="First number of the preprocessor.")
+    controlnet_threshold_b: float = Field(default=-1, description="Second number of the preprocessor.")
+    controlnet_masks: list[str] = Field(default=[], max_length=1000, description="Ignored: no preprocessor uses masks.")
+    low_vram: bool = Field(default=False, description="Ignored.")
 
 
 def routes(services: Services, fetch: Fetch | None) -> APIRouter:
@@ -64,14 +65,18 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         return {"version": API_VERSION}
 
     @router.get("/model_list")
-    def model_list(update: bool = True) -> dict[str, list[str]]:
-        """The ControlNets, as `name [hash]`. `update` looks for new files first."""
+    def model_list(
+        update: Annotated[bool, Query(description="Look for new files first.")] = True,
+    ) -> dict[str, list[str]]:
+        """The ControlNets, as `name [hash]`."""
         catalog = services.catalog.refresh() if update else services.catalog.current
         return {"model_list": [model.label for model in catalog.control_models]}
 
     @router.get("/module_list")
-    def module_list(alias_names: bool = False) -> dict[str, Any]:
-        """The preprocessors, by name, or by label with `alias_names`."""
+    def module_list(
+        alias_names: Annotated[bool, Query(description="Return labels instead of names.")] = False,
+    ) -> dict[str, Any]:
+        """The preprocessors and their numbers."""
         names = {row.label if alias_names else row.name: row for row in PREPROCESSORS}
         return {
             "module_list": list(names),
