@@ -1,1 +1,1 @@
-"""The HTTP API: requests come in, jobs and their events go out. docs/api-v1.md lists the routes."""
+"""The HTTP API, which turns requests into jobs and reports their events. docs/api-v1.md lists the routes."""

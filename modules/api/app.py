@@ -40,9 +40,9 @@ from modules.base.picture import MAX_BYTES
 from modules.flags.values import ANY_ORIGIN
 
 MAX_BODY = MAX_BYTES * 4 // 3 + 1_000_000  # bytes: the largest picture as base64, and the rest of a request
-MAX_JSON = (64 << 20) * 4 // 3 + 1_000_000  # bytes: pictures of 64 MB together as base64, and the rest of a request
-TO_DISK = ("/v1/batches/files", "/v1/batches")  # whose bodies are files of any size
-RAW = ("/v1/batches/files", "/v1/pictures")  # whose bodies are files
+MAX_JSON = (64 << 20) * 4 // 3 + 1_000_000  # bytes: 64 MB of pictures in total as base64, and the rest of a request
+TO_DISK = ("/v1/batches/files", "/v1/batches")  # paths whose bodies are files of any size
+RAW = ("/v1/batches/files", "/v1/pictures")  # paths whose bodies are files
 OF_PICTURES = (
     "/v1/jobs",
     "/v1/pictures",
@@ -52,11 +52,11 @@ OF_PICTURES = (
 
 
 def create_api(services: Services) -> FastAPI:
-    """All routes, with errors as sentences and the guard in front, which also covers what is mounted later."""
+    """All routes, with errors as sentences and the guard in front, which also protects apps mounted later."""
     app = FastAPI(
         title="Palimpsest",
         version=modules.__version__,
-        docs_url=None,  # FastAPI's pages of documentation load scripts from elsewhere
+        docs_url=None,  # FastAPI's documentation pages load scripts from other servers
         redoc_url=None,
         responses=REFUSALS,
     )

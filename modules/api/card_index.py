@@ -1,4 +1,4 @@
-"""The cards of all models as they were found last, looked at again while somebody asks for them."""
+"""The cards of all models as they were last found; requests trigger a new scan in the background."""
 
 import logging
 import threading
@@ -13,13 +13,13 @@ from modules.schema.catalog import Catalog
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 0.2  # seconds that a request waits for a look that goes on
-FRESH: Final = 1.0  # seconds for which a look counts
-SLICE: Final = 0.3  # seconds of reading after which what is known is told
+PATIENCE: Final = 0.2  # seconds that a request waits for a running scan
+FRESH: Final = 1.0  # seconds for which a scan is considered current
+SLICE: Final = 0.3  # seconds of reading before the first results are published
 
 
 class Cards(NamedTuple):
-    """Cards by kind and name, of the models of `catalog`. `unread` have notes that nobody has looked at yet."""
+    """Cards by kind and name, for the models in `catalog`. `unread` is how many have notes that were not read yet."""
 
     catalog: Catalog
     cards: Mapping[CardKind, Mapping[str, Card]]
@@ -27,9 +27,9 @@ class Cards(NamedTuple):
 
 
 class CardIndex:
-    """The cards. May be used from any thread: one looks, in the background, and the others have what is known.
+    """The cards. Thread-safe: one thread scans in the background, and the others get what is known so far.
 
-    So a list is answered at once, however many files there are; whoever asks again while `is_looking` has the rest.
+    So a list is returned at once, however many files there are; clients that ask again while `is_looking` get the rest.
     """
 
     def __init__(self, catalog: CatalogHolder, files: CardFiles) -> None:
@@ -38,7 +38,7 @@ class CardIndex:
         self._changed = threading.Condition()  # guards the fields below
         self._current: Cards | None = None
         self._is_looking = False
-        self._ended = float("-inf")  # when the last look ended, on the monotonic clock
+        self._ended = float("-inf")  # when the last scan ended, on the monotonic clock
         self._one_looks = threading.Lock()
 
     @property
@@ -46,7 +46,7 @@ class CardIndex:
         return self._is_looking
 
     def begin(self) -> None:
-        """Look in the background, so that the first request finds everything."""
+        """Start a scan in the background, so the first request finds everything."""
         with self._changed:
             if self._is_looking:
                 return
@@ -54,9 +54,9 @@ class CardIndex:
         threading.Thread(target=self._look, name="cards", daemon=True).start()
 
     def current(self, anew: bool = False) -> Cards:
-        """The cards, after a look into the folders if that is done in `PATIENCE` seconds, else as they are known.
+        """The cards after a scan of the folders if it ends within `PATIENCE` seconds, else the cards known so far.
 
-        A look that has just ended counts, unless `anew`.
+        A scan that ended less than `FRESH` seconds ago counts, unless `anew`.
         """
         if anew or time.monotonic() - self._ended > FRESH:
             self.begin()
@@ -65,7 +65,7 @@ class CardIndex:
             return self._current or self._bare()
 
     def card(self, kind: CardKind, name: str) -> Card:
-        """The card of a model. Raises WebuiError (404)."""
+        """The card of a model. Raises WebuiError (404) if there is none."""
         current = self._current or self.current()
         card = current.cards[kind].get(name)
         if card is None:
@@ -73,22 +73,22 @@ class CardIndex:
         return card
 
     def look(self, anew: bool = True) -> None:
-        """Look now: at the lists of models, too, if `anew`, and at what lies beside each model."""
+        """Scan now: the files beside each model and, if `anew`, the lists of models too."""
         with self._one_looks:
             catalog = self._catalog.refresh() if anew else self._catalog.current
             found = self.files.found(models_of(catalog))
             seconds = SLICE
             while self._publish(catalog, self._read(found, seconds)):
-                seconds *= 2  # a list of thousands takes long to make, and is asked for after each slice
+                seconds *= 2  # a list of thousands takes long to build, and clients request it after each slice
 
     def _read(self, found: list[Found], seconds: float) -> list[Card]:
         end = time.monotonic() + seconds
         return self.files.cards(found, lambda: time.monotonic() > end)
 
     def _publish(self, catalog: Catalog, cards: list[Card]) -> int:
-        """Tell what is known; how many have not been read."""
+        """Publish the cards known so far; returns how many have not been read."""
         current = _by_kind(catalog, cards)
-        if current != self._current:  # else the one before stays, and what was made of it
+        if current != self._current:  # else keep the old object, which others may have cached
             with self._changed:
                 self._current = current
         return current.unread
@@ -96,7 +96,7 @@ class CardIndex:
     def _look(self) -> None:
         try:
             self.look()
-        except Exception:  # whatever somebody's files do, the next look has its chance
+        except Exception:  # no file may end the scans: the next one must be possible
             log.exception("The models' folders could not be examined.")
         with self._changed:
             self._is_looking = False

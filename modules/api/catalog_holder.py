@@ -1,4 +1,4 @@
-"""The most recent catalog of models. Files are looked into, and hashed when somebody asks, in the background."""
+"""The most recent catalog of models. Files are examined, and hashed on request, in the background."""
 
 import logging
 import threading
@@ -18,12 +18,12 @@ PATIENCE_FOR_HEADERS: Final = 5.0  # … and for the headers of LoRAs
 
 
 class CatalogHolder:
-    """The most recent catalog found by `scan`. May be used from any thread.
+    """The most recent catalog found by `scan`. Thread-safe.
 
-    `known_hash` is a file's sha256 if it is known, else ""; `hash_of` reads the whole file for it if need be, and is ""
-    for one that cannot be read. `look_further` looks at what a scan has passed over because it takes long, and tells
-    whether another scan would find more. `stamp` is another value once a file in the folders has come, gone or changed.
-    `listeners` are called when the catalog has changed.
+    `known_hash` returns a file's sha256 if it is known, else ""; `hash_of` reads the whole file if necessary, and
+    returns "" if it cannot be read. `look_further` examines what a scan skipped because it takes long, and returns
+    whether another scan would find more. `stamp` returns a new value after a file in the folders was added, removed or
+    changed. `listeners` are called when the catalog has changed.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class CatalogHolder:
         self._stamped = stamp()
         self._current = scan()
         self._revision = 0
-        self._tried: set[Path] = set()  # files whose hash was asked for since the last look
+        self._tried: set[Path] = set()  # files whose hash was requested since the last scan
         self._reading: Path | None = None  # the file whose hash is being computed
-        self._urgent: set[str] = set()  # names, folded, of files whose hash somebody waits for
-        self._waiting = 0  # how many wait for hashes; none are computed while nobody does
-        self._in_vain: set[str] = set()  # hashes that somebody has waited for already
+        self._urgent: set[str] = set()  # case-folded names of files whose hash a request waits for
+        self._waiting = 0  # number of requests waiting for hashes; without any, none are computed
+        self._in_vain: set[str] = set()  # hashes that a request already waited for without success
         self._look_further = look_further
-        self._is_looked = False  # further, since the last scan
+        self._is_looked = False  # whether `look_further` was called since the last scan
         self._looking = threading.Thread(target=self._look_on, name="looks", daemon=True)
         self._hashing = threading.Thread(target=self._hash_all, name="hashes", daemon=True)
 
@@ -63,12 +63,12 @@ class CatalogHolder:
         return self._revision
 
     def look(self) -> Catalog:
-        """The catalog as the folders are now; they are scanned only if something in them has changed."""
+        """The current catalog; scans the folders only if something in them has changed."""
         return self._current if self._stamp() == self._stamped else self.refresh()
 
     def refresh(self) -> Catalog:
-        """Look again at what is there."""
-        stamped = self._stamp()  # before, so that what changes meanwhile is seen by the next look
+        """Scan the folders again."""
+        stamped = self._stamp()  # before the scan, so the next one sees what changes meanwhile
         found = self._scan()
         with self._changed:
             is_new = found != self._current
@@ -84,21 +84,21 @@ class CatalogHolder:
         return found
 
     def learn(self, name: str) -> None:
-        """The hash of the checkpoint `name` is known since it was loaded; from now on it can be selected by it."""
+        """Add the hash of the checkpoint `name`, known since it was loaded, so it can be selected by hash."""
         row = next((row for row in self._current.checkpoints if row.name == name and not row.hash), None)
         if row is not None and (sha256 := self.known_hash(row.path)):
             self._note(row.path, sha256)
 
     def begin(self) -> None:
-        """From now on, examine further after each scan, and compute the hashes that somebody waits for."""
+        """From now on, call `look_further` after each scan, and compute the hashes that requests wait for."""
         self._looking.start()
         self._hashing.start()
 
     def knowing(self, *names: str) -> Catalog:
         """The catalog, once it is known which files have the hashes in `names`, or that none has.
 
-        Files of these names are read first, then all others, for a few seconds at most, and once for each hash: a model
-        that is not here must not cost the reading of all that are.
+        Reads files with these names first, then all others, for at most `PATIENCE` seconds, and only once for each
+        hash: a missing model must not make every request read all files.
         """
         digits = [found for text in names if (found := digits_in(text))]
         if not digits or self._has_hashes(digits) or not self._hashing.is_alive() or self._in_vain.issuperset(digits):
@@ -113,14 +113,14 @@ class CatalogHolder:
             return self._current
 
     def settled(self, *names: str) -> Catalog:
-        """The catalog as the folders are now, with what headers tell and the hashes in `names`, as far as a few seconds
-        suffice for that."""
+        """The current catalog with the data from file headers and the hashes in `names`, if a few seconds are enough
+        to read them."""
         self.look()
         self.complete()
         return self.knowing(*names)
 
     def complete(self) -> Catalog:
-        """The catalog once the headers of all LoRAs have been read, as far as a few seconds suffice for that."""
+        """The catalog once the headers of all LoRAs have been read, or after `PATIENCE_FOR_HEADERS` seconds."""
         if not self._looking.is_alive():
             while self._look_further():
                 self.refresh()
@@ -137,7 +137,7 @@ class CatalogHolder:
         return not self._is_busy() or all(any(one.startswith(start) for one in known) for start in digits)
 
     def _next(self) -> Path | None:
-        """The file to hash next: one that somebody is waiting for, else the first."""
+        """The file to hash next: one that a request waits for, else the first."""
         rows: list[Checkpoint | Vae] = [*self._current.checkpoints, *self._current.vaes]
         left = [row for row in rows if not row.hash and row.path not in self._tried]
         urgent = (row for row in left if {folded(row.path.name), folded(row.path.stem)} & self._urgent)
@@ -151,7 +151,7 @@ class CatalogHolder:
                 self._is_looked = True
             try:
                 is_news = self._look_further()
-            except Exception:  # as with the hashes
+            except Exception:  # no file may end the thread, as in `_hash_all`
                 log.exception("Files could not be examined.")
                 continue
             if is_news:
@@ -168,7 +168,7 @@ class CatalogHolder:
             sha256 = ""
             try:
                 sha256 = self.hash_of(path)
-            except Exception:  # whatever a file of somebody else's does, the next one has its turn
+            except Exception:  # no file may end the thread: the next one must be hashed too
                 log.exception("The hash of %s cannot be computed.", path)
             self._note(path, sha256, is_read=True)
 

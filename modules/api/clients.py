@@ -3,13 +3,13 @@
 import ipaddress
 from typing import Any
 
-HOME_NETWORK = 64  # bits of an IPv6 address that a provider gives one customer: the others are his to change
+HOME_NETWORK = 64  # prefix bits of an IPv6 address that identify a customer, who can change the others
 
 
 def client_of(scope: Any) -> str:
-    """The client of an ASGI scope (or of a request, which is a mapping over one); "" if the server does not know.
+    """The client of an ASGI scope (or of a request, which is a mapping over one); "" if unknown.
 
-    X-Forwarded-For is not trusted, because anybody can send it.
+    X-Forwarded-For is not trusted, because anyone can send it.
 
     >>> client_of({"client": ("2001:db8:1:2:3:4:5:6", 50000)})
     '2001:db8:1:2::/64'
@@ -19,7 +19,7 @@ def client_of(scope: Any) -> str:
 
 
 def network_of(address: str) -> str:
-    """`address`, or the network of addresses that belong to one customer."""
+    """`address` for IPv4; for IPv6, the network of addresses that belong to one customer."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -23,7 +23,7 @@ from modules.processing.kinds.resolve import MissingNetworks
 log = logging.getLogger(__name__)
 
 OF_A1111 = "/sdapi/"
-PHRASED = (404, 405)  # A1111 answers these with HTTP's own phrase, and clients look for that to know what is offered
+PHRASED = (404, 405)  # A1111 answers these with HTTP's own phrase, which clients check to see whether a route exists
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
@@ -38,8 +38,8 @@ class ErrorBody(BaseModel):
     errors: str = Field(default="", description="Sentence and hint; only in responses of A1111's routes.")
 
 
-# What every route may answer, for OpenAPI. With it FastAPI does not describe errors of its own, which nobody is sent.
-# Not as `model`: FastAPI would give it the type of the route's good answers.
+# The error response of every route, for OpenAPI. With it, FastAPI does not list its own errors, which are never sent.
+# Not given as `model`, because FastAPI would then use the media type of the route's successful response.
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "description": "The request was rejected, with the reason.",
@@ -49,7 +49,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONResponse:
-    """`path` is the requested path: A1111's routes get two more fields."""
+    """The response for `error`. `path` is the requested path: responses of A1111's routes have two more fields."""
     detail, hint = printable(error.message), printable(error.hint)
     body = {"error": name, "detail": detail, "field": shortened(printable(error.field)), "hint": hint}
     if path.startswith(OF_A1111):
@@ -59,14 +59,14 @@ def answer(error: WebuiError, name: str = "WebuiError", path: str = "") -> JSONR
 
 
 def install(app: FastAPI) -> None:
-    """Makes `app` answer errors with sentences. `ErrorBoundary` handles unexpected ones."""
+    """Make `app` answer errors with sentences. `ErrorBoundary` handles unexpected ones."""
     app.add_exception_handler(WebuiError, _webui_error)
     app.add_exception_handler(RequestValidationError, _wrong_body)
     app.add_exception_handler(HTTPException, _http_error)
 
 
 class ErrorBoundary:
-    """The outermost layer except the guard: an unhandled error is a bug of ours, and is reported and logged as one."""
+    """The outermost layer except the guard. An unhandled error is a bug in Palimpsest: it is logged and answered so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -90,7 +90,7 @@ class ErrorBoundary:
             trace_id = secrets.token_hex(3)
             log.exception("%s %s failed (id %s)", scope["method"], scope["path"], trace_id)
             if begun:
-                raise  # the server closes the connection, so that nobody takes half an answer for a whole one
+                raise  # the server closes the connection, so no client takes half a response for a whole one
             sentence = f"This is an error of Palimpsest itself (id {trace_id} in the log)."
             error = WebuiError(sentence, "Please report it, with the log.", status=500)
             await answer(error, "InternalError", scope["path"])(scope, receive, send)
@@ -103,7 +103,7 @@ async def _webui_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
-    """The first error in a body or query: field, value and what was expected."""
+    """A response about the first error in a body or query: field, value and what was expected."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
@@ -118,7 +118,7 @@ async def _wrong_body(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """Errors raised by routing and by the body limit."""
+    """A response for errors raised by routing and by the body limit."""
     assert isinstance(error, HTTPException)
     sentences = {
         400: "The body cannot be read: it does not match its content type, or is not UTF-8.",
@@ -144,7 +144,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
-    """The methods of a path. Starlette only names those of the first route with that path."""
+    """The methods of a path. Starlette lists only those of the first route with that path."""
     return [
         method
         for method in METHODS

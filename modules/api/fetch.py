@@ -22,10 +22,10 @@ from modules.base.picture import MAX_BYTES
 
 PORTS = {"http": 80, "https": 443}
 MOST_REDIRECTS = 4
-SECONDS = 30.0  # for all of it
+SECONDS = 30.0  # for the whole download
 SILENCE = 10.0  # seconds that one wait may take
 BLOCK = 1 << 16  # bytes
-LOOKUP = "look-up of a host"  # names the threads that resolve
+LOOKUP = "look-up of a host"  # name of the threads that resolve host names
 MOST_LOOKUPS = 16  # at the same time
 MOVED = (301, 302, 303, 307, 308)
 
@@ -33,7 +33,7 @@ Allowed = Callable[[str], bool]
 
 
 def fetch(url: str, field: str, allowed: Allowed = is_public) -> bytes:
-    """Downloads `url`. Raises WebuiError about `field` if it is not allowed, fails, or is too large."""
+    """Download `url`. Raises WebuiError about `field` if it is not allowed, fails, or is too large."""
     end = time.monotonic() + SECONDS
     for _ in range(MOST_REDIRECTS + 1):
         parts = _checked(url, field)
@@ -66,7 +66,7 @@ def _checked(url: str, field: str) -> SplitResult:
 
 
 def _resolved(parts: SplitResult, field: str, allowed: Allowed, end: float) -> str:
-    """The address to connect to. All addresses of the name must be allowed."""
+    """The address to connect to. Raises WebuiError unless all addresses of the name are allowed."""
     try:
         found = _looked_up(parts.hostname or "", parts.port or PORTS[parts.scheme], end)
     except TimeoutError as error:
@@ -102,7 +102,7 @@ def _looked_up(host: str, port: int, end: float) -> list[str]:
 
 
 def _response(parts: SplitResult, address: str, end: float) -> bytes | int | str:
-    """The bytes, the status of a failure, or the target of a redirect."""
+    """The bytes, the HTTP status of a failure, or the target of a redirect."""
     connection = _Pinned(parts, address, end)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -117,7 +117,7 @@ def _response(parts: SplitResult, address: str, end: float) -> bytes | int | str
             data += block
             if len(data) > MAX_BYTES:
                 raise ValueError("too large")
-        if time.monotonic() >= end:  # the connection was shut, and what came may be a part
+        if time.monotonic() >= end:  # the connection was shut down, so the data may be incomplete
             raise TimeoutError
         return bytes(data)
     finally:
@@ -136,7 +136,7 @@ class _Pinned(http.client.HTTPConnection):
         self._address = address
         self._is_tls = parts.scheme == "https"
         self._end = end
-        self._twin: socket.socket | None = None  # the connection under a handle that nobody else closes
+        self._twin: socket.socket | None = None  # a second handle of the connection, which only `release` closes
         self._shut: threading.Timer | None = None
 
     def connect(self) -> None:
@@ -154,7 +154,7 @@ class _Pinned(http.client.HTTPConnection):
         )
 
     def release(self) -> None:
-        """Closes it for good. Not in `close`, which is called before the body is read if the server closes too."""
+        """Close it for good. `close` cannot do this: it is called before the body is read if the server closes too."""
         if self._shut is not None:
             self._shut.cancel()
         if self._twin is not None:

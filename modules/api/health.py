@@ -1,4 +1,4 @@
-"""Whether the server is running, for monitoring. Open to everyone, because it reveals nothing else."""
+"""A route for monitoring whether the server runs. Needs no password, because it reveals nothing else."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ STATES = ("starting", "loading", "ready", "failed", "unloaded", "stopped")
 
 
 class Metrics:
-    """Counts finished jobs and answered requests, in its own registry."""
+    """Counts finished jobs and answered requests in its own registry."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.registry = CollectorRegistry()
@@ -56,7 +56,7 @@ class Metrics:
         queue.listeners.add(self.look)
 
     def look(self) -> None:
-        """Counts the jobs that have ended since the last call. Called whenever the queue changes."""
+        """Count the jobs that have ended since the last call. Called whenever the queue changes."""
         with self._lock:
             self._open.update(job for job in self._queue.current() if not job.ended)
             ended = [job for job in self._open if job.ended]
@@ -79,7 +79,7 @@ class Metrics:
 
 
 class _Now(Collector):
-    """Values read at the time of the request."""
+    """Metrics that are read at the time of the request."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
@@ -119,7 +119,7 @@ class CountRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # A client may send any word as a method; the metric must not grow by it.
+        # A client may send any word as a method; the metric must not get a label for each.
         method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"
 
         async def counted(message: Message) -> None:

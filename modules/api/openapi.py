@@ -1,4 +1,4 @@
-"""OpenAPI descriptions of bodies that routes read themselves, of fields of other models, and of non-JSON responses."""
+"""OpenAPI descriptions of bodies that routes parse themselves, of fields of other models, and of non-JSON responses."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -12,17 +12,17 @@ BYTES = "application/octet-stream"
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """A JSON object with the fields of `model`, or no body at all."""
+    """The body is a JSON object with the fields of `model`, or missing."""
     return _body({JSON: {"schema": _in_place(model)}})
 
 
 def bytes_body(description: str) -> dict[str, Any]:
-    """The bytes of a file."""
+    """The body is the bytes of a file."""
     return _body({BYTES: {"schema": {"type": "string", "format": "binary", "description": description}}})
 
 
 def json_or_form_body(model: type[BaseModel], files: Iterable[str], part: str) -> dict[str, Any]:
-    """A JSON object with the fields of `model`; or a form with the same as text in `part`, and with `files`."""
+    """The body is a JSON object with the fields of `model`, or a form: `files`, and that object as text in `part`."""
     listed = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
@@ -34,14 +34,14 @@ def json_or_form_body(model: type[BaseModel], files: Iterable[str], part: str) -
 
 
 def fields_of(*models: type[BaseModel], **more: dict[str, Any]) -> dict[str, Any]:
-    """For `WithJsonSchema`: an object with fields of one of `models`, and with the properties `more`."""
+    """For `WithJsonSchema`: an object with the fields of one of `models`, and the properties `more`."""
     schemas = [_in_place(model) for model in models]
     alternatives = [{**schema, "properties": {**schema["properties"], **more}} for schema in schemas]
     return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
 
 
 def answers(media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
-    """For `responses`: the content type of the response is one of these."""
+    """For `responses`: the response has one of these media types."""
     return {200: {"content": {media_type: {} for media_type in media_types}}}
 
 
@@ -53,7 +53,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 def _in_place(model: type[BaseModel]) -> dict[str, Any]:
     """The schema of `model` with other models inlined, because a route's own section cannot hold definitions.
 
-    Callers share it and leave it as it is.
+    Callers share the result and must not change it.
     """
     schema = model.model_json_schema(mode="validation")
     definitions = schema.pop("$defs", {})

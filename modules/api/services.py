@@ -1,4 +1,4 @@
-"""The objects that routes use. Each owns its state and may be used from any thread."""
+"""The objects that routes use. Each owns its state and is thread-safe."""
 
 import logging
 import threading
@@ -54,11 +54,11 @@ class CountsTokens(Protocol):
 class SettingsHolder:
     """The current settings and the file that stores them.
 
-    A selected checkpoint takes effect immediately, and is saved once it has been loaded.
+    A selected checkpoint takes effect immediately; it is saved once it has been loaded.
     """
 
     def __init__(self, settings: Settings, path: Path) -> None:
-        self.refusals = 0  # how often a choice was taken back
+        self.refusals = 0  # how often a selection was reverted
         self._current = settings
         self._path = path
         self._lock = threading.Lock()
@@ -69,14 +69,14 @@ class SettingsHolder:
         return self._current
 
     def change(self, values: dict[str, Any]) -> Settings:
-        """Applies and saves `values`.
+        """Apply and save `values`.
 
-        Raises WebuiError, without changing anything, if one is invalid or the disk refuses.
+        Raises WebuiError if one is invalid or the file cannot be written; then nothing changes.
         """
         with self._lock:
             changed = self._current.overridden(values)
             before = self._kept_checkpoint
-            if not changed.sd_model_checkpoint:  # whichever comes first
+            if not changed.sd_model_checkpoint:  # "" means the first checkpoint that can be loaded
                 self._kept_checkpoint = ""
             try:
                 self._save(changed)
@@ -87,7 +87,7 @@ class SettingsHolder:
             return changed
 
     def loaded(self, name: str) -> None:
-        """Reports that the checkpoint `name` was loaded: it is saved if it is the selected one. Raises WebuiError."""
+        """The checkpoint `name` was loaded: save it if it is the selected one. Raises WebuiError if saving fails."""
         with self._lock:
             if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
                 before, self._kept_checkpoint = self._kept_checkpoint, name
@@ -98,7 +98,7 @@ class SettingsHolder:
                     raise
 
     def refused(self, name: str) -> None:
-        """Reports that the checkpoint `name` could not be loaded: if it was selected, the previous one is restored."""
+        """The checkpoint `name` could not be loaded: if it is the selected one, restore the previous one."""
         with self._lock:
             if self._current.sd_model_checkpoint == name != self._kept_checkpoint:
                 self._current = self._current.overridden({CHECKPOINT: self._kept_checkpoint})
@@ -116,14 +116,14 @@ class SettingsHolder:
 
 
 def models_in(parsed: Infotext) -> tuple[str, ...]:
-    """How an infotext calls its models, with their hashes."""
+    """The names and hashes of the models in an infotext."""
     named = (f"{parsed.pairs.get(kind, '')} [{parsed.pairs.get(f'{kind} hash', '')}]" for kind in ("Model", "VAE"))
     return (*named, *(parsed.pairs.get(key, "") for key in ("Model hash", "VAE hash", "Refiner", "Hires checkpoint")))
 
 
 @dataclass(frozen=True)
 class Services:
-    """The objects that routes use. `count_tokens` counts as the text encoder will, for the counter next to a prompt."""
+    """The objects that routes use. `count_tokens` counts tokens as the text encoder does, for the prompt's counter."""
 
     queue: JobQueue
     catalog: CatalogHolder
@@ -146,15 +146,15 @@ class Services:
         self.queue.listeners.add(self._learn)
         self.queue.listeners.add(self._learner.look)
         self.queue.file_listeners.add(self._look)
-        self.catalog.listeners.add(self.queue.listeners.call)  # whoever follows the state learns of new names
+        self.catalog.listeners.add(self.queue.listeners.call)  # clients that follow the state learn of new names
 
     def look_on(self) -> None:
-        """From now on, look into models and what lies beside them in the background."""
+        """From now on, examine models and the files beside them in the background."""
         self.catalog.begin()
         self.cards.begin()
 
     def _look(self) -> None:
-        """A job has made a model file. Beside the queue's thread: looking through thousands of files takes a while."""
+        """A job has made a model file: scan again, in a new thread, because thousands of files take a while."""
         threading.Thread(target=self.catalog.refresh, name="new file", daemon=True).start()
 
     def _learn(self) -> None:
@@ -170,7 +170,7 @@ class Services:
 
     @property
     def models_revision(self) -> int:
-        """A number that changes with the lists of models, and when a selection is reverted."""
+        """A number that increases when the lists of models change, and when a selection is reverted."""
         return self.catalog.revision + self.settings.refusals
 
     @cached_property
@@ -193,37 +193,37 @@ class Services:
 
     @cached_property
     def thumbnails(self) -> Thumbnails:
-        """The cards' pictures, small."""
+        """Small copies of pictures: of cards, of the history, and of results that are too large for the page."""
         return Thumbnails(self.flags.data_dir / "cache" / "thumbnails")
 
     @cached_property
     def downloads(self) -> Downloads:
-        """What fetches model files from the hub."""
+        """Downloads model files from the hub."""
         return Downloads(Fetcher(self.flags.models_dir, self.flags.offline), self._look)
 
     def select_checkpoint(self, checkpoint: Checkpoint, settings: Settings) -> None:
-        """Have the engine load `checkpoint` as soon as no job waits."""
+        """Tell the engine to load `checkpoint` as soon as no job waits."""
         self.queue.select_checkpoint(self.admission.choice(checkpoint, settings))
 
     def submit(self, client: str, spec: JobSpec, is_kept: bool = True) -> Job:
-        """Queues a job of `client` (see clients.py); `is_kept` is as in `Submission`.
+        """Queue a job of `client` (see clients.py); `is_kept` is as in `Submission`.
 
         Raises WebuiError, and Busy if the client has too many jobs.
         """
         return self.limits.submit(client, lambda: self.queue.submit(spec, Submission(is_kept=is_kept)))
 
     def retry(self, client: str, job_id: str) -> list[Job]:
-        """Have `client` make what a failed job has not made. Raises WebuiError, Busy for more than its share."""
+        """Queue jobs for the missing pictures of a failed job. Raises WebuiError, and Busy if `client` has too many."""
         return self.queue.retry(job_id, lambda put: self.limits.submit(client, put), self.admission.readmitted)
 
     def read_infotext(self, text: str) -> ParsedFields:
-        """Parses an infotext into request fields, with its models resolved to installed files."""
+        """Parse an infotext into request fields, with its models resolved to installed files."""
         parsed = parse(text)
         catalog = self.catalog.knowing(*models_in(parsed))
         return to_fields(parsed, settings=self.settings.current, catalog=catalog)
 
     def with_vae(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Settings to change, with a VAE by its name in the list; the current one is accepted even if it is missing.
+        """`values` with the VAE's name spelled as in the list; the current VAE is accepted even if it is missing.
 
         Raises WebuiError for a VAE that is not installed.
         """

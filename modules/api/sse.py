@@ -14,10 +14,10 @@ from modules.base.errors import Busy
 from modules.base.names import shown
 from modules.jobs.listeners import Listeners
 
-HEARTBEAT_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
-MOST_STREAMS = 384  # three quarters of the connections that the server takes
+HEARTBEAT_SECONDS = 15.0  # short enough that proxies and browsers do not take the connection for dead
+MOST_STREAMS = 384  # three quarters of the connections that the server accepts
 SECONDS_TO_RETRY = 30
-RETRY_MILLISECONDS = 1000  # after which a browser connects again
+RETRY_MILLISECONDS = 1000  # before a browser reconnects
 NOTHING_NEW: dict[int | str, dict[str, Any]] = {204: {"description": "Finished, with no new events: do not reconnect."}}
 
 
@@ -26,11 +26,11 @@ class Places:
 
     def __init__(self, most: int = MOST_STREAMS) -> None:
         self._most = most
-        self._taken = 0  # counted on the event loop alone
+        self._taken = 0  # changed only on the event loop
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """Raises Busy if all are taken."""
+        """Hold one place. Raises Busy if all are taken."""
         if self._taken >= self._most:
             raise Busy(
                 f"There are already {self._taken} open event streams, which is the limit.",
@@ -64,7 +64,7 @@ def event_text(name: str, data: dict[str, Any], number: int | None = None) -> st
 class EventStream(Response):
     """Sends a feed until it ends or the client disconnects.
 
-    A subscriber takes no thread, and a slow one no memory: nothing is read for it until it has received what was sent.
+    A subscriber takes no thread, and a slow one no memory: the feed is read only after the client received the rest.
     """
 
     media_type = "text/event-stream"
@@ -81,15 +81,15 @@ class EventStream(Response):
                 await self._stream(receive, send)
         except Busy as error:
             refusal = answer(error)
-            refusal.headers["Connection"] = "close"  # or it would take the place of another, idle
+            refusal.headers["Connection"] = "close"  # or the idle connection would take the place of another
             await refusal(scope, receive, send)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
         wake = asyncio.Event()
 
-        def changed() -> None:  # in the thread of whoever changed something
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+        def changed() -> None:  # on the thread that made the change
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped
                 loop.call_soon_threadsafe(wake.set)
 
         disconnected = asyncio.create_task(_wait_until_disconnected(receive, wake))
@@ -108,7 +108,7 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": b"", "more_body": False})
                     return
         except OSError:
-            return  # the client went away between two events
+            return  # the client disconnected between two events
         finally:
             remove()
             disconnected.cancel()
@@ -121,7 +121,7 @@ async def _wait_until_disconnected(receive: Receive, wake: asyncio.Event) -> Non
 
 
 async def _heartbeat(wake: asyncio.Event) -> str:
-    """Waits for events: returns "" when there are some, a comment after a while without any."""
+    """Wait for events: returns "" when there are some, or a comment after `HEARTBEAT_SECONDS` without any."""
     try:
         async with asyncio.timeout(HEARTBEAT_SECONDS):
             await wake.wait()

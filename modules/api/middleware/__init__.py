@@ -1,1 +1,1 @@
-"""What every request passes before it reaches a route: hosts, passwords, sizes, headers."""
+"""The checks that every request passes before it reaches a route: hosts, passwords, sizes, headers."""

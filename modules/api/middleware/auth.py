@@ -1,11 +1,11 @@
 """HTTP Basic authentication for everything (RFC 7617), with a limit on guessing.
 
-Wrong attempts are counted by address, by account and by the cookie that a browser gets after a successful login. Each
-has some free attempts and regains one every six seconds. After that, attempts are checked one after another, at most a
-hundred per second. The response to a wrong one is delayed by a second, or is an immediate 429 if several are already
-waiting. So a client that waits for responses can guess once per second, and a flood a hundred times per second, from
-any number of addresses; the right password always works, during a flood after a few seconds. A browser that logged in
-before does not wait for others: its cookie does not log it in, it only skips the queue.
+Wrong attempts are counted per address, per account and per cookie; a browser gets the cookie after a successful login.
+Each has some free attempts and regains one every six seconds. Without free attempts, attempts are checked one after
+another, at most a hundred per second. The response to a wrong one is delayed by a second, or is an immediate 429 if
+several are already waiting. So a client that waits for responses can guess once per second, and a flood of clients a
+hundred times per second, from any number of addresses. The right password always works, during a flood after a few
+seconds. A browser that logged in before does not wait: its cookie does not log it in, it only skips the queue.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from modules.api.errors import answer
 from modules.base.errors import WebuiError
 from modules.flags.credentials import Credentials, account_of
 
-OPEN = ("/healthz",)  # tells nothing but that the server runs
+OPEN = ("/healthz",)  # reveals only that the server runs
 FREE_GUESSES = 10
-SECONDS_A_GUESS = 6.0  # after which a guess is forgiven
-FREE_OF_ACCOUNT = 50  # for an account, from all addresses together
-SECONDS_BETWEEN = 0.01  # two attempts that are looked at, once the free guesses are used up
-SECONDS_TO_WAIT = 1.0  # for the answer to a wrong one, then
-MOST_WAITING = 8  # wrong attempts of one address whose answers are held back
+SECONDS_A_GUESS = 6.0  # to regain one attempt
+FREE_OF_ACCOUNT = 50  # free attempts for an account, from all addresses together
+SECONDS_BETWEEN = 0.01  # between two checked attempts, once the free ones are used up
+SECONDS_TO_WAIT = 1.0  # before the response to a wrong one, once the free ones are used up
+MOST_WAITING = 8  # wrong attempts of one address whose responses are delayed
 MOST_REMEMBERED = 30_000  # addresses, accounts and cookies
 CHALLENGE = 'Basic realm="Palimpsest", charset="UTF-8"'
 COOKIE = "palimpsest_known"
@@ -39,13 +39,13 @@ COOKIE = "palimpsest_known"
 
 @dataclass
 class _Record:
-    """The wrong attempts of an address, account or cookie, forgiven over time."""
+    """The wrong attempts of an address, account or cookie; they are forgiven over time."""
 
     free: int
     guesses: float = 0.0
-    at: float = 0.0  # seconds; when `guesses` was right
-    waiting: int = 0  # wrong attempts whose answers are held back
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # of the next attempt to be looked at
+    at: float = 0.0  # seconds; the time of the last update of `guesses`
+    waiting: int = 0  # wrong attempts whose responses are delayed
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by the attempt that is checked next
     held: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -71,7 +71,7 @@ class BasicAuth:
         self._credentials = credentials
         self._now = now
         self._wait = seconds_to_wait
-        self._records: OrderedDict[tuple[str, str], _Record] = OrderedDict()  # the one heard of last at the end
+        self._records: OrderedDict[tuple[str, str], _Record] = OrderedDict()  # the most recently used is last
         self._cookie_key = secrets.token_bytes(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +100,7 @@ class BasicAuth:
         `known` is the cookie of a browser that logged in before, or "".
         """
         if authorization.strip().lower() in ("", "basic"):
-            return _unauthorized("This server requires a user name and a password.")  # no attempt: browsers begin so
+            return _unauthorized("This server requires a user name and a password.")  # not counted: browsers begin so
         address = self._record("address", client, FREE_GUESSES)
         counted = [address, self._record("account", account_of(authorization), FREE_OF_ACCOUNT)]
         cookie = self._record("cookie", known, FREE_GUESSES) if known else None
@@ -121,7 +121,7 @@ class BasicAuth:
         return _too_many()
 
     async def _hold_back(self, address: _Record) -> None:
-        """Delays the response to a wrong attempt, unless several from there are waiting already."""
+        """Delay the response to a wrong attempt, unless `MOST_WAITING` from that address are waiting already."""
         if address.waiting >= MOST_WAITING:
             return
         address.waiting += 1
@@ -132,7 +132,7 @@ class BasicAuth:
             address.waiting -= 1
 
     def _record(self, kind: str, name: str, free: int) -> _Record:
-        """The record of the address, account or cookie `name`, with attempts forgiven for the time passed."""
+        """The record of the address, account or cookie `name`, after forgiving attempts for the time passed."""
         now = self._now()
         record = self._records.setdefault((kind, name), _Record(free, at=now))
         self._records.move_to_end((kind, name))

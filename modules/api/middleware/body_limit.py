@@ -1,4 +1,4 @@
-"""Limits on the size and the slowness of request bodies, which are held in memory while they are read."""
+"""Limits the size and the slowness of request bodies, which are held in memory while they are read."""
 
 import asyncio
 import time
@@ -14,16 +14,16 @@ from modules.base.budget import MEMORY, Budget, Ticket
 from modules.base.errors import Busy, WebuiError
 
 SECONDS_OF_SILENCE = 20.0  # between two pieces of a body
-SECONDS_TO_BEGIN = 60.0  # after which a body must have come at the rate below, on average
-SMALL = 64 * 1024  # bytes that nobody counts
-SMALL_BODY = 4 << 20  # bytes of a body without pictures; an infotext of a million letters has that at the most
-BLOCK = 1 << 20  # bytes for which room is asked at a time
-COPIES = 3  # of a body in memory: as it came, its texts, and what they mean
-ROOM = "palimpsest.body_room"  # in the scope
-LEAST_RATE = 16 * 1024  # bytes a second; the slowest mobile networks are faster
-MOST_VALUES = 250_000  # of a JSON body. Of the largest, a batch of 10 000 files, 30 000 names and hashes are told
-SEPARATORS = (b",", b"{", b"[")  # one of them stands before each value
-SMALLER = "Make its pictures smaller, for example as JPEG, or send fewer at once."  # where a JSON body is too large
+SECONDS_TO_BEGIN = 60.0  # after this time, a body must arrive at LEAST_RATE on average
+SMALL = 64 * 1024  # bytes of a body that need no reservation
+SMALL_BODY = 4 << 20  # bytes of a body without pictures; an infotext of a million characters has at most that
+BLOCK = 1 << 20  # bytes to reserve at a time
+COPIES = 3  # of a body in memory: its bytes, its text and the parsed values
+ROOM = "palimpsest.body_room"  # key in the scope
+LEAST_RATE = 16 * 1024  # bytes per second; the slowest mobile networks are faster
+MOST_VALUES = 250_000  # of a JSON body; the largest, a batch of 10 000 files, has about 30 000 names and hashes
+SEPARATORS = (b",", b"{", b"[")  # one of them precedes each value
+SMALLER = "Make its pictures smaller, for example as JPEG, or send fewer at once."  # hint if a JSON body is too large
 TOO_MANY = f"The body contains more than {MOST_VALUES} values (a picture counts as one)."
 
 
@@ -36,7 +36,7 @@ class _Room:
         self._size = SMALL
 
     async def hold(self, size: int) -> None:
-        """Reserves memory for the first `size` bytes of a body; waits if necessary. Raises Busy."""
+        """Reserve memory for the first `size` bytes of a body; waits if necessary. Raises Busy."""
         while size > self._size:
             await self._block()
             self._size += BLOCK
@@ -61,23 +61,23 @@ class _Room:
 
 
 def release_body(scope: Scope) -> None:
-    """Declares that the request's body is no longer in memory, although the response is still pending."""
+    """Release the body's share of the budget while the response is still pending. Call this once the body is freed."""
     room = scope.get(ROOM)
     if room is not None:
         room.leave()
 
 
 class BodyLimit:
-    """Answers 413 to bodies of more than `limit` bytes, before they are read if their length is announced.
+    """Answers 413 to bodies of more than `limit` bytes, before reading them if they have a Content-Length.
 
-    A body that stalls for `silence` seconds, or is too slow, gets 408. All bodies share part of `budget`: one that does
-    not fit is not read further until it does, or gets 429. `to_disk` are the paths whose bodies are written to disk as
+    A body that stalls for `silence` seconds, or is too slow, gets 408. All bodies share part of `budget`: reading one
+    that does not fit pauses until it does, or it gets 429. `to_disk` are the paths whose bodies are written to disk as
     they arrive.
 
-    JSON is parsed under the interpreter's lock, which blocks all other requests: 15 MB of text take milliseconds, a
-    million values take seconds. So values are counted as they arrive. Only paths that take pictures, `large`, may have
-    bodies of more than `small` bytes, and JSON may have at most `most_json`. `raw` are the paths whose bodies are
-    files, not JSON. Large texts are parsed one at a time (turns.py).
+    Parsing JSON holds the interpreter's lock, which blocks all other requests: 15 MB of text take milliseconds, a
+    million values take seconds. So values are counted as they arrive. Only the paths in `large`, which accept pictures,
+    may have bodies of more than `small` bytes; JSON may have at most `most_json` bytes. `raw` are the paths whose
+    bodies are files, not JSON. Large texts are parsed one at a time (turns.py).
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class BodyLimit:
         async def counted() -> Message:
             nonlocal taken, values, whole, begun
             if whole:
-                return await receive()  # what comes now is the news that the client has gone, and may take for ever
+                return await receive()  # the next message is the client's disconnect, which may never come
             left = begun + SECONDS_TO_BEGIN + taken / LEAST_RATE - time.monotonic()
             try:
                 async with asyncio.timeout(min(self._silence, left)):
@@ -149,7 +149,7 @@ class BodyLimit:
                     await room.hold(taken)
                 except Busy as busy:
                     raise HTTPException(429, headers={"Retry-After": str(busy.retry_after)}) from busy
-                begun += time.monotonic() - waiting_since  # waiting is no fault of the client
+                begun += time.monotonic() - waiting_since  # the client is not to blame for this wait
             return message
 
         try:
@@ -163,7 +163,7 @@ class BodyLimit:
         return min(self._limit, self._small)
 
     def _is_json(self, scope: Scope) -> bool:
-        """Whether the body is parsed as JSON: A1111's routes accept any content type, our file routes do not parse."""
+        """Whether the body is parsed as JSON: A1111's routes accept any content type, our file routes do not."""
         if scope["path"] in self._raw:
             return False
         return scope["path"] not in self._to_disk or "json" in Headers(scope=scope).get("content-type", "")

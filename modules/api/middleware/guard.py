@@ -1,4 +1,4 @@
-"""Keeps other sites away from a server that trusts everyone at this machine.
+"""Keeps other sites away from a server that trusts everyone on this machine.
 
 A page from another site, open in the same browser, can send requests to 127.0.0.1. It cannot read the responses, but
 it could start and stop jobs, and with a host name that resolves to 127.0.0.1 (DNS rebinding) it could read responses
@@ -20,14 +20,14 @@ from modules.flags.values import ANY_ORIGIN, EVERYWHERE
 
 LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 READING = ("GET", "HEAD")
-PAGES = ("/", "/docs")  # what pages from elsewhere may link to; all else is not to be shown or probed there
+PAGES = ("/", "/docs")  # paths that other sites may link to; they may not show or probe anything else
 
 
 class Guard:
     """Rejects requests from pages on other sites, with 403 and a sentence.
 
-    `names` are additional names of this server. If one of them is the wildcard address, every numeric address is
-    accepted, which a rebound name cannot be, as is the machine's own name. Pages of `origins` are treated like our own.
+    `names` are additional names of this server. If one of them is the wildcard address, the machine's own name and
+    every numeric address are accepted, because DNS rebinding needs a name. Pages of `origins` are treated like our own.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = (), origins: Collection[str] = ()) -> None:
@@ -62,7 +62,7 @@ class Guard:
             return ""
         if not reading and origin is not None and _authority(origin) != host.lower():
             return f"The request comes from a page on {origin[:100]!r}, not from Palimpsest."
-        # "same-site" is what another server on this machine is: a site has many ports.
+        # Another server on this machine is "same-site", because a site includes all ports.
         foreign = headers.get("sec-fetch-site", "") in ("cross-site", "same-site")
         if foreign and not (reading and scope["path"] in PAGES):
             return "The request comes from a page on another site."

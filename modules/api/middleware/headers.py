@@ -42,7 +42,7 @@ class SecurityHeaders:
             await self.app(scope, receive, send)
             return
         if scope["path"] == "/":
-            scope = _uncompressed(scope)  # the page is read on its way out
+            scope = _uncompressed(scope)  # `policy` must read the page as it is sent
         start: Message = {}
         page = bytearray()
         held = False

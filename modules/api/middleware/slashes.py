@@ -1,4 +1,4 @@
-"""Paths after an address that ends with a slash: //sdapi/v1/txt2img means /sdapi/v1/txt2img."""
+"""Accepts paths after a base URL that ends with a slash: //sdapi/v1/txt2img means /sdapi/v1/txt2img."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ OF_PROGRAMS = ("/sdapi/", "/internal/")
 class OneSlash:
     """Removes an extra leading slash from A1111's paths.
 
-    It runs after guard and password, which see the original path.
+    It runs after the guard and the password check, which see the original path.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,7 +1,7 @@
-"""Large JSON bodies are parsed one at a time, in a thread.
+"""Parses large JSON bodies one at a time, in a thread.
 
 Parsing tens of megabytes holds the interpreter's lock, so no other request is served in the meantime. One such pause
-lasts a few hundredths of a second; back to back, those of many clients would last seconds.
+lasts a few hundredths of a second; the pauses of many clients, back to back, would last seconds.
 """
 
 import json
@@ -14,20 +14,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-TURN = "palimpsest.turn"  # in the scope: the asyncio.Lock of whoever parses a large body
+TURN = "palimpsest.turn"  # key in the scope: the asyncio.Lock to hold while parsing a large body
 LARGE = 1 << 20  # bytes
 
 Parsed = TypeVar("Parsed")
 
 
 async def parsed_body(request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Applies `parse` to the body in a thread, one at a time if it is large. The body is not kept."""
+    """Apply `parse` to the body in a thread, one at a time if it is large. The body is not kept."""
     pieces = [piece async for piece in request.stream()]
     return await in_turn(request.scope, pieces, parse)
 
 
 async def in_turn(scope: Scope, pieces: list[bytes], parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Applies `parse` to `pieces`, which is empty afterwards."""
+    """Apply `parse` to the joined `pieces`; empties the list."""
 
     def work() -> Parsed:
         data = b"".join(pieces)
@@ -42,7 +42,7 @@ async def in_turn(scope: Scope, pieces: list[bytes], parse: Callable[[bytes], Pa
 
 
 class _Parsed(Request):
-    """A request whose JSON is parsed as above; FastAPI would do it in the event loop."""
+    """A request whose JSON is parsed as above; FastAPI would parse it on the event loop."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
