@@ -1,1 +1,1 @@
-"""The files of models: found, listed, recognized and looked at without trust."""
+"""Model files: finding, listing and recognizing them, and reading them without trusting them."""

@@ -1,15 +1,15 @@
-"""Which line of models a file belongs to, by what somebody called it: a table, the first row that fits counts."""
+"""Which line of models a file belongs to, by a name that someone gave it: a table whose first matching row counts."""
 
 import re
 from typing import Final
 
 SD1, SD2, SDXL, SD3 = "SD 1", "SD 2", "SDXL", "SD 3"
 UNKNOWN: Final = "Unknown"  # A1111's word in "sd version"
-_LONGEST: Final = 200  # letters that are looked at
+_LONGEST: Final = 200  # characters that are read
 _GAP: Final = re.compile(r"[\s._\-/]+")
 
-# Names as on sharing sites ("SD 1.5 LCM", "Illustrious"), in trainers' notes ("sdxl_base_v1-0"), in modelspec
-# ("stable-diffusion-v2-768-v/lora") and in A1111's "sd version" ("SD1"), with a blank for each other sign.
+# Names from sharing sites ("SD 1.5 LCM", "Illustrious"), trainers' notes ("sdxl_base_v1-0"), modelspec
+# ("stable-diffusion-v2-768-v/lora") and A1111's "sd version" ("SD1"); other characters are replaced by spaces.
 _ROWS: Final = (
     ("AuraFlow", re.compile(r"aura ?flow|pony v7")),
     (SDXL, re.compile(r"\bsd ?xl|diffusion xl|\bssd 1b|\bpony|illustrious|noob ?ai|animagine|\bxl\b")),
@@ -31,7 +31,7 @@ _ROWS: Final = (
 
 
 def family_of(text: str) -> str:
-    """The line of models that `said` names, "" for none that is known.
+    """The line of models that `text` names, "" if it is unknown.
 
     >>> family_of("sd_1.5"), family_of("Illustrious"), family_of("my own")
     ('SD 1', 'SDXL', '')

@@ -1,4 +1,4 @@
-"""Which small files lie beside a model: notes and pictures that bear its name. Each folder is read once."""
+"""Finds the small files next to a model: notes and pictures with the model's name. Each folder is read once."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from modules.base.names import shown
 from modules.networks.files.foreign import real_path
 from modules.networks.files.listing import is_diffusers_part
 
-# The first that says something counts. A1111 writes the first; its extensions and other programs write the others.
+# The first one with a value counts. A1111 writes the first; its extensions and other programs write the others.
 OWN: Final = ".json"
 NOTES: Final = (
     OWN,
@@ -17,7 +17,7 @@ NOTES: Final = (
     ".civitai.info",  # Civitai Helper
     ".metadata.json",  # ComfyUI's LoRA Manager
     ".api_info.json",  # Civitai Browser+
-    ".description.txt",  # A1111's, before it wrote JSON
+    ".description.txt",  # written by A1111 before it used JSON
     ".txt",
 )
 PICTURES: Final = tuple(
@@ -27,7 +27,7 @@ PICTURES: Final = tuple(
 )
 
 
-# Endings by the last part of them, and which counts first.
+# Endings by their last part, and their order of precedence.
 _BY_SUFFIX: Final[Mapping[str, tuple[str, ...]]] = {
     suffix: tuple(ending for ending in (*NOTES, *PICTURES) if ending.endswith(suffix))
     for suffix in {ending[ending.rfind(".") :] for ending in (*NOTES, *PICTURES)}
@@ -36,7 +36,7 @@ _RANK: Final[Mapping[str, int]] = {ending: rank for rank, ending in enumerate((*
 
 
 class Stamp(NamedTuple):
-    """A file as it was when it was looked at: its time of change in nanoseconds, its bytes."""
+    """The state of a file when it was read: its modification time in nanoseconds, its size in bytes."""
 
     path: str
     changed: int
@@ -44,14 +44,14 @@ class Stamp(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A file of notes, by the one of `NOTES` that its name ends with."""
+    """A file of notes, with the entry of `NOTES` that its name ends with."""
 
     ending: str
     stamp: Stamp
 
 
 class Beside(NamedTuple):
-    """What bears a model's name: the model itself, its notes in the order of `NOTES`, a picture."""
+    """The files with a model's name: the model itself, its notes in the order of `NOTES`, and a picture."""
 
     model: Stamp
     notes: tuple[Note, ...]
@@ -59,14 +59,14 @@ class Beside(NamedTuple):
 
 
 class Base(NamedTuple):
-    """Where the files beside a model lie, and how their names begin."""
+    """The folder of the files next to a model, and the start of their names."""
 
     folder: Path
     stem: str
 
 
 def base_of(path: Path) -> Base:
-    """`folder/name` of `folder/name.safetensors`; a folder that diffusers has saved is one thing with its name."""
+    """`folder/name` for `folder/name.safetensors`; a folder saved by diffusers counts as one model with its name."""
     if is_diffusers_part(path):
         path = path.parent
     elif not path.is_dir():
@@ -75,15 +75,15 @@ def base_of(path: Path) -> Base:
 
 
 class Folder:
-    """What lies in one folder, by the names of models in small letters. One that cannot be read holds nothing.
+    """The files in one folder, by model name in lower case. An unreadable folder counts as empty.
 
-    What is a link counts only where it leads to a file below one of `roots`, or beside the model's own file.
+    A link counts only if it leads to a file below one of `roots`, or next to the model's real file.
     """
 
     def __init__(self, path: Path, roots: Sequence[Path]) -> None:
         self.label = _below(path, roots)
         self._roots = roots
-        self._found: dict[str, dict[str, os.DirEntry[str]]] = {}  # name of a model -> ending -> file
+        self._found: dict[str, dict[str, os.DirEntry[str]]] = {}  # model name -> ending -> file
         try:
             with os.scandir(path) as entries:
                 for entry in entries:
@@ -92,7 +92,7 @@ class Folder:
             return
 
     def beside(self, path: Path, stem: str) -> Beside | None:
-        """What lies beside the model `path`; None where that is gone."""
+        """The files next to the model `path`; None if the model no longer exists."""
         try:
             status = path.stat()
         except OSError:
@@ -124,14 +124,14 @@ class Folder:
         return Stamp(entry.path, status.st_mtime_ns, status.st_size)
 
     def _stays(self, entry: os.DirEntry[str], model: Path) -> bool:
-        """Whether a link leads to where files of models may be shown from."""
+        """Whether a link leads to a place from which files may be shown."""
         real = real_path(Path(entry.path))
         homes = [real_path(root) for root in self._roots]
         return any(real.is_relative_to(home) for home in homes) or real.parent == real_path(model).parent
 
 
 def _below(folder: Path, roots: Sequence[Path]) -> str:
-    """`folder` below the first of `roots` that holds it, with forward slashes; "" at the top."""
+    """`folder`, relative to the first of `roots` that contains it, with forward slashes; "" for the root itself."""
     for root in roots:
         if folder.is_relative_to(root):
             relative = shown(folder.relative_to(root).as_posix())

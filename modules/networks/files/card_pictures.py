@@ -1,4 +1,4 @@
-"""The picture of a model: a file beside it, or one that its own file holds in its header."""
+"""The picture of a model: a file next to it, or a picture in the header of the model's own file."""
 
 from pathlib import Path
 from typing import Any, Final, cast
@@ -15,7 +15,7 @@ FIELD: Final = "name"
 
 
 def picture_of(card: Card) -> Picture:
-    """Raises WebuiError if there is none, or it cannot be read."""
+    """The picture of a model. Raises WebuiError if there is none, or it cannot be read."""
     try:
         if card.picture is not None:
             with open_file(Path(card.picture.path)) as file:
@@ -28,7 +28,7 @@ def picture_of(card: Card) -> Picture:
 
 
 def picture_key(card: Card) -> str:
-    """Another text for each picture, "" for none: where it is, and when it was changed."""
+    """A key made of the picture's location and modification time, different for each picture; "" for none."""
     if card.picture is not None:
         return f"{card.picture.path} {card.picture.changed} {card.picture.size}"
     return f"{card.path} {card.changed} {card.size}" if card.has_own else ""

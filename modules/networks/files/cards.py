@@ -1,4 +1,4 @@
-"""A card for each model: its folder, date, what is noted about it, and where its picture is. Free of torch."""
+"""A card for each model: its folder, date, notes, and where its picture is. Does not import torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork,
 CardKind = Literal["checkpoints", "loras", "embeddings", "hypernetworks", "vaes"]
 ModelFile = Checkpoint | Lora | Embedding | Hypernetwork | Vae
 KINDS: Final[tuple[CardKind, ...]] = ("checkpoints", "loras", "embeddings", "hypernetworks", "vaes")
-_WIDTHS: Final[Mapping[int, str]] = {768: SD1, 1024: SD2}  # of embeddings' vectors
+_WIDTHS: Final[Mapping[int, str]] = {768: SD1, 1024: SD2}  # of the vectors of embeddings
 
 
 class Model(NamedTuple):
@@ -28,17 +28,17 @@ class Model(NamedTuple):
 
     @property
     def metadata(self) -> Mapping[str, Any] | None:
-        """What its file tells of itself, where that is known already."""
+        """The metadata in its file, if that has been read already."""
         return self.entry.metadata if isinstance(self.entry, Lora) and self.entry.is_read else None
 
     @property
     def has_picture(self) -> bool:
-        """Whether its file is known to hold a picture."""
+        """Whether its file is known to contain a picture."""
         return isinstance(self.entry, Lora) and self.entry.has_picture
 
     @property
     def family(self) -> str:
-        """The line of models that its tensors tell; "" if nobody has looked, or they do not."""
+        """The line of models, as identified by its tensors; "" if they were not read or do not identify it."""
         if isinstance(self.entry, Checkpoint):
             return family_of(self.entry.what)
         if isinstance(self.entry, Embedding):
@@ -48,12 +48,12 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A model with what lies beside it.
+    """A model with the files next to it.
 
-    `folder` is below the folder of its kind, "" at the top. `changed` is in nanoseconds, `size` in bytes. `family` is
-    the line of models it belongs to. `picture` is a file beside it; `has_own` tells that the model's file holds one.
-    `problems` are sentences about notes that cannot be read. `is_read` is False until they have been looked at.
-    `own` is the JSON that A1111's editor writes, where there is one.
+    `folder` is relative to the folder of its kind, "" for that folder. `changed` is in nanoseconds, `size` in bytes.
+    `family` is the line of models it belongs to. `picture` is a file next to it; `has_own` is True if the model's file
+    contains a picture. `problems` are sentences about notes that cannot be read. `is_read` is False until the notes
+    have been read. `own` is the JSON that A1111's editor writes, if there is one.
     """
 
     kind: CardKind
@@ -80,12 +80,12 @@ class Card:
 
     @property
     def own_path(self) -> Path:
-        """Where a person's notes are, or will be written."""
+        """The file that has, or will have, the user's own notes."""
         return self.own or self.base.folder / f"{self.base.stem}{OWN}"
 
 
 class Found(NamedTuple):
-    """A model, where it is, and what lies beside it."""
+    """A model, its location, and the files next to it."""
 
     model: Model
     base: Base
@@ -94,7 +94,7 @@ class Found(NamedTuple):
 
 
 def models_of(catalog: Catalog) -> Iterator[Model]:
-    """All models of a catalog, kind by kind, in its order."""
+    """All models of a catalog, kind by kind, in the catalog's order."""
     lists: Mapping[CardKind, Sequence[ModelFile]] = {
         "checkpoints": catalog.checkpoints,
         "loras": catalog.loras,
@@ -107,7 +107,7 @@ def models_of(catalog: Catalog) -> Iterator[Model]:
 
 
 class Read(NamedTuple):
-    """What the files beside a model say, and the model's own."""
+    """What the files next to a model say, and what its own file says."""
 
     notes: Notes = NOTHING
     problems: tuple[str, ...] = ()
@@ -117,8 +117,8 @@ class Read(NamedTuple):
 class CardFiles:
     """The cards of models in some folders. A file of notes is read again only when it has changed.
 
-    `roots` are the folders of each kind, and those of `read_only` belong to another program. `headers` are what models'
-    own files tell. For one thread at a time.
+    `roots` are the folders of each kind; the folders in `read_only` belong to another program. `headers` caches the
+    contents of models' own headers. Use it from one thread at a time.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class CardFiles:
         self._read: dict[Beside, Read] = {}
 
     def found(self, models: Iterable[Model]) -> list[Found]:
-        """What lies beside each of `models`: each folder is read once, no file."""
+        """The files next to each of `models`. Each folder is listed once; no file is read."""
         folders: dict[tuple[CardKind, Path], Folder] = {}
         found: list[Found] = []
         for model in models:
@@ -147,7 +147,7 @@ class CardFiles:
         return found
 
     def cards(self, found: Sequence[Found], is_over: Callable[[], bool] = lambda: False) -> list[Card]:
-        """A card for each; once `is_over`, without the notes of those that have not been read yet, but one at least."""
+        """A card for each model. Once `is_over` returns True, unread notes are left out; at least one is read."""
         kept: dict[Beside, Read] = {}
         cards: list[Card] = []
         has_read = False
@@ -162,11 +162,11 @@ class CardFiles:
         return cards
 
     def bare(self, model: Model) -> Card:
-        """A card of which nothing is known but which model it is of."""
+        """A card without any notes."""
         return Card(model.kind, model.entry, base_of(model.entry.path), "")
 
     def require_ours(self, card: Card) -> None:
-        """Raises WebuiError for a model in the folder of another program, which is only read."""
+        """Raises WebuiError for a model in the folder of another program, which is never written."""
         if any(card.path.is_relative_to(folder) for folder in self._read_only):
             raise WebuiError(
                 f"{shown(card.path.name)} belongs to another installation, where nothing is written.",
@@ -197,14 +197,14 @@ def _card(found: Found, read: Read | None) -> Card:
 
 
 def _read(found: Found, headers: HeaderCache) -> Read:
-    """Everything that is noted about a model; a file that cannot be read costs what it says, and is told."""
+    """All notes about a model; a file that cannot be read is left out and reported."""
     notes: list[Notes] = []
     problems: list[str] = []
     for ending, stamp in found.beside.notes:
         try:
             notes.append(read_notes(Path(stamp.path), ending))
         except FileNotFoundError:
-            continue  # it has just gone
+            continue  # it has just been deleted
         except (OSError, ValueError, WebuiError) as error:
             problems.append(problem_of(Path(stamp.path), error))
     metadata = found.model.metadata
@@ -215,8 +215,8 @@ def _read(found: Found, headers: HeaderCache) -> Read:
 
 
 def _of_file(path: Path, headers: HeaderCache) -> tuple[Mapping[str, Any], bool]:
-    """(what a model's file tells of itself, whether it holds a picture); nothing where it cannot be read: its list says
-    why."""
+    """(the metadata in a model's file, whether it contains a picture); nothing if it cannot be read: the list of models
+    says why."""
     if path.is_dir():
         return {}, False
     try:

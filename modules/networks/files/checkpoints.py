@@ -1,4 +1,4 @@
-"""Checkpoint files without loading them: what each is by its header, and why it cannot be loaded. Free of torch."""
+"""Checkpoint files without loading them: what each header shows, and why a file cannot be loaded. Torch-free."""
 
 import logging
 import os
@@ -37,22 +37,22 @@ from modules.schema.families import Shown
 log = logging.getLogger(__name__)
 
 _SHOWN: Final = get_args(Shown)
-TEXT_SUFFIXES: Final = (".safetensors", ".pt", ".bin", ".ckpt")  # of text encoders' files
-_KIND: Final = "checkpoint"  # in the cache of headers
-_PICKLE: Final = "a pickle with code"  # what a list calls a file that holds more than weights
-_PARTS: Final = ("unet", "text_encoder")  # folders of a diffusers folder; a VAE may come from a file of its own
+TEXT_SUFFIXES: Final = (".safetensors", ".pt", ".bin", ".ckpt")  # of text encoder files
+_KIND: Final = "checkpoint"  # in the header cache
+_PICKLE: Final = "a pickle with code"  # label in lists for a file that contains more than weights
+_PARTS: Final = ("unet", "text_encoder")  # required parts of a diffusers folder; a VAE may come from a file of its own
 _INPAINTING_CHANNELS: Final = 9
 _DEPTH_CHANNELS: Final = 5
 _EDIT_CHANNELS: Final = 8  # InstructPix2Pix
 _EDIT: Final = {"sd1": "instruct-pix2pix", "sd2": "sd2-edit", "sdxl": "sdxl-edit"}
-_SD2_CONTEXT: Final = 1024  # width of what its UNet attends to
-_XL_PARTS: Final = ("unet", "text_encoder_2")  # XL's refiner has no other text encoder
+_SD2_CONTEXT: Final = 1024  # width of its cross-attention context
+_XL_PARTS: Final = ("unet", "text_encoder_2")  # the only text encoder of XL's refiner
 
 
 class Seen(NamedTuple):
-    """What a header tells, "" for what it does not tell: what the file is, in words; the name of its family in
-    `schema/families.py`; why it cannot be loaded; what its network is shown beside the latent; whether it
-    lacks a text encoder."""
+    """What a header shows, "" if it does not show it: a description of the file; the name of its family in
+    `schema/families.py`; why it cannot be loaded; the network's inputs besides the latent; whether a text encoder is
+    missing."""
 
     what: str
     family: str
@@ -61,11 +61,11 @@ class Seen(NamedTuple):
     lacks_text: bool = False
 
 
-UNSEEN: Final = Seen("", "", "")  # a file that torch has saved, as far as its first bytes tell
+UNSEEN: Final = Seen("", "", "")  # a file saved by torch, judging by its first bytes
 
 
 class _Left(NamedTuple):
-    """A checkpoint whose header has not been read, or whose pickle has not been followed."""
+    """A checkpoint whose header or pickle has not been read yet."""
 
     path: Path
     stamp: Stamp
@@ -74,9 +74,9 @@ class _Left(NamedTuple):
 class CheckpointFiles:
     """The checkpoints in some folders. A file's header is read again only when the file has changed.
 
-    `found` reads at most `at_once` headers (None for all). The others, and pickles, whose following takes its time, are
-    left to `look_further`, which may run in another thread. Those without a text encoder are given the files in
-    `text_encoders`, which are folders.
+    `found` reads at most `at_once` headers (None for all). `look_further`, which may run in another thread, reads the
+    others, and pickles, which take longer. Checkpoints without a text encoder can use the files in the folders
+    `text_encoders`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class CheckpointFiles:
         self._followed: set[Stamp] = set()
 
     def found(self, hashes: HashCache) -> tuple[Checkpoint, ...]:
-        """Those that are there now; the ones that cannot be loaded with their reasons."""
+        """The checkpoints that exist now; those that cannot be loaded have their reasons."""
         left: list[_Left] = []
         rows: list[Checkpoint] = []
         now_read = 0
@@ -118,8 +118,8 @@ class CheckpointFiles:
         return tuple(rows)
 
     def look_further(self, seconds: float = SLICE) -> bool:
-        """Read headers and follow pickles that `found` has left, for about so long. Tells whether anything is known now
-        that was not."""
+        """Reads headers and pickles that `found` has skipped, for about `seconds`. Returns whether it has found
+        anything new."""
         end = time.monotonic() + seconds
         is_news = False
         with PickleReader() as pickles:
@@ -147,14 +147,14 @@ class CheckpointFiles:
                 return None
 
     def _keep(self, stamp: Stamp, seen: Seen) -> Seen:
-        """A file with a fault is looked into at each start; a folder has more files than the one of `stamp`."""
+        """Caches `seen`. Faulty files are read again at each start; so are folders, since `stamp` covers one file."""
         is_kept = bool(seen.what) and not seen.reason and stamp.path.name != DIFFUSERS_INDEX
         self._headers.put(_KIND, stamp, seen._asdict(), is_kept)
         return seen
 
 
 def follow(path: Path, pickles: PickleReader) -> Seen:
-    """What a file that torch has saved tells; nothing of it is run."""
+    """What a file saved by torch shows; no code in it is run."""
     family = None
     try:
         tensors = tensors_of(pickles.read(path, CHECKPOINT))
@@ -174,7 +174,7 @@ def follow(path: Path, pickles: PickleReader) -> Seen:
 
 
 def look_into(path: Path) -> Seen:
-    """What a checkpoint's header tells. One that torch has saved is not looked into: its header is code."""
+    """What a checkpoint's header shows. A file saved by torch is not read here: it is a pickle, which is code."""
     family, lacks_text = None, False
     try:
         if path.is_dir():
@@ -198,8 +198,8 @@ def _seen(family: FileType | None, reason: str = "") -> Seen:
 
 
 def family_of_folder(path: Path) -> FileType:
-    """The family of a diffusers folder, by the pipeline it names. Raises WebuiError if it names none, or lacks a part
-    of a Stable Diffusion pipeline, or has links that lead out of it; OSError."""
+    """The family of a diffusers folder, by the pipeline it names. Raises WebuiError if it names none, lacks a part of a
+    Stable Diffusion pipeline, or has links that lead outside; OSError."""
     require_own_files(path)
     try:
         pipeline = str(read_json(path / DIFFUSERS_INDEX).get("_class_name", ""))[:80]
@@ -219,7 +219,7 @@ def family_of_folder(path: Path) -> FileType:
 
 
 def _narrowed(family: FileType, path: Path) -> FileType:
-    """The row of the table that a folder belongs to by its parts; the pipeline that it names tells less."""
+    """The more specific row for a folder, by its parts; the name of its pipeline is less specific."""
     try:
         unet = read_json(path / "unet" / "config.json")
     except FileNotFoundError:
@@ -242,9 +242,9 @@ def _narrowed(family: FileType, path: Path) -> FileType:
 
 
 def require_own_files(folder: Path) -> None:
-    """Raises WebuiError for a link in a diffusers folder that leads out of it: a downloaded one may hold any.
+    """Raises WebuiError for a link in a diffusers folder that leads outside, as one in a downloaded folder might.
 
-    A snapshot in huggingface_hub's cache consists of links to the blobs of its repository, which are its own.
+    A snapshot in huggingface_hub's cache consists of links to the blobs of its repository, which count as inside.
     """
     home = real_path(folder)
     is_snapshot = home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--")

@@ -1,4 +1,4 @@
-"""ControlNet files: which there are, and what they are called. Free of torch."""
+"""Finds and names ControlNet files. Does not import torch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from modules.schema.catalog import ControlModel
 # Below the models folder, as in A1111's extension, Forge and ComfyUI.
 FOLDERS: Final = ("ControlNet", "controlnet")
 SUFFIXES: Final = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
-_START, _LENGTH, _DIGITS = 0x100000, 0x10000, 8  # of A1111's first kind of hash
+_START, _LENGTH, _DIGITS = 0x100000, 0x10000, 8  # of A1111's first hash format
 
 
 def find_control_models(folders: Sequence[Path]) -> tuple[ControlModel, ...]:
-    """The files in some folders, each name once."""
+    """The ControlNet files in `folders`, each name once."""
     found: dict[str, ControlModel] = {}
     for path in find_files(folders, SUFFIXES):
         name = shown(path.stem)
@@ -26,9 +26,9 @@ def find_control_models(folders: Sequence[Path]) -> tuple[ControlModel, ...]:
 
 
 def short_hash(path: Path) -> str:
-    """What A1111's extension writes behind a name: 8 hex digits of the sha256 of 64 kB, 1 MB into the file.
+    """The hash that A1111's extension appends to a name: 8 hex digits of the sha256 of 64 kB, 1 MB into the file.
 
-    "" for a file that cannot be read, which is told when it is used.
+    "" for an unreadable file; the error is reported when the file is used.
     """
     try:
         with path.open("rb") as file:

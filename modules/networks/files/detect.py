@@ -1,4 +1,4 @@
-"""What a file of tensors is, told by its keys and shapes: a table, one row a family. Free of torch."""
+"""Identifies a file of tensors by its keys and shapes: a table with one row per family. Does not import torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TEXT: Final = "cond_stage_model.transformer.text_model."
 _OLD_TEXT: Final = "cond_stage_model.transformer."
 _OLD_TEXT_PARTS: Final = ("embeddings.", "encoder.", "final_layer_norm.")
 REFINER_TEXT: Final = "conditioner.embedders.0.model."
-_TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # how keys begin, by family or kind
+_TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # prefixes of keys, by family or kind
     "sd1": (_OLD_TEXT,),
     "sd2": ("cond_stage_model.model.",),
     "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
@@ -32,9 +32,9 @@ _CONTEXT: Final = "attn2.to_k.weight"
 class FileType:
     """One row of the table.
 
-    `label` is what a user calls it, with its article; `cure` what to do with it if it is no checkpoint that can be
-    loaded. `family` is the row of `schema/families.py` that a checkpoint belongs to, "" for what draws nothing; `shown`
-    is what its network sees beside the latent.
+    `label` is the user's term for it, with its article; `cure` says what to do with it if it cannot be loaded as a
+    checkpoint. `family` is the checkpoint's row in `schema/families.py`, "" for files that cannot generate pictures;
+    `shown` are the network's inputs besides the latent.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _unet_inputs(channels: int) -> Callable[[Header], bool]:
 
 
 def _inputs(info: TensorInfo) -> int:
-    """Channels or numbers that a layer takes in; 0 for what is no layer's weight."""
+    """The number of input channels or features of a layer; 0 for a tensor that is not the weight of a layer."""
     return info.shape[1] if len(info.shape) > 1 else 0
 
 
@@ -71,14 +71,14 @@ def _is_xl(header: Header) -> bool:
 
 
 def _is_refiner(header: Header) -> bool:
-    """XL's refiner knows OpenCLIP's text encoder alone."""
+    """Whether the file is XL's refiner, which has only OpenCLIP's text encoder."""
     if any(key.startswith("conditioner.") for key in header):
         return any(key.startswith(REFINER_TEXT) for key in header)
     return _is_xl(header) and _context(header) == {1280}
 
 
 def _context(header: Header) -> set[int]:
-    """Widths of what a UNet attends to."""
+    """The widths of a UNet's cross-attention context."""
     return {_inputs(info) for key, info in header.items() if key.startswith(UNET) and key.endswith(_CONTEXT)}
 
 
@@ -90,7 +90,7 @@ def _is_sd2(header: Header) -> bool:
 
 
 def _projects_linearly(header: Header) -> bool:
-    """Whether the UNet's transformers begin with a linear layer, as since Stable Diffusion 2, and not a convolution."""
+    """Whether the UNet's transformers start with a linear layer (Stable Diffusion 2 and later), not a convolution."""
     ending = ".1.proj_in.weight"
     return any(len(info.shape) == 2 for key, info in header.items() if key.startswith(UNET) and key.endswith(ending))
 
@@ -103,7 +103,7 @@ def _is_embedding(header: Header) -> bool:
 _NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint."
 _NOT_ALONE: Final = "Choose a whole checkpoint."
 
-# The first row that fits counts, so what is narrower stands above what is wider.
+# The first matching row counts, so specific rows come before general ones.
 FAMILIES: Final[tuple[FileType, ...]] = (
     FileType(
         "lora",
@@ -308,18 +308,18 @@ PIPELINES: Final[Mapping[str, str]] = {
 
 
 def detect(header: Header) -> FileType:
-    """The family a file belongs to; `UNKNOWN` if no row of the table fits."""
+    """The row of the table that matches the file; `UNKNOWN` if none does."""
     return next((family for family in FAMILIES if family.matches(header)), UNKNOWN)
 
 
 def with_text_model(key: str) -> str:
-    """The key as it should be: old merges lack `text_model.` in the names of the text encoder."""
+    """The key with `text_model.`, which old merges lack in the names of the text encoder."""
     rest = key.removeprefix(_OLD_TEXT)
     return TEXT + rest if rest != key and rest.startswith(_OLD_TEXT_PARTS) else key
 
 
 def lacks_text_encoder(header: Header, family: FileType) -> bool:
-    """Whether a checkpoint of `family` holds less than its text encoders."""
+    """Whether a checkpoint of `family` lacks any of its text encoders."""
     needed = _TEXTS.get(family.name) or _TEXTS.get(family.family, ())
     return not all(any(key.startswith(prefix) for key in header) for prefix in needed)
 
@@ -330,7 +330,7 @@ def family_named(name: str) -> FileType:
 
 
 def require_supported(family: FileType, path: Path) -> FileType:
-    """Hand back a family that can be loaded; else raise WebuiError that says what the file is and where it belongs."""
+    """Returns `family` if it can be loaded. Otherwise raises WebuiError: what the file is, and where it belongs."""
     if family.supported:
         return family
     if family.kind == "checkpoint":

@@ -1,8 +1,8 @@
 """Embeddings inside pictures, as A1111's training saves them: in a text chunk, or in the pixels beside the preview.
 
-Either way it is the JSON of what a `.pt` file holds, with `{"TORCHTENSOR": [[...]]}` for a tensor. In pixels, it is
-deflated, and each byte's halves are the lower four bits of a block left of the picture and of one right of it, behind a
-black line each; both blocks are xored with the same sequence. Free of torch.
+Either way the data is the content of a `.pt` file as JSON, with `{"TORCHTENSOR": [[...]]}` for a tensor. In pixels, the
+JSON is deflated. The two halves of each byte are the lower four bits of a block to the left of the picture and of one
+to its right, each behind a black line; both blocks are XORed with the same sequence. Does not import torch.
 """
 
 import base64
@@ -31,7 +31,7 @@ _LARGEST_FILE: Final = 64 * 2**20  # bytes
 _MOST_PIXELS: Final = 16_000_000
 _LARGEST_TEXT: Final = 32 * 2**20  # bytes of JSON; 75 vectors of XL take 3.5 MB
 _LONGEST_BASE64: Final = _LARGEST_TEXT * 4 // 3
-_MULTIPLIER, _INCREMENT = 1664525, 1013904223  # of the sequence, modulo 2 ** 32; it begins behind 0
+_MULTIPLIER, _INCREMENT = 1664525, 1013904223  # of the sequence, modulo 2 ** 32; it starts after 0
 
 Array = NDArray[np.float32]
 
@@ -41,15 +41,15 @@ def is_picture(path: Path) -> bool:
 
 
 def picture_content(path: Path) -> dict[str, Any] | None:
-    """What the picture holds, with shapes for tensors; None if it holds no embedding.
+    """The embedding in a picture, with shapes in place of tensors; None if there is none.
 
-    Raises WebuiError for an embedding that is damaged; OSError.
+    Raises WebuiError for a damaged embedding; OSError.
     """
     return cast("dict[str, Any] | None", _shapes(_content(path)))
 
 
 def picture_vectors(path: Path, keys: tuple[str, ...]) -> Array:
-    """The tensor under `keys`. Raises WebuiError, OSError."""
+    """The tensor at the path `keys`. Raises WebuiError, OSError."""
     content = _content(path)
     for key in keys:
         content = content.get(key) if isinstance(content, dict) else None
@@ -92,7 +92,7 @@ def _text(path: Path) -> str | None:
 
 
 def _text_in_pixels(pixels: NDArray[np.uint8]) -> str | None:
-    """None for a picture without the two black lines, or with anything else beside them."""
+    """The JSON in the pixels; None for a picture without the two black lines, or with other data beside them."""
     bright = (pixels > 0).all(2)
     columns, rows = np.flatnonzero(bright.any(axis=0)), np.flatnonzero(bright.T.any(axis=0))
     if not len(columns):
@@ -115,12 +115,12 @@ def _text_in_pixels(pixels: NDArray[np.uint8]) -> str | None:
 
 
 def _sequence(count: int) -> NDArray[np.uint8]:
-    """The lower four bits of a congruential generator's numbers modulo 255.
+    """The lower four bits of a linear congruential generator's numbers modulo 255.
 
-    Twice as many are known at each turn: n steps behind x lies a^n x + c (a^(n-1) + ... + 1).
+    Each iteration doubles the known numbers: n steps after x comes a^n x + c (a^(n-1) + ... + 1).
     """
     numbers = np.array([_INCREMENT], np.uint64)
-    factor, summand = _MULTIPLIER, _INCREMENT  # of one step, then of two, four ...
+    factor, summand = _MULTIPLIER, _INCREMENT  # for one step, then for two, four ...
     while len(numbers) < count:
         later = (numbers * np.uint64(factor) + np.uint64(summand)) % np.uint64(2**32)
         numbers = np.concatenate([numbers, later])
@@ -129,7 +129,7 @@ def _sequence(count: int) -> NDArray[np.uint8]:
 
 
 def _arrays(value: Any) -> Any:
-    """`value` with arrays in the place of what stands for tensors. Raises ValueError for one that is ragged."""
+    """`value` with arrays instead of the JSON form of tensors. Raises ValueError for a ragged tensor."""
     if not isinstance(value, dict):
         return value
     inner = cast("dict[str, Any]", value)

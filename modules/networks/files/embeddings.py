@@ -1,4 +1,4 @@
-"""Textual inversion files without loading them: finding, naming, and what they hold. Free of torch."""
+"""Textual inversion files without loading them: finding, naming and describing them. Does not import torch."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -20,35 +20,35 @@ from modules.schema.catalog import Embedding
 log = logging.getLogger(__name__)
 
 SUFFIXES: Final = (".safetensors", ".pt", ".bin", *PICTURES)
-LONGEST_HEADER: Final = 2**20  # bytes of a safetensors header; an embedding's describes one tensor
+LONGEST_HEADER: Final = 2**20  # bytes of a safetensors header; that of an embedding describes one tensor
 HASH_DIGITS: Final = 12  # of "TI hashes", as in A1111
 XL_KEYS: Final = (
     "clip_l",
     "clip_g",
-)  # the vectors of XL's text encoders, in the order in which they stand side by side
-BUNDLED: Final = "bundle_emb."  # with it keys begin in a LoRA's file
+)  # the vectors of XL's text encoders, in the order of concatenation
+BUNDLED: Final = "bundle_emb."  # prefix of the keys in a LoRA file
 _PREVIEW: Final = ".preview"
-_KIND: Final = "embedding"  # in the cache of headers
+_KIND: Final = "embedding"  # in the header cache
 _KEPT: Final = ("name", "vectors", "width", "reason", "step", "sd_checkpoint", "sd_checkpoint_name", "widths")
 
 
 class Inside(NamedTuple):
-    """Where the vectors are in a file: the keys that lead to their tensor, and its shape."""
+    """Where the vectors are in a file: the path of keys to their tensor, and its shape."""
 
     keys: tuple[str, ...]
     shape: tuple[int, ...]
 
 
 class EmbeddingFiles:
-    """The embeddings in some folders. A file is looked into again only when it has changed."""
+    """The embeddings in some folders. A file is read again only when it has changed."""
 
     def __init__(self, folders: Sequence[Path], headers: HeaderCache | None = None) -> None:
         self._folders = tuple(folders)
         self._headers = headers or HeaderCache()
-        self._unread: dict[Path, str] = {}  # why the last look could not read a file; told once
+        self._unread: dict[Path, str] = {}  # why a file could not be read last time; logged once
 
     def found(self) -> tuple[Embedding, ...]:
-        """Those that are there now, each name once; the ones that cannot be used with their reasons."""
+        """The embeddings that exist now, each name once; those that cannot be used have their reasons."""
         embeddings: dict[str, Embedding] = {}
         unread: dict[Path, str] = {}
         with PickleReader() as pickles:
@@ -66,7 +66,7 @@ class EmbeddingFiles:
         return tuple(embeddings.values())
 
     def _described(self, path: Path, pickles: PickleReader) -> Embedding | None:
-        """None for a picture without one. Raises OSError."""
+        """The embedding in a file; None for a picture without one. Raises OSError."""
         stamp = stamp_of(path)
         told = self._headers.get(_KIND, stamp)
         if told is not None:
@@ -82,7 +82,7 @@ def _as_json(one: Embedding) -> dict[str, Any]:
 
 
 def _from_json(told: Mapping[str, Any], path: Path, changed: int) -> Embedding | None:
-    """Raises ValueError for what `_as_json` has not made."""
+    """The inverse of `_as_json`. Raises ValueError for any other JSON."""
     match told:
         case {"name": str(name), "vectors": int(vectors), "width": int(width), "reason": str(reason)}:
             widths = tuple(each for each in cast(Sequence[Any], told.get("widths", ())) if isinstance(each, int))
@@ -105,7 +105,7 @@ def _from_json(told: Mapping[str, Any], path: Path, changed: int) -> Embedding |
 
 
 def without_previews(paths: Sequence[Path]) -> list[Path]:
-    """`paths` without the pictures that show what an embedding beside them does."""
+    """`paths` without the preview pictures of other embeddings."""
     files = {path.with_suffix("") for path in paths if not is_picture(path)}
     return [
         path
@@ -115,14 +115,14 @@ def without_previews(paths: Sequence[Path]) -> list[Path]:
 
 
 def embedding_hash(embedding: Embedding, hashes: HashCache) -> str:
-    """Twelve digits of the file's sha256; the file is read if need be."""
+    """The first twelve hex digits of the file's sha256; reads the file if they are not cached."""
     return hashes.sha256(embedding.path)[:HASH_DIGITS]
 
 
 def describe(path: Path, pickles: PickleReader | None = None) -> Embedding:
-    """What `path` holds; its `reason` tells if that is no embedding that can be used.
+    """The embedding in `path`; if it cannot be used, its `reason` says why.
 
-    Without `pickles` a process is started for this file alone.
+    Without `pickles`, a process is started for this file alone.
     """
     if pickles is None:
         with PickleReader() as pickles:
@@ -163,7 +163,7 @@ def _described(path: Path, pickles: PickleReader) -> Embedding | None:
 
 
 def read_content(path: Path, pickles: PickleReader) -> Content | Header | None:
-    """What a file tells without its numbers, whatever its name says; None for a picture that is one and no more.
+    """The content of a file without the tensors' values, whatever its suffix; None for a picture without an embedding.
 
     Raises WebuiError, OSError.
     """
@@ -174,9 +174,9 @@ def read_content(path: Path, pickles: PickleReader) -> Content | Header | None:
 
 
 def vectors_in(content: Content | Header, name: str) -> tuple[Inside, ...]:
-    """Where the vectors are in what was saved: of XL for each text encoder. Raises WebuiError without any.
+    """Where the vectors are in a file's content: for XL, once per text encoder. Raises WebuiError if there are none.
 
-    A1111's training saves `string_to_param: {"*": vectors}`, others one tensor under a name of its own.
+    A1111's training saves `string_to_param: {"*": vectors}`, other programs one tensor with a name of their own.
     """
     if not isinstance(content, Mapping):
         raise WebuiError(f"{name} is no embedding.", "Choose another file.")
@@ -203,7 +203,7 @@ def vectors_in(content: Content | Header, name: str) -> tuple[Inside, ...]:
 
 
 def bundled_in(path: Path) -> tuple[Embedding, ...]:
-    """The embeddings that a LoRA's file brings: `bundle_emb.NAME.string_to_param.*`, or `clip_l` and `clip_g` for XL.
+    """The embeddings bundled in a LoRA file: `bundle_emb.NAME.string_to_param.*`, or `clip_l` and `clip_g` for XL.
 
     Raises WebuiError, OSError.
     """

@@ -1,6 +1,6 @@
-"""Files that others have made: opened only if they are regular files, read with bounds, and known by their first bytes.
+"""Untrusted files: opened only if they are regular files, read within limits, and identified by their first bytes.
 
-Free of torch and NumPy: the process that looks into pickles imports it.
+Does not import torch or NumPy, because the process that reads pickles imports this file.
 """
 
 import io
@@ -18,20 +18,20 @@ from modules.base.paths import CONTROLS, legible
 Format = Literal["safetensors", "zip", "pickle"]
 
 FIELD: Final = "sd_model_checkpoint"
-LENGTH_BYTES: Final = 8  # of the header's length, with which a safetensors file begins
+LENGTH_BYTES: Final = 8  # the header's length, at the start of a safetensors file
 LONGEST_OF_FORMAT: Final = 100_000_000  # bytes of a safetensors header
-LARGEST_NOTE: Final = 2**20  # bytes of a JSON file beside a model
+LARGEST_NOTE: Final = 2**20  # bytes of a JSON file next to a model
 DEEPEST: Final = 32  # levels of a JSON text
-MOST_VALUES: Final = 500_000  # of a JSON text: fifty thousand tensors
-_SMALLEST: Final = LENGTH_BYTES + 2  # bytes of a safetensors file that holds nothing
-_START: Final = 512  # bytes that tell a format
-_SHORT_JSON: Final = 100_000  # bytes that cannot hold too many values
+MOST_VALUES: Final = 500_000  # in a JSON text: enough for fifty thousand tensors
+_SMALLEST: Final = LENGTH_BYTES + 2  # bytes of an empty safetensors file
+_START: Final = 512  # bytes that identify a format
+_SHORT_JSON: Final = 100_000  # bytes too few to hold more than MOST_VALUES
 _DOWNLOAD: Final = "Download or copy it again."
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 class Sign(NamedTuple):
-    """How files of some kind begin, what a person calls them, and what helps."""
+    """The first bytes of a kind of file, what users call it, and what to do about it."""
 
     start: bytes
     what: str
@@ -40,7 +40,7 @@ class Sign(NamedTuple):
 
 _UNPACK: Final = "Unpack it and use the file inside."
 _CONVERT: Final = "Use the .safetensors version of the model."
-# What lies in folders of models in the place of one; text is compared in lower case, without blanks before it.
+# Files found in model folders instead of a model; text is compared in lower case, without leading whitespace.
 _OTHERS: Final = (
     Sign(b"<!doctype html", "a web page (HTML)", "Download the file itself; its site may want you to log in first."),
     Sign(b"<html", "a web page (HTML)", "Download the file itself; its site may want you to log in first."),
@@ -68,15 +68,15 @@ _KINDS: Final = (
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """`path` to be read from its start, if it is a regular file or a link to one.
+    """Opens `path` for reading, if it is a regular file or a link to one. The caller closes it.
 
-    A pipe or a device would keep its reader waiting. Raises WebuiError for what is no file, OSError.
+    A pipe or a device could block its reader. Raises WebuiError if it is not a regular file, OSError.
     """
     _require_regular(path, path.stat().st_mode)
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        _require_regular(path, os.fstat(descriptor).st_mode)  # it may have been exchanged in between
-        return open(descriptor, "rb")  # noqa: PTH123  # whoever asked closes it
+        _require_regular(path, os.fstat(descriptor).st_mode)  # it may have been replaced in between
+        return open(descriptor, "rb")  # noqa: PTH123  # the caller closes it
     except BaseException:
         os.close(descriptor)
         raise
@@ -89,14 +89,14 @@ def _require_regular(path: Path, mode: int) -> None:
 
 
 def real_path(path: Path) -> Path:
-    """`path` without links, as far as they lead anywhere: `Path.resolve` fails at one that leads to itself."""
+    """`path` with links resolved as far as possible: `Path.resolve` fails at a link that leads to itself."""
     return Path(os.path.realpath(path))
 
 
 def read_text(path: Path, most: int = LARGEST_NOTE) -> str:
-    """A small text in UTF-8, with or without a mark of byte order.
+    """A small text in UTF-8, with or without a byte order mark.
 
-    Raises OSError; WebuiError for what is no file; ValueError for one of more than `most` bytes, or another encoding.
+    Raises OSError; WebuiError if it is not a regular file; ValueError for more than `most` bytes or another encoding.
     """
     with open_file(path) as file:
         data = file.read(most + 1)
@@ -106,9 +106,9 @@ def read_text(path: Path, most: int = LARGEST_NOTE) -> str:
 
 
 def parse_json(text: str, deepest: int = DEEPEST) -> Any:
-    """What a JSON text holds. Raises ValueError for none, one nested more than `deepest` levels or of too many values.
+    """Parses JSON. Raises ValueError for invalid JSON, more than `deepest` levels of nesting, or too many values.
 
-    Both are looked at before anything is built: whoever walks through the result may do so by recursion.
+    Both limits are checked before anything is built, so the result is safe to traverse by recursion.
     """
     if text.count("{") + text.count("[") > deepest or len(text) > _SHORT_JSON:
         bare = _STRING.sub('"', text)
@@ -123,12 +123,12 @@ def parse_json(text: str, deepest: int = DEEPEST) -> Any:
 
 
 def _no_number(text: str) -> NoReturn:
-    """NaN and the infinities are no JSON, though Python reads them."""
+    """Rejects NaN and infinities: they are not valid JSON, but Python accepts them."""
     raise ValueError(f"{text} is no number")
 
 
 def _depth(bare: str) -> int:
-    """The deepest level of brackets in a JSON text without what is in its strings."""
+    """The deepest nesting of brackets in a JSON text whose strings were removed."""
     depth = deepest = 0
     for bracket in re.findall(r"[\[\]{}]", bare):
         depth += 1 if bracket in "[{" else -1
@@ -137,7 +137,7 @@ def _depth(bare: str) -> int:
 
 
 def read_json(path: Path, most: int = LARGEST_NOTE) -> dict[str, Any]:
-    """A JSON file that holds one object. Raises OSError, WebuiError for what is no file, else ValueError."""
+    """The object in a JSON file. Raises OSError; WebuiError if it is not a regular file; ValueError for other JSON."""
     content = parse_json(read_text(path, most))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no object")
@@ -145,9 +145,9 @@ def read_json(path: Path, most: int = LARGEST_NOTE) -> dict[str, Any]:
 
 
 def format_of(path: Path) -> Format:
-    """What kind of model file `path` is, told by how it begins, whatever its name says.
+    """The format of the model file `path`, identified by its first bytes, whatever its suffix.
 
-    Raises WebuiError, with what it is instead; OSError.
+    Raises WebuiError that says what the file is instead; OSError.
     """
     if CONTROLS.search(path.name):
         raise WebuiError(f"The file name {legible(path.name)!r} holds control characters.", "Rename the file.", FIELD)
@@ -156,7 +156,7 @@ def format_of(path: Path) -> Format:
         size = os.fstat(file.fileno()).st_size
     if not start:
         raise WebuiError(f"{path.name} is empty (0 bytes).", _DOWNLOAD, FIELD)
-    # First, as a length may begin like a pickle; no pickle has so many zeros where the end of a length is.
+    # Checked first, because a length may start like a pickle; no pickle has that many zeros at the end of the length.
     if len(start) > LENGTH_BYTES and start[LENGTH_BYTES] == ord("{") and is_length(header_length(start)):
         return "safetensors"
     if start.startswith(b"PK\x03\x04"):
@@ -189,17 +189,17 @@ def _refuse(path: Path, start: bytes, size: int) -> NoReturn:
 
 
 def header_length(start: bytes) -> int:
-    """Bytes of the header of the safetensors file that begins with `start`."""
+    """The header size in bytes of the safetensors file that starts with `start`."""
     return int.from_bytes(start[:LENGTH_BYTES], "little")
 
 
 def is_length(length: int) -> bool:
-    """Whether the format allows a header of so many bytes."""
+    """Whether the format allows a header of `length` bytes."""
     return 2 <= length <= LONGEST_OF_FORMAT
 
 
 def truncated(path: Path, expected: int, actual: int, at_least: bool = False) -> WebuiError:
-    """The error for a file that ends too early."""
+    """The error for a truncated file."""
     required = f"at least {expected}" if at_least else f"{expected}"
     return WebuiError(f"{path.name} is truncated: it has {actual} bytes and should have {required}.", _DOWNLOAD, FIELD)
 

@@ -1,4 +1,4 @@
-"""What the headers of model files contain, kept in a file so that the next start reads none of them. Free of torch."""
+"""A cache of the headers of model files, so that the next start does not read them again. Does not import torch."""
 
 import json
 import logging
@@ -12,14 +12,14 @@ from modules.base.kept import Unreadable, put_aside, read_json
 
 log = logging.getLogger(__name__)
 
-VERSION: Final = 1  # of what is kept; a file of another one is made anew
-MOST: Final = 200_000  # entries; beyond them those go that nobody has asked for since the start
+VERSION: Final = 1  # of the cache file; a file of another version is discarded
+MOST: Final = 200_000  # entries; above this, entries not used since the start are dropped
 
-Facts = Mapping[str, Any]  # as JSON has it
+Facts = Mapping[str, Any]  # JSON values
 
 
 class Stamp(NamedTuple):
-    """A file as it was when it was looked at: its time of change in nanoseconds, its bytes, its number on the disk."""
+    """The state of a file when it was read: its modification time in nanoseconds, its size in bytes, its inode."""
 
     path: Path
     changed: int
@@ -28,13 +28,13 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Raises OSError."""
+    """The current stamp of `path`. Raises OSError."""
     status = path.stat()
     return Stamp(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 class _CachedHeader(NamedTuple):
-    """`inode` is 0 where it was read from the disk: some network drives number their files anew."""
+    """`inode` is 0 for entries read from the cache file: some network drives renumber their files."""
 
     size: int
     changed: int
@@ -44,10 +44,10 @@ class _CachedHeader(NamedTuple):
 
 
 class HeaderCache:
-    """What headers of files contain, by kind, path, size and time of change. May be used from any thread.
+    """The contents of file headers, by kind, path, size and modification time. Safe to use from any thread.
 
-    It is read from the JSON at `path` and written there by `save`; without a path it lasts as long as the object. The
-    file may be deleted at any time, and a damaged one is made anew.
+    The cache is read from the JSON at `path`, and `save` writes it there; without a path, it is only in memory. The
+    file may be deleted at any time; a damaged file is replaced.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -58,7 +58,7 @@ class HeaderCache:
         self._is_changed = False
 
     def get(self, kind: str, stamp: Stamp) -> Facts | None:
-        """What is known of the file that `stamp` describes; None for nothing."""
+        """The cached facts about the file that `stamp` describes; None if there are none."""
         key = _key(kind, stamp)
         entry = self._entries.get(key)
         if entry is None or entry[:2] != (stamp.size, stamp.changed) or entry.inode not in (0, stamp.inode):
@@ -67,7 +67,8 @@ class HeaderCache:
         return entry.facts
 
     def put(self, kind: str, stamp: Stamp, facts: Facts, is_kept: bool = True) -> None:
-        """Remember `facts` about a file. What is not `is_kept`, such as why it cannot be read, is not saved."""
+        """Caches `facts` about a file. Without `is_kept` (such as the reason why a file is unreadable) they are not
+        saved."""
         key = _key(kind, stamp)
         with self._lock:
             self._entries[key] = _CachedHeader(stamp.size, stamp.changed, stamp.inode, facts, is_kept)
@@ -75,7 +76,7 @@ class HeaderCache:
             self._is_changed = True
 
     def save(self) -> None:
-        """Write what has changed since the last time. If the disk refuses, files are read again at the next start."""
+        """Writes the cache file if anything has changed. If the disk refuses, the next start reads headers again."""
         if self._path is None or not self._is_changed:
             return
         with self._lock:
@@ -95,7 +96,7 @@ def _key(kind: str, stamp: Stamp) -> str:
 
 
 def _read(path: Path) -> dict[str, _CachedHeader]:
-    """The entries of the file; those that cannot be understood are left out, and their files read again."""
+    """The entries of the cache file; invalid entries are left out, so that their model files are read again."""
     try:
         kept = read_json(path, names_files=True)
         if not isinstance(kept, dict):

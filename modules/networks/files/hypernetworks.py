@@ -1,7 +1,7 @@
-"""Hypernetwork files without loading them: finding, and what they hold. Free of torch.
+"""Hypernetwork files without loading them: finding and describing them. Does not import torch.
 
-A1111's training saves a dict with whole numbers as keys, the widths of what the networks change; each holds the state
-dicts of two networks, for the keys and for the values of attention. Beside them stands how the networks are built.
+A1111's training saves a dict. Its integer keys are the context widths that the networks apply to; each value has the
+state dicts of two networks, for the keys and for the values of attention. Other entries say how the networks are built.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ _OLD_NAMES: Final = {"linear1": "linear.0", "linear2": "linear.1"}
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer, or a layer norm where the weight has one side."""
+    """A linear layer, or a layer norm if the weight has one dimension."""
 
     weight: Stored
     bias: Stored | None
@@ -43,7 +43,7 @@ class Layer:
 class Description:
     """networks: by width, the layers of the network for keys and of the one for values.
 
-    activation: a class of torch.nn that follows each linear layer, "" for none.  ends_active: the last one too.
+    activation: a class of torch.nn that follows each linear layer, "" for none.  ends_active: after the last one too.
     """
 
     networks: Mapping[int, tuple[tuple[Layer, ...], tuple[Layer, ...]]]
@@ -52,7 +52,7 @@ class Description:
 
 
 def find_hypernetworks(folders: Sequence[Path]) -> tuple[Hypernetwork, ...]:
-    """The files in some folders, each name once."""
+    """The hypernetwork files in `folders`, each name once."""
     found: dict[str, Hypernetwork] = {}
     for path in find_files(folders, SUFFIXES):
         name = shown(path.stem)
@@ -61,7 +61,7 @@ def find_hypernetworks(folders: Sequence[Path]) -> tuple[Hypernetwork, ...]:
 
 
 def described(content: Content, name: str) -> Description:
-    """What a file's content means. Raises WebuiError for no hypernetwork, or one that cannot be built."""
+    """The description of a file's content. Raises WebuiError if it is not a hypernetwork, or cannot be built."""
     saved = content if isinstance(content, Mapping) else {}
     networks: dict[int, tuple[tuple[Layer, ...], tuple[Layer, ...]]] = {}
     for key, value in saved.items():
@@ -78,7 +78,7 @@ def described(content: Content, name: str) -> Description:
 
 
 def _layers(state: Content, width: int, name: str) -> tuple[Layer, ...]:
-    """The layers in their order; what has no weights (activation, dropout) leaves gaps in the numbers."""
+    """The layers in order; layers without weights (activation, dropout) leave gaps in the numbering."""
     numbered: dict[int, dict[str, Stored]] = {}
     for key, tensor in state.items() if isinstance(state, Mapping) else ():
         layer, _, kind = key.rpartition(".")

@@ -1,4 +1,4 @@
-"""The folders of another program's installation (A1111, Forge, ComfyUI), which are read and never written."""
+"""The folders of another program's installation (A1111, Forge, ComfyUI), which are read but never written."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import yaml
 
 from modules.base.errors import WebuiError
 
-MAX_FILE = 1 << 20  # bytes of a start script or of a list of folders; real ones have a few hundred
+MAX_FILE = 1 << 20  # bytes of a start script or a list of folders; real files have a few hundred
 
 CHECKPOINTS: Final = "checkpoints"
 LORAS: Final = "loras"
@@ -26,9 +26,9 @@ CONTROL: Final = "control"
 
 @dataclass(frozen=True)
 class Installation:
-    """What of an installation can be used here.
+    """The parts of an installation that can be used here.
 
-    folders: by what they hold (`CHECKPOINTS` …); those that exist, in the order in which the program searches them.
+    folders: the existing folders by content (`CHECKPOINTS` …), in the program's search order.
     styles: its styles.csv files.  settings: its config.json.  remarks: a sentence for each part that cannot be used.
     """
 
@@ -39,10 +39,10 @@ class Installation:
     remarks: tuple[str, ...] = ()
 
 
-A1111_FOLDERS: Mapping[str, tuple[str, ...]] = {  # below the models folder
+A1111_FOLDERS: Mapping[str, tuple[str, ...]] = {  # inside the models folder
     CHECKPOINTS: ("Stable-diffusion",),
     LORAS: ("Lora", "LyCORIS"),
-    EMBEDDINGS: ("embeddings",),  # Forge Neo's; A1111 has it in the data folder
+    EMBEDDINGS: ("embeddings",),  # in Forge Neo; A1111 has it in the data folder
     VAES: ("VAE",),
     HYPERNETWORKS: ("hypernetworks",),
     TEXT_ENCODERS: ("text_encoder",),
@@ -69,10 +69,10 @@ A1111_FLAGS: Mapping[str, str] = {
     "--text-encoder-dir": TEXT_ENCODERS,
     "--text-encoder-dirs": TEXT_ENCODERS,
 }
-CONTROL_EXTENSION = "extensions/sd-webui-controlnet/models"  # where its ControlNets lie, if people put them there
-START_SCRIPTS = ("webui-user.bat", "webui-user.sh")  # where guides tell people to put their flags
+CONTROL_EXTENSION = "extensions/sd-webui-controlnet/models"  # another place for its ControlNets
+START_SCRIPTS = ("webui-user.bat", "webui-user.sh")  # where users are told to put their flags
 
-COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's names of folders, in its models folder and in its YAML file
+COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's folder names, in its models folder and in its YAML file
     "checkpoints": CHECKPOINTS,
     "diffusers": CHECKPOINTS,
     "loras": LORAS,
@@ -84,13 +84,13 @@ COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's names of folders, in its model
     "upscale_models": UPSCALERS,
     "controlnet": CONTROL,
 }
-COMFY_LISTS = ("extra_model_paths.yaml", "extra_models_config.yaml")  # the second is the desktop program's
+COMFY_LISTS = ("extra_model_paths.yaml", "extra_models_config.yaml")  # the second is that of the desktop app
 
 
 def a1111(path: Path) -> Installation:
     """The A1111 or Forge installation at `path`: the folder with webui.py and models, or its data folder.
 
-    The flags for folders in its webui-user.bat or webui-user.sh are followed. Raises WebuiError if it is none.
+    Folder flags in its webui-user.bat or webui-user.sh are respected. Raises WebuiError if `path` is not one.
     """
     root = _root(path, "--a1111", ("", "webui", "stable-diffusion-webui"), _is_a1111, "webui.py and models")
     found = _Found(root, "--a1111")
@@ -114,9 +114,9 @@ def a1111(path: Path) -> Installation:
 
 
 def comfy(path: Path) -> Installation:
-    """The ComfyUI installation at `path`: its folder, the portable version's, or a YAML file that lists folders.
+    """The ComfyUI installation at `path`: its folder, that of the portable version, or a YAML file that lists folders.
 
-    The folders of its extra_model_paths.yaml are followed. Raises WebuiError if it is none.
+    The folders in its extra_model_paths.yaml are included. Raises WebuiError if `path` is not one.
     """
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         found = _Found(path.parent, "--comfy")
@@ -142,7 +142,7 @@ class _Found:
         self._folders: dict[str, dict[Path, None]] = {}
 
     def add(self, kind: str, paths: Iterable[Path], named: str = "", is_first: bool = False) -> None:
-        """Those of `paths` that are folders; `named` is how the program names one that must be there."""
+        """Adds those `paths` that are folders; `named` is the program's name for a folder that must exist."""
         folders = [Path(os.path.normpath(path.absolute())) for path in paths]
         for path in folders:
             if named and not path.is_dir():
@@ -157,7 +157,8 @@ class _Found:
 
 
 def _root(path: Path, flag: str, below: Sequence[str], is_one: Callable[[Path], bool], holds: str) -> Path:
-    """`path`, or the folder below it that a packaged version puts the program into; a folder too deep is corrected."""
+    """`path`, or the subfolder where a packaged version has the program. Raises WebuiError with the right folder if
+    `path` is too deep, and if there is no installation."""
     for name in below:
         if is_one(path / name):
             return path / name
@@ -182,7 +183,7 @@ def _last(flags: Sequence[tuple[str, str]], flag: str, root: Path) -> Path | Non
 
 
 def _flags(root: Path, remarks: list[str]) -> Iterator[tuple[str, str]]:
-    """(flag, value) of the flags that name folders and files in the start script of this kind of machine."""
+    """(flag, value) for the flags that name folders and files in the start script for this operating system."""
     scripts = START_SCRIPTS if os.name == "nt" else START_SCRIPTS[::-1]
     for name in scripts:
         text = _text(root / name, remarks)
@@ -203,14 +204,14 @@ def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str]]:
         if equals:
             yield flag, value
             continue
-        for follower in words[i + 1 :]:  # some of Forge's flags take several
+        for follower in words[i + 1 :]:  # some of Forge's flags take several values
             if follower.startswith("--"):
                 break
             yield flag, follower
 
 
 def _variables(text: str, is_batch: bool) -> dict[str, str]:
-    """What a start script sets, with the variables in it filled in; nothing of it is run."""
+    """The variables that a start script sets, with references to variables expanded; the script is not run."""
     text = re.sub(r"\^\r?\n" if is_batch else r"\\\r?\n", " ", text)
     setting = r"@?set\s+\"?(\w+)=(.*?)\"?\s*" if is_batch else r"(?:export\s+)?(\w+)=(.*?)\s*"
     found: dict[str, str] = {}
@@ -233,13 +234,13 @@ def _filled(value: str, found: Mapping[str, str], is_batch: bool) -> str:
 def _words(line: str, is_batch: bool) -> list[str]:
     try:
         words = shlex.split(line, posix=not is_batch)
-    except ValueError:  # a quote without its partner
+    except ValueError:  # an unmatched quote
         words = line.split()
     return [word.replace('"', "") for word in words]
 
 
 def _add_listed(path: Path, found: _Found) -> None:
-    """The folders in one of ComfyUI's lists: groups of folder name → paths, one a line, below the group's base_path."""
+    """Adds the folders in a ComfyUI list: groups of folder name → paths, one per line, relative to base_path."""
     text = _text(path, found.remarks)
     try:
         groups = yaml.safe_load(text)
@@ -272,7 +273,7 @@ def _expanded(path: str) -> Path:
 
 
 def _text(path: Path, remarks: list[str]) -> str:
-    """The text of a small file; "" where there is none."""
+    """The text of a small file; "" if it does not exist."""
     try:
         if not path.is_file():
             return ""

@@ -1,4 +1,4 @@
-"""Checkpoint files without loading them: finding, naming, hashing, and reading a safetensors header. Free of torch."""
+"""Checkpoint files without loading them: finding, naming and hashing them, reading headers. Does not import torch."""
 
 import hashlib
 import json
@@ -45,13 +45,13 @@ log = logging.getLogger(__name__)
 
 SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
 VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
-BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # ends of VAEs' names there
-DIFFUSERS_WEIGHTS: Final = "diffusion_pytorch_model"  # how a part's file is called, whatever its model
+BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # suffixes of VAEs next to checkpoints
+DIFFUSERS_WEIGHTS: Final = "diffusion_pytorch_model"  # file name of a part, in any model
 DIFFUSERS_INDEX: Final = "model_index.json"
-SHORT_HASH: Final = 10  # hex digits shown to people, as in A1111's titles
-LOCKS: Final = "locks"  # folder beside the hash cache: a lock for each file that is being read
+SHORT_HASH: Final = 10  # hex digits shown to users, as in A1111's titles
+LOCKS: Final = "locks"  # folder next to the hash cache: one lock per file being read
 _SHA256: Final = re.compile("[0-9a-f]{64}")
-LONGEST_HEADER: Final = 32 * 2**20  # bytes that are read; the largest hold pictures
+LONGEST_HEADER: Final = 32 * 2**20  # bytes read at most; the largest headers contain pictures
 _DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "prompt": str, "negative_prompt": str, "width": int, "height": int, "steps": int, "cfg_scale": (int, float),
     "sampler_name": str, "scheduler": str, "denoising_strength": (int, float), "clip_skip": int,
@@ -61,9 +61,9 @@ _DEFAULTS: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 class HashCache:
-    """sha256 of files, computed once and kept in a JSON at `path`, keyed by path, size and time of change.
+    """sha256 of files, computed once and stored in a JSON at `path`, keyed by path, size and modification time.
 
-    Several processes may share it: each file is read by one of them, and what one adds the others keep.
+    Several processes may share it: only one of them reads each file, and they keep each other's entries.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,12 +71,12 @@ class HashCache:
         self._entries = self._read()
 
     def sha256(self, file: Path) -> str:
-        """The file's sha256 in hex (64 digits). For a diffusers folder, that of its UNet weights."""
+        """The file's sha256 in hex (64 digits). For a diffusers folder, the sha256 of its UNet weights."""
         file = weights_of(file)
         return self._remembered(str(real_path(file)), file, 0)
 
     def tensors_sha256(self, file: Path) -> str:
-        """The sha256 of a safetensors file's tensors without its header, which notes may change: a LoRA's hash."""
+        """The sha256 of a safetensors file without its header, which notes may change: the hash of a LoRA."""
         known = self.known_tensors(file)
         if known:
             return known
@@ -87,7 +87,7 @@ class HashCache:
         return self._remembered(_tensors_key(file), file, start)
 
     def known_tensors(self, file: Path) -> str:
-        """What `tensors_sha256` would say if it is in the cache and the file has not changed since, else ""."""
+        """The result of `tensors_sha256` if it is cached and the file has not changed since, else ""."""
         return self._known(_tensors_key(file), file)
 
     def short(self, file: Path) -> str:
@@ -95,7 +95,7 @@ class HashCache:
         return self.sha256(file)[:SHORT_HASH]
 
     def known(self, file: Path) -> str:
-        """The sha256 if it is in the cache and the file has not changed since, else ""."""
+        """The sha256 if it is cached and the file has not changed since, else ""."""
         file = weights_of(file)
         return self._known(str(real_path(file)), file)
 
@@ -104,26 +104,26 @@ class HashCache:
         return entry.digest if entry and file.exists() and entry.stamp == _stamp(file) else ""
 
     def _remembered(self, key: str, file: Path, start: int) -> str:
-        """The sha256 of a file from byte `start` on: from the cache, or read, by one process or thread at a time."""
+        """The sha256 of a file from byte `start` on: from the cache, or computed by one process or thread at a time."""
         known = self._known(key, file)
         if known:
             return known
         name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         with _locked(self._path.parent / LOCKS / name):
             self._entries = self._read()
-            known = self._known(key, file)  # by whoever had the lock before
+            known = self._known(key, file)  # computed by the previous owner of the lock
             if known:
                 return known
             stamp = _stamp(file)
             with open_file(file) as stream:
                 stream.seek(start)
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            if stamp == _stamp(file):  # else it was written to meanwhile
+            if stamp == _stamp(file):  # otherwise it was changed in the meantime
                 self._add(key, _Hashed(stamp, digest))
         return digest
 
     def _add(self, key: str, hashed: "_Hashed") -> None:
-        """Enter a hash beside what other processes have entered meanwhile."""
+        """Adds a hash, keeping what other processes have added in the meantime."""
         with self._alone():
             self._entries = self._loaded() | {key: hashed}
             entries = {name: [*entry.stamp, entry.digest] for name, entry in self._entries.items()}
@@ -144,7 +144,7 @@ class HashCache:
                 return self._loaded()
 
     def _loaded(self) -> dict[str, "_Hashed"]:
-        """What the file holds; a damaged one is put aside. To be called by who has it alone."""
+        """The entries of the cache file; a damaged file is set aside. Call this while holding the lock."""
         try:
             return _hashes(read_json(self._path, names_files=True))
         except FileNotFoundError:
@@ -158,14 +158,14 @@ class HashCache:
 
 
 class _Hashed(NamedTuple):
-    """What is known of a file: `stamp` is its size and its time of change in nanoseconds."""
+    """The hash of a file; `stamp` is the file's size in bytes and its modification time in nanoseconds."""
 
     stamp: tuple[int, int]
     digest: str
 
 
 def _hashes(kept: Any) -> dict[str, _Hashed]:
-    """The entries of a hash cache's file; what is none is left out, and computed again. Raises Unreadable."""
+    """The entries of a hash cache file; invalid ones are left out and computed again. Raises Unreadable."""
     if not isinstance(kept, dict):
         raise Unreadable("it is not a JSON object")
     found: dict[str, _Hashed] = {}
@@ -180,7 +180,7 @@ def _hashes(kept: Any) -> dict[str, _Hashed]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone among all processes and threads; where the disk knows no locks, or is full, together with them."""
+    """Locks out all other processes and threads; does nothing if the disk does not support locks or is full."""
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def is_diffusers_folder(path: Path) -> bool:
 
 
 def weights_of(path: Path) -> Path:
-    """The file whose bytes stand for a checkpoint: itself, or the first UNet weights of a diffusers folder."""
+    """The file that represents a checkpoint: itself, or the first UNet weights of a diffusers folder."""
     if not path.is_dir():
         return path
     found = sorted((path / "unet").glob("*.safetensors")) or sorted((path / "unet").glob("*.bin"))
@@ -217,11 +217,11 @@ def weights_of(path: Path) -> Path:
 
 
 def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[Checkpoint]:
-    """All checkpoints below `folders`, by name: the path below the folder, with forward slashes. No name comes twice.
+    """All checkpoints below `folders`, sorted by name: the relative path, with forward slashes. Names are unique.
 
-    Links are followed, hidden files, VAEs and folders that do not exist are passed over. Nothing is opened but the
-    small JSON beside a checkpoint, so a damaged file is listed too and tells its fault when it is loaded. What `hashes`
-    knows of them is told.
+    Links are followed; hidden files, VAEs and missing folders are skipped. Only the small JSON next to a checkpoint is
+    read, so damaged files are listed too, and their errors are reported when they are loaded. Hashes are included if
+    `hashes` has them.
     """
     found: dict[Path, tuple[Path, str]] = {}
     for folder, here, inner, files in _folders_below(folders):
@@ -231,7 +231,7 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
             if name.lower().endswith(SINGLE_FILE_SUFFIXES) and not name.lower().endswith(BESIDE_CHECKPOINTS)
         ]
         if here != folder and is_diffusers_folder(here):
-            inner.clear()  # its parts are no checkpoints of their own
+            inner.clear()  # its parts are not separate checkpoints
             paths = [here]
         for path in sorted(paths):
             found.setdefault(real_path(path), (path, path.relative_to(folder).as_posix()))
@@ -245,15 +245,15 @@ def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -
 def find_vaes(
     folders: Iterable[Path], checkpoint_folders: Iterable[Path] = (), hashes: HashCache | None = None
 ) -> tuple[Vae, ...]:
-    """All VAEs below `folders`, and below those of checkpoints the files that end with `.vae` and a suffix, by name.
+    """All VAEs below `folders`, and files with `.vae` before their suffix below the checkpoint folders, by name.
 
-    One in a folder of its own with a `config.json`, as diffusers saves it, has the folder's name. No name comes twice.
+    A VAE in a folder with a `config.json`, as saved by diffusers, has the folder's name. Names are unique.
     """
     paths = [
         *find_files(folders, (*VAE_SUFFIXES, f"{DIFFUSERS_WEIGHTS}.bin")),
         *find_files(checkpoint_folders, BESIDE_CHECKPOINTS),
     ]
-    # A pipe, a device or a link to nothing would be taken unasked where it lies beside a checkpoint.
+    # A pipe, device or broken link next to a checkpoint would otherwise be used automatically.
     found = list({real_path(path): path for path in reversed(paths) if path.is_file()}.values())[::-1]
     names = distinct_names((path, path.parent.name if is_diffusers_part(path) else path.name) for path in found)
     vaes = [Vae(name, path, hashes.known(path) if hashes else "") for name, path in zip(names, found, strict=True)]
@@ -261,14 +261,14 @@ def find_vaes(
 
 
 def is_diffusers_part(path: Path) -> bool:
-    """Whether `path` are the weights of a folder that diffusers has saved, which its `config.json` describes."""
+    """Whether `path` is the weights file of a folder saved by diffusers, described by its `config.json`."""
     return path.name.startswith(DIFFUSERS_WEIGHTS) and (path.parent / "config.json").is_file()
 
 
 def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]:
-    """All files below `folders` with one of `suffixes` (lower case), by their names, of equal ones the first folder's.
+    """All files below `folders` with one of `suffixes` (lower case), each once, sorted by name, then by folder.
 
-    Links are followed, hidden files and folders that do not exist are passed over.
+    Links are followed; hidden files and missing folders are skipped.
     """
     found: dict[Path, Path] = {}
     for _, here, _, files in _folders_below(folders):
@@ -276,33 +276,33 @@ def find_files(folders: Iterable[Path], suffixes: tuple[str, ...]) -> list[Path]
         for name in sorted(files):
             if name.lower().endswith(suffixes):
                 path = here / name
-                found.setdefault(real_path(path) if path.is_symlink() else real / name, path)  # one link read, not all
+                found.setdefault(real_path(path) if path.is_symlink() else real / name, path)  # resolves only one link
     return sorted(found.values(), key=lambda path: path.name.lower())
 
 
 def stamp_of_folders(folders: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
-    """Path, bytes and time of change of all files below `folders`: another value once one has come, gone or changed."""
+    """(path, size, modification time) of all files below `folders`; differs after any file has changed."""
     found: set[tuple[str, int, int]] = set()
     for _, here, _, files in _folders_below(folders):
         for name in files:
             path = here / name
             try:
                 found.add((str(path), *_stamp(path)))
-            except OSError:  # a link to nothing, or gone by now
+            except OSError:  # a broken link, or just deleted
                 found.add((str(path), -1, 0))
     return frozenset(found)
 
 
 def _folders_below(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[str], list[str]]]:
-    """(the folder it began with, a folder below, its folders, its files), each folder once; nothing hidden.
+    """(root folder, folder, its subfolders, its files) for each folder, each once; hidden ones are skipped.
 
-    What is taken out of its folders is not entered.
+    The caller can remove entries from the subfolders to skip them.
     """
     visited: set[Path] = set()
     for folder in folders:
         for root, inner, files in os.walk(folder, followlinks=True):
             here = Path(root)
-            if real_path(here) in visited:  # a link that leads back
+            if real_path(here) in visited:  # a link that forms a loop
                 inner.clear()
                 continue
             visited.add(real_path(here))
@@ -311,9 +311,9 @@ def _folders_below(folders: Iterable[Path]) -> Iterator[tuple[Path, Path, list[s
 
 
 class Description(NamedTuple):
-    """What a safetensors file tells without its numbers: its tensors, and of itself, text by name.
+    """The header of a safetensors file: its tensors, and its metadata, text by key.
 
-    `starts` are the bytes of the file at which tensors' numbers begin.
+    `starts` are the byte offsets in the file at which the tensors' data start.
     """
 
     header: Header
@@ -322,20 +322,20 @@ class Description(NamedTuple):
 
 
 def read_header(path: Path, longest: int = LONGEST_HEADER) -> Header:
-    """Names, types and shapes of a safetensors file's tensors, read without its data. Raises as `read_description`."""
+    """Names, types and shapes of the tensors of a safetensors file. Raises like `read_description`."""
     return read_description(path, longest).header
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:
-    """What a safetensors file tells of itself, text by name. Raises as `read_description`."""
+    """The metadata of a safetensors file, text by key. Raises like `read_description`."""
     return read_description(path).metadata
 
 
 def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
-    """What a safetensors file tells without its numbers.
+    """The header of a safetensors file.
 
-    Raises WebuiError if the file is empty, truncated, no safetensors file, or its header has more than `longest` bytes;
-    a truncated one is told with expected and actual bytes. Raises OSError.
+    Raises WebuiError if the file is empty, truncated (with expected and actual bytes), not a safetensors file, or has a
+    header of more than `longest` bytes. Raises OSError.
     """
     described, length = _described(path, longest)
     metadata_field = described.pop("__metadata__", {})
@@ -357,7 +357,7 @@ def read_description(path: Path, longest: int = LONGEST_HEADER) -> Description:
 
 
 def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:
-    """(a safetensors file's header as it stands there, its length in bytes)."""
+    """(the parsed header of a safetensors file, its length in bytes)."""
     if format_of(path) != "safetensors":
         raise WebuiError(
             f"{path.name} is not a safetensors file but one that torch has saved.", "Give it the ending .pt.", FIELD
@@ -382,7 +382,7 @@ def _described(path: Path, longest: int) -> tuple[dict[str, Any], int]:
 
 
 def size_in_bytes(header: Header) -> int:
-    """Bytes of all tensors as stored."""
+    """The size of all tensors as stored, in bytes."""
     total = 0
     for dtype, shape in header.values():
         elements = 1
@@ -393,10 +393,10 @@ def size_in_bytes(header: Header) -> int:
 
 
 def read_defaults(checkpoint: Path) -> dict[str, Default]:
-    """The size, steps, CFG, hires values and the like that the JSON beside a checkpoint (`name.json`) wishes.
+    """The size, steps, CFG, hires values and so on that the JSON next to a checkpoint (`name.json`) recommends.
 
-    They have the API's names, but for the strength of hires fix (`HIRES_STRENGTH`). Other keys are passed over (A1111
-    keeps notes in a JSON of the same name); a value that the form does not take too, with a line in the log.
+    Keys are the API's names, except for the strength of hires fix (`HIRES_STRENGTH`). Other keys are ignored (A1111
+    keeps notes in a JSON of the same name); so are values that the form does not accept, with a warning in the log.
     """
     beside = checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
     try:
@@ -422,7 +422,7 @@ def read_defaults(checkpoint: Path) -> dict[str, Default]:
 
 
 def _checked(key: str, value: Default) -> Default:
-    """`value` as the form has it. Raises WebuiError if the field takes no such value."""
+    """`value` as the form stores it. Raises WebuiError if the field does not accept it."""
     name = "denoising_strength" if key == HIRES_STRENGTH else key
     if name not in Txt2ImgRequest.model_fields:  # a setting
         return value

@@ -1,4 +1,4 @@
-"""LoRA files without loading them: finding, naming, hashing, and what they tell of themselves. Free of torch."""
+"""LoRA files without loading them: finding, naming and hashing them, reading metadata. Does not import torch."""
 
 import logging
 import time
@@ -20,25 +20,25 @@ FIELD: Final = "prompt"
 SUFFIXES: Final = (".safetensors",)
 HASH_DIGITS: Final = 12  # of "Lora hashes", as in A1111
 _ALIAS: Final = "ss_output_name"
-_HASH: Final = "sshs_model_hash"  # kohya's trainers write it: the sha256 of the tensors when they were saved
-LONGEST_KEPT: Final = 20_000  # letters of a note that is kept in memory
-SLICE: Final = 2.0  # seconds of reading after which what is known is published
-_KIND: Final = "lora"  # in the cache of headers
-# The notes that lists and cards show of every file. What else trainers note may be megabytes a file.
+_HASH: Final = "sshs_model_hash"  # written by kohya's trainers: the sha256 of the tensors when saved
+LONGEST_KEPT: Final = 20_000  # characters of a note kept in memory
+SLICE: Final = 2.0  # seconds of reading before results are published
+_KIND: Final = "lora"  # in the header cache
+# The metadata shown in lists and cards. Trainers' other metadata may be megabytes per file.
 KEPT: Final = (
     _ALIAS, _HASH, "ss_base_model_version", "ss_v2", "ss_network_module", "ss_sd_scripts", "ss_training_comment",
     "modelspec.title", "modelspec.description", "modelspec.trigger_phrase", "modelspec.usage_hint",
     "modelspec.architecture", "modelspec.tags",
 )  # fmt: skip
-PICTURES: Final = ("modelspec.thumbnail", "ssmd_cover_images")  # of a file's notes; each may be megabytes
+PICTURES: Final = ("modelspec.thumbnail", "ssmd_cover_images")  # keys of a file's metadata; each value may be megabytes
 
 
 @dataclass(frozen=True)
 class LoraRequest:
-    """A LoRA with the weights that a prompt gives it, 1 being as it was trained. `name` is what the prompt calls it.
+    """A LoRA with its weights from a prompt; 1 is the trained strength. `name` is the name in the prompt.
 
-    `dyn_dim` takes the first so many of its ranks. `blocks` are the weights of the text encoder, of the UNet's input
-    blocks 0 to 11, its middle, and its output blocks 0 to 11; () is 1 each.
+    `dyn_dim` uses only the first so many ranks. `blocks` are the weights of the text encoder, the UNet's input blocks
+    0 to 11, its middle block, and its output blocks 0 to 11; () means 1 for each.
     """
 
     name: str
@@ -50,7 +50,7 @@ class LoraRequest:
 
 
 class FileNotes(NamedTuple):
-    """What a LoRA's header says: its notes in short, whether it holds a picture, or why it says nothing."""
+    """What a LoRA's header says: its short metadata, whether it contains a picture, or why it cannot be read."""
 
     metadata: Mapping[str, str]
     has_picture: bool = False
@@ -60,8 +60,8 @@ class FileNotes(NamedTuple):
 class LoraFiles:
     """The LoRA files in some folders. A file's header is read again only when the file has changed.
 
-    `found` reads at most `at_once` headers (None for all) and leaves the others to `look_further`, which may run in
-    another thread.
+    `found` reads at most `at_once` headers (None for all). `look_further`, which may run in another thread, reads the
+    others.
     """
 
     def __init__(self, folders: Sequence[Path], headers: HeaderCache | None = None, at_once: int | None = None) -> None:
@@ -71,7 +71,7 @@ class LoraFiles:
         self._left: tuple[Stamp, ...] = ()
 
     def found(self, hashes: HashCache) -> tuple[Lora, ...]:
-        """Those that are there now, each name once; the ones that cannot be read with their reasons."""
+        """The LoRAs that exist now, each name once; those that cannot be read have their reasons."""
         loras: dict[str, Lora] = {}
         left: list[Stamp] = []
         now_read = 0
@@ -79,7 +79,7 @@ class LoraFiles:
             try:
                 stamp = stamp_of(path)
             except OSError:
-                continue  # it has just gone
+                continue  # it has just been deleted
             notes = known_notes(stamp, self._headers)
             if notes is None and (self._at_once is None or now_read < self._at_once):
                 notes, now_read = notes_of(stamp, self._headers), now_read + 1
@@ -91,7 +91,7 @@ class LoraFiles:
         return tuple(loras.values())
 
     def look_further(self, seconds: float = SLICE) -> bool:
-        """Read headers that `found` has left, for about so long. Tells whether any is known now that was not."""
+        """Reads headers that `found` has skipped, for about `seconds`. Returns whether it has read any."""
         end = time.monotonic() + seconds
         left = self._left
         for stamp in left:
@@ -112,7 +112,7 @@ def known_notes(stamp: Stamp, headers: HeaderCache) -> FileNotes | None:
 
 
 def notes_of(stamp: Stamp, headers: HeaderCache) -> FileNotes:
-    """What a file's header says, read if need be."""
+    """What a file's header says; reads it if it is not cached."""
     known = known_notes(stamp, headers)
     if known is None:
         known = _read_notes(stamp.path)
@@ -121,9 +121,9 @@ def notes_of(stamp: Stamp, headers: HeaderCache) -> FileNotes:
 
 
 def full_metadata(path: Path) -> Mapping[str, Any]:
-    """All that a file tells of itself, texts that are JSON objects as such, pictures left out.
+    """All metadata of a file, with JSON objects parsed and pictures left out.
 
-    Nothing for one that cannot be read.
+    Empty for a file that cannot be read.
     """
     try:
         if format_of(path) != "safetensors":
@@ -151,7 +151,8 @@ def _lora(name: str, path: Path, notes: FileNotes | None, hashes: HashCache) -> 
 
 
 def lora_hash(lora: Lora, hashes: HashCache) -> str:
-    """The twelve digits of its file as that is now; all of it is read if need be. Raises WebuiError and OSError."""
+    """Twelve hex digits of the hash in the file's metadata, else of its tensors, which are read unless cached.
+    Raises WebuiError, OSError."""
     noted = read_metadata(lora.path).get(_HASH, "") if format_of(lora.path) == "safetensors" else ""
     return (_clean(noted) or hashes.tensors_sha256(lora.path))[:HASH_DIGITS]
 
@@ -159,7 +160,7 @@ def lora_hash(lora: Lora, hashes: HashCache) -> str:
 def _read_notes(path: Path) -> FileNotes:
     try:
         if format_of(path) != "safetensors":
-            return FileNotes({})  # torch's files hold no notes
+            return FileNotes({})  # files saved by torch have no metadata
         metadata = read_metadata(path)
     except WebuiError as error:
         log.warning("%s", error)
@@ -181,5 +182,5 @@ def _value(text: str) -> Any:
 
 
 def _clean(text: str) -> str:
-    """Without halves of surrogate pairs, which cannot be sent to anybody."""
+    """`text` with lone surrogates replaced, because they cannot be encoded."""
     return text.encode("utf-8", "replace").decode("utf-8")
