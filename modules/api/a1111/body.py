@@ -11,7 +11,7 @@ from modules.api.middleware.turns import parsed_body
 from modules.base.errors import WebuiError
 from modules.base.fields import cut, explained, shortened
 
-MAX_DEPTH = 32  # of arrays and objects in each other; a script's arguments have about five
+MAX_DEPTH = 32  # of nested arrays and objects; a script's arguments have about five
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -22,14 +22,14 @@ async def loose_object(request: Request) -> dict[str, Any]:
 
 
 def parsed(data: bytes) -> dict[str, Any]:
-    """The object that `data` holds; {} for blank data.
+    """The JSON object in `data`; {} for blank data. Raises WebuiError as above.
 
     >>> parsed(b'{"steps": 20.0}')
     {'steps': 20.0}
     """
     if not data.strip():
         return {}
-    endless: list[str] = []  # numbers that are not finite, as they were written
+    endless: list[str] = []  # non-finite numbers, as written
 
     def number(text: str) -> float:
         value = float(text)
@@ -65,7 +65,7 @@ def filled(model: type[Model], values: dict[str, Any]) -> Model:
 
 
 def _path_to_endless(value: Any) -> list[str]:
-    """The path to the first number that is not finite. `_is_clean` has checked the depth."""
+    """The path to the first non-finite number. `_is_clean` must have checked the depth."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in entries:
         if isinstance(item, float) and not math.isfinite(item):
@@ -76,7 +76,7 @@ def _path_to_endless(value: Any) -> list[str]:
 
 
 def _is_clean(value: Any) -> bool:
-    """Whether all texts can be encoded: JSON may contain lone surrogates.
+    """Whether all texts can be encoded as UTF-8: JSON may contain lone surrogates.
 
     Raises WebuiError if it is nested too deeply.
     """
@@ -98,7 +98,7 @@ def _is_clean(value: Any) -> bool:
 
 
 def _cleaned(value: dict[str, Any]) -> dict[str, Any]:
-    """`value` with a question mark for each lone surrogate."""
+    """`value` with each lone surrogate replaced by a question mark."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 

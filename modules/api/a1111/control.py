@@ -1,4 +1,4 @@
-"""The routes of A1111's ControlNet extension, which plug-ins of painting programs ask before they send units."""
+"""The routes of A1111's ControlNet extension, which plug-ins of painting programs call before they send units."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -17,9 +17,9 @@ from modules.schema.catalog import ControlModel
 from modules.schema.control import MOST_UNITS, NOTHING
 
 API_VERSION = 2
-MOST_PICTURES = 16  # that one call may have drawn
+MOST_PICTURES = 16  # in one call
 ALL = "All"
-# A1111's control types, each with the words that the names of its models have.
+# A1111's control types, each with the words that occur in the names of its models.
 TYPES: Mapping[str, tuple[str, ...]] = {
     ALL: (),
     "Canny": ("canny",),
@@ -40,7 +40,7 @@ TYPES: Mapping[str, tuple[str, ...]] = {
 
 
 class DetectBody(BaseModel):
-    """What `/controlnet/detect` takes; -1 uses a preprocessor's default."""
+    """The body of `/controlnet/detect`; -1 uses a preprocessor's default."""
 
     controlnet_module: str = Field(default="none", description="Name of the preprocessor.")
     controlnet_input_images: list[str] = Field(
@@ -61,7 +61,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
     @router.get("/version")
     def version() -> dict[str, int]:
-        """The version of the extension's interface that is spoken here."""
+        """The supported version of the extension's API."""
         return {"version": API_VERSION}
 
     @router.get("/model_list")
@@ -76,7 +76,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     def module_list(
         alias_names: Annotated[bool, Query(description="Return labels instead of names.")] = False,
     ) -> dict[str, Any]:
-        """The preprocessors and their numbers."""
+        """The preprocessors and their parameters."""
         names = {row.label if alias_names else row.name: row for row in PREPROCESSORS}
         return {
             "module_list": list(names),
@@ -91,12 +91,12 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
     @router.get("/settings")
     def settings() -> dict[str, int]:
-        """How many units a request may have."""
+        """The maximum number of units in a request."""
         return {"control_net_unit_count": MOST_UNITS}
 
     @router.post("/detect")
     def detect(body: Annotated[DetectBody, ...]) -> dict[str, Any]:
-        """What a preprocessor makes of pictures (base64)."""
+        """Run a preprocessor on pictures; returns its results as base64."""
         row = preprocessor(body.controlnet_module)
         if not body.controlnet_input_images:
             raise WebuiError("No image selected", "Send controlnet_input_images.", "controlnet_input_images", 422)
@@ -118,7 +118,7 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
 
 
 def _detail(row: Preprocessor) -> dict[str, Any]:
-    """A preprocessor's controls; a row without a resolution of its own has none for it."""
+    """A preprocessor's controls; one without a resolution has no slider for it."""
     resolution = Slider("Resolution", USUAL_RESOLUTION, 64, 2048, 8)
     sliders = [_slider(each) for each in (*([resolution] if row.has_resolution else []), *row.sliders)]
     return {"model_free": False, "sliders": sliders}

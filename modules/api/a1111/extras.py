@@ -1,4 +1,4 @@
-"""`/sdapi/v1/extra-*` and `/png-info`: pictures without a job, processed in the request itself.
+"""`/sdapi/v1/extra-*` and `/png-info`: pictures processed in the request itself, without a job.
 
 If the client disconnects, processing stops after the current picture.
 """
@@ -34,8 +34,8 @@ from modules.schema.settings import Settings
 from modules.schema.upscalers import NONE, Upscaler, named, of_pictures
 from modules.store import metadata
 
-MOST_PICTURES = 256  # of one batch
-AT_ONCE = 2  # pictures that are enlarged at the same time: a large one takes half a gigabyte
+MOST_PICTURES = 256  # in one batch
+AT_ONCE = 2  # pictures enlarged at the same time: a large one takes half a gigabyte
 
 
 class Extras(BaseModel):
@@ -193,7 +193,7 @@ def _upscalers(payload: Extras, catalog: Catalog) -> tuple[Upscaler, Upscaler]:
 
 
 def _require_together(payload: Extras, first: Upscaler, pictures: Sequence[Picture], field: str) -> None:
-    """Raises WebuiError for unsupported options or results that are too large, before any pixel is decoded."""
+    """Raises WebuiError for unsupported options and for results that are too large, before decoding any pixel."""
     if first.name == NONE:
         return
     scale_field = "upscaling_resize_w" if payload.resize_mode == 1 else "upscaling_resize"
@@ -230,7 +230,7 @@ def _processed(
 
 def _png_info(image: Any, fetch: Fetch | None) -> Response:
     if not isinstance(image, str) or not image.strip():
-        return Answer({"info": "", "items": {}, "parameters": {}})  # as A1111: no picture tells nothing
+        return Answer({"info": "", "items": {}, "parameters": {}})  # as in A1111: no picture, no text
     read = metadata.read(picture_from(image, "image", fetch, Picture.unread))
     items = {"parameters": read.infotext, **read.items} if read.infotext else read.items
     return Answer({"info": read.infotext, "items": items, "parameters": _parameters(read.infotext)})

@@ -1,4 +1,4 @@
-"""Extras by an upscaler that is a network: jobs of the queue, whose engine has torch and looks after the memory."""
+"""Extras with a network as upscaler: they are jobs in the queue, because the engine has torch and manages memory."""
 
 import asyncio
 
@@ -29,9 +29,9 @@ class NetworkJobs:
     async def enlarged(
         self, payload: BaseModel, picture: Picture, field: str, client: str, disconnected: asyncio.Task[None]
     ) -> tuple[bytes, str]:
-        """(the file, its processing as A1111's pairs). `payload` has the fields of `ExtrasRequest` besides others.
+        """(the file, its processing as A1111's pairs). `payload` has the fields of `ExtrasRequest` and others.
 
-        Raises WebuiError, and ClientDisconnect once the client has gone, whose job is then stopped.
+        Raises WebuiError; if the client disconnects, stops the job and raises ClientDisconnect.
         """
         job, collector = await run_in_threadpool(self._submitted, payload, picture, field, client)
         over = asyncio.ensure_future(ended(job))

@@ -1,6 +1,6 @@
 """`/sdapi/v1/txt2img` and `/img2img`: submit a job, wait for its end, return its pictures.
 
-If the client disconnects, its job ends unless it saves something to disk. A waiting client takes no thread.
+If the client disconnects, its job is stopped unless it saves something to disk. A waiting client takes no thread.
 """
 
 import asyncio
@@ -46,12 +46,12 @@ from modules.schema.settings import Settings
 from modules.store.metadata import as_file
 
 MOST_SOURCES = 64
-OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # stands in sentences about errors of Palimpsest itself
+OUR_FAULT = re.compile(r"\(id [0-9a-f]+ in the log\)")  # part of every sentence about an error of Palimpsest itself
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A parsed body, with one request for each source picture. Of the named styles, `known` exist."""
+    """A parsed body, with one request for each source picture. `known` are the named styles that exist."""
 
     kind: FormKind
     requests: tuple[GenerationRequest, ...]
@@ -133,16 +133,16 @@ class _Studio:
     def _begun(
         self, kind: FormKind, body: dict[str, Any], client: str, left: threading.Event
     ) -> tuple[ParsedRequest, list[Pending]]:
-        """Queues the jobs of a body.
+        """Queue the jobs of a body.
 
-        Its texts are released on return, because many clients may wait with large ones.
+        Its texts are released on return, because many clients with large bodies may be waiting.
         """
         parsed = self._parsed(kind, body, left)
         pending = self._submit(parsed, client)
         return replace(parsed, requests=()), pending
 
     def _parsed(self, kind: FormKind, body: Mapping[str, Any], left: threading.Event) -> ParsedRequest:
-        """Raises WebuiError for anything invalid in a body."""
+        """Parse a body. Raises WebuiError for anything invalid in it."""
         answering = filled(Answering, dict(body))
         values, notes = strict(kind, body)
         if kind == "img2img" and not values.get("init_images"):
@@ -222,7 +222,7 @@ class _Studio:
         return Pending(job, collector)
 
     def _keep(self, parsed: ParsedRequest, checkpoint: Checkpoint) -> None:
-        """Makes the overrides of a request permanent, as its client requested."""
+        """Make the overrides of a request permanent, as its client requested."""
         kept = {name: value for name, value in parsed.requests[0].override_settings.items() if name != "compatibility"}
         if "sd_model_checkpoint" in kept:
             kept["sd_model_checkpoint"] = checkpoint.name
@@ -243,7 +243,7 @@ def _json(value: Any) -> bytes:
 
 
 def failure(job: Job) -> WebuiError | None:
-    """Why a finished job has no pictures to return; None if it ended well or was stopped."""
+    """Why a finished job has no pictures to return; None if it succeeded or was stopped."""
     if not job.ended:
         return WebuiError("Palimpsest was stopped while the job was queued.", "Send it again.", status=503)
     ending = job.entries()[-1].event
@@ -254,7 +254,7 @@ def failure(job: Job) -> WebuiError | None:
 
 
 def _abandon(pending: Sequence[Pending]) -> None:
-    """Ends jobs whose pictures nobody can receive, the last one first, so that none starts in between."""
+    """Stop the jobs of a disconnected client, the last one first, so none of them starts meanwhile."""
     for one in reversed(pending):
         if one.collector.keeps(one.job.kind, one.job.settings):
             one.collector.forsake()
@@ -272,7 +272,7 @@ def _answer(parsed: ParsedRequest, pending: Sequence[Pending], timestamp: str) -
     request = pending[0].job.request
     ordered = [*sheets, *singles]
     images = [each.data for each in ordered]
-    # A mask stands behind its picture and has no text of its own in the answer.
+    # A mask follows its picture and has no text of its own in the response.
     texts = [each.image.infotext for each in ordered if not each.image.suffix]
     seeds = [each.image.seed for each in ordered if not each.image.suffix]
     singles = [each for each in singles if not each.image.suffix]
@@ -290,7 +290,7 @@ def _answer(parsed: ParsedRequest, pending: Sequence[Pending], timestamp: str) -
 
 
 def _has_grid(parsed: ParsedRequest, sheets: Sequence[CollectedImage], singles: Sequence[CollectedImage]) -> bool:
-    """A1111 puts a grid before several pictures, except for clients that save nothing."""
+    """Whether a grid comes first: A1111 adds one to several pictures, except for clients that save nothing."""
     answering = parsed.answering
     return (
         answering.save_images

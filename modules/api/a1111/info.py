@@ -1,4 +1,4 @@
-"""What A1111 reports about a finished job: the `info` of a response."""
+"""The `info` of a response: what A1111 reports about a finished job."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from modules.jobs.job import Job
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest, counted_up
 
 SIZES = tuple(f"{key}-{side}" for key in ("Size", "Seed resize from") for side in (1, 2))
-OF_THE_JOB = frozenset((*FIXED_ORDER, *LAST, *SIZES))  # keys that have a place of their own
+OF_THE_JOB = frozenset((*FIXED_ORDER, *LAST, *SIZES))  # keys that have their own place in `info`
 SHORT_HASH = 10
-NO_SIZE = -1  # what A1111's API says of no size to resize the seed from
+NO_SIZE = -1  # A1111's value for no size to resize the seed from
 
 
 def described(
@@ -27,8 +27,8 @@ def described(
 ) -> dict[str, Any]:
     """All of A1111's keys, and `ignored`: sentences about fields without effect, and the job's warnings.
 
-    `texts` and `seeds` are those of the pictures in the order they are sent; `sheets` is the number of grids at the
-    start.
+    `texts` and `seeds` belong to the pictures in the order in which they are sent; `sheets` is the number of grids at
+    the start.
     """
     job = jobs[0]
     parsed = [parse(text) for text in texts]

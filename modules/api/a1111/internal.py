@@ -1,4 +1,4 @@
-"""Routes that A1111's own page uses, and some clients too."""
+"""Routes that A1111's own page and some clients use."""
 
 import platform
 import sys

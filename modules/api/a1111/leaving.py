@@ -12,7 +12,7 @@ from modules.jobs.job import Job
 
 @contextlib.asynccontextmanager
 async def leaving(request: Request) -> AsyncIterator["asyncio.Task[None]"]:
-    """A task that is done once the client has disconnected. Enter this when the whole body has been read."""
+    """A task that is done once the client has disconnected. Enter this after reading the whole body."""
     disconnected = asyncio.create_task(_disconnected(request.receive))
     try:
         yield disconnected
@@ -25,9 +25,9 @@ async def ended(job: Job) -> None:
     loop = asyncio.get_running_loop()
     wake = asyncio.Event()
 
-    def changed() -> None:  # in the thread of whoever changed something
+    def changed() -> None:  # on the thread that made the change
         if job.ended or job.is_parked:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has ended
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped
                 loop.call_soon_threadsafe(wake.set)
 
     remove = job.listeners.add(changed)

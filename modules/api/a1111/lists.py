@@ -16,7 +16,7 @@ from modules.schema.catalog import SHORT_HASH, Checkpoint, Embedding, Lora
 from modules.schema.sampler_names import SAMPLERS, SCHEDULES, SamplerName, ScheduleName
 from modules.schema.upscalers import DEFAULT_FACTOR, Upscaler, of_latents, of_pictures
 
-NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules made of the model's levels
+NEEDS_MODEL = ("Uniform", "SGM Uniform", "Simple", "Normal", "DDIM", "Beta")  # schedules that use the model's levels
 SECRET_WORDS = ("auth", "password", "key", "token", "cert")
 
 
@@ -178,7 +178,7 @@ def ram() -> dict[str, int]:
 
 
 def _upscaler(row: Upscaler) -> dict[str, Any]:
-    """Paths are file names: nobody learns where the models are."""
+    """An upscaler in A1111's format. Paths are only file names, so a client does not learn where the models are."""
     return {
         "name": row.name,
         "model_name": row.path.stem if row.path else None,
@@ -221,7 +221,7 @@ def _lora(lora: Lora) -> dict[str, Any]:
 
 
 def _sampler_options(row: SamplerName) -> dict[str, str]:
-    """All values are texts, as in A1111."""
+    """A sampler's options in A1111's format, where all values are texts."""
     flags = {
         "second_order": row.second_order,
         "brownian_noise": row.brownian,

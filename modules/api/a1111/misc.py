@@ -1,4 +1,4 @@
-"""The rest of A1111's routes: scripts, extensions, the loaded checkpoint, and what is not supported."""
+"""The rest of A1111's routes: scripts, extensions, the loaded checkpoint, and unsupported ones."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -22,7 +22,7 @@ from modules.schema.request import Img2ImgRequest
 REFINER_IS_ON: Mapping[str, Any] = {
     "label": "Refiner", "value": False, "minimum": None, "maximum": None, "step": None, "choices": None,
 }  # fmt: skip
-SECONDS_TO_UNLOAD = 30.0  # that an answer waits; it goes on after that
+SECONDS_TO_UNLOAD = 30.0  # that a response waits; unloading continues after that
 KINDS: tuple[FormKind, ...] = ("txt2img", "img2img")
 NOT_OFFERED: Mapping[str, str] = {
     "create/embedding": "Textual inversions can be used here but not created.",
@@ -41,7 +41,7 @@ class InterrogatePayload(BaseModel):
 
 
 def routes(services: Services, fetch: Fetch | None, loaded: loading.Extensions) -> APIRouter:
-    """`loaded` are the loaded extensions."""
+    """The routes; `loaded` are the loaded extensions."""
     router = APIRouter(prefix="/sdapi/v1", tags=["A1111: others"])
 
     @router.get("/scripts")

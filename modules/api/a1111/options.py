@@ -59,7 +59,10 @@ def routes(services: Services) -> APIRouter:
 
 
 def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
-    """Replaces the checkpoint in `values`, given by title, file, bare name or hash, by its name in the catalog."""
+    """The checkpoint in `values`, given by title, file, bare name or hash, which is replaced by its name; None if none.
+
+    A checkpoint that is selected already is removed from `values`. Raises WebuiError if there is no such checkpoint.
+    """
     name_sent = values.get(CHECKPOINT)
     if name_sent is None:
         return None
@@ -67,7 +70,7 @@ def _chosen(services: Services, values: dict[str, Any]) -> Checkpoint | None:
         raise WebuiError(f"{CHECKPOINT}: expected a name.", field=CHECKPOINT)
     before = selected(services)
     if not name_sent.strip() or (before is None and name_sent == services.settings.current.sd_model_checkpoint):
-        del values[CHECKPOINT]  # nothing said, or what was told is sent back although it is no longer there
+        del values[CHECKPOINT]  # empty, or a client returns the selected one, which was removed
         return None
     chosen = services.admission.checkpoint(name_sent)
     if chosen == before:

@@ -1,4 +1,4 @@
-"""The fields of `/sdapi/v1/txt2img` and `/img2img`: A1111's names and defaults, described as in our request.
+"""The fields of `/sdapi/v1/txt2img` and `/img2img`: A1111's names and defaults, with our request's descriptions.
 
 These models document the routes and fill in the `parameters` of a response. `a1111.translated` and the request class
 validate the values, because clients send more types than a schema can express.
@@ -16,7 +16,7 @@ from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgReq
 
 REQUESTS: Mapping[FormKind, type[GenerationRequest]] = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 
-# Where A1111's API has another default than the declaration, beyond those that change the request (a1111.DEFAULTS).
+# Defaults of A1111's API that differ from the declarations, besides those that change the request (a1111.DEFAULTS).
 OTHER_DEFAULTS: Mapping[str, Any] = {
     "sampler_name": None, "scheduler": None, "seed_resize_from_w": -1, "seed_resize_from_h": -1, "script_name": None,
     "hr_upscaler": None, "hr_sampler_name": None, "hr_scheduler": None, "mask_blur": None, "init_images": None,

@@ -17,7 +17,7 @@ from modules.schema.settings import Settings
 
 Fetch = Callable[[str, str], bytes]  # (url, field) -> the bytes there
 
-MOST_TOGETHER = 4 * MAX_PIXELS  # of the pictures of one request
+MOST_TOGETHER = 4 * MAX_PIXELS  # pixels of all pictures in one request
 URLS = ("http://", "https://")
 
 
@@ -39,7 +39,7 @@ class Collector:
         self._made: list[CollectedImage] = []
 
     def __call__(self, job: Job, done: PictureDone) -> ImageSaved:
-        """As a `SavePicture`, on the queue's thread for saving."""
+        """Implements `SavePicture`; runs on the queue's saving thread."""
         assert isinstance(done, ImageDone), "a job without a folder makes pictures in memory"
         is_written = self._to_disk and job.settings.is_saved(done.suffix)
         file = self._saver.encoded(job, done) if is_written or self._to_client else None
@@ -58,7 +58,7 @@ class Collector:
         return self._to_disk or (settings.save_init_img and bool(kind.source_field))
 
     def forsake(self) -> None:
-        """The client has disconnected: discard its pictures."""
+        """Discard the pictures, because the client has disconnected."""
         with self._lock:
             self._to_client = False
             self._made.clear()
@@ -75,7 +75,10 @@ def picture_from(
     fetch: Fetch | None = None,
     read: Callable[[bytes, str], Picture] = Picture.from_bytes,
 ) -> Picture:
-    """From base64, a data URI, or a URL if `fetch` is given; `read` makes a picture of the bytes."""
+    """The picture in base64, a data URI, or at a URL if `fetch` is given; `read` converts the bytes to a picture.
+
+    Raises WebuiError about `field`.
+    """
     if isinstance(text, Picture):
         return text
     if not isinstance(text, str) or not text.strip():
@@ -93,7 +96,7 @@ def picture_from(
 
 
 def require_count(pictures: Any, field: str, most: int) -> None:
-    """Raises WebuiError for more than `most`, before any of them is examined."""
+    """Raises WebuiError for more than `most` pictures, before examining any of them."""
     if isinstance(pictures, list) and len(pictures) > most:
         raise WebuiError(
             f"{field}: got {len(pictures)} pictures, at most {most} are allowed.",
@@ -127,7 +130,7 @@ def with_pictures(
 ) -> dict[str, Any]:
     """`values` with the pictures in init_images, control_images, mask and latent_mask checked and wrapped.
 
-    No pixel is decoded before all headers are checked. Raises ClientDisconnect once the client `is_disconnected`.
+    Checks all headers before decoding any pixel. Raises WebuiError, and ClientDisconnect once `is_disconnected()`.
     """
     found = dict(values)
     for field in ("init_images", "control_images"):

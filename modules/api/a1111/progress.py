@@ -1,4 +1,4 @@
-"""Progress and interruption in A1111's API: of the running job, or of a task by name."""
+"""Progress and interruption in A1111's API, for the running job or for a task by name."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from modules.api.services import Services
 from modules.base.events import Previewed
 from modules.jobs.job import Job, LogEntry
 
-LEAST = 0.01  # what A1111 tells once a job runs: 0 means that none does
+LEAST = 0.01  # A1111's lowest progress of a running job: 0 means that no job runs
 
 
 class ProgressBody(BaseModel):
@@ -93,7 +93,7 @@ def routes(services: Services, tasks: Tasks) -> APIRouter:
 
     @router.post("/internal/progress", openapi_extra=json_body(ProgressBody))
     async def task_progress(request: Request) -> dict[str, Any]:
-        """The progress of a task, by its name: waiting, running or completed."""
+        """The progress of a task by its name: waiting, running or completed."""
         body = filled(ProgressBody, await loose_object(request))
         return await run_in_threadpool(_task, body, tasks)
 

@@ -10,7 +10,7 @@ from modules.api.services import Services
 
 
 def a1111_routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
-    """Each route with and without a trailing slash. `fetch` downloads pictures given by URL, if that is enabled."""
+    """All routes, each with and without a trailing slash. `fetch` downloads pictures given by URL, if enabled."""
     tasks = Tasks(services.queue)
     parts = (
         generate.routes(services, tasks, fetch, services.extensions),
@@ -27,7 +27,7 @@ def a1111_routes(services: Services, fetch: Fetch | None = None) -> APIRouter:
         for route in list(part.routes):
             if isinstance(route, APIRoute):
                 part.add_api_route(
-                    # The prefix is in the path already, and would be put before it again.
+                    # The path already contains the prefix, which `add_api_route` adds again.
                     f"{route.path.removeprefix(part.prefix)}/",
                     route.endpoint,
                     methods=sorted(route.methods or ()),

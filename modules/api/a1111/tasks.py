@@ -12,7 +12,7 @@ REMEMBERED = 1000  # names, the newest
 
 
 class Tasks:
-    """Task names of jobs; safe from any thread. If a name is reused it means the newer job, as in A1111."""
+    """Task names of jobs; thread-safe. If a name is reused, it means the newer job, as in A1111."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
@@ -45,7 +45,7 @@ class Tasks:
             return next((name for name, ids in reversed(self._ids.items()) if job.id in ids), job.id)
 
     def stopping(self, job: Job | None, how: str) -> None:
-        """Records that a client has requested to interrupt or skip."""
+        """Record that a client has asked to interrupt or skip the running job."""
         with self._lock:
             self._stopped = {job.id: how} if job else {}
 

@@ -28,7 +28,7 @@ from modules.schema.request import Img2ImgRequest
 from modules.schema.request.extras import ExtrasRequest
 from modules.store.spool import NAME
 
-BLOCK = 1 << 20  # bytes of an uploaded file that are in memory at a time
+BLOCK = 1 << 20  # bytes of an uploaded file to hold in memory at a time
 FILES, MASKS, BATCH = "files", "masks", "batch"  # the parts of a form
 BatchId = Annotated[str, Path(description="The id from POST /v1/batches.")]
 
@@ -68,7 +68,7 @@ class BatchBody(Strict):
 
 
 def _models_in(form: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a form calls its models, which may be hashes."""
+    """The names of the models in a form; a name may be a hash."""
     settings = form.get("override_settings")
     overrides = cast(dict[str, Any], settings) if isinstance(settings, dict) else {}
     named = (overrides.get("sd_model_checkpoint"), overrides.get("sd_vae"), form.get("refiner_checkpoint"))
@@ -105,7 +105,7 @@ def routes(services: Services) -> APIRouter:
         return {"id": batch.id, "total": batch.total, "url": f"/v1/batches/{batch.id}", "notes": batch.notes}
 
     async def _from_form(request: Request) -> BatchBody:
-        """Adds the files of a form to the spool one by one; Starlette keeps large ones on disk until then."""
+        """Add the files of a form to the spool one by one; Starlette keeps large ones on disk until then."""
         async with request.form(max_files=MOST_FILES, max_fields=10) as form:
             text = form.get(BATCH, "{}")
             body = _parsed(text.encode() if isinstance(text, str) else await text.read())
@@ -248,7 +248,7 @@ class BatchFeed:
 
     def read(self) -> str:
         batch = self._batch
-        ended = batch.ended  # asked first: what is settled before the end is read below
+        ended = batch.ended  # read first, so files finished before the end are included below
         texts: list[str] = []
         for file in batch.settled(self._read)[:EVENTS_AT_ONCE]:
             self._read += 1
@@ -258,7 +258,7 @@ class BatchFeed:
         if timeless["current"]:
             progress = {**timeless["current"]["progress"], "seconds": 0, "eta_seconds": 0}
             timeless["current"] = {**timeless["current"], "progress": progress}
-        if timeless != self._sent:  # time alone is no news
+        if timeless != self._sent:  # a change of the times alone is not sent
             self._sent = timeless
             texts.append(event_text("batch", summary))
         texts += self._preview()

@@ -1,4 +1,4 @@
-"""Cards: models of every kind with picture, folder and notes, and what a click does with each."""
+"""Cards: models of every kind with picture, folder and notes, and the effect of a click on each."""
 
 import hashlib
 import json
@@ -30,10 +30,10 @@ from modules.prompts.written import LONGEST_ALIAS, embedding_word, hypernetwork_
 from modules.schema.catalog import Catalog, Checkpoint, Embedding, Hypernetwork, Lora
 from modules.store.thumbnails import small
 
-SIDE = 320  # pixels of a thumbnail's longer side; a card is 150 wide, on some screens of twice as many pixels
-LONGEST_ABOUT = 300  # letters of a description in the list
+SIDE = 320  # pixels of a thumbnail's longer side; a card is 150 wide, or 300 device pixels on some screens
+LONGEST_ABOUT = 300  # characters of a description in the list
 LONGEST_REASON = 300
-MOST_TAGS = 24  # of a LoRA's training, as in A1111
+MOST_TAGS = 24  # from a LoRA's training, as in A1111
 UNWRITABLE = "No prompt can refer to it: its name contains prompt syntax or means another file. Rename it."
 METADATA_LABELS = {
     "ss_output_name": "Trainer's name",
@@ -81,7 +81,7 @@ class NotesBody(Strict):
 def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1/cards", tags=["cards"])
     index = services.cards
-    kept: dict[CardKind, tuple[Cards, int, str]] = {}  # the rows as text: thousands take a while to write
+    kept: dict[CardKind, tuple[Cards, int, str]] = {}  # the rows as JSON: thousands take a while to encode
 
     def rows_of(kind: CardKind, current: Cards) -> str:
         width = services.queue.state().text_width
@@ -95,21 +95,21 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/{kind}", response_class=Response, responses=answers(["application/json"]))
     def cards(kind: OfKind, anew: Anew = False) -> Response:
-        """The cards of one kind, after a look into the folders. While there is `more` to be found, ask again."""
+        """The cards of one kind, after a scan of the folders. While `more` is true, ask again for the rest."""
         current = index.current(anew)
         more = json.dumps(index.is_looking or current.unread > 0)
         return Response(f'{{"cards": {rows_of(kind, current)}, "more": {more}}}', media_type="application/json")
 
     @router.get("/{kind}/card")
     def card(kind: OfKind, name: Name) -> dict[str, Any]:
-        """One card with all that is known; `own` is what its JSON of A1111's holds, which PUT changes."""
+        """One card with all details. `own` is the content of its JSON file in A1111's format, which PUT changes."""
         return _detailed(index.card(kind, name), index.current().catalog, services)
 
     @router.put("/{kind}/card")
     def save(kind: OfKind, name: Name, body: NotesBody) -> dict[str, Any]:
-        """Write notes into `NAME.json` beside the model, as A1111's editor does. What else it holds stays.
+        """Write notes into `NAME.json` beside the model, as A1111's editor does. Other content of the file stays.
 
-        The prediction of a diffusers folder stands in its `defaults.json`.
+        The prediction of a diffusers folder is written to its `defaults.json`.
         """
         found = index.card(kind, name)
         index.files.require_ours(found)
@@ -130,7 +130,7 @@ def routes(services: Services) -> APIRouter:
         name: Name,
         of: Annotated[str, Query(description="Changes with the picture.", max_length=100)] = "",
     ) -> Response:
-        """A model's picture, small, as WebP."""
+        """A thumbnail of a model's picture, as WebP."""
         found = index.card(kind, name)
         key = f"{SIDE} {picture_key(found)}"
         data = services.thumbnails.get(key, lambda: small(picture_of(found), SIDE, "name"))
@@ -143,9 +143,9 @@ def routes(services: Services) -> APIRouter:
         name: Name,
         replace: Annotated[bool, Query(description="Whether to replace the picture that is there.")] = False,
     ) -> dict[str, Any]:
-        """Make the body, a picture file, the model's thumbnail: `NAME.preview.png` beside it, as A1111 does.
+        """Save the body, a picture file, as the model's preview: `NAME.preview.png` beside it, as in A1111.
 
-        409 with the field `replace` if it has one already; the card as it is then.
+        Returns the changed card; 409 with the field `replace` if the model already has a picture.
         """
         data = await picture_bytes(request, "picture")
         return await run_in_threadpool(illustrated, kind, name, data, replace)
@@ -186,7 +186,7 @@ def _row(card: Card, catalog: Catalog, services: Services) -> dict[str, Any]:
 
 
 def _use(card: Card, catalog: Catalog, services: Services) -> tuple[str, str]:
-    """(what a click writes into the prompt, why nothing can be done with the model)."""
+    """(the text that a click writes into the prompt, why the model cannot be used)."""
     match card.entry:
         case Lora() as lora:
             text = "" if lora.reason else lora_tag(lora, catalog, card.notes.preferred_weight or 1.0)
@@ -228,7 +228,7 @@ def _detailed(card: Card, catalog: Catalog, services: Services) -> dict[str, Any
 
 
 def _editable(card: Card) -> tuple[dict[str, Any], list[str]]:
-    """(the fields of a person's notes, why they cannot be read)."""
+    """(the fields of the user's notes, why they cannot be read)."""
     try:
         content = read_own(card.own_path)
     except WebuiError as error:

@@ -1,4 +1,4 @@
-"""Enlarging a result with one press: what can be had of a picture, and what each of it will take on this machine."""
+"""Enlarging a result with one click: the available sizes, and the time and memory that each takes on this machine."""
 
 import math
 from typing import Annotated, Any, Final, NamedTuple
@@ -23,17 +23,17 @@ FACTORS: Final = (2, 4, 8)
 SIDES: Final = {"4K": 4096, "8K": 8192, "16K": 16_384, "32K": 32_768}  # pixels of the longer side
 REDRAW: Final = "Ultimate SD upscale"
 TAKEN: Final = ("prompt", "negative_prompt", "steps", "cfg_scale", "sampler_name", "scheduler", "seed")
-COPIES: Final = 5  # of the result's bytes at the same time: bands, picture, what goes to the other process, file
+COPIES: Final = 5  # of the result's bytes at the same time: bands, picture, message to the other process, file
 TILE_PIXELS: Final = 320 * 320  # of the source with its margin
 BYTES_A_PIXEL: Final = 12_500  # of a tile, measured with RRDBNet, the largest of the packaged networks
-BANDS_BYTES: Final = 500_000_000  # of a picture that is made band by band, at most: 32768x32768 took 765 MB in all
-MODEL_BYTES: Final = 1_500_000_000  # what a checkpoint takes while it redraws, roughly
+BANDS_BYTES: Final = 500_000_000  # at most, for a picture made in bands: 32768x32768 took 765 MB in total
+MODEL_BYTES: Final = 1_500_000_000  # roughly what a checkpoint takes while it redraws
 TOO_LARGE: Final = f"more than {MOST_PIXELS // 10**6} megapixels"
 Strength = Annotated[float, Field(ge=0.05, le=1)]
 
 
 class EnlargeBody(Strict):
-    """A picture that was made: its size and parameters, and how it is to be enlarged."""
+    """A finished picture, its size and parameters, and how to enlarge it."""
 
     width: int = Field(ge=1, le=200_000, description="Width of the picture.")
     height: int = Field(ge=1, le=200_000, description="Height of the picture.")
@@ -43,7 +43,7 @@ class EnlargeBody(Strict):
 
 
 class _Target(NamedTuple):
-    """A row of the menu: how it is called, the fields of Extras that make it, the result's size."""
+    """A row of the menu: its label, the Extras request that makes it, and the result's size."""
 
     label: str
     request: ExtrasRequest
@@ -55,9 +55,9 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/enlarge")
     def enlarge(body: EnlargeBody) -> dict[str, Any]:
-        """The sizes that a picture can be enlarged to: for each a job that does so faithfully, by the upscaler alone,
-        and one that adds detail, redrawing it in tiles. Forecasts are null until something was measured; a job with a
-        `reason` cannot be had."""
+        """The sizes that a picture can be enlarged to. Each has two jobs: a faithful one, which uses only the upscaler,
+        and one that redraws the picture in tiles to add detail. Forecasts are null until such a job has been measured;
+        a job with a `reason` is not possible."""
         rows = of_pictures(services.catalog.current.upscalers)
         upscaler = named(body.upscaler, rows, "upscaler").name
         return {
@@ -82,7 +82,7 @@ def _targets(size: Size, upscaler: str) -> list[_Target]:
         request = ExtrasRequest(upscaler_1=upscaler, upscaling_resize=factor)
         found.append(_Target(f"{factor}×", request, scaled(size, factor)))
     for label, side in SIDES.items():
-        factor = -(-100 * side // max(size)) / 100  # rounded up: the limit makes it exact
+        factor = -(-100 * side // max(size)) / 100  # rounded up; max_side_length makes it exact
         if not 1 < factor <= 64:
             continue
         request = ExtrasRequest(upscaler_1=upscaler, upscaling_resize=factor, max_side_length=side)
@@ -109,7 +109,7 @@ def _faithful(services: Services, body: EnlargeBody, target: _Target) -> dict[st
 
 
 def _detail(services: Services, body: EnlargeBody, target: _Target) -> dict[str, Any]:
-    """A redraw in tiles of the size that the checkpoint was trained on, with the picture's own parameters."""
+    """A job that redraws the picture with its own parameters, in tiles of the size the checkpoint was trained on."""
     reason = ""
     request: dict[str, Any] = {}
     checkpoint = None
@@ -146,7 +146,7 @@ def _detail(services: Services, body: EnlargeBody, target: _Target) -> dict[str,
 
 
 def _arguments(upscaler: str, tile: int, size: Size) -> list[Any]:
-    """The arguments of the script in their order: a custom size, which the picture fits into."""
+    """The arguments of the script in order, with a custom size for the result."""
     return ["", tile, 0, 8, 32, 64, 0.35, 32, upscaler, False, 0, True, 4, 0, 1, size.width, size.height, 1.0]
 
 

@@ -1,4 +1,4 @@
-"""What a form would do, before it is sent."""
+"""The effect of a form before it is sent."""
 
 from typing import Annotated, Any
 
@@ -36,12 +36,12 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/estimate")
     def estimated(body: EstimateBody) -> dict[str, Any]:
-        """The effective steps and sizes of a request, and warnings about checkpoint and source, before it is sent."""
+        """The effective steps and sizes of a request, and warnings about checkpoint and source, without running it."""
         request = requested(body)
         settings = services.settings.current.overridden(request.override_settings)
         try:
             sizes = services.catalog.current.checkpoint(settings.sd_model_checkpoint).sizes
-        except WebuiError:  # there is none, or the one that is selected is not there any more
+        except WebuiError:  # there is no checkpoint, or the selected one was removed
             sizes = None
         return estimate(request, settings, sizes).described()
 
@@ -49,10 +49,10 @@ def routes(services: Services) -> APIRouter:
 
 
 def requested(body: EstimateBody) -> GenerationRequest:
-    """The request, with a size instead of a source picture. Raises WebuiError for an invalid field."""
+    """The request, with a size in place of its source picture. Raises WebuiError for an invalid field."""
     if body.kind == "txt2img":
         return Txt2ImgRequest.parse(body.request)
-    if body.source is None:  # what goes by the source cannot be told; the rest can
+    if body.source is None:  # values that depend on the source are unknown; the rest is not
         values = {name: value for name, value in body.request.items() if name not in OF_SOURCE}
         return Img2ImgRequest.parse({**values, "init_images": (Picture(b"", "", 1, 1, ""),)})
     source = Picture(b"", "", body.source.width, body.source.height, "")

@@ -1,4 +1,4 @@
-"""Model files from the hub: the curated list, what a file is before it is fetched, and downloads with their events."""
+"""Model files from the hub: the curated list, the metadata of a file, and downloads with their events."""
 
 from typing import Annotated, Any
 
@@ -21,14 +21,14 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/catalog")
     def catalog() -> dict[str, Any]:
-        """The curated list, and whether anything may be fetched."""
+        """The curated list of files, and whether downloads are allowed."""
         missing = {entry.id for entry in fetcher.missing(fetcher.catalog)}
         rows = [entry.model_dump() | {"is_here": entry.id not in missing} for entry in fetcher.catalog]
         return {"offline": fetcher.is_offline, "entries": rows}
 
     @router.post("/offer")
     def offer(body: FetchRequest) -> dict[str, Any]:
-        """What the hub says of a file: its size, hash and licence. Nothing is fetched."""
+        """The hub's metadata for a file: size, hash and licence. Nothing is downloaded."""
         offer = fetcher.offer(body)
         return {
             "repo": offer.order.repo,
@@ -44,18 +44,18 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("", status_code=201)
     def fetch(body: FetchRequest) -> dict[str, Any]:
-        """Fetch a file, after its licence was accepted (`accept_terms`)."""
+        """Download a file. Requires `accept_terms`, which accepts its licence."""
         job = downloads.submit(body)
         return {"id": job.id, "ahead": job.ahead, "url": f"/v1/fetch/{job.id}"}
 
     @router.get("")
     def jobs() -> list[dict[str, Any]]:
-        """The downloads that are remembered, newest first."""
+        """The remembered downloads, newest first."""
         return [_described(job) for job in downloads.jobs()]
 
     @router.get("/{job_id}")
     def job(job_id: FetchId) -> dict[str, Any]:
-        """Where a download stands."""
+        """The progress of a download."""
         return _described(downloads.job(job_id))
 
     @router.get("/{job_id}/events", status_code=200, response_class=EventStream, responses=NOTHING_NEW)
@@ -64,7 +64,7 @@ def routes(services: Services) -> APIRouter:
         last_event_id: LastEventId = "",
         after: Annotated[int, Query(ge=0, lt=10**15, description="The number of the last event you have.")] = 0,
     ) -> Response:
-        """A download's events from the start, or after Last-Event-ID or the number `after`, to its end."""
+        """The events of a download from the start, or after Last-Event-ID or the number `after`, to its end."""
         job = downloads.job(job_id)
         after = number_after(last_event_id, after)
         if after and job.ended and not job.entries(after):
@@ -73,7 +73,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/{job_id}/interrupt")
     def interrupt(job_id: FetchId) -> dict[str, Any]:
-        """End a download; what was fetched stays for the next one of the same file."""
+        """Stop a download. The downloaded part is kept; the next download of the same file resumes."""
         downloads.job(job_id).interrupt()
         return {}
 

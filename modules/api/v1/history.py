@@ -1,6 +1,6 @@
-"""The history: finished pictures, newest first, their sources and the pictures made from them, and reopening one.
+"""The history: finished pictures, newest first, their sources, the pictures made from them, and reopening one.
 
-Pictures are named by the sha256 of their bytes, never by a path.
+Pictures are identified by the sha256 of their bytes, never by a path.
 """
 
 import re
@@ -21,7 +21,7 @@ from modules.store.large import is_shown_reduced
 from modules.store.pictures import Pictures
 from modules.store.thumbnails import small
 
-SECONDS = 1.5  # that one look at new files may take
+SECONDS = 1.5  # that one scan for new files may take
 MOST = 200  # pictures on a page
 THUMBNAIL = 288  # pixels of the longer side
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The sha256 of the file's bytes.")]
@@ -78,7 +78,7 @@ def routes(services: Services) -> APIRouter:
         and masks as from POST /v1/pictures. `missing` lists what is no longer stored."""
         entry = _known(sha256, history)
         missing: list[str] = []
-        # The words in the picture, whichever style they came from.
+        # The prompt as written in the picture; styles are not extracted from it.
         form = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
         found = {what: _fetched(what, name, missing, services) if name else None for what, name in named.items()}
@@ -113,7 +113,7 @@ def described(entry: HistoryEntry) -> dict[str, Any]:
 def _known(sha256: str, history: History) -> HistoryEntry:
     entry = history.find(sha256)
     if entry is None:
-        history.file(sha256)  # says so
+        history.file(sha256)  # raises
         raise AssertionError("a picture without an entry has no file")
     return entry
 
@@ -128,7 +128,7 @@ def _outside(sha256: str, pictures: Pictures) -> dict[str, Any]:
 
 
 def _fetched(what: str, sha256: str, missing: list[str], services: Services) -> dict[str, Any] | None:
-    """A picture as a source for jobs; one from the outputs is added to the stored pictures."""
+    """A picture as a source for jobs; a picture from the outputs is first copied to the stored pictures."""
     try:
         try:
             one = services.pictures.get(sha256)

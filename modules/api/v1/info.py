@@ -1,4 +1,4 @@
-"""Parsing texts: infotexts into request fields, prompts into tokens."""
+"""Parses texts: infotexts into request fields, prompts into tokens."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from modules.infotext.read import ParsedFields
 from modules.prompts.styles import extract_styles
 from modules.schema.request import MAX_PROMPT
 
-MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs are far below
+MAX_INFOTEXT = 1_000_000  # characters; two prompts and their pairs have far fewer
 
 
 class InfotextBody(Strict):
@@ -28,23 +28,23 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/infotext")
     def read(body: InfotextBody) -> dict[str, Any]:
-        """Parse an infotext into the request fields that make the picture again."""
+        """Parse an infotext into the request fields that reproduce the picture."""
         parsed = described_fields(services.read_infotext(body.text))
         return {**parsed, "styles": []} if body.spelled_out else with_styles(services, parsed)
 
     @router.post("/tokens")
     def tokens(body: TokensBody) -> dict[str, Any]:
         """The token count of a prompt, and the capacity of the chunks it takes."""
-        count = services.count_tokens(body.text[:MAX_PROMPT])  # what is longer is refused when it is submitted
+        count = services.count_tokens(body.text[:MAX_PROMPT])  # a longer prompt is rejected when it is submitted
         return {"count": count.tokens, "capacity": count.capacity}
 
     return router
 
 
 def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]:
-    """The same, with the styles found in its prompts as `styles`, if the setting is to extract or select them.
+    """`described`, with the styles found in its prompts extracted, if `infotext_styles` says so.
 
-    Without `styles` the current selection stays.
+    The result has `styles` if they should replace the current selection; without it the selection stays.
     """
     how = services.settings.current.infotext_styles
     fields = described["fields"]

@@ -31,7 +31,7 @@ PICTURE_ID = re.compile(r"[0-9a-f]{64}")
 STYLES = {"type": "array", "items": {"type": "string"}, "description": "Names of styles to apply to the prompt."}
 JobId = Annotated[str, Path(description="The id from POST /v1/jobs.")]
 LastEventId = Annotated[str, Header(description="The number of the last event you have; later ones are sent.")]
-EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so that other clients are served in between
+EVENTS_AT_ONCE = 200  # a long log is sent in pieces, so other clients are served in between
 
 
 class JobBody(Strict):
@@ -126,7 +126,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def number_after(last_event_id: str, after: int) -> int:
-    """The number of the last event that a client has, where it says one: an EventSource that connects again does."""
+    """The number of the last event that a client has: Last-Event-ID if an EventSource reconnects, or `after`."""
     return int(last_event_id) if re.fullmatch(r"[0-9]{1,15}", last_event_id) else after
 
 
@@ -156,7 +156,7 @@ def event_data(event: Event) -> dict[str, Any]:
     if isinstance(event, Previewed):
         data["data"] = "data:image/jpeg;base64," + base64.b64encode(event.data).decode("ascii")
     if isinstance(event, ImageSaved):
-        # A client of A1111's routes may have taken its pictures along without their being saved.
+        # A client of A1111's routes may have received its pictures without saving them.
         data["url"] = f"/v1/outputs/{quote(event.path)}" if event.path else ""
         if event.path and is_shown_reduced(event.path, event.width, event.height):
             data["shown"] = f"{data['url']}?reduced=true"
@@ -199,13 +199,13 @@ def _with_pictures(model: type[Strict], values: dict[str, Any], pictures: Pictur
         value = values.get(name)
         if not isinstance(value, list):
             found |= {name: _picture(value, pictures, name)} if name in values else {}
-        elif len(cast(list[Any], value)) <= most(model, name):  # of more none is looked at: they are refused
+        elif len(cast(list[Any], value)) <= most(model, name):  # longer lists are rejected later, so skip them
             found[name] = [_picture(source, pictures, name) for source in cast(list[Any], value)]
     return {**values, **found}
 
 
 def most(model: type[Strict], name: str) -> int:
-    """How many pictures a field of them takes."""
+    """The maximum number of pictures in a field."""
     bounds = (each.max_length for each in model.model_fields[name].metadata if hasattr(each, "max_length"))
     return next(bounds, 1)
 

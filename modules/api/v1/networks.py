@@ -1,4 +1,4 @@
-"""LoRAs and embeddings as the page lists them: what a click writes into the prompt, without what trainers noted."""
+"""LoRAs and embeddings as the page lists them: the text that a click writes into the prompt, without metadata."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from modules.base.names import shown
 from modules.prompts.written import LONGEST_ALIAS, embedding_word, lora_tag
 from modules.schema.catalog import Catalog, Embedding, Lora
 
-LONGEST_REASON = 500  # letters
+LONGEST_REASON = 500  # characters
 UNWRITABLE = "No prompt can refer to it: its name contains prompt syntax or means another file. Rename it."
 
 
@@ -18,7 +18,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("")
     def networks() -> dict[str, Any]:
-        """The LoRAs and embeddings. `text` is what names one in a prompt, or else `reason` tells why none can."""
+        """The LoRAs and embeddings. `text` is what a prompt must contain to use one; without it, `reason` says why."""
         catalog, width = services.catalog.current, services.queue.state().text_width
         return {
             "loras": [_lora(lora, catalog) for lora in catalog.loras],

@@ -25,9 +25,9 @@ def routes(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["options"])
 
     def change(values: dict[str, Any]) -> Settings:
-        """Changes settings; a new checkpoint is looked up before anything changes, and loaded afterwards."""
+        """Change settings. A new checkpoint is looked up before anything changes, and loaded afterwards."""
         before = services.settings.current
-        before.overridden(values)  # raises for what is no value of a setting, such as a list for a name
+        before.overridden(values)  # raises for a value of the wrong type, such as a list for a name
         values = services.with_vae(values)
         chosen = services.admission.checkpoint(values[CHECKPOINT]) if values.get(CHECKPOINT) else None
         after = services.settings.change({**values, CHECKPOINT: chosen.name} if chosen else values)
@@ -71,7 +71,7 @@ def routes(services: Services) -> APIRouter:
 
 
 def listed(services: Services) -> dict[str, Any]:
-    """The checkpoints and VAEs there are, and the selected checkpoint."""
+    """The available checkpoints and VAEs, and the selected checkpoint."""
     catalog = services.catalog.current
     return {
         "checkpoints": [
@@ -94,7 +94,7 @@ def listed(services: Services) -> dict[str, Any]:
 
 
 def selected(services: Services, catalog: Catalog) -> str:
-    """Its name in the catalog; a selected checkpoint that no longer exists keeps its name."""
+    """The name of the selected checkpoint in the catalog; it is kept even if the checkpoint no longer exists."""
     current_name = services.settings.current.sd_model_checkpoint
     if not current_name:
         return catalog.first_checkpoint.name if catalog.checkpoints else ""
@@ -102,20 +102,20 @@ def selected(services: Services, catalog: Catalog) -> str:
 
 
 def hash_of(services: Services, checkpoint: Checkpoint) -> str:
-    """The hash if it is known; hashes are computed in the background."""
+    """The first `SHORT_HASH` digits of the hash, "" while unknown; hashes are computed in the background."""
     state = services.queue.state()
     loaded = state.checkpoint_hash if state.checkpoint == checkpoint.name else ""
     return (loaded or checkpoint.hash or services.catalog.known_hash(checkpoint.path))[:SHORT_HASH]
 
 
 def sizes_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a page offers as sizes: sides are multiples of `multiple_of`; the first of `trained_on` is its own."""
+    """The sizes that a page offers: sides are multiples of `multiple_of`; the first of `trained_on` is the default."""
     sizes = checkpoint.sizes
     return {"multiple_of": sizes.rule.multiple_of, "trained_on": [each._asdict() for each in sizes.trained_on]}
 
 
 def described(param: Param, catalog: Catalog) -> dict[str, Any]:
-    """A declared setting, in the form a page needs to build its widget."""
+    """A declared setting as JSON, with all that a page needs to build its control."""
     control = param.control
     return {
         "name": param.name,

@@ -49,7 +49,7 @@ def routes(services: Services) -> APIRouter:
     def save(body: SaveBody) -> dict[str, Any]:
         """Copy pictures to saved/ and add them to its log.csv."""
         for path in body.paths:
-            outputs.locate(path)  # all of them or none
+            outputs.locate(path)  # raises before anything is copied
         return {"saved": [outputs.relative(outputs.keep(path)) for path in body.paths]}
 
     @router.get("/zip", response_class=StreamingResponse, responses=answers(["application/zip"]))
@@ -77,7 +77,7 @@ def routes(services: Services) -> APIRouter:
     ) -> Response:
         """A saved picture."""
         file = outputs.locate(path)
-        headers = {**PICTURE_HEADERS, "Cache-Control": "private, no-cache"}  # no-cache: to be asked for, may be kept
+        headers = {**PICTURE_HEADERS, "Cache-Control": "private, no-cache"}  # no-cache: store, but revalidate
         if reduced:
             return Response(reduced_copy(file, services.thumbnails), media_type="image/webp", headers=headers)
         answer = FileResponse(

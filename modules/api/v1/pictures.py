@@ -1,4 +1,4 @@
-"""Source pictures: uploaded once, stored under the sha256 of their bytes, which is their name in requests."""
+"""Source pictures: uploaded once and stored under the sha256 of their bytes, which is their id in requests."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ MEDIA_TYPES = {
     ".bmp": "image/bmp", ".tiff": "image/tiff", ".avif": "image/avif",
 }  # fmt: skip
 
-# Pictures never change under their name, are nothing but pictures, and are nobody else's.
+# A picture never changes under its id, must not be interpreted as anything else, and is only for this site and client.
 PICTURE_HEADERS = {
     "Cache-Control": "private, max-age=31536000, immutable",
     "X-Content-Type-Options": "nosniff",
@@ -85,7 +85,7 @@ def routes(services: Services) -> APIRouter:
     ) -> dict[str, Any]:
         """Boxes around the faces of a picture, or around other things, from left to right, in its pixels.
 
-        `score` compares boxes of one kind: a higher one is surer.
+        `score` compares boxes of one kind: a higher score is more certain.
         """
         detector = next((each for each in DETECTORS if each.name.casefold() == find.casefold()), None)
         if detector is None:

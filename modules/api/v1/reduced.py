@@ -9,7 +9,7 @@ from modules.store.thumbnails import Thumbnails, small
 
 
 def reduced_copy(file: Path, thumbnails: Thumbnails) -> bytes:
-    """The picture in `file`, small, as WebP: kept from when it was made, else made now. Raises WebuiError, OSError."""
+    """A small copy of the picture in `file`, as WebP, cached or made now. Raises WebuiError, OSError."""
 
     def make() -> bytes:
         if large_picture(file) is not None:

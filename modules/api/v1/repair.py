@@ -1,4 +1,4 @@
-"""Repairing a source picture without a model: scratches as a mask, and what is masked filled from around it."""
+"""Repairs a source picture without a model: finds scratches as a mask, and fills a masked area from around it."""
 
 import io
 from typing import Annotated, Any
@@ -45,7 +45,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/{picture_id}/fill", status_code=201)
     def fill(picture_id: PictureId, body: FillBody) -> dict[str, Any]:
-        """A new picture, in which what the mask covers is filled from around it. All other pixels stay as they are."""
+        """Fill the masked area from the pixels around it, as a new picture. All other pixels stay as they are."""
         picture, mask = pictures.get(picture_id), pictures.get(body.mask)
         if (picture.width, picture.height) != (mask.width, mask.height):
             raise WebuiError(

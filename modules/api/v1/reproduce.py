@@ -1,4 +1,4 @@
-"""Reproducing a picture from its own infotext, as a job, and comparing the result."""
+"""Reproduces a picture from its own infotext, as a job, and compares the result."""
 
 import math
 from typing import Annotated, Any
@@ -35,7 +35,7 @@ def routes(services: Services) -> APIRouter:
         """Reproduce a picture as a job; returns its id. Source and mask are found by their hash, or must be sent."""
         made = recipe_of(body.picture, body.source, body.mask)
         kind = IMG2IMG if isinstance(made.request, Img2ImgRequest) else TXT2IMG
-        # PNG whatever the original was: what is compared must be what the engine made.
+        # PNG, whatever the original was, because the comparison needs exactly what the engine made.
         overrides = {"samples_format": "png", "sd_model_checkpoint": made.checkpoint.name}
         spec = services.admission.admitted(kind, made.request, made.settings.overridden(overrides))
         job = services.submit(client_of(http_request), spec)

@@ -1,4 +1,4 @@
-"""What the engine and the queue are doing now."""
+"""The current state of the engine and the queue."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/v1/state/events", status_code=200, response_class=EventStream)
     async def events() -> EventStream:
-        """The same now and after every change, as endless server-sent events."""
+        """The state now and after every change, as an endless stream of server-sent events."""
         return EventStream(StateFeed(services.queue, lambda: services.models_revision), services.streams)
 
     return router
@@ -40,7 +40,7 @@ def described(queue: JobQueue, catalog: int) -> dict[str, Any]:
 
 
 class StateFeed:
-    """The state after each change. A slow client gets the newest one and skips those in between."""
+    """The state after each change. A slow client gets only the newest state."""
 
     def __init__(self, queue: JobQueue, revision: Callable[[], int] = lambda: 0) -> None:
         self.listeners = queue.listeners

@@ -15,7 +15,7 @@ from modules.prompts.styles import apply_styles, require_styles
 from modules.schema.request import MAX_PROMPT
 
 MAX_NAME = 200  # characters
-MOST = 100  # styles at once
+MOST = 100  # styles in one request
 StyleName = Annotated[str, InPath(description="The style's name.")]
 
 
@@ -38,7 +38,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("")
     def styles() -> list[dict[str, Any]]:
-        """The styles in styles.csv, and those of an installation that `--a1111` names."""
+        """The styles in styles.csv, and those of the installation given with `--a1111`."""
         return _listed(book.styles())
 
     @router.put("/{name:path}")
@@ -51,7 +51,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.post("/apply")
     def apply(body: ApplyBody) -> dict[str, Any]:
-        """Two prompts with styles put around them."""
+        """Both prompts with the styles applied to them."""
         known = book.styles()
         require_styles(body.styles, known)
         prompt, negative_prompt = apply_styles(body.prompt, body.negative_prompt, body.styles, known)

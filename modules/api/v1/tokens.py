@@ -10,7 +10,7 @@ from modules.prompts.attention import parse_attention
 from modules.prompts.schedule import composition, schedule, timing
 from modules.prompts.tags import take_tags
 
-STEPS = 20  # a prompt that changes while it is drawn is looked at over so many; its texts hardly depend on it
+STEPS = 20  # for a prompt that changes during sampling; its texts hardly depend on the number
 
 
 class TokenCounter:
@@ -27,7 +27,7 @@ class TokenCounter:
         self._vocabulary: tuple[tuple[Word, ...], Vocabulary] | None = None
 
     def reader(self) -> tuple[ClipBPE, Vocabulary]:
-        """Finds the words of the embeddings in a text."""
+        """The tokenizer, and the vocabulary that finds the words of embeddings in a text."""
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = ClipBPE()

@@ -1,4 +1,4 @@
-"""The upscalers of pictures, as the Extras tab offers them."""
+"""The upscalers of pictures that the Extras tab offers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def routes(services: Services) -> APIRouter:
 
     @router.get("/upscalers")
     def upscalers() -> dict[str, Any]:
-        """The upscalers of pictures in the menus' order, and how to get the networks that are not installed."""
+        """The upscalers of pictures in menu order, and how to get the networks that are not installed."""
         rows = of_pictures(services.catalog.current.upscalers)
         return {
             "upscalers": [
