@@ -94,7 +94,7 @@ def described(entry: HistoryEntry) -> dict[str, Any]:
         "url": f"/v1/history/{entry.sha256}",
         "thumbnail": f"/v1/history/{entry.sha256}/thumbnail",
         **(
-            {"shown": f"/v1/history/{entry.sha256}/thumbnail"}
+            {"reduced": f"/v1/history/{entry.sha256}/thumbnail"}
             if is_shown_reduced(entry.path, entry.width, entry.height)
             else {}
         ),

@@ -159,7 +159,7 @@ def event_data(event: Event) -> dict[str, Any]:
         # A client of A1111's routes may have received its pictures without saving them.
         data["url"] = f"/v1/outputs/{quote(event.path)}" if event.path else ""
         if event.path and is_shown_reduced(event.path, event.width, event.height):
-            data["shown"] = f"{data['url']}?reduced=true"
+            data["reduced"] = f"{data['url']}?reduced=true"
     return data
 
 

@@ -40,8 +40,8 @@ def test_the_history_lists_large_files_with_their_parameters_and_small_copies(cl
     assert sorted(row["path"] for row in rows) == [f"extras-images/{name}.{name}" for name in ("jpg", "png", "tiff")]
     for row in rows:
         assert (row["width"], row["height"], row["seed"], row["infotext"]) == (60, 40, "77", TEXT)
-        assert row["shown"] == row["thumbnail"]
-        copy = client.get(row["shown"])
+        assert row["reduced"] == row["thumbnail"]
+        copy = client.get(row["reduced"])
         assert copy.headers["content-type"] == "image/webp"
         with Image.open(io.BytesIO(copy.content)) as image:
             assert image.size == (60, 40)

@@ -172,9 +172,9 @@ export class Extras {
     if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
     if (event === "image_saved") {
       result.endPreview();
-      const { index, seed, width, height, infotext, path, url, shown } = data;
+      const { index, seed, width, height, infotext, path, url, reduced } = data;
       const from = { source: job.source, mode: job.mode };
-      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, shown, ...from });
+      gallery.add({ job: job.id, index, seed, width, height, infotext, path, url, reduced, ...from });
     }
     if (event === "failed") this.fail([data.message, data.hint].filter(Boolean).join(" "), data.field);
     if (event === "finished" || event === "failed") this.end(data);

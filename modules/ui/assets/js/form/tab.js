@@ -136,7 +136,7 @@ export class Tab {
     if (data.progress && event !== "failed" && event !== "finished") progress.update(data.progress);
     if (event === "previewed") result.showPreview(data.data);
     if (event === "image_saved") {
-      const { index, seed, width, height, infotext, path, url, shown, sheet } = data;
+      const { index, seed, width, height, infotext, path, url, reduced, sheet } = data;
       result.endPreview();
       if (data.shown === false) return;
       gallery.add({
@@ -148,7 +148,7 @@ export class Tab {
         infotext,
         path,
         url,
-        shown,
+        reduced,
         sheet,
         source: job.source,
         mode: job.mode,

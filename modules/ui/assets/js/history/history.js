@@ -137,7 +137,7 @@ export class History {
     if (!picture) return this.detail.replaceChildren();
     const image = h("img", {
       className: "history-picture",
-      src: picture.shown ?? picture.url,
+      src: picture.reduced ?? picture.url,
       alt: promptOf(picture),
       tabindex: "0",
       title: "Full screen",

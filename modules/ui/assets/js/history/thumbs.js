@@ -8,7 +8,7 @@ export const promptOf = (picture) => picture.infotext.split("\n")[0].slice(0, 20
 
 export function thumb(picture, onclick) {
   const image = h("img", {
-    src: picture.thumbnail ?? picture.shown ?? picture.url,
+    src: picture.thumbnail ?? picture.reduced ?? picture.url,
     alt: promptOf(picture),
     loading: "lazy",
     draggable: "true",

@@ -200,7 +200,7 @@ export class Result {
   refresh() {
     const { selected } = this.gallery;
     if (selected && this.shown !== selected) {
-      this.image.src = selected.shown ?? selected.url;
+      this.image.src = selected.reduced ?? selected.url;
       this.facts.replaceChildren(
         h("b", { textContent: `${selected.width} × ${selected.height}` }),
         this.hasSeeds ? ` · seed ${selected.seed}` : "",
@@ -249,7 +249,7 @@ export class Result {
 
   thumb(picture) {
     const image = h("img", {
-      src: picture.shown ?? picture.url,
+      src: picture.reduced ?? picture.url,
       alt: `Picture with seed ${picture.seed}`,
       loading: "lazy",
       draggable: "true",

@@ -70,7 +70,7 @@ class Viewer {
 
   show() {
     const { pictures, selected } = this.gallery;
-    this.image.src = selected.shown ?? selected.url; // a file of gigabytes is shown at reduced size
+    this.image.src = selected.reduced ?? selected.url; // a file of gigabytes is shown at reduced size
     const at = pictures.indexOf(selected);
     this.text.textContent =
       `${selected.width} × ${selected.height} · seed ${selected.seed}` +
