@@ -51,7 +51,7 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _in_place(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of `model` with other models inlined, because a route's own section cannot hold definitions.
+    """The schema of `model` with other models inlined, because a route's own section cannot contain definitions.
 
     Callers share the result and must not change it.
     """

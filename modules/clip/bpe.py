@@ -24,7 +24,7 @@ VOCABULARY_SIZE: Final = 49408
 MERGES: Final = VOCABULARY_SIZE - 2 * 256 - 2
 START: Final = 49406
 END: Final = 49407
-COMMA: Final = 267  # "," as a word of its own
+COMMA: Final = 267  # "," as a separate word
 
 _MARKERS: Final = {"<|startoftext|>": START, "<|endoftext|>": END}
 _WORD_END: Final = "</w>"

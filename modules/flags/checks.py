@@ -1,4 +1,4 @@
-"""Checks that some flags need on this machine: is the port free, is there a screen."""
+"""Checks of this machine that some flags need: whether a port is free, and whether there is a screen."""
 
 import errno
 import socket

@@ -100,8 +100,8 @@ def schedule(prompt: str, when: Timing, compatibility: bool = False) -> list[Sta
 
     `[from:to:when]`, `[to:when]` and `[from::when]` change at a step (a whole number) or at a fraction of the steps (a
     number with a point); `[a|b|c]` alternates every step. Everything else is text, and a `|` outside an alternation
-    turns the whole prompt into text. Without `compatibility`, `[word:1.5]` with no hires pass is a weight, because
-    people mean one; in A1111 the word never appears. (Near unmatched brackets A1111's parser reads some edits as text,
+    turns the whole prompt into text. Without `compatibility`, `[word:1.5]` with no hires pass is a weight, which is
+    what users mean; in A1111 the word never appears. (Near unmatched brackets A1111's parser reads some edits as text,
     depending on its version; here an edit is always an edit.)
 
     >>> schedule("a [cat:dog:0.5]", timing(20))

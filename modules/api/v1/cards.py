@@ -59,7 +59,7 @@ Of = Annotated[str, Query(description="Another text for another picture, so that
 
 
 class NotesBody(Strict):
-    """What is left out stays as it is."""
+    """The notes to change; omitted fields keep their values."""
 
     description: str | None = Field(None, max_length=LONGEST_TEXT, description="What it is.")
     activation_text: str | None = Field(None, max_length=LONGEST_LINE, description="Written beside it into the prompt.")

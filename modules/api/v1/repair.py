@@ -37,7 +37,7 @@ def routes(services: Services) -> APIRouter:
             float, Query(ge=0, le=1, description="Higher values find fainter scratches.")
         ] = SENSITIVITY,
     ) -> Response:
-        """A mask, white where the picture has scratches and dust. Look at it: wires and hair are thin lines, too."""
+        """A mask, white where the picture has scratches and dust. Check it first: wires and hair are thin lines too."""
         found = scratches(pictures.get(picture_id).rgb(background()), sensitivity)
         file = io.BytesIO()
         found.save(file, "PNG")

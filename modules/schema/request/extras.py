@@ -13,7 +13,7 @@ LONGEST_SIDE = 32_768  # pixels
 
 
 class ExtrasRequest(Strict):
-    """A picture and what is done to it, in this order: denoise, upscale, fix colors, crop, sharpen."""
+    """A picture and its processing, in this order: denoise, upscale, fix colors, crop, sharpen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
