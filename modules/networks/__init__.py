@@ -1,1 +1,1 @@
-"""Checkpoints: finding, recognizing, loading, and the passes around the UNet. `files` and `detect` do without torch."""
+"""Checkpoints: finding, recognizing and loading them, and running their networks. `files` does not import torch."""

@@ -1,4 +1,4 @@
-"""A cache bounded by bytes; whoever makes one owns it, and it is not shared between threads."""
+"""A cache limited by bytes, for use by one owner and one thread."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class ByteCache(Generic[K, V]):
-    """The values used last, as many as fit into `limit` bytes. A value larger than the limit is not kept."""
+    """The most recently used values, up to `limit` bytes. A value larger than the limit is not cached."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -18,7 +18,7 @@ class ByteCache(Generic[K, V]):
 
     @property
     def used(self) -> int:
-        """Bytes of all values held."""
+        """Total size of the cached values in bytes."""
         return self._used
 
     def __len__(self) -> int:
@@ -28,7 +28,7 @@ class ByteCache(Generic[K, V]):
         return key in self._entries
 
     def get(self, key: K) -> V | None:
-        """The value, which thereby becomes the most recent; None if it is not held."""
+        """The value, which becomes the most recently used; None if it is not cached."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -36,7 +36,7 @@ class ByteCache(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Hold `value` of `size` bytes and let go of the least recent ones until all fit."""
+        """Caches `value` of `size` bytes and removes the least recently used values until all fit."""
         self.discard(key)
         if size > self.limit:
             return
@@ -47,7 +47,7 @@ class ByteCache(Generic[K, V]):
             self._used -= freed
 
     def get_or_make(self, key: K, make: Callable[[], V], size: Callable[[V], int]) -> V:
-        """The value held, or a new one by `make`, held from now on. If `make` raises, the cache is as before."""
+        """The cached value, or a new one by `make`, which is then cached. If `make` raises, the cache is unchanged."""
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key][0]
@@ -56,7 +56,7 @@ class ByteCache(Generic[K, V]):
         return value
 
     def discard(self, key: K) -> None:
-        """Let go of one value, if it is held."""
+        """Removes a value, if it is cached."""
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._used -= entry[1]

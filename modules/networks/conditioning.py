@@ -1,4 +1,4 @@
-"""What a network is told beside the latent: the prompts' conditioning, and what extensions add to an evaluation."""
+"""A network's inputs besides the latent: the conditioning of prompts, and additions by extensions."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Rows = int | slice | Sequence[int] | Tensor
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Prompts as a family's network takes them, a row each.
+    """Prompts as a family's network takes them, one row per prompt.
 
-    tokens: (rows, tokens, width).  mask: (rows, tokens), 1 where a token counts; None where all do.
-    pooled: (rows, width) of a whole prompt.  size_ids: (rows, n), sizes and crops as numbers.
-    references: latents (rows, C, h, w) of pictures that the network looks at.
+    tokens: (rows, tokens, width).  mask: (rows, tokens), 1 for tokens that count; None if all do.
+    pooled: (rows, width), one vector per whole prompt.  size_ids: (rows, n), sizes and crops in pixels, or a score.
+    references: latents (rows, C, h, w) of reference pictures.
     """
 
     tokens: Tensor
@@ -31,26 +31,26 @@ class Conditioning:
         return self.tokens.shape[0]
 
     def __getitem__(self, rows: Rows) -> Conditioning:
-        """The rows named; one number keeps its row."""
+        """The selected rows; a single index gives one row."""
         index = [rows] if isinstance(rows, int) else rows
         return self._each(lambda tensor: tensor[index])
 
     @property
     def length(self) -> int:
-        """Tokens of a row."""
+        """The number of tokens per row."""
         return self.tokens.shape[1]
 
     @property
     def bytes(self) -> int:
-        """Of all tensors, for a cache."""
+        """The size of all tensors in bytes, for a cache."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
     def to(self, target: torch.device | torch.dtype) -> Conditioning:
-        """On another device, or with its numbers (the mask's too) in another type."""
+        """All tensors, including the mask, on another device or in another number type."""
         return self._each(lambda tensor: tensor.to(target))
 
     def repeated(self, count: int) -> Conditioning:
-        """All rows `count` times: 1, 2, 1, 2 …"""
+        """All rows, repeated `count` times: 1, 2, 1, 2 …"""
         return self if count == 1 else Conditioning.joined([self] * count)
 
     def shortened(self, length: int) -> Conditioning:
@@ -59,9 +59,9 @@ class Conditioning:
         return replace(self, tokens=self.tokens[:, :length], mask=mask)
 
     def lengthened(self, length: int, filling: Tensor | None = None) -> Conditioning:
-        """Rows of `length` tokens, filled up with copies of `filling` (n, width), else of the last token.
+        """Rows of `length` tokens, padded with copies of `filling` (n, width), or of the last token without it.
 
-        A mask is filled with zeros; then copies of the last token count for nothing.
+        A mask is padded with zeros, so that the copies of the last token have no effect.
         """
         missing = length - self.length
         if missing <= 0:
@@ -78,7 +78,7 @@ class Conditioning:
 
     @staticmethod
     def joined(parts: Sequence[Conditioning]) -> Conditioning:
-        """The rows of all `parts`, of one family, shorter ones lengthened to the longest."""
+        """The rows of all `parts`, which belong to one family, padded to the longest."""
         length = max(part.length for part in parts)
         even = [part.lengthened(length) for part in parts]
 
@@ -106,16 +106,16 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Residuals:
-    """What a control network adds inside of a UNet: to each skip connection, and in the middle.
+    """What a control network adds inside a UNet: to each skip connection, and to the middle block.
 
-    down: one tensor a skip connection, (rows, channels, h, w) each; middle: the same or None.
+    down: one tensor (rows, channels, h, w) per skip connection; middle: such a tensor, or None.
     """
 
     down: tuple[Tensor, ...] = ()
     middle: Tensor | None = None
 
     def plus(self, other: Residuals) -> Residuals:
-        """The sum of both, where both have a tensor."""
+        """The sum of both; where only one has a tensor, that tensor."""
         down = self.down or other.down
         if self.down and other.down:
             down = tuple(a + b for a, b in zip(self.down, other.down, strict=True))
@@ -126,30 +126,30 @@ class Residuals:
 
 
 class Steering(Protocol):
-    """A network beside the denoiser that is asked in each evaluation, such as a ControlNet with its picture."""
+    """A network that runs beside the denoiser in each evaluation, such as a ControlNet with its picture."""
 
     @property
     def acts(self) -> Callable[[], bool]:
-        """Whether it does in the step at hand."""
+        """Says whether the network acts in the current step."""
         ...
 
     def residuals(
         self, x: Tensor, time: Tensor, cond: Conditioning, added_cond: Mapping[str, Any], negative_rows: int
     ) -> tuple[Tensor, ...]:
-        """What is added to each skip connection and, last, in the middle."""
+        """The tensors to add to each skip connection and, last, to the middle block."""
         ...
 
 
 @dataclass(frozen=True)
 class Extra:
-    """What one evaluation gets besides x, sigma and the prompts.
+    """The inputs of one evaluation besides x, sigma and the prompts.
 
-    concat: (1 or rows, n, h, w), channels behind the latent's: mask and masked picture of inpainting checkpoints.
-    residuals: of control networks.  tokens: (1 or rows, n, width), put behind the prompt's.
-    attention_mask: (1 or rows, prompt's tokens), 1 where the network may look, 0 where it may not.
-    token_merging: share of tokens that self-attention merges, 0 … 0.9.
-    controls: networks that are asked for residuals with the same rows.  negative_rows: rows at the end that are the
-    negative prompt's.
+    concat: (1 or rows, n, h, w), channels appended to the latent: mask and masked picture of inpainting checkpoints.
+    residuals: of control networks.  tokens: (1 or rows, n, width), appended to the prompt's.
+    attention_mask: (1 or rows, tokens of the prompt), 1 for tokens to attend to, 0 for tokens to ignore.
+    token_merging: fraction of tokens that self-attention merges, 0 … 0.9.
+    controls: networks that compute residuals for the same rows.  negative_rows: number of rows at the end that belong
+    to the negative prompt.
     """
 
     concat: Tensor | None = None
@@ -161,7 +161,7 @@ class Extra:
     negative_rows: int = 0
 
     def with_tokens(self, tokens: Tensor) -> Extra:
-        """More tokens behind the prompt's and those that are there."""
+        """Appends tokens to the prompt's and to those added before."""
         if self.tokens is None:
             return replace(self, tokens=tokens)
         rows = max(len(self.tokens), len(tokens))
@@ -169,7 +169,7 @@ class Extra:
         return replace(self, tokens=torch.cat(both, dim=1))
 
     def with_residuals(self, down: Sequence[Tensor] = (), middle: Tensor | None = None) -> Extra:
-        """More residuals (see `Residuals`), added to those that are there."""
+        """Adds residuals (see `Residuals`) to the existing ones."""
         residuals = Residuals(tuple(down), middle)
         return replace(self, residuals=residuals if self.residuals is None else self.residuals.plus(residuals))
 

@@ -1,4 +1,4 @@
-"""Where and in which number types a model computes, and what goes wrong there: not enough memory, and NaN."""
+"""The device and number types that a model computes with, and their failures: not enough memory, and NaN."""
 
 import ctypes
 import os
@@ -22,19 +22,17 @@ _CPU_OUT_OF_MEMORY: Final = ("not enough memory", "can't allocate memory", "fail
 
 
 def _are_ready(*parts: nn.Module) -> None:
-    """For parts that are always on the device."""
+    """Does nothing: for parts that are always on the device."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A device, the number type of each part, and what of a checkpoint is on the device.
+    """A device, the number type of each part, and which parts of a checkpoint are on the device.
 
-    The text encoder keeps fp32 on CPUs: that is 1 % of a job's time, and the prompt is exact.
-
-    mode: "whole" keeps all of it there, "parts" the part that works, "layers" the layer of the denoiser that works.
-    is_fp8: the denoiser's weights are kept as 8 bit numbers.  tiles_vae: pictures larger than a tile go through the VAE
-    in tiles.  ready: has the given parts on the device, and is
-    called before each use of them.
+    The text encoder stays in fp32 on CPUs: this costs 1 % of a job's time, and the prompt is exact.
+    mode: "whole" keeps everything there, "parts" only the part in use, "layers" only the denoiser layer in use.
+    is_fp8: the denoiser's weights are stored as 8-bit numbers.  tiles_vae: pictures larger than a tile go through the
+    VAE in tiles.  ready: moves the given parts to the device; call it before each use of them.
     """
 
     device: torch.device
@@ -48,26 +46,26 @@ class Placement:
 
     @property
     def loaded_to(self) -> torch.device:
-        """Where weights are loaded to."""
+        """The device that weights are loaded to."""
         return self.device if self.is_always_there else CPU
 
     def loaded_as(self, dtype: torch.dtype) -> torch.dtype | None:
-        """In which type weights are loaded that compute in `dtype`; None is the file's."""
+        """The number type for loading weights that compute in `dtype`; None keeps the file's."""
         return dtype if self.is_always_there else None
 
     @property
     def is_always_there(self) -> bool:
-        """Whether weights are on the device as they are used, from when they are loaded."""
+        """Whether weights are always on the device, in the type they are used in."""
         return self.mode == "whole" and not self.is_fp8
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 itself (AVX512-BF16 or AMX). Where it must emulate them, fp32 is faster."""
+    """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX). Without it, fp32 is faster."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
 
 
 def choose_placement(use_cpu: bool = False, precision: Precision = "autocast", index: int = 0) -> Placement:
-    """CUDA where there is one, else the CPU.
+    """The CUDA device `index` if there is one, else the CPU.
 
     fp16 on CUDA from compute capability 7, bf16 on CPUs that have it; fp32 otherwise and with `precision` "full".
     """
@@ -98,7 +96,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that an allocation on `device` may still take, in bytes; on a CPU within the limits of its container."""
+    """Bytes that can still be allocated on `device`; on a CPU, within the limits of its container."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -109,9 +107,9 @@ def available_bytes(device: torch.device) -> int:
 
 
 def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the control groups of this process leave of their limits (Linux, cgroup v2); None where none is set.
+    """Bytes left within the limits of this process's control groups (Linux, cgroup v2); None without a limit.
 
-    Cached files count as free: the system lets them go before it refuses.
+    Cached files count as free: the system drops them before it refuses memory.
     """
     try:
         inside = proc.read_text(encoding="utf-8").rpartition("::")[2].strip()
@@ -126,7 +124,7 @@ def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/
             limit = (group / "memory.max").read_text(encoding="utf-8").strip()
             used = int((group / "memory.current").read_text(encoding="utf-8"))
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
-        except (OSError, ValueError):  # the root has no limit, nor has a group that does not count memory
+        except (OSError, ValueError):  # no limit: the root, or a group without memory accounting
             continue
         if limit.isdecimal():
             left.append(max(0, int(limit) - used + int(stat.get("inactive_file", 0))))
@@ -134,18 +132,18 @@ def container_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/
 
 
 def release_memory(device: torch.device) -> None:
-    """Give cached, unused memory back, before a second try with less."""
+    """Returns cached, unused memory to the system, before a second attempt with less."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl gives memory back by itself
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only; musl returns memory by itself
         if trim is not None:
             trim(0)
 
 
 def require_finite(x: Tensor, where: str, place: Placement) -> Tensor:
-    """Hand back `x`, or raise WebuiError if it holds a NaN or infinity; `where` is what made it, as in "The UNet"."""
-    # The sum is one pass without a mask, and rarely overflows by itself.
+    """Returns `x`; raises WebuiError if it contains NaN or infinity. `where` names its source, such as "The UNet"."""
+    # Summing takes one pass without a mask, and rarely overflows by itself.
     if bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()):
         return x
     cure = "The checkpoint may be damaged." if place.dtype == torch.float32 else "Start with --precision full."
@@ -153,7 +151,7 @@ def require_finite(x: Tensor, where: str, place: Placement) -> Tensor:
 
 
 def threads() -> int:
-    """Threads for torch: OMP_NUM_THREADS where it is set, else one for each physical core this process may run on."""
+    """The number of threads for torch: OMP_NUM_THREADS if set, else one per physical core this process may use."""
     configured = os.environ.get("OMP_NUM_THREADS", "")
     if configured.isdecimal() and int(configured) > 0:
         return int(configured)

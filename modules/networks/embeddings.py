@@ -1,4 +1,4 @@
-"""Textual inversion (Gal et al. 2022, arXiv 2208.01618): words that stand for vectors in the text encoder's input."""
+"""Textual inversion (Gal et al. 2022, arXiv 2208.01618): words replaced by vectors in the text encoder's input."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,9 +26,9 @@ ReadVectors = Callable[[str], Tensor]
 
 @dataclass(frozen=True)
 class EmbeddingWords:
-    """The embeddings that a checkpoint can use. `of` are their files as they are, `read` fetches vectors.
+    """The embeddings that a checkpoint can use. `of` are their files in their current state, `read` fetches vectors.
 
-    `unusable` are those that it cannot use, `unheard` the words that they would be.
+    `unusable` are the embeddings that it cannot use, `unheard` are their words.
     """
 
     of: tuple[Embedding, ...]
@@ -41,11 +41,11 @@ class EmbeddingWords:
         return next(embedding for embedding in self.of if embedding.name == name)
 
     def columns(self, start: int, stop: int) -> "EmbeddingWords":
-        """The same words with these columns of their vectors: those of one of several text encoders."""
+        """The same words with columns `start` to `stop` of their vectors: those for one of several text encoders."""
         return replace(self, read=lambda name: self.read(name)[:, start:stop])
 
     def unusable_in(self, text: str, tokenizer: ClipBPE) -> tuple[Embedding, ...]:
-        """The embeddings that are named in a text and cannot be used, each once."""
+        """The unusable embeddings that a text names, each once."""
         tokens = self.unheard.tokens(text, tokenizer) if self.unusable else []
         named: set[str] = set()
         position = 0
@@ -59,7 +59,7 @@ class EmbeddingWords:
 
 
 class EmbeddingCache:
-    """The embeddings that a job may name, for whichever checkpoint. Vectors are read when a prompt has their word."""
+    """The embeddings that a job may name, for any checkpoint. Vectors are read when a prompt contains their word."""
 
     def __init__(self) -> None:
         self._found: tuple[Embedding, ...] = ()
@@ -67,7 +67,7 @@ class EmbeddingCache:
         self._vectors: dict[Embedding, Tensor] = {}
 
     def offer(self, embeddings: Iterable[Embedding]) -> None:
-        """Those of the next job. A file that has changed since it was found is described again."""
+        """Sets the embeddings of the next job. A file that has changed since it was found is read again."""
         found = tuple(map(_as_it_is, embeddings))
         if found != self._found:
             self._found = found
@@ -75,7 +75,7 @@ class EmbeddingCache:
             self._vectors = {each: vectors for each, vectors in self._vectors.items() if each in found}
 
     def words(self, width: int, tokenizer: ClipBPE) -> EmbeddingWords:
-        """Those whose vectors are `width` wide."""
+        """The embeddings with vectors of this width."""
         if width not in self._words:
             fitting = usable(self._found, width)
             by_name = {embedding.name: embedding for embedding in fitting}
@@ -94,7 +94,7 @@ class EmbeddingCache:
 
 
 def _as_it_is(embedding: Embedding) -> Embedding:
-    """The row of its file as that is now; one that is gone says so when it is read."""
+    """The embedding as its file is now; a missing file raises an error when its vectors are read."""
     if embedding.within:
         return embedding
     try:
@@ -105,9 +105,9 @@ def _as_it_is(embedding: Embedding) -> Embedding:
 
 
 def read_vectors(embedding: Embedding) -> Tensor:
-    """(vectors, width), fp32, those of XL's text encoders side by side.
+    """(vectors, width), fp32; for XL, the vectors of both text encoders concatenated along the width.
 
-    Raises WebuiError if the file is gone, damaged, or another one by now."""
+    Raises WebuiError if the file is missing, damaged, or has changed."""
     path = embedding.path
     try:
         if embedding.within:
@@ -153,7 +153,7 @@ def _read(path: Path, content: Any, keys: tuple[str, ...]) -> Tensor:
 def spoken(
     text_encoder: CLIPTextModel | CLIPTextModelWithProjection, chunks: Sequence[Chunk], read: ReadVectors | None
 ) -> Iterator[None]:
-    """While it lasts, the words in `chunks`, which are the batch, have their vectors in place of their tokens'."""
+    """Within the context, the words in `chunks` (the batch) are encoded with their own vectors, not their tokens'."""
     vectors: Mapping[str, Tensor] = {
         placed.word.name: read(placed.word.name) for chunk in chunks for placed in chunk.words if read
     }

@@ -1,4 +1,4 @@
-"""The table of families, and which of them a checkpoint belongs to."""
+"""The table of model families, and which family a checkpoint belongs to."""
 
 import logging
 from collections.abc import Sequence
@@ -21,19 +21,19 @@ FAMILIES: Final = (SDXL, SD2, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:
-    """The first of `families` that recognizes the file; the last one, whose loader says what it is, if none does."""
+    """The first of `families` that recognizes the file; if none does, the last one, whose loader reports the error."""
     signs = _signs(checkpoint)
     return next((family for family in families if family.matches(signs)), families[-1])
 
 
 def _signs(checkpoint: Checkpoint) -> FileSigns:
-    """What the file shows before any weight is read: nothing for one that cannot be."""
+    """What the file shows before any weights are read; empty for an unreadable file."""
     path = checkpoint.path
     try:
         if path.is_dir():
             pipeline = str(read_json(path / DIFFUSERS_INDEX).get("_class_name", ""))
             return FileSigns({}, pipeline, family_of_folder(path).name)
         return FileSigns(read_header(path) if format_of(path) == "safetensors" else open_weights(path).header)
-    except (WebuiError, OSError, ValueError) as error:  # the loader says so to whoever asked for it
+    except (WebuiError, OSError, ValueError) as error:  # the loader reports this error
         log.info("The family of %s cannot be told: %s", path.name, error)
     return FileSigns({})

@@ -1,7 +1,8 @@
-"""Hypernetworks, as A1111 applies them: small networks that change what attention makes its keys and values of.
+"""Hypernetworks as in A1111: small networks that change the inputs of attention's keys and values.
 
-In each attention layer whose context is as wide as one of its networks, keys are made of c + s * K(c) and values of
-c + s * V(c), c being the prompt's states, or in self-attention the picture's, and s the prompt's multiplier.
+In each attention layer whose context width matches one of its networks, keys are computed from c + s * K(c) and values
+from c + s * V(c). c is the context (the prompt's states, or in self-attention the picture's); s is the multiplier in
+the prompt.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +23,12 @@ from modules.networks.model import Model
 from modules.networks.weights import read_stored
 
 FIELD = "prompt"
-Halves = dict[int, tuple[nn.Module, nn.Module]]  # by width, the networks for keys and for values
+Halves = dict[int, tuple[nn.Module, nn.Module]]  # width -> the networks for keys and for values
 
 
 @dataclass(frozen=True)
 class HypernetworkRequest:
-    """A hypernetwork with its multiplier; `name` is what the prompt calls it."""
+    """A hypernetwork with its multiplier; `name` is its name in the prompt."""
 
     name: str
     stamp: Stamp
@@ -40,7 +41,7 @@ class _Laid(NamedTuple):
 
 
 class Hypernetworks:
-    """The hypernetworks on one checkpoint's denoiser. Its weights stay as they are."""
+    """The hypernetworks on one checkpoint's denoiser, whose weights do not change."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -50,11 +51,11 @@ class Hypernetworks:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about those that have no effect."""
+        """Sentences about hypernetworks that have no effect."""
         return self._notes
 
     def change(self, requests: Sequence[HypernetworkRequest]) -> None:
-        """Have `wanted` and no others act. Raises WebuiError for a file that cannot be used; then none acts."""
+        """Applies `requests` and no others. Raises WebuiError for an unusable file; then no hypernetwork is applied."""
         requests = tuple(requests)
         if requests == self._requests:
             return
@@ -84,7 +85,7 @@ class Hypernetworks:
 
 
 def _attention(denoiser: nn.Module) -> list[tuple[int, nn.Linear]]:
-    """(0 for keys or 1 for values, the layer) of each attention layer."""
+    """(0 for keys or 1 for values, the projection layer) for each attention layer."""
     sides = {"to_k": 0, "to_v": 1}
     named = ((name.rpartition(".")[2], layer) for name, layer in denoiser.named_modules())
     return [(sides[kind], layer) for kind, layer in named if kind in sides and isinstance(layer, nn.Linear)]
@@ -127,7 +128,7 @@ def _tensor(read: Callable[[Any], Tensor], device: torch.device, stored: Any) ->
 
 
 def _built(layers: Sequence[Layer], description: Description, read: Callable[[Any], nn.Parameter]) -> nn.Module:
-    """Linear layers with the activation behind each, before its layer norm. Dropout is for training."""
+    """Linear layers, each followed by the activation, then its layer norm. Dropout is only for training."""
     modules: list[nn.Module] = []
     last = max(number for number, layer in enumerate(layers) if not layer.is_norm)
     for number, layer in enumerate(layers):

@@ -1,1 +1,1 @@
-"""ControlNets: networks beside a UNet that hold its pictures to lines, depth, a pose; Zhang et al. 2023, 2302.05543."""
+"""ControlNets: networks that make a UNet follow lines, depth or a pose; Zhang et al. 2023, arXiv 2302.05543."""

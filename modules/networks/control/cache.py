@@ -1,4 +1,4 @@
-"""The ControlNets of the latest job stay in memory, so that the next one with the same need not read them again."""
+"""Keeps the ControlNets of the latest job in memory, so that the next job with the same ones does not reload them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from modules.networks.model import Model
 
 
 class _Key(NamedTuple):
-    """A file as it is, for the models of one family and shape, on one device."""
+    """A file in its current state, for models of one family and shape, on one device."""
 
     stamp: Stamp
     family: str
@@ -20,15 +20,15 @@ class _Key(NamedTuple):
 
 
 class ControlNetCache:
-    """Holds the networks that the job at hand uses; those of the job before go first."""
+    """Holds the networks of the current job; those of the job before are freed first."""
 
     def __init__(self) -> None:
         self._loaded: dict[_Key, Any] = {}
 
     def take(self, paths: Sequence[Path], model: Model) -> tuple[Any, ...]:
-        """The networks in these files, for `model`; what is in none of them is let go before any is read.
+        """The networks in these files, for `model`; all other networks are freed before any file is read.
 
-        Raises WebuiError if a file is gone, damaged, or made for another family.
+        Raises WebuiError if a file is missing, damaged, or made for another family.
         """
         load = model.family.load_control
         if load is None:

@@ -1,7 +1,7 @@
-"""How a ControlNet's file is laid out: its keys in the three spellings there are, and diffusers' configuration of it.
+"""The layout of a ControlNet file: its keys in the three existing naming schemes, and its diffusers configuration.
 
-A ControlNet is a copy of the encoder of the UNet that it was trained beside. Shapes tell its widths and depths; what
-they cannot tell (heads, norm groups) is that of the UNet it is to serve.
+A ControlNet is a copy of the encoder of the UNet that it was trained with. Its widths and depths follow from shapes;
+what shapes cannot show (heads, norm groups) is taken from the UNet that it is used with.
 """
 
 import re
@@ -16,7 +16,7 @@ from modules.networks.ldm.names import unet_ldm_name
 from modules.networks.ldm.shapes import Shapes
 
 FIELD: Final = "controlnet"
-PREFIX: Final = "control_model."  # of files that were cut out of a whole LDM checkpoint
+PREFIX: Final = "control_model."  # in files extracted from a whole LDM checkpoint
 DIFFUSERS_SIGN: Final = "controlnet_cond_embedding.conv_in.weight"
 LDM_SIGN: Final = "input_hint_block.0.weight"
 OF_THE_UNET: Final = ("attention_head_dim", "norm_num_groups", "addition_embed_type", "addition_time_embed_dim",
@@ -26,7 +26,7 @@ _ZERO: Final = re.compile(r"controlnet_down_blocks\.(\d+)\.(weight|bias)")
 
 
 def prefix_of(header: Header) -> str:
-    """How all keys of a ControlNet begin."""
+    """The prefix of all keys of a ControlNet."""
     return PREFIX if any(key.startswith(PREFIX) for key in header) else ""
 
 
@@ -65,9 +65,9 @@ def ldm_name(name: str, config: Mapping[str, Any]) -> str:
 
 
 def control_config(header: Header, unet: Mapping[str, Any], name: str) -> Config:
-    """diffusers' configuration of the ControlNet in a file, which is to serve a UNet with the configuration `unet`.
+    """diffusers' configuration of the ControlNet in a file, for use with a UNet with the configuration `unet`.
 
-    Raises WebuiError if the file holds no ControlNet, or one for another family.
+    Raises WebuiError if the file contains no ControlNet, or one for another family.
     """
     if not is_control_net(header):
         raise WebuiError(f"{name} holds no ControlNet.", "Choose another model for the control unit.", FIELD)
@@ -100,14 +100,14 @@ def control_config(header: Header, unet: Mapping[str, Any], name: str) -> Config
 
 
 def _hint_widths(shape: Shapes) -> list[int]:
-    """The widths through which the hint goes: before each halving, and at the end."""
+    """The channel widths of the hint's encoder: before each downsampling, and at the end."""
     blocks = shape.count("controlnet_cond_embedding.blocks")
     widths = [shape.of(f"controlnet_cond_embedding.blocks.{number}.weight")[0] for number in range(1, blocks, 2)]
     return [shape.of(DIFFUSERS_SIGN)[0], *widths]
 
 
 def _in_diffusers_names(header: Header) -> dict[str, TensorInfo]:
-    """The shapes under diffusers' names, whatever the file calls them."""
+    """The tensors under diffusers' names, whatever names the file uses."""
     if is_diffusers(header):
         return dict(header)
     prefix = prefix_of(header)
@@ -117,7 +117,7 @@ def _in_diffusers_names(header: Header) -> dict[str, TensorInfo]:
 
 
 def _blocks_a_level(bare: Mapping[str, TensorInfo]) -> int:
-    """Residual blocks before the first halving."""
+    """The number of residual blocks before the first downsampling."""
     number = 1
     while f"input_blocks.{number}.0.in_layers.2.weight" in bare:
         number += 1
@@ -125,12 +125,12 @@ def _blocks_a_level(bare: Mapping[str, TensorInfo]) -> int:
 
 
 def _hint_steps(bare: Mapping[str, TensorInfo]) -> tuple[int, ...]:
-    """As many numbers as the hint has widths."""
+    """One entry for each width of the hint's encoder."""
     return tuple(range((sum(key.startswith("input_hint_block.") for key in bare) // 2) // 2))
 
 
 def _names(bare: Mapping[str, TensorInfo]) -> list[str]:
-    """diffusers' names that a ControlNet of at most so many tensors may have, of the layers whose shapes matter."""
+    """diffusers' names of the layers whose shapes matter, as many as a ControlNet with these tensors may have."""
     levels = range(1 + sum(key.endswith(".0.op.weight") for key in bare))
     blocks = range(_blocks_a_level(bare))
     names = ["conv_in.weight", "add_embedding.linear_1.weight", DIFFUSERS_SIGN]
@@ -143,7 +143,7 @@ def _names(bare: Mapping[str, TensorInfo]) -> list[str]:
 
 
 def _require_fit(config: Config, unet: Mapping[str, Any], name: str) -> None:
-    """Raises WebuiError unless the copy is one of the UNet's encoder."""
+    """Raises WebuiError unless the ControlNet is a copy of this UNet's encoder."""
     ours = (list(config["block_out_channels"]), config["cross_attention_dim"])
     theirs = (list(unet["block_out_channels"]), unet["cross_attention_dim"])
     if ours != theirs or config["in_channels"] != unet["out_channels"]:

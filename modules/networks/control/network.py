@@ -17,15 +17,15 @@ from modules.networks.device import Placement
 from modules.networks.ldm.building import building
 from modules.networks.weights import fill, open_weights
 
-SOFT: Final = 0.825  # the weight of a residual in that of the one below it, for "My prompt is more important"
-DEEPEST: Final = 12  # number of SD 1's middle residual; sd-webui-controlnet counts XL's from there too
+SOFT: Final = 0.825  # weight of each residual relative to the next deeper one, for "My prompt is more important"
+DEEPEST: Final = 12  # index of SD 1's middle residual; sd-webui-controlnet uses it for XL too
 
 
 @dataclass(frozen=True)
 class ControlNet:
-    """network: its hint embedding is taken out into `embed`, so that the hint is embedded once and not in each step.
+    """network: without its hint embedding, which is in `embed`, so that the hint is embedded once and not in each step.
 
-    pools: residuals are averaged over the picture (the shuffle model, which passes colors and no places).
+    pools: residuals are averaged over the picture (the shuffle model, which transfers colors but not positions).
     size: bytes in memory.
     """
 
@@ -46,10 +46,10 @@ class ControlNet:
 
 @dataclass(frozen=True)
 class Control:
-    """A ControlNet with the picture that it holds others to.
+    """A ControlNet with its control picture.
 
-    embedded: of `ControlNet.embedded`.  scales: of the residuals, the middle one's last.  acts: whether it does in the
-    step at hand.  is_for_prompt: it acts on the prompt alone and leaves the negative prompt's rows as they are.
+    embedded: result of `ControlNet.embedded`.  scales: factors of the residuals, the middle one last.  acts: says
+    whether it acts in the current step.  is_for_prompt: it does not act on the rows of the negative prompt.
     """
 
     net: ControlNet
@@ -61,10 +61,10 @@ class Control:
     def residuals(
         self, x: Tensor, time: Tensor, cond: Conditioning, added_cond: Mapping[str, Any], negative_rows: int
     ) -> tuple[Tensor, ...]:
-        """What is added to each skip connection and, last, in the middle.
+        """The tensors to add to each skip connection and, last, to the middle block.
 
-        x (rows, C, h, w): the network's input, scaled.  time (rows,).  added_cond: what the UNet gets of the prompts
-        besides their tokens.  negative_rows: rows at the end that are the negative prompt's.
+        x (rows, C, h, w): the network's scaled input.  time (rows,).  added_cond: the UNet's inputs from the prompts
+        besides their tokens.  negative_rows: number of rows at the end that belong to the negative prompt.
         """
         network = cast(Any, self.net.network)
         down, middle = network(x, time, cond.tokens, self.embedded, return_dict=False, **added_cond)
@@ -78,7 +78,7 @@ class Control:
 
 
 def layer_weights(count: int, weight: float, is_soft: bool) -> tuple[float, ...]:
-    """The weights of `count` residuals, the middle one's last; soft ones are weight · 0.825^(12 - i), as in A1111.
+    """The weights of `count` residuals, the middle one last; soft weights are weight · 0.825^(12 - i), as in A1111.
 
     >>> [round(each, 3) for each in layer_weights(13, 2.0, True)][:2], layer_weights(13, 2.0, True)[12]
     ([0.199, 0.241], 2.0)
@@ -89,7 +89,7 @@ def layer_weights(count: int, weight: float, is_soft: bool) -> tuple[float, ...]
 def load_control_net(path: Path, unet: UNet2DConditionModel, place: Placement) -> ControlNet:
     """The ControlNet in a file, for a checkpoint with this UNet.
 
-    Raises WebuiError if the file is damaged, holds none, or one for another family; OSError.
+    Raises WebuiError if the file is damaged, or has no ControlNet, or one for another family; OSError.
     """
     weights = open_weights(path)
     config = control_config(weights.header, cast(Any, unet).config, weights.name)

@@ -1,4 +1,4 @@
-"""What people, sharing sites and trainers have noted about a model, in any of the spellings that lie beside models."""
+"""Notes about a model by users, sharing sites and trainers, in any of the formats found next to models."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,13 +13,13 @@ from modules.networks.files.base_models import SD1, SD2, SDXL, UNKNOWN, family_o
 from modules.networks.files.foreign import parse_json, read_text
 
 LARGEST: Final = 4 << 20  # bytes of a file of notes; those of sharing sites list every picture of a model
-LONGEST_TEXT: Final = 20_000  # letters of a description
-LONGEST_LINE: Final = 2_000  # of words for a prompt
-LONGEST_WORDS: Final = 300  # of all that a sharing site lists as trained words: some list one phrase a costume
+LONGEST_TEXT: Final = 20_000  # characters of a description
+LONGEST_LINE: Final = 2_000  # characters of text for a prompt
+LONGEST_WORDS: Final = 300  # characters of the trained words from a sharing site: some list one phrase per costume
 LONGEST_TAG: Final = 60
 MOST_TAGS: Final = 40
 LARGEST_WEIGHT: Final = 10.0
-CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # also of direction
+CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and direction
 _BLANKS: Final = re.compile(r"[ \t\r\f\v]+")
 _LINES: Final = re.compile(r"\s*\n\s*\n\s*")
 _HTML: Final = re.compile(r"</?(p|br|div|span|a|b|i|em|strong|ul|ol|li|h[1-6]|code|pre|img|hr)\b[^<>]*>", re.IGNORECASE)
@@ -29,9 +29,9 @@ JsonObject = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Notes:
-    """`activation_text` goes into a prompt beside the model, `negative_text` into the negative one.
+    """`activation_text` is added to the prompt together with the model, `negative_text` to the negative prompt.
 
-    `preferred_weight` is 0 for none. `base_model` is as it was called, `tags` are a sharing site's.
+    `preferred_weight` is 0 if there is none. `base_model` is as the note spells it; `tags` are from a sharing site.
     """
 
     title: str = ""
@@ -48,7 +48,7 @@ NOTHING: Final = Notes()
 
 
 def merged(all_notes: Iterable[Notes]) -> Notes:
-    """Of each field the first that says something."""
+    """For each field, the first non-empty value."""
     values: dict[str, Any] = {}
     for notes in all_notes:
         for field in fields(Notes):
@@ -59,9 +59,10 @@ def merged(all_notes: Iterable[Notes]) -> Notes:
 
 
 def read_notes(path: Path, ending: str) -> Notes:
-    """What the file `path` says, which ends as `ending` of `beside.NOTES`.
+    """The notes in the file `path`, whose name ends with `ending`, an entry of `beside.NOTES`.
 
-    Raises ValueError for what is none, or too large or deep; WebuiError for no file; OSError.
+    Raises ValueError if it is not a note, too large or too deeply nested; WebuiError if it is not a regular file;
+    OSError.
     """
     text = read_text(path, LARGEST)
     if ending.endswith(".txt"):
@@ -81,7 +82,7 @@ def problem_of(path: Path, error: Exception) -> str:
 
 
 def notes_of_a1111(content: JsonObject) -> Notes:
-    """What A1111's editor of cards writes."""
+    """Notes as written by A1111's card editor."""
     version = _line(content.get("sd version"))
     return Notes(
         description=_plain(content.get("description")),
@@ -94,7 +95,7 @@ def notes_of_a1111(content: JsonObject) -> Notes:
 
 
 def notes_of_civitai(content: JsonObject) -> Notes:
-    """A model's version as Civitai's interface gives it, which several programs save as it comes."""
+    """Notes from a model version as returned by Civitai's API; several programs save it unchanged."""
     model = _object(content.get("model"))
     return Notes(
         title=_line(model.get("name")),
@@ -106,7 +107,7 @@ def notes_of_civitai(content: JsonObject) -> Notes:
 
 
 def notes_of_stability_matrix(content: JsonObject) -> Notes:
-    """The same by Stability Matrix."""
+    """The same as saved by Stability Matrix."""
     return Notes(
         title=_line(content.get("UserTitle")) or _line(content.get("ModelName")),
         description=_plain(content.get("ModelDescription")) or _plain(content.get("VersionDescription")),
@@ -117,7 +118,7 @@ def notes_of_stability_matrix(content: JsonObject) -> Notes:
 
 
 def notes_of_lora_manager(content: JsonObject) -> Notes:
-    """The same by ComfyUI's LoRA Manager, whose tips for use are JSON in a text."""
+    """The same as saved by ComfyUI's LoRA Manager, whose usage tips are JSON inside a string."""
     try:
         tips = _object(parse_json(content["usage_tips"]))
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -135,7 +136,7 @@ def notes_of_lora_manager(content: JsonObject) -> Notes:
 
 
 def notes_of_file(metadata: JsonObject) -> Notes:
-    """What a safetensors file tells of itself: modelspec (Stability AI's), kohya's trainers."""
+    """Notes from a safetensors file's metadata: Stability AI's modelspec, and kohya's trainers."""
     return Notes(
         title=_line(metadata.get("modelspec.title")),
         description=_plain(metadata.get("modelspec.description")) or _plain(metadata.get("ss_training_comment")),
@@ -159,13 +160,13 @@ def _base_of_file(metadata: JsonObject) -> str:
     base = _line(metadata.get("modelspec.architecture")) or _line(metadata.get("ss_base_model_version"))
     if base or "ss_v2" not in metadata:
         return family_of(base) or base
-    # As A1111 reads trainers' older notes.
+    # Trainers' older metadata, read as in A1111.
     is_xl = "sdxl" in _line(metadata.get("ss_network_module")) or "sdxl" in _line(metadata.get("ss_sd_scripts"))
     return SDXL if is_xl else SD2 if _line(metadata.get("ss_v2")) == "True" else SD1
 
 
 def trained_tags(metadata: JsonObject, most: int) -> tuple[str, ...]:
-    """The tags that the pictures of a LoRA's training had, the most frequent first."""
+    """The tags of a LoRA's training pictures, the most frequent first."""
     counts: dict[str, int] = {}
     for of_folder in _object(metadata.get("ss_tag_frequency")).values():
         for tag, count in _object(of_folder).items():
@@ -175,12 +176,12 @@ def trained_tags(metadata: JsonObject, most: int) -> tuple[str, ...]:
 
 
 def weight_of(value: Any) -> float:
-    """A preferred weight; 0 for none, or for what is no number near those that are used."""
+    """A preferred weight; 0 if there is none, or if the value is not a number in the usual range."""
     try:
         weight = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
     except (ValueError, OverflowError):
         return 0.0
-    return weight if abs(weight) <= LARGEST_WEIGHT else 0.0  # NaN is not
+    return weight if abs(weight) <= LARGEST_WEIGHT else 0.0  # also False for NaN
 
 
 def _object(value: Any) -> JsonObject:
@@ -188,7 +189,7 @@ def _object(value: Any) -> JsonObject:
 
 
 def _text(value: Any, longest: int = LONGEST_TEXT) -> str:
-    """Text that can be sent: no halves of surrogate pairs, no control characters but line breaks."""
+    """Text that can be encoded and shown: no lone surrogates, no control characters except line breaks."""
     if not isinstance(value, str):
         return ""
     return CONTROLS.sub("", value[:longest].encode("utf-8", "replace").decode("utf-8")).strip()
@@ -199,7 +200,7 @@ def _line(value: Any) -> str:
 
 
 def _joined(value: Any) -> str:
-    """Trained words as one text, as many as fit; the first in any case."""
+    """Trained words as one text, as many as fit, but at least the first."""
     kept: list[str] = []
     for word in dict.fromkeys(_line(each).strip(" ,") for each in _list(value)[:MOST_TAGS]):
         if kept and len(", ".join([*kept, word])) > LONGEST_WORDS:
@@ -222,7 +223,7 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 class _TextOfHtml(HTMLParser):
-    """The words of a description in HTML, its blocks as lines."""
+    """Extracts the text of an HTML description, one line per block."""
 
     BLOCKS: Final = frozenset({"p", "br", "div", "li", "ul", "ol", "h1", "h2", "h3", "h4", "tr", "hr", "pre"})
     SILENT: Final = frozenset({"script", "style"})
@@ -248,7 +249,7 @@ class _TextOfHtml(HTMLParser):
 
 
 def _plain(value: Any) -> str:
-    """A description without its HTML; one without any HTML, such as `use <lora:ink:0.7>`, as it stands."""
+    """A description with its HTML removed; text without HTML, such as `use <lora:ink:0.7>`, stays unchanged."""
     text = _text(value)
     if not _HTML.search(text):
         return text
@@ -256,6 +257,6 @@ def _plain(value: Any) -> str:
     try:
         reader.feed(text)
         reader.close()
-    except AssertionError:  # html.parser on declarations such as `<![x`
+    except AssertionError:  # raised by html.parser for declarations such as `<![x`
         return text
     return _LINES.sub("\n\n", _BLANKS.sub(" ", "".join(reader.words))).strip()

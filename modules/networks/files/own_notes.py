@@ -1,4 +1,4 @@
-"""What a person notes about a model, kept as A1111's editor of cards keeps it: in a JSON beside the model's file."""
+"""The user's own notes about a model, stored as in A1111's card editor: in a JSON next to the model's file."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from modules.base.errors import WebuiError
 from modules.base.names import shown
 from modules.networks.files.foreign import LARGEST_NOTE, parse_json, read_text
 
-# Fields of ours and A1111's keys.
+# Our fields and A1111's keys.
 KEYS: Final[Mapping[str, str]] = {
     "description": "description",
     "sd_version": "sd version",
@@ -22,7 +22,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 
 
-# What a checkpoint's network predicts: keys of the JSON beside it, and what an editor offers for both together.
+# What a checkpoint's network predicts: keys of the JSON next to it, and the choices that set both keys.
 PREDICTION, ZERO_SNR = "prediction_type", "zero_terminal_snr"
 PREDICTIONS: Final[Mapping[str, tuple[str, bool]]] = {
     "epsilon": ("epsilon", False),
@@ -32,12 +32,12 @@ PREDICTIONS: Final[Mapping[str, tuple[str, bool]]] = {
 
 
 def prediction_path(checkpoint: Path) -> Path:
-    """The JSON that says what a checkpoint, a file or a diffusers folder, predicts."""
+    """The JSON that says what a checkpoint (a file or a diffusers folder) predicts."""
     return checkpoint / "defaults.json" if checkpoint.is_dir() else checkpoint.with_suffix(".json")
 
 
 def written_prediction(checkpoint: Path) -> tuple[Any, Any]:
-    """The values of `PREDICTION` and `ZERO_SNR` as they are written there; None for what is not, or cannot be read."""
+    """The values of `PREDICTION` and `ZERO_SNR` in that JSON; None for a value that is missing or cannot be read."""
     try:
         content = read_own(prediction_path(checkpoint))
     except WebuiError:
@@ -46,13 +46,13 @@ def written_prediction(checkpoint: Path) -> tuple[Any, Any]:
 
 
 def chosen_prediction(checkpoint: Path) -> str:
-    """The name in `PREDICTIONS` of what is written there, "" for nothing or something else."""
+    """The name in `PREDICTIONS` of the values in that JSON; "" for no values, or others."""
     word, zero = written_prediction(checkpoint)
     return next((name for name, pair in PREDICTIONS.items() if pair == (word, zero is True)), "")
 
 
 def save_prediction(checkpoint: Path, choice: str) -> None:
-    """Write a choice of `PREDICTIONS` there, or with "" remove what is written. Raises as `save_own` does."""
+    """Writes a choice of `PREDICTIONS` to that JSON; "" removes the values. Raises like `save_own`."""
     path = prediction_path(checkpoint)
     _require_no_link(path)
     content = read_own(path)
@@ -64,7 +64,7 @@ def save_prediction(checkpoint: Path, choice: str) -> None:
 
 
 def read_own(path: Path) -> dict[str, Any]:
-    """All that the JSON at `path` holds, {} where there is none. Raises WebuiError for one that cannot be read."""
+    """The content of the JSON at `path`, {} if the file does not exist. Raises WebuiError if it cannot be read."""
     try:
         content = parse_json(read_text(path, LARGEST_NOTE))
     except FileNotFoundError:
@@ -78,9 +78,9 @@ def read_own(path: Path) -> dict[str, Any]:
 
 
 def save_own(path: Path, changes: Mapping[str, Any]) -> None:
-    """Put `changes`, by the names of `KEYS`, into the JSON at `path`; what else it holds stays.
+    """Writes `changes`, named as in `KEYS`, to the JSON at `path`; its other values stay.
 
-    Raises WebuiError, and the file is as it was, if it cannot be read or written.
+    Raises WebuiError if it cannot be read or written; then the file is unchanged.
     """
     _require_no_link(path)
     content = read_own(path)
@@ -101,7 +101,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def as_json(content: Mapping[str, Any]) -> bytes:
-    """As A1111 writes it; halves of surrogate pairs, which UTF-8 cannot hold, as escapes."""
+    """JSON formatted as in A1111; lone surrogates, which UTF-8 cannot encode, are escaped."""
     text = json.dumps(content, indent=4, ensure_ascii=False)
     try:
         return text.encode("utf-8")

@@ -1,4 +1,4 @@
-"""The picture that a person chooses for a model, kept where A1111 keeps it: `NAME.preview.png` beside the model."""
+"""The picture that a user chooses for a model, stored as in A1111: `NAME.preview.png` next to the model."""
 
 import io
 import os
@@ -20,10 +20,10 @@ def preview_path(card: Card) -> Path:
 
 
 def save_preview(card: Card, picture: Picture, is_replacing: bool) -> Path:
-    """Write `picture` beside the model, a PNG as it is with the parameters it may contain; the file's path.
+    """Writes `picture` next to the model and returns the path; a PNG is copied unchanged, including its parameters.
 
-    Raises WebuiError, and the file is as it was: with the field `replace` (409) if the model has a picture and nobody
-    has agreed to replace it, and if the disk refuses.
+    Raises WebuiError if the disk refuses, or, with the field `replace` (409), if the model has a picture and
+    `is_replacing` is False; then nothing has changed.
     """
     path = preview_path(card)
     if path.is_symlink():

@@ -1,6 +1,6 @@
-"""A pickle's instructions, followed one by one on a stack of plain values: nothing of it is run.
+"""Interprets a pickle's instructions one by one on a stack of plain values, without running any of its code.
 
-The few names that weights need stand for values of this file; any other name refuses the whole.
+The few names that weights need are replaced by values of this file; any other name rejects the pickle.
 """
 
 import io
@@ -14,9 +14,9 @@ from modules.networks.files.foreign import FIELD
 
 
 class Bounds(NamedTuple):
-    """How much of a file is looked at: bytes of its pickle, its instructions, its values.
+    """How much of a file is read at most: bytes of its pickle, instructions, values.
 
-    with_lists: lists, tuples and whole numbers as keys are told too, all as dicts with texts as keys.
+    with_lists: also returns lists, tuples and dicts with integer keys, all as dicts with text keys.
     """
 
     pickle: int
@@ -58,7 +58,7 @@ _KEYS: Final = (str, int, float, bool, bytes, type(None))
 
 
 class Refused(Exception):
-    """The name of something that is more than weights."""
+    """The pickle names something that weights do not need."""
 
 
 class Name(NamedTuple):
@@ -82,14 +82,14 @@ class StoredTensor(NamedTuple):
 
 
 class Harmless:
-    """An object of a class that is harmless and not needed, such as a training callback; and what it was given."""
+    """An object of a harmless class that is not needed, such as a training callback, with its arguments."""
 
     def __init__(self) -> None:
         self.state: Any = None
 
 
 class Machine:
-    """Follows one pickle from where `data` stands; `storages` are those it names, by their keys."""
+    """Interprets one pickle from the current position of `data`; `storages` are the storages it names, by key."""
 
     def __init__(self, data: io.BytesIO, bounds: Bounds, path: Path) -> None:
         self.storages: dict[str, Storage] = {}
@@ -100,7 +100,8 @@ class Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """What it leaves on the stack. Raises Refused, WebuiError for too many instructions, else anything."""
+        """The object left on the stack. Raises Refused; WebuiError for too many instructions; for a damaged pickle,
+        any exception."""
         for operation, argument, _ in pickletools.genops(self._data):
             self._spend(1)
             if operation.name == "STOP":
@@ -152,7 +153,7 @@ class Machine:
             self._make(name, argument)
 
     def _make(self, name: str, argument: Any) -> None:
-        """What names classes and functions, and calls them."""
+        """Handles the instructions that name classes and functions or call them."""
         stack = self._stack
         if name == "GLOBAL":
             stack.append(_named(*argument.split(" ", 1)))
@@ -204,7 +205,7 @@ class Machine:
         return items
 
     def _set_items(self, items: list[Any]) -> None:
-        """Keys that are not simple are left out: hashing one runs through all its depth, and no tensor is under it."""
+        """Skips keys that are not simple: hashing one would recurse through it, and no tensor is stored under it."""
         holder = self._stack[-1]
         if isinstance(holder, dict):
             pairs = zip(items[::2], items[1::2], strict=True)
@@ -228,7 +229,7 @@ def _named(module: Any, name: Any) -> Name:
 
 
 def _made(made: Any, arguments: Any) -> Any:
-    """What a class or function makes of `arguments`, as far as it matters."""
+    """The result of calling a class or function with `arguments`, as far as it matters."""
     if not isinstance(made, Name):
         raise ValueError("not a name")
     if made.full == "torch._tensor._rebuild_from_type_v2":

@@ -1,4 +1,4 @@
-"""torch's files, looked into by a process of their own: whatever one of them does to it, only that file is lost."""
+"""Reads files saved by torch in a separate process: if a file crashes it, only that file is lost."""
 
 import json
 import logging
@@ -21,15 +21,15 @@ from modules.networks.files.torch_pickle import CHECKPOINT, Content, MoreThanWei
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = 60.0  # seconds for one file, on the busiest machine
-MOST_MEMORY: Final = 2**30  # bytes of address space of the process
+PATIENCE: Final = 60.0  # seconds for one file, enough on a busy machine
+MOST_MEMORY: Final = 2**30  # bytes of the process's address space
 _TENSOR, _DICT = "tensor", "dict"
 
 
 class PickleReader:
-    """Reads files in a process that is started for the first of them, again after it died, and ended with the block.
+    """Reads files in a process that starts with the first file, restarts after a crash, and ends with the `with` block.
 
-    For one thread. `patience` is in seconds, `command` what is started.
+    Use it from one thread. `patience` is in seconds; `command` are the interpreter's arguments.
     """
 
     def __init__(self, patience: float = PATIENCE, command: tuple[str, ...] = ("-m", __name__)) -> None:
@@ -46,7 +46,7 @@ class PickleReader:
         self._end()
 
     def read(self, path: Path, bounds: Bounds) -> Content:
-        """What was saved in `path`. Raises WebuiError as `read_content` does, and if the process died; OSError."""
+        """The content of `path`. Raises WebuiError as `read_content` does, and if the process died; OSError."""
         process = self._process = self._process or self._start()
         question = json.dumps([str(path.absolute()), *bounds]).encode()
         assert process.stdin is not None
@@ -57,7 +57,7 @@ class PickleReader:
             process.stdin.write(question + b"\n")
             process.stdin.flush()
             line = process.stdout.readline()
-        except OSError:  # it is no longer there
+        except OSError:  # the process has exited
             line = b""
         finally:
             clock.cancel()
@@ -91,7 +91,7 @@ class PickleReader:
             return None
         process.kill()
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # closing sends what is left of the question, which nobody reads any longer
+        with suppress(BrokenPipeError):  # closing flushes the rest of the request, which nobody reads any more
             process.stdin.close()
         with process:  # waits, and closes the other pipe
             pass
@@ -99,13 +99,13 @@ class PickleReader:
 
 
 def read_pickle(path: Path, bounds: Bounds = CHECKPOINT) -> Content:
-    """What was saved in one file, as `PickleReader.read`."""
+    """The content of one file. Raises like `PickleReader.read`."""
     with PickleReader() as reader:
         return reader.read(path, bounds)
 
 
 def _packed(content: Content) -> Any:
-    """As JSON has it."""
+    """`content` as JSON values."""
     if isinstance(content, Stored):
         return {_TENSOR: content}
     if isinstance(content, Mapping):
@@ -122,14 +122,14 @@ def _unpacked(message: Any) -> Content:
     return {key: _unpacked(value) for key, value in cast(dict[str, Any], message[_DICT]).items()}
 
 
-# ---- in that process ----
+# ---- in the reading process ----
 
 
 def _limit() -> None:
-    """No more memory than looking takes, and no image of it on the disk after a death. Windows has no such limits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole terminal; whoever asks ends this one
+    """Limits the memory of the process and disables core dumps. Windows has no such limits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C goes to all processes; the parent ends this one
     if sys.platform != "win32":
-        import resource  # noqa: PLC0415  # is not there on Windows
+        import resource  # noqa: PLC0415  # does not exist on Windows
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))

