@@ -47,7 +47,7 @@ def test_a_picture_becomes_another_and_that_one_the_next_source(ready: Page, stu
 
     ready.hover("#img2img_results .stage")
     ready.click("#img2img_compare")
-    expect(ready.locator(".compare")).to_be_visible()
+    expect(ready.locator("#img2img_results .compare")).to_be_visible()
     ready.click("#save_img2img")
     expect(ready.locator(".toast")).to_contain_text("Saved as")
 
