@@ -1,4 +1,4 @@
-"""What admission finds in some folders, for jobs that go straight to an engine without a queue before it."""
+"""Runs requests through admission, with the files of some folders, and straight to an engine, without a queue."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from modules.schema.settings import Settings
 
 @dataclass
 class Folders:
-    """The folders are scanned before each job, as the web process does when one of their files has changed."""
+    """Folders that are scanned before each job, as the web process does when one of their files has changed."""
 
     cache: Path
     checkpoints: tuple[Path, ...] = ()
@@ -59,7 +59,7 @@ class Folders:
         should_stop: Callable[[], Stop] = lambda: Stop.NONE,
         first_batch: int = 0,
     ) -> Iterator[Event | EngineState]:
-        """The events of a job that begins with `checkpoint`; a request that admission refuses has failed."""
+        """The events of a job that starts with `checkpoint`; a request that admission refuses counts as failed."""
         try:
             own = settings.overridden(request.override_settings)
             request, resources = resolved(request, own, CatalogNames(self.catalog(), self.reader), checkpoint)

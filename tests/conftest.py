@@ -1,4 +1,4 @@
-"""What every test gets: repeatable hypothesis runs, failures told at once, and no way out of the machine."""
+"""For every test: repeatable hypothesis runs, failures reported at once, and no connections to other machines."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# As modules.app sets it for the engine process; torch must not have been imported before.
+# As modules.app sets it for the engine process; torch must not be imported before this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: two threads each would only wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # two threads per worker would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
@@ -21,22 +21,22 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-SECONDS = {"slow": 10.0, "browser": 3.0, "parity": 1.5}  # that a test with this mark takes, roughly
+SECONDS = {"slow": 10.0, "browser": 3.0, "parity": 1.5}  # rough duration of a test with this mark
 UNMARKED_SECONDS = 0.1
-FAILURE_LINES = 30  # of a traceback, printed when it happens; the whole stands at the end of the run
+FAILURE_LINES = 30  # of a traceback, printed at once; the full one is at the end of the run
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test of names that are not Unicode logs them; xdist could not send such a log, and its process would end."""
+    """A test of names that are not Unicode logs them; xdist cannot send such a log, and its process would end."""
     report = yield
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first, so that the last ones, when a worker may be without work, are short."""
+    """The longest files come first, so that no worker is left without work during a long file at the end."""
     seconds: defaultdict[Path, float] = defaultdict(float)
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class FailuresAtOnce:
-    """Prints a failed test's name and the end of its traceback when it fails: a run that is cut off has told them."""
+    """Prints a failed test's name and the end of its traceback as soon as it fails: a run that is cut off has shown
+    them.
+    """
 
     def __init__(self, terminal: pytest.TerminalReporter) -> None:
         self.terminal = terminal
@@ -60,7 +62,7 @@ class FailuresAtOnce:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names the tests that failed, were run again and passed, with their first failure: nobody shall overlook them."""
+    """Lists tests that failed and passed when run again, with their first failure, so that nobody overlooks them."""
     stats = terminalreporter.stats
     failed = {report.nodeid for report in [*stats.get("failed", []), *stats.get("error", [])]}
     unsteady = [report for report in stats.get("rerun", []) if report.nodeid not in failed]
@@ -71,9 +73,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(report.longreprtext)
 
 
-@pytest.hookimpl(trylast=True)  # after the terminal has come
+@pytest.hookimpl(trylast=True)  # after the terminal reporter is registered
 def pytest_configure(config: pytest.Config) -> None:
-    """With xdist, reports come to the controller, which is the only one with a terminal to print to."""
+    """With xdist, reports go to the controller, the only process with a terminal to print to."""
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     if terminal is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(terminal), "failures-at-once")
@@ -81,11 +83,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def only_this_machine() -> Iterator[None]:
-    """Every connection that leaves the machine fails, with the address in the message."""
+    """Every connection to another machine fails, with the address in the message."""
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: Any) -> None:
-        host = address[0] if isinstance(address, tuple) else "localhost"  # a Unix socket is a path
+        host = address[0] if isinstance(address, tuple) else "localhost"  # the path of a Unix socket
         assert str(host).startswith("127.") or host in ("::1", "localhost"), f"a test reached for {address}"
         connect(self, address)
 

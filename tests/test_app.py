@@ -1,4 +1,4 @@
-"""Palimpsest as a person starts it: `python webui.py`, in processes of its own, with a tiny checkpoint."""
+"""Palimpsest as a person starts it: `python webui.py`, in separate processes, with a tiny checkpoint."""
 
 import io
 import signal
@@ -29,7 +29,7 @@ from tests.admitted import Folders
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 300.0  # seconds; a start takes 5 to 10 on an idle machine, 110 were seen on a busy one
+PATIENCE = 300.0  # seconds; a start takes 5 to 10 on an idle machine; 110 were measured on a busy one
 
 
 def free_port() -> int:
@@ -64,7 +64,7 @@ class Studio:
         pytest.fail(f"waited in vain for {what}; the engine is {self.state()}")
 
     def run(self, **request: Any) -> dict[str, Any]:
-        """An img2img job to its end, as GET /v1/jobs/{id} describes it."""
+        """Runs an img2img job to its end; returns what GET /v1/jobs/{id} says about it."""
         values = {"prompt": "a cat", "width": 64, "height": 64, "steps": 4, "seed": 5, "subseed": 1, **request}
         job = self.client.post("/v1/jobs", json={"kind": "img2img", "request": values}).json()
         self.until("the job to end", lambda: self.job(job["id"])["status"] not in ("queued", "running"))

@@ -1,4 +1,4 @@
-"""The checkpoint that ships: small enough, and its page defaults are read whole."""
+"""The bundled checkpoint: it is small enough, and all its page defaults are read."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A text file's encoding is named where it is opened: Windows has another default than UTF-8."""
+"""Every text file is opened with an explicit encoding: the default on Windows is not UTF-8."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ SOURCES = [
 
 
 def unnamed(source: str) -> list[int]:
-    """The lines that read or write text without naming its encoding."""
+    """The lines that read or write text without naming an encoding."""
     found: list[int] = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
@@ -30,7 +30,7 @@ def unnamed(source: str) -> list[int]:
 
 
 def is_text_mode(arguments: list[ast.expr]) -> bool:
-    """Whether the first argument is a mode such as "w" or "a+" (and no name of a file in an archive)."""
+    """Whether the first argument is a mode such as "w" or "a+" (and not the name of a file in an archive)."""
     mode = arguments[0].value if arguments and isinstance(arguments[0], ast.Constant) else None
     return isinstance(mode, str) and bool(mode) and set(mode) <= set("rwaxt+")
 

@@ -1,4 +1,4 @@
-"""The launcher, without a package index: what it would run is recorded instead."""
+"""The launcher, without a package index: the commands it would run are recorded instead."""
 
 import os
 import socket
@@ -14,18 +14,18 @@ import launch
 from modules.base.errors import WebuiError
 
 ROOT = Path(__file__).resolve().parent.parent
-Usage = namedtuple("Usage", "total used free")  # of shutil.disk_usage
+Usage = namedtuple("Usage", "total used free")  # the result of shutil.disk_usage
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
 
 
 class Machine:
-    """An environment of its own for `set_up`: packages by version, and the commands that were run in it."""
+    """A separate environment for `set_up`: packages by version, and the commands that were run in it."""
 
     def __init__(self) -> None:
         self.packages: dict[str, str] = {}
         self.programs: set[str] = set()
         self.commands: list[list[str]] = []
-        self.refused: set[str] = set()  # a command whose words hold one of these fails
+        self.refused: set[str] = set()  # a command that contains one of these words fails
 
     def run(self, command: list[str]) -> bool:
         self.commands.append(command)
@@ -166,7 +166,7 @@ def test_the_checks_of_the_scripts_are_installed_once(
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     (tmp_path / "package-lock.json").write_text("{}")
     machine.refused = {"ci"}
-    launch.set_up_node()  # without a network: the tests are run all the same
+    launch.set_up_node()  # without a network: the tests run anyway
     assert len(machine.commands) == launch.NPM_TRIES
     machine.refused = set()
     machine.commands.clear()
@@ -211,7 +211,7 @@ def test_the_launchers_own_flags_do_not_go_on_to_webui(words: list[str]) -> None
 
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs launch.py itself, in a copy whose webui.py only tells its flags, with this environment's Python."""
+    """Runs a copy of launch.py, whose webui.py only prints its flags, with this environment's Python."""
     for name in (
         "launch.py",
         "modules/__init__.py",
@@ -263,7 +263,7 @@ def test_help_needs_no_installation(start: Callable[..., subprocess.CompletedPro
 
 @pytest.mark.parametrize("version", [(3, 10, 12), (3, 14, 0)])
 def test_another_python_is_told_which_ones_will_do(version: tuple[int, int, int]) -> None:
-    """The version check stands first in launch.py: it is run here with another version, up to the next import."""
+    """The version check comes first in launch.py: it is run here with another version, up to the next import."""
     check = (ROOT / "launch.py").read_text().split("import hashlib")[0]
     program = f"import sys; sys.version_info = {version}\n{check}"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

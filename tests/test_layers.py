@@ -1,6 +1,6 @@
-"""The one rule of the house: a module imports only from the floors below its own, and heavy packages stay at home.
+"""The import rule: a module imports only from the floors below its own, and heavy packages only in their own rooms.
 
-`docs/architecture.md` draws the floors; `FLOORS` and `HOMES` are the same as data.
+`docs/architecture.md` draws the floors; `FLOORS` and `HOMES` contain the same as data.
 """
 
 import ast
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Lowest first. Rooms of one floor do not know each other.
+# Lowest first. Rooms of one floor do not import each other.
 FLOORS = (
     ("base",),
     ("schema", "clip", "flags"),
@@ -25,7 +25,7 @@ FLOORS = (
     ("sampling", "images", "store"),
     ("networks", "fetching"),
     ("processing",),
-    ("starter",),  # the training of the bundled checkpoint: a program of its own
+    ("starter",),  # the training of the bundled checkpoint: a separate program
     ("jobs",),
     ("ui", "api"),
     ("server",),
@@ -38,9 +38,9 @@ NOT_IMPORTED = ("starter", "webui")  # by anybody
 HOMES = {
     "gradio": ("ui",),
     "fastapi": ("api", "app"),
-    "starlette": ("ui", "api", "app"),  # what gradio and fastapi both stand on
+    "starlette": ("ui", "api", "app"),  # gradio and fastapi are both built on it
     "uvicorn": ("server", "app", "webui"),
-    "huggingface_hub": ("fetching",),  # nobody else asks the network for models
+    "huggingface_hub": ("fetching",),  # only this package may download models
     "httpx2": ("fetching",),
     "ray": ("jobs",),
     "torch": ("sampling", "networks", "processing", "starter"),
@@ -57,9 +57,9 @@ ENGINE_ONLY = ("torch", "diffusers", "transformers", "accelerate", "torchsde")  
 
 
 class Import(NamedTuple):
-    module: str  # the importing module, dotted
+    module: str  # the importing module's dotted name
     line: int
-    target: str  # what it imports, dotted: a module of ours where there is one, else as written
+    target: str  # the imported name: a module of ours if there is one, else as written
     at_load: bool  # outside functions and TYPE_CHECKING blocks
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ def file_of(module: str) -> str:
 
 
 def room(module: str) -> str:
-    """The key of `module` in FLOOR, or "" for what lives on no floor."""
+    """The key of `module` in FLOOR, or "" if it is on no floor."""
     parts = module.split(".")
     if parts[0] != "modules":
         return parts[0] if parts[0] in FLOOR else ""
@@ -126,7 +126,7 @@ def imports() -> dict[str, list[Import]]:
 
 
 def fault(found: Import) -> str:
-    """Why `found` breaks the rule, or ""."""
+    """How `found` breaks the rule, or ""."""
     here, package = room(found.module), found.target.split(".")[0]
     if package in HOMES and here not in HOMES[package]:
         homes = ", ".join(HOMES[package]) or "tests"
@@ -148,7 +148,7 @@ def fault(found: Import) -> str:
 
 
 def loaded_with(module: str) -> Iterator[str]:
-    """The modules of ours that importing `module` runs: it, its packages, and so on for what these import."""
+    """Our modules that importing `module` runs: itself, its packages, and everything these import in turn."""
     pending, seen = [module], set[str]()
     while pending:
         name = pending.pop()

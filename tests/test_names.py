@@ -1,4 +1,4 @@
-"""Names that gave way to the field's own words do not come back."""
+"""Names that were replaced by the field's standard terms do not come back."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PRODUCT = ("modules", "extensions", "launch.py", "webui.py", ".ci")
-# Each meant several things at once, or was a word of this project alone.
+# Each had several meanings, or was used in this project only.
 CLASSES = frozenset(
     {"Walk", "Route", "Shelf", "Ledger", "Desk", "Wanted", "Leg", "Place", "Words", "Asked", "Told", "Said", "Made",
      "Kind", "Entry"}
@@ -22,14 +22,16 @@ IN_SCRIPTS = re.compile(r"(?:function|async|this\.|class|export const) *(?:told|
 
 
 def python_files(*roots: str) -> Iterator[Path]:
-    """The training program is left out: it is no part of the product."""
+    """Without the training program, which is not part of the product."""
     for root in roots:
         files = [ROOT / root] if root.endswith(".py") else sorted((ROOT / root).rglob("*.py"))
         yield from (file for file in files if "starter" not in file.parts)
 
 
 def names_in(text: str) -> set[str]:
-    """What a program declares, imports or uses as an attribute, without leading underscores; not its variables."""
+    """The names that a program declares, imports or uses as attributes, without leading underscores; not its
+    variables.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         match node:
@@ -56,7 +58,7 @@ def _assigned(body: list[ast.stmt]) -> set[str]:
 
 
 def found(old: frozenset[str], *roots: str) -> dict[str, list[str]]:
-    """The old names by file. Only files with one of the words are taken apart, which takes a while."""
+    """The old names by file. Only files that contain one of the words are parsed, as parsing takes a while."""
     word = re.compile(rf"\b_*(?:{'|'.join(old)})\b")
     texts = ((file, file.read_text("utf-8")) for file in python_files(*roots))
     names = {str(file.relative_to(ROOT)): names_in(text) & old for file, text in texts if word.search(text)}

@@ -1,4 +1,4 @@
-"""pyproject.toml is the one place for versions: what is made from it is current, what is imported is declared."""
+"""pyproject.toml is the only place for versions: generated files are current, and imported packages are declared."""
 
 import ast
 import re
@@ -32,7 +32,9 @@ PINS = [each for group in (PROJECT["project"]["dependencies"], *GROUPS.values())
 
 @cache
 def imported(root: Path) -> dict[str, str]:
-    """The packages that the Python files of a folder (or one file) import, each with the name of a file that does."""
+    """The packages that the Python files of a folder (or one file) import, each with the name of a file that does
+    so.
+    """
     found: dict[str, str] = {}
     for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -71,7 +73,7 @@ def test_what_is_imported_is_declared() -> None:
 
 
 def shipped_extensions() -> list[str]:
-    """The extensions that .gitignore lets in; others are other people's."""
+    """The extensions that .gitignore includes; all others belong to other people."""
     text = (ROOT / ".gitignore").read_text(encoding="utf-8")
     return re.findall(r"^!/extensions/(\w+)/$", text, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""The linter, the formatter and the type checker have nothing to say, and no function is too long to hold in mind."""
+"""The linter, the formatter and the type checker report nothing, and no function is too long to understand at once."""
 
 import ast
 import subprocess
@@ -12,7 +12,7 @@ LONGEST_FUNCTION = 80  # lines
 
 
 def complaints(*command: str) -> str:
-    """What `python -m command` says about the project; empty when it is content."""
+    """What `python -m command` reports about the project; empty if it finds nothing."""
     ran = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     return "" if ran.returncode == 0 else ran.stdout + ran.stderr
 
@@ -32,7 +32,7 @@ def test_the_type_checker_is_content() -> None:
 
 @pytest.mark.slow
 def test_the_type_checker_is_content_with_the_tests() -> None:
-    """A looser set of rules, in tests/pyrightconfig.json: tests hand over what the program would refuse."""
+    """Looser rules, in tests/pyrightconfig.json: tests pass values that the program would refuse."""
     said = complaints("basedpyright", "--pythonpath", sys.executable, "--project", "tests/pyrightconfig.json")
     assert not said, "\n" + said
 
@@ -42,7 +42,7 @@ def test_a_function_is_one_thought(folder: str) -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name} has {lines} lines"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if "starter" not in path.parts  # a program of its own
+        if "starter" not in path.parts  # a separate program
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION

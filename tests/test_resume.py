@@ -1,4 +1,4 @@
-"""Palimpsest killed and started again: what was accepted is made, once, to the byte as if nothing had happened."""
+"""Palimpsest is killed and restarted: accepted jobs are made exactly once, with the same bytes as without the kill."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The suite itself: a hanging test costs itself alone, failures are told at once, unsteady tests are listed."""
+"""The suite itself: a hanging test fails alone, failures are reported at once, unsteady tests are listed."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_a_hanging_test_fails_alone_and_failures_are_told_before_the_end(tmp_pat
     assert "assert 1 == 2" in told
 
 
-# As in tests/browser. `unsteady` passes the second time, `broken` never; a warning is an error the first time, too.
+# As in tests/browser. `unsteady` passes on the second run, `broken` never; a warning is an error on the first run too.
 RERUN = """
 import warnings
 from pathlib import Path

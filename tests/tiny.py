@@ -1,4 +1,4 @@
-"""A tiny random checkpoint in Stable Diffusion 1's single-file layout, for tests: 3.1 MB, written in a tenth of a
+"""A tiny random checkpoint in Stable Diffusion 1's single-file layout, for tests: 3.1 MB, written in 0.1 seconds.
 second.
 
 >>> checkpoint = write_tiny_checkpoint(tmp_path / "tiny.safetensors")     # tiny.yaml lies beside it
@@ -21,7 +21,7 @@ Array = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.int64]
 VOCABULARY = 49408
 TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, TEXT_INNER = 16, 2, 2, 64
 UNET_CHANNELS, UNET_MULT, UNET_HEADS = 32, (1, 1), 4
-ATTENTION_AT = (2,)  # the resolutions (1, 1/2, …) whose blocks attend to the prompt
+ATTENTION_AT = (2,)  # the resolutions (1, 1/2, …) whose blocks have cross-attention
 VAE_CHANNELS, VAE_MULT = 32, (1, 1, 1, 1)
 
 TINY_YAML = f"""model:

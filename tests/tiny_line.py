@@ -8,7 +8,7 @@ Every network is drawn from its own seed, so two calls give equal weights.
 """
 
 # pyright: reportArgumentType=false
-# diffusers and transformers type their configurations more narrowly than they take them.
+# diffusers and transformers declare narrower types for their configurations than they accept.
 
 import json
 import re
@@ -37,7 +37,7 @@ SD2_TEXT = "cond_stage_model.model."
 
 @dataclass(frozen=True)
 class TextPlace:
-    """Where a text encoder stands in a single file."""
+    """The position of a text encoder in a single file."""
 
     prefix: str
     is_openclip: bool
@@ -45,7 +45,9 @@ class TextPlace:
 
 @dataclass(frozen=True)
 class Tiny:
-    """Networks of one family. `places` say where the text encoders stand, `folders` what diffusers calls them."""
+    """Networks of one family. `places`: where the text encoders are in the file; `folders`: diffusers' names for
+    them.
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -56,7 +58,7 @@ class Tiny:
 
 
 def tiny_xl(in_channels: int = 4, **unet: Any) -> Tiny:
-    """Three levels, of which the outer one does not attend, and depths of one and two."""
+    """Three levels, without attention in the outer one; depths of one and two."""
     large = _text("sdxl", "text_encoder_2", LARGE, seed=2, projection=PROJECTION)
     config = _unet_config("sdxl") | {
         "in_channels": in_channels,
@@ -79,7 +81,7 @@ def tiny_xl(in_channels: int = 4, **unet: Any) -> Tiny:
 
 
 def tiny_refiner() -> Tiny:
-    """XL's refiner: the larger text encoder alone, and a score in place of a size."""
+    """XL's refiner: only the larger text encoder, and a score instead of a size."""
     xl = tiny_xl(
         cross_attention_dim=LARGE,
         projection_class_embeddings_input_dim=PROJECTION + 5 * 8,
@@ -91,9 +93,9 @@ def tiny_refiner() -> Tiny:
 
 
 def tiny_sd2(in_channels: int = 4, **unet: Any) -> Tiny:
-    """Two levels that attend and one that does not, with linear projections; the last layer that files have is unread.
+    """Two levels with attention and one without, with linear projections; the last layer in the files is not read.
 
-    The text encoder is as diffusers has it: without that layer.
+    The text encoder is as in diffusers: without that layer.
     """
     config = _unet_config("sd2") | {
         "in_channels": in_channels,
@@ -137,7 +139,7 @@ def _text(family: str, part: str, width: int, seed: int, projection: int = 0, la
 
 
 def _drawn(network: Network, seed: int) -> Network:
-    """Weights drawn from a seed, of sizes at which a signal neither dies nor explodes."""
+    """Weights drawn from a seed, scaled so that a signal neither vanishes nor explodes."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -155,7 +157,7 @@ def _drawn(network: Network, seed: int) -> Network:
 
 
 def single_tensors(tiny: Tiny) -> Tensors:
-    """All tensors under the names of single files, fp32."""
+    """All tensors under the names used in single files, fp32."""
     tensors: Tensors = {}
     for prefix, network, name_of in (
         ("model.diffusion_model.", tiny.unet, unet_ldm_name),
@@ -165,7 +167,7 @@ def single_tensors(tiny: Tiny) -> Tensors:
     for text, place in zip(tiny.texts, tiny.places, strict=True):
         own = openclip_tensors(text) if place.is_openclip else _plain_tensors(text)
         tensors |= {place.prefix + key: value for key, value in own.items()}
-        if place.prefix == SD2_TEXT:  # its text encoder is saved with a layer more than is read
+        if place.prefix == SD2_TEXT:  # its text encoder is saved with one layer more than is read
             layers = text.config.num_hidden_layers
             last = {key: value for key, value in tensors.items() if f".resblocks.{layers - 1}." in key}
             renamed = (key.replace(f".resblocks.{layers - 1}.", f".resblocks.{layers}.") for key in last)
@@ -196,7 +198,7 @@ _OPENCLIP: Final = {
 
 
 def openclip_tensors(text: Text) -> Tensors:
-    """A text encoder as OpenCLIP saves it, written apart from what reads it."""
+    """A text encoder as OpenCLIP saves it, written independently of the code that reads it."""
     own = _plain_tensors(text)
     tensors: Tensors = {
         "token_embedding.weight": own["embeddings.token_embedding.weight"],
@@ -223,7 +225,7 @@ def openclip_tensors(text: Text) -> Tensors:
 
 
 def save_folder(tiny: Tiny, path: Path, pipeline: str, variant: str | None = None) -> Path:
-    """As diffusers saves it; `variant` goes into the names of the weights' files."""
+    """Saves it as diffusers does; `variant` becomes part of the weight files' names."""
     tiny.unet.save_pretrained(path / "unet", variant=variant)
     tiny.vae.save_pretrained(path / "vae", variant=variant)
     for text, folder in zip(tiny.texts, tiny.folders, strict=True):

@@ -1,4 +1,4 @@
-"""A tiny flow-matching family, for tests of the seam: nothing of it is as in Stable Diffusion 1.
+"""A tiny flow-matching family, for tests of the model interface: nothing in it is as in Stable Diffusion 1.
 
 Latents have 16 channels and cells of 4 pixels; the transformer takes patches of 2 x 2 cells, so that sides are
 multiples of 8 pixels; prompts are 24 wide, one token a letter, with a mask; the network predicts a velocity.
@@ -48,7 +48,7 @@ LATENT = LatentFormat(CHANNELS, CELL, scale=SCALES, shift=MEANS, patch=PATCH)
 
 
 class Transformer(nn.Module):
-    """Patches attend to each other and to the prompt, once."""
+    """One layer of attention between the patches and from them to the prompt."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ TOY = Family(FamilyTraits("toy-flow", "Toy Flow", SIZES), _matches, _load)
 
 
 def write_toy_checkpoint(path: Path) -> Path:
-    """A checkpoint of the family, every tensor drawn from a seed of its own name."""
+    """A checkpoint of the family; every tensor is drawn from a seed derived from its name."""
     state: dict[str, Tensor] = {}
     for prefix, part in {"toy_flow": Transformer(), "toy_vae": Autoencoder(), "toy_text": TextEncoder()}.items():
         for key, like in part.state_dict().items():

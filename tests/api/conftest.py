@@ -38,7 +38,7 @@ def services_in(
     job_store: Path | None = None,
     control_models: tuple[ControlModel, ...] = (),
 ) -> Iterator[Services]:
-    """All of them over an engine process without a model, with their files below `tmp_path`; `job_store` keeps jobs."""
+    """All services over an engine process without a model, with files below `tmp_path`; `job_store` stores the jobs."""
     outputs = Outputs(tmp_path / "outputs")
     savers = JobSavers(Saver(outputs))
     pictures = Pictures(tmp_path / "pictures")
@@ -67,7 +67,7 @@ def services_in(
 
 
 def saved_picture(outputs: Outputs, image: Image.Image, kind: str, seed: int, text: str) -> Path:
-    """A picture in the outputs folder, as a job would have left it there."""
+    """A picture in the outputs folder, as a job would save it there."""
     return outputs.root / outputs.write(outputs.numbered(kind, seed), as_file(image, text, Settings()))
 
 

@@ -33,14 +33,14 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE = 240.0  # seconds for what takes milliseconds on an idle machine
-START = 180.0  # seconds for what takes three: two processes import much
+PATIENCE = 240.0  # seconds for something that takes milliseconds on an idle machine
+START = 180.0  # seconds for a start that takes three: two processes import a lot
 HOME = ("127.0.0.1", "localhost")
 OWN_SCHEMES = ("data", "blob")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """A test of this folder that fails is run once more; if it passes, the run's summary lists it as unsteady."""
+    """A failed test of this folder is run once more; if it then passes, the run's summary lists it as unsteady."""
     item.add_marker(pytest.mark.browser)
     item.add_marker(pytest.mark.flaky(reruns=1))
 
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def wait_for(ask: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Asks again until the answer is yes; fails with `what` after so many seconds."""
+    """Repeats the check until it succeeds; fails with `what` after that many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if ask():
@@ -69,7 +69,7 @@ def answers(url: str) -> bool:
 
 
 class FakeServer:
-    """The stand-in on a port, in a thread of its own; can be stopped and started again on the same port."""
+    """The stand-in on a port, in its own thread; it can be stopped and restarted on the same port."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -98,7 +98,7 @@ class FakeServer:
 
 @dataclass
 class Watch:
-    """What a page did: hosts it asked, errors it told."""
+    """What a page did: the hosts it requested and the errors it reported."""
 
     hosts: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Watch:
         page.on("request", lambda request: self.ask(request.url))
         page.on("websocket", lambda socket: self.ask(socket.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
-        # Chromium notes each answer above 399 by itself; those are told in the page, and are what some tests are about.
+        # Chromium logs each status above 399 by itself; the page shows these, and some tests are about them.
         page.on("console", lambda message: self.note(message.type, message.text))
 
     def ask(self, url: str) -> None:
@@ -120,7 +120,7 @@ class Watch:
             self.errors.append(text)
 
 
-@pytest.fixture(scope="module")  # no longer: its event loop would run on, and other tests could start none
+@pytest.fixture(scope="module")  # stop here: its event loop would keep running, and other tests could not start one
 def browser(chromium: str) -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
@@ -136,7 +136,7 @@ def watch() -> Watch:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One profile for all tests of a file, so that what never changes is loaded once."""
+    """One profile for all tests of a file, so that unchanging files are loaded once."""
     opened = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     yield opened
     opened.close()
@@ -144,7 +144,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
-    """A page that remembers nothing. At the end it must have asked this machine alone and told no error."""
+    """A page without memory. At the end, it must have made requests to this machine only and reported no error."""
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE * 1000)
     watch.attach(opened)
@@ -180,7 +180,7 @@ def open_page(page: Page, server: FakeServer) -> Page:
 
 
 def opened(page: Page, url: str) -> Page:
-    """Opens or reloads the page and waits until its scripts have put it together."""
+    """Opens or reloads the page and waits until its scripts have assembled it."""
     page.goto(url)
     page.wait_for_selector("body.started")
     return page
@@ -194,7 +194,7 @@ def png(width: int = 96, height: int = 64, seed: int = 5) -> bytes:
 
 
 def load(page: Page, content: bytes, tab: str = "img2img", name: str = "photo.png") -> None:
-    """Chooses a picture file in the source place of `tab`."""
+    """Chooses a picture file in the source area of `tab`."""
     page.set_input_files(f"#{tab}_file", files=[{"name": name, "mimeType": "image/png", "buffer": content}])
     page.wait_for_selector(f"#{tab}_image.filled")
 
@@ -204,7 +204,7 @@ def prompt(page: Page, tab: str = "img2img") -> str:
 
 
 def expect_prompt(page: Page, text: str, tab: str = "img2img") -> None:
-    """Waits until the prompt is `text`: what an act has put there comes a moment after it."""
+    """Waits until the prompt is `text`: an action's effect on it comes a moment later."""
     expect(page.locator(f"#{tab}_prompt textarea")).to_have_value(text)
 
 
@@ -218,7 +218,7 @@ def number(page: Page, elem: str) -> float:
     return float(page.input_value(f"#{elem} input[type=number]"))
 
 
-# Notes in `window.taken` that the page has noted a job of the tab: a moment after the server's answer, and perhaps a
+# Records in `window.taken` that the page has noted a job of the tab: a moment after the server's answer, and perhaps a
 # moment before the job is over.
 NOTE_JOBS = """tab => {
   const note = Storage.prototype.noting ?? Storage.prototype.setItem;
@@ -232,7 +232,7 @@ NOTE_JOBS = """tab => {
 
 
 def submit(page: Page, tab: str = "img2img", press: str = "") -> None:
-    """Presses Generate, or the keys `press`, and waits until the job is in the queue and the page follows it."""
+    """Presses Generate, or the keys `press`, and waits until the job is queued and the page follows it."""
     page.evaluate(NOTE_JOBS, tab)
     with page.expect_response(lambda response: response.url.endswith("/v1/jobs") and response.ok):
         page.keyboard.press(press) if press else page.click(f"#{tab}_generate")
@@ -240,21 +240,21 @@ def submit(page: Page, tab: str = "img2img", press: str = "") -> None:
 
 
 def finished(page: Page, tab: str = "img2img", milliseconds: float = PATIENCE * 1000) -> None:
-    """Waits until no job of the tab is left."""
+    """Waits until the tab has no job left."""
     gone = "tab => localStorage.getItem(`palimpsest:${location.port}:jobs.${tab}`) === null"
     page.wait_for_function(gone, arg=tab, timeout=milliseconds)
     page.wait_for_selector(f"#{tab}_progress", state="hidden")
 
 
 def shown_picture(page: Page, tab: str = "img2img") -> Image.Image:
-    """The selected result, as the server has it."""
+    """The selected result, as saved on the server."""
     url = page.eval_on_selector(f"#{tab}_results .shot:not(.preview)", "image => image.src")
     return Image.open(io.BytesIO(page.request.get(url, fail_on_status_code=True).body()))
 
 
 @contextmanager
 def palimpsest(folder: Path, checkpoint: Path) -> Iterator[str]:
-    """Palimpsest itself with its data in `folder`: its address."""
+    """Palimpsest itself with its data in `folder`; returns its address."""
     port = free_port()
     flags = ["--port", str(port), "--data-dir", str(folder), "--no-autolaunch", "--use-cpu", "--ckpt", str(checkpoint)]
     log = (folder / "log.txt").open("w")
@@ -274,7 +274,7 @@ def palimpsest(folder: Path, checkpoint: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Palimpsest with a tiny checkpoint: its address."""
+    """Palimpsest with a tiny checkpoint; returns its address."""
     folder = tmp_path_factory.mktemp("studio")
     models = folder / "models" / "Stable-diffusion"
     models.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Palimpsest itself, started as a person starts it, with a tiny checkpoint: what clients find at its address."""
+"""Palimpsest itself, started as a person starts it, with a tiny checkpoint: the server that clients connect to."""
 
 import base64
 import io
@@ -18,12 +18,12 @@ from PIL import Image
 from tests.tiny import write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-START = 300.0  # seconds for what takes three: two processes import much
+START = 300.0  # seconds for a start that takes three: two processes import a lot
 PATIENCE = 300.0  # seconds for a job of a few steps
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What asks a server of its own waits until that has started."""
+    """Marks the tests that use the server as slow: it has to start first."""
     if "server" in getattr(item, "fixturenames", ()):
         item.add_marker(pytest.mark.slow)
 
@@ -35,7 +35,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(data_dir: Path) -> Iterator[str]:
-    """Its address."""
+    """The server's address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +66,7 @@ def client(server: str) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def post(client: httpx.Client) -> Callable[..., dict[str, Any]]:
-    """Sends a body to a route of /sdapi/v1 and answers what came, which must be no error."""
+    """Posts a body to a route of /sdapi/v1 and returns the answer, which must not be an error."""
 
     def send(route: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = client.post(f"/sdapi/v1/{route}", json=body)
@@ -86,7 +86,7 @@ def picture(width: int = 64, height: int = 64) -> Image.Image:
 
 
 def masked(width: int = 64, height: int = 64) -> Image.Image:
-    """White in the middle of black."""
+    """White in the middle, black around it."""
     mask = Image.new("RGB", (width, height))
     mask.paste("white", (width // 4, height // 4, width * 3 // 4, height * 3 // 4))
     return mask

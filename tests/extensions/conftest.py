@@ -1,4 +1,4 @@
-"""A stage for scripts: what the engine does with them, with painted pictures in place of a network's."""
+"""A stand-in for the engine in tests of scripts, with painted pictures instead of a network's."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ def color(seed: int) -> tuple[int, int, int]:
 
 @dataclass
 class Stage:
-    """`requested` are the requests that the script made, in order, and `noises` what makes their noise.
+    """`requested` are the requests that the script made, in order, and `noises` the sources of their noise.
 
     A stop goes to the run of that number.
     """

@@ -1,4 +1,4 @@
-"""A hub on the loopback interface: it serves one file, and breaks off, lies or redirects as a test wants."""
+"""A hub on the loopback interface: it serves one file, and disconnects, lies or redirects as a test requires."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ REPO, FILE = "owner/project", "folder/model.safetensors"
 
 @dataclass
 class Mirror:
-    """What it does, and what it was asked. `cuts` are the bytes after which connections break, one after the other."""
+    """What it does, and what was requested. `cuts` are the byte counts after which successive connections break."""
 
     data: bytes = DATA
     etag: str = hashlib.sha256(DATA).hexdigest()

@@ -41,7 +41,7 @@ def submit(queue: JobQueue, prompt: str, checkpoint: Checkpoint = CHECKPOINT, **
 
 @pytest.fixture
 def make_queue() -> Iterator[MakeQueue]:
-    """Queues that are closed at the end of the test."""
+    """Makes queues that are closed at the end of the test."""
     with ExitStack() as stack:
 
         def make(save: SavePicture = save, factory: str = FACTORY, **options: str) -> JobQueue:

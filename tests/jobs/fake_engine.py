@@ -1,4 +1,4 @@
-"""An engine without a model, for real engine processes in tests. What it does is asked for by words of the prompt.
+"""An engine without a model, for real engine processes in tests. Words of the prompt control what it does.
 
 `images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
 until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture,
@@ -47,7 +47,7 @@ class FakeEngine:
                 file.write("built\n")
 
     def upscalers(self, catalog: Catalog, hear: Callable[[], None]) -> tuple[Upscaler, ...]:
-        """Those of files enlarge by their factor, without their files."""
+        """Upscalers in files enlarge by their factor; the files are not read."""
 
         def by(factor: int) -> Enlarge:
             return lambda image, size: image.resize((image.width * factor, image.height * factor))
@@ -121,7 +121,7 @@ class FakeEngine:
 
 
 def once_of(loads: Path) -> bool:
-    """Whether this is the first load that is noted there."""
+    """Whether this is the first load recorded there."""
     return len(loads.read_text().splitlines()) == 1
 
 

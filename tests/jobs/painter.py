@@ -1,4 +1,4 @@
-"""An engine of batches' tests: in this process, without a model, and it can be held."""
+"""An engine for tests of batches: in this process, without a model, and it can be held."""
 
 import threading
 import time
@@ -18,19 +18,19 @@ STEPS = 4
 
 
 class Painter:
-    """Gives each source back in fewer colors. `held` keeps it at its first step.
+    """Returns each source with fewer colors. `held` keeps it at its first step.
 
-    A prompt with "sour" makes the job fail; `requests` are those it has taken up, with the checkpoint's name.
+    A prompt with "sour" makes the job fail; `requests` are those it has started, with the checkpoint's name.
     """
 
     def __init__(self) -> None:
         self.listeners = Listeners()
         self.died = False
         self.held = threading.Event()
-        self.held_from = 0  # the how manieth job is held, from 1
+        self.held_from = 0  # the number of the job that is held, from 1
         self.stop = Stop.NONE
         self.closed = False
-        self.pace = 0.0  # seconds a step takes
+        self.pace = 0.0  # seconds per step
         self.requests: list[tuple[Img2ImgRequest, str]] = []
 
     def bury(self) -> EngineDied:

@@ -1,4 +1,4 @@
-"""From a folder of recordings of A1111 to what the tests need: `python tests/parity/compact.py FOLDER`.
+"""Reduces a folder of recordings of A1111 to what the tests need: `python tests/parity/compact.py FOLDER`.
 
 Writes beside this file `data/cases.json` (requests and infotexts), `data/cases.npz` (for each case its pictures as
 `<case>.image<i>`, (H, W, 3) uint8, and for each sampling pass the final latents as `<case>.final<k>`) and
@@ -45,7 +45,7 @@ def compact(source: Path) -> None:
 
 
 def finals(path: Path) -> list[NDArray[np.float32]]:
-    """The final latents of each sampling pass; a hires pass records pixels, its last prediction is the latent."""
+    """The final latents of each sampling pass; a hires pass records pixels, and its last prediction is the latent."""
     found: list[NDArray[np.float32]] = []
     with np.load(path) as file:
         for k in range(100):

@@ -38,7 +38,7 @@ def tiny_checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """fp32, one thread, as the recordings."""
+    """fp32 and one thread, as in the recordings."""
     engine = create_engine("cpu", "full", str(tmp_path_factory.mktemp("cache")))
     torch.set_num_threads(1)
     return engine

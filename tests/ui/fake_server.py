@@ -1,6 +1,6 @@
-"""A stand-in for the server: the routes the page talks to, with jobs that paint colored pictures.
+"""A stand-in for the server: the routes that the page uses, with jobs that paint colored pictures.
 
-`python -m tests.ui.fake_server --port 7999` serves the page in front of it.
+`python -m tests.ui.fake_server --port 7999` serves the page with it.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def painted(width: int, height: int, seed: int, share: float = 1.0) -> Image.Ima
 
 
 def some_cards() -> dict[str, list[dict[str, Any]]]:
-    """What /v1/cards has of each kind."""
+    """The answer of /v1/cards for each kind."""
     blank: dict[str, Any] = {
         "alias": "", "title": "", "folder": "", "thumbnail": "", "changed": 1.7e9, "size": 9, "base": "", "family": "",
         "tags": [], "words": "", "negative": "", "about": "", "notes": "", "text": "", "reason": "",
@@ -90,7 +90,7 @@ HELD_AFTER = 3  # steps
 
 
 class Fake:
-    """State of the stand-in. `pace`: seconds a step takes. While it is `held`, a batch waits after three steps."""
+    """State of the stand-in. `pace`: seconds per step. While it is `held`, a batch waits after three steps."""
 
     def __init__(self, pace: float = 0.12) -> None:
         self.pace = pace
@@ -117,7 +117,7 @@ class Fake:
         self.cards = some_cards()
 
     def start(self) -> None:
-        """What waits belongs to one event loop: a server that is started again needs it new."""
+        """Waiters belong to one event loop: a restarted server needs new ones."""
         self.changed, self.lock = asyncio.Event(), asyncio.Lock()
 
     async def tell(self) -> None:
@@ -125,7 +125,7 @@ class Fake:
         waiting.set()
 
     async def news(self) -> bool:
-        """Waits until something changed, a second at most."""
+        """Waits until something changes, at most one second."""
         try:
             await asyncio.wait_for(self.changed.wait(), 1)
         except TimeoutError:
@@ -146,7 +146,7 @@ class Fake:
             share = min(request.get("denoising_strength", 1.0), 0.999)
             steps = request.get("steps", 20)
             steps = int(share * steps) + 1 if job["kind"] == "img2img" else steps
-            seed = int(request.get("seed", -1))  # a large one comes as its digits
+            seed = int(request.get("seed", -1))  # a large seed is sent as its digits
             seed = 1234567 if seed == -1 else seed
             width, height = request.get("width", 512), request.get("height", 512)
             progress.update(steps=steps, images=count, stage="encoding")
@@ -239,7 +239,7 @@ class Fake:
 
 
 def in_a_loop(make: Callable[[], T]) -> T:
-    """Calls `make` while an event loop runs: where none does, Gradio starts some for its Blocks and leaves them."""
+    """Calls `make` while an event loop runs: without one, Gradio starts some for its Blocks and leaves them running."""
 
     async def made() -> T:
         return make()
@@ -248,7 +248,7 @@ def in_a_loop(make: Callable[[], T]) -> T:
 
 
 def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
-    """A small reading of an infotext: enough for the page's tests."""
+    """A minimal parser for infotexts: enough for the page's tests."""
     lines = text.strip().split("\n")
     pairs = dict(part.split(": ", 1) for part in lines[-1].split(", ") if ": " in part)
     body = "\n".join(lines[:-1])
@@ -270,7 +270,7 @@ def fields_of(text: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def refusals(app: FastAPI) -> None:
-    """A refused request is answered with a sentence."""
+    """Answers a refused request with a sentence."""
 
     @app.exception_handler(WebuiError)
     async def refused(_request: Request, error: WebuiError) -> Response:
@@ -281,7 +281,7 @@ def refusals(app: FastAPI) -> None:
 
 
 def state_routes(app: FastAPI, fake: Fake) -> None:
-    """What the engine does and which jobs wait."""
+    """The engine's state and the waiting jobs."""
 
     def state() -> dict[str, Any]:
         waiting = [
@@ -315,7 +315,7 @@ def state_routes(app: FastAPI, fake: Fake) -> None:
 
 
 def picture_routes(app: FastAPI, fake: Fake) -> None:
-    """Pictures that are uploaded, and what they tell of themselves."""
+    """Uploaded pictures, and what their metadata say."""
 
     @app.post("/v1/pictures", status_code=201)
     async def upload(request: Request) -> dict[str, Any]:
@@ -387,7 +387,7 @@ def picture_routes(app: FastAPI, fake: Fake) -> None:
 
 
 def infotext_routes(app: FastAPI, fake: Fake) -> None:
-    """Reading parameters."""
+    """Parsing parameters."""
 
     @app.post("/v1/infotext")
     async def infotext(body: dict[str, Any]) -> dict[str, Any]:
@@ -422,7 +422,7 @@ def card_routes(app: FastAPI, fake: Fake) -> None:
 
     @app.post("/sdapi/v1/refresh-{what}")
     def refresh_networks(what: str) -> None:
-        """Nothing changes."""
+        """Changes nothing."""
 
 
 def style_routes(app: FastAPI, fake: Fake) -> None:
@@ -498,7 +498,7 @@ def submission(app: FastAPI, fake: Fake) -> None:
 
 
 def job_routes(app: FastAPI, fake: Fake) -> None:
-    """Jobs: listed, followed, stopped, removed."""
+    """Jobs: list, follow, stop, remove."""
 
     def shown(job: dict[str, Any]) -> dict[str, Any]:
         return {key: job[key] for key in ("id", "kind", "status", "ahead", "images", "progress")}
@@ -573,7 +573,7 @@ def checkpoint_choice(app: FastAPI, fake: Fake) -> None:
 
 
 def fetch_routes(app: FastAPI, fake: Fake) -> None:
-    """Models that can be fetched."""
+    """Models that can be downloaded."""
 
     @app.get("/v1/fetch/catalog")
     async def fetch_catalog() -> dict[str, Any]:
@@ -644,7 +644,7 @@ def script_and_setting_routes(app: FastAPI, fake: Fake) -> None:
 
 
 def history_routes(app: FastAPI, fake: Fake) -> None:
-    """The pictures that were made."""
+    """The pictures in the history."""
 
     @app.get("/v1/history")
     async def history() -> dict[str, Any]:
@@ -661,7 +661,7 @@ def history_routes(app: FastAPI, fake: Fake) -> None:
 
 
 def output_routes(app: FastAPI, fake: Fake) -> None:
-    """Their files."""
+    """The pictures' files."""
 
     @app.get("/v1/outputs/zip")
     async def zipped(request: Request) -> Response:
@@ -688,7 +688,7 @@ def output_routes(app: FastAPI, fake: Fake) -> None:
         return Response(fake.outputs[path], media_type="image/png")
 
 
-# In this order: of two routes that fit an address, the first one answers.
+# In this order: if two routes match an address, the first one answers.
 ROUTES = (
     state_routes,
     picture_routes,
@@ -707,7 +707,7 @@ ROUTES = (
 
 
 def create(fake: Fake) -> FastAPI:
-    """The routes of the server, and the page in front."""
+    """The routes of the server, and the page."""
     app = FastAPI()
     refusals(app)
     for add in ROUTES:

@@ -21,7 +21,7 @@ from tests.jobs.conftest import CHECKPOINT, FACTORY
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# A web process with a busy engine process, whose pid it prints.
+# A web process with a busy engine process; it prints the engine's pid.
 PARENT = """
 import signal
 import sys
@@ -50,7 +50,7 @@ def start_parent(tmp_path: Path, prompt: str) -> tuple["subprocess.Popen[str]", 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        start_new_session=True,  # a process group of its own, as in a terminal
+        start_new_session=True,  # its own process group, as in a terminal
     )
     assert parent.stdout
     return parent, psutil.Process(int(parent.stdout.readline()))
@@ -61,7 +61,7 @@ def test_a_busy_engine_process_ends_when_the_web_process_is_killed(tmp_path: Pat
     parent.kill()
     parent.communicate()
 
-    engine.wait(300)  # raises TimeoutExpired if it lives on
+    engine.wait(300)  # raises TimeoutExpired if it is still alive
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_engine_process_first(tmp_path: Path) -> None:

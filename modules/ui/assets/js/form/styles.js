@@ -93,7 +93,7 @@ export class Styles {
       ),
       this.error,
     );
-    // In addition
+    // A click outside closes the dialog.
     this.element.addEventListener("click", (event) => event.target === this.element && this.element.close());
     document.body.append(this.element);
     part("styles", this.tab).replaceChildren((this.chips = h("div", { className: "chips", id: `${this.tab}_styles` })));
