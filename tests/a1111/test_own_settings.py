@@ -1,4 +1,4 @@
-"""Settings in a data folder that is an installation of A1111's."""
+"""Settings in a data folder that is also an A1111 installation."""
 
 import json
 from pathlib import Path
@@ -54,7 +54,7 @@ ODD: tuple[Any, ...] = (None, [], {}, "\x1b[31m", -1, 10**30, 1e300, float("inf"
 def test_a_value_of_a_wrong_kind_in_any_field_is_told_by_its_name_and_costs_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, odd: Any
 ) -> None:
-    """Each field of our settings, wherever they are kept, and of A1111's options."""
+    """Each field of our settings, wherever they are stored, and of A1111's options."""
     for name in ("config.json", "config-palimpsest.json"):
         for field in Settings.model_fields:
             right = "eta_ancestral" if field != "eta_ancestral" else "jpeg_quality"

@@ -1,4 +1,6 @@
-"""The application as a whole: it offers what docs/api-v1.md and api-a1111.md say, and needs no engine's libraries."""
+"""The whole application: it provides what docs/api-v1.md and api-a1111.md say, and does not need the engine's
+libraries.
+"""
 
 import re
 import subprocess
@@ -41,7 +43,7 @@ def test_every_route_field_and_parameter_is_described(client: TestClient) -> Non
 
 
 def fields(schema: Any, models: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All fields of a body, those of objects in it too."""
+    """All fields of a body, including those of nested objects."""
     if "$ref" in schema:
         yield from fields(models[schema["$ref"].rpartition("/")[2]], models)
     for name, field in schema.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""Hashes that are computed in the background, and what they let a person name."""
+"""Hashes that are computed in the background, and the names that they make usable."""
 
 import hashlib
 import threading
@@ -22,7 +22,7 @@ SHORT = {name: hashlib.sha256(name.encode()).hexdigest()[:10] for name in FILES}
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """Three files that hold their own names; none of them has a hash yet."""
+    """Three files that contain their own names; none of them has a hash yet."""
     folder = tmp_path / "models"
     for name in FILES:
         (folder / name).parent.mkdir(parents=True)
@@ -71,7 +71,7 @@ def test_a_hash_that_no_file_has_makes_all_known(holder: CatalogHolder) -> None:
     ]
     assert catalog.vaes[0].hash == hashlib.sha256(b"soft").hexdigest()
     assert holder.revision == 4
-    assert holder.refresh() == catalog  # and they are kept
+    assert holder.refresh() == catalog  # and they are stored
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(models: Path) -> None:
@@ -119,10 +119,10 @@ def test_nobody_waits_twice_for_a_hash_while_a_large_file_is_read(
     holder.knowing("99999999")
     assert begun.wait(300)
     monkeypatch.setattr(catalog_holder, "PATIENCE", 300.0)
-    holder.knowing("99999999")  # returns though the file is still being read
+    holder.knowing("99999999")  # returns although the file is still being read
     assert read == ["a"]
     go_on.set()
-    assert len(holder.knowing("55555555").with_hash("55555555")) >= 1  # another hash is waited for
+    assert len(holder.knowing("55555555").with_hash("55555555")) >= 1  # another hash is still pending
 
 
 def test_what_only_a_header_tells_is_waited_for() -> None:
@@ -178,7 +178,7 @@ def test_a_pasted_hash_chooses_the_file_before_any_load(
 )
 def test_both_doors_choose_by_title_hash_and_folder_before_any_load(said: str, client: TestClient) -> None:
     assert client.post("/sdapi/v1/options", json={"sd_model_checkpoint": said}).status_code == 200
-    # Nobody has read the file that was called by its name alone: then its title has no hash yet.
+    # Nobody has read the file requested by its bare name: its title has no hash yet.
     title = f"b/twin.safetensors [{SHORT['b/twin']}]" if SHORT["b/twin"][:8] in said else "b/twin.safetensors"
     assert client.get("/sdapi/v1/options").json()["sd_model_checkpoint"] == title
     assert client.post("/v1/checkpoint", json={"name": said}).status_code == 202
@@ -218,10 +218,10 @@ def test_a_look_scans_the_folders_only_if_a_file_in_them_has_come_gone_or_change
         return Catalog(tuple(find_checkpoints([tmp_path])))
 
     holder = CatalogHolder(scan, stamp=lambda: stamp_of_folders([tmp_path]))
-    (tmp_path / "deep").mkdir()  # a folder alone is no model
+    (tmp_path / "deep").mkdir()  # a folder alone is not a model
 
     def looks() -> tuple[int, int]:
-        """(files found, scans so far), after two looks."""
+        """(files found, scans so far), after two scans."""
         holder.look()
         return len(holder.look().checkpoints), len(scans)
 

@@ -1,4 +1,4 @@
-"""Every error is one sentence of JSON; what is our own fault is logged with its trace, under the id that is told."""
+"""Every error is one sentence of JSON; internal errors are logged with their traceback, under the id in the answer."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A client's URL leads nowhere but to the public internet."""
+"""A client's URL reaches nothing but the public internet."""
 
 import contextlib
 import socket
@@ -70,7 +70,7 @@ class Site(BaseHTTPRequestHandler):
             self.answer(404, b"")
 
     def drip(self) -> None:
-        """A byte every 50 ms, without end."""
+        """A byte every 50 ms, forever."""
         self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 99999\r\n\r\n" if "body" in self.path else b"X: "))
         with contextlib.suppress(OSError):
             while not self.over.wait(0.05):
@@ -101,7 +101,7 @@ def site() -> Iterator[str]:
 
 
 def here(address: str) -> bool:
-    """Stands in for `is_public`: of all addresses, the site's."""
+    """Replaces `is_public`: of all addresses, only the site's is public."""
     return address == "127.0.0.1"
 
 
@@ -114,7 +114,7 @@ def test_a_picture_is_fetched_and_redirects_are_followed(site: str) -> None:
 def test_an_answer_that_drips_holds_nobody_beyond_the_bound(
     site: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the dripping server waits for ever: that this returns is the claim."""
+    """Waiting for the dripping server would take forever: the test passes if this returns."""
     monkeypatch.setattr("modules.api.fetch.SECONDS", 0.5)
     with pytest.raises(WebuiError, match="cannot be fetched") as refused:
         fetch(f"{site}/{path}", "image", here)
@@ -152,7 +152,7 @@ def look_ups() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_name_that_nobody_resolves_holds_nobody_beyond_the_bound(hanging: threading.Event, scheme: str) -> None:
-    """Whoever waits for the resolver waits for ever: that this returns is the claim."""
+    """Waiting for the resolver would take forever: the test passes if this returns."""
     with pytest.raises(WebuiError, match="could not be resolved in time") as refused:
         fetch(f"{scheme}://slow.example/picture", "image", here)
     assert (refused.value.field, refused.value.status) == ("image", 502)
@@ -176,7 +176,7 @@ def test_a_handshake_that_drips_holds_nobody_beyond_the_bound(
 
 @pytest.fixture
 def dripping_tls() -> Iterator[str]:
-    """Begins a TLS record of 16 kB and sends a byte of it every 50 ms, without end."""
+    """Starts a TLS record of 16 kB and sends a byte of it every 50 ms, forever."""
     over = threading.Event()
 
     def serve(listening: socket.socket) -> None:

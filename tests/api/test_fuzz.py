@@ -1,4 +1,4 @@
-"""Every route of the OpenAPI description, sent what its description allows and what it forbids, by schemathesis.
+"""Every route of the OpenAPI description, called by schemathesis with what its description allows and what it forbids.
 
 Whatever comes, the answer is one that the description names, the server is well afterwards, and nothing has been
 written but where things are kept. A run of the whole test suite looks at a few cases a route, always the same. For a
@@ -30,11 +30,11 @@ from modules.api.services import Services
 from tests.api.a1111_client import png
 from tests.api.conftest import BASE, services_in
 
-SEARCHED = int(os.environ.get("PALIMPSEST_FUZZ", "0"))  # cases a route
+SEARCHED = int(os.environ.get("PALIMPSEST_FUZZ", "0"))  # cases per route
 CASES = SEARCHED or 3
 PATIENCE = 300.0  # seconds for an answer
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
-ENDLESS = "/v1/state/events"  # test_sse.py is for it
+ENDLESS = "/v1/state/events"  # covered by test_sse.py
 KEPT = {  # in the data folder
     "outputs", "pictures", "inputs", "cache", "config.json", "config-a1111.json", "styles.csv", "history.sqlite",
     "history.sqlite-wal", "history.sqlite-shm",
@@ -44,7 +44,7 @@ SOURCE = png(16, 8)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder is `data` in it; what is beside it must stay as it is."""
+    """The data folder is `data` inside it; everything beside that must stay unchanged."""
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "neighbor.txt").write_text("not yours", encoding="utf-8")
     (folder / "data" / "inputs" / "one").mkdir(parents=True)
@@ -71,7 +71,7 @@ def client(app: Starlette) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def known(client: TestClient) -> dict[str, list[Any]]:
-    """Ids and names that are there, by the parameter they go in: what is made up is nowhere."""
+    """Existing ids and names, by the parameter that takes them: made-up ones do not exist."""
     job = client.post("/v1/jobs", json={"kind": "txt2img", "request": {"prompt": "a"}}).json()
     client.get(f"{job['url']}/events")  # ends with the job
     saved = client.get(job["url"]).json()["images"][0]
@@ -92,7 +92,7 @@ def known(client: TestClient) -> dict[str, list[Any]]:
 
 
 def with_known(draw: st.DataObject, values: Any, known: dict[str, list[Any]]) -> Any:
-    """`values` with some of them such as are there."""
+    """`values`, with some replaced by existing ones."""
     if not isinstance(values, dict):
         return values
     filled = {name: with_known(draw, value, known) for name, value in values.items()}
@@ -124,7 +124,7 @@ def test_every_route_answers_as_it_is_described(
 
 
 def send(operation: APIOperation, mode: GenerationMode, known: dict[str, list[Any]]) -> None:
-    """Some cases of one route. A failure shows the case as a curl command."""
+    """Sends some cases of one route. A failure shows the case as a curl command."""
 
     @settings(max_examples=CASES, derandomize=not SEARCHED, print_blob=bool(SEARCHED))
     @given(case=operation.as_strategy(generation_mode=mode), draw=st.data())
@@ -135,7 +135,7 @@ def send(operation: APIOperation, mode: GenerationMode, known: dict[str, list[An
         answer = case.call(base_url=BASE, timeout=PATIENCE)
         assert answer.status_code < 500, (case.as_curl_command(), answer.text)
         is_stream = "text/event-stream" in answer.headers.get("content-type", [""])[0]
-        # OpenAPI 3.1 calls a stream a string; schemathesis takes the description for one event's, as 3.2 has it.
+        # OpenAPI 3.1 describes a stream as a string; schemathesis takes it for the description of one event, as in 3.2.
         case.validate_response(
             answer, checks=CHECKS, excluded_checks=[response_schema_conformance] if is_stream else []
         )

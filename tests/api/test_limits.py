@@ -1,4 +1,4 @@
-"""One client's share of the queue, and pictures that no memory could hold."""
+"""One client's share of the queue, and pictures too large for any memory."""
 
 from dataclasses import replace
 

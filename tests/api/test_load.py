@@ -1,4 +1,4 @@
-"""The application in a real server: many clients at once, and clients that go away in the middle."""
+"""The application in a real server: many clients at once, and clients that disconnect in the middle."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ PATIENCE = 300.0  # seconds
 
 @pytest.fixture
 def server(services: Services) -> Iterator[uvicorn.Server]:
-    """As it is served to people; `address` is where."""
+    """A server as people use it; `address` is where it listens."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(configured(create_api(services), Flags(data_dir=services.flags.data_dir)))
@@ -62,7 +62,7 @@ def url(server: uvicorn.Server) -> str:
 
 
 def test_every_client_gets_its_own_picture_once_and_in_order(server: uvicorn.Server, services: Services) -> None:
-    """Half of them wait for an answer as A1111's clients do, the others look again and again."""
+    """Half of them wait for an answer as A1111's clients do, the others poll."""
 
     async def waiting(client: httpx.AsyncClient, number: int) -> tuple[int, int]:
         body = {"prompt": f"steps 1 side {8 + number}", "seed": number}
@@ -95,7 +95,7 @@ def test_every_client_gets_its_own_picture_once_and_in_order(server: uvicorn.Ser
             return await asyncio.gather(*everybody)
 
     assert asyncio.run(story()) == [(8 + number, 8 + number) for number in range(CLIENTS)]
-    jobs = services.queue.jobs()[::-1]  # the oldest first
+    jobs = services.queue.jobs()[::-1]  # oldest first
     endings = [[at for _, at, event in job.entries() if isinstance(event, ENDINGS)] for job in jobs]
     assert [len(each) for each in endings] == [1] * (CLIENTS + 1)
     assert endings == sorted(endings)
@@ -127,7 +127,7 @@ def test_clients_that_go_away_with_half_a_body_leave_nothing(
                 try:
                     connection.sendall(begun)
                 except ConnectionError:
-                    continue  # refused before the end, as there is nothing at /v1/nothing
+                    continue  # refused before the end, as /v1/nothing does not exist
         until(lambda: not server.server_state.connections and not server.server_state.tasks)
 
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -138,7 +138,7 @@ def test_clients_that_go_away_with_half_a_body_leave_nothing(
 
 
 def hang_up_when(server: uvicorn.Server, path: str, body: dict[str, Any], is_so: Callable[[], object]) -> None:
-    """Send a request, and close the connection once `is_so`."""
+    """Sends a request, and closes the connection once `is_so`."""
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n\r\n"
     with socket.create_connection(server.address) as connection:  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def test_the_running_job_of_a_client_that_hangs_up_is_interrupted(server: uvicor
 
 
 def test_the_waiting_jobs_of_a_client_that_hangs_up_leave_the_queue(server: uvicorn.Server, services: Services) -> None:
-    """One request with three sources is three jobs; another client's running job goes on."""
+    """One request with three sources is three jobs; another client's running job continues."""
     queue = services.queue
     job = {"kind": "txt2img", "request": {"prompt": "wait"}}
     other = httpx.post(f"{url(server)}/v1/jobs", json=job, timeout=PATIENCE, trust_env=False).json()
@@ -278,12 +278,12 @@ def test_no_further_picture_is_enlarged_for_a_client_that_hangs_up(
     until(lambda: not server.server_state.connections)
     resume_all.set()
     until(lambda: not server.server_state.tasks)
-    assert 1 <= len(done) <= 2  # the news may come a moment after the connection is gone
+    assert 1 <= len(done) <= 2  # the server may notice a moment after the connection is gone
 
 
 def test_a_waiting_client_s_body_is_not_kept(server: uvicorn.Server, services: Services) -> None:
     def pieces() -> Iterator[bytes]:
-        """20 MB that this side holds a part of at a time."""
+        """20 MB, of which this side holds only a part at a time."""
         yield b'{"prompt": "wait", "junk": "'
         for _ in range(20):
             yield b"a" * 1_000_000

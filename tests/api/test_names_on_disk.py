@@ -1,4 +1,4 @@
-"""Pictures and folders whose names are not UTF-8: every list answers, and what it names can be fetched."""
+"""Pictures and folders whose names are not UTF-8: every list works, and what it names can be fetched."""
 
 import asyncio
 import csv
@@ -23,7 +23,7 @@ INFOTEXT = "a fox\nSteps: 4, Sampler: Euler, Seed: 7, Size: 64x64"
 
 
 def moved(services: Services, folder: bytes, name: bytes) -> bytes:
-    """The bytes of a picture that lies under this name in the outputs folder."""
+    """The bytes of a picture stored under this name in the outputs folder."""
     made = saved_picture(services.outputs, Image.new("RGB", (64, 64), "red"), "txt2img", 7, INFOTEXT)
     target = services.outputs.root / os.fsdecode(folder) / os.fsdecode(name)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def moved(services: Services, folder: bytes, name: bytes) -> bytes:
 
 
 def fetched(client: TestClient, path: str) -> bytes:
-    """What a client gets for the picture `path`. Starlette's own test client decodes an address twice."""
+    """What a client receives for the picture `path`. Starlette's own test client decodes a URL twice."""
 
     async def fetch() -> bytes:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(client.app), base_url=BASE) as other:
@@ -54,7 +54,7 @@ def test_a_picture_whose_name_is_no_utf_8_is_listed_shown_saved_and_zipped(
     folder: bytes, name: bytes, path: str, client: TestClient, services: Services
 ) -> None:
     data = moved(services, folder, name)
-    for _ in range(2):  # the index as it is made, and as it is asked again
+    for _ in range(2):  # the index while it is built, and when it is read again
         listed = client.get("/v1/history").json()
         assert ([row["path"] for row in listed["pictures"]], listed["unread"]) == ([path], 0)
     key = f"/v1/history/{hashlib.sha256(data).hexdigest()}"

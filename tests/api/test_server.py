@@ -1,4 +1,4 @@
-"""The application in a real server: many followers at once, some of whom vanish."""
+"""The application in a real server: many followers at once, some of which vanish."""
 
 import asyncio
 import socket

@@ -20,7 +20,7 @@ __all__ = ["make_queue"]  # a fixture
 
 
 class FakeFeed:
-    """A feed of words, over after "end"."""
+    """A feed of words, which ends after "end"."""
 
     def __init__(self) -> None:
         self.listeners = Listeners()
@@ -39,7 +39,7 @@ class FakeFeed:
 
 
 class Client:
-    """An ASGI client that notes what it is sent, may be slow to take it, and may leave."""
+    """An ASGI client that records what it receives, and can be slow to receive it or leave."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -144,7 +144,7 @@ def test_nothing_is_read_for_a_client_that_is_slow() -> None:
         client.may_take.clear()
         feed.say("one")
         await asyncio.sleep(0.05)
-        for word in ("two", "three"):  # they stay with the feed, which may let older ones go
+        for word in ("two", "three"):  # they stay with the feed, which may drop older ones
             feed.say(word)
         await asyncio.sleep(0.05)
         assert feed.words == ["two", "three"]
@@ -212,7 +212,7 @@ def test_the_state_is_sent_at_once_and_after_every_change(make_queue: MakeQueue)
             s["jobs"][0] for s in seen if s["jobs"]
         ]
         await asyncio.to_thread(queue.close)
-        await asyncio.wait_for(served, 20)  # the server may shut down: nobody hangs on
+        await asyncio.wait_for(served, 20)  # the server may shut down: nothing blocks it
         assert states(client)[-1]["engine"]["state"] == "stopped"
 
     asyncio.run(story())

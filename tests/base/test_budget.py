@@ -1,4 +1,4 @@
-"""One budget of bytes for all that is decoded and read: who finds no room waits, and then comes again."""
+"""One memory budget for everything that is decoded and read: a request that does not fit waits for its turn."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.base.test_picture import NOISE, file_of
 
 
 def waiting(budget: Budget, size: int, body: object | None = None) -> threading.Event:
-    """Asks for room; the event is set when it is granted."""
+    """Requests room; the event is set when it is granted."""
     granted = threading.Event()
     if budget.ask(size, granted.set, body).is_granted:
         granted.set()
@@ -25,7 +25,7 @@ def test_who_finds_no_room_waits_in_line_until_there_is() -> None:
     first = budget.ask(50, lambda: None)
     second = budget.ask(40, lambda: None)
     third = waiting(budget, 50)
-    fourth = waiting(budget, 10)  # would fit, and does not overtake
+    fourth = waiting(budget, 10)  # would fit, but does not overtake
     assert (budget.taken, third.is_set(), fourth.is_set()) == (90, False, False)
     budget.give_back(first)
     assert (budget.taken, third.is_set(), fourth.is_set()) == (100, True, True)
@@ -44,7 +44,7 @@ def test_a_line_too_long_and_a_wait_too_long_are_told_to_come_again() -> None:
         budget.ask(10, lambda: None)
     for ticket in held:
         budget.give_back(ticket)
-    assert budget.taken == 10  # the one in line has it
+    assert budget.taken == 10  # the next in line has it
 
 
 def test_bodies_leave_room_for_what_came_in_them() -> None:
@@ -57,7 +57,7 @@ def test_bodies_leave_room_for_what_came_in_them() -> None:
 
 
 def test_of_bodies_that_wait_for_each_other_one_goes_on() -> None:
-    """Each has half of what it needs, and all together have all there is."""
+    """Each holds half of what it needs, and together they hold everything there is."""
     budget = Budget(100)
     bodies = [object() for _ in range(5)]
     held = {body: [budget.ask(10, lambda: None, body)] for body in bodies}
@@ -76,7 +76,7 @@ def test_what_is_larger_than_the_budget_has_it_alone() -> None:
     budget = Budget(100)
     with budget.room(1_000_000):
         assert budget.taken == 50
-        with budget.room(1_000_000):  # of the same thread: part of it
+        with budget.room(1_000_000):  # in the same thread: part of it
             assert budget.taken == 50
     assert budget.taken == 0
 
@@ -105,11 +105,11 @@ def test_every_decoding_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
     Picture.unread(picture.data)
     picture.text()
     Picture.checked_before(picture.data, picture.sha256)
-    assert len(seen) == 2  # no pixels where none are needed
+    assert len(seen) == 2  # no pixels if none are needed
 
 
 def test_many_clients_with_large_pictures_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each decoding is held until the next one waits, so that all of them meet."""
+    """Each decoding is held until the next one waits, so that all of them overlap."""
     size = NOISE.width * NOISE.height * PIXEL
     budget = Budget(size * 4)
     monkeypatch.setattr("modules.base.picture.MEMORY", budget)

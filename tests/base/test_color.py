@@ -1,4 +1,4 @@
-"""Pictures in other colors than sRGB become sRGB at the door; what is sRGB keeps its numbers."""
+"""Pictures in other color spaces are converted to sRGB on input; sRGB pictures keep their values."""
 
 import io
 import struct
@@ -117,7 +117,7 @@ def test_other_colors_become_srgb_and_say_so(data: bytes, expected: list[int], n
     picture = Picture.from_bytes(data)
     assert picture.notes == (f"The picture's colors are {name}; they are converted to sRGB.",)
     np.testing.assert_allclose(first_pixel(picture), expected, atol=2)
-    assert np.abs(np.array(first_pixel(picture)) - COLOR).max() > 6  # or the case shows nothing
+    assert np.abs(np.array(first_pixel(picture)) - COLOR).max() > 6  # otherwise the case shows nothing
     assert Picture.checked_before(data, picture.sha256).notes == picture.notes
 
 
@@ -149,7 +149,7 @@ def test_srgb_keeps_every_bit(data: bytes) -> None:
 
 
 def test_a_profile_that_differs_from_srgb_by_its_table_alone_is_srgb() -> None:
-    """HP's and others' curves are tables: what littlecms makes of them differs by a step here and there."""
+    """HP's and others' curves are tables: littlecms' result differs by a step in places."""
     values = np.arange(1024) / 1023
     table = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     curve = b"curv\0\0\0\0" + struct.pack(">I1024H", 1024, *(table * 65535).round().astype(int))
@@ -161,7 +161,7 @@ def test_a_profile_that_differs_from_srgb_by_its_table_alone_is_srgb() -> None:
     ])  # fmt: skip
     picture = Picture.from_bytes(file_of(NOISE, "PNG", icc_profile=tagged))
     assert (picture.notes, picture.open().tobytes()) == ((), NOISE.tobytes())
-    assert SAME < 9  # what gamma 2.2 would move
+    assert SAME < 9  # what gamma 2.2 would change
 
 
 def test_gamma_2_2_is_not_srgb() -> None:
@@ -205,7 +205,7 @@ def test_a_gray_profile(sixteen: bool) -> None:
 
 
 def press_profile() -> bytes:
-    """A press whose inks are those of a textbook, but for a dark cyan: A2B0 with two steps a channel."""
+    """A press with textbook inks, except a dark cyan: A2B0 with two steps per channel."""
     lab = []
     for c, m, y, k in np.ndindex(2, 2, 2, 2):
         color = Image.new("RGB", (1, 1), tuple(int(255 * (1 - ink) * (1 - k)) for ink in (0.8 * c, m, y)))
@@ -238,7 +238,7 @@ def test_lab_is_converted() -> None:
     image.putdata([(137, 208, 195)] * 128)  # sRGB's red: L 53.7, a 80, b 67
     picture = Picture.from_bytes(file_of(image, "TIFF"))
     assert picture.notes == ("The picture is in LAB mode; it is converted to RGB.",)
-    np.testing.assert_allclose(first_pixel(picture), (255, 0, 0), atol=16)  # a little outside of sRGB
+    np.testing.assert_allclose(first_pixel(picture), (255, 0, 0), atol=16)  # slightly outside sRGB
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_profile_packed_wrongly_or_too_large_is_told() -> None:
 
 
 def test_a_large_profile_is_used() -> None:
-    """Pillow refuses a PNG whose profile is larger than a text may be; a printer's is."""
+    """Pillow refuses a PNG whose profile is larger than its limit for texts; a printer's profile is."""
     large = icc.assembled(
         [
             (b"desc", icc.text("Large")),

@@ -1,4 +1,4 @@
-"""Files that grow by lines: what a crash or a full disk leaves of the last one."""
+"""Files that grow line by line: what a crash or a full disk leaves of the last line."""
 
 import errno
 import os
@@ -42,7 +42,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, before: bytes, mo
     taken = iter([2])
 
     def full(handle: int, data: bytes) -> int:
-        """Takes two bytes, then none."""
+        """Accepts two bytes, then none."""
         for count in taken:
             return write(handle, data[:count])
         raise OSError(errno.ENOSPC, "full")

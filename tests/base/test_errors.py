@@ -1,4 +1,4 @@
-"""The exception a person can mend."""
+"""The exception for mistakes that a person can correct."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""What is read back from declarations."""
+"""What is read from declarations."""
 
 from typing import Annotated, Any, Literal
 

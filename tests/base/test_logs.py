@@ -1,4 +1,4 @@
-"""A line of the log: what it is about, that it is one, and what never stands in it."""
+"""A line of the log: it names its subject, is a single line, and never contains secrets."""
 
 import io
 import json
@@ -31,7 +31,7 @@ log = logging.getLogger("tests.logs")
 
 @pytest.fixture(params=[TextFormatter(TEXT_FORMAT), JsonFormatter()], ids=["text", "json"])
 def written(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
-    """All that is logged, from the finest level on, as the formatter writes it."""
+    """Everything that is logged, from the lowest level up, as the formatter writes it."""
     file = io.StringIO()
     handler = logging.StreamHandler(file)
     handler.setFormatter(request.param)
@@ -126,11 +126,11 @@ SECRET = "correct-horse-7731"
 
 def test_a_password_stands_nowhere_in_the_log(tmp_path: Path, written: io.StringIO) -> None:
     flags = parse(["--data-dir", str(tmp_path), "--auth", f"ann:{SECRET}"])
-    log.debug("started with %r and %s", flags, vars(flags))  # as anybody might while looking for a fault
+    log.debug("started with %r and %s", flags, vars(flags))  # as someone might while debugging
     for remark in flags.remarks:
         log.info(remark)
     with pytest.raises(WebuiError) as refused:
-        parse(["--listen", "--auth", SECRET])  # no colon in it
+        parse(["--listen", "--auth", SECRET])  # without a colon
     log.error("%s %r", refused.value, vars(refused.value))
     basic = b64encode(f"ann:{SECRET}".encode()).decode()
     wrong = b64encode(f"ann:{SECRET}x".encode()).decode()

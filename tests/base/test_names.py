@@ -1,4 +1,4 @@
-"""Names of files: which one is meant, and how one is shown."""
+"""Names of files: which file a name means, and how it is displayed."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_so_can_its_title(title: str) -> None:
         (f"{COMPOSED}.safetensors", f"{DECOMPOSED}.safetensors"),
         (COMPOSED.upper(), f"{DECOMPOSED}.safetensors"),
         ("Mix", "Mix.safetensors"),
-        ("mix", "mix.safetensors"),  # exactly, though another one comes before it
+        ("mix", "mix.safetensors"),  # exactly, although another one comes first
         ("MIX", "Mix.safetensors"),
         ("sub\\deep\\twin.safetensors", "sub/deep/twin.safetensors"),
         ("sub/deep/twin", "sub/deep/twin.safetensors"),

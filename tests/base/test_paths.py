@@ -1,4 +1,4 @@
-"""What names and paths from outside may look like, and where they may lead."""
+"""Which names and paths from outside are allowed, and where they may lead."""
 
 from pathlib import Path
 

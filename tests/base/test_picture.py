@@ -1,4 +1,4 @@
-"""Pictures from outside: what is taken, how it becomes pixels, and the one sentence for what is not taken."""
+"""Pictures from outside: which are accepted, how they become pixels, and the single sentence for refused ones."""
 
 import base64
 import io
@@ -41,7 +41,7 @@ def png_header(width: int, height: int, depth: int = 8, colors: int = 2) -> byte
 
 
 def png_start(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and then ends: nothing of it can be decoded."""
+    """A PNG that states its size and then ends: nothing in it can be decoded."""
     return png_header(width, height) + png_chunk(b"IDAT", b"")
 
 
@@ -83,7 +83,7 @@ def test_a_file_that_is_cut_off_is_called_so(format: str, share: float) -> None:
     data = file_of(NOISE.resize((320, 240)), format)
     error = refusal(data[: int(len(data) * share)])
     assert error.message.startswith("init_images: the file is")
-    assert error.hint in (DAMAGED, "Choose a PNG, JPEG or WebP picture.")  # without its header, a file is none
+    assert error.hint in (DAMAGED, "Choose a PNG, JPEG or WebP picture.")  # without its header, a file is not one
 
 
 def test_a_truncated_photo_is_damaged_and_not_gray_below() -> None:
@@ -103,7 +103,7 @@ def test_a_tiny_picture_is_a_picture(size: tuple[int, int], format: str) -> None
 
 
 def with_chunks(*chunks: bytes, behind: bool = False) -> bytes:
-    """NOISE as a PNG with these chunks before its pixels, or behind them."""
+    """NOISE as a PNG with these chunks before or after its pixels."""
     whole = file_of(NOISE, "PNG")
     place = len(whole) - 12 if behind else 33
     return whole[:place] + b"".join(chunks) + whole[place:]
@@ -215,7 +215,7 @@ def test_every_kind_of_pixel_becomes_rgb(
     picture = Picture.from_bytes(file_of(image, format, **options))
     opened = picture.open()
     assert (opened.mode, opened.size, picture.notes) == ("RGB", (16, 8), notes)
-    np.testing.assert_allclose(np.asarray(opened)[0, 0], pixels, atol=2)  # JPEG moves a color by a little
+    np.testing.assert_allclose(np.asarray(opened)[0, 0], pixels, atol=2)  # JPEG changes a color slightly
 
 
 def test_a_16_bit_color_png_is_reduced_and_says_so() -> None:
@@ -272,7 +272,7 @@ def test_a_document_is_its_first_page() -> None:
     assert picture.notes == ("The file has several pages; the first is used.",)
 
 
-CORNERS = {  # EXIF orientation -> where the corner that is red in the file ends up
+CORNERS = {  # EXIF orientation -> position of the corner that is red in the file
     1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left",
     5: "top left", 6: "top right", 7: "bottom right", 8: "bottom left",
 }  # fmt: skip
@@ -336,7 +336,7 @@ def test_pictures_come_as_base64(prefix: str) -> None:
 def test_base64_may_be_of_the_alphabet_for_urls_and_without_padding(prefix: str, padding: int) -> None:
     noise = Image.effect_noise((64, 64), 100)
     data = Picture.from_image(noise).data
-    data += b"\0" * (-len(data) % 3) + b"\0" * (3 - padding)  # behind its end, which readers pass over
+    data += b"\0" * (-len(data) % 3) + b"\0" * (3 - padding)  # after its end, which readers ignore
     text = base64.urlsafe_b64encode(data).decode()
     assert {"-", "_"} <= set(text)
     assert len(text) - len(text.rstrip("=")) == padding % 3
@@ -391,7 +391,7 @@ def test_a_picture_whose_bytes_lie_on_the_disk_keeps_none_in_memory(tmp_path: Pa
 
 
 def test_a_png_is_unpacked_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a piece is unpacked no other thread runs, and a kilobyte may hold a megabyte."""
+    """While a piece is unpacked no other thread runs, and a kilobyte may contain a megabyte."""
     sizes: list[int] = []
     decoder = Image._getdecoder
 
@@ -410,7 +410,7 @@ def test_a_png_is_unpacked_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     large = NOISE.resize((640, 480))
     assert Picture.from_bytes(file_of(large, "PNG")).open().tobytes() == large.tobytes()
     assert sum(sizes) > 100_000
-    assert max(sizes) < 3 * 4096  # what is left of a piece goes with the next
+    assert max(sizes) < 3 * 4096  # the rest of a piece goes with the next
 
 
 @pytest.mark.parametrize("spoilt", ["", "\n", "\r\n", " "])

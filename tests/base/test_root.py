@@ -1,4 +1,4 @@
-"""Where the program lies is computed in one place."""
+"""The program's own folder is computed in one place."""
 
 import re
 

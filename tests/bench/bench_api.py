@@ -51,7 +51,7 @@ AIM_MS = 60
 
 
 class InstantEngine:
-    """Gives the same picture to everybody, at once."""
+    """Returns the same picture to everyone, immediately."""
 
     def __init__(self) -> None:
         self._pixels = photo().tobytes()
@@ -81,7 +81,7 @@ def create(**options: str) -> InstantEngine:
 
 
 def photo() -> Image.Image:
-    """Smooth fields with grain, which compress as photographs do."""
+    """Smooth areas with grain, which compress like photographs."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize(
         (SIDE, SIDE), Image.Resampling.BICUBIC
@@ -105,13 +105,13 @@ def main() -> None:
 
 
 def serve(folder: Path) -> None:
-    """The application over the engine above, until standard input ends; the port is the first line of output."""
+    """The application over the engine above, until standard input ends; the first line of output is the port."""
     with (
         services_in(folder, "tests.bench.bench_api:create", folder / "jobs.sqlite") as services,
         socket.socket() as listening,
     ):
         listening.bind(("127.0.0.1", 0))
-        listening.listen()  # from here on a client may connect, and waits until the server takes it
+        listening.listen()  # from here on a client can connect, and waits until the server accepts it
         server = uvicorn.Server(configured(create_api(services), Flags(data_dir=folder)))
         threading.Thread(target=lambda: (sys.stdin.read(), setattr(server, "should_exit", True)), daemon=True).start()
         print(listening.getsockname()[1], flush=True)

@@ -25,9 +25,9 @@ from tests.ui.fake_server import painted
 
 STROKES = 50
 MOVES = 24
-PATIENCE = 300_000  # milliseconds: a picture of 67 megapixels is read on two cores
+PATIENCE = 300_000  # milliseconds: reading a picture of 67 megapixels on two cores
 
-# After the canvas's own frame callback comes this one, and after the frame is painted the message.
+# This runs after the canvas's own frame callback; the message arrives after the frame is painted.
 WATCH = """() => {
     const stage = document.querySelector(".canvas-stage");
     window.latencies = [];
@@ -118,7 +118,7 @@ def strokes(page: Page, side: int) -> None:
 
 
 def memory(browser: Browser) -> dict[str, int]:
-    """Bytes in memory (proportional set size) by kind of Chromium's processes."""
+    """Bytes in memory (proportional set size) by type of Chromium process."""
     session = browser.new_browser_cdp_session()
     found: dict[str, int] = {}
     for process in session.send("SystemInfo.getProcessInfo")["processInfo"]:
@@ -130,7 +130,7 @@ def memory(browser: Browser) -> dict[str, int]:
 
 
 def second_generation(page: Page, side: int) -> None:
-    """Bytes of all requests' bodies for a second job whose mask is another."""
+    """Bytes of all request bodies for a second job with another mask."""
 
     def paint(height: float) -> None:
         box = page.locator(".canvas-stage").bounding_box()

@@ -59,7 +59,7 @@ SEARCH = """async ([text, name]) => {
 
 
 def write_lora(folder: Path, number: int, layers: int, picture: bytes) -> None:
-    """As kohya's trainers write it, with what Civitai Helper and A1111 lay beside it."""
+    """As kohya's trainers write it, with the files that Civitai Helper and A1111 add beside it."""
     name = f"lora-{number:05}"
     tags = {f"tag {tag}": tag + 1 for tag in range(200)}
     header: dict[str, object] = {
@@ -89,7 +89,7 @@ def listed(url: str, anew: bool = False) -> tuple[float, httpx.Response]:
 
 
 def write_usable_lora(path: Path, checkpoint: Path) -> None:
-    """One that changes a layer of the text encoder."""
+    """A LoRA that changes a layer of the text encoder."""
     fc1 = read_header(checkpoint)["cond_stage_model.transformer.text_model.encoder.layers.0.mlp.fc1.weight"]
     name = "lora_te_text_model_encoder_layers_0_mlp_fc1"
     rows, columns = fc1.shape
@@ -109,7 +109,7 @@ def drawn(url: str, prompt: str) -> None:
 
 
 def started(url: str, page: Page, begun: float, name: str) -> dict[str, float]:
-    """Seconds since `begun` of a server that has just answered."""
+    """Seconds from `begun` until the server answers."""
     start = time.perf_counter()
     drawn(url, f"a fox <lora:{name}:1>")
     job = time.perf_counter()
@@ -127,7 +127,7 @@ def in_page(page: Page, files: int) -> tuple[float, float]:
         opens.append(page.evaluate(OPEN))
         page.keyboard.press("Escape")
         page.evaluate("document.querySelectorAll('.card').forEach((card) => card.remove())")
-        page.wait_for_timeout(1200)  # until another look is due
+        page.wait_for_timeout(1200)  # until the next check is due
     page.evaluate(OPEN)
     found = [page.evaluate(SEARCH, [f"word {n} ", f"lora-{n:05}"]) for n in range(files - RUNS, files)]
     return statistics.median(opens), statistics.median(found)

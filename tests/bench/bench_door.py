@@ -43,7 +43,7 @@ from tests.bench.bench_img2img import BUNDLED, report, server, wait_until_answer
 
 HUGE = 250_000_000  # bytes
 PIECE = 1 << 20
-SIDE = 3120  # of a PNG of noise with 29 MB
+SIDE = 3120  # for a PNG of noise with 29 MB
 SMALL = {"prompt": "a", "steps": 1, "width": 64, "height": 64}
 LONG = {"prompt": "a", "steps": 150, "n_iter": 100, "width": 512, "height": 512}
 WAITING = 60
@@ -51,7 +51,7 @@ SECONDS_BETWEEN = 0.05
 
 
 class Watch:
-    """Sends pings and looks at the web process's memory from `with` to its end, in a process that does nothing else."""
+    """Sends pings and measures the web process's memory inside the `with` block, in a separate process."""
 
     def __init__(self, port: int, web: psutil.Process) -> None:
         context = multiprocessing.get_context("spawn")
@@ -83,7 +83,7 @@ class Watch:
 
 
 def watch(port: int, pid: int, begun: Any, over: Any, slowest: Any, peak: Any) -> None:
-    """Writes the slowest ping's seconds and the most bytes of process `pid` until it is `over`."""
+    """Writes the slowest ping's seconds and the peak bytes of process `pid`, once it is `over`."""
     web = psutil.Process(pid)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     begun.set()
@@ -160,7 +160,7 @@ def noise() -> bytes:
 
 
 def junk(size: int) -> Iterator[bytes]:
-    """A JSON body of `size` bytes: one text of base64 that is no picture."""
+    """A JSON body of `size` bytes: one base64 string that is not a picture."""
     head, tail = b'{"init_images": ["', b'"]}'
     yield head
     left = size - len(head) - len(tail)
@@ -177,7 +177,7 @@ def sent(port: int, path: str, body: dict[str, Any], clients: int) -> list[Any]:
 
 
 def together(port: int, path: str, bodies: Sequence[Callable[[], Iterator[bytes]]], size: int | None) -> list[Any]:
-    """The statuses of the answers to `bodies`, sent at once; of `size` bytes each, None for chunks."""
+    """The statuses of the answers to `bodies`, sent at once; each has `size` bytes, None for chunks."""
     statuses: list[Any] = []
 
     def send(body: Callable[[], Iterator[bytes]]) -> None:
@@ -192,7 +192,7 @@ def together(port: int, path: str, bodies: Sequence[Callable[[], Iterator[bytes]
 
 
 def requested(port: int, path: str, body: Iterator[bytes], size: int | None) -> int | str:
-    """The status of the answer, which may come before the whole body is sent."""
+    """The status of the answer, which may arrive before the whole body is sent."""
     length = f"Content-Length: {size}" if size is not None else "Transfer-Encoding: chunked"
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
@@ -203,7 +203,7 @@ def requested(port: int, path: str, body: Iterator[bytes], size: int | None) -> 
             if size is None:
                 connection.sendall(b"0\r\n\r\n")
         except ConnectionError:
-            pass  # refused: the answer is there
+            pass  # refused: the answer has arrived
         try:
             answer = connection.recv(12)
         except ConnectionError:
@@ -212,7 +212,7 @@ def requested(port: int, path: str, body: Iterator[bytes], size: int | None) -> 
 
 
 def waiting(port: int, png: bytes) -> list[Any]:
-    """Jobs behind one that goes on: the statuses with which they were taken."""
+    """Jobs behind one that keeps running: the statuses with which they were accepted."""
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600, trust_env=False) as client:
         client.post("/v1/jobs", json={"kind": "txt2img", "request": LONG}).raise_for_status()
         statuses: list[Any] = []

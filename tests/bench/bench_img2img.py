@@ -61,9 +61,9 @@ def main() -> None:
     bench_starts(options.checkpoint, options.starts)
     with tempfile.TemporaryDirectory() as folder:
         ours = bench_server(options.checkpoint, options.jobs, png, Path(folder))
-    # In a process of its own, after the server has ended: two torch processes would share the cores.
+    # In a separate process, after the server has stopped: two torch processes would share the cores.
     command = [sys.executable, "-m", "tests.bench.diffusers_img2img", str(options.checkpoint), str(options.jobs)]
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # as the server sets for its engine
+    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}  # as the server sets it for its engine
     ran = subprocess.run(command, cwd=ROOT, input=png, stdout=subprocess.PIPE, check=True, env=environment)
     theirs = json.loads(ran.stdout)
     report("diffusers", **theirs, ours_over_diffusers=round(ours / theirs["wall_s"], 3))
@@ -73,7 +73,7 @@ def bench_starts(checkpoint: Path, starts: int) -> None:
     """Prints first_page."""
     pages: list[float] = []
     imports: list[float] = []
-    for number in range(starts + 1):  # the first one warms the disk's cache
+    for number in range(starts + 1):  # the first one warms the disk cache
         begun = time.perf_counter()
         subprocess.run([sys.executable, "-c", "import gradio"], cwd=ROOT, check=True)
         gradio = time.perf_counter() - begun
@@ -104,7 +104,7 @@ def bench_server(checkpoint: Path, jobs: int, png: bytes, folder: Path) -> float
         run_job(client, picture, seed=1)
         first = time.perf_counter() - begun
         report("first_picture", seconds=round(first, 2))
-        # Another seed each time, so that only the source picture can come out of a cache, as it does for a person.
+        # A different seed each time, so that only the source picture can come from a cache, as it does for a person.
         results = [run_job(client, picture, seed=10 + i) for i in range(jobs)]
     walls = [wall for wall, _ in results]
     outside = [wall - sum(timings.get(stage, 0.0) for stage in FORWARD) for wall, timings in results]
@@ -121,7 +121,7 @@ def bench_server(checkpoint: Path, jobs: int, png: bytes, folder: Path) -> float
 
 
 def run_job(client: httpx.Client, picture: str, seed: int) -> tuple[float, dict[str, float]]:
-    """(seconds from the POST until the picture is saved and the job over, the engine's own seconds by stage)."""
+    """(seconds from the POST until the picture is saved and the job is over, the engine's own seconds by stage)."""
     begun = time.perf_counter()
     body = {"kind": "img2img", "request": {**REQUEST, "init_images": [picture], "seed": seed}}
     job = client.post("/v1/jobs", json=body).raise_for_status().json()["id"]
@@ -135,7 +135,7 @@ def run_job(client: httpx.Client, picture: str, seed: int) -> tuple[float, dict[
 
 
 def sse(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(event, data) of a server-sent stream."""
+    """(event, data) of a server-sent event stream."""
     name = ""
     for line in lines:
         if line.startswith("event:"):
@@ -146,7 +146,7 @@ def sse(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @contextmanager
 def server(checkpoint: Path, folder: Path, port: int = 0, extra: Sequence[str] = ()) -> Iterator[str]:
-    """The real server in a process of its own, with its data in `folder`. Port 0 is a free one."""
+    """The real server in a separate process, with its data in `folder`. Port 0 picks a free one."""
     if not port:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -173,7 +173,7 @@ def wait_until_answers(client: httpx.Client, path: str, seconds: float = 120) ->
 
 
 def source_png() -> bytes:
-    """A photo-like picture: smooth fields with grain, 256x256."""
+    """A photo-like picture: smooth areas with grain, 256x256."""
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)).resize(
         (256, 256), Image.Resampling.BICUBIC

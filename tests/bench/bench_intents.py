@@ -54,14 +54,16 @@ Pixels = NDArray[np.uint8]
 Where = NDArray[np.bool_]
 
 SIDE = 256
-MARGIN = 32  # pixels an expanded drawing is cut by, on each side
+MARGIN = 32  # pixels that are cut off each side of an expanded drawing
 NONE = Margins(0, 0, 0, 0)
 TINT = np.array((230, 40, 79))
 
 
 @dataclass(frozen=True)
 class Case:
-    """source, answer: RGB.  painted: what a person masks.  redrawn: where the answer counts (the answer's size)."""
+    """source, answer: RGB.  painted: what a person masks.  redrawn: where the answer is compared (the answer's
+    size).
+    """
 
     source: Pixels
     answer: Pixels
@@ -111,7 +113,7 @@ def split(text: str) -> tuple[str, str, str]:
 def made(
     engine: Engine, options: argparse.Namespace, name: str, changed: Mapping[str, Any], case: Case, seed: int
 ) -> Pixels:
-    """The picture that the intent's values, some of them `changed`, make of `case`."""
+    """The picture that the intent's values, some of them `changed`, produce for `case`."""
     values: dict[str, Any] = {**intent(name).values, **changed}
     if case.painted.any():
         values["mask"] = Picture.from_image(Image.fromarray(case.painted.astype(np.uint8) * 255, "L"))
@@ -144,7 +146,7 @@ def bytes_of(picture: Field) -> Pixels:
 
 
 def people() -> Iterator[Spec]:
-    """Portraits in the styles that are painted most, without hat and glasses."""
+    """Portraits in the most common styles, without hat and glasses."""
     for seed, style, background in ((3, "flat", "city"), (9, "watercolor", "sakura"), (16, "flat", "beach")):
         spec = random_spec(random.Random(seed), FIRST, style=style, background=background, portrait=True)
         assert spec.person is not None
@@ -153,14 +155,14 @@ def people() -> Iterator[Spec]:
 
 
 def things() -> Iterator[Spec]:
-    """Things in a landscape."""
+    """Objects in a landscape."""
     for seed, subject, background in ((5, "sailboat", "sea"), (7, "house", "field"), (8, "cat", "sakura")):
         spec = random_spec(random.Random(seed), FIRST, style="flat", background=background, portrait=False)
         yield replace(spec, subject=subject, damage=None)
 
 
 def behind(spec: Spec, size: int = SIDE) -> Pixels:
-    """The background of `spec` alone, as `draw` begins."""
+    """Only the background of `spec`, as `draw` starts with it."""
     rng = random.Random(spec.seed)
     pen = Pen(size, rng, "outlined" if spec.outlined else "flat")
     if spec.background == "plain":
@@ -180,12 +182,12 @@ def words(spec: Spec, *first: str, background: str = "") -> str:
 
 
 def flat(spec: Spec) -> Pixels:
-    """The same drawing before its style repaints all of it: there, what differs is what was meant."""
+    """The same drawing before its style repaints everything: there, only the intended parts differ."""
     return bytes_of(draw(replace(spec, style="flat"), SIDE))
 
 
 def apart(one: Pixels, other: Pixels, brush: int) -> Where:
-    """Where two flat drawings differ, painted over with a brush that goes `brush` pixels beyond it."""
+    """Where two flat drawings differ, painted over with a brush that extends `brush` pixels beyond it."""
     different = (np.abs(one.astype(int) - other).max(axis=2) > 12).astype(np.uint8)
     different = cv2.morphologyEx(different, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
     return cv2.dilate(different, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * brush + 1,) * 2)) > 0
@@ -198,7 +200,7 @@ def with_thing(spec: Spec, thing: str) -> Spec:
 
 
 def to_fill() -> Iterator[Case]:
-    """A blot over background, hair and clothes."""
+    """A blob over background, hair and clothes."""
     for index, spec in enumerate(people()):
         answer = bytes_of(draw(spec, SIDE))
         blot = np.zeros((SIDE, SIDE), np.uint8)
@@ -281,7 +283,7 @@ def distance(one: Pixels, other: Pixels, where: Where) -> float:
 
 
 def step(picture: Pixels, where: Where) -> float:
-    """The mean difference between neighbors of which one lies within and one outside."""
+    """The mean difference between neighbors of which one is inside and one outside."""
     values = picture.astype(float)
     across, down = where[:, 1:] != where[:, :-1], where[1:] != where[:-1]
     differences = (
@@ -298,7 +300,7 @@ def contrast(picture: Pixels, where: Where) -> float:
 
 
 def laid_out(cases: Sequence[Case], rows: Sequence[tuple[str, Sequence[Pixels]]]) -> Image.Image:
-    """A sheet that is about as wide as high: source, right answer, then each row, a few of them side by side."""
+    """A sheet about as wide as high: source, right answer, then each row, several of them side by side."""
     first: list[Pixels] = []
     for case in cases:
         shown = np.where(case.painted[..., None], (case.source * 0.5 + TINT * 0.5).astype(np.uint8), case.source)

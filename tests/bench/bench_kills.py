@@ -32,15 +32,15 @@ import psutil
 
 from tests.bench.bench_img2img import BUNDLED, ROOT, source_png
 
-AHEAD = 3  # jobs that are kept in the queue
-PER_JOB = 100  # seeds; each picture has one of its own
-WHILE_LOADING = 0.2  # of the kills
+AHEAD = 3  # jobs kept in the queue
+PER_JOB = 100  # seeds; each picture has its own
+WHILE_LOADING = 0.2  # share of the kills
 LONGEST_WAIT = 2.5  # seconds after the engine is ready
-PATIENCE = 300.0  # seconds for the queue to run empty
+PATIENCE = 300.0  # seconds until the queue is empty
 
 
 class Studio:
-    """webui.py in `folder`, started again as often as it is killed."""
+    """webui.py in `folder`, restarted after each kill."""
 
     def __init__(self, folder: Path, checkpoint: Path, port: int) -> None:
         self._command = [sys.executable, "webui.py", "--port", str(port), "--no-autolaunch", "--loglevel", "ERROR"]
@@ -57,7 +57,7 @@ class Studio:
         self.process = self._started()
 
     def kill_engine(self) -> bool:
-        """Whether there was one."""
+        """Returns whether there was one."""
         for each in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 if "--multiprocessing-fork" in " ".join(each.cmdline()):
@@ -68,7 +68,7 @@ class Studio:
         return False
 
     def requested(self, method: str, path: str, **body: Any) -> Any:
-        """The answer; None while nobody answers."""
+        """The answer; None while the server does not answer."""
         try:
             return self.client.request(method, path, **body).raise_for_status().json()
         except httpx.TransportError:
@@ -80,7 +80,7 @@ class Studio:
 
 
 class Promises:
-    """The jobs that were accepted: how many pictures each is to have, by the first of its seeds."""
+    """The accepted jobs: how many pictures each must have, by the first of its seeds."""
 
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
@@ -88,7 +88,7 @@ class Promises:
         self.jobs: dict[str, tuple[int, int]] = {}  # id -> first seed, count
 
     def top_up(self, studio: Studio) -> None:
-        """Fill the queue up."""
+        """Fill the queue."""
         told = studio.requested("GET", "/v1/jobs")
         if told is None:
             return
@@ -103,7 +103,7 @@ class Promises:
                     return
                 request |= {"init_images": [picture["id"]], "denoising_strength": 0.6}
             answer = studio.requested("POST", "/v1/jobs", json={"kind": kind, "request": request})
-            if answer is None:  # not promised; its seeds are not used again
+            if answer is None:  # not accepted; its seeds are not used again
                 self.jobs[f"unanswered {seed}"] = (seed, 0)
                 return
             self.jobs[answer["id"]] = (seed, batches * size)
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def killed(studio: Studio, promises: Promises, draw: random.Random, options: argparse.Namespace) -> int:
-    """Kill until it is enough; how often that was."""
+    """Kill until the number or the time is reached; returns the number of kills."""
     end, kills = time.monotonic() + options.seconds, 0
     while kills < options.kills and time.monotonic() < end:
         states = ("starting", "loading") if draw.random() < WHILE_LOADING else ("ready",)
@@ -158,7 +158,9 @@ def killed(studio: Studio, promises: Promises, draw: random.Random, options: arg
 
 
 def settled(studio: Studio) -> tuple[int, list[str]]:
-    """Let the queue run empty, make what has failed again, once; the batches that were parked, and the reasons."""
+    """Wait until the queue is empty, and retry failed jobs once; returns the number of parked batches and the
+    reasons.
+    """
     until(lambda: is_idle(studio))
     parked, failed = 0, []
     for job in [job for job in studio.requested("GET", "/v1/jobs") if job["status"] == "failed"]:
@@ -178,7 +180,7 @@ def is_idle(studio: Studio) -> bool:
 
 
 def until(is_so: Callable[[], object], end: float | None = None) -> None:
-    """Wait for it: to the time `end`, or with an error after PATIENCE seconds."""
+    """Wait for it until the time `end`; without `end`, raise an error after PATIENCE seconds."""
     last = end if end is not None else time.monotonic() + PATIENCE
     while not is_so():
         if time.monotonic() > last:
@@ -194,7 +196,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# Threads that spin on a machine with two cores hold up the process that is started again.
+# On a machine with two cores, spinning threads delay the restarted process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if __name__ == "__main__":

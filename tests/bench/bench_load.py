@@ -33,11 +33,11 @@ import psutil
 from tests.bench.bench_img2img import BUNDLED, FORWARD, report, server, source_png, sse, wait_until_answers
 
 SIDE, STEPS = 256, 6
-PAIRS = 25  # jobs without and with lookers
+PAIRS = 25  # jobs with and without pollers
 SECONDS_BETWEEN_LOOKS = 0.5
-AT_ONCE = 8  # requests, while memory is watched
-WARM_UP = 600  # requests: a hundred jobs are remembered, and each thread has its own stretch of memory
-PROMPTS = 50  # different ones, so that the engine knows all when it is looked at first
+AT_ONCE = 8  # requests, while memory is measured
+WARM_UP = 600  # requests: the server remembers a hundred jobs, and each thread has its own memory arena
+PROMPTS = 50  # different ones, so that the engine knows all before the first measurement
 NUMBER = re.compile(r"/(\d+)-\d+\.png$")
 UNLIMITED = httpx.Limits(max_connections=None)
 
@@ -69,7 +69,7 @@ def served(checkpoint: Path, folder: Path) -> Iterator[tuple[str, psutil.Process
         try:
             yield url, engine
         finally:
-            if os.geteuid() == 0:  # nobody else may take it back
+            if os.geteuid() == 0:  # nobody else may reap it
                 here.nice(niceness)
 
 
@@ -102,7 +102,7 @@ async def lookers(url: str, engine: psutil.Process, clients: int) -> dict[str, A
 
     async def look(client: httpx.AsyncClient, number: int) -> None:
         nonlocal looks
-        await asyncio.sleep(number / clients * SECONDS_BETWEEN_LOOKS)  # not all in one moment
+        await asyncio.sleep(number / clients * SECONDS_BETWEEN_LOOKS)  # not all at the same moment
         while True:
             await looking.wait()
             route = "/sdapi/v1/progress?skip_current_image=true" if number % 2 else f"/v1/jobs/{current}"
@@ -158,7 +158,7 @@ async def submitted(client: httpx.AsyncClient, seed: int) -> str:
 
 
 async def looked_after(client: httpx.AsyncClient, seed: int) -> dict[str, Any]:
-    """A job whose client asks for it again and again."""
+    """A job whose client polls it."""
     job = await submitted(client, seed)
     while (await client.get(job)).raise_for_status().json()["status"] in ("queued", "running"):
         await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
@@ -166,7 +166,7 @@ async def looked_after(client: httpx.AsyncClient, seed: int) -> dict[str, Any]:
 
 
 async def followed(client: httpx.AsyncClient, job: str, seed: int) -> dict[str, Any]:
-    """A job at its end: as it is described, and what its events told."""
+    """A finished job: its description, and what its events said."""
     events = list(sse(iter((await client.get(f"{job}/events")).text.splitlines())))
     told = (await client.get(job)).raise_for_status().json()
     endings = [data for name, data in events if name in ("finished", "failed")]
@@ -212,7 +212,7 @@ async def memory(url: str, engine: psutil.Process, requests: int) -> dict[str, A
 
 
 async def one_of_all_kinds(client: httpx.AsyncClient, number: int, source: str) -> None:
-    """Of ten requests three make pictures, from a picture and without, and one is wrong."""
+    """Of ten requests, three make pictures, with and without a source, and one is invalid."""
     small = {"width": 64, "height": 64, "steps": 1, "seed": number, "prompt": f"number {number % PROMPTS}"}
     expected = 200
     match number % 10:

@@ -41,7 +41,7 @@ REQUEST = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=1, seed=1)
 
 
 def main() -> None:
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as the server has it
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as set by the server
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--family", choices=("sd1", "sdxl"), default="sd1")
@@ -61,7 +61,7 @@ def report(case: str, **figures: Any) -> None:
 
 
 def networks(family: str) -> Tiny:
-    """The networks of a family in full size, without numbers."""
+    """The networks of a family at full size, without values."""
     kinds = {"sd1": [CLIPTextModel], "sdxl": [CLIPTextModel, CLIPTextModelWithProjection]}[family]
     parts = ("text_encoder", "text_encoder_2")
     with torch.device("meta"):
@@ -77,7 +77,7 @@ def networks(family: str) -> Tiny:
 
 
 def write_checkpoint(path: Path, family: str) -> None:
-    """fp16 weights in the original layout, tensor by tensor. The same random numbers come again in each tensor."""
+    """fp16 weights in the original layout, tensor by tensor. Each tensor contains the same random numbers."""
     tensors = single_tensors(networks(family))
     numbers = torch.randn(BLOCK, generator=torch.Generator().manual_seed(1))
     weights, ones = ((numbers * 0.02).half().numpy().tobytes(), torch.ones(BLOCK).half().numpy().tobytes())
@@ -103,7 +103,7 @@ def in_a_process(case: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
 
 
 def resident() -> tuple[float, float]:
-    """Megabytes of this process at its highest, and what of the present memory is mapped from files."""
+    """Megabytes of this process at its peak, and how much of its present memory is mapped from files."""
     told = Path("/proc/self/status").read_text(encoding="utf-8")
     highest, mapped = (int(re.search(rf"{name}:\s+(\d+) kB", told)[1]) / 1e3 for name in ("VmHWM", "RssFile"))  # type: ignore[index]
     return highest, mapped
@@ -130,7 +130,7 @@ def load(files: list[Path], memory: str, precision: str) -> dict[str, Any]:
     read = min(plain_read(file) for _ in range(3))
     with tempfile.TemporaryDirectory() as cache:
         engine = create_engine("auto", precision, cache, memory=memory)
-        engine._hashes.short(file)  # the hash is kept, and read once for all time
+        engine._hashes.short(file)  # the hash is stored, and computed only once
         before, _ = resident()
         begun, spent = time.perf_counter(), time.process_time()
         took(engine, file)

@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache, ExitStack() as stack:
         engine = create_engine("auto", "auto", cache)
-        # What the engine times its stages with.
+        # The engine's clock for its stages.
         stack.enter_context(patch.object(time, "perf_counter", time.thread_time))
         once(engine, "Euler", options.pixels)
         for sampler in SAMPLERS:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def once(engine: Engine, sampler: str, pixels: int) -> tuple[float, float]:
-    """Seconds of the loop without text encoding, and of the UNet in it."""
+    """Seconds of the loop without text encoding, and of the UNet within it."""
     request = Txt2ImgRequest(
         prompt="girl, city background",
         sampler_name=sampler,

@@ -118,7 +118,7 @@ def measured(drawing: Pixels, result: Pixels, margin: int) -> dict[str, Any]:
 
 
 def largest(difference: NDArray[np.float64]) -> float:
-    """The largest channel's mean, without its sign."""
+    """The largest absolute mean of a channel."""
     return round(float(np.abs(difference.mean(axis=0)).max()), 1)
 
 

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def sampler_step_ms(name: str, size: int) -> float:
-    """Processor milliseconds a step of txt2img, noise included, with a denoiser that costs nothing."""
+    """Processor milliseconds per step of txt2img, including noise, with a denoiser that costs nothing."""
     sampler, default = resolve(name)
     model = DiscreteNoise.scaled_linear()
     whole = levels(sampler, default, STEPS, model, ScheduleOptions())
@@ -74,7 +74,7 @@ def sampler_step_ms(name: str, size: int) -> float:
 
 
 def prompt_ms() -> list[float]:
-    """Processor milliseconds of each prompt."""
+    """Processor milliseconds for each prompt."""
     costs: list[float] = []
 
     checks: list[Any] = list(HealthCheck)
@@ -83,7 +83,7 @@ def prompt_ms() -> list[float]:
     @given(st.lists(st.sampled_from(SYMBOLS), max_size=400).map("".join) | st.text(max_size=1000))
     def read(prompt: str) -> None:
         cost = took_ms(prompt)
-        if cost > SLOWEST_MS:  # now and then the collector or the system takes a tenth of a second: read it again
+        if cost > SLOWEST_MS:  # sometimes garbage collection or the system takes a tenth of a second: read it again
             cost = min(took_ms(prompt) for _ in range(3))
         costs.append(cost)
         assert costs[-1] <= SLOWEST_MS, f"{costs[-1]:.1f} ms for {prompt!r}"

@@ -42,7 +42,7 @@ HEAVY = "heavy"
 
 
 class Running:
-    """A submitted job, whose events are followed by a thread of its own."""
+    """A submitted job, whose events are followed by a separate thread."""
 
     def __init__(self, client: httpx.Client, kind: str, request: dict[str, Any]) -> None:
         body = {"kind": kind, "request": request}
@@ -60,7 +60,7 @@ class Running:
                     self._changed.notify_all()
 
     def wait(self, is_it: Callable[[str, dict[str, Any]], bool]) -> tuple[float, str, dict[str, Any]]:
-        """The first event that is it, with its time. Ends the bench if the job ends before."""
+        """The first matching event, with its time. Ends the bench if the job ends earlier."""
         with self._changed:
             while True:
                 for event in self.events:
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED)
     options = parser.parse_args()
     large = {**PROMPT, "steps": 20, "width": 2048, "height": 2048}
-    cases: dict[str, tuple[str, dict[str, Any], str, float]] = {  # kind, request, stage, seconds after its beginning
+    cases: dict[str, tuple[str, dict[str, Any], str, float]] = {  # kind, request, stage, seconds after its start
         "step": ("txt2img", large, "sampling", 2.0),
         "encoder": ("img2img", large, "encoding", 2.0),
         "decoder": ("txt2img", {**large, "steps": 1, "cfg_scale": 1}, "decoding", 2.0),
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def stopped(client: httpx.Client, job: Running, stage: str, later: float) -> dict[str, Any]:
-    """What becomes of a job that is interrupted `later` seconds after it has begun `stage`, and of the next one."""
+    """What happens to a job that is interrupted `later` seconds after the start of `stage`, and to the next one."""
     job.wait(at(stage))
     time.sleep(later)
     before = engine()
@@ -135,7 +135,7 @@ def stopped(client: httpx.Client, job: Running, stage: str, later: float) -> dic
 
 
 def engine() -> int | None:
-    """The number of the engine process, if there is one."""
+    """The engine's process id, if it runs."""
     for each in psutil.Process().children(recursive=True):
         if "--multiprocessing-fork" in " ".join(each.cmdline()):
             return each.pid
@@ -149,7 +149,7 @@ def uploaded(client: httpx.Client) -> str:
 
 
 def write_heavy(checkpoint: Path, path: Path) -> None:
-    """A copy of `checkpoint` with a tensor of zeros that no model knows: its hash takes seconds."""
+    """A copy of `checkpoint` with a tensor of zeros that no model knows: hashing it takes seconds."""
     if (described := checkpoint.with_suffix(".yaml")).exists():
         shutil.copy(described, path.with_suffix(".yaml"))
     with checkpoint.open("rb") as file:

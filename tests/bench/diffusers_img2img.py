@@ -5,7 +5,7 @@ pipeline differs; its strength arithmetic walks 12 steps where A1111's and ours 
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import io
 import json
@@ -43,7 +43,7 @@ def main() -> None:
             vae=model.vae, text_encoder=model.text_encoder, tokenizer=None, unet=model.unet, scheduler=scheduler,
             safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
-        pipeline.to(dtype=place.dtype)  # all of it: ours may keep parts in another
+        pipeline.to(dtype=place.dtype)  # everything: ours may keep parts in another type
         pipeline.set_progress_bar_config(disable=True)
         walls: list[float] = []
         for i in range(jobs + 1):

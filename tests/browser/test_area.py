@@ -1,4 +1,4 @@
-"""A mask on a source that is much larger than the result: what is not masked keeps its size and its bytes."""
+"""A mask on a source much larger than the result: unmasked parts keep their size and their bytes."""
 
 import io
 
@@ -18,7 +18,7 @@ def area(page: Page, name: str) -> None:
 
 def dot(page: Page) -> None:
     """One click of the brush in the middle of the picture."""
-    page.wait_for_timeout(300)  # the stage grows, the picture is fitted to it
+    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     box = page.locator(".canvas-stage").bounding_box()
     assert box
@@ -65,7 +65,7 @@ def test_whoever_wants_the_whole_picture_has_it(open_page: Page, server: FakeSer
     area(page, "Whole picture")
     page.check("#img2img_inpaint_full_res label:has-text('Only masked') input")
     expect(page.locator(OTHER)).to_have_text("Use Whole picture")
-    load(page, png(900, 620, seed=8), name="next.png")  # another picture is another question
+    load(page, png(900, 620, seed=8), name="next.png")  # with another picture, the page may choose again
     area(page, "Only masked")
 
 

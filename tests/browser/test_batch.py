@@ -1,4 +1,4 @@
-"""The Batch mode of img2img, in a real Chromium before the real routes, with an engine that needs no model."""
+"""The Batch mode of img2img, in a real Chromium with the real routes and an engine that needs no model."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ from tests.jobs.painter import Painter
 
 
 class BatchServer:
-    """Palimpsest without its engine process, on a port, in a thread of its own."""
+    """Palimpsest without its engine process, on a port, in its own thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +92,7 @@ def batch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchServ
 
 @pytest.fixture
 def batch_page(page: Page, batch_server: BatchServer, request: pytest.FixtureRequest) -> Page:
-    """The page on a first visit, in Batch mode, with an output folder of the test's own."""
+    """The page on a first visit, in Batch mode, with an output folder for this test only."""
     batch_server.painter.held.clear()
     batch_server.painter.requests.clear()
     page.goto(f"{batch_server.url}/internal/ping")
@@ -254,7 +254,7 @@ def test_own_size_and_caps_and_what_metadata_gives(batch_page: Page, batch_serve
     words(batch_page, "finished, 1 file · 1 done")
     ((request, _),) = batch_server.painter.requests
     assert (request.width, request.height) == (128, 72)
-    opened(batch_page, batch_server.url)  # what was asked is remembered
+    opened(batch_page, batch_server.url)  # the values are remembered
     expect(batch_page.locator("#batch_option_size")).to_have_value("source")
     expect(batch_page.locator("#batch_own_seed")).to_be_checked()
 
@@ -349,7 +349,7 @@ def test_a_plain_report_leaves(batch_page: Page, act: str) -> None:
     choose(batch_page, {"done.png": png(64, 64, 44)})
     begin(batch_page)
     words(batch_page, "finished, 1 file · 1 done")
-    batch_page.click("#img2img_fullscreen")  # to look at the results is not to go on
+    batch_page.click("#img2img_fullscreen")  # looking at the results does not count as going on
     batch_page.keyboard.press("Escape")
     expect(report).to_be_visible()
     if act == "tab":
@@ -366,7 +366,7 @@ def test_a_plain_report_leaves(batch_page: Page, act: str) -> None:
     batch_page.click("#tab_img2img_button")
     words(batch_page, "finished, 1 file · 1 done")
     batch_page.fill("#img2img_prompt textarea", "a boat")
-    expect(report).to_be_visible()  # it was asked for
+    expect(report).to_be_visible()  # the person asked for it
 
 
 def test_a_report_with_remarks_becomes_a_line_that_can_be_opened(batch_page: Page) -> None:

@@ -1,4 +1,6 @@
-"""The canvas in a real Chromium, drawn on with real pointers: what is painted is what is sent, nothing gets lost."""
+"""The canvas in a real Chromium, drawn on with real pointers: what is painted is what is sent, and nothing gets
+lost.
+"""
 
 import io
 import json
@@ -33,7 +35,7 @@ Mask = NDArray[np.uint8]
 
 
 def stage(page: Page) -> dict[str, float]:
-    """The stage's box on the screen and the camera: {left, top, width, height, scale, x, y}, CSS pixels."""
+    """The stage's box on the screen and the camera: {left, top, width, height, scale, x, y}, in CSS pixels."""
     return page.eval_on_selector(
         ".canvas-stage",
         """element => {
@@ -44,7 +46,7 @@ def stage(page: Page) -> dict[str, float]:
 
 
 def on_screen(page: Page, point: Point) -> Point:
-    """The whole screen pixel next to a pixel of the picture."""
+    """The whole screen pixel nearest to a pixel of the picture."""
     at = stage(page)
     return (
         round(at["left"] + at["x"] + point[0] * at["scale"]),
@@ -53,13 +55,13 @@ def on_screen(page: Page, point: Point) -> Point:
 
 
 def in_picture(page: Page, point: Point) -> Point:
-    """Where in the picture a place of the screen lies."""
+    """The point of the picture at a point of the screen."""
     at = stage(page)
     return (point[0] - at["left"] - at["x"]) / at["scale"], (point[1] - at["top"] - at["y"]) / at["scale"]
 
 
 def drag(page: Page, *points: Point) -> list[Point]:
-    """Draws with the mouse from place to place of the picture; gives back where it really went."""
+    """Draws with the mouse through points of the picture; returns the points it really reached."""
     places = [on_screen(page, point) for point in points]
     page.mouse.move(*places[0])
     page.mouse.down()
@@ -70,7 +72,7 @@ def drag(page: Page, *points: Point) -> list[Point]:
 
 
 def mask(page: Page) -> Mask:
-    """The mask as the page saves it."""
+    """The mask as saved by the page."""
     page.click("#canvas_more")
     with page.expect_download() as download:
         page.click("#canvas_save_mask")
@@ -83,7 +85,7 @@ def set_slider(page: Page, elem: str, value: int) -> None:
 
 
 def brush(page: Page, pixels: float) -> None:
-    """Sets the brush to so many pixels across; the slider is logarithmic, to 2048 at 1000."""
+    """Sets the brush to that diameter in pixels; the slider is logarithmic, up to 2048 at 1000."""
     set_slider(page, "size", round(1000 * math.log(pixels) / math.log(2048)))
 
 
@@ -92,7 +94,7 @@ def size(page: Page) -> int:
 
 
 def capsule(shape: tuple[int, int], a: Point, b: Point, radius: float) -> NDArray[np.float64]:
-    """How far each pixel's center lies outside of a round brush drawn from a to b; negative within."""
+    """Distance of each pixel's center from a round brush drawn from a to b; negative inside."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] + 0.5
     dx, dy = b[0] - a[0], b[1] - a[1]
     t = np.clip(((x - a[0]) * dx + (y - a[1]) * dy) / ((dx * dx + dy * dy) or 1), 0, 1)
@@ -103,7 +105,7 @@ def inpaint(page: Page, width: int = 320, height: int = 240, mode: str = "inpain
     load(page, png(width, height))
     page.click(f"#img2img_{mode}_mode")
     expect(page.locator("#tab_img2img")).to_have_attribute("data-mode", mode)
-    page.wait_for_timeout(300)  # the stage grows, the picture is fitted to it
+    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     return page
 
@@ -177,7 +179,7 @@ def test_the_mask_lies_under_the_pointer_at_every_zoom(
         outside = capsule(found.shape, a, b, size(page) / 2)
         assert (found[outside < -0.05] == 255).all(), zoom
         assert (found[outside > 0.05] == 0).all(), zoom
-        # And it is seen where it is: the pixel under the middle of the stroke has the mask's tint.
+        # And it is visible at its place: the pixel under the middle of the stroke has the mask's tint.
         at = on_screen(page, middle)
         shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
         page.click("#canvas_clear")
@@ -242,7 +244,7 @@ def test_a_finger_draws_and_two_move_and_zoom(phone: Page) -> None:
     touch(session, "touchEnd")
     after = stage(phone)
     assert after["scale"] == pytest.approx(before["scale"] * 2, rel=0.02)
-    assert (mask(phone) == painted).all()  # the first finger's dot was taken back
+    assert (mask(phone) == painted).all()  # the first finger's dot was undone
     if folder := os.environ.get("PALIMPSEST_SCREENSHOTS"):
         phone.screenshot(path=Path(folder) / "canvas-390.png")
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390
@@ -282,7 +284,7 @@ def test_a_finger_drags_the_frame_out_of_a_picture_that_is_not_painted_on(phone:
     for step in range(1, 11):
         touch(session, "touchMove", (x, y + 5 * step))
     touch(session, "touchEnd")
-    # All the way, though the page could scroll, and though the stage moves as more is said above it.
+    # To the end, although the page could scroll, and although the stage moves as the message above it grows.
     grown = round(50 / scale / 8) * 8
     expect(phone.locator("#canvas_frame_size")).to_have_text(f"320 × 240 → 320 × {240 + grown}")
 
@@ -343,7 +345,7 @@ def test_a_duplicated_browser_tab_goes_on_with_a_copy(canvas: Page, server: Fake
 
 
 def kept_by_now(page: Page) -> None:
-    """What has been painted is kept a moment later."""
+    """Painting is saved a moment later."""
     page.wait_for_timeout(600)
 
 
@@ -362,7 +364,7 @@ def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) ->
 
 
 def bring(page: Page, content: bytes, to: str = "#img2img_file") -> None:
-    """A file into a chooser: another picture in the place of the one that is there, or a mask."""
+    """Chooses a file: another picture to replace the current one, or a mask."""
     page.set_input_files(to, files=[{"name": "b.png", "mimeType": "image/png", "buffer": content}])
 
 
@@ -394,7 +396,7 @@ def test_send_to_inpaint_brings_the_result_and_asks_about_the_old_mask(canvas: P
     expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "inpaint")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(canvas.locator("#canvas_question")).to_be_visible()
-    canvas.click("#img2img_undo")  # what was sent; picture, mode and mask are as they were
+    canvas.click("#img2img_undo")  # the sent values; picture, mode and mask are as they were
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
     canvas.click("#img2img_inpaint_mode")
     assert (mask(canvas) == before).all()
@@ -414,7 +416,7 @@ def test_undo_of_a_send_brings_back_mask_mode_and_frame(canvas: Page) -> None:
     expect(question).to_be_visible()
     expect(canvas.locator("#canvas_frame_panel")).to_be_hidden()
     canvas.wait_for_timeout(300)  # the picture is fitted to the stage
-    drag(canvas, (20, 20), (60, 200))  # on the other picture: the old mask is no more the last step
+    drag(canvas, (20, 20), (60, 200))  # on the other picture: the old mask is no longer the last step
     canvas.click("#img2img_undo")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
     expect(canvas.locator("#tab_img2img")).to_have_attribute("data-mode", "img2img")
@@ -425,7 +427,7 @@ def test_undo_of_a_send_brings_back_mask_mode_and_frame(canvas: Page) -> None:
 
 
 def hatch(page: Page, strokes: int) -> None:
-    """Quick strokes with so little between them that the hand is nearly always down."""
+    """Quick strokes with so little time between them that the button is nearly always down."""
     for index in range(strokes):
         begin(page, (20 + 8 * index, 40), (20 + 8 * index, 200))
         page.wait_for_timeout(270)
@@ -487,7 +489,7 @@ def test_however_old_a_tab_that_is_open_is_not_forgotten(canvas: Page, server: F
     canvas.evaluate(OTHERS, [12, server.port])
     other = canvas.context.new_page()
     other.set_default_timeout(PATIENCE * 1000)
-    inpaint(opened(other, server.url), 200, 300)  # a new picture is when the oldest are forgotten
+    inpaint(opened(other, server.url), 200, 300)  # the oldest are forgotten when a new picture arrives
     kept_by_now(other)
     other.close()
     opened(canvas, server.url)
@@ -496,7 +498,7 @@ def test_however_old_a_tab_that_is_open_is_not_forgotten(canvas: Page, server: F
 
 
 def test_without_web_locks_two_tabs_do_not_mix_either(canvas: Page, server: FakeServer) -> None:
-    """Plain http beyond this machine has none, and that is how a studio in a house is reached."""
+    """Plain http from another machine has none, and that is how a studio at home is reached."""
     context = canvas.context
     without = "() => Object.defineProperty(navigator, 'locks', { value: undefined })"
     pages = [context.new_page() for _ in range(2)]
@@ -546,7 +548,7 @@ def test_a_picture_that_is_quicker_than_the_browsers_memory_finds_the_old_mask(
 
 
 def begin(page: Page, *points: Point) -> None:
-    """A stroke of the mouse that has not ended yet."""
+    """A mouse stroke that has not ended yet."""
     places = [on_screen(page, point) for point in points]
     page.mouse.move(*places[0])
     page.mouse.down()
@@ -575,7 +577,7 @@ def test_undo_during_a_stroke_takes_back_that_stroke_alone(canvas: Page) -> None
 
 def test_another_mode_during_a_stroke_keeps_it_where_it_was_drawn(canvas: Page) -> None:
     begin(canvas, (40, 60), (280, 60))
-    canvas.evaluate("() => document.getElementById('img2img_sketch_mode').click()")  # as a second hand would
+    canvas.evaluate("() => document.getElementById('img2img_sketch_mode').click()")  # as a second hand would do
     canvas.mouse.move(*on_screen(canvas, (280, 180)), steps=4)
     canvas.mouse.up()
     canvas.click("#img2img_inpaint_mode")
@@ -595,7 +597,7 @@ def test_a_picture_that_arrives_during_a_stroke_takes_nothing_of_it(canvas: Page
     found = mask(canvas)
     assert found.shape == (480, 640)
     assert found[120, 320] == 255
-    expect(canvas.locator("#canvas_undo")).to_be_disabled()  # the steps are those of the other picture
+    expect(canvas.locator("#canvas_undo")).to_be_disabled()  # the steps belong to the other picture
     canvas.hover(".canvas-stage")
     canvas.keyboard.press("Control+z")
     assert (mask(canvas) == found).all()
@@ -658,7 +660,7 @@ def test_a_frame_drawn_out_paints_on_and_one_drawn_in_crops_picture_and_mask(can
     expected = {**margins, "outpaint_fill": 2, "outpaint_feather": 48}
     assert {name: value for name, value in sent(server).items() if name.startswith("outpaint")} == expected
     assert "mask" not in sent(server)
-    assert "mask_blur" in sent(server)  # the new part is masked
+    assert "mask_blur" in sent(server)  # the new area is masked
     told = "Generate fills the area added by the frame; the picture itself stays unchanged."
     expect(canvas.locator("#canvas_status")).to_have_text(told)
     canvas.click("#canvas_frame_off")
@@ -765,7 +767,7 @@ def test_shapes_are_exact_and_alt_takes_away(canvas: Page) -> None:
     canvas.keyboard.up("Alt")
     inside = ((x - (a[0] + b[0]) / 2) / ((b[0] - a[0]) / 2)) ** 2 + ((y - (a[1] + b[1]) / 2) / ((b[1] - a[1]) / 2)) ** 2
     expected[inside < 1] = 0
-    assert (mask(canvas) != expected).sum() <= 4  # centers that lie on the edge
+    assert (mask(canvas) != expected).sum() <= 4  # centers exactly on the edge
 
 
 def test_the_lasso_fills_what_it_surrounds(canvas: Page) -> None:
@@ -905,7 +907,7 @@ def test_a_second_generation_sends_the_request_and_the_new_mask_alone(canvas: Pa
 
 
 def test_looks(canvas: Page) -> None:
-    """With PALIMPSEST_SCREENSHOTS naming a folder, leaves pictures of the canvas there, to be looked at."""
+    """If PALIMPSEST_SCREENSHOTS names a folder, saves pictures of the canvas there for inspection."""
     drag(canvas, (80, 60), (240, 180))
     canvas.click("#canvas_more")
     folder = os.environ.get("PALIMPSEST_SCREENSHOTS")
@@ -945,7 +947,7 @@ def test_what_is_not_masked_keeps_its_bytes(page: Page, studio: str) -> None:
     result = np.asarray(shown_picture(page).convert("RGB"))
     source = np.asarray(Image.open(io.BytesIO(png(128, 96))).convert("RGB"))
     y, x = np.nonzero(painted)
-    reach = 10  # pixels to which a mask blur of 4 goes
+    reach = 10  # the reach in pixels of a mask blur of 4
     near = np.zeros(painted.shape, bool)
     near[max(0, y.min() - reach) : y.max() + reach + 1, max(0, x.min() - reach) : x.max() + reach + 1] = True
     assert (result[~near] == source[~near]).all()

@@ -1,4 +1,4 @@
-"""The panel of models: what a click on a card does, how one is found among thousands, and notes kept beside a file."""
+"""The panel of models: what a click on a card does, searching among thousands, and notes saved beside a file."""
 
 import json
 import struct
@@ -141,7 +141,7 @@ class Models(NamedTuple):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
-    """Palimpsest itself with a tiny checkpoint and room for LoRAs."""
+    """Palimpsest itself with a tiny checkpoint and a folder for LoRAs."""
     folder = tmp_path_factory.mktemp("models")
     checkpoint = folder / "models" / "Stable-diffusion" / "tiny.safetensors"
     checkpoint.parent.mkdir(parents=True)

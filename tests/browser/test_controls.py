@@ -1,4 +1,4 @@
-"""Keys and fields of the form: lists that close, numbers with a comma, and a prompt whose changes can be taken back."""
+"""Keys and fields of the form: lists that close, numbers with a comma, and a prompt whose changes can be undone."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -104,5 +104,5 @@ def test_weights_and_words_that_are_put_into_the_prompt_can_be_taken_back(open_p
     expect_prompt(open_page, "a red fox <lora:ink:1>")
     open_page.keyboard.press("Control+z")
     expect_prompt(open_page, "a red fox")
-    open_page.keyboard.press("Control+z")  # what was typed before is still known
+    open_page.keyboard.press("Control+z")  # what was typed before can still be undone
     expect(open_page.locator("#img2img_prompt textarea")).not_to_have_value("a red fox")

@@ -1,4 +1,4 @@
-"""What is shown and painted on is what the server decoded, whatever the browser would have made of the file."""
+"""The page shows, and people paint on, what the server decoded, however the browser would decode the file."""
 
 import io
 
@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import FORGET, load, opened
 
-# The middle of each quarter of what is drawn of the source: the bytes that the canvas below the mask holds.
+# The middle of each quarter of the drawn source: the bytes of the canvas below the mask.
 QUARTERS = """() => {
     const canvas = document.querySelector("#img2img_image .canvas-stage canvas");
     const context = canvas.getContext("2d");
@@ -31,7 +31,7 @@ QUARTERS = """() => {
 
 
 def file_of(format: str, turn: int) -> bytes:
-    """256x160: red and lime above, blue and black below, and EXIF that turns it."""
+    """256x160: red and lime above, blue and black below, and EXIF that rotates it."""
     pixels = np.zeros((160, 256, 3), np.uint8)
     pixels[:80, :128, 0] = pixels[:80, 128:, 1] = pixels[80:, :128, 2] = 255
     exif = Image.Exif()
@@ -53,6 +53,6 @@ def test_the_canvas_shows_the_source_upright(page: Page, studio: str, format: st
     page.wait_for_function(f"() => Object.keys(({QUARTERS})()).length >= 4")
     seen = {color: np.array(place) for color, place in page.evaluate(QUARTERS).items()}
     red, lime, blue = seen["255,0,0"], seen["0,255,0"], seen["0,0,255"]
-    assert abs(red[1] - blue[1]) < 4  # turned by a quarter to the right: blue left of red, lime below
+    assert abs(red[1] - blue[1]) < 4  # a quarter turn to the right: blue left of red, lime below
     assert blue[0] < red[0] < lime[0] + 4
     assert lime[1] > red[1]

@@ -1,4 +1,4 @@
-"""The Extras tab on Palimpsest itself: a picture enlarged, sent on, found in the history with what it came from."""
+"""The Extras tab on Palimpsest itself: a picture is enlarged, sent on, and found in the history with its source."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""The five intents on the page: the form shows what one has set, the page says it, and it can be taken back."""
+"""The five intents on the page: the form shows what one has set, the page says so, and it can be undone."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.browser.conftest import FakeServer, finished, load, number, opened, p
 DECLARED = params(Img2ImgRequest)
 
 
-# Fields whose controls are not the form's but the frame's.
+# Fields whose controls belong to the frame, not the form.
 OF_FRAME = {"outpaint_fill": "#canvas_frame_fill", "outpaint_feather": "#canvas_frame_feather"}
 
 
@@ -116,7 +116,7 @@ def test_to_take_back_a_choice_loses_no_frame_and_no_mode_that_is_in_use(studio_
     studio_page.click("#canvas_frame")
     choose(studio_page, intent("expand"))
     studio_page.click("#img2img_undo")
-    expect(studio_page.locator("#canvas_frame_size")).to_contain_text("Drag an edge")  # the frame as it was
+    expect(studio_page.locator("#canvas_frame_size")).to_contain_text("Drag an edge")  # the frame as before
     studio_page.click("#canvas_frame_off")
     choose(studio_page, intent("expand"))
     expect(studio_page.locator("#canvas_frame_panel")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The artist's loop in a real Chromium: results stay in sight, go back in as they are, nothing is lost on the way."""
+"""The artist's loop in a real Chromium: results stay visible, go back in unchanged, and nothing is lost on the way."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -10,7 +10,7 @@ TOP = "element => element.getBoundingClientRect().top"
 
 
 def make(page: Page, count: int = 1, **values: object) -> None:
-    """Generates in img2img with a source of 96 × 64, which is loaded first where there is none."""
+    """Generates in img2img with a source of 96 × 64, which is loaded first if there is none."""
     if not page.locator("#img2img_image.filled").count():
         load(page, png(96, 64))
     for elem, value in {"prompt": "a fox", "steps": 3, "batch_count": count, **values}.items():
@@ -62,7 +62,7 @@ def test_a_panel_higher_than_the_window_shows_its_end_too(open_page: Page) -> No
 def paint(page: Page, tool: str = "inpaint") -> None:
     """A stroke across the middle of the stage, in a mode of the canvas."""
     page.click(f"#img2img_{tool}_mode")
-    page.wait_for_timeout(300)  # the stage grows, the picture is fitted to it
+    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     box = page.locator(".canvas-stage").bounding_box()
     assert box
@@ -83,7 +83,7 @@ def form_is(page: Page, **values: object) -> None:
 
 
 def starts_anew(page: Page, server: FakeServer, width: int, height: int) -> None:
-    """The picture is in plain img2img with its own size, nothing is painted on it, and nothing of a mask is sent."""
+    """The picture is in plain img2img with its own size, nothing is painted on it, and no mask is sent."""
     expect(page.locator("#tab_img2img")).to_have_attribute("data-mode", "img2img")
     source_is(page, f"{width} × {height}")
     form_is(page, width=width, height=height)
@@ -163,7 +163,7 @@ def test_undo_of_a_send_leaves_what_came_later(open_page: Page) -> None:
         open_page.keyboard.press("Tab")
     expect(open_page.locator("#img2img_undo")).to_have_text("Undo send")
     open_page.click("#img2img_undo")
-    expect(open_page.locator("#img2img_prompt textarea")).to_have_value("a wolf")  # which the send had overwritten
+    expect(open_page.locator("#img2img_prompt textarea")).to_have_value("a wolf")  # which Send had overwritten
     source_is(open_page, "160 × 128")
     form_is(open_page, width=320, height=256, batch_count=4)
     expect(open_page.locator(".toast", has_text="The newer picture is kept.")).to_be_visible()
@@ -269,7 +269,7 @@ def test_a_style_that_was_saved_over_comes_back(open_page: Page, server: FakeSer
     open_page.click("#img2img_style_save")
     expect(row).to_contain_text("oil painting")
     toast = open_page.locator(".toast", has_text="Saved the style ink.")
-    toast.get_by_role("button", name="Undo").dispatch_event("click")  # the dialogue lies over it
+    toast.get_by_role("button", name="Undo").dispatch_event("click")  # the dialog covers it
     expect(row).to_contain_text("ink drawing")
     assert server.fake.styles["ink"] == Style("ink", "ink drawing", "color")
     server.fake.styles.clear()

@@ -1,4 +1,4 @@
-"""What the page says goes when it is true no longer, and lies on nothing that is needed."""
+"""A message disappears when it is no longer true, and never covers anything that is needed."""
 
 import pytest
 from playwright.sync_api import Page, expect

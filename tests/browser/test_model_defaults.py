@@ -1,4 +1,4 @@
-"""What a checkpoint brings for the forms, and what the page says of sizes and steps that do not suit it."""
+"""A checkpoint's default values for the forms, and the page's hints about sizes and steps that do not suit it."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -31,7 +31,7 @@ def test_hires_fix_has_the_checkpoints_values_and_follows_the_next_one(open_page
     expect(open_page.locator("#txt2img_denoising_strength input[type=number]")).to_have_value("0.3")
     expect(open_page.locator("#img2img_denoising_strength input[type=number]")).to_have_value("0.6")
 
-    choose_checkpoint(open_page, "watercolor-v3")  # brings nothing: what was put goes back
+    choose_checkpoint(open_page, "watercolor-v3")  # has no defaults: values set by the previous one go back
     expect(upscaler).to_have_value("Latent")
     expect(open_page.locator("#txt2img_denoising_strength input[type=number]")).to_have_value("0.7")
     expect(open_page.locator("#img2img_width input[type=number]")).to_have_value("512")
@@ -52,7 +52,7 @@ def test_what_somebody_has_chosen_stays(open_page: Page, server: FakeServer) -> 
     expect(open_page.locator("#txt2img_hr_upscaler input")).to_have_value("Lanczos")
     expect_number(open_page, "txt2img_hr_scale", 1.5)
     expect_number(open_page, "txt2img_steps", 33)
-    page = opened(open_page, server.url)  # nor does a reload take it
+    page = opened(open_page, server.url)  # not even after a reload
     expect(page.locator("#txt2img_steps input[type=number]")).to_have_value("33")
 
 
@@ -71,7 +71,7 @@ def test_a_size_beyond_the_models_is_warned_of_and_one_click_mends_it(open_page:
     expect(warning).to_have_count(0)
     expect_size(open_page, tab, 256, 256)
 
-    choose_checkpoint(open_page, "watercolor-v3")  # 512 by its family
+    choose_checkpoint(open_page, "watercolor-v3")  # 512 for its family
     expect(open_page.locator(f"#{tab}_width input[type=number]")).to_have_value("512")
     open_page.fill(f"#{tab}_width input[type=number]", "768")
     open_page.keyboard.press("Tab")
@@ -120,7 +120,7 @@ def test_the_sizes_a_checkpoint_was_trained_on_are_one_choice_away(open_page: Pa
     expect(offered).to_have_text(["256 × 256"])
     choose_checkpoint(open_page, "photo-xl")
     expect(offered).to_have_count(9)
-    open_page.click(f"#{tab}_aspect_lock")  # a chosen size has proportions of its own
+    open_page.click(f"#{tab}_aspect_lock")  # a chosen size has its own proportions
     sizes.select_option(label="1344 × 768")
     expect_size(open_page, tab, 1344, 768)
     open_page.fill(f"#{tab}_width input[type=number]", "672")
@@ -144,8 +144,8 @@ def test_sides_are_cut_to_the_familys_unit_and_that_is_said(open_page: Page) -> 
     )
 
 
-# Types "76" into the width, as a person does who was at it when the checkpoint's size arrives: when the page has asked
-# the server, when it has put the size into the form, or a moment after Gradio was told.
+# Types "76" into the width, like a person in the middle of typing when the checkpoint's size arrives: after the page
+# has asked the server, after it has put the size into the form, or a moment after Gradio was told.
 TYPE = """({ tab, moment }) => {
   const typed = () => {
     const box = document.querySelector(`#${tab}_width input[type=number]`);
@@ -184,7 +184,7 @@ def test_what_is_typed_while_the_checkpoints_size_arrives_stays(
     for key in ("End", "8", "Tab"):
         width.press(key)
     expect_size(open_page, tab, 768, 1024)
-    if tab == "txt2img":  # what Gradio has is what is shown
+    if tab == "txt2img":  # Gradio has the value that is shown
         submit(open_page, "txt2img")
         finished(open_page, "txt2img")
         request = server.fake.requests[-1]["request"]

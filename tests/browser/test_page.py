@@ -1,4 +1,4 @@
-"""The page's behavior, in a real Chromium before a stand-in for the server."""
+"""The page's behavior, in a real Chromium with a stand-in for the server."""
 
 import os
 import re
@@ -28,7 +28,7 @@ INFOTEXT = (
 
 
 def paste(page: Page, selector: str, text: str) -> None:
-    """Pastes a text as the clipboard would."""
+    """Pastes a text as from the clipboard."""
     page.eval_on_selector(
         selector,
         """(element, text) => {
@@ -133,7 +133,7 @@ def test_hires_fix_and_refiner_count_where_they_are_open(open_page: Page, server
     open_page.check("#txt2img_enable input")
     open_page.click("#txt2img_checkpoint input")
     open_page.click(".option-list li:has-text('broken-model')")
-    open_page.click("#refresh_sd_model_checkpoint")  # a list that is filled anew leaves what was chosen
+    open_page.click("#refresh_sd_model_checkpoint")  # a refilled list keeps the choice
     expect(open_page.locator(".toast")).to_contain_text("5 checkpoints available.")
     generate(open_page, "txt2img")
     finished(open_page, "txt2img")
@@ -162,7 +162,7 @@ def test_styles_are_saved_chosen_put_into_the_prompts_and_deleted(open_page: Pag
     open_page.fill("#img2img_neg_prompt textarea", "")
     page = opened(open_page, server.url)
     expect(page.locator("#img2img_styles .chip")).to_have_text("oil")
-    page.fill("#img2img_neg_prompt textarea", "")  # a busy browser may not have kept it before it was loaded anew
+    page.fill("#img2img_neg_prompt textarea", "")  # a busy browser may not have saved it before the reload
     load(page, png())
     generate(page, steps=2)
     finished(page)
@@ -497,7 +497,7 @@ def made(open_page: Page) -> Page:
 
 def test_a_result_goes_back_in_and_comes_out_again(made: Page, server: FakeServer) -> None:
     made.fill("#img2img_prompt textarea", "a wolf")
-    server.fake.styles = {"fox": Style("fox", "a fox", "")}  # whose words are the picture's own
+    server.fake.styles = {"fox": Style("fox", "a fox", "")}  # whose prompts are the picture's own
     made.click("#img2img_send_to_img2img_all")
     expect(made.locator("#img2img_image .source-text")).to_have_text("256 × 256 PNG")
     expect(made.locator("#img2img_prompt textarea")).to_have_value("a fox")
@@ -518,7 +518,7 @@ def test_twenty_sends_can_be_undone(made: Page) -> None:
         expect(made.locator(".toast")).to_have_count(1)
         wait_for(lambda turn=turn: len(made.evaluate(UNDO)) == turn + 1, "the send to be noted")
         expect(made.locator("#img2img_seed input")).to_have_value(str(501 - turn % 2))
-    made.fill("#img2img_prompt textarea", "a wolf")  # no send's work: none takes it back
+    made.fill("#img2img_prompt textarea", "a wolf")  # not made by a send: no undo removes it
     for turn in reversed(range(20)):
         made.click("#img2img_undo")
         expect(made.locator("#img2img_seed input")).to_have_value(str(500 + turn % 2))
@@ -540,7 +540,7 @@ def test_a_toasts_undo_goes_with_its_step(made: Page) -> None:
     made.click("#img2img_send_to_img2img")
     second.click()
     expect(second).to_have_count(0)
-    assert len(made.evaluate(UNDO)) == 1  # the first send can be taken back still
+    assert len(made.evaluate(UNDO)) == 1  # the first send can still be undone
     expect(made.locator("#img2img_prompt textarea")).to_have_value("a fox")
 
 
@@ -573,7 +573,7 @@ def test_before_and_after(made: Page) -> None:
     expect(handle).to_have_attribute("aria-valuenow", "52")
     box = made.locator("#img2img_results .compare").bounding_box()
     assert box
-    assert abs(box["width"] - box["height"]) < 1  # lies on the square result, not on the whole stage
+    assert abs(box["width"] - box["height"]) < 1  # over the square result, not over the whole stage
     made.mouse.click(box["x"] + box["width"] * 0.25, box["y"] + 40)
     expect(handle).to_have_attribute("aria-valuenow", "25")
 
@@ -691,14 +691,14 @@ def test_dark_and_light_are_remembered(open_page: Page, server: FakeServer) -> N
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
 def test_nothing_is_wider_than_the_screen(open_page: Page, width: int, height: int) -> None:
-    """With PALIMPSEST_SCREENSHOTS naming a folder, leaves pictures of the page there, to be looked at."""
+    """If PALIMPSEST_SCREENSHOTS names a folder, saves pictures of the page there for inspection."""
     open_page.set_viewport_size({"width": width, "height": height})
     load(open_page, png(640, 480))
     generate(open_page, prompt="watercolor, light smile, Sakura background", steps=3, batch_count=2)
     finished(open_page)
     if folder := os.environ.get("PALIMPSEST_SCREENSHOTS"):
         for mode in ("light", "dark"):
-            open_page.wait_for_timeout(400)  # colors change over 0.12 s
+            open_page.wait_for_timeout(400)  # color transitions take 0.12 s
             open_page.screenshot(path=Path(folder) / f"img2img-{width}x{height}-{mode}.png")
             open_page.click("#colors")
     for tab in ("txt2img", "img2img", "pnginfo", "history", "merge", "fetch", "settings"):

@@ -1,4 +1,4 @@
-"""Boxes over the source: found, moved by keys, removed, sent to the script Detailer, and painted into the mask."""
+"""Boxes over the source: detected, moved by keys, removed, sent to the script Detailer, and painted into the mask."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A server that is told to end, and the page before the next one: what was accepted is shown and goes on."""
+"""A server is told to stop, and the page connects to the next one: accepted jobs are shown and continue."""
 
 import re
 import signal
@@ -36,7 +36,7 @@ def test_sigterm_hands_the_running_job_back_and_the_next_start_shows_it(page: Pa
             before.client.get("/internal/ping")
     kept = {file.name: file.read_bytes() for file in outputs.rglob("*.*")}
     for file in outputs.rglob("*.*"):
-        with Image.open(file) as image:  # each is whole, and nothing else lies there
+        with Image.open(file) as image:  # each is complete, and there are no other files
             image.load()
 
     with studio(tmp_path, "--ckpt", checkpoint) as again:
@@ -48,13 +48,13 @@ def test_sigterm_hands_the_running_job_back_and_the_next_start_shows_it(page: Pa
         expect(page.locator("#txt2img_progress")).to_contain_text("1 more waiting")
         expect(page.locator("#txt2img_progress")).to_contain_text(re.compile(r"picture \d+ of 100"))
         shown = page.locator("#txt2img_gallery .thumb")
-        expect(shown.nth(len(kept))).to_be_visible()  # those of before, and one more
+        expect(shown.nth(len(kept))).to_be_visible()  # those from before, and one more
         page.click("#txt2img_interrupt")
         finished(page, "txt2img")
         expect(page.locator("#txt2img_results .facts")).to_contain_text("seed 500")
         assert again.job(long)["status"] == "interrupted"
         assert again.job(short)["status"] == "finished"
         paths = [image["path"].split("/")[-1] for image in again.job(long)["images"]]
-    assert paths == [f"{number:05}-{100 + number}.png" for number in range(len(paths))]  # none twice, none left out
+    assert paths == [f"{number:05}-{100 + number}.png" for number in range(len(paths))]  # none twice, none missing
     assert set(kept) <= set(paths)
     assert all(kept[file.name] == file.read_bytes() for file in outputs.rglob("*.*") if file.name in kept)

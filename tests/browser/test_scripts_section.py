@@ -1,4 +1,6 @@
-"""The Script section on the page: controls from what the server says, kept, sent, and refusals at their place."""
+"""The Script section on the page: controls from the server's description, values kept and sent, errors at their
+fields.
+"""
 
 from playwright.sync_api import Page, expect
 

@@ -1,4 +1,4 @@
-"""Seeds of 64 bits in a real Chromium: JavaScript's numbers have 53, so the digits are carried as they were typed."""
+"""64-bit seeds in a real Chromium: JavaScript's numbers have 53 bits, so the digits are kept as typed."""
 
 import pytest
 from playwright.sync_api import Page, expect

@@ -1,4 +1,4 @@
-"""How the page follows jobs and the engine: it hears each event once, and asks ever less where nobody answers."""
+"""How the page follows jobs and the engine: it receives each event once, and backs off if nothing answers."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def show(page: Page) -> None:
 
 
 def warned(page: Page) -> list[str]:
-    """Every toast about a warning that has come up since watch_toasts()."""
+    """Every toast about a warning that has appeared since watch_toasts()."""
     return page.evaluate("() => window.toasted")
 
 
@@ -104,11 +104,11 @@ def test_a_job_that_ends_while_nobody_looks_is_there_at_once(open_page: Page, se
     expect(open_page.locator("#img2img_results .shot:not(.preview)")).to_have_count(1)
     finished(open_page)
     open_page.clock.run_for(120_000)
-    assert len(requested) == 1  # it is over, and nobody asks again
+    assert len(requested) == 1  # it is over, and nothing requests it again
 
 
 def until(page: Page, ask: Callable[[], bool], what: str) -> None:
-    """As wait_for, but the page's requests are told meanwhile."""
+    """Like wait_for, but the page's requests are processed meanwhile."""
     end = time.monotonic() + PATIENCE
     while not ask():
         assert time.monotonic() < end, f"waited in vain for {what}"
@@ -116,13 +116,13 @@ def until(page: Page, ask: Callable[[], bool], what: str) -> None:
 
 
 def stop_the_clock(page: Page) -> None:
-    """The page's timers run when run_for() says so."""
+    """The page's timers run when run_for() is called."""
     page.clock.install(time=0)
     page.clock.pause_at(60_000)
 
 
 def refused(page: Page, pattern: str) -> list[Request]:
-    """Has the requests for `pattern` fail from now on; the ones that have failed."""
+    """Makes the requests for `pattern` fail from now on; returns the failed ones."""
     failed: list[Request] = []
     page.route(pattern, lambda route: route.abort("connectionrefused"))
     page.on("requestfailed", lambda request: failed.append(request) if "REFUSED" in (request.failure or "") else None)
@@ -130,10 +130,10 @@ def refused(page: Page, pattern: str) -> list[Request]:
 
 
 def pauses_double(page: Page, failed: list[Request]) -> None:
-    """Each further try comes after a pause of PAUSES, by the page's clock."""
+    """Each further attempt comes after a pause from PAUSES, by the page's clock."""
     for number, pause in enumerate(PAUSES, start=1):
         until(page, lambda number=number: len(failed) >= number, f"try {number}")
-        page.wait_for_timeout(200)  # the page hears of it in a task of its own
+        page.wait_for_timeout(200)  # the page learns of it in a separate task
         page.clock.run_for(pause * 1000 - 100)
         page.wait_for_timeout(200)
         assert len(failed) == number, f"the try after {pause} s came earlier"
@@ -149,7 +149,7 @@ def test_a_server_that_is_gone_is_asked_ever_less(open_page: Page) -> None:
     pauses_double(open_page, failed)
     open_page.unroute("**/v1/state/events")
     hide(open_page)
-    show(open_page)  # who comes back need not wait for the end of a pause
+    show(open_page)  # a person who returns need not wait for the end of a pause
     expect(open_page.locator(".banner")).to_be_hidden()
 
 

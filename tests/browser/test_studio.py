@@ -1,4 +1,4 @@
-"""The walk of the guide on Palimpsest itself, with a tiny checkpoint: picture in, picture out, and on from there."""
+"""The steps of the guide on Palimpsest itself, with a tiny checkpoint: picture in, picture out, and on from there."""
 
 import re
 from urllib.parse import unquote
@@ -155,7 +155,7 @@ def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page
     assert "'unsafe-inline'" not in policy.split("script-src")[1].split(";")[0]
     page.wait_for_selector("body.started")
     expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
-    page.click("#tab_img2img_button")  # an earlier test may have left the page in another
+    page.click("#tab_img2img_button")  # an earlier test may have left the page on another tab
     load(page, png(96, 64))
     page.click("#img2img_inpaint_mode")
     page.set_input_files("#canvas_mask_file", files=[{"name": "m.png", "mimeType": "image/png", "buffer": MASK}])
@@ -164,7 +164,7 @@ def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page
     expect(page.locator("#img2img_results .facts")).to_contain_text("seed 41", timeout=LOADING)
     finished(page, milliseconds=LOADING)
     page.focus("#img2img_results .stage")
-    page.keyboard.press("Enter")  # the whole screen
+    page.keyboard.press("Enter")  # full screen
     page.keyboard.press("Escape")
     with page.expect_download():
         page.click("#img2img_download")
@@ -181,7 +181,7 @@ def test_nothing_the_page_does_is_against_its_content_security_policy(page: Page
     page.click("#colors")
     assert page.evaluate("() => window.violations") == []
     assert watch.errors == []
-    # Somebody who gets a script into the page's text gets nothing.
+    # A script smuggled into the page's text must gain nothing.
     page.evaluate(
         "() => document.body.insertAdjacentHTML('beforeend', '<img src=data:, onerror=\"window.caught = 1\">')"
     )

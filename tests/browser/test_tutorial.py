@@ -1,4 +1,4 @@
-"""The best-known img2img tutorial, on the page, with the checkpoint that ships: what it promises is seen.
+"""The best-known img2img tutorial, on the page, with the bundled checkpoint: it shows what the tutorial promises.
 
     PALIMPSEST_SCREENSHOTS=docs/images python -m pytest tests/browser/test_tutorial.py
 
@@ -26,13 +26,13 @@ PATIENCE = 300_000  # milliseconds; a picture takes 3 s on two idle cores
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Palimpsest with the checkpoint that ships: its address."""
+    """Palimpsest with the bundled checkpoint; returns its address."""
     with palimpsest(tmp_path_factory.mktemp("bundled"), BUNDLED) as url:
         yield url
 
 
 def made(page: Page, prompt: str, strength: float) -> Image.Image:
-    """The result of one press on Generate."""
+    """The result of one click on Generate."""
     page.fill("#img2img_prompt textarea", prompt)
     page.fill("#img2img_denoising_strength input[type=number]", str(strength))
     page.keyboard.press("Tab")
@@ -46,13 +46,13 @@ def pixels(image: Image.Image) -> NDArray[np.float64]:
 
 
 def pinkness(image: Image.Image) -> float:
-    """How much more red and blue than green the upper corners are, where the background is seen."""
+    """How much more red and blue than green the upper corners have, where the background is visible."""
     corners = np.concatenate([pixels(image)[:96, :56], pixels(image)[:96, -56:]], axis=1)
     return float((corners[..., 0] / 2 + corners[..., 2] / 2 - corners[..., 1]).mean())
 
 
 def likeness(one: Image.Image, other: Image.Image) -> float:
-    """Correlation of the two pictures' brightness, looked at from afar: the composition."""
+    """Correlation of the two pictures' brightness at low resolution: the composition."""
     x, y = (pixels(image.convert("L").resize((32, 32), Image.Resampling.BOX)).ravel() for image in (one, other))
     return float(np.corrcoef(x, y)[0, 1])
 
@@ -78,7 +78,7 @@ def test_the_tutorial_keeps_what_it_promises(page: Page, bundled: str) -> None:
         page.evaluate("() => window.scrollTo(0, 0)")
         page.screenshot(path=Path(folder) / "img2img.png")
 
-    # The same seed with another word: only the difference counts, pictures may be pink for other reasons.
+    # The same seed with another word: only the difference counts, as pictures may be pink for other reasons.
     assert pinkness(sakura) > pinkness(forest) + 20
     assert likeness(start, sakura) > 0.5
     assert distance(start, slight) < distance(start, sakura)

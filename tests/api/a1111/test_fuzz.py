@@ -1,4 +1,6 @@
-"""Whatever a client sends to A1111's routes: an answer or a sentence, never an error of ours; the next one works."""
+"""Whatever a client sends to A1111's routes, it gets an answer or a sentence, never an internal error; the next request
+works.
+"""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +63,7 @@ def test_no_body_is_too_much(client: TestClient, route: str) -> None:
     @settings(max_examples=60)
     @given(fields)
     def ask(body: dict[str, Any]) -> None:
-        body.pop("n_iter", None)  # many pictures take long, and nothing else is in it
+        body.pop("n_iter", None)  # many pictures take long and test nothing more
         answer = client.post(route, content=json.dumps(body))
         assert answer.status_code in (200, 404, 413, 422), (body, answer.text)
         if answer.status_code != 200:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from httpx2 import Response  # what starlette's test client answers
+from httpx2 import Response  # the response type of starlette's test client
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -105,7 +105,7 @@ class TestGenerating:
         parameters = told["parameters"]
         assert (parameters["width"], parameters["height"], parameters["steps"]) == (96, 512, 50)
         assert "unknown_field" not in parameters
-        assert sorted(services.outputs.root.rglob("*")) == before  # nothing was asked to be saved
+        assert sorted(services.outputs.root.rglob("*")) == before  # the request did not ask for saving
         assert Picture.from_text(told["images"][0]).text()["parameters"] == "text 0"
 
     @pytest.mark.parametrize(("include", "expected"), [(False, None), (True, "source")])
@@ -557,7 +557,7 @@ class TestPicturesWithoutAJob:
     @pytest.mark.parametrize(
         ("fields", "size"),
         [
-            ({}, (64, 48)),  # "None" leaves a picture as it is
+            ({}, (64, 48)),  # "None" leaves a picture unchanged
             ({"upscaler_1": "Lanczos"}, (128, 96)),
             ({"upscaler_1": "nearest", "upscaling_resize": "1.6"}, (96, 72)),
             (

@@ -1,11 +1,11 @@
-"""What requests of A1111's clients leave behind: files, options, the checkpoint. Each test with a server of its own."""
+"""What requests of A1111's clients change for good: files, options, the checkpoint. Each test has its own server."""
 
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from httpx2 import Response  # what starlette's test client answers
+from httpx2 import Response  # the response type of starlette's test client
 from starlette.testclient import TestClient
 
 from modules.api.services import Services

@@ -1,11 +1,11 @@
-"""What A1111's lists name is what a request may name: each listed name works, and each name that works is listed."""
+"""A1111's lists match what a request accepts: each listed name works, and each working name is listed."""
 
 import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from httpx2 import Response  # what starlette's test client answers
+from httpx2 import Response  # the response type of starlette's test client
 from starlette.testclient import TestClient
 
 from modules.a1111.options import CHOICES
@@ -45,7 +45,7 @@ def send(client: TestClient) -> Send:
 
 
 def names(rows: list[dict[str, Any]], *keys: str) -> set[str]:
-    """All that rows are called by, under `keys` and as aliases."""
+    """All names of the rows, under `keys` and as aliases."""
     return {row[key] for row in rows for key in keys} | {alias for row in rows for alias in row.get("aliases") or ()}
 
 
@@ -105,7 +105,7 @@ def test_vaes(listed: Callable[[str], Any], send: Send, client: TestClient) -> N
     for name in (*VAES, "soft", "Automatic", "None"):
         answer = send("txt2img", override_settings={"sd_vae": name})
         assert answer.status_code == 200, answer.text
-    assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Automatic"  # put back after each
+    assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Automatic"  # restored after each
     assert client.post("/sdapi/v1/options", json={"sd_vae": "soft"}).status_code == 200
     assert client.get("/sdapi/v1/options").json()["sd_vae"] == "Soft.safetensors"
     for name in ("", "Automatic"):

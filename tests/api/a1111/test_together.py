@@ -1,4 +1,4 @@
-"""Many pictures in one request, and clients that go away while they are looked at."""
+"""Many pictures in one request, and clients that disconnect while these are checked."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from tests.api.a1111_client import opened, png
 
 
 def flat(side: int) -> str:
-    """A picture of some kilobytes and of many pixels."""
+    """A picture of a few kilobytes but many pixels."""
     file = io.BytesIO()
     Image.new("1", (side, side)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What a job warns of reaches A1111's clients too, in the answer's `info`."""
+"""A job's warnings reach A1111's clients too, in the answer's `info`."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The password in front of everything, and the brake on guessing it."""
+"""The password for every route, and the limit on guessing it."""
 
 import asyncio
 from base64 import b64encode
@@ -152,9 +152,9 @@ def test_a_browser_that_was_let_in_does_not_wait_behind_a_flood_of_guesses(clock
             assert {task.result().status_code for task in flood if task.done()} == {429}
             waiting = [task for task in flood if not task.done()]
             assert len(waiting) == MOST_WAITING
-            assert (await browser.get("/", headers=RIGHT)).status_code == 200  # its cookie spares the queue
-            assert (await browser.get("/")).status_code == 401  # and is no key
-            assert (await guesser.get("/", headers=RIGHT)).status_code == 200  # the right one opens without it
+            assert (await browser.get("/", headers=RIGHT)).status_code == 200  # its cookie skips the queue
+            assert (await browser.get("/")).status_code == 401  # and is not a password
+            assert (await guesser.get("/", headers=RIGHT)).status_code == 200  # the right one works without it
             for task in waiting:
                 task.cancel()
 
@@ -197,7 +197,7 @@ def test_guesses_about_one_account_are_counted_from_all_addresses_together(guard
 
 
 def test_a_flood_of_guesses_is_looked_at_one_after_another(guarded: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many come at once, from however many addresses: no two in the same hundredth of a second."""
+    """However many arrive at once, from however many addresses: no two within the same hundredth of a second."""
     looked_at: list[int] = []
     naps = 0
 
@@ -255,4 +255,4 @@ def test_all_pairs_are_compared_wherever_the_right_one_stands(monkeypatch: pytes
     monkeypatch.setattr("modules.flags.credentials.hmac.compare_digest", counted)
     assert credentials.admit(RIGHT["authorization"])
     assert not credentials.admit(WRONG["authorization"])
-    assert compared == [32] * 6  # digests: their length tells nothing
+    assert compared == [32] * 6  # digests: their length reveals nothing

@@ -1,4 +1,4 @@
-"""The guard: what other sites' pages send is refused, what people and programs send is not."""
+"""The guard: it refuses what pages of other sites send, and accepts what people and programs send."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ def guarded() -> TestClient:
 @pytest.mark.parametrize(
     ("method", "path", "headers", "allowed"),
     [
-        # Host: what this server is called, with any port.
+        # Host: a name of this server, with any port.
         ("GET", "/", {"host": "127.0.0.1:7860"}, True),
         ("GET", "/", {"host": "localhost"}, True),
         ("GET", "/", {"host": "LOCALHOST:1"}, True),
@@ -59,21 +59,21 @@ def guarded() -> TestClient:
         ("GET", "/sdapi/v1/options", {"sec-fetch-site": "cross-site"}, False),
         ("GET", "/internal/progress", {"sec-fetch-site": "cross-site"}, False),
         ("POST", "/", {"sec-fetch-site": "cross-site"}, False),
-        # Another port of this machine is the same site, and may be anybody's page.
+        # Another port of this machine counts as the same site, and may be anyone's page.
         ("GET", "/sdapi/v1/options", {"sec-fetch-site": "same-site"}, False),
         ("POST", "/sdapi/v1/txt2img", {"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:3000"}, False),
-        # Forms and plain text, which pages may send without asking: refused from them, taken from programs.
+        # Forms and plain text, which pages may send without a preflight: refused from pages, accepted from programs.
         ("POST", "/sdapi/v1/txt2img", {"content-type": "text/plain", "origin": "http://evil.example"}, False),
         ("POST", "/sdapi/v1/txt2img", {"content-type": "text/plain"}, True),
         ("POST", "/sdapi/v1/txt2img", {"content-type": "application/x-www-form-urlencoded"}, True),
         ("POST", "/sdapi/v1/txt2img", {"content-type": ""}, True),
-        # Pages that were let in by a flag.
+        # Pages that a flag allows.
         ("POST", "/sdapi/v1/txt2img", {"sec-fetch-site": "cross-site", "origin": "https://friend.example"}, True),
         ("GET", "/v1/state", {"sec-fetch-site": "cross-site", "origin": "https://Friend.example"}, True),
         ("POST", "/sdapi/v1/txt2img", {"origin": "http://friend.example"}, False),
         ("POST", "/sdapi/v1/txt2img", {"origin": "https://friend.example:8443"}, False),
         ("GET", "/", {"host": "evil.example", "origin": "https://friend.example"}, False),
-        # An address is a name of this server only where it listens on all.
+        # An address is a name of this server only if it listens on all addresses.
         ("GET", "/", {"host": "192.168.1.5:7860"}, False),
     ],
 )

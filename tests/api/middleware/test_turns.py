@@ -1,4 +1,4 @@
-"""Large JSON bodies: bounded, and parsed one at a time where nobody else is kept waiting."""
+"""Large JSON bodies: limited in size, and parsed one at a time so that nobody else has to wait."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def test_large_bodies_are_parsed_one_at_a_time_and_off_the_event_loop(
         if len(data) >= LARGE:
             assert parsing.acquire(blocking=False), "two are parsed at once"
             threads.append(threading.current_thread())
-            time.sleep(0.05)  # which gives another one the time to begin
+            time.sleep(0.05)  # which gives another one the time to start
             parsing.release()
         return loads(data, **options)
 

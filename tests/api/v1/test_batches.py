@@ -1,4 +1,4 @@
-"""Batches over HTTP: bring, begin, follow, resume, stop, take along."""
+"""Batches over HTTP: upload, start, follow, resume, stop, download."""
 
 import hashlib
 import io
@@ -63,7 +63,7 @@ def ended(client: TestClient, url: str) -> dict[str, Any]:
 
 @pytest.fixture
 def start(client: TestClient) -> Callable[..., str]:
-    """Begins a batch; its address."""
+    """Starts a batch; returns its URL."""
 
     def begin(files: dict[str, bytes] | None = None, **body: Any) -> str:
         answer = client.post("/v1/batches", json={"request": FORM, "files": bring(client, files or {}), **body})

@@ -1,4 +1,4 @@
-"""Cards over HTTP: listed after a look into the folders, shown small, noted upon as A1111 does."""
+"""Cards over HTTP: listed after a scan of the folders, shown with thumbnails, edited as in A1111."""
 
 import base64
 import io
@@ -35,7 +35,7 @@ def png(width: int = 40, height: int = 60, color: str = "#a5372a") -> bytes:
 
 
 def model(path: Path, metadata: Mapping[str, str] | None = None) -> Path:
-    """A safetensors file with one tensor of nothing."""
+    """A safetensors file with one empty tensor."""
     header: dict[str, Any] = {"x": {"dtype": "F32", "shape": [1, 768], "data_offsets": [0, 3072]}}
     data = json.dumps(header | ({"__metadata__": metadata} if metadata else {})).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Studio(NamedTuple):
 
 
 def opened(services: Services, folders: ModelFolders) -> Services:
-    """`services` with the models that lie in `folders`."""
+    """`services` with the models in `folders`."""
     files = ModelFiles(folders)
     holder = CatalogHolder(files.scan)
     counter = TokenCounter(services.settings, lambda: words_of(holder.current, 768))

@@ -1,4 +1,4 @@
-"""What Enlarge offers of a picture, and that a finished job teaches the next forecast."""
+"""What Enlarge offers for a picture, and that a finished job improves the next forecast."""
 
 import time
 from collections.abc import Iterator

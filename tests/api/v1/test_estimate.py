@@ -1,4 +1,4 @@
-"""What a form comes to, asked over HTTP."""
+"""What a form results in, requested over HTTP."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Downloads through the API: beside the queue, followed by events, listed at once; off when offline."""
+"""Downloads through the API: outside the queue, followed by events, listed at once; disabled when offline."""
 
 import json
 from collections.abc import Iterator

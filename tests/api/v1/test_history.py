@@ -1,4 +1,4 @@
-"""The history over HTTP: listed, shown by hash, opened again with source and mask."""
+"""The history over HTTP: listed, shown by hash, reopened with source and mask."""
 
 import hashlib
 import io
@@ -80,7 +80,7 @@ def test_a_picture_is_opened_again_with_source_and_mask(client: TestClient, serv
     assert (told["fields"]["prompt"], told["styles"]) == ("a fox in fog", [])
     assert (told["source"]["id"], told["source"]["width"]) == (first, 640)
     assert told["mask"]["id"] == mask
-    # From now on a job may name the source, which was but a file of the outputs.
+    # From now on a job may name the source, which was only a file in the outputs.
     assert client.head(f"/v1/pictures/{first}").status_code == 200
     request = {"init_images": [first], "mask": mask, **{key: told["fields"][key] for key in ("prompt", "seed")}}
     assert client.post("/v1/jobs", json={"kind": "img2img", "request": request}).status_code == 201

@@ -28,9 +28,9 @@ def test_any_text_is_an_infotext_but_not_any_length(client: TestClient) -> None:
     [
         ("", 0, 75),
         ("a photo of a cat", 5, 75),
-        ("a photo of a (cat:1.3)", 5, 75),  # weights are no words
+        ("a photo of a (cat:1.3)", 5, 75),  # weights are not words
         ("a photo of a cat <lora:style:0.8>", 5, 75),  # nor are networks
-        ("a [cat:photo of a cat:0.5]", 5, 75),  # the longest of what it becomes
+        ("a [cat:photo of a cat:0.5]", 5, 75),  # the longest of its versions
         ("a cat AND a photo of a cat", 5, 75),
         ("a BREAK cat", 76, 150),
         ("cat " * 80, 80, 150),

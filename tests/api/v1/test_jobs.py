@@ -68,12 +68,12 @@ def test_a_stream_resumes_after_the_last_event_id(client: TestClient, finished: 
     whole = events(client.get(url).text)
     resumed = events(client.get(url, headers={"Last-Event-ID": str(whole[3][0])}).text)
 
-    assert resumed == whole[4:]  # with the same progress, which earlier events count for
+    assert resumed == whole[4:]  # with the same progress, which includes earlier events
     assert client.get(url, headers={"Last-Event-ID": str(whole[-1][0])}).status_code == 204
     assert events(client.get(url, headers={"Last-Event-ID": "nonsense"}).text) == whole
-    after = f"{url}?after={whole[3][0]}"  # what a page says that opens another stream
+    after = f"{url}?after={whole[3][0]}"  # sent by a page that opens another stream
     assert events(client.get(after).text) == resumed
-    assert events(client.get(after, headers={"Last-Event-ID": str(whole[4][0])}).text) == whole[5:]  # it went on
+    assert events(client.get(after, headers={"Last-Event-ID": str(whole[4][0])}).text) == whole[5:]  # it continued
     assert client.get(f"{url}?after={whole[-1][0]}").status_code == 204
 
 
@@ -102,7 +102,7 @@ def test_a_failed_job_is_retried_and_no_other(client: TestClient, finished: Fini
     answer = client.post(f"/v1/jobs/{failed['id']}/retry")
     assert answer.status_code == 201
     [again] = answer.json()["jobs"]
-    until(lambda: client.get(again["url"]).json()["status"] == "failed")  # it does the same again
+    until(lambda: client.get(again["url"]).json()["status"] == "failed")  # repeats the same job
 
     well = finished(prompt="steps 2")
     refused = client.post(f"/v1/jobs/{well['id']}/retry")

@@ -1,4 +1,4 @@
-"""LoRAs and embeddings over HTTP: listed, counted, and refused at the door where they are not there."""
+"""LoRAs and embeddings over HTTP: listed, counted, and missing ones refused at admission."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ PICTURE = Picture.from_image(Image.new("RGB", (64, 64))).data
 
 
 class Studio(NamedTuple):
-    """The application, and what lies in the folder of LoRAs."""
+    """The application, and the files in the folder of LoRAs."""
 
     client: TestClient
     services: Services

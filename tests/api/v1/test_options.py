@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from modules.api.services import Services
 from modules.schema.settings import Settings
 
-FORM = {"width": 512, "height": 512, "steps": 12}  # the size is the family's
+FORM = {"width": 512, "height": 512, "steps": 12}  # the size belongs to the family
 FORMS = {"txt2img": FORM, "img2img": FORM}
 
 
@@ -99,9 +99,9 @@ def test_a_checkpoint_is_chosen_loaded_and_remembered(client: TestClient, servic
     answer = client.post("/v1/checkpoint", json={"name": "refused"})
     assert (answer.status_code, answer.json()) == (202, {})
     assert "is a LoRA" in state_of(client, "failed")["message"]
-    assert services.settings.current.sd_model_checkpoint == ""  # what cannot be loaded is not remembered
+    assert services.settings.current.sd_model_checkpoint == ""  # a checkpoint that cannot be loaded is not remembered
 
-    client.post("/v1/settings", json={"sd_model_checkpoint": "GOOD.safetensors"})  # the other door
+    client.post("/v1/settings", json={"sd_model_checkpoint": "GOOD.safetensors"})  # the other API
     assert state_of(client, "ready")["checkpoint"] == "good"
     listed = client.post("/v1/checkpoints/refresh").json()
     assert (listed["selected"], listed["checkpoints"][0]["hash"]) == ("good", "0123456789")

@@ -1,4 +1,4 @@
-"""Saved pictures over HTTP: shown as pictures and nothing else; kept, zipped, found."""
+"""Saved pictures over HTTP: served only if they are pictures; kept, zipped, found."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ TEXT = "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale:
 
 @pytest.fixture
 def path(services: Services) -> str:
-    """A saved picture, by its relative path."""
+    """The relative path of a saved picture."""
     saved = saved_picture(services.outputs, Image.new("RGB", (8, 8), "blue"), "txt2img", 5, TEXT)
     return services.outputs.relative(saved)
 

@@ -1,4 +1,4 @@
-"""Source pictures over HTTP: checked and bounded on the way in, the same bytes on the way out."""
+"""Source pictures over HTTP: checked and limited on upload, the same bytes on download."""
 
 import hashlib
 import io
@@ -89,7 +89,7 @@ def test_what_is_shown_is_what_was_decoded(
     answer = client.get(f"{told['url']}/pixels")
     shown = Image.open(io.BytesIO(answer.content))
     assert (answer.headers["content-type"], shown.format, shown.size) == ("image/png", "PNG", size)
-    assert not {"exif", "icc_profile"} & shown.info.keys()  # nothing by which a browser would turn or color it again
+    assert not {"exif", "icc_profile"} & shown.info.keys()  # nothing that would make a browser rotate or color it again
     assert shown.tobytes() == Picture.from_bytes(data).open().tobytes()
     pixel = shown.getpixel((3, 3))
     assert isinstance(pixel, tuple)
@@ -187,7 +187,7 @@ def test_an_upload_is_cut_off_where_it_gets_too_large(client: TestClient, monkey
             taken.append(1)
             yield bytes(1 << 20)
 
-    for content in (bytes(3 << 20), pieces()):  # with a length told beforehand, and without
+    for content in (bytes(3 << 20), pieces()):  # with a Content-Length and without
         answer = client.post("/v1/pictures", content=content)
         assert answer.status_code == 413
         assert "larger than the limit of 2 MB" in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""Bytes that are nearly pictures, and texts that are nearly base64: a picture or a sentence, and nothing is lost.
+"""Bytes that are almost pictures, and texts that are almost base64: a picture or a sentence, and nothing is lost.
 
 PALIMPSEST_FUZZ=500 takes so many cases for each route, others each time.
 """
@@ -30,7 +30,7 @@ FIELDS = {
 }
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8))
 SIZES = (0, 1, 7, 8, 255, 9999, 10_000, 16_383, 16_384, 32_768, 65_535, 2**31 - 1, 2**31, 2**32 - 1)
-MOST_MEMORY = 300 << 20  # bytes that a refused bomb may add to the process: far less than what it unpacks to
+MOST_MEMORY = 300 << 20  # bytes that a refused bomb may add to the process: far less than its unpacked size
 
 
 def file_of(format: str, **options: Any) -> bytes:
@@ -55,7 +55,7 @@ FILES = {
 
 
 def checked_anew(data: bytes) -> bytes:
-    """A PNG with right checksums, so that what was changed in it is looked at."""
+    """A PNG with valid checksums, so that the changed part is checked."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return data
     made, at = bytearray(data[:8]), 8
@@ -138,13 +138,13 @@ def put(data: bytes, at: int, form: str, *values: int) -> bytes:
 
 
 def said_to_be(format: str, width: int, height: int) -> bytes:
-    """The file of a format with a head that tells another size than the 32x24 it has."""
+    """A file of this format whose header states another size than its 32x24."""
     data = FILES[format]
     if format == "PNG":
         return checked_anew(put(data, 16, ">II", width, height))
     if format == "JPEG":
         return put(data, data.index(b"\xff\xc2") + 5, ">HH", height, width)
-    if format == "WebP":  # VP8: behind the frame's signature
+    if format == "WebP":  # VP8: after the frame's signature
         return put(data, data.index(b"\x9d\x01\x2a") + 3, "<HH", width & 0x3FFF, height & 0x3FFF)
     if format == "lossless WebP":  # VP8L: fourteen bits each
         return put(data, data.index(b"VP8L") + 9, "<I", (width - 1 & 0x3FFF) | (height - 1 & 0x3FFF) << 14)
@@ -172,5 +172,5 @@ def test_a_file_that_says_it_is_huge_takes_no_memory(client: TestClient, format:
     answer = client.post("/sdapi/v1/img2img", json=body)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert answer.status_code == 422, answer.text
-    assert "megapixels" in answer.json()["detail"] or side == 65_535, answer.text  # more than some formats can say
+    assert "megapixels" in answer.json()["detail"] or side == 65_535, answer.text  # more than some formats can express
     assert (after - before) * 1024 < MOST_MEMORY

@@ -1,4 +1,4 @@
-"""POST /v1/reproduce: a job, and what is said of its picture."""
+"""POST /v1/reproduce: a job, and the comparison of its picture."""
 
 import io
 from typing import Any
@@ -11,7 +11,7 @@ TEXT = "a fox\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64, M
 
 
 def brought(client: TestClient, color: str, text: str) -> str:
-    """The id of an 8x8 picture that carries `text`."""
+    """The id of an uploaded 8x8 picture that contains `text`."""
     info = PngImagePlugin.PngInfo()
     if text:
         info.add_text("parameters", text)

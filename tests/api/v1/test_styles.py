@@ -1,4 +1,4 @@
-"""Styles over HTTP: kept in A1111's file, applied to jobs."""
+"""Styles over HTTP: stored in A1111's file, applied to jobs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What every answer says to browsers, and what a supervisor can read."""
+"""What every answer tells browsers, and what a supervisor can read."""
 
 import re
 import time
@@ -43,7 +43,7 @@ def test_metrics_count_pictures_and_jobs(client: TestClient, finished: Any) -> N
 
 
 def series(client: TestClient, begin: str) -> dict[str, float]:
-    """The numbers of /metrics whose names begin so."""
+    """The numbers of /metrics whose names start with this."""
     found = (line.rpartition(" ") for line in client.get("/metrics").text.splitlines() if line.startswith(begin))
     return {name: float(value) for name, _, value in found}
 
@@ -55,7 +55,7 @@ def test_metrics_tell_failures_seconds_by_stage_and_memory(client: TestClient, f
     assert jobs['palimpsest_jobs_total{kind="txt2img",status="failed"}'] == 1
     stages = series(client, "palimpsest_stage_seconds")
     for stage in ("sampling", "saving"):
-        assert stages[f'palimpsest_stage_seconds_count{{stage="{stage}"}}'] == 1  # of the one that has finished
+        assert stages[f'palimpsest_stage_seconds_count{{stage="{stage}"}}'] == 1  # of the finished one
     assert stages['palimpsest_stage_seconds_sum{stage="sampling"}'] == 0.05
     assert series(client, "palimpsest_job_seconds_count") == {'palimpsest_job_seconds_count{kind="txt2img"}': 1}
     memory = series(client, "palimpsest_memory_bytes")
