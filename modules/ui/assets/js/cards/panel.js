@@ -1,32 +1,16 @@
-// The panel of models: cards of LoRAs, embeddings, checkpoints and VAEs beside the form, so that the prompt stays in
-// sight while one is tried after the other.
+// The panel of models: cards of LoRAs, embeddings, checkpoints and VAEs beside the form, so that the prompt stays
+// visible while they are tried one after another.
 
-import { get } from "../core/api.js";
 import { button, byId, h, later } from "../core/dom.js";
 import { read, write } from "../core/store.js";
 import { onSwitch, openedTab, tabRow } from "../core/tabs.js";
-import { complain, toast } from "../core/toast.js";
+import { toast } from "../core/toast.js";
 import { PromptBoxes } from "./boxes.js";
 import { CardEditor } from "./editor.js";
 import { Filters } from "./filters.js";
-import { haystack } from "./find.js";
 import { CardList } from "./list.js";
+import { CardLists, KINDS } from "./lists.js";
 
-const KINDS = {
-  loras: "LoRAs",
-  embeddings: "Embeddings",
-  checkpoints: "Checkpoints",
-  vaes: "VAEs",
-  hypernetworks: "Hypernetworks",
-};
-const FOLDERS = {
-  loras: "Lora",
-  embeddings: "embeddings",
-  checkpoints: "Stable-diffusion",
-  vaes: "VAE",
-  hypernetworks: "hypernetworks",
-};
-const AGAIN = 400; // milliseconds until the rest of a long list is asked for; twice as long each time
 const IN_PROMPTS = ["loras", "embeddings", "hypernetworks"];
 const AUTOMATIC = "Automatic";
 
@@ -36,7 +20,10 @@ export class CardPanel {
     this.page = page;
     this.kind = read("cards.kind") in KINDS ? read("cards.kind") : "loras";
     this.boxes = new PromptBoxes(() => this.mark());
-    this.lists = {};
+    this.lists = new CardLists(
+      (kind) => kind === this.kind && this.show(true),
+      (kind) => kind === this.kind && !this.element.hidden,
+    );
     this.filters = new Filters(() => this.show());
     this.list = new CardList({
       use: (card, event) => this.use(card, event),
@@ -45,7 +32,7 @@ export class CardPanel {
       leave: () => this.filters.search.focus(),
     });
     this.editor = new CardEditor(
-      (kind, card) => this.changed(kind, card),
+      (kind, card) => this.lists.update(kind, card),
       () => page.tabs[openedTab()]?.gallery.selected,
     );
     this.build();
@@ -88,7 +75,7 @@ export class CardPanel {
           text: "Refresh",
           className: "p-small",
           title: "Look into the folders again",
-          onclick: () => this.load(true),
+          onclick: () => this.lists.load(this.kind, true),
         }),
       ),
     );
@@ -96,7 +83,7 @@ export class CardPanel {
     this.filters.search.addEventListener("keydown", (event) => this.fromSearch(event));
   }
 
-  // A button for the row of tools of a tab.
+  // A button for the tab's row of tools.
   button(tab) {
     this.buttons[tab] = button({
       icon: "network",
@@ -133,7 +120,7 @@ export class CardPanel {
     }
   }
 
-  // Below the prompts, as far as those are in sight.
+  // Places the panel below the visible part of the prompts.
   place() {
     if (this.element.hidden) return;
     const row = byId(`${openedTab()}_toprow`)?.getBoundingClientRect();
@@ -151,53 +138,20 @@ export class CardPanel {
     }
     this.filters.begin(kind);
     this.show();
-    this.load();
+    this.lists.load(kind);
   }
 
-  async load(isAnew = false, pause = AGAIN) {
-    const kind = this.kind;
-    try {
-      const { cards, more } = await get(`/v1/cards/${kind}${isAnew ? "?anew=true" : ""}`);
-      this.put(kind, cards);
-      clearTimeout(this.timer);
-      if (more && !this.element.hidden && kind === this.kind)
-        this.timer = setTimeout(() => this.load(false, pause * 2), pause);
-    } catch (error) {
-      complain(error);
-    }
-  }
-
-  // Models have come or gone, or may have.
+  // Models may have been added or removed.
   again() {
-    if (!this.element.hidden) this.load();
-  }
-
-  put(kind, cards) {
-    const text = JSON.stringify(cards);
-    if (text === this.lists[kind]?.text) return;
-    this.lists[kind] = { text, cards: cards.map((card) => ({ ...card, hay: haystack(card) })) };
-    if (kind === this.kind) this.show(true);
+    if (!this.element.hidden) this.lists.load(this.kind);
   }
 
   show(isKept = false) {
-    const all = this.lists[this.kind]?.cards;
-    const cards = this.filters.among(all ?? []);
+    const cards = this.filters.among(this.lists.cards(this.kind) ?? []);
     this.list.put(cards, isKept);
-    const count = all && cards.length < all.length ? `${cards.length} of ${all.length}` : `${cards.length}`;
-    this.status.textContent = all ? `${count} ${KINDS[this.kind]}` : "Looking…";
-    this.none.hidden = !all || cards.length > 0;
-    this.none.textContent = all?.length
-      ? "Nothing found. Use fewer search words, or choose all folders and base models."
-      : `There are none yet. Put files into models/${FOLDERS[this.kind]}; they are found without a restart.`;
-  }
-
-  // A card after its notes were saved.
-  changed(kind, card) {
-    const { cards } = this.lists[kind];
-    this.put(
-      kind,
-      cards.map(({ hay, ...one }) => (one.name === card.name ? { ...one, ...card } : one)),
-    );
+    this.status.textContent = this.lists.count(this.kind, cards.length);
+    this.none.hidden = !this.lists.cards(this.kind) || cards.length > 0;
+    this.none.textContent = this.lists.noneText(this.kind);
   }
 
   isOn(card) {
@@ -238,7 +192,7 @@ export class CardPanel {
       else this.open();
     } else if (event.key === "Escape" && isOpen && this.element.contains(document.activeElement)) {
       event.preventDefault();
-      event.stopPropagation(); // it is not meant for the job that runs
+      event.stopPropagation(); // it is not meant for the running job
       this.close();
     }
   }
