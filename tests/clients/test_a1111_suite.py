@@ -1,4 +1,4 @@
-"""What A1111's own suite asks of a running server, and what it ought to ask besides: that the pictures are there.
+"""What A1111's own test suite checks on a running server, and one thing it leaves out: that the pictures are there.
 
 29 requests: 10 functions on txt2img (one with three samplers), 4 on img2img, 3 on extras, 10 on lists and options.
 """
@@ -14,7 +14,7 @@ from tests.clients.conftest import as_text, masked, opened, picture
 
 Post = Callable[..., dict[str, Any]]
 
-# Every field that its requests fill in, as they fill it in.
+# Every field that its requests set, with its values.
 COMMON = {
     "batch_size": 1, "cfg_scale": 7, "eta": 0, "height": 64, "n_iter": 1, "negative_prompt": "",
     "prompt": "example prompt", "restore_faces": False, "s_churn": 0, "s_noise": 1, "s_tmax": 0, "s_tmin": 0,

@@ -1,4 +1,4 @@
-"""The examples of docs/api-a1111.md, run as they stand there."""
+"""Runs the examples of docs/api-a1111.md exactly as written."""
 
 import os
 import re

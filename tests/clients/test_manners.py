@@ -1,4 +1,4 @@
-"""Clients that vanish, and many at once."""
+"""Clients that vanish, and many clients at once."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Pictures that clients get, read by programs of other people: prompts of all kinds come back as they were written."""
+"""Pictures that clients receive, read by other people's programs: prompts of all kinds come back as written."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 
 @pytest.fixture(scope="module")
 def made(post: Post) -> Callable[[str, str], bytes]:
-    """The file of a picture with one of the prompts, in a format."""
+    """The file of a picture with one of the prompts, in one format."""
 
     def make(name: str, format: str) -> bytes:
         prompt, negative = NASTY[name]
@@ -47,7 +47,7 @@ def made(post: Post) -> Callable[[str, str], bytes]:
     return make
 
 
-# These letters, as A1111 writes them too, it takes for another program's in the other order, and gives up.
+# It mistakes these letters, which A1111 writes too, for another program's byte order, and gives up.
 MISREAD = [("unicode", "jpg"), ("unicode", "webp")]
 
 
@@ -75,7 +75,7 @@ def test_what_it_misreads_is_what_a1111_writes_byte_for_byte(
     assert comment == UserComment.dump(text, encoding="unicode")
 
 
-# This one takes every "Negative prompt:" for the beginning of one.
+# This one takes every "Negative prompt:" for the start of one.
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("name", [name for name in NASTY if name != "negative inside"])
 def test_sd_parsers_finds_prompts_and_parameters(made: Callable[[str, str], bytes], name: str, format: str) -> None:

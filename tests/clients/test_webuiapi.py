@@ -2,7 +2,7 @@
 extensions, whose routes are not here)."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalCall=false
-# webuiapi types its arguments by their defaults, and each answer as one of two kinds.
+# webuiapi derives argument types from the defaults, and types each answer as one of two kinds.
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -138,7 +138,7 @@ def test_models(api: webuiapi.WebUIApi) -> None:
     title = api.util_get_current_model()
     assert title in api.util_get_model_names()
     assert title.startswith("tiny.safetensors")
-    api.util_set_model("tiny")  # the nearest title, which is the one that is loaded
+    api.util_set_model("tiny")  # the nearest title, which is the loaded one
     assert api.util_get_current_model() == title
 
 

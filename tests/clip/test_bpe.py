@@ -48,7 +48,7 @@ def test_tokens_of_any_text_equal_those_of_transformers(bpe: ClipBPE, reference:
 
 
 def test_final_sigma_is_lowered_as_a_greek_would_write_it(bpe: ClipBPE) -> None:
-    """Where transformers' fast tokenizer goes letter by letter; A1111's goes with Python, as CLIP did."""
+    """transformers' fast tokenizer works letter by letter; A1111's uses Python's rule, as CLIP did."""
     assert bpe.encode("ΟΔΟΣ") == bpe.encode("οδος")
 
 

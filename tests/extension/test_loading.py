@@ -1,4 +1,4 @@
-"""Extensions: found, loaded, switched off, and told about where they are broken."""
+"""Extensions: found, loaded, switched off, and reported if they are broken."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def extension(folder: Path, name: str, text: str) -> Path:
 
 
 def own(extensions: Extensions) -> list[str]:
-    """The names of scripts that do not come with Palimpsest."""
+    """The names of scripts that do not belong to Palimpsest."""
     return sorted({script.name for script in extensions.all_scripts} - {script.name for script in load().all_scripts})
 
 

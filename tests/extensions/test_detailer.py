@@ -161,7 +161,7 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> Resources:
 
 
 def changed_box(engine: Engine, resources: Resources, picture: Image.Image, *values: Any, **fields: Any) -> Any:
-    """The box of the pixels that are not the source's, and the picture's infotext."""
+    """The box of the pixels that differ from the source, and the picture's infotext."""
     request = img2img(NAME, *values, init_images=(Picture.from_image(picture),), steps=2, **fields)
     done = [
         each for each in engine.run(request, Settings(), resources, lambda: Stop.NONE) if isinstance(each, ImageDone)

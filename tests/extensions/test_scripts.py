@@ -1,4 +1,4 @@
-"""What the scripts ask the engine for, and what they make of its pictures."""
+"""What the scripts request from the engine, and what they do with its pictures."""
 
 from typing import Any
 
@@ -178,7 +178,7 @@ def test_sd_upscale_redraws_tiles_and_blends_them(stage: Stage) -> None:
     (first, second) = done
     assert [(event.width, event.height, event.seed) for event in done] == [(192, 128, 7), (192, 128, 8)]
     assert len(stage.requested) == 2 * 12  # 4 x 3 tiles of 64 with 16 pixels of overlap
-    assert [request.seed for request in stage.requested] == [*range(7, 19), *range(8, 20)]  # A1111 counts the tiles on
+    assert [request.seed for request in stage.requested] == [*range(7, 19), *range(8, 20)]  # one more per tile
     assert opened(first).getpixel((0, 0)) == color(7)
     assert opened(first).getpixel((191, 127)) == color(18)
     assert "SD upscale overlap: 16, SD upscale upscaler: Lanczos" in second.infotext

@@ -1,4 +1,4 @@
-"""Ultimate SD upscale: where its tiles lie, the noise they share, and what an interruption leaves."""
+"""Ultimate SD upscale: the positions of its tiles, the noise they share, and the result of an interruption."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_each_tile_sees_what_the_tiles_before_have_made(stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the noise that is drawn for a tile of `size` looks like."""
+    """What the noise for a tile of `size` looks like."""
 
     noise: torch.Tensor
 
@@ -138,7 +138,7 @@ def test_tiles_get_the_noise_of_their_place(stage: Stage) -> None:
         for child, noise in zip(stage.requested[:2], stage.noises[:2], strict=True)
     )
     assert (first.shape, second.shape) == ((1, 4, 16, 16), (1, 4, 16, 16))
-    assert torch.equal(first[..., 4:], second[..., :12])  # the second region begins 32 pixels after the first
+    assert torch.equal(first[..., 4:], second[..., :12])  # the second region starts 32 pixels after the first
     assert 0.4 < float(first.std()) < 0.6
 
 

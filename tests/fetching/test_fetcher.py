@@ -1,4 +1,4 @@
-"""Downloads from a mirror that cuts, lies, redirects and fills the disk: what is kept, and what is said."""
+"""Downloads from a mirror that disconnects, lies, redirects and fills the disk: what is kept, and what is reported."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""The rules of the connection: where requests go, to which addresses, and what they carry."""
+"""The rules for connections: which hosts and addresses requests go to, and what they contain."""
 
 import httpx2
 import pytest
@@ -10,7 +10,7 @@ PUBLIC, CDN = "93.184.215.14", "cdn-lfs-us-1.hf.co"
 
 
 class Net:
-    """A made-up network: answers by host, and remembers each request as it would go out."""
+    """A fake network: answers by host, and records each request as it would be sent."""
 
     def __init__(self, redirects: dict[str, str], addresses: dict[str, list[str]] | None = None) -> None:
         self.redirects = redirects

@@ -1,4 +1,4 @@
-"""The command line, A1111's names included."""
+"""The command line, including A1111's names."""
 
 import socket
 from base64 import b64encode

@@ -12,7 +12,7 @@ from modules.images.color import corrected, matched_histogram, with_luminosity
     ("values", "target", "expected"),
     [
         ([0, 1, 2, 3], [10, 20, 30, 40], [10, 20, 30, 40]),
-        ([5, 5, 5, 5], [0, 100, 100, 200], [200, 200, 200, 200]),  # all of it is the last quantile
+        ([5, 5, 5, 5], [0, 100, 100, 200], [200, 200, 200, 200]),  # everything is the last quantile
         ([0, 0, 255, 255], [0, 100, 200, 255], [100, 100, 255, 255]),
         ([1, 2, 3], [0, 91], [0, 30, 91]),  # between two values, cut off
     ],
@@ -36,7 +36,7 @@ def test_colors_stay_in_a_loop_unless_they_are_cut_off_as_in_a1111() -> None:
     begun = np.around(waves[:, None] + rng.normal(0, 6, (64, 64, 3))).astype(np.uint8)
 
     def looped(is_exact: bool) -> NDArray[np.float64]:
-        """By how much the mean color has moved after 12 passes that add a little noise."""
+        """How far the mean color has moved after 12 passes that add a little noise."""
         picture, noise = begun, np.random.default_rng(2)
         for _ in range(12):
             result = np.around(picture + noise.normal(0, 3, picture.shape)).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Classic filters of Extras."""
+"""The classic filters of Extras."""
 
 from collections.abc import Callable
 

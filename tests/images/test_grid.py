@@ -1,4 +1,4 @@
-"""Sheets of several pictures."""
+"""Grids of several pictures."""
 
 from typing import Any
 

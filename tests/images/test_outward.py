@@ -1,4 +1,4 @@
-"""What stands beyond a picture's edges before it is painted on."""
+"""What is beyond a picture's edges before the model paints there."""
 
 import cv2
 import numpy as np
@@ -63,14 +63,14 @@ def test_shaped_noise_has_the_pictures_colors_and_contrast() -> None:
     assert (far.std(0) > 0.3 * old_pixels.std(0)).all()
     assert (far.std(0) < 2 * old_pixels.std(0)).all()
     near = new[:, 192:194].mean(0) - np.asarray(old).astype(float)[:, -2:].mean(0)
-    assert np.abs(near).max() < 8  # it begins with the edge's own colors
+    assert np.abs(near).max() < 8  # it starts with the edge's own colors
 
 
 def test_shaped_noise_is_as_coarse_as_the_picture() -> None:
     rng = np.random.default_rng(4)
 
     def likeness(gray: NDArray[np.float64], lag: int) -> float:
-        """The correlation of pixels with those `lag` to the right."""
+        """The correlation of pixels with the pixels `lag` to the right."""
         return float(np.corrcoef(gray[:, lag:].ravel(), gray[:, :-lag].ravel())[0, 1])
 
     for sigma in (1.0, 4.0):

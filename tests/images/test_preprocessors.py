@@ -1,4 +1,4 @@
-"""Preprocessors of control units: whole small maps, and what holds for every row."""
+"""Preprocessors of control units: small maps compared whole, and properties of every row."""
 
 import numpy as np
 import pytest

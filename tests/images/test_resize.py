@@ -68,7 +68,7 @@ def test_masks_and_transparent_pictures_keep_their_color_mode(mode: str) -> None
 
 @pytest.mark.parametrize("target", [(513, 64), (64, 513), (96, 97), (75, 44)])
 def test_resize_and_fill_leaves_no_pixel_black(target: tuple[int, int]) -> None:
-    """A1111 leaves the last column or row black where an odd target meets an even picture."""
+    """A1111 leaves the last column or row black if an odd target meets an even picture."""
     result = resized(Image.new("RGB", (200, 120), "white"), RESIZE_AND_FILL, Size(*target))
     assert np.asarray(result).min() == 255
 
@@ -76,14 +76,14 @@ def test_resize_and_fill_leaves_no_pixel_black(target: tuple[int, int]) -> None:
 def test_a_thin_strip_is_cropped_before_it_grows_to_gigabytes() -> None:
     strip = Image.new("L", (50_000, 8))
     strip.paste(255, (25_000, 0, 50_000, 8))
-    result = np.asarray(resized(strip, CROP_AND_RESIZE, Size(64, 512)))  # by way of 3 200 000 x 512
+    result = np.asarray(resized(strip, CROP_AND_RESIZE, Size(64, 512)))  # via 3 200 000 x 512
     assert result.shape == (512, 64)
     assert (result[:, 0] < 128).all()
     assert (result[:, -1] > 128).all()
 
 
 def doubled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Stands for a network: twice as large, in one color that no resizing makes."""
+    """Stands in for a network: twice as large, in one color that resizing cannot produce."""
     return Image.new(image.mode, (image.width * 2, image.height * 2), "lime")
 
 

@@ -1,4 +1,4 @@
-"""Scratches and dust over real photographs: how many are found, and whether filling them brings the picture back."""
+"""Scratches and dust on real photographs: how many are found, and whether filling them restores the picture."""
 
 import math
 
@@ -16,7 +16,8 @@ def photograph(name: str) -> Image.Image:
 
 
 def scratched(picture: Image.Image, level: int) -> tuple[Image.Image, NDArray[np.bool_]]:
-    """`picture` with twelve curved scratches and 25 specks of gray `level`, and where they cover it by half."""
+    """`picture` with twelve curved scratches and 25 specks of gray `level`, and where they cover half a pixel or more.
+    """
     draw, (width, height) = np.random.default_rng(3), picture.size
     layer = Image.new("L", (width * 4, height * 4))
     pen = ImageDraw.Draw(layer)

@@ -1,4 +1,4 @@
-"""The tone of redrawn pixels led over to the kept ones."""
+"""Blends the tone of redrawn pixels into that of kept ones."""
 
 import cv2
 import numpy as np
@@ -48,7 +48,7 @@ def test_it_does_not_posterise() -> None:
         before, after = (np.unique(pixels[redrawn][:, channel]) for pixels in (result, again))
         assert len(after) > 0.9 * len(before)
         assert np.diff(after).max() <= np.diff(before).max() + 1
-    rows = again[48, 30:80, 0].astype(int)  # a ramp stays one
+    rows = again[48, 30:80, 0].astype(int)  # a ramp stays a ramp
     assert np.abs(np.diff(rows) - 1).max() <= 1
 
 
@@ -79,14 +79,14 @@ def test_what_the_decoder_lost_is_carried_over_the_edge_and_fades() -> None:
     original = np.full((64, 64, 3), 100, np.uint8)
     new = np.zeros((64, 64), bool)
     new[:, 32:] = True
-    result = np.full((64, 64, 3), 90, np.uint8)  # the whole has become darker by 10
+    result = np.full((64, 64, 3), 90, np.uint8)  # all of it has become darker by 10
     again = feathered(result, original, new, ~new, 16)
     assert again[32, 31:50, 0].tolist() == [90, 100, 99, 98, 97, 96, 95, 94, 93, 92, 92, 91, 91, 91, 90, 90, 90, 90, 90]
     assert (feathered(result, original, new, ~new, 0) == result).all()
 
 
 def test_an_edge_begins_with_the_old_ones_tone_whatever_stands_beyond() -> None:
-    """A network's picture that is nothing like the old one: across the edge the mean steps by nothing."""
+    """A network's picture that is nothing like the old one: the mean does not change across the edge."""
     rng = np.random.default_rng(5)
     original = ramp()
     result = rng.integers(120, 256, (96, 96, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Control units in texts: what is written is read again, and what others write is read too."""
+"""Control units in infotexts: what we write can be read again, and so can what others write."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ UNIT = ControlUnit(
     threshold_b=180, guidance_start=0.1, guidance_end=0.8, pixel_perfect=True, control_mode=CONTROL, hr_option=SECOND,
 )  # fmt: skip
 WRITTEN = unit_text(UNIT, 768, 90.0, 180.0)
-# As the extension has written it: newer and older versions.
+# As written by the extension: newer and older versions.
 THEIRS = {
     "Module: canny, Model: control_v11p_sd15_canny [d14c016b], Weight: 1.0, Resize Mode: Crop and Resize, "
     "Processor Res: 512, Threshold A: 100.0, Threshold B: 200.0, Guidance Start: 0.0, Guidance End: 1.0, "

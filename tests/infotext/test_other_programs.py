@@ -1,4 +1,4 @@
-"""What other programs write about their pictures, read as settings and never as a prompt."""
+"""What other programs write about their pictures is read as settings, never as a prompt."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""What makes a picture again, and the words for how near it came."""
+"""What is needed to make a picture again, and the words for how close the result is."""
 
 import math
 from dataclasses import replace
@@ -110,8 +110,8 @@ HASHED = Catalog(
     [
         ("Model: two, Model hash: 2222222222", "two", []),
         ("Model: renamed, Model hash: 2222222222", "two", []),
-        ("Model: two, Model hash: 1111111111", "first", []),  # the name stands for another one now
-        ("Model: new, Model hash: 3333333333", "new", []),  # what the hash is will be seen when it is loaded
+        ("Model: two, Model hash: 1111111111", "first", []),  # the name now means another one
+        ("Model: new, Model hash: 3333333333", "new", []),  # the hash is compared when it is loaded
         ("Model: old, Model hash: 3333333333", "new", ["new.safetensors"]),
         ("Model: two, Model hash: 3333333333", "new", ["new.safetensors"]),
         ("Model: two, Model hash: 4444444444", "two", ["new.safetensors"]),

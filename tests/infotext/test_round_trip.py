@@ -1,4 +1,4 @@
-"""The infotext layout against A1111's recorded texts, and its way to and from request fields."""
+"""The infotext layout against A1111's recorded texts, and its conversion to and from request fields."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,8 @@ Steps: 30, Sampler: Euler a, Schedule type: Karras, CFG scale: 6.5, Seed: 12, Si
 @pytest.mark.parametrize("text", RECORDED["composed"])
 def test_a_recorded_text_comes_back_from_its_parts(text: str) -> None:
     parsed = parse(text)
-    # One recorded prompt ends in a blank before its line break; a line's outer blanks are lost, in A1111 as well.
+    # One recorded prompt ends in a space before its line break; spaces at the ends of a line are lost, in A1111 as
+    # well.
     assert compose(parsed.prompt, parsed.negative_prompt, parsed.pairs) == text.replace("fox \n", "fox\n")
 
 
@@ -47,7 +48,7 @@ def test_parts_are_those_a1111_finds(text: str, expected: dict[str, Any]) -> Non
     parsed = parse(text)
     found = {"Prompt": parsed.prompt, "Negative prompt": parsed.negative_prompt, **parsed.pairs, **implied(parsed)}
     assert found == {key: str(expected[key]) for key in found}
-    # What A1111 adds beyond the text are its defaults for absent keys: never a value that stands in the text.
+    # What A1111 adds to the text are its defaults for absent keys, never a value from the text.
     assert not [key for key in expected.keys() - found.keys() if f"{key.removesuffix('-1')}: " in text]
 
 
@@ -71,7 +72,7 @@ def test_prompt_and_negative_prompt_may_have_several_lines() -> None:
         ("Steps: 1, Seed: 2, Broken: \"a, Last: b", {"Steps": "1", "Seed": "2", "Broken": '"a', "Last": "b"}),
         ("Steps: 1, Tiling, Seed: 2, Model: tiny", {"Steps": "1", "Tiling": "Tiling", "Seed": "2", "Model": "tiny"}),
         ("Steps: 1, Seed: 2, Model: tiny, Tiling", {"Steps": "1", "Seed": "2", "Model": "tiny", "Tiling": "Tiling"}),
-        ("Steps: 1, Seed: , Model: tiny, Eta: 0", {"Steps": "1", "Model": "tiny", "Eta": "0"}),  # empty is not there
+        ("Steps: 1, Seed: , Model: tiny, Eta: 0", {"Steps": "1", "Model": "tiny", "Eta": "0"}),  # empty means absent
         ("Steps: 1, Steps: 2, Eta: 0", {"Steps": "2", "Eta": "0"}),
         ("Lora hashes: \"a: 1, b: 2\", Steps: 1, Seed: 2", {"Lora hashes": "a: 1, b: 2", "Steps": "1", "Seed": "2"}),
     ],
@@ -154,7 +155,7 @@ def test_any_value_survives_the_way_through_a_text(prompt: str, negative: str, o
     "text", ["a" * 300_000, " " * 300_000, "ab: " * 75_000, 'ab: "' * 60_000, "a-" * 100_000 + ":"]
 )
 def test_hostile_text_does_not_hang(text: str) -> None:
-    assert to_fields(parse(text)).settings == {}  # at once; a pattern that backtracks would take an hour
+    assert to_fields(parse(text)).settings == {}  # immediately; a pattern that backtracks would take an hour
 
 
 def test_grays_as_strengths_and_soft_inpainting_exclude_each_other() -> None:
@@ -165,7 +166,7 @@ def test_grays_as_strengths_and_soft_inpainting_exclude_each_other() -> None:
 
 
 def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
-    """Nothing repeats the mapping: a field that is declared with a key travels through the text by itself."""
+    """No mapping is written twice: a field that is declared with a key passes through the text by itself."""
     picture = Picture.from_image(Image.new("RGB", (64, 64)))
     request = Img2ImgRequest(
         prompt="a cat", negative_prompt="a dog", sampler_name="Euler a", scheduler="Karras", steps=31, cfg_scale=6.5,
@@ -201,7 +202,7 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
     assert back.fields == {name: getattr(request, name) for name in back.fields}
     assert back.settings == {name: getattr(settings, name) for name in back.settings}
     with_keys = {name for name, param in params(Img2ImgRequest).items() if param.control.infotext}
-    assert back.fields.keys() == (with_keys | {"prompt"}) - {"mask_blur"}  # it stands under x and y
+    assert back.fields.keys() == (with_keys | {"prompt"}) - {"mask_blur"}  # it is under x and y
     assert back.settings.keys() == {name for name, param in params(Settings).items() if param.control.infotext}
 
 
@@ -223,7 +224,7 @@ def test_a_ratio_of_img2img_alone_does_not_hide_the_one_of_a_text() -> None:
 @pytest.mark.parity
 @pytest.mark.parametrize("case", RECORDED["written"])
 def test_our_texts_are_a1111s_word_for_word(case: dict[str, Any]) -> None:
-    """But for the keys that A1111 forgets. Its RNG source was its default, GPU."""
+    """Except for the keys that A1111 omits. The default of its RNG source was GPU."""
     model = Img2ImgRequest if case["kind"] == "img2img" else Txt2ImgRequest
     request = model.model_validate(case["request"])
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
@@ -380,11 +381,11 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
         ("VAE: soft.pt, Version: v1.10.1", "soft.pt", {}, ()),
         ("VAE: renamed.pt, VAE hash: abababab", "None", {"sd_vae": "soft.pt"}, ()),
         ("VAE: gone.pt", "soft.pt", {}, ("The picture's VAE 'gone.pt' is not installed.",)),
-        ("VAE: one.vae.safetensors", "Automatic", {}, ()),  # which is what Automatic takes
+        ("VAE: one.vae.safetensors", "Automatic", {}, ()),  # which is what Automatic uses
         ("Version: v1.10.1", "Automatic", {"sd_vae": "None"}, ()),
         ("Version: v1.10.1", "None", {}, ()),
         ("Version: v1.10.1", "gone.pt", {"sd_vae": "None"}, ()),
-        # A text that was cut says nothing by what it lacks.
+        # A text that was cut off says nothing by what it lacks.
         (
             "Model hash: 0123456789",
             "soft.pt",
@@ -454,7 +455,7 @@ def test_the_kind_of_job_is_told_by_the_keys(keys: str, kind: str) -> None:
         ("Seed: 5, Denoising strength: 0,35", "denoising_strength", 0.35),
         ("Eta: 0,25, Seed: 5", "eta_ancestral", 0.25),
         ("Seed: 1,234,567, CFG scale: 7", "seed", 1234567),
-        ("CFG scale: 7, 5, Seed: 5", "cfg_scale", 7.0),  # behind a blank stands something else
+        ("CFG scale: 7, 5, Seed: 5", "cfg_scale", 7.0),  # text after a space is something else
         ('CFG scale: "7,5", Seed: 5', "cfg_scale", 7.5),
     ],
 )

@@ -1,4 +1,4 @@
-"""Admission: the settings and names of a request become files before it is queued, for whoever submits it."""
+"""Admission: names in a request's settings and fields are resolved to files before it is queued, whoever submits it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -80,9 +80,9 @@ def test_an_embedding_is_named_by_its_word_as_the_tokenizer_finds_it() -> None:
         spec = Admission(source).admitted(TXT2IMG, Txt2ImgRequest(**values), Settings())
         return [each.name for each in spec.resources.embeddings]
 
-    assert named(prompt="badhands, foggy") == ["badhands"]  # the longest word, and none within another
+    assert named(prompt="badhands, foggy") == ["badhands"]  # the longest word, and none inside another
     assert named(prompt="(BAD:1.2)", negative_prompt="[fog:sun:0.5]") == ["bad", "fog"]
-    assert named(prompt="a cat AND dusk \\(v1\\), # fog") == ["dusk (v1)"]  # behind # is a comment
+    assert named(prompt="a cat AND dusk \\(v1\\), # fog") == ["dusk (v1)"]  # a comment follows #
     assert named(prompt="<lora:fog:0>", enable_hr=False, hr_prompt="fog") == []
     assert named(enable_hr=True, hr_negative_prompt="fog") == ["fog"]
 
@@ -97,9 +97,9 @@ def test_styles_are_put_around_all_prompts_and_remembered() -> None:
     made: Txt2ImgRequest = spec.request
     assert (made.prompt, made.negative_prompt) == ("a fox, oil <lora:fur:1>", "photo")
     assert (made.hr_prompt, made.hr_negative_prompt) == ("a wolf, oil <lora:fur:1>", "")  # "" is the first pass's
-    assert (spec.resources.styles, spec.resources.loras) == (("oil",), (FUR,))  # what styles name is found as well
+    assert (spec.resources.styles, spec.resources.loras) == (("oil",), (FUR,))  # names in styles are found as well
     again = with_styles.readmitted(spec)
-    assert (again.request, again.resources.styles) == (made, ("oil",))  # and put around no second time
+    assert (again.request, again.resources.styles) == (made, ("oil",))  # and not applied a second time
     with pytest.raises(WebuiError, match="no style 'oli'; did you mean 'oil'"):
         with_styles.admitted(TXT2IMG, request, Settings(), styles=["oli"])
     with pytest.raises(WebuiError, match="has no prompt"):
@@ -107,7 +107,7 @@ def test_styles_are_put_around_all_prompts_and_remembered() -> None:
 
 
 class Disk:
-    """A source of names that counts how often it is asked to look."""
+    """A source of names that counts its scans."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.current = catalog
@@ -128,7 +128,7 @@ class Disk:
 
 
 class Slow(Disk):
-    """A source whose LoRAs' headers are known only to who waits for them."""
+    """A source that knows its LoRAs' headers only after waiting."""
 
     def __init__(self, catalog: Catalog, complete: Catalog) -> None:
         super().__init__(catalog)
@@ -168,7 +168,7 @@ def written(folder: Path, name: str, text: str = "one") -> Path:
 
 
 def test_a_job_that_is_admitted_again_has_all_its_files_and_remembers_how_they_were(tmp_path: Path) -> None:
-    """As after a restart: from the job store come the request, the checkpoint and how the files were."""
+    """As after a restart: the request, the checkpoint and the files' former state come from the job store."""
     first, second = (Checkpoint(name, written(tmp_path, name)) for name in ("first", "second"))
     ink, soft = Lora("ink", written(tmp_path, "ink")), Vae("soft", written(tmp_path, "soft"))
     disk = Disk(Catalog((first, second), (ink,), vaes=(soft,)))
@@ -191,7 +191,7 @@ def test_a_job_that_is_admitted_again_has_all_its_files_and_remembers_how_they_w
 
 
 def test_the_checkpoint_of_a_job_that_is_admitted_again_stays(tmp_path: Path) -> None:
-    """Whatever is chosen by now, and though a file of its name in another folder has come before it in the list."""
+    """Whatever is chosen by now, and although a file with its name in another folder now comes first in the list."""
     mine = Checkpoint("a", written(tmp_path / "own", "a"))
     spec = Admission(FixedCatalog(Catalog((mine, GOOD)))).admitted(TXT2IMG, Txt2ImgRequest(), Settings())
     renamed = replace(mine, name="own/a")

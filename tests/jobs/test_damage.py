@@ -1,4 +1,4 @@
-"""Palimpsest starts and works whatever has become of the files that it wrote, and on a full disk."""
+"""Palimpsest starts and works whatever happened to the files it wrote, and on a full disk."""
 
 import json
 import os
@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = Checkpoint("good", Path("good.safetensors"), "ab" * 32, {"steps": 12})
 CATALOG = Catalog((CHECKPOINT,))
 CHECKS = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture)
-PICTURES = 3  # that differ, in the outputs of what has been lived in
+PICTURES = 3  # which differ, in the outputs of the used folder
 FILES = (
     "queue/jobs.sqlite", "queue/batches/*.jsonl", "cache/history.sqlite", "cache/hashes.json", "config.json",
     "config-a1111.json", "outputs/batch/palimpsest-batch.jsonl", "cache/pictures/*.png",
@@ -103,7 +103,7 @@ def running(folder: Path, is_held: bool = True) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder as it is left: two finished jobs, three that wait, two batches, all that there may be in caches."""
+    """A used data folder: two finished jobs, three waiting ones, two batches, and all possible files in the caches."""
     folder = tmp_path_factory.mktemp("lived-in")
     (folder / "models").mkdir()
     (folder / "models" / "fox.safetensors").write_bytes(b"weights")
@@ -138,7 +138,7 @@ def start(run: Run) -> Any:
 
 
 def works(folder: Path) -> None:
-    """Start there, look at everything, put a job into the queue."""
+    """Start there, look at everything, add a job to the queue."""
     with running(folder) as run:
         told = [described(job) for job in run.queue.jobs()]
         told += [batch.summary() for batch in run.batches.batches()]
@@ -148,7 +148,7 @@ def works(folder: Path) -> None:
             assert all(number for number, _, _ in job.entries())
         assert run.history.look(60) == 0
         pictures = {entry.path for entry in run.history.page(100)}
-        assert len(pictures) == PICTURES  # whatever became of the index
+        assert len(pictures) == PICTURES  # whatever happened to the index
         json.dumps(run.options.values, allow_nan=False).encode()
         [fox] = find_checkpoints([folder / "models"], run.hashes)
         assert fox.hash in ("", run.hashes.sha256(fox.path))
@@ -277,7 +277,7 @@ def test_a_foreign_value_in_any_cell_of_the_queue_costs_no_more_than_its_job(
         db.execute(f"UPDATE OR IGNORE {table} SET {draw.choice(CELLS[table])} = ? WHERE rowid = ?", (value, place))
     before = jobs_in(folder)
     works(folder)
-    assert jobs_in(folder) >= before  # the row of none of the others is gone; works() has put in one more
+    assert jobs_in(folder) >= before  # no other row is gone; works() has added one more
     shutil.rmtree(folder)
 
 
@@ -305,7 +305,7 @@ def test_rows_of_another_version_are_read_as_far_as_they_are_known(
 ) -> None:
     folder = copy_of(lived_in, tmp_path_factory)
     with closing(sqlite3.connect(folder / "queue" / "jobs.sqlite", isolation_level=None)) as db:
-        stored = {job_id for (job_id,) in db.execute("SELECT id FROM jobs")}  # a batch may go on and submit more
+        stored = {job_id for (job_id,) in db.execute("SELECT id FROM jobs")}  # a batch may continue and submit more
         with running(copy_of(lived_in, tmp_path_factory)) as run:
             before = {job.id: len(job.images) for job in run.queue.jobs() if job.id in stored}
         db.executescript(change)
@@ -339,7 +339,7 @@ def test_the_last_bytes_may_be_missing_and_what_lies_before_them_is_kept(
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
     with running(folder) as run:
-        assert len(run.queue.jobs()) >= before  # a batch may go on and submit more
+        assert len(run.queue.jobs()) >= before  # a batch may continue and submit more
     [aside] = [path for path in file.parent.iterdir() if ".damaged-" in path.name and not path.name.endswith("-wal")]
     assert aside.read_bytes() == whole[:-100]
 
@@ -499,4 +499,4 @@ def test_it_starts_on_a_full_disk_and_works_again_when_there_is_room(
         f"jobs {0 if is_new else before}", f"pictures 0 {PICTURES}", "refused 507", "settings refused", "taken True",
     ], done.stderr  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert jobs_in(folder) >= 1 + (0 if is_new else before)  # a batch may have gone on, with one of its files
+    assert jobs_in(folder) >= 1 + (0 if is_new else before)  # a batch may have continued, with one of its files

@@ -1,4 +1,6 @@
-"""Odd pictures in Extras: each comes out right, or is refused in one sentence, and the next one is made."""
+"""Odd pictures in Extras: each result is correct, or the picture is refused in one sentence and the next one is
+made.
+"""
 
 from collections.abc import Iterator
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""A job's log: numbers, followers, what it keeps and what it lets go."""
+"""A job's log: numbers, followers, what it keeps and what it drops."""
 
 import random
 import threading

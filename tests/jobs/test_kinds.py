@@ -1,4 +1,4 @@
-"""Kinds of jobs: one that the product does not know runs through queue, store, restart, progress, API and history."""
+"""Job kinds: one that the product does not know runs through queue, store, restart, progress, API and history."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -106,7 +106,7 @@ def test_another_kind_makes_files_in_a_folder_of_its_own_without_a_checkpoint(tm
     assert colors(outputs, job) == [(0, 255, 255), (255, 0, 0)]
     assert all(image.path.startswith("invert-images/") for image in job.images)
     assert queue.state().checkpoint == ""
-    assert job.request.photo is None  # let go of
+    assert job.request.photo is None  # dropped
     queue.close()
 
 

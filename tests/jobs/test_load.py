@@ -1,4 +1,4 @@
-"""Many clients at once: every job is finished once, in the order in which it was accepted."""
+"""Many clients at once: every job is finished once, in the order of acceptance."""
 
 import threading
 from pathlib import Path

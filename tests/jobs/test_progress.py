@@ -1,4 +1,4 @@
-"""The fold over a job's events: fraction, picture, stage and remaining time."""
+"""Progress computed from a job's events: fraction, picture, stage and remaining time."""
 
 import pytest
 from hypothesis import given
@@ -45,9 +45,9 @@ TIMELINE: list[tuple[float, Event]] = [
     [
         (5.0, Progress()),
         (12.0, Progress(0.0, 0, 4, 1, 4, "sampling", None, 2.0)),
-        # Only the first step is known (2 s): 7 more steps and 2 decodes, taken as long as a step.
+        # Only the first step is known (2 s): 7 more steps and 2 decodes, which count like steps.
         (14.0, Progress(0.1, 1, 4, 1, 4, "sampling", 18.0, 4.0)),
-        # From the second on a step is a second.
+        # From the second one on, a step takes a second.
         (15.0, Progress(0.2, 2, 4, 1, 4, "sampling", 8.0, 5.0)),
         (15.5, Progress(0.2, 2, 4, 1, 4, "sampling", 7.5, 5.5)),
         (17.0, Progress(0.4, 4, 4, 1, 4, "decoding", 6.0, 7.0)),

@@ -151,7 +151,7 @@ def test_an_interrupt_while_the_checkpoint_loads_is_not_lost(queue: JobQueue) ->
 
 
 def interrupted_while_loading(queue: JobQueue, checkpoint: Checkpoint) -> None:
-    """A job that is interrupted while its checkpoint, which waits for its gate, is loaded: it ends all the same."""
+    """A job that is interrupted while its checkpoint, which waits for its gate, is loading: it ends anyway."""
     job = submit(queue, "first", checkpoint)
     until(lambda: queue.state() == EngineState("loading", checkpoint.name, device="fake"), "the loading")
     job.interrupt()
@@ -247,7 +247,7 @@ def test_a_job_that_ends_the_engine_twice_fails_and_the_next_one_runs(
     assert isinstance(failed, Failed)
     assert failed.message == sentence
     assert failed.hint
-    assert [image.index for image in dying.images] == [0, 1]  # what was finished is saved, and not made again
+    assert [image.index for image in dying.images] == [0, 1]  # finished pictures are saved, and not made again
     told = [entry.event for entry in dying.entries() if isinstance(entry.event, Warned)]
     assert told == [Warned(f"{sentence} The job is resumed at its first unsaved picture.")]
     assert dying.request.seed == 5
@@ -316,7 +316,7 @@ def test_a_checkpoint_that_always_ends_the_engine_while_it_loads_fails_its_job_w
     assert "memory ran out" in failed.message
     assert failed.hint.startswith("It ended 4 times in a row while it loaded killer.")
     assert loads.read_text().split() == ["killer"] * 4
-    assert job.parked == ()  # nothing is held against its pictures
+    assert job.parked == ()  # its pictures are not held responsible
     [again] = queue.retry(job.id)
     assert again.request == job.request
     end(again)
@@ -339,7 +339,7 @@ def test_a_picture_that_ends_the_engine_twice_is_parked_and_the_others_are_made(
     cured.touch()
     [again] = queue.retry(job.id)
     assert isinstance(end(again), Finished)
-    assert (again.request.n_iter, again.left_out) == (2, 1)  # this engine goes by the prompt, and makes four
+    assert (again.request.n_iter, again.left_out) == (2, 1)  # this engine follows the prompt, and makes four
     assert (again.images[0].index, again.images[0].seed) == (1, 6)  # the seed that it had
     with pytest.raises(WebuiError, match="only a failed job can be retried") as caught:
         queue.retry(again.id)
@@ -362,7 +362,7 @@ def test_a_file_that_is_cut_off_while_it_is_read_is_told_and_no_picture_is_parke
     warned = [entry.event for entry in job.entries() if isinstance(entry.event, Warned)]
     assert [event.message for event in warned] == [
         f"{failed.message} The job is resumed at its first unsaved picture."
-    ]  # once: the file may be whole again by then
+    ]  # once: the file may be complete again by then
     assert isinstance(end(submit(queue, "images 1")), Finished)
 
 
@@ -422,7 +422,7 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
 
     def slow(*values: Any) -> None:
         syncing.set()
-        assert resume_all.wait(480)  # longer than anybody here waits for it
+        assert resume_all.wait(480)  # longer than anyone here waits for it
         end_of(*values)
 
     monkeypatch.setattr(job_store, "end", slow)
@@ -432,7 +432,7 @@ def test_a_slow_disk_holds_up_nobody_who_only_looks(make_queue: MakeQueue, monke
     looked: list[tuple[Job, ...]] = []
     looker = threading.Thread(target=lambda: looked.append(queue.jobs()))
     looker.start()
-    looker.join(240)  # would wait for the disk, and for ever here
+    looker.join(240)  # would wait for the disk, which never returns here
     assert looked == [(waiting, running)]
     resume_all.set()
     stopper.join(240)
@@ -561,7 +561,7 @@ def test_listeners_hear_of_jobs_and_of_the_engine(queue: JobQueue) -> None:
     remove = queue.listeners.add(lambda: seen.append((queue.state().state, tuple(j.status for j in queue.current()))))
     first = submit(queue, "wait")
     until(lambda: ("ready", ("running",)) in seen, "the first to run")
-    second = submit(queue, "a")  # waits behind one that goes on until it is stopped, so what is heard of it is certain
+    second = submit(queue, "a")  # waits behind one that runs until it is stopped, so its events are certain
     first.interrupt()
     end(second)
     until(lambda: seen[-1] == ("ready", ()), "the end")

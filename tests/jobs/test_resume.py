@@ -1,4 +1,4 @@
-"""What was accepted is made, once and in order, whenever the process is killed; results stay known."""
+"""Accepted jobs are made, once and in order, whenever the process is killed; results stay known."""
 
 import sqlite3
 import subprocess
@@ -130,7 +130,7 @@ FILES = (NamedFile("ink", INK.path, 3, 5),)
 
 
 def test_after_a_restart_jobs_have_all_their_files_again_or_fail_with_the_reason(tmp_path: Path) -> None:
-    """The names are looked up anew; what is gone ends its job, which a retry makes once it is back."""
+    """Names are resolved again; a missing file ends its job, and a retry makes it once the file is back."""
     is_gone = True
 
     def readmit(spec: JobSpec) -> JobSpec:
@@ -218,7 +218,7 @@ def test_what_another_job_has_made_is_left_out_after_a_restart_too(tmp_path: Pat
 
 
 def test_a_job_of_which_nothing_is_kept_is_not_run_after_a_restart(tmp_path: Path) -> None:
-    """Neither the one that ran nor those that waited; those between them that are kept run."""
+    """Neither the running one nor those that waited; stored ones between them do run."""
     queue = opened(tmp_path)
     running, waiting = (
         queue.submit(
@@ -272,7 +272,7 @@ def test_a_follower_who_comes_back_with_an_old_number_misses_nothing(tmp_path: P
 
 
 def test_a_picture_that_was_announced_and_not_written_is_made(tmp_path: Path) -> None:
-    """As if the process was killed between the entry and the file; and between the file and what follows it."""
+    """As if the process was killed between the entry and the file, or between the file and what follows it."""
     queue = opened(tmp_path)
     job = submit(queue, "slow images 4")
     until_there_are(tmp_path, 2)
@@ -296,7 +296,7 @@ def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: 
     submit(queue, "wait")
     request = Img2ImgRequest.parse({"init_images": [source], "mask": source, "prompt": "a"})
     job = queue.submit(JobSpec(IMG2IMG, request, Settings(), Resources(CHECKPOINT)))
-    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push it out
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would evict it
     queue.close()
 
     queue = opened(tmp_path)
@@ -312,13 +312,13 @@ def test_a_source_picture_waits_with_its_job_and_gives_way_afterwards(tmp_path: 
 
 
 def failed_with_pictures(folder: Path) -> tuple[Job, list[Picture]]:
-    """A job with a source and a mask that has failed, in a folder in which nothing else would be kept."""
+    """A failed job with a source and a mask, in a folder in which nothing else would be kept."""
     source, mask = (Picture.from_image(Image.new("L", (64, 64), gray)) for gray in (10, 255))
     outputs, kept = Outputs(folder / "outputs"), Pictures(folder / "pictures", limit=1)
     queue = JobQueue(EngineProcess(FACTORY), Saver(outputs), job_store=JobStore(folder / "jobs.sqlite", kept))
     request = Img2ImgRequest.parse({"init_images": [source], "mask": mask, "prompt": "webui-error"})
     job = ended(queue.submit(JobSpec(IMG2IMG, request, Settings(), Resources(CHECKPOINT))))
-    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would push them out
+    kept.put(Picture.from_image(Image.new("RGB", (16, 16))))  # would evict them
     queue.close()
     return job, [source, mask]
 
@@ -352,7 +352,7 @@ def test_a_failed_job_whose_source_or_mask_is_gone_says_so_and_is_not_made_witho
     queue = opened(tmp_path)
     job = queue.job(failed.id)
     assert job.lost.startswith(f"The source picture {pictures_of[lost].sha256[:12]!r} no longer exists.")
-    assert '"retry": false' in JobFeed(job, 0).read()  # and the page offers none
+    assert '"retry": false' in JobFeed(job, 0).read()  # and the page does not offer one
     with pytest.raises(WebuiError, match=r"cannot be retried: The source picture") as caught:
         queue.retry(failed.id)
     assert caught.value.status == 409

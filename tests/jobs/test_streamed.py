@@ -46,12 +46,12 @@ CPU = Placement(torch.device("cpu"), torch.float32, torch.float32, torch.float32
 
 @dataclass
 class Here:
-    """Stands for the engine process: runs jobs in this one, and dies when it is told to."""
+    """Stands in for the engine process: runs jobs in this process, and dies when told to."""
 
     catalog: Catalog
     enlarger: Enlarger = field(default_factory=lambda: Enlarger(CPU))
     listeners: Listeners = field(default_factory=Listeners)
-    deaths: list[int] = field(default_factory=list[int])  # after how many steps each next run dies
+    deaths: list[int] = field(default_factory=list[int])  # number of steps after which each next run dies
     died: bool = False
     stop: Stop = Stop.NONE
     stepped: threading.Event = field(default_factory=threading.Event)
@@ -89,7 +89,7 @@ class Here:
 
 @pytest.fixture(autouse=True)
 def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bands and tiles of sizes that a small picture has several of."""
+    """Bands and tiles so small that a small picture has several."""
     monkeypatch.setattr(drafts, "SMALL_SIDE", 64)
     monkeypatch.setattr(tile_sizes, "LARGEST_TILE", 32)
 
@@ -214,7 +214,7 @@ def test_after_a_restart_it_continues_at_the_last_whole_band(tmp_path: Path, eng
     folder = tmp_path / "killed"
     work = Work(STREAMED, request(), Settings(), Resources(catalog=catalog), folder=folder)
     events = STREAMED.run(engine, work, lambda: Stop.NONE)
-    while not (folder / drafts.STATE).exists():  # as far as it got before it was killed
+    while not (folder / drafts.STATE).exists():  # how far it got before it was killed
         next(events)
     events.close()  # pyright: ignore[reportAttributeAccessIssue]
     counted: list[int] = []

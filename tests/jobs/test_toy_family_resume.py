@@ -1,4 +1,4 @@
-"""A job of a family that is not Stable Diffusion is made to its end after the web process has ended in the middle."""
+"""A job of a family other than Stable Diffusion is finished after the web process ended in the middle of it."""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 4, "seed": 5, "subs
 
 
 class GatedEngine(Engine):
-    """Stands still after a picture until the file `gate` is there, so that a test can end it between two."""
+    """Pauses after a picture until the file `gate` exists, so that a test can stop it between two."""
 
     gate = Path()
 

@@ -1,4 +1,4 @@
-"""A job that waits holds the names of its pictures, and not their bytes."""
+"""A waiting job holds the names of its pictures, not their bytes."""
 
 import threading
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ REQUEST = Img2ImgRequest.parse({"init_images": [SOURCE], "mask": MASK, "latent_m
 
 
 class Held:
-    """An engine that reads the source, as one in its own process does, when it is let."""
+    """An engine that reads the source when allowed to, as an engine process does."""
 
     died = False
 

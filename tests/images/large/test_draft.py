@@ -1,4 +1,4 @@
-"""Large files: what is written in bands is what any decoder reads, and what a crash cut off is continued."""
+"""Large files: any decoder can read what is written in bands, and writing continues after a crash."""
 
 import hashlib
 import shutil
@@ -26,7 +26,7 @@ EVERY = get_args(LargeFormat)
 
 
 def picture(width: int, height: int, channels: int = 3) -> Pixels:
-    """A gradient with noise: not flat, and not incompressible."""
+    """A gradient with noise: neither flat nor incompressible."""
     down, across = np.mgrid[0:height, 0:width]
     noise = np.random.default_rng(7).integers(0, 30, (height, width, channels))
     return (((down * 2 + across)[..., None] // 3 + noise) % 256).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Large files, reduced while they are read."""
+"""Large files, reduced while reading."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures in rows: the same pixels as of the whole picture, wherever the reading begins."""
+"""Pictures read in rows: the same pixels as in the whole picture, wherever reading starts."""
 
 from collections.abc import Iterator
 

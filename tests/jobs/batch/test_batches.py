@@ -1,4 +1,4 @@
-"""Batches over a real queue, with an engine that paints one color in this process."""
+"""Batches over a real queue, with an engine in this process that paints one color."""
 
 import csv
 import io
@@ -180,7 +180,7 @@ def test_what_was_made_otherwise_is_made_anew(studio: Studio, change: dict[str, 
     assert len(studio.painter.requests) == 2
 
 
-# Another value for each setting that pictures may tell about, and for some others.
+# A different value for each setting that pictures may mention, and for some others.
 OTHERWISE: dict[str, Any] = {
     "compatibility": EXACT, "sd_model_checkpoint": "other", "CLIP_stop_at_last_layers": 2, "emphasis": "Ignore",
     "comma_padding_backtrack": 0, "enable_prompt_comments": False, "randn_source": "NV", "tiling": True,
@@ -209,7 +209,7 @@ FILES_AND_PAGE = {
     "live_previews_enable",
     "show_progress_every_n_steps",
 }
-# Of hires fix and of SGM's txt2img; one pass or two is a matter of memory.
+# For hires fix and SGM's txt2img; one pass or two depends on memory.
 OF_HIRES_FIX = {"use_old_hires_fix_width_height", "token_merging_ratio_hr"}
 NEVER = OF_HIRES_FIX | {"sgm_noise_multiplier", "batch_cond_uncond"} | FILES_AND_PAGE
 UNIPC = {name for name in OTHERWISE if name.startswith("uni_pc")}

@@ -1,4 +1,4 @@
-"""Files of a batch: names, zips that mean harm, folders that lead elsewhere."""
+"""Files of a batch: names, malicious zips, folders that lead elsewhere."""
 
 import io
 import os
@@ -107,7 +107,7 @@ def cut(path: Path) -> Path:
 
 
 def lying(path: Path) -> Path:
-    """A file that says it has 100 GB."""
+    """A file that claims to have 100 GB."""
     data = bytearray(write_zip(path, {"a.png": b"x"}).read_bytes())
     struct.pack_into("<I", data, data.index(b"PK\1\2") + 24, 0xFFFFFF00)
     path.write_bytes(data)
@@ -142,12 +142,12 @@ def test_zips_that_are_refused(tmp_path: Path, make: Callable[[Path], Path], wor
 
 @pytest.mark.parametrize("record", ["in the offset", "zip64 in a comment"])
 def test_a_false_end_record_opens_no_long_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str) -> None:
-    """What tells the length of the list is the record that zipfile believes, and not another."""
+    """The length of the list comes from the record that zipfile uses, and from no other."""
     path = write_zip(tmp_path / "x", {f"{number:04}.png": b"" for number in range(400)})
     monkeypatch.setattr(batch_files, "MAX_DIRECTORY", 8000)  # a list of 400 names has 20 kB
     data = path.read_bytes()
     end = data.rfind(b"PK\5\6")
-    if record == "in the offset":  # of the true record: a search from behind finds it first
+    if record == "in the offset":  # of the true record: a search from the end finds it first
         false = data[:end] + data[end : end + 16] + b"PK\5\6" + data[end + 20 :]
     else:
         comment = b"PK\6\6" + bytes(52)

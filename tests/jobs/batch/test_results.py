@@ -116,7 +116,7 @@ def test_a_manifest_cannot_name_pictures_elsewhere(outputs: Outputs, tmp_path: P
 
 @pytest.mark.parametrize("folder", ["out", "out/new", "batch"])
 def test_a_folder_that_leads_out_of_outputs_is_refused(outputs: Outputs, tmp_path: Path, folder: str) -> None:
-    """By a link, on the way or at its end; or the manifest is one."""
+    """By a link, on the way or at its end; or the manifest is a link."""
     outside = tmp_path / "outside"
     for made in (outside, outputs.root / "batch"):
         made.mkdir(parents=True)

@@ -1,4 +1,6 @@
-"""A batch goes on after any end of Palimpsest: each file is made once, under its name, and nothing lands elsewhere."""
+"""A batch continues however Palimpsest ended: each file is made once, under its own name, and nothing is saved
+elsewhere.
+"""
 
 import io
 import subprocess
@@ -126,7 +128,7 @@ def test_a_batchs_styles_stay_as_they_were_when_it_began(tmp_path: Path) -> None
         run.painter.held_from = 2
         batch = run.start(FILES, {"prompt": "a cat", "styles": ["oil"]})
         until(run.painter.held.is_set)
-        run.styles["oil"] = Style("oil", "oil on {prompt}, torn", "")  # somebody edits it meanwhile
+        run.styles["oil"] = Style("oil", "oil on {prompt}, torn", "")  # someone edits it meanwhile
     with running(tmp_path) as again:  # and then deletes it
         until(lambda: again.batches.batch(batch.id).ended)
         assert set(outcomes(again.batches.batch(batch.id)).values()) == {"done"}
@@ -139,7 +141,7 @@ def test_who_stopped_a_batch_finds_it_stopped(tmp_path: Path) -> None:
     with running(tmp_path, is_held=True) as run:
         first, second = run.start(FILES), run.start({"b.png": picture("blue")})
         until(lambda: first.current)
-        second.stop()  # it waits: nobody gets to it before the end
+        second.stop()  # it waits: it is not started before the end
     with running(tmp_path) as run:
         one, other = run.batches.batch(first.id), run.batches.batch(second.id)
         until(lambda: one.ended and other.ended)
@@ -216,7 +218,7 @@ def test_a_journal_that_a_crash_cut_off_is_read_as_far_as_it_goes(
     journal.write_bytes(damage(data))
     with running(tmp_path) as run:
         found = [again for again in run.batches.batches() if again.id == batch.id]
-        for again in found:  # a batch whose last line is lost comes to its end once more
+        for again in found:  # a batch whose last line is lost reports its end once more
             until(lambda again=again: again.ended)
             assert again.pictures() == batch.pictures()
         assert len(found) == bool(damage(data))
