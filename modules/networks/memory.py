@@ -1,4 +1,4 @@
-"""How much memory a checkpoint takes, and how it is held in what there is: whole, part by part or layer by layer."""
+"""How much memory a checkpoint takes, and how to hold it on the device: whole, part by part or layer by layer."""
 
 import math
 from collections import Counter
@@ -14,18 +14,18 @@ from modules.networks.files.listing import read_header
 MemoryMode = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
 Fp8 = Literal["Disable", "Enable for SDXL", "Enable"]
 
-LEFT_FREE: Final = 2 * 2**30  # bytes that the work itself needs
-LARGE: Final = 2 * 2**30  # weights of a part, in numbers: SDXL's UNet has 2.6 billion, those of SD 1 and 2 0.9
+LEFT_FREE: Final = 2 * 2**30  # bytes reserved for the computation itself
+LARGE: Final = 2 * 2**30  # number of weights of a part: SDXL's UNet has 2.6 billion, those of SD 1 and 2 have 0.9
 _STORED: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _NOT_LOADED: Final = "model_ema"  # a second copy of the weights for training
-_ON_DISK: Final = 2  # bytes of a number in a file whose header is not read
-_PART_OF_WHOLE: Final = 0.8  # the denoiser in most families
+_ON_DISK: Final = 2  # bytes per number in a file whose header is not read
+_PART_OF_WHOLE: Final = 0.8  # the denoiser's share of a checkpoint in most families
 _LAYER_OF_WHOLE: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes of a checkpoint's weights in the type of its arithmetic: all, the largest part, the largest tensor."""
+    """Bytes of a checkpoint's weights in the type they compute in: all, the largest part, the largest tensor."""
 
     whole: int
     part: int
@@ -36,7 +36,7 @@ class Needs:
 
 
 def needs_of(path: Path, place: Placement) -> Needs:
-    """Told by the header of a safetensors file, by the size of any other file or folder; 0 if it is not there."""
+    """From the header of a safetensors file, or the size of any other file or folder; 0 if it does not exist."""
     size = place.dtype.itemsize
     try:
         if path.is_file() and format_of(path) == "safetensors":
@@ -51,13 +51,13 @@ def needs_of(path: Path, place: Placement) -> Needs:
             return Needs(parts.total() * size, max(parts.values(), default=0) * size, largest * size)
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
         whole = sum(file.stat().st_size for file in files) // _ON_DISK * size
-    except (OSError, WebuiError):  # loading tells what is wrong with it
+    except (OSError, WebuiError):  # loading reports this error
         return Needs(0, 0, 0)
     return Needs(whole, int(whole * _PART_OF_WHOLE), int(whole * _LAYER_OF_WHOLE))
 
 
 def mode_for(needs: Needs, free: int, memory: MemoryMode, place: Placement) -> Mode:
-    """How a checkpoint is held where `free` bytes can be had, unless the command line says how.
+    """How to hold a checkpoint when `free` bytes are available, unless the command line decides.
 
     "parts-sdxl" means checkpoints of the size of Stable Diffusion XL.
     """
@@ -76,5 +76,5 @@ def is_large(needs: Needs, place: Placement) -> bool:
 
 
 def takes_fp8(needs: Needs, setting: Fp8, place: Placement) -> bool:
-    """Whether the denoiser's weights are kept as 8 bit numbers."""
+    """Whether the denoiser's weights are stored as 8-bit numbers."""
     return setting == "Enable" or (setting == "Enable for SDXL" and is_large(needs, place))

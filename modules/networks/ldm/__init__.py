@@ -1,1 +1,1 @@
-"""What the Stable Diffusion line shares: a UNet, an AutoencoderKL, CLIP text encoders, and the files they are in."""
+"""Code shared by the Stable Diffusion families: a UNet, an AutoencoderKL, CLIP text encoders, and their files."""

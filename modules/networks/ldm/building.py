@@ -1,4 +1,4 @@
-"""Empty networks from configurations, and a VAE from a file of its own."""
+"""Builds empty networks from configurations, and loads a VAE from a file of its own."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from modules.networks.ldm.names import vae_ldm_name
 from modules.networks.ldm.sidecar import read_sidecar
 from modules.networks.weights import Weights, fill, open_weights
 
-# How diffusers called the VAE's attention before 0.18; folders saved then still do.
+# diffusers' names of the VAE's attention layers before 0.18, still found in older folders.
 _OLD_VAE_NAMES: Final = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 Names = Callable[[str], Sequence[str]]
@@ -29,9 +29,10 @@ TextKind = TypeVar("TextKind", bound=CLIPTextModel | CLIPTextModelWithProjection
 
 
 def load_vae(path: Path, place: Placement, scaling_factor: float | None = None) -> AutoencoderKL:
-    """A VAE out of its own file or a whole checkpoint. Raises WebuiError if the file is damaged or holds none.
+    """A VAE from its own file or from a whole checkpoint. Raises WebuiError if the file is damaged or has no VAE.
 
-    `scaling_factor` is that of the checkpoint it is to serve: a VAE's file does not tell, and the UNet expects its own.
+    `scaling_factor` is that of the checkpoint to use it with: the VAE's file does not contain it, and the UNet needs
+    its own.
     """
     try:
         return _loaded_vae(path, place, scaling_factor)
@@ -70,7 +71,8 @@ def _loaded_vae(path: Path, place: Placement, scaling_factor: float | None) -> A
 
 @contextmanager
 def building(name: str) -> Iterator[None]:
-    """On the meta device; whatever diffusers and transformers raise at a configuration becomes a sentence."""
+    """Builds on the meta device, and turns errors of diffusers and transformers about a configuration into
+    WebuiError."""
     try:
         with torch.device("meta"):
             yield
@@ -92,7 +94,7 @@ def empty_text_encoder(kind: type[TextKind], config: Config, name: str) -> TextK
 
 
 def fill_vae(vae: AutoencoderKL, weights: Weights, names: Names, place: Placement) -> None:
-    """Raises WebuiError as `fill` does."""
+    """Fills the VAE with its weights. Raises WebuiError as `fill` does."""
     fill(vae, weights, names, place.loaded_to, place.loaded_as(place.vae_dtype), torch.channels_last)
 
 

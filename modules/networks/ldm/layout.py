@@ -1,7 +1,8 @@
-"""Configurations of a checkpoint's other parts from the shapes in its header: VAE, text encoders, noise schedule.
+"""Configurations of a checkpoint's parts other than the UNet, from the shapes in its header.
 
-Shapes tell every width and depth. What they cannot tell, the number of attention heads and of norm groups and the noise
-schedule, comes from a `.yaml` of the same name beside the file (LDM's or SGM's layout), else from `configs/<family>`.
+Shapes determine all widths and depths of the VAE and text encoders. The numbers of attention heads and norm groups and
+the noise schedule come from a `.yaml` of the same name next to the file (LDM's or SGM's layout), else from
+`configs/<family>`.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,9 @@ from modules.networks.ldm.prediction import PredictionNotes, by_tensors, by_yaml
 from modules.networks.ldm.shapes import MOST_LEVELS, Shapes, require_divides
 from modules.networks.ldm.sidecar import MOST_CHANNELS, Sidecar, Values, number, whole
 
-MOST_STEPS: Final = 10_000  # of training
+MOST_STEPS: Final = 10_000  # training timesteps
 BETAS: Final = (1e-9, 0.999)
-VOCABULARY: Final = 49408  # tokens of CLIP
+VOCABULARY: Final = 49408  # number of CLIP tokens
 _MOST: Final[Mapping[str, int]] = {
     "layers_per_block": 16, "transformer_layers_per_block": 16, "num_hidden_layers": 64,
     "num_train_timesteps": MOST_STEPS,
@@ -33,7 +34,7 @@ def read_config(family: str, part: str) -> Config:
 
 
 def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE, family: str = "sd1") -> Config:
-    """diffusers' config of the VAE; raises WebuiError where the shapes are not those of a plain KL autoencoder."""
+    """diffusers' config of the VAE. Raises WebuiError if the shapes are not those of a plain KL autoencoder."""
     config = read_config(family, "vae")
     shape = Shapes(header, prefix, name)
     levels = shape.count("encoder.down")
@@ -60,7 +61,7 @@ def vae_config(header: Header, sidecar: Sidecar, name: str, prefix: str = VAE, f
 
 
 def diffusers_vae_config(header: Header, stored: Config, name: str, prefix: str = "") -> Config:
-    """As `vae_config`, of a VAE whose tensors have diffusers' names. `stored` is its `config.json`, or empty."""
+    """Like `vae_config`, for a VAE with diffusers' tensor names. `stored` is its `config.json`, or empty."""
     config = read_config("sd1", "vae")
     shape = Shapes(header, prefix, name)
     levels = shape.count("encoder.down_blocks")
@@ -87,9 +88,9 @@ def diffusers_vae_config(header: Header, stored: Config, name: str, prefix: str 
 def text_config(
     header: Header, configured: Values, name: str, prefix: str = TEXT, family: str = "sd1", part: str = "text_encoder"
 ) -> Config:
-    """transformers' config of a text encoder with transformers' names below `prefix`.
+    """transformers' config of a text encoder with transformers' tensor names after `prefix`.
 
-    configured: its numbers in the yaml.  If no yaml gives the number of heads, each is 64 wide as in CLIP.
+    configured: its values in the yaml.  Without a number of heads in the yaml, each head is 64 wide, as in CLIP.
     """
     config = read_config(family, part)
     shape = Shapes(header, prefix, name)
@@ -111,13 +112,13 @@ def text_config(
 
 
 def scaling_factor(sidecar: Sidecar, name: str, family: str = "sd1") -> float:
-    """What latents are multiplied with before the UNet sees them."""
+    """The factor that latents are multiplied by before they enter the UNet."""
     usual = read_config(family, "vae")["scaling_factor"]
     return number(sidecar.model, "scale_factor", usual, (1e-3, 1e3), name)
 
 
 def require_plausible(config: Config, name: str) -> Config:
-    """A `config.json` of a diffusers folder whose numbers can be those of a model; else WebuiError names the first."""
+    """Returns the `config.json` of a diffusers folder. Raises WebuiError that names the first implausible number."""
     for key, value in config.items():
         most = _MOST.get(key.removeprefix("reverse_"), MOST_CHANNELS)
         numbers = _flat(value)
@@ -136,7 +137,7 @@ def require_plausible(config: Config, name: str) -> Config:
 
 
 def _flat(value: Any) -> list[Any]:
-    """The values of a list and of the lists in it."""
+    """The values of a list, with nested lists flattened."""
     if not isinstance(value, list):
         return [value]
     return [
@@ -149,7 +150,7 @@ def _flat(value: Any) -> list[Any]:
 def scheduler_config(
     header: Header, sidecar: Sidecar, name: str = "", family: str = "sd1", notes: PredictionNotes | None = None
 ) -> Config:
-    """Beta range and prediction; the latter from `notes`, else from yaml and tensors."""
+    """diffusers' scheduler config: beta range, and prediction from `notes`, else from yaml and tensors."""
     notes = first(by_yaml(sidecar), by_tensors(header)) if notes is None else notes
     config = read_config(family, "scheduler")
     config["beta_start"] = number(sidecar.model, "linear_start", config["beta_start"], BETAS, name)
@@ -159,6 +160,6 @@ def scheduler_config(
 
 
 def scheduler_values(notes: PredictionNotes) -> Config:
-    """The notes as entries of diffusers' scheduler config."""
+    """The notes as values of diffusers' scheduler config."""
     prediction: Config = {} if notes.prediction is None else {"prediction_type": notes.prediction}
     return prediction | ({} if notes.is_zero_snr is None else {"rescale_betas_zero_snr": notes.is_zero_snr})

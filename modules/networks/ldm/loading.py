@@ -1,4 +1,4 @@
-"""Loading the networks of a checkpoint of the Stable Diffusion line, from local files alone."""
+"""Loads the networks of a Stable Diffusion checkpoint, from local files only."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ TextNetwork = CLIPTextModel | CLIPTextModelWithProjection
 
 @dataclass(frozen=True)
 class Networks:
-    """What was loaded; `size` are the bytes of all parameters."""
+    """The loaded networks; `size` is the number of bytes of all parameters."""
 
     parts: Parts
     unet: UNet2DConditionModel
@@ -45,7 +45,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class VaeFiles:
-    """VAEs from files of their own: `chosen` is used for the one inside, `spare` for want of one."""
+    """VAEs from separate files: `chosen` replaces the one inside, `spare` is used only if there is none inside."""
 
     chosen: Path | None = None
     spare: Path | None = None
@@ -58,11 +58,11 @@ def load_networks(
     vaes: VaeFiles,
     make_room: Callable[[int], None],
 ) -> Networks:
-    """Load `file` onto `place`.
+    """Loads `file` onto `place`.
 
-    `make_room` is told how many bytes it will take, once all that its header shows is in order and before any of its
-    weights is read. Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or
-    family, or incomplete; MissingVae if all it lacks is a VAE.
+    `make_room` is called with the number of bytes needed, after the header was checked and before any weights are read.
+    Raises WebuiError if the file is missing, damaged, a pickle with code in it, of another kind or family, or
+    incomplete; MissingVae if it lacks only a VAE.
     """
     parts, vae = _opened(file, layout_of, vaes)
     _require_known_channels(parts.unet_config, file.name)
@@ -92,7 +92,7 @@ def load_networks(
 
 
 def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: VaeFiles) -> tuple[Parts, Path | None]:
-    """The parts, and the file that the VAE comes from where it is another one."""
+    """The parts, and the VAE's file if it is a separate one."""
     if not file.path.exists():
         raise WebuiError(
             f"The checkpoint {file.name} is no longer there.", "Refresh the list and choose another.", field=FIELD
@@ -107,7 +107,7 @@ def _opened(file: Checkpoint, layout_of: Callable[[FileType], Layout], vaes: Vae
 
 
 def _require_known_channels(unet: Config, name: str) -> None:
-    """Raises WebuiError for a UNet that is shown something unknown beside the latent."""
+    """Raises WebuiError for a UNet with unknown input channels besides the latent's."""
     own, seen = unet.get("out_channels", 4), unet.get("in_channels", 4)
     if seen not in _shown_channels(own):
         raise WebuiError(
@@ -119,7 +119,7 @@ def _require_known_channels(unet: Config, name: str) -> None:
 
 
 def shown_by(seen: int, own: int) -> Shown:
-    """What a UNet with `seen` channels, of which `own` are the latent's, is shown besides."""
+    """The other inputs of a UNet with `seen` input channels, of which `own` are the latent's."""
     return _shown_channels(own)[seen]
 
 
@@ -129,7 +129,7 @@ def _shown_channels(own: int) -> Mapping[int, Shown]:
 
 def _fill_text(network: TextNetwork, text: TextPart, place: Placement) -> None:
     fill(network, text.weights, text.names, place.loaded_to, place.loaded_as(place.text_dtype))
-    # Not stored in files, so it still stands on the meta device.
+    # Not stored in files, so it is still on the meta device.
     positions = torch.arange(text.config["max_position_embeddings"], device=place.loaded_to)
     inner = network.text_model if isinstance(network, CLIPTextModelWithProjection) else network
     inner.embeddings.register_buffer("position_ids", positions[None], persistent=False)
@@ -140,13 +140,13 @@ def _bytes(model: nn.Module, dtype: torch.dtype) -> int:
 
 
 def noise_model(scheduler: Config) -> DiscreteNoise:
-    """The noise levels that the checkpoint was trained on, and what it predicts."""
+    """The noise levels (sigmas) that the checkpoint was trained on, and what it predicts."""
     is_rescaled = scheduler.get("rescale_betas_zero_snr") is True
     return DiscreteNoise(alphas_cumprod(scheduler), scheduler["prediction_type"], is_rescaled)
 
 
 def alphas_cumprod(scheduler: Config) -> Tensor:
-    """ᾱ_t, t = 0…999, fp32: the product of 1 − β with √β linear in t (Rombach et al. 2022), computed in fp64."""
+    """ᾱ_t for each training step t, fp32: the product of 1 − β, √β linear in t (Rombach et al. 2022), in fp64."""
     steps = int(scheduler["num_train_timesteps"])
     if scheduler.get("beta_schedule", "scaled_linear") == "linear":
         betas = torch.linspace(scheduler["beta_start"], scheduler["beta_end"], steps, dtype=torch.float64)

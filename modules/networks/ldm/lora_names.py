@@ -1,7 +1,7 @@
-"""Which weights of the Stable Diffusion line a LoRA may change, and what files call them: a table of prefixes a part.
+"""The weights of Stable Diffusion models that a LoRA may change, and their names in files: prefixes for each part.
 
 Dots count as underscores, as in kohya's names, so `unet.conv_in`, `unet_conv_in` and `lora_unet_conv_in` need three
-prefixes and one name. A UNet's layers have two names, diffusers' and LDM's (`input_blocks.1.1...`).
+prefixes and one name. A UNet's layers have two names each: diffusers' and LDM's (`input_blocks.1.1...`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ UNET_PREFIXES: Final = (
     "lora_unet_", "oft_unet_", "lycoris_", "lycoris_unet_", "unet_", "base_model_model_", "base_model_model_unet_",
     "unet_base_model_model_", "diffusion_model_", "model_diffusion_model_", "",
 )  # fmt: skip
-# Of the text encoder that a checkpoint has alone, and of the first of two. OneTrainer writes `lora_te1_` for both.
+# For the only text encoder of a checkpoint, and for the first of two. OneTrainer writes `lora_te1_` in both cases.
 TEXT_PREFIXES: Final = (
     "lora_te_", "lora_te1_", "oft_te_", "oft_te1_", "lycoris_", "lycoris_te_", "lycoris_te1_", "text_encoder_",
     "base_model_model_", "base_model_model_text_encoder_", "text_encoder_base_model_model_",
@@ -30,12 +30,12 @@ SECOND_TEXT_PREFIXES: Final = (
     "lora_te2_", "oft_te2_", "lycoris_te2_", "text_encoder_2_", "base_model_model_text_encoder_2_",
     "text_encoder_2_base_model_model_", "text_encoders_clip_g_transformer_", "clip_g_transformer_",
 )  # fmt: skip
-_MIDDLE, _FIRST_INPUT, _FIRST_OUTPUT = 13, 1, 14  # places in `LoraRequest.blocks`
+_MIDDLE, _FIRST_INPUT, _FIRST_OUTPUT = 13, 1, 14  # indices in `LoraRequest.blocks`
 _BLOCKS_OF_A_SIDE: Final = 12
 
 
 def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
-    """The weights of a UNet, by every name that files have for them."""
+    """The weights of a UNet, by every name used in files."""
     targets: dict[str, LoraTarget] = {}
     for name, weight, bias in _layers(unet):
         ldm = unet_ldm_name(f"{name}.weight", unet.config).removesuffix(".weight")
@@ -47,7 +47,7 @@ def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
 
 
 def text_targets(encoder: nn.Module, *prefixes: Sequence[str]) -> dict[str, LoraTarget]:
-    """The weights of a CLIP text encoder, by every name below these prefixes."""
+    """The weights of a CLIP text encoder, by every name used in files, with each of these prefixes."""
     targets: dict[str, LoraTarget] = {}
     for name, weight, bias in _layers(encoder):
         target = LoraTarget(weight, is_text=True, block=0, bias=bias)
@@ -62,7 +62,7 @@ def text_targets(encoder: nn.Module, *prefixes: Sequence[str]) -> dict[str, Lora
 
 
 def _block(ldm: str) -> int | None:
-    """The place in `LoraRequest.blocks` of the UNet's layer with this name; None where it lies in no block."""
+    """The index in `LoraRequest.blocks` for the UNet layer with this LDM name; None if it is outside all blocks."""
     side, _, rest = ldm.partition(".")
     if side == "middle_block":
         return _MIDDLE
@@ -72,7 +72,7 @@ def _block(ldm: str) -> int | None:
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Parameter | None]]:
-    """(name, weight, bias) of everything in a network that has a weight."""
+    """(name, weight, bias) for every module with a weight."""
     for name, layer in network.named_modules():
         weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
         if isinstance(weight, nn.Parameter):

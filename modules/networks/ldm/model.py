@@ -1,4 +1,4 @@
-"""The Stable Diffusion line behind the seam: a UNet, an AutoencoderKL and CLIP text encoders."""
+"""The base class of the Stable Diffusion families: a UNet, an AutoencoderKL and CLIP text encoders as a `Model`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from modules.schema.sizes import SizeRule
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDiffusion(ABC):
-    """What the families have in common of a `Model`.
+    """The parts of `Model` that these families share.
 
-    `vae_name` and `vae_hash` are of a VAE that came from a file of its own, "" for the checkpoint's.
+    `vae_name` and `vae_hash` describe a VAE from a file of its own, "" for the checkpoint's VAE.
     """
 
     unet: UNet2DConditionModel
@@ -59,7 +59,7 @@ class LatentDiffusion(ABC):
     @property
     @abstractmethod
     def text_encoders(self) -> Mapping[str, TextNetwork]:
-        """By the names that `parts` has for them."""
+        """The text encoders, by their names in `parts`."""
 
     @property
     @abstractmethod
@@ -79,10 +79,10 @@ class LatentDiffusion(ABC):
         options: TextOptions,
         words: EmbeddingWords | None,
     ) -> Conditioning:
-        """The stages of one prompt, which are `pieces`, a row each."""
+        """The conditioning of one prompt's stages, given as `pieces`: one row per stage."""
 
     def added_cond(self, cond: Conditioning) -> dict[str, Any]:
-        """What the UNet takes of the prompts besides their tokens."""
+        """The UNet's inputs from the prompts besides their tokens."""
         return {}
 
     @property
@@ -150,7 +150,7 @@ class LatentDiffusion(ABC):
         added_cond |= _residuals(self.unet, extra, steering, len(seen), self.place)
         if extra.concat is not None:
             seen = torch.cat([seen, extra.concat.expand(len(seen), -1, -1, -1)], dim=1)
-        # Not unet.dtype: diffusers walks all parameters for it, 3 ms a step.
+        # Not unet.dtype: diffusers loops over all parameters for it, which takes 3 ms per step.
         scaled = seen.to(self.place.dtype, memory_format=torch.channels_last)
         with merged_tokens(self.unet, extra.token_merging):
             output = self.unet(
@@ -162,7 +162,7 @@ class LatentDiffusion(ABC):
     def _steering(
         self, seen: Tensor, time: Tensor, cond: Conditioning, added_cond: Mapping[str, Any], extra: Extra
     ) -> Residuals:
-        """The sum of what the control networks that act now add to each row."""
+        """The sum of the residuals of all control networks that act in this step, for each row."""
         total = Residuals()
         acting = [control for control in extra.controls if control.acts()]
         if acting:
@@ -193,7 +193,7 @@ class LatentDiffusion(ABC):
         return vae.encode(part, pixels, self.place.tiles_vae)
 
     def _require_vae(self, name: str, part: Any) -> None:
-        """Raises WebuiError for a VAE whose latents the UNet does not know."""
+        """Raises WebuiError for a VAE whose latents do not fit the UNet."""
         channels, cell = part.config["latent_channels"], vae.cell_size(part)
         if (channels, cell) != (self.latent.channels, self.latent.cell):
             raise WebuiError(
@@ -213,10 +213,10 @@ def _pieces(text: str, options: TextOptions) -> list[Piece]:
 def _residuals(
     unet: UNet2DConditionModel, extra: Extra, steering: Residuals, rows: int, place: Placement
 ) -> dict[str, Any]:
-    """What diffusers' UNet takes for an extension's residuals and those of control networks; nothing without them.
+    """Arguments of diffusers' UNet for the residuals of extensions and control networks; {} without any.
 
-    steering: a row for each of the UNet's.  It wants those of the skip connections and of the middle together, so 0
-    stands for what is not there.
+    steering: one row for each row of the UNet.  The UNet requires residuals for the skip connections and the middle
+    block together, so missing ones are 0.
     """
     added_by_extensions = extra.residuals
     if added_by_extensions is None and steering.middle is None:
@@ -228,7 +228,7 @@ def _residuals(
         raise WebuiError(f"{len(residuals.down)} residuals were added, the UNet takes {skips}.", field="extensions")
 
     def together(one: Tensor | None, other: Tensor | None) -> Tensor:
-        """Their sum; the rows of an extension's are repeated."""
+        """Their sum; the rows of an extension's residuals are repeated as needed."""
         given = [each.to(place.device, place.dtype) for each in (one, other) if each is not None]
         if not given:
             return torch.zeros(1, 1, 1, 1, device=place.device, dtype=place.dtype)

@@ -34,7 +34,7 @@ def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
     if block:
         side, part, rest = block[1], block[3], block[5]
         level, index = int(block[2]), int(block[4])
-        first = level * (layers + 1)  # a down level is its blocks and the downsampler, an up level has one block more
+        first = level * (layers + 1)  # a down level has its blocks and a downsampler, an up level one block more
         if part == "downsamplers":
             return f"input_blocks.{first + layers + 1}.0.op.{rest.removeprefix('conv.')}"
         if part == "upsamplers":

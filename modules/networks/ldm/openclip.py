@@ -1,4 +1,4 @@
-"""OpenCLIP's text encoders (Stable Diffusion 2's, and the larger one of XL) under transformers' names."""
+"""Converts OpenCLIP's text encoders (of Stable Diffusion 2, and the larger one of XL) to transformers' names."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ _LAYER: Final[Mapping[str, str]] = {
     "mlp.c_proj": "mlp.fc2",
 }  # fmt: skip
 _BLOCK: Final = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
-_TOGETHER: Final = re.compile(r"attn\.in_proj_(weight|bias)")  # query, key and value as one
+_TOGETHER: Final = re.compile(r"attn\.in_proj_(weight|bias)")  # query, key and value in one tensor
 _PROJECTION: Final = "text_projection"
 _THIRDS: Final = ("q_proj", "k_proj", "v_proj")
 
 
 class Source(NamedTuple):
-    """Where a tensor comes from: a key, which third of its rows, and whether its sides are to be exchanged."""
+    """Where a tensor comes from: a key, which third of its rows, and whether it must be transposed."""
 
     key: str
     third: int | None = None
@@ -34,15 +34,15 @@ class Source(NamedTuple):
 
 
 def as_transformers(weights: Weights, prefix: str) -> Weights:
-    """The text encoder below `prefix` in transformers' layout: `embeddings. …`, `encoder.layers. …`; others are left
-    out. The projection of the prompt as a whole is `text_projection.weight`."""
+    """The text encoder at `prefix` in transformers' layout: `embeddings. …`, `encoder.layers. …`; other tensors are
+    left out. The projection of the pooled prompt is `text_projection.weight`."""
     sources = sources_of(weights.header, prefix)
     header: Header = {name: _info(weights.header[source.key], source) for name, source in sources.items()}
     return Weights(weights.name, header, _reader(weights, sources), weights.forget)
 
 
 def sources_of(header: Header, prefix: str) -> dict[str, Source]:
-    """Where each tensor of the text encoder below `prefix` lies, by transformers' names."""
+    """The source of each tensor of the text encoder at `prefix`, by transformers' names."""
     sources: dict[str, Source] = {}
     for key in header:
         if key.startswith(prefix):
@@ -75,7 +75,7 @@ def _info(info: TensorInfo, source: Source) -> TensorInfo:
 
 
 def _reader(weights: Weights, sources: Mapping[str, Source]) -> Callable[[str], Tensor]:
-    latest: dict[str, Tensor] = {}  # the last one that is read in thirds: they are asked for one after the other
+    latest: dict[str, Tensor] = {}  # the last tensor that was split: its thirds are read one after another
 
     def read(name: str) -> Tensor:
         key, third, is_turned = sources[name]

@@ -1,6 +1,6 @@
-"""The parts of a checkpoint before its weights are read: configs, and where each parameter is found.
+"""The parts of a checkpoint before its weights are read: configs, and the source of each parameter.
 
-A single file in the layout of Stable Diffusion, or a diffusers folder.
+A checkpoint is a single file in Stable Diffusion's layout, or a diffusers folder.
 """
 
 import logging
@@ -55,9 +55,9 @@ _WEIGHT_FILES: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 class TextSlot:
     """A text encoder of a family.
 
-    label: what a person calls it.  prefix: of its tensors in a single file.  folder: in a diffusers folder.
-    config: of `configs/<family>`.  is_openclip: whether single files have it in OpenCLIP's layout.
-    unread: layers at its end that nobody looks at; diffusers' folders leave them out.
+    label: the name shown to users.  prefix: of its tensors in a single file.  folder: its subfolder in a diffusers
+    folder.  config: its file in `configs/<family>`.  is_openclip: whether single files have it in OpenCLIP's layout.
+    unread: the number of unused layers at its end; diffusers folders leave them out.
     """
 
     label: str
@@ -71,10 +71,10 @@ class TextSlot:
 
 @dataclass(frozen=True)
 class Layout:
-    """What tells the checkpoints of a family from those of its kin.
+    """How the checkpoints of a family differ from those of related families.
 
-    configs: the folder of its usual sizes.  size_numbers: how many numbers (sizes, crops) the UNet takes beside the
-    pooled prompt; 0 if it takes neither.
+    configs: the folder of its default configs.  size_numbers: how many numbers (sizes, crops) the UNet takes besides
+    the pooled prompt; 0 if it takes neither.
     """
 
     configs: str
@@ -84,7 +84,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class TextPart:
-    """A text encoder that is not built yet."""
+    """A text encoder that has not been built yet."""
 
     kind: TextKind
     config: Config
@@ -94,10 +94,10 @@ class TextPart:
 
 @dataclass(frozen=True)
 class Parts:
-    """Weights not read yet, the configs to build from, and where each parameter is found.
+    """Weights that have not been read yet, the configs to build from, and the source of each parameter.
 
-    scaling_factor: of latents, also where no VAE is inside.  is_prediction_known: whether anything says what the UNet
-    predicts.
+    scaling_factor: of latents, even if there is no VAE inside.  is_prediction_known: whether any note or tensor says
+    what the UNet predicts.
     """
 
     family: FileType
@@ -115,13 +115,13 @@ class Parts:
 
 
 def belongs_to(signs: FileSigns, family: str) -> bool:
-    """Whether a file or folder is a checkpoint of `family`, by the name in `schema/families.py`."""
+    """Whether a file or folder is a checkpoint of `family`, a name from `schema/families.py`."""
     kind = family_named(signs.kind) if signs.kind else detect(signs.header)
     return kind.family == family
 
 
 def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
-    """Of UNet, VAE and text encoders those of which a single file holds nothing."""
+    """The parts (UNet, VAE, text encoders) that are missing from a single file."""
     parts = {"UNet": UNET, "VAE": VAE} | {slot.label: slot.prefix for slot in slots}
     return [part for part, prefix in parts.items() if not any(key.startswith(prefix) for key in keys)]
 
@@ -129,9 +129,9 @@ def missing_parts(keys: Sequence[str], slots: Sequence[TextSlot]) -> list[str]:
 def open_single(
     path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool, shared: Sequence[Path] = ()
 ) -> Parts:
-    """The parts of a single file; text encoders that it lacks come from the files `shared`.
+    """The parts of a single file; missing text encoders come from the files `shared`.
 
-    Raises WebuiError for one that lacks a part or is of another kind; MissingVae.
+    Raises WebuiError if a part is missing or the file is of another kind; MissingVae.
     """
     weights = open_weights(path).renamed(with_text_model)
     family = require_supported(detect(weights.header), path)
@@ -158,7 +158,7 @@ def open_single(
 
 
 def _require_parts(path: Path, header: Header, layout: Layout, needs_vae: bool, shared: Sequence[Path]) -> None:
-    """Raises WebuiError for a file without a part that cannot come from another file."""
+    """Raises WebuiError if a part is missing that cannot come from another file."""
     missing = [part for part in missing_parts(tuple(header), layout.text_slots) if needs_vae or part != "VAE"]
     texts = [slot.label for slot in layout.text_slots if slot.label in missing]
     if missing == ["VAE"] or (texts and shared and "UNet" not in missing):
@@ -173,7 +173,7 @@ def _require_parts(path: Path, header: Header, layout: Layout, needs_vae: bool, 
 def _texts(
     path: Path, weights: Weights, layout: Layout, unet: Config, sidecar: Sidecar, shared: Sequence[Path]
 ) -> tuple[TextPart, ...]:
-    """The text encoders, those that are not inside out of `shared`. Raises WebuiError if none of those fits."""
+    """The text encoders; missing ones come from `shared`. Raises WebuiError if none of those fit."""
     slots, configs = layout.text_slots, layout.configs
     inside = {
         slot: _text_in_single(weights, slot, i, sidecar, configs)
@@ -209,7 +209,8 @@ def _has(header: Header, prefix: str) -> bool:
 
 
 def _text_outside(text: SharedText, slot: TextSlot, configured: Values, family: str) -> TextPart:
-    """transformers' own files of Stable Diffusion 2 leave out the layers that are not read; OpenCLIP's have all."""
+    """A text encoder from a separate file. In transformers' layout, Stable Diffusion 2's lacks the unused layers;
+    OpenCLIP's files have all layers."""
     config = text_config(text.weights.header, configured, text.weights.name, "", family, slot.config)
     if text.is_openclip or config["num_hidden_layers"] == _CLIP_H_LAYERS:
         config["num_hidden_layers"] = max(1, config["num_hidden_layers"] - slot.unread)
@@ -227,7 +228,8 @@ def _text_in_single(weights: Weights, slot: TextSlot, index: int, sidecar: Sidec
 
 
 def _with_size_ids(unet: Config, pooled: int, numbers: int, name: str) -> Config:
-    """How many values stand for each number of sizes: what the UNet takes beside the prompt as a whole (`pooled`)."""
+    """The config's width of each embedded size number: the UNet's inputs without the pooled prompt, by `numbers`.
+    Raises WebuiError if `numbers` does not divide them."""
     each, left = divmod(unet["projection_class_embeddings_input_dim"] - pooled, numbers)
     if left or each < 1:
         raise WebuiError(
@@ -244,7 +246,7 @@ def _with_size_ids(unet: Config, pooled: int, numbers: int, name: str) -> Config
 
 
 def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: bool) -> Parts:
-    """The parts of a diffusers folder. Raises WebuiError as `open_single` does; MissingVae."""
+    """The parts of a diffusers folder. Raises WebuiError like `open_single`; MissingVae."""
     family = family_of_folder(path)
     require_supported(family, path)
     unet_config = read_part(path / "unet" / "config.json", path.name)
@@ -279,14 +281,14 @@ def open_folder(path: Path, layout_of: Callable[[FileType], Layout], needs_vae: 
 def _text_in_folder(path: Path, slot: TextSlot, family: str) -> TextPart:
     config = read_config(family, slot.config)
     stored = read_part(path / slot.folder / "config.json", path.name)
-    # The stored marker ids are wrong in most files ("eos_token_id": 2); the tokenizer's are right.
+    # The stored ids of start and end markers are wrong in most files ("eos_token_id": 2); the tokenizer's are right.
     config |= {key: stored[key] for key in config if key in stored and not key.endswith("_token_id")}
     weights = component(path, slot.folder)
     return TextPart(slot.kind, config, weights, lambda name: [name, f"text_model.{name}"])
 
 
 def _require_schedule(stored: Config, name: str) -> None:
-    """Raises WebuiError, with the key, for noise levels or a prediction that would be passed over."""
+    """Raises WebuiError, with the key, for noise levels or a prediction that are not supported."""
     known: Mapping[str, tuple[object, ...]] = {
         "beta_schedule": ("linear", "scaled_linear"),
         "prediction_type": ("epsilon", "v_prediction"),
@@ -307,7 +309,7 @@ def _public(config: Config) -> Config:
 
 
 def component(folder: Path, part: str) -> Weights:
-    """The weights of one part: whole or sharded, safetensors before pickles, full precision before `.fp16`."""
+    """The weights of one part, whole or sharded. Prefers safetensors to pickles, and full precision to `.fp16`."""
     for suffix in (".safetensors", ".bin"):
         for stem in _WEIGHT_FILES:
             for variant in ("", ".fp16", ".non_ema"):

@@ -1,4 +1,4 @@
-"""What a checkpoint's network predicts, as the JSON beside it says, or its yaml, its tensors, its metadata."""
+"""What a checkpoint's network predicts, according to the JSON next to it, its yaml, its tensors or its metadata."""
 
 import logging
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ _NAMES: Final[Mapping[str, Prediction]] = {"epsilon": _EPSILON, "eps": _EPSILON,
 
 
 class PredictionNotes(NamedTuple):
-    """What notes say of a checkpoint's predictions; None if they say nothing."""
+    """What notes say about a checkpoint's prediction; None if they say nothing."""
 
     prediction: Prediction | None = None
     is_zero_snr: bool | None = None
 
 
 def prediction_notes(path: Path, header: Header, sidecar: Sidecar) -> PredictionNotes:
-    """The notes on a single file: the user's JSON comes first, then the yaml, the tensors and the metadata.
+    """The notes on a single file. The user's JSON takes precedence, then the yaml, the tensors and the metadata.
 
     Raises WebuiError for an unknown value in the JSON.
     """
@@ -64,7 +64,7 @@ def by_tensors(header: Header) -> PredictionNotes:
 
 
 def _by_metadata(path: Path) -> PredictionNotes:
-    """Stability's modelspec, and what kohya's trainers write."""
+    """Notes from Stability AI's modelspec, and from kohya's trainers."""
     if format_of(path) != "safetensors":
         return PredictionNotes()
     metadata = read_metadata(path)
@@ -76,7 +76,7 @@ def _by_metadata(path: Path) -> PredictionNotes:
 
 
 def _by_person(path: Path) -> PredictionNotes:
-    """`prediction_type` and `zero_terminal_snr` of the JSON beside a checkpoint, which may hold much else."""
+    """`prediction_type` and `zero_terminal_snr` from the JSON next to a checkpoint; other keys are ignored."""
     beside = prediction_path(path)
     try:
         content: Any = parse_json(read_text(beside))

@@ -1,4 +1,4 @@
-"""A file's header seen from below one prefix."""
+"""The shapes of a header's tensors with one prefix."""
 
 import re
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from modules.base.errors import WebuiError
 from modules.networks.files.foreign import FIELD, missing_keys
 from modules.networks.files.listing import Header
 
-MOST_LEVELS: Final = 64  # of a network, and values of one key
+MOST_LEVELS: Final = 64  # levels of a network, and numbered values of one key
 
 
 class Shapes:
-    """The shapes of the tensors below `prefix`; `name` is the file's, for messages."""
+    """The shapes of the tensors with `prefix`; `name` is the file's name, for messages."""
 
     def __init__(self, header: Header, prefix: str, name: str) -> None:
         self._shapes = {key.removeprefix(prefix): info.shape for key, info in header.items() if key.startswith(prefix)}
@@ -21,7 +21,7 @@ class Shapes:
         self._name = name
 
     def of(self, key: str) -> tuple[int, ...]:
-        """Of a layer's weight, whose first sides are what goes out of it and what comes in."""
+        """The shape of a layer's weight, whose first dimensions are its outputs and inputs."""
         if key not in self._shapes:
             raise missing_keys([self._prefix + key], self._name)
         if len(self._shapes[key]) < 2:
@@ -29,14 +29,14 @@ class Shapes:
         return self._shapes[key]
 
     def first(self, ending: str) -> str | None:
-        """A key that ends so, the same one each time; None where there is none."""
+        """A key with this ending, always the same one; None if there is none."""
         return min((key for key in self._shapes if key.endswith(ending)), default=None)
 
     def has(self, start: str) -> bool:
         return any(key.startswith(start) for key in self._shapes)
 
     def count(self, start: str) -> int:
-        """How many numbers follow `start.` in the names, as in `layers.0`, `layers.1`."""
+        """How many consecutive numbers follow `start.` in the keys, as in `layers.0`, `layers.1`."""
         numbered = re.compile(re.escape(start) + r"\.(\d+)\.")
         found = len({match[1] for key in self._shapes if (match := numbered.match(key))})
         if found > MOST_LEVELS:

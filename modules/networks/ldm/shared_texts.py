@@ -1,8 +1,8 @@
-"""Text encoders in files of their own, for checkpoints that have none inside.
+"""Text encoders in files of their own, for checkpoints that contain none.
 
-A file may have transformers' layout (kohya's, diffusers' and ComfyUI's are that, below prefixes of their own) or
-OpenCLIP's, and hold several. What fits is told by widths: side by side, the states of a family's text encoders are as
-wide as what its UNet attends to.
+A file may have transformers' layout (also kohya's, diffusers' and ComfyUI's, with different prefixes) or OpenCLIP's,
+and contain several. Widths determine what fits: the concatenated states of a family's text encoders are as wide as its
+UNet's cross-attention context.
 """
 
 import logging
@@ -24,13 +24,13 @@ _FIRST_OPENCLIP: Final = "transformer.resblocks.0.mlp.c_fc.weight"
 _TOKENS: Final = "embeddings.token_embedding.weight"
 _PROJECTION: Final = "text_projection.weight"
 _TEXT_MODEL: Final = "text_model."
-_MOST_TRIED: Final = 10_000  # combinations of files
+_MOST_TRIED: Final = 10_000  # combinations of text encoders
 
 
 class SharedText(NamedTuple):
     """A text encoder of a file, under transformers' names without a prefix.
 
-    projection: width of its summary of a prompt, 0 without one.  is_openclip: whether the file has OpenCLIP's layout.
+    projection: width of its pooled output, 0 without one.  is_openclip: whether the file has OpenCLIP's layout.
     """
 
     weights: Weights
@@ -40,9 +40,9 @@ class SharedText(NamedTuple):
 
 
 class EncoderNeeds(NamedTuple):
-    """What a checkpoint lacks: so many text `encoders`, `width` wide side by side, the last one with a summary or not.
+    """What a checkpoint lacks: the number of text `encoders`, their total `width`, whether the last has pooled output.
 
-    added: how many values the UNet takes beside that summary's, a multiple of `numbers`; 0 where it takes none.
+    added: the width of the UNet's inputs besides the pooled output, a multiple of `numbers`; 0 if it takes none.
     """
 
     encoders: int
@@ -55,7 +55,7 @@ class EncoderNeeds(NamedTuple):
 def fitting(needs: EncoderNeeds, files: Sequence[Path], stem: str) -> tuple[SharedText, ...]:
     """The first of the text encoders in `files` that fit together; () if none do.
 
-    Files whose names begin with the checkpoint's, `stem`, come first. What cannot be read is passed over.
+    Files whose names start with the checkpoint's name, `stem`, come first. Unreadable files are skipped.
     """
     ordered = sorted(files, key=lambda path: (not path.name.lower().startswith(stem.lower()), path.name.lower()))
     texts = [text for path in ordered for text in _in_file(path)]
@@ -80,7 +80,7 @@ def _in_file(path: Path) -> Iterator[SharedText]:
         if not is_openclip and not key.endswith(_FIRST):
             continue
         prefix = key.removesuffix(_FIRST_OPENCLIP if is_openclip else _FIRST)
-        if prefix.endswith(("visual.", "vision_model.")):  # the other half of a whole CLIP
+        if prefix.endswith(("visual.", "vision_model.")):  # the vision half of a whole CLIP model
             continue
         own = as_transformers(weights, prefix) if is_openclip else _below(weights, prefix)
         shape = own.header[_TOKENS].shape if _TOKENS in own.header else ()
@@ -89,7 +89,7 @@ def _in_file(path: Path) -> Iterator[SharedText]:
 
 
 def _below(weights: Weights, prefix: str) -> Weights:
-    """The tensors below `prefix`, and the projection, which lies a level above."""
+    """The tensors with `prefix`, and the projection, which is one level above."""
     keys: Mapping[str, str] = {key.removeprefix(prefix): key for key in weights.header if key.startswith(prefix)}
     above = prefix.removesuffix(_TEXT_MODEL) + _PROJECTION
     if above in weights.header:

@@ -1,4 +1,4 @@
-"""The `.yaml` beside a checkpoint, in the layout of Stable Diffusion's own, and the numbers in it."""
+"""The `.yaml` next to a checkpoint, in the layout of Stable Diffusion's configuration files, and its values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ import yaml
 from modules.base.errors import WebuiError
 from modules.networks.files.foreign import DEEPEST, FIELD, read_json, read_text
 
-MOST_CHANNELS: Final = 1_000_000  # of anything that a configuration counts
-LARGEST_YAML: Final = 2**16  # bytes; those of Stable Diffusion have two thousand
+MOST_CHANNELS: Final = 1_000_000  # the largest count in a configuration
+LARGEST_YAML: Final = 2**16  # bytes; Stable Diffusion's have 2 000
 
 Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """The parts of an LDM or SGM `.yaml` that are read; empty where there is none.
+    """The parts of an LDM or SGM `.yaml` that are used; empty if there is no file.
 
-    text_encoders: the numbers of each, in the order of the file.
+    text_encoders: the values of each, in file order.
     """
 
     model: Values = field(default_factory=dict[str, Any])
@@ -32,7 +32,7 @@ class Sidecar:
 
     @property
     def text_encoder(self) -> Values:
-        """Of the first text encoder."""
+        """The values of the first text encoder."""
         return self.text_encoders[0] if self.text_encoders else {}
 
     def of_text_encoder(self, index: int) -> Values:
@@ -40,7 +40,7 @@ class Sidecar:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Without aliases, as a few lines of them stand for gigabytes, and only as deep as a configuration is."""
+    """Rejects aliases, because a few lines of them can expand to gigabytes, and nesting deeper than a configuration."""
 
     depth = 0
 
@@ -54,10 +54,10 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_sidecar(checkpoint: Path) -> Sidecar:
-    """Read the `.yaml` beside a checkpoint; raises WebuiError if it is no yaml of this kind.
+    """Reads the `.yaml` next to a checkpoint. Raises WebuiError if it is not a yaml of this kind.
 
-    A text encoder's params may hold its numbers under transformers' names, or as `version` the name of a folder beside
-    the yaml with a `config.json`.
+    A text encoder's params may contain its values under transformers' names, or in `version` the name of a folder next
+    to the yaml with a `config.json`.
     """
     path = checkpoint.with_suffix(".yaml")
     if not path.is_file():
@@ -91,7 +91,7 @@ def _params(model: Values, part: str) -> Values:
 
 
 def _text_encoders(model: Values) -> Sequence[Values]:
-    """Those that read the prompt; SGM's yaml lists them among what embeds sizes."""
+    """The entries for text encoders; SGM's yaml lists them together with the embedders of sizes."""
     if model.get("cond_stage_config") is not None:
         return [_params(model, "cond_stage_config")]
     embedders = cast(list[Values], _params(model, "conditioner_config").get("emb_models") or [])
@@ -105,7 +105,7 @@ def _with_folder(folder: Path, params: Values) -> Values:
 
 
 def whole(values: Values, key: str, usual: int, name: str, most: int = MOST_CHANNELS) -> int:
-    """A count out of a yaml, 1 to `most`. Raises WebuiError that names the key."""
+    """A count from a yaml, 1 to `most`. Raises WebuiError that names the key."""
     number = values.get(key, usual)
     if type(number) is not int or not 1 <= number <= most:
         raise _wrong(name, key, number, f"a whole number from 1 to {most}")
@@ -113,11 +113,11 @@ def whole(values: Values, key: str, usual: int, name: str, most: int = MOST_CHAN
 
 
 def number(values: Values, key: str, usual: float, within: tuple[float, float], name: str) -> float:
-    """A number out of a yaml; bounds included. Raises WebuiError that names the key."""
+    """A number from a yaml, `within` inclusive bounds. Raises WebuiError that names the key."""
     value = values.get(key, usual)
     low, high = within
     try:
-        number = float(value)  # YAML takes 1e-4 for a text
+        number = float(value)  # YAML reads 1e-4 as text
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high:

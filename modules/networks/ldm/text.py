@@ -1,4 +1,4 @@
-"""Prompt pieces to the conditioning that the UNet attends to, with A1111's chunks, weights and clip skip."""
+"""Encodes prompt pieces as the conditioning for the UNet, with A1111's chunks, weights and clip skip."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ TextNetwork = CLIPTextModel | CLIPTextModelWithProjection
 
 @dataclass(frozen=True)
 class Reading:
-    """Which of a text encoder's states are a prompt's conditioning.
+    """Which states of a text encoder become a prompt's conditioning.
 
-    layers_back: 1 is behind the last layer, 2 before it; a number beyond the layers means the first.
-    is_normed: whether they go through the final norm.  pad: the token that fills a chunk up behind its end marker.
+    layers_back: 1 is after the last layer, 2 before it; numbers beyond the layer count mean the first layer.
+    is_normed: whether the final norm is applied.  pad: the token that pads a chunk after its end marker.
     """
 
     layers_back: int = 1
@@ -33,7 +33,7 @@ PLAIN: Final = Reading()
 
 
 class States(NamedTuple):
-    """What a text encoder makes of prompts: (rows, tokens, width), and of each as a whole (rows, width) or None."""
+    """A text encoder's output: token states (rows, tokens, width), and pooled states (rows, width) or None."""
 
     tokens: Tensor
     pooled: Tensor | None
@@ -48,9 +48,9 @@ def read_prompts(
     options: TextOptions,
     words: EmbeddingWords | None,
 ) -> States:
-    """The stages of one prompt, which are `prompts` in pieces, as the options want them read.
+    """The states of one prompt's stages, given in pieces as `prompts`, encoded according to the options.
 
-    Shorter prompts are filled up with empty chunks. What stands for a prompt as a whole comes from its first chunk.
+    Shorter prompts are padded with empty chunks. The pooled state of a prompt comes from its first chunk.
     """
     vocabulary = words.vocabulary if words else None
     if options.is_old:
@@ -79,8 +79,8 @@ def encode_prompts(
 ) -> Tensor:
     """The conditioning (prompts, chunks * 77, width) of several prompts, in the text encoder's dtype and on its device.
 
-    The prompts given together are, as in A1111, the stages of one prompt's schedule: in the mode "Original" the mean
-    that weighting must not change is taken over all of them, so another company gives slightly other numbers.
+    As in A1111, the prompts are the stages of one prompt's schedule: the emphasis "Original" preserves the mean over
+    all of them, so that encoding a prompt together with others gives slightly different numbers.
     """
     options = TextOptions(clip_skip, emphasis, comma_backtrack, is_exact)
     reading = replace(PLAIN, layers_back=clip_skip)
@@ -118,7 +118,7 @@ def encode_old(
     emphasis: Emphasis,
     words: EmbeddingWords | None = None,
 ) -> Tensor:
-    """The conditioning (prompts, 77, width) as A1111's old emphasis made it: one chunk each, see `old_chunk`."""
+    """The conditioning (prompts, 77, width) with A1111's old emphasis: one chunk per prompt, see `old_chunk`."""
     options = TextOptions(clip_skip, emphasis, is_old=True)
     reading = replace(PLAIN, layers_back=clip_skip)
     return read_prompts(text_encoder, tokenizer, prompts, (), reading, options, words).tokens
@@ -131,10 +131,10 @@ def encode_chunks(
     emphasis: Emphasis,
     words: EmbeddingWords | None = None,
 ) -> Tensor:
-    """Hidden states (chunks, 77, width) of a batch of chunks, weighted.
+    """Weighted hidden states (chunks, 77, width) of a batch of chunks.
 
-    `clip_skip` n takes the states before the last n − 1 layers, through the final norm; a number beyond the layers
-    means the first.
+    `clip_skip` n uses the states before the last n − 1 layers, with the final norm applied; numbers beyond the layer
+    count mean the first layer.
     """
     return read_chunks(text_encoder, chunks, replace(PLAIN, layers_back=clip_skip), emphasis, words).tokens
 
@@ -147,7 +147,7 @@ def read_chunks(
     emphasis: Emphasis,
     words: EmbeddingWords | None = None,
 ) -> States:
-    """The states of a batch of chunks: each token's, weighted, and each chunk's as a whole, where there is such."""
+    """The states of a batch of chunks: the weighted state of each token, and the pooled state of each chunk, if any."""
     device = text_encoder.device
     rows = [padded(chunk.tokens, reading.pad) for chunk in chunks]
     tokens = torch.tensor(rows, device=device)
@@ -161,7 +161,7 @@ def read_chunks(
 
 
 def padded(tokens: Sequence[int], pad: int) -> tuple[int, ...]:
-    """A chunk's tokens with `pad` behind the first end marker."""
+    """A chunk's tokens, with `pad` after the first end marker."""
     if pad == END:
         return tuple(tokens)
     end = tokens.index(END) + 1
@@ -169,7 +169,7 @@ def padded(tokens: Sequence[int], pad: int) -> tuple[int, ...]:
 
 
 def _states(text_encoder: TextNetwork, tokens: Tensor, reading: Reading) -> tuple[Tensor, Tensor | None]:
-    """(chunks, 77, width), and (chunks, width of the projection) of an encoder that has one."""
+    """(chunks, 77, width), and (chunks, projection width) if the encoder has a projection, else None."""
     is_last = reading.layers_back <= 1
     output = text_encoder(input_ids=tokens, output_hidden_states=not (is_last and reading.is_normed))
     pooled: Tensor | None = output.text_embeds if isinstance(text_encoder, CLIPTextModelWithProjection) else None
@@ -185,6 +185,6 @@ def _plain(text_encoder: TextNetwork) -> CLIPTextModel:
 
 
 def match_lengths(conds: Sequence[Tensor], empty: Tensor) -> list[Tensor]:
-    """Conditionings (chunks * 77, width) filled up with `empty` (77, width) to the longest of them, for stacking."""
+    """Conditionings (chunks * 77, width), padded with `empty` (77, width) to the longest of them, for stacking."""
     length = max(cond.shape[0] for cond in conds)
     return [torch.cat([cond, *[empty] * ((length - cond.shape[0]) // empty.shape[0])]) for cond in conds]

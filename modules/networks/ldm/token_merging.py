@@ -1,8 +1,8 @@
-"""Token merging: self-attention sees similar places of the picture as one, which is quicker and changes the picture.
+"""Token merging: self-attention treats similar tokens as one, which is faster and changes the picture.
 
-Bolya & Hoffman 2023, "Token Merging for Fast Stable Diffusion", arXiv 2303.17604, with the choices of A1111: in the
-self-attention of the blocks that have the latent's full size alone, and without chance, as it merges into the top left
-of every 2 x 2 places.
+Bolya & Hoffman 2023, "Token Merging for Fast Stable Diffusion", arXiv 2303.17604, with A1111's options: only in the
+self-attention of blocks at the latent's full size, and without randomness: the destinations are the top left token of
+every 2 x 2 square.
 """
 
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
-STRIDE = 2  # places of a side of the squares that have one destination each
+STRIDE = 2  # tokens per side of the squares with one destination each
 
 
 @dataclass(frozen=True)
 class Matching:
     """Which of N tokens are merged into which.
 
-    kept (B, s - r), merged (B, r): tokens of the sources by their place among all; into (B, r): of the destinations,
-    by their place among those, where each merged one goes; destinations (d,) by their place among all. s + d = N.
+    kept (B, s - r), merged (B, r): indices of source tokens among all tokens.  into (B, r): where each merged token
+    goes, as an index among the destinations.  destinations (d,): their indices among all tokens.  s + d = N.
     """
 
     kept: Tensor
@@ -31,7 +31,7 @@ class Matching:
     destinations: Tensor
 
     def together(self, x: Tensor) -> Tensor:
-        """x (B, N, C) -> (B, N - r, C): the tokens kept, then the destinations, each the mean of all that went in."""
+        """x (B, N, C) -> (B, N - r, C): the kept tokens, then the destinations, each averaged with what it absorbs."""
         batch, _, width = x.shape
         targets = x[:, self.destinations]
         sources = x.gather(1, _wide(self.merged, width))
@@ -39,7 +39,7 @@ class Matching:
         return torch.cat([x.gather(1, _wide(self.kept, width)), means], dim=1).view(batch, -1, width)
 
     def apart(self, x: Tensor) -> Tensor:
-        """x (B, N - r, C) -> (B, N, C): every token that was merged gets its destination's value."""
+        """x (B, N - r, C) -> (B, N, C): each merged token gets the value of its destination."""
         batch, _, width = x.shape
         kept, means = x.split([self.kept.shape[1], len(self.destinations)], dim=1)
         whole = x.new_empty(batch, kept.shape[1] + self.merged.shape[1] + means.shape[1], width)
@@ -49,9 +49,9 @@ class Matching:
 
 
 def matching(x: Tensor, height: int, width: int, ratio: float) -> Matching | None:
-    """The bipartite soft matching of tokens x (B, height * width, C): int(ratio · N) go, the most similar ones first.
+    """The bipartite soft matching of tokens x (B, height * width, C): merges int(ratio · N), the most similar first.
 
-    Similar is the cosine. None where nothing is to be merged. Rows and columns that no square covers are sources.
+    Similarity is the cosine. None if nothing is to be merged. Rows and columns outside whole squares are sources.
     """
     count = x.shape[1]
     destinations, sources = _halves(height, width, x.device)
@@ -67,7 +67,7 @@ def matching(x: Tensor, height: int, width: int, ratio: float) -> Matching | Non
 
 @contextmanager
 def merged_tokens(unet: nn.Module, ratio: float) -> Iterator[None]:
-    """While it lasts, `unet` merges the share `ratio` (0 … 0.9) of its tokens. 0 changes nothing."""
+    """Within the context, `unet` merges the fraction `ratio` (0 … 0.9) of its tokens. 0 changes nothing."""
     with ExitStack() as hooks:
         if ratio > 0:
             seen = _Seen()
@@ -79,7 +79,7 @@ def merged_tokens(unet: nn.Module, ratio: float) -> Iterator[None]:
 
 
 class _Seen:
-    """The size of the latent (h, w) that the network is working on."""
+    """The size (h, w) of the current latent, in latent cells."""
 
     def __init__(self) -> None:
         self.size = (0, 0)
@@ -89,7 +89,7 @@ class _Seen:
 
 
 class _Merging:
-    """Merges before the self-attention of one block, and takes apart behind it."""
+    """Merges tokens before the self-attention of one block, and separates them after it."""
 
     def __init__(self, ratio: float, seen: _Seen) -> None:
         self._ratio, self._seen = ratio, seen
@@ -101,7 +101,7 @@ class _Merging:
         hooks.callback(block.attn1.register_forward_hook(self._restore).remove)
 
     def _match(self, block: nn.Module, args: tuple[Any, ...]) -> None:
-        """Tokens are compared as they come into the block, before its norm."""
+        """Compares the tokens at the block's input, before its norm."""
         height, width = self._seen.size
         is_full_size = args[0].shape[1] == height * width
         self._matching = matching(args[0], height, width, self._ratio) if is_full_size else None
@@ -114,7 +114,7 @@ class _Merging:
 
 
 def _halves(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(the top left places of the whole squares, all others), by their number, rising."""
+    """(indices of the top left tokens of the whole squares, all other indices), ascending."""
     is_destination = torch.zeros(height, width, dtype=torch.bool)
     is_destination[: height // STRIDE * STRIDE : STRIDE, : width // STRIDE * STRIDE : STRIDE] = True
     flat = is_destination.flatten().to(device)

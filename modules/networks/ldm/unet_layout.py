@@ -1,4 +1,4 @@
-"""diffusers' configuration of a UNet, from the shapes in a single file's header."""
+"""Derives diffusers' configuration of a UNet from the shapes in a single file's header."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,18 +9,18 @@ from modules.networks.ldm.layout import Config, read_config
 from modules.networks.ldm.shapes import MOST_LEVELS, Shapes, require_divides
 from modules.networks.ldm.sidecar import Sidecar, whole
 
-# The middle block by how much of it there is; pruned models have one residual block there, or nothing.
+# The type of middle block by its size; pruned models have one residual block there, or nothing.
 MIDDLE_ATTENDS, MIDDLE_SHORT = "UNetMidBlock2DCrossAttn", "UNetMidBlock2D"
-_USUAL_HEAD: Final = 64  # channels, of the families whose configuration gives each level its own number of heads
+_USUAL_HEAD: Final = 64  # channels per head, in families whose configuration lists the number of heads per level
 
 Level = list[tuple[int, int]]
-"""For each residual block of a level (its width, the depth of the transformer behind it or 0)."""
+"""(width, depth of the following transformer or 0) for each residual block of a level."""
 
 
 def unet_config(header: Header, sidecar: Sidecar, name: str, prefix: str = UNET, family: str = "sd1") -> Config:
-    """diffusers' config of the UNet; raises WebuiError where the shapes are not those of a UNet of this line.
+    """diffusers' config of the UNet. Raises WebuiError if the shapes are not those of a Stable Diffusion UNet.
 
-    Pruned ones (SSD-1B, Segmind's Vega, KOALA) have depths of their own in every block, up and down.
+    Pruned UNets (SSD-1B, Segmind's Vega, KOALA) have a different depth in every block, up and down.
     """
     config = read_config(family, "unet")
     shape = Shapes(header, prefix, name)
@@ -73,7 +73,7 @@ def _levels(shape: Shapes) -> list[Level]:
 
 
 def _depths(shape: Shapes, down: Sequence[Sequence[int]], layers: int) -> Config:
-    """The depths of the transformers, and the types of block that follow from them."""
+    """The depths of the transformers, and the resulting block types."""
     middle = shape.count("middle_block.1.transformer_blocks")
     up = [
         [shape.count(f"output_blocks.{level * (layers + 1) + i}.1.transformer_blocks") for i in range(layers + 1)]

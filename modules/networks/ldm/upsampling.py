@@ -1,4 +1,4 @@
-"""Sizes that the UNet's halvings do not divide: A1111's way, for the same picture."""
+"""Upsampling for sizes that the UNet's downsampling does not divide, done as in A1111 to get the same picture."""
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class Doubling(Upsample2D):
-    """Doubles first, convolves, and then takes what the other side of the UNet needs: 2 cells become 4, then 3.
+    """Doubles, convolves, then crops to the size of the skip connection: 2 cells become 4, then 3.
 
-    diffusers stretches 2 to 3 and convolves that, which draws another picture at every size that 64 does not divide.
+    diffusers resizes 2 to 3 and convolves that, which gives a different picture at sizes not divisible by 64.
     """
 
     def forward(
@@ -22,7 +22,7 @@ class Doubling(Upsample2D):
 
 
 def double_before_convolving(unet: UNet2DConditionModel) -> None:
-    """Let `unet` meet odd sizes as A1111 does. Its tensors keep their names."""
+    """Makes `unet` handle odd sizes as A1111 does. Its tensors keep their names."""
     for module in unet.modules():
         if isinstance(module, Upsample2D):
             module.__class__ = Doubling

@@ -1,1 +1,1 @@
-"""LoRA and its kin: what their files hold, what that does to a checkpoint's weights, and the way back."""
+"""LoRA and related methods: reading their files, applying them to a checkpoint's weights, and undoing that."""

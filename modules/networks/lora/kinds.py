@@ -1,8 +1,8 @@
-"""The kinds of change that files hold, a row each: what marks one, what shape it has, and the change itself.
+"""The kinds of changes in LoRA files, one row each: how to recognize one, its size, and how to compute it.
 
 `delta` is what a kind adds to a weight W of shape (out, in, ...), before the file's alpha and the prompt's weight; it
-may come in any shape with as many numbers as `size` says. `size` looks at shapes alone, so a file is known to fit
-before a tensor is read.
+may have any shape with as many numbers as `size` says. `size` only uses shapes, so that a mismatch is found before any
+tensor is read.
 
 LoRA: Hu et al. 2021, arXiv 2106.09685. LoHa: Hyeon-Woo et al. 2021, 2108.06098. LoKr, and Tucker's form of both: Yeh et
 al. 2023, 2309.14859. IA3: Liu et al. 2022, 2205.05638. OFT: Qiu et al. 2023, 2306.07280. BOFT: Liu et al. 2023,
@@ -23,11 +23,11 @@ Factors = Mapping[str, Tensor]  # by part, fp32, on the weight's device
 
 
 class Misfit(Exception):
-    """The parts of a layer do not belong together; the text completes "has ... in <layer>"."""
+    """The parts of a layer do not fit together; the text completes "has ... in <layer>"."""
 
 
 class Size(NamedTuple):
-    """Of a change: rows are the weight's first side, columns all others as one."""
+    """The size of a change: rows are the weight's first dimension, columns the product of the others."""
 
     rows: int
     columns: int
@@ -37,10 +37,9 @@ class Size(NamedTuple):
 class LoraKind:
     """One kind of change.
 
-    marks: any of these parts tells the kind.  parts: all that it may have besides `marks`.
-
-    is_bias: whether it changes the layer's bias instead of its weight.  rank: what alpha is divided by, 0 where alpha
-    does not scale the change.
+    marks: any of these parts identifies the kind.  parts: the other parts that it may have.
+    is_bias: whether it changes the layer's bias instead of its weight.  rank: the divisor of alpha, 0 if alpha does
+    not scale the change.
     """
 
     name: str
@@ -104,7 +103,7 @@ def _lora(factors: Factors, weight: Tensor) -> Tensor:
 def _embedding_size(shapes: Shapes, weight: Shape) -> Size:
     up, down = _needed(shapes, "embedding_up", "embedding_down")
     _require(len(up) == len(down) == 2 and up[1] == down[0])
-    return Size(down[1], up[0])  # a table of embeddings is the transpose of a layer's weight
+    return Size(down[1], up[0])  # an embedding table is the transpose of a layer's weight
 
 
 def _embedding(factors: Factors, weight: Tensor) -> Tensor:
@@ -132,7 +131,7 @@ def _loha_size(shapes: Shapes, weight: Shape) -> Size:
 
 
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """(out, in, ...) of a core (r, s, ...) between a (r, out) and b (s, in)."""
+    """The product (out, in, ...) of a core (r, s, ...) with a (r, out) and b (s, in)."""
     return torch.einsum("rs...,ro,si->oi...", core, a, b)
 
 
@@ -173,7 +172,7 @@ def _lokr_size(shapes: Shapes, weight: Shape) -> Size:
 
 
 def _lokr_rank(shapes: Shapes) -> int:
-    """0 where both are whole."""
+    """The rank of the low-rank matrix; 0 if both are whole."""
     return next((shapes[part][0] for part in ("lokr_w2_b", "lokr_w1_b") if part in shapes), 0)
 
 
@@ -191,13 +190,13 @@ def _lokr(factors: Factors, weight: Tensor) -> Tensor:
     return torch.kron(first.reshape(*first.shape, *[1] * (halves[1].ndim - 2)), halves[1].contiguous())
 
 
-# ---- GLoRA: a change of the input besides: W @ A + B, both low-rank ----
+# ---- GLoRA: the change W @ A + B, both low-rank; A changes the input ----
 
 
 def _is_old_glora(shapes: Shapes) -> bool:
-    """LyCORIS before version 3 called the two factors of each product the other way round.
+    """Whether the names of the two factors of each product are swapped, as in LyCORIS before version 3.
 
-    Where a weight is square both readings fit; the rank is then the smaller side.
+    For a square weight both readings fit; the rank is then the smaller dimension.
     """
     b1, b2 = shapes["b1"], shapes["b2"]
     new, old = (b1[1], b2[0]), (b2[1], b1[0])
@@ -244,14 +243,14 @@ def _ia3_size(shapes: Shapes, weight: Shape) -> Size:
 
 
 def _ia3(factors: Factors, weight: Tensor) -> Tensor:
-    """LyCORIS's factors are added to 1; `on_input` tells their side."""
+    """LyCORIS's factors are added to 1; `on_input` says whether they scale inputs or outputs."""
     factor = factors["weight"].flatten()
     side = 1 if bool(factors["on_input"].flatten()[0]) else 0
     return _by_side(weight, factor, side)
 
 
 def _ia3_of_peft(factors: Factors, weight: Tensor) -> Tensor:
-    """PEFT's factors, (out, 1) or (1, in), stand for themselves."""
+    """PEFT's factors, (out, 1) or (1, in), are used as they are."""
     factor = factors["ia3_l"]
     return _by_side(weight, factor.flatten() - 1, 1 if factor.shape[0] == 1 and weight.shape[0] != 1 else 0)
 
@@ -278,7 +277,7 @@ def _oft_size(shapes: Shapes, weight: Shape) -> Size:
 
 
 def _rotations(blocks: Tensor, limit: float) -> Tensor:
-    """Cayley's transform (I + Q)(I - Q)^-1 of the skew part Q of blocks (..., b, b), its norm held below `limit`."""
+    """The Cayley transform (I + Q)(I - Q)^-1 of the skew part Q of blocks (..., b, b), its norm limited to `limit`."""
     skew = blocks - blocks.transpose(-1, -2)
     if limit > 0:
         norm = skew.norm() + 1e-8
@@ -288,7 +287,7 @@ def _rotations(blocks: Tensor, limit: float) -> Tensor:
 
 
 def _oft(factors: Factors, weight: Tensor) -> Tensor:
-    """`alpha` is the constraint on the rotation. `oft_diag`, of LyCORIS before version 2, are the rotations."""
+    """The change by OFT. `alpha` limits the rotation. `oft_diag`, of LyCORIS before version 2, holds the rotations."""
     blocks, alpha = factors.get("oft_blocks"), factors.get("alpha")
     if blocks is None:
         turns = factors["oft_diag"]
@@ -301,13 +300,13 @@ def _oft(factors: Factors, weight: Tensor) -> Tensor:
 
 
 def _by_block(weight: Tensor, turns: Tensor) -> Tensor:
-    """Each block (b, b) of turns (k, b, b) times its own b rows of the weight."""
+    """Each block (b, b) of `turns` (k, b, b) times its own b rows of the weight."""
     rows = weight.unflatten(0, turns.shape[:2])
     return torch.einsum("kmn,kn...->km...", turns, rows).flatten(0, 1)
 
 
 def _butterfly(weight: Tensor, turns: Tensor) -> Tensor:
-    """Stages (m, k, b, b): the blocks of stage i turn rows that lie 2^i * b / 2 apart."""
+    """BOFT's stages `turns` (m, k, b, b): the blocks of stage i rotate rows that are 2^i * b / 2 apart."""
     for stage, blocks in enumerate(turns):
         apart = 2**stage * (blocks.shape[-1] // 2)
         mixed = weight.unflatten(0, (-1, 2, apart)).transpose(1, 2).flatten(0, 2)
@@ -316,7 +315,7 @@ def _butterfly(weight: Tensor, turns: Tensor) -> Tensor:
     return weight
 
 
-# ---- whole differences, and weights in place of the checkpoint's ----
+# ---- whole differences, and weights that replace the checkpoint's ----
 
 
 def _whole(part: str) -> Callable[[Shapes, Shape], Size]:
@@ -391,14 +390,14 @@ KINDS: Final = (
 )
 
 
-# ---- DoRA, over any kind (Liu et al. 2024, arXiv 2402.09353) ----
+# ---- DoRA, on top of any kind (Liu et al. 2024, arXiv 2402.09353) ----
 
 
 def decomposed(delta: Tensor, weight: Tensor, magnitude: Tensor, by_output: bool) -> Tensor:
-    """The change of a weight whose direction is W + delta's and whose length is `magnitude`.
+    """The change that gives a weight the direction of W + delta and the length `magnitude`.
 
-    Lengths are each output's, (out, 1, ...), or each input's, (1, in, ...): LyCORIS has written both.
-    Raises Misfit for a magnitude of another shape.
+    Lengths are per output, (out, 1, ...), or per input, (1, in, ...): LyCORIS has written both.
+    Raises Misfit if `magnitude` has another shape.
     """
     side = 0 if by_output else 1
     if weight.ndim < 2 or magnitude.numel() != weight.shape[side]:

@@ -1,4 +1,4 @@
-"""A LoRA's file as changes to layers: keys grouped, kinds told, alphas found. Only scalars are read here."""
+"""Reads a LoRA file as changes to layers: groups keys, identifies kinds, finds alphas. Only scalars are read here."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,9 +24,9 @@ _ADAPTER_METADATA: Final = "lora_adapter_metadata"  # where diffusers keeps PEFT
 
 @dataclass(frozen=True)
 class Change:
-    """What one LoRA does to one weight or bias. `keys` are those of its tensors by part.
+    """The change of one weight or bias by one LoRA. `keys` are the keys of its tensors by part.
 
-    scale: alpha / rank.  magnitude: the key of DoRA's lengths, "" without; `by_output` tells whose lengths they are.
+    scale: alpha / rank.  magnitude: the key of DoRA's lengths, or "".  by_output: whether these are per output.
     """
 
     lora: LoraRequest
@@ -43,7 +43,7 @@ class Change:
         return {part: self.weights.header[key].shape for part, key in self.keys.items()}
 
     def size(self, weight: Shape) -> Size:
-        """Of the change. Raises WebuiError if its factors do not belong together."""
+        """The size of the change. Raises WebuiError if its factors do not fit together."""
         try:
             return self.kind.size(self.shapes, weight)
         except Misfit as error:
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True)
 class LoraFile:
-    """`layers` by the file's own names; `unread` are keys that mean nothing here."""
+    """The content of a LoRA file. `layers` are by the file's own names; `unread` are unknown keys."""
 
     weights: Weights
     layers: Mapping[str, tuple[Change, ...]]
@@ -60,7 +60,7 @@ class LoraFile:
 
 
 def open_lora(request: LoraRequest) -> LoraFile:
-    """What the file holds. Raises WebuiError if it cannot be read, or holds no change of a known kind."""
+    """The content of the file. Raises WebuiError if it cannot be read, or has no change of a known kind."""
     if request.dyn_dim is not None and request.dyn_dim < 1:
         raise WebuiError(f"prompt: rank {request.dyn_dim} of <lora:{request.name}> must be at least 1.", "", FIELD)
     weights = _opened(request)
@@ -91,7 +91,7 @@ def refused(request: LoraRequest, why: str, cure: str) -> WebuiError:
 
 
 def require_unchanged(request: LoraRequest) -> None:
-    """Raises WebuiError if the file is another one than when the job began."""
+    """Raises WebuiError if the file has changed since the job started."""
     path = request.stamp.path
     if not path.exists() or stamp_of(path) != request.stamp:
         raise refused(request, "was replaced while the job ran", "Generate again.")
@@ -111,7 +111,7 @@ def _opened(request: LoraRequest) -> Weights:
 def _changes(
     request: LoraRequest, weights: Weights, layer: str, keys: Mapping[str, str], adapters: Mapping[str, Any]
 ) -> Iterator[Change]:
-    """A layer may have several: factors, and a difference of its bias."""
+    """The changes of a layer, which may have several: factors, and a difference of its bias."""
     for part, key in keys.items():
         if part not in _SCALARS and weights.header[key].dtype not in _FLOATS:
             raise refused(
@@ -124,7 +124,7 @@ def _changes(
         try:
             rank = kind.rank(shapes)
         except (KeyError, IndexError):
-            rank = 0  # what is missing will be said when its size is asked for
+            rank = 0  # `size` reports what is missing
         scale = 1.0 if "alpha" in kind.parts else _scale(weights, keys, layer, rank, adapters)
         if not math.isfinite(scale):
             raise refused(request, f"has an alpha that is no number in {layer}", _DOWNLOAD)
@@ -136,7 +136,7 @@ def _changes(
 
 
 def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adapters: Mapping[str, Any]) -> float:
-    """What stands before the change: the file's own scale, else alpha / rank; without an alpha 1."""
+    """The factor of the change: the file's own scale, else alpha / rank; 1 without an alpha."""
     for part, divisor in (("scale", 1), ("alpha", rank)):
         if divisor and part in keys and math.prod(weights.header[keys[part]].shape) == 1:
             return float(weights.read(keys[part])) / divisor
@@ -155,7 +155,8 @@ def _scale(weights: Weights, keys: Mapping[str, str], name: str, rank: int, adap
 
 
 def _adapter_metadata(request: LoraRequest, is_safetensors: bool) -> Mapping[str, Any]:
-    """PEFT's configuration, as diffusers keeps it in the file, or as PEFT saves it beside `adapter_model`."""
+    """PEFT's configuration, from the file as written by diffusers, or from the JSON that PEFT saves next to
+    `adapter_model`."""
     path = request.stamp.path
     try:
         adapter = parse_json(read_metadata(path).get(_ADAPTER_METADATA, "{}")) if is_safetensors else {}

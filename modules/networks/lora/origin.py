@@ -1,4 +1,4 @@
-"""The family of models that a LoRA was trained on, told by its keys and by the width of the prompt it attends to."""
+"""The model family that a LoRA was trained on, from its keys and from the width of its cross-attention context."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from modules.networks.lora.layers import Change
 from modules.networks.lora.roles import folded
 
 SD1, SD2, SDXL = "Stable Diffusion 1", "Stable Diffusion 2", "Stable Diffusion XL"
-# Parts of layers' names that no other family has; the first that is found counts.
+# Parts of layer names that occur in one family only; the first match counts.
 _NAMES: Final = tuple(
     (re.compile(pattern), family)
     for pattern, family in (
@@ -35,7 +35,7 @@ _KEY: Final = re.compile(r"attn2_to_[kv]$")
 
 
 def made_for(layers: Mapping[str, tuple[Change, ...]]) -> str:
-    """The family's name, "" if nothing tells it."""
+    """The family's name, "" if it is unknown."""
     names = [folded(layer) for layer in layers]
     for pattern, family in _NAMES:
         if any(pattern.search(name) for name in names):

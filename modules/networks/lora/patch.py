@@ -1,6 +1,6 @@
-"""LoRAs laid over a checkpoint's weights, and taken off.
+"""Applies LoRAs to a checkpoint's weights, and removes them again.
 
-The merged weights stand in for the original tensors, which are kept, so the way back is exact and costs nothing.
+The merged weights replace the original tensors, which are kept, so removal is exact and costs nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from modules.networks.lora.origin import made_for
 from modules.networks.lora.roles import folded
 from modules.networks.model import Family, LoraTarget, Model
 
-_SHOWN_MORE: Final = (5, 8, 9)  # channels of the first layer of a UNet that is shown more than the latent
+_SHOWN_MORE: Final = (5, 8, 9)  # input channels of UNets with inputs besides the latent
 _OWN_CHANNELS: Final = 4
-_NAMED: Final = 3  # keys that a note spells out
+_NAMED: Final = 3  # keys listed in a note
 
 
 class Checkpointed(Protocol):
-    """What messages say of a checkpoint."""
+    """The attributes of a checkpoint used in messages."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class Checkpointed(Protocol):
 
 
 class Patch:
-    """What LoRAs have done to one checkpoint's weights, and the way back."""
+    """The LoRAs applied to one checkpoint's weights."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -41,7 +41,7 @@ class Patch:
         self._notes: tuple[str, ...] = ()
 
     def changed(self, requests: Sequence[LoraRequest]) -> Model:
-        """The checkpoint with `wanted` in its weights and nothing else; at once if they are there already.
+        """The checkpoint with exactly `requests` in its weights; returns at once if they are applied already.
 
         Raises WebuiError for a file that cannot be used with it; then its weights are the original ones.
         """
@@ -57,16 +57,16 @@ class Patch:
 
     @property
     def requests(self) -> tuple[LoraRequest, ...]:
-        """What is in the weights."""
+        """The LoRAs in the weights."""
         return self._requests
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about what had no effect."""
+        """Sentences about parts of the LoRAs that had no effect."""
         return self._notes
 
     def restore(self) -> None:
-        """The original weights, the very tensors."""
+        """Puts the original weights back: the same tensors as before."""
         for parameter, tensor in self._originals.items():
             parameter.data = tensor
         self._originals.clear()
@@ -75,11 +75,11 @@ class Patch:
 
 @torch.no_grad()
 def _merged(model: Model, requests: Sequence[LoraRequest]) -> tuple[dict[nn.Parameter, Tensor], tuple[str, ...]]:
-    """The weights that change, in the types of their arithmetic, and notes. Sums are fp32, one weight at a time."""
+    """The changed weights, in the types they compute in, and notes. Sums are in fp32, one weight at a time."""
     targets = model.lora_targets()
     if requests and not targets:
         names = ", ".join(repr(one.name) for one in requests)
-        is_refiner = "loras" in model.family.abilities  # of XL, the only one that takes none in a family that does
+        is_refiner = "loras" in model.family.abilities  # XL's: the family takes LoRAs, this model does not
         why = "refiners take none" if is_refiner else f"{model.family.label} checkpoints take none"
         return {}, (f"The LoRAs {names} have no effect with the checkpoint {model.name}: {why}.",)
     changes: dict[nn.Parameter, list[tuple[Change, float]]] = {}
@@ -103,9 +103,9 @@ def _merged(model: Model, requests: Sequence[LoraRequest]) -> tuple[dict[nn.Para
 def matched(
     one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], model: Checkpointed
 ) -> list[tuple[nn.Parameter, Change, float]]:
-    """(parameter, change, the prompt's weight) of all that the checkpoint has too.
+    """(parameter, change, the prompt's weight) for all layers that the checkpoint has.
 
-    Raises WebuiError if that is nothing, or if a shape is another one.
+    Raises WebuiError if there are none, or if a shape differs.
     """
     found: list[tuple[nn.Parameter, Change, float]] = []
     for layer, changes in file.layers.items():
@@ -140,13 +140,13 @@ def _require_fit(change: Change, weight: tuple[int, ...], file: LoraFile, model:
 
 
 def _is_padded(size: tuple[int, int], weight: tuple[int, ...]) -> bool:
-    """Whether a change of a UNet's first layer is meant for the latent's channels of one that is shown more."""
+    """Whether a change of a UNet's first layer covers only the latent's channels of a UNet with more inputs."""
     is_first = len(weight) == 4 and weight[1] in _SHOWN_MORE
     return is_first and size == (weight[0], _OWN_CHANNELS * weight[2] * weight[3])
 
 
 def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Checkpointed) -> WebuiError:
-    """The error for a LoRA that does not fit, with the family it was made for where that is the reason."""
+    """The error for a LoRA that does not fit, with the family it was made for if that is the reason."""
     family = made_for(file.layers)
     own = model.family.label
     if family and family != own:
@@ -159,7 +159,7 @@ def _unfit(one: LoraRequest, why: str, file: LoraFile, model: Checkpointed) -> W
 
 
 def notes_of(one: LoraRequest, file: LoraFile, targets: Mapping[str, LoraTarget], checkpoint: str) -> list[str]:
-    """What of a file has no effect, counted."""
+    """Sentences with counts of the parts of a file that have no effect."""
     unknown = [layer for layer in file.layers if folded(layer) not in targets]
     biases = [
         change.layer
@@ -192,9 +192,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def summed(weight: Tensor, changes: Sequence[tuple[Change, float]], dtype: torch.dtype) -> Tensor:
-    """The changes one after the other, each with what the ones before it made: some multiply the weight.
+    """`weight` with the changes applied in order, each to the result of those before: some multiply the weight.
 
-    `dtype` is that of the arithmetic: a weight may lie in another one while it is not used.
+    `dtype` is the type that the weight computes in; it may be stored in another type.
     """
     total = weight.to(dtype).to(torch.float32, copy=True)
     for change, strength in changes:
@@ -217,7 +217,7 @@ def _add(total: Tensor, change: Change, strength: float) -> None:
         factors = _fewer_ranks(factors, change.lora.dyn_dim)
         if total.ndim == 2 and "mid" not in factors and not change.magnitude:
             up, down = factors["up"].flatten(1), factors["down"].flatten(1)
-            total.addmm_(up, down, alpha=change.scale * strength)  # half the time of a product that is then added
+            total.addmm_(up, down, alpha=change.scale * strength)  # half the time of a separate product and sum
             return
     delta = change.kind.delta(factors, total)
     if total.ndim == 4 and delta.numel() < total.numel():

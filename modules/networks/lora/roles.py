@@ -1,13 +1,13 @@
-"""The keys of a LoRA's file: which layer a tensor belongs to, and which part it plays there. Free of torch.
+"""The keys of a LoRA file: the layer that a tensor belongs to, and its part in that layer. Does not import torch.
 
-Trainers agree on neither. The parts' spellings are the table here; the layers' names are each family's.
+Trainers use different names for both. The table here has the names of parts; the names of layers are in each family.
 """
 
 import re
 from typing import Final, NamedTuple
 
-# part -> how its key ends. kohya: lora_up; diffusers: lora.up, lora_linear_layer.up; PEFT: lora_B, with the adapter's
-# name before `.weight` unless it was taken out. The rest are LyCORIS's names, and PEFT's where those differ.
+# part -> ending of its key. kohya: lora_up; diffusers: lora.up, lora_linear_layer.up; PEFT: lora_B, with the adapter's
+# name before `.weight` unless it was removed. The rest are LyCORIS's names, and PEFT's where those differ.
 SUFFIXES: Final = {
     "up_bias": r"lora_B(?:\.\w+)?\.bias|lora_up\.bias",
     "up": r"lora_up(?:\.weight)?|lora_B(?:\.\w+)?(?:\.weight)?|lora\.up\.weight|lora_linear_layer\.up\.weight",
@@ -42,14 +42,14 @@ _PROCESSOR: Final = re.compile(r"(?:\.processor)?\.(to_q|to_k|to_v|to_out)_lora\
 
 
 class LoraKey(NamedTuple):
-    """Where a tensor belongs: the layer as the file spells it, and a part out of `SUFFIXES`."""
+    """A tensor's layer, as spelled in the file, and its part, a key of `SUFFIXES`."""
 
     layer: str
     part: str
 
 
 def parse_key(key: str) -> LoraKey | None:
-    """None for a key that is none of a LoRA's.
+    """The layer and part of a key; None for a key that does not belong to a LoRA.
 
     >>> parse_key("lora_unet_mid_block_attentions_0_proj_in.hada_w1_a")
     LoraKey(layer='lora_unet_mid_block_attentions_0_proj_in', part='hada_w1_a')
@@ -61,5 +61,5 @@ def parse_key(key: str) -> LoraKey | None:
 
 
 def folded(layer: str) -> str:
-    """A layer's name as models' `lora_targets` hold it: trainers write `unet.conv_in` or `unet_conv_in`."""
+    """A layer's name as in a model's `lora_targets`: trainers write `unet.conv_in` or `unet_conv_in`."""
     return layer.replace(".", "_")
