@@ -16,7 +16,7 @@ def photograph(name: str) -> Image.Image:
 
 
 def scratched(picture: Image.Image, level: int) -> tuple[Image.Image, NDArray[np.bool_]]:
-    """`picture` with twelve curved scratches and 25 specks of gray `level`, and where they cover half a pixel or more."""
+    """`picture` with twelve curved scratches and 25 specks of gray `level`, and where they cover at least half."""
     draw, (width, height) = np.random.default_rng(3), picture.size
     layer = Image.new("L", (width * 4, height * 4))
     pen = ImageDraw.Draw(layer)

@@ -7,7 +7,7 @@ def test_the_least_recent_go_when_the_bytes_do_not_suffice() -> None:
     cache = ByteCache[str, int](limit=10)
     cache.put("a", 1, 4)
     cache.put("b", 2, 4)
-    assert cache.get("a") == 1  # now b is the least recent
+    assert cache.get("a") == 1  # now b is the least recently used
     cache.put("c", 3, 4)
     assert [key in cache for key in "abc"] == [True, False, True]
     assert (len(cache), cache.used) == (2, 8)

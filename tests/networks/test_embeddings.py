@@ -1,4 +1,4 @@
-"""Textual inversions: what files hold, told with and without torch, and vectors in the place of words."""
+"""Textual inversions: the contents of files, read with and without torch, and vectors that replace words."""
 
 import pickle
 import zipfile
@@ -28,7 +28,7 @@ def vectors(count: int = 2, width: int = WIDTH) -> Tensor:
 
 
 def trained(tensor: Tensor, **more: Any) -> dict[str, Any]:
-    """What A1111's training saves."""
+    """A file as saved by A1111's training."""
     return {"string_to_token": {"*": 265}, "string_to_param": {"*": tensor}, "name": "fox", "step": 500, **more}
 
 
@@ -170,7 +170,7 @@ def test_another_width_has_other_words(cache: EmbeddingCache, bpe: ClipBPE) -> N
 
 
 def test_xls_vectors_stand_side_by_side(bpe: ClipBPE, tmp_path: Path) -> None:
-    """Each text encoder takes its own columns; a checkpoint with one text encoder is told why it cannot use them."""
+    """Each text encoder uses its own columns; a checkpoint with one text encoder is refused with the reason."""
     small, large = vectors(2, 4), vectors(2, 6)
     saved(tmp_path / "style.safetensors", {"clip_g": large, "clip_l": small, "t5xxl": vectors(2, 8)})
     cache = EmbeddingCache()

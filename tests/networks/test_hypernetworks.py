@@ -21,7 +21,7 @@ BLOCK = "mid_block.attentions.0.transformer_blocks.0"
 
 
 def half(width: int, structure: tuple[float, ...], gap: int, seed: int, norm: bool = False) -> dict[str, Tensor]:
-    """A state dict as A1111's training saves it, `gap` modules without weights between two layers."""
+    """A state dict as saved by A1111's training, with `gap` modules without weights between two layers."""
     draw = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
     number = 0
@@ -63,7 +63,7 @@ def keys_and_values(tiny: StableDiffusion, attention: str, states: Tensor) -> li
 
 
 def plain(state: dict[str, Tensor], states: Tensor) -> Tensor:
-    """Two linear layers, one behind the other."""
+    """Two linear layers in sequence."""
     for number in (0, 1):
         states = functional.linear(states, state[f"linear.{number}.weight"], state[f"linear.{number}.bias"])
     return states

@@ -1,4 +1,4 @@
-"""How a checkpoint is held in the memory there is."""
+"""How a checkpoint is kept in the available memory."""
 
 import sys
 from pathlib import Path
@@ -76,5 +76,5 @@ def test_what_was_read_is_forgotten_once_nobody_uses_it(tmp_path: Path, monkeypa
     assert opened.read("b").data_ptr() != first
     assert (opened.read("b").tolist(), kept.tolist()) == ([2.0] * 10, [1.0] * 500)
     again = opened.read("b").data_ptr()
-    opened.forget()  # too little was read since
+    opened.forget()  # too little was read since then
     assert opened.read("b").data_ptr() == again

@@ -1,4 +1,4 @@
-"""Weights' numbers: every bit pattern is told finite or not, and converted as torch converts it."""
+"""Numbers in weights: every bit pattern is classified as finite or not, and converted as torch converts it."""
 
 import itertools
 
@@ -16,7 +16,7 @@ TYPES = (torch.float32, *HALF, *FP8)
 
 
 def every_pattern(dtype: torch.dtype) -> Tensor:
-    """All numbers of a type of 8 or 16 bits; of fp32 those whose lower bits round in all ways."""
+    """All numbers of a type of 8 or 16 bits; for fp32, those whose lower bits round in every way."""
     if dtype == torch.float32:
         upper = torch.arange(-(2**15), 2**15, dtype=torch.int32)[:, None] << 16
         return (upper + torch.tensor([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF])).int().view(dtype).flatten()

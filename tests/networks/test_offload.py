@@ -1,4 +1,4 @@
-"""Weights are on the device only while they are used. Here fp32 numbers are on the device, and fp16 numbers rest."""
+"""Weights are on the device only while in use. Here fp32 stands for the device, and fp16 for the host."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def placement_of(mode: Mode, is_fp8: bool = False) -> Placement:
 
 
 class Network(nn.Module):
-    """A convolution, a norm and a linear layer; `seen` are the types of all weights whenever one of them works."""
+    """A convolution, a norm and a linear layer; `seen` are the types of all weights whenever one of them runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
 
 def watched(network: Network) -> Network:
-    """Notes, before each layer works, which tensors are there in fp32."""
+    """Records, before each layer runs, which tensors are present in fp32."""
 
     def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         network.seen.append({name for name, each in network.named_parameters() if each.dtype == torch.float32})
@@ -84,7 +84,7 @@ def test_one_layer_is_there_at_a_time(offloading: Offloading) -> None:
     unet = Network()
     before = at_rest(unet)
     offloading.manage(unet, placement_of("layers"), torch.float32, "layers")
-    watched(unet)  # behind the hooks that bring a layer
+    watched(unet)  # after the hooks that load a layer
     offloading.ready(unet)
     assert torch.equal(unet(X), expected())
     assert unet.seen == [{f"{layer}.weight", f"{layer}.bias"} for layer in ("conv", "norm", "linear")]
@@ -125,7 +125,7 @@ def test_parts_that_stay_are_left_alone(offloading: Offloading) -> None:
 
 
 class Short:
-    """A device without the memory for more than `numbers` at the same time."""
+    """A device with memory for at most `numbers` at a time."""
 
     def __init__(self, numbers: int) -> None:
         self.numbers = numbers
@@ -139,7 +139,7 @@ class Short:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Short:
-    """Has memory for the largest layer and the buffer, and not for the whole network."""
+    """Has memory for the largest layer and the buffer, but not for the whole network."""
     device = Short(3 * 4 * 9 + 4 + 5)
     copy, drop = offload.Copies._copy, offload.Copies.drop
 

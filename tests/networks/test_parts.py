@@ -1,4 +1,4 @@
-"""Calls in parts: the same numbers, and a stop is heard between them."""
+"""Calls split into parts: the same numbers, and a stop takes effect between them."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ CALLS: dict[str, Callable[[], Tensor]] = {
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is large."""
+    """Everything counts as large."""
     monkeypatch.setattr(parts, "LARGE", 1e6)
     monkeypatch.setattr(parts, "PIECE", 7e5)
     monkeypatch.setattr(parts, "LARGE_NUMBERS", 2**12)

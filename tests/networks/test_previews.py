@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 from functools import partial
 

@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import copy
 import logging
@@ -113,7 +113,7 @@ def test_tiles_resemble_the_whole(tiny: StableDiffusion) -> None:
     with torch.inference_mode():
         whole, tiled = tiny.vae.decode(latents).sample, decode_tiled(tiny.vae, latents, 32)
     assert whole.shape == tiled.shape == (1, 3, 320, 192)
-    # Not equal: a random network's norms and attention hang on what else is in sight.
+    # Not equal: a random network's norms and attention depend on everything else in view.
     assert float(torch.corrcoef(torch.stack([whole.flatten(), tiled.flatten()]))[0, 1]) > 0.95
 
 
@@ -218,14 +218,14 @@ def trained(place: Placement) -> AutoencoderKL:
 
 @pytest.fixture(scope="module")
 def drawing() -> Tensor:
-    """A real picture (1, 3, H, W) of so many cells."""
+    """A real picture (1, 3, H, W) of that many cells."""
     height, width = (8 * side for side in TILED_SIDES)
     image = Image.open(ROOT / "docs" / "images" / "start.png").convert("RGB").resize((width, height))
     return from_uint8(np.array(image)[None])
 
 
 def over_the_seams(difference: Tensor) -> float:
-    """The mean where tiles overlap, in steps of 255, of a difference (n, 3, H, W) between pictures in 0 … 1."""
+    """The mean, where tiles overlap, of a difference (n, 3, H, W) between pictures in 0 … 1, in steps of 255."""
     seams = torch.zeros(difference.shape[-2:], dtype=torch.bool)
     for axis, side in enumerate(TILED_SIDES):
         tiles = spans(side, SMALL_TILE, int(SMALL_TILE * vae.OVERLAP))
@@ -255,7 +255,7 @@ def test_tiles_leave_no_seam_in_what_is_encoded(trained: AutoencoderKL, drawing:
 
 
 def each_by_itself(network: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """Tiles with the norms of what they see themselves."""
+    """Tiles with the norms of their own content."""
 
     def run(model: Any, x: Tensor) -> Tensor:
         with torch._C.DisableTorchFunction():

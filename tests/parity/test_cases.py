@@ -26,7 +26,7 @@ from modules.schema.settings import Settings
 from tests.parity.conftest import recorded_cases, with_inputs
 
 A1111 = Settings(randn_source="GPU", live_previews_enable=False)
-LATENT, LATENT_SDE = 1e-3, 5e-3  # largest difference relative to the latent's spread
+LATENT, LATENT_SDE = 1e-3, 5e-3  # largest difference relative to the latent's standard deviation
 # Between the passes of hires fix the pixel upscalers go by way of bytes: one that rounds otherwise moves the latent by
 # about 1e-3.
 LATENT_THROUGH_BYTES = 5e-3
@@ -38,7 +38,7 @@ CASES = recorded_cases()
 # cache's key), which its recorded conditioning shows.
 AS_RECORDED: dict[str, dict[str, Any]] = {"t2i_pad_cond_uncond": {"comma_padding_backtrack": 0}}
 
-# Cases that are not met, each with the reason; docs/parity.md repeats them.
+# Cases that do not match, each with the reason; docs/parity.md repeats them.
 UNMET = {
     "script_prompt_matrix": "scripts have a test of their own, test_scripts.py: their answer begins with a sheet",
     "script_x_y_z": "scripts have a test of their own, test_scripts.py: their answer begins with a sheet",
@@ -69,7 +69,7 @@ def head() -> None:
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest, head: None) -> Iterator[Row]:
-    """The line of a case, printed when it has run, whatever came of it."""
+    """The line of a case, printed when it has run, whatever the result."""
     line = Row(request.node.callspec.params["case"]["name"])
     yield line
     sys.stdout.write(f"{line}\n")
@@ -139,7 +139,7 @@ def test_the_picture_of_a1111(
 
 
 def recorded_finals(name: str, arrays: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """The final latents of all pictures of a case; of hires fix the last pass's."""
+    """The final latents of all pictures of a case; for hires fix, the last pass's."""
     passes = [arrays[f"{name}.final{k}"] for k in range(10) if f"{name}.final{k}" in arrays]
     if name.startswith("hr_"):
         passes = passes[-1:]
@@ -147,7 +147,7 @@ def recorded_finals(name: str, arrays: dict[str, NDArray[Any]]) -> NDArray[np.fl
 
 
 def differences(ours: str, theirs: str) -> str:
-    """The keys in which two texts differ, but for the version's value; empty if there is none."""
+    """The keys in which two texts differ, except the version's value; empty if there are none."""
     a, b = parse(ours), parse(theirs)
     pairs_a, pairs_b = a.pairs | {"Version": ""}, b.pairs | {"Version": ""}
     found = [

@@ -1,4 +1,4 @@
-"""What A1111 v1.10 made of masks before and after sampling; whole jobs are in `test_cases.py`.
+"""How A1111 v1.10 transforms masks before and after sampling; whole jobs are in `test_cases.py`.
 
 `data/latent_masks.npz` holds for each inpainting case the latent's mask, (h, w), 1 where it may change.
 """
@@ -49,7 +49,7 @@ def test_the_latents_mask_is_a1111s_to_the_last_bit(case: dict[str, Any]) -> Non
     plan, pictures = prepared(case)
     assert plan.canvas is not None
     mask = latent_mask(pictures.latent_mask, Size(*expected.shape[::-1]), plan.canvas.is_rounded)[0, 0]
-    # It was recorded as 1 - mask, which costs the last bit of what is neither 0 nor 1.
+    # It was recorded as 1 - mask, which loses the last bit of values other than 0 and 1.
     np.testing.assert_allclose(mask.numpy(), expected, rtol=0, atol=1e-7)
 
 
@@ -62,9 +62,9 @@ def test_where_our_overlay_is_opaque_a1111s_picture_is_the_source(
     opaque = overlay[..., 3] == 255
     picture = arrays[f"{case['name']}.image0"]
     assert picture.shape[:2] == opaque.shape
-    if "soft" not in case["name"]:  # there what has changed decides, too
+    if "soft" not in case["name"]:  # there, changed pixels decide, too
         np.testing.assert_array_equal(picture[opaque], overlay[opaque][:, :3])
-    # Where the mask is full all that shows is the result: the overlay reaches no further than A1111's.
+    # Where the mask is full, only the result is visible: the overlay reaches no further than A1111's.
     hidden = overlay[..., 3] == 0
     assert hidden.any()
     assert (picture[hidden] != np.asarray(pictures.whole)[hidden]).any(axis=1).mean() > 0.9

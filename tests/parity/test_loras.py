@@ -28,7 +28,7 @@ def model(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory)
 
 
 def weights(model: StableDiffusion) -> dict[str, Tensor]:
-    """Of every linear layer and convolution, by its name in diffusers' files."""
+    """Those of every linear layer and convolution, by their names in diffusers' files."""
     parts = (("unet", model.unet), ("text_encoder.text_model", model.text_encoder))
     return {
         f"{prefix}.{name}": layer.weight

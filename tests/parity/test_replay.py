@@ -29,13 +29,13 @@ from modules.sampling.step import Noise, SamplerOptions
 
 DATA = Path(__file__).parent / "data"
 CASES: list[dict[str, Any]] = json.loads((DATA / "replay.json").read_text())
-SLACK = {"Restart": 5e-3}  # relative to the latent's spread; SDE samplers likewise
+SLACK = {"Restart": 5e-3}  # relative to the latent's standard deviation; SDE samplers too
 NEAR = 0.05  # timesteps: UniPC's log-alpha interpolation against our log-sigma one, between two timesteps
 
 
 @dataclass
 class Played:
-    """How far one pass is from its recording: largest differences, relative to the recording's spread."""
+    """How far one pass is from its recording: largest differences, relative to the recording's standard deviation."""
 
     calls: int = 0
     level: float = 0.0
@@ -44,7 +44,7 @@ class Played:
 
 
 class Recording:
-    """A denoiser that answers as A1111's did, and notes how far the question is from the recorded one."""
+    """A denoiser that answers as A1111's did, and records how far its input is from the recorded one."""
 
     def __init__(self, arrays: dict[str, Tensor], sampler: SamplerRow, model: DiscreteNoise) -> None:
         self.arrays = arrays
@@ -70,7 +70,9 @@ class Recording:
         return self.arrays["x"][i] * math.sqrt(1 + sigma**2) - sigma * out if self.is_preserving else out
 
     def uncond(self, walk: SigmaRange) -> Tensor:
-        """CFG++'s unconditional prediction is not recorded: the one that leads from this recorded x to the next."""
+        """CFG++'s unconditional prediction is not recorded: this is the one that leads from this recorded x to the
+        next.
+        """
         i = self.played.calls - 1
         sigma, sigma_next = (float(s) for s in walk.sigmas[i : i + 2])
         x_next = self.arrays["x"][i + 1] if i + 1 < len(self.arrays["x"]) else self.arrays["final"]
@@ -118,7 +120,7 @@ def walk_of(
 def begin(
     case: dict[str, Any], sampler: SamplerRow, walk: SigmaRange, whole: Tensor, arrays: dict[str, Tensor]
 ) -> tuple[Tensor, Noise]:
-    """(the latent a pass starts from, its step noise)."""
+    """(the latent that a pass starts from, its step noise)."""
     channels, height, width = arrays["x"].shape[2:]
     names = ("subseeds", "subseed_strength", "eta_noise_seed_delta")
     rest = {name: case[name] for name in names if name in case}

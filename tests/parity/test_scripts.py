@@ -1,4 +1,4 @@
-"""Scripts make the pictures and the sheets of A1111, in the order of its answer: sheets first."""
+"""Scripts produce the same pictures and grids as A1111, in the order of its answer: grids first."""
 
 import json
 import random
@@ -18,14 +18,14 @@ from tests.parity.conftest import DATA, recorded_cases, with_inputs
 from tests.parity.test_cases import A1111, LARGEST_PIXEL, MEAN_PIXEL, differences
 
 CASES = [case for case in recorded_cases() if case["name"].startswith("script_")]
-LEGEND = 90  # of 255: where letters touch, another version of Pillow lays them over each other in another way
+LEGEND = 90  # of 255: where letters touch, another version of Pillow overlaps them differently
 ANSWERS = json.loads((DATA / "scripts.json").read_text(encoding="utf-8"))
 
 
 def made(
     engine: Engine, checkpoint: Checkpoint, kind: Any, body: dict[str, Any], settings: Settings = A1111
 ) -> list[ImageDone]:
-    """What a client of A1111 gets: sheets, then the other pictures."""
+    """What a client of A1111 receives: grids, then the other pictures."""
     request = translated(kind, with_inputs(body), settings).request.resolved(random.Random(0))
     events = list(
         engine.run(request, settings, Resources(checkpoint, catalog=Catalog((checkpoint,))), lambda: Stop.NONE)
@@ -51,7 +51,7 @@ def test_pictures_and_sheets_of_a1111(
         apart = np.abs(pixels(event) - image)
         assert apart.mean() <= MEAN_PIXEL
         assert apart.max() <= (LEGEND if event.sheet else LARGEST_PIXEL)
-        if event.sheet:  # the cells; the legend is 48 pixels wide and 9 high at most
+        if event.sheet:  # the cells; the legend is 48 pixels wide and at most 9 high
             assert apart[9:, 48:].max() <= LARGEST_PIXEL
     texts = ANSWERS[case["name"]]
     assert [differences(event.infotext, text) for event, text in zip(done, texts, strict=True)] == [""] * len(texts)

@@ -1,8 +1,10 @@
-"""ControlNets: their files in three spellings, their residuals and a whole picture beside diffusers' own."""
+"""ControlNets: their files in three naming schemes; their residuals and a whole picture compared with diffusers'
+own.
+"""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportOptionalMemberAccess=false
-# diffusers types tensors and answers more narrowly than it takes and gives them.
+# diffusers declares narrower types for tensors and answers than it accepts and returns.
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +36,7 @@ FAMILIES = {"sd2": (tiny_sd2, load_sd2), "sdxl": (tiny_xl, load_sdxl)}
 
 
 def control_net_for(tiny: Tiny, seed: int = 7) -> ControlNetModel:
-    """A ControlNet for the tiny UNet whose layers, which begin at zero, are drawn too."""
+    """A ControlNet for the tiny UNet; its layers that are initially zero are random too."""
     torch.manual_seed(seed)
     made = ControlNetModel.from_unet(tiny.unet, conditioning_embedding_out_channels=HINTS)
     with torch.no_grad():
@@ -45,7 +47,7 @@ def control_net_for(tiny: Tiny, seed: int = 7) -> ControlNetModel:
 
 
 def saved(net: ControlNetModel, path: Path, prefix: str | None, dtype: torch.dtype = torch.float32) -> Path:
-    """The network's file; `prefix` None has diffusers' names, else LDM's begin with it."""
+    """The network's file; `prefix` None uses diffusers' names, otherwise LDM's with that prefix."""
     tensors = net.state_dict()
     if prefix is not None:
         tensors = {prefix + ldm_name(name, net.config): tensor for name, tensor in tensors.items()}
@@ -92,7 +94,7 @@ def test_residuals_equal_diffusers_whatever_the_file_calls_its_layers(
     case: tuple[Tiny, LatentDiffusion], spelling: str, tmp_path: Path
 ) -> None:
     tiny, model = case
-    theirs = control_net_for(tiny).to(memory_format=torch.channels_last)  # as ours; the order of sums is 3e-4
+    theirs = control_net_for(tiny).to(memory_format=torch.channels_last)  # as in ours; the order of sums changes 3e-4
     net = load_control_net(saved(theirs, tmp_path / "c.safetensors", SPELLINGS[spelling]), model.unet, model.place)
     x, time, hint = drawn(2, 4, 8, 8), torch.tensor([500.0, 500.0]), hint_of(model)
     cond = Conditioning.joined(prompts(model))

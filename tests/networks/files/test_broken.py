@@ -1,4 +1,4 @@
-"""Every type of file broken in several ways: one clear sentence each, from whatever reads it, without much memory."""
+"""Every type of file, broken in several ways: one clear sentence each, from every reader, without much memory."""
 
 import json
 import struct
@@ -25,11 +25,11 @@ from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 from tests.tiny import write_tiny_checkpoint
 
-MOST_MEMORY = 8 * 2**20  # bytes that looking at a hostile header may take
+MOST_MEMORY = 8 * 2**20  # bytes that reading a hostile header may take
 
 
 def raw(path: Path, header: object, data: bytes = b"", length: int | None = None) -> Path:
-    """A safetensors file of this header, whatever it says."""
+    """A safetensors file with this header, whatever it contains."""
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
     return path
@@ -100,7 +100,7 @@ def zeros(path: Path) -> None:
 
 
 def garbled(path: Path) -> None:
-    """A place in the file's table of contents, or its header, is another one."""
+    """Twelve bytes of the file's table of contents, or of its header, are overwritten."""
     data = bytearray(path.read_bytes())
     at = len(data) - 40 if data.startswith(b"PK") else 20
     data[at : at + 12] = b"\xff" * 12
@@ -116,7 +116,7 @@ def lora_tensors() -> dict[str, torch.Tensor]:
 
 
 def made(kind: str, folder: Path) -> Path:
-    """A good file of this type; of a diffusers folder, the weights of its UNet."""
+    """A good file of this type; for a diffusers folder, the weights of its UNet."""
     path = folder / f"x{'.ckpt' if kind == 'ckpt' else '.pt' if 'pickle' in kind else '.safetensors'}"
     if kind in ("checkpoint", "ckpt"):
         tiny = write_tiny_checkpoint(folder)
@@ -144,7 +144,7 @@ def made(kind: str, folder: Path) -> Path:
 
 
 def reads(kind: str, path: Path, place: Placement, bpe: ClipBPE) -> None:
-    """Hand the file to what reads its type; raises WebuiError."""
+    """Pass the file to the reader of its type; raises WebuiError."""
     hashes = HashCache(path.parent / "hashes.json")
     if kind in ("checkpoint", "ckpt"):
         load_checkpoint(Checkpoint(path.name, path), place, bpe, hashes)

@@ -1,4 +1,4 @@
-"""Cards: what lies beside a model in all its spellings, and what a hostile file there may cost: that card alone."""
+"""Cards: the files beside a model under all their names; a hostile file there costs only that card."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ OWN = {
 
 
 def safetensors(path: Path, metadata: Mapping[str, str] | None = None) -> Path:
-    """A file with one tensor of nothing."""
+    """A safetensors file with one empty tensor."""
     header: dict[str, Any] = {"x": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}
     data = json.dumps(header | ({"__metadata__": metadata} if metadata else {})).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def test_what_waits_when_it_is_opened_is_no_file(ink: Path) -> None:
 
 
 def test_every_kind_has_cards(tmp_path: Path) -> None:
-    """A folder that diffusers has saved is one model, whose notes have its name."""
+    """A folder saved by diffusers is one model, whose notes have its name."""
     big = safetensors(tmp_path / "big.v1.safetensors", {"modelspec.title": "Big", "modelspec.thumbnail": "data:,"})
     folder = tmp_path / "saved.v2"
     vae = safetensors(folder / "vae" / "diffusion_pytorch_model.safetensors")

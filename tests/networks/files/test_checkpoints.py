@@ -1,4 +1,4 @@
-"""What the list says of files that cannot be loaded, and which file is the first to begin with."""
+"""What the list says about files that cannot be loaded, and which file is chosen at the first start."""
 
 import json
 from pathlib import Path
@@ -47,9 +47,9 @@ def test_the_first_that_can_be_loaded_is_the_one_to_begin_with(folder: Path, tmp
     catalog = found(folder, tmp_path)
     assert catalog.checkpoint("").name == "z-good.safetensors"
     (folder / "z-good.safetensors").unlink()
-    assert found(folder, tmp_path).checkpoint("").name == "2-old.ckpt"  # nobody has looked into it
+    assert found(folder, tmp_path).checkpoint("").name == "2-old.ckpt"  # nobody has read it
     (folder / "2-old.ckpt").unlink()
-    assert found(folder, tmp_path).checkpoint("").reason  # which is told when it is loaded
+    assert found(folder, tmp_path).checkpoint("").reason  # which is reported when it is loaded
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -109,7 +109,7 @@ def test_pickles_are_followed_later_and_then_marked_too(tmp_path: Path) -> None:
     torch.save({"step": 5}, tmp_path / "empty.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "good.ckpt").read_bytes()[:-30])
     files, hashes = CheckpointFiles([tmp_path]), HashCache(tmp_path / "hashes.json")
-    assert {row.label for row in files.found(hashes)} == {row.name for row in files.found(hashes)}  # nobody has looked
+    assert {row.label for row in files.found(hashes)} == {row.name for row in files.found(hashes)}  # nobody has read it
     assert files.look_further()
     labels = {row.name: row.label.removeprefix(row.name) for row in files.found(hashes)}
     assert labels == {

@@ -1,4 +1,4 @@
-"""Embeddings inside pictures: written here as A1111's training writes them, and read back."""
+"""Embeddings inside pictures: written here as A1111's training does, and read back."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from modules.networks.files.embedding_pictures import _sequence  # pyright: igno
 from modules.networks.files.embeddings import EmbeddingFiles, describe
 
 VECTORS = np.linspace(-1, 1, 3 * 16).reshape(3, 16).astype(np.float32)
-# The first numbers of the generator that A1111's own test records, before they are cut to four bits.
+# The first numbers of the generator, as recorded in A1111's own test, before they are cut to four bits.
 RECORDED = [253, 242, 127, 44, 157, 27, 239, 133, 38, 79, 167, 4, 177, 95, 130, 79, 78, 14, 52, 215, 220, 194, 126, 28]
 
 
@@ -35,7 +35,7 @@ def trained(vectors: NDArray[np.float32] = VECTORS) -> dict[str, Any]:
 
 def preview() -> Image.Image:
     drawn = np.random.default_rng(1).integers(1, 256, (64, 48, 3)).astype(np.uint8)
-    drawn[:, 20] = 0x40  # in the picture there may be columns whose lower bits are 0
+    drawn[:, 20] = 0x40  # the picture may have columns whose lower bits are 0
     return Image.fromarray(drawn)
 
 
@@ -46,7 +46,7 @@ def in_chunk(path: Path, content: dict[str, Any]) -> None:
 
 
 def in_pixels(path: Path, content: dict[str, Any]) -> None:
-    """A black line and a block of pixels on both sides of the picture; the upper bits of the blocks are ornament."""
+    """A black line and a block of pixels on both sides of the picture; the blocks' upper bits are decoration."""
     data = np.frombuffer(zlib.compress(json.dumps(content).encode(), 9), np.uint8)
     image = np.asarray(preview())
     height = len(image)

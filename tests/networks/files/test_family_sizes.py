@@ -1,4 +1,4 @@
-"""The sizes of a listed checkpoint: what stands beside it, else its family's."""
+"""The sizes of a listed checkpoint: from the file beside it, else from its family."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from modules.schema.sizes import Resolution
 
 
 def write_header(path: Path, **shapes: list[int]) -> None:
-    """A safetensors file of tensors that are nothing but zeros."""
+    """A safetensors file of tensors that contain only zeros."""
     save_file({name: np.zeros(shape, np.float16) for name, shape in shapes.items()}, path)
 
 

@@ -1,4 +1,4 @@
-"""Files that others have made can be anything. None of them may stop, fill or kill the process that looks at it."""
+"""Files made by others can contain anything. None may stop, fill or kill the process that reads it."""
 
 import io
 import json
@@ -46,11 +46,11 @@ from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.networks.weights import open_weights
 from modules.schema.catalog import Checkpoint
 
-DEPTH = 400_000  # of nested values: the C stack ends long before
+DEPTH = 400_000  # of nested values: the C stack overflows long before
 
 
 def zipped(data: bytes, path: Path, method: int = zipfile.ZIP_STORED, storage: bytes = b"") -> Path:
-    """A file as torch saves it, with `data` for its pickle."""
+    """A file as saved by torch, with `data` as its pickle."""
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("x/data.pkl", data)
         archive.writestr("x/byteorder", "little")
@@ -64,7 +64,7 @@ def header(path: Path, text: str, data: bytes = b"") -> Path:
 
 
 def tensor_named(*key: bytes) -> bytes:
-    """A pickle of {key: a tensor of 2 x 8}; `key` are the instructions that make it."""
+    """A pickle of {key: a tensor of 2 x 8}; `key` are the instructions that create it."""
     buffer = io.BytesIO()
     torch.save({"KEY": torch.ones(2, 8)}, buffer)
     with zipfile.ZipFile(buffer) as archive:
@@ -74,7 +74,7 @@ def tensor_named(*key: bytes) -> bytes:
 
 DEEP_TUPLES = b")" + b"\x85" * DEPTH  # EMPTY_TUPLE, TUPLE1 …
 
-# What a pickle may try, and a part of the reason that is told.
+# What a pickle may try, and a part of the reported reason.
 PICKLES: dict[str, tuple[bytes, str]] = {
     "a dict's key of a deep tuple": (tensor_named(DEEP_TUPLES), "holds more than a model file of its kind does"),
     "a shallower one": (tensor_named(b")" + b"\x85" * 50_000), "holds 0 tensors"),
@@ -261,14 +261,14 @@ def test_a_bomb_of_zeros_is_refused_before_it_is_unpacked(tmp_path: Path) -> Non
 
 
 def test_a_tensor_larger_than_its_storage_is_refused(tmp_path: Path) -> None:
-    """torch makes 300 GB of such a file of one number: its strides are 0."""
+    """torch allocates 300 GB for such a file with one number: its strides are 0."""
     torch.save({"*": torch.ones(1).expand(75, 10**9)}, tmp_path / "wide.pt")
     (found,) = EmbeddingFiles([tmp_path]).found()
     assert found.reason == "wide.pt is damaged or truncated."
 
 
 def test_a_reader_that_dies_or_hangs_costs_its_file_alone(tmp_path: Path) -> None:
-    """The process is told apart by its command: one that ends, one that never answers, and the real one."""
+    """Three commands for the reading process: one exits, one never answers, and one is the real one."""
     path = tmp_path / "fox.pt"
     torch.save({"*": torch.ones(2, 8)}, path)
     for command in (("-c", "import os; input(); os.abort()"), ("-c", "input(); input()")):
@@ -370,7 +370,7 @@ def test_a_file_is_what_it_holds_and_not_what_it_is_called(suffix: str, written:
 )  # fmt: skip
 @pytest.mark.parametrize("is_zip", [True, False])
 def test_tensors_are_those_that_were_saved(tensor: torch.Tensor, is_zip: bool, tmp_path: Path) -> None:
-    """Views, scalars, odd types; behind an odd number of bytes, too."""
+    """Views, scalars, odd types; also after an odd number of bytes."""
     path = tmp_path / "x.pt"
     saved = {"odd": torch.ones(3, dtype=torch.int8), "a": tensor}
     torch.save(saved, path, _use_new_zipfile_serialization=is_zip)
@@ -402,7 +402,7 @@ Damage = list[tuple[int, bytes]]
 
 @st.composite
 def foreign_bytes(draw: st.DrawFn) -> bytes:
-    """Random bytes, some behind the beginning of a known kind; or a whole file with a few of its bytes changed."""
+    """Random bytes, some after the start of a known kind; or a whole file with some of its bytes changed."""
     if draw(st.booleans()):
         return draw(st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x02" + bytes(7) + b"{"])) + draw(st.binary())
     data = bytearray(draw(st.sampled_from(WHOLE)))
@@ -414,7 +414,9 @@ def foreign_bytes(draw: st.DrawFn) -> bytes:
 
 
 def looked_at(path: Path) -> None:
-    """All that is done to a file before anybody chooses it, but in this process: to start a thousand takes long."""
+    """Everything that is done to a file before anyone selects it, but in this process: starting a thousand takes too
+    long.
+    """
     if format_of(path) == "safetensors":
         detect(read_header(path))
     else:
@@ -423,7 +425,7 @@ def looked_at(path: Path) -> None:
 
 @contextmanager
 def only_sentences_about(name: str) -> Iterator[None]:
-    """Whatever is raised begins with `name`, in one line."""
+    """Whatever is raised starts with `name` and has one line."""
     try:
         yield
     except WebuiError as error:

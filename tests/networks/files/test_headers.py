@@ -1,4 +1,4 @@
-"""Headers of models: read once, by nobody at the next start, and again once a file has changed."""
+"""Headers of models: read once, not read at the next start, and read again when a file has changed."""
 
 import json
 import os
@@ -29,7 +29,7 @@ COUNT = 5
 
 @pytest.fixture
 def models(tmp_path: Path) -> ModelFolders:
-    """Five LoRAs, three checkpoints one of which is damaged, an embedding and a VAE."""
+    """Five LoRAs, three checkpoints (one is damaged), an embedding and a VAE."""
     folder = tmp_path / "models"
     for number in range(COUNT):
         lora(folder / "Lora" / f"ink-{number}.safetensors", ss_output_name=f"india {number}", ss_v2="False")
@@ -58,7 +58,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def looked_into(models: ModelFolders) -> tuple[Catalog, list[Any]]:
-    """A start: all is found, looked into, shown on cards and kept."""
+    """A start: everything is found, read, shown on cards and stored."""
     files = ModelFiles(models, at_once=0)
     files.scan()
     while files.look_further():
@@ -73,7 +73,7 @@ def test_the_second_start_reads_no_header_but_those_of_damaged_files(models: Mod
     first, cards = looked_into(models)
     assert sorted(read)[:3] == ["a.safetensors", "a.safetensors", "b.safetensors"]  # for the list, and for the card
     assert {f"ink-{n}.safetensors" for n in range(COUNT)} <= set(read)
-    assert len(read) == len(set(read)) + 4  # the third checkpoint is the one that ships; the embedding has a card too
+    assert len(read) == len(set(read)) + 4  # the third checkpoint is the bundled one; the embedding has a card too
     read.clear()
     again, same_cards = looked_into(models)
     assert (again, same_cards) == (first, cards)

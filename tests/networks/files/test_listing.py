@@ -94,7 +94,7 @@ def test_a_hash_is_computed_once_and_again_only_after_a_change(tmp_path: Path) -
     assert later.known(file) == first
     before = file.stat()
     file.write_bytes(b"WEIGHTS")
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time: the same file by our key
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size and time: the same file to our key
     assert later.sha256(file) == first
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert later.known(file) == ""

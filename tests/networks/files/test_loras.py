@@ -1,4 +1,4 @@
-"""LoRA files without loading them."""
+"""LoRA files, without loading them."""
 
 import hashlib
 import os
@@ -44,7 +44,7 @@ def test_files_are_found_with_what_they_tell_of_themselves(tmp_path: Path, hashe
     assert full_metadata(found[0].path) == {
         "ss_output_name": "India", "sshs_model_hash": "ab" * 32, "ss_tag": {"a": [1]}, "ss_bad": '{"a": NaN}'
     }  # fmt: skip
-    assert found[0].metadata == {"ss_output_name": "India", "sshs_model_hash": "ab" * 32}  # what lists show
+    assert found[0].metadata == {"ss_output_name": "India", "sshs_model_hash": "ab" * 32}  # the one that lists show
     assert full_metadata(found[1].path) == {}
 
 
@@ -72,4 +72,4 @@ def test_the_hash_is_that_of_the_tensors_whatever_the_header_says(tmp_path: Path
     again = HashCache(tmp_path / "hashes.json")
     assert [again.known_tensors(path)[:12] for path in paths] == [expected] * 2
     assert [each.hash for each in LoraFiles([tmp_path]).found(again)] == [expected] * 2
-    assert again.known(paths[0]) == ""  # the whole file's is another
+    assert again.known(paths[0]) == ""  # the whole file has another

@@ -1,4 +1,4 @@
-"""Checkpoints without a text encoder take it from a file of its own, in whatever layout that has."""
+"""Checkpoints without a text encoder use one from a separate file, in any layout."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,12 +36,12 @@ def plain(tiny: Tiny, index: int) -> dict[str, Tensor]:
 
 
 def below(prefix: str, tensors: Tensors, projection: str = "") -> dict[str, Tensor]:
-    """`tensors` below `prefix`, what projects them below `projection`."""
+    """`tensors` with `prefix`, and the projection's as `projection`."""
     return {(projection if key.startswith("text_proj") else prefix) + key: each for key, each in tensors.items()}
 
 
 def sd2_openclip(tiny: Tiny) -> dict[str, Tensor]:
-    """With the layer that is not read, as OpenCLIP saves it."""
+    """With the unread layer, as OpenCLIP saves it."""
     return {key: each for key, each in single_tensors(tiny).items() if key.startswith(SD2_TEXT)}
 
 
@@ -68,7 +68,7 @@ LAYOUTS: dict[str, tuple[Callable[[], Tiny], tuple[str, ...], Callable[[Tiny], l
 
 @pytest.fixture
 def load(tmp_path: Path, place: Placement, bpe: ClipBPE) -> Callable[[], Model]:
-    """Load the checkpoint of the folder as admission finds it."""
+    """Load the folder's checkpoint as admission finds it."""
 
     def loaded() -> Model:
         hashes = HashCache(tmp_path / "hashes.json")

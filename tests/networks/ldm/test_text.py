@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import json
 import zlib
@@ -18,7 +18,7 @@ from modules.networks.ldm.layout import read_config
 from modules.networks.ldm.text import Emphasis, encode_chunks, encode_prompt, encode_prompts, match_lengths
 from modules.networks.sd1.model import StableDiffusion
 
-# Some rows of what A1111 v1.10.0 made of these prompts, with the encoder that `recorded_encoder` builds again.
+# Some rows of A1111 v1.10.0's output for these prompts, with the encoder that `recorded_encoder` rebuilds.
 RECORDED = json.loads(Path(__file__).with_name("recorded_conditioning.json").read_text(encoding="utf-8"))
 WIDTH, LAYERS, INNER = 64, 4, 256
 

@@ -1,4 +1,6 @@
-"""Token merging: the matching by a plain loop over the paper's steps, and the network with its formula written out."""
+"""Token merging: the matching against a plain loop over the paper's steps, and the network against its explicit
+formula.
+"""
 
 # pyright: reportOptionalCall=false
 # diffusers' block has parts that may be None; a UNet of Stable Diffusion has all of them.
@@ -21,7 +23,7 @@ def halves(height: int, width: int) -> tuple[list[int], list[int]]:
 
 
 def pairs(x: Tensor, height: int, width: int, ratio: float) -> dict[int, int]:
-    """Of one picture's tokens (N, C): which source goes into which destination."""
+    """For one picture's tokens (N, C): which source goes into which destination."""
     destinations, sources = halves(height, width)
     best = {}
     for i in sources:
@@ -53,7 +55,7 @@ def test_no_more_go_than_there_are_sources() -> None:
     x = torch.randn(1, 16, 4, generator=torch.Generator().manual_seed(1))
     found = matching(x, 4, 4, 0.9)
     assert found is not None
-    assert found.together(x).shape == (1, 4, 4)  # 14 were asked for, 12 are no destinations
+    assert found.together(x).shape == (1, 4, 4)  # 14 were requested, 12 are not destinations
     assert matching(x, 4, 4, 0.05) is None
 
 
@@ -67,7 +69,7 @@ def network() -> UNet2DConditionModel:
 
 
 def merging_forward(height: int, width: int, ratio: float) -> Callable[..., Tensor]:
-    """The paper's block: attention over merged tokens alone, tokens compared as they come in."""
+    """The paper's block: attention over merged tokens only; the tokens are compared before the block."""
 
     def forward(
         self: BasicTransformerBlock, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
@@ -103,7 +105,7 @@ def test_the_network_merges_in_its_full_size_blocks() -> None:
         merged = unet(x, time, context).sample
     with merged_tokens(unet, 0.0):
         assert torch.equal(unet(x, time, context).sample, plain)
-    assert torch.equal(unet(x, time, context).sample, plain)  # nothing of it stays
+    assert torch.equal(unet(x, time, context).sample, plain)  # nothing of it remains
     for block in unet.modules():
         if isinstance(block, BasicTransformerBlock):
             block.forward = merging_forward(6, 10, 0.5).__get__(block)

@@ -1,4 +1,4 @@
-"""The UNet at sizes its halvings do not divide."""
+"""The UNet at sizes that cannot be halved evenly."""
 
 import torch
 from diffusers.models.upsampling import Upsample2D

@@ -1,4 +1,4 @@
-"""Every kind of change against a merge written out by hand, on linear layers, convolutions, norms and embeddings."""
+"""Every kind of change against an explicit merge, on linear layers, convolutions, norms and embeddings."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,7 +103,7 @@ def kronecker(first: Tensor, second: Tensor) -> Tensor:
 def lokr_whole(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
     first, second = draw(4, 8), draw(8, weight.shape[1] // 8, *weight.shape[2:])
     parts = {"lokr_w1": first, "lokr_w2": second, "alpha": torch.tensor(9.0)}
-    return parts, kronecker(first, second)  # alpha does not count where nothing has a rank
+    return parts, kronecker(first, second)  # alpha has no effect if nothing has a rank
 
 
 def lokr_second(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
@@ -139,7 +139,7 @@ def glora(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
 
 
 def glora_old(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
-    """As LyCORIS 2 and A1111 have it: the names of both factors of a product are exchanged."""
+    """As in LyCORIS 2 and A1111: the names of both factors of a product are swapped."""
     width, rank = weight.shape[1], 4
     a1, a2, b1, b2 = draw(rank, width), draw(width, rank), draw(rank, width), draw(32, rank)
     parts = {"a1.weight": a1, "a2.weight": a2, "b1.weight": b1, "b2.weight": b2}
@@ -178,7 +178,7 @@ def oft(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
 
 
 def oft_held(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
-    """An alpha holds the rotation's norm below alpha times the outputs."""
+    """An alpha limits the rotation's norm to alpha times the outputs."""
     blocks, alpha = draw(4, 8, 8), 0.01
     norm = (blocks - blocks.transpose(1, 2)).norm()
     assert norm > alpha * 32
@@ -198,7 +198,9 @@ def oft_diagonal(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
 
 
 def boft(draw: Callable[..., Tensor], weight: Tensor) -> LayerParts:
-    """Each stage as a whole matrix (32, 32): an order of the rows, blocks along the diagonal, the order undone."""
+    """Each stage as a whole matrix (32, 32): a permutation of the rows, blocks on the diagonal, the inverse
+    permutation.
+    """
     blocks, turned = draw(3, 8, 4, 4), weight
     for stage, diagonal in enumerate(blocks):
         apart = 2**stage * 2

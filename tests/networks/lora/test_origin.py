@@ -1,4 +1,4 @@
-"""A LoRA for another family says whose it is, by its keys and widths."""
+"""A LoRA for another family is recognized by its keys and widths, and the message names the family."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""LoRAs against weights merged by hand; several at once; what has no effect; and the way back, to the bit."""
+"""LoRAs against weights merged by hand; several at once; LoRAs without effect; and exact removal."""
 
 import json
 from collections.abc import Iterator, Mapping

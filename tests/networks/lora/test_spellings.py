@@ -1,4 +1,4 @@
-"""The same LoRA in every spelling of its keys makes the same weights as in kohya's."""
+"""The same LoRA produces the same weights with every naming scheme as with kohya's."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -144,7 +144,7 @@ def test_every_spelling_makes_the_same_weights(
 
 
 def test_diffusers_reads_kohyas_keys_as_we_do(tiny: StableDiffusion, patch: Patch, tmp_path: Path) -> None:
-    """Their converter's keys and alphas make the weights that the unconverted file makes."""
+    """Their converter's keys and alphas produce the same weights as the unconverted file."""
     layers = {
         layer: shape for layer, shape in (UNET | TEXT).items() if "resnets" not in layer and "samplers" not in layer
     }

@@ -1,4 +1,4 @@
-"""LoRAs on Stable Diffusion XL: both text encoders, both namings of its blocks, weights by block, and the refiner."""
+"""LoRAs on Stable Diffusion XL: both text encoders, both names of its blocks, block weights, and the refiner."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ from modules.schema.catalog import Checkpoint
 from tests.tiny_line import Tiny, save_single, tiny_refiner, tiny_xl
 
 DEEP = "attentions.0.transformer_blocks"
-# diffusers' name -> the name in sd-scripts' files for XL; without one the two are alike
+# diffusers' name -> the name in sd-scripts' files for XL; without one, both are the same
 UNET = {
     f"down_blocks.2.{DEEP}.1.attn2.to_k": "input_blocks_5_1_transformer_blocks_1_attn2_to_k",
     f"up_blocks.0.{DEEP}.0.attn1.to_out.0": "output_blocks_0_1_transformer_blocks_0_attn1_to_out_0",
@@ -76,7 +76,7 @@ def kohya(layer: str) -> str:
 
 
 def by_diffusers_blocks(layer: str) -> str:
-    """As LCM's, Hyper-SD's and DMD2's files have it."""
+    """As in the files of LCM, Hyper-SD and DMD2."""
     return kohya(layer) if not layer.startswith("unet.") else layer.replace("unet.", "lora_unet_").replace(".", "_")
 
 

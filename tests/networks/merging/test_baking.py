@@ -1,4 +1,4 @@
-"""LoRAs baked into a merged file: equal to sums written out by hand, for both spellings of a text encoder."""
+"""LoRAs baked into a merged file equal explicit sums, for both naming schemes of a text encoder."""
 
 from pathlib import Path
 
@@ -20,7 +20,9 @@ RANK, ALPHA = 2, 1.0
 def lora(
     folder: Path, layers: dict[str, tuple[int, int]], te: float, unet: float
 ) -> tuple[LoraRequest, dict[str, torch.Tensor]]:
-    """A kohya LoRA of layers (outputs, inputs), and what each adds to its weight before the prompt's strength."""
+    """A kohya LoRA of layers (outputs, inputs), and what each adds to its weight before the prompt's strength is
+    applied.
+    """
     draw = torch.Generator().manual_seed(5)
     tensors: dict[str, torch.Tensor] = {}
     deltas: dict[str, torch.Tensor] = {}

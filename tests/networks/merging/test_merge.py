@@ -1,4 +1,4 @@
-"""Merging, held against A1111's rules written out with whole tensors, and cut off in the middle."""
+"""Merging, compared with A1111's rules on whole tensors, and interrupted in the middle."""
 
 import json
 import math
@@ -27,7 +27,7 @@ Tensors = dict[str, Tensor]
 
 
 def checkpoint(seed: int, channels: int = 4, dtype: torch.dtype = torch.float32) -> Tensors:
-    """A few tensors of each part of a Stable Diffusion 1 checkpoint."""
+    """A few tensors from each part of a Stable Diffusion 1 checkpoint."""
     draw = torch.Generator().manual_seed(seed)
     shapes = {
         CONV: (8, channels, 3, 3),
@@ -58,7 +58,7 @@ def result_of(recipe: Recipe) -> Tensors:
 
 
 def a1111(method: Method, m: float, n: float, a: Tensor, *others: Tensor) -> Tensor:
-    """The functions of A1111's merger, and the two it does not have, of whole tensors."""
+    """The functions of A1111's merger, and the two that it lacks, for whole tensors."""
     if method == "Weighted sum":
         return (1 - m) * a + m * others[0]
     if method == "Add difference":
@@ -288,7 +288,7 @@ def test_a_line_that_was_cut_short_spoils_none_that_follows(tmp_path: Path) -> N
     result_of(Recipe(files, tmp_path / "whole.safetensors"))
     recipe = Recipe(files, tmp_path / "m.safetensors")
     journal = tmp_path / ".m.safetensors.merging-journal"
-    for _ in range(2):  # the second run adds its lines to what the first crash left
+    for _ in range(2):  # the second run appends its lines to what the first crash left
         with pytest.raises(Stopped):
             list(merge(recipe, cut_after(2)))
         journal.write_bytes(journal.read_bytes() + b"9")

@@ -151,7 +151,7 @@ def test_a_diffusers_folder_holds_the_same_model(
 
 
 def diffusers_folder(sd: StableDiffusion, folder: Path, old_names: bool) -> Path:
-    """A folder as diffusers and transformers save it; with `old_names` as they did before 2023."""
+    """A folder as diffusers and transformers save it; with `old_names`, as they did before 2023."""
     for part, model in (("unet", sd.unet), ("vae", sd.vae), ("text_encoder", sd.text_encoder)):
         model.save_pretrained(folder / part)
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
@@ -271,7 +271,7 @@ def test_a_checkpoint_that_is_gone_is_told(tmp_path: Path, load: Load) -> None:
 
 
 class Attack:
-    """Runs a command where a pickle is read without care."""
+    """Runs a command if a pickle is read carelessly."""
 
     def __init__(self, command: str) -> None:
         self.command = command

@@ -1,8 +1,8 @@
-"""Stable Diffusion 2: its files, what its network predicts, and its pictures beside diffusers' pipelines."""
+"""Stable Diffusion 2: its files, its prediction type, and its pictures compared with diffusers' pipelines."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 # pyright: reportOptionalMemberAccess=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from modules.sampling.samplers import euler
 from modules.schema.catalog import Checkpoint
 from tests.tiny_line import Tiny, save_folder, save_single, single_tensors, tiny_sd2
 
-# diffusers' scheduler takes logarithms in a way that numpy 2 warns of.
+# diffusers' scheduler takes logarithms in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 STEPS, CFG = 4, 2.0
@@ -89,7 +89,7 @@ def test_an_inpainting_model_is_known_by_its_nine_channels(tmp_path: Path, load_
 
 
 def answering_with_the_opposite() -> Tiny:
-    """A network whose mean answer is below A1111's threshold, as that of one that predicts v is."""
+    """A network whose mean answer is below A1111's threshold, like that of a v-prediction network."""
     tiny = tiny_sd2()
     with torch.no_grad():
         tiny.unet.conv_out.bias.fill_(-3.0)
@@ -106,7 +106,7 @@ def test_v_prediction_is_seen_where_nobody_says_it(marks: dict[str, Any], tmp_pa
 
 V, EPS = "v_prediction", "epsilon"
 SAID: dict[str, tuple[dict[str, Any], str, dict[str, str], list[str], str, bool]] = {
-    # name: (JSON beside, yaml, metadata, marks in the file, prediction, zero terminal SNR)
+    # name: (JSON file beside it, yaml, metadata, marks in the file, prediction, zero terminal SNR)
     "nothing": ({}, "", {}, [], EPS, False),
     "JSON": ({"prediction_type": "v_prediction", "zero_terminal_snr": True, "notes": "x"}, "", {}, [], V, True),
     "JSON over all": (
@@ -223,5 +223,5 @@ def test_pictures_are_diffusers(
         prompt_embeds=plain(tiny, bpe, "a cat"), negative_prompt_embeds=plain(tiny, bpe, "dogs"), guidance_scale=CFG,
         sigmas=sigmas.tolist(), num_inference_steps=STEPS, output_type="latent", **begin,
     ).images  # fmt: skip
-    # GroupNorm is less exact in the order in memory that is quicker.
+    # GroupNorm is less exact in the faster memory format.
     assert float((last.x - theirs).abs().max()) < 1e-3 * float(theirs.std())

@@ -1,7 +1,7 @@
-"""Files of Stable Diffusion XL: every variant holds the networks that it was made from."""
+"""Files of Stable Diffusion XL: every variant contains the networks that it was made from."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import json
 from collections.abc import Callable

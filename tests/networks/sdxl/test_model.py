@@ -1,7 +1,7 @@
-"""Stable Diffusion XL beside diffusers' pipelines and transformers' text encoders, on the same tiny weights."""
+"""Stable Diffusion XL compared with diffusers' pipelines and transformers' text encoders, on the same tiny weights."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false, reportIndexIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from modules.sampling.samplers import SamplerOptions, euler
 from modules.schema.catalog import Checkpoint
 from tests.tiny_line import LARGE, PROJECTION, SMALL, Tiny, save_single, tiny_refiner, tiny_xl
 
-# diffusers' scheduler takes logarithms in a way that numpy 2 warns of.
+# diffusers' scheduler takes logarithms in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
@@ -55,7 +55,7 @@ def encoded(model: StableDiffusionXL, text: str, **options: Any) -> Conditioning
 
 
 def plain(tiny: Tiny, bpe: ClipBPE, text: str) -> tuple[Tensor, Tensor]:
-    """(tokens, pooled) as transformers reads a short prompt for diffusers' pipeline."""
+    """(tokens, pooled) as transformers encodes a short prompt for diffusers' pipeline."""
     ids = [START, *bpe.encode(text), END]
     states: list[Tensor] = []
     pooled = torch.empty(0)
@@ -173,9 +173,9 @@ def pipeline(kind: Any, tiny: Tiny, **changes: Any) -> Any:
 
 
 def assert_close(ours: Tensor, theirs: Tensor) -> None:
-    """Within a thousandth of the spread.
+    """Within a thousandth of the standard deviation.
 
-    GroupNorm is less exact in the order in memory that is quicker, so each evaluation differs in the fourth digit.
+    GroupNorm is less exact in the faster memory format, so each evaluation differs in the fourth digit.
     """
     assert float((ours - theirs).abs().max()) < 1e-3 * float(theirs.std())
 
@@ -211,7 +211,7 @@ def test_a_picture_from_a_picture_is_diffusers(
     (tokens, pooled), (against, summary) = plain(tiny, bpe, CAT), plain(tiny, bpe, DOG)
     kind = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True} if is_v else {}
     pipe = pipeline(StableDiffusionXLImg2ImgPipeline, tiny, **kind)
-    # diffusers rescales in fp32 on the way through beta: another thousandth of a timestep.
+    # diffusers rescales in fp32 via beta: another thousandth of a timestep.
     pipe.scheduler.alphas_cumprod = xl.noise.alphas_cumprod
     theirs = pipe(
         image=reference, strength=0.5, prompt_embeds=tokens, pooled_prompt_embeds=pooled,

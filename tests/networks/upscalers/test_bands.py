@@ -1,4 +1,4 @@
-"""Tiles joined to a whole, band by band."""
+"""Tiles joined band by band."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ REACH = 5  # source pixels on each side that a pixel of `network` depends on
 
 
 def network(tile: Pixels) -> Floats:
-    """Doubled, then a mean over a box that reaches `REACH` source pixels; zeros beyond the edge, as convolutions do."""
+    """Doubled, then a mean over a box that extends `REACH` source pixels; zeros beyond the edge, as in convolutions."""
     large = np.repeat(np.repeat(tile.astype(np.float32) / 255, SCALE, 0), SCALE, 1)
     side = 2 * REACH * SCALE - 1
     box = np.full(side, 1 / side)

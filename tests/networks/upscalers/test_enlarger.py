@@ -1,4 +1,4 @@
-"""Pictures through a network's file."""
+"""Pictures enlarged by a network from a file."""
 
 from pathlib import Path
 from typing import Any

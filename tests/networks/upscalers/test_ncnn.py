@@ -1,4 +1,4 @@
-"""ncnn's files, read into torch."""
+"""ncnn's files, loaded into torch."""
 
 import struct
 from pathlib import Path

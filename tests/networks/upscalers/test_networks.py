@@ -1,4 +1,4 @@
-"""The packaged networks and files of any architecture, as torch evaluates them."""
+"""The bundled networks and files of any architecture, evaluated by torch."""
 
 import importlib.util
 import subprocess
@@ -16,7 +16,7 @@ from modules.networks.upscalers.packaged import Packaged, compact_names, rrdb_na
 from modules.networks.upscalers.spandrel_models import load
 from modules.networks.upscalers.tile_sizes import tiling_of
 
-RECORDED = Path(__file__).with_name("ncnn.npz")  # ncnn's own results of a picture of 8x6 pixels, in fp32
+RECORDED = Path(__file__).with_name("ncnn.npz")  # ncnn's own results for a picture of 8x6 pixels, in fp32
 NETWORKS = {
     "animevideo": Packaged("REALESRGAN_ANIMAVIDEOV3_UP4X", compact_names),
     "anime": Packaged("REALESRGAN_X4PLUSANIME_UP4X", rrdb_names),
@@ -42,7 +42,7 @@ def test_a_packaged_network_gives_what_ncnn_gives(name: str) -> None:
 
 
 def tiny_esrgan(blocks: int = 1, features: int = 4) -> dict[str, torch.Tensor]:
-    """Random weights of an RRDBNet, by the names of Real-ESRGAN's files."""
+    """Random weights of an RRDBNet, under the names in Real-ESRGAN's files."""
     generator = np.random.default_rng(3)
 
     def convolution(inner: int, outer: int) -> Layer:
