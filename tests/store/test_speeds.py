@@ -6,7 +6,7 @@ import pytest
 
 from modules.store.speeds import REMEMBERED, Run, Speeds, bytes_for, seconds_for
 
-# Recorded with R-ESRGAN 4x+ on two cores shared with other programs: (pixels of the source, seconds).
+# An invented machine whose seconds follow the pixels with some noise: (pixels of the source, seconds).
 SERIES = ((16_384, 13.1), (65_536, 45.9), (36_864, 29.4), (65_536, 51.2), (147_456, 107.0), (36_864, 25.0))
 
 
