@@ -1,4 +1,4 @@
-"""What a form comes to is what its job will do."""
+"""An estimate matches what the job will do."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_hires_fix_is_told_as_it_is_made(
         ((512, 512), STARTER, True), ((256, 384), STARTER, True), ((384, 192), STARTER, True),
         ((512, 512), SD1, False), ((760, 512), SD1, False), ((768, 512), SD1, True),
         ((1024, 1024), WIDE, True), ((2048, 2048), None, False),
-        ((1536, 640), SDXL, False), ((1536, 648), SDXL, True),  # what it was trained on
+        ((1536, 640), SDXL, False), ((1536, 648), SDXL, True),  # its training size
     ],
 )  # fmt: skip
 def test_from_one_and_a_half_times_the_models_side_on_it_warns(
@@ -107,7 +107,7 @@ def test_sides_are_cut_by_the_rule_of_the_checkpoints_family(multiple_of: int, m
         ((2200, 3000), {"resize_by": 1}, False, False),
         ((384, 100), {}, True, True),
         ((376, 256), {}, True, False),
-        ((263, 256), {}, False, False),  # what is no whole cell is cut in any case
+        ((263, 256), {}, False, False),  # incomplete cells are cut off in any case
         ((128, 128), {}, False, False),
         ((2200, 3000), {"outpaint_left": 64}, False, False),
         ((2200, 3000), {"outpaint_left": 64, "resize_by": 0.5}, True, True),

@@ -1,4 +1,4 @@
-"""A merge as a job: what its request may be, what it tells, and what stays when it is stopped."""
+"""A merge as a job: valid requests, what it reports, and what remains when it is stopped."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which settings hold for a job, which its text names, and the sizes of hires fix."""
+"""Which settings apply to a job, which ones its infotext contains, and the sizes of hires fix."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def named(request: dict[str, Any], settings: dict[str, Any], noted: tuple[str, .
         ({"sampler_name": "Euler a"}, {"eta_ancestral": 0.5}, {"eta_ancestral"}),
         ({"sampler_name": "Euler"}, {"eta_ancestral": 0.5}, set()),
         ({"sampler_name": "DDIM", "eta": 0.3}, {}, {"eta_ddim"}),
-        ({"sampler_name": "Euler", "s_churn": 4.0}, {}, set()),  # A1111 tells of the setting alone
+        ({"sampler_name": "Euler", "s_churn": 4.0}, {}, set()),  # A1111 writes only the setting
         ({"sampler_name": "Euler"}, {"s_churn": 4.0}, {"s_churn"}),
         ({"sampler_name": "Euler a"}, {"eta_noise_seed_delta": 31337}, {"eta_noise_seed_delta"}),
         ({"sampler_name": "Euler"}, {"eta_noise_seed_delta": 31337}, set()),

@@ -1,4 +1,4 @@
-"""A picture that needs more memory than there is is refused before it is begun, with the size that fits."""
+"""A picture that needs more memory than is available is refused before it starts, with the size that fits."""
 
 from pathlib import Path
 from typing import Any

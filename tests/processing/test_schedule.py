@@ -1,4 +1,4 @@
-"""Where a pass begins: the levels of its schedule's end, and the noise that is laid over the source."""
+"""Where a pass starts: the last levels of its schedule, and the noise added to the source."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ SHAPE = (4, 8, 8)
 
 
 def started(sampler_name: str, extra_noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """(what 20 steps at strength 0.75 begin with over a source of ones, the noise that was drawn)."""
+    """(the start of 20 steps at strength 0.75 from a source of ones, the noise that was drawn)."""
     sampler, schedule = resolve(sampler_name)
     walk = partial_range(sampler, levels(sampler, schedule, 20, MODEL, OPTIONS), 20, 15, MODEL, SamplerOptions())
     pass_schedule = PassSchedule(sampler, MODEL, (0.1, 10.0), walk, is_partial=True)
@@ -32,7 +32,7 @@ def started(sampler_name: str, extra_noise: float) -> tuple[torch.Tensor, torch.
     return x, ImageNoise("CPU", SHAPE, [7]).first()
 
 
-# A1111 adds noise · k · sqrt(ᾱ) of the timestep that the picture is noised at, 751 of the DDIM family at 0.75.
+# A1111 adds noise · k · sqrt(ᾱ) at the timestep to which the picture is noised, 751 for the DDIM family at 0.75.
 @pytest.mark.parametrize(
     ("sampler", "factor"),
     [("DDIM", float(MODEL.alphas_cumprod[751]) ** 0.5), ("PLMS", float(MODEL.alphas_cumprod[751]) ** 0.5),

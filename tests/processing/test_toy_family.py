@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 
 
 def threefold(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Three times as large, whatever is asked for, as a network would do it."""
+    """Always three times as large, whatever the requested size, like a network."""
     return image.resize((image.width * 3, image.height * 3), Image.Resampling.BOX)
 
 
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def tiny(self) -> Checkpoint:
-        """One of Stable Diffusion 1."""
+        """A Stable Diffusion 1 checkpoint."""
         return Checkpoint("tiny", self._checkpoint.path.with_name("tiny.safetensors"))
 
     def pictures(self, request: GenerationRequest, settings: Settings = QUIET) -> list[ImageDone]:
@@ -147,7 +147,7 @@ def test_euler_is_the_flows_own_step_rule(run: Run, engine: Engine, checkpoint: 
             v = model.transformer(tokens, torch.tensor([t]), cond.tokens, cond.mask)  # type: ignore[attr-defined]
         x = x + (t_next - t) * model.latent.unpacked(v, 16, 20)
     expected = (model.decode(x) * 255).round().to(torch.uint8)[0].movedim(0, -1).numpy()
-    assert np.abs(expected.astype(int) - pixels(done)).max() <= 1  # the way there and back is rounded
+    assert np.abs(expected.astype(int) - pixels(done)).max() <= 1  # both conversions round
 
 
 @pytest.mark.parametrize("sampler", ["Euler", "Euler a", "DPM++ 2M", "DDIM"])
@@ -191,7 +191,7 @@ def test_a_batch_gives_the_bytes_of_its_singles(run: Run) -> None:
 
 def test_hires_fix_enlarges_latents_and_pictures(run: Run) -> None:
     base: dict[str, Any] = {**SMALL, "enable_hr": True, "hr_scale": 1.5, "denoising_strength": 0.6}
-    names = ("Latent", "Lanczos", "Threefold")  # the last one is an extension's
+    names = ("Latent", "Lanczos", "Threefold")  # the last one belongs to an extension
     made = [run.picture(Txt2ImgRequest(hr_upscaler=name, **base)) for name in names]
     assert {(done.width, done.height) for done in made} == {(120, 96)}
     assert len({done.pixels for done in made}) == 3

@@ -1,4 +1,4 @@
-"""Extras: A1111's sizes and keys, the order of its steps, and the texts of the file."""
+"""Extras: A1111's sizes and keys, the order of its steps, and the texts in the file."""
 
 from io import BytesIO
 from typing import Any

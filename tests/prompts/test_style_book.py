@@ -1,4 +1,4 @@
-"""A data folder's styles beside those of other programs."""
+"""A data folder's styles together with those of other programs."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""styles.csv as people have it: every kind is read, and a change keeps the rest of the file."""
+"""styles.csv as people have it: every variant is read, and a change keeps the rest of the file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Styles from styles.csv, around prompts."""
+"""Styles from styles.csv, applied to prompts."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_styles_apply_in_turn_and_unknown_ones_change_nothing() -> None:
         ("in the snow", "", ExtractedStyles(("snow",), "", "")),
         ("oil painting of a cat, thick", "blur", ExtractedStyles((), "oil painting of a cat, thick", "blur")),
         ("a cat in the snow", "", ExtractedStyles((), "a cat in the snow", "")),
-        ("in the snow, in the snow", "", ExtractedStyles(("snow",), "in the snow", "")),  # a style is put around once
+        ("in the snow, in the snow", "", ExtractedStyles(("snow",), "in the snow", "")),  # a style is applied once
     ],
 )
 def test_styles_are_found_in_prompts_and_taken_out(prompt: str, negative: str, expected: ExtractedStyles) -> None:

@@ -1,4 +1,4 @@
-"""Extra networks leave the prompt before anything else reads it."""
+"""Extra networks are removed from the prompt before anything else reads it."""
 
 import json
 import re

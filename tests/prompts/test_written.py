@@ -1,4 +1,4 @@
-"""What a click writes into a prompt, read again by what reads prompts."""
+"""What a click writes into a prompt is parsed again by the prompt parser."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def test_a_lora_whose_texts_all_mean_others_has_no_tag() -> None:
 
 
 def words(prompt: str, vocabulary: Vocabulary) -> list[str]:
-    """The embeddings that the text encoder gets for a prompt."""
+    """The embeddings that the text encoder receives for a prompt."""
     text, _ = take_tags(without_comments(prompt))
     (part,) = composition(text)
     (stage,) = schedule(part.text, timing(20))

@@ -1,4 +1,4 @@
-"""Samplers against diffusers' schedulers, where the two mean the same method on the same grid.
+"""Samplers against diffusers' schedulers, where both are the same method on the same grid.
 
 DPM2 and DPM2 a are not among them: A1111 leaves out the last level but one of theirs. UniPC and LCM choose other
 levels, and the other solvers of DPM-Solver++ are not in diffusers in k-diffusion's form.
@@ -27,7 +27,7 @@ from modules.sampling.step import SamplerOptions
 
 pytestmark = [
     pytest.mark.parity,
-    # diffusers 0.42 makes arrays of torch 2.13's tensors, whose __array__ has no `copy` yet
+    # diffusers 0.42 converts torch 2.13's tensors to arrays, whose __array__ has no `copy` yet
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
@@ -41,7 +41,7 @@ LEADING = {"timestep_spacing": "leading", "steps_offset": 1, "set_alpha_to_one":
 
 
 def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-    """Exact for data of two narrow modes at +1 and -1: sharply curved, so that differences grow."""
+    """Exact for data of two narrow modes at +1 and -1: strongly curved, so that differences grow."""
     variance, noise = 0.2**2, sigma.square().view(-1, 1, 1, 1)
     return (variance * x + noise * torch.tanh(x / (noise + variance))) / (variance + noise)
 
@@ -60,7 +60,7 @@ def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
     x = noise * scheduler.init_noise_sigma
     if isinstance(
         scheduler, DPMSolverMultistepScheduler
-    ):  # ours begins with noise alone, theirs with its first level's
+    ):  # ours starts with noise alone, theirs with its first level's
         x = noise * scheduler.sigmas[0] / math.sqrt(1 + float(scheduler.sigmas[0]) ** 2)
     timesteps = scheduler.timesteps[: len(scheduler.timesteps) - calls_left_out]
     for t in timesteps:
@@ -82,7 +82,7 @@ def theirs(scheduler: Any, noise: Tensor, calls_left_out: int = 0) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def no_step_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their schedulers draw noise by themselves; without it what is left of a stochastic one is its arithmetic."""
+    """Their schedulers draw noise themselves; without it, only a stochastic scheduler's arithmetic remains."""
     for module in (
         "scheduling_dpmsolver_multistep",
         "scheduling_euler_ancestral_discrete",
@@ -109,7 +109,7 @@ def no_step_noise(monkeypatch: pytest.MonkeyPatch) -> None:
             0,
             1e-3,
         ),
-        # A1111 leaves out the last call of these two, at timestep 1
+        # A1111 omits the last call of these two, at timestep 1
         ("DDIM", "Automatic", DDIMScheduler, {**LEADING, "clip_sample": False}, 1, 1e-4),
         ("PLMS", "Automatic", PNDMScheduler, {**LEADING, "skip_prk_steps": True}, 1, 1e-4),
     ],

@@ -24,14 +24,14 @@ def draw(seed: int) -> Tensor:
 
 
 def torchsdes(entropy: int) -> torchsde.BrownianInterval:
-    """The tree as k-diffusion asks for it."""
+    """The tree as k-diffusion uses it."""
     return torchsde.BrownianInterval(
         LOW, HIGH, size=SHAPE, dtype=torch.float32, entropy=entropy, tol=1e-6, pool_size=POOL_SIZE, halfway_tree=True
     )
 
 
 def falling(entropy: int) -> Iterator[tuple[float, float]]:
-    """(start, end) of the steps of a run, and of the middles between."""
+    """(start, end) of the steps of a run, and of the midpoints between."""
     levels = np.geomspace(HIGH - 1e-3, LOW + 1e-3, 9 + entropy % 5).tolist()
     for high, low in pairwise(levels):
         yield (high * low) ** 0.5, high

@@ -1,4 +1,4 @@
-"""Names and functions belong together; a pass gets its levels."""
+"""Names and functions match; a pass gets its levels."""
 
 import pytest
 import torch

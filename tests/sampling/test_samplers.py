@@ -16,13 +16,13 @@ from modules.sampling.schedules import ScheduleOptions, karras_levels
 from modules.sampling.step import Noise, SamplerOptions, Step
 from modules.schema.sampler_names import SAMPLERS
 
-MEAN, STD = 0.3, 0.5  # of the normal distribution that every value of this world's latents is drawn from
+MEAN, STD = 0.3, 0.5  # of the normal distribution from which all latents of this test are drawn
 HIGH, LOW = 10.0, 0.1
 NAMES = [row.name for row in SAMPLERS]
 
 
 def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-    """The exact prediction: the mean of what x may have been."""
+    """The exact prediction: the mean of the possible values of x."""
     variance = sigma.square().view(-1, 1, 1, 1)
     return (STD**2 * x + variance * MEAN) / (STD**2 + variance)
 
@@ -37,7 +37,7 @@ def no_noise(sigma: float, sigma_next: float) -> Tensor:
 
 
 def unguided(denoise: Denoise) -> SplitDenoise:
-    """The unconditional prediction is the guided one."""
+    """The unconditional prediction equals the guided one."""
 
     def both(x: Tensor, sigma: Tensor) -> Split:
         denoised = denoise(x, sigma)
@@ -47,11 +47,13 @@ def unguided(denoise: Denoise) -> SplitDenoise:
 
 
 def error(name: str, n: int) -> float:
-    """Largest error of n deterministic steps, even in log sigma, in fp64; without a final 0, where no order shows."""
+    """Largest error of n deterministic steps, even in log sigma, in fp64; without a final 0, where the order cannot
+    show.
+    """
     sampler, _ = resolve(name)
     sigmas = torch.logspace(math.log10(HIGH), math.log10(LOW), n + 1, dtype=torch.float64)
     x = torch.linspace(-20, 20, 16, dtype=torch.float64).view(1, 1, 4, 4)
-    # In this world CFG++ without guidance is DDIM.
+    # With this data, CFG++ without guidance is DDIM.
     options = SamplerOptions(eta=0.0, sigma_range=(LOW, HIGH), split=unguided(denoise))
     scale_in, scale_out = (math.sqrt(1 + s**2) if sampler.row.timesteps else 1.0 for s in (HIGH, LOW))
     *_, step = sampler.function(denoise, x / scale_in, sigmas, no_noise, options)
@@ -66,10 +68,10 @@ def error(name: str, n: int) -> float:
         ("DPM++ 2M SDE", 2),
         ("DPM++ 2M SDE Heun", 2),
         ("DPM++ 2S a", 2),
-        ("DPM++ 3M SDE", 2),  # of order 3 but for its first steps
+        ("DPM++ 3M SDE", 2),  # of order 3 except in its first steps
         ("Euler a", 1),
         ("Euler", 1),
-        ("LMS", 3.5),  # of order 4 but for its first steps
+        ("LMS", 3.5),  # of order 4 except in its first steps
         ("Heun", 2),
         ("DPM2", 2),
         ("DPM2 a", 2),
@@ -77,7 +79,7 @@ def error(name: str, n: int) -> float:
         ("DDIM", 1),
         ("DDIM CFG++", 1),
         ("PLMS", 2),
-        ("UniPC", 2),  # of order 3 but for its first step
+        ("UniPC", 2),  # of order 3 except in its first step
     ],
 )
 def test_error_falls_with_the_order_of_the_method(name: str, order: float) -> None:
@@ -93,14 +95,14 @@ def test_restart_without_intervals_is_heun() -> None:
 
 
 def run(name: str, seeds: list[int], steps: int = 30, size: int = 8) -> list[Step]:
-    """A txt2img run of this world with A1111's schedule, one image a seed."""
+    """A txt2img run on this data with A1111's schedule, one image per seed."""
     sampler, schedule = resolve(name)
     model = DiscreteNoise.scaled_linear()
     whole = levels(sampler, schedule, steps, model, ScheduleOptions())
     walk = whole_range(sampler, whole, steps, model, SamplerOptions(split=unguided(denoise)))
 
     def predicted(x: Tensor, sigma: Tensor) -> Tensor:
-        # A latent consistency model answers with the end of the flow, not with the mean of what may be.
+        # A latent consistency model returns the end of the flow, not the mean of the possible values.
         return flow(x, float(sigma[0]), 0.0) if sampler.row.lcm else denoise(x, sigma)
 
     image_noise = ImageNoise("CPU", (4, size, size), seeds)

@@ -1,4 +1,4 @@
-"""Schedules against A1111's values, and what their options do."""
+"""Schedules against A1111's values, and the effect of their options."""
 
 from pathlib import Path
 

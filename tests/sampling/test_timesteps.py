@@ -1,4 +1,4 @@
-"""A1111's grid of the DDIM family, and where its img2img starts."""
+"""A1111's grid for the DDIM family, and where its img2img starts."""
 
 import pytest
 import torch

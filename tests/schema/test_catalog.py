@@ -1,4 +1,4 @@
-"""Names that can be chosen."""
+"""Names that can be selected."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The five intents: presets over fields that exist, each complete."""
+"""The five intents: complete presets over existing fields."""
 
 import pytest
 from PIL import Image
@@ -19,7 +19,7 @@ def test_there_are_the_five_that_artists_name() -> None:
 def test_its_values_are_a_requests(wanted: Intent) -> None:
     request = Img2ImgRequest.parse({"init_images": PICTURE, "mask": PICTURE, **wanted.values})
     assert {name: getattr(request, name) for name in wanted.values} == dict(wanted.values)
-    assert set(PLAIN) <= set(wanted.values)  # nothing of the one before stays
+    assert set(PLAIN) <= set(wanted.values)  # nothing of the previous one remains
 
 
 def test_it_says_in_the_forms_words_what_it_sets() -> None:

@@ -1,4 +1,4 @@
-"""Requests: what they take, what they refuse and with which sentence."""
+"""Requests: what they accept, what they refuse and with which sentence."""
 
 import math
 import pickle

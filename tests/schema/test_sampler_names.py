@@ -14,7 +14,7 @@ from modules.schema.sampler_names import SAMPLERS, nearest_sampler, resolve_name
     [
         ("DPM++ 2M", "", ("DPM++ 2M", "Automatic")),
         ("dpm++ 2m", "KARRAS", ("DPM++ 2M", "Karras")),
-        ("DPM++ 2M Karras", "Automatic", ("DPM++ 2M", "Automatic")),  # its default already
+        ("DPM++ 2M Karras", "Automatic", ("DPM++ 2M", "Automatic")),  # already its default
         ("Euler a Karras", "Automatic", ("Euler a", "Karras")),
         ("Euler a Karras", "Beta", ("Euler a", "Karras")),
         ("DPM++ 2M SDE Heun Exponential", "", ("DPM++ 2M SDE Heun", "Automatic")),

@@ -76,14 +76,14 @@ def test_what_cannot_be_read_in_a_file_is_told_and_kept_aside_before_the_file_is
     path.write_bytes(content)
     assert Settings.load(path) == Settings()
     assert sentence in caplog.text
-    assert path.read_bytes() == content  # looking changes nothing
+    assert path.read_bytes() == content  # reading changes nothing
 
     Settings(randn_source="NV").save(path)
     assert Settings.load(path) == Settings(randn_source="NV")
     [copy] = [file for file in tmp_path.iterdir() if file != path]
     assert copy.name.startswith("config.json.kept-")
     assert copy.read_bytes() == content
-    Settings().save(path)  # now it is understood whole
+    Settings().save(path)  # now it is fully understood
     assert len(list(tmp_path.iterdir())) == 2
 
 

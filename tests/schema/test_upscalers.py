@@ -1,4 +1,4 @@
-"""Rows of upscalers and resize modes: found by any of their names, and each with what does its work."""
+"""Rows of upscalers and resize modes: found by any of their names, each with the function that does its work."""
 
 import pickle
 
@@ -19,7 +19,7 @@ from modules.schema.upscalers import UPSCALERS, Upscaler, find, named, of_latent
 
 
 def fourfold(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A network's way: always four times as large, whatever is asked for."""
+    """Like a network: always four times as large, whatever the requested size."""
     return image.resize((image.width * 4, image.height * 4), Image.Resampling.BOX)
 
 

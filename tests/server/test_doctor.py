@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Careless(BaseHTTPRequestHandler):
-    """Says yes to everybody, hands out the file that is asked for, and lets all sites in."""
+    """Accepts everything, returns any requested file, and allows all sites."""
 
     def answer(self) -> None:
         self.rfile.read(min(int(self.headers.get("content-length") or 0), 1_000_000) if self.careful() else 0)
@@ -51,7 +51,7 @@ def careless() -> Iterator[Target]:
 def test_a_server_that_lets_everything_through_fails_every_attack(careless: Target) -> None:
     findings = {name: attempt(name, attack, careless) for name, attack in ATTACKS}
     passed = {name for name, finding in findings.items() if finding.passed}
-    assert passed == {"brackets", "alive"}  # it is quick, and there
+    assert passed == {"brackets", "alive"}  # it is fast, and available
     assert findings["traversal"].sentence.startswith("got through: /v1/outputs/")
 
 
@@ -60,7 +60,7 @@ def test_palimpsest_passes_on_a_server_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "webui.py", "doctor", "--data-dir", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
-    # How full the disk is and which torch lies here is not what is tested.
+    # How full the disk is and which torch is installed are not tested.
     assert [line for line in failed if line.split()[1] not in ("disk", "packages")] == [], done.stderr
     assert done.stdout.count("pass  ") >= 17
 

@@ -1,4 +1,4 @@
-"""`webui.py fetch`: the list, the terms, a file, and the sentences for mistakes."""
+"""`webui.py fetch`: the list, the licence terms, a file, and the sentences for mistakes."""
 
 import io
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.fetching.mirror import DATA, FILE, REPO, Mirror, serving
 
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    """In the hub's place, as huggingface_hub's users name one."""
+    """Replaces the hub, with huggingface_hub's own variable for that."""
     with serving(Mirror()) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setattr("modules.fetching.fetcher.get_token", lambda: None)

@@ -1,4 +1,4 @@
-"""Which folders hold an artist's models."""
+"""Which folders contain an artist's models."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Clients that crawl, stand still or never listen cost the server nothing lasting."""
+"""Clients that crawl, stall or never read do no lasting harm to the server."""
 
 import shutil
 import socket
@@ -34,7 +34,7 @@ class Hasty(PatientProtocol):
 
 
 async def app(scope: dict, receive: object, send: object) -> None:
-    """/big answers without end; all else tells how long the body is."""
+    """/big answers endlessly; all other paths answer with the body's length."""
     request = Request(scope, receive, send)  # type: ignore[arg-type]
     if request.url.path == "/big":
         await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]
@@ -78,7 +78,7 @@ def opened(server: uvicorn.Server) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that comes until the server closes the connection."""
+    """Everything received until the server closes the connection."""
     taken = b""
     try:
         while piece := connection.recv(65536):
@@ -115,7 +115,7 @@ def test_half_a_body_is_answered_and_forgotten(server: uvicorn.Server) -> None:
     with opened(server) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\nabc")
         rest(connection)
-    with opened(server) as connection:  # the server is well
+    with opened(server) as connection:  # the server still works
         connection.sendall(b"POST / HTTP/1.1\r\nConnection: close\r\n" + HOST + b"Content-Length: 3\r\n\r\nabc")
         assert rest(connection).endswith(b"\r\n\r\n3")
 
@@ -153,7 +153,7 @@ OPENSSL = shutil.which("openssl")
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of our own for 127.0.0.1, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     if OPENSSL is None:
         pytest.skip("openssl, which makes the certificate, is not installed")
     folder = tmp_path_factory.mktemp("tls")
@@ -214,7 +214,7 @@ def wait_until(ready: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux how much memory the process has")
 def test_large_blocks_go_back_to_the_system_when_they_are_freed() -> None:
-    """In a process of its own, as it changes how that one takes memory."""
+    """In a separate process, as it changes how the process allocates memory."""
     story = """
         import threading
         from PIL import Image

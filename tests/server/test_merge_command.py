@@ -17,7 +17,7 @@ from tests.tiny import write_tiny_checkpoint
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder with two tiny checkpoints, whose numbers differ."""
+    """A data folder with two tiny checkpoints whose numbers differ."""
     folder = tmp_path / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     first = write_tiny_checkpoint(folder)

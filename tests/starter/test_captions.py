@@ -1,4 +1,4 @@
-"""Captions say what the picture shows, and only in words the text encoder learns."""
+"""Captions describe the picture, and only in words that the text encoder learns."""
 
 import random
 from dataclasses import replace
@@ -16,7 +16,7 @@ def vocabulary() -> Vocabulary:
 
 
 def test_the_tokenizer_numbers_words_as_clip_does(vocabulary: Vocabulary) -> None:
-    # The numbers of "a photo of a cat" in every CLIP of OpenAI.
+    # The token ids of "a photo of a cat" in every CLIP by OpenAI.
     assert vocabulary.tokenizer("a photo of a cat")["input_ids"] == [49406, 320, 1125, 539, 320, 2368, 49407]
     assert len(vocabulary.tokenizer) == 49408
 

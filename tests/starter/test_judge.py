@@ -1,4 +1,4 @@
-"""The judge's ruler: classes only where a picture tells them, doodles without colour, figures that mean something."""
+"""The judge's measures: classes only if a picture shows them, doodles without color, meaningful figures."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Pictures for training: bytes with captions and weights, drawn by processes that do not outlive the sitting."""
+"""Pictures for training: bytes with captions and weights, drawn by processes that end with the training run."""
 
 import os
 import random
@@ -76,7 +76,7 @@ def test_a_drawing_process_that_died_is_an_error_and_not_a_wait() -> None:
 
 
 def half_a_chunk(outbox: Connection, *_: object) -> None:
-    """A drawing process that never gets further than the head of its first chunk, which promises a megabyte."""
+    """A drawing process that never gets beyond the header of its first chunk, which promises a megabyte."""
     os.write(outbox.fileno(), struct.pack("!i", 1_000_000) + b"begun")
     time.sleep(3600)
 

@@ -1,7 +1,7 @@
-"""A sitting on tiny networks and a CPU: all three networks move, what was kept goes on, a NaN loses nothing."""
+"""A training run on tiny networks and a CPU: all three networks change, a saved run continues, a NaN loses nothing."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
-# transformers and diffusers type tensors and answers more narrowly than they take and give them.
+# transformers and diffusers declare narrower types for tensors and answers than they accept and return.
 
 import math
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Training on tiny networks: steps lower the loss, a cut run goes on, the text encoder begins as a bag of words."""
+"""Training on tiny networks: steps reduce the loss, an interrupted run continues, the text encoder starts as a bag of
+words.
+"""
 
 import random
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The drawn world: the same seed draws the same picture, and every value of every table can be drawn."""
+"""The drawn world: the same seed draws the same picture, and every value of every table can occur."""
 
 import random
 from dataclasses import replace

@@ -17,7 +17,7 @@ TEXT = "{}\nSteps: 4, Sampler: Euler, Seed: {}, Size: 16x8"
 
 
 class HistoryFolder:
-    """Pictures that are saved a second apart."""
+    """Pictures that are saved one second apart."""
 
     def __init__(self, root: Path) -> None:
         self.outputs = Outputs(root / "outputs")
@@ -26,7 +26,7 @@ class HistoryFolder:
         self.count = 0
 
     def save(self, prompt: str, source: str = "", mask: str = "") -> str:
-        """The sha256 of a new picture."""
+        """Saves a new picture; returns its sha256."""
         self.count += 1
         image = Image.new("RGB", (16, 8), (self.count, 0, 0))
         text = TEXT.format(prompt, self.count)
@@ -60,7 +60,7 @@ def test_pictures_are_listed_newest_first_by_pages(made: HistoryFolder) -> None:
     assert made.page(3) == ["5", "4", "3"]
     last = made.history.page(3)[-1]
     assert made.page(3, Cursor(last.changed, last.sha256)) == ["2", "1"]
-    made.save("another")  # what is new does not shift the pages behind
+    made.save("another")  # a new picture does not shift the following pages
     assert made.page(3, Cursor(last.changed, last.sha256)) == ["2", "1"]
     entry = made.history.page(1)[0]
     assert (entry.kind, entry.width, entry.height) == ("txt2img", 16, 8)
@@ -68,7 +68,7 @@ def test_pictures_are_listed_newest_first_by_pages(made: HistoryFolder) -> None:
 
 
 def test_a_picture_knows_what_it_was_made_from_and_what_came_of_it(made: HistoryFolder) -> None:
-    photo = "ab" * 32  # brought from elsewhere
+    photo = "ab" * 32  # added from elsewhere
     first = made.save("first", photo)
     second = made.save("second", first, mask="cd" * 32)
     other = made.save("other", first)
@@ -103,7 +103,7 @@ def test_the_index_follows_the_files(made: HistoryFolder) -> None:
     with pytest.raises(WebuiError, match="There is no picture"):
         made.history.file(first)
     made.history.file(second).unlink()
-    assert made.page() == [""]  # the changed one, without a text now
+    assert made.page() == [""]  # the changed one, now without a text
     assert made.history.page(1)[0].width == 32
     assert made.history.find(second) is None
     with pytest.raises(WebuiError, match="There is no picture"):
@@ -127,7 +127,7 @@ def test_copies_are_one_picture_and_the_saved_ones_are_passed_over(made: History
 def test_what_there_is_no_time_for_is_read_next_time_newest_first(made: HistoryFolder) -> None:
     for number in range(3):
         made.save(f"picture {number}")
-    assert made.history.look(0) in (2, 3)  # what it takes to look at the clock
+    assert made.history.look(0) in (2, 3)  # the cost of checking the time
     unread = made.history.look(60)
     assert unread == 0
     assert made.page() == ["3", "2", "1"]

@@ -1,4 +1,4 @@
-"""The job_store as a file: who may open it, what a damaged one costs, what its rows hold."""
+"""The job store as a file: who may open it, what a damaged one costs, what its rows contain."""
 
 import json
 import sqlite3

@@ -50,7 +50,7 @@ def test_text_comes_back(format: Format, text: str) -> None:
 
 @pytest.mark.parametrize("format", ["jpg", "webp"])
 def test_a1111_reads_our_files(format: Format) -> None:
-    """As it does: piexif's reading of Pillow's EXIF block."""
+    """With A1111's method: piexif reads Pillow's EXIF block."""
     exif = Image.open(io.BytesIO(encoded(IMAGE, format, "Grüße 漢字").data)).info["exif"]
     assert piexif.helper.UserComment.load(piexif.load(exif)["Exif"][piexif.ExifIFD.UserComment]) == "Grüße 漢字"
 
@@ -69,7 +69,7 @@ def test_text_in_latin_1_is_a_plain_chunk() -> None:
 @pytest.mark.parametrize(
     ("size", "text", "requested", "given"),
     [
-        ((16, 16), "漢" * 33_000, "jpg", "png"),  # an EXIF block of a JPEG holds 64 kB
+        ((16, 16), "漢" * 33_000, "jpg", "png"),  # an EXIF block of a JPEG holds at most 64 kB
         ((65_536, 8), TEXT, "jpg", "png"),
         ((16_384, 8), TEXT, "webp", "png"),
         ((16_383, 8), TEXT, "webp", "webp"),
@@ -130,7 +130,7 @@ def test_a_novelai_picture_is_translated() -> None:
 @pytest.mark.parametrize(
     ("written", "read_as"),
     [
-        ("テスト, 狐".encode(), "テスト, 狐"),  # UTF-8 where PNG has Latin-1
+        ("テスト, 狐".encode(), "テスト, 狐"),  # UTF-8 where PNG expects Latin-1
         ("café".encode(), "café"),
         ("café".encode("latin-1"), "café"),
         (b"plain", "plain"),

@@ -1,4 +1,4 @@
-"""The outputs folder: whole files or none, numbers that go on, no way out."""
+"""The outputs folder: complete files or none, continuous numbers, no way out."""
 
 import csv
 import errno
@@ -40,7 +40,7 @@ def outputs(tmp_path: Path) -> Outputs:
 
 
 def save(outputs: Outputs, seed: int = 5, kind: str = "img2img", text: str = TEXT, **settings: Any) -> str:
-    # A copy: two threads that save one image leave the texts of the one in it for good (Pillow's encoderinfo).
+    # A copy: two threads that save one image leave one thread's texts in it for good (Pillow's encoderinfo).
     return outputs.write(outputs.numbered(kind, seed), as_file(IMAGE.copy(), text, Settings(**settings)))
 
 
@@ -73,7 +73,7 @@ def test_a_file_holds_its_picture_and_its_text(outputs: Outputs, format: str, su
         (["00041-9.png"], "00042-5.png"),
         (["00041-9.jpg", "00007-9.png", "grid-0099.png", "notes.txt"], "00042-5.png"),
         (["123456-9.png"], "123457-5.png"),
-        (["20260131123456-9.png"], "00000-5.png"),  # a date, not a number of ours
+        (["20260131123456-9.png"], "00000-5.png"),  # a date, not one of our numbers
     ],
 )
 def test_numbers_go_on_from_the_largest(outputs: Outputs, there: list[str], name: str) -> None:
@@ -119,7 +119,7 @@ def test_a_folder_deleted_meanwhile_is_made_again(outputs: Outputs) -> None:
 
 
 def refusing(error: int) -> Callable[..., Any]:
-    """A function of os that does nothing but fail."""
+    """A function of os that always fails."""
 
     def refused(*args: object, **options: object) -> None:
         raise OSError(error, os.strerror(error))
@@ -128,7 +128,7 @@ def refusing(error: int) -> Callable[..., Any]:
 
 
 def filling_up(after: int) -> Callable[[int, Any], int]:
-    """os.write for a disk that takes `after` bytes and is full then."""
+    """os.write for a disk that accepts `after` bytes and then is full."""
     real, left = os.write, [after]
 
     def write(handle: int, data: Any) -> int:
@@ -166,7 +166,7 @@ def test_a_refusing_disk_gives_the_reason_and_leaves_nothing(
     assert caught.value.hint.startswith(hint)
     assert caught.value.status == 507
     assert files(outputs) == [f"{FOLDER}/00000-5.png"]
-    assert save(outputs) == f"{FOLDER}/00001-5.png"  # it goes on as soon as the disk does
+    assert save(outputs) == f"{FOLDER}/00001-5.png"  # it continues as soon as the disk works again
 
 
 def test_a_file_in_the_folder_s_place_is_called_so(outputs: Outputs) -> None:

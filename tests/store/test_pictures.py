@@ -1,4 +1,4 @@
-"""Source pictures on disk: by content, bounded, gone without harm."""
+"""Source pictures on disk: named by content, limited in size, and safe to lose."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ def picture(shade: int) -> Picture:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the pictures are kept; made by the first."""
+    """The folder of the pictures, created by the first one."""
     return tmp_path / "cache" / "pictures"
 
 

@@ -1,4 +1,4 @@
-"""Forecasts of enlarging, learned from finished runs."""
+"""Forecasts for enlarging, learned from finished runs."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from modules.schema.settings import Settings
 from modules.ui.app import Page, build_page, mount
 from tests.ui.fake_server import in_a_loop
 
-MOST_INPUTS = 60  # beyond, a click costs a second (measured with Gradio 6.31)
+MOST_INPUTS = 60  # above that, a click costs a second (measured with Gradio 6.31)
 REQUESTS = {"txt2img": Txt2ImgRequest, "img2img": Img2ImgRequest}
 
 

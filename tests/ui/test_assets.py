@@ -1,4 +1,4 @@
-"""Scripts and style sheets: where they are served, and what they may not contain."""
+"""Scripts and style sheets: where they are served, and what they must not contain."""
 
 import asyncio
 import re
@@ -10,12 +10,12 @@ import pytest
 from modules.ui import assets
 
 SCRIPTS = sorted(assets.FOLDER.rglob("*.js"))
-LONGEST_LINE = 120  # letters; the formatter breaks all but texts and comments
-MOST_LINES = 300  # the formatter gives each argument of a long call a line of its own
+LONGEST_LINE = 120  # letters; the formatter breaks everything but strings and comments
+MOST_LINES = 300  # the formatter puts each argument of a long call on its own line
 
 
 def name(path: Path) -> str:
-    """A file's path below the assets, to name a test by."""
+    """A file's path below the assets folder, as the name of a test."""
     return path.relative_to(assets.FOLDER).as_posix()
 
 

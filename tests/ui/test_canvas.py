@@ -1,4 +1,4 @@
-"""The picture area and the controls of a mask: which widgets there are, and what the canvas's scripts may depend on."""
+"""The picture area and the mask controls: which widgets exist, and what the canvas's scripts may depend on."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page's scripts: their own unit tests, the linter, the formatter and the type checker, all run by Node."""
+"""The page's scripts: their unit tests, the linter, the formatter and the type checker, all run by Node."""
 
 import os
 import subprocess
@@ -15,14 +15,14 @@ UNDER_TEST = ["modules/ui/assets", "tests/ui/js"]
 
 
 def complaints(program: str, *arguments: str) -> str:
-    """What a program of node_modules says about the scripts; empty when it is content."""
+    """What a program in node_modules reports about the scripts; empty if it finds nothing."""
     assert (ROOT / program).is_file(), "npm packages are missing: `python launch.py test` installs them"
     ran = subprocess.run([NODE, program, *arguments], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     return "" if ran.returncode == 0 else "\n" + ran.stdout + ran.stderr
 
 
 def test_the_scripts_arithmetic() -> None:
-    """tests/ui/js/*.test.js; each file is a process of its own. Needs no npm package."""
+    """tests/ui/js/*.test.js; each file runs in its own process. Needs no npm package."""
     files = sorted(path.as_posix() for path in (ROOT / "tests" / "ui" / "js").glob("*.test.js"))
     ran = subprocess.run([NODE, "--test", *files], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert ran.returncode == 0, "\n" + ran.stdout + ran.stderr

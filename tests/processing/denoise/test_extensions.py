@@ -1,4 +1,4 @@
-"""Extensions that act while a picture is sampled: the example of the documentation, tokens and residuals."""
+"""Extensions that act during sampling: the documentation's example, tokens and residuals."""
 
 import json
 import re

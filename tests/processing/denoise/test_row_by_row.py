@@ -1,4 +1,4 @@
-"""Evaluations without the memory for all rows at once."""
+"""Evaluations without enough memory for all rows at once."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ from modules.processing.denoise.row_by_row import Predictor
 
 
 class Model:
-    """Adds up all that a row is told; `most` rows fit."""
+    """Adds up everything a row receives; at most `most` rows fit."""
 
     place = Placement(CPU, torch.float32, torch.float32, torch.float32)
 
@@ -61,7 +61,7 @@ def test_without_memory_for_all_rows_each_is_asked_for(error: Exception) -> None
     expected = predicted(whole)
     torch.testing.assert_close(predicted(short, predictor), expected)
     torch.testing.assert_close(predicted(short, predictor), expected)
-    assert (whole.asked, short.asked) == ([4], [4] + [1] * 8)  # the whole is not tried again
+    assert (whole.asked, short.asked) == ([4], [4] + [1] * 8)  # all rows at once are not tried again
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a kernel failed"), ValueError("no")])

@@ -1,4 +1,6 @@
-"""Control units in whole jobs: what changes a picture and what does not, in which steps and passes, what is written."""
+"""Control units in whole jobs: what changes a picture and what does not, in which steps and passes, and the
+infotext.
+"""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
@@ -97,7 +99,7 @@ def test_two_units_add_in_any_order_and_another_picture_is_another_result(studio
     both = studio.made(unit(), unit("depth", module="canny"))
     swapped = studio.made(unit("depth", module="canny"), unit())
     difference = np.abs(pixels(both).astype(int) - pixels(swapped))
-    assert difference.max() <= 1  # the sum of floats in another order
+    assert difference.max() <= 1  # another order of floating-point sums
     assert both.pixels != studio.made(unit()).pixels
     other = studio.made(unit(), control_images=(Picture.from_image(Image.new("RGB", (64, 64), "white")),))
     assert other.pixels != studio.made(unit()).pixels
@@ -118,7 +120,7 @@ def test_each_control_mode_gives_a_picture_of_its_own(studio: Studio, mode: str)
     ("start", "end", "steps", "acting"),
     [
         (0.0, 1.0, 4, [0, 1, 2, 3]),
-        (0.0, 0.0, 4, [0, 1]),  # the step is counted by its end
+        (0.0, 0.0, 4, [0, 1]),  # the step counts by its end
         (0.25, 1.0, 4, [2, 3]),
         (0.26, 1.0, 4, [3]),
         (0.25, 0.25, 4, [2]),
@@ -189,7 +191,7 @@ def test_a_second_run_gives_the_same_bytes(studio: Studio, precision: Settings) 
 @pytest.mark.parametrize(
     ("units", "values", "sentence"),
     [
-        ([unit("line")], {}, None),  # a part of one name only
+        ([unit("line")], {}, None),  # a part of only one name
         ([unit("lin3s")], {}, "there is no ControlNet 'lin3s'; did you mean 'lines'?"),
         ([unit(module="cany")], {}, "there is no preprocessor 'cany'; did you mean 'canny'?"),
         ([unit(image=None)], {}, "a unit has no picture"),

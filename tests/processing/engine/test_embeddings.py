@@ -1,4 +1,4 @@
-"""Textual inversions by their words: in both prompts, named with their hashes, new ones at the next job."""
+"""Textual inversions by their words: in both prompts, named with their hashes; new ones are found by the next job."""
 
 import hashlib
 from pathlib import Path
@@ -62,7 +62,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 def test_the_infotext_names_the_words_that_were_spoken(shop: Shop) -> None:
     dusk, bad = f"dusk: {shop.dusk}", f"bad hands: {shop.bad}"
-    for _ in range(2):  # what was encoded before is told as well
+    for _ in range(2):  # what was encoded before is reported as well
         assert shop.hashes("a cat at dusk", "bad: hands, dusk") == f"{dusk}, {bad}"
         assert shop.hashes("a cat", "bad: hands") == bad
         assert shop.hashes("a cat, wide") is None
@@ -83,7 +83,9 @@ def test_the_word_draws_another_picture_in_either_prompt(shop: Shop) -> None:
 
 
 def test_an_embedding_that_cannot_be_used_is_told_where_it_is_named(shop: Shop) -> None:
-    """One of another width and one that is damaged, in either prompt; a word that begins alike is another."""
+    """One of another width and one that is damaged, in either prompt; a word with the same start is a different
+    word.
+    """
     (shop.folder / "torn.pt").write_bytes(b"PK")
     wide = (
         "The embedding 'wide' has no effect: wide.safetensors has vectors 32 wide, but the checkpoint's text "
@@ -94,7 +96,7 @@ def test_an_embedding_that_cannot_be_used_is_told_where_it_is_named(shop: Shop) 
     def told(prompt: str, negative: str = "", **more: Any) -> list[str]:
         return [event.message for event in shop.events(prompt, negative, **more) if isinstance(event, Warned)]
 
-    for _ in range(2):  # what was encoded before is told as well
+    for _ in range(2):  # what was encoded before is reported as well
         assert told("a cat, (Wide:1.2), wide", n_iter=2) == [wide]
         assert told("a cat", "torn") == [torn]
         assert told("a [cat:torn:0.5] AND wide") == [torn, wide]

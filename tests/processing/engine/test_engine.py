@@ -1,4 +1,4 @@
-"""The engine on a tiny random checkpoint: what it promises about events, repeats, batches, stops and bad input."""
+"""The engine on a tiny random checkpoint: its promises about events, repeatability, batches, stops and bad input."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def test_a_batch_equals_its_singles(run: Run, sampler: str) -> None:
     base = {**SMALL, "sampler_name": sampler, "init_images": (source(),), "prompt": "a cat"}
     together = pictures(run(Img2ImgRequest(**{**base, "batch_size": 2, "n_iter": 2})))
     alone = [pictures(run(Img2ImgRequest(**{**base, "seed": 7 + i})))[0] for i in range(4)]
-    # Kernels sum in another order at another batch size; 2 of 255 is the noise that A1111 shows with itself.
+    # Kernels sum in another order at another batch size; A1111 itself varies by 2 of 255.
     assert [largest_difference(a, b) <= 2 for a, b in zip(together, alone, strict=True)] == [True] * 4
 
 

@@ -1,4 +1,4 @@
-"""Hypernetworks by the prompt."""
+"""Hypernetworks named in the prompt."""
 
 from pathlib import Path
 from typing import Any

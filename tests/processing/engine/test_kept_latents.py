@@ -1,4 +1,4 @@
-"""Sampled latents survive what happens before they are decoded: the next try decodes only, and makes the same bytes."""
+"""Sampled latents survive what happens before decoding: the next attempt only decodes, and produces the same bytes."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Engine:
-    """Loading takes longer than all else; each test has a cache folder of its own."""
+    """Loading takes longer than everything else; each test has its own cache folder."""
     return create_engine("cpu", "full", str(folder / "cache"))
 
 
@@ -119,7 +119,7 @@ def test_after_a_decode_without_memory_the_next_try_decodes_only(
 def test_whatever_says_that_there_is_no_memory(
     bench: Bench, without_memory: Callable[..., pytest.MonkeyPatch], kind: str
 ) -> None:
-    """Also in tiles, down to the smallest, and where one picture of a batch is laid out as bytes."""
+    """Also in tiles, down to the smallest, and where one picture of a batch is converted to bytes."""
     patched = without_memory(FAILURES[kind], "decode")
     assert isinstance(bench.run(PLAIN)[-1], Failed)
     patched.undo()
@@ -193,6 +193,6 @@ def test_kept_latents_that_cannot_be_read_are_sampled_again(
 
 
 def test_a_disk_that_refuses_does_not_end_the_job(bench: Bench) -> None:
-    (bench.cache / FOLDER).write_bytes(b"")  # a file where the folder would be
+    (bench.cache / FOLDER).write_bytes(b"")  # a file in place of the folder
     events = bench.run(PLAIN)
     assert (len(pictures(events)), isinstance(events[-1], Finished)) == (1, True)

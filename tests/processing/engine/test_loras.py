@@ -1,4 +1,4 @@
-"""LoRAs by the prompt: pictures as with a checkpoint that was merged by hand, and as before once they are gone."""
+"""LoRAs in the prompt: pictures as with a checkpoint merged by hand, and as before once they are removed."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.tiny import write_tiny_checkpoint
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1}
 
-# kohya's name -> the checkpoint's own, as single files have it
+# kohya's name -> the checkpoint's own, as in single files
 LAYERS = {
     "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v":
         "model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weight",
@@ -34,7 +34,7 @@ RANK, ALPHA = 2, 1.0
 
 
 class Shop:
-    """An engine, a checkpoint, and LoRAs named ink and wash, of which ink has the alias India."""
+    """An engine, a checkpoint, and LoRAs named ink and wash; ink has the alias India."""
 
     def __init__(self, folder: Path) -> None:
         self.path = write_tiny_checkpoint(folder / "tiny.safetensors")
@@ -115,7 +115,7 @@ def test_the_picture_is_that_of_a_checkpoint_merged_by_hand(
     plain = shop.picture()
     with_loras = shop.picture(f"a cat{tags}")
     by_hand = shop.picture(path=shop.merged(tmp_path / "merged.safetensors", strengths))
-    assert apart(with_loras, by_hand) <= 1  # sums are made in another order
+    assert apart(with_loras, by_hand) <= 1  # sums are computed in another order
     assert apart(with_loras, plain) > 8
     assert shop.picture().pixels == plain.pixels
 
@@ -129,7 +129,7 @@ def test_one_after_the_other_is_as_if_alone(shop: Shop) -> None:
 
 
 def test_a_text_encoders_lora_makes_the_same_words_anew(shop: Shop) -> None:
-    """What was encoded is kept, and must not be taken for what another LoRA makes of the words."""
+    """Encoded prompts are cached, and must not be reused for another LoRA."""
     before = shop.picture("a fox").pixels
     assert shop.picture("a fox<lora:ink:1:0>").pixels != before
     assert shop.picture("a fox").pixels == before
@@ -250,7 +250,7 @@ def test_blocks_are_weighed_and_steps_chosen(argument: str, same: str, shop: Sho
 
 
 def test_a_lora_acts_in_its_steps_alone(shop: Shop) -> None:
-    """Of three steps each choice makes another picture, twice the same, and none leaves a trace."""
+    """Of three steps, each choice produces a different picture, twice the same one, and none leaves a trace."""
     plain = shop.picture(steps=3).pixels
     choices = ("start=1", "start=2", "stop=1", "stop=2", "step=1-2", "start=0", "stop=0")
     made: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Jobs in every memory mode: the same bytes, LoRAs included, and what is said of it."""
+"""Jobs in every memory mode: the same bytes, including with LoRAs, and the reported mode."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_without_the_memory_for_all_of_it_a_checkpoint_goes_in_pieces(
 
 @pytest.mark.slow
 def test_fp8_weights_are_near_the_others_and_in_the_infotext(engine: Engines, folder: Path) -> None:
-    """Three bits of a fraction: each weight is off by up to 6 %, the picture of random weights by a few of 255."""
+    """Three bits for the fraction: each weight is off by up to 6 %, the picture of random weights by a few of 255."""
     one = engine("auto")
     plain = run(one, folder)
     rounded = run(one, folder, fp8_storage="Enable")

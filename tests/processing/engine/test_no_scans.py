@@ -1,4 +1,4 @@
-"""What a job names is found when it is admitted: while it runs no folder with models is read, and names stay."""
+"""What a job names is resolved at admission: while it runs, no model folder is read, and names keep their meaning."""
 
 import pickle
 import sys
@@ -26,7 +26,7 @@ from tests.tiny import TEXT_WIDTH, TINY_YAML, tiny_tensors, write_tiny_checkpoin
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 7, "subseed": 1, "sampler_name": "Euler"}
 QUIET = Settings(live_previews_enable=False)
-LISTED: list[str] = []  # folders that this process has read, as long as somebody counts
+LISTED: list[str] = []  # folders that this process has read, while someone counts
 IS_COUNTED = [False]
 
 
@@ -37,7 +37,7 @@ def _count(event: str, arguments: tuple[Any, ...]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _hear() -> None:
-    sys.addaudithook(_count)  # there is no way to take it away again
+    sys.addaudithook(_count)  # an audit hook cannot be removed
 
 
 @contextmanager
@@ -51,7 +51,9 @@ def listed() -> Iterator[list[str]]:
 
 
 class Studio:
-    """Checkpoints tiny and sharp, the LoRA ink, the VAE soft, the embedding dusk; and an engine that knows none."""
+    """Checkpoints tiny and sharp, the LoRA ink, the VAE soft, the embedding dusk; and an engine that knows none of
+    them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.models = folder / "models"
@@ -143,7 +145,7 @@ def axis_pictures(studio: Studio, work: Work) -> list[ImageDone]:
 
 
 def test_the_names_of_a_script_mean_the_files_that_were_there_when_it_was_submitted(studio: Studio) -> None:
-    """Files that come later under the same name, earlier in the list, change nothing; and the text tells both."""
+    """Later files with the same name, earlier in the list, change nothing; and the infotext names both."""
     work = studio.work(**JOBS["a LoRA that only the script names"])
     other = studio.loras / "deep"
     other.mkdir()
@@ -208,4 +210,4 @@ def test_the_catalog_that_travels_leaves_the_notes_of_loras_behind(studio: Studi
     spec = Admission(FixedCatalog(noted)).admitted(TXT2IMG, request, QUIET.overridden({"sd_model_checkpoint": "tiny"}))
     assert spec.resources.catalog == noted
     assert [lora.metadata for lora in spec.resources.catalog.loras] == [{}]
-    assert spec.resources.catalog is noted.without_notes  # shared by all jobs that it was current for
+    assert spec.resources.catalog is noted.without_notes  # shared by all jobs for which it was current

@@ -1,4 +1,4 @@
-"""Checkpoints that take over on the way, and one for the second pass of hires fix, on tiny random checkpoints."""
+"""Checkpoints that take over partway, and one for the second pass of hires fix, on tiny random checkpoints."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ Run = Callable[..., list[Event | EngineState]]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two checkpoints: tiny, and sharp, whose every weight is 0.9 times as large."""
+    """Two checkpoints: tiny, and sharp, all of whose weights are 0.9 times as large."""
     folder = tmp_path_factory.mktemp("models")
     write_tiny_checkpoint(folder / "tiny.safetensors")
     weaker = {
@@ -85,7 +85,7 @@ def test_a_refiner_takes_over_on_the_way_and_the_text_says_so(run: Run, folder: 
     refined = picture(run(request))
     alone = [picture(run(Txt2ImgRequest(**{**SMALL, "sampler_name": sampler}), name)) for name in ("tiny", "sharp")]
     assert refined.pixels != alone[0].pixels
-    # A1111 compares with the 50 levels of LCM as if they were 1000: the refiner takes over at once.
+    # A1111 compares with LCM's 50 levels as if they were 1000: the refiner takes over immediately.
     assert (refined.pixels == alone[1].pixels) == (sampler == "LCM")
     pairs = parse(refined.infotext).pairs
     assert (pairs["Model"], pairs["Refiner switch at"]) == ("tiny", "0.5")
@@ -164,7 +164,7 @@ def test_the_old_way_of_hires_fix_takes_width_and_height_for_the_result(run: Run
     assert {key: pairs[key] for key in ("Size-1", "Size-2", "Hires resize-1", "Hires resize-2")} == {
         "Size-1": "768", "Size-2": "384", "Hires resize-1": "128", "Hires resize-2": "64",
     }  # fmt: skip
-    # The sizes that are written are those after it, so that it must not act on them again.
+    # The infotext's sizes are those after it, so it must not act on them again.
     again = to_fields(parse(done.infotext), settings=Settings(use_old_hires_fix_width_height=True))
     assert again.settings == {"use_old_hires_fix_width_height": False}
 

@@ -1,4 +1,4 @@
-"""Model files that are replaced while a job runs: all its pictures come from one model, or it says why not."""
+"""Model files replaced while a job runs: all its pictures come from one model, or it says why not."""
 
 import shutil
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def weaker(key: str, value: Any) -> Any:
 
 
 def write_other(path: Path, only: str = "") -> Path:
-    """Another checkpoint, or VAE where `only` is the beginning of its keys."""
+    """Another checkpoint, or a VAE if `only` is the prefix of its keys."""
     tensors = {
         key.removeprefix(only): weaker(key, value) for key, value in tiny_tensors().items() if key.startswith(only)
     }
@@ -70,7 +70,7 @@ class Studio:
         act: Callable[[], object] | None = None,
         **settings: Any,
     ) -> list[Event | EngineState]:
-        """The events of a job, with `act` called after its first event of the kind `after`."""
+        """The events of a job; `act` is called after its first event of the kind `after`."""
         found: list[Event | EngineState] = []
         options = Settings(live_previews_enable=False, **settings)
         for event in self.folders.run(self.engine, request, options, Checkpoint("tiny", self.path)):

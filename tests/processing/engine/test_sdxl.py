@@ -1,4 +1,6 @@
-"""Stable Diffusion XL through the real engine: both verbs, masks, two passes, the refiner, and its settings."""
+"""Stable Diffusion XL through the real engine: txt2img and img2img, masks, two passes, the refiner, and its
+settings.
+"""
 
 import io
 from collections.abc import Callable, Iterator

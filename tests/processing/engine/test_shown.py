@@ -1,8 +1,10 @@
-"""Checkpoints whose network is shown the source or its depth map: beside diffusers' pipelines, and in the engine."""
+"""Checkpoints whose network receives the source or its depth map: compared with diffusers' pipelines, and in the
+engine.
+"""
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOptionalMemberAccess=false
 # pyright: reportAttributeAccessIssue=false
-# diffusers types its pipelines' arguments more narrowly than they take them.
+# diffusers declares narrower types for its pipelines' arguments than they accept.
 
 import io
 import random
@@ -49,7 +51,7 @@ from tests.admitted import Folders
 from tests.tiny import write_tiny_checkpoint
 from tests.tiny_line import Tiny, save_folder, save_single, tiny_sd2, tiny_xl
 
-# diffusers' scheduler takes logarithms in a way that numpy 2 warns of.
+# diffusers' scheduler takes logarithms in a way that numpy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 STEPS, CFG, IMAGE_CFG = 4, 5.0, 1.5
@@ -76,7 +78,7 @@ def loaded(tiny: Tiny, folder: Path) -> Model:
 
 
 def ours(model: Model, seen: Tensor, start: Tensor, levels: Tensor) -> Tensor:
-    """The last latents of Euler's method under the guidance of a job."""
+    """The final latents of Euler's method with a job's guidance."""
     request = Img2ImgRequest(**SMALL, init_images=(SOURCE,), cfg_scale=CFG, image_cfg_scale=IMAGE_CFG)
     settings = Settings()
     plan = make_plan(request.resolved(random.Random(1)), settings, model.sizes)
@@ -243,7 +245,7 @@ REFUSED: dict[str, tuple[GenerationRequest, str, str]] = {
 @pytest.mark.parametrize("what", REFUSED)
 @pytest.mark.parametrize("is_known", [True, False])
 def test_what_cannot_be_drawn_is_told(what: str, is_known: bool, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the list of checkpoints where it knows what the file is, else once the file is loaded."""
+    """By the list of checkpoints if it knows what the file is, otherwise once the file is loaded."""
     request, name, said = REFUSED[what]
     if not is_known:
         monkeypatch.setattr("tests.processing.engine.test_shown.look_into", lambda path: UNSEEN)

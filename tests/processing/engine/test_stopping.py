@@ -1,4 +1,4 @@
-"""Wishes to stop are heard in the middle of computations, and leave the engine as it was."""
+"""Stop requests take effect in the middle of computations, and leave the engine unchanged."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ SOURCE = Picture.from_image(Image.fromarray(PIXELS, "RGB"))
 
 
 class Person:
-    """Asks for `stop` once `is_time` says so of the events so far and of how often was listened since the last one."""
+    """Requests `stop` once `is_time` is true of the events so far and of the number of checks since the last one."""
 
     def __init__(self, stop: Stop, is_time: Callable[[list[Event | EngineState], int], bool]) -> None:
         self.events: list[Event | EngineState] = []
@@ -60,7 +60,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small job in the parts of a large one."""
+    """A small job, split into parts like a large one."""
     monkeypatch.setattr(engine_module, "is_large", lambda *_: True)
     monkeypatch.setattr(parts, "LARGE", 1e6)
     monkeypatch.setattr(parts, "PIECE", 5e5)

@@ -1,4 +1,4 @@
-"""VAEs from files of their own: chosen by the setting, told in the infotext, and gone without a trace."""
+"""VAEs from separate files: chosen by the setting, named in the infotext, and removed without a trace."""
 
 import shutil
 from collections.abc import Callable
@@ -42,7 +42,7 @@ Run = Callable[..., list[Event | EngineState]]
 
 
 def write_vae(path: Path, change: Callable[[str, Any], Any] = lambda key, value: value) -> Path:
-    """The tiny checkpoint's VAE in a file of its own, each tensor as `change` makes it."""
+    """The tiny checkpoint's VAE in a separate file, each tensor transformed by `change`."""
     own = {key.removeprefix(PREFIX): value for key, value in tiny_tensors().items() if key.startswith(PREFIX)}
     path.parent.mkdir(exist_ok=True)
     save_file({key: np.ascontiguousarray(change(key, value)) for key, value in own.items()}, path)
@@ -117,7 +117,7 @@ def test_a_vae_acts_while_it_is_chosen_and_leaves_no_bit_behind(studio: Studio, 
 
 
 def test_the_source_is_encoded_anew_for_another_vae(studio: Studio) -> None:
-    """The decoder of both is the same: were the cached latents taken, the pictures would be too."""
+    """Both have the same decoder: if the cached latents were used, the pictures would be the same too."""
     write_vae(
         studio.vaes / "encoder.safetensors",
         lambda key, value: value * np.float16(0.5) if key == "encoder.conv_out.weight" else value,
@@ -170,7 +170,7 @@ def test_automatic_takes_a_pickle_of_the_checkpoints_name(studio: Studio, ending
 @pytest.mark.parametrize("in_folder", [True, False])
 @pytest.mark.parametrize("old_names", [True, False])
 def test_a_vae_may_have_diffusers_layout(studio: Studio, in_folder: bool, old_names: bool) -> None:
-    """Written by diffusers itself; saved alone, its shapes tell what its config.json would."""
+    """Written by diffusers itself; saved alone, its shapes replace its config.json."""
     vae = load_vae(studio.dark, PLACE)
     folder = studio.vaes / "ours"
     vae.save_pretrained(folder)

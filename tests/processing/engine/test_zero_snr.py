@@ -1,4 +1,4 @@
-"""Checkpoints that say of themselves that their noise levels end in nothing but noise."""
+"""Checkpoints that declare that their noise levels end in pure noise."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Grays of the mask as strengths: when each place begins, and how far it gets."""
+"""Grays of the mask as strengths: when each place starts to change, and how far it changes."""
 
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from modules.schema.request import Img2ImgRequest
 from modules.schema.sampler_names import SAMPLERS
 from tests.processing.masked.test_inpaint import SMALL, Run, mask, picture, pixels, run_with, source
 
-OWN_LEVELS = ("DPM fast", "DPM adaptive")  # they choose theirs, so that the walk's count for nothing
+OWN_LEVELS = ("DPM fast", "DPM adaptive")  # these choose their own, so that the job's have no effect
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_steps_are_counted_from_the_end() -> None:
 
 
 def test_places_are_freed_one_after_the_other() -> None:
-    levels = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0])  # a walk of 4 of 5 steps: strength 0.6
+    levels = torch.tensor([8.0, 4.0, 2.0, 1.0, 0.0])  # 4 of 5 steps: strength 0.6
     mask = torch.tensor([0.0, 0.1, 0.4, 0.7, 1.0])
     original, current = torch.zeros(5), torch.ones(5)
     course = [
@@ -61,7 +61,7 @@ def test_places_are_freed_one_after_the_other() -> None:
 
 STRENGTH, STEPS = 0.9, 20
 GRAYS = torch.tensor([0, 64, 128, 192, 255]).view(1, 1, 1, 5) / 255
-PLACES = 400  # of each gray
+PLACES = 400  # for each gray
 
 
 class World:
@@ -119,7 +119,7 @@ def test_white_is_a_walk_without_a_mask_whatever_the_sampler(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["Euler", "Euler a"])
 def test_a_gray_is_a_walk_of_its_own_steps(name: str) -> None:
-    """Without a memory of earlier steps, a held place lies where a shorter walk would begin."""
+    """Without a memory of earlier steps, a held place is where a shorter run would start."""
     world = World(name)
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
     for place, steps in enumerate(OWN_STEPS[1:], 1):
@@ -146,7 +146,7 @@ def test_the_change_grows_with_the_gray(name: str) -> None:
 
 @pytest.mark.parametrize("name", [row.name for row in SAMPLERS if row.timesteps])
 def test_in_ddims_family_the_change_grows_with_the_gray_too(name: str) -> None:
-    """There A1111 takes a latent for less noisy than it is, so that no shorter walk is the measure; distances are."""
+    """There, A1111 treats a latent as less noisy than it is, so that a shorter run is no reference; distances are."""
     world = World(name)
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
     change = (whole - world.original)[..., 1:].mean((0, 1, 2)).tolist()
@@ -154,7 +154,7 @@ def test_in_ddims_family_the_change_grows_with_the_gray_too(name: str) -> None:
 
 
 def test_lcm_goes_as_far_as_its_formula_says() -> None:
-    """Each step draws anew around what is predicted: the mean's distance from 2 is divided by 1 + sigma squared."""
+    """Each step draws anew around the prediction: the mean's distance from 2 is divided by 1 + sigma squared."""
     world = World("LCM")
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
     for place, steps in enumerate(OWN_STEPS[1:], 1):
@@ -195,7 +195,7 @@ def test_black_keeps_every_byte(run: Run, width: int, height: int, area: int) ->
 
 
 def test_a_third_of_the_strength_is_a_job_of_a_third(run: Run) -> None:
-    """Euler's line leads a held place along the noised original, so it is freed where such a job would begin."""
+    """Euler's line keeps a held place on the noised original, so it is released where such a job would start."""
     whole = source(64, 64)
     gray = picture(Image.new("L", (64, 64), 85))
     values: dict[str, Any] = {**SMALL, "steps": 20}

@@ -1,4 +1,4 @@
-"""Inpainting through the engine, on a tiny random checkpoint: what stays, what changes, and what is told."""
+"""Inpainting through the engine, on a tiny random checkpoint: what stays, what changes, and what is reported."""
 
 import hashlib
 import io
@@ -88,7 +88,7 @@ def test_whole_picture_keeps_every_byte_outside_the_blurred_mask(run: Run, width
     values: dict[str, Any] = {**SMALL, "width": width, "height": height}
     request = Img2ImgRequest(init_images=(whole,), mask=drawn, mask_blur=blur, denoising_strength=0.9, **values)
     (result,) = pixels(run(request))
-    assert result.shape == (height // 8 * 8, width // 8 * 8, 3)  # cut to whole cells, as all results are
+    assert result.shape == (height // 8 * 8, width // 8 * 8, 3)  # cut to whole cells, like all results
     kept = np.asarray(blurred(drawn.open().convert("L"), blur, blur))[: result.shape[0], : result.shape[1]] == 0
     apart = (result != np.asarray(whole.rgb())[: result.shape[0], : result.shape[1]]).any(axis=2)
     assert not apart[kept].any()
@@ -126,7 +126,7 @@ def test_every_family_of_samplers_keeps_the_latent_outside_the_mask(run: Run, sa
     everything = mask(64, 64, (0, 0, 64, 64))
     (masked,) = pixels(run(request.model_copy(update={"mask": everything})))
     (plain,) = pixels(run(request.model_copy(update={"mask": None})))
-    assert np.abs(masked.astype(int) - plain).max() <= 1  # all of it masked is img2img
+    assert np.abs(masked.astype(int) - plain).max() <= 1  # a full mask is img2img
 
 
 def test_what_stands_under_the_mask_matters(run: Run) -> None:

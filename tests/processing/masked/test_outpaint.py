@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def grown(margins: Margins, whole: Picture, **values: Any) -> Img2ImgRequest:
-    """A small job; width and height are given where they say something."""
+    """A small job; width and height are given if they matter."""
     given = {name: value for name, value in SMALL.items() if values.get("inpaint_full_res") or name not in SIZE}
     return Img2ImgRequest(
         init_images=(whole,), **{"denoising_strength": 0.9, **given, **dict(zip(SIDES, margins, strict=True)), **values}

@@ -1,4 +1,4 @@
-"""Soft inpainting: blends by their closed forms, the percentile filter against a plain walk over the sorted list."""
+"""Soft inpainting: blends against closed forms, the percentile filter against a plain loop over the sorted list."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_mask_fades_with_the_level_and_magnitudes_are_kept(mask: float, leve
 
 
 def one_percentile(values: np.ndarray, y: int, x: int, low: float, high: float) -> float:
-    """The filter at one cell, word for word as its definition reads."""
+    """The filter at one cell, literally by its definition."""
     edge = np.exp(-9 / 2.25)
     stack: list[tuple[float, float]] = []
     for i in range(max(0, y - 2), min(values.shape[0], y + 3)):

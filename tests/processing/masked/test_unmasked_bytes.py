@@ -25,7 +25,7 @@ from modules.schema.settings import EXACT, OURS, Settings
 from modules.schema.sizes import SD1_SIZES
 
 Bools = NDArray[np.bool_]
-LANCZOS_REACH = 3  # pixels to each side of what is scaled, times the scale where it becomes smaller
+LANCZOS_REACH = 3  # pixels on each side of what is scaled, multiplied by the scale when shrinking
 SIDES = ("outpaint_left", "outpaint_top", "outpaint_right", "outpaint_bottom")
 
 
@@ -43,7 +43,7 @@ def encoded(image: Image.Image) -> Picture:
 
 
 def drawn_mask(rng: np.random.Generator, size: Size, is_alpha: bool, grays: bool) -> Picture:
-    """Up to three rectangles of at most half the size, white or gray, as brightness or as the alpha of a picture."""
+    """Up to three rectangles of at most half the size, white or gray, as brightness or as a picture's alpha."""
     mask = np.zeros((size.height, size.width), np.uint8)
     for _ in range(rng.integers(1, 4)):
         left, top = rng.integers(0, size.width), rng.integers(0, size.height)
@@ -56,7 +56,7 @@ def drawn_mask(rng: np.random.Generator, size: Size, is_alpha: bool, grays: bool
 
 
 def masked(request: Img2ImgRequest) -> Bools:
-    """(H, W) of the source: what is masked by any gray, as far as the blur carries it."""
+    """(H, W) of the source: everything masked by any gray, as far as the blur spreads it."""
     assert request.mask is not None
     image = request.mask.open()
     values = np.asarray(image.getchannel("A") if image.mode == "RGBA" else image.convert("L"))
@@ -78,7 +78,7 @@ def masked(request: Img2ImgRequest) -> Bools:
 
 
 def lanczos_reach(size: Size, mode: int, target: Size) -> tuple[int, int]:
-    """How far (across, down) in pixels of `size` Lanczos carries one that is brought to `target` by a resize mode."""
+    """The reach (across, down) of Lanczos, in pixels of `size`, when that is brought to `target` by a resize mode."""
     if size == target:
         return 0, 0
     scaled = {CROP_AND_RESIZE: covering, RESIZE_AND_FILL: fitting}[mode](size, target).size if mode else target
@@ -89,13 +89,13 @@ def lanczos_reach(size: Size, mode: int, target: Size) -> tuple[int, int]:
 
 
 def spread(is_masked: Bools, across: int, down: int) -> NDArray[np.uint8]:
-    """255 where any pixel is masked in a box around."""
+    """255 if any pixel in a box around is masked."""
     box = np.ones((2 * down + 1, 2 * across + 1), np.uint8)
     return cv2.dilate(is_masked.astype(np.uint8) * 255, box).astype(np.uint8)
 
 
 def redrawn(request: Img2ImgRequest, compatibility: str, rng: np.random.Generator) -> NDArray[np.uint8] | None:
-    """The result where the network gives numbers; None where the job is one without a mask."""
+    """The result, with the network's output replaced by random numbers; None for a job without a mask."""
     chosen = Settings().overridden({"compatibility": compatibility})
     plan = make_plan(request, chosen, SD1_SIZES)
     assert plan.source is not None
@@ -142,7 +142,7 @@ def test_what_is_not_masked_keeps_its_bytes(
     seed: int, size: Size, mode: str, mask_size: Size | None, is_alpha: bool, grays: bool, values: dict[str, Any],
     frame: dict[str, int], compatibility: str, area: int, resize_mode: int,
 ) -> None:  # fmt: skip
-    # A1111 changes or displaces unmasked pixels there, and so does what its clients ask for; both are told.
+    # A1111 changes or shifts unmasked pixels there, and so do its clients' requests; both are reported.
     is_displacing = values["soft_inpainting"] or resizes_latents(resize_mode) or mask_size is not None
     assume(compatibility == OURS or not is_displacing)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The arithmetic between what was asked and what is done, against A1111's numbers."""
+"""The arithmetic from the request to the computation, against A1111's numbers."""
 
 import io
 
@@ -105,7 +105,7 @@ def test_txt2img_walks_the_whole_schedule() -> None:
     ],
 )
 def test_a_lora_acts_in_the_steps_that_its_prompt_gives_it(prompt: str, sampler: str, exact: bool) -> None:
-    """By arguments, and by editing, which means nothing around a tag in A1111."""
+    """By arguments, and by prompt editing, which has no effect around a tag in A1111."""
     settings = Settings(compatibility=EXACT) if exact else Settings()
     plan = make_plan(Txt2ImgRequest(prompt=prompt, steps=4, sampler_name=sampler), settings, SD1_SIZES)
     assert [lora.window for lora in plan.first.loras] == [Window(0, 2)]

@@ -1,4 +1,4 @@
-// Cards: which are shown, where they stand, and what a click does to a prompt.
+// Cards: which are shown, their positions, and what a click does to a prompt.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { measured, nextOf, scrolledTo, shownOf } from "../../../modules/ui/asset
 import { edited, insertion, removal, removalOf, written } from "../../../modules/ui/assets/js/cards/prompt.js";
 
 const tags = readFileSync(new URL("../../../modules/prompts/tags.py", import.meta.url), "utf8");
-const [, TAG] = tags.match(/^TAG = re\.compile\(r"(.+)"\)$/m); // what the server gives the page
+const [, TAG] = tags.match(/^TAG = re\.compile\(r"(.+)"\)$/m); // what the server sends to the page
 
 const ink = { name: "ink", alias: "India", text: "<lora:ink:0.8>", words: "ink wash" };
 const plain = { name: "wash-v2", alias: "", text: "<lora:wash-v2:1>", words: "" };

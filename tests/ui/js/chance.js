@@ -1,6 +1,6 @@
-// Numbers by chance that are the same in each run, and shapes of test data made of them.
+// Random numbers that are the same in each run, and shapes of test data made from them.
 
-// A generator of whole numbers from 0 to below `most` (Park and Miller 1988).
+// A generator of integers from 0 to below `most` (Park and Miller 1988).
 export function chance(seed) {
   let state = seed;
   return (most) => {
@@ -9,7 +9,7 @@ export function chance(seed) {
   };
 }
 
-// The rows of a mask or picture as text, one character a pixel: "." for 0, "#" for 255, else "+".
+// The rows of a mask or picture as text, one character per pixel: "." for 0, "#" for 255, else "+".
 export function drawn(values, width) {
   const rows = [];
   for (let at = 0; at < values.length; at += width) {
@@ -20,5 +20,5 @@ export function drawn(values, width) {
   return rows;
 }
 
-// The values of such a drawing: "#" is 255, all else 0.
+// The values of such a drawing: "#" is 255, everything else 0.
 export const valuesOf = (rows) => Uint8Array.from(rows.join(""), (mark) => (mark === "#" ? 255 : 0));

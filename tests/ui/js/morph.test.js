@@ -1,4 +1,4 @@
-// Masks changed as a whole, against the definition worked out pixel by pixel.
+// Operations on whole masks, against the definition computed pixel by pixel.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -25,7 +25,7 @@ function changed(mask, change) {
   return mask.read(mask.all);
 }
 
-// What is within `by` pixels of the mask (by > 0), or farther than that from what is not masked.
+// The pixels within `by` of the mask (by > 0), or farther than that from unmasked ones.
 function grownByHand(values, by) {
   const isSeed = (value) => (by > 0 ? value >= 128 : value < 128);
   return values.map((value, at) => {

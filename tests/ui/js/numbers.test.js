@@ -1,4 +1,4 @@
-// Numbers as people write them, and whole numbers that JavaScript would round.
+// Numbers as people write them, and integers that JavaScript would round.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// Boxes on the canvas stay within the picture, and keep a size that can be taken hold of.
+// Boxes on the canvas stay inside the picture, and stay large enough to grab.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// Rows of shapes, and the magic wand, against the same worked out pixel by pixel.
+// Rows of shapes, and the magic wand, compared with a computation pixel by pixel.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// Sizes that the form works out from a picture's.
+// Sizes that the form computes from a picture's.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

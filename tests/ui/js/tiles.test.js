@@ -1,4 +1,4 @@
-// Layers in tiles, against a plain array of the same pixels; and how tiles are packed.
+// Layers in tiles, compared with a plain array of the same pixels; and how tiles are compressed.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ import { packed, unpacked } from "../../../modules/ui/assets/canvas/runs.js";
 import { AREA, isWhole, Layer, TILE, whole } from "../../../modules/ui/assets/canvas/tiles.js";
 import { chance } from "./chance.js";
 
-const [WIDTH, HEIGHT] = [TILE + 88, TILE * 2 + 1]; // 2 × 3 tiles, the last ones cut off
+const [WIDTH, HEIGHT] = [TILE + 88, TILE * 2 + 1]; // 2 × 3 tiles, the last ones partial
 
 function edited(layer, change) {
   layer.begin();

@@ -1,4 +1,4 @@
-// What is typed while a script's values are on their way: kept, and given back when they have arrived.
+// Text typed while a script's values are on their way: kept, and restored when they have arrived.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

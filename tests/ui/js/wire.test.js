@@ -1,4 +1,4 @@
-// What travels to the server: mask files, read back here as any reader of PNG would.
+// What is sent to the server: mask files, decoded here as any PNG reader would.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
