@@ -1,4 +1,4 @@
-"""The seam between the engine and a family of models: what every loaded checkpoint can do, whatever it is made of."""
+"""The interface between the engine and the model families: what every loaded checkpoint provides."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Numbers = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class LatentFormat:
-    """A family's latents.
+    """The format of a family's latents.
 
-    channels: of a latent.  cell: pixels a side of one latent cell.  patch: cells a side that the network takes as one
-    token.  shift, scale: model units are (x - shift) * scale of the autoencoder's own, for all channels or for each.
-    (A mean and a deviation are a shift and 1 / scale.)
+    channels: number of channels.  cell: pixels per side of a latent cell.  patch: cells per side of one token of the
+    network.  shift, scale: model units are (x - shift) * scale, where x is in the autoencoder's units; one number for
+    all channels, or one per channel. (A mean and a standard deviation are shift and 1 / scale.)
     """
 
     channels: int
@@ -45,17 +45,17 @@ class LatentFormat:
     patch: int = 1
 
     def normalized(self, latents: Tensor) -> Tensor:
-        """From the autoencoder's units (n, C, h, w) to the model's."""
+        """Latents (n, C, h, w), converted from the autoencoder's units to the model's."""
         shifted = latents if self.shift == 0.0 else latents - self._of(self.shift, latents)
         return shifted * self._of(self.scale, latents)
 
     def restored(self, latents: Tensor) -> Tensor:
-        """From the model's units back to the autoencoder's."""
+        """The inverse of `normalized`: from the model's units to the autoencoder's."""
         scaled = latents / self._of(self.scale, latents)
         return scaled if self.shift == 0.0 else scaled + self._of(self.shift, latents)
 
     def deviation(self, std: Tensor) -> Tensor:
-        """A standard deviation in the autoencoder's units, in the model's."""
+        """A standard deviation, converted from the autoencoder's units to the model's."""
         return std * self._of(self.scale, std)
 
     def packed(self, latents: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class LatentFormat:
         return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, h // p * (w // p), channels * p * p)
 
     def unpacked(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """What `packed` was given; `height` and `width` are in cells."""
+        """The inverse of `packed`; `height` and `width` are in latent cells."""
         p = self.patch
         cut = tokens.view(tokens.shape[0], height // p, width // p, -1, p, p)
         return cut.permute(0, 3, 1, 4, 2, 5).reshape(tokens.shape[0], -1, height, width)
@@ -82,8 +82,8 @@ class LatentFormat:
 class SizeConditioning:
     """XL's size and crop conditioning; Podell et al. 2023, arXiv 2307.01952, sections 2.2 and 2.5.
 
-    width, height: pixels of the original.  crop_top, crop_left: pixels cropped there.
-    aesthetic_score: 0 … 10, for the refiner, which has it in place of the target size.
+    width, height: of the original picture, in pixels.  crop_top, crop_left: cropped pixels.
+    aesthetic_score: 0 … 10, for the refiner, which takes it instead of the target size.
     """
 
     width: int
@@ -95,12 +95,12 @@ class SizeConditioning:
 
 @dataclass(frozen=True)
 class TextOptions:
-    """How prompts are read. `words` are the embeddings that may stand in them.
+    """How prompts are encoded. `words` are the embeddings that they may contain.
 
     is_negative: whether it is the negative prompt.  size_conditioning: for families that take it.
-    clip_l_skip: whether `clip_skip` counts for XL's smaller text encoder.
-    clip_skip: layers of the text encoder left out, 1 is none.  comma_backtrack: tokens that a chunk may be cut short by
-    to end at a comma.  is_exact: A1111's reading where ours differs.  is_old: A1111's first reading of brackets.
+    clip_l_skip: whether `clip_skip` applies to XL's smaller text encoder.
+    clip_skip: which layer from the end is used; 1 is the last.  comma_backtrack: the most tokens a chunk may be
+    shortened by to end at a comma.  is_exact: A1111's parsing where ours differs.  is_old: A1111's old bracket syntax.
     """
 
     clip_skip: int = 1
@@ -116,7 +116,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class EncodedPrompts:
-    """The stages of a prompt, a row each; the embeddings in them, and those that are named and cannot be used."""
+    """The conditioning of a prompt's stages, one row each; the embeddings used, and those named but unusable."""
 
     cond: Conditioning
     words: tuple[Embedding, ...] = ()
@@ -127,7 +127,7 @@ class EncodedPrompts:
 class LoraTarget:
     """A layer that a LoRA may change: its weight, and its bias if it has one.
 
-    `block` is its place in `LoraRequest.blocks`; None is outside of all blocks.
+    `block` is its index in `LoraRequest.blocks`; None if it is outside all blocks.
     """
 
     parameter: nn.Parameter
@@ -138,11 +138,11 @@ class LoraTarget:
 
 @dataclass(frozen=True)
 class VaeSlot:
-    """How a VAE from a file of its own takes the place of the checkpoint's.
+    """How a VAE from a separate file replaces the checkpoint's VAE.
 
-    key: what the file is read by besides its content; models with equal keys share what was read.
-    is_own: whether the checkpoint brought the VAE that is in place.  load: reads the file, raises WebuiError if it
-    holds no VAE.  require_fit: raises WebuiError (given the VAE's name) if it does not fit.
+    key: what loading depends on besides the file; models with equal keys share the loaded VAE.
+    is_own: whether the current VAE is the checkpoint's own.  load: reads the file; raises WebuiError if it contains no
+    VAE.  require_fit: raises WebuiError (given the VAE's name) if it does not fit.
     """
 
     key: float
@@ -158,8 +158,7 @@ class Model(Protocol):
     """A loaded checkpoint: networks on one device, in evaluation mode and without gradients.
 
     `place.ready` is called with the networks that are about to be used.
-
-    Implementations are frozen; what is changed comes back as another one that shares the networks.
+    Implementations are frozen; methods that change something return a new model that shares the networks.
     """
 
     @property
@@ -179,17 +178,17 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """The infotext's "Model"."""
+        """The value of "Model" in the infotext."""
         ...
 
     @property
     def hash(self) -> str:
-        """The infotext's "Model hash"."""
+        """The value of "Model hash" in the infotext."""
         ...
 
     @property
     def vae_name(self) -> str:
-        """Of a VAE from a file of its own, "" for the checkpoint's."""
+        """The name of a VAE from a separate file, "" for the checkpoint's VAE."""
         ...
 
     @property
@@ -197,12 +196,12 @@ class Model(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of all parts in memory."""
+        """The size of all parts in memory, in bytes."""
         ...
 
     @property
     def loras(self) -> tuple[LoraRequest, ...]:
-        """What is in the weights besides."""
+        """The LoRAs applied to the weights."""
         ...
 
     @property
@@ -212,71 +211,71 @@ class Model(Protocol):
 
     @property
     def text_width(self) -> int:
-        """Of the vectors that an embedding must have; 0 where the family takes none."""
+        """The width of an embedding's vectors; 0 if the family takes no embeddings."""
         ...
 
     @property
     def shown(self) -> Shown:
-        """What the network sees as channels beside the latent: `Extra.concat`."""
+        """The network's input channels besides the latent: `Extra.concat`."""
         ...
 
     @property
     def vae_slot(self) -> VaeSlot | None:
-        """None for a family whose VAE is always its own."""
+        """How to replace the VAE; None if the family always uses its own."""
         ...
 
     def words(self, embeddings: EmbeddingCache) -> EmbeddingWords | None:
-        """The embeddings that its text encoder can use; None where the family takes none."""
+        """The embeddings that its text encoder can use; None if the family takes none."""
         ...
 
     def encode_prompts(self, stages: Sequence[str], options: TextOptions) -> EncodedPrompts:
-        """The stages of one prompt, a row of the conditioning each, on the model's device."""
+        """The conditioning of one prompt's stages, one row per stage, on the model's device."""
         ...
 
     def predict(self, x: Tensor, sigma: Tensor, cond: Conditioning, extra: Extra) -> Tensor:
-        """x0, fp32, one for each row of `cond`; x (B, C, h, w) fp32 at level sigma (B,), taken as often as rows ask.
+        """The predicted x0 (rows, C, h, w), fp32, one for each row of `cond`, from x (B, C, h, w) fp32 at sigma (B,).
 
-        Row i belongs to picture i % B; the rows are a multiple of B.
+        Row i belongs to picture i % B; the number of rows is a multiple of B.
         """
         ...
 
     def encode(self, pixels: Tensor) -> Posterior:
-        """The posterior of pictures (n, 3, H, W) in -1 … 1."""
+        """The posterior of the latents of pictures (n, 3, H, W) in -1 … 1."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (n, 3, H, W) in 0 … 1 of latents (n, C, h, w) in model units."""
+        """Pictures (n, 3, H, W) in 0 … 1, decoded from latents (n, C, h, w) in model units."""
         ...
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
-        """What LoRAs may change, by every name that files have for it, with underscores for dots (`lora.roles.folded`).
+        """The layers that LoRAs may change, by every name used in files, with underscores for dots
 
-        Empty where the family takes none.
+        (`lora.roles.folded`). Empty if the family takes none.
         """
         ...
 
     def with_loras(self, loras: tuple[LoraRequest, ...]) -> Self:
-        """The same model, said to have `loras` in its weights."""
+        """The same model, marked as having `loras` in its weights."""
         ...
 
     def with_noise(self, noise: NoiseModel) -> Self:
-        """The same networks asked at other levels: a setting's or a sampler's variant of `noise`."""
+        """The same networks with another noise model: a variant of `noise` for a setting or a sampler."""
         ...
 
     def tiled(self) -> AbstractContextManager[None]:
-        """While it lasts, pictures continue at their opposite edge."""
+        """Within the context, pictures are tileable: they continue at the opposite edge."""
         ...
 
 
 class MissingVae(WebuiError):
-    """All that a checkpoint lacks is a VAE, which may come from a file of its own."""
+    """A checkpoint lacks only a VAE, which may come from a separate file."""
 
 
 @dataclass(frozen=True)
 class FileSigns:
-    """What tells a checkpoint's family: the header of a single file, the pipeline that a diffusers folder names.
+    """What identifies a checkpoint's family: the header of a single file, or the pipeline of a diffusers folder.
 
-    kind: of a folder, the name of its row in `files/detect.py`.
+    kind: for a folder, the name of its row in `files/detect.py`.
     """
 
     header: Header
@@ -286,10 +285,10 @@ class FileSigns:
 
 @dataclass(frozen=True)
 class LoadTools:
-    """What a family's loader works with.
+    """The inputs of a family's loader.
 
-    spare_vae: the file of a VAE, for a checkpoint without one.  make_room: is called with the bytes that the weights
-    take, once all that the header shows is in order and before any weight is read.
+    spare_vae: the file of a VAE, for a checkpoint without one.  make_room: called with the number of bytes that the
+    weights take, after the header was checked and before any weights are read.
     """
 
     place: Placement
@@ -303,9 +302,9 @@ class LoadTools:
 class Family:
     """One row of the table of families.
 
-    traits: what is known of it without torch, its row of `schema/families.py`.
-    load: raises WebuiError for a file that cannot be loaded, MissingVae for one that lacks no more than a VAE.
-    load_control: the ControlNet in a file, for a model of the family; None where the family has none.
+    traits: the family's row in `schema/families.py`, which needs no torch.
+    load: raises WebuiError for a file that cannot be loaded, MissingVae for one that lacks only a VAE.
+    load_control: loads the ControlNet in a file for a model of the family; None if the family has none.
     """
 
     traits: FamilyTraits

@@ -1,4 +1,4 @@
-"""Loaded checkpoints: as many as memory and the settings allow, the latest used last."""
+"""A cache of loaded checkpoints: as many as memory and the settings allow, the most recently used last."""
 
 import logging
 from collections import OrderedDict
@@ -28,11 +28,11 @@ from modules.schema.catalog import Checkpoint, Vae
 
 log = logging.getLogger(__name__)
 
-MOST: Final = 3  # a job has one, another for its second pass, and a refiner; each may have a VAE from a file
+MOST: Final = 3  # per job: one, another for its second pass, and a refiner; each may have a separate VAE
 
 
 class Limits(NamedTuple):
-    """What loaded checkpoints may take: how many, and bytes, 0 for as many as are free."""
+    """The limits for loaded checkpoints: how many, and how many bytes (0: all free memory)."""
 
     most: int = MOST
     ram: int = 0
@@ -41,7 +41,7 @@ class Limits(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What taking a checkpoint will do. `lets_go` are names of others; `mode` is how it will be held."""
+    """What `take` will do. `lets_go`: names of the checkpoints it will unload; `mode`: how it will hold this one."""
 
     is_loaded: bool
     mode: Mode
@@ -52,42 +52,42 @@ class Forecast(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A checkpoint in memory, how its latents are shown while they grow, and what lays other networks over it."""
+    """A checkpoint in memory, its preview map, and the objects that apply other networks to it."""
 
     model: Model
     previews: PreviewMap
     patch: Patch
     hypernetworks: Hypernetworks
-    prediction: tuple[Any, Any] = (None, None)  # as it was written beside the checkpoint
+    prediction: tuple[Any, Any] = (None, None)  # as in the JSON next to the checkpoint
 
 
 class Stamps:
-    """The files of a job as they were when it first took them."""
+    """The states of a job's files when the job first used them."""
 
     def __init__(self) -> None:
         self._first: dict[Path, tuple[Stamp, ...]] = {}
         self._predictions: dict[Path, tuple[Any, Any]] = {}
 
     def of(self, path: Path) -> tuple[Stamp, ...]:
-        """The stamp of each file of a checkpoint or VAE, which may be a folder; none for one that is not there."""
+        """The stamps of all files of a checkpoint or VAE, which may be a folder; () if it does not exist."""
         if path not in self._first:
             self._first[path] = _stamps(path)
         return self._first[path]
 
     def prediction(self, checkpoint: Path) -> tuple[Any, Any]:
-        """What was written of a checkpoint's prediction."""
+        """The prediction noted in the JSON next to a checkpoint."""
         return self._predictions.setdefault(checkpoint, written_prediction(checkpoint))
 
 
 class VaeKey(NamedTuple):
-    """A VAE's file, and what else it is read by (`VaeSlot.key`)."""
+    """A VAE's file, and what else its loading depends on (`VaeSlot.key`)."""
 
     stamps: tuple[Stamp, ...]
     read_by: float
 
 
 class LoadedVae(NamedTuple):
-    """A VAE from a file of its own, and the beginning of its hash."""
+    """A VAE from a separate file, and the start of its hash."""
 
     part: Any
     previews: PreviewMap
@@ -95,10 +95,10 @@ class LoadedVae(NamedTuple):
 
 
 class ModelCache:
-    """Holds as many checkpoints as `limits` say. Another is loaded only after those that leave it no memory are gone.
+    """Holds as many checkpoints as `limits` allow. If memory is short, others are unloaded before the next is loaded.
 
-    Whoever takes a checkpoint should not keep it longer than for its work: it is freed when nobody holds it.
-    `asked` is how they are held if the command line says so.
+    A caller should not keep a checkpoint longer than it needs it: its memory is freed when nobody references it.
+    `asked` is the memory mode from the command line, if given.
     """
 
     def __init__(
@@ -132,12 +132,12 @@ class ModelCache:
         return family_of(checkpoint, self._families) if loaded is None else loaded.model.family
 
     def take(self, checkpoint: Checkpoint, vae: Vae | None = None, stamps: Stamps | None = None) -> Loaded:
-        """`checkpoint`, loaded unless it is there, with the VAE from the file `vae` in the place of its own.
+        """`checkpoint`, loaded if necessary, with the VAE from the file `vae` instead of its own.
 
-        Nothing is written over: without `vae`, its own is there as before. With the `stamps` of a job its files are
-        those that it began with, though others have taken their places since. Raises WebuiError for a file that cannot
-        be loaded or was replaced before that, and for a VAE that does not fit; MissingVae for one without a VAE inside.
-        Others are let go only once all that its header shows is in order.
+        Its own VAE is kept and used again without `vae`. With the `stamps` of a job, the files are those that the job
+        started with, even if they have been replaced since. Raises WebuiError for a file that cannot be loaded or was
+        replaced before loading, and for a VAE that does not fit; MissingVae for a checkpoint without a VAE.
+        Other checkpoints are unloaded only after its header was checked.
         """
         stamps = stamps or Stamps()
         stamp = stamps.of(checkpoint.path)
@@ -172,7 +172,7 @@ class ModelCache:
                     slot.part, previews, self._hashes.short(spare)
                 )
         elif [one.inode for one in _stamps(checkpoint.path)] == [one.inode for one in stamp]:
-            _require_unchanged(checkpoint.name, checkpoint.path, stamp)  # weights may be read as they lie in the file
+            _require_unchanged(checkpoint.name, checkpoint.path, stamp)  # weights may be mapped from the file
         self._held.move_to_end(stamp)
         loaded = self._held[stamp]
         slot = loaded.model.vae_slot
@@ -202,13 +202,13 @@ class ModelCache:
         return self._vaes[key]
 
     def with_loras(self, loaded: Loaded, loras: Sequence[LoraRequest]) -> Model:
-        """A checkpoint of this cache with `loras` in its weights and nothing else. Raises as `Patch.changed`."""
+        """A checkpoint of this cache with exactly `loras` in its weights. Raises like `Patch.changed`."""
         if tuple(loras) != loaded.patch.requests:
             self._offloading.rest()
         return loaded.patch.changed(loras)
 
     def forecast(self, checkpoint: Checkpoint) -> Forecast:
-        """What `take` will do for a checkpoint, as far as its header tells."""
+        """What `take` will do for a checkpoint, as far as its header shows."""
         loaded = self._held.get(_stamps(checkpoint.path))
         needs = self._needs_of(checkpoint.path)
         free = available_bytes(self._place.device)
@@ -226,7 +226,7 @@ class ModelCache:
         return Forecast(False, mode, is_fp8, needs, free, tuple(names[:going]))
 
     def _needs_of(self, path: Path) -> Needs:
-        """By the file's header, which is read once."""
+        """The memory needs from the file's header, which is read once."""
         stamps = _stamps(path)
         if stamps not in self._needs:
             self._needs[stamps] = needs_of(path, self._place)
@@ -239,21 +239,22 @@ class ModelCache:
         release_memory(self._place.device)
 
     def _manage(self, name: str, part: nn.Module, place: Placement) -> None:
-        """Only the denoiser goes layer by layer: the others are small, and work once for a picture."""
+        """Sets how a part is moved. Only the denoiser goes layer by layer: other parts are small and run once per
+        picture."""
         is_denoiser = name == "denoiser"
         dtype = place.dtype if is_denoiser else place.vae_dtype if name == "vae" else place.text_dtype
         mode = "parts" if place.mode == "layers" and not is_denoiser else place.mode
         self._offloading.manage(part, place, dtype, mode, place.is_fp8 and is_denoiser)
 
     def _is_short(self, needed: int, count: int, held: int, free: int) -> bool:
-        """Whether there is no room for a checkpoint of `needed` bytes beside `count` others that take `held`."""
+        """Whether memory is short for a checkpoint of `needed` bytes, with `count` others loaded that take `held`."""
         limit = self.limits.vram if self._place.device.type == "cuda" else self.limits.ram
         if count >= self.limits.most or (limit and held + needed > limit):
             return True
         return free < needed + LEFT_FREE
 
     def _require_memory(self, checkpoint: Checkpoint, least: int) -> None:
-        """Raises WebuiError, and nothing has been let go, if the weights do not fit even where nothing else is held."""
+        """Raises WebuiError, before unloading anything, if the weights would not fit even with nothing else loaded."""
         held = sum(loaded.model.size for loaded in self._held.values())
         free = available_bytes(self._place.device) + held
         if least > free:
@@ -277,7 +278,7 @@ class ModelCache:
 
 
 def _require_unchanged(name: str, path: Path, stamps: tuple[Stamp, ...]) -> None:
-    """Raises WebuiError if a file was replaced or written to since the stamps were taken."""
+    """Raises WebuiError if a file was replaced or modified since the stamps were taken."""
     if _stamps(path) != stamps:
         raise WebuiError(
             f"The file {name} was replaced while the job ran: the rest would come from another model.",

@@ -1,1 +1,1 @@
-"""Checkpoints merged into a new one, a slice of a tensor at a time."""
+"""Merges checkpoints into a new one, one slice of a tensor at a time."""

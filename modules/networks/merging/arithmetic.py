@@ -1,6 +1,6 @@
-"""The arithmetic of merging, in fp32 (fp64 where a source is), rounded once to the type that is saved.
+"""The arithmetic of merging, in fp32 (fp64 if a source is), rounded once to the saved type.
 
-A1111 computes in the files' own types: for fp32 files the numbers are the same, for fp16 ones they differ by rounding.
+A1111 computes in the files' own types: results are the same for fp32 files and differ by rounding for fp16 files.
 """
 
 import math
@@ -16,8 +16,8 @@ from modules.networks.merging.planning import Part, Piece
 from modules.networks.merging.recipe import Method
 from modules.networks.weights import DTYPES
 
-SLICE: Final = 8 * 2**20  # numbers that are worked on at once: 32 MB of each file in fp32
-PARALLEL: Final = 0.9995  # cosine above which two tensors count as parallel, where an angle's sine says nothing
+SLICE: Final = 8 * 2**20  # numbers processed at once: 32 MB of each file in fp32
+PARALLEL: Final = 0.9995  # cosine above which two tensors count as parallel, because the sine of the angle is too small
 
 Stopping = Callable[[], None]
 
@@ -25,10 +25,10 @@ Stopping = Callable[[], None]
 def slices(
     key: str, piece: Piece, method: Method, multiplier_c: float, baking: Baking, breathe: Stopping
 ) -> Iterator[Tensor]:
-    """The numbers of the tensor `key` of the merged file, in order, in the type that is saved, as flat tensors.
+    """The numbers of the tensor `key` of the merged file, in order, in the saved type, as flat tensors (n,).
 
-    `breathe` is called before each read; what it raises ends the merge. Raises WebuiError for numbers that are not
-    finite, OSError.
+    `breathe` is called before each read; an exception from it ends the merge. Raises WebuiError for NaN and infinite
+    numbers, OSError.
     """
     count = math.prod(piece.info.shape)
     dtype = DTYPES[piece.info.dtype]
@@ -52,7 +52,7 @@ def slices(
 
 
 def _assembled(piece: Piece, method: Method, multiplier_c: float, breathe: Stopping) -> Tensor:
-    """A whole merged tensor in fp32, as a LoRA's change is made at once."""
+    """A whole merged tensor in fp32, because a LoRA's change cannot be computed in slices."""
     combine = _combination(piece, method, multiplier_c, breathe)
     count = math.prod(piece.info.shape)
     whole = torch.empty(count, dtype=torch.float32)
@@ -64,7 +64,7 @@ def _assembled(piece: Piece, method: Method, multiplier_c: float, breathe: Stopp
 
 
 def _partly_merged(piece: Piece, method: Method, multiplier_c: float) -> Tensor:
-    """A's first convolution with only its first input channels merged; it is small."""
+    """A's first convolution, in which only the first input channels are merged. It is small enough to do at once."""
     tensors = [_whole(part) for part in piece.parts]
     a, others = _wide(tensors[0], tensors), [_wide(tensor, tensors) for tensor in tensors[1:]]
     shared = a[:, : piece.channels]
@@ -89,7 +89,7 @@ def _combination(
 def combination(
     method: Method, multiplier: float, multiplier_c: float, factors: tuple[float, float]
 ) -> Callable[[list[Tensor]], Tensor]:
-    """The function of A, B and C; `factors` are SLERP's."""
+    """The function that combines A, B and C; `factors` are for SLERP."""
     match method:
         case "Weighted sum":
             return lambda t: (1 - multiplier) * t[0] + multiplier * t[1]
@@ -121,9 +121,9 @@ def slerp_factors(tensors: list[Tensor], t: float) -> tuple[float, float]:
 
 
 def _angle_factors(dot: float, a_square: float, b_square: float, t: float) -> tuple[float, float]:
-    """sin((1-t)·θ) / sin θ and sin(t·θ) / sin θ, θ being the angle between the tensors (Shoemake, SIGGRAPH 1985).
+    """sin((1-t)·θ) / sin θ and sin(t·θ) / sin θ, where θ is the angle between the tensors (Shoemake, SIGGRAPH 1985).
 
-    Tensors that are parallel, opposite or zero are mixed linearly.
+    Parallel, opposite or zero tensors are interpolated linearly.
     """
     lengths = math.sqrt(a_square * b_square)
     cosine = dot / lengths if lengths > 0 and math.isfinite(lengths) else 1.0
@@ -134,14 +134,14 @@ def _angle_factors(dot: float, a_square: float, b_square: float, t: float) -> tu
 
 
 def _wide(tensor: Tensor, beside: list[Tensor]) -> Tensor:
-    """In the type that is computed in. Whole numbers, which are only ever copied, stay as they are."""
+    """`tensor` in the type for computing. Integers stay as they are, because they are only copied."""
     if not tensor.is_floating_point():
         return tensor
     return tensor.to(torch.float64 if any(each.dtype == torch.float64 for each in beside) else torch.float32)
 
 
 def _saved(tensor: Tensor, dtype: torch.dtype, piece: Piece) -> Tensor:
-    """Numbers beyond the type's range become its largest ones. Raises WebuiError for NaN and infinite ones."""
+    """`tensor` in the saved type, clamped to its range. Raises WebuiError for NaN and infinite numbers."""
     if not tensor.is_floating_point():
         return tensor.to(dtype)
     if not bool(torch.isfinite(tensor.sum())) and not bool(torch.isfinite(tensor).all()):

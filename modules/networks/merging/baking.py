@@ -1,4 +1,4 @@
-"""LoRAs laid into the tensors of a merged file: the changes of `networks/lora`, by a single file's keys."""
+"""Bakes LoRAs into the tensors of a merged file: the changes of `networks/lora`, by the keys of a single file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from modules.networks.sdxl.checkpoint import SDXL
 from modules.networks.weights import open_weights
 
 _FAMILIES: Final[Mapping[str, tuple[Family, Layout]]] = {"sd1": (SD1, SD1_LAYOUT), "sdxl": (SDXL, SDXL_LAYOUT)}
-_THIRDS: Final = 3  # query, key and value in one tensor of OpenCLIP's
+_THIRDS: Final = 3  # query, key and value share one tensor in OpenCLIP
 
 
 class TensorSlice(NamedTuple):
-    """Where a weight lies in a single file: a key, and which third of its rows where it shares the tensor."""
+    """The place of a weight in a single file: a key, and which third of its rows if the tensor is shared."""
 
     key: str
     third: int | None = None
 
 
 class Laid(NamedTuple):
-    """What is laid over a weight, in the prompt's order, each with its strength."""
+    """A weight's place, and its changes in the order of the prompt, each with its strength."""
 
     place: TensorSlice
     changes: tuple[tuple[Change, float], ...]
@@ -51,14 +51,14 @@ class _Checkpoint:
 
 @dataclass(frozen=True)
 class Baking:
-    """`laid` by key of the checkpoint. `notes` are sentences about what has no effect."""
+    """The changes to bake, `laid`, by key of the checkpoint. `notes` are sentences about what has no effect."""
 
     laid: Mapping[str, tuple[Laid, ...]]
     notes: tuple[str, ...]
     loras: tuple[LoraRequest, ...] = ()
 
     def over(self, key: str, tensor: Tensor) -> Tensor:
-        """`tensor`, fp32 in its own shape, with what is laid over it. Raises WebuiError if a LoRA was exchanged."""
+        """`tensor`, in fp32 and its own shape, with its changes. Raises WebuiError if a LoRA file has been replaced."""
         for place, changes in self.laid[key]:
             if place.third is None:
                 tensor = summed(tensor, changes, torch.float32)
@@ -76,7 +76,7 @@ NO_BAKING: Final = Baking({}, ())
 
 @torch.no_grad()
 def bake(path: Path, loras: Sequence[LoraRequest]) -> Baking:
-    """What `loras` change in the checkpoint `path`. Raises WebuiError for a family or a file that does not fit."""
+    """The changes of `loras` to the checkpoint `path`. Raises WebuiError if its family or a file does not fit."""
     if not loras:
         return NO_BAKING
     kind = detect(open_weights(path).renamed(with_text_model).header)
@@ -110,7 +110,7 @@ def _always(layout: Layout) -> Callable[[FileType], Layout]:
 
 
 def _targets(parts: Parts, name: str) -> tuple[dict[str, LoraTarget], dict[nn.Parameter, TensorSlice]]:
-    """What LoRAs may change, of networks without numbers, and where it lies in the file."""
+    """The weights that LoRAs may change, in networks without values, and their places in the file."""
     unet = empty(UNet2DConditionModel, parts.unet_config, name)
     targets = unet_targets(unet)
     places = {weight: TensorSlice(parts.unet_names(own)[0]) for own, weight in unet.named_parameters()}

@@ -1,8 +1,8 @@
-"""Weights of a merge block by block, in the spellings of the "merge block weighted" tools. Free of torch.
+"""The weights of a merge per block, in the notation of the "merge block weighted" tools. Does not import torch.
 
-26 values are those of Stable Diffusion 1 and 2: BASE, IN00 to IN11, M00, OUT00 to OUT11. 20 are those of XL: BASE, IN00
-to IN08, M00, OUT00 to OUT08; a 21st is for the VAE. As in these tools, the time embedding counts as IN00, the last
-layers behind the blocks as the last OUT, and BASE is everything outside of the UNet.
+26 values are for Stable Diffusion 1 and 2: BASE, IN00 to IN11, M00, OUT00 to OUT11. 20 values are for XL: BASE, IN00 to
+IN08, M00, OUT00 to OUT08; a 21st is for the VAE. As in these tools, the time embedding counts as IN00, the layers after
+the last block count as the last OUT, and BASE is everything outside the UNet.
 """
 
 import math
@@ -15,14 +15,14 @@ from modules.networks.files.detect import UNET, VAE
 
 FIELD: Final = "block_weights"
 SD_COUNT, XL_COUNT, XL_VAE_COUNT = 26, 20, 21
-LARGEST: Final = 10.0  # of a weight, either sign
+LARGEST: Final = 10.0  # largest weight, positive or negative
 _BLOCK: Final = re.compile(r"(input|output)_blocks\.(\d+)\.")
-_BEFORE: Final = ("time_embed.", "label_emb.")  # what stands before the input blocks
+_BEFORE: Final = ("time_embed.", "label_emb.")  # layers before the input blocks
 
 
 @dataclass(frozen=True)
 class BlockWeights:
-    """One weight for each block. `vae` is None where the VAE counts as `base`."""
+    """One weight for each block. If `vae` is None, the VAE uses `base`."""
 
     base: float
     inputs: tuple[float, ...]
@@ -58,9 +58,9 @@ class BlockWeights:
 
 
 def parse_block_weights(text: str) -> BlockWeights | None:
-    """The weights in a text of numbers with commas, spaces or line breaks between them; None for an empty one.
+    """Parses numbers separated by commas, spaces or line breaks; None for an empty text.
 
-    Raises WebuiError for another count of them, or for what is no number.
+    Raises WebuiError for a wrong count, or for text that is not a number.
     """
     words = re.split(r"[\s,]+", text.strip().strip(","))
     if words == [""]:

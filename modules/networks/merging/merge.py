@@ -1,4 +1,4 @@
-"""A merge from its recipe to a finished file. Memory is a few slices, whatever the sizes of the checkpoints."""
+"""Runs a merge, from recipe to finished file. It needs memory for a few slices, whatever the checkpoints' sizes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ from modules.networks.merging.source import TensorFile
 
 
 class Stopped(Exception):
-    """Somebody wants the merge to end. What is done stays, for the next run."""
+    """The user stopped the merge. The partial file stays, so that the next run can continue it."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` tensors are in the file; `resumed` of them were there from an earlier run."""
+    """`done` of `total` tensors are in the file; `resumed` of them are from an earlier run."""
 
     done: int
     total: int
@@ -40,22 +40,22 @@ class Note:
 
 @dataclass(frozen=True)
 class Merged:
-    """The file is there."""
+    """The file is complete."""
 
     path: Path
     size: int
 
 
 def target_of(recipe: Recipe, kind: str) -> Path:
-    """Where the file will lie: A1111 adds the word for A's further input channels to the name."""
+    """The path of the new file: like A1111, adds the word for A's extra input channels to the name."""
     return recipe.target.with_name(f"{recipe.target.stem}.{kind}{recipe.target.suffix}") if kind else recipe.target
 
 
 @torch.no_grad()
 def merge(recipe: Recipe, should_stop: Callable[[], bool]) -> Iterator[Progress | Note | Merged]:
-    """Make the file of `recipe`; the last that is told is Merged.
+    """Makes the file of `recipe` and yields its progress; the last item is Merged.
 
-    Raises WebuiError for files that do not go together or that the disk refuses, Stopped, OSError.
+    Raises WebuiError for incompatible files or if the disk refuses, Stopped, OSError.
     """
     sources = [_opened(path) for path in recipe.sources]
     vae = _opened(recipe.vae) if recipe.vae is not None else None
@@ -96,7 +96,7 @@ def _opened(path: Path) -> TensorFile:
 
 
 def _stamp(recipe: Recipe) -> bytes:
-    """Everything that decides about the numbers: the recipe, and the files as they are now."""
+    """Identifies everything that determines the numbers: the recipe, and the current state of the files."""
     files: list[tuple[str, int, int]] = []
     for path in recipe.files:
         status = path.stat()

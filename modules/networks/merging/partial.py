@@ -1,7 +1,7 @@
-"""A safetensors file that is written tensor by tensor, and taken up again where it was cut off.
+"""A safetensors file that is written tensor by tensor, and can be continued after an interruption.
 
-All offsets are known beforehand, so the header is written first. Beside the file lies a journal: how many tensors are
-on the disk. A whole file gets its name at the end, in one step.
+All offsets are known in advance, so the header is written first. A journal next to the file records how many tensors
+are on disk. The complete file is renamed to its final name in one step.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from modules.networks.files.foreign import LENGTH_BYTES
 from modules.networks.files.listing import LONGEST_HEADER, TensorInfo
 from modules.networks.files.torch_pickle import ITEM_BYTES
 
-PARTIAL, JOURNAL, LOCK = ".merging", ".merging-journal", ".merging-lock"  # after the name, which gets a dot before it
-SYNC_BYTES: Final = 256 * 2**20  # written between two entries of the journal: what a cut costs at most
-SPARE_BYTES: Final = 64 * 2**20  # of the disk that are left free
+PARTIAL, JOURNAL, LOCK = ".merging", ".merging-journal", ".merging-lock"  # suffixes; the name also gets a leading dot
+SYNC_BYTES: Final = 256 * 2**20  # written between two journal entries: the most that an interruption can lose
+SPARE_BYTES: Final = 64 * 2**20  # left free on the disk
 
 
 class Layout(NamedTuple):
-    """A safetensors file before its numbers: the bytes it begins with, the order of its tensors, its size in bytes."""
+    """The layout of a safetensors file: its first bytes, the order of its tensors, its size in bytes."""
 
     head: bytes
     order: tuple[str, ...]
@@ -35,7 +35,8 @@ class Layout(NamedTuple):
 
 
 def lay_out(tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str]) -> Layout:
-    """Wide types first, then by name, as the safetensors library does. Raises WebuiError for too large a header."""
+    """The layout: wide types first, then by name, as in the safetensors library. Raises WebuiError if the header is
+    too large."""
     order = tuple(sorted(tensors, key=lambda key: (-ITEM_BYTES[tensors[key].dtype], key)))
     entries: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
     end = 0
@@ -63,10 +64,10 @@ def _bytes(info: TensorInfo) -> int:
 
 
 class PartialFile:
-    """The file on its way to `target`. Use it as a context; one of a name at a time, in any process.
+    """The unfinished file for `target`. Use it in a `with` block; only one process may write to a target at a time.
 
-    `stamp` stands for all that decides about the bytes: what another stamp has begun is begun anew. Raises WebuiError
-    if `target` is taken, if somebody else is writing it, or if the disk refuses or is too full.
+    `stamp` identifies everything that determines the bytes: a file with another stamp is started anew. Raises
+    WebuiError if `target` exists, if someone else is writing it, or if the disk refuses or is too full.
     """
 
     def __init__(self, target: Path, layout: Layout, stamp: bytes, overwrite: bool) -> None:
@@ -89,7 +90,7 @@ class PartialFile:
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(self._lock)
-            self._stack.callback(self._remove_lock)  # before it is let go of, so that nobody else has it
+            self._stack.callback(self._remove_lock)  # before it is released, while nobody else can hold it
         except Timeout as error:
             raise WebuiError(
                 f"{self._target.name} is just being merged.", "Wait for it, or use another name."
@@ -109,13 +110,13 @@ class PartialFile:
     def __exit__(self, *failure: object) -> None:
         try:
             if not self.is_published and self._unsynced:
-                with contextlib.suppress(OSError):  # a full disk is what failed; the last entry counts
+                with contextlib.suppress(OSError):  # the disk may be full; the last entry counts
                     self._note()
         finally:
             self._stack.close()
 
     def write(self, data: memoryview) -> None:
-        """The next bytes. Raises WebuiError if the disk refuses."""
+        """Writes the next bytes. Raises WebuiError if the disk refuses."""
         try:
             self._file.write(data)
         except OSError as error:
@@ -123,7 +124,7 @@ class PartialFile:
         self._unsynced += len(data)
 
     def end_tensor(self) -> None:
-        """The next tensor is whole. Raises WebuiError if the disk refuses."""
+        """Records that the next tensor is complete. Raises WebuiError if the disk refuses."""
         self.done += 1
         if self._unsynced >= SYNC_BYTES:
             try:
@@ -132,7 +133,7 @@ class PartialFile:
                 raise self.refused(error) from error
 
     def publish(self) -> None:
-        """The file is whole: give it its name. Raises WebuiError if that is taken, or the disk refuses."""
+        """Gives the complete file its final name. Raises WebuiError if the name is taken, or the disk refuses."""
         try:
             self._note()
             publish(self._partial, self._target, self._overwrite)
@@ -145,17 +146,17 @@ class PartialFile:
         self._journal.unlink(missing_ok=True)
 
     def _remove_lock(self) -> None:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
+        with contextlib.suppress(OSError):  # Windows does not remove open files
             self._lock_file.unlink(missing_ok=True)
 
     def refused(self, error: OSError) -> WebuiError:
-        """The sentence for an OSError of the disk that is written to."""
+        """The WebuiError for an OSError from writing."""
         return refusal(self._target.name, self._target.parent, error)
 
     def _open(self) -> None:
         self.done = self._kept()
         if self.done == len(self._layout.order) and not self._partial.exists() and self._target.exists():
-            self.is_published = True  # cut off between the last two steps
+            self.is_published = True  # interrupted between the last two steps
             self._journal.unlink(missing_ok=True)
             return
         if self._target.exists() and not self._overwrite:
@@ -163,7 +164,7 @@ class PartialFile:
         self._require_room()
         is_new = self.done == 0
         self._file = self._stack.enter_context(self._partial.open("wb" if is_new else "r+b"))
-        write_over(self._journal, f"{self._stamp}\n{self.done}\n".encode())  # without a line that a crash cut short
+        write_over(self._journal, f"{self._stamp}\n{self.done}\n".encode())  # drops a line truncated by a crash
         if is_new:
             self._file.write(self._layout.head)
             self._file.truncate(self._layout.size)
@@ -172,15 +173,15 @@ class PartialFile:
         self._file.seek(self._start_of(self.done))
 
     def _start_of(self, number: int) -> int:
-        """The byte at which the tensor of this number begins, the file's end for the one behind the last."""
+        """The byte offset of tensor `number`; for the number after the last tensor, the end of the file."""
         entries = json.loads(self._layout.head[LENGTH_BYTES:])
         ends = [entries[key]["data_offsets"][1] for key in self._layout.order[:number]]
         return len(self._layout.head) + (ends[-1] if ends else 0)
 
     def _kept(self) -> int:
-        """Tensors that an earlier run has left on the disk; 0 for none, or another merge's."""
+        """The number of tensors on disk from an earlier run; 0 for none, or for those of another merge."""
         try:
-            lines = self._journal.read_bytes().split(b"\n")[:-1]  # what stands behind the last line break was cut off
+            lines = self._journal.read_bytes().split(b"\n")[:-1]  # text after the last line break is a truncated line
         except FileNotFoundError:
             return 0
         if not lines or lines[0] != self._stamp.encode():
@@ -196,7 +197,7 @@ class PartialFile:
     def _require_room(self) -> None:
         needed = self._layout.size - self._start_of(self.done) + SPARE_BYTES
         free = shutil.disk_usage(self._target.parent).free
-        if self.done == 0 and self._partial.exists():  # another merge's, which is truncated
+        if self.done == 0 and self._partial.exists():  # from another merge; it will be truncated
             free += self._partial.stat().st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
         if free < needed:
             raise WebuiError(
@@ -207,7 +208,7 @@ class PartialFile:
             )
 
     def _note(self) -> None:
-        """Everything written so far is on the disk, and the journal says so."""
+        """Syncs everything written so far to disk, and records it in the journal."""
         self._file.flush()
         os.fsync(self._file.fileno())
         append_line(self._journal, str(self.done).encode())
@@ -221,7 +222,7 @@ def taken(target: Path) -> WebuiError:
 
 
 def left_over(target: Path) -> str:
-    """A sentence about what a merge that was stopped leaves, "" for nothing."""
+    """A sentence about the files left by a stopped merge, "" if there are none."""
     partial = target.with_name(f".{target.name}{PARTIAL}")
     if not partial.exists():
         return ""

@@ -1,4 +1,4 @@
-"""What becomes of each tensor of A, decided from headers alone: A1111's rules, and a sentence for what cannot be."""
+"""Decides from headers alone what to do with each tensor of A, by A1111's rules, with errors for impossible merges."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ from modules.networks.merging.recipe import Recipe
 from modules.networks.merging.source import TensorFile
 from modules.networks.weights import FLOATS, SCALES
 
-MATCHING_SECONDS: Final = 10.0  # for the names of all tensors, some thousands
-_MERGED: Final = "model"  # A1111 merges the keys that contain it: all networks, no noise schedule
-_SKIPPED: Final = "position_ids"  # whole numbers that count the text encoder's places
+MATCHING_SECONDS: Final = 10.0  # for matching the names of all tensors, a few thousand
+_MERGED: Final = "model"  # A1111 merges only keys that contain this: the networks, not the noise schedule
+_SKIPPED: Final = "position_ids"  # integers: the text encoder's positions
 _EXTRA_CHANNELS: Final[Mapping[int, str]] = {9: "inpainting", 8: "instruct-pix2pix"}
 _DTYPE_OF: Final[Mapping[str, str]] = {
     "fp32": "F32", "fp16": "F16", "bf16": "BF16", "fp8_e4m3": "F8_E4M3", "fp8_e5m2": "F8_E5M2",
@@ -41,9 +41,9 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor of the merged file. The first of `parts` is A's or the baked VAE's; alone it is copied.
+    """A tensor of the merged file. The first of `parts` is from A or the baked VAE; a single part is copied.
 
-    `channels` is set where the other parts have fewer input channels than A: so many of the first are merged.
+    `channels` is set if the other parts have fewer input channels than A: the number of first channels to merge.
     """
 
     info: TensorInfo
@@ -53,14 +53,14 @@ class Piece:
 
 
 class MergePlan(NamedTuple):
-    """The tensors of the merged file by key. `kind` is "", or the word for A's further input channels."""
+    """The tensors of the merged file by key. `kind` is "", or the word for A's extra input channels."""
 
     pieces: Mapping[str, Piece]
     kind: str
 
 
 def plan_merge(recipe: Recipe, sources: Sequence[TensorFile], vae: TensorFile | None) -> MergePlan:
-    """Raises WebuiError for checkpoints that do not belong together, naming the key that shows it."""
+    """The plan of a merge. Raises WebuiError for incompatible checkpoints, naming the key that shows it."""
     for source in sources:
         _require_plain(source)
     _require_one_xl_count(recipe, sources[0])
@@ -93,7 +93,7 @@ def _piece(recipe: Recipe, key: str, parts: Sequence[Part], count: int) -> Piece
     first = parts[0]
     info = TensorInfo(_saved_dtype(recipe, key, first.info), first.info.shape)
     is_merged = (
-        len(parts) == count > 1  # what one of the others lacks stays as it is in A
+        len(parts) == count > 1  # tensors missing from another source stay as in A
         and _MERGED in key
         and not key.endswith(_SKIPPED)
         and all(part.info.dtype in FLOATS for part in parts)
@@ -107,7 +107,7 @@ def _piece(recipe: Recipe, key: str, parts: Sequence[Part], count: int) -> Piece
 
 
 def _common_channels(key: str, parts: Sequence[Part]) -> int | None:
-    """None for parts of one shape; the count of channels that A shares with the others.
+    """The number of input channels that A shares with the others; None if all parts have the same shape.
 
     A1111 merges the four channels of a plain model into the first four of an inpainting or instruct-pix2pix model.
     """
@@ -169,8 +169,8 @@ def _require_one_xl_count(recipe: Recipe, first: TensorFile) -> None:
 
 
 def _saved_dtype(recipe: Recipe, key: str, *infos: TensorInfo) -> str:
-    """The type that a tensor is saved in. Only matrices outside of the VAE are saved in 8 bits: the rest is small, and
-    suffers most."""
+    """The type that a tensor is saved in. Only matrices outside the VAE are saved in 8 bits: other tensors are small
+    and lose the most quality."""
     dtypes = [info.dtype for info in infos]
     if dtypes[0] not in FLOATS:
         return dtypes[0]
@@ -182,7 +182,7 @@ def _saved_dtype(recipe: Recipe, key: str, *infos: TensorInfo) -> str:
 
 
 def _widest(dtypes: Sequence[str]) -> str:
-    """What torch's promotion gives: the widest, F32 for F16 with BF16."""
+    """The type given by torch's promotion: the widest, F32 for F16 with BF16."""
     widest = max(dtypes, key=lambda dtype: _WIDTH[dtype])
     same = {dtype for dtype in dtypes if _WIDTH[dtype] == _WIDTH[widest]}
     if len(same) == 1:
@@ -191,10 +191,10 @@ def _widest(dtypes: Sequence[str]) -> str:
 
 
 def discards(pattern: str, seconds: float = MATCHING_SECONDS) -> Callable[[str], bool]:
-    """Whether a tensor of this name is left out.
+    """A function that says whether a tensor with a given name is left out.
 
-    Raises WebuiError for what is no regular expression; what it returns, once all its names together have taken longer
-    than `seconds`: some expressions try more ways than there is time for.
+    Raises WebuiError for an invalid regular expression. The function raises it once matching has taken more than
+    `seconds` in total, because some expressions backtrack exponentially.
     """
     if not pattern:
         return lambda key: False
@@ -228,7 +228,7 @@ def discards(pattern: str, seconds: float = MATCHING_SECONDS) -> Callable[[str],
 
 
 def _vae_names(vae: TensorFile) -> dict[str, str]:
-    """The VAE's keys by those that they have in a checkpoint. Raises WebuiError for a file without a VAE."""
+    """Key in a checkpoint -> key in the VAE's file. Raises WebuiError for a file without a VAE."""
     prefix = VAE if any(key.startswith(VAE) for key in vae.header) else ""
     inner = {key.removeprefix(prefix): key for key in vae.header if key.startswith(prefix)}
     if "decoder.conv_in.weight" not in inner:
@@ -242,7 +242,7 @@ def _vae_names(vae: TensorFile) -> dict[str, str]:
 
 
 def _new_attention(name: str) -> str:
-    """How diffusers names the VAE's attention since 0.18."""
+    """diffusers' name of the VAE's attention layers since version 0.18."""
     renamed = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
     for old, new in renamed.items():
         name = name.replace(old, new)
@@ -250,7 +250,7 @@ def _new_attention(name: str) -> str:
 
 
 def _require_same_size(part: Part, shape: tuple[int, ...], key: str) -> None:
-    """A 1×1 convolution and a linear layer of the same size stand in for each other."""
+    """Raises WebuiError for another size. A 1×1 convolution and a linear layer of the same size are interchangeable."""
     if [side for side in part.info.shape if side != 1] != [side for side in shape if side != 1]:
         raise WebuiError(
             f"bake_in_vae: {part.file.name} does not fit: {key} has the shape {list(part.info.shape)} in it, expected "

@@ -1,4 +1,4 @@
-"""What is merged with what, and the notes that the merged file carries. Free of torch."""
+"""The recipe of a merge, and the metadata of the merged file. Does not import torch."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ Method = Literal["No interpolation", "Weighted sum", "Add difference", "SLERP", 
 Precision = Literal["same", "fp32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2"]
 
 RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"  # A1111's names in a file's metadata
-LONGEST_COPIED: Final = 2**20  # letters of a note that is copied from a source; longer ones are pictures
-_LEGACY_START, _LEGACY_BYTES = 0x100000, 0x10000  # where A1111's old eight digits come from
+LONGEST_COPIED: Final = 2**20  # characters of metadata copied from a source; longer values are pictures
+_LEGACY_START, _LEGACY_BYTES = 0x100000, 0x10000  # the bytes that A1111's old eight-digit hash covers
 
 
 COUNTS: Final[Mapping[Method, int]] = {
@@ -26,12 +26,11 @@ COUNTS: Final[Mapping[Method, int]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A merge with everything resolved.
+    """A merge with all names resolved.
 
     sources: A, B and C, as many as the method takes.  multiplier: of B, or of B - C.  multiplier_c: of C in a triple
-    sum.  vae: its tensors take the place of A's.  discard: a regular expression; keys in which it is found are left
-    out.  loras: laid over the merged tensors.  metadata: the text that the new file carries.  target: where it is to
-    lie.
+    sum.  vae: its tensors replace A's.  discard: a regular expression; tensors whose keys contain a match are left
+    out.  loras: baked into the merged tensors.  metadata: written to the new file.  target: the path of the new file.
     """
 
     sources: tuple[Path, ...]
@@ -54,7 +53,7 @@ class Recipe:
 
 
 class Source(NamedTuple):
-    """What the notes say of a checkpoint that was merged. `sha256` is in hex."""
+    """A merged checkpoint, as described in the metadata. `sha256` is in hex."""
 
     name: str
     path: Path
@@ -63,8 +62,8 @@ class Source(NamedTuple):
 
 
 def merge_notes(sources: Sequence[Source], settings: Mapping[str, Any]) -> dict[str, str]:
-    """A1111's notes of a merge: `sd_merge_recipe` with `settings`, and `sd_merge_models` by the sources' hashes, those
-    of earlier merges included."""
+    """A1111's metadata of a merge: `sd_merge_recipe` with `settings`, and `sd_merge_models` by the sources' hashes,
+    including those of earlier merges."""
     hashes = [source.sha256 for source in sources] + [None] * 3
     keys = ("primary_model_hash", "secondary_model_hash", "tertiary_model_hash")
     recipe = {"type": "webui", **dict(zip(keys, hashes, strict=False)), **settings}
@@ -81,7 +80,7 @@ def merge_notes(sources: Sequence[Source], settings: Mapping[str, Any]) -> dict[
 
 
 def copied_notes(sources: Sequence[Source]) -> dict[str, str]:
-    """The sources' own notes, those of later ones over those of earlier ones; without their merges and pictures."""
+    """The sources' own metadata without merges and pictures; later sources override earlier ones."""
     notes: dict[str, str] = {}
     for source in sources:
         notes |= {key: text for key, text in source.metadata.items() if len(text) <= LONGEST_COPIED}
@@ -89,14 +88,14 @@ def copied_notes(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def legacy_hash(path: Path) -> str:
-    """A1111's model hash before 2023: eight digits of the sha256 of 64 KB in the middle of the file."""
+    """A1111's model hash before 2023: eight hex digits of the sha256 of 64 KB, 1 MB into the file."""
     with open_file(path) as file:
         file.seek(_LEGACY_START)
         return hashlib.sha256(file.read(_LEGACY_BYTES)).hexdigest()[:8]
 
 
 def _json(text: str | None) -> Any:
-    """What a note holds; None for none, and the text itself where it is no JSON."""
+    """The parsed value; None for None, and the text itself if it is not JSON."""
     try:
         return json.loads(text) if text is not None else None
     except (ValueError, RecursionError):

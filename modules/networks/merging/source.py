@@ -1,4 +1,4 @@
-"""A checkpoint's tensors, read a slice at a time with plain reads: pages of a mapped file would count as memory."""
+"""Reads a checkpoint's tensors in slices with plain reads: the pages of a mapped file would count as memory."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,9 +15,9 @@ from modules.networks.weights import DTYPES, read_stored
 
 
 class TensorFile:
-    """A file's tensors by name, `read` in slices. Old spellings are renamed by `new_name`.
+    """A file's tensors by name, `read` in slices. `new_name` maps old names to current ones.
 
-    Raises WebuiError for a file that is damaged, or no model file; OSError.
+    Raises WebuiError for a file that is damaged or not a model; OSError.
     """
 
     def __init__(self, path: Path, new_name: Callable[[str], str] = str) -> None:
@@ -30,7 +30,7 @@ class TensorFile:
         self.name = path.name
         self._path = path
         self._starts: dict[str, int] = {}
-        self._strided: dict[str, Stored] = {}  # tensors whose numbers do not lie in a row
+        self._strided: dict[str, Stored] = {}  # tensors that are not contiguous
         self.metadata: Mapping[str, str] = {}
         header: dict[str, TensorInfo] = {}
         if format_of(path) == "safetensors":
@@ -57,7 +57,7 @@ class TensorFile:
         self.header: Header = header
 
     def read(self, key: str, first: int, count: int) -> Tensor:
-        """The numbers `first` to `first + count` of a tensor, as if it were one row. Raises WebuiError, OSError."""
+        """The numbers `first` to `first + count` of the flattened tensor. Raises WebuiError, OSError."""
         dtype = DTYPES[self.header[key].dtype]
         if key in self._strided:
             return read_stored(self._path, self._strided[key]).flatten()[first : first + count]
