@@ -1,7 +1,7 @@
-"""The numbers of weights: whether all are finite, and conversion to another type, in pieces that fit a CPU's cache.
+"""Checks that weights are finite, and converts them to another type, in pieces that fit a CPU's cache.
 
-torch converts fp16 to bf16 number by number; by way of fp32 it takes a third of the time. NaN and infinity have all
-bits of the exponent set: as whole numbers they are the largest, which is found at the speed of memory.
+torch converts fp16 to bf16 one number at a time; converting via fp32 takes a third of the time. NaN and infinity have
+all exponent bits set: read as integers they are the largest, and finding a maximum is as fast as reading memory.
 """
 
 from typing import Final, NamedTuple
@@ -11,13 +11,13 @@ import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
 
-_AT_ONCE: Final = 2**18  # numbers that are looked at while they are in the cache
-_CONVERTED_AT_ONCE: Final = 2**15 - 1  # the most that torch's threads do not share, which would wait for each other
+_AT_ONCE: Final = 2**18  # numbers checked at once; they fit in the cache
+_CONVERTED_AT_ONCE: Final = 2**15 - 1  # the most that torch handles on one thread; several would wait for each other
 _HALF: Final = (torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 class _Bits(NamedTuple):
-    """A number type's bits as whole numbers with and without a sign, and the first of those that are not finite."""
+    """The signed and unsigned integer types with a number type's bits, and the smallest integer that is not finite."""
 
     signed: torch.dtype
     unsigned: DTypeLike
@@ -34,12 +34,12 @@ _BITS: Final = {
     torch.float16: _Bits(torch.int16, np.uint16, 0x7C00),
     torch.bfloat16: _Bits(torch.int16, np.uint16, 0x7F80),
     torch.float8_e5m2: _Bits(torch.int8, np.uint8, 0x7C),
-    torch.float8_e4m3fn: _Bits(torch.int8, np.uint8, 0x7F),  # it has NaN alone
+    torch.float8_e4m3fn: _Bits(torch.int8, np.uint8, 0x7F),  # it has NaN but no infinity
 }
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor on the CPU, of a type with a point, holds no NaN and no infinity."""
+    """Whether a floating-point tensor on the CPU contains neither NaN nor infinity."""
     bits = _BITS[tensor.dtype]
     signed = tensor.contiguous().view(-1).view(bits.signed).numpy()
     unsigned = signed.view(bits.unsigned)
@@ -53,7 +53,7 @@ def all_finite(tensor: Tensor) -> bool:
 def converted(
     tensor: Tensor, device: torch.device, dtype: torch.dtype, order: torch.memory_format = torch.preserve_format
 ) -> Tensor:
-    """`tensor.to(device, dtype, memory_format=order)`, to the bit, but faster on a CPU, and there by one thread."""
+    """`tensor.to(device, dtype, memory_format=order)`, bit for bit, but faster on a CPU, using one thread there."""
     is_same = tensor.dtype == dtype and (order == torch.preserve_format or tensor.is_contiguous(memory_format=order))
     is_here = tensor.device.type == device.type == "cpu"
     is_plain = tensor.is_contiguous() and {tensor.dtype, dtype} <= {*_HALF, torch.float32}

@@ -1,11 +1,10 @@
 """Weights that are on the computing device only while they are used: part by part, layer by layer, or as fp8 numbers.
 
-At rest a weight lies where it was loaded to: in RAM, as it lies in the file if that could be mapped. While it is used,
-its parameter holds a copy on the device in the type of the arithmetic. Then the copy is dropped and the parameter holds
-the tensor of before, so nothing is written back and every bit is restored.
-
-accelerate's hooks do not serve for this: they put other parameters in the place of those that LoRAs are merged into,
-and copy back what has not changed.
+An unused weight stays where it was loaded: in RAM, mapped from the file if possible. While it is used, its parameter
+holds a copy on the device, in the type it computes in. Afterwards the copy is dropped and the parameter holds the
+original tensor again, so nothing is written back and every bit is restored.
+accelerate's hooks are not suitable: they replace the parameters that LoRAs are merged into, and copy unchanged weights
+back.
 """
 
 import logging
@@ -23,13 +22,13 @@ from modules.networks.numbers import converted
 log = logging.getLogger(__name__)
 
 FP8: Final = torch.float8_e4m3fn
-_FP8_LAYERS: Final = (nn.Linear, nn.Conv2d)  # A1111's; norms and biases are small and need the bits
+_FP8_LAYERS: Final = (nn.Linear, nn.Conv2d)  # as in A1111; norms and biases are small and need the precision
 
 
 class Copies:
-    """Some tensors, and while they are used their copies on `device` in `dtype`. Integers keep their type.
+    """Some tensors and, while they are used, their copies on `device` in `dtype`. Integers keep their type.
 
-    keeps_fp8: 8 bit numbers are copied as they are.
+    keeps_fp8: 8-bit floats keep their type too.
     """
 
     def __init__(
@@ -42,7 +41,7 @@ class Copies:
         self._rested: list[Tensor] = []
 
     def bring(self) -> None:
-        """Have the copies in use. If they cannot all be made there are none, and the error is raised."""
+        """Makes the copies and uses them. If one cannot be made, none are used, and the error is raised."""
         try:
             for tensor in self._tensors:
                 rested = tensor.data
@@ -53,7 +52,7 @@ class Copies:
             raise
 
     def drop(self) -> None:
-        """Have the tensors of before in use again."""
+        """Drops the copies and uses the original tensors again."""
         for tensor, rested in zip(self._tensors, self._rested, strict=False):
             tensor.data = rested
         self._rested = []
@@ -66,7 +65,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class _Part:
-    """How a network is moved. copies: all of it, None for one that goes layer by layer."""
+    """How a network is moved. copies: of the whole network; None if it is moved layer by layer."""
 
     copies: Copies | None
     device: torch.device
@@ -74,16 +73,16 @@ class _Part:
 
 
 class Offloading:
-    """Moves the parts of checkpoints, whichever checkpoint they belong to: those that work are on the device."""
+    """Moves the parts of all checkpoints, so that only the parts in use are on the device."""
 
     def __init__(self) -> None:
         self._parts: WeakKeyDictionary[nn.Module, _Part] = WeakKeyDictionary()
         self._there: list[Copies] = []
 
     def manage(self, part: nn.Module, place: Placement, dtype: torch.dtype, mode: Mode, is_fp8: bool = False) -> None:
-        """Have a network moved as `mode` says from now on. `dtype` is that of its arithmetic.
+        """Moves a network according to `mode` from now on. `dtype` is the type it computes in.
 
-        `is_fp8` keeps the weights of its large layers as 8 bit numbers, which rounds them.
+        `is_fp8` stores the weights of its large layers as 8-bit floats, which rounds them.
         """
         if part in self._parts or place.is_always_there:
             return
@@ -105,7 +104,8 @@ class Offloading:
             self._parts[part] = _Part(Copies(_tensors(part), place.device, dtype, is_fp8), place.device, dtype)
 
     def ready(self, *parts: nn.Module) -> None:
-        """Have these networks on the device, and no others. One without the memory for it goes layer by layer."""
+        """Moves these networks to the device, and all others away. If memory is short, a network is moved layer by
+        layer."""
         managed = [(part, self._parts[part]) for part in parts if part in self._parts]
         copies = [held.copies for _, held in managed if held.copies is not None]
         if not managed or (copies and copies == self._there):
@@ -126,7 +126,7 @@ class Offloading:
                 self._there.append(held.copies)
 
     def rest(self) -> None:
-        """Have no part on the device: before weights are changed, or when something else needs the memory."""
+        """Moves all parts off the device: before weights are changed, or when something else needs the memory."""
         for copies in self._there:
             copies.drop()
         self._there = []
@@ -140,7 +140,7 @@ class Offloading:
 
 
 def _while_called(layer: nn.Module, copies: Copies) -> None:
-    """Have the copies in use while `layer` is called, also if the call is stopped or finds no memory."""
+    """Uses the copies only while `layer` is called, even if the call is stopped or runs out of memory."""
 
     def bring(module: nn.Module, inputs: Any) -> None:
         copies.bring()
@@ -158,5 +158,5 @@ def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[Tensor]:
 
 
 def _order(tensor: Tensor) -> torch.memory_format:
-    """Convolutions are faster with their channels last, on every device."""
+    """The memory format for a tensor: convolutions are faster with channels last, on every device."""
     return torch.channels_last if tensor.ndim == 4 else torch.preserve_format

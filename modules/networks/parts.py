@@ -1,9 +1,8 @@
-"""Large computations in parts, between which a wish to stop is heard.
+"""Splits large computations into parts, so that a job can be stopped between them.
 
-A convolution of a 2048 x 2048 picture or the attention of its places is one call of torch that takes minutes on a CPU.
-While `InParts` lasts, such calls are made piece by piece, and before each of them and each piece it is asked whether to
-stop.
-The pieces are those of the output, so each number is summed in the order in which it would be in one call.
+A convolution or attention over a 2048 x 2048 picture is one torch call that takes minutes on a CPU. Within `InParts`,
+such calls run piece by piece, and `hear` checks for a stop before each call and each piece.
+The output is split, not the sums, so each number is summed in the same order as in one call.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,18 +16,18 @@ from torch.overrides import TorchFunctionMode
 
 from modules.base.events import Stop
 
-# Multiplications and additions of a call: a piece takes a tenth of a second on two slow cores.
+# Multiplications and additions per piece: about a tenth of a second on two slow cores.
 LARGE: Final = 1.6e10
 PIECE: Final = 4e9
-BLOCK: Final = 32  # queries that the kernel takes at once
-LARGE_PIXELS: Final = 768 * 768  # of a job whose steps are to hear, on a CPU
+BLOCK: Final = 32  # queries that the kernel processes at once
+LARGE_PIXELS: Final = 768 * 768  # pixels of a job that can be stopped within a step, on a CPU
 LARGE_PIXELS_ELSEWHERE: Final = 2048 * 2048
 LARGE_STEP: Final = 6e12  # pixels times parameters, about half a second on two cores
-LARGE_NUMBERS: Final = 2**28  # of a call that does little with each of its numbers
+LARGE_NUMBERS: Final = 2**28  # numbers in a call that does little work per number
 
 
 class Stopped(Exception):
-    """Somebody wants the batch or the job to end. Raised out of the middle of a computation."""
+    """Someone stopped the batch or the job. Raised in the middle of a computation."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.name)
@@ -36,7 +35,7 @@ class Stopped(Exception):
 
 
 class Ear:
-    """Asks whether to stop. SKIP is for a batch, so one that comes before the first waits for it."""
+    """Checks for stop requests. SKIP applies to a batch; before the first batch, it waits for that batch."""
 
     def __init__(self, should_stop: Callable[[], Stop]) -> None:
         self._should_stop = should_stop
@@ -45,7 +44,7 @@ class Ear:
         self.is_in_batch = False
 
     def hear(self) -> None:
-        """Raises Stopped if somebody asked."""
+        """Raises Stopped if a stop was requested."""
         if self._is_deaf:
             return
         stop = self._should_stop()
@@ -57,7 +56,8 @@ class Ear:
 
     @contextmanager
     def deaf(self) -> Iterator[None]:
-        """For what must not be left half done, such as a change of weights."""
+        """Within the context, stop requests are ignored: for work that must not be left half done, such as changing
+        weights."""
         before, self._is_deaf = self._is_deaf, True
         try:
             yield
@@ -66,9 +66,9 @@ class Ear:
 
 
 def is_large(pixels: int, parameters: int, device: torch.device) -> bool:
-    """Whether a step over so many pixels (of all pictures at the same time) may be longer than a person waits.
+    """Whether a step over `pixels` (of all pictures in the batch) may take longer than a user wants to wait.
 
-    Asking before every call takes a tenth of the time of a small network, so small jobs are asked between steps alone.
+    Checking before every call costs a tenth of a small network's time, so small jobs only check between steps.
     """
     if device.type != "cpu":
         return pixels >= LARGE_PIXELS_ELSEWHERE
@@ -76,7 +76,7 @@ def is_large(pixels: int, parameters: int, device: torch.device) -> bool:
 
 
 class InParts(TorchFunctionMode):
-    """While it lasts, torch's large calls are made in parts, and `hear` is called before each of them and each part."""
+    """Within the context, torch's large calls run in parts, and `hear` is called before each call and each part."""
 
     def __init__(self, hear: Callable[[], None]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class InParts(TorchFunctionMode):
 def _attention(
     hear: Callable[[], None], func: Any, query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any
 ) -> Tensor | None:
-    """By queries (…, N, width)."""
+    """Splits the queries (…, N, width)."""
     work = 4.0 * query.numel() * key.shape[-2]
     if work < LARGE or rest or options.get("attn_mask") is not None or options.get("is_causal"):
         return None
@@ -113,7 +113,7 @@ def _attention(
 def _linear(
     hear: Callable[[], None], func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor | None:
-    """By the rows before the last axis."""
+    """Splits the rows before the last axis."""
     work = 2.0 * input.numel() * weight.shape[0]
     if work < LARGE or input.dim() < 2:
         return None
@@ -137,7 +137,7 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    """By rows of the output; each piece sees the rows of the input that it needs, with the padding at the ends."""
+    """Splits the output's rows; each piece gets the input rows that it needs, with the padding at the ends."""
     if input.dim() != 4 or isinstance(padding, str):
         return None
     (down, across), (pad_down, pad_across), (gap, _) = (_pair(each) for each in (stride, padding, dilation))
@@ -173,7 +173,7 @@ def _group_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor | None:
-    """By groups of channels."""
+    """Splits the groups of channels."""
     if input.numel() <= LARGE_NUMBERS or num_groups < 2:
         return None
     whole = torch.empty_like(input)
@@ -189,7 +189,7 @@ def _group_norm(
 
 
 def _silu(hear: Callable[[], None], func: Any, input: Tensor, inplace: bool = False) -> Tensor | None:
-    """By rows of a picture."""
+    """Splits the rows of a picture."""
     if input.numel() <= LARGE_NUMBERS or input.dim() != 4:
         return None
     whole = input if inplace else torch.empty_like(input)

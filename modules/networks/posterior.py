@@ -1,4 +1,4 @@
-"""What an autoencoder's encoder says of pictures."""
+"""The output of an autoencoder's encoder."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the encoder says of pictures: `mean`, `std` (n, channels, h, w) of their latents, in the UNet's scale, fp32.
+    """The distribution of pictures' latents: `mean` and `std` (n, channels, h, w), in the UNet's scale, fp32.
 
-    It depends on the picture alone, so it can be kept; each sample differs by its noise.
+    It depends only on the pictures, so it can be cached; samples differ by their noise.
     """
 
     mean: Tensor
     std: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Latents for standard normal `noise` of the same shape; drawn from the image's seed, it repeats exactly."""
+        """Latents (n, channels, h, w) for standard normal `noise` of that shape; equal noise gives equal latents."""
         return self.mean + self.std * noise.to(self.mean)
 
     @property
     def size(self) -> int:
-        """Bytes, for a cache."""
+        """The size in bytes, for a cache."""
         return 2 * self.mean.numel() * self.mean.element_size()

@@ -1,4 +1,4 @@
-"""A quick look at a latent: a linear map from its channels to RGB, instead of the decoder."""
+"""Quick previews of latents: a linear map from channels to RGB instead of the decoder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from modules.networks.posterior import Posterior
 
-_CELLS: Final = 8  # of a side of the picture the map is fitted on
+_CELLS: Final = 8  # latent cells per side of the picture used for fitting
 _RIDGE: Final = 1e-3
 _SEED: Final = 20
 
@@ -25,11 +25,10 @@ class PreviewMap:
 
 
 def fit_preview(encode: Callable[[Tensor], Posterior], cell: int) -> PreviewMap:
-    """Fit the map by least squares: the latents of a small drawn picture against the mean color of each cell.
+    """Fits the map by least squares, from the latents of a small generated picture to the mean color of each cell.
 
-    `encode` is an autoencoder's, `cell` its pixels a latent cell. Every autoencoder has its own latent space, so
-    nothing about it is assumed. It costs one encoding of 8 x 8 cells, and draws no random numbers from a generator
-    that others use.
+    `encode` is the autoencoder's, `cell` its pixels per side of a latent cell. Every autoencoder has its own latent
+    space, so nothing is assumed about it. This costs one encoding of 8 x 8 cells, and uses no shared random generator.
     """
     picture = _patches(cell)
     latent = encode(picture * 2 - 1).mean[0].cpu()
@@ -43,7 +42,7 @@ def fit_preview(encode: Callable[[Tensor], Posterior], cell: int) -> PreviewMap:
 
 
 def _patches(cell: int) -> Tensor:
-    """A picture (1, 3, H, W) in [0, 1]: soft fields of color under patches with hard edges and some grain."""
+    """A picture (1, 3, H, W) in [0, 1]: soft color gradients, hard-edged patches and some grain."""
     generator = torch.Generator().manual_seed(_SEED)
     side = _CELLS * cell
     fields = torch.rand(1, 3, _CELLS // 4 + 1, _CELLS // 4 + 1, generator=generator)
@@ -58,6 +57,6 @@ def _patches(cell: int) -> Tensor:
 
 @torch.inference_mode()
 def preview(latent: Tensor, preview_map: PreviewMap) -> NDArray[np.uint8]:
-    """A small picture (h, w, 3) of one latent (channels, h, w), a pixel for each cell."""
+    """A small picture (h, w, 3) of one latent (channels, h, w), with one pixel per cell."""
     rgb = latent.float().cpu().movedim(0, -1) @ preview_map.matrix + preview_map.bias
     return (rgb.nan_to_num(0.0).clamp(0.0, 1.0) * 255).round().to(torch.uint8).numpy()

@@ -1,7 +1,7 @@
-"""The same group norms for all tiles of a picture, so that they have the same tones and no seams.
+"""Shares group norm statistics among all tiles of a picture, so that tiles have the same tones and no seams.
 
-A group norm subtracts the mean of what it sees and divides by its deviation. A tile sees another mean than the picture.
-So both are taken from one pass over the whole picture at a small size, and every tile is normalized by them.
+A group norm subtracts the mean of its input and divides by its standard deviation. The mean of a tile differs from that
+of the picture, so both are taken from one pass over the whole picture at a small size, and used for every tile.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,14 @@ from torch.overrides import TorchFunctionMode
 
 
 class Moments(NamedTuple):
-    """Of each group of channels, (n, groups) fp32."""
+    """The statistics of each group of channels, (n, groups), fp32."""
 
     mean: Tensor
     variance: Tensor
 
 
 class MeasuredNorms(TorchFunctionMode):
-    """While it lasts, the moments of what each group norm sees are noted in `seen`, in the order of the calls."""
+    """Within the context, the moments of each group norm's input are recorded in `seen`, in the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class MeasuredNorms(TorchFunctionMode):
 
 
 class SharedNorms(TorchFunctionMode):
-    """While it lasts, the group norms of one pass through a network use `moments`, in the order of their calls."""
+    """Within the context, the group norms of one pass through a network use `moments`, in the order of calls."""
 
     def __init__(self, moments: Iterable[Moments]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pictures that continue at their opposite edge: convolutions that wrap around."""
+"""Tileable pictures: convolutions that wrap around the edges."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextmanager
 def wrapping_around(networks: Iterable[nn.Module]) -> Iterator[None]:
-    """While it lasts, the networks see a picture's left edge beside its right one, and its top below its bottom."""
+    """Within the context, the networks' convolutions wrap around: left to right, and top to bottom."""
     layers = [
         layer
         for network in networks

@@ -1,4 +1,4 @@
-"""Pictures to latents and back: in tiles when memory is short, in fp32 when half precision overflows."""
+"""Encodes pictures as latents and decodes them: in tiles if memory is short, in fp32 if half precision overflows."""
 
 import logging
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from modules.networks.shared_norms import MeasuredNorms, Moments, SharedNorms
 
 log = logging.getLogger(__name__)
 
-TILE: Final = 64  # latent cells of a tile's side at the first try; halved until it fits in memory
+TILE: Final = 64  # latent cells per side of a tile at the first try; halved until it fits in memory
 SMALLEST_TILE: Final = 16
-OVERLAP: Final = 0.25  # of a tile's side that it shares with its neighbor
+OVERLAP: Final = 0.25  # fraction of a tile's side that overlaps its neighbor
 Network = Callable[[AutoencoderKL, Tensor], Tensor]
 
 # Memory of a pass in units of its widest full-size layer in fp32; measured on SD 1's decoder, 4.5 at 256² and 2.9 at
@@ -33,14 +33,14 @@ class NoRoomForVae(WebuiError):
 
 
 class Span(NamedTuple):
-    """A stretch of one axis, in cells; `stop` is behind the last."""
+    """A range along one axis, in latent cells; `stop` is exclusive."""
 
     start: int
     stop: int
 
 
 def cell_size(vae: AutoencoderKL) -> int:
-    """Pixels of a side for one latent cell."""
+    """Pixels per side of a latent cell."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
@@ -48,8 +48,8 @@ def cell_size(vae: AutoencoderKL) -> int:
 def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Posterior:
     """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
 
-    `in_tiles` has larger pictures than a tile cut into tiles even where there is memory for the whole. Raises
-    WebuiError if the latents are not finite even in fp32, NoRoomForVae if there is no memory for the smallest tiles.
+    `in_tiles` splits pictures larger than a tile even if there is memory for the whole. Raises WebuiError if the
+    latents are not finite even in fp32, NoRoomForVae if there is not enough memory for the smallest tiles.
     """
     moments = _finite(vae, images, _encode_moments, "The VAE's encoder", in_tiles)
     mean, log_variance = moments.chunk(2, dim=1)
@@ -61,7 +61,7 @@ def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Poster
 def decode(vae: AutoencoderKL, latents: Tensor, in_tiles: bool = False) -> Tensor:
     """Pictures (n, 3, H, W) in [0, 1], fp32 on the VAE's device, of `latents` (n, channels, h, w) in the UNet's scale.
 
-    One at a time, so that a batch gives the bytes of its singles. Raises WebuiError as `encode` does.
+    Decodes one at a time, so that a batch gives the same bytes as single pictures. Raises like `encode`.
     """
     scale: float = vae.config["scaling_factor"]
     pictures = [
@@ -71,7 +71,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, in_tiles: bool = False) -> Tenso
 
 
 def to_uint8(pictures: Tensor, is_exact: bool = True) -> NDArray[np.uint8]:
-    """Pictures (n, 3, H, W) in [0, 1] as bytes (n, H, W, 3): cut off as in A1111, or to the nearest one."""
+    """Pictures (n, 3, H, W) in [0, 1] as bytes (n, H, W, 3): truncated as in A1111 (`is_exact`), or rounded."""
     values = 255.0 * pictures.movedim(1, -1)
     return (values if is_exact else values.round()).to(torch.uint8).cpu().numpy()
 
@@ -81,7 +81,7 @@ def from_uint8(pictures: NDArray[np.uint8], device: torch.device | None = None) 
     return torch.from_numpy(pictures).to(device).float().movedim(-1, 1).contiguous() / 255.0 * 2.0 - 1.0
 
 
-# ---- one forward pass and what saves it ----
+# ---- one forward pass, with fallbacks ----
 
 
 def _encode_moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ def _decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 
 
 def _finite(vae: AutoencoderKL, x: Tensor, network: Network, what: str, in_tiles: bool) -> Tensor:
-    """`network(vae, x)` in fp32 numbers. If half precision overflows, the VAE stays in fp32 from then on."""
+    """`network(vae, x)` as fp32. If half precision overflows, the VAE stays in fp32 from then on."""
     result = _forward(vae, x, network, in_tiles)
     if not bool(torch.isfinite(result).all()) and vae.dtype != torch.float32:
         log.warning("%s overflowed in %s; the VAE continues in fp32.", what, vae.dtype)
-        torch.nn.Module.to(vae, dtype=torch.float32)  # diffusers' own `to` logs a line of doubts
+        torch.nn.Module.to(vae, dtype=torch.float32)  # diffusers' own `to` logs a warning
         result = _forward(vae, x, network, in_tiles)
     if not bool(torch.isfinite(result).all()):
         raise WebuiError(f"{what} produced NaN.", "Choose another VAE or checkpoint.", status=500)
@@ -134,15 +134,15 @@ def _forward(vae: AutoencoderKL, x: Tensor, network: Network, in_tiles: bool) ->
 
 
 def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:
-    """Whether one pass will find the memory it needs.
+    """Whether there is enough memory for one pass.
 
-    On CUDA trying is cheap; on a CPU the system may kill the process instead of saying no.
+    On CUDA trying is cheap; on a CPU the system may kill the process instead of refusing the memory.
     """
     if x.device.type != "cpu":
         return True
     pixels = x.shape[0] * x.shape[-1] * x.shape[-2] * (cell_size(vae) ** 2 if network is _decode_pixels else 1)
     channels: list[int] = vae.config["block_out_channels"]
-    widest = channels[min(1, len(channels) - 1)]  # the decoder's last level begins with the channels of the one before
+    widest = channels[min(1, len(channels) - 1)]  # the decoder's last level starts with those of the level before
     return _LAYERS_HELD * pixels * widest * 4 < available_bytes(x.device)
 
 
@@ -150,9 +150,9 @@ def _fits(vae: AutoencoderKL, x: Tensor, network: Network) -> bool:
 
 
 def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Equal spans of `tile` cells that cover `length`, each sharing at least `overlap` with the next.
+    """Equal spans of `tile` cells that cover `length`, each overlapping the next by at least `overlap`.
 
-    One span of the whole if `length` is no longer than a tile.
+    A single span if `length` is no longer than a tile.
 
     >>> spans(100, 64, 16)
     [Span(start=0, stop=64), Span(start=36, stop=100)]
@@ -164,26 +164,26 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
 
 
 def feather(length: int, ramp: int) -> Tensor:
-    """Weights (length,) in (0, 1] that rise over `ramp` places and fall over as many: overlapping tiles blend."""
+    """Blending weights (length,) in (0, 1] that rise over the first `ramp` places and fall over the last `ramp`."""
     place = torch.arange(1, length + 1, dtype=torch.float32)
     return torch.minimum(place, place.flip(0)).clamp(max=ramp) / ramp
 
 
 def decode_tiled(vae: AutoencoderKL, latents: Tensor, tile: int) -> Tensor:
-    """The decoder's output (n, 3, H, W), fp32, from tiles of `tile` latent cells that overlap and blend.
+    """The decoder's output (n, 3, H, W), fp32, from overlapping, blended tiles of `tile` latent cells per side.
 
-    All have the norms of the whole picture at a small size, so tones differ slightly from a pass over the whole.
+    All tiles use the norms of the whole picture at a small size, so tones differ slightly from one whole pass.
     """
     return _tiled(vae, latents, _decode_pixels, tile, 1, cell_size(vae))
 
 
 def encode_tiled(vae: AutoencoderKL, images: Tensor, tile: int) -> Tensor:
-    """The encoder's moments (n, 2 * channels, h, w), fp32, from tiles of `tile` latent cells that overlap and blend."""
+    """The encoder's moments (n, 2 * channels, h, w), fp32, from overlapping, blended tiles of `tile` cells per side."""
     return _tiled(vae, images, _encode_moments, tile, cell_size(vae), 1)
 
 
 def _tiled(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: int, cell_out: int) -> Tensor:
-    """`cell_in` and `cell_out` are the places of one latent cell in the input and in the output."""
+    """`cell_in` and `cell_out` are the sides of one latent cell in the input and in the output."""
     overlap = int(tile * OVERLAP)
     rows, columns = (spans(side // cell_in, tile, overlap) for side in x.shape[-2:])
     norms = _small_norms(vae, x, network, tile, cell_in) if len(rows) * len(columns) > 1 else None
@@ -206,9 +206,9 @@ def _tiled(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: 
 
 
 def _small_norms(vae: AutoencoderKL, x: Tensor, network: Network, tile: int, cell_in: int) -> list[Moments]:
-    """What the norms see of all of `x` at the size of a tile.
+    """The moments of all of `x`, reduced to the size of a tile.
 
-    Places are left out, not averaged: an average would be smoother than the picture, and its deviation smaller.
+    The reduction skips pixels instead of averaging: an average would be smoother and have a smaller deviation.
     """
     cells = [side // cell_in for side in x.shape[-2:]]
     size = [max(1, round(side * tile / max(cells))) * cell_in for side in cells]

@@ -1,4 +1,4 @@
-"""Tensors by name out of a file, and models filled with them; nothing here asks the network for anything."""
+"""Reads tensors by name from a file, and fills models with them; nothing here downloads anything."""
 
 import os
 import sys
@@ -32,10 +32,10 @@ DTYPES: Final = {
 
 FLOATS: Final = tuple(name for name, dtype in DTYPES.items() if dtype.is_floating_point)
 _MAPPED_AGAIN: Final = 2**27  # bytes
-_AHEAD: Final = 2**26  # bytes that are read while those before are converted
-_WORKERS: Final = 8  # threads; more have no use, as memory is read no faster
-_NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # how a file that cannot be mapped is told
-SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # beside weights that are quotients
+_AHEAD: Final = 2**26  # bytes read ahead while earlier ones are converted
+_WORKERS: Final = 8  # threads; more do not help, because memory bandwidth is the limit
+_NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # in messages about files that cannot be mapped
+SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # next to quantized weights
 
 
 Result = TypeVar("Result")
@@ -43,9 +43,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Weights:
-    """A file's tensors: what they are, and `read(key)` to get one. `name` is for messages.
+    """A file's tensors: their types and shapes, and `read(key)` to get one. `name` is for messages.
 
-    `forget` takes what was read out of memory, if nobody uses it any more.
+    `forget` frees the memory of tensors that were read and are no longer used.
     """
 
     name: str
@@ -61,10 +61,10 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """Open a safetensors file or one that torch has saved (nothing but weights), told by its content, not its name.
+    """Opens a safetensors file, or a file of weights saved by torch; the content decides, not the suffix.
 
-    Nothing is read before it is asked for. Raises WebuiError for a file that is empty, truncated, no file of these
-    kinds, or one that holds more than weights; OSError.
+    Tensors are read on demand. Raises WebuiError for a file that is empty, truncated, of another kind, or contains more
+    than weights; OSError.
     """
     if format_of(path) == "safetensors":
         header = read_header(path)
@@ -90,14 +90,14 @@ def open_weights(path: Path) -> Weights:
 
 
 class _Mapped:
-    """A mapped safetensors file. Pages that were read count as this process's memory until the mapping ends."""
+    """A mapped safetensors file. Pages that were read count as this process's memory until the file is unmapped."""
 
     def __init__(self, path: Path, file: Any) -> None:
         self._file = file
         self._read = 0
         self._descriptor = None
         if sys.platform == "linux":
-            with open_file(path) as stream:  # the same file, whatever takes its place meanwhile
+            with open_file(path) as stream:  # the same file, even if its path is replaced
                 self._descriptor = os.dup(stream.fileno())
             weakref.finalize(self, os.close, self._descriptor)
 
@@ -107,7 +107,7 @@ class _Mapped:
         return tensor
 
     def forget(self) -> None:
-        """Map the file anew after some reading; the old mapping ends with the last tensor that uses it."""
+        """Maps the file again after enough reading; the old mapping ends with the last tensor that uses it."""
         if self._read > _MAPPED_AGAIN and self._descriptor is not None:
             self._file = cast(Any, safe_open(f"/proc/self/fd/{self._descriptor}", framework="pt", device="cpu"))
             self._read = 0
@@ -115,7 +115,7 @@ class _Mapped:
 
 @contextmanager
 def _openable(path: Path) -> Iterator[str]:
-    """A name under which safetensors, which wants UTF-8, can open the file; Linux alone has names that are not."""
+    """A UTF-8 name under which safetensors can open the file; only Linux has names that are not UTF-8."""
     if str(path).encode("utf-8", "replace") == os.fsencode(path):
         yield str(path)
         return
@@ -124,7 +124,7 @@ def _openable(path: Path) -> Iterator[str]:
 
 
 def read_stored(path: Path, stored: Stored) -> Tensor:
-    """A tensor out of a file that torch has saved. Raises WebuiError if the file has become shorter; OSError."""
+    """A tensor from a file saved by torch. Raises WebuiError if the file has become shorter; OSError."""
     dtype = DTYPES[stored.dtype]
     first, sides = stored.offset, zip(stored.shape, stored.stride, strict=True)
     count = 0 if 0 in stored.shape else 1 + sum(step * (side - 1) for side, step in sides)
@@ -139,7 +139,7 @@ def read_stored(path: Path, stored: Stored) -> Tensor:
 
 
 def merged(parts: Sequence[Weights]) -> Weights:
-    """Several files (the shards of a model) seen as one."""
+    """Several files (the shards of a model) as one."""
     owner = {key: part for part in parts for key in part.header}
 
     def forget() -> None:
@@ -158,20 +158,19 @@ def fill(
     dtype: torch.dtype | None,
     memory_format: torch.memory_format = torch.preserve_format,
 ) -> None:
-    """Give every parameter and buffer of `model`, which stands on the meta device, its tensor out of `weights`.
+    """Gives every parameter and buffer of `model`, which is on the meta device, its tensor from `weights`.
 
-    `names(parameter)` are the keys to look under, the first that exists counts. Tensors are converted one by one, so
-    that the whole file is never in memory twice. Without a `dtype` they stay as they lie in the file, on the CPU mapped
-    from it. A 1×1 convolution and a linear layer of the same size stand in for
-    each other. Raises WebuiError that names the first missing key, or the key with the wrong shape; the model is then
-    unusable.
+    `names(parameter)` are the possible keys; the first that exists counts. Tensors are converted one by one, so that
+    the whole file is never in memory twice. Without a `dtype` they keep the file's type, and on a CPU they are mapped
+    from it. A 1×1 convolution and a linear layer of the same size are interchangeable. Raises WebuiError that names the
+    first missing key, or the key with the wrong shape; the model is then unusable.
     """
     require_fitting(model, weights, names)
     parameters = model.state_dict()
     keys = {name: next(key for key in names(name) if key in weights.header) for name in parameters}
 
     def usable(name: str, tensor: Tensor) -> Tensor | None:
-        """None for one with NaN or infinite numbers."""
+        """The converted tensor; None if it contains NaN or infinity."""
         if not all_finite(tensor):
             return None
         shape = parameters[name].shape
@@ -194,7 +193,7 @@ def fill(
 
 
 def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], Sequence[str]]) -> None:
-    """Raises WebuiError, by the header alone, if `fill` would find a tensor missing, of another shape or quantized."""
+    """Checks only the header. Raises WebuiError if a tensor for `fill` is missing, of another shape or quantized."""
     missing: list[str] = []
     scaled = next((key for key in weights.header if key.rpartition(".")[2] in SCALES), None)
     if scaled is not None:
@@ -227,9 +226,9 @@ def _without_ones(shape: Sequence[int]) -> list[int]:
 def _worked_on(
     weights: Weights, keys: Mapping[str, str], work: Callable[[str, Tensor], Result]
 ) -> Iterator[tuple[str, Result]]:
-    """(name, what `work` makes of its tensor) of each name, by several threads; tensors are read by the caller's.
+    """(name, result of `work` for its tensor) for each name, computed by several threads; the caller's thread reads.
 
-    At most `_AHEAD` bytes are read beyond the one that is handed over.
+    At most `_AHEAD` bytes are read ahead of the yielded tensor.
     """
     ahead: deque[tuple[str, int, Future[Result]]] = deque()
     left = iter(keys.items())
@@ -241,7 +240,7 @@ def _worked_on(
                 tensor = weights.read(key)
                 read += tensor.nbytes
                 ahead.append((name, tensor.nbytes, pool.submit(work, name, tensor)))
-                del tensor  # its file is mapped until nobody has it
+                del tensor  # its file stays mapped while it is referenced
             if not ahead:
                 return
             name, size, result = ahead.popleft()

@@ -1,1 +1,1 @@
-"""Stable Diffusion 1: reading its files, its networks, its text encoder."""
+"""Stable Diffusion 1: its files, its networks and its text encoder."""

@@ -32,9 +32,9 @@ def load_checkpoint(
     spare: Path | None = None,
     make_room: Callable[[int], None] = lambda needed: None,
 ) -> StableDiffusion:
-    """Load `file` onto `place`; `vae` is a VAE's own file to be used for the one inside, `spare` for want of one.
+    """Loads `file` onto `place`; the VAE file `vae` replaces the VAE inside, `spare` is used if there is none inside.
 
-    `make_room` and what is raised: see `load_networks`.
+    For `make_room` and errors, see `load_networks`.
     """
     networks = load_networks(file, _layout_of, place, VaeFiles(vae, spare), make_room)
     return StableDiffusion(

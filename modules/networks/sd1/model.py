@@ -1,4 +1,4 @@
-"""Stable Diffusion 1: the line's UNet and VAE with CLIP ViT-L's text encoder."""
+"""Stable Diffusion 1: a UNet and a VAE with CLIP ViT-L's text encoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from modules.networks.model import LoraTarget, TextOptions
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion(LatentDiffusion):
-    """A `Model`."""
+    """A `Model` of Stable Diffusion 1."""
 
     text_encoder: CLIPTextModel
 

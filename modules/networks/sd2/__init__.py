@@ -1,1 +1,1 @@
-"""Stable Diffusion 2: the line's UNet with OpenCLIP's text encoder."""
+"""Stable Diffusion 2: a UNet with OpenCLIP's text encoder."""

@@ -1,4 +1,4 @@
-"""Checkpoints of Stable Diffusion 2, of both predictions, and its inpainting models."""
+"""Checkpoints of Stable Diffusion 2, with noise or v-prediction, including its inpainting models."""
 
 import logging
 from typing import Any, Final, cast
@@ -26,7 +26,7 @@ _V_BELOW: Final = -1.0  # A1111's threshold
 
 
 def load(file: Checkpoint, tools: LoadTools) -> StableDiffusion2:
-    """Raises WebuiError as `load_networks` does."""
+    """Loads a checkpoint. Raises WebuiError as `load_networks` does."""
     networks = load_networks(file, lambda kind: LAYOUT, tools.place, VaeFiles(spare=tools.spare_vae), tools.make_room)
     return StableDiffusion2(
         unet=networks.unet,
@@ -44,7 +44,7 @@ def load(file: Checkpoint, tools: LoadTools) -> StableDiffusion2:
 
 
 def _noise(networks: Networks) -> DiscreteNoise:
-    """As it is said beside or in the file; else as the network itself shows."""
+    """The noise model with the prediction noted next to or in the file, else the one found by testing the network."""
     parts = networks.parts
     if parts.is_prediction_known or networks.unet.dtype.itemsize == 1 or not is_v_prediction(networks.unet):
         return networks.noise
@@ -54,10 +54,10 @@ def _noise(networks: Networks) -> DiscreteNoise:
 
 @torch.inference_mode()
 def is_v_prediction(unet: UNet2DConditionModel) -> bool:
-    """Whether the network answers to nothing but noise with its opposite, as one that predicts v does; A1111's test.
+    """Whether the network predicts v: given pure noise, it then returns the negative of its input; A1111's test.
 
-    A network that predicts the noise would answer with what it sees. One with more channels than the latent's, for
-    inpainting, predicts the noise.
+    A network that predicts noise would return its input. Networks with additional channels, for inpainting, predict
+    noise.
     """
     config = unet.config
     if config["in_channels"] != config["out_channels"]:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 2 behind the seam: OpenCLIP ViT-H's text encoder up to its last but one layer."""
+"""Stable Diffusion 2: the same with OpenCLIP ViT-H's text encoder, up to its second to last layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ READING: Final = Reading(pad=0)
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion2(StableDiffusion):
-    """A `Model`. Its text encoder ends where the prompt is read, so Clip skip has no effect, as in A1111."""
+    """A `Model` of Stable Diffusion 2. Its text encoder ends at the layer that is used, so Clip skip has no effect, as
+    in A1111."""
 
     def encoded(
         self,

@@ -1,1 +1,1 @@
-"""Stable Diffusion XL and its refiner: two text encoders, and a UNet that is told sizes."""
+"""Stable Diffusion XL and its refiner: two text encoders, and a UNet with size conditioning."""

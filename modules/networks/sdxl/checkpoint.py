@@ -32,7 +32,7 @@ REFINER: Final = Layout("sdxl", (_REFINER_CLIP_G,), size_numbers=5)
 
 
 def load(file: Checkpoint, tools: LoadTools) -> StableDiffusionXL:
-    """Raises WebuiError as `load_networks` does."""
+    """Loads a checkpoint. Raises WebuiError as `load_networks` does."""
     networks = load_networks(file, _layout_of, tools.place, VaeFiles(spare=tools.spare_vae), tools.make_room)
     *smaller, larger = networks.texts
     return StableDiffusionXL(

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL behind the seam; Podell et al. 2023, arXiv 2307.01952. The rules of its prompts are A1111's."""
+"""Stable Diffusion XL; Podell et al. 2023, arXiv 2307.01952. Prompts are encoded as in A1111."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from modules.networks.ldm.model import LatentDiffusion
 from modules.networks.ldm.text import Reading, TextNetwork, read_prompts
 from modules.networks.model import LoraTarget, SizeConditioning, TextOptions
 
-LAYERS_BACK: Final = 2  # of both text encoders: the state before the last layer, without the final norm
-OPENCLIP_PAD: Final = 0  # what fills a prompt up behind its end marker
+LAYERS_BACK: Final = 2  # in both text encoders: the state before the last layer, without the final norm
+OPENCLIP_PAD: Final = 0  # the token that pads a prompt after its end marker
 
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusionXL(LatentDiffusion):
-    """A `Model`. The refiner has the larger text encoder alone: `clip_l` is None."""
+    """A `Model` of Stable Diffusion XL. The refiner has only the larger text encoder: `clip_l` is None."""
 
     clip_l: CLIPTextModel | None
     clip_g: CLIPTextModelWithProjection
@@ -38,7 +38,7 @@ class StableDiffusionXL(LatentDiffusion):
 
     @property
     def text_width(self) -> int:
-        """Of the vectors of all text encoders side by side."""
+        """The total width of an embedding's vectors for all text encoders."""
         return sum(encoder.config.hidden_size for encoder in self.text_encoders.values())
 
     def words(self, embeddings: EmbeddingCache) -> EmbeddingWords:
@@ -62,7 +62,7 @@ class StableDiffusionXL(LatentDiffusion):
         if self.clip_l is not None:
             back = options.clip_skip if options.clip_l_skip else LAYERS_BACK
             tokens = torch.cat([read(self.clip_l, back, END, 0)[0], tokens], dim=-1)
-        if options.is_negative and not any(stages):  # no prompt at all, which is not the same as an empty one
+        if options.is_negative and not any(stages):  # no prompt at all, which differs from an encoded empty prompt
             tokens, pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
         numbers = torch.tensor([self._numbers(options.size_conditioning)], device=tokens.device).repeat(len(tokens), 1)
         dtype = self.place.dtype
@@ -72,14 +72,15 @@ class StableDiffusionXL(LatentDiffusion):
         return {"added_cond_kwargs": {"text_embeds": cond.pooled, "time_ids": cond.size_ids}}
 
     def lora_targets(self) -> Mapping[str, LoraTarget]:
-        """The refiner takes none: files for XL are made for the base model, whose layers have the same names."""
+        """As in `Model`; {} for the refiner: LoRAs for XL are made for the base model, whose layers have the same
+        names."""
         if self.clip_l is None:
             return {}
         smaller, larger = text_targets(self.clip_l, TEXT_PREFIXES), text_targets(self.clip_g, SECOND_TEXT_PREFIXES)
         return unet_targets(self.unet) | smaller | larger
 
     def _numbers(self, picture: SizeConditioning | None) -> list[float]:
-        """Height and width of the original, what was cropped at top and left, and the target; or the score."""
+        """Height and width of the original, crop at top and left, then the target size; for the refiner, the score."""
         native = self.family.sizes.native
         picture = picture or SizeConditioning(native, native)
         size, crop = (picture.height, picture.width), (picture.crop_top, picture.crop_left)

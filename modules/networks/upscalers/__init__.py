@@ -1,1 +1,1 @@
-"""Networks that enlarge or clean finished pictures."""
+"""Networks that enlarge or clean up finished pictures."""

@@ -1,7 +1,7 @@
-"""A network over a picture of any size: tiles that overlap, joined without a seam, row of tiles by row of tiles.
+"""Applies a network to a picture of any size: overlapping tiles, blended without seams, one row of tiles at a time.
 
-Each tile is evaluated with a margin of its neighbors' pixels. Close to the border of two tiles their results fade
-into each other; further out, where the margin's own border shows, they are not used.
+Each tile is evaluated with a margin of its neighbors' pixels. Near the border between two tiles, their results fade
+into each other; further out, where the edge of the margin affects the result, they are not used.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +17,9 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Tiling:
-    """Sizes in pixels of the source.
+    """The sizes of tiles, in source pixels.
 
-    tile: side of a tile without its margin.  margin: pixels around it that the network sees besides.
+    tile: side of a tile without its margin.  margin: pixels around the tile that the network also sees.
     ramp: pixels on either side of a border over which two tiles fade into each other; at most `margin`.
     """
 
@@ -28,7 +28,7 @@ class Tiling:
     ramp: int = 8
 
     def borders(self, length: int) -> list[int]:
-        """Where tiles begin and end along a side of `length`: evenly spread, none larger than `tile`.
+        """The borders of tiles along a side of `length`: evenly spaced, no tile larger than `tile`.
 
         >>> Tiling(tile=100).borders(250)
         [0, 83, 167, 250]
@@ -38,11 +38,11 @@ class Tiling:
 
 
 class _Stretch(NamedTuple):
-    """Tile `number` along one axis, in source pixels: what the network sees of it, and what is used of the result."""
+    """Tile `number` along one axis, in source pixels: the part the network sees, and the part of the result used."""
 
     seen: slice
     used: slice
-    rises: bool  # whether it fades in from the tile before
+    rises: bool  # whether the previous tile fades into it
     falls: bool
 
     @classmethod
@@ -56,11 +56,11 @@ class _Stretch(NamedTuple):
         )
 
     def cut(self, scale: int) -> slice:
-        """The used part in the network's result."""
+        """The used part of the network's result."""
         return slice((self.used.start - self.seen.start) * scale, (self.used.stop - self.seen.start) * scale)
 
     def weights(self, ramp: int, scale: int) -> Floats:
-        """Of the pixels of the used part: they rise and fall over 2 * ramp source pixels around a border."""
+        """The weights of the used part's pixels: they rise and fall over 2 * ramp source pixels around a border."""
         length = (self.used.stop - self.used.start) * scale
         if ramp == 0:
             return np.ones(length, np.float32)
@@ -72,7 +72,7 @@ class _Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The borders of the tiles of a picture, its two ends among them, in pixels of the source."""
+    """The borders of a picture's tiles, including the picture's edges, in source pixels."""
 
     rows: Sequence[int]
     columns: Sequence[int]
@@ -82,7 +82,7 @@ class Grid:
         return (len(self.rows) - 1) * (len(self.columns) - 1)
 
     def band_of(self, row: int, tiling: Tiling, scale: int) -> int:
-        """The number of the band that holds row `row` of the enlarged picture."""
+        """The number of the band that contains row `row` of the enlarged picture."""
         ends = [(end - tiling.ramp) * scale for end in self.rows[1:-1]]
         return sum(end <= row for end in ends)
 
@@ -101,20 +101,20 @@ def enlarged_bands(
 ) -> Iterator[Pixels]:
     """The enlarged picture from top to bottom, in bands (rows, width * scale, 3), one for each row of tiles.
 
-    `network` takes a tile (h, w, 3) and gives (h * scale, w * scale, 3) in 0 … 1; `read(top, bottom)` gives rows of the
-    source. Nothing that follows changes a band, so that it can be written at once; the memory taken is that of one row
-    of tiles, in bytes. With `first` the bands before that one are left out, and the others are the same.
+    `network` maps a tile (h, w, 3) to (h * scale, w * scale, 3) in 0 … 1; `read(top, bottom)` returns rows of the
+    source. Bands are final when yielded, so they can be written immediately; memory holds one row of tiles, as bytes.
+    `first` leaves out the bands before it; the others are the same.
     """
     across = [_Stretch.of(grid.columns, number, tiling) for number in range(len(grid.columns) - 1)]
-    begin = max(first - 1, 0) if tiling.ramp else first  # the band above fades into the first one
-    carried: Floats | None = None  # what the row of tiles above gives to the next one
+    begin = max(first - 1, 0) if tiling.ramp else first  # the band above fades into the first band
+    carried: Floats | None = None  # the contribution of the row of tiles above to the next row
     for number in range(begin, len(grid.rows) - 1):
         down = _Stretch.of(grid.rows, number, tiling)
         tiles = _evaluated(network, read(down.seen.start, down.seen.stop), down, across, scale)
         band, carried = _joined(tiles, down, across, carried, tiling.ramp, scale)
         if number >= first:
             yield band
-        del band  # a caller that is done with it may let it go while the next one is made
+        del band  # lets the caller free it while the next band is made
 
 
 def _evaluated(
@@ -132,14 +132,14 @@ def _joined(
     ramp: int,
     scale: int,
 ) -> tuple[Pixels, Floats]:
-    """(the finished rows of a row of tiles, what it gives to the rows below, weighted)."""
+    """(the finished pixel rows of a row of tiles, its weighted contribution to the rows below)."""
     width, ramped = across[-1].used.stop * scale, 2 * ramp * scale
     height = (down.used.stop - down.used.start) * scale
     done = height - (ramped if down.falls else 0)
     band = np.empty((done, width, 3), np.uint8)
     below = np.empty((height - done, width, 3), np.float32)
     weights = down.weights(ramp, scale)[:, None, None]
-    left: Floats | None = None  # what the tile to the left gives to the next one
+    left: Floats | None = None  # the contribution of the tile to the left to the next tile
     for tile, result in zip(across, tiles, strict=False):
         whole = result * tile.weights(ramp, scale)[:, None]
         if left is not None:

@@ -1,4 +1,4 @@
-"""Pictures enlarged by a network, whatever their size: A1111's passes, in tiles that memory suffices for."""
+"""Enlarges pictures of any size by a network: A1111's passes, in tiles that fit in memory."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NESTED: Final = ("model_state_dict", "state_dict", "params_ema", "params-ema", "params", "model", "net")
-PREFIXES: Final = ("module.", "netG.")  # of all keys, where a network was saved inside of another
+PREFIXES: Final = ("module.", "netG.")  # of all keys, if a network was saved inside another
 
-Hear = Callable[[float], None]  # is told the share that is done, 0 … 1, and may raise to stop
+Hear = Callable[[float], None]  # called with the fraction done, 0 … 1; may raise to stop
 
 
 class Enlarger:
-    """Enlarges pictures by networks on one device; holds the network that it used last.
+    """Enlarges pictures by networks on one device; keeps the most recently used network in memory.
 
-    Networks compute in fp32 on a CPU, where their results are those of spandrel and ncnn, and in the place's number
-    type elsewhere.
+    Networks compute in fp32 on a CPU, with the same results as spandrel and ncnn, and in the placement's number type
+    elsewhere.
     """
 
     def __init__(self, place: Placement) -> None:
@@ -54,7 +54,7 @@ class Enlarger:
         self._held: tuple[Stamp, ImageModelDescriptor[Any]] | None = None
 
     def functions(self, rows: Iterable[Upscaler], hear: Hear = lambda share: None) -> tuple[Upscaler, ...]:
-        """`rows`, those with a file given the function that works with it."""
+        """`rows`, in which upscalers with a file get a function that uses it."""
         return tuple(
             row if row.path is None else replace(row, function=partial(self.enlarged, row, hear=hear)) for row in rows
         )
@@ -62,10 +62,10 @@ class Enlarger:
     def enlarged(
         self, upscaler: Upscaler, image: Image.Image, size: tuple[int, int], hear: Hear = lambda share: None
     ) -> Image.Image:
-        """`image` (RGB, or RGBA, whose alpha Lanczos enlarges) at least at `size`, unless that is too far to go.
+        """`image` (RGB, or RGBA with alpha enlarged by Lanczos), enlarged to at least `size` if the passes suffice.
 
-        As in A1111 the network is applied until the picture is large enough, at most `MOST_PASSES` times. Raises
-        WebuiError for a file that cannot be used, or if memory does not suffice.
+        As in A1111, the network is applied until the picture is large enough, at most `MOST_PASSES` times. Raises
+        WebuiError for an unusable file, or if there is not enough memory.
         """
         image = image if image.mode in ("RGB", "RGBA") else image.convert("RGB")
         rows = self.rows(upscaler, WholeRows.of(image), Size(*size), hear=hear)
@@ -74,9 +74,9 @@ class Enlarger:
     def rows(
         self, upscaler: Upscaler, source: Rows, target: Size, tile: int = 0, hear: Hear = lambda share: None
     ) -> Rows:
-        """As `enlarged`, computed when they are read. `tile` is the side of the tiles, 0 for what memory suffices for.
+        """Like `enlarged`, but computes rows when they are read. `tile` is the side of the tiles in pixels, 0 for the
 
-        `hear` is told the share of all tiles of all passes before each.
+        largest that fits in memory. `hear` is called before each tile with the fraction of all tiles done.
         """
         network = self._network(upscaler)
         count, done = 0, 0
@@ -104,11 +104,11 @@ class Enlarger:
         return count
 
     def tile_for(self, upscaler: Upscaler) -> int:
-        """The side of the tiles that memory suffices for now."""
+        """The side, in pixels, of the largest tiles that fit in memory now."""
         return largest_tile(self._network(upscaler), self._place.device)
 
     def _evaluated(self, network: "ImageModelDescriptor[Any]", tile: Pixels, name: str) -> Floats:
-        """The network's result of a tile; if memory does not suffice, in quarters."""
+        """The network's result for a tile; computed in quarters if there is not enough memory."""
         try:
             return self._forward(network, tile)
         except (RuntimeError, MemoryError) as error:
@@ -151,7 +151,7 @@ class Enlarger:
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
-    """The weights of an upscaler's file, nothing else of it. Raises WebuiError if it holds none, or is damaged."""
+    """The weights in an upscaler's file, nothing else. Raises WebuiError if there are none, or the file is damaged."""
     if path.stem in PACKAGED.values() and path.suffix == ".bin":
         names = compact_names if "ANIMAVIDEO" in path.stem else rrdb_names
         return Packaged(path.stem, names).read(path.parent)

@@ -1,4 +1,4 @@
-"""Weights in ncnn's two files: a .param that lists the layers, and a .bin with their numbers in the same order.
+"""Reads weights from ncnn's two files: a .param that lists the layers, and a .bin with their numbers in that order.
 
 Format: https://github.com/Tencent/ncnn/wiki/param-and-model-file-structure
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from modules.base.errors import WebuiError
 
 MAGIC: Final = "7767517"
-FP16: Final = 0x01306B47  # before the weights of a layer that are stored in half precision
+FP16: Final = 0x01306B47  # tag before weights stored in half precision
 FP32: Final = 0
 MAX_PARAM: Final = 4 << 20  # bytes; RRDBNet's has 117 kB
 Array = NDArray[np.float32]
@@ -23,7 +23,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer with numbers. `weight`: (out, in, kernel, kernel) of a convolution, (channels,) of PReLU slopes."""
+    """A layer with weights. `weight`: (out, in, kernel, kernel) for a convolution, (channels,) for PReLU slopes."""
 
     kind: str
     weight: Array
@@ -31,7 +31,7 @@ class Layer:
 
 
 def read_layers(param: Path, binary: Path) -> list[Layer]:
-    """The convolutions and PReLUs of a network, in order. Raises WebuiError for anything else with numbers in it."""
+    """The convolutions and PReLUs of a network, in order. Raises WebuiError for other layers with weights."""
     if param.stat().st_size > MAX_PARAM:
         raise _damaged(param, "it is too large")
     lines = param.read_text(encoding="utf-8").splitlines()
@@ -50,7 +50,7 @@ def read_layers(param: Path, binary: Path) -> list[Layer]:
 
 
 class _Numbers:
-    """The .bin file from its beginning on."""
+    """Reads the .bin file from start to end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,11 +62,11 @@ class _Numbers:
         return self._at == len(self._data)
 
     def plain(self, count: int) -> Array:
-        """`count` numbers of 32 bits."""
+        """The next `count` 32-bit numbers."""
         return np.frombuffer(self._taken(4 * count), "<f4").astype(np.float32)
 
     def tagged(self, count: int) -> Array:
-        """`count` numbers behind a tag that tells their precision; the file is padded to multiples of four bytes."""
+        """The next `count` numbers, after a tag with their precision; they are padded to a multiple of four bytes."""
         (tag,) = struct.unpack("<I", self._taken(4))
         if tag == FP32:
             return self.plain(count)

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's networks, out of a package that holds nothing but their weights; no download at run time.
+"""Real-ESRGAN's networks, from a package that contains only their weights, so that nothing is downloaded.
 
 Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data" (2021).
 """
@@ -15,12 +15,12 @@ from modules.networks.upscalers.ncnn import Layer, read_layers
 
 StateDict = dict[str, Tensor]
 CONVOLUTIONS_A_BLOCK: Final = 5
-BLOCKS_A_GROUP: Final = 3  # dense blocks of one residual-in-residual block
+BLOCKS_A_GROUP: Final = 3  # dense blocks per residual-in-residual block
 TAIL: Final = ("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 
 
 def rrdb_names(convolutions: int) -> Iterator[str]:
-    """Names of RRDBNet's convolutions in the order of their evaluation, as in Real-ESRGAN's own files."""
+    """Names of RRDBNet's convolutions in order of evaluation, as in Real-ESRGAN's own files."""
     groups = (convolutions - 1 - len(TAIL)) // (CONVOLUTIONS_A_BLOCK * BLOCKS_A_GROUP)
     yield "conv_first"
     for group in range(groups):
@@ -31,7 +31,7 @@ def rrdb_names(convolutions: int) -> Iterator[str]:
 
 
 def compact_names(layers: int) -> Iterator[str]:
-    """Names of SRVGGNetCompact's convolutions and PReLUs, which follow each other."""
+    """Names of SRVGGNetCompact's alternating convolutions and PReLUs, in order."""
     for number in range(layers):
         yield f"body.{number}"
 
@@ -54,5 +54,5 @@ class Packaged:
     names: Callable[[int], Iterator[str]]
 
     def read(self, folder: Path) -> StateDict:
-        """Raises WebuiError if a file is damaged, OSError if it cannot be read."""
+        """The network's weights. Raises WebuiError if a file is damaged, OSError if it cannot be read."""
         return state_dict(read_layers(folder / f"{self.stem}.param", folder / f"{self.stem}.bin"), self.names)

@@ -1,4 +1,4 @@
-"""A network over a picture that is read row by row: it computes the tiles that are needed, no others."""
+"""A network applied to a picture that is read row by row: only the tiles that are needed are computed."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from modules.networks.upscalers.bands import Floats, Grid, Pixels, Tiling, enlar
 
 
 class NetworkRows:
-    """`rows` (RGB), enlarged `scale` times by `network`, which takes a tile (h, w, 3) and gives 0 … 1."""
+    """`rows` (RGB), enlarged `scale` times by `network`, which maps a tile (h, w, 3) to values in 0 … 1."""
 
     channels = 3
 

@@ -1,4 +1,4 @@
-"""Any network that spandrel knows, from its weights: ESRGAN, Compact, SwinIR, DAT, HAT, SCUNet and some forty more."""
+"""Loads any network that spandrel supports from its weights: ESRGAN, Compact, SwinIR, DAT, HAT, SCUNet and others."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
 
 _TORCHVISION = "torchvision.transforms.functional"
-_NAMES = ("normalize", "rotate", "InterpolationMode")  # what LaMa and RestoreFormer import and upscalers never call
+_NAMES = ("normalize", "rotate", "InterpolationMode")  # imported by LaMa and RestoreFormer, never called by upscalers
 
 
 def load(state: Mapping[str, Tensor], name: str) -> "ImageModelDescriptor[Any]":
     """The network that `state` belongs to, in evaluation mode and without gradients; `name` is for messages.
 
-    Raises WebuiError if spandrel does not know it, or if it is no network from one picture to one picture.
+    Raises WebuiError if spandrel does not support it, or if it does not map one picture to one picture.
     """
     with _without_torchvision():
-        # Not at the top: it takes half a second, and only upscaling needs it.
+        # Not at the top: the import takes half a second, and only upscaling needs it.
         from spandrel import MaskedImageModelDescriptor, ModelLoader, UnsupportedModelError  # noqa: PLC0415
     try:
         found = ModelLoader(device="cpu").load_from_state_dict(dict(state))
@@ -44,10 +44,10 @@ def load(state: Mapping[str, Tensor], name: str) -> "ImageModelDescriptor[Any]":
 
 @contextmanager
 def _without_torchvision() -> Iterator[None]:
-    """While it lasts, `torchvision.transforms.functional` can be imported where torchvision is not installed.
+    """Within the context, `torchvision.transforms.functional` can be imported even if torchvision is not installed.
 
-    spandrel imports three names from it for networks that are not used here. There is no build of torchvision for
-    each build of torch, and one that does not fit breaks transformers too.
+    spandrel imports three names from it for networks that are not used here. Some builds of torch have no matching
+    build of torchvision, and a mismatched one also breaks transformers.
     """
     if "spandrel" in sys.modules or "torchvision" in sys.modules:
         yield

@@ -1,4 +1,4 @@
-"""How large the tiles of a network are, and how far they overlap: by free memory and by what the network sees."""
+"""The size of a network's tiles, from free memory, and their overlap, from the network's receptive field."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 
 LARGEST_TILE: Final = 512
 SMALLEST_TILE: Final = 32
-STEP: Final = 32  # pixels between one size of tiles and the next
-SHARE: Final = 0.5  # of the free memory that a tile may take
-MOST_ON_CPU: Final = 900_000_000  # bytes of main memory that a tile may take, whatever is free
+STEP: Final = 32  # pixels: tile sizes are multiples of it
+SHARE: Final = 0.5  # fraction of the free memory that a tile may use
+MOST_ON_CPU: Final = 900_000_000  # bytes of main memory that a tile may use, however much is free
 
-# Bytes for a pixel of the source while a 4x network works on it, by spandrel's name of the architecture. Measured on a
-# CPU in fp32: SRVGGNetCompact 1 300, RRDBNet with 64 features 12 500.
+# Bytes per source pixel while a 4x network runs, by spandrel's name of the architecture. Measured on a CPU in fp32:
+# SRVGGNetCompact 1 300, RRDBNet with 64 features 12 500.
 BYTES_A_PIXEL: Final = {"Compact": 1_500, "ESRGAN": 12_500}
 BYTES_OF_OTHERS: Final = 24_000
 
-MARGIN: Final = 32  # pixels of its neighbours that a network sees around a tile
+MARGIN: Final = 32  # pixels of the neighbors that a network sees around a tile
 RAMP: Final = 8
 
 
 def tiling_of(network: "ImageModelDescriptor[Any]", tile: int) -> Tiling:
-    """Tiles that overlap as far as the network sees, where that is known and near; else with ramps."""
+    """Tiles that overlap by the receptive radius if that is known and small; otherwise tiles with ramps."""
     reach = receptive_radius(network)
     return Tiling(tile, MARGIN, RAMP) if reach is None or reach > MARGIN else Tiling(tile, reach, 0)
 
 
 def receptive_radius(network: "ImageModelDescriptor[Any]") -> int | None:
-    """How many pixels away the source still changes a pixel of the result; None where that is not known.
+    """The distance, in pixels, at which the source still affects a pixel of the result; None if unknown.
 
-    SRVGGNetCompact is a chain of convolutions of step 1: the sum of their radii.
+    SRVGGNetCompact is a chain of convolutions with stride 1, so it is the sum of their radii.
     """
     if network.architecture.id != "Compact":
         return None
@@ -44,7 +44,7 @@ def receptive_radius(network: "ImageModelDescriptor[Any]") -> int | None:
 
 
 def largest_tile(network: "ImageModelDescriptor[Any]", device: torch.device) -> int:
-    """The largest side that memory suffices for, a multiple of `STEP`."""
+    """The largest side, in pixels, of a tile that fits in memory; a multiple of `STEP`."""
     room = available_bytes(device) * SHARE
     if device.type == "cpu":
         room = min(room, MOST_ON_CPU)
