@@ -1,10 +1,9 @@
 """A tiny random checkpoint in Stable Diffusion 1's single-file layout, for tests: 3.1 MB, written in 0.1 seconds.
-second.
 
->>> checkpoint = write_tiny_checkpoint(tmp_path / "tiny.safetensors")     # tiny.yaml lies beside it
+>>> checkpoint = write_tiny_checkpoint(tmp_path / "tiny.safetensors")     # tiny.yaml is beside it
 
 Every tensor is drawn from a generator seeded by its own key, so the bytes depend neither on the order of writing nor on
-torch. The picture it makes means nothing, but it depends on prompt, source, seed and step, and the VAE divides sizes by
+torch. Its pictures show nothing, but they depend on prompt, source, seed and step, and the VAE divides sizes by
 8 like the real one.
 """
 

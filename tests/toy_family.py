@@ -1,7 +1,7 @@
 """A tiny flow-matching family, for tests of the model interface: nothing in it is as in Stable Diffusion 1.
 
 Latents have 16 channels and cells of 4 pixels; the transformer takes patches of 2 x 2 cells, so that sides are
-multiples of 8 pixels; prompts are 24 wide, one token a letter, with a mask; the network predicts a velocity.
+multiples of 8 pixels; prompts are 24 wide, one token per letter, with a mask; the network predicts a velocity.
 """
 
 import hashlib

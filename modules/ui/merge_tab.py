@@ -10,7 +10,7 @@ _PLACEHOLDERS: Final = {"custom_name": "made from the sources' names", "loras": 
 _MORE: Final = (
     "block_weights", "discard_weights", "config_source", "metadata_json", "save_metadata", "add_merge_recipe",
     "copy_metadata_fields", "overwrite",
-)  # what stands below, folded up  # fmt: skip
+)  # below, collapsed  # fmt: skip
 
 
 def merge_controls() -> list[dict[str, Any]]:

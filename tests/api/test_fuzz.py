@@ -1,8 +1,8 @@
 """Every route of the OpenAPI description, called by schemathesis with what its description allows and what it forbids.
 
-Whatever comes, the answer is one that the description names, the server is well afterwards, and nothing has been
-written but where things are kept. A run of the whole test suite looks at a few cases a route, always the same. For a
-search: PALIMPSEST_FUZZ=500 takes so many cases of each kind for each route, others each time.
+Whatever is sent, the description allows the answer, the server still works afterwards, and nothing has been written
+outside the data folder. A run of the whole test suite tries a few cases per route, always the same. For a search:
+PALIMPSEST_FUZZ=500 tries that many cases of each kind for each route, different ones each time.
 """
 
 import base64

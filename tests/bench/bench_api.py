@@ -2,16 +2,16 @@
 
     python -m tests.bench.bench_api [--jobs 25]
 
-The real server, on loopback, in a process of its own, over an engine process without a model, which hands a finished
-picture of 512x512 over at once. So the whole wait is what stands around the engine: base64 and PNG in, the queue and
-its job_store on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
+The real server, on loopback, in a separate process, with an engine process without a model that returns a finished
+picture of 512x512 immediately. So the time measured is everything but the engine: base64 and PNG in, the queue and its
+job store on disk, pixels between processes, PNG and base64 out. Prints one JSON line:
 
     overhead_ms         median milliseconds of POST /sdapi/v1/img2img, to the last byte of the answer
-    slowest_tenth_ms    of ten requests one takes longer
-    bare_ms             median of decoding the source and encoding the result alone, taken between the requests
+    slowest_tenth_ms    one request in ten takes longer
+    bare_ms             median of only decoding the source and encoding the result, measured between the requests
     beyond_bare_ms      the median difference
-    cpu_ms              processor time of a request in the server's process, which a busy machine does not stretch
-    bare_cpu_ms         processor time of decoding and encoding alone
+    cpu_ms              processor time of a request in the server's process, which a busy machine does not increase
+    bare_cpu_ms         processor time of only decoding and encoding
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_canvas [--side 8192] [--chromium /usr/bin/chromium]
 
-One JSON line a case, in headless Chromium before the stand-in server. `stroke`: milliseconds from a pointer event to
-the frame that shows it, with a source of `--side` squared pixels; `memory`: bytes of the page's and the graphics
+One JSON line per case, in headless Chromium with the stand-in server. `stroke`: milliseconds from a pointer event to
+the frame that shows it, with a source of `--side` x `--side` pixels; `memory`: bytes of the page's and the graphics
 process after 50 strokes that can be undone; `sent`: bytes of a second generation with a new mask on an unchanged source
 of half the side.
 """

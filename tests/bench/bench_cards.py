@@ -2,19 +2,19 @@
 
     python -m tests.bench.bench_cards [--files 5000] [--checkpoints 50] [--layers 200]
 
-Each file is a LoRA with notes of two programs and a preview; the checkpoints are tiny. Palimpsest itself in a process
-of its own, the page in a headless Chromium. Prints one JSON line:
+Each file is a LoRA with notes from two programs and a preview; the checkpoints are tiny. Palimpsest itself runs in a
+separate process, the page in a headless Chromium. Prints one JSON line:
 
     first, second   the first start and the one after it, each with
         start_s     seconds from the command to the first answer
         page_s      … to the page with its form in a browser
         job_s       … to the first picture, of a prompt that names the last LoRA
-        warm_s      … until the headers and notes of all files are known, which is done in the background
+        warm_s      … until the headers and notes of all files are read, which happens in the background
     hashes          files whose hash is known at the end
     list_ms         median milliseconds of GET /v1/cards/loras, to the last byte
     list_mb         what it sends
     panel_ms        median milliseconds in the page, from the click that opens the panel to painted cards
-    search_ms       … from the last letter of a search to its cards, the pause for the next letter in it
+    search_ms       … from the last letter of a search to its cards, including the pause that waits for the next letter
     new_file_s      until a file that has just appeared is listed
 """
 

@@ -2,10 +2,10 @@
 
     python -m tests.bench.bench_device
 
-One JSON line a case and precision, on the bundled checkpoint at 256x256, 20 steps: seconds of two runs after one to
-warm up, whether they gave the same bytes, and the mean and the largest difference from the CPU's picture in steps of
-255, with PSNR. On a machine without CUDA the CPU stands on both sides. The engine is called by itself, so that nothing
-but torch, diffusers and transformers need be installed.
+One JSON line per case and precision, on the bundled checkpoint at 256x256, 20 steps: seconds of two runs after a
+warm-up run, whether they gave the same bytes, and the mean and the largest difference from the CPU's picture in steps
+of 255, with PSNR. On a machine without CUDA, the CPU is compared with itself. The engine is called directly, so only
+torch, diffusers and transformers must be installed.
 """
 
 import io

@@ -2,20 +2,20 @@
 
     python -m tests.bench.bench_door [--port 0] [--only CASE ...] [--checkpoint FILE]
 
-Starts the real server as a user does and talks to it over loopback, by clients at a low priority: elsewhere they would
-be other machines. Another client sends a ping every 50 ms. Prints one JSON line a case:
+Starts the real server as a user does and talks to it over loopback, from low-priority clients: in real use they would
+be other machines. Another client sends a ping every 50 ms. Prints one JSON line per case:
 
-    told       32 clients send a JSON body of 250 MB at once and tell its length beforehand
-    chunked    the same in chunks, without a length
+    told       32 clients send a JSON body of 250 MB at once, with a Content-Length
+    chunked    the same in chunks, without a Content-Length
     largest    32 clients send the largest JSON body that is read
     pictures   4 clients send a PNG of 29 MB as base64 to /sdapi/v1/img2img
     jobs       the same to /v1/jobs
     extras     4 clients send a PNG of 29 MB to /sdapi/v1/extra-single-image
     waiting    60 jobs with another PNG of 29 MB each wait
-    restarted  the same jobs after the server was ended and started again
+    restarted  the same jobs after the server was stopped and restarted
 
-`rss_mb` is the web process's memory before, `peak_mb` the most of it meanwhile, `after_mb` once all is answered,
-`ping_ms` the slowest ping, and `statuses` how many requests were answered how; "cut" is a closed connection.
+`rss_mb` is the web process's memory before, `peak_mb` its peak meanwhile, `after_mb` after the last answer,
+`ping_ms` the slowest ping, and `statuses` the number of requests by status; "cut" is a closed connection.
 """
 
 import argparse

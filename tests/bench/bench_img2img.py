@@ -3,11 +3,11 @@
     python -m tests.bench.bench_img2img [--jobs 7] [--starts 3] [--checkpoint FILE]
 
 Starts the real server as a user does (its own process, its own data folder), uploads a picture, runs jobs of 20 steps
-at 0.6 on 256x256 pixels over the HTTP interface, and prints one JSON line a case:
+at 0.6 on 256x256 pixels over the HTTP interface, and prints one JSON line per case:
 
     first_page        median seconds from the start of `python webui.py` to the page; those of `import gradio` in a
-                      process of its own, by turns with the starts, and the median of the ratios: on a machine that is
-                      busy with other things only that says something
+                      separate process, alternating with the starts, and the median of the ratios, which is the only
+                      meaningful figure on a busy machine
     first_picture     seconds from another start to the first finished picture
     job               median wall seconds of a job from the POST to the saved file; the part outside the forward
                       passes of text encoder, UNet and VAE, in milliseconds and in percent

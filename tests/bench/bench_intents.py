@@ -3,16 +3,16 @@
     python -m tests.bench.bench_intents remove [--vary denoising_strength=0.5,0.7 inpainting_fill=0,1] [--out FOLDER]
 
 Each case is a drawing of the starter's world at 256x256, the mask a person would paint over it, a prompt, and the
-drawing as it should become: the hat is really not there, the background really is another one. One JSON line for each
-combination of values, the means over cases and seeds:
+drawing as it should become: really without the hat, really with another background. One JSON line for each
+combination of values, with means over cases and seeds:
 
-    off       distance (CIE L*a*b*, both blurred by 4 pixels) to the right answer where it was redrawn
-    left      the same for the picture as it was: what doing nothing would get
-    seam      the step across the edge of what was redrawn, less the step the right answer has there, of 255
+    off       distance (CIE L*a*b*, both blurred by 4 pixels) to the right answer in the redrawn area
+    left      the same for the original picture: the result of doing nothing
+    seam      the step across the edge of the redrawn area, minus the right answer's step there, of 255
     detail    fine contrast there divided by the right answer's: below 1 is blurred, above it noisy
-    kept      whether every byte further from the mask than its blur reaches is as it was
+    kept      whether every byte outside the reach of the mask's blur is unchanged
 
-With --out a sheet: above, the pictures with their masks tinted and the right answers, below them a row for each
+With --out, also a sheet: the pictures with tinted masks and the right answers at the top, then a row for each
 combination.
 """
 

@@ -2,14 +2,14 @@
 
     python -m tests.bench.bench_kills engine|web [--kills 50] [--seconds 330] [--seed 0] [--port 0] [--checkpoint FILE]
 
-Starts the real server as a user does, keeps jobs of several batches in its queue and ends, with SIGKILL, the engine
-process (`engine`) or the web process, which is then started again (`web`). A moment is drawn: most often a while after
-the engine has become ready, sometimes while it starts or loads. After the last kill, or when the time is up, the queue
-is let run empty; a job that has failed, as it met two kills in one batch, is made again once by its Retry.
+Starts the real server as a user does, keeps jobs of several batches in its queue and kills, with SIGKILL, the engine
+process (`engine`) or the web process, which is then restarted (`web`). The moment is random: usually a while after the
+engine became ready, sometimes while it starts or loads. After the last kill, or when the time is up, it waits until the
+queue is empty; a job that failed because of two kills in one batch is retried once.
 
-Prints one JSON line: `kills`; `promised`, the pictures of all jobs whose ids a client has got; `lost`, those of them
-that are not in the outputs; `doubled`, those that are there twice; `short`, jobs that lack a picture; `parked`, batches
-that were left out and came with a Retry; `failed`, the sentences of jobs that had failed before that.
+Prints one JSON line: `kills`; `promised`, the pictures of all jobs whose ids a client received; `lost`, those
+missing from the outputs; `doubled`, those that are there twice; `short`, jobs that lack a picture; `parked`, batches
+that were skipped and made by a retry; `failed`, the sentences of jobs that had failed before that.
 """
 
 import argparse

@@ -3,13 +3,13 @@
     python -m tests.bench.bench_load [--clients 64] [--requests 2000] [--checkpoint FILE]
 
 Starts the real server as a user does, with the bundled checkpoint, and talks to it over loopback. The clients run at
-a low priority: elsewhere they would be other machines. Prints one JSON line a case:
+a low priority: in real use they would be other machines. Prints one JSON line per case:
 
-    crowd     every client submits a job and asks for it twice a second until it is done. How many jobs finished once,
-              in the order they came, and gave their client its own picture
-    lookers   jobs one after another, every second one while all clients ask twice a second how far it is: the engine's
-              seconds an image (forward passes alone) and its processor time, with and without them, and how much of a
-              core the web process takes. Neighbors in time are compared, so that a busy machine counts on both sides
+    crowd     every client submits a job and polls it twice a second until it is done. How many jobs finished once,
+              in order of arrival, and gave their client its own picture
+    lookers   jobs one after another, every second one while all clients poll its progress twice a second: the engine's
+              seconds per image (forward passes only) and its processor time, with and without polling, and how much of
+              a core the web process uses. Consecutive jobs are compared, so that a busy machine affects both
     memory    megabytes of the web process and of the engine's at the start, in the middle and at the end of many
               requests of all kinds
 """

@@ -2,13 +2,13 @@
 
     python -m tests.bench.bench_loading [--family sd1|sdxl] [--folder /tmp] [--memory auto] [--precision auto]
 
-Writes a fp16 file of the size of Stable Diffusion 1.5 (2.1 GB) or XL (6.9 GB), and a second one, and takes them away
-again. One JSON line a case, each from a fresh process:
+Writes a fp16 file of the size of Stable Diffusion 1.5 (2.1 GB) or XL (6.9 GB), and a second one, and deletes them
+afterwards. One JSON line per case, each from a fresh process:
 
-    load      seconds of a plain sequential read of the file and of loading it in the engine, both warm; the highest
-              resident memory beside what was there before, in times of the file, with and without what is mapped from
-              the file (which the system takes back when it needs it); seconds of a step of 64x64 pixels
-    switch    processor seconds of going to the other checkpoint, which is loaded, and back
+    load      seconds of a plain sequential read of the file and of loading it in the engine, both warm; the peak
+              increase of resident memory, relative to the file's size, with and without what is mapped from the file
+              (which the system can reclaim); seconds of a step of 64x64 pixels
+    switch    processor seconds of switching to the other checkpoint, which is loaded, and back
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python -m tests.bench.bench_loop [--runs 3] [--pixels 256]
 
-One JSON line a sampler: the median over the runs of a step's milliseconds (from the beginning of sampling to the last
-step, text encoding taken off), and of what is left of them beside the UNet for sampler, guidance, noise and events, in
-milliseconds and in percent. Milliseconds are processor time of the thread that samples, in the UNet too: on a machine
-that is busy otherwise the wall clock says nothing. What a sampler prepares once a pass, its Brownian tree, levels and
-prompts, counts among the steps. Live previews are off.
+One JSON line per sampler: the median over the runs of a step's milliseconds (from the start of sampling to the last
+step, without text encoding), and of the part outside the UNet for sampler, guidance, noise and events, in milliseconds
+and in percent. Milliseconds are processor time of the sampling thread, including the UNet: on a busy machine the wall
+clock is meaningless. What a sampler prepares once per pass (its Brownian tree, levels and prompts) is divided among the
+steps. Live previews are off.
 """
 
 import argparse

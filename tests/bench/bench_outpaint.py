@@ -2,14 +2,14 @@
 
     python -m tests.bench.bench_outpaint [--size 512] [--margin 128] [--steps 20] [--fills 0 1 2 3] [--out FOLDER]
 
-The sources are the middles of larger drawings of the starter's world, so what lies beyond their edges is known. The
-prompts name what is to be seen there, not the subject: a model that reads "girl" paints girls wherever there is room.
+The sources are the middles of larger drawings of the starter's world, so the area beyond their edges is known. The
+prompts describe that area, not the subject: a model that reads "girl" paints girls wherever there is room.
 One JSON line for each picture and fill:
 
-    kept           whether every byte of the old part is as it was
-    step           across each of the four edges the mean of the first new pixels less that of the last old ones, in
-                   steps of 255; the largest channel, by side
-    step_inside    the same between the last two rows of old pixels: what the picture itself changes there
+    kept           whether every byte of the old part is unchanged
+    step           across each of the four edges, the mean of the first new pixels minus that of the last old ones,
+                   in steps of 255; the largest channel, by side
+    step_inside    the same between the last two rows of old pixels: the picture's own change there
     apart          the mean distance (all channels) across the edge, pixel by pixel, by side
     off            distance (CIE L*a*b*, both blurred by 4 pixels) of the new part to the drawing
     detail         fine contrast of the new part divided by the drawing's: below 1 is blurred

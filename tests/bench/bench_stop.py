@@ -2,19 +2,19 @@
 
     python -m tests.bench.bench_stop [--port 0] [--only CASE ...] [--checkpoint FILE]
 
-Starts the real server as a user does and talks to it over loopback. Prints one JSON line a case:
+Starts the real server as a user does and talks to it over loopback. Prints one JSON line per case:
 
     step      2048 x 2048 from text, in the middle of a step
-    encoder   2048 x 2048 from a picture, while that is encoded
+    encoder   2048 x 2048 from a picture, while it is encoded
     decoder   2048 x 2048, while the result is decoded
     huge      3840 x 3840 from text, in the middle of the first step
     loading   while another checkpoint is loaded, a file of 4 GB (sparse on the disk)
-    second    while a job that runs loads that checkpoint for its second pass, which no stop is heard in
-    starting  while the engine process, which was unloaded, is started again
+    second    while a running job loads that checkpoint for its second pass, which cannot be interrupted
+    starting  while the engine process restarts after it was unloaded
 
-`seconds` are those from the POST of the interrupt to the end that the job's events tell, `interrupted` is whether it is
-told as that, `engine` whether the "same" process went on or a "new" one took its place, `next` how the next job ended,
-a small one, and `next_s` after how many seconds.
+`seconds` are measured from the POST of the interrupt to the end in the job's events, `interrupted` is whether that end
+is an interruption, `engine` whether the "same" process continued or a "new" one replaced it, `next` how the next job, a
+small one, ended, and `next_s` after how many seconds.
 """
 
 import argparse

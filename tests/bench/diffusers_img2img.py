@@ -1,7 +1,7 @@
 """diffusers' own img2img pipeline: `python -m tests.bench.diffusers_img2img CHECKPOINT JOBS <source.png`.
 
-Prints one JSON object. The models are those our loader makes, in the number types it chooses, so that only the
-pipeline differs; its strength arithmetic walks 12 steps where A1111's and ours walk 13.
+Prints one JSON object. Our loader makes the models, with the number types it chooses, so that only the pipeline
+differs; its strength arithmetic takes 12 steps where A1111's and ours take 13.
 """
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false

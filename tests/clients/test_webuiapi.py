@@ -1,5 +1,5 @@
-"""The PyPI client `webuiapi`, unchanged, through all its methods for A1111 itself (not those for other people's
-extensions, whose routes are not here)."""
+"""The PyPI client `webuiapi`, unchanged: all its methods for A1111 itself (not those for other people's extensions,
+whose routes do not exist here)."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalCall=false
 # webuiapi derives argument types from the defaults, and types each answer as one of two kinds.

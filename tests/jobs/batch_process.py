@@ -1,7 +1,8 @@
 """A process with batches over the fake engine, for tests that kill it: `python -m tests.jobs.batch_process FOLDER`.
 
-Takes up what FOLDER holds and prints "open". Then each line on stdin is a prompt for a batch of FOLDER/inputs, answered
-by the batch's id; an empty line is answered by "idle" once no batch is left. The end of stdin closes all.
+Resumes the batches in FOLDER and prints "open". Then each line on stdin is a prompt for a batch of FOLDER/inputs, and
+the answer is the batch's id; the answer to an empty line is "idle" once no batch is left. The end of stdin closes
+everything.
 """
 
 import sys

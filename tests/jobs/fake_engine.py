@@ -1,11 +1,11 @@
 """An engine without a model, for real engine processes in tests. Words of the prompt control what it does.
 
-`images N` makes N pictures (one by default), `steps N` of so many steps; `slow` takes 20 ms a step, `wait` goes on
+`images N` makes N pictures (one by default), `steps N` with that many steps; `slow` takes 20 ms per step, `wait` runs
 until it is stopped, `deaf` even then; `killed` ends the process with SIGKILL in the middle of the last picture,
-`exits` with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as there is no file
-`cured`, whose name follows, `cuts off FILE` with SIGBUS, as it reads a file that was cut off, `raises` and `webui-
-error` raise, `dies-once FILE` exits unless FILE is there. Checkpoints named `killer`, `kills once` and `refused` do
-as they say when they are loaded; one whose file ends in `.gate` is loading until that file is there.
+`exits` with exit code 3, `kills N` with SIGKILL in the middle of picture N (from 0) as long as the file `cured`, whose
+name follows, does not exist, `cuts off FILE` with SIGBUS, as it reads a truncated file, `raises` and `webui-error`
+raise, `dies-once FILE` exits unless FILE exists. Checkpoints named `killer`, `kills once` and `refused` do what their
+names say when they are loaded; one whose file ends in `.gate` keeps loading until that file exists.
 """
 
 import mmap

@@ -1,7 +1,7 @@
 """A process with a queue over the fake engine, for tests that kill it: `python -m tests.jobs.queue_process FOLDER`.
 
-Resumes the jobs of FOLDER and prints "open". Then each line on stdin is a prompt to be submitted, answered by the job's
-id; an empty line is answered by "idle" once no job is left. The end of stdin closes the queue.
+Resumes the jobs of FOLDER and prints "open". Then each line on stdin is a prompt to submit, and the answer is the job's
+id; the answer to an empty line is "idle" once no job is left. The end of stdin closes the queue.
 """
 
 import sys

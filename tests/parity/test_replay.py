@@ -1,9 +1,9 @@
 """Every sampler against runs of A1111 v1.10: its recorded denoiser answers, played back without a model.
 
 `data/replay.json` names the requests; `data/replay.npz` holds for each pass the denoiser's inputs (`x`), noise levels
-(`sigma`; timesteps for the DDIM family) and answers (`out`; eps for the DDIM family), and where there is one the
-picture's latent (`start`), the latent mask (1 where it may change) and the final latents. Our noise, levels and
-samplers must bring the same inputs about, call by call.
+(`sigma`; timesteps for the DDIM family) and answers (`out`; eps for the DDIM family), and, if there are any,
+the picture's latent (`start`), the latent mask (1 where it may change) and the final latents. Our noise, levels and
+samplers must produce the same inputs, call by call.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Bytes that are almost pictures, and texts that are almost base64: a picture or a sentence, and nothing is lost.
 
-PALIMPSEST_FUZZ=500 takes so many cases for each route, others each time.
+PALIMPSEST_FUZZ=500 tries that many cases for each route, different ones each time.
 """
 
 import base64

@@ -65,9 +65,9 @@ PLACES = 400  # for each gray
 
 
 class World:
-    """Latents are normal around 2; the picture is -2 everywhere, so whatever is predicted freely leads away from it.
+    """Latents are normal around 2; the picture is -2 everywhere, so every free prediction leads away from it.
 
-    `walked` is what a sampler makes of it in its last `count` steps, under the mask of GRAYS or without one.
+    `walked` is a sampler's result after its last `count` steps, with the mask of GRAYS or without one.
     """
 
     def __init__(self, name: str) -> None:
@@ -131,9 +131,11 @@ def test_a_gray_is_a_walk_of_its_own_steps(name: str) -> None:
     "name", [row.name for row in SAMPLERS if row.name not in (*OWN_LEVELS, "LCM") and not row.timesteps]
 )
 def test_the_change_grows_with_the_gray(name: str) -> None:
-    """A place goes at least as far as a walk of its own steps leads, and less far than one of a step more: samplers of
-    two predictions a step see the next level half a step early, others look back to where it was still held. DPM2 takes
-    all of a step by the second prediction, so a place begins with it a step early, and from the middle of one."""
+    """A place changes at least as much as a run of its own steps changes it, and less than a run with one step more:
+    samplers with two predictions per step see the next level half a step early, others look back to where the place was
+    still held. DPM2 takes the whole step from the second prediction, so a place starts one step early with it, and from
+    the middle of a step.
+    """
     world, more = World(name), 2 if name.startswith("DPM2") else 1
     whole = world.walked(OWN_STEPS[-1], is_masked=True)
     for place, steps in enumerate(OWN_STEPS[1:-1], 1):

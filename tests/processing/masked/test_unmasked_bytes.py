@@ -1,5 +1,5 @@
-"""What is not masked keeps its bytes, in every mode and at every size: from the request to the picture, but for the
-network, in whose place numbers are drawn. So nothing depends on what a network would have left alone."""
+"""Unmasked pixels keep their bytes, in every mode and at every size: from the request to the picture, with the network
+replaced by random numbers. So nothing depends on what a network would have left unchanged."""
 
 import io
 from typing import Any
