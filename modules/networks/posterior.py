@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Posterior:
-    """The distribution of pictures' latents: `mean` and `std` (n, channels, h, w), in the UNet's scale, fp32.
+    """The distribution of the pictures' latents: `mean` and `std` (n, channels, h, w), in the UNet's scale, fp32.
 
     It depends only on the pictures, so it can be cached; samples differ by their noise.
     """

@@ -1,8 +1,8 @@
 """Finished pictures, newest first: an index of the outputs folder, with the sources of each picture.
 
 Everything is in the files themselves, which contain their parameters and the sha256 of their source. The SQLite file
-is only faster to query; it is updated whenever somebody looks, rebuilt if it is missing or damaged, and kept in memory
-if it cannot be written.
+is only faster to query; it is updated on each query, rebuilt if it is missing or damaged, and kept in memory if it
+cannot be written.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ READERS = {name: TypeAdapter[Any](kind) for name, kind in KEPT_EVENTS.items()}
 PICTURE = re.compile("[0-9a-f]{64}")
 JOB_ID = re.compile("[0-9A-Za-z_-]{1,64}")
 LATEST = 253_402_300_800.0  # seconds: the year 10000, beyond Python's calendar
-NOWHERE = Checkpoint("?", Path("?"))  # stands for a checkpoint that cannot be read
+NOWHERE = Checkpoint("?", Path("?"))  # placeholder for a checkpoint that cannot be read
 NEWER = "The job was created by another version of Palimpsest"
 
 

@@ -107,7 +107,7 @@ def _create(factory: str, options: Mapping[str, str]) -> LoadsCheckpoints:
 
 
 def _receive(pipe: Connection, commands: "queue.SimpleQueue[Load | Run]") -> None:
-    """Passes commands on. Ends the process at once, however busy, on Quit or when the web process has gone."""
+    """Passes commands on. Ends the process at once, however busy, on Quit or when the web process has died."""
     try:
         while not isinstance(command := pipe.recv(), Quit):
             commands.put(command)
