@@ -29,7 +29,7 @@ PLAIN: Mapping[str, Any] = {
     "outpaint_left": 0, "outpaint_right": 0, "outpaint_top": 0, "outpaint_bottom": 0,
     "resize_by": None, "resize_mode": 0, "n_iter": 1, "batch_size": 1, "subseed_strength": 0.0,
 }  # fmt: skip
-"""What the form says of a mask and of sizes is not meant for the tiles."""
+"""Fields reset for each tile: the form's mask and sizes do not apply to tiles."""
 ORDERS = ("Linear", "Chess", "None")
 SEAM_FIXES = ("None", "Band pass", "Half tile offset pass", "Half tile offset pass + intersections")
 TARGETS = ("From img2img settings", "Custom size", "Scale from image size")
