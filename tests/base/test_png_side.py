@@ -127,8 +127,8 @@ def test_color_code_points_are_read() -> None:
     assert looked_through(png()).cicp is None
 
 
-def test_transparency_is_kept_however_large() -> None:
-    file = png([chunk(b"tRNS", b"\0" * 6)])
+def test_frames_of_an_animation_are_kept_however_large() -> None:
+    file = png(after=[chunk(b"fdAT", LONG)])
     assert looked_through(file).data is file
 
 
