@@ -21,7 +21,7 @@ def chunk(name: bytes, data: bytes, checksum: int | None = None) -> bytes:
 
 
 def png(before: Sequence[bytes] = (), after: Sequence[bytes] = ()) -> bytes:
-    """A small PNG with chunks before and behind its pixels."""
+    """A small PNG with chunks before and after its pixels."""
     pixels = chunk(b"IDAT", PIXELS)
     return b"".join([SIGNATURE, chunk(b"IHDR", HEADER), *before, pixels, *after, chunk(b"IEND", b"")])
 

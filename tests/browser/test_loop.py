@@ -25,7 +25,7 @@ def scroll_to_the_end(page: Page) -> None:
     assert page.evaluate("scrollY") > 100
 
 
-# panels that stay in sight
+# panels that stay visible
 
 
 def test_the_result_stays_in_sight_beside_a_long_form(open_page: Page) -> None:

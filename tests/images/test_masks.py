@@ -125,7 +125,7 @@ def test_blur_is_a_gaussian_of_that_deviation() -> None:
     mask.putpixel((32, 32), 255)
     weights = np.exp(-(np.arange(-2, 3) ** 2) / 2)
     expected = 255 * weights / weights.sum()
-    # The kernel is 7 wide, so its ends are left out here: rounded to 8 bit they are 1 or nothing.
+    # The kernel is 7 wide; its ends are left out here: rounded to 8 bits they are 1 or nothing.
     row = np.asarray(blurred(mask, 1, 0))[32, 30:35]
     assert np.abs(row - expected).max() <= 1
 

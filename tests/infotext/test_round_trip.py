@@ -385,7 +385,7 @@ def test_the_checkpoint_of_a_text_is_selected_where_it_is_here() -> None:
         ("Version: v1.10.1", "Automatic", {"sd_vae": "None"}, ()),
         ("Version: v1.10.1", "None", {}, ()),
         ("Version: v1.10.1", "gone.pt", {"sd_vae": "None"}, ()),
-        # A text that was cut off says nothing by what it lacks.
+        # A truncated text: missing keys mean nothing.
         (
             "Model hash: 0123456789",
             "soft.pt",

@@ -7,7 +7,7 @@ from modules.networks.conditioning import NOTHING, Conditioning, Extra, Residual
 
 
 def numbered(rows: int, tokens: int, start: int = 0, masked: bool = False) -> Conditioning:
-    """Each token of each row has a number of its own, in both of its two values."""
+    """Each token of each row has its own number, in both of its two values."""
     numbers = torch.arange(start, start + rows * tokens, dtype=torch.float32).reshape(rows, tokens, 1)
     mask = torch.ones(rows, tokens) if masked else None
     return Conditioning(numbers.expand(-1, -1, 2).clone(), mask)

@@ -1,4 +1,4 @@
-"""The outputs folder: complete files or none, continuous numbers, no way out."""
+"""The outputs folder: complete files or none, consecutive numbers, no escape from the folder."""
 
 import csv
 import errno

@@ -176,7 +176,7 @@ def test_the_shuffle_model_passes_no_places(case: tuple[Tiny, LatentDiffusion], 
     added_cond, time = model.added_cond(cond), torch.tensor([500.0, 500.0])
     for each in control(net, hint_of(model)).residuals(drawn(2, 4, 8, 8), time, cond, added_cond, 1):
         assert each.shape[2:] == (1, 1)
-        assert not each[1].any()  # and acts on the prompt alone
+        assert not each[1].any()  # and affects only the prompt
 
 
 @pytest.mark.parametrize("count", [13, 10])

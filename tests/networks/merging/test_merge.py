@@ -237,7 +237,7 @@ def test_the_notes_are_a1111s(tmp_path: Path) -> None:
         assert file.metadata() == {"format": "pt", **told}
 
 
-# ---- cut off, and taken up again ----
+# ---- interrupted and resumed ----
 
 
 def cut_after(count: int) -> Callable[[], bool]:

@@ -91,7 +91,7 @@ export class Tools {
     this.document.finish(this.layerName, stroke.end());
   }
 
-  // As if the pointer had never come down.
+  // Undoes everything since the pointer came down.
   cancel() {
     this.stroke?.cancel();
     if (this.stroke) this.document.notify(this.layerName);
