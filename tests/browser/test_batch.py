@@ -293,7 +293,7 @@ def test_styles_go_around_each_files_prompt_and_a_missing_one_is_named_at_its_ch
     expect(batch_page.locator("#img2img_styles .chip")).to_have_text("ink")
     choose(batch_page, {"a.png": png()})
     begin(batch_page)
-    words(batch_page, "finished, 1 file")
+    words(batch_page, "finished, 1 file · 1 done")
     [(request, _)] = batch_server.painter.requests
     assert (request.prompt, request.negative_prompt) == ("ink of a fox", "photo")
 
