@@ -39,7 +39,7 @@ def own(extensions: Extensions) -> list[str]:
 def test_what_comes_with_palimpsest_loads() -> None:
     assert load().problems == ()
     assert [script.name for script in load().scripts("txt2img")] == [
-        "Prompt matrix", "Prompts from file or textbox", "X/Y/Z plot",
+        "Detailer", "Prompt matrix", "Prompts from file or textbox", "X/Y/Z plot",
     ]  # fmt: skip
 
 

@@ -158,7 +158,10 @@ def without(prefix: str, tiny: Tiny, path: Path) -> Path:
     ("prefix", "said"),
     [
         ("first_stage_model.", "x.ckpt has no VAE inside. Use a complete checkpoint."),
-        (CLIP_G, "x.ckpt has no second text encoder inside. Use a complete checkpoint."),
+        (
+            CLIP_G,
+            "x.ckpt has no second text encoder inside. Put one into models/text_encoder, or use a complete checkpoint.",
+        ),
         (
             "model.diffusion_model.label_emb.0.2",
             "x.ckpt lacks the tensor model.diffusion_model.label_emb.0.2.weight and 1 more. "
