@@ -72,31 +72,26 @@ class Outputs:
         Raises FileExistsError if all names are in use, WebuiError if the disk refuses or a link leads outside the root;
         then nothing is left behind.
         """
-        with self._lock:
-            for name in names:
-                relative = f"{name}.{file.format}"
-                path = self.root / relative
-                if below(self.root, relative) is None:
-                    raise WebuiError(
-                        f"{relative[:200]}: it contains a link that leads outside the outputs folder.",
-                        "Replace the link with a folder.",
-                    )
-                announce(self.relative(path), file.data)
-                try:
-                    write_new(path, file.data)
-                except FileExistsError:
-                    continue
-                except OSError as error:
-                    self._next.clear()  # read the folder again next time
-                    raise refusal("The picture", path.parent, error) from error
-                return self.relative(path)
-        raise FileExistsError("all file names for the picture are taken")
+        return self._placed(
+            names, file.format, lambda path: announce(path, file.data), lambda path: write_new(path, file.data)
+        )
 
     def publish(
         self, names: Iterable[str], draft: Path, format: str, announce: Callable[[str], None] = lambda path: None
     ) -> str:
         """Moves the complete file `draft`, on the same disk, to the first free name of `names`; returns its path.
         Otherwise like `write`; if it raises, the draft still exists."""
+
+        def place(path: Path) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            publish(draft, path)
+
+        return self._placed(names, format, announce, place)
+
+    def _placed(
+        self, names: Iterable[str], format: str, announce: Callable[[str], None], place: Callable[[Path], None]
+    ) -> str:
+        """The path, below the root, of the first free name of `names`, at which `place` has put a picture."""
         with self._lock:
             for name in names:
                 relative = f"{name}.{format}"
@@ -108,12 +103,11 @@ class Outputs:
                     )
                 announce(self.relative(path))
                 try:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    publish(draft, path)
+                    place(path)
                 except FileExistsError:
                     continue
                 except OSError as error:
-                    self._next.clear()
+                    self._next.clear()  # read the folder again next time
                     raise refusal("The picture", path.parent, error) from error
                 return self.relative(path)
         raise FileExistsError("all file names for the picture are taken")
