@@ -138,6 +138,10 @@ def _outpainted_at(name: str) -> Callable[[GenerationRequest], bool]:
     return lambda request: _value(request, name) > 0
 
 
+def _kept(request: GenerationRequest) -> bool:
+    return _value(request, "keep_unchanged")
+
+
 def _only_masked(request: GenerationRequest) -> bool:
     return _redrawn_in_part(request) and _value(request, "inpaint_full_res") == 1
 
@@ -193,6 +197,10 @@ WRITTEN_IF: Mapping[str, Callable[[GenerationRequest], bool]] = {
     "composite_difference_contrast": _soft,
     "mask_strength_by_grey": lambda request: _masked(request) and _value(request, "mask_strength_by_grey"),
     "inpaint_color_match": lambda request: _redrawn_in_part(request) and _value(request, "inpaint_color_match") > 0,
+    "keep_unchanged": _kept,
+    "change_sensitivity": _kept,
+    "change_grow": _kept,
+    "change_feather": _kept,
     "outpaint_left": _outpainted_at("outpaint_left"),
     "outpaint_right": _outpainted_at("outpaint_right"),
     "outpaint_top": _outpainted_at("outpaint_top"),

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.images.geometry import Size
-from modules.images.resize import resized, resizes_latents
+from modules.images.resize import JUST_RESIZE, resized, resizes_latents
 from modules.networks.cache import ByteCache
 from modules.networks.model import Model
 from modules.networks.posterior import Posterior
@@ -112,6 +112,12 @@ def source_pixels(source: Source, size: Size, background: str, rule: SizeRule) -
     if resizes_latents(source.resize_mode):
         return image.crop((0, 0, rule.floor(image.width), rule.floor(image.height)))
     return resized(image, source.resize_mode, size, source.upscaler)
+
+
+def fitted_pixels(source: Source, size: Size, background: str) -> Image.Image:
+    """The source (RGB) as the result shows it, `size` pixels; what the latent mode enlarges is resized."""
+    mode = JUST_RESIZE if resizes_latents(source.resize_mode) else source.resize_mode
+    return resized(source.picture.rgb(background), mode, size, source.upscaler)
 
 
 def posterior_noise(seed: int, like: Tensor) -> Tensor:

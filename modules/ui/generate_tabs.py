@@ -111,6 +111,10 @@ def _img2img_settings(tab: _Tab) -> None:
     tab.place("image_cfg_scale")
     tab.part("depth")
     tab.place("denoising_strength")
+    tab.place("keep_unchanged", container=False)
+    with gr.Row(elem_id="img2img_changes", elem_classes=["extra", "closed", "thirds"]):
+        for name in ("change_sensitivity", "change_grow", "change_feather"):
+            tab.place(name, min_width=120)
     with gr.Row(elem_classes=["switches"]):
         tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
     _refiner(tab)

@@ -175,8 +175,9 @@ def test_every_declared_key_comes_back_as_the_field_it_was() -> None:
         mask=picture, mask_blur_x=3, mask_blur_y=0, inpainting_mask_invert=1, inpainting_fill=2, inpaint_full_res=1,
         inpaint_full_res_padding=8, soft_inpainting=True, mask_blend_power=2, mask_blend_scale=0.75,
         inpaint_detail_preservation=4.5, composite_mask_influence=0.25, composite_difference_threshold=1,
-        composite_difference_contrast=3, inpaint_color_match=0.5, image_cfg_scale=1.75, outpaint_left=8,
-        outpaint_right=16, outpaint_top=24, outpaint_bottom=32, outpaint_fill=2, outpaint_feather=7,
+        composite_difference_contrast=3, inpaint_color_match=0.5, image_cfg_scale=1.75, keep_unchanged=True,
+        change_sensitivity=0.75, change_grow=-3, change_feather=9, outpaint_left=8, outpaint_right=16,
+        outpaint_top=24, outpaint_bottom=32, outpaint_fill=2, outpaint_feather=7,
     )  # fmt: skip
     settings = Settings(
         CLIP_stop_at_last_layers=2, emphasis="No norm", randn_source="NV", initial_noise_multiplier=1.1,

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.base.errors import WebuiError
-from modules.base.events import Event, ImageDone, Staged, Stop
+from modules.base.events import Event, ImageDone, Staged, Stop, Warned
 from modules.images.color import corrected
 from modules.images.geometry import Size
 from modules.networks.device import Placement, is_out_of_memory, require_finite
@@ -28,9 +28,11 @@ from modules.processing.kinds.resolve import require_pictures
 from modules.processing.masked.inpainting import Inpainting, begin_inpainting
 from modules.processing.masked.latents import inpainting_input
 from modules.processing.masked.prepare import Prepared
+from modules.processing.plan import Keeping
 from modules.processing.shown import depth_input, source_input
-from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, source_pixels
-from modules.schema.settings import Settings
+from modules.processing.source import SOURCE_CACHE_BYTES, SourceEncoder, fitted_pixels, source_pixels
+from modules.processing.unchanged import kept
+from modules.schema.settings import MASK, Settings
 from modules.schema.upscalers import named
 
 log = logging.getLogger(__name__)
@@ -104,11 +106,26 @@ class BatchRunner:
                 pixels = inpainting.laid_over(pixels, number, latent)
             if inpainting is not None:
                 pixels = inpainting.cut(pixels)
+            changed = None
+            if job.plan.keeping is not None:
+                pixels, changed = self._without_drift(pixels, job.plan.keeping)
+                yield from map(Warned, job.findings.unreported())
             done = finished_picture(job, common.made_by, common.prepared, image, pixels)
             yield done
+            if changed is not None and MASK in settings.beside:
+                yield from _beside(done, {MASK: changed.convert("RGB")}, settings, job.request.images)
             if inpainting is not None:
                 layers = inpainting.beside(number, latent, painted, settings)
                 yield from _beside(done, layers, settings, job.request.images)
+
+    def _without_drift(self, pixels: NDArray[np.uint8], keeping: Keeping) -> tuple[NDArray[np.uint8], Image.Image]:
+        """`pixels` over the source, where they changed, and the opacity of the change."""
+        job, plan = self._job, self._job.plan
+        assert plan.source is not None
+        height, width = pixels.shape[:2]
+        background = job.settings.img2img_background_color
+        fitted = fitted_pixels(plan.source, plan.requested, background).crop((0, 0, width, height))
+        return kept(pixels, fitted, keeping, job.findings.note)
 
     def _sampled(self, batch: Batch) -> Generator[Event, None, tuple[PassResult, Inpainting | None]]:
         """Sample one batch; returns (its result, the inpainting that held its latents)."""

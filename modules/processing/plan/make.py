@@ -15,6 +15,7 @@ from modules.processing.plan.records import (
     Frame,
     Hires,
     ImagePlan,
+    Keeping,
     Pass,
     Plan,
     Softness,
@@ -40,13 +41,14 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
     `sizes` is the rule of the checkpoint's family.
     """
     size, requested = result_size(request, sizes)
-    source = canvas = None
+    source = canvas = keeping = None
     image_scale = 1.0
     taken = StepRange(request.steps, 0)
     if isinstance(request, Img2ImgRequest):
         source = Source(request.init_images[0], request.resize_mode, request.depth_map)
         image_scale = image_scale if request.image_cfg_scale is None else request.image_cfg_scale
         canvas = _canvas(request, settings)
+        keeping = _keeping(request) if canvas is None else None
         taken = img2img_steps(request.steps, request.denoising_strength, settings.img2img_fix_steps)
     sampler, schedule = resolve_names(request.sampler_name, request.scheduler)
     negative_prompt = read_prompt(request.negative_prompt, settings)
@@ -74,6 +76,7 @@ def make_plan(request: GenerationRequest, settings: Settings, sizes: SizeRule) -
         canvas=canvas,
         sizes=sizes,
         image_cfg_scale=image_scale,
+        keeping=keeping,
     )
 
 
@@ -180,6 +183,12 @@ def _canvas(request: Img2ImgRequest, settings: Settings) -> Canvas | None:
         frame=frame if request.is_outpainted else None,
         is_exact=settings.compatibility == EXACT,
     )
+
+
+def _keeping(request: Img2ImgRequest) -> Keeping | None:
+    if not request.keep_unchanged:
+        return None
+    return Keeping(request.change_sensitivity, request.change_grow, request.change_feather)
 
 
 def _batches(request: GenerationRequest) -> tuple[tuple[ImagePlan, ...], ...]:

@@ -140,6 +140,18 @@ class Canvas:
 
 
 @dataclass(frozen=True)
+class Keeping:
+    """How what changed is told from what did not, in a redraw without a mask.
+
+    sensitivity: 0 … 1, see `images.changes`.  grow, feather: pixels around the changed area.
+    """
+
+    sensitivity: float
+    grow: int
+    feather: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """A resolved job.
 
@@ -148,6 +160,7 @@ class Plan:
         whole cells.
     sizes: the size rule of the model's family, which both follow.
     image_cfg_scale: for checkpoints that see the source.
+    keeping: None if the whole result is taken.
     """
 
     first: Pass
@@ -161,6 +174,7 @@ class Plan:
     canvas: Canvas | None
     sizes: SizeRule
     image_cfg_scale: float = 1.0
+    keeping: Keeping | None = None
 
     @property
     def size(self) -> Size:

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from modules.base.errors import WebuiError
 from modules.base.fields import Control
 from modules.base.picture import Picture
+from modules.schema.request.changes import ChangeFeather, ChangeGrow, ChangeSensitivity, KeepUnchanged
 from modules.schema.request.fields import DenoisingStrength, DepthMap, ImageCfgScale, InitialNoiseMultiplier
 from modules.schema.request.generation import GenerationRequest, whole
 from modules.schema.request.masked import (
@@ -68,6 +69,10 @@ class Img2ImgRequest(GenerationRequest):
     initial_noise_multiplier: InitialNoiseMultiplier = None
     image_cfg_scale: ImageCfgScale = None
     depth_map: DepthMap = None
+    keep_unchanged: KeepUnchanged = False
+    change_sensitivity: ChangeSensitivity = 0.5
+    change_grow: ChangeGrow = 2
+    change_feather: ChangeFeather = 6
     mask: Picture | None = Field(
         default=None,
         description="What to redraw: opaque areas if the mask has transparency, else white ones; null for all.",
@@ -107,7 +112,8 @@ class Img2ImgRequest(GenerationRequest):
 
     @field_validator(
         "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_fill", "inpaint_full_res_padding", "outpaint_left",
-        "outpaint_right", "outpaint_top", "outpaint_bottom", "outpaint_fill", "outpaint_feather", mode="before",
+        "outpaint_right", "outpaint_top", "outpaint_bottom", "outpaint_fill", "outpaint_feather", "change_grow",
+        "change_feather", mode="before",
     )  # fmt: skip
     @classmethod
     def _whole_pixels(cls, value: Any) -> Any:

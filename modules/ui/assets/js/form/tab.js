@@ -18,7 +18,8 @@ import { Size } from "./size.js";
 import { Styles } from "./styles.js";
 import { begins, toast } from "../core/toast.js";
 
-const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr" }; // parts that a checkbox of the form opens
+// parts that a checkbox of the form opens
+const PARTS = { extra: "seed_extras", refine: "refiner", enable_hr: "hr", keep_unchanged: "changes" };
 
 export class Tab {
   // page: {source, openTab, sendToInfo, modelDefaults(tab)}
