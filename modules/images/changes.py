@@ -198,21 +198,22 @@ def _connected(weak: Mask, strong: Mask) -> Mask:
     """The connected parts of `weak` that have a pixel of `strong`."""
     count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
     has_strong = np.zeros(count, bool)
-    has_strong[np.unique(labels[strong & weak])] = True
+    parts = labels.astype(np.intp)
+    has_strong[np.unique(parts[strong & weak])] = True
     has_strong[0] = False
-    return has_strong[labels.astype(np.intp)]
+    return has_strong[parts]
 
 
 def _filled(mask: Mask) -> Mask:
     """`mask` with its small holes filled: a hole is small if it is less than half of what surrounds it."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-    areas = stats[:, cv2.CC_STAT_AREA]
+    areas, parts = stats[:, cv2.CC_STAT_AREA], labels.astype(np.intp)
     touches = np.zeros(count, bool)
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+    for side in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
         touches[np.unique(side)] = True
     small = ~touches & (areas < 0.1 * mask.sum())
     small[0] = False
-    return mask | small[labels.astype(np.intp)]
+    return mask | small[parts]
 
 
 def _without_specks(mask: Mask, least: float) -> Mask:
@@ -273,7 +274,7 @@ def _lab(rgb: Floats) -> Floats:
 
 
 def _unit(rgb: Bytes) -> Floats:
-    return rgb.astype(np.float32) / 255
+    return (rgb / 255).astype(np.float32)
 
 
 def _bytes(rgb: Floats) -> Bytes:
