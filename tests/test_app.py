@@ -98,6 +98,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny.safetensors")
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_file_after_a_restart(tmp_path: Path, checkpoint: Path) -> None:
     files: list[bytes] = []
     for _ in range(2):
@@ -110,6 +111,7 @@ def test_the_same_request_gives_the_same_file_after_a_restart(tmp_path: Path, ch
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_a_killed_engine_costs_its_job_nothing_and_the_next_job_runs(tmp_path: Path, checkpoint: Path) -> None:
     with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
         picture = palimpsest.upload()
@@ -124,6 +126,7 @@ def test_a_killed_engine_costs_its_job_nothing_and_the_next_job_runs(tmp_path: P
         assert palimpsest.run(init_images=[picture])["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_server_and_engine(tmp_path: Path, checkpoint: Path) -> None:
     with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
         palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
@@ -139,6 +142,7 @@ def has_loaded(process: subprocess.Popen[bytes], library: str) -> bool:
     return any(library in mapped.path for mapped in psutil.Process(process.pid).memory_maps())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the moments are told by /proc")
 @pytest.mark.parametrize("moment", ["imports", "start", "page"])
 def test_ctrl_c_is_quiet_at_any_moment(tmp_path: Path, checkpoint: Path, moment: str) -> None:
@@ -166,6 +170,7 @@ def test_ctrl_c_is_quiet_at_any_moment(tmp_path: Path, checkpoint: Path, moment:
     assert "KeyboardInterrupt" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_server(tmp_path: Path, checkpoint: Path) -> None:
     with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
         palimpsest.until("the engine", lambda: palimpsest.state()["state"] == "ready")
@@ -191,6 +196,7 @@ def test_a_busy_port_is_one_sentence_with_the_cure(tmp_path: Path) -> None:
     assert "--port" in text
 
 
+@pytest.mark.slow
 def test_a_broken_settings_file_is_kept_and_the_page_comes(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "config.json").write_text('{"steps": ')
     with studio(tmp_path, "--ckpt", checkpoint) as palimpsest:
@@ -198,6 +204,7 @@ def test_a_broken_settings_file_is_kept_and_the_page_comes(tmp_path: Path, check
     assert any(file.read_text() == '{"steps": ' for file in tmp_path.glob("config.json*"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_gone_leaves_the_page_usable(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "config.json").write_text('{"sd_model_checkpoint": "gone.safetensors"}')
     with studio(tmp_path, "--ckpt-dir", checkpoint.parent) as palimpsest:

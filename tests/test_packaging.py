@@ -49,10 +49,12 @@ def imported(root: Path) -> dict[str, str]:
     return found
 
 
-@cache
+distributions = cache(packages_distributions)  # reads the files of every installed package
+
+
 def distribution(package: str) -> str:
     """The name under which an imported package is installed; its own if it is not installed."""
-    return name_of(packages_distributions().get(package, [package])[0])
+    return name_of(distributions().get(package, [package])[0])
 
 
 def undeclared(allowed: set[str], *folders: str) -> dict[str, str]:

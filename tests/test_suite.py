@@ -63,6 +63,7 @@ def test_fails_without_another_try():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_a_test_that_passes_when_run_again_is_listed_as_unsteady(tmp_path: Path, workers: tuple[str, ...]) -> None:
     (tmp_path / "conftest.py").write_bytes((ROOT / "tests" / "conftest.py").read_bytes())
@@ -78,6 +79,7 @@ def test_a_test_that_passes_when_run_again_is_listed_as_unsteady(tmp_path: Path,
     assert "UNSTEADY test_rerun.py::test_broken" not in unsteady
 
 
+@pytest.mark.slow
 def test_the_browser_tests_are_run_again_and_no_others() -> None:
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "--collect-only", "-q", "-m", "flaky"]
     ran = subprocess.run(

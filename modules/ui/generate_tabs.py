@@ -5,6 +5,8 @@ Nothing is inside a `gr.Tab`: Gradio adds a tab's components to the page at its 
 our scripts fill (source picture, result, tool buttons) are empty, with a `data-part`.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +49,13 @@ class _Tab:
     def part(self, name: str) -> None:
         """An empty element that a script fills."""
         part(name, self.name)
+
+    @contextmanager
+    def group(self, name: str) -> Generator[None]:
+        """Controls that fold under a heading; `form/groups.js` fills it, with their values when they are folded."""
+        self.part(f"group-{name}")
+        with gr.Column(min_width=0, elem_id=f"{self.name}_group_{name}", elem_classes=["group"]):
+            yield
 
 
 @dataclass(frozen=True)
@@ -92,29 +101,32 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
 
 def _img2img_settings(tab: _Tab) -> None:
     canvas(tab.part)
-    tab.part("intents")
-    tab.part("regions")
-    tab.place("resize_mode")
-    mask_controls(tab.place, tab.part)
-    _sampler(tab)
-    with gr.Row(elem_classes=["sizes"]):
-        with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):
-            tab.part("size-tabs")
-            _width_and_height(tab)
-            with gr.Column(min_width=0, elem_id="img2img_tab_resize_by"):
-                tab.place("resize_by")
-                tab.part("size-text")
-        _batch(tab)
-    tab.part("size-warning")
-    tab.part("size-hint")
-    tab.place("cfg_scale")
+    with gr.Row(elem_classes=["halves", "essentials"]):
+        tab.place("denoising_strength", min_width=160)
+        tab.place("cfg_scale", min_width=160)
+    tab.part("ladder")
     tab.place("image_cfg_scale")
     tab.part("depth")
-    tab.place("denoising_strength")
+    tab.part("intents")
+    tab.part("regions")
     tab.place("keep_unchanged", container=False)
     with gr.Row(elem_id="img2img_changes", elem_classes=["extra", "closed", "thirds"]):
         for name in ("change_sensitivity", "change_grow", "change_feather"):
             tab.place(name, min_width=120)
+    mask_controls(tab.place, tab.part)
+    _sampler(tab)
+    with tab.group("size"):
+        tab.place("resize_mode")
+        with gr.Row(elem_classes=["sizes"]):
+            with gr.Column(min_width=0, elem_id="img2img_tabs_resize", elem_classes=["size"]):
+                tab.part("size-tabs")
+                _width_and_height(tab)
+                with gr.Column(min_width=0, elem_id="img2img_tab_resize_by"):
+                    tab.place("resize_by")
+                    tab.part("size-text")
+            _batch(tab)
+    tab.part("size-warning")
+    tab.part("size-hint")
     with gr.Row(elem_classes=["switches"]):
         tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
     _refiner(tab)
@@ -127,7 +139,7 @@ def _txt2img_settings(tab: _Tab) -> None:
         tab.switch("refine", "Refiner", "enable", min_width=90, container=False)
     _hires(tab)
     _refiner(tab)
-    with gr.Row(elem_classes=["sizes"]):
+    with tab.group("size"), gr.Row(elem_classes=["sizes"]):
         with gr.Column(min_width=0, elem_classes=["size"]):
             _width_and_height(tab)
         _batch(tab)
@@ -144,7 +156,7 @@ def _width_and_height(tab: _Tab) -> None:
 
 
 def _sampler(tab: _Tab) -> None:
-    with gr.Row(elem_classes=["sampler"]):
+    with tab.group("sampling"), gr.Row(elem_classes=["sampler"]):
         tab.place("sampler_name", min_width=120)
         tab.place("scheduler", min_width=120)
         tab.place("steps", min_width=140)
@@ -184,17 +196,18 @@ def _refiner(tab: _Tab) -> None:
 
 
 def _seed(tab: _Tab) -> None:
-    with gr.Row(elem_classes=["seed"]):
-        tab.place("seed", min_width=120)
-        tab.part("seed-tools")
-        tab.switch("extra", "Extra", "subseed_show", min_width=60, container=False)
-    with gr.Column(min_width=0, elem_id=f"{tab.name}_seed_extras", elem_classes=["extra", "closed"]):
+    with tab.group("seed"):
         with gr.Row(elem_classes=["seed"]):
-            tab.place("subseed", min_width=120)
-            tab.part("subseed-tools")
-        tab.place("subseed_strength")
-        tab.place("seed_resize_from_w")
-        tab.place("seed_resize_from_h")
+            tab.place("seed", min_width=120)
+            tab.part("seed-tools")
+            tab.switch("extra", "Extra", "subseed_show", min_width=60, container=False)
+        with gr.Column(min_width=0, elem_id=f"{tab.name}_seed_extras", elem_classes=["extra", "closed"]):
+            with gr.Row(elem_classes=["seed"]):
+                tab.place("subseed", min_width=120)
+                tab.part("subseed-tools")
+            tab.place("subseed_strength")
+            tab.place("seed_resize_from_w")
+            tab.place("seed_resize_from_h")
     tab.part("override")
 
 

@@ -7,6 +7,8 @@ from modules.prompts.styles import Style
 from tests.browser.conftest import FakeServer, finished, load, png, submit, wait_for
 
 TOP = "element => element.getBoundingClientRect().top"
+BELOW_PROMPTS = """results => results.getBoundingClientRect().top
+    - document.querySelector("#img2img_toprow").getBoundingClientRect().bottom"""
 
 
 def make(page: Page, count: int = 1, **values: object) -> None:
@@ -32,8 +34,10 @@ def test_the_result_stays_in_sight_beside_a_long_form(open_page: Page) -> None:
     make(open_page)
     open_page.set_viewport_size({"width": 1440, "height": 700})
     scroll_to_the_end(open_page)
-    assert open_page.eval_on_selector("#img2img_results", TOP) == 8
+    assert open_page.eval_on_selector("#img2img_results", BELOW_PROMPTS) == 8
+    assert open_page.eval_on_selector("#img2img_toprow", TOP) == 0
     expect(open_page.locator("#img2img_results .shot:not(.preview)")).to_be_in_viewport()
+    expect(open_page.locator("#img2img_generate")).to_be_in_viewport(ratio=1)
 
 
 def test_the_chosen_picture_stays_in_sight_beside_a_long_history(open_page: Page, server: FakeServer) -> None:
@@ -53,7 +57,7 @@ def test_a_panel_higher_than_the_window_shows_its_end_too(open_page: Page) -> No
     end = open_page.locator("#img2img_html_info dl > div >> nth=-1")
     end.hover()
     expect(end).to_be_in_viewport()
-    assert open_page.eval_on_selector("#img2img_results", TOP) == 8
+    assert open_page.eval_on_selector("#img2img_results", BELOW_PROMPTS) == 8
 
 
 # a picture that is sent on

@@ -81,6 +81,7 @@ def test_latents_scaled_or_whitened_leave_the_pictures_as_they_are() -> None:
     assert latents.std((0, 2, 3)) * SCALING_FACTOR == pytest.approx(torch.ones(4), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_a_sitting_moves_all_networks_and_goes_on_from_what_it_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

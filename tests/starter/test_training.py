@@ -114,6 +114,7 @@ def test_the_autoencoder_begins_as_a_blur_not_as_noise() -> None:
     assert decibels.min() > 14
 
 
+@pytest.mark.slow
 def test_autoencoder_training_resumes_and_whitening_leaves_pictures_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = replace(Widths(), vae=(16, 16, 16, 16))

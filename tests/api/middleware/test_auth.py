@@ -161,6 +161,7 @@ def test_a_browser_that_was_let_in_does_not_wait_behind_a_flood_of_guesses(clock
     asyncio.run(story())
 
 
+@pytest.mark.slow
 def test_the_right_password_opens_while_two_hundred_guesses_are_in_flight(clock: Clock) -> None:
     app = BasicAuth(PlainTextResponse("in"), Credentials(["ann:secret"]), now=clock)
 

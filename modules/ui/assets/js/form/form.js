@@ -158,6 +158,7 @@ export function showError(tab, name, sentence) {
   const block = elementOf(tab, name);
   if (!block) return false;
   clearError(tab, name);
+  block.dispatchEvent(new CustomEvent("reveal", { bubbles: true })); // a folded group opens
   block.classList.add("p-wrong");
   block.append(h("div", { className: "p-error", role: "alert", textContent: sentence }));
   block.scrollIntoView({ block: "nearest" });

@@ -23,7 +23,7 @@ export class Intents {
     this.canvas = canvas;
     this.line = h("p", { className: "p-soft intents-line", id: "img2img_intent_line", role: "status", hidden: true });
     this.shown = null; // the intent that the line describes
-    const buttons = config.intents.map((intent) =>
+    this.buttons = config.intents.map((intent) =>
       button({
         text: intent.label,
         title: intent.description,
@@ -33,9 +33,15 @@ export class Intents {
       }),
     );
     part("intents", TAB).replaceChildren(
-      h("div", { className: "intents", role: "group", "aria-label": "What to do with the picture" }, ...buttons),
+      h(
+        "div",
+        { className: "intents", role: "group", "aria-labelledby": "img2img_intents_label" },
+        h("span", { className: "intents-label", id: "img2img_intents_label", textContent: "I want to" }),
+        ...this.buttons,
+      ),
       this.line,
     );
+    this.enable(Boolean(canvas.document.picture));
     const again = later(() => this.shown && this.explain(this.shown), PAUSE);
     canvas.document.onChange((what) => {
       if (what !== "mask" && what !== "sketch") again(); // those come with every move of a stroke
@@ -98,9 +104,18 @@ export class Intents {
   // Whether this is a picture other than the one it was chosen for; that one brought back, or the first one, is not.
   setPicture(picture) {
     const { active } = this;
+    this.enable(Boolean(picture));
     if (!active || !picture || active.picture === picture.id) return;
     if (active.picture === null) form.set(TAB, { intent: { ...active, picture: picture.id } });
     else this.end();
+  }
+
+  // Without a picture there is no part of it to redraw; the buttons then say so.
+  enable(hasPicture) {
+    config.intents.forEach((intent, index) => {
+      this.buttons[index].disabled = !hasPicture;
+      this.buttons[index].title = hasPicture ? intent.description : "Drop a picture first.";
+    });
   }
 
   // Before a job: if nothing is masked and no frame extends the picture, the job is an ordinary one. Returns the fields

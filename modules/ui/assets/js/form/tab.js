@@ -6,9 +6,11 @@ import { byId } from "../core/dom.js";
 import { Estimate } from "./estimate.js";
 import * as form from "./form.js";
 import { Gallery } from "../result/gallery.js";
+import { setUpGroups } from "./groups.js";
 import { setUpHires } from "./hires.js";
 import { Jobs } from "../result/jobs.js";
 import { setUpOverrides } from "./override.js";
+import { Ladder } from "./ladder.js";
 import { Progress } from "../result/progress.js";
 import { setUpPrompts } from "./prompts.js";
 import { Result } from "../result/result.js";
@@ -16,6 +18,7 @@ import { ScriptSection } from "./scripts.js";
 import { seedTools } from "./seedtools.js";
 import { Size } from "./size.js";
 import { Styles } from "./styles.js";
+import { setUpTopRow } from "./toprow.js";
 import { begins, toast } from "../core/toast.js";
 
 // parts that a checkbox of the form opens
@@ -45,8 +48,11 @@ export class Tab {
       modelDefaults: page.modelDefaults,
     });
     setUpOverrides(name);
+    setUpGroups(name);
+    setUpTopRow(name);
     if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
+    this.ladder = new Ladder(name);
     seedTools(name, "seed-tools", "seed", () => this.gallery.selected);
     seedTools(name, "subseed-tools", "subseed", () => this.gallery.selected);
     form.onChange(
@@ -58,6 +64,7 @@ export class Tab {
   // values: the form's current values from Gradio.
   async generate(values) {
     const { name, page, result } = this;
+    const ladder = this.ladder.taken();
     result.complain("");
     begins("form");
     form.clearErrors(name);
@@ -72,7 +79,9 @@ export class Tab {
     try {
       if (name === "img2img") await this.fromCanvas(request);
       Object.assign(request, this.script.toRequest());
-      await this.jobs.submit(request, { source: source?.id ?? null, mode: request.resize_mode ?? 0 });
+      const from = { source: source?.id ?? null, mode: request.resize_mode ?? 0 };
+      for (const { request: each, ...rung } of this.ladder.requests(request, ladder))
+        await this.jobs.submit(each, { ...from, ...rung });
       this.gallery.following = true;
       if (matchMedia("(max-width: 760px)").matches) result.stage.scrollIntoView({ block: "center" });
     } catch (error) {
@@ -153,6 +162,8 @@ export class Tab {
         sheet,
         source: job.source,
         mode: job.mode,
+        label: job.label,
+        ladder: job.ladder,
       });
     }
     if (event === "failed") {

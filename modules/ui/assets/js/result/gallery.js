@@ -7,7 +7,8 @@ const MOST = 80; // number of pictures listed; their files are never deleted
 export class Gallery {
   constructor(tab) {
     this.tab = tab;
-    this.pictures = read(`gallery.${tab}`, []); // {job, index, seed, width, height, infotext, path, url, source, mode}
+    // {job, index, seed, width, height, infotext, path, url, source, mode, label, ladder}
+    this.pictures = read(`gallery.${tab}`, []);
     this.selected = this.pictures[0] ?? null;
     this.following = true; // whether a new picture is selected
     this.listeners = [];

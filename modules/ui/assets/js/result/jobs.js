@@ -26,7 +26,7 @@ export class Jobs {
   constructor(tab, onEvent) {
     this.tab = tab;
     this.onEvent = onEvent;
-    this.list = read(`jobs.${tab}`, []); // [{id, source, mode, warned}], the first is followed
+    this.list = read(`jobs.${tab}`, []); // [{id, source, mode, label, ladder, warned}]; the first is followed
     this.stream = null;
     this.again = new Again();
     this.heard = { id: "", number: 0 }; // the last event of the followed job
@@ -56,9 +56,9 @@ export class Jobs {
   }
 
   // Asks the server to make the missing pictures of a failed job.
-  async retry({ id, source, mode }) {
+  async retry({ id, source, mode, label, ladder }) {
     const { jobs } = await post(`/v1/jobs/${id}/retry`);
-    for (const answer of jobs) this.take(answer, { source, mode });
+    for (const answer of jobs) this.take(answer, { source, mode, label, ladder });
   }
 
   take(answer, details) {

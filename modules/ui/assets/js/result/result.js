@@ -236,10 +236,9 @@ export class Result {
       const thumb = shown.get(picture.url) ?? this.thumb(picture);
       thumb.setAttribute("aria-selected", String(picture === selected));
       thumb.tabIndex = picture === selected ? 0 : -1;
-      thumb.classList.toggle(
-        "new-job",
-        pictures[pictures.indexOf(picture) - 1]?.job !== picture.job && picture !== pictures[0],
-      );
+      const before = pictures[pictures.indexOf(picture) - 1];
+      const isSibling = before?.job === picture.job || (picture.ladder && before?.ladder === picture.ladder);
+      thumb.classList.toggle("new-job", !isSibling && picture !== pictures[0]);
       return thumb;
     });
     this.strip.replaceChildren(...thumbs);
@@ -262,10 +261,11 @@ export class Result {
         className: "thumb",
         role: "option",
         "data-url": picture.url,
-        title: `Seed ${picture.seed}`,
+        title: [picture.label, `Seed ${picture.seed}`].filter(Boolean).join(" · "),
         onclick: () => this.gallery.select(picture),
       },
       image,
+      picture.label ? h("span", { className: "thumb-label", textContent: picture.label }) : "",
     );
   }
 }

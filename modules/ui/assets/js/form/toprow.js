@@ -1,0 +1,22 @@
+// The row with prompt and Generate stays at the top of the window while the form scrolls, unless the prompts have grown
+// so tall that little would be left for the rest.
+
+import { byId } from "../core/dom.js";
+
+const MOST = 0.34; // of the window's height
+
+export const isHeld = (height, windowHeight) => height <= windowHeight * MOST;
+
+// Tells the style sheet how much room the row takes: the panels that stay beside the form begin below it.
+export function setUpTopRow(tab) {
+  const row = byId(`${tab}_toprow`);
+  const measure = () => {
+    const { height } = row.getBoundingClientRect();
+    const held = isHeld(height, innerHeight);
+    row.classList.toggle("held", held);
+    byId(`tab_${tab}`).style.setProperty("--toprow", held ? `${height}px` : "0px");
+  };
+  new ResizeObserver(measure).observe(row);
+  addEventListener("resize", measure);
+  measure();
+}
