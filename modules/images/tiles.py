@@ -45,8 +45,8 @@ def combined(image: Size, rows: Sequence[Sequence[Box]], tiles: Sequence[Image.I
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
     count = max(-(-(length - overlap) // (tile - overlap)), 1)
     step = (length - tile) / (count - 1) if count > 1 else 0.0
-    starts = [int(i * step) for i in range(count)]
-    return [length - tile if start + tile >= length else start for start in starts]
+    # The last tile ends where the picture does. A1111 rounds its start down too, which can leave a black line.
+    return [*(min(int(i * step), length - tile) for i in range(count - 1)), length - tile]
 
 
 def _fade(overlap: int, height: int) -> Image.Image:
