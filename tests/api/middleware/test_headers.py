@@ -4,11 +4,9 @@ import base64
 import hashlib
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Route
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from modules.api.middleware.headers import ALWAYS, NO_PAGE, SecurityHeaders, policy
 
@@ -39,19 +37,20 @@ def test_only_the_pages_own_inline_scripts_may_run(page: bytes, inline: list[byt
     assert allowed == ["'self'", "'unsafe-eval'", *sorted(digest(text) for text in inline)]
 
 
-def in_parts(_: Request) -> StreamingResponse:
-    return StreamingResponse(iter([b"<script>", INLINE, b"</script>"]), media_type="text/html")
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Four answers, by path."""
+    answers: dict[str, Response] = {
+        "/": HTMLResponse(b"<script>" + INLINE + b"</script>"),
+        "/parts": StreamingResponse(iter([b"<script>", INLINE, b"</script>"]), media_type="text/html"),
+        "/json": JSONResponse({}),
+        "/own": PlainTextResponse("", headers={"X-Frame-Options": "SAMEORIGIN"}),
+    }
+    await answers[scope["path"]](scope, receive, send)
 
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    routes = [
-        Route("/", lambda _: HTMLResponse(b"<script>" + INLINE + b"</script>")),
-        Route("/parts", in_parts),
-        Route("/json", lambda _: JSONResponse({})),
-        Route("/own", lambda _: PlainTextResponse("", headers={"X-Frame-Options": "SAMEORIGIN"})),
-    ]
-    return TestClient(SecurityHeaders(Starlette(routes=routes)))
+    return TestClient(SecurityHeaders(application))
 
 
 @pytest.mark.parametrize("path", ["/", "/parts"])
