@@ -21,7 +21,7 @@ export class Ladder {
     part("ladder", tab)?.replaceChildren(
       h(
         "div",
-        { className: "intents", role: "group", "aria-labelledby": `${tab}_ladder_label` },
+        { className: "ladder", role: "group", "aria-labelledby": `${tab}_ladder_label` },
         h("span", { className: "intents-label", id: `${tab}_ladder_label`, textContent: "Try several" }),
         ...buttons,
       ),

@@ -4,15 +4,16 @@
 import { byId } from "../core/dom.js";
 
 const MOST = 0.34; // of the window's height
+const PADDING = 16; // pixels that a held row is taller; without them it would be held and let go in turns
 
-export const isHeld = (height, windowHeight) => height <= windowHeight * MOST;
+export const isHeld = (height, windowHeight, wasHeld) => height - (wasHeld ? PADDING : 0) <= windowHeight * MOST;
 
 // Tells the style sheet how much room the row takes: the panels that stay beside the form begin below it.
 export function setUpTopRow(tab) {
   const row = byId(`${tab}_toprow`);
   const measure = () => {
     const { height } = row.getBoundingClientRect();
-    const held = isHeld(height, innerHeight);
+    const held = isHeld(height, innerHeight, row.classList.contains("held"));
     row.classList.toggle("held", held);
     byId(`tab_${tab}`).style.setProperty("--toprow", held ? `${height}px` : "0px");
   };
