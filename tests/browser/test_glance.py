@@ -64,6 +64,7 @@ def test_what_to_do_with_a_part_waits_for_a_picture(open_page: Page) -> None:
 
 
 def test_a_ladder_makes_siblings_of_one_seed_in_order(open_page: Page, server: FakeServer) -> None:
+    expect(open_page.locator("#img2img_ladder_seed")).to_be_disabled()
     load(open_page, png(96, 64))
     before = len(server.fake.requests)
     open_page.click("#img2img_ladder_denoising_strength")

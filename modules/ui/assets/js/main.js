@@ -64,6 +64,7 @@ export async function start() {
       page.canvas.setPicture(picture, who),
       page.area?.setPicture(picture, who),
       page.intents?.setPicture(picture),
+      page.tabs.img2img?.ladder.enable(Boolean(picture)),
       page.tabs.img2img?.estimate.refresh()
     ),
     tools: undoButton("img2img"),

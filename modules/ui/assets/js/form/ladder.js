@@ -6,7 +6,7 @@ import { LADDERS, rungs } from "./rungs.js";
 export class Ladder {
   constructor(tab) {
     this.field = "";
-    const buttons = Object.entries(LADDERS).map(([field, { text, title }]) =>
+    this.buttons = Object.entries(LADDERS).map(([field, { text, title }]) =>
       button({
         text,
         title,
@@ -23,9 +23,17 @@ export class Ladder {
         "div",
         { className: "ladder", role: "group", "aria-labelledby": `${tab}_ladder_label` },
         h("span", { className: "intents-label", id: `${tab}_ladder_label`, textContent: "Try several" }),
-        ...buttons,
+        ...this.buttons,
       ),
     );
+  }
+
+  // Without a picture there is nothing to make siblings of; the buttons then say so.
+  enable(hasPicture) {
+    Object.values(LADDERS).forEach(({ title }, index) => {
+      this.buttons[index].disabled = !hasPicture;
+      this.buttons[index].title = hasPicture ? title : "Drop a picture first.";
+    });
   }
 
   // The field whose ladder the press of Generate is for; "" for an ordinary one.

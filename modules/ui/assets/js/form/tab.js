@@ -53,6 +53,7 @@ export class Tab {
     if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
     this.ladder = new Ladder(name);
+    this.ladder.enable(Boolean(source()));
     seedTools(name, "seed-tools", "seed", () => this.gallery.selected);
     seedTools(name, "subseed-tools", "subseed", () => this.gallery.selected);
     form.onChange(
@@ -69,6 +70,7 @@ export class Tab {
     begins("form");
     form.clearErrors(name);
     if (name === "img2img") page.batch.run.leave();
+    if (ladder && page.batch.isOpen) return result.complain("Try several works on one picture: leave Batch first.");
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
     await page.source.busy;
     await page.shown.depth.busy;
