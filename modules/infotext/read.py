@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from modules.base.errors import WebuiError
 from modules.base.fields import Param, expectation, params
 from modules.infotext.control import KEYS as CONTROL_KEYS
-from modules.infotext.control import read_unit
+from modules.infotext.control import PICTURES, picture_hashes, read_unit
 from modules.infotext.grammar import FormKind, Infotext, shortened, sizes_joined
 from modules.infotext.keys import (
     EXTENSIONS,
@@ -45,7 +45,8 @@ class ParsedFields:
 
     `fields` are valid values of request fields by name, `settings` the settings of the text that differ from the
     current ones. `ignored` are the pairs that set nothing here; `notes` are sentences for the user. `refused` are the
-    notes about rejected sizes, by field. `units` are the control units without pictures, which a text cannot contain.
+    notes about rejected sizes, by field. `units` are the control units without pictures, which a text cannot contain;
+    `unit_pictures` are the hashes of these, as in `picture_hashes`.
     """
 
     kind: FormKind
@@ -55,6 +56,7 @@ class ParsedFields:
     notes: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
     units: tuple[ControlUnit, ...] = ()
+    unit_pictures: tuple[str, ...] = ()
 
 
 def to_fields(
@@ -92,6 +94,7 @@ def to_fields(
         tuple(reading.notes),
         reading.refused,
         tuple(reading.units),
+        tuple(picture_hashes(infotext.pairs.get(PICTURES, ""), len(reading.units))),
     )
 
 

@@ -1,6 +1,6 @@
 """Control units: pictures that guide the composition of a result, each through a ControlNet."""
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -28,7 +28,16 @@ Resolution = Annotated[
     Field(ge=-1, le=2048, description="Short side of the picture in the preprocessor, in pixels; -1 uses its default."),
     Control("Preprocessor resolution", kind="slider", step=8, minimum=64),
 ]
-Share = Annotated[float, Field(ge=0, le=1), Control("Share of the steps", kind="slider", step=0.01)]
+Start = Annotated[
+    float,
+    Field(ge=0, le=1, description="Share of the steps at which the unit begins to act."),
+    Control("Starting Control Step", kind="slider", step=0.01),
+]
+End = Annotated[
+    float,
+    Field(ge=0, le=1, description="Share of the steps at which the unit stops."),
+    Control("Ending Control Step", kind="slider", step=0.01),
+]
 
 
 class ControlUnit(Strict):
@@ -39,18 +48,30 @@ class ControlUnit(Strict):
     image: int | None = Field(
         default=None, ge=0, description="Number of its picture in control_images, from 0; null is the img2img source."
     )
-    module: str = Field(default="none", max_length=100, description="Name of the preprocessor; none uses the picture.")
-    model: str = Field(default=NOTHING, max_length=500, description="Name of the ControlNet, with or without its hash.")
+    module: Annotated[str, Control("Preprocessor", kind="dropdown")] = Field(
+        default="none", max_length=100, description="Name of the preprocessor; none uses the picture."
+    )
+    model: Annotated[str, Control("Model", kind="dropdown")] = Field(
+        default=NOTHING, max_length=500, description="Name of the ControlNet, with or without its hash."
+    )
     weight: Weight = 1.0
-    resize_mode: FitMode = Field(default=CROP, description="How a map of another shape is fitted to the result.")
+    resize_mode: Annotated[FitMode, Control("Resize Mode", choices=get_args(FitMode))] = Field(
+        default=CROP, description="How a map of another shape is fitted to the result."
+    )
     processor_res: Resolution = BY_ITSELF
     threshold_a: float = Field(default=BY_ITSELF, description="First number of the preprocessor; -1 is its default.")
     threshold_b: float = Field(default=BY_ITSELF, description="Second number of the preprocessor; -1 is its default.")
-    guidance_start: Annotated[Share, Field(description="Share of the steps at which the unit begins to act.")] = 0.0
-    guidance_end: Annotated[Share, Field(description="Share of the steps at which the unit stops.")] = 1.0
-    pixel_perfect: bool = Field(default=False, description="Use the result's resolution for the preprocessor.")
-    control_mode: ControlMode = Field(default=BALANCED, description="Whether prompt or ControlNet has more influence.")
-    hr_option: PassChoice = Field(default=BOTH, description="The passes of hires. fix in which the unit acts.")
+    guidance_start: Start = 0.0
+    guidance_end: End = 1.0
+    pixel_perfect: Annotated[bool, Control("Pixel Perfect")] = Field(
+        default=False, description="Use the result's resolution for the preprocessor."
+    )
+    control_mode: Annotated[ControlMode, Control("Control Mode", choices=get_args(ControlMode))] = Field(
+        default=BALANCED, description="Whether prompt or ControlNet has more influence."
+    )
+    hr_option: Annotated[PassChoice, Control("Hires-Fix Option", choices=get_args(PassChoice))] = Field(
+        default=BOTH, description="The passes of hires. fix in which the unit acts."
+    )
 
     @field_validator("*", mode="before")
     @classmethod

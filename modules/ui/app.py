@@ -24,6 +24,7 @@ from modules.schema.intents import INTENTS
 from modules.schema.resize_modes import RESIZE_MODES
 from modules.schema.settings import Settings
 from modules.ui import assets, form
+from modules.ui.control import control_units
 from modules.ui.extras_tab import extras_controls, extras_tab
 from modules.ui.generate_tabs import REQUESTS, SWITCHES, BuiltTab, generate_tab
 from modules.ui.merge_tab import merge_controls
@@ -110,6 +111,7 @@ def _config(tabs: list[BuiltTab], setting_fields: dict[str, Component]) -> dict[
         "switches": SWITCHES,
         "merge": merge_controls(),
         "extras": extras_controls(),
+        "control": control_units(),
         "tag": TAG.pattern,
         "resize_modes": [{"effect": mode.effect, "fit": mode.fit} for mode in RESIZE_MODES],
         "detectors": DETECTOR_NAMES,

@@ -18,6 +18,7 @@ STYLES = (
     "canvas",
     "batch",
     "script",
+    "control",
     "history",
     "merge",
     "extras",

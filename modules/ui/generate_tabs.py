@@ -91,6 +91,8 @@ def generate_tab(name: str, catalog: Catalog) -> BuiltTab:
             else:
                 _txt2img_settings(tab)
             _seed(tab)
+            with tab.group("control"):
+                tab.part("control")
             tab.part("script")
         with gr.Column(min_width=0, elem_id=f"{name}_results", elem_classes=["results"]):
             tab.part("result")

@@ -13,21 +13,24 @@ import json
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from modules.api.a1111.control import routes as controls_of
 from modules.api.v1.estimate import EstimateBody, requested
 from modules.api.v1.options import sizes_of
 from modules.base.errors import WebuiError
 from modules.base.fields import params
+from modules.base.picture import Picture
 from modules.extension.loading import load as load_extensions
 from modules.processing.estimate import estimate
 from modules.processing.kinds.resolve import MissingNetworks
 from modules.prompts.styles import Style, apply_styles, extract_styles, require_styles
-from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel
 from modules.schema.settings import Settings
 from modules.ui.app import build_page, mount
 
@@ -448,6 +451,15 @@ def style_routes(app: FastAPI, fake: Fake) -> None:
         return dict(zip(("prompt", "negative_prompt"), prompts, strict=True))
 
 
+def control_routes(app: FastAPI, fake: Fake) -> None:
+    """The server's own routes for control units, with one ControlNet."""
+    models = (ControlModel("control_canny", Path("control_canny.safetensors"), "0123abcd"),)
+    catalog: Any = SimpleNamespace(current=Catalog(control_models=models))
+    catalog.refresh = lambda: catalog.current
+    stored = SimpleNamespace(get=lambda name: Picture.from_bytes(fake.pictures[name], "init_images"))
+    app.include_router(controls_of(cast(Any, SimpleNamespace(catalog=catalog, pictures=stored)), None))
+
+
 def submission(app: FastAPI, fake: Fake) -> None:
     """Submitting a job."""
 
@@ -695,6 +707,7 @@ ROUTES = (
     infotext_routes,
     card_routes,
     style_routes,
+    control_routes,
     submission,
     job_routes,
     checkpoint_choice,

@@ -1,5 +1,6 @@
 """The routes of A1111's ControlNet extension, which plug-ins of painting programs call before they send units."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -12,13 +13,17 @@ from modules.api.a1111.pictures import Fetch, as_base64, picture_from, require_c
 from modules.api.services import Services
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
+from modules.images.fit_map import pixel_perfect
+from modules.images.geometry import Size
 from modules.images.preprocessors import PREPROCESSORS, USUAL_RESOLUTION, Preprocessor, Slider, preprocessor
 from modules.schema.catalog import ControlModel
-from modules.schema.control import MOST_UNITS, NOTHING
+from modules.schema.control import CROP, MOST_UNITS, NOTHING, FitMode
 
 API_VERSION = 2
 MOST_PICTURES = 16  # in one call
 ALL = "All"
+NUMBERS = ("threshold_a", "threshold_b")  # fields of a unit for a preprocessor's sliders, in order
+PICTURE_ID = re.compile(r"[0-9a-f]{64}")
 # A1111's control types, each with the words that occur in the names of its models.
 TYPES: Mapping[str, tuple[str, ...]] = {
     ALL: (),
@@ -47,13 +52,17 @@ class DetectBody(BaseModel):
         default=[],
         max_length=1000,
         validation_alias=AliasChoices("controlnet_input_images", "controlnet_images"),  # the second is webuiapi's
-        description="Pictures as base64.",
+        description="Pictures as base64, or ids from POST /v1/pictures.",
     )
     controlnet_processor_res: int = Field(default=-1, description="Short side in the preprocessor, in pixels.")
     controlnet_threshold_a: float = Field(default=-1, description="First number of the preprocessor.")
     controlnet_threshold_b: float = Field(default=-1, description="Second number of the preprocessor.")
     controlnet_masks: list[str] = Field(default=[], max_length=1000, description="Ignored: no preprocessor uses masks.")
     low_vram: bool = Field(default=False, description="Ignored.")
+    pixel_perfect: bool = Field(default=False, description="Draw at the resolution of a result of width x height.")
+    resize_mode: FitMode = Field(default=CROP, description="With pixel_perfect: how the map will be fitted.")
+    width: int = Field(default=USUAL_RESOLUTION, ge=64, le=8192, description="Of the result, in pixels.")
+    height: int = Field(default=USUAL_RESOLUTION, ge=64, le=8192, description="Of the result, in pixels.")
 
 
 def routes(services: Services, fetch: Fetch | None) -> APIRouter:
@@ -103,13 +112,14 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
         require_count(body.controlnet_input_images, "controlnet_input_images", MOST_PICTURES)
         pictures: list[Picture] = []
         for text in body.controlnet_input_images:
-            pictures.append(picture_from(text, "controlnet_input_images", fetch, Picture.unread))
+            stored = services.pictures.get(text) if PICTURE_ID.fullmatch(text) else text
+            pictures.append(picture_from(stored, "controlnet_input_images", fetch, Picture.unread))
             require_together(pictures, "controlnet_input_images")
-        resolution = body.controlnet_processor_res if 64 <= body.controlnet_processor_res <= 2048 else USUAL_RESOLUTION
         images: list[str] = []
         for header in pictures:
             picture = Picture.from_bytes(header.data, "controlnet_input_images")
             pixels = np.array(picture.rgb("#ffffff"))
+            resolution = _resolution(body, Size(picture.width, picture.height))
             drawn = row.drawn(pixels, resolution, body.controlnet_threshold_a, body.controlnet_threshold_b)
             images.append(as_base64(Picture.from_image(Image.fromarray(drawn)).data))
         return {"info": "Success", "images": images}
@@ -117,11 +127,19 @@ def routes(services: Services, fetch: Fetch | None) -> APIRouter:
     return router
 
 
+def _resolution(body: DetectBody, picture: Size) -> int:
+    """The short side, in pixels, at which a preprocessor draws."""
+    if body.pixel_perfect:
+        return pixel_perfect(picture, Size(body.width, body.height), body.resize_mode)
+    return body.controlnet_processor_res if 64 <= body.controlnet_processor_res <= 2048 else USUAL_RESOLUTION
+
+
 def _detail(row: Preprocessor) -> dict[str, Any]:
-    """A preprocessor's controls; one without a resolution has no slider for it."""
-    resolution = Slider("Resolution", USUAL_RESOLUTION, 64, 2048, 8)
-    sliders = [_slider(each) for each in (*([resolution] if row.has_resolution else []), *row.sliders)]
-    return {"model_free": False, "sliders": sliders}
+    """A preprocessor's sliders, and the fields of a unit that they set; one without a resolution has none for it."""
+    sliders = dict(zip(NUMBERS, row.sliders, strict=False))
+    if row.has_resolution:
+        sliders = {"processor_res": Slider("Resolution", USUAL_RESOLUTION, 64, 2048, 8), **sliders}
+    return {"model_free": False, "sliders": [_slider(each) for each in sliders.values()], "fields": list(sliders)}
 
 
 def _slider(slider: Slider) -> dict[str, Any]:

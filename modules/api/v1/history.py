@@ -14,6 +14,7 @@ from modules.api.services import Services
 from modules.api.v1.info import described_fields
 from modules.api.v1.pictures import MEDIA_TYPES, PICTURE_HEADERS
 from modules.api.v1.reduced import reduced_copy
+from modules.api.v1.units import described_picture
 from modules.base.errors import WebuiError
 from modules.base.picture import Picture
 from modules.store.history import Cursor, History, HistoryEntry
@@ -79,7 +80,7 @@ def routes(services: Services) -> APIRouter:
         entry = _known(sha256, history)
         missing: list[str] = []
         # The prompt as written in the picture; styles are not extracted from it.
-        form = {**described_fields(services.read_infotext(entry.infotext)), "styles": []}
+        form = {**described_fields(services, services.read_infotext(entry.infotext)), "styles": []}
         named = {"source": entry.source, "mask": entry.mask, "latent_mask": entry.latent_mask}
         found = {what: _fetched(what, name, missing, services) if name else None for what, name in named.items()}
         return {"infotext": entry.infotext, **form, **found, "missing": missing}
@@ -138,14 +139,7 @@ def _fetched(what: str, sha256: str, missing: list[str], services: Services) -> 
     except (WebuiError, OSError):
         missing.append(f"The {what.replace('_', ' ')} (sha256 {sha256[:10]}…) is no longer stored.")
         return None
-    return {
-        "id": one.sha256,
-        "width": one.width,
-        "height": one.height,
-        "format": one.format,
-        "notes": one.notes,
-        "url": f"/v1/pictures/{one.sha256}",
-    }
+    return described_picture(one)
 
 
 def _place(text: str) -> Cursor | None:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from modules.api.services import Services
+from modules.api.v1.units import restored_units
 from modules.base.fields import Strict
 from modules.infotext.read import ParsedFields
 from modules.prompts.styles import extract_styles
@@ -29,7 +30,7 @@ def routes(services: Services) -> APIRouter:
     @router.post("/infotext")
     def read(body: InfotextBody) -> dict[str, Any]:
         """Parse an infotext into the request fields that reproduce the picture."""
-        parsed = described_fields(services.read_infotext(body.text))
+        parsed = described_fields(services, services.read_infotext(body.text))
         return {**parsed, "styles": []} if body.spelled_out else with_styles(services, parsed)
 
     @router.post("/tokens")
@@ -57,11 +58,11 @@ def with_styles(services: Services, described: dict[str, Any]) -> dict[str, Any]
     return {**parsed, "styles": found.names} if how == "Apply" or (how == "Apply if any" and found.names) else parsed
 
 
-def described_fields(read: ParsedFields) -> dict[str, Any]:
+def described_fields(services: Services, read: ParsedFields) -> dict[str, Any]:
     return {
         "kind": read.kind,
         "fields": read.fields,
         "settings": read.settings,
         "ignored": read.ignored,
-        "notes": read.notes,
+        **restored_units(services, read),
     }

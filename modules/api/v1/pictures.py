@@ -9,6 +9,7 @@ from starlette.responses import FileResponse, Response
 from modules.api.openapi import answers, bytes_body
 from modules.api.services import Services
 from modules.api.v1.info import described_fields, with_styles
+from modules.api.v1.units import described_picture
 from modules.base.errors import WebuiError
 from modules.base.picture import MAX_BYTES, Picture
 from modules.images.detect import DETECTOR_NAMES, DETECTORS, detect
@@ -37,14 +38,7 @@ def routes(services: Services) -> APIRouter:
     def put(data: bytes) -> dict[str, Any]:
         picture = Picture.from_bytes(data, FIELD)
         pictures.put(picture)
-        return {
-            "id": picture.sha256,
-            "width": picture.width,
-            "height": picture.height,
-            "format": picture.format,
-            "notes": picture.notes,
-            "url": f"/v1/pictures/{picture.sha256}",
-        }
+        return described_picture(picture)
 
     @router.post("", status_code=201, openapi_extra=bytes_body("A picture file."))
     async def add(request: Request) -> dict[str, Any]:
@@ -70,7 +64,7 @@ def routes(services: Services) -> APIRouter:
     def info(picture_id: PictureId) -> dict[str, Any]:
         """The texts in the file, and their meaning as request fields."""
         read = metadata.read(pictures.get(picture_id))
-        described = with_styles(services, described_fields(services.read_infotext(read.infotext)))
+        described = with_styles(services, described_fields(services, services.read_infotext(read.infotext)))
         return {
             "infotext": read.infotext,
             "items": read.items,

@@ -79,3 +79,26 @@ def test_bad_input_is_one_sentence(client: TestClient, body: dict[str, Any], sen
     answer = client.post("/controlnet/detect", json=body)
     assert answer.status_code in (400, 422)
     assert sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("mode", "size"), [("Just Resize", (512, 384)), ("Resize and Fill", (171, 128))])
+def test_a_map_can_be_drawn_at_the_resolution_of_a_result(client: TestClient, mode: str, size: tuple[int, int]) -> None:
+    body = {"controlnet_module": "canny", "controlnet_input_images": [png(64, 48)], "pixel_perfect": True}
+    body |= {"resize_mode": mode, "width": 171, "height": 384}
+    [drawn] = client.post("/controlnet/detect", json=body).json()["images"]
+    assert Image.open(io.BytesIO(base64.b64decode(drawn))).size == size
+
+
+def test_a_stored_picture_is_named_by_its_id(client: TestClient) -> None:
+    stored = client.post("/v1/pictures", content=base64.b64decode(png(64, 48))).json()["id"]
+    body = {"controlnet_module": "invert", "controlnet_input_images": [stored]}
+    assert client.post("/controlnet/detect", json=body).json()["info"] == "Success"
+    body = {"controlnet_module": "invert", "controlnet_input_images": ["0" * 64]}
+    assert client.post("/controlnet/detect", json=body).status_code == 404
+
+
+def test_a_preprocessors_sliders_name_their_fields(client: TestClient) -> None:
+    details = client.get("/controlnet/module_list").json()["module_detail"]
+    assert details["canny"]["fields"] == ["processor_res", "threshold_a", "threshold_b"]
+    assert details["tile_resample"]["fields"] == ["threshold_a"]
+    assert all(len(detail["fields"]) == len(detail["sliders"]) for detail in details.values())

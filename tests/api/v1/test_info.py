@@ -1,7 +1,10 @@
 """Infotexts and token counts over HTTP."""
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
+
+from modules.base.picture import Picture
 
 
 def test_an_infotext_becomes_fields_and_notes(client: TestClient) -> None:
@@ -45,3 +48,28 @@ def test_tokens_are_counted_as_the_text_encoder_reads_them(
 def test_without_emphasis_brackets_are_tokens(client: TestClient) -> None:
     client.post("/v1/settings", json={"emphasis": "None"})
     assert client.post("/v1/tokens", json={"text": "a photo of a (cat:1.3)"}).json()["count"] > 5
+
+
+UNIT = "Module: canny, Model: lines [0123abcd], Weight: 0.5"
+
+
+def test_units_come_with_their_stored_pictures_and_are_switched_off_without(client: TestClient) -> None:
+    stored = client.post("/v1/pictures", content=Picture.from_image(Image.new("RGB", (64, 48))).data).json()
+    units = ", ".join(f'ControlNet {number}: "{UNIT}"' for number in range(3))
+    pictures = f'Control pictures: "{stored["id"]}, source, {"0" * 64}"'
+    text = f"a cat\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 64x64, {units}, {pictures}, Version: x"
+    read = client.post("/v1/infotext", json={"text": text}).json()
+    assert [unit["picture"] for unit in read["units"]] == [stored, None, None]
+    assert [unit["enabled"] for unit in read["units"]] == [True, True, False]
+    assert [(unit["module"], unit["weight"]) for unit in read["units"]] == [("canny", 0.5)] * 3
+    assert [note for note in read["notes"] if "ControlNet" in note] == [
+        "ControlNet 2 (canny, lines [0123abcd]) is switched off: its picture is not stored. Drop it there again."
+    ]
+
+
+def test_a_text_without_units_says_so_and_a_prompt_says_nothing(client: TestClient) -> None:
+    assert client.post("/v1/infotext", json={"text": "a cat"}).json()["units"] is None
+    assert (
+        client.post("/v1/infotext", json={"text": "a cat\nSteps: 2, Sampler: Euler, CFG scale: 7"}).json()["units"]
+        == []
+    )

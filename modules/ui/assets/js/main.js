@@ -4,6 +4,7 @@ import { Canvas } from "../canvas/canvas.js";
 import { Batch } from "./batch/batch.js";
 import { CardPanel } from "./cards/panel.js";
 import { get } from "./core/api.js";
+import { ControlLists } from "./control/lists.js";
 import { InpaintArea } from "./form/area.js";
 import { applyColors, setUpBrand } from "./core/colors.js";
 import { byId, part } from "./core/dom.js";
@@ -50,7 +51,8 @@ export async function start() {
   setUpNumbers();
   setUpTabs();
   page.settings = new SettingsPage();
-  page.engine.onRefresh = () => page.settings.load(); // it offers files, too
+  page.lists = new ControlLists();
+  page.engine.onRefresh = () => (page.settings.load(), page.lists.load(true)); // they offer files, too
   page.openTab = openTab;
   page.sendToInfo = (picture) => page.pnginfo.receive(picture);
   page.sendToExtras = (picture) => page.extras.receive(picture);
@@ -112,11 +114,13 @@ export async function start() {
         ? page.extras.running || page.extras.batch.run.running
         : page.tabs[name].running || (name === "img2img" && page.batch.running),
     sourceOf: (name) =>
-      ({
+      page.tabs[name]?.control.focused ??
+      {
         img2img: page.batch.isOpen ? page.batch : page.source,
         extras: page.extras.place,
         pnginfo: page.pnginfo.source,
-      })[name] ?? null,
+      }[name] ??
+      null,
   });
   await adoptResumed().catch(complain);
   NAMES.forEach((name) => page.tabs[name].resume());

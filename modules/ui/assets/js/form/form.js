@@ -1,5 +1,6 @@
 // The values of the two forms: a copy of Gradio's components' values, and how a script changes them.
 
+import { toWire } from "../control/units.js";
 import { byId, h, later } from "../core/dom.js";
 import { whole } from "../core/json.js";
 import { mendTyped, ownBox, ownNumber } from "../core/numberbox.js";
@@ -18,7 +19,7 @@ export const fieldsOf = (tab) => config.tabs[tab];
 export function defaults(tab) {
   const plain = Object.fromEntries(fieldsOf(tab).map((field) => [field.name, field.default]));
   const switches = Object.fromEntries(config.switches.map((name) => [name, false]));
-  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [], intent: null };
+  return { ...plain, ...switches, size_tab: "to", override_settings: {}, styles: [], intent: null, controlnet: [] };
 }
 
 for (const tab of Object.keys(config.tabs)) {
@@ -45,6 +46,9 @@ function apply(tab, name, value, who) {
   listeners.forEach((action) => action(tab, name, value, who));
   save[tab]();
 }
+
+// Sets a value that has no component of Gradio's.
+export const put = (tab, name, value) => apply(tab, name, value, "person");
 
 // Called by Gradio when a person, or a script through set(), has changed a component.
 export function changed(tab, name, value) {
@@ -126,7 +130,7 @@ const isHires = (name) => name === "enable_hr" || name === "denoising_strength" 
 // The request's fields from the form's values, without those of closed parts: the variation seed belongs to Extra, and
 // Hires. fix has its own strength. With Resize to, no scale is sent.
 export function toRequest(tab, given) {
-  const request = { ...given };
+  const request = { ...given, ...toWire(values[tab].controlnet) };
   const closed = [...(request.extra ? [] : EXTRA), ...(request.refine && request.refiner_checkpoint ? [] : REFINER)];
   if (tab === "txt2img" && !request.enable_hr) closed.push(...Object.keys(request).filter(isHires));
   for (const name of [...closed, ...config.switches]) delete request[name];

@@ -5,7 +5,8 @@ import { read, write } from "../core/store.js";
 import * as form from "./form.js";
 import { summary } from "./summaries.js";
 
-const TITLES = { sampling: "Sampling", size: "Size and batch", seed: "Seed" };
+const TITLES = { sampling: "Sampling", size: "Size and batch", seed: "Seed", control: "ControlNet" };
+const FOLDED = ["control"]; // until somebody opens them
 
 export function setUpGroups(tab) {
   for (const name of Object.keys(TITLES)) setUp(tab, name);
@@ -22,15 +23,16 @@ function setUp(tab, name) {
   );
   part(`group-${name}`, tab).append(heading);
   const key = `folded.${tab}.${name}`;
+  const usual = FOLDED.includes(name);
   const tell = () => (value.textContent = summary(name, form.all(tab)));
   const fold = (folded) => {
     heading.setAttribute("aria-expanded", String(!folded));
     body.classList.toggle("folded", folded);
-    write(key, folded || null);
+    write(key, folded === usual ? null : folded);
   };
   heading.addEventListener("click", () => fold(!body.classList.contains("folded")));
   form.onChange((changed) => changed === tab && tell());
   body.addEventListener("reveal", () => fold(false));
   tell();
-  fold(Boolean(read(key)));
+  fold(read(key, usual));
 }

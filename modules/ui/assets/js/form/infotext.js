@@ -1,5 +1,6 @@
 // A picture's parameters as text: recognizes them, displays them, and fills the form from them.
 
+import { restored } from "../control/units.js";
 import { post } from "../core/api.js";
 import { button, h } from "../core/dom.js";
 import * as form from "./form.js";
@@ -64,11 +65,12 @@ async function copy(text) {
   area.remove();
 }
 
-// read: {fields, settings, styles, notes} from the server, for the form of `tab`. The old values can be restored (by
-// the caller's undo step, if it noted one). Returns the sentences to show.
+// read: {fields, settings, styles, units, notes} from the server, for the form of `tab`. The old values can be restored
+// (by the caller's undo step, if it noted one). Returns the sentences to show.
 export function fill(tab, read, undoable = true) {
   if (undoable) remember(tab, "parameters");
-  const clamped = form.set(tab, { ...form.fromRequest(read), intent: null }, "text");
+  const units = restored(form.get(tab, "controlnet"), read.units);
+  const clamped = form.set(tab, { ...form.fromRequest(read), ...units, intent: null }, "text");
   return [...(read.notes ?? []), ...clamped];
 }
 

@@ -1,5 +1,7 @@
 // What the heading of a folded group says.
 
+import { summary as ofUnits } from "../control/units.js";
+
 const pictures = (count, size) => (count * size === 1 ? "" : `${count * size} pictures`);
 
 // `values` are the form's, by name.
@@ -16,6 +18,7 @@ const SUMMARIES = {
     seed === null || seed < 0 ? "random" : String(seed),
     extra && subseed_strength > 0 ? `variation ${subseed_strength}` : "",
   ],
+  control: ({ controlnet }) => ofUnits(controlnet),
 };
 
 export const summary = (name, values) => SUMMARIES[name](values).filter(Boolean).join(" · ");

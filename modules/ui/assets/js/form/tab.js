@@ -1,5 +1,6 @@
 // One generation tab assembled: form, jobs, progress, gallery and result.
 
+import { ControlPanel } from "../control/panel.js";
 import { actionRow, save } from "../result/actions.js";
 import { GONE } from "../core/api.js";
 import { byId } from "../core/dom.js";
@@ -47,11 +48,10 @@ export class Tab {
       lastInfotext: () => this.gallery.pictures[0]?.infotext ?? "",
       modelDefaults: page.modelDefaults,
     });
-    setUpOverrides(name);
-    setUpGroups(name);
-    setUpTopRow(name);
+    for (const setUp of [setUpOverrides, setUpGroups, setUpTopRow]) setUp(name);
     if (name === "txt2img") setUpHires(this.estimate);
     this.script = new ScriptSection(name);
+    this.control = new ControlPanel(name, page.lists, name === "img2img" ? page.canvas : null, this.estimate);
     this.ladder = new Ladder(name);
     this.ladder.enable(Boolean(source()));
     seedTools(name, "seed-tools", "seed", () => this.gallery.selected);
@@ -72,8 +72,7 @@ export class Tab {
     if (name === "img2img") page.batch.run.leave();
     if (ladder && page.batch.isOpen) return result.complain("Try several works on one picture: leave Batch first.");
     if (name === "img2img" && page.batch.isOpen) return this.generateBatch(form.toRequest(name, values));
-    await page.source.busy;
-    await page.shown.depth.busy;
+    await Promise.all([page.source.busy, page.shown.depth.busy, this.control.busy]);
     if (name === "img2img") Object.assign(values, page.intents.settled(), await page.area.settled());
     if (name === "img2img" && page.source.picture) page.source.complain(""); // about a file that was refused before
     const request = form.toRequest(name, values);
@@ -100,6 +99,7 @@ export class Tab {
   }
 
   async generateBatch(request) {
+    if (this.control.refuses(request)) return;
     try {
       await this.page.batch.generate(request, (field, sentence) => this.blames(field, sentence));
     } catch (error) {
@@ -128,6 +128,7 @@ export class Tab {
   blames(field, sentence) {
     return (
       this.script.complain(sentence, field) ||
+      this.control.complain(sentence, field) ||
       (field === "styles" && this.styles.complainBelow(sentence)) ||
       form.showError(this.name, field, sentence)
     );
