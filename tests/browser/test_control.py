@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -16,7 +17,8 @@ from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.schema.catalog import Checkpoint
-from tests.browser.conftest import FakeServer, finished, load, opened, palimpsest, png, submit
+from tests.browser.conftest import FORGET, FakeServer, finished, load, opened, palimpsest, png, shown_picture, submit
+from tests.browser.test_canvas import capsule, drag
 from tests.networks.control.test_control_net import saved
 from tests.processing.engine.test_control import drawn_from
 from tests.tiny import write_tiny_checkpoint
@@ -122,10 +124,17 @@ def control_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+def first_visit(page: Page, url: str) -> None:
+    """Opens the page without memory, and waits for the engine."""
+    page.goto(f"{url}/internal/ping")
+    page.evaluate(FORGET)
+    opened(page, url)
+    expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
+
+
 @pytest.mark.slow
 def test_a_unit_is_previewed_acts_and_comes_back_with_the_picture(page: Page, control_studio: str) -> None:
-    opened(page, control_studio)
-    expect(page.locator("#engine_status")).to_contain_text("Ready", timeout=LOADING)
+    first_visit(page, control_studio)
     load(page, png(64, 64))
     page.click("#img2img_detect_image_size_btn")
     page.fill("#img2img_steps input[type=number]", "2")
@@ -154,3 +163,44 @@ def test_a_unit_is_previewed_acts_and_comes_back_with_the_picture(page: Page, co
     page.select_option(f"{UNIT}_model", "None")
     page.click("#img2img_generate")
     expect(page.locator("#img2img_group_control .p-error >> visible=true")).to_contain_text("A unit has no model")
+
+
+@pytest.mark.slow
+def test_lines_drawn_on_the_canvas_are_what_the_control_net_sees(page: Page, control_studio: str) -> None:
+    first_visit(page, control_studio)
+    for elem, value in {"width": 128, "height": 64, "steps": 2}.items():
+        page.fill(f"#img2img_{elem} input[type=number]", str(value))
+        page.keyboard.press("Tab")
+    add_unit(page)
+    page.select_option(f"{UNIT}_type", "Canny")
+    page.click(f"{UNIT}_draw")
+    expect(page.locator("#img2img_image .source-text")).to_have_text("128 × 64 PNG")
+    expect(page.locator("#img2img_denoising_strength input[type=number]")).to_have_value("1")
+    expect(page.locator(f"{UNIT}_module")).to_have_value("none")
+
+    page.click("#img2img_generate")
+    expect(page.locator("#img2img_group_control .p-error >> visible=true")).to_contain_text("Nothing is painted")
+    page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
+    start, end = drag(page, (20, 32), (100, 32))
+    page.click(f"{UNIT}_run_preview")
+    expect(page.locator(MAP)).to_be_visible()
+    submit(page)
+    info = page.locator("#img2img_html_info")
+    expect(info).to_contain_text("Module: none, Model: canny_lines", timeout=LOADING)
+    finished(page, milliseconds=LOADING)
+
+    seen = re.search(r"Control pictures\s*([0-9a-f]{64})", info.text_content() or "")
+    assert seen, info.text_content()
+    drawn = np.asarray(Image.open(io.BytesIO(page.request.get(f"{control_studio}/v1/pictures/{seen[1]}").body())))
+    outside = capsule((64, 128), start, end, 3)
+    assert drawn.shape == (64, 128)
+    assert (drawn[outside < -1] == 255).all()
+    assert (drawn[outside > 1] == 0).all()
+
+    with_lines = shown_picture(page)
+    page.uncheck(f"{UNIT}_enabled")
+    page.click("#img2img_results button:has-text('Reuse seed')")
+    submit(page)
+    expect(info).not_to_contain_text("ControlNet", timeout=LOADING)
+    finished(page, milliseconds=LOADING)
+    assert with_lines.tobytes() != shown_picture(page).tobytes()

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   about,
   blank,
+  drawn,
   restored,
   summary,
   toWire,
@@ -54,7 +55,7 @@ test("a text's units take the form's place; a text without any switches these of
   const now = [unit({ weight: 0.3 })];
   const read = [{ module: "canny", enabled: true, picture: null }];
   assert.deepEqual(restored(now, read).controlnet, [
-    { enabled: true, type: "All", preview: false, picture: null, module: "canny" },
+    { enabled: true, type: "All", preview: false, picture: null, sees: "Source", module: "canny" },
   ]);
   assert.deepEqual(restored(now, []).controlnet, [{ ...now[0], enabled: false }]);
   assert.deepEqual(restored(now, null), {});
@@ -66,6 +67,8 @@ test("another preprocessor starts with its own numbers; a control type sets its 
   assert.deepEqual(withModule(canny, "blur"), { ...canny, module: "blur", threshold_a: -1, processor_res: -1 });
   const typed = withType(canny, "Depth", { default_option: "none", default_model: "None" });
   assert.deepEqual([typed.type, typed.module, typed.model], ["Depth", "none", "mine"]);
+  const lines = drawn(canny);
+  assert.deepEqual([lines.sees, lines.module, lines.threshold_a, lines.model], ["Painted lines", "none", -1, "mine"]);
   assert.equal(withType(canny, "Tile", { default_option: "tile", default_model: "t" }).model, "t");
 });
 

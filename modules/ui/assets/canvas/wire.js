@@ -28,7 +28,7 @@ export class Wire {
     this.document = document;
     this.bitmap = bitmap;
     this.known = {}; // id -> the server's description of it
-    this.made = {}; // "mask", "flat" -> {key, blob}: the file of the version sent last
+    this.made = {}; // "mask", "flat", "lines" -> {key, blob}: the file of the version sent last
   }
 
   // The request's fields that come from the canvas. If nothing is masked there is no mask: the whole picture is
@@ -53,6 +53,15 @@ export class Wire {
       await this.send("mask", `${name} ${layer.width}×${layer.height} ${document.version[name]}`, () => maskFile(layer))
     ).id;
     return fields;
+  }
+
+  // What is painted, as light lines on black, of the size of the picture and so many pixels more on each side; null if
+  // nothing is.
+  async lines({ left, top, right, bottom }) {
+    const { sketch, version } = this.document;
+    if (!this.document.picture || sketch.isEmpty) return null;
+    const key = [sketch.width, sketch.height, left, top, right, bottom, version.sketch].join(" ");
+    return this.send("lines", key, () => linesFile(sketch, { left, top, right, bottom }));
   }
 
   async send(what, key, make) {
@@ -101,6 +110,18 @@ function opaque(tile) {
   const made = new Uint8Array(tile.length);
   for (let at = 3; at < tile.length; at += 4) made[at] = tile[at] ? 255 : 0;
   return made;
+}
+
+function linesFile(sketch, { left, top, right, bottom }) {
+  const { width, height } = sketch;
+  const colors = new Uint8Array(width * 4);
+  const readRow = (y, into) => {
+    into.fill(0);
+    if (y < top || y >= top + height) return;
+    sketch.readRow(0, y - top, width, colors);
+    for (let x = 0; x < width; x++) into[left + x] = colors[x * 4 + 3];
+  };
+  return grayPng(left + width + right, top + height + bottom, readRow, true);
 }
 
 // A mask as a gray PNG; for a sketch, white where it is painted.

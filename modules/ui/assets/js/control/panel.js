@@ -1,23 +1,25 @@
 // The ControlNet group of a form: its units, which are values of the form, and what the server says about them.
 
+import { Refusal } from "../core/api.js";
 import { button, h, part } from "../core/dom.js";
 import { config } from "../core/store.js";
 import * as form from "../form/form.js";
+import { Drawing } from "./drawing.js";
 import { UnitView } from "./unit.js";
-import { blank } from "./units.js";
+import { blank, drawn, toWire } from "./units.js";
 
 const FIELD = "controlnet";
 const FIELDS = [FIELD, "control_images"];
 const NO_FILES =
   "There are no ControlNets yet. Put their files (.safetensors, .pth) in models/ControlNet, then refresh.";
-const IN_A_BATCH = "In a batch a unit sees the file at hand: remove its own picture.";
+const IN_A_BATCH = "In a batch a unit sees the file at hand: remove its own picture, or let it see the source.";
 
 export class ControlPanel {
   // canvas: img2img's, or null. estimate: says the size of the result.
   constructor(tab, lists, canvas, estimate) {
     this.tab = tab;
     this.lists = lists;
-    this.canvas = canvas;
+    this.drawing = canvas && new Drawing(canvas);
     this.estimate = estimate;
     this.views = [];
     this.isOwn = false;
@@ -49,6 +51,7 @@ export class ControlPanel {
     );
     part("control", tab).replaceChildren(this.element);
     form.onChange((which, name) => which === tab && name === FIELD && !this.isOwn && this.build());
+    this.drawing?.onChange(() => this.views.forEach((view) => view.canvasChanged()));
     lists.onChange(() => (this.views.forEach((view) => view.build()), this.build()));
     this.build();
   }
@@ -100,10 +103,32 @@ export class ControlPanel {
     this.error.hidden = true;
   }
 
+  // The person draws what a unit sees.
+  async draw(number) {
+    this.put(this.units.map((unit, at) => (at === number ? drawn(unit) : unit)));
+    try {
+      await this.drawing.begin(await this.size());
+    } catch (error) {
+      this.complain(error.message, FIELD);
+    }
+  }
+
   // The id of the picture that a unit sees, "" if there is none.
-  async picture(unit) {
-    if (unit.picture) return unit.picture.id;
-    return (await this.canvas?.outgoing())?.fields.init_images[0] ?? "";
+  picture(unit) {
+    return unit.picture?.id ?? this.drawing?.pictureFor(unit) ?? "";
+  }
+
+  // A request's fields for the units. Raises Refusal if one sees the painted lines and there are none.
+  async fields() {
+    const settle = (unit) => (unit.enabled && this.drawing ? this.drawing.settled(unit, FIELD) : unit);
+    return toWire(await Promise.all(this.units.map(settle)));
+  }
+
+  // The same for a batch, where a unit can only see the source.
+  async fieldsForFiles() {
+    const fields = await this.fields();
+    if (fields.control_images) throw new Refusal(IN_A_BATCH, FIELD);
+    return fields;
   }
 
   async size() {
@@ -119,10 +144,5 @@ export class ControlPanel {
     if (sentence) this.element.dispatchEvent(new CustomEvent("reveal", { bubbles: true }));
     if (sentence) this.error.scrollIntoView({ block: "nearest" });
     return true;
-  }
-
-  // Whether the units cannot be used for a batch; says why.
-  refuses(request) {
-    return Boolean(request.control_images) && this.complain(IN_A_BATCH, FIELD);
   }
 }

@@ -1,19 +1,27 @@
 // One ControlNet unit on the page: its switch, its picture beside the preprocessor's map, and its controls.
 
-import { button, byId, h } from "../core/dom.js";
+import { button, byId, first, h } from "../core/dom.js";
 import { isThere } from "../core/pictures.js";
 import { config } from "../core/store.js";
 import { control } from "../form/scriptcontrols.js";
 import { Source } from "../source/source.js";
 import { Preview } from "./preview.js";
-import { about, withModule, withType } from "./units.js";
+import { about, LINES, SOURCE, withModule, withType } from "./units.js";
 
 const DECLARED = Object.fromEntries(config.control.fields.map((field) => [field.name, field]));
+const HINTS = { [SOURCE]: "or leave it: the source is used", [LINES]: "or leave it: what you paint is used" };
 const LIST = { kind: "dropdown", unlisted: [], counts: false };
+const SEES = {
+  ...LIST,
+  name: "sees",
+  label: "Picture",
+  description: "Source: with what is painted on it. Painted lines: that alone, white on black",
+  choices: Object.keys(HINTS),
+};
 const GONE = "The picture from your last visit is no longer stored. Load it again.";
 
 export class UnitView {
-  // panel: {tab, lists, take(number, unit), remove(number), picture(unit), size()}.
+  // panel: {tab, lists, drawing, take(number, unit), remove(number), draw(number), picture(unit), size()}.
   constructor(panel, number, unit) {
     this.panel = panel;
     this.number = number;
@@ -40,9 +48,9 @@ export class UnitView {
     );
     this.element = h("section", { className: "script control-unit", id: this.name }, this.head(), this.body);
     this.source = new Source(this.place, this.name, {
-      hint: panel.tab === "img2img" ? "or leave it: the source is used" : "or paste it, or click to choose a file",
+      hint: "or paste it, or click to choose a file",
       word: "Control picture",
-      onChange: (picture) => this.put({ picture }),
+      onChange: (picture) => this.put({ picture }, true),
     });
     this.isFilling = true;
     this.source.set(unit.picture);
@@ -91,7 +99,7 @@ export class UnitView {
     const { unit, panel } = this;
     if (arg.name === "module") this.put(withModule(unit, value), true);
     else if (arg.name === "type") this.put(withType(unit, value, panel.lists.types[value]), true);
-    else this.put({ [arg.name]: value }, arg.name === "pixel_perfect");
+    else this.put({ [arg.name]: value }, ["pixel_perfect", "sees"].includes(arg.name));
   }
 
   // isAnew: which controls there are depends on it.
@@ -101,9 +109,14 @@ export class UnitView {
     this.panel.take(this.number, this.unit);
     if (isAnew) this.build();
     else this.show();
-    const isOfMap = Object.keys(changes).some((name) => ["picture", "module", "pixel_perfect"].includes(name));
+    const isOfMap = Object.keys(changes).some((name) => ["picture", "module", "pixel_perfect", "sees"].includes(name));
     if (isOfMap || "threshold_a" in changes || "threshold_b" in changes || "processor_res" in changes)
       this.preview.changed();
+  }
+
+  // What is painted, or the source, is another.
+  canvasChanged() {
+    if (!this.unit.picture && this.unit.enabled) this.preview.changed();
   }
 
   show() {
@@ -123,6 +136,8 @@ export class UnitView {
       label: "Control Type",
       description: "Shows the preprocessors and models of this type",
     };
+    const seesCanvas = panel.drawing && !unit.picture;
+    if (seesCanvas) first(this.source.empty, ".source-call span").textContent = HINTS[unit.sees];
     this.upper.replaceChildren(
       list("type", Object.keys(lists.types), type),
       list("module", lists.modulesFor(unit)),
@@ -132,8 +147,10 @@ export class UnitView {
     this.lower.replaceChildren(
       ...declared("weight", "guidance_start", "guidance_end", "control_mode", "resize_mode"),
       ...(panel.tab === "txt2img" ? declared("hr_option") : []),
+      ...(seesCanvas ? [control(this, SEES)] : []),
     );
     this.tools.replaceChildren(
+      ...(seesCanvas ? [this.drawButton()] : []),
       button({
         text: "Preview",
         id: `${this.name}_run_preview`,
@@ -151,6 +168,17 @@ export class UnitView {
     );
     this.show();
     if (focused) byId(focused)?.focus();
+  }
+
+  drawButton() {
+    return button({
+      icon: "brush",
+      text: "Draw lines",
+      id: `${this.name}_draw`,
+      title: "Draw on the canvas: this unit sees what is painted, white on black",
+      className: "p-small",
+      onclick: () => this.panel.draw(this.number),
+    });
   }
 
   allow() {

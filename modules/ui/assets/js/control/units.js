@@ -3,8 +3,10 @@
 /** @typedef {Record<string, any>} Unit the request's fields of a unit by name, and these: */
 
 // enabled: whether it is sent. type: the control type that limits its lists. preview: whether the map is shown.
-// picture: {id, width, height …} as the server described it, or null: img2img's source.
-const OF_THE_FORM = { enabled: true, type: "All", preview: false, picture: null };
+// picture: {id, width, height …} as the server described it, or null: what the canvas has. sees: which part of that.
+export const SOURCE = "Source";
+export const LINES = "Painted lines";
+const OF_THE_FORM = { enabled: true, type: "All", preview: false, picture: null, sees: SOURCE };
 const BY_ITSELF = -1; // the preprocessor's own number
 const OWN_NUMBERS = { processor_res: BY_ITSELF, threshold_a: BY_ITSELF, threshold_b: BY_ITSELF };
 const NONE = "None";
@@ -38,6 +40,9 @@ export function restored(now, read) {
     : now.map((unit) => ({ ...unit, enabled: false }));
   return { controlnet: units };
 }
+
+// A unit that takes what is painted as it is.
+export const drawn = (unit) => ({ ...withModule(unit, "none"), sees: LINES, picture: null });
 
 // What a preprocessor becomes after another one: its own numbers again.
 export const withModule = (unit, module) => ({ ...unit, module, ...OWN_NUMBERS });

@@ -1,6 +1,5 @@
 // The values of the two forms: a copy of Gradio's components' values, and how a script changes them.
 
-import { toWire } from "../control/units.js";
 import { byId, h, later } from "../core/dom.js";
 import { whole } from "../core/json.js";
 import { mendTyped, ownBox, ownNumber } from "../core/numberbox.js";
@@ -130,7 +129,7 @@ const isHires = (name) => name === "enable_hr" || name === "denoising_strength" 
 // The request's fields from the form's values, without those of closed parts: the variation seed belongs to Extra, and
 // Hires. fix has its own strength. With Resize to, no scale is sent.
 export function toRequest(tab, given) {
-  const request = { ...given, ...toWire(values[tab].controlnet) };
+  const request = { ...given };
   const closed = [...(request.extra ? [] : EXTRA), ...(request.refine && request.refiner_checkpoint ? [] : REFINER)];
   if (tab === "txt2img" && !request.enable_hr) closed.push(...Object.keys(request).filter(isHires));
   for (const name of [...closed, ...config.switches]) delete request[name];

@@ -79,7 +79,7 @@ export class Tab {
     const source = name === "img2img" ? page.source.picture : null;
     try {
       if (name === "img2img") await this.fromCanvas(request);
-      Object.assign(request, this.script.toRequest());
+      Object.assign(request, this.script.toRequest(), await this.control.fields());
       const from = { source: source?.id ?? null, mode: request.resize_mode ?? 0 };
       for (const { request: each, ...rung } of this.ladder.requests(request, ladder))
         await this.jobs.submit(each, { ...from, ...rung });
@@ -99,8 +99,8 @@ export class Tab {
   }
 
   async generateBatch(request) {
-    if (this.control.refuses(request)) return;
     try {
+      Object.assign(request, await this.control.fieldsForFiles());
       await this.page.batch.generate(request, (field, sentence) => this.blames(field, sentence));
     } catch (error) {
       this.complain(error.message, error.field);
