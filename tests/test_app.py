@@ -26,16 +26,11 @@ from modules.schema.request import Txt2ImgRequest
 from modules.schema.settings import Settings
 from modules.store.metadata import encoded
 from tests.admitted import Folders
+from tests.ports import free_port
 from tests.tiny import tiny_tensors, write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300.0  # seconds; a start takes 5 to 10 on an idle machine; 110 were measured on a busy one
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(port: int, data: Path, *flags: str) -> list[str]:

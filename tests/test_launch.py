@@ -12,6 +12,7 @@ import pytest
 
 import launch
 from modules.base.errors import WebuiError
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 Usage = namedtuple("Usage", "total used free")  # the result of shutil.disk_usage
@@ -232,16 +233,11 @@ def start(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-def test_webui_gets_the_other_flags(start: Callable[..., subprocess.CompletedProcess[str]], free_port: int) -> None:
-    ran = start("--skip-install", "--no-venv", "--theme", "dark", COMMANDLINE_ARGS=f"--port {free_port}")
+def test_webui_gets_the_other_flags(start: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    port = str(free_port())
+    ran = start("--skip-install", "--no-venv", "--theme", "dark", COMMANDLINE_ARGS=f"--port {port}")
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout.strip() == str(["--port", str(free_port), "--theme", "dark"])
+    assert ran.stdout.strip() == str(["--port", port, "--theme", "dark"])
 
 
 def test_mistakes_end_with_one_sentence_and_code_1(start: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.ports import free_port
 from tests.tiny import write_tiny_checkpoint
 from tests.ui.fake_server import Fake, create, painted
 
@@ -43,12 +43,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """A failed test of this folder is run once more; if it then passes, the run's summary lists it as unsteady."""
     item.add_marker(pytest.mark.browser)
     item.add_marker(pytest.mark.flaky(reruns=1))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(ask: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
@@ -197,6 +191,22 @@ def load(page: Page, content: bytes, tab: str = "img2img", name: str = "photo.pn
     """Chooses a picture file in the source area of `tab`."""
     page.set_input_files(f"#{tab}_file", files=[{"name": name, "mimeType": "image/png", "buffer": content}])
     page.wait_for_selector(f"#{tab}_image.filled")
+
+
+SETTLED = """async () => {
+    const stage = document.querySelector(".canvas-stage");
+    const now = () => {
+        const { top, width, height } = stage.getBoundingClientRect();
+        return JSON.stringify([top, width, height, stage.dataset.camera]);
+    };
+    for (let last = "", same = 0; same < 6; same = last === now() ? same + 1 : 0, last = now())
+        await new Promise(requestAnimationFrame);
+}"""
+
+
+def settled(page: Page) -> None:
+    """Waits until the stage has grown and the picture is fitted to it: six frames in a row look the same."""
+    page.evaluate(SETTLED)
 
 
 def prompt(page: Page, tab: str = "img2img") -> str:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import START, FakeServer, finished, load, opened, png, shown_picture, submit
+from tests.browser.conftest import START, FakeServer, finished, load, opened, png, settled, shown_picture, submit
 
 NOTE, OTHER = "#img2img_area_note", "#img2img_area_other"
 
@@ -18,7 +18,7 @@ def area(page: Page, name: str) -> None:
 
 def dot(page: Page) -> None:
     """One click of the brush in the middle of the picture."""
-    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
+    settled(page)
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     box = page.locator(".canvas-stage").bounding_box()
     assert box

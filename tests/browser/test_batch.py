@@ -26,8 +26,9 @@ from modules.store.history import History
 from modules.store.outputs import Outputs
 from modules.store.pictures import Pictures
 from modules.ui.app import build_page, mount
-from tests.browser.conftest import PATIENCE, answers, free_port, load, opened, png, wait_for
+from tests.browser.conftest import PATIENCE, answers, load, opened, png, wait_for
 from tests.jobs.painter import Painter
+from tests.ports import free_port
 
 
 class BatchServer:

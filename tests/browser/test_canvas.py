@@ -25,6 +25,7 @@ from tests.browser.conftest import (
     load,
     opened,
     png,
+    settled,
     shown_picture,
     submit,
     wait_for,
@@ -105,7 +106,7 @@ def inpaint(page: Page, width: int = 320, height: int = 240, mode: str = "inpain
     load(page, png(width, height))
     page.click(f"#img2img_{mode}_mode")
     expect(page.locator("#tab_img2img")).to_have_attribute("data-mode", mode)
-    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
+    settled(page)
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     return page
 
@@ -183,7 +184,7 @@ def test_the_mask_lies_under_the_pointer_at_every_zoom(
         at = on_screen(page, middle)
         shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
         page.click("#canvas_clear")
-        page.wait_for_timeout(100)
+        settled(page)
         bare = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
         x, y = int(at[0] * ratio), int(at[1] * ratio)
         assert np.abs(shot[y, x] - bare[y, x]).sum() > 40, zoom
@@ -275,7 +276,7 @@ def test_a_hand_on_the_screen_disturbs_no_pen(phone: Page) -> None:
 def test_a_finger_drags_the_frame_out_of_a_picture_that_is_not_painted_on(phone: Page) -> None:
     phone.click("#img2img_img2img_mode")
     phone.click("#canvas_frame")
-    phone.wait_for_timeout(300)  # the stage has another height
+    settled(phone)
     phone.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     session = phone.context.new_cdp_session(phone)
     x, y = on_screen(phone, (160, 240))
@@ -290,6 +291,32 @@ def test_a_finger_drags_the_frame_out_of_a_picture_that_is_not_painted_on(phone:
 
 
 # nothing gets lost
+
+
+# How many documents, and how many tiles of this tab's mask, the browser's memory holds.
+IN_MEMORY = """async () => {
+    const name = `palimpsest:${location.port}`;
+    const answer = (request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const database = await answer(indexedDB.open(name, 1));
+    const transaction = database.transaction(["documents", "tiles"]);
+    const [documents, tiles] = await Promise.all(
+        ["documents", "tiles"].map((store) => answer(transaction.objectStore(store).getAll())));
+    database.close();
+    const tab = sessionStorage.getItem(name);
+    const isKept = documents.some((one) => one.tab === tab);
+    const own = tiles.filter((one) => one.tab === tab && one.layer === "mask");
+    return { documents: documents.length, tiles: isKept ? own.length : null };
+}"""
+
+
+def kept(page: Page, *, is_painted: bool = True) -> None:
+    """Waits until what is painted, or that nothing is, is saved: this happens a moment later."""
+
+    def is_saved() -> bool:
+        tiles = page.evaluate(IN_MEMORY)["tiles"]
+        return tiles is not None and (tiles > 0) is is_painted
+
+    wait_for(is_saved, "the canvas to be saved")
 
 
 def test_mask_mode_and_picture_survive_a_reload_and_another_tab_of_the_page(canvas: Page, server: FakeServer) -> None:
@@ -327,7 +354,7 @@ def test_two_browser_tabs_do_not_mix(canvas: Page, server: FakeServer) -> None:
 def test_a_duplicated_browser_tab_goes_on_with_a_copy(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (80, 60), (240, 180))
     before = mask(canvas)
-    canvas.wait_for_timeout(600)
+    kept(canvas)
     names = canvas.evaluate("() => ({ ...sessionStorage })")
     other = canvas.context.new_page()
     other.set_default_timeout(PATIENCE * 1000)
@@ -337,22 +364,17 @@ def test_a_duplicated_browser_tab_goes_on_with_a_copy(canvas: Page, server: Fake
     other.wait_for_selector("#img2img_image.filled")
     assert (mask(other) == before).all()
     other.click("#canvas_clear")
-    other.wait_for_timeout(600)
+    kept(other, is_painted=False)
     opened(canvas, server.url)
     canvas.wait_for_selector("#img2img_image.filled")
     assert (mask(canvas) == before).all()
     other.close()
 
 
-def kept_by_now(page: Page) -> None:
-    """Painting is saved a moment later."""
-    page.wait_for_timeout(600)
-
-
 def test_a_crashed_tab_comes_back_as_it_was(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (80, 60), (240, 180))
     before = mask(canvas)
-    kept_by_now(canvas)
+    kept(canvas)
     with canvas.expect_event("crash"), suppress(Error):
         canvas.goto("chrome://crash", timeout=3000)
     again = canvas.context.new_page()
@@ -415,7 +437,7 @@ def test_undo_of_a_send_brings_back_mask_mode_and_frame(canvas: Page) -> None:
     question = canvas.locator("#canvas_question")
     expect(question).to_be_visible()
     expect(canvas.locator("#canvas_frame_panel")).to_be_hidden()
-    canvas.wait_for_timeout(300)  # the picture is fitted to the stage
+    settled(canvas)
     drag(canvas, (20, 20), (60, 200))  # on the other picture: the old mask is no longer the last step
     canvas.click("#img2img_undo")
     expect(canvas.locator("#img2img_image .source-text")).to_have_text("320 × 240 PNG")
@@ -456,7 +478,7 @@ def test_of_two_tabs_the_one_that_crashed_is_found_again_beside_the_other(canvas
     other = canvas.context.new_page()
     other.set_default_timeout(PATIENCE * 1000)
     inpaint(opened(other, server.url), 200, 300)
-    kept_by_now(canvas)
+    kept(canvas)
     with canvas.expect_event("crash"), suppress(Error):
         canvas.goto("chrome://crash", timeout=3000)
     again = canvas.context.new_page()
@@ -485,12 +507,12 @@ OTHERS = """async ([count, port]) => {
 def test_however_old_a_tab_that_is_open_is_not_forgotten(canvas: Page, server: FakeServer) -> None:
     drag(canvas, (80, 60), (240, 60))
     before = mask(canvas)
-    kept_by_now(canvas)
+    kept(canvas)
     canvas.evaluate(OTHERS, [12, server.port])
     other = canvas.context.new_page()
     other.set_default_timeout(PATIENCE * 1000)
     inpaint(opened(other, server.url), 200, 300)  # the oldest are forgotten when a new picture arrives
-    kept_by_now(other)
+    wait_for(lambda: other.evaluate(IN_MEMORY)["documents"] <= 10, "the oldest to be forgotten")
     other.close()
     opened(canvas, server.url)
     canvas.wait_for_selector("#img2img_image.filled")
@@ -785,7 +807,7 @@ def test_the_wand_takes_one_color_and_stops_at_another(open_page: Page) -> None:
     picture.save(content, "PNG")
     load(open_page, content.getvalue())
     open_page.click("#img2img_inpaint_mode")
-    open_page.wait_for_timeout(500)
+    settled(open_page)
     open_page.click("#canvas_tool_wand")
     open_page.mouse.click(*on_screen(open_page, (160, 120)))
     expected = np.zeros((240, 320), np.uint8)
@@ -850,7 +872,7 @@ def test_transparency_becomes_the_mask(open_page: Page) -> None:
     picture.save(content, "PNG")
     load(open_page, content.getvalue())
     open_page.click("#img2img_inpaint_mode")
-    open_page.wait_for_timeout(500)
+    settled(open_page)
     open_page.click("#canvas_more")
     open_page.click("#canvas_alpha_mask")
     open_page.click("#canvas_more")
@@ -912,8 +934,8 @@ def test_looks(canvas: Page) -> None:
     canvas.click("#canvas_more")
     folder = os.environ.get("PALIMPSEST_SCREENSHOTS")
     for mode in ("light", "dark"):
-        canvas.wait_for_timeout(400)
         if folder:
+            canvas.wait_for_timeout(400)  # color transitions take 0.12 s
             canvas.screenshot(path=Path(folder) / f"canvas-{mode}.png")
         canvas.click("#colors")
     nameless = canvas.evaluate(

@@ -9,7 +9,7 @@ from modules.base.fields import params
 from modules.schema.intents import INTENTS, Intent, intent
 from modules.schema.request import Img2ImgRequest
 from modules.ui.form import elem_id
-from tests.browser.conftest import FakeServer, finished, load, number, opened, png, submit, wait_for
+from tests.browser.conftest import FakeServer, finished, load, number, opened, png, settled, submit, wait_for
 
 DECLARED = params(Img2ImgRequest)
 
@@ -63,7 +63,7 @@ def test_what_it_set_is_sent(studio_page: Page, server: FakeServer) -> None:
     choose(studio_page, wanted)
     stage = studio_page.locator(".canvas-stage")
     stage.scroll_into_view_if_needed()
-    studio_page.wait_for_timeout(300)  # the stage grows
+    settled(studio_page)
     box = stage.bounding_box()
     assert box
     ask = studio_page.locator("#img2img_intent_line .intents-ask")

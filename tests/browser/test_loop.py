@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from modules.prompts.styles import Style
-from tests.browser.conftest import FakeServer, finished, load, png, submit, wait_for
+from tests.browser.conftest import FakeServer, finished, load, png, settled, submit, wait_for
 
 TOP = "element => element.getBoundingClientRect().top"
 BELOW_PROMPTS = """results => results.getBoundingClientRect().top
@@ -66,7 +66,7 @@ def test_a_panel_higher_than_the_window_shows_its_end_too(open_page: Page) -> No
 def paint(page: Page, tool: str = "inpaint") -> None:
     """A stroke across the middle of the stage, in a mode of the canvas."""
     page.click(f"#img2img_{tool}_mode")
-    page.wait_for_timeout(300)  # the stage grows, and the picture is fitted to it
+    settled(page)
     page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     box = page.locator(".canvas-stage").bounding_box()
     assert box

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FakeServer, finished, load, number, png, submit
+from tests.browser.conftest import FakeServer, finished, load, number, png, settled, submit
 
 STRENGTH = "#img2img_denoising_strength input[type=number]"
 
@@ -106,7 +106,7 @@ def test_an_intents_values_stay_for_its_mask_and_its_help_goes_with_the_job(
 ) -> None:
     load(open_page, png(200, 200))
     open_page.click("#img2img_intent_replace_background")
-    open_page.wait_for_timeout(300)  # the stage grows
+    settled(open_page)
     open_page.eval_on_selector(".canvas-stage", "element => element.scrollIntoView({ block: 'center' })")
     box = open_page.locator(".canvas-stage").bounding_box()
     assert box

@@ -115,10 +115,22 @@ def until(page: Page, ask: Callable[[], bool], what: str) -> None:
         page.wait_for_timeout(50)
 
 
+# Records in `window.pauses` the pauses before another attempt. Timers with other lengths belong to messages.
+NOTE_PAUSES = """() => {
+    const { setTimeout } = window;
+    window.pauses = [];
+    window.setTimeout = (action, milliseconds, ...rest) => {
+        if ([1, 2, 4, 8, 15].includes(milliseconds / 1000)) window.pauses.push(milliseconds / 1000);
+        return setTimeout(action, milliseconds, ...rest);
+    };
+}"""
+
+
 def stop_the_clock(page: Page) -> None:
     """The page's timers run when run_for() is called."""
     page.clock.install(time=0)
     page.clock.pause_at(60_000)
+    page.evaluate(NOTE_PAUSES)
 
 
 def refused(page: Page, pattern: str) -> list[Request]:
@@ -132,12 +144,10 @@ def refused(page: Page, pattern: str) -> list[Request]:
 def pauses_double(page: Page, failed: list[Request]) -> None:
     """Each further attempt comes after a pause from PAUSES, by the page's clock."""
     for number, pause in enumerate(PAUSES, start=1):
-        until(page, lambda number=number: len(failed) >= number, f"try {number}")
-        page.wait_for_timeout(200)  # the page learns of it in a separate task
-        page.clock.run_for(pause * 1000 - 100)
-        page.wait_for_timeout(200)
-        assert len(failed) == number, f"the try after {pause} s came earlier"
-        page.clock.run_for(200)
+        until(page, lambda number=number: len(page.evaluate("() => window.pauses")) >= number, f"pause {number}")
+        assert page.evaluate("() => window.pauses") == list(PAUSES[:number])
+        assert len(failed) == number
+        page.clock.run_for(pause * 1000)
     until(page, lambda: len(failed) > len(PAUSES), "the last try")
 
 

@@ -3,7 +3,6 @@
 import base64
 import io
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.ports import free_port
 from tests.tiny import write_tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,9 +36,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(data_dir: Path) -> Iterator[str]:
     """The server's address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     checkpoint = write_tiny_checkpoint(data_dir / "models" / "Stable-diffusion" / "tiny.safetensors")
     command = [sys.executable, "webui.py", "--port", str(port), "--no-autolaunch", "--use-cpu", "all"]
     command += ["--data-dir", str(data_dir), "--ckpt", str(checkpoint)]
