@@ -13,11 +13,12 @@ from modules.networks.sd1.checkpoint import SD1
 from modules.networks.sd2.checkpoint import SD2
 from modules.networks.sdxl.checkpoint import SDXL
 from modules.networks.weights import open_weights
+from modules.networks.zimage.checkpoint import ZIMAGE
 from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Final = (SDXL, SD2, SD1)
+FAMILIES: Final = (ZIMAGE, SDXL, SD2, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:

@@ -162,7 +162,7 @@ class ModelCache:
             tools = LoadTools(place, self._tokenizer, self._hashes, spare, make_room)
             model = family_of(checkpoint, self._families).load(checkpoint, tools)
             for name, part in model.parts.items():
-                self._manage(name, part, place)
+                self._manage(name, part, model.place)
             previews = fit_preview(model.encode, model.latent.cell)
             _require_unchanged(checkpoint.name, checkpoint.path, stamp)
             self._held[stamp] = Loaded(model, previews, Patch(model), Hypernetworks(model), prediction)

@@ -44,6 +44,11 @@ def cell_size(vae: AutoencoderKL) -> int:
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
+def scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
+    """A network's units are (latent - shift) * scale; the shift is 0 in the Stable Diffusion families."""
+    return float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
+
+
 @torch.inference_mode()
 def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Posterior:
     """The posterior of `images` (n, 3, H, W) in [-1, 1]; H and W are multiples of the cell size.
@@ -53,7 +58,9 @@ def encode(vae: AutoencoderKL, images: Tensor, in_tiles: bool = False) -> Poster
     """
     moments = _finite(vae, images, _encode_moments, "The VAE's encoder", in_tiles)
     mean, log_variance = moments.chunk(2, dim=1)
-    scale: float = vae.config["scaling_factor"]
+    scale, shift = scale_and_shift(vae)
+    if shift:
+        mean = mean - shift
     return Posterior(mean * scale, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * scale)
 
 
@@ -63,10 +70,9 @@ def decode(vae: AutoencoderKL, latents: Tensor, in_tiles: bool = False) -> Tenso
 
     Decodes one at a time, so that a batch gives the same bytes as single pictures. Raises like `encode`.
     """
-    scale: float = vae.config["scaling_factor"]
-    pictures = [
-        _finite(vae, latent[None] / scale, _decode_pixels, "The VAE's decoder", in_tiles) for latent in latents.float()
-    ]
+    scale, shift = scale_and_shift(vae)
+    scaled = (latent[None] / scale + shift if shift else latent[None] / scale for latent in latents.float())
+    pictures = [_finite(vae, latent, _decode_pixels, "The VAE's decoder", in_tiles) for latent in scaled]
     return (torch.cat(pictures) / 2 + 0.5).clamp(0.0, 1.0)
 
 

@@ -53,7 +53,23 @@ SDXL_TRAITS: Final = FamilyTraits(
 SD3_TRAITS: Final = FamilyTraits("sd3", "Stable Diffusion 3", SizeRule(cell=8, multiple_of=16, native=1024))
 FLUX_TRAITS: Final = FamilyTraits("flux", "Flux", SizeRule(cell=8, multiple_of=16, native=1024))
 
-FAMILY_TRAITS: Final = (SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS)
+ZIMAGE_TRAITS: Final = FamilyTraits(
+    "z-image",
+    "Z-Image",
+    SizeRule(cell=8, multiple_of=16, native=1024),
+    resolutions=tuple(
+        Resolution(width, height)
+        for width, height in (
+            (1024, 1024), (1152, 896), (896, 1152), (1280, 720), (720, 1280), (1248, 832), (832, 1248),
+        )
+    ),
+    # Of Turbo, the distilled model that most people have; the tensors do not tell it from the base model.
+    presets={"steps": 9, "cfg_scale": 1.0, "sampler_name": "Euler", "scheduler": "Simple"},
+)  # fmt: skip
+
+LUMINA2_TRAITS: Final = FamilyTraits("lumina2", "Lumina 2", SizeRule(cell=8, multiple_of=16, native=1024))
+
+FAMILY_TRAITS: Final = (SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS, LUMINA2_TRAITS, ZIMAGE_TRAITS)
 ASSUMED: Final = SD1_TRAITS  # for a file of unknown family: damaged, or a pickle that is not read yet
 
 

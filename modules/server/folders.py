@@ -16,6 +16,7 @@ from modules.networks.files.upscalers import FOLDERS as UPSCALER_FOLDERS
 HASHES = "cache/hashes.json"  # in the data folder; written by the engine process and by `reproduce`
 HEADERS = "cache/headers.json"  # in the same folder; caches the headers of model files
 CHECKPOINTS = "Stable-diffusion"  # below the models folder, as in A1111
+TRANSFORMERS = "diffusion_models"  # ComfyUI's folder for checkpoints without text encoder and VAE
 LORAS = ("Lora", "LyCORIS")
 EMBEDDINGS = "embeddings"
 VAES = "VAE"
@@ -41,9 +42,9 @@ class ModelFolders:
 
     @cached_property
     def checkpoints(self) -> tuple[Path, ...]:
-        """The models folder's, the bundled checkpoint's, `--ckpt-dir`, and `--ckpt`'s."""
+        """The models folder's two, the bundled checkpoint's, `--ckpt-dir`, and `--ckpt`'s."""
         flags = self.flags
-        own = [flags.models_dir / CHECKPOINTS, ROOT / "models" / CHECKPOINTS]
+        own = [flags.models_dir / CHECKPOINTS, flags.models_dir / TRANSFORMERS, ROOT / "models" / CHECKPOINTS]
         beside = [] if flags.ckpt is None else [flags.ckpt.parent]
         return self._with_others([*own, *flags.ckpt_dirs, *beside], installations.CHECKPOINTS)
 

@@ -46,7 +46,8 @@ _DEPTH_CHANNELS: Final = 5
 _EDIT_CHANNELS: Final = 8  # InstructPix2Pix
 _EDIT: Final = {"sd1": "instruct-pix2pix", "sd2": "sd2-edit", "sdxl": "sdxl-edit"}
 _SD2_CONTEXT: Final = 1024  # width of its cross-attention context
-_XL_PARTS: Final = ("unet", "text_encoder_2")  # the only text encoder of XL's refiner
+# Of other families. The second text encoder is the only one of XL's refiner.
+_NEEDED: Final = {"sdxl": ("unet", "text_encoder_2"), "z-image": ("transformer", "text_encoder")}
 
 
 class Seen(NamedTuple):
@@ -212,7 +213,7 @@ def family_of_folder(path: Path) -> FileType:
         return replace(UNKNOWN, label=f"{UNKNOWN.label} ({pipeline})")
     family = _narrowed(family, path)
     if family.supported:
-        for part in _XL_PARTS if family.family == "sdxl" else _PARTS:
+        for part in _NEEDED.get(family.family, _PARTS):
             if not (path / part / "config.json").is_file():
                 raise WebuiError(f"{path.name} lacks {part}/config.json.", "Download the folder again.", FIELD)
     return family

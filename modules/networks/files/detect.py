@@ -24,6 +24,7 @@ _TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # prefixes of keys, by family 
     "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
     "sdxl-refiner": (REFINER_TEXT,),
 }
+_WITHOUT_TEXT: Final = ("z-image",)  # families whose single files hold the transformer alone
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -100,7 +101,7 @@ def _is_embedding(header: Header) -> bool:
     return bool(header) and small and not any("." in key for key in header if key not in ("emb_params", "*"))
 
 
-_NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint."
+_NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image."
 _NOT_ALONE: Final = "Choose a whole checkpoint."
 
 # The first matching row counts, so specific rows come before general ones.
@@ -144,6 +145,25 @@ FAMILIES: Final[tuple[FileType, ...]] = (
         _has_part("double_blocks.0.img_attn.qkv.weight"),
         cure=_NOT_YET,
         family="flux",
+    ),
+    FileType(
+        "z-image",
+        "checkpoint",
+        "a Z-Image model",
+        lambda h: (
+            _has("x_pad_token", "model.diffusion_model.x_pad_token", "diffusion_model.x_pad_token")(h)
+            and _has_part("cap_embedder.", "context_refiner.")(h)
+        ),
+        supported=True,
+        family="z-image",
+    ),
+    FileType(
+        "lumina2",
+        "checkpoint",
+        "a Lumina 2 model",
+        _has_part("context_refiner.0.attention."),
+        cure=_NOT_YET,
+        family="lumina2",
     ),
     FileType(
         "sd3",
@@ -304,6 +324,9 @@ PIPELINES: Final[Mapping[str, str]] = {
     "StableUnCLIPImg2ImgPipeline": "sd2-unclip",
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
+    "ZImagePipeline": "z-image",
+    "ZImageImg2ImgPipeline": "z-image",
+    "ZImageInpaintPipeline": "z-image",
 }
 
 
@@ -320,6 +343,8 @@ def with_text_model(key: str) -> str:
 
 def lacks_text_encoder(header: Header, family: FileType) -> bool:
     """Whether a checkpoint of `family` lacks any of its text encoders."""
+    if family.family in _WITHOUT_TEXT:
+        return True
     needed = _TEXTS.get(family.name) or _TEXTS.get(family.family, ())
     return not all(any(key.startswith(prefix) for key in header) for prefix in needed)
 

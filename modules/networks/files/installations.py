@@ -40,7 +40,7 @@ class Installation:
 
 
 A1111_FOLDERS: Mapping[str, tuple[str, ...]] = {  # inside the models folder
-    CHECKPOINTS: ("Stable-diffusion",),
+    CHECKPOINTS: ("Stable-diffusion", "diffusion_models"),
     LORAS: ("Lora", "LyCORIS"),
     EMBEDDINGS: ("embeddings",),  # in Forge Neo; A1111 has it in the data folder
     VAES: ("VAE",),
@@ -75,6 +75,8 @@ START_SCRIPTS = ("webui-user.bat", "webui-user.sh")  # where users are told to p
 COMFY_FOLDERS: Mapping[str, str] = {  # ComfyUI's folder names, in its models folder and in its YAML file
     "checkpoints": CHECKPOINTS,
     "diffusers": CHECKPOINTS,
+    "diffusion_models": CHECKPOINTS,
+    "unet": CHECKPOINTS,  # the same folder before 2025
     "loras": LORAS,
     "embeddings": EMBEDDINGS,
     "vae": VAES,

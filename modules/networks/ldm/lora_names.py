@@ -4,7 +4,7 @@ Dots count as underscores, as in kohya's names, so `unet.conv_in`, `unet_conv_in
 prefixes and one name. A UNet's layers have two names each: diffusers' and LDM's (`input_blocks.1.1...`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from diffusers import UNet2DConditionModel
@@ -12,6 +12,7 @@ from torch import nn
 
 from modules.networks.ldm.names import unet_ldm_name
 from modules.networks.lora.roles import folded
+from modules.networks.lora.targets import layers_of
 from modules.networks.model import LoraTarget
 
 # kohya; kohya's OFT; LyCORIS's wrapper; diffusers; PEFT, alone or below the part's name; ComfyUI and ai-toolkit; none.
@@ -37,7 +38,7 @@ _BLOCKS_OF_A_SIDE: Final = 12
 def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
     """The weights of a UNet, by every name used in files."""
     targets: dict[str, LoraTarget] = {}
-    for name, weight, bias in _layers(unet):
+    for name, weight, bias in layers_of(unet):
         ldm = unet_ldm_name(f"{name}.weight", unet.config).removesuffix(".weight")
         target = LoraTarget(weight, is_text=False, block=_block(ldm), bias=bias)
         for spelling in {name, name.replace("to_out.0", "to_out"), ldm, ldm.replace("to_out.0", "to_out")}:
@@ -49,7 +50,7 @@ def unet_targets(unet: UNet2DConditionModel) -> dict[str, LoraTarget]:
 def text_targets(encoder: nn.Module, *prefixes: Sequence[str]) -> dict[str, LoraTarget]:
     """The weights of a CLIP text encoder, by every name used in files, with each of these prefixes."""
     targets: dict[str, LoraTarget] = {}
-    for name, weight, bias in _layers(encoder):
+    for name, weight, bias in layers_of(encoder):
         target = LoraTarget(weight, is_text=True, block=0, bias=bias)
         name = name.removeprefix("text_model.")
         side, _, kind = name.rpartition(".")
@@ -69,11 +70,3 @@ def _block(ldm: str) -> int | None:
     number = rest.partition(".")[0]
     starts = {"input_blocks": _FIRST_INPUT, "output_blocks": _FIRST_OUTPUT}
     return starts[side] + int(number) if side in starts and int(number) < _BLOCKS_OF_A_SIDE else None
-
-
-def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Parameter | None]]:
-    """(name, weight, bias) for every module with a weight."""
-    for name, layer in network.named_modules():
-        weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-        if isinstance(weight, nn.Parameter):
-            yield name, weight, bias if isinstance(bias, nn.Parameter) else None

@@ -79,7 +79,8 @@ def test_a_file_is_looked_into_again_when_it_has_changed(folder: Path, tmp_path:
     ("pipeline", "parts", "reason"),
     [
         ("FluxPipeline", (), "x is a Flux model, a family that is not supported yet."),
-        ("ZImagePipeline", (), "x is of no kind that is known here (ZImagePipeline)."),
+        ("KolorsPipeline", (), "x is of no kind that is known here (KolorsPipeline)."),
+        ("ZImagePipeline", ("transformer",), "x lacks text_encoder/config.json."),
         ("StableDiffusionPipeline", ("unet",), "x lacks text_encoder/config.json."),
         ("StableDiffusionPipeline", ("unet", "text_encoder"), ""),
     ],

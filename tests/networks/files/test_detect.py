@@ -59,6 +59,12 @@ KINDS: dict[str, tuple[Header, str]] = {
     ),
     "SD 3": (header(**{f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (4608, 1536)}), "sd3"),
     "Flux": (header(**{"double_blocks.0.img_attn.qkv.weight": (9216, 3072)}), "flux"),
+    "Z-Image": (header(x_pad_token=(1, 3840), **{"cap_embedder.0.weight": (2560,)}), "z-image"),
+    "Z-Image in ComfyUI's layout": (
+        header(**{f"{UNET}x_pad_token": (1, 3840), f"{UNET}context_refiner.0.attention.qkv.weight": (11520, 3840)}),
+        "z-image",
+    ),
+    "Lumina 2": (header(**{"context_refiner.0.attention.qkv.weight": (3840, 2304)}), "lumina2"),
     "VAE": (header(**{"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}), "vae"),
     "kohya LoRA": (header(**{"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": (8, 320)}), "lora"),
     "diffusers LoRA": (header(**{"unet.down_blocks.0.attentions.0.proj_in.lora_A.weight": (8, 320)}), "lora"),
@@ -102,9 +108,12 @@ def test_every_family_of_the_table_is_tried_here() -> None:
         (
             "sd3",
             "x.safetensors is a Stable Diffusion 3 model, a family that is not supported yet. "
-            "Use a Stable Diffusion 1, 2 or XL checkpoint.",
+            "Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image.",
         ),
-        ("unknown", "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1, 2 or XL checkpoint."),
+        (
+            "unknown",
+            "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image.",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) -> None:
@@ -115,7 +124,7 @@ def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) 
 
 def test_supported_families_pass() -> None:
     assert [f.name for f in FAMILIES if f.supported] == [
-        "sdxl-refiner", "sdxl-inpaint", "sdxl-edit", "sdxl", "sd2-depth", "sd2-inpaint", "sd2-edit", "sd2",
+        "z-image", "sdxl-refiner", "sdxl-inpaint", "sdxl-edit", "sdxl", "sd2-depth", "sd2-inpaint", "sd2-edit", "sd2",
         "sd1-inpaint", "instruct-pix2pix", "sd1",
     ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Qwen3 language models as text encoders of image models."""
