@@ -16,7 +16,7 @@ Fp8 = Literal["Disable", "Enable for SDXL", "Enable"]
 
 LEFT_FREE: Final = 2 * 2**30  # bytes reserved for the computation itself
 LARGE: Final = 2 * 2**30  # number of weights of a part: SDXL's UNet has 2.6 billion, those of SD 1 and 2 have 0.9
-_STORED: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
+_STORED: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1}
 _NOT_LOADED: Final = "model_ema"  # a second copy of the weights for training
 _ON_DISK: Final = 2  # bytes per number in a file whose header is not read
 _PART_OF_WHOLE: Final = 0.8  # the denoiser's share of a checkpoint in most families

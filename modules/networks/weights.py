@@ -22,6 +22,7 @@ from modules.networks.files.listing import Header, TensorInfo, read_header
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored, tensors_of
 from modules.networks.numbers import all_finite, converted
+from modules.networks.quantized import MARKS, is_quantized, restored
 
 DTYPES: Final = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -35,7 +36,6 @@ _MAPPED_AGAIN: Final = 2**27  # bytes
 _AHEAD: Final = 2**26  # bytes read ahead while earlier ones are converted
 _WORKERS: Final = 8  # threads; more do not help, because memory bandwidth is the limit
 _NO_MEMORY: Final = ("mmap", "os error 12", "cannot allocate memory")  # in messages about files that cannot be mapped
-SCALES: Final = ("scale_weight", "weight_scale", "scaled_fp8", "comfy_quant")  # next to quantized weights
 
 
 Result = TypeVar("Result")
@@ -63,8 +63,8 @@ class Weights:
 def open_weights(path: Path) -> Weights:
     """Opens a safetensors file, or a file of weights saved by torch; the content decides, not the suffix.
 
-    Tensors are read on demand. Raises WebuiError for a file that is empty, truncated, of another kind, or contains more
-    than weights; OSError.
+    Tensors are read on demand, and quantized ones restored (`quantized.restored`). Raises WebuiError for a file that is
+    empty, truncated, of another kind, or contains more than weights; OSError.
     """
     if format_of(path) == "safetensors":
         header = read_header(path)
@@ -81,7 +81,10 @@ def open_weights(path: Path) -> Weights:
             why = str(error).replace(str(path), path.name)
             raise WebuiError(f"{path.name} is damaged: {why}.", "Download or copy it again.", field=FIELD) from error
         mapped = _Mapped(path, file)
-        return Weights(path.name, header, mapped.read, mapped.forget)
+        read: Callable[[str], Tensor] = mapped.read
+        if is_quantized(header):
+            header, read = restored(header, read)
+        return Weights(path.name, header, read, mapped.forget)
     tensors = tensors_of(read_pickle(path))
     if not tensors:
         raise WebuiError(f"{path.name} holds no weights.", "Use another checkpoint.", field=FIELD)
@@ -195,10 +198,12 @@ def fill(
 def require_fitting(model: nn.Module, weights: Weights, names: Callable[[str], Sequence[str]]) -> None:
     """Checks only the header. Raises WebuiError if a tensor for `fill` is missing, of another shape or quantized."""
     missing: list[str] = []
-    scaled = next((key for key in weights.header if key.rpartition(".")[2] in SCALES), None)
-    if scaled is not None:
+    mark = next((key for key in weights.header if key.rpartition(".")[2] in MARKS), None)
+    if mark is not None:
         raise WebuiError(
-            f"{weights.name} is quantized to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", field=FIELD
+            f"{weights.name} is quantized in a format that is not known here ({mark}).",
+            "Use the version in bf16, fp16, fp8 or int8.",
+            field=FIELD,
         )
     for name, parameter in model.state_dict().items():
         candidates = names(name)

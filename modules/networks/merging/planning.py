@@ -15,7 +15,8 @@ from modules.networks.ldm.layout import diffusers_vae_config
 from modules.networks.ldm.names import vae_ldm_name
 from modules.networks.merging.recipe import Recipe
 from modules.networks.merging.source import TensorFile
-from modules.networks.weights import FLOATS, SCALES
+from modules.networks.quantized import MARKS
+from modules.networks.weights import FLOATS
 
 MATCHING_SECONDS: Final = 10.0  # for matching the names of all tensors, a few thousand
 _MERGED: Final = "model"  # A1111 merges only keys that contain this: the networks, not the noise schedule
@@ -149,11 +150,9 @@ def _what(file: TensorFile) -> str:
 
 
 def _require_plain(file: TensorFile) -> None:
-    scaled = next((key for key in file.header if key.rpartition(".")[2] in SCALES), None)
+    scaled = next((key for key in file.header if key.rpartition(".")[2] in MARKS), None)
     if scaled is not None:
-        raise WebuiError(
-            f"{file.name} is quantized to scaled 8 bit numbers ({scaled}).", "Use the fp16 version.", FIELD
-        )
+        raise WebuiError(f"{file.name} is quantized ({scaled}).", "Use the fp16 version.", FIELD)
     family = detect(file.header)
     if family.kind == "addition":
         raise WebuiError(f"{file.name} is {family.label}, not a checkpoint.", "Choose a checkpoint.", FIELD)

@@ -382,10 +382,12 @@ def test_weights_that_are_no_numbers_are_told_by_name(tiny_file: Path, tmp_path:
         load(changed(tiny_file, tmp_path, broken))
 
 
-def test_scaled_8_bit_weights_are_told(tiny_file: Path, tmp_path: Path, load: Load) -> None:
-    scale = {"model.diffusion_model.out.2.scale_weight": torch.ones(1)}
-    with pytest.raises(WebuiError, match=r"x\.safetensors is quantized to scaled 8 bit numbers"):
-        load(changed(tiny_file, tmp_path, lambda content: content | scale))
+def test_weights_quantized_in_an_unknown_format_are_refused(tiny_file: Path, tmp_path: Path, load: Load) -> None:
+    layer = "model.diffusion_model.out.2"
+    notes = torch.tensor(list(b'{"format": "nvfp4"}'), dtype=torch.uint8)
+    more = {f"{layer}.weight_scale": torch.ones(1), f"{layer}.comfy_quant": notes}
+    with pytest.raises(WebuiError, match=r"x\.safetensors is quantized in a format that is not known here"):
+        load(changed(tiny_file, tmp_path, lambda content: content | more))
 
 
 @pytest.fixture
