@@ -3,7 +3,6 @@
 import { Compare } from "./compare.js";
 import { button, childrenOf, first, h, onEnterOrClick, part } from "../core/dom.js";
 import { copyButton, pretty } from "../form/infotext.js";
-import { pixelsOf } from "../core/pictures.js";
 import { read, write } from "../core/store.js";
 import { view } from "./viewer.js";
 
@@ -25,7 +24,7 @@ export class Result {
     this.previewing = false;
     this.image = h("img", { className: "shot", alt: "Result", hidden: true, draggable: "true" });
     this.preview = h("img", { className: "shot preview", alt: "Live preview", hidden: true });
-    this.compare = tab === "txt2img" ? null : new Compare();
+    this.compare = new Compare(tab, gallery, this.image);
     this.empty = h(
       "div",
       { className: "stage-empty" },
@@ -44,15 +43,6 @@ export class Result {
         " interrupts",
       ),
     );
-    this.compareButton =
-      this.compare &&
-      button({
-        icon: "compare",
-        title: "Compare with the source",
-        className: "p-glass",
-        id: `${tab}_compare`,
-        onclick: () => this.toggleCompare(),
-      });
     const expand = button({
       icon: "expand",
       title: "Full screen",
@@ -60,7 +50,7 @@ export class Result {
       id: `${tab}_fullscreen`,
       onclick: () => this.open(),
     });
-    this.tools = h("div", { className: "stage-tools", hidden: true }, this.compareButton, expand);
+    this.tools = h("div", { className: "stage-tools", hidden: true }, ...this.compare.buttons, expand);
     this.left = button({
       icon: "left",
       title: "Previous picture",
@@ -79,7 +69,7 @@ export class Result {
       this.empty,
       this.image,
       this.preview,
-      this.compare?.element,
+      this.compare.element,
       this.tools,
       this.left,
       this.right,
@@ -147,8 +137,8 @@ export class Result {
       if (by && event.target === this.stage) event.preventDefault(), this.gallery.step(by);
     });
     this.image.addEventListener("error", () => this.gallery.selected && this.gallery.drop(this.gallery.selected));
-    this.image.addEventListener("load", () => this.compare?.fit(this.image));
-    new ResizeObserver(() => this.compare?.fit(this.image)).observe(this.stage);
+    this.image.addEventListener("load", () => this.compare.fit());
+    new ResizeObserver(() => this.compare.fit()).observe(this.stage);
     this.strip.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by) return;
@@ -160,15 +150,6 @@ export class Result {
 
   open() {
     if (this.gallery.selected) view(this.gallery, this.save);
-  }
-
-  toggleCompare() {
-    const on = this.compare.element.hidden;
-    if (on && this.gallery.selected?.source)
-      this.compare.show(pixelsOf(this.gallery.selected.source), this.gallery.selected.mode, this.image);
-    else this.compare.hide();
-    this.compareButton.classList.toggle("on", !this.compare.element.hidden);
-    this.compareButton.setAttribute("aria-pressed", String(!this.compare.element.hidden));
   }
 
   showPreview(data) {
@@ -206,7 +187,6 @@ export class Result {
         this.hasSeeds ? ` · seed ${selected.seed}` : "",
       );
       this.text.replaceChildren(pretty(selected.infotext));
-      if (this.compare && !this.compare.element.hidden) this.compare.hide(), this.toggleCompare();
     }
     this.shown = selected;
     for (const element of [this.factsRow, this.details, this.actions]) element.hidden = !selected;
@@ -224,8 +204,7 @@ export class Result {
     this.tools.hidden = previewing || !selected;
     this.left.hidden = previewing || at <= 0;
     this.right.hidden = previewing || at < 0 || at >= pictures.length - 1;
-    if (this.compareButton) this.compareButton.hidden = !selected?.source;
-    if (this.compare && (previewing || !selected?.source) && !this.compare.element.hidden) this.toggleCompare();
+    this.compare.refresh(previewing);
   }
 
   refreshStrip() {
@@ -238,6 +217,7 @@ export class Result {
       thumb.tabIndex = picture === selected ? 0 : -1;
       const before = pictures[pictures.indexOf(picture) - 1];
       const isSibling = before?.job === picture.job || (picture.ladder && before?.ladder === picture.ladder);
+      thumb.classList.toggle("pinned", this.compare.isPinned(picture));
       thumb.classList.toggle("new-job", !isSibling && picture !== pictures[0]);
       return thumb;
     });
