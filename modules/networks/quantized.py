@@ -1,6 +1,6 @@
 """Quantized weights in the formats of ComfyUI's files, restored as they are read, one tensor at a time.
 
-Beside a layer's `weight` lies its scale, `scale_weight` in older files and `weight_scale` in newer ones. Those also have
+Beside a layer's `weight` lies its scale: `scale_weight` in older files, `weight_scale` in newer ones. Those also have
 `comfy_quant`, a JSON text with the format. Known are scaled 8-bit floats, and 8-bit integers, also rotated ("ConvRot").
 """
 

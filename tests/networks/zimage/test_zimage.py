@@ -138,6 +138,21 @@ def test_split_files_are_the_folder(folder: Path, model: ZImage, tmp_path: Path,
     assert other.latent == model.latent
 
 
+def test_a_file_in_eight_bits_is_nearly_the_folder(folder: Path, model: ZImage, tmp_path: Path) -> None:
+    """As published: 8-bit integers with a scale per row, the fused matrices too."""
+    file, text, vae = write_split(folder, tmp_path)
+    state = load_file(file)
+    for key in [key for key in state if key.startswith("layers.") and state[key].ndim == 2]:
+        scale = state[key].abs().amax(dim=1, keepdim=True) / 127
+        state[key] = (state[key] / scale).round().to(torch.int8)
+        state[key.replace(".weight", ".weight_scale")] = scale
+    save_file(state, file)
+    other = load(Checkpoint(file.name, file, text_encoders=(text,)), tmp_path / "hashes.json", vae)
+    for name, tensor in model.transformer.state_dict().items():
+        found = other.transformer.state_dict()[name]
+        assert float((found - tensor).norm()) <= 0.01 * float(tensor.norm()), name
+
+
 def test_what_is_missing_beside_a_file_is_named(folder: Path, tmp_path: Path) -> None:
     file, text, vae = write_split(folder, tmp_path)
     row, cache = Checkpoint(file.name, file, text_encoders=(text,)), tmp_path / "hashes.json"
