@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modules.base.errors import WebuiError
+from modules.images.derived_maps import normals, scribbled, shuffled
 
 Pixels = NDArray[np.uint8]
 Draw = Callable[[Pixels, float, float], Pixels]
 
 FIELD: Final = "controlnet"
 USUAL_RESOLUTION: Final = 512  # pixels of the short side
+MOST_PIXELS: Final = 1 << 26  # of a map
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Slider:
 class Preprocessor:
     """One row. `has_resolution`: whether it draws at a resolution of its own instead of the picture's.
 
-    types: the control types that offer it, the first is its own.
+    types: the control types that offer it, the first is its own.  hides_mask: whether the masked part is -1 for the
+    network, which then fills it: ControlNet 1.1's inpainting.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Preprocessor:
     has_resolution: bool = True
     types: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    hides_mask: bool = False
 
     def drawn(self, picture: Pixels, resolution: int, threshold_a: float, threshold_b: float) -> Pixels:
         """The map of a picture (H, W, 3); its short side is `resolution` pixels, where the row has one."""
@@ -63,12 +67,21 @@ class Preprocessor:
 
 
 def at_resolution(picture: Pixels, resolution: int) -> Pixels:
-    """The picture with a short side of so many pixels; areas are averaged, enlarged ones are Lanczos'."""
+    """The picture with a short side of so many pixels; areas are averaged, enlarged ones are Lanczos'.
+
+    Raises WebuiError if it would be too large.
+    """
     height, width = picture.shape[:2]
     factor = resolution / min(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     if size == (width, height):
         return picture
+    if size[0] * size[1] > MOST_PIXELS:
+        raise WebuiError(
+            f"controlnet: a map of {size[0]} x {size[1]} pixels is too large.",
+            "Lower the preprocessor's resolution, or crop the picture.",
+            FIELD,
+        )
     return _bytes(cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LANCZOS4))
 
 
@@ -209,6 +222,27 @@ PREPROCESSORS: Final[tuple[Preprocessor, ...]] = (
     ),
     Preprocessor(
         "binary", "binary", _binary, (Slider("Binary Threshold", 0, 0, 255),), types=("Lineart", "Scribble")
+    ),
+    Preprocessor(
+        "scribble_edges", "scribble_edges", scribbled, (Slider("Edge Threshold", 100, 1, 255),), types=("Scribble",)
+    ),
+    Preprocessor("shuffle", "shuffle", shuffled, types=("Shuffle",)),
+    Preprocessor(
+        "normal_from_depth",
+        "normal_from_depth (from a depth map)",
+        normals,
+        (Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),),
+        types=("NormalMap",),
+    ),
+    Preprocessor("inpaint_only", "inpaint_only", _none, has_resolution=False, types=("Inpaint",), hides_mask=True),
+    Preprocessor(
+        "inpaint_global_harmonious",
+        "inpaint_global_harmonious",
+        _none,
+        has_resolution=False,
+        types=("Inpaint",),
+        aliases=("inpaint",),
+        hides_mask=True,
     ),
     Preprocessor("color_grid", "color_grid", _colors, (Slider("Cell size", 64, 8, 256),), types=("T2I-Adapter",)),
 )  # fmt: skip

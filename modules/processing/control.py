@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,7 @@ from modules.networks.control.cache import ControlNetCache
 from modules.networks.control.network import Control, ControlNet, layer_weights
 from modules.networks.model import Model
 from modules.processing.clock import Stopwatch
+from modules.processing.control_maps import MapCache, MapKey
 from modules.processing.masked.prepare import Prepared
 from modules.processing.plan import Plan
 from modules.schema.control import BALANCED, CONTROL, FIRST, SECOND, ControlUnit
@@ -26,6 +28,7 @@ from modules.schema.request import GenerationRequest
 from modules.schema.resources import Resources
 
 NO_SLIDER: Final = 0.5  # what the extension writes for a number that the preprocessor does not have
+HALF: Final = 127  # a mask's value up to which a pixel is not masked
 SMALLEST: Final = 64  # pixels; a resolution below stands for the usual one
 SOFT_IN_THE_SECOND_PASS: Final = ("canny", "mlsd")  # preprocessors of hard lines, which spoil what hires. fix adds
 
@@ -50,7 +53,8 @@ class StepCount:
 class JobControl:
     """The units of one job.
 
-    prepared: the pictures of an inpainting job, whose crop the units' pictures get too.
+    maps: those of earlier passes and jobs.  prepared: the pictures of an inpainting job, whose crop the units' pictures
+    get too.
     """
 
     request: GenerationRequest
@@ -58,6 +62,7 @@ class JobControl:
     resources: Resources
     background: str
     nets: ControlNetCache
+    maps: MapCache = field(default_factory=MapCache)
     prepared: Prepared | None = None
     steps: StepCount = field(default_factory=StepCount)
 
@@ -82,7 +87,7 @@ class JobControl:
         count = len(net.network.controlnet_down_blocks) + 1
         return Control(
             net,
-            net.embedded(hint(self.map(unit, size))),
+            net.embedded(self._hint(unit, size)),
             layer_weights(count, unit.weight, is_soft),
             lambda: self.steps.is_within(unit),
             unit.control_mode == CONTROL,
@@ -94,8 +99,24 @@ class JobControl:
         resolution = _resolution(unit)
         if unit.pixel_perfect:
             resolution = pixel_perfect(Size(*picture.size), size, unit.resize_mode)
-        drawn = preprocessor(unit.module).drawn(np.array(picture), resolution, unit.threshold_a, unit.threshold_b)
-        return fitted_map(drawn, size, unit.resize_mode)
+        pixels = np.array(picture)
+        numbers = (resolution, unit.threshold_a, unit.threshold_b)
+
+        def drawn() -> Pixels:
+            return fitted_map(preprocessor(unit.module).drawn(pixels, *numbers), size, unit.resize_mode)
+
+        digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+        return self.maps.taken(
+            MapKey(digest, (unit.module, *numbers), (size.width, size.height, unit.resize_mode)), drawn
+        )
+
+    def _hint(self, unit: ControlUnit, size: Size) -> Tensor:
+        """A unit's map as its ControlNet takes it; -1 in the masked part, if the preprocessor says so."""
+        shown = hint(self.map(unit, size))
+        if self.prepared is not None and preprocessor(unit.module).hides_mask:
+            is_masked = np.array(resized(self.prepared.mask, JUST_RESIZE, size)) > HALF
+            shown[:, :, torch.from_numpy(is_masked)] = -1
+        return shown
 
     def _picture(self, unit: ControlUnit) -> Image.Image:
         """A unit's picture, RGB; of an inpainting job that works on a region, that region of it."""
@@ -114,7 +135,7 @@ class JobControl:
 
 def hint(pixels: Pixels) -> Tensor:
     """A map (H, W, 3) as a ControlNet takes it, (1, 3, H, W) in 0 … 1."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].to(torch.float32) / 255
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(torch.float32) / 255
 
 
 def described(request: GenerationRequest, is_exact: bool) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Preprocessors of control units: small maps compared whole, and properties of every row."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,52 @@ def test_tile_makes_the_picture_smaller_and_the_grid_has_cells() -> None:
     assert np.array_equal(preprocessor("tile_resample").drawn(pixels, 512, -1, -1), pixels)
     grid = preprocessor("color_grid").drawn(pixels, 48, 16, -1)
     assert len(np.unique(grid[:16, :16].reshape(-1, 3), axis=0)) == 1
+
+
+def test_shuffling_moves_what_is_there_and_adds_no_color() -> None:
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:, :48, 0], pixels[:, 48:, 1] = 200, 100
+    drawn = preprocessor("shuffle").drawn(pixels, 64, -1, -1)
+    assert not np.array_equal(drawn, pixels)
+    # every pixel is a mixture of the two colors
+    mixed = drawn[:, :, 0] / 200 + drawn[:, :, 1] / 100
+    assert np.abs(mixed - 1).max() < 0.02
+    assert drawn[:, :, 0].max() == 200
+    assert drawn[:, :, 1].max() == 100
+
+
+def test_a_scribble_is_a_thick_line_along_an_edge() -> None:
+    drawn = preprocessor("scribble_edges").drawn(square(64, 16), 64, -1, -1)[:, :, 0]
+    across = drawn[32]  # through the left and the right edge of the square
+    lines = np.flatnonzero(np.diff((across > 0).astype(int), prepend=0, append=0))
+    starts, ends = lines[::2], lines[1::2]
+    assert len(starts) == 2
+    assert ((ends - starts >= 4) & (ends - starts <= 8)).all()
+    assert starts[0] < 16 < ends[0]
+    assert starts[1] <= 48 < ends[1]
+
+
+@pytest.mark.parametrize(
+    ("turned", "direction"),
+    [
+        (lambda ramp: ramp, (255, 127, 127)),  # nearer to the right: it faces left
+        (lambda ramp: ramp[:, ::-1], (0, 127, 127)),
+        (lambda ramp: ramp.transpose(1, 0, 2), (127, 255, 127)),  # nearer below: it faces up
+        (np.ones_like, (127, 127, 255)),  # too dark: background
+    ],
+)
+def test_a_depth_map_tells_where_a_surface_faces(
+    turned: Callable[[Pixels], Pixels], direction: tuple[int, int, int]
+) -> None:
+    ramp = np.repeat(np.linspace(110, 250, 15, dtype=np.uint8)[None, :, None], 15, axis=0).repeat(3, axis=2)
+    drawn = preprocessor("normal_from_depth").drawn(np.ascontiguousarray(turned(ramp)), 15, -1, -1)
+    assert np.abs(drawn[7, 7].astype(int) - direction).max() <= 12
+
+
+@pytest.mark.parametrize("resolution", [2048, 64])
+def test_a_map_too_large_for_the_memory_is_refused(resolution: int) -> None:
+    with pytest.raises(WebuiError, match=r"a map of \d+ x \d+ pixels is too large"):
+        at_resolution(np.zeros((1, 20_000, 3), np.uint8), resolution)
 
 
 @pytest.mark.parametrize("row", PREPROCESSORS, ids=lambda row: row.name)

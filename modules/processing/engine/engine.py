@@ -23,6 +23,7 @@ from modules.networks.parts import Ear, InParts, Stopped, is_large
 from modules.networks.upscalers.enlarger import Enlarger
 from modules.processing.clock import Stopwatch
 from modules.processing.control import JobControl, described
+from modules.processing.control_maps import MapCache
 from modules.processing.denoise.prompts import PromptEncoder
 from modules.processing.engine.batch import BatchRunner, Common
 from modules.processing.engine.infotext import made_by
@@ -82,6 +83,7 @@ class Engine:
         self._room = Room(place.device)
         self.enlarger = Enlarger(place)
         self._control_nets = ControlNetCache()
+        self._maps = MapCache()  # of control units
 
     def upscalers(self, catalog: Catalog, hear: Callable[[float], None]) -> tuple[Upscaler, ...]:
         """The upscalers: networks from `catalog`, the others from the extensions installed here.
@@ -242,7 +244,7 @@ class Engine:
         control = None
         if job.request.controlnet:
             background = settings.img2img_background_color
-            control = JobControl(job.request, plan, job.resources, background, self._control_nets, prepared)
+            control = JobControl(job.request, plan, job.resources, background, self._control_nets, self._maps, prepared)
             job.findings.pairs |= described(job.request, job.is_exact)
         common = Common(made_by(job, models.first(0)), prepared, colors_of, control)
         batches = BatchRunner(job, common, models, passes, self._sources, self._place)

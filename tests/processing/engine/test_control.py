@@ -17,13 +17,15 @@ from PIL import Image, ImageDraw
 from modules.base.events import Failed, ImageDone
 from modules.base.picture import Picture
 from modules.clip.bpe import ClipBPE
+from modules.images.preprocessors import Preprocessor
 from modules.networks.device import Placement
 from modules.networks.files.listing import HashCache
 from modules.networks.sd1.checkpoint import load_checkpoint
 from modules.processing.control import StepCount
+from modules.processing.control_maps import MapCache, MapKey
 from modules.processing.engine import Engine, create_engine
 from modules.schema.catalog import Checkpoint
-from modules.schema.control import BALANCED, BOTH, CONTROL, FIRST, PROMPT, SECOND, ControlUnit
+from modules.schema.control import BALANCED, BOTH, CONTROL, CROP, FIRST, PROMPT, SECOND, ControlUnit
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import EXACT, Settings
 from tests.admitted import Folders
@@ -169,6 +171,51 @@ def test_in_a_masked_region_the_units_picture_is_cropped_too_and_nothing_outside
     assert own.pixels != plain.pixels
     before = np.array(lines(128, 128).open().convert("RGB"))
     assert (pixels(own)[np.array(mask) == 0] == before[np.array(mask) == 0]).all()
+
+
+def test_for_inpainting_the_masked_part_is_hidden_from_the_network(studio: Studio) -> None:
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (16, 16, 48, 48))
+    plain = {"kind": Img2ImgRequest, "init_images": (lines(),), "denoising_strength": 0.8, "control_images": ()}
+    masked = {**plain, "mask": Picture.from_image(mask), "mask_blur": 0}
+    seen = unit(image=None)
+    hidden = unit(image=None, module="inpaint_only")
+    assert studio.made(hidden, **masked).pixels != studio.made(seen, **masked).pixels
+    alike = unit(image=None, module="inpaint_global_harmonious")
+    assert studio.made(alike, **masked).pixels == studio.made(hidden, **masked).pixels
+    assert studio.made(hidden, **plain).pixels == studio.made(seen, **plain).pixels  # nothing is masked
+
+
+def test_a_map_is_drawn_once_for_all_batches_and_anew_for_other_settings(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+    draw = Preprocessor.drawn
+
+    def counted(self: Preprocessor, picture: Any, resolution: int, threshold_a: float, threshold_b: float) -> Any:
+        drawn.append(threshold_a)
+        return draw(self, picture, resolution, threshold_a, threshold_b)
+
+    monkeypatch.setattr(Preprocessor, "drawn", counted)
+    first = studio.made(unit(module="canny", threshold_a=77), n_iter=2)
+    studio.made(unit("depth", module="canny", threshold_a=77, weight=0.5))
+    assert drawn == [77]
+    assert studio.made(unit(module="canny", threshold_a=78)).pixels
+    assert studio.made(unit(module="canny", threshold_a=77)).pixels == first.pixels
+    assert drawn == [77, 78]
+
+
+def test_maps_beyond_the_limit_are_dropped_the_oldest_first() -> None:
+    kept = MapCache(most_bytes=250)
+    keys = [MapKey(name, ("none", 512, -1, -1), (10, 10, CROP)) for name in "abc"]
+    drawn: list[str] = []
+
+    def draw(name: str) -> Any:
+        return lambda: (drawn.append(name), np.zeros((10, 10), np.uint8))[1]
+
+    for key in (keys[0], keys[1], keys[0], keys[2], keys[0], keys[1]):
+        kept.taken(key, draw(key.picture))
+    assert drawn == ["a", "b", "c", "b"]  # b was used the longest time ago when c came
 
 
 def test_the_infotext_tells_units_as_a1111s_extension_does(studio: Studio) -> None:
