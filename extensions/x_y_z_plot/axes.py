@@ -1,16 +1,19 @@
-"""What an axis can vary, in A1111's order, because clients refer to an axis by number."""
+"""What an axis can vary, in A1111's order, because clients refer to an axis by number; then those of ControlNets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from modules.base.errors import WebuiError
 from modules.extension.hooks import Request, changed, overriding
+from modules.images.preprocessors import PREPROCESSORS
 from modules.infotext.grammar import FormKind
 from modules.schema.catalog import Catalog
+from modules.schema.control import ControlMode, FitMode
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.settings import Settings
 
+from .units import of_unit
 from .values import Grammar, listed
 
 BOOLEANS = ("True", "False")
@@ -190,4 +193,14 @@ AXES: tuple[Axis, ...] = (
     _setting("RNG source", "text", "randn_source", choices=lambda catalog: ("GPU", "CPU", "NV")),
     _setting("FP8 mode", "text", "fp8_storage", cost=0.9, choices=lambda catalog: FP8),
     Axis("Size", "text", sized),
+    Axis("[ControlNet] Model", "text", of_unit("model"), choices=lambda catalog: [one.label for one in catalog.control_models], cost=0.6),  # noqa: E501
+    Axis("[ControlNet] Weight", "number", of_unit("weight")),
+    Axis("[ControlNet] Guidance Start", "number", of_unit("guidance_start")),
+    Axis("[ControlNet] Guidance End", "number", of_unit("guidance_end")),
+    Axis("[ControlNet] Control Mode", "text", of_unit("control_mode"), choices=lambda catalog: get_args(ControlMode)),
+    Axis("[ControlNet] Resize Mode", "text", of_unit("resize_mode"), choices=lambda catalog: get_args(FitMode)),
+    Axis("[ControlNet] Preprocessor", "text", of_unit("module"), choices=lambda catalog: [row.name for row in PREPROCESSORS]),  # noqa: E501
+    Axis("[ControlNet] Pre Resolution", "whole", of_unit("processor_res")),
+    Axis("[ControlNet] Pre Threshold A", "number", of_unit("threshold_a")),
+    Axis("[ControlNet] Pre Threshold B", "number", of_unit("threshold_b")),
 )  # fmt: skip

@@ -25,7 +25,7 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
 }
 OLD_CHOICES: Final[Mapping[str, str]] = {
     "inner fit (scale to fit)": CROP, "scale to fit (inner fit)": CROP, "outer fit (shrink to fit)": FILL,
-    "envelope (outer fit)": FILL,
+    "envelope (outer fit)": FILL, "prefer prompt": PROMPT, "prefer controlnet": CONTROL,
 }  # fmt: skip
 NUMBERS: Final = ("weight", "processor_res", "threshold_a", "threshold_b", "guidance_start", "guidance_end")
 OFF: Final = ("false", "0", "no", "none", "", "off")
@@ -56,6 +56,8 @@ def sent_units(arguments: Sequence[Any]) -> SentUnits:
         if fields.get("processor_res", 0) < 64:
             fields.pop("processor_res", None)
         picture, mask = _picture(unit.get("image"))
+        if unit.get("generated_image") and _is_on(unit.get("use_preview_as_input", False)):
+            picture, fields["module"] = unit["generated_image"], "none"
         if mask or unit.get("mask"):
             sent.notes.append("controlnet: a unit's mask has no effect here.")
         if picture:

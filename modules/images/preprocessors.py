@@ -244,7 +244,14 @@ PREPROCESSORS: Final[tuple[Preprocessor, ...]] = (
         aliases=("inpaint",),
         hides_mask=True,
     ),
-    Preprocessor("color_grid", "color_grid", _colors, (Slider("Cell size", 64, 8, 256),), types=("T2I-Adapter",)),
+    Preprocessor(
+        "color_grid",
+        "color_grid",
+        _colors,
+        (Slider("Cell size", 64, 8, 256),),
+        types=("T2I-Adapter",),
+        aliases=("color", "t2ia_color_grid"),
+    ),
 )  # fmt: skip
 
 

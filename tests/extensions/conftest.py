@@ -16,14 +16,15 @@ from modules.extension.loading import PACKAGE, Extensions, load
 from modules.processing.kinds.resolve import CatalogNames
 from modules.processing.kinds.words import WordReader
 from modules.processing.scripts import run_script
-from modules.schema.catalog import Catalog, Checkpoint
+from modules.schema.catalog import Catalog, Checkpoint, ControlModel
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
 from modules.schema.sizes import SD1_SIZES
 
 HERE = Checkpoint("here", Path("here.safetensors"))
-CATALOG = Catalog((HERE, Checkpoint("other", HERE.path)))
+CONTROLS = tuple(ControlModel(name, Path(f"{name}.pth")) for name in ("lines", "depth"))
+CATALOG = Catalog((HERE, Checkpoint("other", HERE.path)), control_models=CONTROLS)
 
 
 def part_of(extension: str, name: str) -> Any:

@@ -9,8 +9,20 @@ from modules.base.events import EngineState, Event, Failed, Finished, ImageDone,
 from modules.base.picture import Picture
 from modules.images.grid import grid
 from modules.schema.catalog import Catalog
+from modules.schema.control import BALANCED, PROMPT, ControlUnit
 from modules.schema.request import GenerationRequest, Img2ImgRequest
-from tests.extensions.conftest import CATALOG, Stage, color, img2img, opened, refusal, source, txt2img, values_of
+from tests.extensions.conftest import (
+    CATALOG,
+    Stage,
+    color,
+    img2img,
+    opened,
+    part_of,
+    refusal,
+    source,
+    txt2img,
+    values_of,
+)
 
 # -- One job of many
 
@@ -267,6 +279,65 @@ def test_orders_of_words(stage: Stage) -> None:
     assert values_of(stage.requested, "prompt") == ["a one, big two!", "a two, big one!"]
 
 
+UNITS = ({"model": "lines", "image": 0}, {"model": "depth", "image": 0, "weight": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("axis", "written", "field", "expected"),
+    [
+        ("Model", "lines, depth", "model", ["lines", "depth"]),
+        ("Weight", "0.5-1 [2]", "weight", [0.5, 1.0]),
+        ("Guidance Start", "0,0.2", "guidance_start", [0.0, 0.2]),
+        ("Guidance End", "0.4,1", "guidance_end", [0.4, 1.0]),
+        ("Control Mode", "Balanced,My prompt is more important", "control_mode", [BALANCED, PROMPT]),
+        ("Resize Mode", "Just Resize", "resize_mode", ["Just Resize"]),
+        ("Preprocessor", "none,canny", "module", ["none", "canny"]),
+        ("Pre Resolution", "256,512", "processor_res", [256, 512]),
+        ("Pre Threshold A", "50,60.5", "threshold_a", [50.0, 60.5]),
+        ("Pre Threshold B", "70", "threshold_b", [70.0]),
+    ],
+)
+def test_an_axis_varies_the_first_control_unit_alone(
+    stage: Stage, axis: str, written: str, field: str, expected: list[Any]
+) -> None:
+    stage.pictures(txt2img("x/y/z plot", f"[ControlNet] {axis}", written, controlnet=UNITS, control_images=(source(),)))
+    units = values_of(stage.requested, "controlnet")
+    assert [getattr(first, field) for first, _ in units] == expected
+    assert all((other.model, other.weight) == ("depth", 0.5) for _, other in units)
+
+
+def test_every_field_of_a_unit_that_is_a_setting_is_an_axis_or_named_here() -> None:
+    labels = {axis.label for axis in part_of("x_y_z_plot", "axes").AXES}
+    assert len([label for label in labels if label.startswith("[ControlNet] ")]) == 10
+    assert set(ControlUnit.model_fields) - {"image", "pixel_perfect", "hr_option"} == {
+        "model", "weight", "guidance_start", "guidance_end", "control_mode", "resize_mode", "module", "processor_res",
+        "threshold_a", "threshold_b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("units", "axis", "written", "sentence"),
+    [
+        ((), "Weight", "1", "there is no unit to vary"),
+        (UNITS, "Weight", "7", "Control Weight (weight) = 7.0: expected a number from 0 to 2"),
+        (UNITS, "Model", "lins", "there is no ControlNet 'lins'; did you mean 'lines'?"),
+        (
+            ({**UNITS[0], "guidance_end": 0.5},),
+            "Guidance Start",
+            "0.9",
+            "[ControlNet]: guidance_start = 0.9 is after guidance_end = 0.5; swap them.",
+        ),
+    ],
+)
+def test_a_value_that_a_unit_cannot_have_is_told(
+    stage: Stage, units: tuple[dict[str, Any], ...], axis: str, written: str, sentence: str
+) -> None:
+    request = txt2img("x/y/z plot", f"[ControlNet] {axis}", written, controlnet=units, control_images=(source(),))
+    failed = stage.events(request)[-1]
+    assert isinstance(failed, Failed)
+    assert sentence in failed.message
+
+
 @pytest.mark.parametrize(
     ("written", "seeds"),
     [
@@ -327,7 +398,7 @@ def test_a_cell_of_several_pictures_is_a_sheet(stage: Stage) -> None:
         ((7, "dog,cat"), "Prompt S/R: 'dog' is in neither"),
         ((4, "1-100000"), "more than 1000 values"),
         ((1, "1-1000", [], 4, "1-150"), "150000 pictures"),
-        ((99, "1"), "expected a whole number from 0 to 41"),
+        ((99, "1"), "expected a whole number from 0 to 51"),
         (("Face restore", "GFPGAN"), "there is no face restoration"),
         (("VAE", "Automatic, Non"), "no VAE named 'Non'; did you mean 'None'?"),
     ],
