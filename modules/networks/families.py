@@ -6,8 +6,9 @@ from typing import Final
 
 from modules.base.errors import WebuiError
 from modules.networks.files.checkpoints import family_of_folder
-from modules.networks.files.foreign import format_of, read_json
-from modules.networks.files.listing import DIFFUSERS_INDEX, read_header
+from modules.networks.files.foreign import read_json
+from modules.networks.files.ggufs import header_of
+from modules.networks.files.listing import DIFFUSERS_INDEX
 from modules.networks.model import Family, FileSigns
 from modules.networks.sd1.checkpoint import SD1
 from modules.networks.sd2.checkpoint import SD2
@@ -34,7 +35,7 @@ def _signs(checkpoint: Checkpoint) -> FileSigns:
         if path.is_dir():
             pipeline = str(read_json(path / DIFFUSERS_INDEX).get("_class_name", ""))
             return FileSigns({}, pipeline, family_of_folder(path).name)
-        return FileSigns(read_header(path) if format_of(path) == "safetensors" else open_weights(path).header)
+        return FileSigns(header_of(path) or open_weights(path).header)
     except (WebuiError, OSError, ValueError) as error:  # the loader reports this error
         log.info("The family of %s cannot be told: %s", path.name, error)
     return FileSigns({})

@@ -8,8 +8,7 @@ from typing import Final, Literal
 
 from modules.base.errors import WebuiError
 from modules.networks.device import Mode, Placement
-from modules.networks.files.foreign import format_of
-from modules.networks.files.listing import read_header
+from modules.networks.files.ggufs import header_of
 
 MemoryMode = Literal["auto", "whole", "parts", "parts-sdxl", "layers"]
 Fp8 = Literal["Disable", "Enable for SDXL", "Enable"]
@@ -39,10 +38,11 @@ def needs_of(path: Path, place: Placement) -> Needs:
     """From the header of a safetensors file, or the size of any other file or folder; 0 if it does not exist."""
     size = place.dtype.itemsize
     try:
-        if path.is_file() and format_of(path) == "safetensors":
+        header = header_of(path) if path.is_file() else None
+        if header is not None:
             parts: Counter[str] = Counter()
             largest = 0
-            for key, info in read_header(path).items():
+            for key, info in header.items():
                 part = key.partition(".")[0]
                 if info.dtype in _STORED and part != _NOT_LOADED:
                     numbers = math.prod(info.shape)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from modules.base.errors import WebuiError
 from modules.networks.device import threads
 from modules.networks.files.foreign import FIELD, format_of, missing_keys, open_file
+from modules.networks.files.ggufs import is_gguf, open_gguf
 from modules.networks.files.listing import Header, TensorInfo, read_header
 from modules.networks.files.pickles import read_pickle
 from modules.networks.files.torch_pickle import Stored, tensors_of
@@ -61,11 +63,15 @@ class Weights:
 
 
 def open_weights(path: Path) -> Weights:
-    """Opens a safetensors file, or a file of weights saved by torch; the content decides, not the suffix.
+    """Opens a safetensors or GGUF file, or a file of weights saved by torch; the content decides, not the suffix.
 
     Tensors are read on demand, and quantized ones restored (`quantized.restored`). Raises WebuiError for a file that is
     empty, truncated, of another kind, or contains more than weights; OSError.
     """
+    if is_gguf(path):
+        blocks = open_gguf(path)
+        # Copies: plain tensors are views of the file, which is read-only.
+        return Weights(path.name, blocks.header, lambda key: torch.from_numpy(np.array(blocks.read(key))))
     if format_of(path) == "safetensors":
         header = read_header(path)
         try:

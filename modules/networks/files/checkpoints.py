@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, get_args
 from modules.base.errors import WebuiError
 from modules.networks.files.detect import (
     PIPELINES,
+    SPLIT_FAMILIES,
     UNKNOWN,
     FileType,
     detect,
@@ -18,7 +19,8 @@ from modules.networks.files.detect import (
     lacks_text_encoder,
     require_supported,
 )
-from modules.networks.files.foreign import FIELD, format_of, read_json, real_path
+from modules.networks.files.foreign import FIELD, read_json, real_path
+from modules.networks.files.ggufs import SUFFIX, header_of
 from modules.networks.files.headers import HeaderCache, Stamp, stamp_of
 from modules.networks.files.listing import (
     DIFFUSERS_INDEX,
@@ -26,7 +28,6 @@ from modules.networks.files.listing import (
     TensorInfo,
     find_checkpoints,
     find_files,
-    read_header,
 )
 from modules.networks.files.loras import SLICE
 from modules.networks.files.pickles import PickleReader
@@ -180,10 +181,10 @@ def look_into(path: Path) -> Seen:
     try:
         if path.is_dir():
             family = family_of_folder(path)
-        elif format_of(path) == "safetensors":
-            header = read_header(path)
+        elif (header := header_of(path)) is not None:
             family = detect(header)
             lacks_text = lacks_text_encoder(header, family)
+            require_split(family, path)
         if family is not None:
             require_supported(family, path)
     except WebuiError as error:
@@ -192,6 +193,16 @@ def look_into(path: Path) -> Seen:
     except OSError as error:
         return Seen("", "", _unreadable(path, error))
     return _seen(family)._replace(lacks_text=lacks_text)
+
+
+def require_split(family: FileType, path: Path) -> None:
+    """Raises WebuiError for a GGUF file of a family whose single files hold more than the denoiser."""
+    if path.suffix.lower() == SUFFIX and family.supported and family.family not in SPLIT_FAMILIES:
+        raise WebuiError(
+            f"{path.name} is {family.label} as GGUF, a format that is read for Z-Image alone.",
+            "Use the .safetensors version of the model.",
+            FIELD,
+        )
 
 
 def _seen(family: FileType | None, reason: str = "") -> Seen:

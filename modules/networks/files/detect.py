@@ -24,7 +24,7 @@ _TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # prefixes of keys, by family 
     "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
     "sdxl-refiner": (REFINER_TEXT,),
 }
-_WITHOUT_TEXT: Final = ("z-image",)  # families whose single files hold the transformer alone
+SPLIT_FAMILIES: Final = ("z-image",)  # families whose single files hold the transformer alone
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -343,7 +343,7 @@ def with_text_model(key: str) -> str:
 
 def lacks_text_encoder(header: Header, family: FileType) -> bool:
     """Whether a checkpoint of `family` lacks any of its text encoders."""
-    if family.family in _WITHOUT_TEXT:
+    if family.family in SPLIT_FAMILIES:
         return True
     needed = _TEXTS.get(family.name) or _TEXTS.get(family.family, ())
     return not all(any(key.startswith(prefix) for key in header) for prefix in needed)

@@ -43,7 +43,8 @@ from modules.schema.request import Txt2ImgRequest
 
 log = logging.getLogger(__name__)
 
-SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt")
+DENOISERS: Final = ("unet", "transformer")  # folders of the network that removes noise
+SINGLE_FILE_SUFFIXES: Final = (".safetensors", ".ckpt", ".gguf")
 VAE_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt")
 BESIDE_CHECKPOINTS: Final = tuple(f".vae{suffix}" for suffix in VAE_SUFFIXES)  # suffixes of VAEs next to checkpoints
 DIFFUSERS_WEIGHTS: Final = "diffusion_pytorch_model"  # file name of a part, in any model
@@ -71,7 +72,7 @@ class HashCache:
         self._entries = self._read()
 
     def sha256(self, file: Path) -> str:
-        """The file's sha256 in hex (64 digits). For a diffusers folder, the sha256 of its UNet weights."""
+        """The file's sha256 in hex (64 digits). For a diffusers folder, the sha256 of its denoiser's weights."""
         file = weights_of(file)
         return self._remembered(str(real_path(file)), file, 0)
 
@@ -209,11 +210,11 @@ def is_diffusers_folder(path: Path) -> bool:
 
 
 def weights_of(path: Path) -> Path:
-    """The file that represents a checkpoint: itself, or the first UNet weights of a diffusers folder."""
+    """The file that represents a checkpoint: itself, or the denoiser's first weights in a diffusers folder."""
     if not path.is_dir():
         return path
-    found = sorted((path / "unet").glob("*.safetensors")) or sorted((path / "unet").glob("*.bin"))
-    return found[0] if found else path / DIFFUSERS_INDEX
+    found = (sorted((path / part).glob(f"*{ending}")) for part in DENOISERS for ending in (".safetensors", ".bin"))
+    return next((files[0] for files in found if files), path / DIFFUSERS_INDEX)
 
 
 def find_checkpoints(folders: Iterable[Path], hashes: HashCache | None = None) -> list[Checkpoint]:

@@ -32,6 +32,7 @@ from modules.schema.catalog import Checkpoint
 from modules.schema.request import GenerationRequest, Img2ImgRequest, Txt2ImgRequest
 from modules.schema.resources import Resources
 from modules.schema.settings import Settings
+from tests.networks.files.test_ggufs import write as write_gguf
 from tests.tiny_zimage import pipeline, write_folder, write_split
 
 CPU = choose_placement(use_cpu=True, precision="full")
@@ -151,6 +152,22 @@ def test_a_file_in_eight_bits_is_nearly_the_folder(folder: Path, model: ZImage, 
     for name, tensor in model.transformer.state_dict().items():
         found = other.transformer.state_dict()[name]
         assert float((found - tensor).norm()) <= 0.01 * float(tensor.norm()), name
+
+
+def test_a_gguf_file_is_nearly_the_folder(folder: Path, model: ZImage, tmp_path: Path) -> None:
+    file, text, vae = write_split(folder, tmp_path)
+    arrays = {key: tensor.numpy() for key, tensor in load_file(file).items()}
+    blocks = write_gguf(tmp_path / "z_image.gguf", arrays, "Q8_0")
+    other = load(Checkpoint(blocks.name, blocks, text_encoders=(text,)), tmp_path / "hashes.json", vae)
+    for name, tensor in model.transformer.state_dict().items():
+        found = other.transformer.state_dict()[name]
+        assert float((found - tensor).norm()) <= 0.01 * float(tensor.norm()), name
+
+
+def test_folders_of_other_weights_have_other_hashes(folder: Path, model: ZImage, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / folder.name, seed=4)
+    assert (folder / "model_index.json").read_bytes() == (other / "model_index.json").read_bytes()
+    assert model.hash != HashCache(tmp_path / "hashes.json").short(other)
 
 
 def test_what_is_missing_beside_a_file_is_named(folder: Path, tmp_path: Path) -> None:
