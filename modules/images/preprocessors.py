@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from modules.base.errors import WebuiError
 from modules.images.derived_maps import normals, scribbled, shuffled
+from modules.images.network_maps import WEIGHTS
 
 Pixels = NDArray[np.uint8]
 Draw = Callable[[Pixels, float, float], Pixels]
@@ -261,6 +262,12 @@ def preprocessor(name: str) -> Preprocessor:
     for row in PREPROCESSORS:
         if wanted in (row.name, row.label.casefold(), *row.aliases):
             return row
+    if wanted in WEIGHTS:
+        raise WebuiError(
+            f"controlnet: there is no preprocessor {wanted!r} yet: it is a network, {WEIGHTS[wanted]}.",
+            "Make the map elsewhere, and send it with the preprocessor none.",
+            FIELD,
+        )
     near = difflib.get_close_matches(wanted, [row.name for row in PREPROCESSORS], 1, 0.0)
     raise WebuiError(
         f"controlnet: there is no preprocessor {name[:100]!r}; did you mean {near[0]!r}?",

@@ -94,7 +94,7 @@ def to_fields(
         tuple(reading.notes),
         reading.refused,
         tuple(reading.units),
-        tuple(picture_hashes(infotext.pairs.get(PICTURES, ""), len(reading.units))),
+        tuple(reading.unit_pictures),
     )
 
 
@@ -108,6 +108,7 @@ class _Reading:
         self.settings: dict[str, Any] = {}
         self.refused: dict[str, str] = {}
         self.units: list[ControlUnit] = []
+        self.unit_pictures: list[str] = []
 
     def take(self, model: type[BaseModel], param: Param, text: str) -> None:
         """Put `text` into `fields` as a valid value of the field, or add a note."""
@@ -206,15 +207,17 @@ def _read_extensions(reading: _Reading) -> None:
 
 def _read_control(reading: _Reading) -> None:
     """Collect the control units. A text has no pictures, so a caller that finds them must add them."""
-    for key in CONTROL_KEYS:
-        text = reading.pairs.pop(key, None)
-        unit = None if text is None else read_unit(text)
+    texts = {key: reading.pairs.pop(key) for key in CONTROL_KEYS if key in reading.pairs}
+    hashes = picture_hashes(reading.pairs.get(PICTURES, ""), len(texts))
+    for (key, text), digits in zip(texts.items(), hashes, strict=True):
+        unit = read_unit(text)
         if unit is not None:
             reading.units.append(unit)
+            reading.unit_pictures.append(digits)
             reading.notes.append(
                 f"{key} ({shortened(unit.model)[1:-1]}) was left out: a text does not hold its picture."
             )
-        elif text is not None:
+        else:
             reading.notes.append(f"{key}: {shortened(text)} cannot be read.")
 
 

@@ -18,7 +18,7 @@ import modules
 from modules.base.errors import WebuiError
 from modules.base.names import FEWEST_DIGITS
 from modules.base.picture import Picture
-from modules.infotext.control import PICTURES, SOURCE, picture_hashes
+from modules.infotext.control import SOURCE
 from modules.infotext.grammar import Infotext
 from modules.infotext.parse import parse
 from modules.infotext.read import to_fields
@@ -119,7 +119,7 @@ def recipe(
     fields = dict(read.fields)
     missing = [*_with_networks_of(catalog, parsed, fields), *_missing_words(catalog, parsed)]
     causes = [*_causes(picture, parsed, missing), *(note for note in read.notes if not note.startswith(CONTROL))]
-    fields |= _control(parsed, read.units, kept)
+    fields |= _control(read.units, read.unit_pictures, kept)
     if read.kind == "img2img":
         source = _found("source", "Source hash", "--source", parsed, kept, source, causes)
         fields["init_images"] = (source,)
@@ -257,11 +257,11 @@ def _found(
     return picture
 
 
-def _control(parsed: Infotext, units: Sequence[ControlUnit], kept: Kept) -> dict[str, Any]:
-    """The control units with their stored pictures. Raises WebuiError for a picture that is not stored."""
+def _control(units: Sequence[ControlUnit], hashes: Sequence[str], kept: Kept) -> dict[str, Any]:
+    """The control units with their stored pictures, named by `hashes`. Raises WebuiError for one that is not stored."""
     numbered: list[ControlUnit] = []
     pictures: list[Picture] = []
-    for unit, digits in zip(units, picture_hashes(parsed.pairs.get(PICTURES, ""), len(units)), strict=True):
+    for unit, digits in zip(units, hashes, strict=True):
         picture = kept(digits) if digits and digits != SOURCE else None
         if picture is None and digits != SOURCE:
             raise WebuiError(

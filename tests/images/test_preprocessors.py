@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modules.base.errors import WebuiError
 from modules.images.fit_map import fitted_map, pixel_perfect, resized_map
 from modules.images.geometry import Size
+from modules.images.network_maps import WEIGHTS
 from modules.images.preprocessors import PREPROCESSORS, Preprocessor, at_resolution, preprocessor
 from modules.schema.control import CROP, FILL, STRETCH, FitMode
 
@@ -156,6 +157,16 @@ def test_every_map_is_a_picture_and_the_same_each_time(
 @pytest.mark.parametrize("name", ["canny", "CANNY", " canny ", "invert (from white bg & black line)", ""])
 def test_rows_are_found_by_name_or_label(name: str) -> None:
     assert preprocessor(name).name in ("canny", "invert", "none")
+
+
+@pytest.mark.parametrize("name", ["openpose_full", "Depth_MiDaS", "softedge_hed"])
+def test_a_row_that_is_a_network_is_refused_with_its_file(name: str) -> None:
+    with pytest.raises(WebuiError, match=rf"no preprocessor '{name.lower()}' yet: it is a network, \S+\.pth?\."):
+        preprocessor(name)
+
+
+def test_no_row_is_said_to_be_a_network() -> None:
+    assert not {name for row in PREPROCESSORS for name in (row.name, row.label, *row.aliases)} & WEIGHTS.keys()
 
 
 def test_an_unknown_row_is_refused_with_the_nearest_name() -> None:

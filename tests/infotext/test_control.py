@@ -65,6 +65,8 @@ def test_pasting_says_that_a_units_picture_is_not_in_the_text() -> None:
 def test_hashes_belong_to_units_by_their_order() -> None:
     assert picture_hashes("a, source", 3) == ["a", "source", ""]
     assert picture_hashes("", 1) == [""]
+    read = to_fields(parse(whole(WRITTEN, "nonsense", WRITTEN, pictures="aa, bb, source")))
+    assert read.unit_pictures == ("aa", "source")  # also if a unit between them cannot be read
 
 
 def test_a_picture_is_made_again_with_the_stored_pictures_of_its_units() -> None:

@@ -14,8 +14,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from modules.api.app import create_api
 from modules.api.services import Services
 from modules.api.v1.batches import BatchFeed
+from modules.schema.catalog import ControlModel
+from modules.schema.control import ControlUnit
+from modules.schema.request import Img2ImgRequest
+from tests.api.conftest import BASE, services_in
 
 FORM = {"width": 64, "height": 64, "prompt": "side 8 steps 1", "seed": 5}
 
@@ -111,6 +116,27 @@ def test_events_resume_after_a_number(client: TestClient, start: Callable[..., s
     named = [data["name"] for _, name, data in events(client.get(f"{url}/events?after=1").text) if name == "file"]
     assert len(named) == 1
     assert client.get(f"{url}/events", headers={"Last-Event-ID": "2"}).status_code == 204
+
+
+def test_each_file_is_what_its_control_unit_sees(tmp_path: Path) -> None:
+    lines = ControlModel("lines", Path("lines.pth"))
+    unit = {"module": "canny", "model": "lines", "threshold_a": 40}
+    with (
+        services_in(tmp_path, control_models=(lines,)) as services,
+        TestClient(create_api(services), base_url=BASE) as client,
+    ):
+        files = bring(client, {"a.png": png(), "b.png": png("blue")})
+        body = {"request": {**FORM, "controlnet": [unit]}, "files": files}
+        told = client.post("/v1/batches", json=body)
+        assert told.status_code == 201, told.text
+        assert [file["outcome"] for file in ended(client, told.json()["url"])["files"]] == ["done", "done"]
+        for job in services.queue.jobs():
+            request = job.request
+            assert isinstance(request, Img2ImgRequest)
+            assert request.controlnet == (ControlUnit.model_validate(unit),)
+        own = {**body, "request": {**FORM, "controlnet": [{**unit, "image": 0}]}}
+        refused = client.post("/v1/batches", json=own)
+        assert (refused.status_code, refused.json()["field"]) == (422, "controlnet")
 
 
 def test_a_zip_and_a_folder_on_the_server(client: TestClient, start: Callable[..., str], services: Services) -> None:
