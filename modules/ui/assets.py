@@ -16,6 +16,7 @@ STYLES = (
     "result",
     "viewer",
     "canvas",
+    "staging",
     "batch",
     "script",
     "control",

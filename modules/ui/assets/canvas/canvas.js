@@ -180,9 +180,10 @@ export class Canvas {
       );
   }
 
-  // Accepts a picture sent from elsewhere, without any earlier painting or frame. setPicture() then brings it.
-  startOver({ width, height }, setPicture) {
-    this.coming = { mask: new Layer(width, height), sketch: new Layer(width, height, 4) };
+  // Accepts a picture sent from elsewhere, without any earlier painting or frame. setPicture() then brings it. mask: of
+  // its size, or none.
+  startOver({ width, height }, setPicture, mask = new Layer(width, height)) {
+    this.coming = { mask, sketch: new Layer(width, height, 4) };
     setPicture();
     this.coming = null;
     this.document.setFrame(null);

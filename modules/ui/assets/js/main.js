@@ -26,6 +26,7 @@ import { Shown } from "./form/shown.js";
 import { Source } from "./source/source.js";
 import { config } from "./core/store.js";
 import { Tab } from "./form/tab.js";
+import { Staging } from "./staging/staging.js";
 import { openedTab, openTab, setUpTabs } from "./core/tabs.js";
 import { complain, toast } from "./core/toast.js";
 import { undoButton } from "./form/undo.js";
@@ -80,6 +81,7 @@ export async function start() {
   page.cards = new CardPanel(page);
   page.shown = new Shown();
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  page.staging = new Staging(page);
   page.regions = new RegionRow(page.canvas, page.tabs.img2img.script);
   form.onChange(() => page.cards.mark());
   page.area = new InpaintArea(page.tabs.img2img.estimate, page.canvas);
