@@ -27,6 +27,7 @@ import { Source } from "./source/source.js";
 import { config } from "./core/store.js";
 import { Tab } from "./form/tab.js";
 import { Staging } from "./staging/staging.js";
+import { RunAll } from "./run/runall.js";
 import { openedTab, openTab, setUpTabs } from "./core/tabs.js";
 import { complain, toast } from "./core/toast.js";
 import { undoButton } from "./form/undo.js";
@@ -81,6 +82,7 @@ export async function start() {
   page.cards = new CardPanel(page);
   page.shown = new Shown();
   for (const name of NAMES) page.tabs[name] = new Tab(name, page);
+  for (const { name, jobs, progress } of Object.values(page.tabs)) new RunAll(name, jobs, progress);
   page.staging = new Staging(page);
   page.regions = new RegionRow(page.canvas, page.tabs.img2img.script);
   form.onChange(() => page.cards.mark());

@@ -27,6 +27,8 @@ export class Jobs {
     this.tab = tab;
     this.onEvent = onEvent;
     this.list = read(`jobs.${tab}`, []); // [{id, source, mode, label, ladder, warned}]; the first is followed
+    this.ended = ""; // how the last job ended: "finished" or "failed"
+    this.listeners = [];
     this.stream = null;
     this.again = new Again();
     this.heard = { id: "", number: 0 }; // the last event of the followed job
@@ -37,8 +39,14 @@ export class Jobs {
     return this.list[0] ?? null;
   }
 
+  // action() is called when a job has come or gone.
+  onChange(action) {
+    this.listeners.push(action);
+  }
+
   keep() {
     write(`jobs.${this.tab}`, this.list.length ? this.list : null);
+    this.listeners.forEach((action) => action());
   }
 
   // Jobs of an earlier run of the server that wait or run again, and that this page does not know: [{id, kind}].
@@ -101,7 +109,9 @@ export class Jobs {
     this.heard.number = Number(event.lastEventId) || this.heard.number;
     const data = parsed(event.data);
     if (name !== "warned" || this.isNews(data.message, job)) this.onEvent(name, data, job);
-    if (name === "finished" || name === "failed") this.next();
+    if (name !== "finished" && name !== "failed") return;
+    this.ended = name;
+    this.next();
   }
 
   // A warning is shown once, although the log is read again after a reload and rewritten after a restart of the server.
