@@ -9,6 +9,7 @@ from modules.networks.files.checkpoints import family_of_folder
 from modules.networks.files.foreign import read_json
 from modules.networks.files.ggufs import header_of
 from modules.networks.files.listing import DIFFUSERS_INDEX
+from modules.networks.flux2.checkpoint import FLUX2_KLEIN
 from modules.networks.model import Family, FileSigns
 from modules.networks.sd1.checkpoint import SD1
 from modules.networks.sd2.checkpoint import SD2
@@ -19,7 +20,7 @@ from modules.schema.catalog import Checkpoint
 
 log = logging.getLogger(__name__)
 
-FAMILIES: Final = (ZIMAGE, SDXL, SD2, SD1)
+FAMILIES: Final = (FLUX2_KLEIN, ZIMAGE, SDXL, SD2, SD1)
 
 
 def family_of(checkpoint: Checkpoint, families: Sequence[Family] = FAMILIES) -> Family:

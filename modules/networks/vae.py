@@ -46,7 +46,7 @@ def cell_size(vae: AutoencoderKL) -> int:
 
 def scale_and_shift(vae: AutoencoderKL) -> tuple[float, float]:
     """A network's units are (latent - shift) * scale; the shift is 0 in the Stable Diffusion families."""
-    return float(vae.config["scaling_factor"]), float(vae.config.get("shift_factor") or 0.0)
+    return float(vae.config.get("scaling_factor", 1.0)), float(vae.config.get("shift_factor") or 0.0)
 
 
 @torch.inference_mode()

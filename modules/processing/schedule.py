@@ -40,8 +40,14 @@ class PassSchedule:
 def pass_schedule(request: Pass, model: Model, settings: Settings) -> PassSchedule:
     """Look the pass's sampler and schedule up and compute its noise levels."""
     sampler, schedule = resolve(request.sampler.name, request.schedule.name)
+    side = model.latent.cell * model.latent.patch
     base = model.noise.varied(
-        NoiseOptions(settings.use_downcasted_alpha_bar, settings.sd_noise_schedule == "Zero Terminal SNR")
+        NoiseOptions(
+            settings.use_downcasted_alpha_bar,
+            settings.sd_noise_schedule == "Zero Terminal SNR",
+            tokens=(request.size.width // side) * (request.size.height // side),
+            steps=request.steps.steps,
+        )
     )
     options = SamplerOptions(
         eta=settings.eta_ancestral,

@@ -79,3 +79,13 @@ def _joined(pieces: list[Piece], apart: set[int]) -> list[Piece]:
             runs.append(([text], weight))
         is_joinable = i not in apart
     return [("".join(texts), weight) for texts, weight in runs] or [("", 1.0)]
+
+
+def without_weights(text: str, compatibility: bool = False) -> str:
+    """The text without the brackets of weights, for language models, which read sentences; BREAK is a new line.
+
+    >>> without_weights("a (red:1.3) [small] fox BREAK snow")
+    'a red small fox\\nsnow'
+    """
+    pieces = parse_attention(text, compatibility)
+    return "".join("\n" if piece == BREAK else piece[0] for piece in pieces).strip()

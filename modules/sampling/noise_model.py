@@ -19,13 +19,16 @@ WHOLE = slice(None)
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """Settings that change the trained levels; models without such a variant ignore them.
+    """What may change the trained levels; models without such a variant ignore it.
 
     downcast: round cumulative alphas to fp16.  zero_terminal_snr: rescale so that the last level is all noise.
+    tokens, steps: of the network per picture, and of the whole schedule; 0 if unknown.
     """
 
     downcast: bool = False
     zero_terminal_snr: bool = False
+    tokens: int = 0
+    steps: int = 0
 
 
 class NoiseModel(Protocol):

@@ -67,9 +67,21 @@ ZIMAGE_TRAITS: Final = FamilyTraits(
     presets={"steps": 9, "cfg_scale": 1.0, "sampler_name": "Euler", "scheduler": "Simple"},
 )  # fmt: skip
 
+FLUX2_TRAITS: Final = FamilyTraits(
+    "flux2-klein",
+    "FLUX.2 Klein",
+    SizeRule(cell=16, multiple_of=16, native=1024),
+    resolutions=ZIMAGE_TRAITS.resolutions,
+    # Of the distilled models; the tensors do not tell them from the base models.
+    presets={"steps": 4, "cfg_scale": 1.0, "sampler_name": "Euler", "scheduler": "Simple"},
+)
+FLUX2_DEV_TRAITS: Final = FamilyTraits("flux2", "FLUX.2", SizeRule(cell=16, multiple_of=16, native=1024))
 LUMINA2_TRAITS: Final = FamilyTraits("lumina2", "Lumina 2", SizeRule(cell=8, multiple_of=16, native=1024))
 
-FAMILY_TRAITS: Final = (SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS, LUMINA2_TRAITS, ZIMAGE_TRAITS)
+FAMILY_TRAITS: Final = (
+    SD1_TRAITS, SD2_TRAITS, SDXL_TRAITS, SD3_TRAITS, FLUX_TRAITS, FLUX2_DEV_TRAITS, FLUX2_TRAITS, LUMINA2_TRAITS,
+    ZIMAGE_TRAITS,
+)  # fmt: skip
 ASSUMED: Final = SD1_TRAITS  # for a file of unknown family: damaged, or a pickle that is not read yet
 
 

@@ -48,7 +48,11 @@ _EDIT_CHANNELS: Final = 8  # InstructPix2Pix
 _EDIT: Final = {"sd1": "instruct-pix2pix", "sd2": "sd2-edit", "sdxl": "sdxl-edit"}
 _SD2_CONTEXT: Final = 1024  # width of its cross-attention context
 # Of other families. The second text encoder is the only one of XL's refiner.
-_NEEDED: Final = {"sdxl": ("unet", "text_encoder_2"), "z-image": ("transformer", "text_encoder")}
+_NEEDED: Final = {
+    "sdxl": ("unet", "text_encoder_2"),
+    "z-image": ("transformer", "text_encoder"),
+    "flux2-klein": ("transformer", "text_encoder"),
+}
 
 
 class Seen(NamedTuple):
@@ -199,7 +203,7 @@ def require_split(family: FileType, path: Path) -> None:
     """Raises WebuiError for a GGUF file of a family whose single files hold more than the denoiser."""
     if path.suffix.lower() == SUFFIX and family.supported and family.family not in SPLIT_FAMILIES:
         raise WebuiError(
-            f"{path.name} is {family.label} as GGUF, a format that is read for Z-Image alone.",
+            f"{path.name} is {family.label} as GGUF, a format that is read for Z-Image and FLUX.2 alone.",
             "Use the .safetensors version of the model.",
             FIELD,
         )

@@ -24,7 +24,7 @@ _TEXTS: Final[Mapping[str, tuple[str, ...]]] = {  # prefixes of keys, by family 
     "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
     "sdxl-refiner": (REFINER_TEXT,),
 }
-SPLIT_FAMILIES: Final = ("z-image",)  # families whose single files hold the transformer alone
+SPLIT_FAMILIES: Final = ("z-image", "flux2-klein")  # families whose single files hold the transformer alone
 _FIRST_CONV: Final = f"{UNET}input_blocks.0.0.weight"
 _CONTEXT: Final = "attn2.to_k.weight"
 
@@ -101,7 +101,7 @@ def _is_embedding(header: Header) -> bool:
     return bool(header) and small and not any("." in key for key in header if key not in ("emb_params", "*"))
 
 
-_NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image."
+_NOT_YET: Final = "Use a Stable Diffusion 1, 2 or XL checkpoint, Z-Image or FLUX.2 Klein."
 _NOT_ALONE: Final = "Choose a whole checkpoint."
 
 # The first matching row counts, so specific rows come before general ones.
@@ -137,6 +137,22 @@ FAMILIES: Final[tuple[FileType, ...]] = (
             "controlnet_down_blocks.",
         ),
         cure="Put it into models/ControlNet.",
+    ),
+    FileType(
+        "flux2",
+        "checkpoint",
+        "a FLUX.2 dev model",
+        lambda h: _has_part("double_stream_modulation_img.")(h) and _has_part("guidance_in.", "guidance_embedder.")(h),
+        cure=_NOT_YET,
+        family="flux2",
+    ),
+    FileType(
+        "flux2-klein",
+        "checkpoint",
+        "a FLUX.2 Klein model",
+        _has_part("double_stream_modulation_img."),
+        supported=True,
+        family="flux2-klein",
     ),
     FileType(
         "flux",
@@ -324,6 +340,9 @@ PIPELINES: Final[Mapping[str, str]] = {
     "StableUnCLIPImg2ImgPipeline": "sd2-unclip",
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
+    "Flux2Pipeline": "flux2",
+    "Flux2KleinPipeline": "flux2-klein",
+    "Flux2KleinInpaintPipeline": "flux2-klein",
     "ZImagePipeline": "z-image",
     "ZImageImg2ImgPipeline": "z-image",
     "ZImageInpaintPipeline": "z-image",

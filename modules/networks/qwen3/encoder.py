@@ -1,7 +1,7 @@
 """Qwen3 as a text encoder: built from the shapes in a file, without the layers whose output nobody reads.
 
-Image models read the state before Qwen3's last layer. The network is built without that layer and without the final
-norm, so that its output is that state. (With the norm, transformers 5 returns the normed state as the last one.)
+Image models read states between Qwen3's layers. The network is built without the layers after the last of them and
+without the final norm. (With the norm, transformers 5 returns the normed state as the last one.)
 """
 
 import re
@@ -78,8 +78,8 @@ def found_in(header: Header) -> str | None:
     return next((key.removesuffix(_MARK) for key in header if key.endswith(_MARK)), None)
 
 
-def encoder_in(weights: Weights, layers_back: int = 2) -> Encoder:
-    """The text encoder in a file. `layers_back`: which state is read, counted from the end; 1 is the last layer's.
+def encoder_in(weights: Weights, last: int = -1) -> Encoder:
+    """The text encoder in a file, up to layer `last`: a number of layers, or, if negative, as many fewer than all.
 
     Raises WebuiError if the file contains no Qwen3, or one of unusual shapes.
     """
@@ -102,7 +102,8 @@ def encoder_in(weights: Weights, layers_back: int = 2) -> Encoder:
         shape("layers.0.self_attn.k_proj.weight"),
     )
     heads, shared = queries // head, keys // head
-    plausible = layers_back <= layers <= _MOST_LAYERS and max(width, inner, queries) <= _WIDEST
+    used = last if last > 0 else layers + last
+    plausible = 0 < used <= layers <= _MOST_LAYERS and max(width, inner, queries) <= _WIDEST
     if not plausible or heads * head != queries or shared * head != keys or not shared or heads % shared:
         raise WebuiError(
             f"{weights.name} has unusual shapes: {layers} layers, {queries} and {keys} numbers for queries and keys in "
@@ -116,7 +117,7 @@ def encoder_in(weights: Weights, layers_back: int = 2) -> Encoder:
         vocab_size=words,
         hidden_size=width,
         intermediate_size=inner,
-        num_hidden_layers=layers - layers_back + 1,
+        num_hidden_layers=used,
         num_attention_heads=heads,
         num_key_value_heads=shared,
         head_dim=head,
@@ -130,3 +131,19 @@ def encoder_in(weights: Weights, layers_back: int = 2) -> Encoder:
 def states(network: Qwen3Model, ids: Sequence[int], device: torch.device) -> Tensor:
     """The states (1, tokens, width) of a text of at least one token."""
     return network(input_ids=torch.tensor([list(ids)], device=device)).last_hidden_state
+
+
+@torch.inference_mode()
+def padded_states(
+    network: Qwen3Model, ids: Sequence[int], length: int, layers: Sequence[int], pad: int, device: torch.device
+) -> Tensor:
+    """The states after some layers, side by side: (1, length, width · layers), of a text padded with the token `pad`.
+
+    The text does not see the padding; the padding's states are returned too, because the image model reads them.
+    """
+    filled = [*ids, *[pad] * (length - len(ids))]
+    mask = torch.tensor([[1] * len(ids) + [0] * (length - len(ids))], device=device)
+    hidden = network(
+        input_ids=torch.tensor([filled], device=device), attention_mask=mask, output_hidden_states=True
+    ).hidden_states
+    return torch.cat([hidden[layer] for layer in layers], dim=-1)

@@ -14,8 +14,9 @@ from modules.networks.files.foreign import FIELD, open_file
 _WHOLE, _VOCABULARY, _MERGES = "tokenizer.json", "vocab.json", "merges.txt"
 _LARGEST: Final = 64 * 2**20  # bytes; Qwen3's tokenizer.json has 11 MB
 _MARKS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # in the order of their ids
-# Qwen3's chat template for one message of a user, with thinking enabled.
+# Qwen3's chat template for one message of a user, and what follows it where thinking is switched off.
 _TURN: Final = "<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+_NO_THOUGHT: Final = "<think>\n\n</think>\n\n"
 
 Read = Callable[[str], Sequence[int]]
 
@@ -26,9 +27,18 @@ class QwenTokenizer:
 
     read: Read
 
-    def question(self, text: str, most: int) -> list[int]:
-        """The ids of `text` as a user's message, which the assistant is about to answer; the first `most`."""
-        return list(self.read(_TURN.format(text=text)))[:most]
+    def question(self, text: str, most: int, thinks: bool = True) -> list[int]:
+        """The ids of `text` as a user's message, which the assistant is about to answer; the first `most`.
+
+        thinks: whether the answer may begin with a thought.
+        """
+        whole = _TURN.format(text=text) + ("" if thinks else _NO_THOUGHT)
+        return list(self.read(whole))[:most]
+
+    @property
+    def padding(self) -> int:
+        """The token that fills up a text."""
+        return self.read(_MARKS[0])[0]
 
 
 def tokenizer_in(folder: Path) -> QwenTokenizer | None:

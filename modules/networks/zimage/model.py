@@ -25,7 +25,7 @@ from modules.networks.model import EncodedPrompts, Family, LatentFormat, LoraTar
 from modules.networks.posterior import Posterior
 from modules.networks.qwen3.encoder import states
 from modules.networks.qwen3.tokens import QwenTokenizer
-from modules.prompts.attention import parse_attention
+from modules.prompts.attention import without_weights
 from modules.sampling.noise_model import NoiseModel
 from modules.schema.families import Shown
 from modules.schema.sizes import SizeRule
@@ -33,7 +33,6 @@ from modules.schema.sizes import SizeRule
 LONGEST: Final = 512  # tokens of a prompt with its template
 SCALE, SHIFT = 0.3611, 0.1159  # of Flux's autoencoder, which Z-Image uses
 PATCH: Final = 2
-_BREAK: Final = ("BREAK", -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,8 @@ class ZImage:
         self.place.ready(self.text)
         rows: list[Conditioning] = []
         for stage in stages:
-            ids = self.tokenizer.question(_plain(stage, options), LONGEST)
+            text = stage if options.emphasis == "None" else without_weights(stage, options.is_exact)
+            ids = self.tokenizer.question(text, LONGEST)
             tokens = states(self.text, ids, self.place.device).to(self.place.dtype)
             rows.append(Conditioning(tokens, mask=torch.ones(1, tokens.shape[1], device=tokens.device)))
         return EncodedPrompts(Conditioning.joined(rows))
@@ -159,10 +159,3 @@ def flux_vae(path: Any, place: Placement) -> AutoencoderKL:
     loaded = load_vae(path, place, SCALE)
     loaded.register_to_config(shift_factor=SHIFT)
     return loaded
-
-
-def _plain(prompt: str, options: TextOptions) -> str:
-    if options.emphasis == "None":
-        return prompt
-    pieces = parse_attention(prompt, options.is_exact)
-    return "".join("\n" if piece == _BREAK else piece[0] for piece in pieces).strip()

@@ -65,6 +65,11 @@ KINDS: dict[str, tuple[Header, str]] = {
         "z-image",
     ),
     "Lumina 2": (header(**{"context_refiner.0.attention.qkv.weight": (3840, 2304)}), "lumina2"),
+    "FLUX.2 Klein": (header(**{"double_stream_modulation_img.lin.weight": (18432, 3072)}), "flux2-klein"),
+    "FLUX.2 dev": (
+        header(**{"double_stream_modulation_img.lin.weight": (1, 1), "guidance_in.in_layer.weight": (1, 1)}),
+        "flux2",
+    ),
     "VAE": (header(**{"decoder.conv_in.weight": (512, 4, 3, 3), "encoder.conv_in.weight": (128, 3, 3, 3)}), "vae"),
     "kohya LoRA": (header(**{"lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": (8, 320)}), "lora"),
     "diffusers LoRA": (header(**{"unet.down_blocks.0.attentions.0.proj_in.lora_A.weight": (8, 320)}), "lora"),
@@ -108,11 +113,12 @@ def test_every_family_of_the_table_is_tried_here() -> None:
         (
             "sd3",
             "x.safetensors is a Stable Diffusion 3 model, a family that is not supported yet. "
-            "Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image.",
+            "Use a Stable Diffusion 1, 2 or XL checkpoint, Z-Image or FLUX.2 Klein.",
         ),
         (
             "unknown",
-            "x.safetensors is of no kind that is known here. Use a Stable Diffusion 1, 2 or XL checkpoint, or Z-Image.",
+            "x.safetensors is of no kind that is known here. "
+            "Use a Stable Diffusion 1, 2 or XL checkpoint, Z-Image or FLUX.2 Klein.",
         ),
     ],
 )
@@ -124,8 +130,8 @@ def test_what_is_no_checkpoint_is_told_where_it_belongs(family: str, said: str) 
 
 def test_supported_families_pass() -> None:
     assert [f.name for f in FAMILIES if f.supported] == [
-        "z-image", "sdxl-refiner", "sdxl-inpaint", "sdxl-edit", "sdxl", "sd2-depth", "sd2-inpaint", "sd2-edit", "sd2",
-        "sd1-inpaint", "instruct-pix2pix", "sd1",
+        "flux2-klein", "z-image", "sdxl-refiner", "sdxl-inpaint", "sdxl-edit", "sdxl", "sd2-depth", "sd2-inpaint",
+        "sd2-edit", "sd2", "sd1-inpaint", "instruct-pix2pix", "sd1",
     ]  # fmt: skip
 
     assert require_supported(family_named("sd1"), Path("x")) is family_named("sd1")

@@ -25,7 +25,7 @@ from modules.networks.files.listing import HashCache
 from modules.networks.files.loras import LoraRequest
 from modules.networks.lora.patch import Patch
 from modules.networks.model import LoadTools, MissingVae, Model, TextOptions
-from modules.networks.zimage.checkpoint import suited
+from modules.networks.qwen3.beside import suited
 from modules.networks.zimage.model import ZImage
 from modules.processing.engine import create_engine
 from modules.schema.catalog import Checkpoint
@@ -180,10 +180,14 @@ def test_what_is_missing_beside_a_file_is_named(folder: Path, tmp_path: Path) ->
     (text.parent / "tokenizer.json").unlink()
     with pytest.raises(WebuiError, match=r"there is no tokenizer\.json beside qwen\.safetensors"):
         load(row, cache, vae)
-    narrow = {key: tensor[..., :16] if tensor.ndim == 2 else tensor for key, tensor in load_file(text).items()}
-    save_file({key: tensor.contiguous() for key, tensor in narrow.items()}, text)
     (text.parent / "tokenizer.json").write_text("{}")
     with pytest.raises(WebuiError, match=r"The tokenizer in text_encoders cannot be read"):
+        load(row, cache, vae)
+    narrow = {key: tensor[..., :16] if tensor.ndim == 2 else tensor for key, tensor in load_file(text).items()}
+    save_file({key: tensor.contiguous() for key, tensor in narrow.items()}, text)
+    with pytest.raises(
+        WebuiError, match=r"qwen\.safetensors does not fit z_image\.safetensors: .* 16 wide"
+    ):
         load(row, cache, vae)
 
 
