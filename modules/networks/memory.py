@@ -33,6 +33,10 @@ class Needs:
     def of(self, mode: Mode) -> int:
         return {"whole": self.whole, "parts": self.part, "layers": self.layer}[mode]
 
+    def beside(self, other: "Needs") -> "Needs":
+        """Of both together, with `other` a part of its own."""
+        return Needs(self.whole + other.whole, max(self.part, other.part), max(self.layer, other.layer))
+
 
 def needs_of(path: Path, place: Placement) -> Needs:
     """From the header of a safetensors file, or the size of any other file or folder; 0 if it does not exist."""

@@ -210,7 +210,7 @@ class ModelCache:
     def forecast(self, checkpoint: Checkpoint) -> Forecast:
         """What `take` will do for a checkpoint, as far as its header shows."""
         loaded = self._held.get(_stamps(checkpoint.path))
-        needs = self._needs_of(checkpoint.path)
+        needs = self._needs_of(checkpoint)
         free = available_bytes(self._place.device)
         is_fp8 = takes_fp8(needs, self.limits.fp8, self._place)
         if loaded is not None and loaded.model.place.is_fp8 == is_fp8:
@@ -225,11 +225,16 @@ class ModelCache:
         names = [each.model.name for each in self._held.values()]
         return Forecast(False, mode, is_fp8, needs, free, tuple(names[:going]))
 
-    def _needs_of(self, path: Path) -> Needs:
-        """The memory needs from the file's header, which is read once."""
-        stamps = _stamps(path)
+    def _needs_of(self, checkpoint: Checkpoint) -> Needs:
+        """The memory needs from the file's header, which is read once.
+
+        A checkpoint without a text encoder uses one of `text_encoders`; the largest is assumed.
+        """
+        stamps = _stamps(checkpoint.path)
         if stamps not in self._needs:
-            self._needs[stamps] = needs_of(path, self._place)
+            needs = needs_of(checkpoint.path, self._place)
+            texts = [needs_of(path, self._place) for path in checkpoint.text_encoders]
+            self._needs[stamps] = needs.beside(max(texts, key=lambda each: each.whole)) if texts else needs
         return self._needs[stamps]
 
     def clear(self) -> None:

@@ -8,9 +8,13 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from modules.clip.bpe import ClipBPE
 from modules.networks import weights
 from modules.networks.device import CPU, Mode, Placement
+from modules.networks.files.listing import HashCache
 from modules.networks.memory import LARGE, LEFT_FREE, Fp8, MemoryMode, Needs, mode_for, needs_of, takes_fp8
+from modules.networks.model_cache import ModelCache
+from modules.schema.catalog import Checkpoint
 
 PLACE = Placement(CPU, torch.bfloat16, torch.float32, torch.bfloat16)
 GB = 10**9
@@ -28,6 +32,20 @@ def test_a_header_tells_what_the_weights_take(tmp_path: Path) -> None:
     }
     save_file(tensors, path)
     assert needs_of(path, PLACE) == Needs(2 * 157, 2 * 107, 2 * 100)
+
+
+def test_a_text_encoder_in_its_own_file_counts_as_a_part(tmp_path: Path, bpe: ClipBPE) -> None:
+    """The largest that the checkpoint may use: with it, this one no longer fits as a whole."""
+    sizes = {"model": 100, "small": 20, "large": 300}
+    files = {name: tmp_path / f"{name}.safetensors" for name in sizes}
+    for name, side in sizes.items():
+        save_file({f"{name}.a": np.zeros((side, 10), np.float16)}, files[name])
+    cache = ModelCache(PLACE, bpe, HashCache(tmp_path / "hashes.json"))
+    alone = Checkpoint("alone", files["model"])
+    split = Checkpoint("split", files["model"], text_encoders=(files["small"], files["large"]))
+    assert cache.forecast(alone).needs == Needs(2000, 2000, 2000)
+    cache = ModelCache(PLACE, bpe, HashCache(tmp_path / "hashes.json"))
+    assert cache.forecast(split).needs == Needs(8000, 6000, 6000)
 
 
 def test_folders_are_told_by_their_size_and_what_is_not_there_by_none(tmp_path: Path) -> None:

@@ -185,9 +185,7 @@ def test_what_is_missing_beside_a_file_is_named(folder: Path, tmp_path: Path) ->
         load(row, cache, vae)
     narrow = {key: tensor[..., :16] if tensor.ndim == 2 else tensor for key, tensor in load_file(text).items()}
     save_file({key: tensor.contiguous() for key, tensor in narrow.items()}, text)
-    with pytest.raises(
-        WebuiError, match=r"qwen\.safetensors does not fit z_image\.safetensors: .* 16 wide"
-    ):
+    with pytest.raises(WebuiError, match=r"qwen\.safetensors does not fit z_image\.safetensors: .* 16 wide"):
         load(row, cache, vae)
 
 
