@@ -96,7 +96,7 @@ def peak_bytes(device: torch.device, work: Callable[[], object]) -> int:
 def reset_high_water_mark() -> bool:
     """Whether the system counts this process's peak from now on (proc(5): clear_refs, Linux alone)."""
     try:
-        CLEAR_REFS.write_text("5")
+        CLEAR_REFS.write_text("5", encoding="ascii")
     except OSError:  # another system, or a sandbox that does not let a process do this
         return False
     return True
@@ -104,7 +104,7 @@ def reset_high_water_mark() -> bool:
 
 def high_water_mark() -> int:
     """The largest resident memory since the mark was reset, in bytes (proc(5): VmHWM)."""
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    lines = dict(line.split(":", 1) for line in STATUS.read_text(encoding="ascii", errors="replace").splitlines())
     return int(lines["VmHWM"].removesuffix("kB")) * 1024
 
 
